@@ -1,0 +1,1 @@
+"""From a lock to the team's cache, over fsspec: needs upstream once."""

@@ -1,0 +1,118 @@
+"""What envlock.toml says, merged: the environments of a project and the steps that use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from envlock.errors import Location
+from envlock.model.arch import ARCHS, Arch
+from envlock.model.requirements import Requirements
+
+CONFIG_NAME = "envlock.toml"
+LOCK_FOLDER_NAME = "envlock.lock"
+
+KeyPath: TypeAlias = tuple[str, ...]
+"""Where a value stands in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The `[envlock]` table, with its defaults."""
+
+    archs: tuple[Arch, ...] = ARCHS
+    cache: str = ""
+    """An fsspec URL or a folder, relative to envlock.toml; empty for `envlock-cache` beside it."""
+    exclude_newer: str = ""
+    """As written: an instant, a date, or a span such as `7d`."""
+    python_from: str = "machine"
+    hosts: tuple[str, ...] = ()
+    """Hosts that a lock may name; empty for any. `*.example.com` covers its subdomains."""
+    python_mirror: str = ""
+    """Where exact Python builds are fetched from, instead of their own host; never written to a lock."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the project: what it asks for, and where in envlock.toml it says so."""
+
+    name: str
+    """`Flow/step`, or the name of an `[env.*]` table."""
+    requirements: Requirements
+    origins: tuple[tuple[str, KeyPath], ...] = ()
+    """For each thing asked (`python`, a normalised package name, an index URL): the key that asks."""
+    index_urls: tuple[str, ...] = ()
+    """`requirements.indexes` as written, credentials and `${VARIABLE}`s included: for fetching only."""
+    default_index_url: str = ""
+    deferred: tuple[tuple[str, KeyPath], ...] = ()
+    """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
+
+    def origin(self, thing: str) -> KeyPath | None:
+        """The key in envlock.toml that asked for `thing`, if one did."""
+        return dict(self.origins).get(thing)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a flow; without an environment where it is disabled (the outer interpreter runs it)."""
+
+    name: str
+    environment: Environment | None
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A flow of the project, with every step that its file declares, in the file's order."""
+
+    name: str
+    file: Path
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step | None:
+        """The step of that name, if there is one."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A read and merged envlock.toml."""
+
+    path: Path
+    """envlock.toml itself, absolute."""
+    text: str
+    settings: Settings
+    flows: tuple[Flow, ...]
+    named: tuple[Environment, ...]
+    """The `[env.*]` tables."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that envlock.toml lies in."""
+        return self.path.parent
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where the locks lie, beside envlock.toml."""
+        return self.folder / LOCK_FOLDER_NAME
+
+    @property
+    def cache_url(self) -> str:
+        """The cache, as fsspec understands it: a URL, or an absolute folder."""
+        cache = self.settings.cache or "envlock-cache"
+        return cache if "://" in cache else str((self.folder / Path(cache).expanduser()).absolute())
+
+    def flow(self, name: str) -> Flow | None:
+        """The flow of that name, if there is one."""
+        return next((flow for flow in self.flows if flow.name == name), None)
+
+    def environments(self) -> tuple[Environment, ...]:
+        """Every environment: those of the flows' steps that are not disabled, then the named ones."""
+        steps = (step.environment for flow in self.flows for step in flow.steps)
+        return tuple(environment for environment in (*steps, *self.named) if environment is not None)
+
+    def locate(self, key: KeyPath) -> Location:
+        """The file and line of a key. Reads the text again, so it is for error messages."""
+        from envlock.config.locate import line_of
+
+        return Location(self.path.name, line_of(self.text, key), ".".join(key))

@@ -1,0 +1,36 @@
+"""Whole files or none: atomic writes, and hashes of what lies on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Make `path` hold `data`, whole, or leave it as it was; parent folders are made.
+
+    The bytes are on disk before the name is: a kill at any moment leaves the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        with stage.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        stage.replace(path)
+    except BaseException:
+        stage.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once, a mebibyte at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

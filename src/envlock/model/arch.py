@@ -1,0 +1,75 @@
+"""Architectures, named as conda names its subdirs."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from typing import NewType
+
+from envlock.errors import ConfigError, Location
+
+Arch = NewType("Arch", str)
+
+LINUX_64 = Arch("linux-64")
+LINUX_AARCH64 = Arch("linux-aarch64")
+OSX_64 = Arch("osx-64")
+OSX_ARM64 = Arch("osx-arm64")
+
+ARCHS: tuple[Arch, ...] = (LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64)
+
+_HOSTS = {
+    ("Linux", "x86_64"): LINUX_64,
+    ("Linux", "aarch64"): LINUX_AARCH64,
+    ("Linux", "arm64"): LINUX_AARCH64,
+    ("Darwin", "x86_64"): OSX_64,
+    ("Darwin", "arm64"): OSX_ARM64,
+}
+
+
+class UnknownArch(ConfigError):
+    """A name that is no architecture."""
+
+    code = "unknown-arch"
+
+    def __init__(self, found: str, *, locations: tuple[Location, ...] = ()) -> None:
+        near = get_close_matches(found, ARCHS, n=1, cutoff=0.5)
+        super().__init__(
+            f"`{found}` is not an architecture",
+            locations=locations,
+            details=("architectures: " + ", ".join(ARCHS),),
+            hint=f"did you mean `{near[0]}`?" if near else None,
+        )
+
+
+class UnsupportedHost(ConfigError):
+    """This machine has an architecture that envlock does not know."""
+
+    code = "unsupported-host"
+
+    def __init__(self, system: str, machine: str) -> None:
+        super().__init__(
+            f"envlock cannot make environments on {system} {machine}",
+            details=("locking for other architectures, `check` and `push` work here",),
+        )
+
+
+def parse_arch(text: str) -> Arch:
+    """The architecture of that name.
+
+    >>> parse_arch("osx-arm64")
+    'osx-arm64'
+
+    Raises UnknownArch, which names the nearest right one.
+    """
+    if text not in ARCHS:
+        raise UnknownArch(text)
+    return Arch(text)
+
+
+def host_arch() -> Arch:
+    """The architecture of this machine. Raises UnsupportedHost elsewhere (Windows, other processors)."""
+    uname = os.uname()
+    try:
+        return _HOSTS[uname.sysname, uname.machine]
+    except KeyError:
+        raise UnsupportedHost(uname.sysname, uname.machine) from None

@@ -1,0 +1,112 @@
+"""One environment, resolved for one arch: exact, hashed, and named by `full_id`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envlock.model.arch import Arch
+from envlock.model.canonical import Plain, short_hash
+from envlock.model.requirements import Requirements
+
+FULL_ID_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """The one artifact that will be installed for a package."""
+
+    name: str
+    version: str
+    filename: str
+    url: str
+    """Where upstream keeps it: canonical, without credentials, query or fragment."""
+    sha256: str
+    kind: str = "pypi"
+    build: str = ""
+    size: int | None = None
+    """Bytes, where the index tells."""
+    upload_time: str = ""
+    """RFC 3339, where the index tells."""
+    index: str = ""
+    dependencies: tuple[str, ...] = ()
+    """Names of the locked packages that this one needs, sorted."""
+
+
+@dataclass(frozen=True)
+class LockedPython:
+    """The locked interpreter: a minor series of this machine, or one exact build.
+
+    >>> LockedPython(source="machine", version="3.12.4").series
+    '3.12'
+    """
+
+    source: str
+    """`machine` (any CPython of the series, from `version` on) or `uv` (exactly this build)."""
+    version: str
+    """Three numbers. For `machine`, the oldest release of the series that the requirements allow: what was solved for."""
+    url: str = ""
+    filename: str = ""
+    sha256: str = ""
+
+    @property
+    def series(self) -> str:
+        """`major.minor`."""
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A locked environment for one arch."""
+
+    arch: Arch
+    requirements: Requirements
+    python: LockedPython
+    packages: tuple[LockedPackage, ...]
+    """Sorted by kind and name; names are unique within a kind."""
+    exclude_newer: str = ""
+    """The instant that was in force, a span in envlock.toml made absolute. Not part of any id."""
+    asked_by: tuple[str, ...] = ()
+    """The environments that first asked for it, such as `Train/start`. Not part of any id."""
+    resolved_by: str = ""
+    resolved_at: str = ""
+
+    @property
+    def req_id(self) -> str:
+        """The id of what was asked."""
+        return self.requirements.req_id
+
+    @property
+    def full_id(self) -> str:
+        """40 hex digits that name what was resolved: contents only, never where they lie or who locked them."""
+        return full_id(
+            self.python,
+            [(p.kind, p.name, p.version, p.build, p.filename, p.sha256) for p in self.packages],
+        )
+
+    @property
+    def identity(self) -> str:
+        """`req_id:full_id`."""
+        return f"{self.req_id}:{self.full_id}"
+
+    @property
+    def prefix_name(self) -> str:
+        """The name of the hydrated prefix's folder."""
+        return f"metaflow_{self.req_id}_{self.full_id}"
+
+
+def full_id(python: LockedPython, packages: list[tuple[str, str, str, str, str, str]]) -> str:
+    """The id of resolved contents. `packages` are (kind, name, version, build, file name, SHA-256), in any order.
+
+    >>> python = LockedPython(source="machine", version="3.12.0")
+    >>> full_id(python, [])
+    'c2fb6f9eaaf976c12fa4d53098e51a7dd52e2cac'
+    >>> full_id(python, []) == full_id(LockedPython(source="machine", version="3.12.4"), [])
+    True
+    """
+    interpreter: list[Plain]
+    if python.source == "machine":
+        interpreter = ["machine", python.series]
+    else:
+        interpreter = [python.source, python.version, python.filename, python.sha256]
+    rows: list[Plain] = [list(row) for row in sorted(packages)]
+    return short_hash("full_id", FULL_ID_VERSION, {"python": interpreter, "packages": rows})

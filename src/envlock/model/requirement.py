@@ -1,0 +1,135 @@
+"""One PyPI requirement, in its canonical spelling.
+
+Parsing here is light (no `packaging`, which costs 60 ms to import) and exact for what it accepts; the full reader of
+envlock.toml puts every requirement through `packaging` too, and a property test holds both to one verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from envlock.errors import ConfigError, Location
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+_SEPARATORS = re.compile(r"[-_.]+")
+_CLAUSE = re.compile(r"(===|~=|==|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
+_REQUIREMENT = re.compile(
+    r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
+    r"(?:\[(?P<extras>[^\]]*)\])?\s*"
+    r"(?:@\s*(?P<url>\S+?)\s*(?:\s;\s*(?P<url_marker>.+))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;\s*(?P<marker>.+))?)\s*\Z",
+    re.DOTALL,
+)
+
+
+class BadPackageName(ConfigError):
+    """A name that no package can have (PEP 508)."""
+
+    code = "bad-package-name"
+
+    def __init__(self, found: str, *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            f"`{found}` is not a package name",
+            locations=locations,
+            details=("letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit; extras as `name[extra]`",),
+        )
+
+
+class BadVersionSpecifier(ConfigError):
+    """A version specifier that PEP 440 does not know."""
+
+    code = "bad-version-specifier"
+
+    def __init__(self, found: str, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            f"`{found}` is not a version specifier" + (f": {reason}" if reason else ""),
+            locations=locations,
+            details=("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`, and `` for any version",),
+        )
+
+
+@dataclass(frozen=True)
+class PypiRequirement:
+    """What is asked of PyPI for one package; equal requirements have equal text.
+
+    >>> str(parse_requirement("Scikit_Learn[b,a] >= 1.0 , <2 ; python_version<'3.12'"))
+    "scikit-learn[a,b]<2,>=1.0 ; python_version<'3.12'"
+    """
+
+    name: str
+    extras: tuple[str, ...] = ()
+    specifier: str = ""
+    marker: str = ""
+    url: str = ""
+
+    def __str__(self) -> str:
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        body = f"{self.name}{extras} @ {self.url}" if self.url else f"{self.name}{extras}{self.specifier}"
+        return f"{body} ; {self.marker}" if self.marker else body
+
+
+def normalize_name(name: str) -> str:
+    """The normalised name of a package (PEP 503).
+
+    >>> normalize_name("Foo__Bar.baz")
+    'foo-bar-baz'
+
+    Raises BadPackageName.
+    """
+    if not _NAME.match(name):
+        raise BadPackageName(name)
+    return _SEPARATORS.sub("-", name).lower()
+
+
+def normalize_specifier(text: str) -> str:
+    """A PEP 440 specifier set without spaces, its clauses sorted. A bare version is an exact pin.
+
+    >>> normalize_specifier(">= 1.2, <2"), normalize_specifier("2.2.3"), normalize_specifier("")
+    ('<2,>=1.2', '==2.2.3', '')
+
+    Raises BadVersionSpecifier.
+    """
+    return _normalize_specifier(text, bare_is_pin=True)
+
+
+def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
+    text = text.strip()
+    if text.startswith("(") and text.endswith(")"):
+        text = text[1:-1].strip()
+    if text in {"", "*"}:
+        return ""
+    clauses = set()
+    for part in text.split(","):
+        clause = part.strip()
+        if not clause:
+            continue
+        if bare_is_pin and clause[0].isalnum():
+            clause = f"=={clause}"
+        match = _CLAUSE.match(clause)
+        if match is None:
+            raise BadVersionSpecifier(text)
+        clauses.add(match[1] + match[2])
+    return ",".join(sorted(clauses))
+
+
+def parse_requirement(text: str) -> PypiRequirement:
+    """A PEP 508 requirement, normalised.
+
+    >>> parse_requirement("rich").name
+    'rich'
+    >>> str(parse_requirement("demo @ https://index.example/demo-1.0-py3-none-any.whl"))
+    'demo @ https://index.example/demo-1.0-py3-none-any.whl'
+
+    Raises BadPackageName or BadVersionSpecifier.
+    """
+    match = _REQUIREMENT.match(text)
+    if match is None:
+        raise BadPackageName(text.strip())
+    extras = {normalize_name(extra.strip()) for extra in (match["extras"] or "").split(",") if extra.strip()}
+    return PypiRequirement(
+        name=normalize_name(match["name"]),
+        extras=tuple(sorted(extras)),
+        specifier=_normalize_specifier(match["specifier"] or "", bare_is_pin=False),
+        marker=" ".join((match["marker"] or match["url_marker"] or "").split()),
+        url=match["url"] or "",
+    )
