@@ -1,0 +1,47 @@
+"""`exclude-newer`: an instant, a day, or a span before the moment of locking."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+_SPAN = re.compile(r"(\d+)\s*(h|hours?|d|days?|w|weeks?)\Z|P(\d+)([DW])\Z", re.IGNORECASE)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+
+
+def span_of(text: str) -> timedelta | None:
+    """The span that `text` means, or None when it is no span.
+
+    >>> span_of("7d") == span_of("1 week") == span_of("P7D")
+    True
+    >>> span_of("2026-11-01") is None
+    True
+    """
+    match = _SPAN.match(text.strip())
+    if match is None:
+        return None
+    number, unit = match[1] or match[3], match[2] or match[4]
+    return timedelta(hours=int(number) * _HOURS[unit[0].lower()])
+
+
+def absolute_instant(text: str) -> str:
+    """The instant that `text` means, in UTC and RFC 3339; a day alone means its end.
+
+    >>> absolute_instant("2026-11-01"), absolute_instant("2026-11-01T12:00:00+02:00")
+    ('2026-11-02T00:00:00Z', '2026-11-01T10:00:00Z')
+
+    Raises ValueError.
+    """
+    text = text.strip()
+    if _DAY.match(text):
+        moment = datetime.fromisoformat(text).replace(tzinfo=timezone.utc) + timedelta(days=1)
+    else:
+        moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+        moment = moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return format_instant(moment)
+
+
+def format_instant(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,221 @@
+"""envlock.toml, read lightly: nothing heavy is imported while the file is right.
+
+At the first thing that is not as expected the file is handed to the full reader, which says what is wrong, and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from envlock.config.flowfile import FlowSource, read_flows
+from envlock.config.instants import absolute_instant, span_of
+from envlock.config.level import Conflict, Level, add_pypi, read_level
+from envlock.config.merge import DEFAULT_SYSTEM, Defaults, merge
+from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
+from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Settings, Step
+from envlock.config.shape import fits
+from envlock.errors import ConfigError, Location
+from envlock.model.arch import ARCHS, Arch
+
+PYTHON_SOURCES = ("machine", "uv", "conda")
+
+
+def find_config(start: Path) -> Path:
+    """The envlock.toml in `start` (a folder) or the nearest folder above. Raises NoConfig."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    from envlock.config.errors import NoConfig
+
+    raise NoConfig(str(start))
+
+
+def load_project(path: Path) -> Project:
+    """The project that an envlock.toml describes: read, checked and merged.
+
+    Reads the file, the flow files it names (statically, never importing them) and requirements files. Costs a few
+    milliseconds. Raises ConfigError, or ManyErrors when several things are wrong.
+    """
+    path = path.absolute()
+    try:
+        text = path.read_bytes().decode()
+        document = tomli.loads(text)
+    except FileNotFoundError:
+        from envlock.config.errors import NoConfig
+
+        raise NoConfig(str(path)) from None
+    except (tomli.TOMLDecodeError, UnicodeDecodeError):
+        raise _explained(path) from None
+    if not fits(document):
+        raise _explained(path)
+    reading = _Reading(path, text, document)
+    try:
+        return reading.project()
+    except Conflict as conflict:
+        raise _conflict_error(conflict, reading) from None
+    except (ValueError, ConfigError) as error:
+        explained = _explained(path)
+        if isinstance(error, ConfigError) and (error.locations or explained.code == "unexplained"):
+            raise error from None
+        raise explained from None
+
+
+class Unexplained(ConfigError):
+    """The light reader refuses what the full one accepts: a defect of envlock, said plainly."""
+
+    code = "unexplained"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "envlock cannot read this file and cannot say why",
+            locations=(Location(path),),
+            hint="this is a defect of envlock; please report it with the file",
+        )
+
+
+def _explained(path: Path) -> ConfigError:
+    from envlock.config.validate import explain
+    from envlock.errors import EnvlockError
+
+    try:
+        explain(path.read_bytes(), path)
+    except EnvlockError as error:
+        return error  # type: ignore[return-value]
+    return Unexplained(path.name)
+
+
+def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
+    from envlock.config.errors import from_conflict
+    from envlock.config.locate import line_of
+
+    locations = tuple(Location(reading.path.name, line_of(reading.text, key), ".".join(key)) for key in conflict.keys)
+    return from_conflict(conflict.rule, conflict.values, locations)
+
+
+class _Reading:
+    """One pass over a parsed document whose shape is known to be right."""
+
+    def __init__(self, path: Path, text: str, document: Mapping[str, Any]) -> None:
+        self.path = path
+        self.text = text
+        self.document = document
+        self.table: Mapping[str, Any] = document.get("envlock", {})
+
+    def project(self) -> Project:
+        settings = self.settings()
+        defaults = self.defaults(settings)
+        flows = tuple(self.flow(name, table, defaults) for name, table in self.document.get("flow", {}).items())
+        named = tuple(self.named(name, table, defaults) for name, table in self.document.get("env", {}).items())
+        return Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
+
+    def settings(self) -> Settings:
+        table = self.table
+        archs = tuple(table.get("archs", ARCHS))
+        known(archs, ARCHS)
+        python_from = table.get("python-from", "machine")
+        known((python_from,), PYTHON_SOURCES)
+        return Settings(
+            archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
+            cache=table.get("cache", ""),
+            exclude_newer=_instant_text(table.get("exclude-newer", "")),
+            python_from=python_from,
+            hosts=tuple(table.get("hosts", ())),
+            python_mirror=table.get("python-mirror", ""),
+        )
+
+    def defaults(self, settings: Settings) -> Defaults:
+        table = self.table
+        datastore = table.get("datastore", "local")
+        datastores = (datastore,) if isinstance(datastore, str) else tuple(datastore)
+        known(datastores, tuple(NEEDS))
+        floors = table.get("system-requirements", {})
+        known(tuple(floors), ARCHS)
+        for arch, packages in floors.items():
+            known(tuple(packages), ("__glibc",) if arch.startswith("linux") else ("__osx",))
+            for version in packages.values():
+                _two_numbers(version)
+        newer = settings.exclude_newer
+        deferred: tuple[tuple[str, KeyPath], ...] = ()
+        if settings.python_from == "conda":
+            deferred = (('python-from = "conda"', ("envlock", "python-from")),)
+        return Defaults(
+            python_from=settings.python_from,
+            exclude_newer="" if not newer or span_of(newer) is not None else absolute_instant(newer),
+            index_url=table.get("index-url", ""),
+            indexes=tuple((url, ("envlock", "extra-indices")) for url in table.get("extra-indices", ())),
+            metaflow=metaflow_requirements(datastores) if table.get("metaflow-requirements", True) else (),
+            system={arch: {**DEFAULT_SYSTEM[arch], **floors.get(arch, {})} for arch in ARCHS},
+            deferred=deferred,
+        )
+
+    def flow(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Flow:
+        key: KeyPath = ("flow", name)
+        if "file" not in table:
+            raise Conflict("flow-without-file", key)
+        file = self.path.parent / table["file"]
+        source = self.flow_source(name, read_flows(file))
+        level = read_level(table, key)
+        asked = table.get("step", {})
+        steps = tuple(step for step, _ in source.steps)
+        unknown = [step for step in asked if step not in steps]
+        if unknown and source.complete:
+            raise Conflict("unknown-step", (*key, "step", unknown[0]), values=(unknown[0], name, *steps))
+        return Flow(
+            name=name,
+            file=file,
+            steps=tuple(
+                Step(step, merge(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults))
+                for step in (*steps, *unknown)
+            ),
+        )
+
+    def flow_source(self, name: str, sources: tuple[FlowSource, ...]) -> FlowSource:
+        for source in sources:
+            if source.name == name:
+                return source
+        raise Conflict("unknown-flow", ("flow", name), values=(name, *(source.name for source in sources)))
+
+    def step_level(self, table: Mapping[str, Any] | None, key: KeyPath) -> Level:
+        return Level(key) if table is None else read_level(table, key)
+
+    def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
+        key: KeyPath = ("env", name)
+        level = read_level(table, key)
+        if "requirements" in table:
+            self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
+        for later in ("environment-yml", "aliases"):
+            if table.get(later):
+                level.deferred.append((later, (*key, later)))
+        environment = merge(name, None, level, defaults)
+        if environment is None:
+            raise Conflict("named-env-disabled", key)
+        return environment
+
+    def add_requirements_file(self, level: Level, file: str, key: KeyPath) -> None:
+        from envlock.config.requirements_file import read_requirements
+
+        asked = read_requirements(self.path.parent / file, name=file)
+        for requirement in asked.packages:
+            add_pypi(level, requirement, key)
+        level.indexes += [(url, key) for url in asked.indexes]
+        level.pip_flags += asked.pip_flags
+
+
+def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
+    """Raises ValueError when something is not among the right values; the full reader then says which."""
+    if not set(found) <= set(right):
+        raise ValueError(found)
+
+
+def _two_numbers(version: str) -> None:
+    major, minor = version.split(".")
+    int(major), int(minor)
+
+
+def _instant_text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value.isoformat())

@@ -1,0 +1,73 @@
+"""Which part of a project a command works on: `--flow`, `--step`, `--env`, `--arch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from envlock.config.project import Environment, Project
+from envlock.errors import ConfigError, Location
+from envlock.model.arch import Arch
+
+
+class NoSuchSelection(ConfigError):
+    """A flow, step, environment or arch was named that the project does not have."""
+
+    code = "no-such-selection"
+
+    def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
+        near = get_close_matches(found, right, n=1)
+        super().__init__(
+            f"this project has no {kind} `{found}`",
+            locations=(Location("envlock.toml"),),
+            details=(f"{kind}s: " + (", ".join(right) or "none"),),
+            hint=f"did you mean `{near[0]}`?" if near else None,
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was named on the command line; nothing named means everything."""
+
+    flows: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    archs: tuple[str, ...] = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing was named."""
+        return self == Selection()
+
+    def choose(self, project: Project) -> tuple[Environment, ...]:
+        """The environments that were meant. Raises NoSuchSelection."""
+        flows = [flow.name for flow in project.flows]
+        steps = [step.name for flow in project.flows for step in flow.steps]
+        named = [environment.name for environment in project.named]
+        _all_known("flow", self.flows, flows)
+        _all_known("step", self.steps, [*steps, *(f"{f.name}/{s.name}" for f in project.flows for s in f.steps)])
+        _all_known("environment", self.environments, named)
+        if not (self.flows or self.steps or self.environments):
+            return project.environments()
+        chosen = [
+            step.environment
+            for flow in project.flows
+            for step in flow.steps
+            if (self.flows or self.steps)
+            and (not self.flows or flow.name in self.flows)
+            and (not self.steps or step.name in self.steps or f"{flow.name}/{step.name}" in self.steps)
+        ]
+        chosen += [environment for environment in project.named if environment.name in self.environments]
+        return tuple(environment for environment in chosen if environment is not None)
+
+    def choose_archs(self, project: Project) -> tuple[Arch, ...]:
+        """The archs that were meant, out of the project's. Raises NoSuchSelection."""
+        _all_known("arch", self.archs, project.settings.archs)
+        return tuple(arch for arch in project.settings.archs if not self.archs or arch in self.archs)
+
+
+def _all_known(kind: str, found: Sequence[str], right: Sequence[str]) -> None:
+    for name in found:
+        if name not in right:
+            raise NoSuchSelection(kind, name, list(dict.fromkeys(right)))
