@@ -1,0 +1,267 @@
+"""The flows of a Python file and their steps, read from its text. The file is never imported or run.
+
+This is on the path of `envlock check` and of every task start, so it imports nothing that `dataclasses` does not, and
+looks at module and class bodies only, never into functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envlock.errors import ConfigError, Location
+
+# Bases from these modules bring no steps: a flow that has them is still known whole.
+_STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
+
+
+class FlowFileMissing(ConfigError):
+    """A flow file that is not there, or cannot be read."""
+
+    code = "flow-file-missing"
+
+    def __init__(self, path: Path, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            f"there is no flow file `{shown(path)}`" if not reason else f"`{shown(path)}` cannot be read: {reason}",
+            locations=locations,
+            hint="`file` is relative to the folder of envlock.toml" if locations else None,
+        )
+        self.path = path
+
+
+class FlowFileSyntax(ConfigError):
+    """A flow file that is no Python."""
+
+    code = "flow-file-syntax"
+
+    def __init__(
+        self, path: Path, line: int | None, reason: str, text: str = "", *, locations: tuple[Location, ...] = ()
+    ) -> None:
+        super().__init__(
+            f"`{shown(path)}` is not valid Python: {reason}",
+            locations=(Location(shown(path), line), *locations),
+            details=(text.strip(),) if text.strip() else (),
+            hint=f"python -m py_compile {shown(path)}",
+        )
+        self.path = path
+
+
+@dataclass(frozen=True)
+class FlowSource:
+    """A flow, as its file declares it."""
+
+    name: str
+    """The class's name, which is Metaflow's name for the flow."""
+    line: int
+    steps: tuple[tuple[str, int], ...]
+    """Each step and its line: `start` first, `end` last, the others in the file's order."""
+    complete: bool
+    """False where a base class comes from another module: there may be steps that are not seen."""
+
+    def step_names(self) -> tuple[str, ...]:
+        """The steps' names, in order."""
+        return tuple(name for name, _ in self.steps)
+
+
+def read_flows(path: Path) -> tuple[FlowSource, ...]:
+    """The flows in a Python file, in its order; none if it has none.
+
+    Costs one parse of the file, about a millisecond for two hundred lines. Raises FlowFileMissing or FlowFileSyntax.
+    """
+    module = parse_module(path)
+    return tuple(
+        FlowSource(
+            name=flow.name,
+            line=flow.lineno,
+            steps=tuple((step.name, step.lineno) for step in module.steps(flow)),
+            complete=not module.foreign_bases(flow),
+        )
+        for flow in module.flows()
+    )
+
+
+def parse_module(path: Path) -> FlowModule:
+    """The parsed file. Raises FlowFileMissing or FlowFileSyntax."""
+    try:
+        source = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FlowFileMissing(path) from None
+    except OSError as error:
+        raise FlowFileMissing(path, error.strerror or str(error)) from None
+    try:
+        with warnings.catch_warnings():
+            # An odd escape in the user's strings is none of our business.
+            warnings.simplefilter("ignore")
+            tree = compile(source, str(path), "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+            assert isinstance(tree, ast.Module)
+    except SyntaxError as error:
+        raise FlowFileSyntax(path, error.lineno, error.msg, error.text or "") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise FlowFileSyntax(path, None, str(error) or "it is nested too deeply") from None
+    return FlowModule(tree)
+
+
+def shown(path: Path) -> str:
+    """The path as a reader wants it: relative to the working folder, where it lies below that."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a body and of the `if`, `try`, `with` and loop blocks in it, in order; never into functions."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        for field in ("body", "handlers", "orelse", "finalbody"):
+            for child in getattr(statement, field, ()):
+                if isinstance(child, ast.ExceptHandler):
+                    yield from statements(child.body)
+                elif isinstance(child, ast.stmt):
+                    yield from statements([child])
+
+
+class FlowModule:
+    """A parsed Python file, asked for its flows, and for what its names mean."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tree = tree
+        self.classes: dict[str, ast.ClassDef] = {}
+        self._imported: dict[str, tuple[str, str]] = {}
+        """Local name to (module, name there)."""
+        self._modules: dict[str, str] = {}
+        """Local name to the module that it stands for."""
+        self._called: set[str] = set()
+        self._foreign_star = False
+        for statement in statements(tree.body):
+            self._read(statement)
+
+    def flows(self) -> list[ast.ClassDef]:
+        """The classes that are flows, in order.
+
+        Those below FlowSpec, and those below a class of another module that have steps or are called by the file.
+        """
+        return [each for each in self.classes.values() if self._is_flow(each)]
+
+    def lineage(self, flow: ast.ClassDef) -> list[ast.ClassDef]:
+        """The class and its bases that this file defines, nearest first."""
+        found: dict[str, ast.ClassDef] = {}
+        self._climb(flow, found)
+        return list(found.values())
+
+    def steps(self, flow: ast.ClassDef) -> list[ast.FunctionDef]:
+        """The step methods of a class, own and inherited in this file: `start` first, `end` last."""
+        methods: dict[str, ast.stmt] = {}
+        for each in self.lineage(flow):
+            own = {s.name: s for s in statements(each.body) if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))}
+            for name, method in own.items():
+                methods.setdefault(name, method)
+        steps = [method for method in methods.values() if isinstance(method, ast.FunctionDef) and self._is_step(method)]
+        return sorted(steps, key=lambda step: (step.name != "start", step.name == "end", step.lineno))
+
+    def foreign_bases(self, flow: ast.ClassDef) -> list[ast.expr]:
+        """The bases of a class, or of its bases, that come from modules which may bring steps."""
+        return [base for each in self.lineage(flow) for base in each.bases if self._is_foreign(base)]
+
+    def origin(self, node: ast.expr) -> tuple[str, str] | None:
+        """Where a name or a dotted name was imported from, as (module, name there); None where it was not.
+
+        A call means what it calls: `pypi(...)` has the origin of `pypi`.
+        """
+        if isinstance(node, ast.Call):
+            node = node.func
+        if isinstance(node, ast.Name):
+            return self._imported.get(node.id)
+        names: list[str] = []
+        while isinstance(node, ast.Attribute):
+            names.append(node.attr)
+            node = node.value
+        if names and isinstance(node, ast.Name) and node.id in self._modules:
+            *inner, last = reversed(names)
+            return ".".join([self._modules[node.id], *inner]), last
+        return None
+
+    def metaflow_name(self, node: ast.expr) -> str | None:
+        """What Metaflow calls a name, a dotted name or a call: `pypi` for `pypi`, `mf.pypi(...)` and aliases of it."""
+        origin = self.origin(node)
+        if origin is None or not _is_metaflow(origin[0]):
+            return None
+        return origin[1]
+
+    def _read(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.ClassDef):
+            # Defined twice, the later one counts, and stands where it is.
+            self.classes.pop(statement.name, None)
+            self.classes[statement.name] = statement
+        elif isinstance(statement, ast.ImportFrom):
+            self._read_import_from(statement)
+        elif isinstance(statement, ast.Import):
+            for alias in statement.names:
+                module = alias.name if alias.asname else alias.name.partition(".")[0]
+                self._modules[alias.asname or module] = module
+        elif (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Call)
+            and isinstance(statement.value.func, ast.Name)
+        ):
+            self._called.add(statement.value.func.id)
+
+    def _read_import_from(self, statement: ast.ImportFrom) -> None:
+        module = "." * statement.level + (statement.module or "")
+        for alias in statement.names:
+            if alias.name != "*":
+                self._imported[alias.asname or alias.name] = (module, alias.name)
+            elif _is_metaflow(module):
+                for name in _STAR:
+                    self._imported.setdefault(name, (module, name))
+            else:
+                self._foreign_star = True
+
+    def _climb(self, node: ast.ClassDef, found: dict[str, ast.ClassDef]) -> None:
+        if node.name in found:
+            return
+        found[node.name] = node
+        for base in node.bases:
+            if isinstance(base, ast.Name) and base.id in self.classes:
+                self._climb(self.classes[base.id], found)
+
+    def _is_flow(self, node: ast.ClassDef) -> bool:
+        bases = [base for each in self.lineage(node) for base in each.bases]
+        if any(self.metaflow_name(base) == "FlowSpec" for base in bases):
+            return True
+        return any(self._is_foreign(base) for base in bases) and (node.name in self._called or bool(self.steps(node)))
+
+    def _is_step(self, method: ast.FunctionDef) -> bool:
+        # A team may hand on Metaflow's `step` through a module of its own, so where it comes from does not matter.
+        return any((self.origin(decorator) or ("", ""))[1] == "step" for decorator in method.decorator_list)
+
+    def _is_foreign(self, base: ast.expr) -> bool:
+        if isinstance(base, ast.Subscript):
+            base = base.value
+        if self.metaflow_name(base) == "FlowSpec":
+            return False
+        origin = self.origin(base)
+        if origin is not None:
+            return origin[0].partition(".")[0] not in _STEPLESS_MODULES
+        if isinstance(base, ast.Name):
+            return base.id not in self.classes and (self._foreign_star or not hasattr(builtins, base.id))
+        return True
+
+
+def _is_metaflow(module: str) -> bool:
+    return module.partition(".")[0] == "metaflow"
+
+
+# What `from metaflow import *` brings that matters here.
+_STAR = (
+    "FlowSpec",
+    "FlowMutator",
+    "step",
+    *(name + suffix for name in ("conda", "pypi", "pip", "named_env", "sys_packages") for suffix in ("", "_base")),
+)
