@@ -1,0 +1,95 @@
+"""The console script: finds the command, runs it, and renders what went wrong, once.
+
+`check`, `path` and `run` are called often, by CI and by each task, so they have light modules of their own; everything
+else, their `--help` included, goes through the typer app. Nothing but `sys` is imported before that choice is made.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # `typing` alone would cost more than some commands take
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envlock.errors import EnvlockError
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (`sys.argv` without the program's name) and return its exit status.
+
+    0 all is well, 1 stale or missing, 2 configuration or usage, 3 damage, 4 resolve, 5 hydrate, 70 a defect in envlock,
+    130 interrupted, 141 the reader of our output went away.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  the one place where every failure ends: rendered, never a traceback
+        return _report(_as_envlock_error(error, arguments), arguments)
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    command = arguments[0] if arguments else ""
+    if command in {"check", "path", "run"} and not {"-h", "--help"} & set(_own(arguments)):
+        if command == "check":
+            from envlock.cli.light.check import main as light
+        elif command == "path":
+            from envlock.cli.light.path import main as light
+        else:
+            from envlock.cli.light.run import main as light
+        return light(arguments[1:])
+    from envlock.cli.app import run
+
+    return run(arguments)
+
+
+def _own(arguments: list[str]) -> list[str]:
+    """The arguments that are envlock's: what stands after `--` belongs to the command that `run` starts."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
+    from envlock.errors import EnvlockError
+
+    if isinstance(error, EnvlockError):
+        return error
+    from envlock.cli.errors import Defect
+
+    return Defect.record(error, command=arguments[0] if arguments else "")
+
+
+def _report(error: EnvlockError, arguments: list[str]) -> int:
+    if "--json" in _own(arguments):
+        import json
+
+        sys.stdout.write(json.dumps({"error": error.as_dict()}, indent=2) + "\n")
+    elif "envlock.cli.app" in sys.modules and sys.stderr.isatty():
+        from envlock.cli.console import show_error
+
+        show_error(error)
+    else:
+        sys.stderr.write(error.render() + "\n")
+    return error.exit_status
+
+
+def _discard_output() -> None:
+    """Let the interpreter's own flush at exit find a place to write to."""
+    import os
+
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

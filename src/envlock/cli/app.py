@@ -1,0 +1,95 @@
+"""The typer app: every command, in its panel of the help page."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PANELS = {
+    "Set up": ("init", "add", "remove", "schema"),
+    "Lock": ("lock", "check", "show"),
+    "Cache": ("push", "cache"),
+    "Run": ("run", "create", "path"),
+}
+"""The commands as `envlock --help` lists them. Each is a module of this package that exports `register(app)`."""
+
+_UsageError = cast(
+    "type[Exception]", typer.BadParameter.__bases__[0]
+)  # the same class, whether click is vendored or not
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from envlock import __version__
+
+        typer.echo(f"envlock {__version__}")
+        raise typer.Exit
+
+
+def _envlock(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Locked environments for Metaflow steps, from one configuration file."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def build() -> typer.Typer:
+    """The whole app."""
+    built = typer.Typer(
+        name="envlock",
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    built.callback(invoke_without_command=True)(_envlock)
+    for panel, commands in PANELS.items():
+        for command in commands:
+            _register(built, command, panel)
+    return built
+
+
+def _register(built: typer.Typer, command: str, panel: str) -> None:
+    name = f"envlock.cli.{command}"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return
+    commands, groups = len(built.registered_commands), len(built.registered_groups)
+    module.register(built)
+    for entry in built.registered_commands[commands:]:
+        entry.rich_help_panel = panel
+    for group in built.registered_groups[groups:]:
+        group.rich_help_panel = panel
+
+
+app = build()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status: what the command returned, or what it exited with.
+
+    Raises EnvlockError; KeyboardInterrupt where the user ended it.
+    """
+    from envlock.cli.errors import BadUsage
+
+    try:
+        result = app(args=list(arguments), prog_name="envlock", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except _UsageError as error:
+        context = cast("typer.Context | None", getattr(error, "ctx", None))
+        message = cast("str", getattr(error, "format_message")()) or "nothing to do"  # noqa: B009
+        raise BadUsage(message, context.command_path if context else "envlock") from None
+    return result if isinstance(result, int) else 0
