@@ -25,9 +25,12 @@ def lock_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for arch in ARCHS for path in (folder / arch).glob("*/pylock.*.toml")))
 
 
-def read_lock(path: Path) -> Lock:
-    """The lock in a file, proved whole. Raises DamageError, NewerLockFormat."""
-    return parse(path.read_bytes(), str(path))
+def read_lock(path: Path, *, shown: str | None = None) -> Lock:
+    """The lock in a file, proved whole. `shown` is how messages call the file.
+
+    Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
+    """
+    return parse(path.read_bytes(), shown or str(path))
 
 
 def write_lock(folder: Path, lock: Lock) -> Path:

@@ -1,0 +1,303 @@
+"""The text of a lock, and back.
+
+Design goals, in order: complete (nothing is decided when it is used), a valid PEP 751 file for its arch, provable without
+a network, one line for a package, the same bytes wherever it is written.
+
+A file is a header comment, a *body*, and a *stamp*. The body is the lock's content in one canonical spelling; `digest` is
+the SHA-256 of the body. So a reader that trusts nothing hashes the body as it stands, and only when that does not fit
+(somebody added a comment or a space) parses it and hashes how it should be spelt: a change of layout is no damage, and
+any change of content is. The stamp holds the digest, who and when, which belong to no id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import tomli
+
+from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
+from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+
+FORMAT = 1
+STAMP = "\n[tool.envlock.stamp]\n"
+TAIL = "\n[tool.envlock]\n"
+
+MARKERS: dict[Arch, str] = {
+    LINUX_64: "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    LINUX_AARCH64: "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
+    OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
+}
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
+_CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def render(lock: Lock) -> str:
+    """The file's text. `parse` gives the lock back; rendering what was parsed changes no byte."""
+    body = _body(lock)
+    stamp = [
+        f"digest = {_string(digest_of(body))}",
+        f"asked-by = {_array(lock.asked_by)}",
+        f"resolved-by = {_string(lock.resolved_by)}",
+        f"resolved-at = {_string(lock.resolved_at)}",
+    ]
+    return _header(lock) + body + STAMP + "\n".join(stamp) + "\n"
+
+
+def parse(data: bytes, path: str) -> Lock:
+    """The lock in a file's bytes, its digest and both its ids proved. `path` is how messages call the file.
+
+    Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
+    """
+    text, document = parse_toml(data, path)
+    try:
+        lock, digest, req_id, found_full_id = _from_document(document)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
+    if digest_of(body_of(text)) != digest:
+        if digest_of(_body(lock)) != digest:
+            raise DamagedLock(path, "its content does not hash to its digest")
+        if tomli.loads(render(lock)) != document:
+            raise DamagedLock(path, "it holds something that envlock did not write")
+    if lock.req_id != req_id:
+        raise DamagedLock(path, "its requirements do not hash to its req-id")
+    if lock.full_id != found_full_id:
+        raise DamagedLock(path, "its packages do not hash to its full-id")
+    return lock
+
+
+def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
+    """A lock file's text and its TOML, of a format that this envlock reads. Raises as `parse` does."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise DamagedLock(path, f"not UTF-8 at byte {error.start}") from None
+    marker = _CONFLICT.search(text)
+    if marker is not None:
+        raise ConflictMarkersInLock(path, text.count("\n", 0, marker.start()) + 1)
+    try:
+        document = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise DamagedLock(path, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
+    table = document.get("tool", {}).get("envlock", {}) if isinstance(document.get("tool"), dict) else {}
+    found = table.get("format") if isinstance(table, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise NewerLockFormat(path, found, FORMAT)
+    return text, document
+
+
+def body_of(text: str) -> str:
+    """The part of a file's text that the digest covers, as it stands: after the header comment, before the stamp."""
+    start = 0
+    while text.startswith("#", start):
+        end = text.find("\n", start)
+        if end < 0:
+            return ""
+        start = end + 1
+    stamp = text.rfind(STAMP)
+    return text[start:stamp] if stamp >= 0 else text[start:]
+
+
+def digest_of(body: str) -> str:
+    """The SHA-256 of a body, 64 hex digits."""
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def requires_python(python: LockedPython) -> str:
+    """The Pythons that may run a lock, as PEP 751 states them.
+
+    >>> requires_python(LockedPython(source="machine", version="3.12.4"))
+    '==3.12.*,>=3.12.4'
+    >>> requires_python(LockedPython(source="uv", version="3.12.16"))
+    '==3.12.16'
+    """
+    if python.source != "machine":
+        return f"=={python.version}"
+    return f"=={python.series}.*" + ("" if python.version.endswith(".0") else f",>={python.version}")
+
+
+def _header(lock: Lock) -> str:
+    asked = ", ".join(lock.asked_by) or "an environment of this project"
+    exact = "" if lock.python.source == "machine" else f", exactly {lock.python.version}"
+    return (
+        f"# {asked} on {lock.arch}: CPython {lock.python.series}{exact}, {len(lock.packages)} packages.\n"
+        "# Written by `envlock lock`; do not edit, `envlock check` finds any change. pip and uv read it as PEP 751.\n"
+    )
+
+
+def _body(lock: Lock) -> str:
+    lines: list[str] = [
+        'lock-version = "1.0"',
+        f"environments = {_array([MARKERS[lock.arch]])}",
+        f"requires-python = {_string(requires_python(lock.python))}",
+        'created-by = "envlock"',
+        "",
+        "packages = [",
+        *(f"    {package_line(package)}," for package in lock.packages),
+        "]",
+        "",
+        "[tool.envlock]",
+        f"format = {FORMAT}",
+        f"arch = {_string(lock.arch)}",
+        f"type = {_string(lock.requirements.type)}",
+        f"req-id = {_string(lock.req_id)}",
+        f"full-id = {_string(lock.full_id)}",
+    ]
+    if lock.exclude_newer:
+        lines.append(f"exclude-newer = {_string(lock.exclude_newer)}")
+    lines += ["", "[tool.envlock.python]", *_python_lines(lock.python)]
+    lines += ["", "[tool.envlock.requirements]", *_requirement_lines(lock.requirements)]
+    return "\n".join(lines) + "\n"
+
+
+def package_line(package: LockedPackage) -> str:
+    """A package as one line of TOML, in PEP 751's keys.
+
+    >>> package_line(LockedPackage(
+    ...     name="demo", version="1.0", filename="demo-1.0-py3-none-any.whl", sha256="ab", dependencies=("rich",),
+    ...     url="https://index.example/demo-1.0-py3-none-any.whl"))
+    '{name = "demo", version = "1.0", dependencies = [{name = "rich"}], wheels = [{url = "https://index.example/demo-1.0-py3-none-any.whl", hashes = {sha256 = "ab"}}]}'
+    """
+    fields = [f"name = {_string(package.name)}", f"version = {_string(package.version)}"]
+    if package.dependencies:
+        names = ", ".join(f"{{name = {_string(name)}}}" for name in package.dependencies)
+        fields.append(f"dependencies = [{names}]")
+    if package.index:
+        fields.append(f"index = {_string(package.index)}")
+    wheel = []
+    if filename_of(package.url) != package.filename:
+        wheel.append(f"name = {_string(package.filename)}")
+    if package.upload_time:
+        wheel.append(f"upload-time = {package.upload_time}")
+    wheel.append(f"url = {_string(package.url)}")
+    if package.size is not None:
+        wheel.append(f"size = {package.size}")
+    wheel.append(f"hashes = {{sha256 = {_string(package.sha256)}}}")
+    fields.append(f"wheels = [{{{', '.join(wheel)}}}]")
+    return f"{{{', '.join(fields)}}}"
+
+
+def filename_of(url: str) -> str:
+    """The file name that a URL ends in, its percent signs resolved.
+
+    >>> filename_of("https://index.example/a/torch-2.0%2Bcpu-py3-none-any.whl")
+    'torch-2.0+cpu-py3-none-any.whl'
+    """
+    last = url.rsplit("/", 1)[-1]
+    if "%" not in last:
+        return last
+    from urllib.parse import unquote
+
+    return unquote(last)
+
+
+def _python_lines(python: LockedPython) -> Iterable[str]:
+    yield f"source = {_string(python.source)}"
+    yield f"version = {_string(python.version)}"
+    if python.url:
+        yield f"filename = {_string(python.filename)}"
+        yield f"url = {_string(python.url)}"
+        yield f"sha256 = {_string(python.sha256)}"
+
+
+def _requirement_lines(requirements: Requirements) -> Iterable[str]:
+    for key, value in requirements.document().items():
+        if key == "system":
+            rows = [_array(row) for row in sorted(requirements.system)]
+            yield f"system = [{', '.join(rows)}]"
+        elif isinstance(value, str) and value:
+            yield f"{key} = {_string(value)}"
+        elif isinstance(value, list) and value:
+            yield f"{key} = {_array([str(item) for item in value])}"
+
+
+def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
+    table = document["tool"]["envlock"]
+    stamp = table["stamp"]
+    if table["arch"] not in ARCHS:
+        raise ValueError(f"arch `{table['arch']}`")
+    lock = Lock(
+        arch=Arch(table["arch"]),
+        requirements=requirements_from(table["requirements"]),
+        python=python_from(table["python"]),
+        packages=tuple(_package_from(entry) for entry in document["packages"]),
+        exclude_newer=table.get("exclude-newer", ""),
+        asked_by=tuple(stamp["asked-by"]),
+        resolved_by=stamp["resolved-by"],
+        resolved_at=stamp["resolved-at"],
+    )
+    return lock, stamp["digest"], table["req-id"], table["full-id"]
+
+
+def requirements_from(table: Mapping[str, Any]) -> Requirements:
+    """The requirements in a lock's `[tool.envlock.requirements]`. Raises KeyError, TypeError, ValueError on other content."""
+    return Requirements(
+        python=table.get("python", ""),
+        python_from=table["python-from"],
+        pypi=tuple(parse_requirement(text) for text in table.get("pypi", ())),
+        metaflow=tuple(parse_requirement(text) for text in table.get("metaflow", ())),
+        indexes=tuple(table.get("indexes", ())),
+        default_index=table.get("default-index", ""),
+        pip_flags=tuple(table.get("pip-flags", ())),
+        exclude_newer=table.get("exclude-newer", ""),
+        conda=tuple(table.get("conda", ())),
+        conda_only=tuple(table.get("conda-only", ())),
+        channels=tuple(table.get("channels", ())),
+        system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
+        base=table.get("base", ""),
+    )
+
+
+def python_from(table: Mapping[str, Any]) -> LockedPython:
+    """The Python in a lock's `[tool.envlock.python]`. Raises KeyError on other content."""
+    return LockedPython(
+        source=table["source"],
+        version=table["version"],
+        url=table.get("url", ""),
+        filename=table.get("filename", ""),
+        sha256=table.get("sha256", ""),
+    )
+
+
+def _package_from(entry: Mapping[str, Any]) -> LockedPackage:
+    (wheel,) = entry["wheels"]
+    uploaded = wheel.get("upload-time")
+    return LockedPackage(
+        name=entry["name"],
+        version=entry["version"],
+        filename=wheel.get("name") or filename_of(wheel["url"]),
+        url=wheel["url"],
+        sha256=wheel["hashes"]["sha256"],
+        size=wheel.get("size"),
+        upload_time=format_upload_time(uploaded) if uploaded is not None else "",
+        index=entry.get("index", ""),
+        dependencies=tuple(dependency["name"] for dependency in entry.get("dependencies", ())),
+    )
+
+
+def format_upload_time(moment: datetime) -> str:
+    """A TOML date-time in UTC: to the second, or to the microsecond where the index is that exact.
+
+    >>> from datetime import timezone
+    >>> format_upload_time(datetime(2026, 11, 1, 12, 0, 0, 500000, tzinfo=timezone.utc))
+    '2026-11-01T12:00:00.500000Z'
+    """
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _array(items: Sequence[str]) -> str:
+    return f"[{', '.join(_string(item) for item in items)}]"
+
+
+def _string(text: str) -> str:
+    if _UNSAFE.search(text) is None:
+        return f'"{text}"'
+    return '"' + _UNSAFE.sub(lambda match: _ESCAPES.get(match[0], f"\\u{ord(match[0]):04x}"), text) + '"'

@@ -1,0 +1,264 @@
+"""Whether envlock.toml and the locks still agree: the rules of `check`. Offline, read-only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from envlock.config.project import Environment, KeyPath, Project
+from envlock.config.selection import Selection
+from envlock.errors import EnvlockError, Location
+from envlock.lockfile.folder import candidates, lock_files, read_lock
+from envlock.lockfile.proof import prove
+from envlock.model.arch import Arch
+from envlock.model.lock import Lock
+from envlock.model.url import host
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    EXIT_STATUS: ClassVar[dict[str, int]] = {
+        "missing": 1,
+        "arch-missing": 1,
+        "stale": 1,
+        "restamp": 1,
+        "two-locks": 1,
+        "orphan": 1,
+        "not-yet": 2,
+        "unreadable": 2,
+        "damaged": 3,
+        "host-not-allowed": 3,
+    }
+
+    environment: str
+    """`Flow/step` or an `[env.*]` name; empty for a file that belongs to none."""
+    arch: str
+    verdict: str
+    """A key of EXIT_STATUS."""
+    reasons: tuple[str, ...]
+    location: Location | None
+    repair: str
+    """The command that repairs it."""
+
+    @property
+    def exit_status(self) -> int:
+        """What `check` exits with for this finding alone."""
+        return self.EXIT_STATUS[self.verdict]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` found."""
+
+    findings: tuple[Finding, ...]
+    environments: int
+    archs: int
+
+    @property
+    def exit_status(self) -> int:
+        """0 fresh, 1 stale or missing, 2 unusable configuration, 3 damaged: the gravest of the findings."""
+        return max((finding.exit_status for finding in self.findings), default=0)
+
+
+def check(project: Project, selection: Selection | None = None) -> Verdict:
+    """Whether every chosen environment is locked for every chosen arch, by a lock that is whole and is what was asked.
+
+    Reads envlock.toml's locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
+    machinery is imported only to explain what is wrong.
+    """
+    selection = selection or Selection()
+    environments = selection.choose(project)
+    archs = selection.choose_archs(project)
+    return Verdict(tuple(_Checking(project).run(environments, archs, selection)), len(environments), len(archs))
+
+
+class _Checking:
+    """One pass over a project; remembers what it has proved and who asks for what."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.folder = project.lock_folder
+        self.claimed = {environment.requirements.req_id for environment in project.environments()}
+        self.proved: dict[Path, tuple[Finding, ...]] = {}
+        self.explained: set[Path] = set()
+        self.others: list[tuple[Path, Lock]] | None = None
+
+    def run(self, environments: tuple[Environment, ...], archs: tuple[Arch, ...], selection: Selection) -> Iterator[Finding]:
+        for environment in environments:
+            if environment.deferred:
+                yield self.not_yet(environment)
+                continue
+            for arch in archs:
+                yield from self.environment(environment, arch)
+        if selection.is_everything:
+            yield from self.orphans()
+
+    def environment(self, environment: Environment, arch: Arch) -> Iterator[Finding]:
+        paths = candidates(self.folder, arch, environment.requirements.req_id)
+        if not paths:
+            yield self.unlocked(environment, arch)
+        if len(paths) > 1:
+            yield Finding(
+                environment=environment.name,
+                arch=arch,
+                verdict="two-locks",
+                reasons=tuple(f"{self.shown(path)} locks it too" for path in paths[1:]),
+                location=Location(self.shown(paths[0])),
+                repair="envlock lock",
+            )
+        for path in paths:
+            yield from self.file(environment, arch, path)
+
+    def file(self, environment: Environment, arch: Arch, path: Path) -> Iterator[Finding]:
+        """What is wrong with one lock file that should be this environment's."""
+        proof = prove(path.read_bytes())
+        urls: tuple[str, ...]
+        if proof is not None:
+            ids = (proof.arch, proof.requirements.req_id, proof.full_id)
+            urls = proof.urls
+        else:
+            try:
+                lock = read_lock(path, shown=self.shown(path))
+            except EnvlockError as error:
+                yield self.unreadable(environment.name, arch, path, error)
+                return
+            ids = (lock.arch, lock.req_id, lock.full_id)
+            urls = tuple(package.url for package in lock.packages)
+        if ids != (arch, path.parent.name, path.name.split(".")[1]):
+            yield Finding(
+                environment=environment.name,
+                arch=arch,
+                verdict="damaged",
+                reasons=("the file lies where another lock belongs",),
+                location=Location(self.shown(path)),
+                repair=f"git checkout -- {self.shown(path)}",
+            )
+        allowed = self.project.settings.hosts
+        strange = sorted({host(url) for url in urls if not _is_allowed(host(url), allowed)})
+        if strange:
+            yield Finding(
+                environment=environment.name,
+                arch=arch,
+                verdict="host-not-allowed",
+                reasons=tuple(f"{name} is not among the hosts of envlock.toml" for name in strange),
+                location=Location(self.shown(path), _line_with(path, strange[0])),
+                repair=f"restore the file (git checkout -- {self.shown(path)}), or add the host to `hosts` in envlock.toml",
+            )
+
+    def unlocked(self, environment: Environment, arch: Arch) -> Finding:
+        """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
+        from envlock.lockfile.predecessor import predecessor
+
+        own = [(path, lock) for path, lock in self.unclaimed() if environment.name in lock.asked_by]
+        before = predecessor(environment, arch, [lock for _, lock in own], self.claimed)
+        if before is not None:
+            self.explained.update(path for path, lock in own if lock == before)
+            return self.changed(environment, arch, before)
+        elsewhere = [
+            other
+            for other in self.project.settings.archs
+            if candidates(self.folder, other, environment.requirements.req_id)
+        ]
+        return Finding(
+            environment=environment.name,
+            arch=arch,
+            verdict="arch-missing" if elsewhere else "missing",
+            reasons=(f"locked only for {', '.join(elsewhere)}" if elsewhere else "never locked",),
+            location=self.project.locate(key_of(environment)),
+            repair=f"envlock lock --arch {arch}" if elsewhere else "envlock lock",
+        )
+
+    def changed(self, environment: Environment, arch: Arch, before: Lock) -> Finding:
+        from envlock.lockfile.satisfaction import differences
+
+        found = differences(before, environment.requirements)
+        graver = [difference for difference in found if not difference.is_satisfied] or list(found)
+        keys = [key for key in (environment.origin(difference.thing) for difference in graver) if key]
+        return Finding(
+            environment=environment.name,
+            arch=arch,
+            verdict="restamp" if all(difference.is_satisfied for difference in found) else "stale",
+            reasons=tuple(difference.sentence for difference in graver),
+            location=self.project.locate(keys[0] if keys else key_of(environment)),
+            repair="envlock lock",
+        )
+
+    def orphans(self) -> Iterator[Finding]:
+        """Locks that no environment asks for."""
+        archs = self.project.settings.archs
+        for path in lock_files(self.folder):
+            if path in self.explained or (path.parent.name in self.claimed and path.parent.parent.name in archs):
+                continue
+            yield Finding(
+                environment="",
+                arch=path.parent.parent.name,
+                verdict="orphan",
+                reasons=("no environment of envlock.toml asks for this lock",),
+                location=Location(self.shown(path)),
+                repair="envlock lock",
+            )
+
+    def unclaimed(self) -> list[tuple[Path, Lock]]:
+        """The readable locks that no environment asks for now; read once."""
+        if self.others is None:
+            self.others = []
+            for path in lock_files(self.folder):
+                if path.parent.name not in self.claimed:
+                    try:
+                        self.others.append((path, read_lock(path)))
+                    except EnvlockError:
+                        continue  # a damaged orphan explains nothing; it is reported as an orphan
+        return self.others
+
+    def not_yet(self, environment: Environment) -> Finding:
+        table, key = environment.deferred[0]
+        return Finding(
+            environment=environment.name,
+            arch="",
+            verdict="not-yet",
+            reasons=(f"`{table}` is read, but this version of envlock cannot resolve it yet",),
+            location=self.project.locate(key),
+            repair=f"take `{table}` out of envlock.toml, or wait for the version that resolves it",
+        )
+
+    def unreadable(self, environment: str, arch: str, path: Path, error: EnvlockError) -> Finding:
+        at = error.locations[0] if error.locations else Location(self.shown(path))
+        return Finding(
+            environment=environment,
+            arch=arch,
+            verdict="damaged" if error.exit_status == 3 else "unreadable",
+            reasons=(error.message, *error.details),
+            location=Location(self.shown(path), at.line),
+            repair=error.hint or "envlock lock",
+        )
+
+    def shown(self, path: Path) -> str:
+        """The path as the user knows it: relative to envlock.toml."""
+        return os.path.relpath(path, self.project.folder)
+
+
+def key_of(environment: Environment) -> KeyPath:
+    """The key of the table that an environment comes from."""
+    flow, _, step = environment.name.partition("/")
+    return ("flow", flow, "step", step) if step else ("env", flow)
+
+
+def _is_allowed(name: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a host is in the allow-list; an empty list allows all.
+
+    >>> _is_allowed("a.index.example", ("*.index.example",)), _is_allowed("index.example", ("*.index.example",))
+    (True, False)
+    """
+    return not allowed or any(
+        name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern for pattern in allowed
+    )
+
+
+def _line_with(path: Path, text: str) -> int | None:
+    lines = path.read_text().splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if text in line), None)

@@ -1,0 +1,109 @@
+"""Whether an older lock still serves what is asked now, and if not, why.
+
+The judge is the lock itself: versions, edges, recorded requirements. No index is asked. `packaging` is imported here, so
+this module is for the moment when ids differ, never for the moment when they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from envlock.model.lock import Lock
+from envlock.model.requirement import PypiRequirement
+from envlock.model.requirements import Requirements
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is asked now and was not, or the other way round."""
+
+    thing: str
+    """What differs, as `Environment.origins` calls it: `python`, a package name, an index; else a name in words."""
+    sentence: str
+    is_satisfied: bool
+    """Whether the lock serves it all the same."""
+
+
+def differences(lock: Lock, asked: Requirements) -> tuple[Difference, ...]:
+    """Everything in which `asked` differs from what the lock was made for, each judged. Empty when nothing differs.
+
+    When all are satisfied, the lock can be re-stamped: its content is what a resolution would be allowed to give.
+    """
+    return tuple(_differences(lock, asked))
+
+
+def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+    before = lock.requirements
+    if before.python != asked.python:
+        fits = lock.python.source == asked.python_from and _allows(asked.python, lock.python.version)
+        yield Difference(
+            "python",
+            f"python {asked.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
+            fits,
+        )
+    for thing, old, new in (
+        ("python-from", before.python_from, asked.python_from),
+        ("extra_indices", before.indexes, asked.indexes),
+        ("index-url", before.default_index, asked.default_index),
+        ("extras", before.pip_flags, asked.pip_flags),
+        ("exclude-newer", before.exclude_newer, asked.exclude_newer),
+        ("system-requirements", before.system, asked.system),
+        ("conda", before.conda, asked.conda),
+        ("conda_only", before.conda_only, asked.conda_only),
+        ("channels", before.channels, asked.channels),
+        ("named_env", before.base, asked.base),
+    ):
+        if old != new:
+            yield Difference(thing, f"{thing} {_words(new)}, locked with {_words(old)}", is_satisfied=False)
+    yield from _package_differences(lock, asked)
+
+
+def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+    before = {(root.name, str(root)) for root in lock.requirements.roots()}
+    now = {(root.name, str(root)) for root in asked.roots()}
+    versions = {package.name: package.version for package in lock.packages}
+    old_roots = {root.name: root for root in lock.requirements.roots()}
+    for root in asked.roots():
+        if (root.name, str(root)) in before:
+            continue
+        version = versions.get(root.name)
+        locked = f"locked: {root.name} {version}" if version else "not locked"
+        yield Difference(root.name, f"{root}, {locked}", _serves(root, old_roots.get(root.name), version))
+    reachable = _reachable(lock, {root.name for root in asked.roots()})
+    for name in sorted({name for name, _ in before} - {name for name, _ in now}):
+        yield Difference(name, f"{name} is asked for no more", name in reachable or name not in versions)
+
+
+def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str | None) -> bool:
+    same_kind = before is not None and (before.extras, before.marker, before.url) == (root.extras, root.marker, root.url)
+    plain = not (root.extras or root.marker or root.url)
+    if version is None:
+        # A requirement whose marker is false for this arch has no package, then and now.
+        return same_kind and bool(root.marker)
+    return (same_kind or plain) and not (root.url and not same_kind) and _allows(root.specifier, version)
+
+
+def _allows(specifier: str, version: str) -> bool:
+    return SpecifierSet(specifier).contains(Version(version), prereleases=True)
+
+
+def _reachable(lock: Lock, roots: set[str]) -> set[str]:
+    edges = {package.name: package.dependencies for package in lock.packages}
+    seen: set[str] = set()
+    todo = [root for root in roots if root in edges]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += [dependency for dependency in edges.get(name, ()) if dependency not in seen]
+    return seen
+
+
+def _words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in value) or "none"
+    return str(value) or "none"
