@@ -1,0 +1,77 @@
+"""URLs, without what must never be kept: plain text in, plain text out, nothing imported."""
+
+from __future__ import annotations
+
+
+def strip_credentials(url: str) -> str:
+    """The URL without user name, password, query and fragment; what is no URL comes back as it is.
+
+    A query may carry a token and a fragment a hash, so neither is part of where a thing lies.
+
+    >>> strip_credentials("https://${USER}:p%40ss@index.example:8443/simple/?token=x#sha256=0")
+    'https://index.example:8443/simple/'
+    >>> strip_credentials("git+ssh://git@code.example/team/tool@v1")
+    'git+ssh://code.example/team/tool@v1'
+    >>> strip_credentials("conda-forge")
+    'conda-forge'
+
+    A password that should have been percent-encoded does not slip through:
+
+    >>> strip_credentials("https://user:pa/ss#wo?rd@index.example/simple/")
+    'https://index.example/simple/'
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    if "@" in rest:
+        authority = _authority(rest)
+        if "@" in authority:
+            rest = authority.rpartition("@")[2] + rest[len(authority) :]
+        elif _has_bad_port(authority):
+            rest = rest.rpartition("@")[2]
+    return f"{scheme}://{_before(rest, '?#')}"
+
+
+def host(url: str) -> str:
+    """The host that a URL names, in lower case, without port; empty where it names none.
+
+    >>> host("https://user:pw@Index.Example:8443/simple/"), host("file:///srv/wheels"), host("./wheels")
+    ('index.example', '', '')
+    >>> host("http://[::1]:8000/")
+    '[::1]'
+    """
+    rest = url.partition("://")[2]
+    authority = _authority(rest)
+    if "@" in rest:
+        authority = _authority(strip_credentials(url).partition("://")[2])
+    if authority.startswith("["):
+        return authority[: authority.find("]") + 1].lower()
+    return authority.partition(":")[0].lower()
+
+
+def is_local(url: str) -> bool:
+    """Whether it names a place of this machine: a plain path, or a `file:` URL.
+
+    >>> is_local("file:///srv/wheels"), is_local("../wheels"), is_local("https://index.example/simple/")
+    (True, True, False)
+    """
+    scheme, separator, _ = url.partition("://")
+    return not separator or scheme.rpartition("+")[2].lower() == "file"
+
+
+def _authority(rest: str) -> str:
+    return _before(rest, "/?#")
+
+
+def _before(text: str, ends: str) -> str:
+    for end in ends:
+        text = text.partition(end)[0]
+    return text
+
+
+def _has_bad_port(authority: str) -> bool:
+    """Whether what looks like a port cannot be one: then it is the beginning of a password."""
+    if authority.startswith("["):
+        authority = authority[authority.find("]") + 1 :]
+    port = authority.partition(":")[2]
+    return bool(port) and not port.isdigit()
