@@ -1,0 +1,272 @@
+"""The CPython interpreters of this machine, found by looking at files, and run only to be asked for their version.
+
+uv is always given the absolute path of a real interpreter: its own search trips over shims (scripts named `python3.12`
+that start something else), and what it would find depends on the user's uv configuration.
+
+Paths are plain strings here: hundreds of names are looked at while `lock` waits, and `pathlib` would take most of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.errors import HydrateError
+from envlock.files import write_atomically
+from envlock.places import home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VARIABLE = "ENVLOCK_PYTHONS"
+_ONLY = "only:"
+_BINARIES = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
+_OTHERS = ("pypy", "graalpy", "pyston", "rustpython")
+_QUESTION = (
+    "import os, sys; v = sys.version_info; p = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3]);"
+    "print(sys.implementation.name, '%d.%d.%d' % v[:3] + (p + str(v[4]) if p else ''),"
+    " sys.abiflags or '-', sys.maxsize > 2**32, os.uname()[4])"
+)
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A CPython that runs here."""
+
+    path: Path
+    """Absolute, and no shim."""
+    version: str
+    """Three numbers, and `a1`, `b1` or `rc1` after those of a pre-release."""
+
+
+class NoInterpreter(HydrateError):
+    """No CPython of the wanted series that fits is on this machine."""
+
+    code = "no-interpreter"
+
+    def __init__(self, series: str, wanted: str, found: tuple[str, ...], *, more: tuple[str, ...] = ()) -> None:
+        self.series = series
+        self.wanted = wanted
+        self.found = found
+        fits = f" that fits `{wanted}`" if wanted else ""
+        super().__init__(
+            f"there is no CPython {series}{fits} on this machine",
+            details=(*found, *more),
+            hint=f"install CPython {series} (`uv python install {series}` does), or name its folder in ${VARIABLE}, "
+            'or set `python-from = "uv"` in envlock.toml and run `envlock lock`',
+        )
+
+
+class _Candidate(NamedTuple):
+    path: str
+    series: str
+    """By its file name; empty where that does not say."""
+    chosen: bool
+    """Named by the user's variable, so it goes before every other."""
+    refusal: str
+    """Why it is not even run; empty where it may be an interpreter."""
+
+
+def machine_series() -> tuple[str, ...]:
+    """The minor series of CPython on this machine, oldest first, by file name: nothing is run. A few milliseconds."""
+    found = {candidate.series for candidate in _candidates() if candidate.series and not candidate.refusal}
+    return tuple(sorted(found, key=_numbers))
+
+
+def find_interpreter(series: str, accepts: Callable[[str], bool], *, wanted: str = "") -> Interpreter:
+    """The interpreter of `series` with the highest version that `accepts`; one of `$ENVLOCK_PYTHONS` before any other.
+
+    `wanted` is what the error calls the versions that would do. Each candidate is run once, and asked again only when
+    its file changed. Raises NoInterpreter, which says what was found and why it does not serve.
+    """
+    fitting: list[tuple[bool, list[int], Interpreter]] = []
+    found: list[str] = []
+    others: set[str] = set()
+    for candidate in _candidates():
+        if candidate.series not in {"", series}:
+            others.add(candidate.series)
+            continue
+        version, refusal = ("", candidate.refusal) if candidate.refusal else _ask(candidate.path)
+        if not refusal and not version.startswith(f"{series}."):
+            refusal = f"is {version}"
+        if not refusal and not accepts(version):
+            refusal = f"is {version}, which does not fit"
+        if refusal:
+            found.append(f"{candidate.path} {refusal}")
+        else:
+            fitting.append((candidate.chosen, _numbers(version), Interpreter(Path(candidate.path), version)))
+    if fitting:
+        return max(fitting, key=lambda entry: entry[:2])[2]
+    if others:
+        found.append("other series here: " + ", ".join(sorted(others, key=_numbers)))
+    places = dict.fromkeys(place for place, _ in _places() if os.path.exists(place))
+    raise NoInterpreter(series, wanted, (*found, "looked in: " + (", ".join(places) or f"nothing (${VARIABLE})")))
+
+
+def version_of(path: Path) -> str | None:
+    """The version of the CPython at `path`, or None where there is none that serves here."""
+    return _ask(str(path))[0] or None
+
+
+def only_chosen() -> bool:
+    """Whether `$ENVLOCK_PYTHONS` says that nothing else may serve."""
+    return os.environ.get(VARIABLE, "").startswith(_ONLY)
+
+
+def _places() -> Iterator[tuple[str, bool]]:
+    """The folders that are looked in, in order, and whether the user named them; an executable stands for itself."""
+    chosen = os.environ.get(VARIABLE, "").removeprefix(_ONLY)
+    for place in filter(None, chosen.split(os.pathsep)):
+        path = os.path.abspath(os.path.expanduser(place))
+        inner = os.path.join(path, "bin")
+        yield inner if os.path.isdir(inner) else path, True
+    if only_chosen():
+        return
+    user = os.path.expanduser("~")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(user, ".local", "share")
+    yield from ((folder, False) for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder))
+    yield os.path.dirname(os.path.realpath(sys.executable)), False
+    for root, prefix in (
+        (os.path.join(os.environ.get("PYENV_ROOT") or os.path.join(user, ".pyenv"), "versions"), ""),
+        (os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(data, "uv", "python"), "cpython-"),
+        (str(home() / "pythons"), "cpython-"),
+        ("/usr/local/opt", "python@3."),
+        ("/opt/homebrew/opt", "python@3."),
+    ):
+        yield from ((os.path.join(root, name, "bin"), False) for name in _names(root) if name.startswith(prefix))
+    yield from ((folder, False) for folder in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"))
+
+
+def _candidates() -> list[_Candidate]:
+    """Every file that is named as an interpreter is, each real file once, in the order of the places."""
+    seen: set[str] = set()
+    candidates = []
+    for place, chosen in _places():
+        named = chosen and os.path.isfile(place)
+        for path in [place] if named else _interpreters_in(place):
+            real = os.path.realpath(path)
+            series = _series(os.path.basename(path)) or _series(os.path.basename(real))
+            if real in seen or not (series or named) or not os.access(real, os.X_OK):
+                continue
+            seen.add(real)
+            # What a virtual environment calls its interpreter is a link to the one that it was made of.
+            candidates.append(_Candidate(real if _in_environment(path) else path, series, chosen, _refusal(real)))
+    return candidates
+
+
+def _interpreters_in(folder: str) -> list[str]:
+    names = [name for name in _names(folder) if name == "python3" or _series(name)]
+    # `python3` may be pointed to another series one day, so it goes last.
+    return [os.path.join(folder, name) for name in sorted(names, reverse=True)]
+
+
+def _refusal(real: str) -> str:
+    """Why this file is not run at all; empty where it may be an interpreter."""
+    if os.path.basename(real).startswith(_OTHERS):
+        return "is not CPython"
+    if _in_environment(real):
+        return "is a copy inside a virtual environment"
+    try:
+        with open(real, "rb") as file:
+            return "" if file.read(4) in _BINARIES else "is a script, not an interpreter"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _in_environment(path: str) -> bool:
+    return os.path.exists(os.path.join(os.path.dirname(os.path.dirname(path)), "pyvenv.cfg"))
+
+
+def _ask(path: str) -> tuple[str, str]:
+    """The version of the interpreter at `path`, and why it does not serve here; one of the two is empty."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return "", f"cannot be read ({error.strerror})"
+    key = f"{status.st_mtime_ns} {status.st_size}"
+    known_key, _, answer = _read_known().get(path, "").partition(": ")
+    if known_key != key:
+        answer, refusal = _run(path)
+        if refusal:
+            return "", refusal
+        # Another process may have asked another one meanwhile; an answer that is lost so is asked for again.
+        _write_known({**_read_known(), path: f"{key}: {answer}"})
+    implementation, version, flags, wide, machine = answer.split()
+    if implementation != "cpython":
+        return "", f"is {implementation}, not CPython"
+    if wide != "True" or machine != os.uname().machine:
+        return "", f"is built for another processor than {os.uname().machine}"
+    if "t" in flags or "d" in flags:
+        return "", f"is a special build of CPython ({'free-threaded' if 't' in flags else 'debug'})"
+    return version, ""
+
+
+def _run(path: str) -> tuple[str, str]:
+    """What the interpreter says of itself, and why it did not; one of the two is empty."""
+    import subprocess
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "__PYVENV"))}
+    try:
+        ran = subprocess.run(
+            [path, "-I", "-S", "-c", _QUESTION],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", f"does not run ({error})"
+    if ran.returncode == 0 and len(ran.stdout.split()) == 5:
+        return ran.stdout.strip(), ""
+    said = ran.stderr.strip().splitlines()
+    return "", f"does not run ({said[-1] if said else f'exit status {ran.returncode}'})"
+
+
+def _read_known() -> dict[str, str]:
+    """What interpreters have said: by path, their file's mtime and size, and the answer. Empty if it is unusable."""
+    import json
+
+    try:
+        known = json.loads((home() / "interpreters.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {path: entry for path, entry in known.items() if isinstance(entry, str) and len(entry.split()) == 7}
+
+
+def _write_known(known: dict[str, str]) -> None:
+    import contextlib
+    import json
+
+    with contextlib.suppress(OSError):  # a memo that cannot be kept costs time only
+        write_atomically(home() / "interpreters.json", json.dumps(known, indent=1, sort_keys=True).encode())
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _series(name: str) -> str:
+    """The series in an interpreter's file name.
+
+    >>> _series("python3.12"), _series("python3"), _series("python3.12-config"), _series("python3.13t")
+    ('3.12', '', '', '')
+    """
+    minor = name.removeprefix("python3.")
+    return f"3.{minor}" if minor != name and minor.isdigit() else ""
+
+
+def _numbers(version: str) -> list[int]:
+    """What versions are ordered by; a pre-release goes before its release.
+
+    >>> sorted(["3.9", "3.14.0", "3.14.0rc1", "3.10"], key=_numbers)
+    ['3.9', '3.10', '3.14.0rc1', '3.14.0']
+    """
+    stem = version.rstrip("0123456789")
+    if stem.endswith("."):
+        return [*(int(part) for part in version.split(".")), 1]
+    return [*(int(part) for part in stem.rstrip("abrc").split(".")), 0]

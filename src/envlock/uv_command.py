@@ -1,0 +1,91 @@
+"""uv, run so that only envlock's arguments decide: no variable and no file of the user's changes what it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.errors import HydrateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_KEPT = frozenset(
+    {
+        # where things are
+        "PATH", "HOME", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_DATA_HOME", "UV_CACHE_DIR",
+        # how to reach a network
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC",
+        "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    }
+)  # fmt: skip
+
+
+class NoUv(HydrateError):
+    """The uv executable that comes with envlock is gone."""
+
+    code = "no-uv"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the `uv` executable is neither in envlock's own installation nor on PATH",
+            hint="pip install --force-reinstall uv",
+        )
+
+
+def uv_executable() -> Path:
+    """The absolute path of uv: the one installed with envlock, else the first on PATH. Raises NoUv."""
+    import uv
+
+    try:
+        return Path(uv.find_uv_bin())
+    except FileNotFoundError:
+        found = shutil.which("uv")
+        if found is None:
+            raise NoUv from None
+        return Path(found)
+
+
+def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that uv is run with: a few of ours, and `extra`; never a user's `UV_*`, `PIP_*` or `PYTHON*`.
+
+    >>> os.environ["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    >>> "UV_INDEX_STRATEGY" in uv_environment()
+    False
+    >>> del os.environ["UV_INDEX_STRATEGY"]
+    """
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
+    return {**kept, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(extra or {})}
+
+
+def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run uv with these arguments, no configuration file and no input; its output is captured, its status not judged.
+
+    Costs 5 ms more than what uv does. Raises NoUv.
+    """
+    return subprocess.run(
+        [str(uv_executable()), *arguments, "--no-config"],
+        env=uv_environment(extra),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def uv_reason(stderr: str) -> tuple[str, ...]:
+    r"""The lines of uv's error text that say something: without its warnings, and without its labels.
+
+    >>> uv_reason("warning: slow\nerror: Failed to install a\n  cause: No space left\n")
+    ('Failed to install a', 'No space left')
+    """
+    lines = (line.strip() for line in stderr.splitlines())
+    return tuple(
+        line.removeprefix("error: ").removeprefix("cause: ")
+        for line in lines
+        if line and not line.startswith("warning: ")
+    )
