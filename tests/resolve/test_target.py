@@ -111,8 +111,10 @@ def test_uv_knows_every_arch(arch: Arch) -> None:
 
 def compiles(where: Target) -> bool:
     done = subprocess.run(
-        [find_uv_bin(), "pip", "compile", "-", "--python-platform", where.uv_platform, "--python", sys.executable]
-        + ["--python-version", where.python, "--offline", "--no-config"],
+        [
+            *(find_uv_bin(), "pip", "compile", "-", "--offline", "--no-config"),
+            *("--python-platform", where.uv_platform, "--python", sys.executable, "--python-version", where.python),
+        ],
         input="",
         capture_output=True,
         text=True,
