@@ -226,9 +226,9 @@ class Index:
         return None
 
     def _content(self, path: str, accept: str) -> Answer:
-        if match := re.fullmatch(r"simple/([^/]+)/", path):
+        if match := re.fullmatch(r"simple/(?:([^/]+)/)?", path):
             as_json = not self._html_only and JSON_PAGE in accept
-            page = self._page(match[1], as_json)
+            page = self._page(match[1], as_json) if match[1] else self._root_page(as_json)
             if page is None:
                 return Answer(HTTPStatus.NOT_FOUND)
             kind = JSON_PAGE if as_json else HTML_PAGE
@@ -261,6 +261,13 @@ class Index:
                 make = self._json if as_json else self._html
                 self._pages[name, as_json] = make(name, artifacts)
             return self._pages[name, as_json]
+
+    def _root_page(self, as_json: bool) -> bytes:
+        names = sorted({release.normalized for release in self._releases})
+        if as_json:
+            return json.dumps({"meta": {"api-version": "1.1"}, "projects": [{"name": name} for name in names]}).encode()
+        links = "".join(f'<a href="{name}/">{name}</a><br/>\n' for name in names)
+        return f"<!DOCTYPE html><html><body>\n{links}</body></html>\n".encode()
 
     def _href(self, artifact: Artifact) -> str:
         return self._link(f"{self.base}files/{artifact.sha256[:8]}/{artifact.filename}")

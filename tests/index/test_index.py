@@ -105,6 +105,8 @@ def test_pages_are_revalidated_and_files_come_in_ranges(index: Index) -> None:
     assert get(url, Range="bytes=4-9")[:2] == (206, data[4:10])
     assert get(url, Range="bytes=-7")[:2] == (206, data[-7:])
     assert get(f"{index.url}nothing/")[0] == 404
+    assert get(index.url)[0] == 200
+    assert get(f"{index.base}nothing/")[0] == 404
 
 
 def test_an_index_can_want_credentials(private_index: Index) -> None:
