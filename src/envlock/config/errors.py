@@ -1,0 +1,354 @@
+"""What can be wrong with envlock.toml. Each error takes the facts and the places; none ever shows a credential.
+
+Names, versions and architectures have their errors beside what parses them, in `envlock.model`.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from envlock.errors import ConfigError, Location
+from envlock.model.url import strip_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'\]}]+")
+
+
+def without_credentials(text: str) -> str:
+    """The text, its URLs without user names, passwords and queries.
+
+    >>> without_credentials("index-url = 'https://me:pw@index.example/simple/'")
+    "index-url = 'https://index.example/simple/'"
+    """
+    return _URL.sub(lambda url: strip_credentials(url[0]), text)
+
+
+def _near(found: str, right: Sequence[str]) -> str | None:
+    near = get_close_matches(found, right, n=1)
+    return f"did you mean `{near[0]}`?" if near else None
+
+
+def _listed(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (f"{what}: {', '.join(names) or 'none'}",)
+
+
+class NoConfig(ConfigError):
+    """There is no envlock.toml to read. `looked_at` is the folder to begin with, or the file that was named."""
+
+    code = "no-config"
+
+    def __init__(self, looked_at: str) -> None:
+        is_file = looked_at.endswith(".toml")
+        super().__init__(
+            f"there is no file `{looked_at}`" if is_file else f"there is no envlock.toml in `{looked_at}` or above it",
+            hint="envlock init",
+        )
+
+
+class NotToml(ConfigError):
+    """The file cannot be parsed. `text` is the line where the parser stopped."""
+
+    code = "not-toml"
+
+    def __init__(
+        self, path: str, reason: str, *, line: int | None = None, column: int | None = None, text: str = ""
+    ) -> None:
+        shown = without_credentials(text.rstrip())
+        pointer = f"\n{' ' * (column - 1)}^" if column is not None and shown == text.rstrip() else ""
+        super().__init__(
+            f"`{path}` is not TOML: {reason}",
+            locations=(Location(path, line),),
+            details=(f"{shown}{pointer}",) if shown else (),
+            hint="the format is described at https://toml.io",
+        )
+
+
+class MergeConflict(ConfigError):
+    """The file holds the markers of a merge that nobody has settled."""
+
+    code = "merge-conflict"
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(
+            f"`{path}` has an unsettled merge conflict",
+            locations=(Location(path, line),),
+            hint="settle it, then run `envlock lock`",
+        )
+
+
+class UnknownKey(ConfigError):
+    """A key that means nothing where it stands. `advice` says where its meaning went, when that is known."""
+
+    code = "unknown-key"
+
+    def __init__(
+        self, found: str, table: str, right: Sequence[str], at: Location, *, advice: str | None = None
+    ) -> None:
+        super().__init__(
+            f"`{without_credentials(found)}` is not a key of {table}",
+            locations=(at,),
+            details=_listed("keys", right),
+            hint=advice or _near(found, right),
+        )
+
+
+class WrongType(ConfigError):
+    """A value of another type than its key's. `example` is the key with a right value, as TOML."""
+
+    code = "wrong-type"
+
+    def __init__(self, key: str, found: str, right: str, at: Location, *, example: str | None = None) -> None:
+        super().__init__(
+            f"`{key}` must be {right}, and is {without_credentials(found)}",
+            locations=(at,),
+            hint=f"write it as `{example}`" if example else None,
+        )
+
+
+class BadValue(ConfigError):
+    """A value of the right type that its key does not take."""
+
+    code = "bad-value"
+
+    def __init__(self, key: str, found: str, reason: str, at: Location, *, right: Sequence[str] = ()) -> None:
+        super().__init__(
+            f"`{without_credentials(found)}` is no value of `{key}`" + (f": {reason}" if reason else ""),
+            locations=(at,),
+            details=_listed("values", right) if right else (),
+            hint=_near(found, right),
+        )
+
+
+class BadPythonSpecifier(ConfigError):
+    """A range of Pythons that PEP 440 does not know."""
+
+    code = "bad-python-specifier"
+
+    def __init__(self, found: str, at: Location) -> None:
+        super().__init__(
+            f"`{found}` is not a range of Python versions",
+            locations=(at,),
+            details=('examples: ">=3.11,<3.13", "3.12" for any 3.12, "3.12.4" for just that one',),
+            hint='python = "3.12"',
+        )
+
+
+class BadMarker(ConfigError):
+    """What stands after `;` is no environment marker (PEP 508)."""
+
+    code = "bad-marker"
+
+    def __init__(self, found: str, reason: str, at: Location) -> None:
+        super().__init__(
+            f"`{found}` is not an environment marker: {reason}",
+            locations=(at,),
+            details=("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",),
+            hint="write the value as \">=1,<2 ; sys_platform == 'linux'\"",
+        )
+
+
+class BadIndexUrl(ConfigError):
+    """An index that is no URL of a web server."""
+
+    code = "bad-index-url"
+
+    def __init__(self, found: str, at: Location) -> None:
+        super().__init__(
+            f"`{without_credentials(found)}` is not the URL of a package index",
+            locations=(at,),
+            details=("an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",),
+            hint='write it as "https://index.example/simple/"',
+        )
+
+
+class BadInstant(ConfigError):
+    """An `exclude-newer` that is neither an instant, nor a day, nor a span."""
+
+    code = "bad-instant"
+
+    def __init__(self, found: str, at: Location) -> None:
+        super().__init__(
+            f"`{found}` is not an instant, a day or a span of time",
+            locations=(at,),
+            details=('examples: "2026-11-01", "2026-11-01T12:00:00Z", "7d", "2 weeks", "12 hours"',),
+            hint='exclude-newer = "7d"',
+        )
+
+
+class FlowWithoutFile(ConfigError):
+    """A flow whose file is not named, so that its steps are not known."""
+
+    code = "flow-without-file"
+
+    def __init__(self, flow: str, at: Location) -> None:
+        super().__init__(
+            f"the flow `{flow}` does not say which file it is in",
+            locations=(at,),
+            hint=f'add `file = "{flow.lower()}.py"` to `[flow.{flow}]`',
+        )
+
+
+class UnknownFlow(ConfigError):
+    """A flow that its file does not define."""
+
+    code = "unknown-flow"
+
+    def __init__(self, found: str, right: Sequence[str], at: Location) -> None:
+        super().__init__(
+            f"the file of the flow `{found}` does not define it",
+            locations=(at,),
+            details=_listed("flows in the file", right),
+            hint=_near(found, right) or "name the table after the flow's class",
+        )
+
+
+class UnknownStep(ConfigError):
+    """A step that its flow does not have."""
+
+    code = "unknown-step"
+
+    def __init__(self, found: str, flow: str, right: Sequence[str], at: Location) -> None:
+        super().__init__(
+            f"the flow `{flow}` has no step `{found}`",
+            locations=(at,),
+            details=_listed("steps", right),
+            hint=_near(found, right) or "name the table after one of the steps",
+        )
+
+
+class DisagreeingValues(ConfigError):
+    """Two places at one level say different things about one thing."""
+
+    code = "disagreeing-values"
+
+    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
+        shown = " and ".join(f"`{without_credentials(value)}`" for value in values)
+        super().__init__(f"two values that disagree: {shown}", locations=tuple(places), hint="keep one of them")
+
+
+class NameAndPathspec(ConfigError):
+    """A named environment that is named twice over."""
+
+    code = "name-and-pathspec"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "`named_env` takes a `name` or a `pathspec`, not both",
+            locations=tuple(places),
+            hint="remove one of the two lines",
+        )
+
+
+class DisabledWithRequirements(ConfigError):
+    """A level that is disabled and asks for packages all the same."""
+
+    code = "disabled-with-requirements"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "this is disabled, and asks for something too",
+            locations=tuple(places),
+            hint="remove `disabled = true`, or what is asked",
+        )
+
+
+class FetchAtExecWithoutName(ConfigError):
+    """`fetch_at_exec` with nothing to fetch."""
+
+    code = "fetch-at-exec-without-name"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "`fetch_at_exec` needs the `name` or the `pathspec` of an environment",
+            locations=tuple(places),
+            hint='named_env = { name = "team/base:v1", fetch_at_exec = true }',
+        )
+
+
+class FetchAtExecWithRequirements(ConfigError):
+    """An environment that is fetched when the step starts cannot be extended when it is locked."""
+
+    code = "fetch-at-exec-with-requirements"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "an environment with `fetch_at_exec` cannot ask for anything more",
+            locations=tuple(places),
+            hint="remove `fetch_at_exec`, or what is asked (here, or by the flow)",
+        )
+
+
+class NamedEnvWithRequirementsAtFlowLevel(ConfigError):
+    """A flow that names an environment and asks for packages: which steps would extend it is not said."""
+
+    code = "named-env-with-requirements-at-flow-level"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "a flow takes `named_env`, or packages, not both",
+            locations=tuple(places),
+            hint="put the packages into the steps that need them: a step may extend a named environment",
+        )
+
+
+class NamedEnvDisabled(ConfigError):
+    """An `[env.*]` table that is disabled."""
+
+    code = "named-env-disabled"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "an environment of its own cannot be disabled",
+            locations=tuple(places),
+            hint="remove `disabled`, or the whole table",
+        )
+
+
+class CredentialsInDirectUrl(ConfigError):
+    """A package's own URL carries a user name, a password or a query, which would have to be kept in the lock."""
+
+    code = "credentials-in-direct-url"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "the URL of a package carries credentials, or a query",
+            locations=tuple(places),
+            details=("a lock keeps the URL, and never a credential",),
+            hint="take them out of the URL and keep them in ~/.netrc",
+        )
+
+
+def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location, ...]) -> ConfigError:
+    """The error of a broken rule of merging: its code, what stands there, and where.
+
+    >>> from_conflict("unknown-step", ("strat", "Train", "start", "end"), (Location("envlock.toml", 4),)).hint
+    'did you mean `start`?'
+    """
+    at = tuple(Location(each.path, each.line, each.key and without_credentials(each.key)) for each in locations)
+    if rule == UnknownStep.code:
+        return UnknownStep(values[0], values[1], values[2:], at[0])
+    if rule == UnknownFlow.code:
+        return UnknownFlow(values[0], values[1:], at[0])
+    if rule == FlowWithoutFile.code:
+        return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
+    if rule == DisagreeingValues.code:
+        return DisagreeingValues(values, at)
+    return _PLAIN[rule](at)
+
+
+_PLAIN: dict[str, Callable[[Sequence[Location]], ConfigError]] = {
+    each.code: each
+    for each in (
+        NameAndPathspec,
+        DisabledWithRequirements,
+        FetchAtExecWithoutName,
+        FetchAtExecWithRequirements,
+        NamedEnvWithRequirementsAtFlowLevel,
+        NamedEnvDisabled,
+        CredentialsInDirectUrl,
+    )
+}
