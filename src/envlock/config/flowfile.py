@@ -149,6 +149,11 @@ class FlowModule:
         """
         return [each for each in self.classes.values() if self._is_flow(each)]
 
+    def is_base(self, flow: ast.ClassDef) -> bool:
+        """Whether a flow only serves other flows of the file as their base: they inherit it, and nothing calls it."""
+        heirs = [each for each in self.flows() if each is not flow and flow in self.lineage(each)]
+        return bool(heirs) and flow.name not in self._called
+
     def lineage(self, flow: ast.ClassDef) -> list[ast.ClassDef]:
         """The class and its bases that this file defines, nearest first."""
         found: dict[str, ast.ClassDef] = {}

@@ -1,0 +1,296 @@
+"""What the decorators of one level ask for, put together as one level of envlock.toml.
+
+Where envlock's rules differ from what Metaflow or its extension made of the decorators, the result is one that envlock
+accepts, and a note says what became of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envlock.config.level import normalize_python, requirement_of
+from envlock.errors import ConfigError
+from envlock.model.requirement import normalize_name, normalize_specifier
+from envlock.model.url import strip_credentials
+
+TABLES = ("pypi", "conda", "named_env", "sys_packages")
+
+_MOVED_TO_NAMED = {name: ("named_env", name) for name in ("name", "pathspec", "fetch_at_exec")}
+_PLACES: dict[str, dict[str, tuple[str, str]]] = {
+    "pypi": {
+        **{name: ("pypi", name) for name in ("packages", "conda_only", "extra_indices", "extras", "python")},
+        "sources": ("pypi", "extra_indices"),
+        **_MOVED_TO_NAMED,
+    },
+    "conda": {
+        # Metaflow calls them `packages` since 2.10, its extension `libraries`; an entry of `packages` wins.
+        "libraries": ("conda", "libraries"),
+        "packages": ("conda", "libraries"),
+        "channels": ("conda", "channels"),
+        "python": ("conda", "python"),
+        "pip_packages": ("pypi", "packages"),
+        "pip_sources": ("pypi", "extra_indices"),
+        **_MOVED_TO_NAMED,
+    },
+    "named_env": _MOVED_TO_NAMED,
+    "sys_packages": {"packages": ("sys_packages", "packages")},
+}
+"""For each decorator and parameter, the table and key of envlock.toml."""
+
+_VERSIONS = {("pypi", "packages"), ("pypi", "conda_only"), ("conda", "libraries"), ("sys_packages", "packages")}
+_LISTS = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
+
+
+class LevelTables:
+    """The tables of one level while its decorators are read, and notes on what did not fit."""
+
+    def __init__(self, *, is_flow: bool) -> None:
+        self.is_flow = is_flow
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.disabled: bool | None = None
+        self.line = 0
+        """The line of the level's first decorator."""
+        self.bare = ""
+        """A decorator without parameters, where there is one."""
+        self.notes: list[tuple[int, str]] = []
+
+    def add(self, decorator: str, line: int, arguments: Mapping[str, object]) -> None:
+        """Put one more decorator's arguments into the tables."""
+        kind = decorator.removesuffix("_base")
+        kind = "pypi" if kind == "pip" else kind
+        self.line = self.line or line
+        if not arguments:
+            self.bare = decorator
+        arguments = _one_spelling(kind, arguments)
+        for parameter, value in arguments.items():
+            label = f"@{decorator}({parameter}=…)"
+            if value is None:
+                continue
+            if parameter == "disabled":
+                self._disable(label, line, value)
+                continue
+            place = _PLACES[kind].get(parameter)
+            if place is None:
+                self.note(line, f"{label} is no parameter that envlock knows, and was not carried over")
+                continue
+            if place[0] != kind:
+                self.note(line, f"{label} is written as `{'.'.join(place)}`")
+            self._put(place, label, line, value)
+
+    def note(self, line: int, message: str) -> None:
+        """Tell the user something about a line of the flow file."""
+        self.notes.append((line, message))
+
+    def asked(self) -> list[str]:
+        """What the tables ask for, in words: for a note on what was left out."""
+        return [
+            f"{name} {value}".strip() if isinstance(value, str) else name
+            for table in self.tables.values()
+            for key, entry in table.items()
+            for name, value in (entry.items() if isinstance(entry, dict) else [(key, entry)])
+        ]
+
+    def _disable(self, label: str, line: int, value: object) -> None:
+        if not isinstance(value, bool):
+            self.note(line, f"{label} is neither True nor False: `{value}`")
+        elif self.disabled not in {None, value}:
+            self.note(line, f"{label} contradicts a decorator beside it; `disabled = true` was written")
+            self.disabled = True
+        else:
+            self.disabled = value
+
+    def _put(self, place: tuple[str, str], label: str, line: int, value: object) -> None:
+        table, key = place
+        if place in _VERSIONS:
+            self._put_versions(place, label, line, value)
+        elif place in _LISTS:
+            self._put_list(place, label, line, value)
+        elif key == "fetch_at_exec":
+            if isinstance(value, bool):
+                self._put_scalar(place, label, line, value)
+            else:
+                self.note(line, f"{label} is neither True nor False: `{value}`")
+        elif not isinstance(value, str):
+            self.note(line, f"{label} is no text: `{value}`")
+        elif key == "python" and not _is_python(value):
+            self.note(line, f"{label} is not a version of Python: `{value}`")
+        else:
+            self._put_scalar((table, key), label, line, value)
+
+    def _put_scalar(self, place: tuple[str, str], label: str, line: int, value: str | bool) -> None:
+        table, key = place
+        before = self.tables.get(table, {}).get(key)
+        if before is not None and before != value:
+            self.note(line, f"{label} says `{value}` where another decorator says `{before}`; `{before}` was kept")
+        elif value is not False:
+            self.tables.setdefault(table, {})[key] = value
+
+    def _put_list(self, place: tuple[str, str], label: str, line: int, value: object) -> None:
+        table, key = place
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.note(line, f"{label} is no list of texts: `{value}`")
+            return
+        kept: list[str] = self.tables.setdefault(table, {}).setdefault(key, [])
+        for item in value:
+            url = self._without_credentials(item, label, line)
+            if url not in kept:
+                kept.append(url)
+        if not kept:
+            self._drop_if_empty(table, key)
+
+    def _put_versions(self, place: tuple[str, str], label: str, line: int, value: object) -> None:
+        table, key = place
+        if not isinstance(value, dict):
+            self.note(line, f"{label} is no dict of names and versions: `{value}`")
+            return
+        kept: dict[str, str] = self.tables.setdefault(table, {}).setdefault(key, {})
+        for name, version in value.items():
+            if not isinstance(name, str) or isinstance(version, (list, dict, bool)) or version is None:
+                self.note(line, f"{label}: `{name}: {version}` is no name and version")
+                continue
+            if not isinstance(version, str):
+                self.note(line, f"{label}: the version of `{name}` is a number, written as `{version}`")
+            self._put_version(kept, place, label, line, name.strip(), str(version).strip())
+        if not kept:
+            self._drop_if_empty(table, key)
+
+    def _put_version(
+        self, kept: dict[str, str], place: tuple[str, str], label: str, line: int, name: str, version: str
+    ) -> None:
+        is_pypi = place == ("pypi", "packages")
+        name = self._without_credentials(name, label, line)
+        if is_pypi:
+            try:
+                requirement_of(name, version)
+            except ConfigError as error:
+                self.note(line, f"{label}: `{name}: {version}` was not carried over: {error.message}")
+                return
+        identity = _identity(name, is_pypi=is_pypi)
+        before = next((other for other in kept if _identity(other, is_pypi=is_pypi) == identity), None)
+        if before is None:
+            kept[name] = version
+        elif before != name and ("@" in before or "@" in name or "[" in before or "[" in name):
+            self.note(line, f"{label}: `{name} {version}` was not carried over beside `{before} {kept[before]}`")
+        elif kept[before] != version:
+            both = _both(kept[before], version, is_pypi=is_pypi)
+            if both is None:
+                self.note(line, f"{label}: `{name} {version}` was not carried over beside `{before} {kept[before]}`")
+                return
+            self.note(line, f"{label}: `{name}` is asked twice at one level; `{both}` was written")
+            kept[before] = both
+
+    def _without_credentials(self, text: str, label: str, line: int) -> str:
+        start = text.find("http")
+        url = text[start:]
+        authority = url.partition("://")[2].partition("/")[0]
+        if start < 0 or "@" not in authority:
+            return text
+        self.note(line, f"{label}: the credentials in a URL were left out; keep them in ~/.netrc")
+        return text[:start] + strip_credentials(url)
+
+    def _drop_if_empty(self, table: str, key: str) -> None:
+        del self.tables[table][key]
+        if not self.tables[table]:
+            del self.tables[table]
+
+
+def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The level's tables as envlock.toml has them, with notes where its rules leave something out.
+
+    `flow` is the settled flow level, when this is a step's.
+    """
+    _settle_named(level, flow or {})
+    tables: dict[str, Any] = {name: level.tables[name] for name in TABLES if name in level.tables}
+    flow_is_disabled = bool((flow or {}).get("disabled"))
+    if level.disabled:
+        if tables:
+            level.note(level.line, "disabled, so this was not carried over: " + ", ".join(level.asked()))
+        return {"disabled": True}
+    if flow_is_disabled and level.disabled is False:
+        return {"disabled": False, **tables}
+    if flow_is_disabled and tables:
+        level.note(level.line, "this step has an environment although its flow is disabled, as in metaflow-netflixext")
+    elif flow_is_disabled and level.bare:
+        level.note(
+            level.line,
+            f"a bare @{level.bare} below a disabled flow: the step stays disabled; `disabled = false` gives it one",
+        )
+    return tables
+
+
+def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
+    named = level.tables.get("named_env")
+    if named is None:
+        return
+    if "name" in named and "pathspec" in named:
+        level.note(level.line, f"`name` and `pathspec` exclude each other; `pathspec` {named.pop('pathspec')} left out")
+    if "name" not in named and "pathspec" not in named and flow.get("named_env") is None:
+        level.note(level.line, "`fetch_at_exec` needs a `name` or a `pathspec`, and was not carried over")
+        level.tables.pop("named_env")
+        return
+    others = [table for table in ("pypi", "conda") if table in level.tables]
+    if level.is_flow and others:
+        left = LevelTables(is_flow=True)
+        left.tables = {str(table): level.tables.pop(table) for table in others}
+        level.note(
+            level.line, "a flow takes a named environment or packages, not both; left out: " + ", ".join(left.asked())
+        )
+        return
+    inherited = [table for table in ("pypi", "conda") if table in flow]
+    if named.get("fetch_at_exec") and (others or inherited):
+        level.note(level.line, "`fetch_at_exec` excludes packages of its own, and was not carried over")
+        named.pop("fetch_at_exec")
+        if not named:
+            level.tables.pop("named_env")
+
+
+def move_lone_python(levels: Iterable[dict[str, Any]]) -> None:
+    """Write `python` under `pypi` where a flow asks conda for nothing else: it means the same, and needs no conda."""
+    levels = list(levels)
+    if any(set(level.get("conda", {})) - {"python"} for level in levels):
+        return
+    for level in levels:
+        python = level.pop("conda", {}).get("python")
+        if python is None:
+            continue
+        table = level.setdefault("pypi", {})
+        if table.setdefault("python", python) != python:
+            level["conda"] = {"python": python}
+    for level in levels:
+        ordered = {name: level[name] for name in ("disabled", *TABLES) if name in level}
+        level.clear()
+        level.update(ordered)
+
+
+def _one_spelling(kind: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+    libraries, packages = arguments.get("libraries"), arguments.get("packages")
+    if kind != "conda" or not isinstance(libraries, dict) or not isinstance(packages, dict):
+        return arguments
+    others = {name: value for name, value in arguments.items() if name not in {"libraries", "packages"}}
+    return {"libraries": {**libraries, **packages}, **others}
+
+
+def _identity(name: str, *, is_pypi: bool) -> str:
+    if not is_pypi:
+        return name.lower()
+    return normalize_name(name.partition("@")[0].partition("[")[0].strip())
+
+
+def _both(first: str, second: str, *, is_pypi: bool) -> str | None:
+    """One constraint that means both; None where there is none to be written."""
+    if not first or not second:
+        return first or second
+    if not is_pypi:
+        return f"{first},{second}"
+    if ";" in first or ";" in second:
+        return None
+    return ",".join(dict.fromkeys((*normalize_specifier(first).split(","), *normalize_specifier(second).split(","))))
+
+
+def _is_python(text: str) -> bool:
+    try:
+        normalize_python(text)
+    except ConfigError:
+        return False
+    return True
