@@ -1,0 +1,41 @@
+# Every target sets up what it needs first; `make` alone lists them.
+SHELL := /bin/sh
+BIN := .venv/bin
+READY := .venv/envlock-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo lint format bench docs-check clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with envlock, Metaflow and the development tools
+
+$(READY): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh
+
+test: $(READY)  ## lint, types, import contracts, and every test
+	@scripts/test.sh
+
+demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
+	@$(BIN)/python scripts/demo.py
+
+lint: $(READY)  ## lint, types and import contracts alone
+	@scripts/test.sh --lint-only
+
+format: $(READY)  ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(READY)  ## measure envlock against what it rests on, and against its peers
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	@$(BIN)/python -m benchmarks
+
+docs-check: $(READY)  ## hold the documentation to the code
+	@$(BIN)/python scripts/error_index.py
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_errors.py
+
+clean:  ## delete .venv and everything that was made
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf examples/*/envlock.lock examples/*/envlock-cache examples/*/.metaflow src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

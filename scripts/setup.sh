@@ -1,0 +1,67 @@
+#!/bin/sh
+# Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
+# Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "setup: $1"
+    say "  run: $2"
+    exit 1
+}
+
+install_packages() {
+    # $1: what is missing, in words; the rest: the Debian packages that bring it.
+    missing=$1
+    shift
+    if ! command -v apt-get >/dev/null 2>&1; then
+        fail "$missing" "your system's package manager, for what Debian calls: $*"
+    elif [ "$(id -u)" -ne 0 ]; then
+        fail "$missing" "sudo apt-get install -y $*"
+    fi
+    say "setup: $missing; installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; } ||
+        fail "$missing, and apt-get could not install it" "apt-get update && apt-get install -y $*"
+}
+
+fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+
+find_python() {
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if command -v "$name" >/dev/null 2>&1 && fits "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
+works() { [ -x .venv/bin/python ] && fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
+
+began=$(date +%s)
+python=$(find_python)
+if [ -z "$python" ]; then
+    install_packages "there is no Python 3.10 or newer" python3 python3-venv
+    python=$(find_python)
+    [ -n "$python" ] || fail "this system's python3 is older than 3.10" "install Python 3.10 or newer, and put it on PATH"
+fi
+
+if ! works; then
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        series=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+        if [ "$(command -v python3 || true)" = "$python" ]; then
+            install_packages "$python cannot make virtual environments" python3-venv
+        else
+            install_packages "$python cannot make virtual environments" "$series-venv"
+        fi
+    fi
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "uv>=0.9,<1"
+.venv/bin/uv pip install --quiet --python .venv/bin/python --editable '.[metaflow]' --group dev
+touch .venv/envlock-ready
+say "setup: .venv is ready ($(.venv/bin/python -V), $(($(date +%s) - began)) s)"
