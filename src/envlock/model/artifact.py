@@ -1,0 +1,33 @@
+"""The files that a lock names: what is mirrored, fetched, verified and installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envlock.model.lock import Lock
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a lock names: a package's, or an exact Python build's."""
+
+    filename: str
+    sha256: str
+    url: str
+    """Where upstream keeps it, without credentials."""
+    size: int | None = None
+    """Bytes, where the lock knows."""
+
+
+def artifacts_of(lock: Lock) -> tuple[Artifact, ...]:
+    """Every file that is needed to hydrate a lock: its packages', and its Python's where that is one exact build."""
+    artifacts = [
+        Artifact(filename=package.filename, sha256=package.sha256, url=package.url, size=package.size)
+        for package in lock.packages
+    ]
+    python = lock.python
+    if python.url:
+        artifacts.append(Artifact(filename=python.filename, sha256=python.sha256, url=python.url))
+    return tuple(artifacts)
