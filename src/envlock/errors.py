@@ -40,8 +40,8 @@ class Location:
 class EnvlockError(Exception):
     """A failure the user can act on.
 
-    `message` is one sentence. `locations` say where it was found, `details` are further lines of facts, and `hint` is the
-    command or the change that helps.
+    `message` is one sentence. `locations` say where it was found, `details` are further lines of facts, and `hint` is
+    the command or the change that helps.
     """
 
     code: ClassVar[str] = "envlock"

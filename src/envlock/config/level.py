@@ -1,7 +1,7 @@
 """The tables of one level (a flow's, a step's, or a named environment's), put together.
 
-Tables of one level are merged and must agree: two values for one thing are an error that shows both lines. Here live the
-rules that concern one level only; `merge` puts a step over its flow.
+Tables of one level are merged and must agree: two values for one thing are an error that shows both lines. Here live
+the rules that concern one level only; `merge` puts a step over its flow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from envlock.config.project import KeyPath
 from envlock.model.requirement import PypiRequirement, normalize_name, normalize_specifier, parse_requirement
-
+from envlock.model.url import strip_credentials
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -49,9 +49,7 @@ class Level:
     @property
     def asks(self) -> bool:
         """Whether anything is asked here beyond being disabled or not."""
-        return bool(
-            self.python or self.pypi or self.conda or self.conda_only or self.system or self.named
-        )
+        return bool(self.python or self.pypi or self.conda or self.conda_only or self.system or self.named)
 
 
 def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
@@ -104,7 +102,10 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
 def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     for name, value in table.get("packages", {}).items():
         here = (*key, "packages", name)
-        add_pypi(level, requirement_of(name, value), here)
+        requirement = requirement_of(name, value)
+        if requirement.url and strip_credentials(requirement.url) != requirement.url.partition("#")[0]:
+            raise Conflict("credentials-in-direct-url", here)
+        add_pypi(level, requirement, here)
     level.indexes += [(url, (*key, "extra_indices")) for url in table.get("extra_indices", ())]
     level.pip_flags += table.get("extras", ())
     if table.get("conda_only"):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from envlock.config.level import Conflict, Level, normalize_python
 from envlock.config.project import Environment, KeyPath
-from envlock.model.arch import OSX_64, OSX_ARM64, Arch, LINUX_64, LINUX_AARCH64
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
@@ -94,8 +94,8 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
 def _is_disabled(flow: Level, step: Level) -> bool:
     if step.disabled is not None:
         return step.disabled[0]
-    # As the reference has it, a step that asks for something runs in an environment, whatever its flow says; a bare table
-    # does not count as asking.
+    # A step that asks for something runs in an environment, whatever its flow says; a bare table does not count as
+    # asking.
     return flow.disabled is not None and flow.disabled[0] and not step.asks
 
 

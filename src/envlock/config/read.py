@@ -169,7 +169,10 @@ class _Reading:
             name=name,
             file=file,
             steps=tuple(
-                Step(step, merge(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults))
+                Step(
+                    step,
+                    merge(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults),
+                )
                 for step in (*steps, *unknown)
             ),
         )

@@ -68,7 +68,7 @@ class Verdict:
 def check(project: Project, selection: Selection | None = None) -> Verdict:
     """Whether every chosen environment is locked for every chosen arch, by a lock that is whole and is what was asked.
 
-    Reads envlock.toml's locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
+    Reads the locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
     machinery is imported only to explain what is wrong.
     """
     selection = selection or Selection()
@@ -88,7 +88,9 @@ class _Checking:
         self.explained: set[Path] = set()
         self.others: list[tuple[Path, Lock]] | None = None
 
-    def run(self, environments: tuple[Environment, ...], archs: tuple[Arch, ...], selection: Selection) -> Iterator[Finding]:
+    def run(
+        self, environments: tuple[Environment, ...], archs: tuple[Arch, ...], selection: Selection
+    ) -> Iterator[Finding]:
         for environment in environments:
             if environment.deferred:
                 yield self.not_yet(environment)
@@ -147,7 +149,7 @@ class _Checking:
                 verdict="host-not-allowed",
                 reasons=tuple(f"{name} is not among the hosts of envlock.toml" for name in strange),
                 location=Location(self.shown(path), _line_with(path, strange[0])),
-                repair=f"restore the file (git checkout -- {self.shown(path)}), or add the host to `hosts` in envlock.toml",
+                repair=f"git checkout -- {self.shown(path)}, or add the host to `hosts` in envlock.toml",
             )
 
     def unlocked(self, environment: Environment, arch: Arch) -> Finding:

@@ -68,7 +68,9 @@ class ArchNotLocked(StaleError):
         super().__init__(
             f"`{environment}` is not locked for {arch}",
             details=("locked for: " + ", ".join(locked),),
-            hint=f"envlock lock --arch {arch}" if in_config else f'add "{arch}" to archs in envlock.toml, then `envlock lock`',
+            hint=f"envlock lock --arch {arch}"
+            if in_config
+            else f'add "{arch}" to archs in envlock.toml, then `envlock lock`',
         )
 
 
@@ -82,4 +84,18 @@ class TwoLocks(StaleError):
             f"`{environment}` has {len(paths)} locks for {arch}",
             locations=tuple(Location(path) for path in paths),
             hint="`envlock lock` keeps the newest of them",
+        )
+
+
+class UnwritableLockFolder(ConfigError):
+    """The lock folder cannot be written to."""
+
+    code = "unwritable-lock-folder"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"the lock folder cannot be written: {reason}",
+            locations=(Location(path),),
+            details=("nothing was changed",),
+            hint="make it writable, and run `envlock lock` again",
         )

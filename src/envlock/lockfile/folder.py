@@ -40,5 +40,3 @@ def write_lock(folder: Path, lock: Lock) -> Path:
     if not (path.is_file() and path.read_bytes() == data):
         write_atomically(path, data)
     return path
-
-

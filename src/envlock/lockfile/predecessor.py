@@ -1,7 +1,7 @@
 """The lock that a changed environment had before: found by who asked for it, else by what it is most like.
 
-No file names an environment's current lock (its requirements do), so after an edit the old lock is one that nothing asks
-for any more. It explains what changed, and its pins are kept.
+No file names an environment's current lock (its requirements do), so after an edit the old lock is one that nothing
+asks for any more. It explains what changed, and its pins are kept.
 """
 
 from __future__ import annotations

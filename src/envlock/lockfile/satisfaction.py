@@ -1,7 +1,7 @@
 """Whether an older lock still serves what is asked now, and if not, why.
 
-The judge is the lock itself: versions, edges, recorded requirements. No index is asked. `packaging` is imported here, so
-this module is for the moment when ids differ, never for the moment when they agree.
+The judge is the lock itself: versions, edges, recorded requirements. No index is asked. `packaging` is imported here,
+so this module is for the moment when ids differ, never for the moment when they agree.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference
 
 
 def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str | None) -> bool:
-    same_kind = before is not None and (before.extras, before.marker, before.url) == (root.extras, root.marker, root.url)
+    same_kind = before is not None and (before.extras, before.marker, before.url) == (
+        root.extras,
+        root.marker,
+        root.url,
+    )
     plain = not (root.extras or root.marker or root.url)
     if version is None:
         # A requirement whose marker is false for this arch has no package, then and now.

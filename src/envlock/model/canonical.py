@@ -1,15 +1,16 @@
 """The canonical bytes of a plain value: what the ids are hashes of.
 
-Every field carries its length, so that no two values share their bytes (bare concatenation does not have that property).
-The encoding is part of the ids' meaning: it never changes within an id version.
+Every field carries its length, so that no two values share their bytes (bare concatenation does not have that
+property). The encoding is part of the ids' meaning: it never changes within an id version.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias, Union
 
-Plain: TypeAlias = Union[str, int, bool, None, "list[Plain]", "tuple[Plain, ...]", "dict[str, Plain]"]
+Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "Mapping[str, Plain]", None]
 
 
 def canonical(value: Plain) -> bytes:
@@ -44,7 +45,7 @@ def _encode(value: Plain, parts: list[bytes]) -> None:
         parts.append(b"t" if value else b"f")
     elif isinstance(value, int):
         parts.append(b"i%d;" % value)
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         parts.append(b"d%d:" % len(value))
         for key in sorted(value):
             _encode(key, parts)

@@ -43,7 +43,7 @@ class LockedPython:
     source: str
     """`machine` (any CPython of the series, from `version` on) or `uv` (exactly this build)."""
     version: str
-    """Three numbers. For `machine`, the oldest release of the series that the requirements allow: what was solved for."""
+    """Three numbers. For `machine`, the oldest release of the series that is allowed: what was solved for."""
     url: str = ""
     filename: str = ""
     sha256: str = ""

@@ -31,7 +31,9 @@ class BadPackageName(ConfigError):
         super().__init__(
             f"`{found}` is not a package name",
             locations=locations,
-            details=("letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit; extras as `name[extra]`",),
+            details=(
+                "letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",
+            ),
         )
 
 

@@ -15,8 +15,8 @@ REQ_ID_VERSION = 1
 class Requirements:
     """Everything that a resolution depends on, and nothing of the machine it happens on.
 
-    The same for every arch: facts that differ by arch (`system`) are listed for all of them. `indexes` and `channels` are
-    in order, for order is priority; everything else is a set. URLs carry no credentials.
+    The same for every arch: facts that differ by arch (`system`) are listed for all of them. `indexes` and `channels`
+    are in order, for order is priority; everything else is a set. URLs carry no credentials.
     """
 
     python: str = ""

@@ -1,0 +1,145 @@
+"""`envlock check`: whether envlock.toml and its locks agree. Offline, read-only, quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from envlock.cli.light.arguments import read_options
+from envlock.config.selection import Selection
+from envlock.lockfile.drift import Finding, Verdict
+from envlock.model.arch import parse_arch
+from envlock.workflow.check import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMATS = ("text", "json", "github")
+_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--format")
+_WORDS = {
+    "missing": "not locked",
+    "arch-missing": "not locked for this arch",
+    "stale": "changed since it was locked",
+    "restamp": "changed, and the locked packages still fit (re-stamp)",
+    "two-locks": "locked twice",
+    "orphan": "locks that nothing asks for",
+    "not-yet": "cannot be locked by this version",
+    "unreadable": "written by another version",
+    "damaged": "DAMAGED",
+    "host-not-allowed": "HOST NOT ALLOWED",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check, print what was found, and return the exit status: 0 fresh, 1 stale, 2 unusable, 3 damaged."""
+    options = read_options(arguments, values=_VALUES, flags=("--json",))
+    style = "text" if options is None else (options.get("--format") or ["text"])[-1]
+    if options is None or style not in FORMATS:
+        from envlock.cli.app import run
+
+        return run(["check", *arguments])
+    selection = Selection(
+        flows=tuple(options.get("--flow", ())),
+        steps=tuple(options.get("--step", ())),
+        environments=tuple(options.get("--env", ())),
+        archs=tuple(parse_arch(arch) for arch in options.get("--arch", ())),
+    )
+    config = options.get("--config")
+    return report(Path(config[-1]) if config else None, selection, "json" if "--json" in options else style)
+
+
+def report(config: Path | None, selection: Selection, style: str) -> int:
+    """Check and print in one of FORMATS; the exit status."""
+    project, verdict = check(config, selection)
+    if style == "json":
+        sys.stdout.write(as_json(verdict))
+    elif style == "github":
+        sys.stdout.write("".join(as_github(finding, project.folder) for finding in verdict.findings))
+    else:
+        sys.stdout.write(as_text(verdict))
+    return verdict.exit_status
+
+
+def as_text(verdict: Verdict) -> str:
+    """The findings as a person reads them, one paragraph for each cause, archs put together."""
+    if not verdict.findings:
+        count = f"{verdict.environments} environment{'s' if verdict.environments != 1 else ''}"
+        return f"fresh: {count} on {verdict.archs} arch{'s' if verdict.archs != 1 else ''}\n"
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in verdict.findings:
+        path = (
+            finding.location.path
+            if finding.verdict in {"damaged", "host-not-allowed", "two-locks", "orphan"} and finding.location
+            else ""
+        )
+        key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
+        groups.setdefault(key, []).append(finding)
+    paragraphs = []
+    for group in groups.values():
+        first = group[0]
+        archs = ", ".join(finding.arch for finding in group if finding.arch)
+        name = first.environment or "(no environment)"
+        lines = [f"{name}{f' on {archs}' if archs else ''}: {_WORDS[first.verdict]}"]
+        if first.location is not None:
+            lines.append(f"  at {first.location}")
+        lines += [f"  {reason}" for reason in first.reasons]
+        lines.append(f"  repair: {first.repair}")
+        paragraphs.append("\n".join(lines))
+    return "\n\n".join(paragraphs) + f"\n\n{_summary(verdict)}\n"
+
+
+def _summary(verdict: Verdict) -> str:
+    meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[verdict.exit_status]
+    count = len(verdict.findings)
+    return f"{count} finding{'s' if count != 1 else ''}; worst: {meaning} (exit {verdict.exit_status})"
+
+
+def as_json(verdict: Verdict) -> str:
+    """The findings for machines."""
+    import json
+
+    findings = [
+        {
+            "environment": finding.environment,
+            "arch": finding.arch,
+            "verdict": finding.verdict,
+            "exit_status": finding.exit_status,
+            "reasons": list(finding.reasons),
+            "path": finding.location.path if finding.location else None,
+            "line": finding.location.line if finding.location else None,
+            "key": finding.location.key if finding.location else None,
+            "repair": finding.repair,
+        }
+        for finding in verdict.findings
+    ]
+    summary = {
+        "exit_status": verdict.exit_status,
+        "environments": verdict.environments,
+        "archs": verdict.archs,
+        "findings": findings,
+    }
+    return json.dumps(summary, indent=2) + "\n"
+
+
+def as_github(finding: Finding, folder: Path) -> str:
+    """A finding as a workflow command, which the code host shows beside its line of the checkout."""
+    import os
+
+    place = ""
+    if finding.location is not None:
+        base = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()  # noqa: PTH109
+        place = f" file={_escaped(os.path.relpath(folder / finding.location.path, base), in_property=True)}"
+        if finding.location.line is not None:
+            place += f",line={finding.location.line}"
+        place += ","
+    title = _escaped(f"envlock: {_WORDS[finding.verdict]}", in_property=True)
+    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
+    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
+    return f"::error{place or ' '}title={title}::{_escaped(f'{where}: {text}' if where else text)}\n"
+
+
+def _escaped(text: str, *, in_property: bool = False) -> str:
+    for old, new in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
+        text = text.replace(old, new)
+    return text.replace(":", "%3A").replace(",", "%2C") if in_property else text

@@ -1,0 +1,123 @@
+"""What uv printed, read: a pylock into packages, annotated requirements into edges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import tomli
+
+from envlock.lockfile.document import filename_of, format_upload_time
+from envlock.model.lock import LockedPackage
+from envlock.model.url import strip_credentials
+from envlock.resolve.target import Target
+
+if TYPE_CHECKING:
+    from packaging.pylock import Package, PackageArchive, PackageWheel
+
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==|@)\s*\S+.*?(?:#\s*via\s+(?P<via>.*))?$"
+)
+_INDEX = re.compile(r"\s+# from (?P<url>\S+)")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The packages that have an artifact for the target, and those that have none."""
+
+    packages: tuple[LockedPackage, ...]
+    unfit: tuple[str, ...]
+    """`name==version` of packages whose every wheel is for something else."""
+    not_wheels: tuple[str, ...]
+    """Names of packages that are to be had as something else than a wheel."""
+
+
+def select(text: str, target: Target) -> Selected:
+    """The one best wheel of each package of uv's pylock (PEP 751's own selection, by PEP 425 tags)."""
+    from packaging.pylock import Pylock
+    from packaging.tags import create_compatible_tags_selector
+    from packaging.utils import parse_wheel_filename
+
+    lock = Pylock.from_dict(tomli.loads(text))
+    best_of = create_compatible_tags_selector(target.tags())
+    nothing: frozenset[str] = frozenset()
+    markers: dict[str, str | frozenset[str]] = {
+        **target.marker_texts(),
+        "extras": nothing,
+        "dependency_groups": nothing,
+    }
+    packages: list[LockedPackage] = []
+    unfit: list[str] = []
+    not_wheels: list[str] = []
+    for package in lock.packages:
+        if package.marker is not None and not package.marker.evaluate(markers, context="lock_file"):
+            continue
+        wheel: PackageWheel | PackageArchive | None
+        if package.archive is not None and (package.archive.url or "").endswith(".whl"):
+            wheel = package.archive
+        elif not package.wheels:
+            not_wheels.append(package.name)
+            continue
+        else:
+            wheels = package.wheels
+            wheel = next(iter(best_of((each, parse_wheel_filename(each.filename)[-1]) for each in wheels)), None)
+        if wheel is None:
+            unfit.append(f"{package.name}=={package.version}")
+        else:
+            packages.append(_package(package, wheel))
+    return Selected(tuple(sorted(packages, key=lambda each: each.name)), tuple(unfit), tuple(not_wheels))
+
+
+def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPackage:
+    from packaging.utils import parse_wheel_filename
+
+    url = strip_credentials(wheel.url or "")
+    filename = filename_of(url)
+    version = package.version or parse_wheel_filename(filename)[1]
+    return LockedPackage(
+        name=package.name,
+        version=str(version),
+        filename=filename,
+        url=url,
+        sha256=wheel.hashes["sha256"],
+        size=wheel.size,
+        upload_time=format_upload_time(wheel.upload_time) if wheel.upload_time else "",
+    )
+
+
+def with_edges(packages: tuple[LockedPackage, ...], annotated: str) -> tuple[LockedPackage, ...]:
+    """The packages, each with what it depends on and which index it is from, as uv's annotations tell."""
+    needed_by, indexes = read_annotations(annotated)
+    names = {package.name for package in packages}
+    edges: dict[str, list[str]] = {name: [] for name in names}
+    for name, parents in needed_by.items():
+        for parent in parents:
+            if name in names and parent in names and parent != name:
+                edges[parent].append(name)
+    return tuple(
+        replace(package, dependencies=tuple(sorted(edges[package.name])), index=indexes.get(package.name, ""))
+        for package in packages
+    )
+
+
+def read_annotations(text: str) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:
+    r"""For each package of uv's annotated requirements: who needs it, and the index that it is from.
+
+    >>> read_annotations("idna==3.1   # via requests, -r requirements.in\n    # from https://index.example/simple\n")
+    ({'idna': ('requests',)}, {'idna': 'https://index.example/simple'})
+    """
+    needed_by: dict[str, tuple[str, ...]] = {}
+    indexes: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        index = _INDEX.match(line)
+        match = _LINE.match(line)
+        if index is not None:
+            indexes[name] = strip_credentials(index["url"])
+        elif match is not None:
+            name = match["name"]
+            parents = (part.strip() for part in (match["via"] or "").split(","))
+            needed_by[name] = tuple(part for part in parents if part and not part.startswith("-"))
+    return needed_by, indexes

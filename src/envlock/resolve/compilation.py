@@ -1,0 +1,112 @@
+"""One run of `uv pip compile` in a folder of its own, with a generated configuration and nothing of the user's.
+
+uv reads no configuration file but the one written here, sees no variable but the whitelisted ones, and gets credentials
+through variables named after the generated indexes, so that none is ever in a file.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from envlock.credentials import credentials_for
+from envlock.model.url import strip_credentials
+from envlock.resolve.port import Request
+from envlock.resolve.target import Target
+from envlock.uv_command import uv_environment, uv_executable
+
+_INPUT = "requirements.in"
+_CONSTRAINTS = "constraints.txt"
+_OUTPUT = "pylock.toml"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What uv said."""
+
+    status: int
+    output: str
+    error: str
+
+
+class Compilation:
+    """The folder and the settings of one request, for several runs of uv."""
+
+    def __init__(self, folder: Path, request: Request, target: Target) -> None:
+        self.folder = folder
+        self.request = request
+        self.target = target
+        self.variables = dict(target.uv_environment)
+        self._write_configuration()
+
+    def run(
+        self,
+        requirements: Iterable[str],
+        *arguments: str,
+        constraints: Iterable[str] = (),
+        pins: str = "",
+        wheels_only: bool = True,
+    ) -> Answer:
+        """Run uv on these requirements; `pins` is a pylock whose versions are kept where possible.
+
+        Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
+        """
+        (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in requirements))
+        (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints))
+        output: tuple[str, ...] = ()
+        if pins:
+            (self.folder / _OUTPUT).write_text(pins)
+            output = ("--output-file", _OUTPUT, "--quiet")
+        completed = subprocess.run(
+            [
+                str(uv_executable()), "pip", "compile", _INPUT, "--constraints", _CONSTRAINTS,
+                "--config-file", "uv.toml", "--directory", str(self.folder),
+                "--python", sys.executable, "--python-version", self.target.python,
+                "--python-platform", self.target.uv_platform,
+                *(("--only-binary", ":all:") if wheels_only else ()),
+                "--no-header", "--no-progress", "--color", "never", *output, *arguments,
+            ],
+            env=uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )  # fmt: skip
+        text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
+        return Answer(completed.returncode, text, completed.stderr)
+
+    def beside(self, name: str) -> Compilation:
+        """The same request in a folder of its own, for a run at the same time."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        return Compilation(folder, self.request, self.target)
+
+    def _write_configuration(self) -> None:
+        request = self.request
+        indexes: list[dict[str, str | bool]] = []
+        for number, url in enumerate(request.index_urls):
+            indexes.append({"name": f"extra-{number}", "url": self._with_credentials(f"EXTRA_{number}", url)})
+        if request.default_index_url:
+            url = self._with_credentials("DEFAULT", request.default_index_url)
+            indexes.append({"name": "default", "url": url, "default": True})
+        configuration: dict[str, object] = {"index-strategy": "first-index"}
+        if indexes:
+            configuration["index"] = indexes
+        if request.exclude_newer:
+            configuration["exclude-newer"] = request.exclude_newer
+        if "pre" in request.requirements.pip_flags:
+            configuration["prerelease"] = "allow"
+        (self.folder / "uv.toml").write_text(tomli_w.dumps(configuration))
+
+    def _with_credentials(self, name: str, url: str) -> str:
+        """The URL without its credentials; uv is told them by variables."""
+        found = credentials_for(url)
+        if found is not None:
+            self.variables[f"UV_INDEX_{name}_USERNAME"], self.variables[f"UV_INDEX_{name}_PASSWORD"] = found
+        return strip_credentials(url)

@@ -1,0 +1,109 @@
+"""Why a resolution fails."""
+
+from __future__ import annotations
+
+from envlock.errors import ResolveError
+
+
+class _OfOneEnvironment(ResolveError):
+    """A failure of one environment for one arch; the workflow adds the lines of envlock.toml."""
+
+    def __init__(
+        self,
+        environment: str,
+        arch: str,
+        message: str,
+        *,
+        details: tuple[str, ...] = (),
+        hint: str | None = None,
+        packages: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(f"{environment} on {arch}: {message}", details=details, hint=hint)
+        self.environment = environment
+        self.arch = arch
+        self.sentence = message
+        self.packages = packages
+
+
+class NoSolution(_OfOneEnvironment):
+    """The requirements contradict each other, or what is published."""
+
+    code = "no-solution"
+
+
+class NoSuchPackage(_OfOneEnvironment):
+    """An index has no package of that name."""
+
+    code = "no-such-package"
+
+
+class NoWheel(_OfOneEnvironment):
+    """A package is published, but not as a wheel for this arch and Python."""
+
+    code = "no-wheel"
+
+
+class IndexUnauthorized(_OfOneEnvironment):
+    """An index wants other credentials."""
+
+    code = "index-unauthorized"
+
+
+class IndexNotFound(_OfOneEnvironment):
+    """There is no package index at that URL."""
+
+    code = "index-not-found"
+
+
+class IndexUnreachable(_OfOneEnvironment):
+    """An index did not answer."""
+
+    code = "index-unreachable"
+
+
+class BadDirectUrl(_OfOneEnvironment):
+    """A direct URL that is no wheel that can be fetched."""
+
+    code = "bad-direct-url"
+
+
+class UnknownPipFlag(_OfOneEnvironment):
+    """A pip flag in `extras` that has no meaning when locking."""
+
+    code = "unknown-pip-flag"
+
+
+class UnexpectedAnswer(_OfOneEnvironment):
+    """uv said something that envlock does not know."""
+
+    code = "unexpected-answer"
+
+
+class NoFittingPython(ResolveError):
+    """No Python that can be locked lies in the range that is asked."""
+
+    code = "no-fitting-python"
+
+    def __init__(self, environments: tuple[str, ...], asked: str, *, details: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            f"no Python fits `{asked}`, asked by {', '.join(environments)}",
+            details=details,
+            hint="widen `python`, or install such an interpreter",
+        )
+        self.environments = environments
+
+
+class NotYet(ResolveError):
+    """A table that is read and merged, but that this version cannot resolve."""
+
+    code = "not-yet"
+    exit_status = 2
+
+    def __init__(self, environment: str, table: str) -> None:
+        super().__init__(
+            f"{environment}: this version of envlock cannot resolve `{table}` yet",
+            details=("it locks PyPI packages; conda, named environments and system packages come in later versions",),
+            hint=f"take `{table}` out of this environment for now",
+        )
+        self.environment = environment
+        self.table = table

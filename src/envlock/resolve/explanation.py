@@ -1,0 +1,120 @@
+"""uv's error text, as one of our errors: short, with what can be done, and without secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from envlock.credentials import redact
+from envlock.resolve.errors import (
+    BadDirectUrl,
+    IndexNotFound,
+    IndexUnauthorized,
+    IndexUnreachable,
+    NoSolution,
+    NoSuchPackage,
+    NoWheel,
+    UnexpectedAnswer,
+    _OfOneEnvironment,
+)
+from envlock.resolve.port import Request
+from envlock.uv_command import uv_reason
+
+_UNREACHABLE = re.compile(
+    r"error sending request|client error \(Connect\)|dns error|timed out|Request failed after|Connection refused"
+    r"|HTTP status server error"
+)
+_UNAUTHORIZED = re.compile(r"lack of valid authentication credentials|401 Unauthorized|403 Forbidden")
+_NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
+_NOT_FOUND = re.compile(r"`?([A-Za-z0-9._-]+)`? was not found in the package registry")
+_BAD_URL = re.compile(
+    r"Failed to (?:download|fetch|read)|Failed to parse|not a valid (?:wheel|archive)|invalid wheel", re.IGNORECASE
+)
+_CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
+_WHEELS_OF = re.compile(
+    r"(?:Wheels are required for|no usable wheels|wheels are available for|because) `?([A-Za-z0-9][A-Za-z0-9._-]*)`?"
+)
+
+
+_CREDENTIALS = (
+    "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
+    "or as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
+)
+_WHEELS = (
+    "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
+    "or take {arch} out of archs; envlock does not build packages yet"
+)
+
+
+def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> _OfOneEnvironment:
+    """The error that uv's text means. `index_is_missing` is asked only where a package was not found."""
+    text = redact(stderr)
+    reason = shorten(text)
+    named = tuple(
+        sorted({name for name in _root_names(request) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)})
+    )
+    error, message, hint = _kind(request, text, index_is_missing)
+    return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+
+
+def shorten(text: str) -> tuple[str, ...]:
+    r"""The sentences of uv's text, one a line, without its tree characters.
+
+    >>> shorten("No solution found when resolving:\n  ╰─▶ Because a needs b>=2 and\n      you require b<2, it fails.\n")
+    ('Because a needs b>=2 and you require b<2, it fails.',)
+    """
+    paragraphs: list[str] = []
+    for line in uv_reason(text):
+        clean = re.sub(r"^[^\w`'\"(]+\s*", "", line).strip()
+        if not clean or clean.startswith(("No solution found", "Resolved ")):
+            continue
+        starts_new = _CONTINUED.match(line) is not None or not paragraphs
+        if starts_new:
+            paragraphs.append(clean.removeprefix("hint:").strip())
+        else:
+            paragraphs[-1] += f" {clean}"
+    return tuple(dict.fromkeys(paragraphs))
+
+
+def _kind(
+    request: Request, text: str, index_is_missing: Callable[[], str | None]
+) -> tuple[type[_OfOneEnvironment], str, str]:
+    if _UNAUTHORIZED.search(text):
+        return (
+            IndexUnauthorized,
+            "an index refused the credentials, or wants some",
+            _CREDENTIALS,
+        )
+    if _UNREACHABLE.search(text):
+        return (
+            IndexUnreachable,
+            "an index did not answer",
+            "check the network and the index URL, then `envlock lock` again",
+        )
+    missing = _NOT_FOUND.search(text)
+    if missing is not None:
+        dead = index_is_missing()
+        if dead is not None:
+            return IndexNotFound, f"there is no package index at {dead}", "correct `index-url` or `extra_indices`"
+        return (
+            NoSuchPackage,
+            f"`{missing[1]}` is on none of the indexes",
+            "correct its name, or add the index that has it to `extra_indices`",
+        )
+    if _NO_WHEEL.search(text):
+        package = _WHEELS_OF.search(text)
+        return (
+            NoWheel,
+            (f"`{package[1]}` has" if package else "a package has")
+            + f" no wheel for {request.arch} with Python {'.'.join(request.python.split('.')[:2])}",
+            _WHEELS.format(arch=request.arch),
+        )
+    if "No solution found" in text:
+        return NoSolution, "the requirements cannot be met together", "change one of the lines above"
+    if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
+        return BadDirectUrl, "a direct URL is no wheel that can be fetched", "only URLs of wheels can be locked"
+    return UnexpectedAnswer, "uv could not resolve it", "see the reason above"
+
+
+def _root_names(request: Request) -> set[str]:
+    return {root.name for root in request.requirements.roots()}

@@ -1,0 +1,115 @@
+"""The resolver that rests on uv: exact wheels for any arch, from any machine, without downloading one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from envlock.model.lock import LockedPackage
+from envlock.resolve.answers import Selected, select, with_edges
+from envlock.resolve.compilation import Answer, Compilation
+from envlock.resolve.errors import BadDirectUrl, NoWheel, UnknownPipFlag
+from envlock.resolve.explanation import explain
+from envlock.resolve.fallback import fallback_notes
+from envlock.resolve.port import Request, Resolution
+from envlock.resolve.probe import missing_index
+from envlock.resolve.target import target_of
+
+_ROUNDS = 30
+"""How often a floor that uv does not know may send the solver back; each round costs a warm solve."""
+_KNOWN_FLAGS = frozenset({"pre"})
+
+
+class UvResolver:
+    """Implements the Resolver port with `uv pip compile`; holds nothing, so threads may share it."""
+
+    def resolve(self, request: Request) -> Resolution:
+        """One wheel for each package. Costs one uv run against the indexes and two against its cache.
+
+        Raises ResolveError.
+        """
+        unknown = sorted(set(request.requirements.pip_flags) - _KNOWN_FLAGS)
+        if unknown:
+            raise UnknownPipFlag(
+                request.name,
+                request.arch,
+                f"`extras` has `{unknown[0]}`, which means nothing when locking",
+                hint="only `pre` does",
+            )
+        target = target_of(request.requirements, request.arch, request.python)
+        with tempfile.TemporaryDirectory(prefix="envlock-") as folder:
+            compilation = Compilation(Path(folder), request, target)
+            packages = self._solve(compilation)
+            roots = [str(root) for root in request.requirements.roots()]
+            pins = _pinned(packages)
+            with ThreadPoolExecutor(1) as beside:
+                notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
+                annotated = _annotate(compilation, roots, pins)
+                return Resolution(packages=with_edges(packages, annotated), notes=notes.result())
+
+    def _solve(self, compilation: Compilation) -> tuple[LockedPackage, ...]:
+        request = compilation.request
+        roots = [str(root) for root in request.requirements.roots()]
+        if not roots:
+            return ()
+        excluded: list[str] = []
+        for _ in range(_ROUNDS):
+            answer = compilation.run(
+                roots, "--format", "pylock.toml", "--no-annotate", constraints=excluded, pins=_as_pylock(request)
+            )
+            if answer.status != 0:
+                raise explain(request, answer.error, lambda: missing_index(request))
+            selected = _checked(request, select(answer.output, compilation.target))
+            if not selected.unfit:
+                return selected.packages
+            excluded += [item.replace("==", "!=") for item in selected.unfit]
+        raise NoWheel(
+            request.name,
+            request.arch,
+            f"no release of {', '.join(sorted({item.partition('!=')[0] for item in excluded}))} has a wheel for it",
+            hint="raise the floor in [envlock.system-requirements]",
+        )
+
+
+def _checked(request: Request, selected: Selected) -> Selected:
+    if selected.not_wheels:
+        raise BadDirectUrl(
+            request.name,
+            request.arch,
+            f"{', '.join(selected.not_wheels)} would have to be built, which envlock cannot do yet",
+            hint="name the URL of a wheel",
+            packages=selected.not_wheels,
+        )
+    return selected
+
+
+def _annotate(compilation: Compilation, roots: Iterable[str], pins: Iterable[str]) -> str:
+    """The same solution once more, out of uv's cache, in the format that tells who needs what."""
+    arguments = ("--format", "requirements.txt", "--annotation-style", "line", "--emit-index-annotation", "--quiet")
+    answer = Answer(1, "", "")
+    for network in (("--offline",), ()):
+        answer = compilation.run(roots, *arguments, *network, constraints=pins)
+        if answer.status == 0:
+            return answer.output
+    raise explain(compilation.request, answer.error, lambda: None)
+
+
+def _pinned(packages: Iterable[LockedPackage]) -> list[str]:
+    return [f"{package.name}=={package.version}" for package in packages]
+
+
+def _as_pylock(request: Request) -> str:
+    """The versions to keep, in the one form in which uv takes preferences: its own output file."""
+    if not request.pins:
+        return ""
+    import tomli_w
+
+    return tomli_w.dumps(
+        {
+            "lock-version": "1.0",
+            "created-by": "envlock",
+            "packages": [{"name": name, "version": version} for name, version in sorted(request.pins.items())],
+        }
+    )

@@ -1,0 +1,104 @@
+"""An arch and a Python as PEP 425 tags, PEP 508 markers and uv's platform name. Never looks at the running machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.requirements import Requirements
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+_MACHINES = {LINUX_64: "x86_64", LINUX_AARCH64: "aarch64", OSX_64: "x86_64", OSX_ARM64: "arm64"}
+_UV_MACHINES = {OSX_64: "x86_64-apple-darwin", OSX_ARM64: "aarch64-apple-darwin"}
+_UV_GLIBC = (17, 28, *range(31, 41))
+"""The minor versions of glibc 2 that uv takes in a platform name."""
+_LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a lock will be used."""
+
+    arch: Arch
+    python: str
+    glibc: tuple[int, int]
+    macos: tuple[int, int]
+
+    @property
+    def is_linux(self) -> bool:
+        """Whether the arch is one of Linux."""
+        return self.arch in {LINUX_64, LINUX_AARCH64}
+
+    @property
+    def uv_platform(self) -> str:
+        """Uv's `--python-platform`. An unknown glibc becomes the next newer: its choice is checked."""
+        if not self.is_linux:
+            return _UV_MACHINES[self.arch]
+        minor = min((known for known in _UV_GLIBC if known >= self.glibc[1]), default=_UV_GLIBC[-1])
+        return f"{_MACHINES[self.arch]}-manylinux_2_{minor}"
+
+    @property
+    def uv_environment(self) -> dict[str, str]:
+        """The variables that tell uv the macOS floor."""
+        return {} if self.is_linux else {"MACOSX_DEPLOYMENT_TARGET": f"{self.macos[0]}.{self.macos[1]}"}
+
+    def tags(self) -> list[Tag]:
+        """The wheel tags that install here, best first (PEP 425, PEP 600)."""
+        from packaging.tags import compatible_tags, cpython_tags, mac_platforms
+
+        major, minor = (int(part) for part in self.python.split(".")[:2])
+        machine = _MACHINES[self.arch]
+        platforms = list(
+            _linux_platforms(machine, self.glibc[1]) if self.is_linux else mac_platforms(self.macos, machine)
+        )
+        # The ABI is given, or packaging would take the running interpreter's.
+        abi = f"cp{major}{minor}"
+        return [
+            *cpython_tags((major, minor), abis=[abi], platforms=platforms),
+            *compatible_tags((major, minor), interpreter=abi, platforms=platforms),
+        ]
+
+    def marker_texts(self) -> dict[str, str]:
+        """The PEP 508 environment of the target, by variable."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": self.python,
+            "os_name": "posix",
+            "platform_machine": _MACHINES[self.arch],
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux" if self.is_linux else "Darwin",
+            "platform_version": "",
+            "python_full_version": self.python,
+            "python_version": ".".join(self.python.split(".")[:2]),
+            "sys_platform": "linux" if self.is_linux else "darwin",
+        }
+
+
+def target_of(requirements: Requirements, arch: Arch, python: str) -> Target:
+    """The target of a resolution: its floors are the requirements', never this machine's."""
+    floors = {name: version for where, name, version in requirements.system if where == arch}
+    return Target(
+        arch=arch,
+        python=python,
+        glibc=_two(floors.get("__glibc", "2.28")),
+        macos=_two(floors.get("__osx", "13.0")),
+    )
+
+
+def _two(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor or 0)
+
+
+def _linux_platforms(machine: str, glibc: int) -> Iterator[str]:
+    oldest = 5 if machine == "x86_64" else 17
+    for minor in range(glibc, oldest - 1, -1):
+        yield f"manylinux_2_{minor}_{machine}"
+        if minor in _LEGACY:
+            yield f"{_LEGACY[minor]}_{machine}"
+    yield f"linux_{machine}"

@@ -1,0 +1,375 @@
+"""`lock`: every environment resolved for every arch, written so that a failure or a kill changes nothing."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.config.instants import format_instant, span_of
+from envlock.config.project import Environment, Project
+from envlock.config.selection import Selection
+from envlock.errors import EnvlockError, ManyErrors
+from envlock.lockfile.errors import UnwritableLockFolder
+from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock, write_lock
+from envlock.lockfile.predecessor import predecessor
+from envlock.lockfile.proof import prove
+from envlock.model.arch import Arch
+from envlock.model.lock import Lock, LockedPython
+from envlock.model.requirement import normalize_name
+from envlock.model.requirements import Requirements
+from envlock.reporter import Reporter
+from envlock.resolve.errors import NotYet
+
+if TYPE_CHECKING:
+    from envlock.resolve.port import Resolver
+
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Which pins may move: none, some by name, or all. `python` as a name moves the locked Python."""
+
+    everything: bool = False
+    packages: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
+        """From the command line's words. Raises BadPackageName."""
+        return cls(everything, frozenset(normalize_name(name) for name in packages))
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether every pin is kept."""
+        return not (self.everything or self.packages)
+
+
+@dataclass(frozen=True)
+class Locked:
+    """One environment and arch after `lock`."""
+
+    environments: tuple[str, ...]
+    lock: Lock | None
+    """None where the old file was proved and left alone without being read whole."""
+    path: Path
+    arch: Arch
+    action: str
+    """`kept`, `re-stamped`, `locked`, or `settled` (two locks, of which one was kept)."""
+    before: Lock | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LockResult:
+    """What `lock` did."""
+
+    locked: tuple[Locked, ...]
+    pruned: tuple[Path, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether any file was written or deleted."""
+        return bool(self.pruned) or any(each.action != "kept" for each in self.locked)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One set of requirements for one arch, and the environments that ask it."""
+
+    environments: tuple[Environment, ...]
+    arch: Arch
+
+    @property
+    def requirements(self) -> Requirements:
+        return self.environments[0].requirements
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(environment.name for environment in self.environments)
+
+
+def lock(
+    project: Project,
+    *,
+    selection: Selection | None = None,
+    upgrade: Upgrade | None = None,
+    reporter: Reporter | None = None,
+    resolver: Resolver | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> LockResult:
+    """Lock the chosen environments for the chosen archs, and prune what nothing refers to.
+
+    Everything is resolved before anything is written; each file is written whole, new files before old ones go. Where
+    nothing changed, no file is touched and no process started. Raises ManyErrors with every environment that fails, or
+    the one error.
+    """
+    return _Locking(
+        project, selection or Selection(), upgrade or Upgrade(), reporter or Reporter(), resolver, now()
+    ).run()
+
+
+class _Locking:
+    def __init__(
+        self,
+        project: Project,
+        selection: Selection,
+        upgrade: Upgrade,
+        reporter: Reporter,
+        resolver: Resolver | None,
+        moment: datetime,
+    ) -> None:
+        self.project = project
+        self.selection = selection
+        self.upgrade = upgrade
+        self.reporter = reporter
+        self.resolver = resolver
+        self.moment = moment
+        self.folder = project.lock_folder
+        self._known: list[Lock] | None = None
+
+    def run(self) -> LockResult:
+        environments = self.selection.choose(self.project)
+        _raise_all([NotYet(each.name, table) for each in environments for table, _ in each.deferred[:1]])
+        jobs = _jobs(environments, self.selection.choose_archs(self.project))
+        done: dict[int, Locked] = {}
+        todo: list[tuple[int, _Job]] = []
+        for number, job in enumerate(jobs):
+            kept = self.kept(job)
+            if kept is None:
+                todo.append((number, job))
+            else:
+                done[number] = kept
+        if todo:
+            done.update(self.resolve(todo))
+        results = tuple(done[number] for number in sorted(done))
+        self.write(results)
+        return LockResult(results, self.prune(results))
+
+    def write(self, results: Sequence[Locked]) -> None:
+        """Write the new locks; when one cannot be written, those before it are taken back."""
+        new = [each for each in results if each.action != "kept" and not each.path.exists()]
+        written: list[Path] = []
+        try:
+            for each in new:
+                assert each.lock is not None
+                written.append(each.path)
+                write_lock(self.folder, each.lock)
+        except OSError as error:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
+
+    def kept(self, job: _Job) -> Locked | None:
+        """The job as done, when its lock is there and may stay."""
+        paths = candidates(self.folder, job.arch, job.requirements.req_id)
+        if not self.upgrade.is_nothing or not paths:
+            return None
+        if len(paths) > 1:
+            newest = max((read_lock(path, shown=self.shown(path)) for path in paths), key=lambda lock: lock.resolved_at)
+            return Locked(job.names, newest, lock_path(self.folder, newest), job.arch, "settled")
+        (path,) = paths
+        proof = prove(path.read_bytes())
+        if proof is None:
+            read_lock(path, shown=self.shown(path))  # raises what is wrong, unless only the layout was changed
+        return Locked(job.names, None, path, job.arch, "kept")
+
+    def resolve(self, todo: Sequence[tuple[int, _Job]]) -> dict[int, Locked]:
+        """The jobs that need more than a look, all at once."""
+        before = {number: self.before(job) for number, job in todo}
+        done: dict[int, Locked] = {}
+        rest: list[tuple[int, _Job]] = []
+        for number, job in todo:
+            stamped = self.restamped(job, before[number])
+            if stamped is None:
+                rest.append((number, job))
+            else:
+                done[number] = stamped
+        pythons = self.pythons(rest)
+        self.reporter.began("locking", len(rest), "environments")
+        errors: list[EnvlockError] = []
+        pool = ThreadPoolExecutor(min(_WORKERS, len(rest) or 1))
+        try:
+            futures = [
+                (number, job, pool.submit(self.solve, job, before[number], pythons[job.requirements.req_id][job.arch]))
+                for number, job in rest
+            ]
+            for number, job, future in futures:
+                try:
+                    done[number] = future.result()
+                except EnvlockError as error:  # noqa: PERF203  each job fails for itself; all failures are shown
+                    errors.append(self.with_lines(error, job))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun never does
+            self.reporter.ended("locking")
+        _raise_all(errors)
+        return done
+
+    def before(self, job: _Job) -> Lock | None:
+        """The lock to start from: its own, one of the same requirements for another arch, or a predecessor."""
+        same = [lock for lock in self.known() if lock.req_id == job.requirements.req_id]
+        own = [lock for lock in same if lock.arch == job.arch]
+        if own:
+            return max(own, key=lambda lock: lock.resolved_at)
+        claimed = {each.requirements.req_id for each in self.project.environments()}
+        older = predecessor(job.environments[0], job.arch, self.known(), claimed)
+        return older if older is not None else next(iter(same), None)
+
+    def restamped(self, job: _Job, before: Lock | None) -> Locked | None:
+        """The old lock under the new requirements, when it serves them as it is."""
+        if before is None or before.arch != job.arch or not self.upgrade.is_nothing:
+            return None
+        from envlock.lockfile.satisfaction import differences
+
+        if not all(difference.is_satisfied for difference in differences(before, job.requirements)):
+            return None
+        stamped = replace(before, requirements=job.requirements, asked_by=job.names)
+        return Locked(job.names, stamped, lock_path(self.folder, stamped), job.arch, "re-stamped", before)
+
+    def pythons(self, rest: Sequence[tuple[int, _Job]]) -> Mapping[str, Mapping[Arch, LockedPython]]:
+        """The locked Python of each set of requirements, for all archs of the project, not only the chosen ones."""
+        if not rest:
+            return {}
+        from envlock.workflow.python_choice import choose_python
+
+        chosen: dict[str, Mapping[Arch, LockedPython]] = {}
+        errors: list[EnvlockError] = []
+        for _, job in rest:
+            req_id = job.requirements.req_id
+            if req_id in chosen:
+                continue
+            try:
+                chosen[req_id] = choose_python(
+                    job.names,
+                    job.requirements,
+                    self.project.settings.archs,
+                    keep=self.pythons_to_keep(job),
+                    mirror=self.project.settings.python_mirror,
+                )
+            except EnvlockError as error:
+                errors.append(self.with_lines(error, job))
+                chosen[req_id] = {}
+        _raise_all(errors)
+        return chosen
+
+    def pythons_to_keep(self, job: _Job) -> tuple[Lock, ...]:
+        exact = job.requirements.python_from == "uv"
+        if "python" in self.upgrade.packages or (exact and self.upgrade.everything):
+            return ()
+        same = [lock for lock in self.known() if lock.req_id == job.requirements.req_id]
+        claimed = {each.requirements.req_id for each in self.project.environments()}
+        older = (predecessor(job.environments[0], arch, self.known(), claimed) for arch in self.project.settings.archs)
+        return tuple(same or [lock for lock in older if lock is not None])
+
+    def solve(self, job: _Job, before: Lock | None, python: LockedPython) -> Locked:
+        """One job, resolved. Runs in a thread."""
+        from envlock.resolve.port import Request
+
+        label = f"{job.names[0]} {job.arch}"
+        self.reporter.doing("locking", label)
+        instant = self.instant(job.requirements)
+        environment = job.environments[0]
+        request = Request(
+            name=environment.name,
+            arch=job.arch,
+            requirements=job.requirements,
+            python=python.version,
+            pins=self.pins(before),
+            exclude_newer=instant,
+            index_urls=environment.index_urls,
+            default_index_url=environment.default_index_url,
+        )
+        resolution = self.the_resolver().resolve(request)
+        new = Lock(
+            arch=job.arch,
+            requirements=job.requirements,
+            python=python,
+            packages=resolution.packages,
+            exclude_newer=instant,
+            asked_by=job.names,
+            resolved_by=os.environ.get("METAFLOW_USER") or getpass.getuser(),
+            resolved_at=format_instant(self.moment),
+        )
+        self.reporter.advanced("locking", label)
+        path = lock_path(self.folder, new)
+        if before is not None and before.identity == new.identity and before.arch == new.arch:
+            return Locked(job.names, before, path, job.arch, "kept", before, resolution.notes)
+        return Locked(job.names, new, path, job.arch, "locked", before, resolution.notes)
+
+    def the_resolver(self) -> Resolver:
+        if self.resolver is None:
+            from envlock.resolve.pypi_uv import UvResolver
+
+            self.resolver = UvResolver()
+        return self.resolver
+
+    def pins(self, before: Lock | None) -> dict[str, str]:
+        if before is None or self.upgrade.everything:
+            return {}
+        return {p.name: p.version for p in before.packages if p.name not in self.upgrade.packages}
+
+    def instant(self, requirements: Requirements) -> str:
+        """The instant in force: absolute as asked, or a span before now."""
+        span = span_of(self.project.settings.exclude_newer)
+        return requirements.exclude_newer if span is None else format_instant(self.moment - span)
+
+    def with_lines(self, error: EnvlockError, job: _Job) -> EnvlockError:
+        """The error, with the lines of envlock.toml that cause it."""
+        things = getattr(error, "packages", ()) or (("python",) if error.code == "no-fitting-python" else ())
+        environment = job.environments[0]
+        keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
+        error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
+        return error
+
+    def prune(self, results: Sequence[Locked]) -> tuple[Path, ...]:
+        """Delete what nothing refers to; when only a part was locked, only what that part replaced."""
+        settings = self.project.settings
+        claimed = {each.requirements.req_id for each in self.project.environments()}
+        fresh = {each.path for each in results}
+        replaced = {
+            lock_path(self.folder, each.before) for each in results if each.before is not None and each.action != "kept"
+        }
+        gone = []
+        for path in lock_files(self.folder):
+            arch, req_id = path.parent.parent.name, path.parent.name
+            orphan = req_id not in claimed or arch not in settings.archs
+            rival = any(path.parent == other.parent and path != other for other in fresh)
+            if path not in fresh and (rival or (orphan and (self.selection.is_everything or path in replaced))):
+                path.unlink()
+                gone.append(path)
+                with suppress(OSError):  # still holds another lock
+                    path.parent.rmdir()
+                    path.parent.parent.rmdir()
+        return tuple(gone)
+
+    def known(self) -> list[Lock]:
+        """Every readable lock of the tree, read once; only asked when something has to be resolved."""
+        if self._known is None:
+            self._known = []
+            for path in lock_files(self.folder):
+                with suppress(EnvlockError):  # what cannot be read is no start; check says what is wrong with it
+                    self._known.append(read_lock(path))
+        return self._known
+
+    def shown(self, path: Path) -> str:
+        return os.path.relpath(path, self.project.folder)
+
+
+def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_Job]:
+    groups: dict[str, list[Environment]] = {}
+    for environment in environments:
+        groups.setdefault(environment.requirements.req_id, []).append(environment)
+    return [_Job(tuple(group), arch) for group in groups.values() for arch in archs]
+
+
+def _raise_all(errors: Sequence[EnvlockError]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ManyErrors(tuple(errors))

@@ -1,0 +1,85 @@
+"""From the Python that is asked for (a range) to the one that is locked, the same for every arch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from packaging.specifiers import SpecifierSet
+
+from envlock.interpreters import machine_series
+from envlock.model.arch import Arch
+from envlock.model.lock import Lock, LockedPython
+from envlock.model.requirements import Requirements
+from envlock.resolve.errors import NoFittingPython
+
+_PATCHES = range(60)
+
+
+def choose_python(
+    environments: tuple[str, ...],
+    requirements: Requirements,
+    archs: Sequence[Arch],
+    *,
+    keep: Iterable[Lock] = (),
+    mirror: str = "",
+) -> Mapping[Arch, LockedPython]:
+    """The locked Python for each arch.
+
+    An older lock's is kept while it fits. Else, from `machine`: the series that runs envlock when no Python is asked
+    for, or the highest that this machine has in the range, or the highest that uv can download. From `uv`: the newest
+    build that exists for all archs. Raises NoFittingPython.
+    """
+    asked = requirements.python
+    if requirements.python_from == "uv":
+        kept = _kept_builds(requirements, archs, keep)
+        if kept is not None:
+            return kept
+        from envlock.resolve.python_builds import exact_builds
+
+        return exact_builds(asked, archs, mirror=mirror)
+    series = next(iter(_candidates(requirements, keep)), None)
+    if series is None:
+        from envlock.resolve.python_builds import newest_series
+
+        series = newest_series(asked)
+    oldest = oldest_release(series, asked)
+    if oldest is None:
+        raise NoFittingPython(environments, asked)
+    return dict.fromkeys(archs, LockedPython(source="machine", version=oldest))
+
+
+def oldest_release(series: str, asked: str) -> str | None:
+    """The oldest release of a series that a specifier allows: what holds for it, holds for the ones after.
+
+    >>> oldest_release("3.12", ">=3.12.4,<3.13"), oldest_release("3.12", ""), oldest_release("3.12", "<3.11")
+    ('3.12.4', '3.12.0', None)
+    """
+    specifier = SpecifierSet(asked)
+    return next((release for patch in _PATCHES if specifier.contains(release := f"{series}.{patch}")), None)
+
+
+def _candidates(requirements: Requirements, keep: Iterable[Lock]) -> Iterable[str]:
+    asked = requirements.python
+    before = [lock.python.series for lock in keep if lock.python.source == "machine"]
+    running = ["{}.{}".format(*sys.version_info[:2])] if not asked else []
+    highest_first = sorted(machine_series(), key=_numbers, reverse=True)
+    for series in (*before, *running, *highest_first):
+        if oldest_release(series, asked) is not None:
+            yield series
+
+
+def _numbers(series: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in series.split("."))
+
+
+def _kept_builds(
+    requirements: Requirements, archs: Sequence[Arch], keep: Iterable[Lock]
+) -> Mapping[Arch, LockedPython] | None:
+    specifier = SpecifierSet(requirements.python)
+    by_arch = {lock.arch: lock.python for lock in keep if lock.python.source == "uv"}
+    pythons = [by_arch[arch] for arch in archs if arch in by_arch]
+    same = len({python.version for python in pythons}) == 1
+    if len(pythons) == len(archs) and same and specifier.contains(pythons[0].version):
+        return {arch: by_arch[arch] for arch in archs}
+    return None
