@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from tests.index import Index
-
-ENVLOCK = Path(sys.executable).with_name("envlock")
-TIMEOUT = 120.0
-
-_LEAKY = (
-    *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_"),
-    *("VIRTUAL_ENV", "NETRC", "PYTHONPATH", "PYTHONHOME"),
-)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command said, and how it ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """stdout, read as JSON."""
-        return json.loads(self.stdout)
-
-    @property
-    def text(self) -> str:
-        """Everything it said."""
-        return self.stdout + self.stderr
+from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
 
 class Envlock(Protocol):
@@ -49,71 +19,7 @@ class Envlock(Protocol):
     def __call__(
         self, *arguments: str, cwd: Path | None = None, check: bool | int = True, env: dict[str, str] | None = None
     ) -> Ran:
-        """Run it in `cwd` (the project's folder, else the current one), with `env` over the environment.
-
-        `check` is the exit status to insist on: True for 0, False for any. No command may ever end in a traceback.
-        """
-
-
-@dataclass(frozen=True)
-class ProjectFolder:
-    """A folder with an envlock.toml that locks from the loopback index."""
-
-    folder: Path
-    index_url: str
-
-    @property
-    def config(self) -> Path:
-        """envlock.toml."""
-        return self.folder / "envlock.toml"
-
-    @property
-    def locks(self) -> tuple[Path, ...]:
-        """Every lock file, sorted."""
-        return tuple(sorted((self.folder / "envlock.lock").glob("*/*/pylock.*.toml")))
-
-    def lock_of(self, arch: str) -> Path:
-        """The one lock of an arch."""
-        (path,) = (self.folder / "envlock.lock" / arch).glob("*/pylock.*.toml")
-        return path
-
-    def write(self, tables: str, *, settings: str = "", archs: Sequence[str] | None = None) -> Path:
-        """Write envlock.toml: an `[envlock]` table (the index, these settings, these archs), then these tables."""
-        lines = ["[envlock]"]
-        if "index-url" not in settings:
-            lines.append(f'index-url = "{self.index_url}"')
-        if "metaflow-requirements" not in settings:
-            lines.append("metaflow-requirements = false")
-        if archs is not None:
-            lines.append(f"archs = {json.dumps(list(archs))}")
-        self.config.write_text("\n".join([*lines, settings, tables]) + "\n", encoding="utf-8")
-        return self.config
-
-    def write_env(
-        self,
-        *packages: str,
-        name: str = "demo",
-        python: str = "3.12",
-        settings: str = "",
-        archs: Sequence[str] | None = None,
-        more: str = "",
-    ) -> Path:
-        """Write an envlock.toml with one named environment; `packages` are `name` or `name = constraint`."""
-        pairs = [package.partition("=") for package in packages]
-        table = "\n".join(f"{json.dumps(key.strip())} = {json.dumps(value.strip())}" for key, _, value in pairs)
-        text = f'[env.{name}.pypi]\npython = "{python}"\n{more}\n[env.{name}.pypi.packages]\n{table}'
-        return self.write(text, settings=settings, archs=archs)
-
-    def write_flow(self, name: str = "DemoFlow", *, steps: Sequence[str] = ("start", "train", "end")) -> Path:
-        """Write a flow file with these steps in a line; returns its path, `<name in lower case>.py`."""
-        lines = ["from metaflow import FlowSpec, step", "", "", f"class {name}(FlowSpec):"]
-        for number, step in enumerate(steps):
-            then = f"self.next(self.{steps[number + 1]})" if number + 1 < len(steps) else "pass"
-            lines += ["    @step", f"    def {step}(self):", f"        {then}", ""]
-        lines += ["", 'if __name__ == "__main__":', f"    {name}()", ""]
-        path = self.folder / f"{name.lower()}.py"
-        path.write_text("\n".join(lines), encoding="utf-8")
-        return path
+        """Run it, as `tests.support.run_envlock` does: in the project's folder where no other is given."""
 
 
 @pytest.fixture(scope="session")
@@ -156,43 +62,15 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
 
     The value is the new HOME.
     """
-    before = dict(os.environ)
     home = tmp_path_factory.mktemp("home")
-    pyenv = Path(before.get("PYENV_ROOT") or Path(before.get("HOME", "/")) / ".pyenv")
-    for name in before:
-        if name.upper().startswith(_LEAKY):
-            del os.environ[name]
-    os.environ |= {
-        "HOME": str(home),
-        "ENVLOCK_HOME": str(home / "envlock"),
-        "METAFLOW_HOME": str(home / "metaflowconfig"),
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(home / "metaflow"),
-        "METAFLOW_USER": "tester",
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_DATA_HOME": str(home / "data"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "UV_CACHE_DIR": str(shared_uv_cache),
-        "NO_COLOR": "1",
-        "COLUMNS": "120",
-    }
-    if pyenv.is_dir():  # interpreters lie below HOME there, and must be found still
-        os.environ["PYENV_ROOT"] = str(pyenv)
-    yield home
-    os.environ.clear()
-    os.environ.update(before)
+    with isolation(home, shared_uv_cache):
+        yield home
 
 
 @pytest.fixture
 def project(tmp_path: Path, index: Index) -> ProjectFolder:
-    """An empty project that locks from the session's index."""
-    return make_project(tmp_path / "project", index)
-
-
-def make_project(folder: Path, served: Index) -> ProjectFolder:
-    """An empty project in a new folder that locks from an index."""
-    folder.mkdir(parents=True)
-    return ProjectFolder(folder, served.url)
+    """An empty project, in `tmp_path / "project"`, that locks from the session's index."""
+    return ProjectFolder.make(tmp_path / "project", index.url)
 
 
 @pytest.fixture
@@ -202,22 +80,23 @@ def envlock(tmp_path: Path) -> Envlock:
     def run(
         *arguments: str, cwd: Path | None = None, check: bool | int = True, env: dict[str, str] | None = None
     ) -> Ran:
-        folder = cwd or (tmp_path / "project" if (tmp_path / "project").is_dir() else tmp_path)
-        done = subprocess.run(
-            [ENVLOCK, *arguments],
-            cwd=folder,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
+        folder = tmp_path / "project"
+        return run_envlock(*arguments, cwd=cwd or (folder if folder.is_dir() else tmp_path), check=check, env=env)
+
+    return run
+
+
+@pytest.fixture
+def watched(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Envlock:
+    """As `envlock`, and `Ran.effects` tells which processes it started, what it wrote, and whom it talked to."""
+
+    def run(
+        *arguments: str, cwd: Path | None = None, check: bool | int = True, env: dict[str, str] | None = None
+    ) -> Ran:
+        folder = tmp_path / "project"
+        notes = tmp_path_factory.mktemp("watched") / "effects"
+        return run_envlock(
+            *arguments, cwd=cwd or (folder if folder.is_dir() else tmp_path), check=check, env=env, notes=notes
         )
-        ran = Ran(done.returncode, done.stdout, done.stderr)
-        said = f"envlock {' '.join(arguments)} -> {ran.status}\n{ran.text}"
-        assert "Traceback (most recent call last)" not in ran.text, said
-        assert "this is a defect" not in ran.text, said
-        if check is not False:
-            assert ran.status == (0 if check is True else check), said
-        return ran
 
     return run

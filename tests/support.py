@@ -1,0 +1,222 @@
+"""What tests share that is no fixture: the real command, project folders, and machines without settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ENVLOCK = Path(sys.executable).with_name("envlock")
+TIMEOUT = 120.0
+
+_LEAKY = (
+    *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_"),
+    *("VIRTUAL_ENV", "NETRC", "PYTHONPATH", "PYTHONHOME", "MACOSX_DEPLOYMENT_TARGET"),
+)
+
+# Runs the command with an audit hook that notes what it does to the machine, one event a line.
+_WATCH = """
+import os, sys
+note = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+EFFECTS = {f"os.{name}" for name in "mkdir rename remove rmdir chmod utime link symlink truncate".split()}
+STARTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "os.system"}
+TALKS = {"socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+def watch(event, details):
+    if event == "open":
+        path, mode, flags = details
+        kind = "write" if flags & WRITES and path != os.devnull else None
+    else:
+        kind = "write" if event in EFFECTS else "start" if event in STARTS else "talk" if event in TALKS else None
+    if kind:
+        os.write(note, f"{kind} {event} {details[:2]!r}\\n".encode())
+sys.addaudithook(watch)
+from envlock.__main__ import main
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command said, and how it ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+    effects: tuple[str, ...] = ()
+    """What it did to the machine, where it was watched: lines that begin with `write`, `start` or `talk`."""
+
+    @property
+    def json(self) -> Any:
+        """stdout, read as JSON."""
+        return json.loads(self.stdout)
+
+    @property
+    def text(self) -> str:
+        """Everything it said."""
+        return self.stdout + self.stderr
+
+
+def run_envlock(
+    *arguments: str,
+    cwd: Path,
+    check: bool | int = True,
+    env: Mapping[str, str] | None = None,
+    notes: Path | None = None,
+) -> Ran:
+    """Run the real command in a folder, with `env` over the environment.
+
+    `check` is the exit status to insist on: True for 0, False for any. No command may ever end in a traceback. With
+    `notes`, a file that is not there yet, the command is watched.
+    """
+    command = [str(ENVLOCK)] if notes is None else [sys.executable, "-c", _WATCH, str(notes)]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    effects = tuple(notes.read_text().splitlines()) if notes is not None else ()
+    ran = Ran(done.returncode, done.stdout, done.stderr, effects)
+    said = f"envlock {' '.join(arguments)} -> {ran.status}\n{ran.text}"
+    assert "Traceback (most recent call last)" not in ran.text, said
+    assert "this is a defect" not in ran.text, said
+    if check is not False:
+        assert ran.status == (0 if check is True else check), said
+    return ran
+
+
+@dataclass(frozen=True)
+class ProjectFolder:
+    """A folder with an envlock.toml that locks from a loopback index."""
+
+    folder: Path
+    index_url: str
+
+    @classmethod
+    def make(cls, folder: Path, index_url: str) -> ProjectFolder:
+        """An empty project in a new folder."""
+        folder.mkdir(parents=True)
+        return cls(folder, index_url)
+
+    @property
+    def config(self) -> Path:
+        """envlock.toml."""
+        return self.folder / "envlock.toml"
+
+    @property
+    def lock_folder(self) -> Path:
+        """envlock.lock."""
+        return self.folder / "envlock.lock"
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """Every lock file, sorted."""
+        return tuple(sorted(self.lock_folder.glob("*/*/pylock.*.toml")))
+
+    def lock_of(self, arch: str) -> Path:
+        """The one lock of an arch."""
+        (path,) = (self.lock_folder / arch).glob("*/pylock.*.toml")
+        return path
+
+    def write(self, tables: str, *, settings: str = "", archs: Sequence[str] | None = None) -> Path:
+        """Write envlock.toml: an `[envlock]` table (the index, these settings, these archs), then these tables."""
+        lines = ["[envlock]"]
+        if "index-url" not in settings:
+            lines.append(f'index-url = "{self.index_url}"')
+        if "metaflow-requirements" not in settings:
+            lines.append("metaflow-requirements = false")
+        if archs is not None:
+            lines.append(f"archs = {json.dumps(list(archs))}")
+        self.config.write_text("\n".join([*lines, settings, tables]) + "\n", encoding="utf-8")
+        return self.config
+
+    def write_env(
+        self,
+        *packages: str,
+        name: str = "demo",
+        python: str = "3.12",
+        settings: str = "",
+        archs: Sequence[str] | None = None,
+        more: str = "",
+    ) -> Path:
+        """Write an envlock.toml with one named environment; `packages` are `name` or `name = constraint`."""
+        pairs = [package.partition("=") for package in packages]
+        table = "\n".join(f"{json.dumps(key.strip())} = {json.dumps(value.strip())}" for key, _, value in pairs)
+        text = f'[env.{name}.pypi]\npython = "{python}"\n{more}\n[env.{name}.pypi.packages]\n{table}'
+        return self.write(text, settings=settings, archs=archs)
+
+    def write_flow(self, name: str = "DemoFlow", *, steps: Sequence[str] = ("start", "train", "end")) -> Path:
+        """Write a flow file with these steps in a line; returns its path, `<name in lower case>.py`."""
+        lines = ["from metaflow import FlowSpec, step", "", "", f"class {name}(FlowSpec):"]
+        for number, step in enumerate(steps):
+            then = f"self.next(self.{steps[number + 1]})" if number + 1 < len(steps) else "pass"
+            lines += ["    @step", f"    def {step}(self):", f"        {then}", ""]
+        lines += ["", 'if __name__ == "__main__":', f"    {name}()", ""]
+        path = self.folder / f"{name.lower()}.py"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return path
+
+    def snapshot(self) -> dict[str, tuple[int, int, bytes]]:
+        """Every file and folder below, with its inode, its time of change, and its bytes."""
+        return snapshot(self.folder)
+
+    def pins(self, arch: str = "linux-64") -> dict[str, str]:
+        """What the one lock of an arch pins."""
+        import tomli
+
+        packages = tomli.loads(self.lock_of(arch).read_text())["packages"]
+        return {package["name"]: package["version"] for package in packages}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Every file and folder below a folder, with its inode, its time of change, and its bytes."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_ino,
+            path.stat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else b"",
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@contextmanager
+def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
+    """A machine without settings: HOME and every folder of tools are `home`, and no variable of a tool is set."""
+    before = dict(os.environ)
+    pyenv = Path(before.get("PYENV_ROOT") or Path(before.get("HOME", "/")) / ".pyenv")
+    for name in before:
+        if name.upper().startswith(_LEAKY):
+            del os.environ[name]
+    os.environ |= {
+        "HOME": str(home),
+        "ENVLOCK_HOME": str(home / "envlock"),
+        "METAFLOW_HOME": str(home / "metaflowconfig"),
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(home / "metaflow"),
+        "METAFLOW_USER": "tester",
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "UV_CACHE_DIR": str(uv_cache),
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+    }
+    if pyenv.is_dir():  # interpreters lie below HOME there, and must be found still
+        os.environ["PYENV_ROOT"] = str(pyenv)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
