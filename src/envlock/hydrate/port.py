@@ -1,38 +1,47 @@
-"""What hydrating asks of its surroundings: the artifacts of a lock, and something that installs them."""
+"""What hydrating asks of its surroundings: the artifacts of a lock, a Python, and something that installs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from envlock.model.lock import Lock
+from envlock.model.artifact import Artifact
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-@dataclass(frozen=True)
-class Artifact:
-    """A file that a lock names: a package's, or an exact Python build's."""
+    from envlock.interpreters import Interpreter
+    from envlock.model.lock import Lock
 
-    filename: str
-    sha256: str
-    url: str
-    size: int | None = None
+__all__ = ["Artifact", "ArtifactSource", "Installer", "Pythons"]
 
 
 class ArtifactSource(Protocol):
     """Brings artifacts to this machine: from the cache, else from upstream."""
 
     def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
-        """A local file for each artifact, by SHA-256, every byte verified on its way in."""
+        """A local file for each artifact, by SHA-256, named as the artifact is, every byte verified on its way in.
+
+        The same artifact has the same path each time: what unpacks it may remember by that.
+        """
+
+
+class Pythons(Protocol):
+    """Knows which interpreter an environment is made of."""
+
+    def provide(self, lock: Lock) -> Interpreter:
+        """The interpreter for a lock; brought to this machine where there is none. Raises HydrateError."""
+
+    def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
+        """The interpreter at `path`, where the lock's environment may stay with what is there now."""
 
 
 class Installer(Protocol):
     """Puts the packages of a lock into a prefix."""
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
-        """Make `stage` a whole environment of `python` with exactly the lock's packages.
+        """Make `stage`, an empty folder, a whole environment of `python` with exactly the lock's packages.
 
-        `files` are verified artifacts by SHA-256. `stage` is renamed afterwards, so nothing in it may name itself by an
+        `files` are the artifacts by SHA-256. `stage` is renamed afterwards, so nothing in it may name itself by an
         absolute path. Raises HydrateError; what is left in `stage` is then thrown away.
         """

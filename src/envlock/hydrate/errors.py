@@ -1,0 +1,148 @@
+"""Why an environment cannot be made on this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from typing import TYPE_CHECKING
+
+from envlock.errors import DamageError, HydrateError, Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ForeignArch(HydrateError):
+    """The lock is for another arch than this machine's."""
+
+    code = "foreign-arch"
+
+    def __init__(self, environment: str, arch: str, host: str) -> None:
+        super().__init__(
+            f"`{environment}` for {arch} cannot be made here: this machine is {host}",
+            details=("an environment is only ever made on the arch that it is locked for",),
+            hint=f"take its lock for {host} (`envlock lock --arch {host}` makes it)",
+        )
+
+
+class DiskFull(HydrateError):
+    """There is no room for the environment."""
+
+    code = "disk-full"
+
+    def __init__(self, path: Path, *, needed: int | None, available: int | None, details: tuple[str, ...] = ()) -> None:
+        facts = []
+        if needed:
+            facts.append(f"the environment takes up to {megabytes(needed)}")
+        if available is not None:
+            facts.append(f"free there now: {megabytes(available)}")
+        super().__init__(
+            "no space is left for the environment",
+            locations=(Location(str(path)),),
+            details=(*facts, *details),
+            hint="make room there, or set ENVLOCK_HOME to a folder on a larger disk",
+        )
+
+
+class HomeUnusable(HydrateError):
+    """envlock's folder on this machine cannot be written."""
+
+    code = "home-unusable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"envlock cannot write where it keeps environments: {reason}",
+            locations=(Location(path),),
+            hint="set ENVLOCK_HOME to a folder that you may write",
+        )
+
+
+class ChangedArtifact(DamageError):
+    """A file on this machine is not what the lock says of it."""
+
+    code = "changed-artifact"
+
+    def __init__(self, name: str, version: str, path: Path, *, expected: str, found: str) -> None:
+        super().__init__(
+            f"the file of `{name}` {version} is not the one that was locked",
+            locations=(Location(str(path)),),
+            details=(f"locked: sha256 {expected}", f"found:  {found}"),
+            hint=f"delete that file and run the command again, it is fetched anew: rm '{path}'",
+        )
+
+
+class InstallFailed(HydrateError):
+    """uv could not make the environment."""
+
+    code = "install-failed"
+
+    def __init__(self, environment: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"uv could not make the environment of `{environment}`",
+            details=reasons or ("it gave no reason",),
+            hint="if the lock fits this machine, this is a defect: report it with this text",
+        )
+
+
+class UnfitForMachine(HydrateError):
+    """A locked wheel does not run on this machine, though its arch is right."""
+
+    code = "unfit-for-machine"
+
+    def __init__(self, environment: str, arch: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"`{environment}` is locked for a newer system than this machine is",
+            details=reasons,
+            hint=f"lower the floor in [envlock.system-requirements.{arch}] of envlock.toml, then `envlock lock`",
+        )
+
+
+class BadPythonArchive(DamageError):
+    """A verified archive of a Python build is not laid out as one."""
+
+    code = "bad-python-archive"
+
+    def __init__(self, filename: str, reason: str) -> None:
+        super().__init__(
+            f"`{filename}` is not an archive of a Python build: {reason}",
+            hint='lock again (`envlock lock --upgrade`), or set `python-from = "machine"` in envlock.toml',
+        )
+
+
+def megabytes(count: int) -> str:
+    """A size for people.
+
+    >>> megabytes(1_500_000), megabytes(900)
+    ('1.5 MB', '0.1 MB')
+    """
+    return f"{max(count / 1e6, 0.1):,.1f} MB"
+
+
+def storage_error(error: OSError, place: Path, wheels: Iterable[Path] = ()) -> HydrateError:
+    """What an OSError met while writing below `place` means to the user."""
+    path = str(error.filename or place)
+    if error.errno in FULL:
+        return disk_full(place, wheels)
+    return HomeUnusable(path, error.strerror or str(error))
+
+
+def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...] = ()) -> DiskFull:
+    """The error that there is no room at `place`, with what is free there and what the wheels take unpacked."""
+    needed = sum(_unpacked_size(wheel) for wheel in wheels)
+    try:
+        status = os.statvfs(next(folder for folder in (place, *place.parents) if folder.exists()))
+    except OSError:
+        return DiskFull(place, needed=needed, available=None, details=details)
+    return DiskFull(place, needed=needed, available=status.f_bavail * status.f_frsize, details=details)
+
+
+def _unpacked_size(wheel: Path) -> int:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return 0

@@ -1,0 +1,62 @@
+"""The file that says of a prefix that it is whole: whose it is, and which interpreter it was made of."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from envlock import __version__
+from envlock.files import write_atomically
+from envlock.interpreters import Interpreter
+
+NAME = ".envlock.json"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What stands in a prefix's marker; a prefix without one is a remnant."""
+
+    req_id: str
+    full_id: str
+    arch: str
+    python: str
+    """The absolute path of the interpreter that the prefix was made of."""
+    python_version: str
+    python_file: tuple[int, ...]
+    """mtime, size and inode of that interpreter: while they stay, so does its version."""
+    envlock: str = __version__
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The interpreter that the prefix was made of."""
+        return Interpreter(Path(self.python), self.python_version)
+
+    @property
+    def python_is_unchanged(self) -> bool:
+        """Whether the interpreter is still the file that it was. Costs one look at the disk."""
+        return signature(Path(self.python)) == self.python_file
+
+
+def signature(path: Path) -> tuple[int, ...]:
+    """mtime, size and inode of a file; empty where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  pathlib's own raises for less
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_marker(prefix: Path) -> Marker | None:
+    """The marker of a prefix, or None where it has none that can be understood."""
+    try:
+        found = json.loads((prefix / NAME).read_bytes())
+        return Marker(**{**found, "python_file": tuple(found["python_file"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_marker(prefix: Path, marker: Marker) -> None:
+    """Say that the prefix is whole. Raises OSError."""
+    write_atomically(prefix / NAME, (json.dumps(asdict(marker), indent=1) + "\n").encode())

@@ -1,0 +1,146 @@
+"""The life of one prefix: found whole, or made beside its place and renamed in.
+
+A prefix is `metaflow_<req_id>_<full_id>`. It counts only with its marker, which is written last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.errors import HydrateError
+from envlock.hydrate.errors import ForeignArch, storage_error
+from envlock.hydrate.marker import Marker, read_marker, signature, write_marker
+from envlock.hydrate.proof import Proof
+from envlock.hydrate.stage import make_once
+from envlock.model.arch import host_arch
+from envlock.model.artifact import artifacts_of
+from envlock.reporter import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from envlock.hydrate.port import ArtifactSource, Installer, Pythons
+    from envlock.interpreters import Interpreter
+    from envlock.model.lock import Lock
+
+
+def find(lock: Lock, environments: Path) -> Path | None:
+    """The prefix of a lock, where it is whole and its interpreter is the file that it was made of; else None.
+
+    Reads one small file and looks at another. Never waits, never writes.
+    """
+    prefix = environments / lock.prefix_name
+    marker = read_marker(prefix)
+    return prefix if marker and _is_of(marker, lock) and marker.python_is_unchanged else None
+
+
+def ensure(
+    lock: Lock,
+    *,
+    environments: Path,
+    source: ArtifactSource,
+    installer: Installer,
+    pythons: Pythons,
+    reporter: Reporter,
+) -> Path:
+    """The prefix of a lock: the one that is there and whole, else made now. Absolute.
+
+    Many processes may ask for it at once: one makes it, the others wait. A prefix whose interpreter is gone, or was
+    replaced by one that the lock does not allow, is made anew. Raises HydrateError, and DamageError where an artifact
+    is not what was locked; nothing is left behind then.
+    """
+    found = find(lock, environments)
+    if found is not None:
+        return found
+    host = host_arch()
+    if lock.arch != host:
+        raise ForeignArch(name_of(lock), lock.arch, host)
+    return _Making(lock, environments, source, installer, pythons, reporter).run()
+
+
+def name_of(lock: Lock) -> str:
+    """What a lock's environment is called in messages: the first step or table that asked for it."""
+    return lock.asked_by[0] if lock.asked_by else lock.full_id
+
+
+class _Making:
+    """One call that found no whole prefix."""
+
+    def __init__(
+        self,
+        lock: Lock,
+        environments: Path,
+        source: ArtifactSource,
+        installer: Installer,
+        pythons: Pythons,
+        reporter: Reporter,
+    ) -> None:
+        self.lock = lock
+        self.environments = environments
+        self.prefix = environments / lock.prefix_name
+        self.source = source
+        self.installer = installer
+        self.pythons = pythons
+        self.reporter = reporter
+        self.files: Mapping[str, Path] = {}
+        self.python: Interpreter | None = None
+
+    def run(self) -> Path:
+        phase = f"hydrate {name_of(self.lock)}"
+        self.reporter.began(phase, len(self.lock.packages), "packages")
+        try:
+            if make_once(self.prefix, is_whole=self.is_whole, build=self.build, seal=self.seal, waiting=self.waiting):
+                self.reporter.advanced(phase, self.prefix.name, len(self.lock.packages))
+        except OSError as error:
+            raise storage_error(error, self.environments, self.files.values()) from error
+        finally:
+            self.reporter.ended(phase)
+        return self.prefix
+
+    def is_whole(self) -> bool:
+        """Whether another process made it meanwhile, or its interpreter changed in a way that the lock allows."""
+        if find(self.lock, self.environments) is not None:
+            return True
+        marker = read_marker(self.prefix)
+        if marker is None or not _is_of(marker, self.lock):
+            return False
+        python = self.pythons.still_serves(self.lock, marker.interpreter.path)
+        if python is None:
+            self.reporter.noted(f"{marker.python} is gone or no longer fits: {name_of(self.lock)} is made anew")
+            return False
+        write_marker(self.prefix, self.marker(python))
+        return True
+
+    def build(self, stage: Path) -> None:
+        self.python = self.pythons.provide(self.lock)
+        packages = {package.sha256 for package in self.lock.packages}
+        self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
+        proof = Proof(self.lock, self.files)
+        try:
+            self.installer.install(self.lock, self.files, self.python.path, stage)
+        except HydrateError:
+            proof.check()  # that a file was changed says more than what the installer makes of it
+            raise
+        proof.check()
+
+    def seal(self) -> None:
+        assert self.python is not None
+        write_marker(self.prefix, self.marker(self.python))
+
+    def marker(self, python: Interpreter) -> Marker:
+        return Marker(
+            req_id=self.lock.req_id,
+            full_id=self.lock.full_id,
+            arch=self.lock.arch,
+            python=str(python.path),
+            python_version=python.version,
+            python_file=signature(python.path),
+        )
+
+    def waiting(self) -> None:
+        self.reporter.noted(f"waiting for another process, which makes the environment of {name_of(self.lock)}")
+
+
+def _is_of(marker: Marker, lock: Lock) -> bool:
+    return (marker.req_id, marker.full_id, marker.arch) == (lock.req_id, lock.full_id, lock.arch)

@@ -1,0 +1,66 @@
+"""Wheels into a prefix, by uv: offline, from local files, each with its hash, linked out of uv's own cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tomli_w
+
+from envlock.hydrate.errors import InstallFailed, UnfitForMachine, disk_full
+from envlock.hydrate.prefix import name_of
+from envlock.uv_command import run_uv, uv_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from envlock.model.lock import Lock
+
+_FULL = ("No space left on device", "Disk quota exceeded")
+_PYLOCK = "pylock.toml"
+
+
+class UvInstaller:
+    """Makes a virtual environment that can be moved, and fills it with exactly the wheels of a lock."""
+
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+        """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
+        create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
+        self._run(lock, files, stage, *create, str(stage))
+        if not lock.packages:
+            return
+        pylock = stage / _PYLOCK
+        pylock.write_text(_pylock(lock, files), encoding="utf-8")
+        fill = ["pip", "sync", "--preview-features", "pylock", "--offline", "--no-index", "--no-build"]
+        self._run(lock, files, stage, *fill, "--python", str(stage / "bin" / "python"), str(pylock))
+        pylock.unlink()
+
+    def _run(self, lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
+        completed = run_uv(arguments, extra={"UV_PYTHON_DOWNLOADS": "never"})
+        if completed.returncode == 0:
+            return
+        reasons = uv_reason(completed.stderr)
+        if any(phrase in completed.stderr for phrase in _FULL):
+            raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
+        if "not compatible with the current platform" in completed.stderr:
+            raise UnfitForMachine(name_of(lock), lock.arch, reasons)
+        raise InstallFailed(name_of(lock), reasons)
+
+
+def _pylock(lock: Lock, files: Mapping[str, Path]) -> str:
+    """A PEP 751 document in which each package is one file on this machine."""
+    return tomli_w.dumps(
+        {
+            "lock-version": "1.0",
+            "created-by": "envlock",
+            "requires-python": f"=={lock.python.series}.*",
+            "packages": [
+                {
+                    "name": package.name,
+                    "version": package.version,
+                    "wheels": [{"path": str(files[package.sha256]), "hashes": {"sha256": package.sha256}}],
+                }
+                for package in lock.packages
+            ],
+        }
+    )
