@@ -27,6 +27,18 @@ def without_credentials(text: str) -> str:
     return _URL.sub(lambda url: strip_credentials(url[0]), text)
 
 
+def shown(text: str, longest: int = 80) -> str:
+    r"""What a user wrote, fit for a message: on one line, not too long, without credentials and control characters.
+
+    >>> shown("two\nlines"), len(shown("x" * 1000))
+    ('two\\nlines', 80)
+    """
+    text = without_credentials(text)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def _near(found: str, right: Sequence[str]) -> str | None:
     near = get_close_matches(found, right, n=1)
     return f"did you mean `{near[0]}`?" if near else None
@@ -57,12 +69,12 @@ class NotToml(ConfigError):
     def __init__(
         self, path: str, reason: str, *, line: int | None = None, column: int | None = None, text: str = ""
     ) -> None:
-        shown = without_credentials(text.rstrip())
-        pointer = f"\n{' ' * (column - 1)}^" if column is not None and shown == text.rstrip() else ""
+        line_shown = shown(text.rstrip(), 120)
+        pointer = f"\n{' ' * (column - 1)}^" if column is not None and line_shown == text.rstrip() else ""
         super().__init__(
             f"`{path}` is not TOML: {reason}",
             locations=(Location(path, line),),
-            details=(f"{shown}{pointer}",) if shown else (),
+            details=(f"{line_shown}{pointer}",) if line_shown else (),
             hint="the format is described at https://toml.io",
         )
 
@@ -89,10 +101,10 @@ class UnknownKey(ConfigError):
         self, found: str, table: str, right: Sequence[str], at: Location, *, advice: str | None = None
     ) -> None:
         super().__init__(
-            f"`{without_credentials(found)}` is not a key of {table}",
+            f"`{shown(found)}` is not a key of {table}",
             locations=(at,),
             details=_listed("keys", right),
-            hint=advice or _near(found, right),
+            hint=advice or _near(found, right) or "remove it",
         )
 
 
@@ -103,23 +115,25 @@ class WrongType(ConfigError):
 
     def __init__(self, key: str, found: str, right: str, at: Location, *, example: str | None = None) -> None:
         super().__init__(
-            f"`{key}` must be {right}, and is {without_credentials(found)}",
+            f"`{shown(key)}` must be {right}, not {shown(found)}",
             locations=(at,),
-            hint=f"write it as `{example}`" if example else None,
+            hint=f"write it as `{without_credentials(example)}`" if example else f"change it to {right}",
         )
 
 
 class BadValue(ConfigError):
-    """A value of the right type that its key does not take."""
+    """A value of the right type that its key does not take. `right` are those that it takes, where they can be listed."""
 
     code = "bad-value"
 
-    def __init__(self, key: str, found: str, reason: str, at: Location, *, right: Sequence[str] = ()) -> None:
+    def __init__(
+        self, key: str, found: str, reason: str, at: Location, *, right: Sequence[str] = (), hint: str | None = None
+    ) -> None:
         super().__init__(
-            f"`{without_credentials(found)}` is no value of `{key}`" + (f": {reason}" if reason else ""),
+            f"`{shown(found)}` is no value of `{shown(key)}`" + (f": {reason}" if reason else ""),
             locations=(at,),
             details=_listed("values", right) if right else (),
-            hint=_near(found, right),
+            hint=hint or _near(found, right) or f"change it to one of {', '.join(right)}",
         )
 
 
@@ -130,7 +144,7 @@ class BadPythonSpecifier(ConfigError):
 
     def __init__(self, found: str, at: Location) -> None:
         super().__init__(
-            f"`{found}` is not a range of Python versions",
+            f"`{shown(found)}` is not a range of Python versions",
             locations=(at,),
             details=('examples: ">=3.11,<3.13", "3.12" for any 3.12, "3.12.4" for just that one',),
             hint='python = "3.12"',
@@ -144,7 +158,7 @@ class BadMarker(ConfigError):
 
     def __init__(self, found: str, reason: str, at: Location) -> None:
         super().__init__(
-            f"`{found}` is not an environment marker: {reason}",
+            f"`{shown(found)}` is not an environment marker: {reason}",
             locations=(at,),
             details=("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",),
             hint="write the value as \">=1,<2 ; sys_platform == 'linux'\"",
@@ -158,7 +172,7 @@ class BadIndexUrl(ConfigError):
 
     def __init__(self, found: str, at: Location) -> None:
         super().__init__(
-            f"`{without_credentials(found)}` is not the URL of a package index",
+            f"`{shown(found)}` is not the URL of a package index",
             locations=(at,),
             details=("an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",),
             hint='write it as "https://index.example/simple/"',
@@ -172,7 +186,7 @@ class BadInstant(ConfigError):
 
     def __init__(self, found: str, at: Location) -> None:
         super().__init__(
-            f"`{found}` is not an instant, a day or a span of time",
+            f"`{shown(found)}` is not an instant, a day or a span of time",
             locations=(at,),
             details=('examples: "2026-11-01", "2026-11-01T12:00:00Z", "7d", "2 weeks", "12 hours"',),
             hint='exclude-newer = "7d"',
@@ -186,9 +200,9 @@ class FlowWithoutFile(ConfigError):
 
     def __init__(self, flow: str, at: Location) -> None:
         super().__init__(
-            f"the flow `{flow}` does not say which file it is in",
+            f"the flow `{shown(flow)}` does not say which file it is in",
             locations=(at,),
-            hint=f'add `file = "{flow.lower()}.py"` to `[flow.{flow}]`',
+            hint=f'add `file = "..."` to `[flow.{shown(flow)}]`',
         )
 
 
@@ -199,7 +213,7 @@ class UnknownFlow(ConfigError):
 
     def __init__(self, found: str, right: Sequence[str], at: Location) -> None:
         super().__init__(
-            f"the file of the flow `{found}` does not define it",
+            f"the file of the flow `{shown(found)}` does not define it",
             locations=(at,),
             details=_listed("flows in the file", right),
             hint=_near(found, right) or "name the table after the flow's class",
@@ -213,7 +227,7 @@ class UnknownStep(ConfigError):
 
     def __init__(self, found: str, flow: str, right: Sequence[str], at: Location) -> None:
         super().__init__(
-            f"the flow `{flow}` has no step `{found}`",
+            f"the flow `{shown(flow)}` has no step `{shown(found)}`",
             locations=(at,),
             details=_listed("steps", right),
             hint=_near(found, right) or "name the table after one of the steps",
@@ -226,8 +240,8 @@ class DisagreeingValues(ConfigError):
     code = "disagreeing-values"
 
     def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
-        shown = " and ".join(f"`{without_credentials(value)}`" for value in values)
-        super().__init__(f"two values that disagree: {shown}", locations=tuple(places), hint="keep one of them")
+        found = " and ".join(f"`{shown(value)}`" for value in values)
+        super().__init__(f"two values that disagree: {found}", locations=tuple(places), hint="keep one of them")
 
 
 class NameAndPathspec(ConfigError):
@@ -328,7 +342,7 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
     >>> from_conflict("unknown-step", ("strat", "Train", "start", "end"), (Location("envlock.toml", 4),)).hint
     'did you mean `start`?'
     """
-    at = tuple(Location(each.path, each.line, each.key and without_credentials(each.key)) for each in locations)
+    at = tuple(Location(each.path, each.line, each.key and shown(each.key, 200)) for each in locations)
     if rule == UnknownStep.code:
         return UnknownStep(values[0], values[1], values[2:], at[0])
     if rule == UnknownFlow.code:

@@ -1,0 +1,250 @@
+"""envlock.toml as pydantic models: every key with its type, its meaning and an example.
+
+The one description of the file: error messages, the JSON schema and the reference page are made from it. Reading takes
+the light path (`read`, `shape`), because importing pydantic costs more than all of `envlock check`.
+
+    python -m envlock.config.schema     prints the JSON schema
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from functools import cache
+from typing import Any, Literal, TypeAlias, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Schema: TypeAlias = dict[str, Any]
+
+ArchName = Literal["linux-64", "linux-aarch64", "osx-64", "osx-arm64"]
+DatastoreName = Literal["local", "s3", "azure", "gs"]
+VirtualPackage = Literal["__glibc", "__osx", "__cuda"]
+
+
+class Table(BaseModel):
+    """A table whose keys are all known. Types are taken as TOML has them: nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class PypiTable(Table):
+    """Packages from PyPI: `@pypi` of a step, `@pypi_base` of a flow."""
+
+    packages: dict[str, str] = Field(default={}, examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}])
+    """Package to version: `2.2.3`, `>=2,<3`, or empty for any; `; marker` may follow. The name may carry extras, or a
+    URL: `name@https://...`."""
+    extra_indices: list[str] = Field(default=[], examples=[["https://index.example/simple/"]])
+    """More package indexes, asked in this order before the default one; the first that has a package is the only one
+    asked for it. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
+    extras: list[str] = Field(default=[], examples=[["pre"]])
+    """Flags of pip, without dashes. `pre` allows pre-releases."""
+    python: str | None = Field(default=None, examples=[">=3.11,<3.13"])
+    """The Python to lock: a range, `3.12` for any 3.12, or one release."""
+    conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])
+    """Conda packages that contain no Python, to go with the PyPI ones."""
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether this level has no environment: its steps run in the interpreter that started the flow."""
+
+
+class CondaTable(Table):
+    """Packages from conda channels: `@conda` of a step, `@conda_base` of a flow."""
+
+    libraries: dict[str, str] = Field(default={}, examples=[{"conda-forge::ffmpeg": ">=6"}])
+    """Package to constraint: `1.2`, `>=1,<2`, or empty for any; the name may begin with `channel::`."""
+    channels: list[str] = Field(default=[], examples=[["conda-forge"]])
+    """Channels, the first with a package wins."""
+    python: str | None = Field(default=None, examples=["3.12"])
+    """The Python to lock: a range, `3.12` for any 3.12, or one release."""
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether this level has no environment."""
+
+
+class NamedEnvTable(Table):
+    """An environment that was locked before: `@named_env` of a step, `@named_env_base` of a flow."""
+
+    name: str | None = Field(default=None, examples=["team/base:v1"])
+    """The name of the environment, with its tag; or its `req_id:full_id`."""
+    pathspec: str | None = Field(default=None, examples=["TrainFlow/142/train"])
+    """The step of an earlier run whose environment is meant: `Flow/run/step`."""
+    fetch_at_exec: bool | None = Field(default=None, examples=[True])
+    """Whether the name is looked up when the step starts, not when the flow is locked."""
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether this level has no environment."""
+
+
+class SysPackagesTable(Table):
+    """What the machine brings: `@sys_packages` of a step, `@sys_packages_base` of a flow."""
+
+    packages: dict[VirtualPackage, str] = Field(default={}, examples=[{"__cuda": "12.4"}])
+    """Virtual package to version."""
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether this level has no environment."""
+
+
+class _Requirements(Table):
+    pypi: PypiTable | None = Field(default=None, examples=[{"packages": {"pandas": "2.2.3"}}])
+    """Packages from PyPI."""
+    conda: CondaTable | None = Field(default=None, examples=[{"libraries": {"ffmpeg": ""}}])
+    """Packages from conda channels."""
+    named_env: NamedEnvTable | None = Field(default=None, examples=[{"name": "team/base:v1"}])
+    """An environment that was locked before, as it is or to be extended."""
+    sys_packages: SysPackagesTable | None = Field(default=None, examples=[{"packages": {"__cuda": "12.4"}}])
+    """What the machine brings."""
+
+
+class StepTable(_Requirements):
+    """One step of a flow. What it says stands over what its flow says, key by key."""
+
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether the step has no environment: it runs in the interpreter that started the flow."""
+
+
+class FlowTable(_Requirements):
+    """A flow, named after its class. What it says holds for each of its steps."""
+
+    file: str = Field(examples=["train_flow.py"])
+    """The file that defines the flow, relative to envlock.toml. It is read for its steps, and never run."""
+    disabled: bool | None = Field(default=None, examples=[True])
+    """Whether the flow's steps have no environment, those aside that ask for something."""
+    step: dict[str, StepTable] = Field(default={}, examples=[{"train": {"pypi": {"packages": {"xgboost": ">=2,<3"}}}}])
+    """Steps that ask for something of their own."""
+
+
+class EnvironmentTable(_Requirements):
+    """An environment of its own, not of a step: to be named, shared, or used in a notebook."""
+
+    requirements: str | None = Field(default=None, examples=["requirements.txt"])
+    """A requirements file whose packages are asked too, relative to envlock.toml."""
+    environment_yml: str | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
+    """A conda environment file whose packages are asked too, relative to envlock.toml."""
+    aliases: list[str] = Field(default=[], examples=[["team/base:v1"]])
+    """Names under which others find the environment."""
+
+
+class ProjectTable(Table):
+    """What holds for the whole project."""
+
+    archs: list[ArchName] = Field(
+        default=["linux-64", "linux-aarch64", "osx-64", "osx-arm64"], min_length=1, examples=[["linux-64", "osx-arm64"]]
+    )
+    """The architectures to lock for."""
+    cache: str = Field(default="envlock-cache", examples=["s3://team/envlock"])
+    """Where packages and locks are mirrored: a folder, relative to envlock.toml, or any fsspec URL."""
+    exclude_newer: Union[str, datetime, date, None] = Field(  # noqa: UP007
+        default=None, alias="exclude-newer", examples=["2026-11-01"]
+    )
+    """Nothing that was published later is locked: an instant, a day (its end), or a span such as `7d`, `2 weeks` or
+    `12 hours` before the moment of locking."""
+    python_from: Literal["machine", "uv", "conda"] = Field(default="machine", alias="python-from", examples=["uv"])
+    """Where an environment's Python comes from: `machine` locks its minor series, which any fitting interpreter serves;
+    `uv` locks one exact build per architecture; `conda` takes it from conda channels."""
+    index_url: str | None = Field(default=None, alias="index-url", examples=["https://index.example/simple/"])
+    """The package index that is asked last, in place of PyPI."""
+    extra_indices: list[str] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
+    """More package indexes for every environment, asked after those of its step and flow."""
+    hosts: list[str] = Field(default=[], examples=[["index.example", "*.files.example"]])
+    """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
+    datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
+    """Metaflow's datastore, or several: each needs packages of its own inside of the steps."""
+    metaflow_requirements: bool = Field(default=True, alias="metaflow-requirements", examples=[False])
+    """Whether the packages that Metaflow needs inside of a step are added to each environment."""
+    system_requirements: dict[ArchName, dict[VirtualPackage, str]] = Field(
+        default={},
+        alias="system-requirements",
+        examples=[{"linux-64": {"__glibc": "2.28"}, "osx-arm64": {"__osx": "13.0"}}],
+    )
+    """The oldest system that an environment must run on, for each architecture."""
+    python_mirror: str | None = Field(default=None, alias="python-mirror", examples=["https://mirror.example/python"])
+    """Where exact Python builds are fetched from, in place of their own host."""
+
+
+class Document(Table):
+    """envlock.toml: what the steps of Metaflow flows ask for."""
+
+    envlock: ProjectTable = Field(default_factory=ProjectTable, examples=[{"archs": ["linux-64"]}])
+    """What holds for the whole project."""
+    flow: dict[str, FlowTable] = Field(default={}, examples=[{"TrainFlow": {"file": "train_flow.py"}}])
+    """The flows, each under the name of its class."""
+    env: dict[str, EnvironmentTable] = Field(default={}, examples=[{"base": {"requirements": "requirements.txt"}}])
+    """Environments of their own."""
+
+
+@cache
+def json_schema() -> Schema:
+    """The JSON schema of envlock.toml, for editors: draft 7, which all of them know."""
+    made = Document.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    definitions = made.pop("$defs")
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **_for_editors(made),
+        "title": "envlock.toml",
+        "definitions": {name: _for_editors(table) for name, table in definitions.items()},
+    }
+
+
+def json_schema_text() -> str:
+    """The JSON schema as `schemas/envlock.schema.json` holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def node_at(path: tuple[str, ...]) -> Schema:
+    """The part of the JSON schema that describes the value at `path`; empty where it describes none.
+
+    >>> node_at(("flow", "Train", "pypi", "packages", "rich"))
+    {'type': 'string'}
+    >>> node_at(("flow", "Train", "pypi", "python"))["examples"]
+    ['>=3.11,<3.13']
+    >>> node_at(("envlock", "nothing"))
+    {}
+    """
+    node = json_schema()
+    for part in path:
+        node = _resolved(node.get("properties", {}).get(part) or _free_child(node, part))
+    return node
+
+
+def _free_child(node: Schema, part: str) -> Schema:
+    """What a free key of a table, or an item of a list, is described by."""
+    if part.isdecimal() and (items := [way["items"] for way in node.get("anyOf", [node]) if "items" in way]):
+        return dict(items[0])
+    free = node.get("additionalProperties")
+    return dict(free) if isinstance(free, dict) else {}
+
+
+def _resolved(node: Schema) -> Schema:
+    reference = node.get("$ref") or next((way["$ref"] for way in node.get("allOf", ()) if "$ref" in way), None)
+    if reference is None:
+        return node
+    return {**json_schema()["definitions"][reference.rpartition("/")[2]], **node}
+
+
+def _for_editors(value: Any) -> Any:
+    """A part of pydantic's schema without what TOML has not (null) and readers need not (titles, empty defaults).
+
+    A `$ref` gets an `allOf` of its own where something stands beside it, which draft 7 would not read otherwise.
+    """
+    if isinstance(value, list):
+        return [_for_editors(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    node = dict(value)
+    if isinstance(node.get("title"), str):
+        del node["title"]
+    if not node.get("default", True) and not isinstance(node["default"], bool):
+        del node["default"]
+    if "anyOf" in node:
+        ways = [way for way in node.pop("anyOf") if way != {"type": "null"}]
+        node = {**ways[0], **node} if len(ways) == 1 else {"anyOf": ways, **node}
+    if isinstance(node.get("description"), str):
+        node["description"] = " ".join(node["description"].split())
+    if "$ref" in node and len(node) > 1:
+        node = {"allOf": [{"$ref": node.pop("$ref")}], **node}
+    kept = {"examples", "default"}
+    return {key: inner if key in kept else _for_editors(inner) for key, inner in node.items()}
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(json_schema_text())

@@ -1,0 +1,220 @@
+"""What pydantic finds wrong with the shape of envlock.toml, as errors of envlock: keys, types, choices of values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType, shown
+from envlock.config.schema import Document, Schema, node_at
+from envlock.config.text import WrittenFloat, location
+from envlock.model.arch import UnknownArch
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from envlock.config.project import KeyPath
+    from envlock.errors import ConfigError, Location
+
+_TABLES = ("pypi", "conda", "named_env", "sys_packages")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+_ARCH_DEPTH = 3
+VIRTUAL_PACKAGES = ("__glibc", "__osx", "__cuda")
+_ELSEWHERE = {
+    ("conda", "pip_packages"): "`pypi.packages`",
+    ("conda", "pip_sources"): "`pypi.extra_indices`",
+    ("conda", "packages"): "`conda.libraries`",
+    ("conda", "sources"): "`conda.channels`",
+    ("pypi", "sources"): "`pypi.extra_indices`",
+    ("pypi", "libraries"): "`pypi.packages`",
+    **{
+        (table, key): f"`named_env.{key}`"
+        for table in ("conda", "pypi")
+        for key in ("name", "pathspec", "fetch_at_exec")
+    },
+    **{(kind, f"{table}_base"): f"`{table}` of the flow" for kind in ("flow", "step") for table in _TABLES},
+    **{(kind, table): "`pypi`" for kind in ("flow", "step", "env") for table in ("pip", "pip_base")},
+    ("", "step"): "`[flow.FLOW.step.STEP]`",
+    ("step", "file"): "`file` of the flow",
+}
+"""Where people of the decorators look for a key, and where it is."""
+
+
+def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[ConfigError]:
+    """Every key that is unknown or missing, every value of a wrong type, every choice that is none."""
+    try:
+        Document.model_validate(document)
+    except ValidationError as invalid:
+        found = invalid.errors(include_url=False, include_context=False)
+    else:
+        return []
+    groups: dict[KeyPath, list[tuple[KeyPath, ErrorDetails]]] = {}
+    for each in found:
+        path, about = _path(document, each)
+        groups.setdefault(about, []).append((path, each))
+    told = [max(group, key=lambda item: (len(item[0]), not _is_type_error(item[1]))) for group in groups.values()]
+    return [_error(path, error, location(text, name, path)) for path, error in told]
+
+
+def _path(document: Mapping[str, Any], error: ErrorDetails) -> tuple[KeyPath, KeyPath]:
+    """Where the error is, and what it is about: the same, but for a value that may be of several types.
+
+    pydantic then tells one error for each type, and puts the types' names into the path.
+    """
+    value: Any = document
+    path: KeyPath = ()
+    about: KeyPath | None = None
+    for part in error["loc"]:
+        if (isinstance(value, dict) and part in value) or isinstance(part, int):
+            value = value[part]
+        elif part == "[key]":
+            continue
+        elif error["type"] != "missing":
+            about = path if about is None else about
+            continue
+        path = (*path, str(part))
+    return path, path if about is None else about
+
+
+def _is_type_error(error: ErrorDetails) -> bool:
+    kind = error["type"]
+    return kind.endswith("_type") or (kind == "literal_error" and not isinstance(error["input"], str))
+
+
+def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
+    kind = error["type"]
+    if kind == "missing":
+        return FlowWithoutFile(path[1], at)
+    if kind == "extra_forbidden":
+        return _unknown_key(path, at)
+    if _is_type_error(error):
+        return _wrong_type(path, error["input"], at)
+    if kind == "too_short":
+        hint = f"write it as `{_written(path[-1], node_at(path))}`"
+        return BadValue(path[-1], "[]", "it needs at least one", at, hint=hint)
+    found = str(error["input"])
+    if path[:2] == ("envlock", "archs") or (
+        path[:2] == ("envlock", "system-requirements") and len(path) == _ARCH_DEPTH
+    ):
+        return UnknownArch(shown(found), locations=(at,))
+    if error["loc"][-1] == "[key]":
+        right = floors_of(path[2]) if path[1] == "system-requirements" else VIRTUAL_PACKAGES
+        return UnknownKey(found, f"`[{'.'.join(path[:-1])}]`", list(right), at)
+    return BadValue(_name(path), found, "", at, right=_choices(node_at(path)))
+
+
+def floors_of(arch: str) -> Mapping[str, str]:
+    """What `system-requirements` takes for an arch, each with an example; nothing for what is no arch.
+
+    >>> floors_of("osx-arm64")
+    {'__osx': '13.0'}
+    """
+    system = arch.partition("-")[0]
+    return {"linux": {"__glibc": "2.28"}, "osx": {"__osx": "13.0"}}.get(system, {})
+
+
+def _name(path: KeyPath) -> str:
+    """The key that a value belongs to: of an item, its list's."""
+    return path[-2] if path[-1].isdecimal() else path[-1]
+
+
+def _choices(node: Schema) -> Sequence[str]:
+    return next((way["enum"] for way in node.get("anyOf", [node]) if "enum" in way), ())
+
+
+def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
+    *table, key = path
+    known: Schema = node_at(tuple(table)).get("properties", {})
+    kind = table[-1] if table and table[-1] in {*_TABLES, "envlock"} else (table[-2] if table else "")
+    inner = [name for name in known if key in node_at((*table, name)).get("properties", {})]
+    advice = None
+    if (kind, key) in _ELSEWHERE:
+        advice = f"say it with {_ELSEWHERE[kind, key]}"
+    elif inner:
+        advice = "it belongs into " + " or ".join(f"`{name}`" for name in inner)
+    return UnknownKey(key, f"`[{'.'.join(table)}]`" if table else "envlock.toml", list(known), at, advice=advice)
+
+
+def _wrong_type(path: KeyPath, value: Any, at: Location) -> ConfigError:
+    if path[-1].isdecimal():
+        listed = node_at(path[:-1])
+        return WrongType(
+            path[-2], f"one with {_found(value)} in it", _right(listed), at, example=_written(path[-2], listed)
+        )
+    node = node_at(path)
+    return WrongType(
+        path[-1], _found(value), _right(node), at, example=_written(path[-1], node, _converted(path, value))
+    )
+
+
+def _written(key: str, node: Schema, value: Any = None) -> str | None:
+    """The key with a right value, as TOML: the one that is given, or the schema's own example."""
+    example = value if value is not None else next(iter(node.get("examples", ())), None)
+    return None if example is None else f"{_toml_key(key)} = {_toml(example)}"
+
+
+def _right(node: Schema) -> str:
+    """What a value must be, in words.
+
+    >>> _right(node_at(("envlock", "exclude-newer"))), _right(node_at(("envlock", "archs")))
+    ('a string, a date and time, or a date', 'a list of strings')
+    """
+    if "anyOf" in node:
+        ways = list(dict.fromkeys(_right(way) for way in node["anyOf"]))
+        return " or ".join(ways) if len(ways) <= 2 else f"{', '.join(ways[:-1])}, or {ways[-1]}"
+    formats = {"date": "a date", "date-time": "a date and time"}
+    types = {"string": "a string", "boolean": "true or false", "array": "a list of strings", "object": "a table"}
+    return formats.get(node.get("format", "")) or types[node["type"]]
+
+
+def _converted(path: KeyPath, value: Any) -> Any:
+    """What was meant by a value of a wrong type, where that is plain; else None."""
+    kind = node_at(path).get("type")
+    if kind == "string" and "enum" not in node_at(path):
+        if isinstance(value, dict) and isinstance(value.get("version"), str):
+            return value["version"]
+        if isinstance(value, WrittenFloat):
+            return value.written
+        if type(value) is int and (path[-1] == "python" or path[-2] in {"packages", "libraries", "conda_only"}):
+            return str(value)
+    if kind == "boolean" and isinstance(value, str) and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    if kind == "array" and isinstance(value, str) and "enum" not in node_at((*path, "0")):
+        return [value]
+    return None
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, WrittenFloat):
+        return f"the number {value.written}"
+    if isinstance(value, int):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the string {_toml(value)}"
+    if isinstance(value, (date, time)):
+        return f"the time {value.isoformat()}" if isinstance(value, time) else f"the date {value.isoformat()}"
+    return "a list" if isinstance(value, list) else "a table"
+
+
+def _toml_key(key: str) -> str:
+    return key if _BARE_KEY.match(key) else json.dumps(key, ensure_ascii=False)
+
+
+def _toml(value: Any) -> str:
+    """A plain value as TOML on one line.
+
+    >>> _toml({"packages": {"requests[socks]": ">=2"}, "extras": ["pre"], "disabled": False})
+    '{ packages = { "requests[socks]" = ">=2" }, extras = ["pre"], disabled = false }'
+    """
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

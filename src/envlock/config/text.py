@@ -1,0 +1,64 @@
+"""The text of envlock.toml: decoded, parsed, and where in it a key stands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import tomli
+
+from envlock.config.errors import MergeConflict, NotToml, shown
+from envlock.config.locate import line_of
+from envlock.errors import Location
+
+if TYPE_CHECKING:
+    from envlock.config.project import KeyPath
+
+_CONFLICT_MARKERS = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
+
+
+class WrittenFloat(float):
+    """A float that knows how it was written: `3.10` is a Python version, and no number.
+
+    >>> WrittenFloat("3.10").written
+    '3.10'
+    """
+
+    written: str
+
+    def __new__(cls, written: str) -> WrittenFloat:  # noqa: D102
+        made = super().__new__(cls, written)
+        made.written = written
+        return made
+
+
+def decoded(source: str | bytes, name: str) -> str:
+    """The text of a file called `name`. Raises NotToml where it is not UTF-8."""
+    if isinstance(source, str):
+        return source
+    try:
+        return source.decode()
+    except UnicodeDecodeError as error:
+        line = source.count(b"\n", 0, error.start) + 1
+        raise NotToml(name, f"byte {source[error.start]:#04x} is not UTF-8", line=line) from None
+
+
+def parsed(text: str, name: str) -> dict[str, Any]:
+    """The values of a TOML text; its floats are WrittenFloat. Raises NotToml or MergeConflict."""
+    try:
+        return tomli.loads(text, parse_float=WrittenFloat)
+    except tomli.TOMLDecodeError as error:
+        if marker := _CONFLICT_MARKERS.search(text):
+            raise MergeConflict(name, text.count("\n", 0, marker.start()) + 1) from None
+        if text.startswith("\ufeff"):
+            raise NotToml(name, "it begins with a byte order mark", line=1) from None
+        line = "".join(text.split("\n")[error.lineno - 1 : error.lineno])
+        reason = error.msg[:1].lower() + error.msg[1:]
+        raise NotToml(name, reason, line=error.lineno, column=error.colno, text=line) from None
+    except RecursionError:
+        raise NotToml(name, "it is nested too deeply") from None
+
+
+def location(text: str, name: str, key: KeyPath) -> Location:
+    """Where a key stands in the text of the file called `name`; no credential in a key is shown."""
+    return Location(name, line_of(text, key), shown(".".join(key), 200) or None)

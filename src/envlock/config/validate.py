@@ -1,0 +1,193 @@
+"""The full reader: everything that is wrong with the text of envlock.toml, each with its line.
+
+Dear to import (pydantic, packaging), so it runs when the light reader meets something that it does not expect, and
+where time does not matter: `lock`, `init`, `add`. What concerns several places at once (merging, the steps of a flow
+file) is the light reader's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from envlock.config.errors import (
+    BadIndexUrl,
+    BadInstant,
+    BadMarker,
+    BadPythonSpecifier,
+    BadValue,
+    UnknownKey,
+    shown,
+)
+from envlock.config.instants import absolute_instant, span_of
+from envlock.config.level import normalize_python, requirement_of
+from envlock.config.shape_errors import VIRTUAL_PACKAGES, floors_of, shape_errors
+from envlock.config.text import decoded, location, parsed
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from envlock.config.project import KeyPath
+
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:\d+)?\Z")
+_TWO_NUMBERS = re.compile(r"\d+\.\d+\Z")
+
+
+def explain(source: str | bytes, path: Path) -> None:
+    """Raise what is wrong with the text of an envlock.toml; return where nothing is.
+
+    `path` is only named, never read. Raises one ConfigError, or ManyErrors, in the order of the file's lines.
+    """
+    errors = sorted(_errors(source, path.name), key=_line)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ManyErrors(tuple[EnvlockError, ...](errors))
+
+
+def _line(error: ConfigError) -> int:
+    return (error.locations[0].line or 0) if error.locations else 0
+
+
+def _errors(source: str | bytes, name: str) -> list[ConfigError]:
+    try:
+        text = decoded(source, name)
+        document = parsed(text, name)
+    except ConfigError as error:
+        return [error]
+    return [*shape_errors(document, text, name), *_Values(document, text, name).errors()]
+
+
+class _Values:
+    """The checks of values that have the right type; values of another type are passed over."""
+
+    def __init__(self, document: Mapping[str, Any], text: str, name: str) -> None:
+        self.document = document
+        self.text = text
+        self.name = name
+
+    def errors(self) -> Iterator[ConfigError]:
+        table = _table(self.document, "envlock")
+        yield from self.project(table, ("envlock",))
+        for kind in ("flow", "env"):
+            for name, level in _tables(_table(self.document, kind)):
+                yield from self.level(level, (kind, name))
+                for step, own in _tables(_table(level, "step")) if kind == "flow" else ():
+                    yield from self.level(own, (kind, name, "step", step))
+
+    def project(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        yield from self.instant(table.get("exclude-newer"), (*key, "exclude-newer"))
+        yield from self.index(table.get("index-url"), (*key, "index-url"))
+        for place, url in _strings(table, key, "extra-indices"):
+            yield from self.index(url, place)
+        for place, host in _strings(table, key, "hosts"):
+            if not _HOST.match(host):
+                hint = 'write it as `hosts = ["index.example"]`'
+                yield BadValue("hosts", host, "a host has no scheme and no path", self.at(place), hint=hint)
+        for arch, floors in _tables(_table(table, "system-requirements")):
+            yield from self.floors(arch, floors, (*key, "system-requirements", arch))
+
+    def floors(self, arch: str, floors: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        right = floors_of(arch)
+        for package, version in floors.items():
+            at = self.at((*key, package))
+            if right and package not in right and package in VIRTUAL_PACKAGES:
+                yield UnknownKey(package, f"`[{'.'.join(key)}]`", list(right), at)
+            elif package in right and isinstance(version, str) and not _TWO_NUMBERS.match(version):
+                hint = f'write it as `{package} = "{right[package]}"`'
+                yield BadValue(package, version, "it takes two numbers", at, hint=hint)
+
+    def level(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        pypi = _table(table, "pypi")
+        for name, value in _table(pypi, "packages").items():
+            if isinstance(value, str):
+                yield from self.requirement(name, value, (*key, "pypi", "packages", name))
+        for place, url in _strings(pypi, (*key, "pypi"), "extra_indices"):
+            yield from self.index(url, place)
+        for kind in ("pypi", "conda"):
+            yield from self.python(_table(table, kind).get("python"), (*key, kind, "python"))
+
+    def requirement(self, name: str, value: str, key: KeyPath) -> Iterator[ConfigError]:
+        specifier, _, marker = value.partition(";")
+        at = (self.at(key),)
+        if "@" in name and specifier.strip():
+            yield BadValue(
+                name, specifier.strip(), "a URL is one version already", at[0], hint='leave the value empty: ""'
+            )
+        elif not _is_specifier(specifier):
+            yield BadVersionSpecifier(shown(specifier.strip()), locations=at)
+        try:
+            requirement_of(name, "")
+        except (BadPackageName, BadVersionSpecifier):
+            yield BadPackageName(shown(name), locations=at)
+        if marker.strip():
+            try:
+                Marker(marker)
+            except InvalidMarker as error:
+                yield BadMarker(marker.strip(), str(error).partition("\n")[0].lower(), at[0])
+
+    def python(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if not isinstance(value, str):
+            return
+        try:
+            right = _is_specifier(normalize_python(value))
+        except BadVersionSpecifier:
+            right = False
+        if not right:
+            yield BadPythonSpecifier(value, self.at(key))
+
+    def index(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if isinstance(value, str) and not _is_index(value):
+            yield BadIndexUrl(value, self.at(key))
+
+    def instant(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if not isinstance(value, str) or not value or span_of(value) is not None:
+            return
+        try:
+            absolute_instant(value)
+        except ValueError:
+            yield BadInstant(value, self.at(key))
+
+    def at(self, key: KeyPath) -> Location:
+        return location(self.text, self.name, key)
+
+
+def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = parent.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _tables(parent: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((name, table) for name, table in parent.items() if isinstance(table, dict))
+
+
+def _strings(table: Mapping[str, Any], key: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
+    found = table.get(name)
+    items = found if isinstance(found, list) else []
+    return (((*key, name, str(index)), item) for index, item in enumerate(items) if isinstance(item, str))
+
+
+def _is_specifier(text: str) -> bool:
+    try:
+        SpecifierSet(normalize_specifier(text))
+    except (InvalidSpecifier, BadVersionSpecifier):
+        return False
+    return True
+
+
+def _is_index(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    if "${" in url:
+        return True
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and " " not in url
+    except ValueError:
+        return False
