@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     command = arguments[0] if arguments else ""
-    if command in {"check", "path", "run"} and not {"-h", "--help"} & set(_own(arguments)):
+    if command in {"check", "lock", "path", "run"} and not {"-h", "--help"} & set(_own(arguments)):
         if command == "check":
             from envlock.cli.light.check import main as light
+        elif command == "lock":
+            from envlock.cli.light.lock import main as light
         elif command == "path":
             from envlock.cli.light.path import main as light
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -55,11 +56,7 @@ class LiveReporter(Reporter):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        if console is None:
-            from envlock.cli.console import err
-
-            console = err
-        self._console = console
+        self._given = console
         self._lock = threading.RLock()
         self._phases: dict[str, _Phase] = {}
         self._live: Live | None = None
@@ -79,7 +76,7 @@ class LiveReporter(Reporter):
         """Open the bar of `phase`."""
         with self._lock:
             self._phases[phase] = _Phase(total, unit, time.monotonic())
-            if self._console.is_terminal and self._live is None and self._timer is None:
+            if self._draws() and self._live is None and self._timer is None:
                 self._timer = threading.Timer(QUIET_SECONDS, self._start)
                 self._timer.daemon = True
                 self._timer.start()
@@ -108,30 +105,48 @@ class LiveReporter(Reporter):
         with self._lock:
             state = self._phases.pop(phase, None)
             if state is not None and (took := time.monotonic() - state.began) >= QUIET_SECONDS:
-                self._console.print(f"{phase}: {state.amount()} in {took:.1f} s")
+                self._say(f"{phase}: {state.amount()} in {took:.1f} s")
             idle = not self._phases
         if idle:
             self._stop()
 
     def noted(self, message: str) -> None:
         """Print a note."""
-        self._console.print(f"note: {message}")
+        self._say(f"note: {message}")
 
     def warned(self, message: str) -> None:
         """Print a warning."""
-        from rich.text import Text
+        self._say(f"warning: {message}")
 
-        self._console.print(Text.assemble(("warning:", "bold yellow"), f" {message}"))
+    # rich takes longer to import than some work takes to do: it is loaded by the timer, or not at all.
+
+    def _draws(self) -> bool:
+        return self._given.is_terminal if self._given is not None else sys.stderr.isatty()
+
+    def _console(self) -> Console:
+        if self._given is None:
+            from envlock.cli.console import err
+
+            self._given = err
+        return self._given
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            if self._live is None and self._given is None:
+                sys.stderr.write(f"{line}\n")
+            else:
+                self._console().print(line)
 
     def _start(self) -> None:
         from rich.live import Live
 
+        self._console()
         with self._lock:
             if not self._phases or self._live is not None or self._timer is None:
                 return
             self._live = Live(
                 get_renderable=self._draw,
-                console=self._console,
+                console=self._console(),
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,

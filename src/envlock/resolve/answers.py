@@ -11,7 +11,7 @@ import tomli
 
 from envlock.lockfile.document import filename_of, format_upload_time
 from envlock.model.lock import LockedPackage
-from envlock.model.url import strip_credentials
+from envlock.model.url import is_local, strip_credentials
 from envlock.resolve.target import Target
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Selected:
     unfit: tuple[str, ...]
     """`name==version` of packages whose every wheel is for something else."""
     not_wheels: tuple[str, ...]
-    """Names of packages that are to be had as something else than a wheel."""
+    """Names of packages that are not to be had as a wheel, or only from a place of this machine."""
 
 
 def select(text: str, target: Target) -> Selected:
@@ -63,7 +63,9 @@ def select(text: str, target: Target) -> Selected:
         else:
             wheels = package.wheels
             wheel = next(iter(best_of((each, parse_wheel_filename(each.filename)[-1]) for each in wheels)), None)
-        if wheel is None:
+        if wheel is not None and is_local(wheel.url or ""):
+            not_wheels.append(package.name)
+        elif wheel is None:
             unfit.append(f"{package.name}=={package.version}")
         else:
             packages.append(_package(package, wheel))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envlock.errors import ResolveError
+from collections.abc import Sequence
+
+from envlock.errors import EnvlockError, ResolveError
 
 
 class _OfOneEnvironment(ResolveError):
@@ -23,6 +25,37 @@ class _OfOneEnvironment(ResolveError):
         self.arch = arch
         self.sentence = message
         self.packages = packages
+
+    def on(self, archs: tuple[str, ...]) -> EnvlockError:
+        """The same failure, of several archs."""
+        names = ", ".join(archs)
+        texts = (text.replace(self.arch, names) for text in self.details)
+        merged = type(self)(
+            self.environment,
+            names,
+            self.sentence.replace(self.arch, names),
+            details=tuple(texts),
+            hint=self.hint.replace(self.arch, names) if self.hint else None,
+            packages=self.packages,
+        )
+        merged.locations = self.locations
+        return merged
+
+
+def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
+    """The errors in order, those that differ in nothing but their arch made one."""
+    groups: dict[object, list[EnvlockError]] = {}
+    for error in errors:
+        key: object = id(error)
+        if isinstance(error, _OfOneEnvironment):
+            key = (error.code, error.render().replace(error.arch, "{arch}"))
+        groups.setdefault(key, []).append(error)
+    merged = []
+    for group in groups.values():
+        archs = tuple(error.arch for error in group if isinstance(error, _OfOneEnvironment))
+        first = group[0]
+        merged.append(first.on(archs) if isinstance(first, _OfOneEnvironment) and len(archs) > 1 else first)
+    return tuple(merged)
 
 
 class NoSolution(_OfOneEnvironment):

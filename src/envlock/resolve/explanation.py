@@ -31,10 +31,12 @@ _BAD_URL = re.compile(
     r"Failed to (?:download|fetch|read)|Failed to parse|not a valid (?:wheel|archive)|invalid wheel", re.IGNORECASE
 )
 _CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
-_WHEELS_OF = re.compile(
-    r"(?:Wheels are required for|no usable wheels|wheels are available for|because) `?([A-Za-z0-9][A-Za-z0-9._-]*)`?"
+_CULPRIT = (
+    re.compile(r"Wheels are required for `([^`]+)`"),
+    re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:[=<>!~]=?\S+)? has no (?:usable )?wheels"),
 )
-
+# Advice about options that envlock sets itself would only mislead.
+_OUR_OWN_OPTION = re.compile(r"--no-build|--only-binary|--index-strategy|--no-index|dependency confusion|--allow-build")
 
 _CREDENTIALS = (
     "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
@@ -49,7 +51,7 @@ _WHEELS = (
 def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> _OfOneEnvironment:
     """The error that uv's text means. `index_is_missing` is asked only where a package was not found."""
     text = redact(stderr)
-    reason = shorten(text)
+    reason = tuple(line for line in shorten(text) if not _OUR_OWN_OPTION.search(line))
     named = tuple(
         sorted({name for name in _root_names(request) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)})
     )
@@ -57,11 +59,23 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
 
 
+def culprit(text: str) -> str | None:
+    """The package whose missing wheel uv complains of.
+
+    >>> culprit("Because epsilon==1.0 has no usable wheels and you require epsilon, it fails.")
+    'epsilon'
+    """
+    matches = (pattern.search(text) for pattern in _CULPRIT)
+    return next((match[1] for match in matches if match is not None), None)
+
+
 def shorten(text: str) -> tuple[str, ...]:
     r"""The sentences of uv's text, one a line, without its tree characters.
 
     >>> shorten("No solution found when resolving:\n  ╰─▶ Because a needs b>=2 and\n      you require b<2, it fails.\n")
     ('Because a needs b>=2 and you require b<2, it fails.',)
+    >>> shorten("Because x, we can conclude that y. And because z, we can conclude that your requirements are unsatisfiable.")
+    ('Because x: y.', 'And because z: unsatisfiable.')
     """
     paragraphs: list[str] = []
     for line in uv_reason(text):
@@ -73,7 +87,9 @@ def shorten(text: str) -> tuple[str, ...]:
             paragraphs.append(clean.removeprefix("hint:").strip())
         else:
             paragraphs[-1] += f" {clean}"
-    return tuple(dict.fromkeys(paragraphs))
+    text = "\n".join(paragraphs).replace(", we can conclude that your requirements are", ":")
+    text = text.replace(", we can conclude that", ":").replace(". And because", ".\nAnd because")
+    return tuple(dict.fromkeys(text.splitlines()))
 
 
 def _kind(
@@ -102,11 +118,11 @@ def _kind(
             "correct its name, or add the index that has it to `extra_indices`",
         )
     if _NO_WHEEL.search(text):
-        package = _WHEELS_OF.search(text)
+        package = culprit(text)
+        series = ".".join(request.python.split(".")[:2])
         return (
             NoWheel,
-            (f"`{package[1]}` has" if package else "a package has")
-            + f" no wheel for {request.arch} with Python {'.'.join(request.python.split('.')[:2])}",
+            f"{f'`{package}`' if package else 'a package'} has no wheel for {request.arch} with Python {series}",
             _WHEELS.format(arch=request.arch),
         )
     if "No solution found" in text:

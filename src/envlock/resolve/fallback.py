@@ -11,12 +11,10 @@ from collections.abc import Iterable
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Compilation
+from envlock.resolve.explanation import culprit
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
-_CULPRIT = re.compile(
-    r"Wheels are required for `([^`]+)`|(?:because|and|Because) ([A-Za-z0-9._-]+)[^ ]* has no (?:usable )?wheels"
-)
 
 
 def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
@@ -34,9 +32,7 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
     for name, version in sorted(locked.items()):
         newest, wheel = with_sources.get(name, version), with_wheels.get(name, version)
         if wheel == version and newest != version:
-            notes.append(
-                f"{name} {newest} has no usable wheel for {request.arch}; {version} was locked"
-            )
+            notes.append(f"{name} {newest} has no usable wheel for {request.arch}; {version} was locked")
         elif name in roots and wheel != version:
             culprit = _culprit(compilation, f"{name}=={wheel}")
             if culprit is not None:
@@ -56,5 +52,4 @@ def _culprit(compilation: Compilation, requirement: str) -> str | None:
     answer = compilation.run([requirement], "--offline", "--no-annotate", "--quiet")
     if answer.status == 0 or _NO_WHEEL.search(answer.error) is None:
         return None
-    match = _CULPRIT.search(answer.error)
-    return (match[1] or match[2]) if match else "something"
+    return culprit(answer.error) or "something"

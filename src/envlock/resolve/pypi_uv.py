@@ -78,8 +78,8 @@ def _checked(request: Request, selected: Selected) -> Selected:
         raise BadDirectUrl(
             request.name,
             request.arch,
-            f"{', '.join(selected.not_wheels)} would have to be built, which envlock cannot do yet",
-            hint="name the URL of a wheel",
+            f"{', '.join(selected.not_wheels)} would have to be built, or lies on this machine only",
+            hint="name the URL of a wheel that other machines can reach; envlock does not build packages yet",
             packages=selected.not_wheels,
         )
     return selected

@@ -25,7 +25,7 @@ from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import normalize_name
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
-from envlock.resolve.errors import NotYet
+from envlock.resolve.errors import NotYet, merge_archs
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Resolver
@@ -71,12 +71,15 @@ class LockResult:
     """What `lock` did."""
 
     locked: tuple[Locked, ...]
+    replaced: tuple[Path, ...]
+    """Old files whose environments have new ones now."""
     pruned: tuple[Path, ...]
+    """Files that no environment asked for."""
 
     @property
     def changed(self) -> bool:
         """Whether any file was written or deleted."""
-        return bool(self.pruned) or any(each.action != "kept" for each in self.locked)
+        return bool(self.replaced or self.pruned) or any(each.action != "kept" for each in self.locked)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class _Locking:
             done.update(self.resolve(todo))
         results = tuple(done[number] for number in sorted(done))
         self.write(results)
-        return LockResult(results, self.prune(results))
+        replaced, pruned = self.prune(results)
+        return LockResult(results, replaced, pruned)
 
     def write(self, results: Sequence[Locked]) -> None:
         """Write the new locks; when one cannot be written, those before it are taken back."""
@@ -327,26 +331,27 @@ class _Locking:
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
 
-    def prune(self, results: Sequence[Locked]) -> tuple[Path, ...]:
-        """Delete what nothing refers to; when only a part was locked, only what that part replaced."""
+    def prune(self, results: Sequence[Locked]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Delete what nothing refers to: what was replaced now, and (when all was locked) what was left over before."""
         settings = self.project.settings
         claimed = {each.requirements.req_id for each in self.project.environments()}
         fresh = {each.path for each in results}
         replaced = {
             lock_path(self.folder, each.before) for each in results if each.before is not None and each.action != "kept"
         }
-        gone = []
+        old: list[Path] = []
+        left_over: list[Path] = []
         for path in lock_files(self.folder):
             arch, req_id = path.parent.parent.name, path.parent.name
             orphan = req_id not in claimed or arch not in settings.archs
             rival = any(path.parent == other.parent and path != other for other in fresh)
             if path not in fresh and (rival or (orphan and (self.selection.is_everything or path in replaced))):
                 path.unlink()
-                gone.append(path)
+                (old if rival or path in replaced else left_over).append(path)
                 with suppress(OSError):  # still holds another lock
                     path.parent.rmdir()
                     path.parent.parent.rmdir()
-        return tuple(gone)
+        return tuple(old), tuple(left_over)
 
     def known(self) -> list[Lock]:
         """Every readable lock of the tree, read once; only asked when something has to be resolved."""
@@ -369,6 +374,8 @@ def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_J
 
 
 def _raise_all(errors: Sequence[EnvlockError]) -> None:
+    """Raise what there is, failures that differ only in their arch put together."""
+    errors = merge_archs(errors)
     if len(errors) == 1:
         raise errors[0]
     if errors:

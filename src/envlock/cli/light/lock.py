@@ -1,0 +1,137 @@
+"""`envlock lock`: resolve what changed, write the locks, show what is different."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from envlock.cli.light.arguments import read_options
+from envlock.config.project import Project
+from envlock.config.read import find_config, load_project
+from envlock.config.selection import Selection
+from envlock.model.arch import parse_arch
+from envlock.workflow.lock import Locked, LockResult, Upgrade
+from envlock.workflow.lock import lock as lock_project
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P")
+_FLAGS = ("--upgrade", "-U", "--json")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Lock, say what was done, and return the exit status."""
+    options = read_options(arguments, values=_VALUES, flags=_FLAGS)
+    if options is None:
+        from envlock.cli.app import run
+
+        return run(["lock", *arguments])
+    selection = Selection(
+        flows=tuple(options.get("--flow", ())),
+        steps=tuple(options.get("--step", ())),
+        environments=tuple(options.get("--env", ())),
+        archs=tuple(parse_arch(arch) for arch in options.get("--arch", ())),
+    )
+    upgrade = Upgrade.of(
+        everything="--upgrade" in options or "-U" in options,
+        packages=[*options.get("--upgrade-package", ()), *options.get("-P", ())],
+    )
+    config = options.get("--config")
+    return report(Path(config[-1]) if config else None, selection, upgrade, as_json="--json" in options)
+
+
+def report(config: Path | None, selection: Selection, upgrade: Upgrade, *, as_json: bool) -> int:
+    """Lock and print what was done; the exit status."""
+    from envlock.cli.progress import LiveReporter
+
+    project = load_project(config or find_config(Path.cwd()))
+    with LiveReporter() as reporter:
+        result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter)
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps(as_document(project, result), indent=2) + "\n")
+    else:
+        sys.stdout.write(as_text(project, result))
+    return 0
+
+
+def as_text(project: Project, result: LockResult) -> str:
+    """What was done: a line for each change, archs put together, and a summary."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Locked]] = {}
+    for each in result.locked:
+        if each.action != "kept" or each.notes:
+            notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
+            line = f"{each.action} {', '.join(each.environments)} on {{archs}}: {_change(each)}"
+            groups.setdefault((each.action, line, notes), []).append(each)
+    lines: list[str] = []
+    for (_, line, notes), group in groups.items():
+        archs = ", ".join(each.arch for each in group)
+        lines.append(line.format(archs=archs))
+        lines += [f"  note: {note.format(arch=archs)}" for note in notes]
+    lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
+    return "\n".join([*lines, _summary(result)]) + "\n"
+
+
+def _summary(result: LockResult) -> str:
+    total = f"{len(result.locked)} lock{'s' if len(result.locked) != 1 else ''}"
+    if not result.changed:
+        return f"nothing changed: {total} up to date"
+    written = sum(each.action != "kept" for each in result.locked)
+    parts = [f"{written} written", f"{len(result.locked) - written} up to date"]
+    if result.replaced:
+        parts.append(f"{len(result.replaced)} replaced")
+    if result.pruned:
+        parts.append(f"{len(result.pruned)} pruned")
+    return f"{total}: {', '.join(parts)}"
+
+
+def _change(each: Locked) -> str:
+    if each.lock is None or each.action == "kept":
+        return "the same packages"
+    if each.before is None or each.before.arch != each.arch:
+        return f"{len(each.lock.packages)} packages, CPython {each.lock.python.series}"
+    return ", ".join(differences_of(each)) or "the same packages"
+
+
+def differences_of(each: Locked) -> list[str]:
+    """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
+    assert each.lock is not None
+    old = {package.name: package for package in each.before.packages} if each.before else {}
+    new = {package.name: package for package in each.lock.packages}
+    changes = []
+    if each.before is not None and each.before.python != each.lock.python:
+        changes.append(f"python {each.before.python.version} -> {each.lock.python.version}")
+    for name in sorted({*old, *new}):
+        if name not in old:
+            changes.append(f"+{name} {new[name].version}")
+        elif name not in new:
+            changes.append(f"-{name} {old[name].version}")
+        elif old[name].version != new[name].version:
+            changes.append(f"{name} {old[name].version} -> {new[name].version}")
+        elif old[name].sha256 != new[name].sha256:
+            changes.append(f"{name} {new[name].version} (another artifact)")
+    return changes
+
+
+def as_document(project: Project, result: LockResult) -> dict[str, object]:
+    """What was done, for machines."""
+    return {
+        "changed": result.changed,
+        "locks": [
+            {
+                "environments": list(each.environments),
+                "arch": each.arch,
+                "action": each.action,
+                "path": os.path.relpath(each.path, project.folder),
+                "changes": differences_of(each) if each.lock is not None else [],
+                "notes": list(each.notes),
+            }
+            for each in result.locked
+        ],
+        "replaced": [os.path.relpath(path, project.folder) for path in result.replaced],
+        "pruned": [os.path.relpath(path, project.folder) for path in result.pruned],
+    }
