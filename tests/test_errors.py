@@ -1,0 +1,40 @@
+"""Every error has a code of its own, and a page that says what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from envlock.errors import EnvlockError
+from scripts.error_index import PAGES, documented_errors, index_page, summary, with_status
+
+ERRORS = documented_errors()
+
+
+def test_codes_are_unique() -> None:
+    counted = Counter(error.code for error in ERRORS)
+    assert [code for code, count in counted.items() if count > 1] == []
+
+
+def test_every_page_has_an_error() -> None:
+    pages = {page.stem for page in PAGES.glob("*.md")} - {"index"}
+    assert pages - {error.code for error in ERRORS} == set()
+
+
+def test_the_index_is_current() -> None:
+    assert (PAGES / "index.md").read_text(encoding="utf-8") == index_page(), "run `make docs-check`"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
+def test_an_error_is_documented(error: type[EnvlockError]) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", error.code)
+    assert summary(error).endswith("."), "its docstring begins with a sentence"
+    page = PAGES / f"{error.code}.md"
+    assert page.exists(), f"{error.__module__}.{error.__name__} has no page"
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {error.code}\n\n")
+    assert with_status(text, error) == text, "run `make docs-check`"
+    assert re.search(rf"^error\[{error.code}\]: \S", text, re.MULTILINE), "it shows the error as it is printed"
+    assert "## What to do" in text

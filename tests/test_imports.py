@@ -1,0 +1,96 @@
+"""What is imported when: modules point one way, and what is started often starts light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Envlock, ProjectFolder
+
+HEAVY = {"click", "fsspec", "httpx", "packaging", "pydantic", "rich", "tomlkit", "typer"}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def modules_after(code: str, *, cwd: Path = ROOT) -> set[str]:
+    """The modules that a fresh interpreter has imported when `code` is through, beyond those it starts with."""
+    wrapped = (
+        "import sys; before = set(sys.modules)\n"
+        "import atexit\n"
+        "@atexit.register\n"
+        "def tell():\n"
+        "    names = sorted(set(sys.modules) - before - {'atexit'})\n"
+        "    sys.stderr.write('\\nmodules ' + __import__('json').dumps(names) + '\\n')\n" + code
+    )
+    done = subprocess.run([sys.executable, "-c", wrapped], cwd=cwd, capture_output=True, text=True, check=False)
+    line = [line for line in done.stderr.splitlines() if line.startswith("modules ")]
+    assert line, done.stderr
+    return set(json.loads(line[-1].removeprefix("modules ")))
+
+
+def imported_by(*arguments: str, cwd: Path) -> tuple[int, set[str]]:
+    """The exit status of a real `envlock` command, and every module that it imported before it ended or exec'ed."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "envlock", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return done.returncode, {line.rpartition("|")[2].strip() for line in lines}
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.partition(".")[0] in HEAVY}
+
+
+def test_modules_import_one_way() -> None:
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_envlock_itself_imports_nothing() -> None:
+    assert modules_after("import envlock") - {"envlock", "json"} <= {"__future__"}
+
+
+def test_metaflow_is_not_burdened() -> None:
+    modules = modules_after("import metaflow")
+    assert any(name.startswith("metaflow_extensions.envlock") for name in modules)
+    assert not any(name.partition(".")[0] == "envlock" for name in modules)
+    assert heavy(modules) == set()
+
+
+@pytest.fixture
+def locked(project: ProjectFolder, envlock: Envlock) -> Path:
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    project.write_env("alpha=1.1", python=running)
+    envlock("lock")
+    return project.folder
+
+
+def test_check_starts_light(locked: Path) -> None:
+    status, modules = imported_by("check", cwd=locked)
+    assert status == 0
+    assert "envlock.lockfile.drift" in modules
+    assert heavy(modules) == set()
+
+
+@pytest.mark.parametrize("command", [("path", "--env", "demo"), ("run", "--env", "demo", "--", "true")])
+def test_what_finds_a_hydrated_environment_starts_light(
+    locked: Path, envlock: Envlock, command: tuple[str, ...]
+) -> None:
+    envlock("push", cwd=locked)
+    envlock("run", "--env", "demo", "--", "true", cwd=locked)
+    status, modules = imported_by(*command, cwd=locked)
+    assert status == 0
+    assert "envlock.config.read" in modules
+    assert heavy(modules) == set()
+
+
+def test_the_helper_sees_what_is_heavy() -> None:
+    assert {"packaging", "typer"} <= modules_after("import packaging, typer")
