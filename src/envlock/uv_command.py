@@ -18,7 +18,7 @@ _KEPT = frozenset(
         # where things are
         "PATH", "HOME", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_DATA_HOME", "UV_CACHE_DIR",
         # how to reach a network
-        "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC",
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES",
         "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     }
 )  # fmt: skip

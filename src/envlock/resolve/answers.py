@@ -32,6 +32,8 @@ class Selected:
     """`name==version` of packages whose every wheel is for something else."""
     not_wheels: tuple[str, ...]
     """Names of packages that are not to be had as a wheel, or only from a place of this machine."""
+    unfit_urls: tuple[str, ...] = ()
+    """Names of packages whose direct URL is that of a wheel for something else."""
 
 
 def select(text: str, target: Target) -> Selected:
@@ -51,12 +53,18 @@ def select(text: str, target: Target) -> Selected:
     packages: list[LockedPackage] = []
     unfit: list[str] = []
     not_wheels: list[str] = []
+    unfit_urls: list[str] = []
     for package in lock.packages:
         if package.marker is not None and not package.marker.evaluate(markers, context="lock_file"):
             continue
         wheel: PackageWheel | PackageArchive | None
         if package.archive is not None and (package.archive.url or "").endswith(".whl"):
+            # uv takes the word of whoever named the URL; whether that wheel installs here is for us to say.
             wheel = package.archive
+            tags = parse_wheel_filename(filename_of(strip_credentials(wheel.url or "")))[-1]
+            if next(iter(best_of([(wheel, tags)])), None) is None:
+                unfit_urls.append(package.name)
+                continue
         elif not package.wheels:
             not_wheels.append(package.name)
             continue
@@ -69,7 +77,8 @@ def select(text: str, target: Target) -> Selected:
             unfit.append(f"{package.name}=={package.version}")
         else:
             packages.append(_package(package, wheel))
-    return Selected(tuple(sorted(packages, key=lambda each: each.name)), tuple(unfit), tuple(not_wheels))
+    packages.sort(key=lambda each: each.name)
+    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls))
 
 
 def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPackage:

@@ -82,6 +82,15 @@ def _checked(request: Request, selected: Selected) -> Selected:
             hint="name the URL of a wheel that other machines can reach; envlock does not build packages yet",
             packages=selected.not_wheels,
         )
+    if selected.unfit_urls:
+        raise NoWheel(
+            request.name,
+            request.arch,
+            f"the wheel at the direct URL of `{selected.unfit_urls[0]}` is not for {request.arch} "
+            f"with Python {'.'.join(request.python.split('.')[:2])}",
+            hint="give the URL a marker, such as `; sys_platform == 'linux' and platform_machine == 'x86_64'`",
+            packages=selected.unfit_urls,
+        )
     return selected
 
 
