@@ -1,0 +1,287 @@
+"""From upstream to a file, over HTTP: every byte hashed as it comes, nothing kept that is not what was locked."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import CancelledError
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from envlock.cache.errors import (
+    UnsupportedUrl,
+    UpstreamHashMismatch,
+    UpstreamMissing,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from envlock.credentials import Credentials, redact
+from envlock.model.url import host, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import httpx
+
+    from envlock.model.artifact import Artifact
+
+ATTEMPTS = 4
+_PAUSE = 0.5
+"""Seconds before the second attempt; doubled before each further one."""
+_LONGEST_PAUSE = 30.0
+_REDIRECTS = 10
+_BLOCK = 1 << 18
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that another attempt may change."""
+
+
+def _nothing(_: int) -> None:
+    """Tell nobody."""
+
+
+class _Passing(Exception):
+    """A failure that another attempt may overcome."""
+
+    def __init__(self, place: str, reason: str, *, pause: float = 0.0, is_silence: bool = False) -> None:
+        super().__init__(reason)
+        self.place = place
+        self.reason = reason
+        self.pause = pause
+        self.is_silence = is_silence
+
+
+class Upstream:
+    """The hosts that locks name. One pool of connections; any thread may fetch. Close it, or use it in a `with`."""
+
+    def __init__(self, credentials: Credentials, *, connections: int = 8, pause: float = _PAUSE) -> None:
+        self._credentials = credentials
+        self._connections = connections
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._opened: httpx.Client | None = None
+        self._stopped = threading.Event()
+        self._silent: set[str] = set()
+
+    def __enter__(self) -> Upstream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what is under way (it raises CancelledError in its thread) and give the connections back."""
+        self._stopped.set()
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+
+    def fetch(
+        self,
+        artifact: Artifact,
+        to: Path,
+        *,
+        on_bytes: Callable[[int], None] = _nothing,
+        on_size: Callable[[int], None] = _nothing,
+    ) -> None:
+        """Make `to`, which does not exist yet, the artifact's file, its size and SHA-256 proved.
+
+        `on_bytes` is told of each piece that came (a negative number when pieces were thrown away), `on_size` of the
+        size when the lock does not know it and upstream tells it. Connections that break and hosts that stumble are
+        tried again; a broken transfer goes on where it stopped if the host allows. When it raises, `to` is not there.
+
+        Raises UpstreamHashMismatch, UpstreamUnauthorized, UpstreamMissing, UpstreamUnreachable, UnsupportedUrl; OSError
+        of the local disk.
+        """
+        with to.open("xb") as file:
+            body = _Body(artifact, file, on_bytes, on_size)
+            try:
+                if is_local(artifact.url):
+                    self._copy(artifact, body)
+                elif artifact.url.lower().startswith(("https://", "http://")):
+                    self._download(artifact, body)
+                else:
+                    raise UnsupportedUrl(artifact.filename, artifact.url)
+                body.prove()
+            except BaseException:
+                to.unlink()
+                raise
+
+    def _copy(self, artifact: Artifact, body: _Body) -> None:
+        """From a folder of this machine: what a mirror of Python builds may be."""
+        from urllib.parse import unquote
+
+        path = Path(unquote(artifact.url.removeprefix("file://")))
+        try:
+            with path.open("rb") as source:
+                while block := source.read(_BLOCK):
+                    body.write(block)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise UpstreamMissing(str(path.parent), "there is no such file", (artifact.filename,)) from None
+
+    def _download(self, artifact: Artifact, body: _Body) -> None:
+        place = host(artifact.url)
+        pause = self._pause
+        attempts = 1 if place in self._silent else ATTEMPTS
+        while (failure := self._attempt(artifact, body)) is not None:
+            attempts -= 1
+            if not attempts:
+                if failure.is_silence:
+                    self._silent.add(place)  # the next file of this host need not wait as long to learn it
+                raise UpstreamUnreachable(failure.place, failure.reason, (artifact.filename,))
+            if self._stopped.wait(min(max(pause, failure.pause), _LONGEST_PAUSE)):
+                raise CancelledError
+            pause *= 2
+
+    def _attempt(self, artifact: Artifact, body: _Body) -> _Passing | None:
+        """None when the whole body came, or why another attempt may help."""
+        import httpx
+
+        try:
+            self._receive(artifact, body)
+        except _Passing as failure:
+            return failure
+        except httpx.InvalidURL:
+            raise UnsupportedUrl(artifact.filename, artifact.url) from None
+        except httpx.TransportError as error:
+            silence = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+            return _Passing(host(artifact.url), redact(str(error)) or type(error).__name__, is_silence=silence)
+        return None
+
+    def _receive(self, artifact: Artifact, body: _Body) -> None:
+        response, was_known = self._answer(artifact, body.wanted_headers())
+        try:
+            self._check(artifact, response, was_known=was_known)
+            body.begin(response)
+            for block in response.iter_raw(_BLOCK):
+                if self._stopped.is_set():
+                    raise CancelledError
+                body.write(block)
+        finally:
+            response.close()
+        if body.is_cut_off("content-length" in response.headers):
+            raise _Passing(response.url.host, f"it stopped after {body.count} of {artifact.size} bytes")
+
+    def _check(self, artifact: Artifact, response: httpx.Response, *, was_known: bool) -> None:
+        status = response.status_code
+        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            return
+        place = response.url.host
+        reason = f"it answered {status} {response.reason_phrase}".rstrip()
+        if status in _PASSING:
+            wait = response.headers.get("retry-after", "")
+            raise _Passing(place, reason, pause=float(wait) if wait.isdigit() else 0.0)
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            reason += " to the credentials that we have for it" if was_known else "; we have no credentials for it"
+            raise UpstreamUnauthorized(place, reason, (artifact.filename,))
+        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            raise UpstreamMissing(place, reason, (artifact.filename,))
+        raise UpstreamUnreachable(place, reason, (artifact.filename,))
+
+    def _answer(self, artifact: Artifact, headers: dict[str, str]) -> tuple[httpx.Response, bool]:
+        """The answer at the end of all redirects, its body unread, and whether credentials were sent for it.
+
+        Each host is sent its own credentials only, and none at all once a redirect left https.
+        """
+        import httpx
+
+        client = self._client()
+        url = httpx.URL(artifact.url)
+        is_safe = True
+        for _ in range(_REDIRECTS):
+            credential = self._credentials.for_url(str(url)) if is_safe else None
+            auth = httpx.BasicAuth(*credential) if credential is not None else None
+            response = client.send(client.build_request("GET", url, headers=headers), auth=auth, stream=True)
+            if not response.has_redirect_location:
+                return response, credential is not None
+            response.close()
+            target = url.join(response.headers["location"]).copy_with(userinfo=b"")
+            if target.scheme not in {"https", "http"}:
+                raise UnsupportedUrl(artifact.filename, str(target))
+            is_safe = is_safe and not (url.scheme == "https" and target.scheme == "http")
+            url = target
+        raise UpstreamUnreachable(url.host, f"more than {_REDIRECTS} redirects", (artifact.filename,))
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._stopped.is_set():
+                raise CancelledError
+            if self._opened is None:
+                self._opened = httpx.Client(
+                    timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
+                    limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
+                )
+            return self._opened
+
+
+class _Body:
+    """The bytes of one artifact, as far as they have come."""
+
+    def __init__(
+        self, artifact: Artifact, file: BinaryIO, on_bytes: Callable[[int], None], on_size: Callable[[int], None]
+    ) -> None:
+        self.artifact = artifact
+        self.count = 0
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._on_bytes = on_bytes
+        self._on_size = on_size
+        self._size_is_told = artifact.size is not None
+        self._etag = ""
+
+    def wanted_headers(self) -> dict[str, str]:
+        """What to ask for: bytes as they are stored, and only the rest where that is sure to be of the same file."""
+        headers = {"Accept-Encoding": "identity"}
+        if self.count and self._etag:
+            headers |= {"Range": f"bytes={self.count}-", "If-Range": self._etag}
+        return headers
+
+    def begin(self, response: httpx.Response) -> None:
+        """Go on with what the answer is a part of, or start over."""
+        goes_on = response.headers.get("content-range", "").startswith(f"bytes {self.count}-")
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT or not goes_on:
+            if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+                raise _Passing(response.url.host, "it sent another part than it was asked for")
+            self._start_over()
+        etag = response.headers.get("etag", "")
+        self._etag = "" if etag.startswith("W/") else etag
+        length = response.headers.get("content-length", "")
+        if not self._size_is_told and length.isdigit():
+            self._size_is_told = True
+            self._on_size(self.count + int(length))
+
+    def write(self, block: bytes) -> None:
+        """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked."""
+        self._file.write(block)
+        self._digest.update(block)
+        self.count += len(block)
+        self._on_bytes(len(block))
+        size = self.artifact.size
+        if size is not None and self.count > size:
+            raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got="more")
+
+    def is_cut_off(self, length_was_told: bool) -> bool:
+        """Whether bytes are missing though the connection ended as it should: only where its length was not told."""
+        size = self.artifact.size
+        return size is not None and self.count < size and not length_was_told
+
+    def prove(self) -> None:
+        """Raises UpstreamHashMismatch unless these are the locked bytes."""
+        size = self.artifact.size
+        if size is not None and self.count != size:
+            raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got=f"{self.count} bytes")
+        got = self._digest.hexdigest()
+        if got != self.artifact.sha256:
+            raise UpstreamHashMismatch(self.artifact, expected=f"sha256 {self.artifact.sha256}", got=f"sha256 {got}")
+
+    def _start_over(self) -> None:
+        self._on_bytes(-self.count)
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest = hashlib.sha256()
+        self.count = 0

@@ -1,0 +1,59 @@
+"""The environments in a cache: their locks, each written after the packages that it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CachedLockDamaged
+from envlock.cache.layout import ENVIRONMENTS, EnvironmentPlace, environment_at, environment_place
+from envlock.errors import DamageError
+from envlock.lockfile.document import parse, render
+from envlock.lockfile.proof import prove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from envlock.cache.port import Store
+    from envlock.model.lock import Lock
+
+
+class Environments:
+    """The environments of one store. Any thread may call any method."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def places(self) -> Iterator[EnvironmentPlace]:
+        """Every environment that has a lock in the store, whole or not. One listing."""
+        for entry in self._store.entries(ENVIRONMENTS):
+            place = environment_at(entry.path)
+            if place is not None:
+                yield place
+
+    def has(self, lock: Lock) -> bool:
+        """Whether the environment is there, its lock whole. Who locked it and when may differ: identities are equal."""
+        place = environment_place(lock)
+        try:
+            data = self._store.read(place.path)
+        except FileNotFoundError:
+            return False
+        proof = prove(data)
+        return proof is not None and EnvironmentPlace(proof.arch, proof.req_id, proof.full_id) == place
+
+    def write(self, lock: Lock) -> None:
+        """Write a lock at its place. Its packages are there already: who finds it, finds them."""
+        self._store.put(environment_place(lock).path, render(lock).encode())
+
+    def read(self, place: EnvironmentPlace) -> Lock:
+        """The lock of an environment, proved whole and to be the one that its path says.
+
+        Raises CachedLockDamaged, NewerLockFormat, FileNotFoundError.
+        """
+        shown = f"{self._store.url}/{place.path}"
+        try:
+            lock = parse(self._store.read(place.path), shown)
+        except DamageError as error:
+            raise CachedLockDamaged(shown, "; ".join((error.message, *error.details))) from None
+        if environment_place(lock) != place:
+            raise CachedLockDamaged(shown, "it is the lock of another environment")
+        return lock

@@ -1,0 +1,226 @@
+"""What can go wrong between a lock, the cache, and where its packages come from."""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from envlock.errors import ConfigError, DamageError, EnvlockError, HydrateError, Location, ResolveError
+from envlock.model.url import host, strip_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from envlock.model.artifact import Artifact
+
+BUCKETS = {"s3": "S3", "gs": "Google Cloud Storage", "gcs": "Google Cloud Storage", "az": "Azure", "abfs": "Azure"}
+VERIFY_AND_REPAIR = "envlock cache verify --repair"
+_NAMES_SHOWN = 5
+
+
+class CacheNotYet(ConfigError):
+    """The cache is in a bucket, which this version cannot use."""
+
+    code = "cache-not-yet"
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(
+            f"a cache on {BUCKETS[scheme]} (`{scheme}://`) comes with a later version of envlock",
+            locations=(Location("envlock.toml", None, "envlock.cache"),),
+            hint='for now, name a folder that the team shares, such as `cache = "/mnt/team/envlock"`',
+        )
+
+
+class BadCacheUrl(ConfigError):
+    """The cache's URL is none that envlock can keep files at."""
+
+    code = "bad-cache-url"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"`{strip_credentials(url)}` cannot be a cache: {reason}",
+            locations=(Location("envlock.toml", None, "envlock.cache"),),
+            hint='name a folder: `cache = "../cache"`, or `cache = "file:///mnt/team/envlock"`',
+        )
+
+
+class CacheUnusable(ConfigError):
+    """The cache cannot be reached, read or written."""
+
+    code = "cache-unusable"
+
+    def __init__(self, url: str, doing: str, reason: str, *, is_full: bool = False) -> None:
+        super().__init__(
+            f"the cache at {url} cannot be {doing}: {reason}",
+            hint="make room there, then run the command again: it goes on where it stopped"
+            if is_full
+            else "check that the folder is mounted and that you may read and write it, or set `cache` in envlock.toml",
+        )
+
+    @classmethod
+    def of(cls, url: str, doing: str, error: OSError) -> CacheUnusable:
+        """What an OSError met at the cache means. `doing` is `read` or `written`."""
+        reason = error.strerror or str(error) or type(error).__name__
+        return cls(url, doing, reason, is_full=error.errno in {errno.ENOSPC, errno.EDQUOT})
+
+
+class UnsafePath(DamageError):
+    """A name that would lead out of the cache, or that no package has."""
+
+    code = "unsafe-path"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found!r} is no name that a file of the cache can have",
+            details=("file names consist of letters, digits and . _ + ! ~ @ = , % -, and hashes of hex digits",),
+            hint="if a lock names it, the lock was tampered with: restore it from git",
+        )
+
+
+class CacheHashMismatch(DamageError):
+    """A file in the cache is not the one that was put there."""
+
+    code = "cache-hash-mismatch"
+
+    def __init__(self, filename: str, place: str, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"{filename} in the cache is not the file that was locked; it was not used",
+            locations=(Location(place),),
+            details=(f"expected  {expected}", f"got       {got}"),
+            hint=VERIFY_AND_REPAIR,
+        )
+
+
+class CachedLockDamaged(DamageError):
+    """A lock in the cache is not what its path says."""
+
+    code = "cached-lock-damaged"
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            "a lock in the cache was changed or cut off",
+            locations=(Location(place),),
+            details=(reason,),
+            hint=f"{VERIFY_AND_REPAIR}, in the project that this lock is of",
+        )
+
+
+class NotInCache(HydrateError):
+    """Packages are not in the cache, and there is nowhere else to take them from."""
+
+    code = "not-in-cache"
+
+    def __init__(self, url: str, filenames: Iterable[str]) -> None:
+        names = sorted(filenames)
+        super().__init__(
+            f"the cache at {url} does not have {_count(names)}, and upstream may not be asked",
+            details=_some(names),
+            hint="envlock push, on a machine that reaches the package index",
+        )
+
+
+class UpstreamHashMismatch(DamageError):
+    """What upstream sent is not what was locked."""
+
+    code = "upstream-hash-mismatch"
+
+    def __init__(self, artifact: Artifact, *, expected: str, got: str) -> None:
+        url = strip_credentials(artifact.url)
+        super().__init__(
+            f"what {host(url) or 'upstream'} sent for {artifact.filename} is not what was locked; it was not used",
+            details=(f"url       {url}", f"expected  {expected}", f"got       {got}"),
+            hint="the file was replaced after it was locked, or tampered with on its way; if its new content is right, "
+            "lock it again: `envlock lock --upgrade-package NAME`",
+        )
+
+
+class UpstreamError(ResolveError):
+    """A host did not give files. What one host failed to give for one reason is told as one: see `together`."""
+
+    sentence: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __init__(self, place: str, reason: str, filenames: tuple[str, ...]) -> None:
+        variable = re.sub(r"[^A-Z0-9]", "_", place.upper())
+        super().__init__(
+            self.sentence.format(place=place, files=_count(filenames)),
+            details=(reason, *_some(filenames)),
+            hint=self.advice.format(place=place, variable=f"ENVLOCK_INDEX_{variable}"),
+        )
+        self.place = place
+        self.reason = reason
+        self.filenames = filenames
+
+
+class UpstreamUnauthorized(UpstreamError):
+    """A host wants other credentials."""
+
+    code = "upstream-unauthorized"
+    sentence = "{place} does not let us have {files}"
+    advice = "set {variable}_USERNAME and {variable}_PASSWORD, or give {place} an entry in ~/.netrc"
+
+
+class UpstreamMissing(UpstreamError):
+    """A host no longer has what was locked."""
+
+    code = "upstream-missing"
+    sentence = "{place} does not have {files} any more"
+    advice = "push from a machine that has hydrated it, or lock another release: `envlock lock --upgrade-package NAME`"
+
+
+class UpstreamUnreachable(UpstreamError):
+    """A host does not answer, or not to the end."""
+
+    code = "upstream-unreachable"
+    sentence = "{place} did not give us {files}"
+    advice = "check the network and run the command again: it goes on where it stopped"
+
+
+class UnsupportedUrl(ResolveError):
+    """A lock names a place that nothing can be fetched from."""
+
+    code = "unsupported-url"
+
+    def __init__(self, filename: str, url: str) -> None:
+        super().__init__(
+            f"{filename} cannot be fetched from `{strip_credentials(url)}`",
+            details=("envlock fetches over https and http",),
+            hint="lock again with an index that serves files over https: `envlock lock --upgrade`",
+        )
+
+
+def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
+    """The errors, each cause told once: what one host failed to give for one reason becomes one error.
+
+    >>> one = UpstreamMissing("index.example", "404 Not Found", ("a.whl",))
+    >>> two = UpstreamMissing("index.example", "404 Not Found", ("b.whl",))
+    >>> [error.message for error in together([one, two])]
+    ['index.example does not have 2 files any more']
+    """
+    groups: dict[tuple[object, ...], list[EnvlockError]] = {}
+    for error in errors:
+        key = (type(error), error.place, error.reason) if isinstance(error, UpstreamError) else (error.render(),)
+        groups.setdefault(key, []).append(error)
+    return tuple(_merged(group) for group in groups.values())
+
+
+def _merged(group: list[EnvlockError]) -> EnvlockError:
+    first = group[0]
+    if len(group) == 1 or not isinstance(first, UpstreamError):
+        return first
+    names = {name for error in group if isinstance(error, UpstreamError) for name in error.filenames}
+    return type(first)(first.place, first.reason, tuple(sorted(names)))
+
+
+def _count(filenames: Sequence[str]) -> str:
+    return filenames[0] if len(filenames) == 1 else f"{len(filenames)} files"
+
+
+def _some(filenames: Sequence[str]) -> tuple[str, ...]:
+    """File names to show: a few of many, none where the message has it already."""
+    if len(filenames) == 1:
+        return ()
+    shown = tuple(f"- {name}" for name in filenames[:_NAMES_SHOWN])
+    hidden = len(filenames) - len(shown)
+    return (*shown, f"and {hidden} more") if hidden else shown

@@ -1,0 +1,145 @@
+"""A store in a folder: plain files, moved into place by one rename. Needs no fsspec, whose import costs 0.1 s."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.layout import checked
+from envlock.cache.port import Entry
+from envlock.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAGE = ".stage"
+"""A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
+
+_STAGE_LIVES = 24 * 3600
+
+
+class FolderStore:
+    """A Store in a folder of this machine, a mounted one as well; made when the first file is put."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._stage = root / STAGE
+        self._is_prepared = False
+
+    @property
+    def url(self) -> str:
+        """The folder."""
+        return str(self._root)
+
+    def entry(self, path: str) -> Entry | None:
+        """The file at `path`, if there is one."""
+        place = self._place(path)
+        with self._said("read"):
+            try:
+                found = place.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return Entry(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """Every file below `folder`."""
+        top = self._place(folder)
+        with self._said("read"):
+            for where, _, names in os.walk(top, onerror=_raise_unless_missing):
+                for name in names:
+                    place = Path(where, name)
+                    with suppress(FileNotFoundError):  # gone since it was listed
+                        yield Entry(place.relative_to(self._root).as_posix(), place.stat().st_size)
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes."""
+        with self._said("read"):
+            return self._place(path).read_bytes()
+
+    def sha256(self, path: str) -> str:
+        """The SHA-256 of a file's bytes."""
+        with self._said("read"):
+            return sha256_of(self._place(path))
+
+    def fetch(self, path: str, to: Path) -> None:
+        """Copy a file out. An OSError of the local disk is raised as it is."""
+        with self._said("read"):
+            source = self._place(path).open("rb")
+        with source, to.open("xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        """Write a file: in the stage, to the disk, then to its name."""
+        place = self._place(path)
+        with BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source, self._said("written"):
+            self._prepare()
+            stage = self._stage / f"{os.getpid()}-{os.urandom(8).hex()}.part"
+            try:
+                with stage.open("xb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._make_folder(place.parent)
+                stage.replace(place)
+            except BaseException:
+                with suppress(OSError):  # what went wrong is told; the rest is swept another day
+                    stage.unlink()
+                raise
+
+    def delete(self, path: str) -> None:
+        """Take a file away."""
+        with self._said("written"):
+            self._place(path).unlink(missing_ok=True)
+
+    def _place(self, path: str) -> Path:
+        return self._root / checked(path)
+
+    def _prepare(self) -> None:
+        """Make the stage; take away, once, what processes that were killed a day ago or earlier left in it."""
+        if self._is_prepared:
+            return
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._make_folder(self._stage)
+        self._is_prepared = True
+        with suppress(OSError):  # another process sweeps too, or its files are not ours to delete
+            for left in self._stage.iterdir():
+                if time.time() - left.stat().st_mtime > _STAGE_LIVES:
+                    left.unlink()
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder with the root's permissions, so that whoever may write the one may write the other."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            return
+        with suppress(OSError):  # some mounts know no permissions
+            folder.chmod(stat.S_IMODE(self._root.stat().st_mode))
+
+    @contextmanager
+    def _said(self, doing: str) -> Iterator[None]:
+        """An OSError below is the cache's; a file that is not there is the caller's matter."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError) as error:
+            if doing == "written":
+                raise CacheUnusable.of(self.url, doing, error) from error
+            raise
+        except OSError as error:
+            raise CacheUnusable.of(self.url, doing, error) from error
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error

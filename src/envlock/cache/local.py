@@ -1,0 +1,80 @@
+"""The verified packages of this machine, shared by all of its environments."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from envlock.cache.packages import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from envlock.model.artifact import Artifact
+
+_READ_ONLY = 0o444
+
+
+class LocalPackages:
+    """A folder with the cache's own layout: `packages/<sha256[:2]>/<sha256>/<file name>` below `home`.
+
+    What has its name was verified before it got it, and is not written again: uv remembers what it unpacked by a
+    wheel's path and times. Any number of threads and processes may use it at once.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def find(self, artifact: Artifact) -> Path | None:
+        """The artifact's file, where it is there in its right size. Raises UnsafePath."""
+        path = self._home / path_of(artifact)
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return path if artifact.size in {None, found.st_size} else None
+
+    def place(self, artifact: Artifact, fill: Callable[[Path], None]) -> Path:
+        """The artifact's file, which `fill` makes at the path that it is given and verifies, unless it is there.
+
+        Of several processes that want the same one, one fills and the others wait. When `fill` raises, nothing is
+        placed. Raises OSError of the local disk.
+        """
+        path = self._home / path_of(artifact)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.parent) as is_alone:
+            found = self.find(artifact)
+            if found is not None:
+                return found
+            if is_alone:
+                for left in path.parent.glob(".*.part"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
+            stage = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+            try:
+                fill(stage)
+                with stage.open("rb") as file:
+                    os.fsync(file.fileno())
+                stage.chmod(_READ_ONLY)
+                stage.replace(path)
+            except BaseException:
+                stage.unlink(missing_ok=True)
+                raise
+        return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which ends with the process. False where the filesystem has none: work may be doubled."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)

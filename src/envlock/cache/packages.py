@@ -1,0 +1,65 @@
+"""The packages in a cache: verified on their way in, and on their way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CacheHashMismatch
+from envlock.cache.layout import package_path
+from envlock.files import sha256_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envlock.cache.port import Store
+    from envlock.model.artifact import Artifact
+
+
+class Packages:
+    """The packages of one store. Any thread may call any method."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether the artifact is there, in its right size where that is known. One request."""
+        entry = self._store.entry(path_of(artifact))
+        return entry is not None and artifact.size in {None, entry.size}
+
+    def is_whole(self, artifact: Artifact) -> bool:
+        """Whether the artifact is there and its bytes are those that were locked. Reads all of it."""
+        try:
+            return self._store.sha256(path_of(artifact)) == artifact.sha256
+        except FileNotFoundError:
+            return False
+
+    def put(self, artifact: Artifact, file: Path) -> None:
+        """Put a local file in. Raises CacheHashMismatch, and puts nothing, when it is not the artifact."""
+        got = sha256_of(file)
+        if got != artifact.sha256:
+            raise CacheHashMismatch(artifact.filename, str(file), expected=artifact.sha256, got=got)
+        self._store.put(path_of(artifact), file)
+
+    def fetch(self, artifact: Artifact, to: Path) -> bool:
+        """Copy the artifact out to a path that does not exist yet; False, and nothing done, when it is not there.
+
+        Raises CacheHashMismatch when its bytes are others than those that were locked; `to` is not there then.
+        """
+        path = path_of(artifact)
+        try:
+            self._store.fetch(path, to)
+            got = sha256_of(to)
+        except FileNotFoundError:
+            return False
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+        if got != artifact.sha256:
+            to.unlink()
+            raise CacheHashMismatch(artifact.filename, f"{self._store.url}/{path}", expected=artifact.sha256, got=got)
+        return True
+
+
+def path_of(artifact: Artifact) -> str:
+    """Where an artifact lies in a cache. Raises UnsafePath."""
+    return package_path(artifact.sha256, artifact.filename)
