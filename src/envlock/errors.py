@@ -14,12 +14,10 @@ is stable and has a page in `docs/reference/errors/`. The subclasses live beside
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A place in a file that the user wrote or can read.
 
     >>> str(Location("envlock.toml", 14, "flow.Train.pypi.python"))

@@ -1,6 +1,6 @@
 """The flows of a Python file and their steps, read from its text. The file is never imported or run.
 
-This is on the path of `envlock check` and of every task start, so it imports nothing that `dataclasses` does not, and
+This is on the path of `envlock check` and of every task start, so it imports nothing heavy, and
 looks at module and class bodies only, never into functions.
 """
 
@@ -10,8 +10,8 @@ import ast
 import builtins
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 
@@ -50,8 +50,7 @@ class FlowFileSyntax(ConfigError):
         self.path = path
 
 
-@dataclass(frozen=True)
-class FlowSource:
+class FlowSource(NamedTuple):
     """A flow, as its file declares it."""
 
     name: str

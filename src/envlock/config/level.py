@@ -7,7 +7,6 @@ the rules that concern one level only; `merge` puts a step over its flow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from envlock.config.project import KeyPath
@@ -27,24 +26,23 @@ class Conflict(Exception):
         self.values = values
 
 
-@dataclass
 class Level:
-    """What one level asks, each thing with the key that asks it."""
+    """What one level asks, each thing with the key that asks it. Filled while a table is read, then left alone."""
 
-    key: KeyPath
-    python: tuple[str, KeyPath] | None = None
-    disabled: tuple[bool, KeyPath] | None = None
-    pypi: dict[str, tuple[PypiRequirement, KeyPath]] = field(default_factory=dict)
-    conda: dict[str, tuple[str, KeyPath]] = field(default_factory=dict)
-    conda_only: dict[str, tuple[str, KeyPath]] = field(default_factory=dict)
-    system: dict[str, tuple[str, KeyPath]] = field(default_factory=dict)
-    indexes: list[tuple[str, KeyPath]] = field(default_factory=list)
-    channels: list[tuple[str, KeyPath]] = field(default_factory=list)
-    pip_flags: list[str] = field(default_factory=list)
-    named: tuple[str, str, KeyPath] | None = None
-    """(`name` or `pathspec`, its value, the key)"""
-    fetch_at_exec: KeyPath | None = None
-    deferred: list[tuple[str, KeyPath]] = field(default_factory=list)
+    def __init__(self, key: KeyPath) -> None:
+        self.key = key
+        self.python: tuple[str, KeyPath] | None = None
+        self.disabled: tuple[bool, KeyPath] | None = None
+        self.pypi: dict[str, tuple[PypiRequirement, KeyPath]] = {}
+        self.conda: dict[str, tuple[str, KeyPath]] = {}
+        self.conda_only: dict[str, tuple[str, KeyPath]] = {}
+        self.system: dict[str, tuple[str, KeyPath]] = {}
+        self.indexes: list[tuple[str, KeyPath]] = []
+        self.channels: list[tuple[str, KeyPath]] = []
+        self.pip_flags: list[str] = []
+        self.named: tuple[str, str, KeyPath] | None = None  # `name` or `pathspec`, its value, the key
+        self.fetch_at_exec: KeyPath | None = None
+        self.deferred: list[tuple[str, KeyPath]] = []
 
     @property
     def asks(self) -> bool:

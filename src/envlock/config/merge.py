@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from envlock.config.level import Conflict, Level, normalize_python
 from envlock.config.project import Environment, KeyPath
@@ -25,8 +24,7 @@ DEFAULT_SYSTEM: dict[Arch, dict[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Defaults:
+class Defaults(NamedTuple):
     """What the `[envlock]` table gives to every environment."""
 
     python_from: str

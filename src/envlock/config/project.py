@@ -1,10 +1,13 @@
-"""What envlock.toml says, merged: the environments of a project and the steps that use them."""
+"""What envlock.toml says, merged: the environments of a project and the steps that use them.
+
+Values on the way of `check` are named tuples: a frozen dataclass takes up to a millisecond to define, and `dataclasses`
+seven to import.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from envlock.errors import Location
 from envlock.model.arch import ARCHS, Arch
@@ -17,8 +20,7 @@ KeyPath: TypeAlias = tuple[str, ...]
 """Where a value stands in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The `[envlock]` table, with its defaults."""
 
     archs: tuple[Arch, ...] = ARCHS
@@ -33,8 +35,7 @@ class Settings:
     """Where exact Python builds are fetched from, instead of their own host; never written to a lock."""
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """One environment of the project: what it asks for, and where in envlock.toml it says so."""
 
     name: str
@@ -53,16 +54,14 @@ class Environment:
         return dict(self.origins).get(thing)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step of a flow; without an environment where it is disabled (the outer interpreter runs it)."""
 
     name: str
     environment: Environment | None
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(NamedTuple):
     """A flow of the project, with every step that its file declares, in the file's order."""
 
     name: str
@@ -74,8 +73,7 @@ class Flow:
         return next((step for step in self.steps if step.name == name), None)
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """A read and merged envlock.toml."""
 
     path: Path

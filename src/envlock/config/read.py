@@ -12,7 +12,6 @@ from typing import Any
 import tomli
 
 from envlock.config.flowfile import FlowSource, read_flows
-from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import Conflict, Level, add_pypi, read_level
 from envlock.config.merge import DEFAULT_SYSTEM, Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
@@ -145,7 +144,7 @@ class _Reading:
             deferred = (('python-from = "conda"', ("envlock", "python-from")),)
         return Defaults(
             python_from=settings.python_from,
-            exclude_newer="" if not newer or span_of(newer) is not None else absolute_instant(newer),
+            exclude_newer=_absolute(newer) if newer else "",
             index_url=table.get("index-url", ""),
             indexes=tuple((url, ("envlock", "extra-indices")) for url in table.get("extra-indices", ())),
             metaflow=metaflow_requirements(datastores) if table.get("metaflow-requirements", True) else (),
@@ -218,6 +217,13 @@ def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
 def _two_numbers(version: str) -> None:
     major, minor = version.split(".")
     int(major), int(minor)
+
+
+def _absolute(newer: str) -> str:
+    """The instant, or nothing for a span: that is made absolute when locking, and stays out of req_id."""
+    from envlock.config.instants import absolute_instant, span_of
+
+    return "" if span_of(newer) is not None else absolute_instant(newer)
 
 
 def _instant_text(value: Any) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import NamedTuple
 
 from envlock.config.project import Environment, Project
 from envlock.errors import ConfigError, Location
@@ -17,6 +16,8 @@ class NoSuchSelection(ConfigError):
     code = "no-such-selection"
 
     def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
+        from difflib import get_close_matches
+
         near = get_close_matches(found, right, n=1)
         super().__init__(
             f"this project has no {kind} `{found}`",
@@ -26,8 +27,7 @@ class NoSuchSelection(ConfigError):
         )
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What was named on the command line; nothing named means everything."""
 
     flows: tuple[str, ...] = ()

@@ -11,7 +11,6 @@ and any change of content is. The stamp holds the digest, who and when, which be
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -20,21 +19,12 @@ from typing import Any
 import tomli
 
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
-from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.lockfile.text import FORMAT, STAMP, body_of, digest_of, filename_of, head_of, requirements_document
+from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
-FORMAT = 1
-STAMP = "\n[tool.envlock.stamp]\n"
-TAIL = "\n[tool.envlock]\n"
-
-MARKERS: dict[Arch, str] = {
-    LINUX_64: "sys_platform == 'linux' and platform_machine == 'x86_64'",
-    LINUX_AARCH64: "sys_platform == 'linux' and platform_machine == 'aarch64'",
-    OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
-    OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
-}
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 _CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -94,36 +84,6 @@ def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
     return text, document
 
 
-def body_of(text: str) -> str:
-    """The part of a file's text that the digest covers, as it stands: after the header comment, before the stamp."""
-    start = 0
-    while text.startswith("#", start):
-        end = text.find("\n", start)
-        if end < 0:
-            return ""
-        start = end + 1
-    stamp = text.rfind(STAMP)
-    return text[start:stamp] if stamp >= 0 else text[start:]
-
-
-def digest_of(body: str) -> str:
-    """The SHA-256 of a body, 64 hex digits."""
-    return hashlib.sha256(body.encode()).hexdigest()
-
-
-def requires_python(python: LockedPython) -> str:
-    """The Pythons that may run a lock, as PEP 751 states them.
-
-    >>> requires_python(LockedPython(source="machine", version="3.12.4"))
-    '==3.12.*,>=3.12.4'
-    >>> requires_python(LockedPython(source="uv", version="3.12.16"))
-    '==3.12.16'
-    """
-    if python.source != "machine":
-        return f"=={python.version}"
-    return f"=={python.series}.*" + ("" if python.version.endswith(".0") else f",>={python.version}")
-
-
 def _header(lock: Lock) -> str:
     asked = ", ".join(lock.asked_by) or "an environment of this project"
     exact = "" if lock.python.source == "machine" else f", exactly {lock.python.version}"
@@ -135,12 +95,6 @@ def _header(lock: Lock) -> str:
 
 def _body(lock: Lock) -> str:
     lines: list[str] = [
-        'lock-version = "1.0"',
-        f"environments = {_array([MARKERS[lock.arch]])}",
-        f"requires-python = {_string(requires_python(lock.python))}",
-        'created-by = "envlock"',
-        "",
-        "packages = [",
         *(f"    {package_line(package)}," for package in lock.packages),
         "]",
         "",
@@ -155,7 +109,7 @@ def _body(lock: Lock) -> str:
         lines.append(f"exclude-newer = {_string(lock.exclude_newer)}")
     lines += ["", "[tool.envlock.python]", *_python_lines(lock.python)]
     lines += ["", "[tool.envlock.requirements]", *_requirement_lines(lock.requirements)]
-    return "\n".join(lines) + "\n"
+    return head_of(lock.arch, lock.python.source, lock.python.version) + "\n".join(lines) + "\n"
 
 
 def package_line(package: LockedPackage) -> str:
@@ -183,20 +137,6 @@ def package_line(package: LockedPackage) -> str:
     wheel.append(f"hashes = {{sha256 = {_string(package.sha256)}}}")
     fields.append(f"wheels = [{{{', '.join(wheel)}}}]")
     return f"{{{', '.join(fields)}}}"
-
-
-def filename_of(url: str) -> str:
-    """The file name that a URL ends in, its percent signs resolved.
-
-    >>> filename_of("https://index.example/a/torch-2.0%2Bcpu-py3-none-any.whl")
-    'torch-2.0+cpu-py3-none-any.whl'
-    """
-    last = url.rsplit("/", 1)[-1]
-    if "%" not in last:
-        return last
-    from urllib.parse import unquote
-
-    return unquote(last)
 
 
 def _python_lines(python: LockedPython) -> Iterable[str]:
@@ -239,6 +179,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
     """The requirements in `[tool.envlock.requirements]`. Raises KeyError, TypeError, ValueError on other content."""
+    requirements_document(table)
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],

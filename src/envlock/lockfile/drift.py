@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import NamedTuple
 
 from envlock.config.project import Environment, KeyPath, Project
 from envlock.config.selection import Selection
@@ -14,26 +13,30 @@ from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import candidates, lock_files, read_lock
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
-from envlock.model.lock import Lock
 from envlock.model.url import host
 
+TYPE_CHECKING = False  # a lock is read whole only to say what is wrong
+if TYPE_CHECKING:
+    from envlock.model.lock import Lock
 
-@dataclass(frozen=True)
-class Finding:
+
+EXIT_STATUS = {
+    "missing": 1,
+    "arch-missing": 1,
+    "stale": 1,
+    "restamp": 1,
+    "two-locks": 1,
+    "orphan": 1,
+    "not-yet": 2,
+    "unreadable": 2,
+    "damaged": 3,
+    "host-not-allowed": 3,
+}
+"""What `check` exits with, by verdict."""
+
+
+class Finding(NamedTuple):
     """One thing that is not as it should be."""
-
-    EXIT_STATUS: ClassVar[dict[str, int]] = {
-        "missing": 1,
-        "arch-missing": 1,
-        "stale": 1,
-        "restamp": 1,
-        "two-locks": 1,
-        "orphan": 1,
-        "not-yet": 2,
-        "unreadable": 2,
-        "damaged": 3,
-        "host-not-allowed": 3,
-    }
 
     environment: str
     """`Flow/step` or an `[env.*]` name; empty for a file that belongs to none."""
@@ -48,11 +51,10 @@ class Finding:
     @property
     def exit_status(self) -> int:
         """What `check` exits with for this finding alone."""
-        return self.EXIT_STATUS[self.verdict]
+        return EXIT_STATUS[self.verdict]
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What `check` found."""
 
     findings: tuple[Finding, ...]
@@ -121,7 +123,7 @@ class _Checking:
         proof = prove(path.read_bytes())
         urls: tuple[str, ...]
         if proof is not None:
-            ids = (proof.arch, proof.requirements.req_id, proof.full_id)
+            ids = (proof.arch, proof.req_id, proof.full_id)
             urls = proof.urls
         else:
             try:
@@ -141,7 +143,7 @@ class _Checking:
                 repair=f"git checkout -- {self.shown(path)}",
             )
         allowed = self.project.settings.hosts
-        strange = sorted({host(url) for url in urls if not _is_allowed(host(url), allowed)})
+        strange = sorted({host(url) for url in urls if not _is_allowed(host(url), allowed)}) if allowed else []
         if strange:
             yield Finding(
                 environment=environment.name,
@@ -251,14 +253,12 @@ def key_of(environment: Environment) -> KeyPath:
 
 
 def _is_allowed(name: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a host is in the allow-list; an empty list allows all.
+    """Whether a host is in the allow-list.
 
     >>> _is_allowed("a.index.example", ("*.index.example",)), _is_allowed("index.example", ("*.index.example",))
     (True, False)
     """
-    return not allowed or any(
-        name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern for pattern in allowed
-    )
+    return any(name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern for pattern in allowed)
 
 
 def _line_with(path: Path, text: str) -> int | None:

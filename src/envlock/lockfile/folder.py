@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from envlock.files import write_atomically
-from envlock.lockfile.document import parse, render
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.lock import Lock
+
+TYPE_CHECKING = False  # the paths are asked for by commands that never read a lock whole
+if TYPE_CHECKING:
+    from envlock.model.lock import Lock
 
 
 def lock_path(folder: Path, lock: Lock) -> Path:
@@ -17,12 +19,18 @@ def lock_path(folder: Path, lock: Lock) -> Path:
 
 def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
     """The files that claim to lock these requirements for this arch: one, when all is well. Sorted."""
-    return tuple(sorted((folder / arch / req_id).glob("pylock.*.toml")))
+    try:
+        names = os.listdir(folder / arch / req_id)  # noqa: PTH208  names are all it needs, and it is asked often
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(folder / arch / req_id / name for name in sorted(names) if _is_lock(name))
 
 
 def lock_files(folder: Path) -> tuple[Path, ...]:
     """Every lock file of the tree, sorted."""
-    return tuple(sorted(path for arch in ARCHS for path in (folder / arch).glob("*/pylock.*.toml")))
+    return tuple(
+        path for arch in ARCHS for req_id in _folders(folder / arch) for path in candidates(folder, arch, req_id)
+    )
 
 
 def read_lock(path: Path, *, shown: str | None = None) -> Lock:
@@ -30,13 +38,29 @@ def read_lock(path: Path, *, shown: str | None = None) -> Lock:
 
     Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
     """
+    from envlock.lockfile.document import parse
+
     return parse(path.read_bytes(), shown or str(path))
 
 
 def write_lock(folder: Path, lock: Lock) -> Path:
     """Write a lock at its place and return that; a file that holds these bytes already is not touched."""
+    from envlock.files import write_atomically
+    from envlock.lockfile.document import render
+
     path = lock_path(folder, lock)
     data = render(lock).encode()
     if not (path.is_file() and path.read_bytes() == data):
         write_atomically(path, data)
     return path
+
+
+def _is_lock(name: str) -> bool:
+    return name.startswith("pylock.") and name.endswith(".toml")
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(path))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []

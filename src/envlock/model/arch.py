@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from typing import NewType
 
 from envlock.errors import ConfigError, Location
@@ -32,6 +31,8 @@ class UnknownArch(ConfigError):
     code = "unknown-arch"
 
     def __init__(self, found: str, *, locations: tuple[Location, ...] = ()) -> None:
+        from difflib import get_close_matches
+
         near = get_close_matches(found, ARCHS, n=1, cutoff=0.5)
         super().__init__(
             f"`{found}` is not an architecture",

@@ -7,10 +7,10 @@ property). The encoding is part of the ids' meaning: it never changes within an 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias, Union
 
-Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "Mapping[str, Plain]", None]
+Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "dict[str, Plain]", None]
 
 
 def canonical(value: Plain) -> bytes:
@@ -21,9 +21,9 @@ def canonical(value: Plain) -> bytes:
     >>> canonical(["ab", "c"]) == canonical(["a", "bc"])
     False
     """
-    parts: list[bytes] = []
+    parts: list[str] = []
     _encode(value, parts)
-    return b"".join(parts)
+    return "".join(parts).encode()
 
 
 def short_hash(purpose: str, version: int, value: Plain) -> str:
@@ -35,22 +35,29 @@ def short_hash(purpose: str, version: int, value: Plain) -> str:
     return hashlib.sha256(canonical([f"envlock-{purpose}", version, value])).hexdigest()[:40]
 
 
-def _encode(value: Plain, parts: list[bytes]) -> None:
+def _encode(value: Plain, parts: list[str]) -> None:
     if isinstance(value, str):
-        data = value.encode()
-        parts.append(b"s%d:%s" % (len(data), data))
+        parts.append(_text(value))
     elif value is None:
-        parts.append(b"n")
+        parts.append("n")
     elif isinstance(value, bool):
-        parts.append(b"t" if value else b"f")
+        parts.append("t" if value else "f")
     elif isinstance(value, int):
-        parts.append(b"i%d;" % value)
-    elif isinstance(value, Mapping):
-        parts.append(b"d%d:" % len(value))
+        parts.append(f"i{value};")
+    elif isinstance(value, dict):
+        parts.append(f"d{len(value)}:")
         for key in sorted(value):
-            _encode(key, parts)
+            parts.append(_text(key))
             _encode(value[key], parts)
     else:
-        parts.append(b"l%d:" % len(value))
+        parts.append(f"l{len(value)}:")
         for item in value:
-            _encode(item, parts)
+            if type(item) is str:  # by far the most there is
+                parts.append(_text(item))
+            else:
+                _encode(item, parts)
+
+
+def _text(text: str) -> str:
+    """A string with its length in UTF-8 bytes."""
+    return f"s{len(text) if text.isascii() else len(text.encode())}:{text}"

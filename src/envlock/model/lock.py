@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from envlock.model.arch import Arch
-from envlock.model.canonical import Plain, short_hash
+from envlock.model.identity import full_id
 from envlock.model.requirements import Requirements
-
-FULL_ID_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,10 @@ class Lock:
     def full_id(self) -> str:
         """40 hex digits that name what was resolved: contents only, never where they lie or who locked them."""
         return full_id(
-            self.python,
+            self.python.source,
+            self.python.version,
+            self.python.filename,
+            self.python.sha256,
             [(p.kind, p.name, p.version, p.build, p.filename, p.sha256) for p in self.packages],
         )
 
@@ -92,21 +93,3 @@ class Lock:
     def prefix_name(self) -> str:
         """The name of the hydrated prefix's folder."""
         return f"metaflow_{self.req_id}_{self.full_id}"
-
-
-def full_id(python: LockedPython, packages: list[tuple[str, str, str, str, str, str]]) -> str:
-    """The id of resolved contents. `packages` are (kind, name, version, build, file name, SHA-256), in any order.
-
-    >>> python = LockedPython(source="machine", version="3.12.0")
-    >>> full_id(python, [])
-    'c2fb6f9eaaf976c12fa4d53098e51a7dd52e2cac'
-    >>> full_id(python, []) == full_id(LockedPython(source="machine", version="3.12.4"), [])
-    True
-    """
-    interpreter: list[Plain]
-    if python.source == "machine":
-        interpreter = ["machine", python.series]
-    else:
-        interpreter = [python.source, python.version, python.filename, python.sha256]
-    rows: list[Plain] = [list(row) for row in sorted(packages)]
-    return short_hash("full_id", FULL_ID_VERSION, {"python": interpreter, "packages": rows})

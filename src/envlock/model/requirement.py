@@ -7,7 +7,8 @@ envlock.toml puts every requirement through `packaging` too, and a property test
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 
@@ -31,9 +32,7 @@ class BadPackageName(ConfigError):
         super().__init__(
             f"`{found}` is not a package name",
             locations=locations,
-            details=(
-                "letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",
-            ),
+            details=("letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",),
         )
 
 
@@ -50,8 +49,7 @@ class BadVersionSpecifier(ConfigError):
         )
 
 
-@dataclass(frozen=True)
-class PypiRequirement:
+class PypiRequirement(NamedTuple):
     """What is asked of PyPI for one package; equal requirements have equal text.
 
     >>> str(parse_requirement("Scikit_Learn[b,a] >= 1.0 , <2 ; python_version<'3.12'"))
@@ -114,6 +112,7 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
     return ",".join(sorted(clauses))
 
 
+@lru_cache(maxsize=4096)
 def parse_requirement(text: str) -> PypiRequirement:
     """A PEP 508 requirement, normalised.
 

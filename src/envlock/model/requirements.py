@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from envlock.model.arch import Arch
-from envlock.model.canonical import Plain, short_hash
+from envlock.model.canonical import Plain
+from envlock.model.identity import req_id
 from envlock.model.requirement import PypiRequirement
 
-REQ_ID_VERSION = 1
 
-
-@dataclass(frozen=True)
-class Requirements:
+class Requirements(NamedTuple):
     """Everything that a resolution depends on, and nothing of the machine it happens on.
 
     The same for every arch: facts that differ by arch (`system`) are listed for all of them. `indexes` and `channels`
@@ -41,7 +40,6 @@ class Requirements:
     """`(arch, virtual package, version)`, such as `("linux-64", "__glibc", "2.28")`."""
     base: str = ""
     """The named environment that this one extends."""
-    _req_id: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def type(self) -> str:
@@ -85,6 +83,9 @@ class Requirements:
         >>> Requirements(indexes=("a", "b")).req_id == Requirements(indexes=("b", "a")).req_id
         False
         """
-        if not self._req_id:
-            self._req_id.append(short_hash("req_id", REQ_ID_VERSION, self.document()))
-        return self._req_id[0]
+        return _req_id(self)
+
+
+@lru_cache(maxsize=1024)
+def _req_id(requirements: Requirements) -> str:
+    return req_id(requirements.document())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import tomli
 
-from envlock.lockfile.document import filename_of, format_upload_time
+from envlock.lockfile.document import format_upload_time
+from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import is_local, strip_credentials
 from envlock.resolve.target import Target

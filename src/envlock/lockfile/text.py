@@ -1,0 +1,109 @@
+"""The spelling of a lock file, shared by those who write it whole and those who only prove it.
+
+A file is a header comment, a *body*, and a *stamp*. The body is the lock's content in one canonical spelling; `digest`
+is the SHA-256 of the body. The stamp holds the digest, who and when, which belong to no id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.canonical import Plain
+
+FORMAT = 1
+STAMP = "\n[tool.envlock.stamp]\n"
+TAIL = "\n[tool.envlock]\n"
+
+MARKERS: dict[Arch, str] = {
+    LINUX_64: "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    LINUX_AARCH64: "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
+    OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
+}
+REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
+    "python": str,
+    "python-from": str,
+    "pypi": list,
+    "metaflow": list,
+    "indexes": list,
+    "default-index": str,
+    "pip-flags": list,
+    "exclude-newer": str,
+    "conda": list,
+    "conda-only": list,
+    "channels": list,
+    "system": list,
+    "base": str,
+}
+"""The keys of `[tool.envlock.requirements]`, those of `Requirements.document()`; empty values are left out."""
+
+
+def head_of(arch: Arch, python_source: str, python_version: str) -> str:
+    """How the body of a lock begins."""
+    return (
+        f'lock-version = "1.0"\nenvironments = ["{MARKERS[arch]}"]\n'
+        f'requires-python = "{requires_python(python_source, python_version)}"\n'
+        'created-by = "envlock"\n\npackages = [\n'
+    )
+
+
+def body_of(text: str) -> str:
+    """The part of a file's text that the digest covers, as it stands: after the header comment, before the stamp."""
+    start = 0
+    while text.startswith("#", start):
+        end = text.find("\n", start)
+        if end < 0:
+            return ""
+        start = end + 1
+    stamp = text.rfind(STAMP)
+    return text[start:stamp] if stamp >= 0 else text[start:]
+
+
+def digest_of(body: str) -> str:
+    """The SHA-256 of a body, 64 hex digits."""
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def requires_python(source: str, version: str) -> str:
+    """The Pythons that may run a lock, as PEP 751 states them.
+
+    >>> requires_python("machine", "3.12.4"), requires_python("machine", "3.12.0"), requires_python("uv", "3.12.16")
+    ('==3.12.*,>=3.12.4', '==3.12.*', '==3.12.16')
+    """
+    if source != "machine":
+        return f"=={version}"
+    series = ".".join(version.split(".")[:2])
+    return f"=={series}.*" + ("" if version.endswith(".0") else f",>={version}")
+
+
+def filename_of(url: str) -> str:
+    """The file name that a URL ends in, its percent signs resolved.
+
+    >>> filename_of("https://index.example/a/torch-2.0%2Bcpu-py3-none-any.whl")
+    'torch-2.0+cpu-py3-none-any.whl'
+    """
+    last = url[url.rfind("/") + 1 :]
+    if "%" not in last:
+        return last
+    from urllib.parse import unquote
+
+    return unquote(last)
+
+
+def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
+    """The document that req_id hashes, from a lock's `[tool.envlock.requirements]`.
+
+    Raises ValueError when the table holds something else than that document.
+    """
+    document: dict[str, Plain] = {}
+    for key, kind in REQUIREMENT_KEYS.items():
+        value: Any = table.get(key)
+        if value is not None and type(value) is not kind:
+            raise ValueError(f"requirements.{key} is no {kind.__name__}")
+        document[key] = kind() if value is None else value
+    if not set(table) <= set(REQUIREMENT_KEYS):
+        raise ValueError("requirements hold an unknown key")
+    return document
