@@ -1,0 +1,175 @@
+"""The documentation is held to the code: its examples load, its commands exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import tomli
+import typer.main
+
+from envlock.cli.app import _UsageError, app
+from envlock.config.read import load_project
+from envlock.lockfile.document import parse
+from tests.support import ProjectFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+)
+_FENCE = re.compile(r"^( *)(```+|~~~+)([^\n`]*)\n(.*?)^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
+_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_PLACEHOLDER = re.compile(r"[…\[\]|<>{}]|\.\.\.")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page; `language` is the first word after the fence, `rest` what follows it."""
+
+    page: Path
+    line: int
+    language: str
+    rest: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _FENCE.finditer(text):
+            language, _, rest = match[3].strip().partition(" ")
+            content = "".join(line.removeprefix(match[1]) for line in match[4].splitlines(keepends=True))
+            found.append(Block(page, text.count("\n", 0, match.start()) + 1, language, rest, content))
+    return tuple(found)
+
+
+def blocks_in(*languages: str) -> list[Any]:
+    chosen = [block for block in blocks() if block.language in languages]
+    return [pytest.param(block, id=block.name) for block in chosen] or [pytest.param(None, marks=pytest.mark.skip)]
+
+
+@pytest.mark.parametrize("block", blocks_in("toml"))
+def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
+    document = tomli.loads(block.text)
+    if "lock-version" in document and "tool" in document:
+        parse(block.text.encode(), block.name)
+    if not set(document) & {"envlock", "flow", "env"}:
+        return  # some other tool's file
+    schema = json.loads((ROOT / "schemas" / "envlock.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema)
+    text = block.text
+    for name, flow in document.get("flow", {}).items():
+        steps = ["start", *(step for step in flow.get("step", {}) if step not in {"start", "end"}), "end"]
+        file = ProjectFolder(tmp_path, "").write_flow(name, steps=steps)
+        if "file" in flow:
+            file.rename(tmp_path / flow["file"])
+        else:  # an excerpt: the file is named elsewhere
+            text += f'\n[flow.{name}]\nfile = "{file.name}"\n'
+    for table in document.get("env", {}).values():
+        if "requirements" in table:
+            (tmp_path / table["requirements"]).write_text("rich\n", encoding="utf-8")
+    (tmp_path / "envlock.toml").write_text(text, encoding="utf-8")
+    load_project(tmp_path / "envlock.toml")
+
+
+@pytest.mark.parametrize("block", blocks_in("python"))
+def test_python_compiles_or_does_what_it_shows(block: Block) -> None:
+    if ">>>" not in block.text:
+        compile(block.text, block.name, "exec")
+        return
+    examples = doctest.DocTestParser().get_doctest(block.text, {}, block.name, str(block.page), block.line)
+    assert doctest.DocTestRunner(verbose=False).run(examples).failed == 0
+
+
+@pytest.mark.parametrize("block", blocks_in("json"))
+def test_json_parses(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    broken = []
+    for target in _LINK.findall(text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or not file.is_relative_to(ROOT):
+            broken.append(f"{target}: there is no such file")
+        elif anchor and anchor not in anchors(file):
+            broken.append(f"{target}: there is no such heading")
+    assert broken == []
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """Every `envlock ...` that a page tells its reader to type: in shell blocks, and inline."""
+    for block in blocks():
+        if block.page == page and block.language in {"sh", "console", "yaml"}:
+            text = block.text.replace("\\\n", " ")
+            for line in text.splitlines():
+                words = re.sub(r"^\s*(?:- )?(?:run: |entry: )?", "", line.strip().removeprefix("$ "))
+                if words.startswith("envlock "):
+                    yield re.split(r"\s+#|\s*[;&|>]", words)[0]
+    for code in _INLINE.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if code.startswith("envlock ") and not _PLACEHOLDER.search(code):
+            yield code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist(page: Path) -> None:
+    wrong = [f"{line}: {reason}" for line in command_lines(page) if (reason := refusal(line))]
+    assert wrong == []
+
+
+def refusal(line: str) -> str:
+    """Why the real command line does not take it; empty when it does. Nothing is run."""
+    command = typer.main.get_command(app)
+    disarm(command)
+    try:
+        command.main(args=shlex.split(line)[1:], prog_name="envlock", standalone_mode=False)
+    except _UsageError as error:
+        return str(error.format_message())
+    return ""
+
+
+def disarm(command: Any) -> None:
+    """Take from a command, and from those below it, what they do; how they parse remains."""
+    command.callback = lambda **_: None
+    for below in getattr(command, "commands", {}).values():
+        disarm(below)
+
+
+def test_a_wrong_command_is_refused() -> None:
+    assert refusal("envlock check") == ""
+    assert "unlock" in refusal("envlock unlock")
+    assert "--unlock" in refusal("envlock lock --unlock")
+
+
+def test_this_looks_at_the_documentation() -> None:
+    assert {"README.md", "docs/index.md"} <= {str(page.relative_to(ROOT)) for page in PAGES}
+    assert sum(1 for page in PAGES for _ in command_lines(page)) > 20
