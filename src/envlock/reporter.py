@@ -12,6 +12,9 @@ class Reporter:
     def began(self, phase: str, total: int, unit: str) -> None:
         """`phase` starts and has `total` parts of `unit` ("environments", "bytes", "packages")."""
 
+    def grew(self, phase: str, amount: int) -> None:
+        """The phase turns out to have `amount` parts more than was told when it began."""
+
     def advanced(self, phase: str, item: str, amount: int = 1) -> None:
         """`amount` more of the phase is done; `item` names what was just worked on."""
 

@@ -81,6 +81,12 @@ class LiveReporter(Reporter):
                 self._timer.daemon = True
                 self._timer.start()
 
+    def grew(self, phase: str, amount: int) -> None:
+        """Make the bar of `phase` longer."""
+        with self._lock:
+            if phase in self._phases:
+                self._phases[phase].total += amount
+
     def advanced(self, phase: str, item: str, amount: int = 1) -> None:
         """Move the bar on; what is counted in pieces is no longer in work."""
         with self._lock:
