@@ -39,6 +39,7 @@ _PLACES: dict[str, dict[str, tuple[str, str]]] = {
 """For each decorator and parameter, the table and key of envlock.toml."""
 
 _VERSIONS = {("pypi", "packages"), ("pypi", "conda_only"), ("conda", "libraries"), ("sys_packages", "packages")}
+_VIRTUAL = ("__cuda", "__glibc", "__osx")
 _LISTS = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
 
 
@@ -151,6 +152,9 @@ class LevelTables:
                 continue
             if not isinstance(version, str):
                 self.note(line, f"{label}: the version of `{name}` is a number, written as `{version}`")
+            elif place[0] == "sys_packages" and name not in _VIRTUAL:
+                self.note(line, f"{label}: `{name}` is none of {', '.join(_VIRTUAL)}, and was not carried over")
+                continue
             self._put_version(kept, place, label, line, name.strip(), str(version).strip())
         if not kept:
             self._drop_if_empty(table, key)
@@ -166,11 +170,11 @@ class LevelTables:
             except ConfigError as error:
                 self.note(line, f"{label}: `{name}: {version}` was not carried over: {error.message}")
                 return
-        identity = _identity(name, is_pypi=is_pypi)
-        before = next((other for other in kept if _identity(other, is_pypi=is_pypi) == identity), None)
+        package = package_of(name, is_pypi=is_pypi)
+        before = next((other for other in kept if package_of(other, is_pypi=is_pypi) == package), None)
         if before is None:
             kept[name] = version
-        elif before != name and ("@" in before or "@" in name or "[" in before or "[" in name):
+        elif before != name and any(mark in before + name for mark in ("@", "[", "::")):
             self.note(line, f"{label}: `{name} {version}` was not carried over beside `{before} {kept[before]}`")
         elif kept[before] != version:
             both = _both(kept[before], version, is_pypi=is_pypi)
@@ -271,10 +275,17 @@ def _one_spelling(kind: str, arguments: Mapping[str, object]) -> Mapping[str, ob
     return {"libraries": {**libraries, **packages}, **others}
 
 
-def _identity(name: str, *, is_pypi: bool) -> str:
+def package_of(key: str, *, is_pypi: bool) -> str:
+    """The package that a key of `packages` or `libraries` names, without extras, URL and channel.
+
+    >>> package_of("Requests[socks]", is_pypi=True), package_of("conda-forge::FFmpeg", is_pypi=False)
+    ('requests', 'ffmpeg')
+
+    Raises BadPackageName.
+    """
     if not is_pypi:
-        return name.lower()
-    return normalize_name(name.partition("@")[0].partition("[")[0].strip())
+        return key.rpartition("::")[2].strip().lower()
+    return normalize_name(key.partition("@")[0].partition("[")[0].strip())
 
 
 def _both(first: str, second: str, *, is_pypi: bool) -> str | None:

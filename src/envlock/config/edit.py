@@ -1,0 +1,336 @@
+"""Packages put into envlock.toml and taken out of it, with everything else in the file left as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from envlock.config import toml_text
+from envlock.config.decorator_tables import package_of
+from envlock.config.level import requirement_of
+from envlock.config.project import KeyPath, Project
+from envlock.config.selection import NoSuchSelection
+from envlock.errors import ConfigError, EnvlockError, Location
+from envlock.files import write_atomically
+from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
+
+_TABLES: dict[bool, tuple[str, str]] = {False: ("pypi", "packages"), True: ("conda", "libraries")}
+_CONDA = re.compile(
+    r"(?P<name>(?:[A-Za-z0-9._/+-]+::)?[A-Za-z0-9_][A-Za-z0-9._+-]*?)\s*(?P<constraint>(?:[=<>!~]|\d).*)?\Z"
+)
+
+
+class UnclearTarget(ConfigError):
+    """Which flow, step or environment is meant was not said, and there is more than one."""
+
+    code = "unclear-target"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        super().__init__(
+            "envlock.toml has more than one place for a package"
+            if choices
+            else "envlock.toml has no flow to ask for it",
+            details=("choices: " + ", ".join(f"`{choice}`" for choice in choices),) if choices else (),
+            hint=f"add {choices[0]}, or another of these" if choices else "envlock init --force FLOW_FILE",
+        )
+
+
+class NotAsked(ConfigError):
+    """A package to be removed that is not asked there."""
+
+    code = "not-asked"
+
+    def __init__(
+        self, package: str, level: str, *, elsewhere: Sequence[Location] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(
+            f"`{package}` is not asked by {level}" + (", but here:" if elsewhere else ""),
+            locations=tuple(elsewhere),
+            hint=hint,
+        )
+
+
+class CannotWrite(ConfigError):
+    """A file of the project cannot be written."""
+
+    code = "cannot-write"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"`{path}` cannot be written: {reason}", hint="nothing was changed")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One package, before and after; None where it is not asked."""
+
+    package: str
+    """The key, as the file has it."""
+    level: KeyPath
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        """`+ pandas = ">=2"`, `- pandas = "2.1"`, or `~ pandas = "2.1" -> ">=2"`."""
+        key = toml_text.key_text(self.package)
+        if self.before is None:
+            return f"+ {key} = {toml_text.quoted(self.after or '')}"
+        if self.after is None:
+            return f"- {key} = {toml_text.quoted(self.before)}"
+        return f"~ {key} = {toml_text.quoted(self.before)} -> {toml_text.quoted(self.after)}"
+
+
+def choose_level(project: Project, *, flow: str = "", step: str = "", env: str = "") -> KeyPath:
+    """The table that `--flow`, `--step` and `--env` mean: a flow's, a step's or a named environment's.
+
+    Of a single flow nothing need be said. Raises NoSuchSelection or UnclearTarget.
+    """
+    flows = [each.name for each in project.flows]
+    named = [each.name for each in project.named]
+    if env:
+        return ("env", _known("environment", env, named))
+    if "/" in step:
+        flow, step = step.split("/", 1)
+    if flow:
+        _known("flow", flow, flows)
+    steps = [(each.name, own.name) for each in project.flows for own in each.steps if flow in {"", each.name}]
+    if step:
+        _known("step", step, [name for _, name in steps])
+        owners = [owner for owner, name in steps if name == step]
+        if len(owners) > 1:
+            raise UnclearTarget([f"--flow {owner} --step {step}" for owner in owners])
+        return ("flow", owners[0], "step", step)
+    if flow:
+        return ("flow", flow)
+    if len(flows) == 1:
+        return ("flow", flows[0])
+    if not flows and len(named) == 1:
+        return ("env", named[0])
+    raise UnclearTarget([f"--flow {name}" for name in flows] + [f"--env {name}" for name in named])
+
+
+def add_packages(
+    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False
+) -> tuple[str, tuple[Change, ...]]:
+    """The text with these requirements asked at `level`, and what changed; what is asked already changes nothing.
+
+    Raises BadPackageName or BadVersionSpecifier before anything is done.
+    """
+    parse = _conda_entry if conda else _pypi_entry
+    entries = [parse(requirement) for requirement in requirements]
+    changes: list[Change] = []
+    for key, value in entries:
+        table = (*level, *_TABLES[conda])
+        asked = _table(text, table)
+        before = _key_of(asked, package_of(key, is_pypi=not conda), is_pypi=not conda)
+        if before is None:
+            edited = toml_text.insert(text, (*table, key), toml_text.quoted(value), header=len(level))
+            change = Change(key, level, None, value)
+        else:
+            renamed = _renamed(before, key, conda=conda)
+            if (renamed, value) == (before, asked[before]):
+                continue
+            name = renamed if renamed != before else None
+            edited = toml_text.replace(text, (*table, before), toml_text.quoted(value), name=name)
+            change = Change(renamed, level, asked[before], value)
+        _prove(text, edited, (*table, before or key), (*table, change.package), value)
+        text = edited
+        changes.append(change)
+    return text, tuple(changes)
+
+
+def remove_packages(
+    text: str, level: KeyPath, packages: Sequence[str], *, conda: bool = False
+) -> tuple[str, tuple[Change, ...]]:
+    """The text without these packages at `level`, and what changed. Raises BadPackageName or NotAsked."""
+    is_pypi = not conda
+    changes: list[Change] = []
+    for package in packages:
+        table = (*level, *_TABLES[conda])
+        asked = _table(text, table)
+        key = _key_of(asked, package_of(package, is_pypi=is_pypi), is_pypi=is_pypi)
+        if key is None:
+            raise _not_asked(text, level, package, conda=conda)
+        edited = toml_text.remove(text, (*table, key), keep=3 if len(level) > 3 else 2)
+        _prove(text, edited, (*table, key), None, None)
+        changes.append(Change(key, level, asked[key], None))
+        text = edited
+    return text, tuple(changes)
+
+
+def load_text(path: Path, text: str) -> Project:
+    """The project that `path` would describe if it held `text`. Raises ConfigError, CannotWrite."""
+    from envlock.config.read import load_project
+
+    stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        stage.write_bytes(text.encode())
+        return load_project(stage)
+    except OSError as error:
+        raise CannotWrite(path.name, error.strerror or str(error)) from None
+    except EnvlockError as error:
+        _rename(error, stage.name, path.name)
+        raise
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+def save(path: Path, text: str) -> Project:
+    """Make the file hold `text`, if that is a right envlock.toml; else leave it. Raises ConfigError, CannotWrite."""
+    project = load_text(path, text)
+    try:
+        write_atomically(path.resolve(), text.encode())
+    except OSError as error:
+        raise CannotWrite(path.name, error.strerror or str(error)) from None
+    return project
+
+
+def options_of(level: KeyPath) -> str:
+    """The options that choose a level.
+
+    >>> options_of(("flow", "Train", "step", "fit"))
+    '--flow Train --step fit'
+    """
+    if level[0] == "env":
+        return f"--env {level[1]}"
+    return f"--flow {level[1]}" + (f" --step {level[3]}" if len(level) > 2 else "")
+
+
+def _known(kind: str, found: str, right: Sequence[str]) -> str:
+    if found not in right:
+        raise NoSuchSelection(kind, found, list(dict.fromkeys(right)))
+    return found
+
+
+def _pypi_entry(text: str) -> tuple[str, str]:
+    """Key and value of a PEP 508 requirement, its clauses in the order in which they were written."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    requirement = parse_requirement(text)
+    if requirement.url and ":" not in requirement.url:
+        raise BadVersionSpecifier(f"@{requirement.url}", f"for a version write `{requirement.name}=={requirement.url}`")
+    try:
+        Requirement(str(requirement))
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise BadVersionSpecifier(text.strip(), reason) from None
+    name, body = re.findall(r"\A\s*([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?(.*)\Z", text, re.DOTALL)[0]
+    extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
+    if requirement.url:
+        key, specifier = f"{name}{extras}@{requirement.url}", ""
+    else:
+        key = f"{name}{extras}"
+        specifier = ",".join("".join(clause.split()) for clause in body.partition(";")[0].strip(" ()").split(","))
+    value = f"{specifier} ; {requirement.marker}".strip() if requirement.marker else specifier
+    assert requirement_of(key, value) == requirement
+    return key, value
+
+
+def _conda_entry(text: str) -> tuple[str, str]:
+    match = _CONDA.match(text.strip())
+    if match is None:
+        raise BadPackageName(text.strip())
+    return match["name"], "".join((match["constraint"] or "").split())
+
+
+def _table(text: str, path: KeyPath) -> Mapping[str, str]:
+    table: Any = tomli.loads(text)
+    for name in path:
+        table = table.get(name, {})
+    assert isinstance(table, dict)
+    return table
+
+
+def _key_of(asked: Mapping[str, str], package: str, *, is_pypi: bool) -> str | None:
+    return next((key for key in asked if package_of(key, is_pypi=is_pypi) == package), None)
+
+
+def _renamed(before: str, key: str, *, conda: bool) -> str:
+    """The key to stand in place of `before`: the user's spelling of the name, and every extra of both."""
+    if conda:
+        return key if "::" in key else before
+    if "@" in before or "@" in key:
+        return key
+    old, new = parse_requirement(before), parse_requirement(key)
+    extras = sorted({*old.extras, *new.extras})
+    if extras == list(old.extras):
+        return before
+    return before.partition("[")[0] + f"[{','.join(extras)}]"
+
+
+def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAsked:
+    places = list(_places(text, package))
+    for where, is_conda in places:
+        if where == level:
+            options = " --conda" if is_conda else f" {options_of(level)}"
+            break
+    else:
+        options = f" {options_of(places[0][0])}{' --conda' if places[0][1] else ''}" if places else ""
+    hint = f"envlock remove {package}{options}" if places else None
+    if hint is None:
+        near = get_close_matches(package, list(_table(text, (*level, *_TABLES[conda]))), n=1)
+        hint = f"did you mean `{near[0]}`?" if near else None
+    keys = [(*where, *_TABLES[is_conda]) for where, is_conda in places]
+    found = [
+        Location("envlock.toml", toml_text.line_number(text, node.start), ".".join(node.path))
+        for node in toml_text.scan(text)
+        if node.path[:-1] in keys and package_of(node.path[-1], is_pypi=node.path[-2] == "packages") == _bare(package)
+    ]
+    return NotAsked(package, f"`[{'.'.join(level)}]`", elsewhere=found, hint=hint)
+
+
+def _bare(package: str) -> str:
+    return package_of(package, is_pypi=True) if "::" not in package else package_of(package, is_pypi=False)
+
+
+def _places(text: str, package: str) -> Iterator[tuple[KeyPath, bool]]:
+    """The levels that ask for a package, and whether it is conda that they ask."""
+    document = tomli.loads(text)
+    levels: list[KeyPath] = [("env", name) for name in document.get("env", {})]
+    for name, flow in document.get("flow", {}).items():
+        levels += [("flow", name), *(("flow", name, "step", step) for step in flow.get("step", {}))]
+    for level in levels:
+        for conda, table in _TABLES.items():
+            if _key_of(_table(text, (*level, *table)), _bare(package), is_pypi=not conda) is not None:
+                yield level, conda
+
+
+def _prove(before: str, after: str, old: KeyPath, new: KeyPath | None, value: str | None) -> None:
+    """Hold that the edit did what it says and nothing else: what is parsed of both texts differs in one entry."""
+    expected, found = tomli.loads(before), tomli.loads(after)
+    _set(expected, old, None)
+    if new is not None:
+        _set(expected, new, value)
+    if _pruned(expected) != _pruned(found):
+        raise AssertionError(f"an edit of {'.'.join(old)} changed something else")
+
+
+def _set(document: dict[str, Any], path: KeyPath, value: str | None) -> None:
+    table = document
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+    table.pop(path[-1], None)
+    if value is not None:
+        table[path[-1]] = value
+
+
+def _pruned(value: Any) -> Any:
+    """A parsed document without its empty tables."""
+    if not isinstance(value, dict):
+        return value
+    kept = {name: _pruned(item) for name, item in value.items()}
+    return {name: item for name, item in kept.items() if item != {}}
+
+
+def _rename(error: EnvlockError, stage: str, name: str) -> None:
+    """Let an error speak of the file itself, not of the one that it was tried in."""
+    for one in getattr(error, "errors", (error,)):
+        one.message = one.message.replace(stage, name)
+        one.locations = tuple(Location(at.path.replace(stage, name), at.line, at.key) for at in one.locations)
+        one.details = tuple(detail.replace(stage, name) for detail in one.details)

@@ -1,0 +1,352 @@
+r"""TOML text, changed at one key: every byte elsewhere stays as the user wrote it.
+
+A library that parses a file, changes the value and writes it anew moves comments to other tables and respaces inline
+tables; here only the characters of one entry are put in or taken out. The text is one that a TOML parser has accepted.
+
+>>> text = "[env.a]\npypi = { packages = { rich = '15' } }  # mine\n"
+>>> print(insert(text, ("env", "a", "pypi", "packages", "pandas"), '">=2"', header=2), end="")
+[env.a]
+pypi = { packages = { rich = '15', pandas = ">=2" } }  # mine
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Key: TypeAlias = tuple[str, ...]
+
+_SPACE = re.compile(r"[ \t]*")
+_GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
+_STRING = re.compile(
+    r""""{3}(?:[^\\]|\\.)*?"{3}(?:"{0,2})|'{3}.*?'{3}'{0,2}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*\'""", re.DOTALL
+)
+_SCALAR = re.compile(r"[^,\]}#\r\n]*")
+_BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A key as it is written: a table's header, or an entry with its value. Positions are offsets into the text."""
+
+    path: Key
+    is_header: bool
+    is_inline: bool
+    """Whether the value is an inline table."""
+    start: int
+    parts: tuple[tuple[int, int], ...]
+    """Where each part of the written key stands."""
+    value: tuple[int, int]
+    inside: int | None
+    """The place, in the list of nodes, of the inline table that the entry stands in; None on a line of its own."""
+
+    @property
+    def container(self) -> Key:
+        """The path of what the written key is relative to."""
+        return self.path[: len(self.path) - len(self.parts)]
+
+
+def scan(text: str) -> list[Node]:
+    """Every header and entry, in the order of the text; not what stands in arrays."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.nodes
+
+
+def quoted(text: str) -> str:
+    r"""The text as a TOML string.
+
+    >>> print(quoted('say "1"'), quoted(">=2,<3"))
+    "say \"1\"" ">=2,<3"
+    """
+    import tomli_w
+
+    return tomli_w.dumps({"x": text}).partition("=")[2].strip()
+
+
+def key_text(name: str) -> str:
+    """The name as a part of a key, quoted where it has to be.
+
+    >>> key_text("scikit-learn"), key_text("requests[socks]")
+    ('scikit-learn', '"requests[socks]"')
+    """
+    return name if _BARE.match(name) else quoted(name)
+
+
+def line_number(text: str, position: int) -> int:
+    """The line, from 1, that a position is on."""
+    return text.count("\n", 0, position) + 1
+
+
+def insert(text: str, path: Key, value: str, *, header: int) -> str:
+    r"""The text with one more entry, written in the style that its table already has.
+
+    `value` is TOML. `path[:header]` is the part that gets a `[header]` of its own where there is none yet.
+
+    >>> key = ("flow", "A", "step", "b", "pypi", "python")
+    >>> print(insert("[flow.A]\nfile = 'a.py'\n", key, "'3.12'", header=4), end="")
+    [flow.A]
+    file = 'a.py'
+    <BLANKLINE>
+    [flow.A.step.b]
+    pypi = { python = '3.12' }
+    """
+    nodes = scan(text)
+    for length in range(len(path) - 1, 0, -1):
+        prefix, rest = path[:length], path[length:]
+        for place, node in enumerate(nodes):
+            if node.is_inline and node.path == prefix:
+                return _into_inline(text, nodes, place, _entry(rest, value))
+        dotted = [
+            node
+            for node in nodes
+            if not node.is_header and node.path[:length] == prefix and len(node.container) < length < len(node.path)
+        ]
+        if dotted:
+            return _beside(text, dotted[-1], length, rest, value)
+        headers = [node for node in nodes if node.is_header and node.path[:length] == prefix]
+        if headers:
+            own = next((node for node in headers if node.path == prefix), None)
+            if own is not None and length >= header:
+                return _into_section(text, nodes, own, _entry(rest, value))
+            top = path[:header] if length < header else path[:-1]
+            return _new_section(text, nodes, headers[-1], top, _entry(path[len(top) :], value))
+    top = path[:header]
+    return _at_end(text, top, _entry(path[len(top) :], value))
+
+
+def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str:
+    """The text with another value at a key that it has; with `name`, the key's last part is renamed too."""
+    node = _entry_at(scan(text), path)
+    text = text[: node.value[0]] + value + text[node.value[1] :]
+    if name is None:
+        return text
+    start, end = node.parts[-1]
+    return text[:start] + key_text(name) + text[end:]
+
+
+def remove(text: str, path: Key, *, keep: int) -> str:
+    """The text without an entry that it has, and without the tables that only held it.
+
+    Tables of `keep` parts or fewer stay, as do sections that hold a comment.
+    """
+    text = _without_entry(text, scan(text), _entry_at(scan(text), path))
+    for length in range(len(path) - 1, keep, -1):
+        nodes = scan(text)
+        inner = [node for node in nodes if node.path[:length] == path[:length] and len(node.path) > length]
+        own = next((node for node in nodes if node.path == path[:length]), None)
+        if inner:
+            break
+        if own is not None and own.is_header:
+            text = _without_section(text, nodes, own)
+        elif own is not None:
+            text = _without_entry(text, nodes, own)
+    return text
+
+
+def _entry_at(nodes: Sequence[Node], path: Key) -> Node:
+    return next(node for node in nodes if node.path == path and not node.is_header)
+
+
+def _entry(rest: Key, value: str) -> str:
+    """`a = { b = value }` for what is below a table."""
+    for name in reversed(rest[1:]):
+        value = f"{{ {key_text(name)} = {value} }}"
+    return f"{key_text(rest[0])} = {value}"
+
+
+def _into_inline(text: str, nodes: Sequence[Node], place: int, entry: str) -> str:
+    children = [node for node in nodes if node.inside == place]
+    if children:
+        at = children[-1].value[1]
+        return f"{text[:at]}, {entry}{text[at:]}"
+    start, end = nodes[place].value
+    return f"{text[:start]}{{ {entry} }}{text[end:]}"
+
+
+def _beside(text: str, sibling: Node, length: int, rest: Key, value: str) -> str:
+    """The text with an entry after a sibling whose table is written as a dotted key, dotted likewise."""
+    shared = sibling.parts[: length - len(sibling.container)]
+    key = ".".join([text[start:end] for start, end in shared] + [key_text(name) for name in rest])
+    entry = f"{key} = {value}"
+    if sibling.inside is not None:
+        at = sibling.value[1]
+        return f"{text[:at]}, {entry}{text[at:]}"
+    return _line_after(text, sibling, entry)
+
+
+def _into_section(text: str, nodes: Sequence[Node], header: Node, entry: str) -> str:
+    return _line_after(text, _last_of_section(nodes, header), entry)
+
+
+def _last_of_section(nodes: Sequence[Node], header: Node) -> Node:
+    last = header
+    for node in nodes[nodes.index(header) + 1 :]:
+        if node.is_header:
+            break
+        if node.inside is None:
+            last = node
+    return last
+
+
+def _line_after(text: str, node: Node, entry: str) -> str:
+    indent = "" if node.is_header else text[_line_start(text, node.start) : node.start]
+    at = _line_end(text, node.value[1])
+    newline = _newline(text)
+    before = text[:at] if text[:at].endswith("\n") else text[:at] + newline
+    return f"{before}{indent}{entry}{newline}{text[at:]}"
+
+
+def _new_section(text: str, nodes: Sequence[Node], neighbour: Node, header: Key, entry: str) -> str:
+    """The text with a new section after that of `neighbour`, and after the comments that close it."""
+    at = _line_end(text, _last_of_section(nodes, neighbour).value[1])
+    comments = at
+    while text[comments:].lstrip(" \t").startswith("#"):
+        comments = _line_end(text, comments)
+    if text[comments : comments + 1] in {"", "\n", "\r"}:
+        at = comments
+    return text[:at] + _section(text[:at], header, entry) + text[at:]
+
+
+def _at_end(text: str, header: Key, entry: str) -> str:
+    return text + _section(text, header, entry)
+
+
+def _section(before: str, header: Key, entry: str) -> str:
+    newline = _newline(before)
+    gap = newline if before.strip() else ""
+    if before and not before.endswith("\n"):
+        gap += newline
+    return f"{gap}[{'.'.join(map(key_text, header))}]{newline}{entry}{newline}"
+
+
+def _without_entry(text: str, nodes: Sequence[Node], node: Node) -> str:
+    if node.inside is None:
+        return text[: _line_start(text, node.start)] + text[_line_end(text, node.value[1]) :]
+    siblings = [other for other in nodes if other.inside == node.inside]
+    place = siblings.index(node)
+    if place > 0:
+        return text[: siblings[place - 1].value[1]] + text[node.value[1] :]
+    if len(siblings) > 1:
+        return text[: node.start] + text[siblings[1].start :]
+    start, end = nodes[node.inside].value
+    return f"{text[:start]}{{}}{text[end:]}"
+
+
+def _without_section(text: str, nodes: Sequence[Node], header: Node) -> str:
+    """The text without an empty section; as it is, where the section holds a comment of its own."""
+    start, end = _line_start(text, header.start), _line_end(text, header.value[1])
+    following = next((node.start for node in nodes if node.start > header.start), None)
+    own, gap, _ = re.sub(r"[ \t\r]", "", text[end:following]).partition("\n\n")
+    is_of_next = following is not None and not gap and not own.startswith("\n")
+    if "#" in text[header.value[1] : end] or ("#" in own and not own.startswith("\n") and not is_of_next):
+        return text
+    blank = re.search(r"(?<=\n)[ \t]*\r?\n\Z", text[:start])
+    return text[: blank.start() if blank else start] + text[end:]
+
+
+def _line_start(text: str, position: int) -> int:
+    return text.rfind("\n", 0, position) + 1
+
+
+def _line_end(text: str, position: int) -> int:
+    """Where the line ends that a position is on, after its newline."""
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+class _Scanner:
+    """One pass over a text. `at` is where it stands."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.nodes: list[Node] = []
+        self.in_array = 0
+
+    def document(self) -> None:
+        table: Key = ()
+        while self.skip(_GAP) < len(self.text):
+            start = self.at
+            if self.text[start] == "[":
+                self.at += 2 if self.text.startswith("[[", start) else 1
+                table, parts = self.key()
+                while self.text.startswith("]", self.skip(_SPACE)):
+                    self.at += 1
+                self.nodes.append(Node(table, True, False, start, parts, (start, self.at), None))
+            else:
+                self.entry(table, None)
+
+    def entry(self, table: Key, inside: int | None) -> None:
+        start = self.at
+        names, parts = self.key()
+        self.skip(_SPACE)
+        self.at += 1
+        self.skip(_SPACE)
+        is_inline = self.text[self.at] == "{"
+        place, value = len(self.nodes), self.at
+        path = (*table, *names)
+        if not self.in_array:
+            self.nodes.append(Node(path, False, is_inline, start, parts, (value, value), inside))
+        self.value(path, place)
+        if not self.in_array:
+            self.nodes[place] = Node(path, False, is_inline, start, parts, (value, self.at), inside)
+
+    def value(self, path: Key, place: int) -> None:
+        character = self.text[self.at]
+        if character == "{":
+            for _ in self.items("}"):
+                self.entry(path, place)
+        elif character == "[":
+            self.in_array += 1
+            for _ in self.items("]"):
+                self.value(path, place)
+            self.in_array -= 1
+        else:
+            match = _STRING.match(self.text, self.at) or _SCALAR.match(self.text, self.at)
+            assert match is not None
+            self.at += len(match[0].rstrip())
+
+    def items(self, closing: str) -> Iterator[None]:
+        """Stands before each item of an array or an inline table in turn, then after its end."""
+        self.at += 1
+        while not self.text.startswith(closing, self.skip(_GAP)):
+            yield
+            if self.text.startswith(",", self.skip(_GAP)):
+                self.at += 1
+        self.at += 1
+
+    def key(self) -> tuple[Key, tuple[tuple[int, int], ...]]:
+        names: list[str] = []
+        parts: list[tuple[int, int]] = []
+        while match := _PART.match(self.text, self.skip(_SPACE)):
+            self.at = match.end()
+            names.append(_unquoted(match[0]))
+            parts.append(match.span())
+            if not self.text.startswith(".", self.skip(_SPACE)):
+                break
+            self.at += 1
+        return tuple(names), tuple(parts)
+
+    def skip(self, pattern: re.Pattern[str]) -> int:
+        match = pattern.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        return self.at
+
+
+def _unquoted(part: str) -> str:
+    if part[0] not in "\"'":
+        return part
+    import tomli
+
+    name = tomli.loads(f"name = {part}")["name"]
+    assert isinstance(name, str)
+    return name
