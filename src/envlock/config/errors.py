@@ -122,7 +122,7 @@ class WrongType(ConfigError):
 
 
 class BadValue(ConfigError):
-    """A value of the right type that its key does not take. `right` are those that it takes, where they can be listed."""
+    """A value of the right type that its key does not take. `right` are those that it takes, where a list is short."""
 
     code = "bad-value"
 

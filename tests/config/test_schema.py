@@ -1,0 +1,177 @@
+"""The JSON schema is the models', and says of a file's shape what the full reader says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import tomli
+
+from envlock.config.read import load_project
+from envlock.config.schema import json_schema, json_schema_text, node_at
+from envlock.config.shape import fits
+from envlock.config.validate import explain
+from tests.config.test_validate import BAD, GOOD
+from tests.support import ProjectFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "envlock.toml.example"
+SCHEMA = ROOT / "schemas" / "envlock.schema.json"
+CONFIGS = [EXAMPLE, *sorted(ROOT.glob("examples/*/envlock.toml"))]
+
+# What the reader refuses beyond what a schema can say: the sense of a string.
+SENSE = {
+    *(
+        "bad-index-url",
+        "bad-instant",
+        "bad-python-specifier",
+        "bad-marker",
+        "bad-version-specifier",
+        "bad-package-name",
+    ),
+    *("not-toml", "merge-conflict"),
+}
+SENSE_CASES = {
+    "a host with a scheme",
+    "a floor that is no version",
+    "a floor of another system",
+    "a version beside a URL",
+}
+
+# What the light reader refuses a moment later, as it takes these for free keys.
+CHOICES_OF_KEYS = {"an unknown virtual package", "an unknown floor", "a time of day for an instant"}
+
+
+def test_the_schema_file_is_current() -> None:
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema_text(), (
+        "run `envlock schema --output schemas/envlock.schema.json`"
+    )
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft7Validator.check_schema(json_schema())
+
+
+def test_the_schema_has_no_null_and_no_reference_that_editors_would_not_read() -> None:
+    for node in nodes(json_schema()):
+        assert node.get("type") != "null"
+        assert "$ref" not in node or set(node) == {"$ref"}, "draft 7 reads nothing beside a $ref"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_examples_keep_to_the_schema_and_name_it(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    jsonschema.validate(tomli.loads(text), json_schema())
+    explain(text, path)
+    first = text.splitlines()[0]
+    assert first.startswith("#:schema ")
+    assert (path.parent / first.removeprefix("#:schema ")).resolve() == SCHEMA
+
+
+def test_the_example_loads(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (tmp_path / "envlock.toml").write_text(text, encoding="utf-8")
+    folder = ProjectFolder(tmp_path, "")
+    folder.write_flow("TrainFlow", steps=["start", "train", "score", "end"]).rename(tmp_path / "train_flow.py")
+    folder.write_flow("NightlyFlow").rename(tmp_path / "nightly_flow.py")
+    (tmp_path / "requirements.txt").write_text("rich>=13\n", encoding="utf-8")
+    project = load_project(tmp_path / "envlock.toml")
+    assert [flow.name for flow in project.flows] == ["TrainFlow", "NightlyFlow"]
+    assert [environment.name for environment in project.named] == ["base"]
+
+
+def test_the_example_shows_every_key() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    missing = [key for node in nodes(json_schema()) for key in node.get("properties", {}) if not shows(text, key)]
+    assert missing == []
+
+
+def shows(text: str, key: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", re.sub(r"#.*", "", text)) is not None
+
+
+def test_every_key_has_a_meaning_and_an_example_that_is_right() -> None:
+    for node in nodes(json_schema()):
+        for key, about in node.get("properties", {}).items():
+            meaning = about.get("description") or node_at(("envlock",)).get("description")
+            assert meaning, key
+            assert meaning.endswith("."), key
+            assert about["examples"], key
+            for example in about["examples"]:
+                jsonschema.validate(example, {**about, "definitions": json_schema()["definitions"]})
+
+
+@pytest.mark.parametrize("name", [name for name, (source, _) in BAD.items() if isinstance(source, str)])
+def test_schema_and_reader_and_light_reader_agree_on_shapes(name: str) -> None:
+    source, told = BAD[name]
+    code = told.strip().removeprefix("error[").partition("]")[0]
+    if code in {"not-toml", "merge-conflict"}:
+        return
+    document = tomli.loads(source)
+    is_sense = code in SENSE or name in SENSE_CASES
+    assert jsonschema.Draft7Validator(json_schema()).is_valid(document) is is_sense
+    if code in {"unknown-key", "wrong-type"} and not is_sense and name not in CHOICES_OF_KEYS:
+        assert not fits(document)
+
+
+def test_a_right_file_has_the_right_shape() -> None:
+    document = tomli.loads(GOOD)
+    assert fits(document)
+    jsonschema.validate({**document, "envlock": {**document["envlock"], "exclude-newer": "2026-11-01"}}, json_schema())
+
+
+def test_both_shapes_have_the_same_keys() -> None:
+    """The light reader's table of keys is the models'."""
+    from envlock.config.shape import DOCUMENT
+
+    assert keys_of_shape(DOCUMENT) == set(keys_of_schema(()))
+
+
+def keys_of_shape(shape: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    if isinstance(shape, dict):
+        return {each for key, inner in shape.items() for each in {(*path, key), *keys_of_shape(inner, (*path, key))}}
+    return keys_of_shape(shape[0], (*path, "*")) if isinstance(shape, tuple) else set()
+
+
+def keys_of_schema(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    node = node_at(path)
+    for key in node.get("properties", {}):
+        yield (*path, key)
+        yield from keys_of_schema((*path, key))
+    if isinstance(node.get("additionalProperties"), dict) and "enum" not in node.get("propertyNames", {}):
+        yield from keys_of_schema((*path, "*"))
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every table of the schema that may itself be a schema; examples and defaults are values, and passed over."""
+    if isinstance(value, dict):
+        yield value
+        for key, inner in value.items():
+            if key not in {"examples", "default"}:
+                yield from nodes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from nodes(inner)
+
+
+def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from envlock.__main__ import main
+
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json_schema()
+    assert main(["schema", "--output", str(tmp_path / "made" / "s.json")]) == 0
+    assert (tmp_path / "made" / "s.json").read_text(encoding="utf-8") == json_schema_text()
+    assert capsys.readouterr().out == ""
+
+
+def test_an_output_that_cannot_be_written_is_no_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from envlock.__main__ import main
+
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert main(["schema", "--output", str(tmp_path / "file" / "s.json")]) == 2
+    assert "error[cannot-write]" in capsys.readouterr().err
