@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ _KEPT = frozenset(
         "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     }
 )  # fmt: skip
+
+# Finding uv fills sysconfig's variables, which several threads at once see half filled (Python 3.11 and older).
+_FINDING = threading.Lock()
 
 
 class NoUv(HydrateError):
@@ -41,7 +45,8 @@ def uv_executable() -> Path:
     import uv
 
     try:
-        return Path(uv.find_uv_bin())
+        with _FINDING:
+            return Path(uv.find_uv_bin())
     except FileNotFoundError:
         found = shutil.which("uv")
         if found is None:
