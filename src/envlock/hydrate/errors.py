@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import zipfile
 from typing import TYPE_CHECKING
 
 from envlock.errors import DamageError, HydrateError, Location
@@ -141,6 +140,8 @@ def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...]
 
 
 def _unpacked_size(wheel: Path) -> int:
+    import zipfile
+
     try:
         with zipfile.ZipFile(wheel) as archive:
             return sum(member.file_size for member in archive.infolist())

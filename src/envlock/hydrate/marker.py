@@ -6,10 +6,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envlock import __version__
 from envlock.files import write_atomically
 from envlock.interpreters import Interpreter
+
+if TYPE_CHECKING:
+    from envlock.model.lock import Lock
 
 NAME = ".envlock.json"
 
@@ -33,10 +37,24 @@ class Marker:
         """The interpreter that the prefix was made of."""
         return Interpreter(Path(self.python), self.python_version)
 
+    def is_of(self, lock: Lock) -> bool:
+        """Whether the prefix was made of this lock."""
+        return (self.req_id, self.full_id, self.arch) == (lock.req_id, lock.full_id, lock.arch)
+
     @property
     def python_is_unchanged(self) -> bool:
         """Whether the interpreter is still the file that it was. Costs one look at the disk."""
         return signature(Path(self.python)) == self.python_file
+
+
+def find(lock: Lock, environments: Path) -> Path | None:
+    """The prefix of a lock, where it is whole and its interpreter is the file that it was made of; else None.
+
+    Reads one small file and looks at another. Never waits, never writes.
+    """
+    prefix = environments / lock.prefix_name
+    marker = read_marker(prefix)
+    return prefix if marker and marker.is_of(lock) and marker.python_is_unchanged else None
 
 
 def signature(path: Path) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import ForeignArch, storage_error
-from envlock.hydrate.marker import Marker, read_marker, signature, write_marker
+from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
 from envlock.hydrate.proof import Proof
 from envlock.hydrate.stage import make_once
 from envlock.model.arch import host_arch
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from envlock.hydrate.port import ArtifactSource, Installer, Pythons
     from envlock.interpreters import Interpreter
     from envlock.model.lock import Lock
-
-
-def find(lock: Lock, environments: Path) -> Path | None:
-    """The prefix of a lock, where it is whole and its interpreter is the file that it was made of; else None.
-
-    Reads one small file and looks at another. Never waits, never writes.
-    """
-    prefix = environments / lock.prefix_name
-    marker = read_marker(prefix)
-    return prefix if marker and _is_of(marker, lock) and marker.python_is_unchanged else None
 
 
 def ensure(
@@ -103,7 +93,7 @@ class _Making:
         if find(self.lock, self.environments) is not None:
             return True
         marker = read_marker(self.prefix)
-        if marker is None or not _is_of(marker, self.lock):
+        if marker is None or not marker.is_of(self.lock):
             return False
         python = self.pythons.still_serves(self.lock, marker.interpreter.path)
         if python is None:
@@ -140,7 +130,3 @@ class _Making:
 
     def waiting(self) -> None:
         self.reporter.noted(f"waiting for another process, which makes the environment of {name_of(self.lock)}")
-
-
-def _is_of(marker: Marker, lock: Lock) -> bool:
-    return (marker.req_id, marker.full_id, marker.arch) == (lock.req_id, lock.full_id, lock.arch)

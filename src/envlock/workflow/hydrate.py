@@ -1,0 +1,62 @@
+"""`hydrate`: from a lock of the project to a prefix on this machine, and which lock an environment has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.hydrate.marker import find
+from envlock.places import home
+from envlock.reporter import Reporter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envlock.config.project import Environment, Project
+    from envlock.model.arch import Arch
+    from envlock.model.lock import Lock
+
+
+def hydrate(project: Project, lock: Lock, reporter: Reporter | None = None, *, offline: bool = False) -> Path:
+    """The prefix of a lock, made now if it is not there: from the project's cache, else from upstream.
+
+    `offline` asks the cache alone. Costs half a millisecond when it is there. May be called from several threads and
+    processes at once. Raises HydrateError, DamageError, and what fetching raises.
+    """
+    found = find_prefix(lock)
+    if found is not None:
+        return found
+    from envlock.hydrate.prefix import ensure
+    from envlock.hydrate.pypi_uv import UvInstaller
+    from envlock.workflow.pythons import LockedPythons
+    from envlock.workflow.sources import CacheThenUpstream
+
+    reporter = reporter or Reporter()
+    source = CacheThenUpstream(project, reporter, offline)
+    return ensure(
+        lock,
+        environments=environments_folder(),
+        source=source,
+        installer=UvInstaller(),
+        pythons=LockedPythons(source, reporter, mirror=project.settings.python_mirror, offline=offline),
+        reporter=reporter,
+    )
+
+
+def find_prefix(lock: Lock) -> Path | None:
+    """The prefix of a lock, where it is there and whole. Never makes one."""
+    return find(lock, environments_folder())
+
+
+def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
+    """The one lock of an environment for an arch, fresh and proved whole.
+
+    Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, NotYet, DamageError: each with the command that repairs it.
+    """
+    from envlock.workflow.launch import fresh_locks
+
+    return fresh_locks(project, (environment,), arch)[environment.requirements.req_id]
+
+
+def environments_folder() -> Path:
+    """Where the prefixes of this machine are."""
+    return home() / "environments"
