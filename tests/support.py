@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,9 +151,8 @@ class ProjectFolder:
         archs: Sequence[str] | None = None,
         more: str = "",
     ) -> Path:
-        """Write an envlock.toml with one named environment; `packages` are `name` or `name = constraint`."""
-        pairs = [package.partition("=") for package in packages]
-        table = "\n".join(f"{json.dumps(key.strip())} = {json.dumps(value.strip())}" for key, _, value in pairs)
+        """Write an envlock.toml with one named environment; `packages` are as in requirements files."""
+        table = packages_table(*packages)
         text = f'[env.{name}.pypi]\npython = "{python}"\n{more}\n[env.{name}.pypi.packages]\n{table}'
         return self.write(text, settings=settings, archs=archs)
 
@@ -177,6 +177,20 @@ class ProjectFolder:
 
         packages = tomli.loads(self.lock_of(arch).read_text())["packages"]
         return {package["name"]: package["version"] for package in packages}
+
+
+def packages_table(*packages: str) -> str:
+    """Requirements as the lines of a `packages` table.
+
+    >>> print(packages_table("zeta[fast]>=1", "demo@https://index.example/demo-1-py3-none-any.whl"))
+    "zeta[fast]" = ">=1"
+    "demo@https://index.example/demo-1-py3-none-any.whl" = ""
+    """
+    lines = []
+    for package in packages:
+        name = package if "@" in package else re.match(r"[\w.-]+(\[[^]]*\])?", package)[0]  # type: ignore[index]
+        lines.append(f"{json.dumps(name)} = {json.dumps(package.removeprefix(name).strip())}")
+    return "\n".join(lines)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
