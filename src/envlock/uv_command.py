@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ class NoUv(HydrateError):
 
 def uv_executable() -> Path:
     """The absolute path of uv: the one installed with envlock, else the first on PATH. Raises NoUv."""
+    beside = Path(sys.executable).with_name("uv")
+    if beside.is_file():
+        return beside
     import uv
 
     try:

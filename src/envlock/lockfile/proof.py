@@ -1,8 +1,8 @@
 """Proving a lock file whole without parsing all of it: what makes `check` fast.
 
 Sound because of how the digest is defined (see `text`): a body that hashes to its digest is in canonical spelling,
-where each package is one line of known form. Only the small rest is parsed as TOML. Anything else than a full proof is None,
-and the caller reads the file the thorough way, which knows how to say what is wrong.
+where each package is one line of known form. Only the small rest is parsed as TOML. Anything else than a full proof is
+None, and the caller reads the file the thorough way, which knows how to say what is wrong.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def full_id(
 ) -> str:
     """The id of resolved contents: the Python's source, version and (for an exact build) file, and the packages.
 
-    `packages` are (kind, name, version, build, file name, SHA-256), in any order. From `machine` only the series counts.
+    `packages` are (kind, name, version, build, file name, SHA-256), in any order. From `machine`,
+    only the series counts.
 
     >>> full_id("machine", "3.12.0", "", "", []) == full_id("machine", "3.12.4", "", "", [])
     True

@@ -27,9 +27,12 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
     if not asked:
         return ()
     with_sources = _alone(compilation, asked, wheels_only=False)
-    with_wheels = _alone(compilation, asked, wheels_only=True)
+    newer = [name for name, version in locked.items() if with_sources.get(name, version) != version]
+    if not newer:
+        return ()
+    with_wheels = _alone(compilation, [roots.get(name, name) for name in newer], wheels_only=True)
     notes = []
-    for name, version in sorted(locked.items()):
+    for name, version in sorted((name, locked[name]) for name in newer):
         newest, wheel = with_sources.get(name, version), with_wheels.get(name, version)
         if wheel == version and newest != version:
             notes.append(f"{name} {newest} has no usable wheel for {request.arch}; {version} was locked")

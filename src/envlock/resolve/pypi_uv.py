@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,15 +40,15 @@ class UvResolver:
                 hint="only `pre` does",
             )
         target = target_of(request.requirements, request.arch, request.python)
-        with tempfile.TemporaryDirectory(prefix="envlock-") as folder:
+        with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
+            beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
             compilation = Compilation(Path(folder), request, target)
             packages = self._solve(compilation)
             roots = [str(root) for root in request.requirements.roots()]
             pins = _pinned(packages)
-            with ThreadPoolExecutor(1) as beside:
-                notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
-                annotated = _annotate(compilation, roots, pins)
-                return Resolution(packages=with_edges(packages, annotated), notes=notes.result())
+            notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
+            annotated = _annotate(compilation, roots, pins)
+            return Resolution(packages=with_edges(packages, annotated), notes=notes.result())
 
     def _solve(self, compilation: Compilation) -> tuple[LockedPackage, ...]:
         request = compilation.request

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-
-from packaging.specifiers import SpecifierSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from envlock.interpreters import machine_series
 from envlock.model.arch import Arch
@@ -14,6 +13,7 @@ from envlock.model.requirements import Requirements
 from envlock.resolve.errors import NoFittingPython
 
 _PATCHES = range(60)
+_WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
 
 
 def choose_python(
@@ -55,18 +55,29 @@ def oldest_release(series: str, asked: str) -> str | None:
     >>> oldest_release("3.12", ">=3.12.4,<3.13"), oldest_release("3.12", ""), oldest_release("3.12", "<3.11")
     ('3.12.4', '3.12.0', None)
     """
-    specifier = SpecifierSet(asked)
-    return next((release for patch in _PATCHES if specifier.contains(release := f"{series}.{patch}")), None)
+    whole = _WHOLE_SERIES.match(asked)
+    if whole is not None:
+        return f"{series}.0" if whole[1] == series else None
+    allowed = _allowing(asked)
+    return next((release for patch in _PATCHES if allowed(release := f"{series}.{patch}")), None)
+
+
+def _allowing(asked: str) -> Callable[[str], bool]:
+    """Whether a release is in a range. `packaging` takes 30 ms to import, so what is a whole series never gets here."""
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(asked).contains
 
 
 def _candidates(requirements: Requirements, keep: Iterable[Lock]) -> Iterable[str]:
     asked = requirements.python
+    whole = _WHOLE_SERIES.match(asked)
+    if whole is not None:
+        return (whole[1],)
     before = [lock.python.series for lock in keep if lock.python.source == "machine"]
     running = ["{}.{}".format(*sys.version_info[:2])] if not asked else []
     highest_first = sorted(machine_series(), key=_numbers, reverse=True)
-    for series in (*before, *running, *highest_first):
-        if oldest_release(series, asked) is not None:
-            yield series
+    return (series for series in (*before, *running, *highest_first) if oldest_release(series, asked) is not None)
 
 
 def _numbers(series: str) -> tuple[int, ...]:
@@ -76,10 +87,10 @@ def _numbers(series: str) -> tuple[int, ...]:
 def _kept_builds(
     requirements: Requirements, archs: Sequence[Arch], keep: Iterable[Lock]
 ) -> Mapping[Arch, LockedPython] | None:
-    specifier = SpecifierSet(requirements.python)
+    allowed = _allowing(requirements.python)
     by_arch = {lock.arch: lock.python for lock in keep if lock.python.source == "uv"}
     pythons = [by_arch[arch] for arch in archs if arch in by_arch]
     same = len({python.version for python in pythons}) == 1
-    if len(pythons) == len(archs) and same and specifier.contains(pythons[0].version):
+    if len(pythons) == len(archs) and same and allowed(pythons[0].version):
         return {arch: by_arch[arch] for arch in archs}
     return None
