@@ -75,7 +75,7 @@ def shorten(text: str) -> tuple[str, ...]:
     >>> shorten("No solution found when resolving:\n  ╰─▶ Because a needs b>=2 and\n      you require b<2, it fails.\n")
     ('Because a needs b>=2 and you require b<2, it fails.',)
     >>> shorten("Because x, we can conclude that y. And because z, we can conclude that w.")
-    ("Because x: y.", "And because z: w.")
+    ('Because x: y.', 'And because z: w.')
     """
     paragraphs: list[str] = []
     for line in uv_reason(text):
