@@ -253,7 +253,7 @@ class NameAndPathspec(ConfigError):
         super().__init__(
             "`named_env` takes a `name` or a `pathspec`, not both",
             locations=tuple(places),
-            hint="remove one of the two lines",
+            hint="keep one of the two",
         )
 
 
