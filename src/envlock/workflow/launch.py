@@ -1,0 +1,184 @@
+"""What the launcher of a flow asks before anything runs: which lock each step has, or why it must not start.
+
+Only light modules are imported while all is well: this stands between the user and the first task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
+from envlock.config.project import Environment, Flow, Project
+from envlock.config.read import find_config, load_project
+from envlock.config.selection import Selection
+from envlock.errors import EnvlockError, Location, ManyErrors
+from envlock.lockfile.drift import Finding, check
+from envlock.lockfile.folder import candidates, read_lock
+from envlock.model.arch import Arch, host_arch
+from envlock.model.lock import Lock
+
+
+@dataclass(frozen=True)
+class Start:
+    """A flow that is about to start: what Metaflow knows of it."""
+
+    flow: str
+    """The class's name."""
+    file: Path
+    steps: tuple[str, ...]
+    datastore: str = "local"
+    remote: Mapping[str, str] = field(default_factory=dict)
+    """For each step that a decorator sends to another machine: the decorator's name."""
+    command: str = ""
+    """The Metaflow command, where it deploys the flow instead of running it (`argo-workflows create`)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The environment of each step: its lock for this machine, or None where the step is disabled."""
+
+    project: Project
+    arch: Arch
+    steps: Mapping[str, Lock | None]
+
+
+def plan(start: Start) -> Plan:
+    """The lock of every step, all proved fresh and whole.
+
+    Reads envlock.toml (the nearest at or above the flow's file), the flow's file and this arch's locks; writes nothing
+    and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with all that is wrong with the locks.
+    """
+    project = load_project(find_config(start.file.absolute().parent))
+    environments = _environments(project, _flow(project, start), start.steps)
+    needed = {step: environment for step, environment in environments.items() if environment is not None}
+    _refuse_remote(start, needed)
+    arch = host_arch()
+    if not needed:
+        return Plan(project, arch, dict.fromkeys(environments))
+    locks = fresh_locks(project, tuple(needed.values()), arch)
+    steps = {step: locks[each.requirements.req_id] if each else None for step, each in environments.items()}
+    _refuse_unserved_datastore(project, start.datastore, needed, locks)
+    return Plan(project, arch, steps)
+
+
+def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
+    """The lock of each environment for an arch, by req_id, after `check` found nothing wrong with any of them.
+
+    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, NotYet, DamageError; or ManyErrors.
+    """
+    if arch not in project.settings.archs:
+        from envlock.lockfile.errors import ArchNotLocked
+
+        raise ArchNotLocked(environments[0].name, arch, project.settings.archs, in_config=False)
+    flows = {flow.name for flow in project.flows}
+    of_steps = [each.name for each in environments if each.name.partition("/")[0] in flows]
+    named = [each.name for each in environments if each.name not in of_steps]
+    selection = Selection(steps=tuple(of_steps), environments=tuple(named), archs=(arch,))
+    findings = check(project, selection).findings
+    if findings:
+        raise _refusal(project, findings, arch)
+    locks = {}
+    for environment in environments:
+        req_id = environment.requirements.req_id
+        if req_id not in locks:
+            (path,) = candidates(project.lock_folder, arch, req_id)
+            locks[req_id] = read_lock(path, shown=_shown(project, path))
+    return locks
+
+
+def _flow(project: Project, start: Start) -> Flow:
+    flow = project.flow(start.flow)
+    if flow is None:
+        from envlock.workflow.launch_errors import FlowNotInConfig
+
+        file = os.path.relpath(start.file, project.folder)
+        raise FlowNotInConfig(start.flow, str(project.path), [each.name for each in project.flows], file)
+    return flow
+
+
+def _environments(project: Project, flow: Flow, steps: Sequence[str]) -> dict[str, Environment | None]:
+    known = {step.name: step.environment for step in flow.steps}
+    unknown = [step for step in steps if step not in known]
+    if unknown:
+        from envlock.workflow.launch_errors import StepNotInConfig
+
+        raise StepNotInConfig(flow.name, unknown, tuple(known), project.locate(("flow", flow.name)))
+    return {step: known[step] for step in steps}
+
+
+def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
+    remote = {step: decorator for step, decorator in start.remote.items() if step in needed}
+    if remote or (start.command and needed):
+        from envlock.workflow.launch_errors import RemoteStepsNotYet
+
+        raise RemoteStepsNotYet(start.flow, remote, start.command)
+
+
+def _refuse_unserved_datastore(
+    project: Project, datastore: str, needed: Mapping[str, Environment], locks: Mapping[str, Lock]
+) -> None:
+    """A step whose interpreter cannot import Metaflow's client of the datastore would fail, each time, after it began."""
+    wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for environment in needed.values():
+        have = {package.name for package in locks[environment.requirements.req_id].packages}
+        missing = tuple(name for name in wanted if name not in have)
+        if missing:
+            lacking.setdefault(missing, []).append(environment.name)
+    if lacking:
+        from envlock.workflow.launch_errors import DatastoreNotLocked
+
+        at = project.locate(("envlock", "datastore"))
+        raise _one_of([DatastoreNotLocked(names, datastore, missing, at) for missing, names in lacking.items()])
+
+
+def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:
+    groups: dict[object, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.verdict, finding.reasons, finding.repair, finding.location), []).append(finding)
+    return _one_of([_error(project, group, arch) for group in groups.values()])
+
+
+def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockError:
+    """What `check` found of one or several environments, as the error that stops a flow."""
+    from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
+    from envlock.resolve.errors import NotYet
+    from envlock.workflow.launch_errors import HostNotAllowed, StaleLock
+
+    first = group[0]
+    names = tuple(dict.fromkeys(finding.environment for finding in group))
+    named = "`, `".join(names)
+    environment = next(each for each in project.environments() if each.name == first.environment)
+    paths = candidates(project.lock_folder, arch, environment.requirements.req_id)
+    if first.verdict == "not-yet":
+        return NotYet(named, environment.deferred[0][0])
+    if first.verdict == "missing":
+        return NotLocked(named, location=first.location, command=first.repair)
+    if first.verdict == "arch-missing":
+        req_id = environment.requirements.req_id
+        others = tuple(each for each in project.settings.archs if candidates(project.lock_folder, each, req_id))
+        return ArchNotLocked(named, arch, others, in_config=True)
+    if first.verdict in {"stale", "restamp"}:
+        return StaleLock(names, arch, first.reasons, first.location, first.repair)
+    if first.verdict == "two-locks":
+        return TwoLocks(named, arch, tuple(_shown(project, path) for path in paths))
+    if first.verdict == "host-not-allowed":
+        return HostNotAllowed(names, first.reasons, first.location, first.repair)
+    for path in paths:
+        try:
+            read_lock(path, shown=_shown(project, path))
+        except EnvlockError as error:  # noqa: PERF203  what is wrong with the file is this error itself
+            return error
+    at = first.location or Location(_shown(project, paths[0]))
+    return DamagedLock(at.path, "; ".join(first.reasons), line=at.line)
+
+
+def _one_of(errors: Sequence[EnvlockError]) -> EnvlockError:
+    return errors[0] if len(errors) == 1 else ManyErrors(tuple(errors))
+
+
+def _shown(project: Project, path: Path) -> str:
+    return os.path.relpath(path, project.folder)

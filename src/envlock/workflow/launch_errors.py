@@ -1,0 +1,117 @@
+"""Why a flow is not started: each is told before any task runs, with what repairs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from envlock.errors import ConfigError, DamageError, Location, StaleError
+
+
+class FlowNotInConfig(ConfigError):
+    """A flow is started with envlock that the nearest envlock.toml does not name."""
+
+    code = "flow-not-in-config"
+
+    def __init__(self, flow: str, config: str, flows: Sequence[str], file: str) -> None:
+        near = get_close_matches(flow, flows, n=1)
+        table = f'add `[flow.{flow}]` with `file = "{file}"`, then run `envlock lock`'
+        super().__init__(
+            f"the flow `{flow}` is not in envlock.toml",
+            locations=(Location(config),),
+            details=(f"flows there: {', '.join(flows) or 'none'}",),
+            hint=f"did you mean `{near[0]}`? Else {table}" if near else table,
+        )
+
+
+class StepNotInConfig(ConfigError):
+    """A flow that is started has a step which its file does not show: a base class in another module brings it."""
+
+    code = "step-not-in-config"
+
+    def __init__(self, flow: str, steps: Sequence[str], known: Sequence[str], location: Location) -> None:
+        named = ", ".join(f"`{step}`" for step in steps)
+        tables = ", ".join(f"`[flow.{flow}.step.{step}]`" for step in steps)
+        super().__init__(
+            f"envlock does not know {'the step' if len(steps) == 1 else 'the steps'} {named} of `{flow}`",
+            locations=(location,),
+            details=(
+                f"steps that the file of `{flow}` shows: {', '.join(known) or 'none'}",
+                "steps of a base class in another module are seen only where envlock.toml names them",
+            ),
+            hint=f"add {tables} (it may be empty), then run `envlock lock`",
+        )
+
+
+class StaleLock(StaleError):
+    """Steps ask for something else in envlock.toml than what was locked."""
+
+    code = "stale-lock"
+
+    def __init__(
+        self, environments: Sequence[str], arch: str, reasons: Sequence[str], location: Location | None, repair: str
+    ) -> None:
+        super().__init__(
+            f"{_named(environments)} changed in envlock.toml after {_was(environments)} locked for {arch}",
+            locations=(location,) if location else (),
+            details=tuple(reasons),
+            hint=repair,
+        )
+
+
+class HostNotAllowed(DamageError):
+    """A lock names a host that envlock.toml does not allow."""
+
+    code = "host-not-allowed"
+
+    def __init__(self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str) -> None:
+        super().__init__(
+            f"the lock of {_named(environments)} names a host that is not allowed",
+            locations=(location,) if location else (),
+            details=tuple(reasons),
+            hint=repair,
+        )
+
+
+class DatastoreNotLocked(StaleError):
+    """A flow is started with a datastore whose client the locked environments do not hold, so that no task could begin."""
+
+    code = "datastore-not-locked"
+
+    def __init__(self, environments: Sequence[str], datastore: str, missing: Sequence[str], location: Location) -> None:
+        super().__init__(
+            f"{_named(environments)} {_has(environments)} not what Metaflow needs for the datastore `{datastore}`",
+            locations=(location,),
+            details=(f"not locked: {', '.join(missing)}",),
+            hint=f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml, then run `envlock lock`',
+        )
+
+
+class RemoteStepsNotYet(ConfigError):
+    """Steps would run on another machine, which this version of envlock cannot give a locked environment."""
+
+    code = "remote-steps-not-yet"
+
+    def __init__(self, flow: str, remote: Mapping[str, str], command: str) -> None:
+        """`remote` names a decorator for each step that has one; `command` the Metaflow command that deploys, if one does."""
+        details = [f"`{step}` runs on {decorator}" for step, decorator in remote.items()]
+        if command:
+            details.append(f"`{command}` runs every step of `{flow}` on other machines")
+        first = next(iter(remote), "<step>")
+        super().__init__(
+            "locked environments for remote steps come with a later version of envlock",
+            details=tuple(details),
+            hint=f"run it locally, or set `disabled = true` in `[flow.{flow}.step.{first}]` and in those of the other remote steps",
+        )
+
+
+def _named(environments: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in environments)
+
+
+def _was(environments: Sequence[str]) -> str:
+    return "it was" if len(environments) == 1 else "they were"
+
+
+def _has(environments: Sequence[str]) -> str:
+    return "has" if len(environments) == 1 else "have"

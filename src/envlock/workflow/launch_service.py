@@ -1,0 +1,122 @@
+"""The other side of the shim: a process beside a flow's launcher that plans the run and makes its environments.
+
+The launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
+environments are made. So it speaks with this process, in lines of JSON:
+
+    to it:    {"flow", "file", "steps", "datastore", "remote", "command"}       once, then
+              {"hydrate": "<req_id>:<full_id>"}                                  for each environment that is needed
+    from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
+              {"event": "refused", "text"}                                       and the end, then
+              {"event": "hydrated", "identity", "prefix"} or {"event": "failed", "identity", "text"}
+              {"event": "said", "text"}                                          at any time
+
+It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from envlock.errors import EnvlockError
+from envlock.places import home
+from envlock.reporter import Reporter
+from envlock.workflow.launch import Plan, Start, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envlock.model.lock import Lock
+
+_AT_ONCE = 4
+
+
+class _Said(Reporter):
+    """Hands on what a person should know."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+
+    def noted(self, message: str) -> None:
+        self._channel.send(event="said", text=message)
+
+    def warned(self, message: str) -> None:
+        self._channel.send(event="said", text=f"warning: {message}")
+
+
+class _Channel:
+    """Lines of JSON to the launcher, from any thread."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+
+    def send(self, **message: object) -> None:
+        with self._lock:
+            self._output.write(json.dumps(message) + "\n")
+            self._output.flush()
+
+
+def serve(lines: Iterable[str], output: TextIO) -> None:
+    """Answer a launcher until `lines` end. What fails is told to it, never raised."""
+    channel = _Channel(output)
+    requests = iter(lines)
+    start = next(requests, None)
+    planned = _planned(json.loads(start), channel) if start else None
+    if planned is None:
+        return
+    locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for line in requests:
+            pool.submit(_hydrate, planned, locks[json.loads(line)["hydrate"]], channel)
+        pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
+
+
+def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
+    try:
+        planned = plan(
+            Start(
+                flow=request["flow"],
+                file=Path(request["file"]),
+                steps=tuple(request["steps"]),
+                datastore=request["datastore"],
+                remote=request["remote"],
+                command=request["command"],
+            )
+        )
+    except EnvlockError as error:
+        channel.send(event="refused", text=error.render())
+        return None
+    steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
+    channel.send(event="planned", steps=steps, home=str(home()))
+    return planned
+
+
+def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
+    from envlock.workflow.hydrate import hydrate
+
+    try:
+        prefix = hydrate(planned.project, lock, _Said(channel))
+    except EnvlockError as error:
+        channel.send(event="failed", identity=lock.identity, text=error.render())
+    except BaseException as error:  # the launcher waits for an answer, whatever happens here
+        channel.send(event="failed", identity=lock.identity, text=f"envlock failed: {type(error).__name__}: {error}")
+        raise
+    else:
+        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix))
+
+
+def main() -> None:
+    """Serve on stdin and stdout; whatever else prints to stdout is sent to stderr."""
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The decorator that the environment adds to every step: the only hook by which a local task gets its interpreter.
+
+Standard library and Metaflow only: this is imported by each `import metaflow`, in the launcher and in every step.
+"""
+
+import json
+import os
+import sys
+from collections import namedtuple
+
+from metaflow.decorators import StepDecorator
+from metaflow.metadata_provider import MetaDatum
+from metaflow.metaflow_environment import InvalidEnvironmentException
+
+from .envlock_environment import IDENTITY_VARIABLE
+
+Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
+
+
+class EnvlockInternalDecorator(StepDecorator):
+    """Added to each step by `--environment=envlock`; never written by hand."""
+
+    name = "envlock_internal"
+    defaults = {}
+
+    def step_init(self, flow, graph, step_name, decorators, environment, flow_datastore, logger):
+        if environment.TYPE != "envlock":
+            raise InvalidEnvironmentException("@%s comes with --environment=envlock, and only with it" % self.name)
+        self._step = step_name
+        self._environment = environment
+
+    # In the launcher.
+
+    def runtime_init(self, flow, graph, package, run_id):
+        self._environment.launcher.prepare(self._step, package)
+
+    def runtime_step_cli(self, cli_args, retry_count, max_user_code_retries, ubf_context):
+        self._environment.launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
+
+    def runtime_finished(self, exception):
+        self._environment.launcher.finish()
+
+    # In the task.
+
+    def task_pre_step(
+        self,
+        step_name,
+        task_datastore,
+        metadata,
+        run_id,
+        task_id,
+        flow,
+        graph,
+        retry_count,
+        max_user_code_retries,
+        ubf_context,
+        inputs,
+    ):
+        identity = os.environ.get(IDENTITY_VARIABLE)
+        if not identity:
+            return
+        # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
+        # `python` of an environment is a link to its base.
+        path = [os.path.dirname(sys.executable), os.environ.get("PATH")]
+        os.environ["PATH"] = os.pathsep.join(filter(None, path))
+
+        from metaflow import current
+
+        current._update_env({"envlock": Identity(*json.loads(identity))})
+        metadata.register_metadata(
+            run_id,
+            step_name,
+            task_id,
+            [
+                MetaDatum(
+                    field="envlock_env_id",
+                    value=identity,
+                    type="envlock_env_id",
+                    tags=["attempt_id:{0}".format(retry_count)],
+                )
+            ],
+        )

@@ -1,0 +1,13 @@
+"""What envlock adds to Metaflow's plugins.
+
+An exception here would break `import metaflow` for every flow of this Python, so nothing is imported that can fail.
+"""
+
+from importlib.util import find_spec as _find_spec
+
+ENVIRONMENTS_DESC = []
+STEP_DECORATORS_DESC = []
+
+if _find_spec("metaflow.packaging_sys") is not None:  # Metaflow 2.16 and later; `--environment=envlock` needs it
+    ENVIRONMENTS_DESC = [("envlock", ".envlock_environment.EnvlockEnvironment")]
+    STEP_DECORATORS_DESC = [("envlock_internal", ".envlock_decorator.EnvlockInternalDecorator")]
