@@ -68,22 +68,23 @@ class CannotWrite(ConfigError):
 
 @dataclass(frozen=True)
 class Change:
-    """One package, before and after; None where it is not asked."""
+    """One package's entry, before and after: (key, value) as the file has them; None where it is not asked."""
 
-    package: str
-    """The key, as the file has it."""
     level: KeyPath
-    before: str | None
-    after: str | None
+    before: tuple[str, str] | None
+    after: tuple[str, str] | None
 
     def __str__(self) -> str:
         """`+ pandas = ">=2"`, `- pandas = "2.1"`, or `~ pandas = "2.1" -> ">=2"`."""
-        key = toml_text.key_text(self.package)
-        if self.before is None:
-            return f"+ {key} = {toml_text.quoted(self.after or '')}"
-        if self.after is None:
-            return f"- {key} = {toml_text.quoted(self.before)}"
-        return f"~ {key} = {toml_text.quoted(self.before)} -> {toml_text.quoted(self.after)}"
+        if self.before is None or self.after is None:
+            return f"- {_entry(self.before)}" if self.before else f"+ {_entry(self.after)}"
+        is_same = self.before[0] == self.after[0]
+        return f"~ {_entry(self.before)} -> {toml_text.quoted(self.after[1]) if is_same else _entry(self.after)}"
+
+
+def _entry(entry: tuple[str, str] | None) -> str:
+    assert entry is not None
+    return f"{toml_text.key_text(entry[0])} = {toml_text.quoted(entry[1])}"
 
 
 def choose_level(project: Project, *, flow: str = "", step: str = "", env: str = "") -> KeyPath:
@@ -131,17 +132,15 @@ def add_packages(
         before = _key_of(asked, package_of(key, is_pypi=not conda), is_pypi=not conda)
         if before is None:
             edited = toml_text.insert(text, (*table, key), toml_text.quoted(value), header=len(level))
-            change = Change(key, level, None, value)
+            before, after = key, (key, value)
         else:
-            renamed = _renamed(before, key, conda=conda)
-            if (renamed, value) == (before, asked[before]):
+            after = (_renamed(before, key, conda=conda), value)
+            if after == (before, asked[before]):
                 continue
-            name = renamed if renamed != before else None
-            edited = toml_text.replace(text, (*table, before), toml_text.quoted(value), name=name)
-            change = Change(renamed, level, asked[before], value)
-        _prove(text, edited, (*table, before or key), (*table, change.package), value)
+            edited = toml_text.replace(text, (*table, before), toml_text.quoted(value), name=after[0])
+        _prove(text, edited, (*table, before), (*table, after[0]), value)
+        changes.append(Change(level, (before, asked[before]) if before in asked else None, after))
         text = edited
-        changes.append(change)
     return text, tuple(changes)
 
 
@@ -159,7 +158,7 @@ def remove_packages(
             raise _not_asked(text, level, package, conda=conda)
         edited = toml_text.remove(text, (*table, key), keep=3 if len(level) > 3 else 2)
         _prove(text, edited, (*table, key), None, None)
-        changes.append(Change(key, level, asked[key], None))
+        changes.append(Change(level, (key, asked[key]), None))
         text = edited
     return text, tuple(changes)
 
@@ -167,7 +166,9 @@ def remove_packages(
 def load_text(path: Path, text: str) -> Project:
     """The project that `path` would describe if it held `text`. Raises ConfigError, CannotWrite."""
     from envlock.config.read import load_project
+    from envlock.config.validate import explain
 
+    explain(text, path)
     stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         stage.write_bytes(text.encode())
@@ -212,10 +213,13 @@ def _pypi_entry(text: str) -> tuple[str, str]:
     """Key and value of a PEP 508 requirement, its clauses in the order in which they were written."""
     from packaging.requirements import InvalidRequirement, Requirement
 
+    if re.match(r"\s*[A-Za-z+]+://", text):
+        raise BadPackageName(text.strip())
     requirement = parse_requirement(text)
     if requirement.url and ":" not in requirement.url:
         raise BadVersionSpecifier(f"@{requirement.url}", f"for a version write `{requirement.name}=={requirement.url}`")
     try:
+        Requirement(text)
         Requirement(str(requirement))
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
@@ -252,16 +256,11 @@ def _key_of(asked: Mapping[str, str], package: str, *, is_pypi: bool) -> str | N
 
 
 def _renamed(before: str, key: str, *, conda: bool) -> str:
-    """The key to stand in place of `before`: the user's spelling of the name, and every extra of both."""
+    """The key to stand in place of `before`: the user's spelling of the name, the new extras or URL."""
     if conda:
         return key if "::" in key else before
-    if "@" in before or "@" in key:
-        return key
-    old, new = parse_requirement(before), parse_requirement(key)
-    extras = sorted({*old.extras, *new.extras})
-    if extras == list(old.extras):
-        return before
-    return before.partition("[")[0] + f"[{','.join(extras)}]"
+    name = re.split(r"[\[@]", before, maxsplit=1)[0].rstrip()
+    return name + re.sub(r"\A[A-Za-z0-9._-]+", "", key)
 
 
 def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAsked:

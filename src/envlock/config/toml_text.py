@@ -122,9 +122,9 @@ def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str
     """The text with another value at a key that it has; with `name`, the key's last part is renamed too."""
     node = _entry_at(scan(text), path)
     text = text[: node.value[0]] + value + text[node.value[1] :]
-    if name is None:
-        return text
     start, end = node.parts[-1]
+    if name is None or name == path[-1]:
+        return text
     return text[:start] + key_text(name) + text[end:]
 
 

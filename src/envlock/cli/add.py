@@ -1,0 +1,97 @@
+"""`envlock add`: ask for packages in envlock.toml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from envlock.cli.options import ConfigOption, JsonOption, complete_environment, complete_flow, complete_step
+
+FlowTarget = Annotated[
+    str, typer.Option("--flow", metavar="FLOW", autocompletion=complete_flow, help="The flow, where there are several.")
+]
+StepTarget = Annotated[
+    str, typer.Option("--step", metavar="STEP", autocompletion=complete_step, help="Only for this step of the flow.")
+]
+EnvTarget = Annotated[
+    str, typer.Option("--env", metavar="NAME", autocompletion=complete_environment, help="For this `[env.NAME]`.")
+]
+CondaTarget = Annotated[bool, typer.Option("--conda", help="From a conda channel, not from PyPI.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def add(
+        packages: Annotated[
+            list[str], typer.Argument(metavar="PACKAGE...", help='A name, or a requirement: `"pandas>=2,<3"`.')
+        ],
+        flow: FlowTarget = "",
+        step: StepTarget = "",
+        env: EnvTarget = "",
+        conda: CondaTarget = False,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Ask for packages: for a flow, one of its steps, or a named environment.
+
+        Writes envlock.toml, and leaves your comments, order and style as they are. A package that is asked there
+        already gets the new version. Nothing is locked yet: that is `envlock lock`.
+
+        Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
+        `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`.
+        """
+        return edit(config, flow, step, env, packages, conda=conda, adding=True, as_json=as_json)
+
+
+def edit(
+    config: object,
+    flow: str,
+    step: str,
+    env: str,
+    packages: list[str],
+    *,
+    conda: bool,
+    adding: bool,
+    as_json: bool,
+) -> int:
+    """Add or remove packages, and say what changed."""
+    from pathlib import Path
+
+    from envlock.cli.console import err, out
+    from envlock.cli.errors import BadUsage
+    from envlock.cli.options import open_project
+    from envlock.config.edit import add_packages, choose_level, remove_packages, save
+
+    if env and (flow or step):
+        raise BadUsage(
+            "`--env` names an environment of its own, of no flow", f"envlock {'add' if adding else 'remove'}"
+        )
+    assert config is None or isinstance(config, Path)
+    project = open_project(config)
+    level = choose_level(project, flow=flow, step=step, env=env)
+    change = add_packages if adding else remove_packages
+    text, changes = change(project.text, level, packages, conda=conda)
+    if changes:
+        save(project.path, text)
+    if as_json:
+        import json
+
+        facts = [
+            {"table": ".".join(one.level), "before": _json(one.before), "after": _json(one.after)} for one in changes
+        ]
+        out.print(json.dumps({"config": str(project.path), "changes": facts}, indent=2))
+        return 0
+    for one in changes:
+        out.print(f"{one}  [{'.'.join(one.level)}]")
+    if changes:
+        err.print("hint: envlock lock")
+    else:
+        err.print(f"[{'.'.join(level)}] asks for that already")
+    return 0
+
+
+def _json(entry: tuple[str, str] | None) -> dict[str, str] | None:
+    return None if entry is None else {"package": entry[0], "version": entry[1]}

@@ -1,0 +1,357 @@
+"""Packages put into envlock.toml and taken out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tomli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.requirements import InvalidRequirement, Requirement
+
+from envlock.config.edit import (
+    CannotWrite,
+    NotAsked,
+    UnclearTarget,
+    add_packages,
+    choose_level,
+    load_text,
+    options_of,
+    remove_packages,
+    save,
+)
+from envlock.config.level import requirement_of
+from envlock.config.read import load_project
+from envlock.config.selection import NoSuchSelection
+from envlock.errors import ConfigError, EnvlockError
+from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
+
+TRAIN = ("flow", "Train")
+FIT = ("flow", "Train", "step", "fit")
+FLOW_FILE = """
+from metaflow import FlowSpec, step
+class Train(FlowSpec):
+    @step
+    def start(self): self.next(self.fit)
+    @step
+    def fit(self): self.next(self.end)
+    @step
+    def end(self): pass
+class Score(FlowSpec):
+    @step
+    def start(self): self.next(self.judge)
+    @step
+    def judge(self): self.next(self.end)
+    @step
+    def end(self): pass
+"""
+# Three tables, and each has its packages in another style.
+TEXT = """\
+# our flows
+[flow.Train]            # the class
+file = "flow.py"
+pypi  = { python = "3.12", packages = { pandas = '2.2.3' } }  # all steps
+
+[flow.Train.step.fit.pypi.packages]
+# for the model
+Scikit_Learn = ">=1.5"   # tested with 1.5
+"requests[socks]" = ""
+
+[env.base]
+pypi.packages.rich = "15"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "flow.py").write_text(FLOW_FILE)
+    (tmp_path / "envlock.toml").write_text(TEXT)
+    return tmp_path
+
+
+def added(level: tuple[str, ...], *requirements: str, text: str = TEXT, conda: bool = False) -> str:
+    """What adding changes: the lines of the text that were not there before."""
+    edited, _ = add_packages(text, level, requirements, conda=conda)
+    old = text.splitlines()
+    return "\n".join(line for line in edited.splitlines() if line not in old)
+
+
+@pytest.mark.parametrize(
+    ("level", "requirement", "line"),
+    [
+        (
+            TRAIN,
+            "rich",
+            """pypi  = { python = "3.12", packages = { pandas = '2.2.3', rich = "" } }  # all steps""",
+        ),
+        (
+            TRAIN,
+            "pandas >=2, <3",
+            """pypi  = { python = "3.12", packages = { pandas = ">=2,<3" } }  # all steps""",
+        ),
+        (FIT, "pandas~=2.2", 'pandas = "~=2.2"'),
+        (FIT, "scikit-learn==1.6.1", 'Scikit_Learn = "==1.6.1"   # tested with 1.5'),
+        (FIT, "requests[use-chardet,socks]>=2", '"requests[socks,use-chardet]" = ">=2"'),
+        (FIT, "Requests", 'requests = ""'),
+        (FIT, "tomli>=2; python_version < '3.11'", "tomli = \">=2 ; python_version < '3.11'\""),
+        (FIT, 'tomli ; sys_platform=="linux"', 'tomli = "; sys_platform==\\"linux\\""'),
+        (FIT, "demo @ https://index.example/d-1-py3-none-any.whl", '"demo@https://index.example/d-1-py3-none-any.whl" = ""'),
+        (("env", "base"), "zope.interface (>=6)", 'pypi.packages."zope.interface" = ">=6"'),
+        (("env", "base"), "rich>=15,!=15.1.*", 'pypi.packages.rich = ">=15,!=15.1.*"'),
+        (
+            ("flow", "Train", "step", "end"),
+            "rich",
+            '[flow.Train.step.end]\npypi = { packages = { rich = "" } }',
+        ),
+    ],
+)  # fmt: skip
+def test_add_writes_in_the_style_of_the_table(level: tuple[str, ...], requirement: str, line: str) -> None:
+    assert added(level, requirement) == line
+
+
+def test_add_conda() -> None:
+    text, changes = add_packages(TEXT, FIT, ["conda-forge::ffmpeg=6.1", "cuda-version>=12,<13", "gcc"], conda=True)
+    assert tomli.loads(text)["flow"]["Train"]["step"]["fit"]["conda"]["libraries"] == {
+        "conda-forge::ffmpeg": "=6.1",
+        "cuda-version": ">=12,<13",
+        "gcc": "",
+    }
+    assert [str(change) for change in changes] == [
+        '+ "conda-forge::ffmpeg" = "=6.1"',
+        '+ cuda-version = ">=12,<13"',
+        '+ gcc = ""',
+    ]
+    _, changes = add_packages(text, FIT, ["ffmpeg=7"], conda=True)
+    assert [str(change) for change in changes] == ['~ "conda-forge::ffmpeg" = "=6.1" -> "=7"']
+
+
+def test_add_says_from_what_to_what() -> None:
+    _, changes = add_packages(TEXT, FIT, ["scikit-learn", "requests[socks]", "requests", "rich"])
+    assert [str(change) for change in changes] == [
+        '~ Scikit_Learn = ">=1.5" -> ""',
+        '~ "requests[socks]" = "" -> requests = ""',
+        '+ rich = ""',
+    ]
+
+
+def test_what_is_asked_already_changes_nothing() -> None:
+    assert add_packages(TEXT, FIT, ["scikit.learn >= 1.5"]) == (TEXT, ())
+
+
+@pytest.mark.parametrize(
+    ("requirement", "error"),
+    [
+        ("pan das", BadVersionSpecifier),
+        ("-pandas", BadPackageName),
+        ("", BadPackageName),
+        ("pandas=2", BadVersionSpecifier),
+        ("pandas>=2,<", BadVersionSpecifier),
+        ("pandas 2.2", BadVersionSpecifier),
+        ("pandas>=not a version", BadVersionSpecifier),
+        ("pandas>=2..1", BadVersionSpecifier),
+        ("pandas; python_versoin < '3'", ConfigError),
+        ("pandas; ", ConfigError),
+        ("pandas@2.2", BadVersionSpecifier),
+        ("pandas[", ConfigError),
+        ("pandas[a b]", ConfigError),
+        ("./pandas.whl", BadPackageName),
+        ("https://index.example/pandas.whl", BadPackageName),
+    ],
+)
+def test_what_is_no_requirement_is_refused_before_anything_is_done(requirement: str, error: type[ConfigError]) -> None:
+    with pytest.raises(error):
+        add_packages(TEXT, TRAIN, ["rich", requirement])
+
+
+@pytest.mark.parametrize("requirement", ["", "=1.0", "two words", "a::b::"])
+def test_what_is_no_conda_package_is_refused(requirement: str) -> None:
+    with pytest.raises(ConfigError):
+        add_packages(TEXT, TRAIN, [requirement], conda=True)
+
+
+NAME = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True)
+SPECIFIER = st.sampled_from(["", ">=2", "== 2.2.3", ">=2, <3", "~=1.4", "!=1.0.*", " ( >=1 ) ", ">= 1.0rc1,<2"])
+MARKER = st.sampled_from(["", "; python_version < '3.11'", ' ;sys_platform == "linux" and extra=="x"'])
+
+
+@settings(max_examples=60, deadline=None)
+@given(NAME, st.lists(NAME, max_size=2), SPECIFIER, MARKER, st.sampled_from([TRAIN, FIT, ("env", "base")]))
+def test_what_is_added_means_what_was_asked_and_can_be_removed_without_a_trace(
+    name: str, extras: list[str], specifier: str, marker: str, level: tuple[str, ...]
+) -> None:
+    asked = f"{name}{'[' + ', '.join(extras) + ']' if extras else ''}{specifier}{marker}"
+    wanted = Requirement(asked)
+
+    text, changes = add_packages(TEXT, level, [asked])
+
+    (change,) = changes
+    assert change.after is not None
+    made = Requirement(str(requirement_of(*change.after)))
+    assert (made.specifier, str(made.marker)) == (wanted.specifier, str(wanted.marker))
+    assert requirement_of(*change.after) == parse_requirement(asked)
+    if change.before is None:
+        assert remove_packages(text, level, [name])[0] == TEXT
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab1[],<>=!~;@ .'\"*-_\n/:(", max_size=14))
+def test_no_text_is_added_that_packaging_would_refuse(asked: str) -> None:
+    try:
+        text, (change,) = add_packages("[env.base]\n", ("env", "base"), [asked])
+    except ConfigError:
+        return
+    try:
+        Requirement(asked)
+    except InvalidRequirement as error:
+        raise AssertionError(f"{asked!r} was written as {change}") from error
+    assert requirement_of(*change.after) == parse_requirement(asked)  # type: ignore[misc]
+    assert "[env.base]" in text
+
+
+def test_remove_takes_the_line_and_leaves_the_comments() -> None:
+    text, (change,) = remove_packages(TEXT, FIT, ["scikit-learn"])
+    assert str(change) == '- Scikit_Learn = ">=1.5"'
+    assert text == TEXT.replace('Scikit_Learn = ">=1.5"   # tested with 1.5\n', "")
+
+
+def test_removing_the_last_package_takes_the_empty_tables_too() -> None:
+    text, changes = remove_packages(TEXT, TRAIN, ["pandas"])
+    assert text == TEXT.replace("""{ python = "3.12", packages = { pandas = '2.2.3' } }""", '{ python = "3.12" }')
+    text, changes = remove_packages(TEXT, ("env", "base"), ["rich"])
+    assert text == TEXT.replace('pypi.packages.rich = "15"\n', "")
+    text, changes = remove_packages(TEXT, FIT, ["requests", "scikit_learn"])
+    assert "# for the model" in text, "a comment keeps its section"
+    assert len(changes) == 2
+
+
+def test_removing_what_stands_elsewhere_says_where() -> None:
+    with pytest.raises(NotAsked) as raised:
+        remove_packages(TEXT, TRAIN, ["Scikit-learn"])
+    assert raised.value.render() == (
+        "error[not-asked]: `Scikit-learn` is not asked by `[flow.Train]`, but here:\n"
+        "  at envlock.toml:8 (flow.Train.step.fit.pypi.packages.Scikit_Learn)\n"
+        "\n"
+        "hint: envlock remove Scikit-learn --flow Train --step fit"
+    )
+
+
+def test_removing_what_stands_nowhere_names_the_nearest() -> None:
+    with pytest.raises(NotAsked) as raised:
+        remove_packages(TEXT, TRAIN, ["panda"])
+    assert raised.value.hint == "did you mean `pandas`?"
+    with pytest.raises(NotAsked) as raised:
+        remove_packages(TEXT, ("env", "base"), ["xyz"])
+    assert raised.value.hint is None
+
+
+def test_removing_from_pypi_what_conda_is_asked_for_says_so() -> None:
+    text, _ = add_packages(TEXT, TRAIN, ["conda-forge::ffmpeg"], conda=True)
+    with pytest.raises(NotAsked) as raised:
+        remove_packages(text, TRAIN, ["ffmpeg"])
+    assert raised.value.hint == "envlock remove ffmpeg --conda"
+    assert "conda" not in tomli.loads(remove_packages(text, TRAIN, ["ffmpeg"], conda=True)[0])["flow"]["Train"]
+
+
+@pytest.mark.parametrize("name", ["pandas>=2", "-x", ""])
+def test_only_names_are_removed(name: str) -> None:
+    with pytest.raises(BadPackageName):
+        remove_packages(TEXT, TRAIN, [name])
+
+
+TWO_FLOWS = TEXT + '\n[flow.Score]\nfile = "flow.py"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "level"),
+    [
+        (TEXT, {}, TRAIN),
+        (TEXT, {"flow": "Train"}, TRAIN),
+        (TEXT, {"step": "fit"}, FIT),
+        (TEXT, {"step": "Train/fit"}, FIT),
+        (TEXT, {"flow": "Train", "step": "end"}, ("flow", "Train", "step", "end")),
+        (TEXT, {"env": "base"}, ("env", "base")),
+        (TWO_FLOWS, {"flow": "Score"}, ("flow", "Score")),
+        (TWO_FLOWS, {"step": "judge"}, ("flow", "Score", "step", "judge")),
+        ('[env.only]\npypi.packages.rich = ""\n', {}, ("env", "only")),
+    ],
+)
+def test_the_level_that_options_mean(folder: Path, text: str, options: dict[str, str], level: tuple[str, ...]) -> None:
+    assert choose_level(load_text(folder / "envlock.toml", text), **options) == level
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "choices"),
+    [
+        (TWO_FLOWS, {}, "choices: `--flow Train`, `--flow Score`, `--env base`"),
+        (TWO_FLOWS, {"step": "start"}, "choices: `--flow Train --step start`, `--flow Score --step start`"),
+        ("[envlock]\n", {}, None),
+    ],
+)
+def test_an_unclear_level_lists_the_choices(
+    folder: Path, text: str, options: dict[str, str], choices: str | None
+) -> None:
+    with pytest.raises(UnclearTarget) as raised:
+        choose_level(load_text(folder / "envlock.toml", text), **options)
+    assert raised.value.details == ((choices,) if choices else ())
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"flow": "Trian"}, "did you mean `Train`?"),
+        ({"step": "fitt"}, "did you mean `fit`?"),
+        ({"flow": "Train", "step": "ends"}, "did you mean `end`?"),
+        ({"env": "bas"}, "did you mean `base`?"),
+    ],
+)
+def test_an_unknown_level_names_the_nearest(folder: Path, options: dict[str, str], hint: str) -> None:
+    with pytest.raises(NoSuchSelection) as raised:
+        choose_level(load_text(folder / "envlock.toml", TEXT), **options)
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize("level", [TRAIN, FIT, ("env", "base"), ("flow", "Train", "step", "end")])
+def test_the_options_of_a_level_choose_it(folder: Path, level: tuple[str, ...]) -> None:
+    words = options_of(level).split()
+    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert choose_level(load_text(folder / "envlock.toml", TEXT), **options) == level
+
+
+def test_only_what_loads_is_written(folder: Path) -> None:
+    path = folder / "envlock.toml"
+    path.write_text('[flow.Train]\nfile = "flow.py"\n[flow.Train.step.end]\ndisabled = true\n')
+    before = path.read_bytes()
+    text, _ = add_packages(before.decode(), ("flow", "Train", "step", "end"), ["rich"])
+    with pytest.raises(EnvlockError) as raised:
+        save(path, text)
+    assert raised.value.code == "disabled-with-requirements"
+    assert ".part" not in raised.value.render()
+    assert "envlock.toml:4" in raised.value.render()
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in folder.iterdir()) == ["envlock.toml", "flow.py"]
+
+
+def test_what_loads_is_written_whole(folder: Path) -> None:
+    path = folder / "envlock.toml"
+    text, _ = add_packages(TEXT.replace("\n", "\r\n"), FIT, ["rich"])
+    project = save(path, text)
+    assert path.read_bytes().decode() == text
+    assert project.flows == load_project(path).flows
+    assert sorted(each.name for each in folder.iterdir()) == ["envlock.toml", "flow.py"]
+
+
+def test_a_link_stays_a_link(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    real = tmp_path_factory.mktemp("real") / "settings.toml"
+    path = folder / "envlock.toml"
+    path.rename(real)
+    path.symlink_to(real)
+    save(path, add_packages(TEXT, FIT, ["rich"])[0])
+    assert path.is_symlink()
+    assert 'rich = ""' in real.read_text()
+
+
+def test_a_folder_that_takes_no_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CannotWrite) as raised:
+        save(tmp_path / "gone" / "envlock.toml", "[envlock]\n")
+    assert "No such file or directory" in raised.value.message
