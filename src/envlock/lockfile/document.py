@@ -18,8 +18,18 @@ from typing import Any
 
 import tomli
 
+from envlock.errors import ConfigError
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
-from envlock.lockfile.text import FORMAT, STAMP, body_of, digest_of, filename_of, head_of, requirements_document
+from envlock.lockfile.text import (
+    FORMAT,
+    STAMP,
+    body_of,
+    digest_of,
+    ends_with_stamp,
+    filename_of,
+    head_of,
+    requirements_document,
+)
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
@@ -50,9 +60,9 @@ def parse(data: bytes, path: str) -> Lock:
     text, document = parse_toml(data, path)
     try:
         lock, digest, req_id, found_full_id = _from_document(document)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError) as error:
         raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
-    if digest_of(body_of(text)) != digest:
+    if digest_of(body_of(text)) != digest or not ends_with_stamp(text):
         if digest_of(_body(lock)) != digest:
             raise DamagedLock(path, "its content does not hash to its digest")
         if tomli.loads(render(lock)) != document:

@@ -19,6 +19,7 @@ from envlock.lockfile.text import (
     TAIL,
     body_of,
     digest_of,
+    ends_with_stamp,
     filename_of,
     head_of,
     requirements_document,
@@ -61,7 +62,7 @@ def _prove(text: str) -> Proof | None:
     tail = body.rfind(TAIL)
     requirements = body.rfind(_REQUIREMENTS)
     stamp = text.rfind(STAMP)
-    if not 0 <= tail < requirements or stamp < 0:
+    if not 0 <= tail < requirements or not ends_with_stamp(text):
         return None
     table = tomli.loads(body[tail:requirements] + text[stamp:])["tool"]["envlock"]
     python = table["python"]

@@ -7,6 +7,7 @@ is the SHA-256 of the body. The stamp holds the digest, who and when, which belo
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ MARKERS: dict[Arch, str] = {
     OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
     OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
 }
+_STAMP_LINES = re.compile(
+    r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
+)
 REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "python": str,
     "python-from": str,
@@ -60,6 +64,12 @@ def body_of(text: str) -> str:
         start = end + 1
     stamp = text.rfind(STAMP)
     return text[start:stamp] if stamp >= 0 else text[start:]
+
+
+def ends_with_stamp(text: str) -> bool:
+    """Whether a file's text ends as envlock writes it: the four lines of the stamp, and nothing after them."""
+    stamp = text.rfind(STAMP)
+    return stamp >= 0 and _STAMP_LINES.fullmatch(text, stamp + len(STAMP) - 1) is not None
 
 
 def digest_of(body: str) -> str:
