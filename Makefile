@@ -33,6 +33,7 @@ bench: $(READY)  ## measure envlock against what it rests on, and against its pe
 
 docs-check: $(READY)  ## hold the documentation to the code
 	@$(BIN)/python scripts/error_index.py
+	@$(BIN)/python scripts/reference_pages.py
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_errors.py
 
 clean:  ## delete .venv and everything that was made
