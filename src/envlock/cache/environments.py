@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import ENVIRONMENTS, EnvironmentPlace, environment_at, environment_place
+from envlock.cache.packages import path_of
 from envlock.errors import DamageError
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.proof import prove
+from envlock.model.artifact import artifacts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,8 @@ class Environments:
         shown = f"{self._store.url}/{place.path}"
         try:
             lock = parse(self._store.read(place.path), shown)
+            for artifact in artifacts_of(lock):
+                path_of(artifact)  # raises UnsafePath for one that would lie outside of the cache
         except DamageError as error:
             raise CachedLockDamaged(shown, "; ".join((error.message, *error.details))) from None
         if environment_place(lock) != place:

@@ -37,7 +37,7 @@ class _Phase:
 
     def amount(self) -> str:
         if self.in_bytes:
-            return _size(self.done)
+            return readable_size(self.done)
         return f"{self.done} {self.unit}"
 
     def state(self, now: float) -> str:
@@ -45,7 +45,7 @@ class _Phase:
         if not self.in_bytes:
             return f"{self.done}/{self.total} {self.unit}"
         rate = self.done / max(now - self.began, 1e-9)
-        return f"{_size(self.done)} of {_size(self.total)}, {_size(int(rate))}/s"
+        return f"{readable_size(self.done)} of {readable_size(self.total)}, {readable_size(int(rate))}/s"
 
 
 class LiveReporter(Reporter):
@@ -190,10 +190,10 @@ class LiveReporter(Reporter):
         return Group(bars, *shown, *rest)
 
 
-def _size(count: int) -> str:
+def readable_size(count: int) -> str:
     """Bytes for people.
 
-    >>> _size(999), _size(1_500_000)
+    >>> readable_size(999), readable_size(1_500_000)
     ('999 bytes', '1.5 MB')
     """
     size = float(count)

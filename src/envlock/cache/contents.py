@@ -1,0 +1,90 @@
+"""What a cache holds: its environments, and the packages that they name or that nothing names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envlock.cache.environments import Environments
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.layout import PACKAGES, EnvironmentPlace, package_at
+from envlock.cache.packages import path_of
+from envlock.cache.parallel import in_parallel
+from envlock.errors import EnvlockError
+from envlock.model.artifact import artifacts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envlock.cache.port import Store
+    from envlock.model.artifact import Artifact
+    from envlock.model.lock import Lock
+
+
+@dataclass(frozen=True)
+class CachedEnvironment:
+    """One environment of a cache, for one arch."""
+
+    place: EnvironmentPlace
+    lock: Lock | EnvlockError
+    """Or why it cannot be read."""
+    size: int = 0
+    """Bytes of its packages, as far as they are there."""
+    missing: tuple[Artifact, ...] = ()
+    """Artifacts that its lock names and the cache does not hold."""
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What its lock names; nothing where that cannot be read."""
+        return () if isinstance(self.lock, EnvlockError) else artifacts_of(self.lock)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A cache, listed."""
+
+    url: str
+    environments: tuple[CachedEnvironment, ...]
+    """Sorted by arch and identity."""
+    packages: Mapping[str, int]
+    """The size of each package, by path."""
+    strangers: tuple[str, ...]
+    """Paths among the packages where envlock puts none."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all packages."""
+        return sum(self.packages.values())
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The paths that environments name, whether something is there or not."""
+        return frozenset(path_of(artifact) for each in self.environments for artifact in each.artifacts)
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """Packages that no readable environment names. Sorted."""
+        return tuple(sorted(self.packages.keys() - self.named))
+
+
+def read_contents(store: Store) -> Contents:
+    """List a cache: two listings, and each environment's lock. Raises CacheUnusable."""
+    found = {entry.path: entry.size for entry in store.entries(PACKAGES)}
+    packages = {path: size for path, size in found.items() if package_at(path) is not None}
+    environments = Environments(store)
+    read = []
+    for place, lock in in_parallel(environments.read, environments.places()):
+        if isinstance(lock, CacheUnusable):
+            raise lock
+        artifacts = () if isinstance(lock, EnvlockError) else artifacts_of(lock)
+        present = {path_of(artifact) for artifact in artifacts} & packages.keys()
+        read.append(
+            CachedEnvironment(
+                place=place,
+                lock=lock,
+                size=sum(packages[path] for path in present),
+                missing=tuple(artifact for artifact in artifacts if path_of(artifact) not in packages),
+            )
+        )
+    read.sort(key=lambda each: (each.place.arch, each.place.identity))
+    return Contents(store.url, tuple(read), packages, tuple(sorted(found.keys() - packages.keys())))

@@ -1,0 +1,215 @@
+"""`envlock cache`: what is in the cache, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from envlock.cli.options import ConfigOption, JsonOption, open_project
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from envlock.cache.contents import CachedEnvironment, Contents
+    from envlock.cache.verification import CacheFinding
+    from envlock.workflow.cache import VerifyResult
+
+_DAMAGED = 3
+_ID_SHOWN = 12
+_NAMES_SHOWN = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Show the cache, and prove it.", no_args_is_help=True)
+    app.add_typer(group, name="cache")
+
+    @group.command()
+    def ls(as_json: JsonOption = False, config: ConfigOption = None) -> int:
+        """List the environments in the cache, with their packages and sizes.
+
+        Examples: `envlock cache ls`, `envlock cache ls --json`.
+        """
+        from envlock.cli.console import err, out
+        from envlock.workflow.cache import list_cache
+
+        contents = list_cache(open_project(config))
+        if as_json:
+            out.print(json.dumps(contents_document(contents), indent=2))
+        elif not contents.environments and not contents.packages:
+            err.print(f"nothing is in {contents.url} yet; `envlock push` fills it")
+        else:
+            out.print(contents_table(contents))
+            out.print(contents_summary(contents))
+        return 0
+
+    @group.command(epilog="Exit status: 0 all is whole, 3 something is damaged or missing.")
+    def verify(
+        repair: Annotated[
+            bool, typer.Option("--repair", help="Fetch what is damaged or missing from upstream again.")
+        ] = False,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Read every byte of the cache and compare it with its hash; each environment must have all of its packages.
+
+        Examples: `envlock cache verify`, `envlock cache verify --repair`.
+        """
+        from envlock.cli.console import err, out, show_error
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.cache import verify_cache
+
+        with LiveReporter() as reporter:
+            result = verify_cache(open_project(config), repair=repair, reporter=reporter)
+        status = _DAMAGED if result.findings else 0
+        if as_json:
+            out.print(json.dumps(verification_document(result, status), indent=2))
+            return status
+        for finding in result.verification.findings:
+            out.print(finding_text(finding, is_repaired=finding in result.repaired))
+        out.print(verification_summary(result, repair=repair))
+        for environment in result.verification.unread:
+            err.print(f"note: {environment} was pushed by a newer envlock, which this one cannot read")
+        for error in result.failures:
+            err.print()
+            show_error(error)
+        return status
+
+
+def contents_table(contents: Contents) -> Table:
+    """The environments of a cache, one a row."""
+    from rich.table import Table
+
+    from envlock.cli.progress import readable_size
+    from envlock.errors import EnvlockError
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("environment", "arch", "identity", "python"):
+        table.add_column(title, no_wrap=True)
+    for title in ("packages", "size"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for each in contents.environments:
+        identity = f"{each.place.req_id[:_ID_SHOWN]}:{each.place.full_id[:_ID_SHOWN]}"
+        if isinstance(each.lock, EnvlockError):
+            table.add_row(f"({each.lock.code})", each.place.arch, identity, "", "", "")
+            continue
+        count = str(len(each.artifacts))
+        if each.missing:
+            count += f", {len(each.missing)} missing"
+        python = each.lock.python.series if each.lock.python.source == "machine" else each.lock.python.version
+        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, count, readable_size(each.size))
+    return table
+
+
+def contents_summary(contents: Contents) -> str:
+    """Totals, and what stands out."""
+    from envlock.cli.progress import readable_size
+    from envlock.errors import EnvlockError
+
+    environments = _count(len(contents.environments), "environment")
+    packages = f"{_count(len(contents.packages), 'package')} ({readable_size(contents.size)})"
+    lines = ["", f"{environments} and {packages} in {contents.url}"]
+    if contents.unnamed:
+        size = sum(contents.packages[path] for path in contents.unnamed)
+        lines.append(f"{_count(len(contents.unnamed), 'package')} of them ({readable_size(size)}) no environment names")
+    if any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments):
+        lines.append("not everything is whole: `envlock cache verify` tells what is wrong")
+    return "\n".join(lines)
+
+
+def contents_document(contents: Contents) -> dict[str, object]:
+    """A cache's contents, for machines."""
+    return {
+        "cache": contents.url,
+        "packages": len(contents.packages),
+        "bytes": contents.size,
+        "unnamed_packages": list(contents.unnamed),
+        "strangers": list(contents.strangers),
+        "environments": [_environment_document(each) for each in contents.environments],
+    }
+
+
+def _environment_document(each: CachedEnvironment) -> dict[str, object]:
+    from envlock.errors import EnvlockError
+
+    unreadable = isinstance(each.lock, EnvlockError)
+    return {
+        "identity": each.place.identity,
+        "req_id": each.place.req_id,
+        "full_id": each.place.full_id,
+        "arch": each.place.arch,
+        "asked_by": [] if isinstance(each.lock, EnvlockError) else list(each.lock.asked_by),
+        "python": None if isinstance(each.lock, EnvlockError) else each.lock.python.version,
+        "packages": None if unreadable else len(each.artifacts),
+        "bytes": None if unreadable else each.size,
+        "missing": [artifact.filename for artifact in each.missing],
+        "error": each.lock.as_dict() if isinstance(each.lock, EnvlockError) else None,
+    }
+
+
+def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
+    """One finding, as a paragraph."""
+    lines = [f"{finding.verdict}: {finding.path}", f"  {finding.reason}"]
+    if finding.needed_by:
+        lines.append(f"  needed by {_names(finding.needed_by)}")
+    elif finding.verdict == "damaged-package":
+        lines.append("  no environment names it")
+    if is_repaired:
+        lines.append("  repaired")
+    return "\n".join(lines) + "\n"
+
+
+def verification_summary(result: VerifyResult, *, repair: bool) -> str:
+    """What was read, how much of it was wrong, and what to do."""
+    from envlock.cli.progress import readable_size
+
+    contents = result.verification.contents
+    read = (
+        f"{_count(len(contents.packages), 'package')} ({readable_size(contents.size)}) and "
+        f"{_count(len(contents.environments), 'environment')} in {contents.url}"
+    )
+    if not result.verification.findings:
+        return f"whole: {read}"
+    found = f"read {read}: {_count(len(result.verification.findings), 'finding')}"
+    if not result.findings:
+        return f"{found}, all repaired"
+    if repair:
+        hint = "a damaged lock is repaired where its project is: `envlock push` there"
+        only_locks = all(finding.verdict == "damaged-lock" for finding in result.findings)
+        return f"{found}, {len(result.findings)} not repaired" + (f"\n{hint}" if only_locks else "")
+    return f"{found}\nrepair: envlock cache verify --repair"
+
+
+def verification_document(result: VerifyResult, status: int) -> dict[str, object]:
+    """A verification, for machines."""
+    contents = result.verification.contents
+    return {
+        "cache": contents.url,
+        "exit_status": status,
+        "packages": len(contents.packages),
+        "bytes": contents.size,
+        "environments": len(contents.environments),
+        "unread_environments": list(result.verification.unread),
+        "findings": [
+            {
+                "verdict": finding.verdict,
+                "path": finding.path,
+                "reason": finding.reason,
+                "needed_by": list(finding.needed_by),
+                "repaired": finding in result.repaired,
+            }
+            for finding in result.verification.findings
+        ],
+        "errors": [error.as_dict() for error in result.failures],
+    }
+
+
+def _names(names: tuple[str, ...]) -> str:
+    hidden = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,92 @@
+"""`envlock push`: the packages of all locks into the cache."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from envlock.cli.options import (
+    ArchOption,
+    ConfigOption,
+    EnvOption,
+    FlowOption,
+    JsonOption,
+    StepOption,
+    open_project,
+    selection,
+)
+
+if TYPE_CHECKING:
+    from envlock.workflow.push import PushResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def push(
+        flow: FlowOption = None,
+        step: StepOption = None,
+        env: EnvOption = None,
+        arch: ArchOption = None,
+        verify: Annotated[
+            bool, typer.Option("--verify", help="Read what is there already, too, and replace what is damaged.")
+        ] = False,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Mirror the packages of the locks, for every arch, into the cache.
+
+        What is there already is not moved again, so an interrupted push goes on where it stopped. An environment is
+        written after all of its packages.
+
+        Examples: `envlock push`, `envlock push --flow TrainFlow --arch linux-64`.
+        """
+        from envlock.cli.console import err, out
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.push import push as push_locks
+
+        project = open_project(config)
+        with LiveReporter() as reporter:
+            result = push_locks(project, selection=selection(flow, step, env, arch), reporter=reporter, verify=verify)
+        if as_json:
+            out.print(json.dumps(as_document(result), indent=2))
+            return max((error.exit_status for error in result.failures), default=0)
+        out.print(as_text(result))
+        for environment in result.withheld:
+            err.print(f"not pushed, for want of a package: {environment}")
+        result.raise_failures()
+        return 0
+
+
+def as_text(result: PushResult) -> str:
+    """What was done, as a sentence."""
+    from envlock.cli.progress import readable_size
+
+    there = f"{_count(result.packages, 'package')} and {_count(result.environments, 'environment')}"
+    if not result.environments:
+        return "nothing to push: no environment is chosen"
+    if result.moved_nothing:
+        return f"nothing to push: {there} are in {result.cache} already"
+    moved = f"{_count(result.moved, 'package')} ({readable_size(result.moved_bytes)})"
+    return f"pushed {moved} and {_count(result.written, 'environment')} to {result.cache}, of {there}"
+
+
+def as_document(result: PushResult) -> dict[str, object]:
+    """What was done, for machines."""
+    return {
+        "cache": result.cache,
+        "packages": result.packages,
+        "moved": result.moved,
+        "moved_bytes": result.moved_bytes,
+        "environments": result.environments,
+        "written": result.written,
+        "withheld": list(result.withheld),
+        "errors": [error.as_dict() for error in result.failures],
+    }
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,113 @@
+"""Bringing artifacts into a cache: what push and repair have in common."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.local import LocalPackages
+from envlock.cache.packages import Packages, path_of
+from envlock.cache.parallel import WORKERS, in_parallel
+from envlock.errors import EnvlockError
+from envlock.files import sha256_of
+from envlock.places import home
+from envlock.workflow.upstreams import from_mirror, open_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from envlock.cache.download import Upstream
+    from envlock.cache.port import Store
+    from envlock.config.project import Project
+    from envlock.model.artifact import Artifact
+    from envlock.reporter import Reporter
+
+MOVING = "pushing"
+
+
+@contextmanager
+def mirror_into(store: Store, project: Project, reporter: Reporter, *, workers: int = WORKERS) -> Iterator[Mirror]:
+    """A mirror from this machine and from the project's upstream into a store, as long as the context lasts."""
+    with (
+        open_upstream(project) as upstream,
+        # Not below ENVLOCK_HOME: what a killed process leaves here, the system takes away.
+        tempfile.TemporaryDirectory(prefix="envlock-push-", ignore_cleanup_errors=True) as stage,
+    ):
+        yield Mirror(store, upstream, Path(stage), reporter, project.settings.python_mirror, workers)
+
+
+class Mirror:
+    """Moves artifacts into a store, several at once."""
+
+    def __init__(
+        self, store: Store, upstream: Upstream, stage: Path, reporter: Reporter, python_mirror: str, workers: int
+    ) -> None:
+        self._packages = Packages(store)
+        self._local = LocalPackages(home())
+        self._upstream = upstream
+        self._stage = stage
+        self._reporter = reporter
+        self._python_mirror = python_mirror
+        self._workers = workers
+
+    def move(self, artifacts: Sequence[Artifact]) -> tuple[int, dict[str, EnvlockError]]:
+        """Bring artifacts in, each verified. The bytes that were moved; and for each place that stays as it was, why.
+
+        Raises CacheUnusable: no other artifact would fare better then.
+        """
+        moved = 0
+        failed: dict[str, EnvlockError] = {}
+        if not artifacts:
+            return moved, failed
+        longest_first = sorted(artifacts, key=lambda artifact: -(artifact.size or 0))
+        self._reporter.began(MOVING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
+        for artifact, result in in_parallel(self._bring, longest_first, workers=self._workers):
+            if isinstance(result, CacheUnusable):
+                raise result
+            if isinstance(result, EnvlockError):
+                failed[path_of(artifact)] = result
+            else:
+                moved += result
+        self._reporter.ended(MOVING)
+        return moved, failed
+
+    def _bring(self, artifact: Artifact) -> int:
+        """Put one artifact in, from this machine's packages or from upstream. Its bytes."""
+        self._reporter.doing(MOVING, artifact.filename)
+        local = self._local.find(artifact)
+        if local is not None and sha256_of(local) == artifact.sha256:
+            self._packages.put(artifact, local)
+            size = local.stat().st_size
+            if artifact.size is None:
+                self._reporter.grew(MOVING, size)
+            self._reporter.advanced(MOVING, artifact.filename, size)
+            return size
+        file = self._stage / artifact.sha256 / artifact.filename
+        file.parent.mkdir(exist_ok=True)
+        self._upstream.fetch(
+            from_mirror(artifact, self._python_mirror),
+            file,
+            on_bytes=lambda count: self._reporter.advanced(MOVING, artifact.filename, count),
+            on_size=lambda size: self._reporter.grew(MOVING, size),
+        )
+        try:
+            self._packages.put(artifact, file)
+            return file.stat().st_size
+        finally:
+            file.unlink()
+
+
+def distinct(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
+    """The artifacts by their place in a cache, each once; the one of a known size where locks differ in that.
+
+    Raises UnsafePath.
+    """
+    found: dict[str, Artifact] = {}
+    for artifact in artifacts:
+        path = path_of(artifact)
+        if path not in found or found[path].size is None:
+            found[path] = artifact
+    return found
