@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Marker:
     @property
     def python_is_unchanged(self) -> bool:
         """Whether the interpreter is still the file that it was. Costs one look at the disk."""
-        return signature(Path(self.python)) == self.python_file
+        return bool(self.python_file) and signature(Path(self.python)) == self.python_file
 
 
 def find(lock: Lock, environments: Path) -> Path | None:
@@ -70,7 +70,8 @@ def read_marker(prefix: Path) -> Marker | None:
     """The marker of a prefix, or None where it has none that can be understood."""
     try:
         found = json.loads((prefix / NAME).read_bytes())
-        return Marker(**{**found, "python_file": tuple(found["python_file"])})
+        known = {field.name: found[field.name] for field in fields(Marker)}
+        return Marker(**{**known, "python_file": tuple(found["python_file"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

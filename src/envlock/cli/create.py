@@ -1,0 +1,97 @@
+"""`envlock create`: make an environment now, and give it a name that works anywhere on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from envlock.cli.one_environment import ConfigOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
+from envlock.errors import ConfigError, Location
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+
+
+class BadName(ConfigError):
+    """A name that an environment of this machine cannot have."""
+
+    code = "bad-name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"`{name}` cannot be the name of an environment",
+            details=("letters, digits, `.`, `_` and `-`, beginning with a letter or a digit",),
+            hint="envlock create --name train",
+        )
+
+
+class NameTaken(ConfigError):
+    """The name stands for another environment already."""
+
+    code = "name-taken"
+
+    def __init__(self, name: str, link: Path, target: str) -> None:
+        super().__init__(
+            f"`{name}` is the name of another environment",
+            locations=(Location(str(link)),),
+            details=(f"it is {target}",),
+            hint=f"envlock create --name {name} --force, which lets the name stand for the new one",
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def create(
+        flow: OneFlow = None,
+        step: OneStep = None,
+        env: OneEnv = None,
+        name: Annotated[
+            Optional[str],  # noqa: UP045
+            typer.Option("--name", metavar="N", help="Call it N: `envlock run --name N -- ...` then works anywhere."),
+        ] = None,
+        force: Annotated[bool, typer.Option("--force", help="Take the name away from another environment.")] = False,
+        offline: OfflineOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Make a locked environment on this machine and print where it is.
+
+        A project with one environment needs no option.
+
+        Examples: `envlock create --step train`, `envlock create --env base --name base`.
+        """
+        from envlock.cli.light.wanted import prefix_of
+
+        if name is not None and not _NAME.match(name):
+            raise BadName(name)
+        prefix = prefix_of(wanted(flow, step, env, config, offline=offline))
+        if name is not None:
+            give_name(name, prefix, force=force)
+        typer.echo(prefix)
+        return 0
+
+
+def give_name(name: str, prefix: str, *, force: bool) -> None:
+    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable."""
+    from envlock.cli.light.wanted import named_link
+    from envlock.hydrate.errors import storage_error
+
+    link = Path(named_link(name))
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(link):
+            target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
+            if target == prefix:
+                return
+            if not force:
+                raise NameTaken(name, link, target)
+        stage = link.with_name(f".{name}.{os.getpid()}")
+        stage.unlink(missing_ok=True)
+        stage.symlink_to(prefix)
+        stage.replace(link)
+    except OSError as error:
+        raise storage_error(error, link.parent) from error

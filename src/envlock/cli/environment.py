@@ -1,0 +1,144 @@
+"""The environment of a command line, worked out the whole way: envlock.toml, lock, prefix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.cli.errors import BadUsage
+from envlock.cli.light.memo import remember
+from envlock.cli.light.wanted import Wanted, named_link
+from envlock.config.project import CONFIG_NAME
+from envlock.config.read import find_config, load_project
+from envlock.errors import ConfigError, HydrateError
+from envlock.hydrate.marker import NAME as MARKER
+from envlock.hydrate.marker import read_marker
+from envlock.interpreters import version_of
+from envlock.lockfile.folder import lock_path
+from envlock.model.arch import host_arch
+from envlock.workflow.choice import choose_one
+from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix, hydrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from envlock.config.project import Project
+    from envlock.model.lock import Lock
+
+
+class NotHydrated(HydrateError):
+    """The environment is not on this machine, and may not be made."""
+
+    code = "not-hydrated"
+    exit_status = 1
+
+    def __init__(self, environment: str, prefix: Path) -> None:
+        super().__init__(
+            f"the environment of `{environment}` is not on this machine",
+            details=(f"it would be {prefix}",),
+            hint="run the command without `--no-hydrate`",
+        )
+
+
+class NoSuchName(ConfigError):
+    """No environment of this machine has that name."""
+
+    code = "no-such-name"
+
+    def __init__(self, name: str, names: list[str]) -> None:
+        super().__init__(
+            f"no environment is called `{name}` on this machine",
+            details=(f"names: {', '.join(names) or 'none'}",),
+            hint=f"envlock create --name {name} --step STEP",
+        )
+
+
+class NamedEnvironmentGone(HydrateError):
+    """A name is left of an environment that can no longer be used."""
+
+    code = "named-environment-gone"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"the environment called `{name}` cannot be used: {reason}",
+            hint=f"in its project, `envlock create --name {name} --force` with the same --flow, --step or --env",
+        )
+
+
+class NoSuchCommand(ConfigError):
+    """The command to run is neither in the environment nor on PATH."""
+
+    code = "no-such-command"
+
+    def __init__(self, command: str, reason: str, scripts: str) -> None:
+        super().__init__(
+            f"`{command}` cannot be run: {reason}",
+            details=(f"the environment's own programs are in {scripts}",),
+            hint="add the package that brings it to envlock.toml, then `envlock lock`",
+        )
+
+
+def work_out(wanted: Wanted) -> str:
+    """The prefix of what is wanted, made now where it is not there, and remembered. Raises EnvlockError."""
+    if wanted.name:
+        return _named(wanted)
+    project = load_project(Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd()))
+    environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
+    lock = find_lock(project, environment, host_arch())
+    prefix = find_prefix(lock)
+    if prefix is None:
+        if not wanted.hydrate:
+            raise NotHydrated(environment.name, environments_folder() / lock.prefix_name)
+        from envlock.cli.progress import LiveReporter
+
+        with LiveReporter() as reporter:
+            prefix = hydrate(project, lock, reporter, offline=wanted.offline)
+    remember(wanted.key, str(prefix), _deciding(wanted, project, lock, prefix), began=wanted.began)
+    return str(prefix)
+
+
+def _deciding(wanted: Wanted, project: Project, lock: Lock, prefix: Path) -> Iterator[str]:
+    """Every path whose change could change which prefix is right, or whether it is whole."""
+    if not wanted.config:
+        for folder in (Path.cwd(), *Path.cwd().parents):
+            yield str(folder / CONFIG_NAME)
+            if folder == project.folder:
+                break
+    yield str(project.path)
+    yield from (str(flow.file) for flow in project.flows)
+    yield from _requirements_files(project)
+    path = lock_path(project.lock_folder, lock)
+    yield from (str(path.parent), str(path))
+    yield from _of_prefix(prefix)
+
+
+def _requirements_files(project: Project) -> Iterator[str]:
+    import tomli
+
+    tables = tomli.loads(project.text).get("env", {}).values()
+    yield from (str(project.folder / table["requirements"]) for table in tables if "requirements" in table)
+
+
+def _of_prefix(prefix: Path) -> Iterator[str]:
+    marker = read_marker(prefix)
+    yield str(prefix / MARKER)
+    if marker is not None:
+        yield marker.python
+
+
+def _named(wanted: Wanted) -> str:
+    if wanted.flow or wanted.step or wanted.environment or wanted.config:
+        raise BadUsage("--name stands alone: it already says which environment", "envlock run")
+    link = Path(named_link(wanted.name))
+    if not link.is_symlink():
+        names = sorted(path.name for path in link.parent.iterdir()) if link.parent.is_dir() else []
+        raise NoSuchName(wanted.name, names)
+    prefix = link.readlink()
+    marker = read_marker(prefix)
+    if marker is None:
+        raise NamedEnvironmentGone(wanted.name, f"{prefix} is not there, or not whole")
+    version = version_of(Path(marker.python))
+    if version is None or version.split(".")[:2] != marker.python_version.split(".")[:2]:
+        raise NamedEnvironmentGone(wanted.name, f"its interpreter {marker.python} is {version or 'gone'}")
+    remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
+    return str(prefix)

@@ -1,0 +1,95 @@
+"""Where an environment was found before, believed only while everything that decided it is untouched.
+
+A memo holds the prefix, and the stat signatures of what the answer came from: envlock.toml, the flow files, the lock
+and its folder, the prefix's marker, the interpreter; and of the places nearer by where an envlock.toml would win, if
+there were one. Reading it imports nothing but `os` and looks at each of those files once, so that a command whose
+environment is there costs little more than an interpreter that starts. Any doubt, and the answer is worked out again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from envlock import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_FORMAT = "envlock-memo-1"
+_ABSENT = "-"
+_RACY_NANOSECONDS = 2_000_000_000
+_MASK = (1 << 64) - 1
+
+
+def home() -> str:
+    """What `envlock.places.home` says, without its imports."""
+    chosen = os.environ.get("ENVLOCK_HOME")
+    return os.path.abspath(os.path.expanduser(chosen or "~/.envlock"))
+
+
+def recall(key: Sequence[str]) -> str | None:
+    """The prefix that was remembered for `key`, if nothing that decided it has changed since."""
+    try:
+        with open(_path(key), "rb") as file:
+            fields = file.read().decode("utf-8", "surrogateescape").split("\0")
+    except (OSError, ValueError):
+        return None
+    start = [_FORMAT, __version__, *key]
+    if fields[: len(start)] != start or len(fields) < len(start) + 3:
+        return None
+    prefix, *rows = fields[len(start) :]
+    for path, signature in zip(rows[::2], rows[1::2], strict=False):
+        if _signature(path) != signature:
+            return None
+    return prefix
+
+
+def remember(key: Sequence[str], prefix: str, paths: Iterable[str], *, began: int) -> None:
+    """Remember that `key` leads to `prefix` as long as these paths stay as they are; those that are not there too.
+
+    `began` is when the work began that found it (nanoseconds since the epoch). Of what was changed after that, or so
+    shortly before that a second change could go unseen, nothing is remembered.
+    """
+    fields = [_FORMAT, __version__, *key, prefix]
+    for path in paths:
+        signature = _signature(path)
+        if signature != _ABSENT and max(map(int, signature.split()[:2])) > began - _RACY_NANOSECONDS:
+            return
+        fields += [path, signature]
+    if any("\0" in field for field in fields):
+        return
+    path = _path(key)
+    stage = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(stage, "wb") as file:
+            file.write("\0".join(fields).encode("utf-8", "surrogateescape"))
+        os.replace(stage, path)
+    except OSError:
+        return  # the answer is worked out again next time
+
+
+def _signature(path: str) -> str:
+    """What changes when a file does: times of content and inode, size, inode."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _ABSENT
+    return f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}"
+
+
+def _path(key: Sequence[str]) -> str:
+    return os.path.join(home(), "memo", f"{_fnv(key):016x}")
+
+
+def _fnv(key: Sequence[str]) -> int:
+    """A hash (FNV-1a) that all processes have alike, without an import. A memo names its key: clashes do no harm.
+
+    >>> f"{_fnv(['']):x}"
+    'cbf29ce484222325'
+    """
+    value = 0xCBF29CE484222325
+    for byte in "\0".join(key).encode("utf-8", "surrogateescape"):
+        value = (value ^ byte) * 0x100000001B3 & _MASK
+    return value

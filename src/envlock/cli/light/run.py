@@ -1,0 +1,77 @@
+"""`envlock run`: a command inside an environment, in this very process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from envlock.cli.light.arguments import read_options
+from envlock.cli.light.wanted import FLAGS, VALUES, Wanted, prefix_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Become the command; returns only where there is something to say about the command line."""
+    own, command = _split(arguments)
+    options = read_options(own, values=VALUES, flags=FLAGS)
+    wanted = None if options is None else Wanted.of(options)
+    if wanted is None or not command:
+        from envlock.cli.app import run
+
+        return run(["run", *arguments])
+    return become(command, prefix_of(wanted))
+
+
+def become(command: Sequence[str], prefix: str) -> NoReturn:
+    """Replace this process by the command, with the environment's programs first on PATH. Raises NoSuchCommand."""
+    scripts = os.path.join(prefix, "bin")
+    path = os.environ.get("PATH", os.defpath)
+    variables = {**os.environ, "PATH": f"{scripts}:{path}", "VIRTUAL_ENV": prefix, "PYTHONNOUSERSITE": "1"}
+    variables.pop("PYTHONHOME", None)
+    _forget_signals()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reason = "it is not on PATH"
+    for candidate in _candidates(command[0], variables["PATH"]):
+        try:
+            os.execve(candidate, list(command), variables)  # noqa: S606  no shell is wanted
+        except OSError as error:  # noqa: PERF203  looking first would not tell whether it starts
+            if os.path.lexists(candidate):
+                reason = f"{candidate} does not start ({error.strerror})"
+    from envlock.cli.environment import NoSuchCommand
+
+    raise NoSuchCommand(command[0], reason, scripts)
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments that are envlock's, and the command with its own.
+
+    >>> _split(["--step", "train", "--", "python", "-V"])
+    (['--step', 'train'], ['python', '-V'])
+    >>> _split(["--step=train", "python", "--", "x"])
+    (['--step=train'], ['python', '--', 'x'])
+    """
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-"):
+        if arguments[position] == "--":
+            return arguments[:position], arguments[position + 1 :]
+        position += 2 if arguments[position] in VALUES else 1
+    return arguments[:position], arguments[position:]
+
+
+def _candidates(command: str, path: str) -> list[str]:
+    if "/" in command:
+        return [command]
+    return [os.path.join(folder or os.curdir, command) for folder in path.split(":")]
+
+
+def _forget_signals() -> None:
+    """Give the command the signals that a shell would: this interpreter ignores some, and that is inherited."""
+    import _signal  # type: ignore[import-not-found]  # loaded already; `signal` would bring `enum`
+
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        _signal.signal(getattr(_signal, name), _signal.SIG_DFL)

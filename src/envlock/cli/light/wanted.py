@@ -1,0 +1,88 @@
+"""Which environment `run`, `path` and `create` mean, and its prefix: remembered, else worked out the whole way."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from envlock.cli.light.memo import home, recall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+VALUES = ("--flow", "--step", "--env", "--name", "--config")
+FLAGS = ("--offline",)
+
+
+class Wanted:
+    """The environment that a command line asks for. Empty means not said."""
+
+    def __init__(
+        self,
+        *,
+        flow: str = "",
+        step: str = "",
+        environment: str = "",
+        name: str = "",
+        config: str = "",
+        offline: bool = False,
+        hydrate: bool = True,
+    ) -> None:
+        self.flow = flow
+        self.step = step
+        self.environment = environment
+        self.name = name
+        self.config = config
+        self.offline = offline
+        self.hydrate = hydrate
+        self.began = time.time_ns()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Sequence[str]]) -> Wanted | None:
+        """What these options say, or None where one that counts once was given twice."""
+        if any(len(given) > 1 for given in options.values()):
+            return None
+        said = {option: given[0] for option, given in options.items()}
+        return cls(
+            flow=said.get("--flow", ""),
+            step=said.get("--step", ""),
+            environment=said.get("--env", ""),
+            name=said.get("--name", ""),
+            config=said.get("--config", ""),
+            offline="--offline" in said,
+            hydrate="--no-hydrate" not in said,
+        )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a memo of it is kept under."""
+        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment)
+
+
+def prefix_of(wanted: Wanted) -> str:
+    """The prefix of the environment that is wanted, made now where it is not there.
+
+    A few file looks where it was found before. Raises EnvlockError.
+    """
+    if wanted.name and not (wanted.flow or wanted.step or wanted.environment or wanted.config):
+        prefix = _named(wanted.name)
+    else:
+        prefix = None if wanted.name else recall(wanted.key)
+    if prefix is not None:
+        return prefix
+    from envlock.cli.environment import work_out
+
+    return work_out(wanted)
+
+
+def named_link(name: str) -> str:
+    """Where `envlock create --name` keeps a name."""
+    return os.path.join(home(), "named", name)
+
+
+def _named(name: str) -> str | None:
+    try:
+        return recall(("prefix", os.readlink(named_link(name))))
+    except (OSError, ValueError):
+        return None
