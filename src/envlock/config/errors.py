@@ -336,6 +336,20 @@ class CredentialsInDirectUrl(ConfigError):
         )
 
 
+class DirectUrlOfThisMachine(ConfigError):
+    """A package's own URL names a place that other machines cannot reach, or is no URL."""
+
+    code = "direct-url-not-web"
+
+    def __init__(self, places: Sequence[Location]) -> None:
+        super().__init__(
+            "the URL of a package does not begin with http:// or https://",
+            locations=tuple(places),
+            details=("a lock is used on other machines too, so all must reach what it names",),
+            hint="put the wheel on an index or a web server",
+        )
+
+
 def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location, ...]) -> ConfigError:
     """The error of a broken rule of merging: its code, what stands there, and where.
 
@@ -364,5 +378,6 @@ _PLAIN: dict[str, Callable[[Sequence[Location]], ConfigError]] = {
         NamedEnvWithRequirementsAtFlowLevel,
         NamedEnvDisabled,
         CredentialsInDirectUrl,
+        DirectUrlOfThisMachine,
     )
 }

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from envlock.config.project import KeyPath
-from envlock.model.requirement import PypiRequirement, normalize_name, normalize_specifier, parse_requirement
-from envlock.model.url import strip_credentials
+from envlock.model.requirement import BadVersionSpecifier, PypiRequirement, normalize_specifier, parse_requirement
+from envlock.model.url import is_web, strip_credentials
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -93,6 +93,8 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
     specifier, _, marker = value.partition(";")
     tail = f" ; {marker.strip()}" if marker.strip() else ""
     if "@" in name:
+        if specifier.strip():
+            raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
         return parse_requirement(f"{name.replace('@', ' @ ', 1)}{tail}")
     return parse_requirement(f"{name}{normalize_specifier(specifier)}{tail}")
 
@@ -101,6 +103,8 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     for name, value in table.get("packages", {}).items():
         here = (*key, "packages", name)
         requirement = requirement_of(name, value)
+        if requirement.url and not is_web(requirement.url):
+            raise Conflict("direct-url-not-web", here)
         if requirement.url and strip_credentials(requirement.url) != requirement.url.partition("#")[0]:
             raise Conflict("credentials-in-direct-url", here)
         add_pypi(level, requirement, here)
@@ -109,7 +113,7 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     if table.get("conda_only"):
         level.deferred.append(("conda_only", (*key, "conda_only")))
         for name, value in table["conda_only"].items():
-            level.conda_only[normalize_name(name)] = (value, (*key, "conda_only", name))
+            level.conda_only[name.lower()] = (value, (*key, "conda_only", name))
 
 
 def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath) -> None:

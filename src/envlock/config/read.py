@@ -5,7 +5,7 @@ At the first thing that is not as expected the file is handed to the full reader
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Proj
 from envlock.config.shape import fits
 from envlock.errors import ConfigError, Location
 from envlock.model.arch import ARCHS, Arch
+from envlock.model.url import is_host_pattern, is_web
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
 
@@ -115,7 +116,10 @@ class _Reading:
     def settings(self) -> Settings:
         table = self.table
         archs = tuple(table.get("archs", ARCHS))
+        hosts = tuple(table.get("hosts", ()))
         known(archs, ARCHS)
+        if not archs or not all(is_host_pattern(host) for host in hosts):
+            raise ValueError(hosts)
         python_from = table.get("python-from", "machine")
         known((python_from,), PYTHON_SOURCES)
         return Settings(
@@ -123,7 +127,7 @@ class _Reading:
             cache=table.get("cache", ""),
             exclude_newer=_instant_text(table.get("exclude-newer", "")),
             python_from=python_from,
-            hosts=tuple(table.get("hosts", ())),
+            hosts=hosts,
             python_mirror=table.get("python-mirror", ""),
         )
 
@@ -139,6 +143,7 @@ class _Reading:
             for version in packages.values():
                 _two_numbers(version)
         newer = settings.exclude_newer
+        _all_web([*table.get("extra-indices", ()), *(url for url in [table.get("index-url")] if url is not None)])
         deferred: tuple[tuple[str, KeyPath], ...] = ()
         if settings.python_from == "conda":
             deferred = (('python-from = "conda"', ("envlock", "python-from")),)
@@ -158,7 +163,7 @@ class _Reading:
             raise Conflict("flow-without-file", key)
         file = self.path.parent / table["file"]
         source = self.flow_source(name, read_flows(file))
-        level = read_level(table, key)
+        level = self.level(table, key)
         asked = table.get("step", {})
         steps = tuple(step for step, _ in source.steps)
         unknown = [step for step in asked if step not in steps]
@@ -183,11 +188,15 @@ class _Reading:
         raise Conflict("unknown-flow", ("flow", name), values=(name, *(source.name for source in sources)))
 
     def step_level(self, table: Mapping[str, Any] | None, key: KeyPath) -> Level:
-        return Level(key) if table is None else read_level(table, key)
+        return Level(key) if table is None else self.level(table, key)
+
+    def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
+        _all_web(table.get("pypi", {}).get("extra_indices", ()))
+        return read_level(table, key)
 
     def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
         key: KeyPath = ("env", name)
-        level = read_level(table, key)
+        level = self.level(table, key)
         if "requirements" in table:
             self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
         for later in ("environment-yml", "aliases"):
@@ -215,8 +224,15 @@ def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
 
 
 def _two_numbers(version: str) -> None:
-    major, minor = version.split(".")
-    int(major), int(minor)
+    major, _, minor = version.partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        raise ValueError(version)
+
+
+def _all_web(urls: Iterable[str]) -> None:
+    """Raises ValueError when one is no URL of a package index."""
+    if not all(is_web(url) for url in urls):
+        raise ValueError(urls)
 
 
 def _absolute(newer: str) -> str:

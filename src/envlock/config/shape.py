@@ -6,9 +6,9 @@ shape as pydantic models. A property test holds both to the same verdict.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
-Shape: TypeAlias = Union[str, dict[str, "Shape"], tuple["Shape"]]
+Shape: TypeAlias = str | dict[str, "Shape"] | tuple["Shape"]
 """A type's name, a table of known keys, or (in a 1-tuple) a table of free keys."""
 
 _PYPI: Shape = {
@@ -21,7 +21,8 @@ _PYPI: Shape = {
 }
 _CONDA: Shape = {"libraries": ("string",), "channels": "strings", "python": "string", "disabled": "bool"}
 _NAMED: Shape = {"name": "string", "pathspec": "string", "fetch_at_exec": "bool", "disabled": "bool"}
-_SYSTEM: Shape = {"packages": ("string",), "disabled": "bool"}
+_VIRTUAL: Shape = {"__cuda": "string", "__glibc": "string", "__osx": "string"}
+_SYSTEM: Shape = {"packages": _VIRTUAL, "disabled": "bool"}
 _LEVEL: dict[str, Shape] = {
     "pypi": _PYPI,
     "conda": _CONDA,

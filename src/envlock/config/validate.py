@@ -28,6 +28,7 @@ from envlock.config.shape_errors import VIRTUAL_PACKAGES, floors_of, shape_error
 from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
+from envlock.model.url import is_host_pattern, is_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from envlock.config.project import KeyPath
 
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:\d+)?\Z")
 _TWO_NUMBERS = re.compile(r"\d+\.\d+\Z")
 
 
@@ -87,7 +87,7 @@ class _Values:
         for place, url in _strings(table, key, "extra-indices"):
             yield from self.index(url, place)
         for place, host in _strings(table, key, "hosts"):
-            if not _HOST.match(host):
+            if not is_host_pattern(host):
                 hint = 'write it as `hosts = ["index.example"]`'
                 yield BadValue("hosts", host, "a host has no scheme and no path", self.at(place), hint=hint)
         for arch, floors in _tables(_table(table, "system-requirements")):
@@ -143,7 +143,7 @@ class _Values:
             yield BadPythonSpecifier(value, self.at(key))
 
     def index(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
-        if isinstance(value, str) and not _is_index(value):
+        if isinstance(value, str) and not is_web(value):
             yield BadIndexUrl(value, self.at(key))
 
     def instant(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
@@ -179,15 +179,3 @@ def _is_specifier(text: str) -> bool:
     except (InvalidSpecifier, BadVersionSpecifier):
         return False
     return True
-
-
-def _is_index(url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    if "${" in url:
-        return True
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and " " not in url
-    except ValueError:
-        return False

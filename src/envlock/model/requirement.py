@@ -11,10 +11,22 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
+from envlock.model.marker import NotAMarker, is_marker
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _SEPARATORS = re.compile(r"[-_.]+")
-_CLAUSE = re.compile(r"(===|~=|==|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
+_PUBLIC = (
+    r"v?(?:\d+!)?\d+(?:\.\d+)*(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
+    r"(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?(?:[-_.]?dev[-_.]?\d*)?"
+)
+_CLAUSE = re.compile(
+    rf"(?:(?P<ordered><=|>=|<|>)\s*{_PUBLIC}"
+    rf"|(?P<same>==|!=)\s*(?:v?(?:\d+!)?\d+(?:\.\d+)*\.\*|{_PUBLIC}(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?)"
+    rf"|~=\s*(?=v?(?:\d+!)?\d+\.\d){_PUBLIC}"
+    r"|===\s*[^\s,;)]+)\Z",
+    re.IGNORECASE,
+)
+"""One clause of a PEP 440 specifier set."""
 _REQUIREMENT = re.compile(
     r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
     r"(?:\[(?P<extras>[^\]]*)\])?\s*"
@@ -105,10 +117,9 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
             continue
         if bare_is_pin and clause[0].isalnum():
             clause = f"=={clause}"
-        match = _CLAUSE.match(clause)
-        if match is None:
+        if _CLAUSE.match(clause) is None:
             raise BadVersionSpecifier(text)
-        clauses.add(match[1] + match[2])
+        clauses.add("".join(clause.split()))
     return ",".join(sorted(clauses))
 
 
@@ -121,16 +132,19 @@ def parse_requirement(text: str) -> PypiRequirement:
     >>> str(parse_requirement("demo @ https://index.example/demo-1.0-py3-none-any.whl"))
     'demo @ https://index.example/demo-1.0-py3-none-any.whl'
 
-    Raises BadPackageName or BadVersionSpecifier.
+    Raises BadPackageName, BadVersionSpecifier or NotAMarker.
     """
     match = _REQUIREMENT.match(text)
     if match is None:
         raise BadPackageName(text.strip())
     extras = {normalize_name(extra.strip()) for extra in (match["extras"] or "").split(",") if extra.strip()}
+    marker = " ".join((match["marker"] or match["url_marker"] or "").split())
+    if marker and not is_marker(marker):
+        raise NotAMarker(marker)
     return PypiRequirement(
         name=normalize_name(match["name"]),
         extras=tuple(sorted(extras)),
         specifier=_normalize_specifier(match["specifier"] or "", bare_is_pin=False),
-        marker=" ".join((match["marker"] or match["url_marker"] or "").split()),
+        marker=marker,
         url=match["url"] or "",
     )

@@ -59,6 +59,30 @@ def is_local(url: str) -> bool:
     return not separator or scheme.rpartition("+")[2].lower() == "file"
 
 
+def is_web(url: str) -> bool:
+    """Whether it is the URL of a web server; a `${VARIABLE}` in it is taken on trust.
+
+    >>> is_web("https://index.example/simple/"), is_web("pypi"), is_web("https://"), is_web("file:///srv/index")
+    (True, False, False, False)
+    """
+    if "${" in url:
+        return True
+    scheme = url.partition("://")[0].lower()
+    return scheme in {"http", "https"} and host(url) != "" and " " not in url
+
+
+def is_host_pattern(text: str) -> bool:
+    """Whether it is a host as an allow-list names it: no scheme, no path; `*.` before it means its subdomains.
+
+    >>> is_host_pattern("*.index.example"), is_host_pattern("index.example:8443"), is_host_pattern("https://x")
+    (True, True, False)
+    """
+    name, separator, port = text.removeprefix("*.").partition(":")
+    labels = name.split(".")
+    named = all(label.replace("-", "").isalnum() and label.isascii() for label in labels)
+    return named and (port.isdigit() if separator else True)
+
+
 def _authority(rest: str) -> str:
     return _before(rest, "/?#")
 

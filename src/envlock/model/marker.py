@@ -1,0 +1,67 @@
+"""Whether a text is an environment marker (PEP 508): its grammar, without evaluating it."""
+
+from __future__ import annotations
+
+import re
+
+from envlock.errors import ConfigError
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<paren>[()])"
+    r"|(?P<join>(?:and|or)\b)"
+    r"|(?P<operator><=|>=|===|==|~=|!=|<|>|in\b|not\s+in\b)"
+    r"|(?P<variable>(?:python_version|python_full_version|os_name|sys_platform|platform_release|platform_system"
+    r"|platform_version|platform_machine|platform_python_implementation|implementation_name|implementation_version"
+    r"|os\.name|sys\.platform|platform\.version|platform\.machine|platform\.python_implementation"
+    r"|python_implementation|extras|dependency_groups|extra)\b)"
+    r"""|(?P<text>'[^']*'|"[^"]*"))"""
+)
+_VALUES = ("variable", "text")
+
+
+class NotAMarker(ConfigError):
+    """What stands after `;` in a requirement is no environment marker."""
+
+    code = "not-a-marker"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"`{found}` is not an environment marker",
+            details=("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",),
+            hint="correct it, or take away what stands after `;`",
+        )
+
+
+def is_marker(text: str) -> bool:
+    """Whether `text` follows the grammar of markers.
+
+    >>> is_marker("sys_platform == 'linux' and (python_version < '3.12' or os_name == 'nt')")
+    True
+    >>> is_marker("sys_platform = 'linux'"), is_marker("colour == 'red'"), is_marker("")
+    (False, False, False)
+    """
+    kinds: list[str] = []
+    position, end = 0, len(text.rstrip())
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None or match.lastgroup is None:
+            return False
+        kinds.append(match[0].strip() if match.lastgroup == "paren" else match.lastgroup)
+        position = match.end()
+    return _expression(kinds, 0) == len(kinds) > 0
+
+
+def _expression(kinds: list[str], at: int) -> int:
+    """Where the expression that begins at `at` ends, or -1."""
+    at = _comparison(kinds, at)
+    while 0 <= at < len(kinds) and kinds[at] == "join":
+        at = _comparison(kinds, at + 1)
+    return at
+
+
+def _comparison(kinds: list[str], at: int) -> int:
+    if kinds[at : at + 1] == ["("]:
+        at = _expression(kinds, at + 1)
+        return at + 1 if at >= 0 and kinds[at : at + 1] == [")"] else -1
+    left, operator, right = (*kinds[at : at + 3], "", "", "")[:3]
+    return at + 3 if left in _VALUES and operator == "operator" and right in _VALUES else -1

@@ -1,0 +1,161 @@
+"""The light reader of envlock.toml and the full one agree on every file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from envlock.config.errors import from_conflict
+from envlock.config.read import load_project
+from envlock.config.validate import explain
+from envlock.errors import EnvlockError, ManyErrors
+
+FLOW = """
+from metaflow import FlowSpec, step
+
+class Train(FlowSpec):
+    @step
+    def start(self): self.next(self.end)
+    @step
+    def end(self): pass
+"""
+
+specifiers = st.sampled_from(
+    ["", "*", "1.2.3", ">=1,<2", "==1.*", "~=1.4", "~=1", ">=1.*", "latest", ">", "1.2.3 ; sys_platform == 'linux'"]
+    + ["; python_version < '3.12'", ">=1 ; colour == 'red'", ">=1 ;", "=1.2", "==1.0+cpu", ">=1.0+cpu", "1,2", "!=1"]
+)
+names = st.sampled_from(
+    [
+        "rich",
+        "Rich_Text",
+        "a.b",
+        "requests[socks]",
+        "requests[]",
+        "-bad",
+        "bad name",
+        "é",
+        "x@https://index.example/x-1-py3-none-any.whl",
+    ]
+    + ["x@file:///tmp/x-1-py3-none-any.whl", "x@nothing", "a[b", ""]
+)
+pythons = st.sampled_from(["3.12", "3.11.4", ">=3.10,<3.13", "", "three", ">=3.10,", "==3.*", "3.12.*", "~=3.11"])
+urls = st.sampled_from(
+    ["https://index.example/simple/", "http://127.0.0.1:8080/simple", "https://${U}:${P}@index.example/simple/", "pypi"]
+    + ["file:///srv/index", "./index", "", "https://", "ftp://index.example/"]
+)
+instants = st.sampled_from(
+    ["2026-11-01", "2026-11-01T00:00:00Z", "7d", "2 weeks", "P3D", "soon", "", "2026-13-01", "7 parsecs"]
+)
+texts = st.sampled_from(["", "x", "a/b:v1"])
+booleans = st.booleans()
+wrong = st.sampled_from([1, 1.5, [], {}, [1], {"x": 1}, "text", True])
+
+
+def lists(of: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(of, max_size=2)
+
+
+def table(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the fields, now and then one of a wrong type, or one more that nobody knows."""
+    keys = {key.replace("_dash_", "-"): value for key, value in fields.items()}
+    right = st.fixed_dictionaries({}, optional=keys)
+    odd = st.one_of(
+        st.just({}),
+        st.just({}),
+        st.just({}),
+        st.tuples(st.sampled_from([*keys, "unknown"]), wrong).map(lambda pair: {pair[0]: pair[1]}),
+    )
+    return st.tuples(right, odd).map(lambda both: {**both[0], **both[1]})
+
+
+levels = {
+    "pypi": table(
+        packages=st.dictionaries(names, specifiers, max_size=2),
+        extra_indices=lists(urls),
+        extras=lists(st.just("pre")),
+        python=pythons,
+        conda_only=st.dictionaries(st.sampled_from(["ffmpeg", "bad name"]), specifiers, max_size=1),
+        disabled=booleans,
+    ),
+    "conda": table(
+        libraries=st.dictionaries(st.just("numpy"), st.just("1.26"), max_size=1), channels=lists(texts), python=pythons
+    ),
+    "named_env": table(name=texts, fetch_at_exec=booleans),
+    "sys_packages": table(packages=st.dictionaries(st.sampled_from(["__cuda", "cuda"]), st.just("12.4"), max_size=1)),
+    "disabled": booleans,
+}
+documents = table(
+    envlock=table(
+        archs=lists(st.sampled_from(["linux-64", "osx-arm64", "win-64"])),
+        cache=texts,
+        exclude_dash_newer=instants,
+        python_dash_from=st.sampled_from(["machine", "uv", "conda", "snake"]),
+        index_dash_url=urls,
+        extra_dash_indices=lists(urls),
+        hosts=lists(st.sampled_from(["index.example", "*.index.example", "https://x"])),
+        datastore=st.sampled_from(["s3", "local", "floppy", ["s3", "gs"], ["floppy"]]),
+        metaflow_dash_requirements=booleans,
+        system_dash_requirements=st.dictionaries(
+            st.sampled_from(["linux-64", "osx-64", "win-64"]),
+            st.dictionaries(
+                st.sampled_from(["__glibc", "__osx", "__cuda"]),
+                st.sampled_from(["2.28", "13.0", "2", "new"]),
+                max_size=1,
+            ),
+            max_size=1,
+        ),
+    ),
+    flow=st.fixed_dictionaries(
+        {},
+        optional={
+            "Train": table(
+                file=st.just("flow.py"), step=st.fixed_dictionaries({}, optional={"start": table(**levels)}), **levels
+            )
+        },
+    ),
+    env=st.dictionaries(st.just("base"), table(aliases=lists(texts), pypi=levels["pypi"]), max_size=1),
+)
+
+# Rules about several places at once: the light reader alone knows them.
+MERGING = {
+    "disagreeing-values", "name-and-pathspec", "disabled-with-requirements", "fetch-at-exec-without-name",
+    "fetch-at-exec-with-requirements", "named-env-with-requirements-at-flow-level", "named-env-disabled",
+    "flow-without-file", "unknown-flow", "unknown-step", "credentials-in-direct-url", "direct-url-not-web",
+}  # fmt: skip
+
+
+def verdict(read: Any, *arguments: Any) -> set[str]:
+    try:
+        read(*arguments)
+    except ManyErrors as many:
+        return {error.code for error in many.errors}
+    except EnvlockError as error:
+        return {error.code}
+    return set()
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@given(document=documents)
+def test_both_readers_give_one_verdict(document: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "envlock.toml"
+    (tmp_path / "flow.py").write_text(FLOW)
+    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+    full = verdict(explain, path.read_bytes(), path)
+    light = verdict(load_project, path)
+    assert "unexplained" not in light
+    told = f"light {light}, full {full}\n{path.read_text()}"
+    assert light or not full, told
+    assert full or not light - MERGING, told
+
+
+@pytest.mark.parametrize("rule", sorted(MERGING))
+def test_every_merging_rule_has_an_error(rule: str) -> None:
+    from envlock.errors import Location
+
+    at = (Location("envlock.toml", 1, "flow.Train.pypi"), Location("envlock.toml", 2, "flow.Train.conda"))
+    assert from_conflict(rule, ("a", "b"), at).code == rule
