@@ -57,7 +57,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _own(arguments: list[str]) -> list[str]:
-    """The arguments that are envlock's: what stands after `--` belongs to the command that `run` starts."""
+    """Without what stands after `--`, which belongs to the command that `run` starts."""
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 
@@ -72,17 +72,24 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:
-    if "--json" in _own(arguments):
+    if _wants_json(_own(arguments)):
         import json
 
         sys.stdout.write(json.dumps({"error": error.as_dict()}, indent=2) + "\n")
-    elif "envlock.cli.app" in sys.modules and sys.stderr.isatty():
+    elif sys.stderr.isatty():
         from envlock.cli.console import show_error
 
         show_error(error)
     else:
         sys.stderr.write(error.render() + "\n")
     return error.exit_status
+
+
+def _wants_json(own: list[str]) -> bool:
+    return any(
+        each in {"--json", "--format=json"} or own[place : place + 2] == ["--format", "json"]
+        for place, each in enumerate(own)
+    )
 
 
 def _discard_output() -> None:

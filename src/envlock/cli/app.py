@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    app: typer.Typer
+    """Every command; made when it is asked for."""
 
 PANELS = {
     "Set up": ("init", "add", "remove", "schema"),
@@ -43,8 +47,15 @@ def _envlock(
         raise typer.Exit(2)
 
 
-def build() -> typer.Typer:
-    """The whole app."""
+def __getattr__(name: str) -> typer.Typer:
+    if name == "app":
+        return build()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def build(only: str | None = None) -> typer.Typer:
+    """The whole app, or that with one command: importing all of them takes longer than running one."""
     built = typer.Typer(
         name="envlock",
         rich_markup_mode="markdown",
@@ -54,7 +65,8 @@ def build() -> typer.Typer:
     built.callback(invoke_without_command=True)(_envlock)
     for panel, commands in PANELS.items():
         for command in commands:
-            _register(built, command, panel)
+            if only in {None, command}:
+                _register(built, command, panel)
     return built
 
 
@@ -74,22 +86,22 @@ def _register(built: typer.Typer, command: str, panel: str) -> None:
         group.rich_help_panel = panel
 
 
-app = build()
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status: what the command returned, or what it exited with.
 
-    Raises EnvlockError; KeyboardInterrupt where the user ended it.
+    Raises EnvlockError, BadUsage among them; KeyboardInterrupt where the user ended it.
     """
     from envlock.cli.errors import BadUsage
 
+    named = arguments[0] if arguments and any(arguments[0] in commands for commands in PANELS.values()) else None
     try:
-        result = app(args=list(arguments), prog_name="envlock", standalone_mode=False)
+        result = build(named)(args=list(arguments), prog_name="envlock", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except _UsageError as error:
         context = cast("typer.Context | None", getattr(error, "ctx", None))
-        message = cast("str", getattr(error, "format_message")()) or "nothing to do"  # noqa: B009
+        message = cast("str", getattr(error, "format_message")())  # noqa: B009
+        if not message:  # a group without a command: its help is printed already
+            return BadUsage.exit_status
         raise BadUsage(message, context.command_path if context else "envlock") from None
     return result if isinstance(result, int) else 0

@@ -2,6 +2,8 @@
 
 Data goes to `out`, everything else to `err`. Neither reads markup, so that `pandas[sql]` stays `pandas[sql]`; colour
 comes from `style=` and `rich.text.Text`. Nothing depends on colour, and `NO_COLOR` turns it off.
+
+Importing this module costs nothing; rich and typer are imported with the first name that needs them.
 """
 
 from __future__ import annotations
@@ -9,22 +11,23 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from envlock.cli.options import (
-    ArchOption,
-    ConfigOption,
-    EnvOption,
-    FlowOption,
-    JsonOption,
-    StepOption,
-    open_project,
-    selection,
-)
-from envlock.cli.progress import LiveReporter
 from envlock.errors import EnvlockError, ManyErrors
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from envlock.cli.options import (
+        ArchOption,
+        ConfigOption,
+        EnvOption,
+        FlowOption,
+        JsonOption,
+        StepOption,
+        open_project,
+        selection,
+    )
+    from envlock.cli.progress import LiveReporter
 
     out: Console
     """stdout: data only. Lines are never wrapped."""
@@ -49,9 +52,17 @@ __all__ = [
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 
-def __getattr__(name: str) -> Console:
+def __getattr__(name: str) -> object:
     if name in {"out", "err"}:
         return _console(stderr=name == "err")
+    if name == "LiveReporter":
+        from envlock.cli import progress
+
+        return progress.LiveReporter
+    if name in __all__:
+        from envlock.cli import options
+
+        return getattr(options, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
