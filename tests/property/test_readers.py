@@ -26,8 +26,27 @@ class Train(FlowSpec):
 """
 
 specifiers = st.sampled_from(
-    ["", "*", "1.2.3", ">=1,<2", "==1.*", "~=1.4", "~=1", ">=1.*", "latest", ">", "1.2.3 ; sys_platform == 'linux'"]
-    + ["; python_version < '3.12'", ">=1 ; colour == 'red'", ">=1 ;", "=1.2", "==1.0+cpu", ">=1.0+cpu", "1,2", "!=1"]
+    [
+        "",
+        "*",
+        "1.2.3",
+        ">=1,<2",
+        "==1.*",
+        "~=1.4",
+        "~=1",
+        ">=1.*",
+        "latest",
+        ">",
+        "1.2.3 ; sys_platform == 'linux'",
+        "; python_version < '3.12'",
+        ">=1 ; colour == 'red'",
+        ">=1 ;",
+        "=1.2",
+        "==1.0+cpu",
+        ">=1.0+cpu",
+        "1,2",
+        "!=1",
+    ]
 )
 names = st.sampled_from(
     [
@@ -40,13 +59,25 @@ names = st.sampled_from(
         "bad name",
         "é",
         "x@https://index.example/x-1-py3-none-any.whl",
+        "x@file:///tmp/x-1-py3-none-any.whl",
+        "x@nothing",
+        "a[b",
+        "",
     ]
-    + ["x@file:///tmp/x-1-py3-none-any.whl", "x@nothing", "a[b", ""]
 )
 pythons = st.sampled_from(["3.12", "3.11.4", ">=3.10,<3.13", "", "three", ">=3.10,", "==3.*", "3.12.*", "~=3.11"])
 urls = st.sampled_from(
-    ["https://index.example/simple/", "http://127.0.0.1:8080/simple", "https://${U}:${P}@index.example/simple/", "pypi"]
-    + ["file:///srv/index", "./index", "", "https://", "ftp://index.example/"]
+    [
+        "https://index.example/simple/",
+        "http://127.0.0.1:8080/simple",
+        "https://${U}:${P}@index.example/simple/",
+        "pypi",
+        "file:///srv/index",
+        "./index",
+        "",
+        "https://",
+        "ftp://index.example/",
+    ]
 )
 instants = st.sampled_from(
     ["2026-11-01", "2026-11-01T00:00:00Z", "7d", "2 weeks", "P3D", "soon", "", "2026-13-01", "7 parsecs"]

@@ -22,6 +22,7 @@ from envlock.model.arch import ARCHS, Arch
 from envlock.model.url import is_host_pattern, is_web
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
+VIRTUAL_PACKAGES = ("__cuda", "__glibc", "__osx")
 
 
 def find_config(start: Path) -> Path:
@@ -192,6 +193,7 @@ class _Reading:
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
         _all_web(table.get("pypi", {}).get("extra_indices", ()))
+        known(tuple(table.get("sys_packages", {}).get("packages", ())), VIRTUAL_PACKAGES)
         return read_level(table, key)
 
     def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:

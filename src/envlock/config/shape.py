@@ -21,8 +21,7 @@ _PYPI: Shape = {
 }
 _CONDA: Shape = {"libraries": ("string",), "channels": "strings", "python": "string", "disabled": "bool"}
 _NAMED: Shape = {"name": "string", "pathspec": "string", "fetch_at_exec": "bool", "disabled": "bool"}
-_VIRTUAL: Shape = {"__cuda": "string", "__glibc": "string", "__osx": "string"}
-_SYSTEM: Shape = {"packages": _VIRTUAL, "disabled": "bool"}
+_SYSTEM: Shape = {"packages": ("string",), "disabled": "bool"}
 _LEVEL: dict[str, Shape] = {
     "pypi": _PYPI,
     "conda": _CONDA,
