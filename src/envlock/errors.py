@@ -133,3 +133,7 @@ class ManyErrors(EnvlockError):
     def render(self) -> str:
         """Each error's own text, with an empty line between."""
         return "\n\n".join(error.render() for error in self.errors)
+
+    def as_dict(self) -> dict[str, object]:
+        """The facts of each error, in `errors`."""
+        return {**super().as_dict(), "errors": [error.as_dict() for error in self.errors]}

@@ -61,6 +61,15 @@ class NoConfig(ConfigError):
         )
 
 
+class UnreadableConfig(ConfigError):
+    """envlock.toml is there, and cannot be read."""
+
+    code = "unreadable-config"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"`{path}` cannot be read: {reason}", hint="name the file itself, and let this user read it")
+
+
 class NotToml(ConfigError):
     """The file cannot be parsed. `text` is the line where the parser stopped."""
 

@@ -50,7 +50,11 @@ def load_project(path: Path) -> Project:
         from envlock.config.errors import NoConfig
 
         raise NoConfig(str(path)) from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError):
+    except OSError as error:
+        from envlock.config.errors import UnreadableConfig
+
+        raise UnreadableConfig(str(path), error.strerror or str(error)) from None
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise _explained(path) from None
     if not fits(document):
         raise _explained(path)
