@@ -21,7 +21,7 @@ def what_is_here(step_name):
         "pandas": versions.get("pandas", "-"),
         "prefix": Path(sys.prefix).name,
     }
-    print(", ".join(f"{name} {value}" for name, value in seen.items()))
+    print("Python {python}, itsdangerous {itsdangerous}, pandas {pandas}".format(**seen))
     return seen
 
 
