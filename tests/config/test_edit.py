@@ -96,7 +96,7 @@ def added(level: tuple[str, ...], *requirements: str, text: str = TEXT, conda: b
         (FIT, "Requests", 'requests = ""'),
         (FIT, "tomli>=2; python_version < '3.11'", "tomli = \">=2 ; python_version < '3.11'\""),
         (FIT, 'tomli ; sys_platform=="linux"', 'tomli = "; sys_platform==\\"linux\\""'),
-        (FIT, "demo @ https://index.example/d-1-py3-none-any.whl", '"demo@https://index.example/d-1-py3-none-any.whl" = ""'),
+        (FIT, "demo @ https://index.example/d.whl", '"demo@https://index.example/d.whl" = ""'),
         (("env", "base"), "zope.interface (>=6)", 'pypi.packages."zope.interface" = ">=6"'),
         (("env", "base"), "rich>=15,!=15.1.*", 'pypi.packages.rich = ">=15,!=15.1.*"'),
         (

@@ -209,8 +209,13 @@ class _FlowReading:
             yield from made
 
     def note_level(self, level: LevelTables, step: str) -> None:
-        self.notes += [Note(line, without_credentials(message), step) for line, message in level.notes]
+        self.notes += [Note(line, _one_line(message), step) for line, message in level.notes]
 
     def note(self, place: ast.expr | NotFixed, message: str, step: str = "") -> None:
         line = place.line if isinstance(place, NotFixed) else place.lineno
-        self.notes.append(Note(line, without_credentials(message), step))
+        self.notes.append(Note(line, _one_line(message), step))
+
+
+def _one_line(message: str) -> str:
+    """The message as it can stand in a comment: no credentials, no line breaks."""
+    return "".join(letter if letter.isprintable() else " " for letter in without_credentials(message))

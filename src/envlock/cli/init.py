@@ -1,0 +1,124 @@
+"""`envlock init`: a first envlock.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from envlock.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from envlock.config.first_file import FirstFile
+
+FlowFiles = Annotated[
+    Optional[list[Path]],  # noqa: UP045  typer reads this when it runs, on Python 3.10 too
+    typer.Argument(metavar="[FLOW_FILE]...", help="Python files with flows. Default: an empty envlock.toml."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def init(
+        flow_files: FlowFiles = None,
+        force: Annotated[bool, typer.Option("--force", help="Write it anew where there is one.")] = False,
+        schema: Annotated[
+            bool, typer.Option("--schema", help="Also write the JSON schema, so that an editor helps with the file.")
+        ] = False,
+        metaflow_default: Annotated[
+            bool, typer.Option("--metaflow-default", help="Also make envlock Metaflow's environment in this folder.")
+        ] = False,
+        as_json: JsonOption = False,
+    ) -> int:
+        """Write a first envlock.toml into this folder.
+
+        With flow files, it has their flows and steps, and what their @conda, @pypi, @named_env and @sys_packages
+        decorators ask for. The files are read, never run. What cannot be read from their text is listed with its line,
+        here and in envlock.toml.
+
+        Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
+        `envlock init train_flow.py --metaflow-default`.
+        """
+        from envlock.config.first_file import first_file, write_first_file
+
+        folder = Path.cwd()
+        made = first_file(folder, flow_files or (), schema=schema)
+        written = write_first_file(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
+        names = [path.relative_to(folder).as_posix() for path in written]
+        if as_json:
+            _print_json(made, names)
+        else:
+            _print(folder, made, names)
+        return 0
+
+
+def _print_json(made: FirstFile, names: list[str]) -> None:
+    import json
+
+    from envlock.cli.console import out
+
+    flows = [
+        {
+            "name": found.flow.name,
+            "file": found.file,
+            "steps": list(found.flow.steps),
+            "decorators": list(found.flow.decorators),
+            "notes": [{"line": note.line, "step": note.step, "message": note.message} for note in found.flow.notes],
+        }
+        for found in made.flows
+    ]
+    out.print(json.dumps({"written": names, "flows": flows}, indent=2))
+
+
+def _print(folder: Path, made: FirstFile, names: list[str]) -> None:
+    from rich.text import Text
+
+    from envlock.cli.console import err, out
+    from envlock.config.first_file import flow_files
+
+    for name in names:
+        out.print(f"wrote {name}")
+    for found in made.flows:
+        asking = len(found.flow.step_tables)
+        decorators = f", {len(found.flow.decorators)} decorators" if found.flow.decorators else ""
+        out.print(f"  {found.flow.name}: {len(found.flow.steps)} steps, {asking} of their own{decorators}")
+    notes = [(found.file, note) for found in made.flows for note in found.flow.notes]
+    if notes:
+        err.print("\nto be looked at:")
+    for file, note in notes:
+        place = Text(f"  {file}:{note.line} ", style="cyan")
+        err.print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))
+    if deferred := _deferred(made):
+        err.print(f"\nthis version of envlock reads {', '.join(deferred)}, and cannot lock it yet")
+    err.print("\nnext:")
+    for line in _next_lines(made, names, flow_files(folder) if not made.flows else ()):
+        err.print(f"  {line}")
+
+
+def _deferred(made: FirstFile) -> list[str]:
+    tables = (table for each in made.project.environments() for table, _ in each.deferred)
+    return [f"`{table}`" for table in dict.fromkeys(tables)]
+
+
+def _next_lines(made: FirstFile, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:
+    """What the user does now, in order."""
+    lines = []
+    if unnamed:
+        lines.append(f"envlock init --force {' '.join(path.name for path in unnamed)}   reads the flows in this folder")
+    if not made.flows:
+        lines.append("name your flows in envlock.toml")
+    for found in made.flows:
+        if found.flow.decorators:
+            places = ", ".join(map(str, found.flow.decorators))
+            lines.append(f"remove the decorators from {found.file}, lines {places}: they need another --environment")
+    lines.append("envlock lock")
+    if ".metaflow/config.json" in names:
+        lines.append("commit envlock.toml, envlock.lock and .metaflow/config.json; where .gitignore has `.metaflow`,")
+        lines.append("  write `.metaflow/*` and `!.metaflow/config.json` in its place")
+    if made.flows:
+        option = "" if ".metaflow/config.json" in names else " --environment=envlock"
+        lines.append(f"python {made.flows[0].file}{option} run")
+    return lines

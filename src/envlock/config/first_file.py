@@ -1,0 +1,286 @@
+"""A project's first envlock.toml: a commented skeleton, or what the decorators of its flows say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from envlock.config.decorators import DecoratedFlow, Note, read_decorators
+from envlock.config.flowfile import shown
+from envlock.config.project import CONFIG_NAME, Project
+from envlock.config.toml_text import key_text, quoted
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.files import write_atomically
+
+SCHEMA_NAME = ".envlock.schema.json"
+_WIDEST = 100
+
+_HEAD = """\
+# What the steps of each flow need. `envlock lock` turns it into exact, hashed locks in envlock.lock/: commit both.
+
+[envlock]
+# Architectures to lock for. Without this: linux-64, linux-aarch64, osx-64 and osx-arm64.
+# archs = ["linux-64", "osx-arm64"]
+
+# Where `envlock push` puts packages, and steps get them from: a folder beside this file, or a URL.
+# cache = "envlock-cache"
+
+# Lock nothing that was published later: a day, or a span before now.
+# exclude-newer = "7d"
+
+# "machine": a step runs on any CPython of the locked series, such as 3.12. "uv": on one exact build.
+# python-from = "machine"
+
+# What Metaflow itself needs in a step depends on where it keeps its data: "local", "s3", "azure" or "gs".
+# datastore = "local"
+"""
+
+_EXAMPLE = """
+# A flow: the name of its class, and its file. What stands here holds for every step.
+# [flow.TrainFlow]
+# file = "train_flow.py"
+# pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3", pyarrow = ">=15,<20" } }
+
+# One step: its packages stand over those of the flow, name by name.
+# [flow.TrainFlow.step.train]
+# pypi = { packages = { xgboost = ">=2,<3", "requests[socks]" = "" } }
+
+# A step on the interpreter that starts the flow, without an environment of its own.
+# [flow.TrainFlow.step.end]
+# disabled = true
+
+# An environment of no flow, for a notebook or a service.
+# [env.notebook]
+# requirements = "requirements.txt"
+"""
+
+_FLOW_EXAMPLE = '# pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3" } }\n'
+
+
+class NoFlowInFile(ConfigError):
+    """A file without a class below Metaflow's FlowSpec."""
+
+    code = "no-flow-in-file"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"`{shown(path)}` has no flow",
+            locations=(Location(shown(path)),),
+            details=(
+                "a flow is a class below `FlowSpec` of metaflow, or one with steps below a class of another module",
+            ),
+            hint="name the file that holds the class; `envlock init` alone writes an empty envlock.toml",
+        )
+
+
+class SameFlowTwice(ConfigError):
+    """Two files with flows of one name: envlock.toml could not tell them apart."""
+
+    code = "same-flow-twice"
+
+    def __init__(self, name: str, first: Location, second: Location) -> None:
+        super().__init__(
+            f"two flows are called `{name}`", locations=(first, second), hint="rename one, or leave its file out"
+        )
+
+
+class ConfigExists(ConfigError):
+    """There is an envlock.toml, which is not overwritten unasked."""
+
+    code = "config-exists"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"`{path}` is there already",
+            locations=(Location(path),),
+            hint="`envlock add` adds packages to it; `envlock init --force` writes it anew",
+        )
+
+
+@dataclass(frozen=True)
+class FoundFlow:
+    """A flow to be written, with the file that it is in, as envlock.toml names it."""
+
+    file: str
+    flow: DecoratedFlow
+
+
+@dataclass(frozen=True)
+class FirstFile:
+    """A first envlock.toml, not written yet."""
+
+    text: str
+    flows: tuple[FoundFlow, ...]
+    project: Project
+
+
+def first_file(folder: Path, files: Sequence[Path], *, schema: bool = False) -> FirstFile:
+    """The envlock.toml for a folder: with the flows of these files, or a skeleton where there are none.
+
+    It is one that envlock accepts; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
+    NoFlowInFile, SameFlowTwice, CannotWrite.
+    """
+    from envlock.config.edit import load_text
+
+    flows = _found(folder, files)
+    for _ in range(1 + sum(1 + len(found.flow.step_tables) for found in flows)):
+        text = compose(flows, schema=schema)
+        try:
+            return FirstFile(text, tuple(flows), load_text(folder / CONFIG_NAME, text))
+        except EnvlockError as error:
+            smaller = _without_refused(flows, error)
+            if smaller == flows:
+                raise
+            flows = smaller
+    raise AssertionError("each pass leaves one level out, or ends")
+
+
+def compose(flows: Sequence[FoundFlow], *, schema: bool = False) -> str:
+    """The text of an envlock.toml with these flows."""
+    text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _HEAD
+    return text + ("".join(f"\n{_flow_text(found)}" for found in flows) or _EXAMPLE)
+
+
+def write_first_file(
+    folder: Path, made: FirstFile, *, force: bool = False, schema: bool = False, metaflow_default: bool = False
+) -> tuple[Path, ...]:
+    """Write envlock.toml into a folder, with what else was asked for, and return the files.
+
+    Raises ConfigExists where there is one and `force` is not given, BadMetaflowConfig, CannotWrite; then nothing is
+    written.
+    """
+    from envlock.config.edit import CannotWrite
+
+    path = folder / CONFIG_NAME
+    if path.exists() and not force:
+        raise ConfigExists(CONFIG_NAME)
+    written = [path]
+    try:
+        if metaflow_default:
+            from envlock.config.metaflow_default import make_default
+
+            written.append(make_default(folder))
+        if schema:
+            from envlock.config.schema import json_schema_text
+
+            written.append(folder / SCHEMA_NAME)
+            write_atomically(written[-1], json_schema_text().encode())
+        write_atomically(path.resolve(), made.text.encode())
+    except OSError as error:
+        raise CannotWrite(written[-1].name, error.strerror or str(error)) from None
+    return tuple(written)
+
+
+def flow_files(folder: Path) -> tuple[Path, ...]:
+    """Python files right in a folder that look as if they held a flow, sorted. Reads each once."""
+    return tuple(sorted(path for path in folder.glob("*.py") if path.is_file() and b"(FlowSpec" in path.read_bytes()))
+
+
+def _found(folder: Path, files: Sequence[Path]) -> list[FoundFlow]:
+    found: dict[str, FoundFlow] = {}
+    for path in dict.fromkeys(each.absolute() for each in files):
+        flows = read_decorators(path)
+        if not flows:
+            raise NoFlowInFile(path)
+        for flow in flows:
+            if flow.name in found:
+                before = found[flow.name]
+                first = Location(before.file, before.flow.line)
+                raise SameFlowTwice(flow.name, first, Location(shown(path), flow.line))
+            found[flow.name] = FoundFlow(Path(os.path.relpath(path, folder.absolute())).as_posix(), flow)
+    return list(found.values())
+
+
+def _without_refused(flows: list[FoundFlow], error: EnvlockError) -> list[FoundFlow]:
+    """The flows without the levels that the error is about, which become notes."""
+    errors = error.errors if isinstance(error, ManyErrors) else (error,)
+    refused = {
+        tuple(location.key.split("."))[1 : 4 if ".step." in location.key else 2]: one.message
+        for one in errors
+        for location in one.locations
+        if location.key is not None and location.key.startswith("flow.")
+    }
+    return [
+        replace(
+            found,
+            flow=_leave_out(found.flow, [(key[2:], why) for key, why in refused.items() if key[0] == found.flow.name]),
+        )
+        for found in flows
+    ]
+
+
+def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str]]) -> DecoratedFlow:
+    for step, why in refused:
+        name = step[0] if step else ""
+        message = f"what its decorators ask for was not carried over: {why}"
+        notes = (*flow.notes, Note(flow.line, message, name))
+        if name and name in flow.step_tables:
+            kept = {other: tables for other, tables in flow.step_tables.items() if other != name}
+            flow = replace(flow, step_tables=kept, notes=notes)
+        elif not name and flow.tables:
+            flow = replace(flow, tables={}, notes=notes)
+    return flow
+
+
+def _flow_text(found: FoundFlow) -> str:
+    flow = found.flow
+    inherited = () if flow.complete else ("those of a base class in another module",)
+    lines = f"[flow.{key_text(flow.name)}]\nfile = {quoted(found.file)}\n"
+    lines += f"# steps: {', '.join((*flow.steps, *inherited)) or 'none'}\n"
+    lines += _notes_text(found, "")
+    if not flow.tables and not flow.step_tables:
+        lines += _FLOW_EXAMPLE
+    text = lines + _level_text(("flow", flow.name), flow.tables)
+    for step in flow.steps:
+        tables = flow.step_tables.get(step, {})
+        path = ("flow", flow.name, "step", step)
+        notes, level = _notes_text(found, step), _level_text(path, tables)
+        if not notes and level.startswith("\n"):
+            text += level
+        elif tables:
+            text += f"\n[{'.'.join(map(key_text, path))}]\n{notes}{level}"
+        elif notes:
+            text += f"\n# step {step}\n{notes}"
+    return text
+
+
+def _notes_text(found: FoundFlow, step: str) -> str:
+    lines = [f"#   {found.file}:{note.line} {note.message}\n" for note in found.flow.notes if note.step == step]
+    return "# to be looked at:\n" + "".join(lines) if lines else ""
+
+
+def _level_text(path: tuple[str, ...], tables: Mapping[str, Any]) -> str:
+    """The tables of a level: each on one line while it is short, else as a table of its own."""
+    short, long = "", ""
+    for name, value in tables.items():
+        line = f"{name} = {_value(value)}\n"
+        if len(line) <= _WIDEST or not isinstance(value, dict):
+            short += line
+        else:
+            long += "".join(_long_text((*path, name), value))
+    return short + long
+
+
+def _long_text(path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n[{'.'.join(map(key_text, path))}]\n"
+    inner = {name: value for name, value in table.items() if isinstance(value, dict) and value}
+    for name, value in table.items():
+        if name not in inner:
+            yield f"{name} = {_value(value)}\n"
+    for name, value in inner.items():
+        yield f"\n[{'.'.join(map(key_text, (*path, name)))}]\n"
+        yield from (f"{key_text(key)} = {_value(item)}\n" for key, item in value.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        entries = ", ".join(f"{key_text(name)} = {_value(item)}" for name, item in value.items())
+        return f"{{ {entries} }}" if entries else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return quoted(str(value))
