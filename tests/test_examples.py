@@ -1,0 +1,70 @@
+"""Every example is checked in place, and the quickstart is run as `make demo` runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import tomli
+
+from envlock.config.read import load_project
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/envlock.toml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_right_to_an_editor_and_to_envlock(example: Path) -> None:
+    text = (example / "envlock.toml").read_text(encoding="utf-8")
+    named = re.match(r"#:schema (\S+)\n", text)
+    assert named is not None
+    schema = json.loads((example / named[1]).read_text(encoding="utf-8"))
+    jsonschema.validate(tomli.loads(text), schema)
+    assert load_project(example / "envlock.toml").environments()
+
+
+@pytest.mark.index
+@pytest.mark.flows
+def test_the_demo_puts_each_step_into_its_environment(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    for file in ("envlock.toml", "flow.py"):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "examples" / "quickstart" / file, folder)
+
+    said = demo(folder)
+    rows = {row[0]: row[1:] for row in map(str.split, said) if len(row) == 5}
+    assert {name for name in rows if "[" not in name} == {"step", "--------", "start", "join", "report", "end"}
+    assert rows["start"][1:3] == ["2.1.2", "-"]
+    trained = [row for name, row in rows.items() if name.startswith("train[")]
+    assert len(trained) == 3
+    assert all(row[1] == "2.2.0" and row[2] != "-" for row in trained)
+    assert len({row[3] for row in trained}) == 1
+    assert not rows["report"][3].startswith("metaflow_")
+    assert len({row[3] for row in (rows["start"], *trained, rows["join"], rows["end"])}) == 3
+
+    before = {path: path.stat().st_mtime_ns for part in ("lock", "cache") for path in files(folder, part)}
+    again = "\n".join(demo(folder))
+    assert "nothing changed" in again
+    assert {path: path.stat().st_mtime_ns for part in ("lock", "cache") for path in files(folder, part)} == before
+
+
+def demo(folder: Path) -> list[str]:
+    """The lines that the demo prints for a folder; it must end well."""
+    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--folder", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def files(folder: Path, part: str) -> list[Path]:
+    """What the demo wrote to a part of the example."""
+    root = folder / {"lock": "envlock.lock", "cache": "envlock-cache"}[part]
+    found = [path for path in root.rglob("*") if path.is_file()]
+    assert found
+    return found
