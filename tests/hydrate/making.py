@@ -1,0 +1,190 @@
+"""Locks of tiny real wheels, made by hand, and the pieces that hydrate them; run as a program it hydrates one of them.
+
+`python -m tests.hydrate.making PLACE COUNT [FILES]` makes the environment below PLACE as `Making(PLACE, COUNT, FILES)`
+does, in a process that can be killed. It prints `began` and, once the environment is there, its path.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from envlock.hydrate.marker import find
+from envlock.hydrate.port import Artifact, Installer, Pythons
+from envlock.hydrate.prefix import ensure
+from envlock.hydrate.pypi_uv import UvInstaller
+from envlock.interpreters import Interpreter, find_interpreter
+from envlock.model.arch import host_arch
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirements import Requirements
+from envlock.reporter import Reporter
+from tests.index import Release
+
+SERIES = "{}.{}".format(*sys.version_info[:2])
+
+
+class Heard(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+class MachinePythons(Pythons):
+    """Any CPython of this machine that is of the lock's series."""
+
+    def provide(self, lock: Lock) -> Interpreter:
+        return find_interpreter(lock.python.series, lambda version: True)
+
+    def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
+        from envlock.interpreters import version_of
+
+        version = version_of(path)
+        return Interpreter(path, version) if version and version.startswith(lock.python.series) else None
+
+
+class CountingInstaller(UvInstaller):
+    """Writes down each time that it is called, in a file that many processes share."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+        with self.log.open("a") as file:
+            file.write(f"{stage}\n")
+        super().install(lock, files, python, stage)
+
+
+@dataclass(frozen=True)
+class Making:
+    """A lock of `count` packages with `files` modules each, its artifacts in a folder, and a place for its prefix."""
+
+    place: Path
+    count: int = 3
+    files: int = 3
+    padding: int = 0
+    """Bytes that each module takes."""
+
+    @cached_property
+    def releases(self) -> tuple[Release, ...]:
+        text = "#" * self.padding
+        return tuple(
+            Release(
+                f"package-{number}",
+                "1.0",
+                scripts={f"command-{number}": f"package_{number}:main"},
+                files={f"package_{number}/part_{part}.py": f"{text}\nPART = {part}\n" for part in range(self.files)},
+            )
+            for number in range(self.count)
+        )
+
+    @cached_property
+    def lock(self) -> Lock:
+        artifacts = [next(release.artifacts()) for release in self.releases]
+        packages = [
+            LockedPackage(
+                name=artifact.release.normalized,
+                version=artifact.release.version,
+                filename=artifact.filename,
+                url=f"https://index.example/files/{artifact.filename}",
+                sha256=artifact.sha256,
+                size=len(artifact.data),
+            )
+            for artifact in artifacts
+        ]
+        return Lock(
+            arch=host_arch(),
+            requirements=Requirements(python=f"=={SERIES}.*"),
+            python=LockedPython(source="machine", version=f"{SERIES}.0"),
+            packages=tuple(sorted(packages, key=lambda package: package.name)),
+            asked_by=("DemoFlow/train",),
+        )
+
+    @property
+    def environments(self) -> Path:
+        return self.place / "environments"
+
+    @property
+    def prefix(self) -> Path:
+        return self.environments / self.lock.prefix_name
+
+    def file_of(self, package: LockedPackage) -> Path:
+        return self.place / "packages" / package.sha256 / package.filename
+
+    def write_artifacts(self) -> None:
+        for release in self.releases:
+            artifact = next(release.artifacts())
+            path = self.place / "packages" / artifact.sha256 / artifact.filename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(artifact.data)
+
+    def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
+        return {file.sha256: self.place / "packages" / file.sha256 / file.filename for file in artifacts}
+
+    def ensure(
+        self,
+        *,
+        lock: Lock | None = None,
+        environments: Path | None = None,
+        installer: Installer | None = None,
+        pythons: Pythons | None = None,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        return ensure(
+            lock or self.lock,
+            environments=environments or self.environments,
+            source=self,
+            installer=installer or UvInstaller(),
+            pythons=pythons or MachinePythons(),
+            reporter=reporter or Reporter(),
+        )
+
+    def find(self) -> Path | None:
+        return find(self.lock, self.environments)
+
+    def for_arch(self, arch: str) -> Lock:
+        return replace(self.lock, arch=arch)  # type: ignore[arg-type]
+
+
+def missing_files(prefix: Path) -> list[str]:
+    """The files that some RECORD in the prefix names and that are not there."""
+    site = prefix / "lib" / f"python{SERIES}" / "site-packages"
+    records = sorted(site.glob("*.dist-info/RECORD"))
+    assert records, "there is not even one RECORD"
+    return [
+        f"{record.parent.name}: {row[0]}"
+        for record in records
+        for row in csv.reader(record.read_text().splitlines())
+        if not (site / row[0]).exists()
+    ]
+
+
+def remains(environments: Path) -> list[str]:
+    """What lies beside whole prefixes and should not."""
+    if not environments.is_dir():
+        return []
+    whole = [path for path in environments.iterdir() if (path / ".envlock.json").is_file()]
+    rest = [path for path in environments.iterdir() if path not in whole and path.name != ".stages"]
+    return sorted(path.name for path in [*rest, *(environments / ".stages").glob("*")])
+
+
+def main() -> None:
+    place, count, *files = sys.argv[1:]
+    making = Making(Path(place), int(count), *map(int, files))
+    heard = Heard()
+    assert making.lock
+    print("began", flush=True)
+    installer = CountingInstaller(making.place / "installs")
+    print(making.ensure(installer=installer, reporter=heard), flush=True)
+    print("\n".join(heard.notes), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

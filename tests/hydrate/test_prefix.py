@@ -1,0 +1,270 @@
+"""One prefix: made whole, found again, made anew when its interpreter is gone, and never half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from envlock.errors import HydrateError
+from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed
+from envlock.hydrate.marker import NAME, read_marker
+from envlock.hydrate.port import Installer
+from envlock.interpreters import Interpreter, find_interpreter
+from envlock.model.arch import ARCHS, host_arch
+from envlock.model.lock import Lock
+from tests.hydrate.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
+
+
+class Never(Installer):
+    """Must not be called."""
+
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+        raise AssertionError("there was nothing to install")
+
+
+@pytest.fixture
+def making(tmp_path: Path) -> Making:
+    made = Making(tmp_path)
+    made.write_artifacts()
+    return made
+
+
+def run(prefix: Path, *command: str) -> str:
+    done = subprocess.run([prefix / "bin" / command[0], *command[1:]], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
+    assert making.find() is None
+    prefix = making.ensure()
+    assert prefix == making.prefix
+    assert prefix.is_absolute()
+    assert missing_files(prefix) == []
+    assert remains(making.environments) == []
+    assert run(prefix, "python", "-c", "import package_0.part_2, sys; print(sys.prefix)") == str(prefix)
+    assert making.find() == prefix
+    assert making.ensure(installer=Never()) == prefix
+
+
+def test_exactly_the_locked_packages_are_in_it(making: Making) -> None:
+    prefix = making.ensure()
+    installed = {path.name for path in prefix.glob("lib/python*/site-packages/*.dist-info")}
+    assert installed == {f"package_{number}-1.0.dist-info" for number in range(3)}
+    assert not list(prefix.glob("lib/python*/site-packages/*.dist-info/direct_url.json"))
+
+
+def test_scripts_work_after_the_rename_and_nothing_names_the_stage(making: Making) -> None:
+    prefix = making.ensure()
+    assert run(prefix, "command-1") == "package-1 1.0"
+    texts = [path for path in prefix.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path for path in texts if b".stages" in path.read_bytes()] == []
+
+
+def test_a_lock_without_packages_is_an_interpreter_alone(tmp_path: Path) -> None:
+    prefix = Making(tmp_path, count=0).ensure()
+    assert run(prefix, "python", "-c", "import sys; print(sys.prefix)") == str(prefix)
+
+
+def test_the_marker_says_whose_it_is(making: Making) -> None:
+    marker = json.loads((making.ensure() / NAME).read_text())
+    assert (marker["req_id"], marker["full_id"], marker["arch"]) == (
+        making.lock.req_id,
+        making.lock.full_id,
+        making.lock.arch,
+    )
+    python = find_interpreter(SERIES, lambda version: True)
+    assert (marker["python"], marker["python_version"]) == (str(python.path), python.version)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"req_id": "x"}', None])
+def test_what_has_no_good_marker_is_made_anew(making: Making, content: str | None) -> None:
+    prefix = making.ensure()
+    (prefix / "left-over").touch()
+    if content is None:
+        (prefix / NAME).unlink()
+    else:
+        (prefix / NAME).write_text(content)
+    assert making.find() is None
+    assert making.ensure() == prefix
+    assert not (prefix / "left-over").exists()
+    assert missing_files(prefix) == []
+    assert remains(making.environments) == []
+
+
+def test_a_marker_of_another_environment_does_not_count(making: Making, tmp_path: Path) -> None:
+    other = Making(tmp_path, count=1)
+    other.ensure()
+    shutil.copytree(other.prefix, making.prefix, symlinks=True)
+    assert making.find() is None
+    assert missing_files(making.ensure()) == []
+
+
+def test_a_file_or_link_in_the_way_is_put_aside(making: Making, tmp_path: Path) -> None:
+    making.environments.mkdir()
+    making.prefix.write_text("in the way")
+    assert missing_files(making.ensure()) == []
+    shutil.rmtree(making.prefix)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    making.prefix.symlink_to(elsewhere)
+    assert missing_files(making.ensure()) == []
+    assert not making.prefix.is_symlink()
+    assert (elsewhere / "kept").exists()
+
+
+def test_a_marker_of_a_newer_envlock_counts(making: Making) -> None:
+    prefix = making.ensure()
+    marker = json.loads((prefix / NAME).read_text())
+    (prefix / NAME).write_text(json.dumps({**marker, "envlock": "99.0", "more": 1}))
+    assert making.find() == prefix
+
+
+def test_another_arch_is_refused_with_a_sentence(making: Making) -> None:
+    foreign = next(arch for arch in ARCHS if arch != host_arch())
+    with pytest.raises(ForeignArch) as caught:
+        making.ensure(lock=making.for_arch(foreign))
+    assert f"`DemoFlow/train` for {foreign} cannot be made here: this machine is {host_arch()}" in caught.value.render()
+    assert not making.environments.exists()
+
+
+def linked_python(folder: Path) -> Path:
+    """A folder with an interpreter that can be taken away: a link to a real one."""
+    folder.mkdir()
+    link = folder / f"python{SERIES}"
+    link.symlink_to(find_interpreter(SERIES, lambda version: True).path)
+    return link
+
+
+def test_an_interpreter_that_is_gone_is_noticed(
+    making: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = linked_python(tmp_path / "first"), linked_python(tmp_path / "second")
+    monkeypatch.setenv("ENVLOCK_PYTHONS", f"only:{first.parent}:{second.parent}")
+    prefix = making.ensure()
+    marker = read_marker(prefix)
+    assert marker is not None
+    assert marker.python == str(first)
+    first.unlink()
+    assert making.find() is None
+    heard = Heard()
+    assert making.ensure(reporter=heard) == prefix
+    assert any(str(first) in note for note in heard.notes)
+    assert run(prefix, "python", "-c", "import package_1, sys; print(sys.prefix)") == str(prefix)
+    marker = read_marker(prefix)
+    assert marker is not None
+    assert marker.python == str(second)
+
+
+def test_an_interpreter_that_changed_and_still_fits_is_kept(making: Making) -> None:
+    prefix = making.ensure()
+    marker = json.loads((prefix / NAME).read_text())
+    (prefix / NAME).write_text(json.dumps({**marker, "python_file": [1, 2, 3]}))
+    assert making.find() is None
+    assert making.ensure(installer=Never()) == prefix
+    assert making.find() == prefix
+    assert json.loads((prefix / NAME).read_text())["python_file"] == marker["python_file"]
+
+
+def test_an_interpreter_that_changed_and_fits_no_more_is_replaced(making: Making, tmp_path: Path) -> None:
+    class Refusing(MachinePythons):
+        def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
+            return None
+
+    prefix = making.ensure()
+    marker = json.loads((prefix / NAME).read_text())
+    (prefix / NAME).write_text(json.dumps({**marker, "python_file": [1, 2, 3]}))
+    log = tmp_path / "installs"
+    assert making.ensure(installer=CountingInstaller(log), pythons=Refusing()) == prefix
+    assert len(log.read_text().splitlines()) == 1
+    assert missing_files(prefix) == []
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "another wheel", "gone"])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_changed_wheel_is_named_and_nothing_is_left(making: Making, damage: str, warm: bool) -> None:
+    if warm:
+        shutil.rmtree(making.ensure())
+    package = making.lock.packages[1]
+    path = making.file_of(package)
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    elif damage == "truncated":
+        del data[-20:]
+    elif damage == "empty":
+        data.clear()
+    elif damage == "another wheel":
+        data = bytearray(making.file_of(making.lock.packages[0]).read_bytes())
+    path.write_bytes(data)
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(ChangedArtifact) as caught:
+        making.ensure()
+    assert caught.value.exit_status == 3
+    assert "`package-1` 1.0" in caught.value.message
+    assert package.sha256 in caught.value.render()
+    assert str(path) in caught.value.render()
+    assert remains(making.environments) == []
+    assert making.find() is None
+
+
+def test_a_change_that_uv_does_not_see_is_seen(making: Making) -> None:
+    """uv remembers what it unpacked by a file's path and times; those can be kept while the bytes change."""
+    shutil.rmtree(making.ensure())
+    path = making.file_of(making.lock.packages[2])
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ChangedArtifact, match="package-2"):
+        making.ensure()
+    assert remains(making.environments) == []
+
+
+def test_what_uv_says_is_passed_on(making: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(MachinePythons):
+        def provide(self, lock: Lock) -> Interpreter:
+            return Interpreter(Path("/no/such/python"), f"{SERIES}.0")
+
+    with pytest.raises(InstallFailed) as caught:
+        making.ensure(pythons=Wrong())
+    assert "/no/such/python" in caught.value.render()
+    assert remains(making.environments) == []
+
+
+def test_settings_of_the_user_change_nothing(making: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uv.toml").write_text("[pip]\nno-binary = [':all:']\n")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "UV_PYTHON": "3.6",
+        "UV_NO_BINARY": "1",
+        "UV_CONFIG_FILE": str(tmp_path / "uv.toml"),
+        "UV_TARGET": str(tmp_path / "target"),
+        "UV_LINK_MODE": "symlink",
+        "PYTHONHOME": "/nowhere",
+        "PYTHONPATH": "/nowhere",
+        "PIP_TARGET": str(tmp_path / "target"),
+        "VIRTUAL_ENV": str(tmp_path / "venv"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    prefix = making.ensure()
+    monkeypatch.delenv("PYTHONHOME")
+    assert missing_files(prefix) == []
+    assert not [path for path in prefix.glob("lib/*/site-packages/package_0/*") if path.is_symlink()]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(making: Making, tmp_path: Path) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.touch()
+    with pytest.raises(HydrateError) as caught:
+        making.ensure(environments=blocked / "environments")
+    assert caught.value.code == "home-unusable"
+    assert str(blocked) in caught.value.render()
