@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envlock.errors import EnvlockError, ResolveError
+from envlock.errors import EnvlockError, Location, ResolveError
 
 
 class _OfOneEnvironment(ResolveError):
@@ -132,9 +132,10 @@ class NotYet(ResolveError):
     code = "not-yet"
     exit_status = 2
 
-    def __init__(self, environment: str, table: str) -> None:
+    def __init__(self, environment: str, table: str, *, location: Location | None = None) -> None:
         super().__init__(
             f"{environment}: this version of envlock cannot resolve `{table}` yet",
+            locations=(location,) if location is not None else (),
             details=("it locks PyPI packages; conda, named environments and system packages come in later versions",),
             hint=f"take `{table}` out of this environment for now",
         )

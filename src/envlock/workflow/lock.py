@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.instants import format_instant, span_of
-from envlock.config.project import Environment, Project
-from envlock.config.selection import Selection
+from envlock.config.project import Environment, KeyPath, Project
+from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock, write_lock
@@ -139,7 +139,8 @@ class _Locking:
 
     def run(self) -> LockResult:
         environments = self.selection.choose(self.project)
-        _raise_all([NotYet(each.name, table) for each in environments for table, _ in each.deferred[:1]])
+        _raise_all(_not_yet(self.project, environments))
+        self.check_upgrade(environments)
         jobs = _jobs(environments, self.selection.choose_archs(self.project))
         done: dict[int, Locked] = {}
         todo: list[tuple[int, _Job]] = []
@@ -155,6 +156,15 @@ class _Locking:
         self.write(results)
         replaced, pruned = self.prune(results)
         return LockResult(results, replaced, pruned)
+
+    def check_upgrade(self, environments: Sequence[Environment]) -> None:
+        """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a package that is current."""
+        if not self.upgrade.packages:
+            return
+        names = {package.name for lock in self.known() for package in lock.packages}
+        names |= {root.name for each in environments for root in each.requirements.roots()}
+        for package in sorted(self.upgrade.packages - names - {"python"}):
+            raise NoSuchSelection("package", package, sorted(names))
 
     def write(self, results: Sequence[Locked]) -> None:
         """Write the new locks; when one cannot be written, those before it are taken back."""
@@ -364,6 +374,15 @@ class _Locking:
 
     def shown(self, path: Path) -> str:
         return os.path.relpath(path, self.project.folder)
+
+
+def _not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:
+    """An error for each table that cannot be resolved yet, with the environments that it is for."""
+    names: dict[tuple[str, KeyPath], list[str]] = {}
+    for environment in environments:
+        for deferred in environment.deferred[:1]:
+            names.setdefault(deferred, []).append(environment.name)
+    return [NotYet(", ".join(each), table, location=project.locate(key)) for (table, key), each in names.items()]
 
 
 def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_Job]:
