@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from netrc import netrc
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'`<>|\\^]+")
+# A URL in prose: a password may hold what elsewhere ends it.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
 _PORTS = {"http": "80", "https": "443"}
 
 

@@ -101,7 +101,7 @@ class Upstream:
             try:
                 if is_local(artifact.url):
                     self._copy(artifact, body)
-                elif artifact.url.lower().startswith(("https://", "http://")):
+                elif artifact.url.lower().startswith(("https://", "http://")) and host(artifact.url):
                     self._download(artifact, body)
                 else:
                     raise UnsupportedUrl(artifact.filename, artifact.url)
@@ -280,6 +280,8 @@ class _Body:
             raise UpstreamHashMismatch(self.artifact, expected=f"sha256 {self.artifact.sha256}", got=f"sha256 {got}")
 
     def _start_over(self) -> None:
+        if not self.count:
+            return
         self._on_bytes(-self.count)
         self._file.seek(0)
         self._file.truncate()

@@ -1,0 +1,156 @@
+"""What every store must do, whichever it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from envlock.cache.errors import UnsafePath
+from envlock.cache.opening import open_store
+from envlock.cache.port import Entry, Store
+
+STORES = ("folder", "file", "memory")
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    root = tmp_path / "a cache"  # a space, so that a URL has to be percent-encoded
+    urls = {"folder": str(root), "file": root.as_uri(), "memory": f"memory://{tmp_path.name}/cache"}
+    yield open_store(urls[request.param])
+    if request.param == "memory":
+        import fsspec
+
+        fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def something_in_memory(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/cache-of-another/packages/x", b"not ours")
+
+
+def test_a_store_that_is_not_there_is_empty(store: Store) -> None:
+    assert store.entry("packages/a.whl") is None
+    assert list(store.entries("packages")) == []
+    with pytest.raises(FileNotFoundError):
+        store.read("packages/a.whl")
+    with pytest.raises(FileNotFoundError):
+        store.sha256("packages/a.whl")
+    store.delete("packages/a.whl")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_is_put_comes_back(store: Store, tmp_path: Path, size: int, as_file: bool) -> None:
+    data = os.urandom(size)
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    store.put("packages/ab/x+1!0~@=%41,a.whl", source if as_file else data)
+    assert store.entry("packages/ab/x+1!0~@=%41,a.whl") == Entry("packages/ab/x+1!0~@=%41,a.whl", size)
+    assert store.read("packages/ab/x+1!0~@=%41,a.whl") == data
+    assert store.sha256("packages/ab/x+1!0~@=%41,a.whl") == hashlib.sha256(data).hexdigest()
+    target = tmp_path / "target"
+    store.fetch("packages/ab/x+1!0~@=%41,a.whl", target)
+    assert target.read_bytes() == data
+    assert source.read_bytes() == data
+
+
+def test_fetching_what_is_not_there(store: Store, tmp_path: Path) -> None:
+    store.put("packages/a", b"1")
+    with pytest.raises(FileNotFoundError):
+        store.fetch("packages/b", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_put_replaces(store: Store) -> None:
+    store.put("envs/a.toml", b"longer than the second")
+    store.put("envs/a.toml", b"second")
+    assert store.read("envs/a.toml") == b"second"
+    assert list(store.entries("envs")) == [Entry("envs/a.toml", 6)]
+
+
+def test_entries_are_the_files_below(store: Store) -> None:
+    paths = {"packages/a", "packages/b/c", "packages/b/d/e", "packages2/f", "envs/g"}
+    for path in paths:
+        store.put(path, path.encode())
+    assert {entry.path for entry in store.entries("packages")} == {"packages/a", "packages/b/c", "packages/b/d/e"}
+    assert {entry.path: entry.size for entry in store.entries("packages/b")} == {
+        "packages/b/c": 12,
+        "packages/b/d/e": 14,
+    }
+    assert store.entry("packages/b") is None, "a folder is no file"
+
+
+def test_delete(store: Store) -> None:
+    store.put("packages/a", b"1")
+    store.put("packages/b", b"2")
+    store.delete("packages/a")
+    assert store.entry("packages/a") is None
+    assert [entry.path for entry in store.entries("packages")] == ["packages/b"]
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "..", "../a", "a/../../b", "/a", "a//b", "a/", "a/./b", "a\\b", "a\nb", "a\0b"]
+)
+def test_no_path_leads_out(store: Store, tmp_path: Path, path: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.entry(path),
+        lambda: list(store.entries(path)),
+        lambda: store.read(path),
+        lambda: store.sha256(path),
+        lambda: store.fetch(path, tmp_path / "target"),
+        lambda: store.put(path, b"x"),
+        lambda: store.delete(path),
+    ]
+    for call in calls:
+        with pytest.raises(UnsafePath):
+            call()
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_reader_never_sees_a_part(store: Store) -> None:
+    """A file that is replaced again and again is one of its versions at any moment."""
+    versions = [bytes([letter]) * 400_000 for letter in b"abcd"]
+    store.put("packages/a", versions[0])
+    stop = threading.Event()
+    seen: list[bytes] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(store.read("packages/a"))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(200):
+        store.put("packages/a", versions[number % 4])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert seen
+    assert all(data in versions for data in seen)
+
+
+def test_many_threads_write_at_once(store: Store) -> None:
+    def write(thread: int) -> None:
+        for number in range(20):
+            store.put(f"packages/{number}/same", b"%d" % number)
+            store.put(f"packages/{number}/{thread}", b"%d" % thread)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(store.entries("packages"))) == 20 * 9
+    assert all(store.read(f"packages/{number}/same") == b"%d" % number for number in range(20))
+
+
+def test_the_url_is_for_messages(store: Store, tmp_path: Path) -> None:
+    assert store.url in {str(tmp_path / "a cache"), f"memory://{tmp_path.name}/cache"}

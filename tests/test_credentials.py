@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envlock.credentials import BadNetrc, Credential, Credentials, UnsetVariable, credentials_for, redact
+from envlock.model.url import host, is_local, strip_credentials
+
+
+@pytest.fixture
+def netrc(isolated: Path) -> Path:
+    path = isolated / ".netrc"
+    path.write_text("machine index.example login me password from-netrc\ndefault login any password everywhere\n")
+    path.chmod(0o600)
+    return path
+
+
+def found(url: str, *index_urls: str, **environment: str) -> tuple[str, str] | None:
+    import os
+
+    return Credentials(index_urls, {**os.environ, **environment}).for_url(url)
+
+
+FILE = "https://index.example/files/demo-1.0-py3-none-any.whl"
+
+
+def test_nobody_knows_us() -> None:
+    assert found(FILE) is None
+    assert found("", "https://me:pw@index.example/simple/") is None
+    assert found("../wheels/a.whl", "https://me:pw@index.example/simple/") is None
+
+
+def test_the_url_says() -> None:
+    assert found(FILE, "https://me:pw@index.example/simple/") == ("me", "pw")
+    assert found(FILE, "https://me:p%40s%3As@Index.Example:443/simple/") == ("me", "p@s:s")
+    assert found(FILE, "https://t0ken@index.example/simple/") == ("t0ken", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example/files/a.whl",
+        "https://sub.index.example/files/a.whl",
+        "https://index.example.evil.example/files/a.whl",
+        "https://index.example:8443/files/a.whl",
+        "http://index.example/files/a.whl",
+        "https://evil.example/https://index.example/files/a.whl",
+        "https://evil.example/?https://index.example/",
+        "https://evil.example#@index.example/",
+    ],
+)
+def test_another_place_is_not_told(url: str) -> None:
+    assert found(url, "https://me:pw@index.example/simple/") is None
+
+
+def test_of_two_indexes_of_one_host_the_nearer_one_counts() -> None:
+    indexes = ("https://a:1@index.example/team-a/simple/", "https://b:2@index.example/team-b/simple/")
+    assert found("https://index.example/team-b/files/x.whl", *indexes) == ("b", "2")
+    assert found("https://index.example/team-a/files/x.whl", *reversed(indexes)) == ("a", "1")
+
+
+def test_variables_stand_for_what_they_hold() -> None:
+    url = "https://${WHO}:${INDEX_PASSWORD}@index.example/simple/"
+    assert found(FILE, url, WHO="me", INDEX_PASSWORD="p@s%40:/#?") == ("me", "p@s%40:/#?")
+    assert found(FILE, "https://${BOTH}@index.example/simple/", BOTH="me:pw") == ("me", "pw")
+
+
+def test_an_unset_variable_is_named_when_it_is_needed() -> None:
+    url = "https://me:${INDEX_PASSWORD}@index.example/simple/"
+    assert found("https://other.example/x.whl", url) is None
+    with pytest.raises(UnsetVariable) as caught:
+        found(FILE, url)
+    assert "`INDEX_PASSWORD`" in caught.value.message
+    assert "https://index.example/simple/" in caught.value.details[0]
+    assert caught.value.exit_status == 2
+
+
+def test_netrc(netrc: Path) -> None:
+    assert found(FILE) == ("me", "from-netrc")
+    assert found("https://other.example/x.whl") is None, "a default entry is for nobody"
+    assert found(FILE, "https://you:from-url@index.example/simple/") == ("you", "from-url")
+    assert found(FILE, "https://me@index.example/simple/") == ("me", "from-netrc")
+    assert found(FILE, "https://you@index.example/simple/") == ("you", "")
+    assert found(FILE, NETRC=str(netrc.with_name("none"))) is None
+
+
+def test_the_variable_netrc(netrc: Path, tmp_path: Path) -> None:
+    other = tmp_path / "netrc"
+    other.write_text("machine index.example\nlogin other\npassword secret\n")
+    assert found(FILE, NETRC=str(other)) == ("other", "secret")
+
+
+@pytest.mark.parametrize("content", [b"machine index.example login me passwort s3cret", b"\xff\xfe", b"s3cret\n"])
+def test_a_bad_netrc(isolated: Path, content: bytes) -> None:
+    path = isolated / ".netrc"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(BadNetrc) as caught:
+        found(FILE)
+    assert str(path) in caught.value.message
+    assert "s3cret" not in caught.value.render()
+
+
+def test_the_environment(netrc: Path) -> None:
+    variables = {"ENVLOCK_INDEX_PKG_2_EXAMPLE_USERNAME": "me", "ENVLOCK_INDEX_PKG_2_EXAMPLE_PASSWORD": "pw"}
+    assert found("https://pkg-2.example:8443/simple/", **variables) == ("me", "pw")
+    for_index = {"ENVLOCK_INDEX_INDEX_EXAMPLE_USERNAME": "you", "ENVLOCK_INDEX_INDEX_EXAMPLE_PASSWORD": "pw"}
+    assert found(FILE, **for_index) == ("me", "from-netrc"), "netrc comes first"
+
+
+def test_half_of_the_environment() -> None:
+    with pytest.raises(UnsetVariable, match="ENVLOCK_INDEX_INDEX_EXAMPLE_PASSWORD"):
+        found(FILE, ENVLOCK_INDEX_INDEX_EXAMPLE_USERNAME="me")
+    with pytest.raises(UnsetVariable, match="ENVLOCK_INDEX_INDEX_EXAMPLE_USERNAME"):
+        found(FILE, ENVLOCK_INDEX_INDEX_EXAMPLE_PASSWORD="pw")
+
+
+def test_the_environment_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INDEX_PASSWORD", "pw")
+    assert credentials_for("https://me:${INDEX_PASSWORD}@index.example/simple/") == ("me", "pw")
+
+
+def test_a_credential_does_not_show_itself() -> None:
+    assert "s3cret" not in repr(Credential("me", "s3cret")) + str(Credential("me", "s3cret"))
+
+
+def test_uv_errors_lose_their_secrets() -> None:
+    text = (
+        "error: Failed to fetch: `https://me:s3cret@index.example/simple/demo/`\n"
+        "  cause: HTTP status client error (401) for url (https://s3cret@files.example/demo-1.0-py3-none-any.whl?sig=s3cret)\n"
+        "  cause: git+https://s3cret:x@code.example/a.git#egg=s3cret, <http://[::1]:8000/x?s3cret>"
+    )
+    assert redact(text) == (
+        "error: Failed to fetch: `https://index.example/simple/demo/`\n"
+        "  cause: HTTP status client error (401) for url (https://files.example/demo-1.0-py3-none-any.whl\n"
+        "  cause: git+https://code.example/a.git <http://[::1]:8000/x>"
+    )
+
+
+# Text that may stand in a user name or a password, percent-encoded or not, as long as it does not end the authority.
+secrets = st.text(st.characters(exclude_characters="@/?#:[]", min_codepoint=33, max_codepoint=126), min_size=3)
+
+
+@given(secrets, st.sampled_from(["https", "http", "git+ssh"]), st.sampled_from(["", "a/b", "a@b/c", "?q=1", "#f"]))
+def test_a_url_loses_its_secrets(secret: str, scheme: str, rest: str) -> None:
+    marked = f"s3cret{secret}"
+    for userinfo in (marked, f"me:{marked}", f"{marked}:pw", f"{marked}:{marked}", f"me:x@{marked}"):
+        url = f"{scheme}://{userinfo}@index.example:8443/{rest}?token={marked}#{marked}"
+        stripped = strip_credentials(url)
+        assert "s3cret" not in stripped
+        assert stripped.startswith(f"{scheme}://index.example:8443/")
+        assert host(url) == host(stripped) == "index.example"
+        assert strip_credentials(stripped) == stripped
+        assert "s3cret" not in redact(f"failed ({scheme}://{userinfo}@index.example:8443/{rest})")
+
+
+@given(st.text())
+def test_any_text_can_be_stripped(text: str) -> None:
+    once = strip_credentials(text)
+    assert strip_credentials(once) == once
+    assert isinstance(is_local(text), bool)
+    host(text)
+    redact(text)
