@@ -75,7 +75,7 @@ class LevelTables:
             if place is None:
                 self.note(line, f"{label} is no parameter that envlock knows, and was not carried over")
                 continue
-            if place[0] != kind:
+            if place != (kind, parameter) and place != ("conda", "libraries"):
                 self.note(line, f"{label} is written as `{'.'.join(place)}`")
             self._put(place, label, line, value)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from envlock.config.decorator_tables import LevelTables, move_lone_python, settle
 from envlock.config.errors import without_credentials
-from envlock.config.fixed_values import FixedValues, NotFixed, shortened
+from envlock.config.fixed_values import FixedValues, NotFixed, source_of
 from envlock.config.flowfile import FlowModule, parse_module, statements
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -85,7 +85,7 @@ class _FlowReading:
             self.note_level(level, step.name)
         self.note_level(own, "")
         for base in self.module.foreign_bases(self.flow):
-            text = ast.unparse(base)
+            text = source_of(base)
             self.note(base, f"base class `{text}` comes from another module: its steps and decorators are not read")
         move_lone_python([tables, *step_tables.values()])
         return DecoratedFlow(
@@ -139,7 +139,7 @@ class _FlowReading:
         elif name in _RESOLVED:
             self.note(decorator, f"@{name} takes its packages from another file, and was not read", step)
         elif not (is_metaflow or name == "step" or self.is_harmless(decorator, module)):
-            text = shortened(ast.unparse(decorator))
+            text = source_of(decorator)
             place = f"comes from `{module}`" if origin else "is no decorator of Metaflow"
             self.note(decorator, f"@{text} {place}, and was not read: it may ask for packages", step)
         return None
@@ -147,15 +147,16 @@ class _FlowReading:
     def is_harmless(self, decorator: ast.expr, module: str) -> bool:
         if module:
             return module.partition(".")[0] in sys.stdlib_module_names
-        if isinstance(decorator, ast.Name):
-            return decorator.id in _PLAIN and hasattr(builtins, decorator.id)
-        return False
+        name = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if not isinstance(name, ast.Name) or self.values.defines(name.id):
+            return False
+        return self.module.has_metaflow_star or (name.id in _PLAIN and hasattr(builtins, name.id))
 
     def arguments(self, decorator: ast.expr, name: str, scope: str, step: str) -> dict[str, object]:
         if not isinstance(decorator, ast.Call):
             return {}
         if decorator.args:
-            self.note(decorator, f"@{name} takes its parameters by name; `{shortened(ast.unparse(decorator))}`", step)
+            self.note(decorator, f"@{name} takes its parameters by name; `{source_of(decorator)}`", step)
         found: dict[str, object] = {}
         for keyword in decorator.keywords:
             label = f"@{name}({keyword.arg}=…)" if keyword.arg else f"@{name}(**…)"
@@ -169,7 +170,7 @@ class _FlowReading:
             elif isinstance(value, dict):
                 found.update((str(key), item) for key, item in value.items())
             else:
-                self.note(keyword.value, f"{label}: `{shortened(ast.unparse(keyword.value))}` is no dict", step)
+                self.note(keyword.value, f"{label}: `{source_of(keyword.value)}` is no dict", step)
         return found
 
     def partly(self, node: ast.expr, scope: str, label: str, step: str) -> object:
@@ -192,7 +193,7 @@ class _FlowReading:
             try:
                 made = self.values.value(one, scope)
             except NotFixed as reason:
-                entry = f" `{shortened(ast.unparse(key))}`" if key is not None else ""
+                entry = f" `{source_of(key)}`" if key is not None else ""
                 self.note(reason, f"{label}{entry}: {reason}", step)
                 continue
             assert isinstance(made, dict)

@@ -25,16 +25,19 @@ class NotFixed(Exception):
 
     def __init__(self, node: ast.AST, reason: str) -> None:
         self.line: int = getattr(node, "lineno", 0)
-        super().__init__(f"`{shortened(ast.unparse(node))}` {reason}")
+        super().__init__(f"`{source_of(node)}` {reason}")
 
 
-def shortened(text: str) -> str:
-    """A piece of the user's file as a message shows it: on one line, without credentials, not too long.
+def source_of(node: ast.AST) -> str:
+    """An expression as a message shows it: on one line, without credentials, not too long.
 
-    >>> shortened("'https://me:secret@index.example/simple'")
-    "'https://index.example/simple'"
+    >>> source_of(ast.parse("f('https://me:secret@index.example/simple')").body[0])
+    "f('https://index.example/simple')"
     """
-    text = " ".join(without_credentials(text).split())
+    try:
+        text = " ".join(without_credentials(ast.unparse(node)).split())
+    except RecursionError:
+        return "..."
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -61,6 +64,10 @@ class FixedValues:
             raise NotFixed(node, f"cannot be computed ({error})") from None
         finally:
             self._depth -= 1
+
+    def defines(self, name: str) -> bool:
+        """Whether the module binds a name at its own level, other than by an import."""
+        return name in self._scope("")
 
     def _value(self, node: ast.expr, scope: str) -> object:
         if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, type(None))):
@@ -102,6 +109,8 @@ class FixedValues:
 
     def _attribute(self, node: ast.Attribute) -> object:
         if isinstance(node.value, ast.Name) and node.value.id in self._module.classes:
+            if node.value.id in self._changed:
+                raise NotFixed(node, f"may be changed on line {self._changed[node.value.id]}")
             for each in self._module.lineage(self._module.classes[node.value.id]):
                 if node.attr in self._scope(each.name):
                     return self._name(ast.copy_location(ast.Name(node.attr, ast.Load()), node), each.name)

@@ -137,6 +137,8 @@ class FlowModule:
         self._modules: dict[str, str] = {}
         """Local name to the module that it stands for."""
         self._called: set[str] = set()
+        self.has_metaflow_star = False
+        """Whether any name that the file does not define may be Metaflow's."""
         self._foreign_star = False
         for statement in statements(tree.body):
             self._read(statement)
@@ -222,6 +224,7 @@ class FlowModule:
             if alias.name != "*":
                 self._imported[alias.asname or alias.name] = (module, alias.name)
             elif _is_metaflow(module):
+                self.has_metaflow_star = True
                 for name in _STAR:
                     self._imported.setdefault(name, (module, name))
             else:

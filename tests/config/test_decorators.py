@@ -1,0 +1,324 @@
+"""What decorators ask for, read from text. What a whole file becomes stands in flows/*.toml (test_first_file)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.config.decorators import DecoratedFlow, read_decorators
+
+FLOWS = Path(__file__).with_name("flows")
+HEAD = "import functools, os\nimport metaflow as mf\nfrom metaflow import *\nfrom team import thing\n"
+
+
+def read(text: str, tmp_path: Path) -> DecoratedFlow:
+    path = tmp_path / "flow.py"
+    path.write_text(HEAD + text)
+    (flow,) = read_decorators(path)
+    return flow
+
+
+def step(decorators: str, tmp_path: Path, before: str = "", flow: str = "") -> tuple[dict[str, Any], list[str]]:
+    """The tables of one step, and the notes, for its decorators."""
+    text = f"{before}\n{flow}\nclass OneFlow(FlowSpec):\n    {decorators}\n    @step\n    def start(self): pass\n"
+    found = read(text, tmp_path)
+    return found.step_tables.get("start", {}), [note.message for note in found.notes]
+
+
+def packages(value: str, tmp_path: Path, before: str = "") -> Any:
+    """The packages that a value means; None where it is noted as not fixed."""
+    tables, notes = step(f"@pypi(packages={value})", tmp_path, before)
+    assert bool(tables) is not bool(notes), (tables, notes)
+    return tables["pypi"]["packages"] if tables else None
+
+
+@pytest.mark.parametrize(
+    ("before", "value"),
+    [
+        ("", "{'rich': '13', 'click': ''}"),
+        ("", "dict(rich='13', click='')"),
+        ("", "dict({'rich': '1'}, rich='13', click='')"),
+        ("", "dict([('rich', '13'), ['click', '']])"),
+        ("", "dict(**{'rich': '13'}, click='')"),
+        ("", "{'rich': '13'} | {'click': ''}"),
+        ("", "{'rich': '1', **{'rich': '13', 'click': ''}}"),
+        ("", "{'ri' + 'ch': f'{1}3', 'click': ''}"),
+        ("", "{'rich': '%s%d' % ('1', 3), 'click': '%s' % ''}"),
+        ("", "{'rich': '{}{x}'.format(1, x=3), 'click': ','.join([])}"),
+        ("", "{'rich': f'{13!s:>02}', 'click': f''}"),
+        ("", "{'rich': ['1', '13'][1], 'click': {'a': ''}['a']}"),
+        ("P = {'rich': '13', 'click': ''}", "P"),
+        ("P: dict = {'rich': '13', 'click': ''}", "P.copy()"),
+        ("P = Q = 1\nR = {'rich': '13', 'click': ''}", "R"),
+        ("A = '13'\nB = {'rich': A}\nC = B | {'click': ''}", "C"),
+        ("class Names:\n    P = {'rich': '13'}\nclass More(Names):\n    pass", "{**More.P, 'click': ''}"),
+        ("P = {'rich': '13', 'click': ''}\nprint(P)\nfor p in P: print(p)", "P"),
+    ],
+)
+def test_values_that_are_fixed_in_the_text(before: str, value: str, tmp_path: Path) -> None:
+    assert packages(value, tmp_path, before) == {"rich": "13", "click": ""}
+
+
+@pytest.mark.parametrize(
+    ("before", "value"),
+    [
+        ("", "load()"),
+        ("", "thing"),
+        ("", "os.environ"),
+        ("", "UNKNOWN"),
+        ("", "{'rich': '13'}.get('rich')"),
+        ("", "{'a': 1}['b']"),
+        ("", "[1][5]"),
+        ("", "{[]: 'x'}"),
+        ("", "'%d' % 'x'"),
+        ("", "'{x}'.format()"),
+        ("", "1 + '1'"),
+        ("", "{'a': '1'} + {'b': '2'}"),
+        ("", "'a' | 'b'"),
+        ("", "lambda: {}"),
+        ("", "config_expr('packages')"),
+        ("", "{'a': '1'} if True else {}"),
+        ("P = P", "P"),
+        ("P = {**Q}\nQ = {**P}", "P"),
+        ("P = {'a': '1'}\nP = {'a': '2'}", "P"),
+        ("P = {'a': '1'}\nP |= {'a': '2'}", "P"),
+        ("P = {'a': '1'}\nP['a'] = '2'", "P"),
+        ("P = {'a': '1'}\nP.update(a='2')", "P"),
+        ("P = {'a': '1'}\nchange(P)", "P"),
+        ("P = {'a': '1'}\nchange(x=[P])", "P"),
+        ("P = {'a': '1'}\ndel P['a']", "P"),
+        ("P = {'a': '1'}\ndef f():\n    global P\n    P = 1", "P"),
+        ("P = {'a': '1'}\ndef f():\n    P['a'] = '2'", "P"),
+        ("if thing:\n    P = {'a': '1'}", "P"),
+        ("try:\n    P = {'a': '1'}\nfinally: pass", "P"),
+        ("P, Q = {'a': '1'}, 1", "P"),
+        ("for P in []: pass", "P"),
+        ("with thing as P: pass", "P"),
+        ("def P(): pass", "P"),
+        ("class P: pass", "P"),
+        ("P: dict", "P"),
+        ("print(P := {'a': '1'})", "P"),
+        ("def dict(**x): return {}", "dict(a='1')"),
+        ("class Names:\n    P = {'a': '1'}\nNames.P = {}", "Names.P"),
+        ("P = " + " + ".join(["'a'"] * 900), "{P: ''}"),
+    ],
+)
+def test_values_that_are_not_fixed_are_noted_and_never_guessed(before: str, value: str, tmp_path: Path) -> None:
+    assert packages(value, tmp_path, before) is None
+
+
+def test_the_entries_that_are_fixed_are_read_beside_those_that_are_not(tmp_path: Path) -> None:
+    value = "{'rich': '13', 'click': load(), **thing, load(): '1', 'numpy': '2'}"
+    tables, notes = step(f"@pypi(packages={value}, extra_indices=['https://index.example/a', thing])", tmp_path)
+    assert tables == {"pypi": {"packages": {"rich": "13", "numpy": "2"}, "extra_indices": ["https://index.example/a"]}}
+    assert notes == [
+        "@pypi(packages=…) `'click'`: `load()` is a call, known only when the flow runs",
+        "@pypi(packages=…): `thing` comes from the module `team`",
+        "@pypi(packages=…) `load()`: `load()` is a call, known only when the flow runs",
+        "@pypi(extra_indices=…): `thing` comes from the module `team`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decorators", "tables"),
+    [
+        ("@pypi", {}),
+        ("@pypi()", {}),
+        ("@pypi(packages={}, python=None, extra_indices=[])", {}),
+        ("@pypi(packages={'rich': '13'})", {"pypi": {"packages": {"rich": "13"}}}),
+        ("@mf.pypi(python='3.12')", {"pypi": {"python": "3.12"}}),
+        ("@conda(python='3.12')", {"pypi": {"python": "3.12"}}),
+        (
+            "@conda(python='3.12', libraries={'ffmpeg': '>=6'})",
+            {"conda": {"python": "3.12", "libraries": {"ffmpeg": ">=6"}}},
+        ),
+        (
+            "@conda(libraries={'a': '1', 'b': '1'}, packages={'b': '2'})",
+            {"conda": {"libraries": {"a": "1", "b": "2"}}},
+        ),
+        ("@pip(packages={'rich': '13'})", {"pypi": {"packages": {"rich": "13"}}}),
+        ("@conda(disabled=True)", {"disabled": True}),
+        ("@pypi(disabled=False, packages={'rich': '13'})", {"pypi": {"packages": {"rich": "13"}}}),
+        ("@named_env(name='a/b', fetch_at_exec=True)", {"named_env": {"name": "a/b", "fetch_at_exec": True}}),
+        ("@named_env(name='a/b', fetch_at_exec=False)", {"named_env": {"name": "a/b"}}),
+        ("@sys_packages(packages={'__cuda': '12.4'})", {"sys_packages": {"packages": {"__cuda": "12.4"}}}),
+        (
+            "@pypi(packages={'rich': '13'})\n    @conda(libraries={'ffmpeg': ''})\n    @named_env(name='a')",
+            {"pypi": {"packages": {"rich": "13"}}, "conda": {"libraries": {"ffmpeg": ""}}, "named_env": {"name": "a"}},
+        ),
+    ],
+)
+def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path: Path) -> None:
+    assert step(decorators, tmp_path) == (tables, [])
+
+
+@pytest.mark.parametrize(
+    ("decorators", "tables", "note"),
+    [
+        (
+            "@conda(pip_packages={'rich': '13'})",
+            {"pypi": {"packages": {"rich": "13"}}},
+            "@conda(pip_packages=…) is written as `pypi.packages`",
+        ),
+        (
+            "@pypi(sources=['https://index.example/a'])",
+            {"pypi": {"extra_indices": ["https://index.example/a"]}},
+            "@pypi(sources=…) is written as `pypi.extra_indices`",
+        ),
+        (
+            "@pypi(pathspec='Flow/1/start')",
+            {"named_env": {"pathspec": "Flow/1/start"}},
+            "@pypi(pathspec=…) is written as `named_env.pathspec`",
+        ),
+        (
+            "@pypi(packages={'rich': '>=13'})\n    @pypi(packages={'Rich': '<14'})",
+            {"pypi": {"packages": {"rich": ">=13,<14"}}},
+            "@pypi(packages=…): `Rich` is asked twice at one level; `>=13,<14` was written",
+        ),
+        (
+            "@pypi(packages={'rich': '>=13 ; python_version>\"3\"'})\n    @pypi(packages={'rich': '<14'})",
+            {"pypi": {"packages": {"rich": '>=13 ; python_version>"3"'}}},
+            "@pypi(packages=…): `rich <14` was not carried over beside `rich >=13 ; python_version>\"3\"`",
+        ),
+        (
+            "@named_env(name='a')\n    @named_env(name='b')",
+            {"named_env": {"name": "a"}},
+            "@named_env(name=…) says `b` where another decorator says `a`; `a` was kept",
+        ),
+        (
+            "@named_env(fetch_at_exec=True)",
+            {},
+            "`fetch_at_exec` needs a `name` or a `pathspec`, and was not carried over",
+        ),
+        ("@pypi(python='3.x.y')", {}, "@pypi(python=…) is not a version of Python: `3.x.y`"),
+        ("@pypi(colour='red')", {}, "@pypi(colour=…) is no parameter that envlock knows, and was not carried over"),
+        ("@pypi(disabled=True, python='3')", {"disabled": True}, "disabled, so this was not carried over: python 3"),
+        ("@team.mine", {}, "@team.mine is no decorator of Metaflow, and was not read: it may ask for packages"),
+        ("@mf.resolved_uv", {}, "@resolved_uv takes its packages from another file, and was not read"),
+        ("@thing(1)", {}, "@thing(1) comes from `team`, and was not read: it may ask for packages"),
+        ("@pypi_base(packages={})", {}, "@pypi_base is not for a step, and was not read"),
+        (
+            "@sys_packages(packages={'__win': '1'})",
+            {},
+            "@sys_packages(packages=…): `__win` is none of __cuda, __glibc, __osx, and was not carried over",
+        ),
+        (
+            "@pypi(extra_indices=['https://me:s3cr3t@index.example/a'])",
+            {"pypi": {"extra_indices": ["https://index.example/a"]}},
+            "@pypi(extra_indices=…): the credentials in a URL were left out; keep them in ~/.netrc",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_written_otherwise_is_noted(decorators: str, tables: dict[str, Any], note: str, tmp_path: Path) -> None:
+    assert step(decorators, tmp_path) == (tables, [note])
+
+
+@pytest.mark.parametrize(
+    "decorators",
+    [
+        "@retry",
+        "@mf.kubernetes(memory=100)",
+        "@staticmethod",
+        "@card(type='default')",
+        "@environment(vars={'A': '1'})",
+        "@functools.cache",
+    ],
+)
+def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_path: Path) -> None:
+    tables, notes = step(decorators, tmp_path)
+    assert (tables, notes) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("flow", "decorators", "tables", "note"),
+    [
+        ("@pypi_base(disabled=True)", "@pypi(disabled=False)", {"disabled": False}, None),
+        (
+            "@conda_base(disabled=True)",
+            "@conda",
+            {},
+            "a bare @conda below a disabled flow: the step stays disabled; `disabled = false` gives it one",
+        ),
+        (
+            "@pypi_base(disabled=True)",
+            "@pypi(packages={'rich': ''})",
+            {"pypi": {"packages": {"rich": ""}}},
+            "this step has an environment although its flow is disabled, as in metaflow-netflixext",
+        ),
+        (
+            "@pypi_base(packages={'rich': ''})",
+            "@named_env(name='a', fetch_at_exec=True)",
+            {"named_env": {"name": "a"}},
+            "`fetch_at_exec` excludes packages of its own, and was not carried over",
+        ),
+        ("@named_env_base(name='a')", "@named_env(fetch_at_exec=True)", {"named_env": {"fetch_at_exec": True}}, None),
+        ("@named_env_base(name='a')", "@pypi(packages={'rich': ''})", {"pypi": {"packages": {"rich": ""}}}, None),
+        ("@pypi(packages={'rich': ''})", "", {}, "@pypi is not for a flow, and was not read"),
+        (
+            "@thing",
+            "",
+            {},
+            "@thing comes from `team`, and was not read: it may ask for packages",
+        ),
+    ],
+)
+def test_a_step_below_its_flow(
+    flow: str, decorators: str, tables: dict[str, Any], note: str | None, tmp_path: Path
+) -> None:
+    assert step(decorators, tmp_path, flow=flow) == (tables, [note] if note else [])
+
+
+def test_python_of_conda_stays_with_conda_where_conda_is_asked_for_anything(tmp_path: Path) -> None:
+    text = (
+        "@conda_base(python='3.12')\nclass OneFlow(FlowSpec):\n"
+        "    @conda(libraries={'ffmpeg': ''})\n    @step\n    def start(self): pass\n"
+    )
+    assert read(text, tmp_path).tables == {"conda": {"python": "3.12"}}
+
+
+def test_two_pythons_at_one_level_are_both_kept_for_envlock_to_name(tmp_path: Path) -> None:
+    tables, _ = step("@conda(python='3.12')\n    @pypi(python='3.11')", tmp_path)
+    assert tables == {"pypi": {"python": "3.11"}, "conda": {"python": "3.12"}}
+
+
+def test_the_lines_of_the_decorators_that_were_read(tmp_path: Path) -> None:
+    for path in FLOWS.glob("*.py"):
+        lines = ["", *path.read_text().splitlines()]
+        for flow in read_decorators(path):
+            assert all(lines[line].strip().startswith("@") for line in flow.decorators)
+            assert flow.decorators == tuple(sorted(flow.decorators))
+    (flow,) = read_decorators(FLOWS / "packages.py")
+    assert flow.decorators == (7, 15, 20, 33)
+
+
+def test_a_base_class_is_no_flow_of_its_own_unless_the_file_calls_it(tmp_path: Path) -> None:
+    text = (
+        "class Base(FlowSpec):\n    @step\n    def start(self): pass\n"
+        "class Train(Base): pass\nclass Score(Base): pass\nif __name__ == '__main__':\n    {}()\n"
+    )
+    for called, names in [("Train", ["Train", "Score"]), ("Base", ["Base", "Train", "Score"])]:
+        path = tmp_path / f"{called}.py"
+        path.write_text(HEAD + text.format(called))
+        assert [flow.name for flow in read_decorators(path)] == names
+
+
+def test_no_note_shows_a_credential_or_breaks_its_line(tmp_path: Path) -> None:
+    secret = "https://me:s3cr3t-t0ken@index.example/" + "x" * 60
+    decorators = [
+        f"@pypi(packages=load({secret!r}))",
+        f"@pypi(extra_indices={secret!r})",
+        f"@pypi(name={secret!r}, colour={secret!r})",
+        f"@pypi(packages={{'a@{secret}': '', 'b': {secret!r}}})",
+        f"@pypi(python={secret!r})",
+        "@pypi(python='3\\n[flow.Bad]\\n')",
+        f"@thing({secret!r})",
+        f"@named_env(name={secret!r})\n    @named_env(name='b', pathspec={secret!r})",
+    ]
+    for decorator in decorators:
+        _, notes = step(decorator, tmp_path)
+        assert notes
+        for note in notes:
+            assert "s3cr3t" not in note
+            assert "\n" not in note
