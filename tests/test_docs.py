@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,21 @@ def command_lines(page: Path) -> Iterator[str]:
             for line in text.splitlines():
                 words = re.sub(r"^\s*(?:- )?(?:run: |entry: )?", "", line.strip().removeprefix("$ "))
                 if words.startswith("envlock "):
-                    yield re.split(r"\s+#|\s*[;&|>]", words)[0]
+                    yield first_command(words)
     for code in _INLINE.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
         if code.startswith("envlock ") and not _PLACEHOLDER.search(code):
             yield code
+
+
+def first_command(line: str) -> str:
+    """The first command of a line of shell, without comment and redirection.
+
+    >>> first_command('envlock add "rich>=13" > log; echo $?  # done')
+    "envlock add 'rich>=13'"
+    """
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    return shlex.join(takewhile(lambda word: word[0] not in ";&|<>()", words))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

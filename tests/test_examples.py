@@ -38,7 +38,8 @@ def test_the_demo_puts_each_step_into_its_environment(tmp_path: Path) -> None:
         shutil.copy(ROOT / "examples" / "quickstart" / file, folder)
 
     said = demo(folder)
-    rows = {row[0]: row[1:] for row in map(str.split, said) if len(row) == 5}
+    table = [line for line in said if line.startswith("  ") and len(line.split()) == 5]
+    rows = {row[0]: row[1:] for row in map(str.split, table)}
     assert {name for name in rows if "[" not in name} == {"step", "--------", "start", "join", "report", "end"}
     assert rows["start"][1:3] == ["2.1.2", "-"]
     trained = [row for name, row in rows.items() if name.startswith("train[")]

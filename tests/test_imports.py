@@ -68,7 +68,7 @@ def test_metaflow_is_not_burdened() -> None:
 @pytest.fixture
 def locked(project: ProjectFolder, envlock: Envlock) -> Path:
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    project.write_env("alpha=1.1", python=running)
+    project.write_env("alpha==1.1", python=running)
     envlock("lock")
     return project.folder
 
