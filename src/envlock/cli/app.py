@@ -103,5 +103,9 @@ def run(arguments: Sequence[str]) -> int:
         message = cast("str", getattr(error, "format_message")())  # noqa: B009
         if not message:  # a group without a command: its help is printed already
             return BadUsage.exit_status
-        raise BadUsage(message, context.command_path if context else "envlock") from None
+        raise BadUsage(message, context.command_path if context else f"envlock {named or ''}".strip()) from None
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer would have it look like a stale lock: status 1
+            raise ended.__context__ from None
+        raise
     return result if isinstance(result, int) else 0

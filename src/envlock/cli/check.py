@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
         style: Annotated[
             str,
             typer.Option(
-                "--format", metavar="FORMAT", callback=_one_of_the_formats, help="text, json, or github (annotations)."
+                "--format",
+                metavar="FORMAT",
+                callback=_one_of_the_formats,
+                help="`text`, `json`, or `github` (annotations).",
             ),
         ] = "text",
         as_json: JsonOption = False,

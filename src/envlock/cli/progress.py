@@ -110,11 +110,11 @@ class LiveReporter(Reporter):
         """Close the bar, and leave a line of it when it was worth one."""
         with self._lock:
             state = self._phases.pop(phase, None)
-            if state is not None and (took := time.monotonic() - state.began) >= QUIET_SECONDS:
-                self._say(f"{phase}: {state.amount()} in {took:.1f} s")
             idle = not self._phases
         if idle:
             self._stop()
+        if state is not None and (took := time.monotonic() - state.began) >= QUIET_SECONDS:
+            self._say(f"{phase}: {state.amount()} in {took:.1f} s")
 
     def noted(self, message: str) -> None:
         """Print a note."""
@@ -137,11 +137,11 @@ class LiveReporter(Reporter):
         return self._given
 
     def _say(self, line: str) -> None:
-        with self._lock:
-            if self._live is None and self._given is None:
-                sys.stderr.write(f"{line}\n")
-            else:
-                self._console().print(line)
+        # Never under our lock: printing takes rich's, and drawing, which holds that one, takes ours.
+        if self._given is None:
+            sys.stderr.write(f"{line}\n")
+        else:
+            self._given.print(line)
 
     def _start(self) -> None:
         from rich.live import Live
@@ -157,8 +157,7 @@ class LiveReporter(Reporter):
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            live = self._live
-        live.start()
+            self._live.start()
 
     def _stop(self) -> None:
         with self._lock:

@@ -1,0 +1,215 @@
+"""The console script: which module runs a command, and how every failure ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envlock import __main__, __version__
+from envlock.__main__ import main
+from envlock.errors import ConfigError, DamageError, Location, ManyErrors
+from tests.conftest import Envlock
+from tests.support import ENVLOCK, ProjectFolder
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+    def run(arguments: list[str]) -> int:
+        raise failure
+
+    monkeypatch.setattr(__main__, "_run", run)
+
+
+class Broken(DamageError):
+    code = "broken"
+
+    def __init__(self) -> None:
+        super().__init__("it is broken", locations=(Location("a.toml", 3, "x.y"),), details=("a fact",), hint="mend it")
+
+
+def test_an_error_is_rendered_once_on_stderr_and_gives_the_status(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, Broken())
+    assert main(["lock"]) == 3
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == "error[broken]: it is broken\n  at a.toml:3 (x.y)\n  a fact\n\nhint: mend it\n"
+
+
+@pytest.mark.parametrize("arguments", [["lock", "--json"], ["check", "--format", "json"], ["check", "--format=json"]])
+def test_an_error_is_json_where_json_was_asked(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    failing(monkeypatch, Broken())
+    assert main(arguments) == 3
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert json.loads(said.out) == {
+        "error": {
+            "code": "broken",
+            "message": "it is broken",
+            "locations": [{"path": "a.toml", "line": 3, "key": "x.y"}],
+            "details": ["a fact"],
+            "hint": "mend it",
+        }
+    }
+
+
+@pytest.mark.parametrize("arguments", [["run", "--", "tool", "--json"], ["check", "--format", "github"], ["lock"]])
+def test_the_json_of_another_command_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    failing(monkeypatch, Broken())
+    assert main(arguments) == 3
+    assert capfd.readouterr().out == ""
+
+
+def test_many_errors_are_all_told_and_the_gravest_gives_the_status(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    many = ManyErrors((ConfigError("first"), Broken(), ConfigError("last")))
+    failing(monkeypatch, many)
+    assert main(["lock"]) == 3
+    assert re.findall(r"error\[(.*)\]", capfd.readouterr().err) == ["config", "broken", "config"]
+    failing(monkeypatch, many)
+    assert main(["lock", "--json"]) == 3
+    assert [each["code"] for each in json.loads(capfd.readouterr().out)["error"]["errors"]] == [
+        "config",
+        "broken",
+        "config",
+    ]
+
+
+def test_an_interrupt_is_one_quiet_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    assert main(["lock"]) == 130
+    assert capfd.readouterr() == ("", "interrupted\n")
+
+
+def test_a_defect_is_said_shortly_and_its_traceback_kept_for_us(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    failing(monkeypatch, RuntimeError("one\ntwo"))
+    assert main(["lock", "--secret", "s3cr3t"]) == 70
+    (record,) = tmp_path.iterdir()
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "error[defect]: this is a defect in envlock: RuntimeError: one\n"
+        f"  the traceback is in {record}\n\nhint: report it, with that file\n"
+    )
+    text = record.read_text(encoding="utf-8")
+    assert text.startswith(f"envlock {__version__}, Python ")
+    assert "Traceback (most recent call last)" in text
+    assert text.endswith("RuntimeError: one\ntwo\n")
+    assert "s3cr3t" not in text
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+
+
+def test_a_reader_that_goes_away_is_no_defect() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([ENVLOCK, "schema"], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_version(envlock: Envlock) -> None:
+    ran = envlock("--version")
+    assert (ran.stdout, ran.stderr) == (f"envlock {__version__}\n", "")
+    module = [sys.executable, "-m", "envlock", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=True).stdout == ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["lokc"], "No such command 'lokc'. Did you mean 'lock'?", "envlock --help"),
+        (["schema", "--ouput", "x"], "No such option: --ouput", "envlock schema --help"),
+        (["check", "--format", "yaml"], "yaml", "envlock check --help"),
+        (["check", "extra"], "extra", "envlock check --help"),
+        (["check", "--step"], "--step", "envlock check --help"),
+        (["remove"], "PACKAGE", "envlock remove --help"),
+    ],
+)
+def test_a_wrong_call_names_the_help_that_helps(
+    envlock: Envlock, arguments: list[str], message: str, hint: str
+) -> None:
+    ran = envlock(*arguments, check=2)
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("error[usage]: ")
+    assert message in ran.stderr
+    assert ran.stderr.endswith(f"\nhint: {hint}\n")
+
+
+def test_a_wrong_call_is_json_too(envlock: Envlock) -> None:
+    assert envlock("lokc", "--json", check=2).json["error"]["code"] == "usage"
+
+
+def test_every_command_refuses_a_folder_without_a_project(envlock: Envlock, tmp_path: Path) -> None:
+    for command in (["lock"], ["check"], ["push"], ["add", "rich"], ["path", "--step", "start"], ["cache", "ls"]):
+        ran = envlock(*command, cwd=tmp_path, check=2)
+        assert ran.stderr.startswith("error[no-config]: "), command
+        assert ran.stderr.endswith("hint: envlock init\n"), command
+
+
+@pytest.mark.parametrize("command", [["lock"], ["check"]])
+def test_a_config_that_is_no_file(envlock: Envlock, tmp_path: Path, command: list[str]) -> None:
+    assert "error[no-config]" in envlock(*command, "--config", "nothing.toml", cwd=tmp_path, check=2).stderr
+    assert "error[unreadable-config]" in envlock(*command, "--config", str(tmp_path), cwd=tmp_path, check=2).stderr
+
+
+def test_bad_configuration_is_told_by_every_way_in(envlock: Envlock, project: ProjectFolder) -> None:
+    project.config.write_text("[envlock]\narchs = ['windows']\npython_from = 'uv'\n", encoding="utf-8")
+    for command in ("lock", "check", "push"):
+        ran = envlock(command, check=2)
+        assert re.findall(r"^error\[(.*?)\]|at (.*?) ", ran.stderr, re.MULTILINE) == [
+            ("unknown-arch", ""),
+            ("", "envlock.toml:2"),
+            ("unknown-key", ""),
+            ("", "envlock.toml:3"),
+        ]
+    assert [each["code"] for each in envlock("check", "--json", check=2).json["error"]["errors"]] == [
+        "unknown-arch",
+        "unknown-key",
+    ]
+
+
+def on_a_terminal(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """What a command writes to a terminal, and its status."""
+    ours, theirs = pty.openpty()
+    without = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    child = subprocess.Popen(
+        [ENVLOCK, *arguments], cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**without, "TERM": "xterm-256color", **(env or {})},
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    try:
+        while data := os.read(ours, 4096):
+            said += data
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(ours)
+    return child.wait(), said.decode().replace("\r\n", "\n")
+
+
+def test_colour_on_a_terminal_changes_no_word(envlock: Envlock, tmp_path: Path) -> None:
+    status, coloured = on_a_terminal("lock", cwd=tmp_path)
+    assert status == 2
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == envlock("lock", cwd=tmp_path, check=2).stderr
+    without = on_a_terminal("lock", cwd=tmp_path, env={"NO_COLOR": "1"})[1]
+    assert re.findall(r"\x1b\[([0-9;]*)m", coloured) != re.findall(r"\x1b\[([0-9;]*)m", without)
+    assert not re.search(r"\x1b\[(\d+;)*[34]\d", without), "bold may stay, colour may not"

@@ -1,0 +1,117 @@
+"""Help: every command is there, in its panel, says what it does, and comes quickly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from envlock.cli.app import PANELS, build
+from scripts import reference_pages
+from tests.conftest import Envlock
+from tests.support import ProjectFolder
+
+COMMANDS = [command for commands in PANELS.values() for command in commands]
+
+
+def registered() -> set[str]:
+    return set(getattr(typer.main.get_command(build()), "commands"))  # noqa: B009
+
+
+def test_every_command_is_in_a_panel_and_there() -> None:
+    assert registered() == set(COMMANDS)
+
+
+def test_help_lists_the_commands_by_panel(envlock: Envlock) -> None:
+    text = envlock("--help").stdout
+    listed = [panel for panel in re.findall(r"^╭─ (.*?) ─+╮$", text, re.MULTILINE) if panel != "Options"]
+    assert listed == list(PANELS)
+    order = [word for word in re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) if word in COMMANDS]
+    assert order == COMMANDS
+
+
+def test_nothing_asked_is_help_and_a_usage_error(envlock: Envlock) -> None:
+    ran = envlock(check=2)
+    assert "Usage: envlock" in ran.stdout
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(envlock: Envlock, command: str, flag: str) -> None:
+    ran = envlock(command, flag)
+    assert f"Usage: envlock {command}" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_help_is_in_sentences() -> None:
+    group = typer.main.get_command(build())
+    for name, command in getattr(group, "commands").items():  # noqa: B009
+        first = (command.help or "").strip().split("\n\n")[0]
+        assert re.fullmatch(r"[A-Z].*\.", first, re.DOTALL), f"{name}: {first!r}"
+        for param in command.params:
+            if param.name != "help":
+                assert re.fullmatch(r"[A-Z`].*\.?", param.help or "", re.DOTALL), f"{name} {param.name}: {param.help!r}"
+
+
+def test_one_command_imports_no_other() -> None:
+    for command in COMMANDS:
+        group = typer.main.get_command(build(command))
+        assert set(getattr(group, "commands")) == {command}  # noqa: B009
+
+
+def test_the_page_of_the_commands_is_current() -> None:
+    page = reference_pages.COMMANDS.read_text(encoding="utf-8")
+    assert page == reference_pages.commands_page(), "run `make docs-check`"
+
+
+def test_the_page_of_the_keys_is_current_and_whole() -> None:
+    text = reference_pages.CONFIGURATION.read_text(encoding="utf-8")
+    assert text == reference_pages.configuration_page(text), "run `make docs-check`"
+    from envlock.config.schema import json_schema
+
+    assert reference_pages.described_tables(text) == set(json_schema()["definitions"])
+
+
+def completions(envlock: Envlock, line: str, cwd: Path) -> list[str]:
+    """What bash is offered at the end of a line."""
+    words = line.split(" ")
+    env = {"_ENVLOCK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    ran = envlock(cwd=cwd, env=env)
+    assert ran.stderr == ""
+    return ran.stdout.split()
+
+
+@pytest.fixture
+def flow_project(project: ProjectFolder) -> Path:
+    project.write_flow("DemoFlow")
+    project.write(
+        '[flow.DemoFlow]\nfile = "demoflow.py"\n[env.base.pypi]\npackages = {}\n', archs=["linux-64", "osx-64"]
+    )
+    return project.folder
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("envlock lock --step ", ["start", "train", "end"]),
+        ("envlock lock --step t", ["train"]),
+        ("envlock check --flow ", ["DemoFlow"]),
+        ("envlock check --env ", ["base"]),
+        ("envlock push --arch o", ["osx-64"]),
+        ("envlock lo", ["lock"]),
+    ],
+)
+def test_the_shell_completes_what_the_project_has(
+    envlock: Envlock, flow_project: Path, line: str, offered: list[str]
+) -> None:
+    assert completions(envlock, line, flow_project) == offered
+
+
+def test_the_shell_completes_nothing_of_a_broken_project(envlock: Envlock, tmp_path: Path) -> None:
+    assert completions(envlock, "envlock lock --step ", tmp_path) == []
+    (tmp_path / "envlock.toml").write_text("= broken", encoding="utf-8")
+    assert completions(envlock, "envlock lock --step ", tmp_path) == []
+    assert completions(envlock, "envlock lock --arch linux-a", tmp_path) == ["linux-aarch64"]
