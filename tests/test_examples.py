@@ -49,23 +49,28 @@ def test_the_demo_puts_each_step_into_its_environment(tmp_path: Path) -> None:
     assert not rows["report"][3].startswith("metaflow_")
     assert len({row[3] for row in (rows["start"], *trained, rows["join"], rows["end"])}) == 3
 
-    before = {path: path.stat().st_mtime_ns for part in ("lock", "cache") for path in files(folder, part)}
-    again = "\n".join(demo(folder))
-    assert "nothing changed" in again
-    assert {path: path.stat().st_mtime_ns for part in ("lock", "cache") for path in files(folder, part)} == before
+    before = written(folder)
+    assert "nothing changed" in run(["envlock", "lock"], folder)
+    run(["envlock", "push"], folder)
+    assert written(folder) == before
 
 
 def demo(folder: Path) -> list[str]:
-    """The lines that the demo prints for a folder; it must end well."""
-    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--folder", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    """The lines that the demo prints for a folder."""
+    return run(["python", str(ROOT / "scripts" / "demo.py"), "--folder", str(folder)], folder).splitlines()
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a program beside this Python prints; it must end well."""
+    program = str(Path(sys.executable).with_name(command[0]))
+    done = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()
+    return done.stdout
 
 
-def files(folder: Path, part: str) -> list[Path]:
-    """What the demo wrote to a part of the example."""
-    root = folder / {"lock": "envlock.lock", "cache": "envlock-cache"}[part]
-    found = [path for path in root.rglob("*") if path.is_file()]
-    assert found
+def written(folder: Path) -> dict[Path, int]:
+    """Every lock and every file of the cache, with the time of its last change."""
+    files = [path for part in ("envlock.lock", "envlock-cache") for path in (folder / part).rglob("*")]
+    found = {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+    assert len(found) > 12
     return found
