@@ -115,6 +115,11 @@ class Making:
     def prefix(self) -> Path:
         return self.environments / self.lock.prefix_name
 
+    @property
+    def installs(self) -> Path:
+        """Where processes write down that they install."""
+        return self.place / "installs"
+
     def file_of(self, package: LockedPackage) -> Path:
         return self.place / "packages" / package.sha256 / package.filename
 
@@ -181,7 +186,7 @@ def main() -> None:
     heard = Heard()
     assert making.lock
     print("began", flush=True)
-    installer = CountingInstaller(making.place / "installs")
+    installer = CountingInstaller(making.installs)
     print(making.ensure(installer=installer, reporter=heard), flush=True)
     print("\n".join(heard.notes), file=sys.stderr)
 

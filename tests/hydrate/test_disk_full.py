@@ -1,0 +1,62 @@
+"""A disk that runs full while an environment is made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envlock.hydrate.errors import DiskFull
+from tests.hydrate.making import Making, missing_files, remains
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, small_disk: Path) -> None:
+    making = Making(tmp_path, count=3, files=10, padding=200_000)
+    making.write_artifacts()
+    environments = small_disk / "environments"
+    with pytest.raises(DiskFull) as caught:
+        making.ensure(environments=environments)
+    said = caught.value.render()
+    assert caught.value.exit_status == 5
+    assert str(environments) in said
+    assert "the environment takes up to 6.0 MB" in said
+    assert "free there now: " in said
+    assert remains(environments) == []
+    assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize > 1_900_000
+
+
+def test_a_disk_with_room_for_nothing_at_all(tmp_path: Path, small_disk: Path) -> None:
+    making = Making(tmp_path)
+    making.write_artifacts()
+    environments = small_disk / "environments"
+    environments.mkdir()
+    filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError, match="No space left"):
+        while True:
+            os.write(filler, b"x" * 4096)
+    os.close(filler)
+    with pytest.raises(DiskFull) as caught:
+        making.ensure(environments=environments)
+    assert "free there now: 0" in caught.value.render()
+    assert remains(environments) == []
+    (small_disk / "filler").unlink()
+    assert missing_files(making.ensure(environments=environments)) == []

@@ -1,0 +1,145 @@
+"""Many processes that want one environment, and processes that are killed while they make one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hydrate.making import Making, missing_files, remains
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+Process = subprocess.Popen[str]
+Start = Callable[[Making], Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts processes that make an environment, each with a process group of its own."""
+    started: list[Process] = []
+
+    def begin(making: Making) -> Process:
+        command = [sys.executable, "-m", "tests.hydrate.making", making.place, making.count, making.files]
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def began(process: Process) -> None:
+    """Wait until the process is about to make its environment."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "began\n", process.stderr.read()
+
+
+def installing(making: Making, process: Process) -> None:
+    """Wait until the process installs: it holds the lock, and has a stage."""
+    began(process)
+    while not making.installs.exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def making(tmp_path: Path) -> Making:
+    made = Making(tmp_path, count=20, files=20)
+    made.write_artifacts()
+    return made
+
+
+def test_eight_processes_make_it_once(making: Making, start: Start) -> None:
+    processes = [start(making) for _ in range(8)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    assert {out for out, _ in outputs} == {f"began\n{making.prefix}\n"}
+    assert len(making.installs.read_text().splitlines()) == 1
+    assert missing_files(making.prefix) == []
+    assert remains(making.environments) == []
+
+
+def test_those_who_wait_say_so(making: Making, start: Start) -> None:
+    first = start(making)
+    installing(making, first)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = start(making)
+    began(second)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(timeout=0.5)
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.communicate(timeout=60)[0] == f"{making.prefix}\n"
+    out, err = second.communicate(timeout=60)
+    assert out == f"{making.prefix}\n"
+    assert "waiting for another process" in err
+    assert len(making.installs.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("whom", ["group", "one"], ids=["uv is killed too", "uv goes on alone"])
+def test_a_kill_at_any_moment_leaves_nothing_that_looks_whole(making: Making, whom: str) -> None:
+    command = [sys.executable, "-m", "tests.hydrate.killing", making.place, making.count, making.files, 30, whom]
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["broken"] == []
+    assert result["unfinished"] >= 10, "the kills came too late to prove anything"
+    assert making.ensure() == making.prefix
+    assert missing_files(making.prefix) == []
+    if whom == "group":
+        assert remains(making.environments) == []
+
+
+def test_what_the_dead_left_is_removed_by_whoever_builds_next(making: Making, start: Start, tmp_path: Path) -> None:
+    process = start(making)
+    installing(making, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert remains(making.environments) != []
+    Making(tmp_path, count=0).ensure()
+    assert remains(making.environments) == []
+
+
+def test_the_stage_of_the_living_is_left_alone(making: Making, start: Start, tmp_path: Path) -> None:
+    process = start(making)
+    installing(making, process)
+    os.killpg(process.pid, signal.SIGSTOP)
+    Making(tmp_path, count=0).ensure()
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == f"{making.prefix}\n"
+    assert process.returncode == 0
+    assert missing_files(making.prefix) == []
+
+
+def test_an_interrupt_leaves_nothing(making: Making, start: Start) -> None:
+    process = start(making)
+    installing(making, process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert making.find() is None
+    assert remains(making.environments) == []
