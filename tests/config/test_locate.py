@@ -13,7 +13,7 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.config.locate import all_lines, line_of
+from envlock.config.locate import line_of, written_twice
 
 DOCUMENT = '''\
 # a comment with [brackets] and key = "value"
@@ -143,8 +143,23 @@ def test_a_missing_key_is_where_its_nearest_parent_is(key: tuple[str, ...], line
 def test_a_table_is_where_its_own_header_is_rather_than_a_child_s() -> None:
     text = "[flow.X.step.start]\ndisabled = true\n[flow.X]\nfile = 'x.py'\n"
     assert line_of(text, ("flow", "X")) == 3
-    assert all_lines(text, ("flow", "X")) == (3, 1)
-    assert all_lines(text, ("flow", "Y")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        (DOCUMENT, None),
+        ("[a]\nx = 1\n[b]\nx = 2\n", None),
+        ("[[a]]\nx = 1\n[[a]]\nx = 2\n", None),
+        ("[a.b]\n[a]\n", None),
+        ("x = 1\ny = 2\n'x' = 3\n", (("x",), (1, 3))),
+        ("[a]\n[b]\n[ a ]\n", (("a",), (1, 3))),
+        ("a = { x = 1,\n x = 2 }\n", (("a", "x"), (1, 2))),
+        ("a.b.c = 1\na.b.c = 2\n", (("a", "b", "c"), (1, 2))),
+    ],
+)
+def test_a_key_written_twice_is_found(text: str, twice: tuple[tuple[str, ...], tuple[int, ...]] | None) -> None:
+    assert written_twice(text) == twice
 
 
 def test_windows_line_ends() -> None:

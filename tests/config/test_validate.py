@@ -88,10 +88,30 @@ BAD = {
     "a key twice": (
         "[flow.X]\nfile = 'x.py'\nfile = 'y.py'\n",
         """\
-        error[not-toml]: `envlock.toml` is not TOML: cannot overwrite a value
-          at envlock.toml:3
-          file = 'y.py'
-                       ^
+        error[written-twice]: `file` is written twice
+          at envlock.toml:2 (flow.X.file)
+          at envlock.toml:3 (flow.X.file)
+
+        hint: put both into one
+        """,
+    ),
+    "a table twice": (
+        "[flow.X.step.a]\ndisabled = true\n[env.z]\n[flow.X.step.a]\n",
+        """\
+        error[written-twice]: `a` is written twice
+          at envlock.toml:1 (flow.X.step.a)
+          at envlock.toml:4 (flow.X.step.a)
+
+        hint: put both into one
+        """,
+    ),
+    "a table that a dotted key has made": (
+        "[flow.X]\nfile = 'x.py'\npypi.python = '3.12'\n[flow.X.pypi]\n",
+        """\
+        error[not-toml]: `envlock.toml` is not TOML: a dotted key has made this table already
+          at envlock.toml:4
+          [flow.X.pypi]
+                      ^
 
         hint: the format is described at https://toml.io
         """,

@@ -88,6 +88,15 @@ class NotToml(ConfigError):
         )
 
 
+class WrittenTwice(ConfigError):
+    """A key or a table that is written twice; TOML has one value for each."""
+
+    code = "written-twice"
+
+    def __init__(self, key: str, places: Sequence[Location]) -> None:
+        super().__init__(f"`{shown(key)}` is written twice", locations=tuple(places), hint="put both into one")
+
+
 class MergeConflict(ConfigError):
     """The file holds the markers of a merge that nobody has settled."""
 

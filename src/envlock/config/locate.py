@@ -47,13 +47,17 @@ def line_of(text: str, key: Key) -> int | None:
     return None
 
 
-def all_lines(text: str, key: Key) -> tuple[int, ...]:
-    r"""Every line where `key` is written, the one that defines it first; none where it is not.
+def written_twice(text: str) -> tuple[Key, tuple[int, ...]] | None:
+    r"""The first key that is defined more than once, with its lines; None where TOML's rule is kept.
 
-    >>> all_lines("[a.b]\n[a.c]\n[a]\n", ("a",))
-    (3, 1, 2)
+    >>> written_twice("[a]\nx = 1\n[a.b]\n[a]\n")
+    (('a',), (1, 4))
     """
-    return tuple(_places(text).get(key, ()))
+    lines: dict[Key, list[int]] = {}
+    for key, line, defines in _Scanner(text).document():
+        if defines:
+            lines.setdefault(key, []).append(line)
+    return next(((key, tuple(found)) for key, found in lines.items() if len(found) > 1), None)
 
 
 def _places(text: str) -> dict[Key, list[int]]:
@@ -103,7 +107,7 @@ class _Scanner:
         for position, name in enumerate(names, start=1):
             table = (*table, name)
             is_last = position == len(names)
-            places.append((table, line, is_last))
+            places.append((table, line, is_last and table not in self.tables))
             if is_last and is_array:
                 self.tables[table] = self.tables.get(table, 0) + 1
             if table in self.tables:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from envlock.config.errors import MergeConflict, NotToml, shown
-from envlock.config.locate import line_of
+from envlock.config.errors import MergeConflict, NotToml, WrittenTwice, shown
+from envlock.config.locate import line_of, written_twice
 from envlock.errors import Location
 
 if TYPE_CHECKING:
@@ -44,16 +44,21 @@ def decoded(source: str | bytes, name: str) -> str:
 
 
 def parsed(text: str, name: str) -> dict[str, Any]:
-    """The values of a TOML text; its floats are WrittenFloat. Raises NotToml or MergeConflict."""
+    """The values of a TOML text; its floats are WrittenFloat. Raises NotToml, WrittenTwice or MergeConflict."""
     try:
         return tomli.loads(text, parse_float=WrittenFloat)
     except tomli.TOMLDecodeError as error:
         if marker := _CONFLICT_MARKERS.search(text):
             raise MergeConflict(name, text.count("\n", 0, marker.start()) + 1) from None
+        if error.msg.startswith("Cannot") and (twice := written_twice(text)):
+            key, lines = twice
+            raise WrittenTwice(key[-1], tuple(Location(name, line, _dotted(key)) for line in lines)) from None
         if text.startswith("\ufeff"):
             raise NotToml(name, "it begins with a byte order mark", line=1) from None
         line = "".join(text.split("\n")[error.lineno - 1 : error.lineno])
         reason = error.msg[:1].lower() + error.msg[1:]
+        if error.msg.startswith("Cannot declare"):
+            reason = "a dotted key has made this table already"
         raise NotToml(name, reason, line=error.lineno, column=error.colno, text=line) from None
     except RecursionError:
         raise NotToml(name, "it is nested too deeply") from None
@@ -61,4 +66,8 @@ def parsed(text: str, name: str) -> dict[str, Any]:
 
 def location(text: str, name: str, key: KeyPath) -> Location:
     """Where a key stands in the text of the file called `name`; no credential in a key is shown."""
-    return Location(name, line_of(text, key), shown(".".join(key), 200) or None)
+    return Location(name, line_of(text, key), _dotted(key) or None)
+
+
+def _dotted(key: KeyPath) -> str:
+    return shown(".".join(key), 200)
