@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from envlock.config.decorator_tables import LevelTables, move_lone_python, settle
-from envlock.config.errors import without_credentials
 from envlock.config.fixed_values import FixedValues, NotFixed, source_of
 from envlock.config.flowfile import FlowModule, parse_module, statements
+from envlock.config.quoting import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
 _FLOW_DECORATORS = tuple(f"{name}_base" for name in _STEP_DECORATORS)

@@ -5,38 +5,14 @@ Names, versions and architectures have their errors beside what parses them, in 
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, Location
-from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'\]}]+")
-
-
-def without_credentials(text: str) -> str:
-    """The text, its URLs without user names, passwords and queries.
-
-    >>> without_credentials("index-url = 'https://me:pw@index.example/simple/'")
-    "index-url = 'https://index.example/simple/'"
-    """
-    return _URL.sub(lambda url: strip_credentials(url[0]), text)
-
-
-def shown(text: str, longest: int = 80) -> str:
-    r"""What a user wrote, fit for a message: on one line, not too long, without credentials and control characters.
-
-    >>> shown("two\nlines"), len(shown("x" * 1000))
-    ('two\\nlines', 80)
-    """
-    text = without_credentials(text)
-    if not text.isprintable():
-        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _near(found: str, right: Sequence[str]) -> str | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 
-from envlock.config.errors import without_credentials
 from envlock.config.flowfile import FlowModule, statements
+from envlock.config.quoting import without_credentials
 
 _DEEPEST = 50
 _CHANGING_METHODS = {

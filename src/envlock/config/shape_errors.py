@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType, shown
+from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType
+from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at
 from envlock.config.text import WrittenFloat, location
 from envlock.model.arch import UnknownArch

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from envlock.config.errors import MergeConflict, NotToml, WrittenTwice, shown
+from envlock.config.errors import MergeConflict, NotToml, WrittenTwice
 from envlock.config.locate import line_of, written_twice
+from envlock.config.quoting import shown
 from envlock.errors import Location
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from envlock.config.errors import (
     BadPythonSpecifier,
     BadValue,
     UnknownKey,
-    shown,
 )
 from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
+from envlock.config.quoting import shown
 from envlock.config.shape_errors import VIRTUAL_PACKAGES, floors_of, shape_errors
 from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
