@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,14 @@ def packages_table(*packages: str) -> str:
         name = package if "@" in package else re.match(r"[\w.-]+(\[[^]]*\])?", package)[0]  # type: ignore[index]
         lines.append(f"{json.dumps(name)} = {json.dumps(package.removeprefix(name).strip())}")
     return "\n".join(lines)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something holds; fail where it never does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:

@@ -77,6 +77,7 @@ class Index:
         self._tampered: dict[str, bytes] = {}
         self._troubles: list[Trouble] = []
         self._requests: list[Request] = []
+        self._arrivals: list[str] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._credentials = credentials
@@ -141,10 +142,16 @@ class Index:
         """The requests that carried bytes of packages."""
         return tuple(request for request in self.requests if request.kind == "file" and request.status < 300)
 
+    def has_been_asked(self, pattern: str) -> bool:
+        """Whether a request came in for a path that matches, answered yet or not."""
+        with self._lock:
+            return any(fnmatch(path, pattern) for path in self._arrivals)
+
     def forget(self) -> None:
         """Forget the requests so far."""
         with self._lock:
             self._requests.clear()
+            self._arrivals.clear()
 
     # What a test does to it.
 
@@ -203,6 +210,8 @@ class Index:
         """The answer to one request, and a note of it."""
         below = path.partition("?")[0].removeprefix(self._root) if path.startswith(self._root) else ""
         user = _user(authorization)
+        with self._lock:
+            self._arrivals.append(below)
         trouble = self._trouble(below)
         if trouble is not None and trouble.delay:
             self._closing.wait(trouble.delay)
