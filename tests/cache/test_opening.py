@@ -17,6 +17,7 @@ from envlock.cache.opening import open_store
         ("file:///srv/a%20cache", "/srv/a cache"),
         ("file://localhost/srv/cache", "/srv/cache"),
         ("FILE:///srv/cache", "/srv/cache"),
+        ("/srv/project/../cache", "/srv/cache"),
         ("/srv/100%25/a#b?c@d:e", "/srv/100%25/a#b?c@d:e"),
     ],
 )

@@ -35,7 +35,7 @@ def open_store(url: str) -> Store:
 def _folder(path: Path) -> Store:
     from envlock.cache.folder_store import FolderStore
 
-    return FolderStore(path)
+    return FolderStore(path.resolve() if ".." in path.parts else path)
 
 
 def _folder_of_url(url: str, rest: str) -> Store:

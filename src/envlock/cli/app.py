@@ -22,6 +22,7 @@ PANELS = {
 }
 """The commands as `envlock --help` lists them. Each is a module of this package that exports `register(app)`."""
 
+_INTERRUPTED = 130
 _UsageError = cast(
     "type[Exception]", typer.BadParameter.__bases__[0]
 )  # the same class, whether click is vendored or not
@@ -108,4 +109,6 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(ended.__context__, BrokenPipeError):  # typer would have it look like a stale lock: status 1
             raise ended.__context__ from None
         raise
+    if result == _INTERRUPTED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
