@@ -1,7 +1,7 @@
 """A process that makes an environment again and again, each time in a child that it kills at a random moment.
 
-`python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one` prints what came of it, as JSON. Children are forked,
-so a round takes no longer than the environment does.
+`python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one` prints what came of it, as JSON. Children are
+forked, so a round takes no longer than the environment does.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import posixpath
 import tarfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import LockedPython
 
 _FOLDER = "python"
+_CHUNK = 1 << 20
 
 
 def unpacked(python: LockedPython, pythons: Path) -> Path | None:
@@ -39,9 +42,11 @@ def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Calla
         if found != python.sha256:
             raise ChangedArtifact("python", python.version, archive, expected=python.sha256, found=f"sha256 {found}")
         try:
-            with tarfile.open(archive) as members:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as members:
                 _extract(members, stage)
-        except (tarfile.TarError, EOFError) as error:
+                while stream.read(_CHUNK):  # tarfile takes bad bytes for the end: the checksum is behind them
+                    pass
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadPythonArchive(python.filename, str(error)) from error
         if not _interpreter(stage, python).is_file():
             raise BadPythonArchive(python.filename, f"there is no {_interpreter(Path(), python)} in it")
