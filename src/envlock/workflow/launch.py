@@ -154,7 +154,9 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     environment = next(each for each in project.environments() if each.name == first.environment)
     paths = candidates(project.lock_folder, arch, environment.requirements.req_id)
     if first.verdict == "not-yet":
-        return NotYet(named, environment.deferred[0][0])
+        error = NotYet(named, environment.deferred[0][0])
+        error.locations = (first.location,) if first.location else ()
+        return error
     if first.verdict == "missing":
         return NotLocked(named, location=first.location, command=first.repair)
     if first.verdict == "arch-missing":

@@ -80,7 +80,7 @@ class DatastoreNotLocked(StaleError):
 
     def __init__(self, environments: Sequence[str], datastore: str, missing: Sequence[str], location: Location) -> None:
         super().__init__(
-            f"{_named(environments)} {_has(environments)} not what Metaflow needs for the datastore `{datastore}`",
+            f"{_named(environments)} {_lacks(environments)} what Metaflow needs for the datastore `{datastore}`",
             locations=(location,),
             details=(f"not locked: {', '.join(missing)}",),
             hint=f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml, then run `envlock lock`',
@@ -97,11 +97,11 @@ class RemoteStepsNotYet(ConfigError):
         details = [f"`{step}` runs on {decorator}" for step, decorator in remote.items()]
         if command:
             details.append(f"`{command}` runs every step of `{flow}` on other machines")
-        first = next(iter(remote), "<step>")
+        tables = ", ".join(f"`[flow.{flow}.step.{step}]`" for step in remote)
         super().__init__(
             "locked environments for remote steps come with a later version of envlock",
             details=tuple(details),
-            hint=f"run it locally, or set `disabled = true` in `[flow.{flow}.step.{first}]` and in those of the other remote steps",
+            hint=f"run it locally, or set `disabled = true` in {tables or f'`[flow.{flow}]`'}",
         )
 
 
@@ -113,5 +113,5 @@ def _was(environments: Sequence[str]) -> str:
     return "it was" if len(environments) == 1 else "they were"
 
 
-def _has(environments: Sequence[str]) -> str:
-    return "has" if len(environments) == 1 else "have"
+def _lacks(environments: Sequence[str]) -> str:
+    return "lacks" if len(environments) == 1 else "lack"

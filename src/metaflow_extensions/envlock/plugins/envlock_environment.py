@@ -22,6 +22,10 @@ class EnvlockException(MetaflowException):
 
     headline = "envlock"
 
+    def __init__(self, text):
+        # Metaflow takes the asterisks out of a message, for bold type; `==3.11.*` must keep its own.
+        super(EnvlockException, self).__init__(text.replace("*", "\u2217"))
+
 
 class EnvlockEnvironment(MetaflowEnvironment):
     """Asks envlock for each step's lock before anything runs; its decorator then brings the steps into them."""

@@ -1,0 +1,280 @@
+"""What a flow's launcher is told: the lock of each step, or why the flow must not start."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from envlock.config.errors import NoConfig
+from envlock.errors import EnvlockError, ManyErrors
+from envlock.model.arch import ARCHS, host_arch
+from envlock.workflow.launch import Start, plan
+from envlock.workflow.launch_service import serve
+from tests.index import CATALOGUE, Index, Release
+from tests.support import ProjectFolder, isolation, run_envlock
+
+HERE = host_arch()
+OTHER = next(arch for arch in ARCHS if arch != HERE)
+STEPS = ("start", "train", "end")
+CONFIG = """\
+[flow.DemoFlow]
+file = "demoflow.py"
+pypi = { packages = { alpha = ">=1" } }
+
+[flow.DemoFlow.step.train]
+pypi = { packages = { lam = "" } }
+
+[flow.DemoFlow.step.end]
+disabled = true
+"""
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
+    """A locked project that the tests copy; never changed. Its index has what Metaflow needs, too."""
+    releases = (*CATALOGUE, Release("requests", "2.32.0"), Release("boto3", "1.34.0"))
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), Index(*releases) as index:
+        project = ProjectFolder.make(tmp_path_factory.mktemp("launch") / "project", index.url)
+        project.write_flow(steps=STEPS)
+        project.write(CONFIG, settings="metaflow-requirements = true", archs=[HERE, OTHER])
+        run_envlock("lock", cwd=project.folder)
+        yield project
+
+
+@pytest.fixture
+def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    """A copy of the locked project."""
+    shutil.copytree(locked.folder, tmp_path / "project")
+    return ProjectFolder(tmp_path / "project", locked.index_url)
+
+
+def start(project: ProjectFolder, **facts: object) -> Start:
+    known: dict[str, object] = {"flow": "DemoFlow", "file": project.folder / "demoflow.py", "steps": STEPS}
+    return Start(**{**known, **facts})  # type: ignore[arg-type]
+
+
+def refused(project: ProjectFolder, **facts: object) -> EnvlockError:
+    with pytest.raises(EnvlockError) as caught:
+        plan(start(project, **facts))
+    return caught.value
+
+
+def edit(project: ProjectFolder, old: str, new: str) -> None:
+    text = project.config.read_text()
+    assert old in text
+    project.config.write_text(text.replace(old, new, 1))
+
+
+def test_every_step_has_its_lock(project: ProjectFolder) -> None:
+    planned = plan(start(project))
+    assert planned.arch == HERE
+    assert planned.steps["end"] is None
+    found = {step: {p.name for p in lock.packages} for step, lock in planned.steps.items() if lock}
+    assert found == {"start": {"alpha", "beta", "requests"}, "train": {"alpha", "beta", "lam", "requests"}}
+
+
+def test_the_folder_above_the_flow_is_found_from_anywhere(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = project.folder / "below"
+    below.mkdir()
+    shutil.copy(project.folder / "demoflow.py", below / "demoflow.py")
+    monkeypatch.chdir("/")
+    assert set(plan(start(project, file=below / "demoflow.py")).steps) == set(STEPS)
+
+
+def test_there_is_no_envlock_toml(project: ProjectFolder) -> None:
+    project.config.unlink()
+    error = refused(project)
+    assert isinstance(error, NoConfig)
+    assert error.hint == "envlock init"
+
+
+def test_the_flow_is_not_in_envlock_toml(project: ProjectFolder) -> None:
+    error = refused(project, flow="DemFlow")
+    assert error.code == "flow-not-in-config"
+    assert "`DemoFlow`" in str(error.hint)
+    assert '`[flow.DemFlow]` with `file = "demoflow.py"`' in str(error.hint)
+
+
+def test_a_step_comes_from_elsewhere(project: ProjectFolder) -> None:
+    error = refused(project, steps=(*STEPS, "tune"))
+    assert error.code == "step-not-in-config"
+    assert error.locations[0].line is not None
+    assert "[flow.DemoFlow.step.tune]" in str(error.hint)
+
+
+def test_nothing_is_locked(project: ProjectFolder) -> None:
+    shutil.rmtree(project.lock_folder)
+    error = refused(project)
+    assert isinstance(error, ManyErrors) or error.code == "not-locked"
+    assert "DemoFlow/start" in error.render()
+    assert "hint: envlock lock" in error.render()
+
+
+def test_a_step_changed_after_it_was_locked(project: ProjectFolder) -> None:
+    edit(project, 'lam = ""', 'lam = "<1"')
+    error = refused(project)
+    assert error.code == "stale-lock"
+    assert error.exit_status == 1
+    text = error.render()
+    assert "DemoFlow/train" in text
+    assert "DemoFlow/start" not in text
+    assert "lam<1, locked: lam 1.0" in text
+    assert "envlock.toml:" in text
+    assert "hint: envlock lock" in text
+
+
+def test_what_changed_for_several_steps_is_told_once(project: ProjectFolder) -> None:
+    edit(project, 'alpha = ">=1"', 'alpha = "<1"')
+    text = refused(project).render()
+    assert text.count("alpha<1, locked: alpha 2.0") == 1
+    assert "`DemoFlow/start`, `DemoFlow/train` changed in envlock.toml after they were locked" in text
+
+
+def test_a_step_may_take_the_lock_of_another(project: ProjectFolder) -> None:
+    edit(project, "disabled = true", "disabled = false")
+    steps = plan(start(project)).steps
+    assert steps["end"] == steps["start"]
+
+
+def test_this_arch_is_missing(project: ProjectFolder) -> None:
+    shutil.rmtree(project.lock_folder / HERE)
+    text = refused(project).render()
+    assert "error[arch-not-locked]" in text
+    assert f"locked for: {OTHER}" in text
+    assert f"hint: envlock lock --arch {HERE}" in text
+
+
+def test_this_arch_is_not_wanted(project: ProjectFolder) -> None:
+    edit(project, json.dumps([HERE, OTHER]), json.dumps([OTHER]))
+    error = refused(project)
+    assert error.code == "arch-not-locked"
+    assert f'add "{HERE}" to archs' in str(error.hint)
+
+
+def test_a_lock_is_damaged(project: ProjectFolder) -> None:
+    for path in sorted((project.lock_folder / HERE).glob("*/*")):
+        path.write_text(path.read_text().replace('sha256 = "', 'sha256 = "0', 1).replace('"0', '"1', 1))
+    error = refused(project)
+    assert error.exit_status == 3
+    assert "error[damaged-lock]" in error.render()
+    assert "git checkout -- envlock.lock/" in error.render()
+
+
+def test_a_lock_was_merged_badly(project: ProjectFolder) -> None:
+    path = sorted((project.lock_folder / HERE).glob("*/*"))[0]
+    path.write_text("<<<<<<< ours\n" + path.read_text())
+    assert refused(project).code == "conflict-markers"
+
+
+def test_two_locks_of_one_environment(project: ProjectFolder) -> None:
+    path = sorted((project.lock_folder / HERE).glob("*/*"))[0]
+    shutil.copy(path, path.with_name(f"pylock.{'0' * 40}.toml"))
+    text = refused(project).render()
+    assert "error[two-locks]" in text
+    assert "`envlock lock` keeps the newest" in text
+
+
+def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:
+    edit(project, "[envlock]", '[envlock]\nhosts = ["files.example"]')
+    error = refused(project)
+    assert "error[host-not-allowed]" in error.render()
+    assert error.exit_status == 3
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['conda = { libraries = { ffmpeg = "" } }', 'named_env = { name = "team/base:v1" }'],
+    ids=["conda", "named_env"],
+)
+def test_a_table_of_a_later_version(project: ProjectFolder, table: str) -> None:
+    edit(project, "[flow.DemoFlow.step.train]", f"[flow.DemoFlow.step.train]\n{table}")
+    error = refused(project)
+    assert error.code == "not-yet"
+    assert error.exit_status == 2
+    assert error.locations[0].line is not None
+
+
+def test_the_datastore_has_no_client(project: ProjectFolder) -> None:
+    error = refused(project, datastore="s3")
+    assert error.code == "datastore-not-locked" or isinstance(error, ManyErrors)
+    assert "not locked: boto3" in error.render()
+    assert '`datastore = "s3"`' in error.render()
+    assert plan(start(project, datastore="spin")).steps["start"] is not None
+
+
+def test_remote_steps_are_refused_unless_they_are_disabled(project: ProjectFolder) -> None:
+    error = refused(project, remote={"train": "kubernetes", "end": "batch"})
+    assert error.code == "remote-steps-not-yet"
+    assert error.details == ("`train` runs on kubernetes",)
+    assert "[flow.DemoFlow.step.train]" in str(error.hint)
+    assert plan(start(project, remote={"end": "batch"})).steps["end"] is None
+
+
+def test_deploying_is_refused_unless_every_step_is_disabled(project: ProjectFolder) -> None:
+    error = refused(project, command="argo-workflows create")
+    assert error.code == "remote-steps-not-yet"
+    assert "`argo-workflows create` runs every step" in error.render()
+    project.write("[flow.DemoFlow]\nfile = 'demoflow.py'\ndisabled = true", archs=[OTHER])
+    assert plan(start(project, command="argo-workflows create")).steps == dict.fromkeys(STEPS)
+
+
+def service(*requests: object) -> list[dict[str, object]]:
+    output = StringIO()
+    serve([json.dumps(request) + "\n" for request in requests], output)
+    return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def question(project: ProjectFolder) -> dict[str, object]:
+    file = str(project.folder / "demoflow.py")
+    return {"flow": "DemoFlow", "file": file, "steps": STEPS, "datastore": "local", "remote": {}, "command": ""}
+
+
+def test_the_service_answers_in_plain_values(project: ProjectFolder, isolated: Path) -> None:
+    (answer,) = service(question(project))
+    lock = plan(start(project)).steps["start"]
+    assert lock is not None
+    assert answer["event"] == "planned"
+    assert answer["home"] == str(isolated / "envlock")
+    steps = answer["steps"]
+    assert isinstance(steps, dict)
+    assert steps["start"] == [lock.req_id, lock.full_id, HERE]
+    assert steps["end"] is None
+
+
+def test_the_service_tells_why_it_refuses(project: ProjectFolder) -> None:
+    project.config.write_text("[flow")
+    assert service(question(project)) == [{"event": "refused", "text": refused(project).render()}]
+
+
+def test_the_service_ends_with_a_launcher_that_says_nothing() -> None:
+    assert service() == []
+
+
+def test_an_environment_that_cannot_be_made_is_told(
+    project: ProjectFolder, isolated: Path, make_unwritable: Callable[[Path], None]
+) -> None:
+    home = isolated / "envlock"
+    home.mkdir()
+    make_unwritable(home)
+    lock = plan(start(project)).steps["start"]
+    assert lock is not None
+    _, failed = service(question(project), {"hydrate": lock.identity})
+    assert failed["event"] == "failed"
+    assert failed["identity"] == lock.identity
+    assert "error[home-unusable]" in str(failed["text"])
+
+
+@pytest.fixture
+def make_unwritable() -> Callable[[Path], None]:
+    """Lets nothing be written at a folder, even by root: a file stands where a folder has to be made."""
+
+    def stand_in_the_way(home: Path) -> None:
+        (home / "environments").write_text("")
+        (home / "packages").write_text("")
+
+    return stand_in_the_way
