@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.flowfile import FlowFileMissing, FlowFileSyntax, FlowSource, read_flows
+from envlock.config.read import load_project
+from envlock.errors import Location
 
 FLOWS = Path(__file__).with_name("flows")
 STEP = "    @step\n    def {}(self): pass\n"
@@ -214,6 +216,18 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         read_flows(tmp_path / "file.py" / "flow.py")
     with pytest.raises(FlowFileMissing, match="cannot be read: Is a directory"):
         read_flows(tmp_path)
+
+
+def test_an_error_says_where_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text('[flow.A]\nfile = "a.py"\n')
+    with pytest.raises(FlowFileMissing) as missing:
+        load_project(tmp_path / "envlock.toml")
+    assert missing.value.locations == (Location("envlock.toml", 2, "flow.A.file"),)
+    assert missing.value.hint == "`file` is relative to the folder of envlock.toml"
+    (tmp_path / "a.py").write_text("class (")
+    with pytest.raises(FlowFileSyntax) as wrong:
+        load_project(tmp_path / "envlock.toml")
+    assert wrong.value.locations[1:] == (Location("envlock.toml", 2, "flow.A.file"),)
 
 
 def test_files_below_the_working_folder_are_shown_relative_to_it(

@@ -96,10 +96,14 @@ def _explained(path: Path) -> ConfigError:
 
 def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
     from envlock.config.errors import from_conflict
+
+    return from_conflict(conflict.rule, conflict.values, tuple(_location(reading, key) for key in conflict.keys))
+
+
+def _location(reading: _Reading, key: KeyPath) -> Location:
     from envlock.config.locate import line_of
 
-    locations = tuple(Location(reading.path.name, line_of(reading.text, key), ".".join(key)) for key in conflict.keys)
-    return from_conflict(conflict.rule, conflict.values, locations)
+    return Location(reading.path.name, line_of(reading.text, key), ".".join(key))
 
 
 class _Reading:
@@ -167,7 +171,7 @@ class _Reading:
         if "file" not in table:
             raise Conflict("flow-without-file", key)
         file = self.path.parent / table["file"]
-        source = self.flow_source(name, read_flows(file))
+        source = self.flow_source(name, read_flows(file, named_by=lambda: _location(self, (*key, "file"))))
         level = self.level(table, key)
         asked = table.get("step", {})
         steps = tuple(step for step, _ in source.steps)
