@@ -100,7 +100,7 @@ def test_offline_says_what_is_missing(project: Project, own: Index) -> None:
     text = caught.value.render()
     assert ALPHA in text
     assert LAM in text
-    assert "hint: envlock push" in text
+    assert "hint: run `envlock push`" in text
     assert own.requests == ()
     assert placed() == []
 

@@ -9,6 +9,7 @@ from envlock.cache.layout import ENVIRONMENTS, EnvironmentPlace, environment_at,
 from envlock.cache.packages import path_of
 from envlock.errors import DamageError
 from envlock.lockfile.document import parse, render
+from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.proof import prove
 from envlock.model.artifact import artifacts_of
 
@@ -57,7 +58,9 @@ class Environments:
             for artifact in artifacts_of(lock):
                 path_of(artifact)  # raises UnsafePath for one that would lie outside of the cache
         except DamageError as error:
-            raise CachedLockDamaged(shown, "; ".join((error.message, *error.details))) from None
+            raise CachedLockDamaged(
+                shown, "; ".join(error.details if isinstance(error, DamagedLock) else (error.message,))
+            ) from None
         if environment_place(lock) != place:
             raise CachedLockDamaged(shown, "it is the lock of another environment")
         return lock

@@ -102,7 +102,7 @@ class CachedLockDamaged(DamageError):
             "a lock in the cache was changed or cut off",
             locations=(Location(place),),
             details=(reason,),
-            hint=f"{VERIFY_AND_REPAIR}, in the project that this lock is of",
+            hint=f"run `{VERIFY_AND_REPAIR}`, or `envlock push`, in the project that this lock is of",
         )
 
 
@@ -116,7 +116,7 @@ class NotInCache(HydrateError):
         super().__init__(
             f"the cache at {url} does not have {_count(names)}, and upstream may not be asked",
             details=_some(names),
-            hint="envlock push, on a machine that reaches the package index",
+            hint="run `envlock push` on a machine that reaches the package index",
         )
 
 
@@ -131,7 +131,7 @@ class UpstreamHashMismatch(DamageError):
             f"what {host(url) or 'upstream'} sent for {artifact.filename} is not what was locked; it was not used",
             details=(f"url       {url}", f"expected  {expected}", f"got       {got}"),
             hint="the file was replaced after it was locked, or tampered with on its way; if its new content is right, "
-            "lock it again: `envlock lock --upgrade-package NAME`",
+            f"lock it again: `envlock lock --upgrade-package {_package(artifact.filename)}`",
         )
 
 
@@ -211,6 +211,11 @@ def _merged(group: list[EnvlockError]) -> EnvlockError:
         return first
     names = {name for error in group if isinstance(error, UpstreamError) for name in error.filenames}
     return type(first)(first.place, first.reason, tuple(sorted(names)))
+
+
+def _package(filename: str) -> str:
+    """The package that a wheel is of; a placeholder for other files."""
+    return filename.partition("-")[0].lower() if filename.endswith(".whl") else "NAME"
 
 
 def _count(filenames: Sequence[str]) -> str:

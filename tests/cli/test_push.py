@@ -1,0 +1,152 @@
+"""`envlock push` and `envlock cache`, whole: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock.config.project import Project
+from tests.cache.locks import locked_project
+from tests.conftest import Envlock
+from tests.index import Index
+
+ALPHA = "alpha-1.0-py3-none-any.whl"
+BETA = "beta-1.5-py3-none-{platform}.whl"
+LAM = "lam-1.0-py3-none-any.whl"
+ARCHS = ("linux-64", "osx-arm64")
+
+
+@pytest.fixture
+def own(make_index: Callable[..., Index]) -> Index:
+    return make_index()
+
+
+@pytest.fixture
+def locked(tmp_path: Path, own: Index) -> Project:
+    return locked_project(tmp_path / "project", own, {"one": [ALPHA, BETA], "two": [ALPHA, LAM]}, archs=ARCHS)
+
+
+def cached(tmp_path: Path, filename: str) -> Path:
+    (path,) = (tmp_path / "cache" / "packages").rglob(filename)
+    return path
+
+
+def test_push_twice(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    first = envlock("push")
+    size = sum(path.stat().st_size for path in (tmp_path / "cache" / "packages").rglob("*.whl"))
+    assert first.stdout == (
+        f"pushed 4 packages ({size / 1000:.1f} kB) and 4 environments to {tmp_path}/cache, "
+        "of 4 packages and 4 environments\n"
+    )
+    second = envlock("push")
+    assert second.stdout == f"nothing to push: 4 packages and 4 environments are in {tmp_path}/cache already\n"
+    assert second.stderr == ""
+
+
+def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    answer = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
+    assert answer.pop("moved_bytes") > 0
+    assert answer == {
+        "cache": f"{tmp_path}/cache",
+        "packages": 2,
+        "moved": 2,
+        "environments": 1,
+        "written": 1,
+        "withheld": [],
+        "errors": [],
+    }
+    again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
+    assert (again["moved"], again["moved_bytes"], again["written"]) == (0, 0, 0)
+
+
+def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index) -> None:
+    own.tamper(LAM)
+    ran = envlock("push", check=3)
+    assert ran.stdout.startswith("pushed 3 packages (")
+    assert "not pushed, for want of a package: two on linux-64\n" in ran.stderr
+    assert f"error[upstream-hash-mismatch]: what 127.0.0.1 sent for {LAM} is not what was locked" in ran.stderr
+    assert ran.stderr.rstrip().endswith("`envlock lock --upgrade-package lam`")
+    answer = envlock("push", "--json", check=3).json
+    assert [error["code"] for error in answer["errors"]] == ["upstream-hash-mismatch"]
+    assert answer["withheld"] == ["two on linux-64", "two on osx-arm64"]
+
+
+def test_a_push_of_stale_locks(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    locked.path.write_text(locked.path.read_text().replace('two = "1"', 'two = "2"'))
+    ran = envlock("push", check=1)
+    assert "hint: envlock lock" in ran.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unknown_environment(locked: Project, envlock: Envlock) -> None:
+    assert "did you mean `one`?" in envlock("push", "--env", "on", check=2).stderr
+
+
+def test_ls(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    empty = envlock("cache", "ls")
+    assert empty.stdout == ""
+    assert "nothing is in" in empty.stderr
+    envlock("push")
+    lines = envlock("cache", "ls").stdout.splitlines()
+    assert lines[0].split() == ["environment", "arch", "identity", "python", "packages", "size"]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines[1:5]]
+    assert sorted((name, arch, python, count) for name, arch, _, python, count, _ in rows) == [
+        (name, arch, "3.12", "2") for name in ("one", "two") for arch in ARCHS
+    ]
+    assert all(re.fullmatch(r"[0-9a-f]{12}:[0-9a-f]{12}", row[2]) for row in rows)
+    assert re.fullmatch(rf"4 environments and 4 packages \([0-9.]+ kB\) in {tmp_path}/cache", lines[6])
+
+
+def test_ls_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    envlock("push")
+    cached(tmp_path, LAM).unlink()
+    answer = envlock("cache", "ls", "--json").json
+    assert (answer["packages"], len(answer["environments"])) == (3, 4)
+    two = next(each for each in answer["environments"] if each["asked_by"] == ["two"])
+    assert two["identity"] == f"{two['req_id']}:{two['full_id']}"
+    assert (two["packages"], two["missing"], two["error"]) == (2, [LAM], None)
+    assert "cache verify" in envlock("cache", "ls").stdout
+
+
+def test_verify_and_repair(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    envlock("push")
+    assert envlock("cache", "verify").stdout.startswith("whole: 4 packages (")
+    wheel = cached(tmp_path, ALPHA)
+    data = wheel.read_bytes()
+    wheel.write_bytes(data[:-1] + b"?")
+    cached(tmp_path, LAM).unlink()
+    ran = envlock("cache", "verify", check=3)
+    assert f"damaged-package: {wheel.relative_to(tmp_path / 'cache')}\n  its bytes hash to " in ran.stdout
+    assert "missing-package: packages/" in ran.stdout
+    assert ran.stdout.endswith("2 findings\nrepair: envlock cache verify --repair\n")
+    answer = envlock("cache", "verify", "--json", check=3).json
+    assert [finding["verdict"] for finding in answer["findings"]] == ["damaged-package", "missing-package"]
+    assert (answer["exit_status"], answer["errors"]) == (3, [])
+    assert envlock("cache", "verify", "--repair").stdout.endswith("2 findings, all repaired\n")
+    assert wheel.read_bytes() == data
+    assert envlock("cache", "verify", "--json").json["findings"] == []
+
+
+def test_a_repair_that_fails(locked: Project, envlock: Envlock, own: Index, tmp_path: Path) -> None:
+    envlock("push")
+    cached(tmp_path, ALPHA).unlink()
+    own.fail("files/*", status=404)
+    ran = envlock("cache", "verify", "--repair", check=3)
+    assert "1 finding, 1 not repaired" in ran.stdout
+    assert "error[upstream-missing]" in ran.stderr
+
+
+def test_a_bucket(tmp_path: Path, own: Index, envlock: Envlock) -> None:
+    locked_project(tmp_path / "project", own, {"one": [ALPHA]}, settings='cache = "s3://team/envlock"')
+    for command in (("push",), ("cache", "ls"), ("cache", "verify")):
+        assert "error[cache-not-yet]" in envlock(*command, check=2).stderr
+
+
+def test_looking_writes_nothing(locked: Project, watched: Envlock, envlock: Envlock, tmp_path: Path) -> None:
+    envlock("push")
+    for command in (("cache", "ls"), ("cache", "verify")):
+        effects = watched(*command).effects
+        assert [effect for effect in effects if effect.startswith(("write", "talk", "start"))] == []
