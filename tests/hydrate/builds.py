@@ -19,7 +19,7 @@ SERIES = "{}.{}".format(*sys.version_info[:2])
 VERSION = "{}.{}.{}".format(*sys.version_info[:3])
 _LEFT_OUT = {
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "unittest"),
-    *("site-packages", "dist-packages", "__pycache__"),
+    *("site-packages", "dist-packages", "__pycache__", "asyncio", "xml", "sqlite3", "curses", "distutils"),
 }
 
 
@@ -32,8 +32,8 @@ def archive_of_this_python() -> bytes:
         archive.add(real.resolve(), f"python/bin/python{SERIES}")
         for source in sorted(library.rglob("*")):
             inside = source.relative_to(library)
-            config = inside.parts[0].startswith("config-") and source.suffix != ".py"
-            if source.is_file() and not _LEFT_OUT & set(inside.parts) and not config:
+            unneeded = _LEFT_OUT & set(inside.parts) or inside.parts[0].startswith("config-") or "_test" in source.name
+            if source.is_file() and not unneeded:
                 archive.add(source, f"python/lib/python{SERIES}/{inside}")
         for name in ("python3", "python"):
             member = tarfile.TarInfo(f"python/bin/{name}")

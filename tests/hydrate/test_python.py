@@ -15,23 +15,13 @@ from envlock.hydrate import python as module
 from envlock.hydrate.errors import BadPythonArchive, ChangedArtifact, DiskFull
 from envlock.hydrate.python import unpack, unpacked
 from envlock.model.lock import LockedPython
-from tests.hydrate.builds import SERIES, VERSION, archive_of_this_python
-from tests.hydrate.test_disk_full import small_disk
-
-__all__ = ["small_disk"]
+from tests.hydrate.builds import SERIES, VERSION
 
 
 def locked(path: Path) -> LockedPython:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     url = f"https://builds.example/1/{path.name}"
     return LockedPython(source="uv", version=VERSION, url=url, filename=path.name, sha256=sha256)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("build") / "cpython.tar.gz"
-    path.write_bytes(archive_of_this_python())
-    return path
 
 
 def tar_of(path: Path, *members: tuple[str, bytes | tarfile.TarInfo]) -> Path:
