@@ -1,0 +1,128 @@
+"""`envlock add` and `envlock remove`, as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tomli
+
+from tests.conftest import Envlock
+
+TEXT = """\
+# the flows of our team
+[flow.TrainFlow]
+file = "flow.py"
+pypi = { packages = { pandas = "2.2.3" } }   # for all
+
+[env.notebook]
+pypi.packages.rich = "15"
+"""
+FLOW = """\
+from metaflow import FlowSpec, step
+class TrainFlow(FlowSpec):
+    @step
+    def start(self): self.next(self.train)
+    @step
+    def train(self): self.next(self.end)
+    @step
+    def end(self): pass
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "flow.py").write_text(FLOW)
+    config = tmp_path / "envlock.toml"
+    config.write_text(TEXT)
+    return config
+
+
+def test_add_and_remove_say_what_they_did_and_leave_no_trace(config: Path, envlock: Envlock) -> None:
+    added = envlock("add", "requests[socks]>=2", "numpy")
+    assert added.stdout == '+ "requests[socks]" = ">=2"  [flow.TrainFlow]\n+ numpy = ""  [flow.TrainFlow]\n'
+    assert added.stderr == "hint: envlock lock\n"
+    assert config.read_text() == TEXT.replace(
+        'pandas = "2.2.3" }', 'pandas = "2.2.3", "requests[socks]" = ">=2", numpy = "" }'
+    )
+    assert envlock("remove", "numpy", "requests").stdout == (
+        '- numpy = ""  [flow.TrainFlow]\n- "requests[socks]" = ">=2"  [flow.TrainFlow]\n'
+    )
+    assert config.read_text() == TEXT
+
+
+def test_a_step_gets_a_table_of_its_own_from_any_folder_below(config: Path, envlock: Envlock) -> None:
+    below = config.parent / "below"
+    below.mkdir()
+    ran = envlock("add", "xgboost >=2, <3", "--step", "train", cwd=below)
+    assert ran.stdout == '+ xgboost = ">=2,<3"  [flow.TrainFlow.step.train]\n'
+    assert config.read_text() == TEXT.replace(
+        "\n[env.", '\n[flow.TrainFlow.step.train]\npypi = { packages = { xgboost = ">=2,<3" } }\n\n[env.'
+    )
+
+
+def test_a_changed_requirement_and_one_that_stands_already(config: Path, envlock: Envlock) -> None:
+    ran = envlock("add", "rich>=15,<16", "--env", "notebook")
+    assert ran.stdout == '~ rich = "15" -> ">=15,<16"  [env.notebook]\n'
+    before = config.stat()
+    ran = envlock("add", "rich >= 15, <16", "--env", "notebook")
+    assert (ran.stdout, ran.stderr) == ("", "[env.notebook] asks for that already\n")
+    assert config.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_json(config: Path, envlock: Envlock) -> None:
+    assert envlock("add", "pandas>=2", "--json").json == {
+        "config": str(config),
+        "changes": [
+            {
+                "table": "flow.TrainFlow",
+                "before": {"package": "pandas", "version": "2.2.3"},
+                "after": {"package": "pandas", "version": ">=2"},
+            }
+        ],
+    }
+    assert envlock("remove", "nothing", "--json", check=2).json["error"]["code"] == "not-asked"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["add", "pan das"], "bad-version-specifier", "`das`"),
+        (["add", "pandas=2"], "bad-version-specifier", "`=2` is not a version specifier"),
+        (["add", "-e", "."], "usage", "-e"),
+        (["add"], "usage", "PACKAGE"),
+        (["add", "rich", "--step", "trian"], "no-such-selection", "did you mean `train`?"),
+        (["add", "rich", "--flow", "TrainFlo"], "no-such-selection", "did you mean `TrainFlow`?"),
+        (["add", "rich", "--env", "notebook", "--step", "train"], "usage", "--env"),
+        (["remove", "rich"], "not-asked", "hint: envlock remove rich --env notebook"),
+        (["remove", "panda"], "not-asked", "did you mean `pandas`?"),
+        (["remove", "pandas==2.2.3"], "bad-package-name", "`pandas==2.2.3`"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    arguments: list[str], code: str, said: str, config: Path, envlock: Envlock
+) -> None:
+    ran = envlock(*arguments, check=2)
+    assert ran.stderr.startswith(f"error[{code}]: ")
+    assert said in ran.stderr
+    assert config.read_text() == TEXT
+    assert sorted(path.name for path in config.parent.iterdir()) == ["envlock.toml", "flow.py"]
+
+
+def test_what_would_no_longer_load_is_not_written(config: Path, envlock: Envlock) -> None:
+    text = TEXT + "\n[flow.TrainFlow.step.end]\ndisabled = true\n"
+    config.write_text(text)
+    ran = envlock("add", "rich", "--step", "end", check=2)
+    assert ran.stderr.startswith("error[disabled-with-requirements]: ")
+    assert "envlock.toml:10 (flow.TrainFlow.step.end.disabled)" in ran.stderr
+    assert config.read_text() == text
+
+
+def test_without_an_envlock_toml(tmp_path: Path, envlock: Envlock) -> None:
+    assert envlock("add", "rich", check=2).stderr.startswith("error[no-config]: ")
+
+
+def test_no_process_is_started_and_nobody_is_talked_to(config: Path, watched: Envlock) -> None:
+    ran = watched("add", "rich")
+    assert [line for line in ran.effects if not line.startswith("write")] == []
+    assert tomli.loads(config.read_text())["flow"]["TrainFlow"]["pypi"]["packages"]["rich"] == ""

@@ -1,0 +1,108 @@
+"""`envlock init`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Envlock
+
+FLOWS = Path(__file__).parent.parent / "config" / "flows"
+
+
+def test_from_nothing(tmp_path: Path, envlock: Envlock) -> None:
+    ran = envlock("init")
+    assert ran.stdout == "wrote envlock.toml\n"
+    assert ran.stderr == "\nnext:\n  name your flows in envlock.toml\n  envlock lock\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["envlock.toml"]
+    envlock("check")
+
+
+def test_from_nothing_beside_flows(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    assert "  envlock init --force plain.py   reads the flows in this folder\n" in envlock("init").stderr
+
+
+def test_from_a_flow_file(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "packages.py", tmp_path)
+    ran = envlock("init", "packages.py")
+    assert ran.stdout == "wrote envlock.toml\n  TrainFlow: 4 steps, 3 of their own, 4 decorators\n"
+    assert ran.stderr == (
+        "\nnext:\n"
+        "  remove the decorators from packages.py, lines 7, 15, 20, 33: they need another --environment\n"
+        "  envlock lock\n"
+        "  python packages.py --environment=envlock run\n"
+    )
+    assert (tmp_path / "envlock.toml").read_text().endswith((FLOWS / "packages.toml").read_text())
+
+
+def test_what_could_not_be_read_is_listed_with_its_line(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "unreadable.py", tmp_path)
+    ran = envlock("init", "unreadable.py")
+    listed = ran.stderr.split("\n\n")[0].splitlines()
+    assert listed[:2] == [
+        "",
+        "to be looked at:",
+    ]
+    comments = [line for line in (FLOWS / "unreadable.toml").read_text().splitlines() if line.startswith("#   ")]
+    assert len(listed) == 2 + len(comments)
+    assert (
+        "  unreadable.py:30 train: @gpu is no decorator of Metaflow, and was not read: it may ask for packages"
+        in listed
+    )
+
+
+def test_what_cannot_be_locked_yet_is_named(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "netflix.py", tmp_path)
+    ran = envlock("init", "netflix.py", "--json", "--force")
+    assert ran.json["written"] == ["envlock.toml"]
+    (flow,) = ran.json["flows"]
+    assert flow["name"] == "MediaFlow"
+    assert flow["steps"] == ["start", "encode", "score", "join", "fetch", "old", "end"]
+    assert {note["step"] for note in flow["notes"]} == {"encode", "score", "join", "end"}
+    said = envlock("init", "netflix.py", "--force").stderr
+    assert "this version of envlock reads `conda`, " in said
+
+
+def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlock) -> None:
+    config = tmp_path / "envlock.toml"
+    config.write_text("# mine\n")
+    ran = envlock("init", check=2)
+    assert ran.stderr.startswith("error[config-exists]: `envlock.toml` is there already\n")
+    assert config.read_text() == "# mine\n"
+    envlock("init", "--force")
+    assert config.read_text() != "# mine\n"
+
+
+def test_bad_files(tmp_path: Path, envlock: Envlock) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\nclass Broken(:\n")
+    (tmp_path / "tool.py").write_text("x = 1\n")
+    assert envlock("init", "gone.py", check=2).stderr.startswith("error[flow-file-missing]: ")
+    broken = envlock("init", "broken.py", check=2).stderr
+    assert broken.startswith("error[flow-file-syntax]: ")
+    assert "  at broken.py:2\n" in broken
+    assert envlock("init", "tool.py", check=2).stderr.startswith("error[no-flow-in-file]: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.py", "tool.py"]
+
+
+def test_a_flow_that_was_migrated_needs_no_option(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    ran = envlock("init", "plain.py", "--schema", "--metaflow-default")
+    assert ran.stdout.splitlines()[:3] == [
+        "wrote envlock.toml",
+        "wrote .metaflow/config.json",
+        "wrote .envlock.schema.json",
+    ]
+    assert "  python plain.py run\n" in ran.stderr
+    assert json.loads((tmp_path / ".metaflow" / "config.json").read_text()) == {
+        "METAFLOW_DEFAULT_ENVIRONMENT": "envlock"
+    }
+    assert json.loads((tmp_path / ".envlock.schema.json").read_text())["properties"]
+    said = subprocess.run(
+        [sys.executable, "plain.py", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert said.returncode != 0
+    assert "envlock lock" in said.stdout + said.stderr, "envlock is in charge, and there is no lock yet"
