@@ -30,6 +30,7 @@ PAGES = sorted(
 _FENCE = re.compile(r"^( *)(```+|~~~+)([^\n`]*)\n(.*?)^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_MENTION = "mentioned:envlock"
 _PLACEHOLDER = re.compile(r"[…\[\]|<>{}]|\.\.\.")
 
 
@@ -138,7 +139,7 @@ def command_lines(page: Path) -> Iterator[str]:
                     yield first_command(words)
     for code in _INLINE.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
         if code.startswith("envlock ") and not _PLACEHOLDER.search(code):
-            yield code
+            yield code.replace("envlock", _MENTION, 1)
 
 
 def first_command(line: str) -> str:
@@ -165,7 +166,9 @@ def refusal(line: str) -> str:
     try:
         command.main(args=shlex.split(line)[1:], prog_name="envlock", standalone_mode=False)
     except _UsageError as error:
-        return str(error.format_message())
+        said = str(error.format_message())
+        # `envlock add` in a sentence is a name, and no line to type.
+        return "" if line.startswith(_MENTION) and said.startswith("Missing argument") else said
     return ""
 
 
