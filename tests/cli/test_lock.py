@@ -15,6 +15,7 @@ import tomli
 from packaging.pylock import Pylock, is_valid_pylock_path
 from uv import find_uv_bin
 
+from envlock.interpreters import machine_series
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import ARCHS
 from envlock.model.lock import Lock
@@ -396,7 +397,8 @@ def test_an_old_python_is_kept_until_it_may_move(project: ProjectFolder, envlock
     envlock("lock")
     assert read(project.lock_of("linux-64")).python.series == first
     envlock("lock", "-P", "python")
-    assert read(project.lock_of("linux-64")).python.series == "3.12"
+    here = [series for series in ("3.12", "3.11", "3.10") if series in machine_series()]
+    assert read(project.lock_of("linux-64")).python.series == (here or ["3.12"])[0]
 
 
 def test_all_archs_have_one_python(project: ProjectFolder, envlock: Envlock) -> None:
