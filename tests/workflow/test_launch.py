@@ -78,7 +78,9 @@ def test_every_step_has_its_lock(project: ProjectFolder) -> None:
     assert found == {"start": {"alpha", "beta", "requests"}, "train": {"alpha", "beta", "lam", "requests"}}
 
 
-def test_the_folder_above_the_flow_is_found_from_anywhere(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_above_the_flow_is_found_from_anywhere(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     below = project.folder / "below"
     below.mkdir()
     shutil.copy(project.folder / "demoflow.py", below / "demoflow.py")

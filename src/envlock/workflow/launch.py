@@ -49,7 +49,7 @@ def plan(start: Start) -> Plan:
     """The lock of every step, all proved fresh and whole.
 
     Reads envlock.toml (the nearest at or above the flow's file), the flow's file and this arch's locks; writes nothing
-    and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with all that is wrong with the locks.
+    and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with all that is wrong.
     """
     project = load_project(find_config(start.file.absolute().parent))
     environments = _environments(project, _flow(project, start), start.steps)
@@ -120,7 +120,7 @@ def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
 def _refuse_unserved_datastore(
     project: Project, datastore: str, needed: Mapping[str, Environment], locks: Mapping[str, Lock]
 ) -> None:
-    """A step whose interpreter cannot import Metaflow's client of the datastore would fail, each time, after it began."""
+    """A step whose interpreter cannot import Metaflow's client of the datastore would fail each time, once begun."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
     lacking: dict[tuple[str, ...], list[str]] = {}
     for environment in needed.values():

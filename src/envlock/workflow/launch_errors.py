@@ -64,7 +64,9 @@ class HostNotAllowed(DamageError):
 
     code = "host-not-allowed"
 
-    def __init__(self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str) -> None:
+    def __init__(
+        self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str
+    ) -> None:
         super().__init__(
             f"the lock of {_named(environments)} names a host that is not allowed",
             locations=(location,) if location else (),
@@ -74,7 +76,7 @@ class HostNotAllowed(DamageError):
 
 
 class DatastoreNotLocked(StaleError):
-    """A flow is started with a datastore whose client the locked environments do not hold, so that no task could begin."""
+    """A flow is started with a datastore whose client the locked environments do not hold."""
 
     code = "datastore-not-locked"
 
@@ -93,7 +95,7 @@ class RemoteStepsNotYet(ConfigError):
     code = "remote-steps-not-yet"
 
     def __init__(self, flow: str, remote: Mapping[str, str], command: str) -> None:
-        """`remote` names a decorator for each step that has one; `command` the Metaflow command that deploys, if one does."""
+        """`remote` names a decorator for each step that has one; `command` is the one that deploys, if one does."""
         details = [f"`{step}` runs on {decorator}" for step, decorator in remote.items()]
         if command:
             details.append(f"`{command}` runs every step of `{flow}` on other machines")

@@ -1,13 +1,14 @@
 """The other side of the shim: a process beside a flow's launcher that plans the run and makes its environments.
 
-The launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
-environments are made. So it speaks with this process, in lines of JSON:
+The launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling
+while environments are made. So it speaks with this process, in lines of JSON:
 
     to it:    {"flow", "file", "steps", "datastore", "remote", "command"}       once, then
-              {"hydrate": "<req_id>:<full_id>"}                                  for each environment that is needed
+              {"hydrate": "<req_id>:<full_id>"}                                  for each environment that is needed, and
+              {"remove": "<folder>"}                                             at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
               {"event": "refused", "text"}                                       and the end, then
-              {"event": "hydrated", "identity", "prefix"} or {"event": "failed", "identity", "text"}
+              {"event": "hydrated", "identity", "prefix", "seconds"} or {"event": "failed", "identity", "text"}
               {"event": "said", "text"}                                          at any time
 
 It ends when its input does.
@@ -17,8 +18,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -73,7 +76,11 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for line in requests:
-            pool.submit(_hydrate, planned, locks[json.loads(line)["hydrate"]], channel)
+            request = json.loads(line)
+            if "remove" in request:
+                shutil.rmtree(request["remove"], ignore_errors=True)
+            else:
+                pool.submit(_hydrate, planned, locks[request["hydrate"]], channel)
         pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
 
 
@@ -100,6 +107,7 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
 def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
     from envlock.workflow.hydrate import hydrate
 
+    began = time.monotonic()
     try:
         prefix = hydrate(planned.project, lock, _Said(channel))
     except EnvlockError as error:
@@ -108,7 +116,8 @@ def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
         channel.send(event="failed", identity=lock.identity, text=f"envlock failed: {type(error).__name__}: {error}")
         raise
     else:
-        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix))
+        seconds = time.monotonic() - began
+        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix), seconds=seconds)
 
 
 def main() -> None:

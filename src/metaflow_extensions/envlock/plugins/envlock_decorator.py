@@ -66,7 +66,7 @@ class EnvlockInternalDecorator(StepDecorator):
 
         from metaflow import current
 
-        current._update_env({"envlock": Identity(*json.loads(identity))})
+        current._update_env({"envlock": Identity(*json.loads(identity))})  # noqa: SLF001  as every decorator does
         metadata.register_metadata(
             run_id,
             step_name,

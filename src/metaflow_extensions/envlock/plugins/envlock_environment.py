@@ -73,7 +73,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         return super(EnvlockEnvironment, self).pylint_config() + ["--disable=F0401"]
 
     @classmethod
-    def get_client_info(cls, flow_name, metadata):
+    def get_client_info(cls, flow_name, metadata):  # noqa: ARG003
         """What the client shows as `Task.environment_info`: the ids of the environment that the task ran in."""
         identity = metadata.get("envlock_env_id")
         if not identity:
