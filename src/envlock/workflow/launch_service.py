@@ -3,9 +3,9 @@
 The launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling
 while environments are made. So it speaks with this process, in lines of JSON:
 
-    to it:    {"flow", "file", "steps", "datastore", "remote", "command"}       once, then
-              {"hydrate": "<req_id>:<full_id>"}                                  for each environment that is needed, and
-              {"remove": "<folder>"}                                             at the end: nobody has to wait for it
+    to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
+              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed, and
+              {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
               {"event": "refused", "text"}                                       and the end, then
               {"event": "hydrated", "identity", "prefix", "seconds"} or {"event": "failed", "identity", "text"}
