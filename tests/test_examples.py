@@ -14,6 +14,7 @@ import pytest
 import tomli
 
 from envlock.config.read import load_project
+from scripts.demo import fitted
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/envlock.toml"))
@@ -53,6 +54,26 @@ def test_the_demo_puts_each_step_into_its_environment(tmp_path: Path) -> None:
     assert "nothing changed" in run(["envlock", "lock"], folder)
     run(["envlock", "push"], folder)
     assert written(folder) == before
+
+
+def test_the_demo_does_with_the_one_python_of_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(ROOT / "examples" / "quickstart", folder, ignore=shutil.ignore_patterns("envlock?*", ".*"))
+    shutil.copy(ROOT / "examples" / "quickstart" / "envlock.toml", folder)
+    only = tmp_path / "pythons"
+    only.mkdir()
+    monkeypatch.setenv("ENVLOCK_PYTHONS", f"only:{only}")
+
+    (only / "python3.11").symlink_to(Path(sys.executable).resolve())
+    assert fitted(folder) == folder
+    (only / "python3.11").rename(only / "python3.99")
+    copy = fitted(folder)
+    assert "3.99" in capsys.readouterr().out
+    pythons = {each.name: each.requirements.python for each in load_project(copy / "envlock.toml").environments()}
+    assert pythons["QuickstartFlow/start"] == ">=3.10"
+    assert pythons["QuickstartFlow/train"] == ">=3.11"
 
 
 def demo(folder: Path) -> list[str]:
