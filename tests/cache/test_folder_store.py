@@ -114,6 +114,13 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_git_does_not_see_what_a_push_makes(root: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(root.parent)], check=True)
+    FolderStore(root).put("packages/a", b"1")
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=root.parent, capture_output=True, check=True)
+    assert status.stdout == b""
+
+
 def test_folders_are_as_open_as_the_root(root: Path) -> None:
     """What one member of a team makes in a shared folder, the others may write into."""
     root.mkdir()

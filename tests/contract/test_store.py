@@ -128,7 +128,7 @@ def test_a_reader_never_sees_a_part(store: Store) -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for number in range(200):
+    for number in range(80):
         store.put("packages/a", versions[number % 4])
     stop.set()
     for reader in readers:

@@ -105,7 +105,9 @@ class FolderStore:
         """Make the stage; take away, once, what processes that were killed a day ago or earlier left in it."""
         if self._is_prepared:
             return
-        self._root.mkdir(parents=True, exist_ok=True)
+        if not self._root.is_dir():
+            self._root.mkdir(parents=True, exist_ok=True)
+            (self._root / ".gitignore").write_text("*\n")  # its usual place is a repository, where it is not committed
         self._make_folder(self._stage)
         self._is_prepared = True
         with suppress(OSError):  # another process sweeps too, or its files are not ours to delete

@@ -71,7 +71,9 @@ def as_text(result: PushResult) -> str:
     if result.moved_nothing:
         return f"nothing to push: {there} are in {result.cache} already"
     moved = f"{_count(result.moved, 'package')} ({readable_size(result.moved_bytes)})"
-    return f"pushed {moved} and {_count(result.written, 'environment')} to {result.cache}, of {there}"
+    done = f"pushed {moved} and {_count(result.written, 'environment')} to {result.cache}"
+    is_all = (result.moved, result.written) == (result.packages, result.environments)
+    return done if is_all else f"{done}, of {there}"
 
 
 def as_document(result: PushResult) -> dict[str, object]:
