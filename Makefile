@@ -28,8 +28,7 @@ format: $(READY)  ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
 
 bench: $(READY)  ## measure envlock against what it rests on, and against its peers
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --write
 
 docs-check: $(READY)  ## hold the documentation to the code
 	@$(BIN)/python scripts/error_index.py
