@@ -71,6 +71,7 @@ class Making:
     files: int = 3
     padding: int = 0
     """Bytes that each module takes."""
+    tag: str = "py3-none-any"
 
     @cached_property
     def releases(self) -> tuple[Release, ...]:
@@ -79,6 +80,7 @@ class Making:
             Release(
                 f"package-{number}",
                 "1.0",
+                tags=(self.tag,),
                 scripts={f"command-{number}": f"package_{number}:main"},
                 files={f"package_{number}/part_{part}.py": f"{text}\nPART = {part}\n" for part in range(self.files)},
             )

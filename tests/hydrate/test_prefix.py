@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from envlock.errors import HydrateError
-from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed
+from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine
 from envlock.hydrate.marker import NAME, read_marker
 from envlock.hydrate.port import Installer
 from envlock.interpreters import Interpreter, find_interpreter
@@ -237,6 +238,19 @@ def test_what_uv_says_is_passed_on(making: Making, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InstallFailed) as caught:
         making.ensure(pythons=Wrong())
     assert "/no/such/python" in caught.value.render()
+    assert remains(making.environments) == []
+
+
+def test_a_wheel_for_a_newer_system_is_told(tmp_path: Path) -> None:
+    machine = os.uname().machine
+    tag = f"macosx_99_0_{machine}" if sys.platform == "darwin" else f"manylinux_2_99_{machine}"
+    making = Making(tmp_path, count=2, tag=f"py3-none-{tag}")
+    making.write_artifacts()
+    with pytest.raises(UnfitForMachine) as caught:
+        making.ensure()
+    said = caught.value.render()
+    assert f"package_0-1.0-py3-none-{tag}.whl does not run here" in said
+    assert f"[envlock.system-requirements.{host_arch()}]" in said
     assert remains(making.environments) == []
 
 

@@ -88,15 +88,17 @@ class InstallFailed(HydrateError):
 
 
 class UnfitForMachine(HydrateError):
-    """A locked wheel does not run on this machine, though its arch is right."""
+    """A locked wheel does not run on this machine, though its arch is right: the system is older than it asks for."""
 
     code = "unfit-for-machine"
 
-    def __init__(self, environment: str, arch: str, reasons: tuple[str, ...]) -> None:
+    def __init__(self, environment: str, arch: str, filenames: tuple[str, ...], system: tuple[str, str]) -> None:
+        name, version = system
         super().__init__(
-            f"`{environment}` is locked for a newer system than this machine is",
-            details=reasons,
-            hint=f"lower the floor in [envlock.system-requirements.{arch}] of envlock.toml, then `envlock lock`",
+            f"`{environment}` is locked for a newer system than this machine's",
+            details=(*(f"{filename} does not run here" for filename in filenames), f"this machine: {name} {version}"),
+            hint=f'set `{name} = "{version}"` in `[envlock.system-requirements.{arch}]` of envlock.toml, '
+            "then `envlock lock`",
         )
 
 

@@ -36,15 +36,26 @@ class UvInstaller:
         pylock.unlink()
 
     def _run(self, lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
-        completed = run_uv(arguments, extra={"UV_PYTHON_DOWNLOADS": "never"})
+        completed = run_uv([*arguments, "--quiet"], extra={"UV_PYTHON_DOWNLOADS": "never"})
         if completed.returncode == 0:
             return
         reasons = uv_reason(completed.stderr)
         if any(phrase in completed.stderr for phrase in _FULL):
             raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
-        if "not compatible with the current platform" in completed.stderr:
-            raise UnfitForMachine(name_of(lock), lock.arch, reasons)
+        if "has no binary distribution" in completed.stderr:
+            unfit = tuple(each.filename for each in lock.packages if f"`{each.name}`" in completed.stderr)
+            raise UnfitForMachine(name_of(lock), lock.arch, unfit, _system())
         raise InstallFailed(name_of(lock), reasons)
+
+
+def _system() -> tuple[str, str]:
+    """What a wheel's tag may ask of this machine: the virtual package, and its version here."""
+    import platform
+
+    if platform.system() == "Darwin":
+        return "__osx", ".".join(platform.mac_ver()[0].split(".")[:2])
+    name, version = platform.libc_ver()
+    return "__glibc", version if name == "glibc" else "0"
 
 
 def _pylock(lock: Lock, files: Mapping[str, Path]) -> str:

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Print the prefix and return the exit status."""
     options = read_options(arguments, values=VALUES, flags=(*FLAGS, "--no-hydrate"))
-    wanted = None if options is None else Wanted.of(options)
-    if wanted is None:
+    if options is None:
         from envlock.cli.app import run
 
         return run(["path", *arguments])
-    return report(wanted)
+    return report(Wanted.of(options, "path"))
 
 
 def report(wanted: Wanted) -> int:

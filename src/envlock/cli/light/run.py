@@ -18,12 +18,11 @@ def main(arguments: Sequence[str]) -> int:
     """Become the command; returns only where there is something to say about the command line."""
     own, command = _split(arguments)
     options = read_options(own, values=VALUES, flags=FLAGS)
-    wanted = None if options is None else Wanted.of(options)
-    if wanted is None or not command:
+    if options is None or not command:
         from envlock.cli.app import run
 
         return run(["run", *arguments])
-    return become(command, prefix_of(wanted))
+    return become(command, prefix_of(Wanted.of(options, "run")))
 
 
 def become(command: Sequence[str], prefix: str) -> NoReturn:
@@ -36,7 +35,7 @@ def become(command: Sequence[str], prefix: str) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     reason = "it is not on PATH"
-    for candidate in _candidates(command[0], variables["PATH"]):
+    for candidate in _candidates(command[0], variables["PATH"]) if command[0] else ():
         try:
             os.execve(candidate, list(command), variables)  # noqa: S606  no shell is wanted
         except OSError as error:  # noqa: PERF203  looking first would not tell whether it starts

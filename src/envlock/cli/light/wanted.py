@@ -39,10 +39,13 @@ class Wanted:
         self.began = time.time_ns()
 
     @classmethod
-    def of(cls, options: Mapping[str, Sequence[str]]) -> Wanted | None:
-        """What these options say, or None where one that counts once was given twice."""
-        if any(len(given) > 1 for given in options.values()):
-            return None
+    def of(cls, options: Mapping[str, Sequence[str]], command: str) -> Wanted:
+        """What these options of `command` say. Raises BadUsage where one was given twice: there is one environment."""
+        for option, given in options.items():
+            if len(given) > 1:
+                from envlock.cli.errors import BadUsage
+
+                raise BadUsage(f"`{option}` is given twice, and one environment is needed", f"envlock {command}")
         said = {option: given[0] for option, given in options.items()}
         return cls(
             flow=said.get("--flow", ""),
