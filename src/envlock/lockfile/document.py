@@ -95,7 +95,8 @@ def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _header(lock: Lock) -> str:
-    asked = ", ".join(lock.asked_by) or "an environment of this project"
+    # Names may be quoted keys of envlock.toml and hold anything; a comment may not.
+    asked = "".join(each if each.isprintable() else "?" for each in ", ".join(lock.asked_by)) or "an environment"
     exact = "" if lock.python.source == "machine" else f", exactly {lock.python.version}"
     return (
         f"# {asked} on {lock.arch}: CPython {lock.python.series}{exact}, {len(lock.packages)} packages.\n"

@@ -1,0 +1,100 @@
+"""Locks and requirements as Hypothesis makes them up: odd, but right."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from envlock.model.arch import ARCHS
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+
+_name_parts = st.text("abcz019", min_size=1, max_size=4)
+names = st.lists(_name_parts, min_size=1, max_size=3).map("-".join)
+_number = st.integers(0, 99).map(str)
+versions = st.builds(
+    lambda numbers, suffix: ".".join(numbers) + suffix,
+    st.lists(_number, min_size=2, max_size=3),
+    st.sampled_from(["", "", "rc1", ".post2"]),
+)
+hashes = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
+indexes = st.sampled_from(
+    ["https://index.example/simple", "https://other.example/simple", "http://127.0.0.1:1234/simple"]
+)
+words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
+"""What a user's name or a step's may hold: quotes, backslashes, control characters."""
+
+requirements_texts = st.builds(
+    lambda name, extras, specifier, marker: name + extras + specifier + marker,
+    names,
+    st.sampled_from(["", "", "[socks]", "[b,a]"]),
+    st.sampled_from(["", ">=1", ">=1,<2", "==1.2.*", "~=1.4", "!=1.3"]),
+    st.sampled_from(["", "", " ; sys_platform == 'linux'", ' ; python_version < "3.12"']),
+)
+pypi = st.lists(requirements_texts.map(parse_requirement), max_size=4, unique_by=lambda each: each.name).map(
+    lambda found: tuple(sorted(found, key=str))
+)
+requirements = st.builds(
+    Requirements,
+    python=st.sampled_from(["", "==3.12.*", "<3.13,>=3.11"]),
+    python_from=st.sampled_from(["machine", "uv"]),
+    pypi=pypi,
+    metaflow=st.sampled_from([(), (parse_requirement("requests>=2.21.0"),)]),
+    indexes=st.lists(indexes, max_size=2, unique=True).map(tuple),
+    default_index=st.sampled_from(["", "https://index.example/simple"]),
+    pip_flags=st.sampled_from([(), ("pre",)]),
+    exclude_newer=st.sampled_from(["", "2026-11-01T00:00:00Z"]),
+    conda=st.just(()),
+    conda_only=st.just(()),
+    channels=st.just(()),
+    base=st.just(""),
+    system=st.sampled_from([(), ((ARCHS[0], "__glibc", "2.28"), (ARCHS[2], "__osx", "13.0"))]),
+)
+
+
+@st.composite
+def packages(draw: st.DrawFn) -> LockedPackage:
+    """A package of a pure wheel, somewhere."""
+    name, version, sha256 = draw(names), draw(versions), draw(hashes)
+    stem = f"{name.replace('-', '_')}-{version}"
+    local = draw(st.sampled_from(["", "+cpu"]))
+    filename = f"{stem}{local}-py3-none-any.whl"
+    return LockedPackage(
+        name=name,
+        version=f"{version}{local}",
+        filename=filename,
+        url=f"https://files.example/{sha256[:2]}/{filename.replace('+', '%2B')}",
+        sha256=sha256,
+        size=draw(st.none() | st.integers(0, 10**10)),
+        upload_time=draw(st.sampled_from(["", "2026-11-01T12:00:00Z", "2026-11-01T12:00:00.500000Z"])),
+        index=draw(st.sampled_from(["", "https://index.example/simple"])),
+        dependencies=tuple(sorted(draw(st.lists(names, max_size=3, unique=True)))),
+    )
+
+
+pythons = st.sampled_from(
+    [
+        LockedPython(source="machine", version="3.12.0"),
+        LockedPython(source="machine", version="3.12.4"),
+        LockedPython(
+            source="uv",
+            version="3.12.9",
+            url="https://files.example/20260101/cpython-3.12.9%2B20260101-x86_64.tar.gz",
+            filename="cpython-3.12.9+20260101-x86_64.tar.gz",
+            sha256="0" * 64,
+        ),
+    ]
+)
+locks = st.builds(
+    Lock,
+    arch=st.sampled_from(ARCHS),
+    requirements=requirements,
+    python=pythons,
+    packages=st.lists(packages(), max_size=5, unique_by=lambda each: each.name).map(
+        lambda found: tuple(sorted(found, key=lambda each: each.name))
+    ),
+    exclude_newer=st.sampled_from(["", "2026-11-01T00:00:00Z"]),
+    asked_by=st.lists(words, max_size=2).map(tuple),
+    resolved_by=words,
+    resolved_at=st.just("2026-11-02T00:00:00Z"),
+)
