@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _near(found: str, right: Sequence[str]) -> str | None:
-    near = get_close_matches(found, right, n=1)
+    near = get_close_matches(found, right, n=1, cutoff=0.5)  # two letters of `pypi` that changed places are half of it
     return f"did you mean `{near[0]}`?" if near else None
 
 

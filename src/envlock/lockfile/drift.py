@@ -10,7 +10,7 @@ from typing import NamedTuple
 from envlock.config.project import Environment, KeyPath, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.folder import candidates, lock_files, read_lock
+from envlock.lockfile.folder import candidates, lock_bytes, lock_files, read_lock
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.url import host
@@ -120,19 +120,19 @@ class _Checking:
 
     def file(self, environment: Environment, arch: Arch, path: Path) -> Iterator[Finding]:
         """What is wrong with one lock file that should be this environment's."""
-        proof = prove(path.read_bytes())
         urls: tuple[str, ...]
-        if proof is not None:
-            ids = (proof.arch, proof.req_id, proof.full_id)
-            urls = proof.urls
-        else:
-            try:
+        try:
+            proof = prove(lock_bytes(path, shown=self.shown(path)))
+            if proof is not None:
+                ids = (proof.arch, proof.req_id, proof.full_id)
+                urls = proof.urls
+            else:
                 lock = read_lock(path, shown=self.shown(path))
-            except EnvlockError as error:
-                yield self.unreadable(environment.name, arch, path, error)
-                return
-            ids = (lock.arch, lock.req_id, lock.full_id)
-            urls = tuple(package.url for package in lock.packages)
+                ids = (lock.arch, lock.req_id, lock.full_id)
+                urls = tuple(package.url for package in lock.packages)
+        except EnvlockError as error:
+            yield self.unreadable(environment.name, arch, path, error)
+            return
         if ids != (arch, path.parent.name, path.name.split(".")[1]):
             yield Finding(
                 environment=environment.name,

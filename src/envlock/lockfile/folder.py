@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 
+def path_of(folder: Path, arch: Arch, req_id: str, full_id: str) -> Path:
+    """Where the lock with these ids belongs below `folder`."""
+    return folder / arch / req_id / f"pylock.{full_id}.toml"
+
+
 def lock_path(folder: Path, lock: Lock) -> Path:
     """Where a lock belongs below `folder`."""
-    return folder / lock.arch / lock.req_id / f"pylock.{lock.full_id}.toml"
+    return path_of(folder, lock.arch, lock.req_id, lock.full_id)
 
 
 def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
@@ -33,6 +38,16 @@ def lock_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
+def lock_bytes(path: Path, *, shown: str | None = None) -> bytes:
+    """What a lock file holds. Raises DamagedLock where it is no file that can be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        from envlock.lockfile.errors import DamagedLock
+
+        raise DamagedLock(shown or str(path), f"it cannot be read: {error.strerror}") from None
+
+
 def read_lock(path: Path, *, shown: str | None = None) -> Lock:
     """The lock in a file, proved whole. `shown` is how messages call the file.
 
@@ -40,7 +55,7 @@ def read_lock(path: Path, *, shown: str | None = None) -> Lock:
     """
     from envlock.lockfile.document import parse
 
-    return parse(path.read_bytes(), shown or str(path))
+    return parse(lock_bytes(path, shown=shown), shown or str(path))
 
 
 def write_lock(folder: Path, lock: Lock) -> Path:

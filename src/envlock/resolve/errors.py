@@ -117,11 +117,11 @@ class NoFittingPython(ResolveError):
 
     code = "no-fitting-python"
 
-    def __init__(self, environments: tuple[str, ...], asked: str, *, details: tuple[str, ...] = ()) -> None:
+    def __init__(self, environments: tuple[str, ...], asked: str, *, here: tuple[str, ...] = ()) -> None:
         super().__init__(
             f"no Python fits `{asked}`, asked by {', '.join(environments)}",
-            details=details,
-            hint="widen `python`, or install such an interpreter",
+            details=(f"on this machine: {', '.join(here) or 'none'}; none that uv can download fits either",),
+            hint="widen `python` in envlock.toml, or install such an interpreter",
         )
         self.environments = environments
 

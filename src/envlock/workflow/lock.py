@@ -16,8 +16,8 @@ from envlock.config.instants import format_instant, span_of
 from envlock.config.project import Environment, KeyPath, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
-from envlock.lockfile.errors import UnwritableLockFolder
-from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock, write_lock
+from envlock.lockfile.errors import DamagedLock, UnwritableLockFolder
+from envlock.lockfile.folder import candidates, lock_bytes, lock_files, lock_path, path_of, read_lock, write_lock
 from envlock.lockfile.predecessor import predecessor
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
@@ -158,7 +158,7 @@ class _Locking:
         return LockResult(results, replaced, pruned)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
-        """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a package that is current."""
+        """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""
         if not self.upgrade.packages:
             return
         names = {package.name for lock in self.known() for package in lock.packages}
@@ -167,18 +167,21 @@ class _Locking:
             raise NoSuchSelection("package", package, sorted(names))
 
     def write(self, results: Sequence[Locked]) -> None:
-        """Write the new locks; when one cannot be written, those before it are taken back."""
-        new = [each for each in results if each.action != "kept" and not each.path.exists()]
+        """Write the new locks; when one cannot be written, or the user ends it, those before it are taken back."""
         written: list[Path] = []
         try:
-            for each in new:
-                assert each.lock is not None
-                written.append(each.path)
-                write_lock(self.folder, each.lock)
-        except OSError as error:
+            for each in results:
+                if each.action != "kept":
+                    assert each.lock is not None
+                    if not each.path.exists():
+                        written.append(each.path)
+                    write_lock(self.folder, each.lock)
+        except BaseException as error:
             for path in written:
-                path.unlink(missing_ok=True)
-            raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
+                _remove(path)
+            if isinstance(error, OSError):
+                raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
+            raise
 
     def kept(self, job: _Job) -> Locked | None:
         """The job as done, when its lock is there and may stay."""
@@ -189,9 +192,13 @@ class _Locking:
             newest = max((read_lock(path, shown=self.shown(path)) for path in paths), key=lambda lock: lock.resolved_at)
             return Locked(job.names, newest, lock_path(self.folder, newest), job.arch, "settled")
         (path,) = paths
-        proof = prove(path.read_bytes())
-        if proof is None:
-            read_lock(path, shown=self.shown(path))  # raises what is wrong, unless only the layout was changed
+        proof = prove(lock_bytes(path, shown=self.shown(path)))
+        if proof is not None:
+            its_place = path_of(self.folder, proof.arch, proof.req_id, proof.full_id)
+        else:  # raises what is wrong, unless only the layout was changed
+            its_place = lock_path(self.folder, read_lock(path, shown=self.shown(path)))
+        if its_place != path:
+            raise DamagedLock(self.shown(path), "the file lies where another lock belongs")
         return Locked(job.names, None, path, job.arch, "kept")
 
     def resolve(self, todo: Sequence[tuple[int, _Job]]) -> dict[int, Locked]:
@@ -312,7 +319,7 @@ class _Locking:
         )
         self.reporter.advanced("locking", label)
         path = lock_path(self.folder, new)
-        if before is not None and before.identity == new.identity and before.arch == new.arch:
+        if before is not None and before.identity == new.identity and before.arch == new.arch and path.exists():
             return Locked(job.names, before, path, job.arch, "kept", before, resolution.notes)
         return Locked(job.names, new, path, job.arch, "locked", before, resolution.notes)
 
@@ -335,7 +342,8 @@ class _Locking:
 
     def with_lines(self, error: EnvlockError, job: _Job) -> EnvlockError:
         """The error, with the lines of envlock.toml that cause it."""
-        things = getattr(error, "packages", ()) or (("python",) if error.code == "no-fitting-python" else ())
+        of_python = error.code in {"no-fitting-python", "no-python-build"}
+        things = ("python",) if of_python else getattr(error, "packages", ())
         environment = job.environments[0]
         keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
@@ -356,11 +364,11 @@ class _Locking:
             orphan = req_id not in claimed or arch not in settings.archs
             rival = any(path.parent == other.parent and path != other for other in fresh)
             if path not in fresh and (rival or (orphan and (self.selection.is_everything or path in replaced))):
-                path.unlink()
+                try:
+                    _remove(path)
+                except OSError as error:
+                    raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
                 (old if rival or path in replaced else left_over).append(path)
-                with suppress(OSError):  # still holds another lock
-                    path.parent.rmdir()
-                    path.parent.parent.rmdir()
         return tuple(old), tuple(left_over)
 
     def known(self) -> list[Lock]:
@@ -374,6 +382,16 @@ class _Locking:
 
     def shown(self, path: Path) -> str:
         return os.path.relpath(path, self.project.folder)
+
+
+def _remove(path: Path) -> None:
+    """Delete a lock file, and its folders where they are empty then."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+    with suppress(OSError):  # they hold other locks, or are not there
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+        path.parent.parent.parent.rmdir()
 
 
 def _not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:

@@ -28,7 +28,7 @@ def choose_python(
 
     An older lock's is kept while it fits. Else, from `machine`: the series that runs envlock when no Python is asked
     for, or the highest that this machine has in the range, or the highest that uv can download. From `uv`: the newest
-    build that exists for all archs. Raises NoFittingPython.
+    build that exists for all archs. Raises NoFittingPython; for `uv`, what `exact_builds` raises.
     """
     asked = requirements.python
     if requirements.python_from == "uv":
@@ -40,12 +40,15 @@ def choose_python(
         return exact_builds(asked, archs, mirror=mirror)
     series = next(iter(_candidates(requirements, keep)), None)
     if series is None:
-        from envlock.resolve.python_builds import newest_series
+        from envlock.resolve.python_builds import NoPythonBuild, newest_series
 
-        series = newest_series(asked)
+        try:
+            series = newest_series(asked)
+        except NoPythonBuild:
+            raise NoFittingPython(environments, asked, here=machine_series()) from None
     oldest = oldest_release(series, asked)
     if oldest is None:
-        raise NoFittingPython(environments, asked)
+        raise NoFittingPython(environments, asked, here=machine_series())
     return dict.fromkeys(archs, LockedPython(source="machine", version=oldest))
 
 

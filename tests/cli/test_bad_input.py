@@ -1,0 +1,699 @@
+"""Whatever is wrong, it has a name, a place and a way out; nothing is half written, and nobody sees a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from envlock.model.arch import host_arch
+from tests.conftest import Envlock
+from tests.index import DROP, Index
+from tests.support import ENVLOCK, ProjectFolder, snapshot, wait_until
+
+SERIES = "{}.{}".format(*sys.version_info[:2])
+MakeIndex = Callable[..., Index]
+FLOW = '[flow.DemoFlow]\nfile = "demoflow.py"\n'
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong envlock.toml: its tables, and what must be said of it."""
+
+    name: str
+    tables: str
+    code: str
+    at: tuple[str, ...]
+    """The text of each line that must be cited, in order."""
+    says: tuple[str, ...]
+    settings: str = ""
+    hint: str = "hint: "
+    lock_only: bool = False
+    """Whether it takes a resolution to find out."""
+    status: int = 2
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+WRONG = [
+    Wrong("not TOML", "[flow.DemoFlow\n", "not-toml", ("[flow.DemoFlow",), ("not TOML",)),
+    Wrong("a table twice", "[env.a]\n[env.a]\n", "written-twice", ("[env.a]", "[env.a]"), ("`a`",)),
+    Wrong("an unknown table", "[flows.DemoFlow]\n", "unknown-key", ("[flows.DemoFlow]",), ("`flows`",), hint="`flow`"),
+    Wrong(
+        "an unknown key of a level",
+        FLOW + "pipy = { packages = { alpha = '' } }",
+        "unknown-key",
+        ("pipy = { packages = { alpha = '' } }",),
+        ("`pipy`",),
+        hint="did you mean `pypi`?",
+    ),
+    Wrong(
+        "an unknown key of a table",
+        FLOW + "pypi = { package = { alpha = '' } }",
+        "unknown-key",
+        ("pypi = { package = { alpha = '' } }",),
+        ("`package`", "[flow.DemoFlow.pypi]"),
+        hint="did you mean `packages`?",
+    ),
+    Wrong(
+        "an unknown setting",
+        "",
+        "unknown-key",
+        ("exclude_newer = '7d'",),
+        ("exclude_newer",),
+        settings="exclude_newer = '7d'",
+        hint="did you mean `exclude-newer`?",
+    ),
+    Wrong(
+        "a list for a table",
+        FLOW + "pypi = { packages = ['alpha'] }",
+        "wrong-type",
+        ("pypi = { packages = ['alpha'] }",),
+        ("must be a table, not a list",),
+    ),
+    Wrong(
+        "a number for a version",
+        FLOW + "[flow.DemoFlow.pypi.packages]\nalpha = 1.0",
+        "wrong-type",
+        ("alpha = 1.0",),
+        ("must be a string, not the number 1.0",),
+        hint='alpha = "1.0"',
+    ),
+    Wrong("a string for a truth", FLOW + "disabled = 'yes'", "wrong-type", ("disabled = 'yes'",), ("true or false",)),
+    Wrong(
+        "a bad version specifier",
+        FLOW + "[flow.DemoFlow.pypi.packages]\nalpha = '=>1'",
+        "bad-version-specifier",
+        ("alpha = '=>1'",),
+        ("`=>1`", "examples: "),
+        hint="examples: ",
+    ),
+    Wrong(
+        "a bad marker",
+        FLOW + "[flow.DemoFlow.pypi.packages]\nalpha = \"; sys_plattform == 'linux'\"",
+        "bad-marker",
+        ("alpha = \"; sys_plattform == 'linux'\"",),
+        ("sys_plattform",),
+    ),
+    Wrong(
+        "a bad package name",
+        FLOW + "[flow.DemoFlow.pypi.packages]\n'al pha' = ''",
+        "bad-package-name",
+        ("'al pha' = ''",),
+        ("`al pha`",),
+        hint="letters, digits",
+    ),
+    Wrong(
+        "two values that disagree",
+        FLOW + "[flow.DemoFlow.pypi.packages]\nNu_Name = '1'\n'nu-name' = '2'",
+        "disagreeing-values",
+        ("Nu_Name = '1'", "'nu-name' = '2'"),
+        ("nu-name==1", "nu-name==2"),
+    ),
+    Wrong(
+        "two pythons that disagree",
+        FLOW + "pypi = { python = '3.11' }\nconda = { python = '3.12' }",
+        "disagreeing-values",
+        ("pypi = { python = '3.11' }", "conda = { python = '3.12' }"),
+        ("`3.11`", "`3.12`"),
+    ),
+    Wrong(
+        "an unknown arch",
+        "",
+        "unknown-arch",
+        ('archs = ["linux-arm64"]',),
+        ("`linux-arm64`", "osx-arm64"),
+        settings='archs = ["linux-arm64"]',
+        hint="did you mean",
+    ),
+    Wrong(
+        "an unknown step",
+        FLOW + "[flow.DemoFlow.step.tarin.pypi]",
+        "unknown-step",
+        ("[flow.DemoFlow.step.tarin.pypi]",),
+        ("`tarin`", "start, train, end"),
+        hint="did you mean `train`?",
+    ),
+    Wrong(
+        "an unknown flow",
+        FLOW.replace("flow.DemoFlow", "flow.DemFlow"),
+        "unknown-flow",
+        ("[flow.DemFlow]",),
+        ("`DemFlow`", "DemoFlow"),
+        hint="did you mean `DemoFlow`?",
+    ),
+    Wrong(
+        "no flow file",
+        FLOW.replace("demoflow", "nothing"),
+        "flow-file-missing",
+        ('file = "nothing.py"',),
+        ("`nothing.py`",),
+    ),
+    Wrong("a flow without its file", "[flow.DemoFlow]", "flow-without-file", ("[flow.DemoFlow]",), ("`DemoFlow`",)),
+    Wrong(
+        "a bad python", "[env.a.pypi]\npython = 'three'", "bad-python-specifier", ("python = 'three'",), ("`three`",)
+    ),
+    Wrong(
+        "a python that nothing satisfies",
+        "[env.a.pypi]\npython = '>=3.99'",
+        "no-fitting-python",
+        ("python = '>=3.99'",),
+        ("`>=3.99`", "asked by a", "on this machine: 3."),
+        hint="widen `python`",
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
+        "a python that cannot be",
+        "[env.a.pypi]\npython = '>=3.12,<3.11'",
+        "no-fitting-python",
+        ("python = '>=3.12,<3.11'",),
+        ("asked by a",),
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
+        "an exact python that uv does not have",
+        "[env.a.pypi]\npython = '>=3.99'",
+        "no-python-build",
+        ("python = '>=3.99'",),
+        ("`>=3.99`",),
+        settings='python-from = "uv"',
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
+        "a bad source of pythons",
+        "",
+        "bad-value",
+        ('python-from = "pyenv"',),
+        ("machine, uv, conda",),
+        settings='python-from = "pyenv"',
+    ),
+    Wrong(
+        "a bad instant",
+        "",
+        "bad-instant",
+        ("exclude-newer = 'yesterday'",),
+        ("`yesterday`",),
+        settings="exclude-newer = 'yesterday'",
+    ),
+    Wrong(
+        "a bad index",
+        "",
+        "bad-index-url",
+        ("extra-indices = ['not a url']",),
+        ("`not a url`",),
+        settings="extra-indices = ['not a url']",
+    ),
+    Wrong(
+        "a pip flag without meaning",
+        FLOW + "pypi = { extras = ['no-deps'], packages = { alpha = '' } }",
+        "unknown-pip-flag",
+        (),
+        ("`no-deps`",),
+        hint="`pre`",
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
+        "a package that no index has",
+        "[env.a.pypi.packages]\nno-such-thing = ''",
+        "no-such-package",
+        ("no-such-thing = ''",),
+        ("`no-such-thing`",),
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
+        "a version that was never published",
+        "[env.a.pypi.packages]\nalpha = '7.7'",
+        "no-solution",
+        ("alpha = '7.7'",),
+        ("7.7",),
+        lock_only=True,
+        status=4,
+    ),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_wrong_configuration_is_explained(project: ProjectFolder, envlock: Envlock, wrong: Wrong) -> None:
+    project.write_flow()
+    project.write(wrong.tables, settings=wrong.settings, archs=None if "archs" in wrong.settings else ["linux-64"])
+    before = project.snapshot()
+    lines = project.config.read_text().splitlines()
+    cited = [at + 1 for text in dict.fromkeys(wrong.at) for at, line in enumerate(lines) if line == text]
+    assert len(cited) == len(wrong.at)
+    commands = ["lock"] if wrong.lock_only else ["check", "lock"]
+    for command in commands:
+        said = envlock(command, check=wrong.status)
+        assert said.stdout == ""
+        assert said.stderr.count(f"error[{wrong.code}]: ") == 1
+        for words in (*wrong.says, wrong.hint):
+            assert words in said.stderr
+        at = [line.strip() for line in said.stderr.splitlines() if line.startswith("  at ")]
+        assert [place.split(" ")[1] for place in at] == [f"envlock.toml:{line}" for line in cited]
+    machine = envlock(commands[0], "--json", check=wrong.status).json["error"]
+    assert machine["code"] == wrong.code
+    assert [place["line"] for place in machine["locations"]] == cited
+    assert project.snapshot() == before
+
+
+def test_every_command_explains_a_wrong_configuration(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write("[env.demo.pypi]\npythn = '3.12'")
+    for arguments in ("check", "lock", "push", "create", "run -- true", "path", "cache ls", "add lam"):
+        said = envlock(*arguments.split(), check=2).stderr
+        assert "error[unknown-key]: `pythn`" in said, arguments
+
+
+def test_everything_that_is_wrong_is_shown_at_once(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_flow()
+    project.write(FLOW + "[flow.DemoFlow.pypi.packages]\nalpha = 1\nlam = '=>2'\n'-x' = ''")
+    said = envlock("lock", check=2).stderr
+    for code in ("wrong-type", "bad-version-specifier", "bad-package-name"):
+        assert f"error[{code}]" in said
+
+
+def test_bytes_that_are_no_text(project: ProjectFolder, envlock: Envlock) -> None:
+    project.config.write_bytes(b"[envlock]\ncache = '\xff\xfe'\n")
+    for command in ("check", "lock"):
+        said = envlock(command, check=2).stderr
+        assert "error[" in said
+        assert "envlock.toml" in said
+
+
+def test_no_envlock_toml(envlock: Envlock, tmp_path: Path) -> None:
+    for command in ("check", "lock", "push"):
+        said = envlock(command, cwd=tmp_path, check=2).stderr
+        assert "error[no-config]" in said
+        assert "hint: envlock init" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["lokc"], ["lock", "--ach", "linux-64"], ["check", "--format", "xml"], ["lock", "--arch", "linux"]]
+)
+def test_wrong_usage(project: ProjectFolder, envlock: Envlock, arguments: list[str]) -> None:
+    project.write_env("lam")
+    said = envlock(*arguments, check=2).stderr
+    assert "error[" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [(["--step", "tarin"], "train"), (["--flow", "DemoFow"], "DemoFlow"), (["--env", "bas"], "base")],
+)
+def test_a_choice_that_is_not_there(project: ProjectFolder, envlock: Envlock, options: list[str], near: str) -> None:
+    project.write_flow()
+    project.write(FLOW + "[env.base.pypi]\n", archs=["linux-64"])
+    for command in ("lock", "check", "push"):
+        said = envlock(command, *options, check=2).stderr
+        assert "error[no-such-selection]" in said
+        assert f"did you mean `{near}`?" in said
+    assert not project.lock_folder.exists()
+
+
+# Indexes in trouble.
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        ("closed", "index-unreachable"),
+        (500, "index-unreachable"),
+        (DROP, "index-unreachable"),
+        (401, "index-unauthorized"),
+        (403, "index-unauthorized"),
+        ("elsewhere", "index-not-found"),
+    ],
+)
+def test_an_index_in_trouble(
+    make_index: MakeIndex, tmp_path: Path, envlock: Envlock, trouble: str | int, code: str
+) -> None:
+    served = make_index()
+    project = ProjectFolder.make(tmp_path / "project", served.url if trouble != "elsewhere" else f"{served.base}other/")
+    project.write_env("alpha", archs=["linux-64", "osx-64"])
+    if trouble == "closed":
+        served.close()
+    elif isinstance(trouble, int):
+        served.fail("simple/*", status=trouble)
+    said = envlock("lock", check=4, env={"UV_HTTP_RETRIES": "0"}).stderr
+    assert f"error[{code}]" in said
+    assert "hint: " in said
+    assert "linux-64" in said
+    assert "osx-64" in said
+    assert not project.lock_folder.exists()
+
+
+# Locks and folders.
+
+
+def test_locks_in_trouble(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam", python=SERIES)
+    envlock("lock")
+    path = project.lock_of(host_arch())
+    whole = path.read_text()
+    shown = str(path.relative_to(project.folder))
+    for text, code, status in (
+        (whole[: len(whole) // 2], "damaged-lock", 3),
+        ("", "damaged-lock", 3),
+        (whole.replace("format = 1", "format = 2"), "newer-lock-format", 2),
+        (f"<<<<<<< ours\n{whole}=======\n{whole}>>>>>>> theirs\n", "conflict-markers", 3),
+    ):
+        path.write_text(text)
+        before = project.snapshot()
+        assert shown in envlock("check", check=status).stdout
+        for command in (["lock"], ["push"], ["create"], ["run", "--", "true"]):
+            said = envlock(*command, check=status).stderr
+            assert f"error[{code}]" in said
+            assert shown in said
+            assert "hint: " in said
+        assert project.snapshot() == before
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The folder and what is below it cannot be changed, for root neither."""
+    if os.geteuid() != 0:
+        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        for path in folders:
+            path.chmod(0o555)
+        try:
+            yield
+        finally:
+            for path in folders:
+                path.chmod(0o755)
+        return
+    done = subprocess.run(["chattr", "-R", "+i", folder], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be made read-only for root here: {done.stderr.strip()}")
+    try:
+        with pytest.raises(OSError, match=r".") as caught:
+            (folder / "probe").touch()
+        assert caught.value.errno in {errno.EPERM, errno.EACCES}
+        yield
+    finally:
+        subprocess.run(["chattr", "-R", "-i", folder], check=True)
+
+
+def test_a_read_only_lock_folder(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam")
+    envlock("lock")
+    old = snapshot(project.lock_folder)
+    with read_only(project.lock_folder):
+        assert "nothing changed" in envlock("lock").stdout
+        envlock("check")
+        project.write_env("lam", "iota")
+        said = envlock("lock", check=2).stderr
+        assert "error[unwritable-lock-folder]" in said
+        assert "envlock.lock" in said
+        assert "hint: " in said
+        assert snapshot(project.lock_folder) == old
+        envlock("check", check=1)
+        project.write("", archs=["linux-64"])  # all that is to do now is to delete
+        assert "error[unwritable-lock-folder]" in envlock("lock", check=2).stderr
+        assert snapshot(project.lock_folder) == old
+    project.write_env("lam", "iota")
+    envlock("lock")
+    envlock("check")
+
+
+def test_a_read_only_project(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam")
+    with read_only(project.folder):
+        said = envlock("lock", check=2).stderr
+        assert "error[unwritable-lock-folder]" in said
+        envlock("check", check=1)
+    assert not project.lock_folder.exists()
+
+
+def test_a_file_where_the_lock_folder_should_be(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam")
+    project.lock_folder.write_text("not a folder\n")
+    said = envlock("lock", check=2).stderr
+    assert "error[unwritable-lock-folder]" in said
+    assert project.lock_folder.read_text() == "not a folder\n"
+    envlock("check", check=1)
+
+
+def test_a_folder_where_a_lock_should_be(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam", archs=["linux-64"])
+    envlock("lock")
+    path = project.lock_of("linux-64")
+    path.unlink()
+    path.mkdir()
+    assert "cannot be read" in envlock("check", check=3).stdout
+    assert "error[damaged-lock]" in envlock("lock", check=3).stderr
+    assert "error[damaged-lock]" in envlock("push", check=3).stderr
+
+
+def test_a_damaged_lock_is_made_anew_by_an_upgrade(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("alpha", archs=["linux-64", "osx-64"])
+    envlock("lock")
+    path = project.lock_of("linux-64")
+    whole = path.read_text()
+    path.write_text(whole.replace('dependencies = [{name = "beta"}], ', ""))
+    envlock("check", check=3)
+    envlock("lock", "--upgrade")
+    assert path.read_text().split("[tool.envlock.stamp]")[0] == whole.split("[tool.envlock.stamp]")[0]
+    envlock("check")
+
+
+def test_a_lock_under_another_name(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("alpha", archs=["linux-64"])
+    envlock("lock")
+    path = project.lock_of("linux-64")
+    path.rename(path.with_name("pylock." + "0" * 40 + ".toml"))
+    envlock("check", check=3)
+    assert "error[damaged-lock]" in envlock("lock", check=3).stderr
+    envlock("lock", "--upgrade")
+    assert project.locks == (path,)
+    envlock("check")
+
+
+def test_a_disk_that_is_full_while_locking(project: ProjectFolder, envlock: Envlock, small_disk: Path) -> None:
+    project.write_env("alpha", "lam")
+    project.lock_folder.symlink_to(small_disk, target_is_directory=True)
+    fill(small_disk / "filler", leave=5000)
+    said = envlock("lock", check=2).stderr
+    assert "error[unwritable-lock-folder]" in said
+    assert "No space left" in said
+    assert [path.name for path in small_disk.rglob("*") if path.is_file()] == ["filler"]
+
+
+def test_a_disk_that_is_full_while_hydrating(project: ProjectFolder, envlock: Envlock, small_disk: Path) -> None:
+    project.write_env("lam", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    fill(small_disk / "filler", leave=4096)
+    home = {"ENVLOCK_HOME": str(small_disk / "home"), "UV_CACHE_DIR": str(small_disk / "uv")}
+    said = envlock("create", check=5, env=home).stderr
+    assert "error[" in said
+    assert "hint: " in said
+    assert not list(small_disk.glob("home/environments/metaflow_*"))
+    (small_disk / "filler").unlink()
+    prefix = envlock("create", env=home).stdout.strip()
+    assert Path(prefix).is_dir()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(path: Path, *, leave: int) -> None:
+    """Write until so many bytes, in whole pages, are left."""
+    free = os.statvfs(path.parent)
+    path.write_bytes(b"x" * max((free.f_bavail * free.f_frsize - leave) // 4096 * 4096, 0))
+
+
+# Bytes that are not what the lock says.
+
+
+@pytest.fixture
+def one_package(make_index: MakeIndex, tmp_path: Path, envlock: Envlock) -> tuple[Index, ProjectFolder]:
+    """A locked project with one package, on an index of its own."""
+    served = make_index()
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write_env("lam", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    return served, project
+
+
+WHEEL = "lam-1.0-py3-none-any.whl"
+
+
+def test_other_bytes_upstream(one_package: tuple[Index, ProjectFolder], envlock: Envlock, isolated: Path) -> None:
+    served, project = one_package
+    served.tamper(WHEEL)
+    for command in (["push"], ["create"], ["run", "--", "lam"]):
+        said = envlock(*command, check=3).stderr
+        assert "error[upstream-hash-mismatch]" in said
+        assert WHEEL in said
+        assert "hint: " in said
+    kept = [path for folder in (project.folder, isolated) for path in folder.rglob("*") if WHEEL in path.name]
+    assert kept == []
+    served.mend()
+    assert envlock("run", "--", "lam").stdout == "lam 1.0\n"
+
+
+def test_other_bytes_in_the_cache(one_package: tuple[Index, ProjectFolder], envlock: Envlock) -> None:
+    served, project = one_package
+    envlock("push")
+    served.close()
+    (cached,) = (project.folder / "envlock-cache").rglob(WHEEL)
+    whole = cached.read_bytes()
+    cached.chmod(0o644)
+    cached.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for command in (["create", "--offline"], ["run", "--offline", "--", "lam"], ["cache", "verify"]):
+        ran = envlock(*command, check=3)
+        assert WHEEL in ran.text
+    cached.write_bytes(whole)
+    assert envlock("run", "--offline", "--", "lam").stdout == "lam 1.0\n"
+
+
+def test_a_file_that_is_gone_upstream(one_package: tuple[Index, ProjectFolder], envlock: Envlock) -> None:
+    served, _ = one_package
+    served.fail(f"files/*/{WHEEL}", status=404)
+    for command in (["push"], ["create"]):
+        said = envlock(*command, check=4).stderr
+        assert "error[upstream-missing]" in said
+        assert WHEEL in said
+
+
+def test_an_upstream_that_does_not_answer(one_package: tuple[Index, ProjectFolder], envlock: Envlock) -> None:
+    served, _ = one_package
+    served.close()
+    said = envlock("create", check=4).stderr
+    assert "error[upstream-unreachable]" in said
+    assert "127.0.0.1" in said
+
+
+# Ctrl-C.
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment at which the user loses patience."""
+
+    name: str
+    command: tuple[str, ...]
+    slow: str
+    """Requests for this are answered too late."""
+    locked: bool = True
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+MOMENTS = [
+    Moment("lock before the first page", ("lock",), "simple/alpha/", locked=False),
+    Moment("lock between two pages", ("lock",), "simple/beta/", locked=False),
+    Moment("lock while metadata comes", ("lock",), "*.metadata", locked=False),
+    Moment("lock in JSON", ("lock", "--json"), "simple/beta/", locked=False),
+    Moment("push", ("push",), "files/*/beta-*.whl"),
+    Moment("create", ("create",), "files/*/beta-*.whl"),
+    Moment("run", ("run", "--", "true"), "files/*/beta-*.whl"),
+]
+
+
+@pytest.mark.parametrize("to", ["the command and its children", "the command alone"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+def test_ctrl_c(
+    make_index: MakeIndex, tmp_path: Path, envlock: Envlock, isolated: Path, moment: Moment, to: str
+) -> None:
+    served = make_index()
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write_env("alpha", python=SERIES, archs=[host_arch()])
+    if moment.locked:
+        envlock("lock")
+    before = project.snapshot()
+    served.slow(moment.slow, seconds=60)
+    running = subprocess.Popen(
+        [ENVLOCK, *moment.command],
+        cwd=project.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with running:
+        try:
+            wait_until(lambda: served.has_been_asked(moment.slow))
+            if to == "the command alone":
+                running.send_signal(signal.SIGINT)
+            else:
+                os.killpg(running.pid, signal.SIGINT)
+            out, err = running.communicate(timeout=10)
+        finally:
+            served.close()
+            running.kill()
+    assert running.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert "interrupted" in err
+    left = project.snapshot()
+    if moment.locked:
+        assert {path: left[path] for path in before} == before
+        assert not list(project.folder.rglob("*.part"))
+        assert not list((project.folder / "envlock-cache").rglob("envs/**/*.toml"))
+        assert not list((isolated / "envlock" / "environments").glob("metaflow_*/*"))
+    else:
+        assert left == before
+
+
+def test_ctrl_c_in_a_command_that_runs_is_that_commands(
+    project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
+    project.write_env("lam", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    code = (
+        "import pathlib, sys, time\n"
+        f"pathlib.Path({str(tmp_path / 'there')!r}).touch()\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    sys.exit(7)"
+    )
+    running = subprocess.Popen(
+        [ENVLOCK, "run", "--", "python", "-c", code], cwd=project.folder, stderr=subprocess.PIPE, start_new_session=True
+    )
+    with running:
+        try:
+            wait_until((tmp_path / "there").exists)
+            os.killpg(running.pid, signal.SIGINT)
+            assert running.wait(timeout=10) == 7
+            assert b"Traceback" not in running.stderr.read()  # type: ignore[union-attr]
+        finally:
+            running.kill()
+
+
+def test_a_reader_that_goes_away(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam", archs=["linux-64"])
+    envlock("lock")
+    for command in ("check", "check --json", "lock --json"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"({ENVLOCK} {command}; echo $? >&2) | true"],
+            cwd=project.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "BrokenPipe" not in done.stderr
