@@ -1,0 +1,258 @@
+"""The merge rules: tables of one level agree, a step goes over its flow, key by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envlock.config.project import Environment, Project
+from envlock.config.read import load_project
+from envlock.errors import ConfigError
+
+FLOW = """
+from metaflow import FlowSpec, step
+
+class Train(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+def load(folder: Path, text: str) -> Project:
+    (folder / "flow.py").write_text(FLOW)
+    path = folder / "envlock.toml"
+    path.write_text(text)
+    return load_project(path)
+
+
+def steps(folder: Path, tables: str, *, settings: str = "") -> dict[str, Environment | None]:
+    """The environment of each step of Train, under these tables."""
+    text = f'[envlock]\nmetaflow-requirements = false\n{settings}\n[flow.Train]\nfile = "flow.py"\n{tables}'
+    return {step.name: step.environment for step in load(folder, text).flows[0].steps}
+
+
+def asked(environment: Environment | None) -> list[str]:
+    assert environment is not None
+    return [str(each) for each in environment.requirements.pypi]
+
+
+def refused(folder: Path, tables: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        steps(folder, tables)
+    return caught.value
+
+
+def lines(error: ConfigError) -> list[tuple[int | None, str | None]]:
+    return [(each.line, each.key) for each in error.locations]
+
+
+def test_a_step_without_tables_has_its_flows_environment(tmp_path: Path) -> None:
+    found = steps(tmp_path, 'pypi = { python = "3.12", packages = { rich = ">=13" } }')
+    assert asked(found["start"]) == asked(found["end"]) == ["rich>=13"]
+    assert found["start"].requirements == found["end"].requirements
+
+
+def test_a_steps_constraint_replaces_the_flows_whole_and_keeps_the_others(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        'pypi = { packages = { rich = ">=13,<14", attrs = "23.1" } }\n'
+        '[flow.Train.step.end]\npypi = { packages = { Rich = "<15" } }',
+    )
+    assert asked(found["end"]) == ["attrs==23.1", "rich<15"]
+    assert asked(found["start"]) == ["attrs==23.1", "rich<14,>=13"]
+
+
+def test_a_steps_extras_replace_the_flows(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        'pypi = { packages = { "requests[socks]" = "" } }\n'
+        '[flow.Train.step.end]\npypi = { packages = { requests = ">=2" } }',
+    )
+    assert asked(found["end"]) == ["requests>=2"]
+
+
+def test_a_steps_python_wins(tmp_path: Path) -> None:
+    found = steps(tmp_path, 'pypi = { python = "3.11" }\n[flow.Train.step.end]\npypi = { python = ">=3.12" }')
+    assert [each.requirements.python for each in found.values() if each] == ["==3.11.*", ">=3.12"]
+
+
+def test_indexes_are_the_steps_then_the_flows_then_the_projects_without_duplicates(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        'pypi = { extra_indices = ["https://flow.example/simple", "https://both.example/simple"] }\n'
+        '[flow.Train.step.end]\npypi = { extra_indices = ["https://both.example/simple", "https://step.example/simple"] }',
+        settings='extra-indices = ["https://project.example/simple", "https://flow.example/simple"]',
+    )
+    assert found["end"] is not None
+    assert found["end"].requirements.indexes == (
+        "https://both.example/simple",
+        "https://step.example/simple",
+        "https://flow.example/simple",
+        "https://project.example/simple",
+    )
+
+
+def test_credentials_are_for_fetching_and_not_asked(tmp_path: Path) -> None:
+    found = steps(tmp_path, 'pypi = { extra_indices = ["https://me:pw@index.example/simple"] }')
+    assert found["end"] is not None
+    assert found["end"].requirements.indexes == ("https://index.example/simple",)
+    assert found["end"].index_urls == ("https://me:pw@index.example/simple",)
+
+
+def test_other_credentials_are_no_other_requirements(tmp_path: Path) -> None:
+    one = steps(tmp_path, 'pypi = { extra_indices = ["https://me:pw@index.example/simple"] }')["end"]
+    two = steps(tmp_path, 'pypi = { extra_indices = ["https://${WHO}:${TOKEN}@index.example/simple"] }')["end"]
+    assert one is not None
+    assert two is not None
+    assert one.requirements.req_id == two.requirements.req_id
+
+
+@pytest.mark.parametrize(
+    ("flow", "step", "enabled"),
+    [
+        ("disabled = true", "", False),
+        ("disabled = true", "disabled = false", True),
+        ("disabled = true", 'pypi = { packages = { rich = "" } }', True),
+        ("disabled = true", 'pypi = { python = "3.12" }', True),
+        ("disabled = true", "pypi = {}", False),
+        ('pypi = { packages = { rich = "" } }', "disabled = true", False),
+        ('pypi = { packages = { rich = "" } }', "pypi = { disabled = true }", False),
+        ("pypi = { disabled = true }", "", False),
+        ("", "", True),
+    ],
+)
+def test_disabled(tmp_path: Path, flow: str, step: str, enabled: bool) -> None:
+    found = steps(tmp_path, f"{flow}\n[flow.Train.step.end]\n{step}")
+    assert (found["end"] is not None) is enabled
+
+
+def test_disabled_with_requirements_at_one_level_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, '[flow.Train.step.end]\ndisabled = true\npypi = { packages = { rich = "" } }')
+    assert error.code == "disabled-with-requirements"
+    assert lines(error) == [(7, "flow.Train.step.end.disabled"), (8, "flow.Train.step.end.pypi.packages.rich")]
+
+
+def test_two_pythons_of_one_level_are_shown_with_both_lines(tmp_path: Path) -> None:
+    error = refused(tmp_path, 'pypi = { python = "3.11" }\nconda = { python = "3.12" }')
+    assert error.code == "disagreeing-values"
+    assert lines(error) == [(6, "flow.Train.pypi.python"), (7, "flow.Train.conda.python")]
+
+
+def test_two_spellings_of_one_python_agree(tmp_path: Path) -> None:
+    found = steps(tmp_path, 'pypi = { python = ">=3.11, <3.13" }\nconda = { python = "<3.13,>=3.11" }')
+    assert found["end"] is not None
+    assert found["end"].requirements.python == "<3.13,>=3.11"
+
+
+def test_two_spellings_of_one_package_must_agree(tmp_path: Path) -> None:
+    error = refused(tmp_path, 'pypi = { packages = { Foo_bar = "1", foo-bar = "2" } }')
+    assert error.code == "disagreeing-values"
+    assert "foo-bar==1" in error.render()
+    assert "foo-bar==2" in error.render()
+
+
+@pytest.mark.parametrize(
+    ("tables", "code"),
+    [
+        ('named_env = { name = "a/b", pathspec = "F/1/s" }', "name-and-pathspec"),
+        ('named_env = { name = "a/b" }\npypi = { packages = { rich = "" } }',
+         "named-env-with-requirements-at-flow-level"),
+        ('named_env = { name = "a/b", fetch_at_exec = true }\n'
+        '[flow.Train.step.end]\npypi = { packages = { rich = "" } }',
+         "fetch-at-exec-with-requirements"),
+        ("named_env = { fetch_at_exec = true }", "fetch-at-exec-without-name"),
+        ('[flow.Train.step.middle]\npypi = { python = "3.12" }', "unknown-step"),
+    ],
+)  # fmt: skip
+def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
+    error = refused(tmp_path, tables)
+    assert error.code == code
+    assert error.locations[0].line is not None
+
+
+@pytest.mark.parametrize(
+    ("tables", "deferred"),
+    [
+        ('conda = { libraries = { numpy = "1.26" } }', ["conda"]),
+        ('named_env = { name = "team/base:v1" }', ["named_env"]),
+        ('sys_packages = { packages = { __cuda = "12.4" } }', ["sys_packages"]),
+        ('pypi = { conda_only = { ffmpeg = "" } }', ["conda_only"]),
+        ('pypi = { packages = { rich = "" } }', []),
+    ],
+)
+def test_tables_that_cannot_be_resolved_yet_are_read_and_named(
+    tmp_path: Path, tables: str, deferred: list[str]
+) -> None:
+    found = steps(tmp_path, tables)["end"]
+    assert found is not None
+    assert [name for name, _ in found.deferred] == deferred
+
+
+def test_metaflow_needs_are_there_unless_switched_off(tmp_path: Path) -> None:
+    text = '[envlock]\ndatastore = ["s3", "gs"]\n[flow.Train]\nfile = "flow.py"'
+    found = load(tmp_path, text).environments()[0].requirements.metaflow
+    assert {"requests", "boto3", "google-cloud-storage"} <= {each.name for each in found}
+    off = load(tmp_path, f"{text}".replace("[envlock]", "[envlock]\nmetaflow-requirements = false"))
+    assert off.environments()[0].requirements.metaflow == ()
+
+
+def test_the_order_of_tables_and_keys_does_not_matter(tmp_path: Path) -> None:
+    one = steps(tmp_path, '[flow.Train.pypi]\npython = "3.12"\npackages = { rich = "1", attrs = "2" }')["end"]
+    two = steps(tmp_path, '[flow.Train.pypi]\npackages = { attrs = "2", rich = "1" }\npython = "3.12"')["end"]
+    assert one is not None
+    assert two is not None
+    assert one.requirements.req_id == two.requirements.req_id
+
+
+def test_the_archs_that_are_locked_are_not_asked(tmp_path: Path) -> None:
+    one = steps(tmp_path, "", settings='archs = ["linux-64"]')["end"]
+    two = steps(tmp_path, "", settings='archs = ["osx-arm64", "linux-64"]')["end"]
+    assert one is not None
+    assert two is not None
+    assert one.requirements.req_id == two.requirements.req_id
+
+
+def test_a_floor_is_asked(tmp_path: Path) -> None:
+    one = steps(tmp_path, "")["end"]
+    two = steps(tmp_path, "", settings='system-requirements = { linux-64 = { __glibc = "2.17" } }')["end"]
+    assert one is not None
+    assert two is not None
+    assert one.requirements.req_id != two.requirements.req_id
+    assert ("linux-64", "__glibc", "2.17") in two.requirements.system
+
+
+def test_an_instant_is_asked_and_a_span_is_not(tmp_path: Path) -> None:
+    plain, span, instant = (
+        steps(tmp_path, "", settings=settings)["end"]
+        for settings in ("", 'exclude-newer = "7d"', 'exclude-newer = "2026-11-01"')
+    )
+    assert plain is not None
+    assert span is not None
+    assert instant is not None
+    assert plain.requirements.req_id == span.requirements.req_id != instant.requirements.req_id
+
+
+def test_a_requirements_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(
+        "# ours\nrich>=13  # pretty\n--extra-index-url=https://index.example/simple\n"
+        "--pre\nattrs ; python_version<'3.13'\n"
+    )
+    (environment,) = load(tmp_path, '[env.base]\nrequirements = "requirements.txt"').environments()
+    assert [str(each) for each in environment.requirements.pypi] == ["attrs ; python_version<'3.13'", "rich>=13"]
+    assert environment.requirements.indexes == ("https://index.example/simple",)
+    assert environment.requirements.pip_flags == ("pre",)
+
+
+@pytest.mark.parametrize("line", ["-r other.txt", "-e .", "--hash=sha256:0", "rich ==", "not a name!"])
+def test_a_line_that_cannot_be_taken_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / "requirements.txt").write_text(f"rich\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, '[env.base]\nrequirements = "requirements.txt"')
+    assert caught.value.code == "bad-requirements-file"
+    assert caught.value.locations[0].line == 2
