@@ -86,7 +86,8 @@ def test_indexes_are_the_steps_then_the_flows_then_the_projects_without_duplicat
     found = steps(
         tmp_path,
         'pypi = { extra_indices = ["https://flow.example/simple", "https://both.example/simple"] }\n'
-        '[flow.Train.step.end]\npypi = { extra_indices = ["https://both.example/simple", "https://step.example/simple"] }',
+        '[flow.Train.step.end]\n'
+        'pypi = { extra_indices = ["https://both.example/simple", "https://step.example/simple"] }',
         settings='extra-indices = ["https://project.example/simple", "https://flow.example/simple"]',
     )
     assert found["end"] is not None
@@ -163,8 +164,8 @@ def test_two_spellings_of_one_package_must_agree(tmp_path: Path) -> None:
         ('named_env = { name = "a/b", pathspec = "F/1/s" }', "name-and-pathspec"),
         ('named_env = { name = "a/b" }\npypi = { packages = { rich = "" } }',
          "named-env-with-requirements-at-flow-level"),
-        ('named_env = { name = "a/b", fetch_at_exec = true }\n'
-        '[flow.Train.step.end]\npypi = { packages = { rich = "" } }',
+        (('named_env = { name = "a/b", fetch_at_exec = true }\n'
+        '[flow.Train.step.end]\npypi = { packages = { rich = "" } }'),
          "fetch-at-exec-with-requirements"),
         ("named_env = { fetch_at_exec = true }", "fetch-at-exec-without-name"),
         ('[flow.Train.step.middle]\npypi = { python = "3.12" }', "unknown-step"),
