@@ -6,7 +6,6 @@ through variables named after the generated indexes, so that none is ever in a f
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import tomli_w
 from envlock.credentials import credentials_for
 from envlock.model.url import strip_credentials
 from envlock.resolve.port import Request
+from envlock.resolve.processes import Processes
 from envlock.resolve.target import Target
 from envlock.uv_command import uv_environment, uv_executable
 
@@ -37,7 +37,8 @@ class Answer:
 class Compilation:
     """The folder and the settings of one request, for several runs of uv."""
 
-    def __init__(self, folder: Path, request: Request, target: Target) -> None:
+    def __init__(self, folder: Path, request: Request, target: Target, processes: Processes) -> None:
+        self.processes = processes
         self.folder = folder
         self.request = request
         self.target = target
@@ -62,7 +63,7 @@ class Compilation:
         if pins:
             (self.folder / _OUTPUT).write_text(pins)
             output = ("--output-file", _OUTPUT, "--quiet")
-        completed = subprocess.run(
+        completed = self.processes.run(
             [
                 str(uv_executable()), "pip", "compile", _INPUT, "--constraints", _CONSTRAINTS,
                 "--config-file", "uv.toml", "--directory", str(self.folder),
@@ -71,12 +72,7 @@ class Compilation:
                 *(("--only-binary", ":all:") if wheels_only else ()),
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,
             ],
-            env=uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
+            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip
         text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
         return Answer(completed.returncode, text, completed.stderr)
@@ -85,7 +81,7 @@ class Compilation:
         """The same request in a folder of its own, for a run at the same time."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return Compilation(folder, self.request, self.target)
+        return Compilation(folder, self.request, self.target, self.processes)
 
     def _write_configuration(self) -> None:
         request = self.request

@@ -45,3 +45,6 @@ class Resolver(Protocol):
 
     def resolve(self, request: Request) -> Resolution:
         """The exact packages for a request. Downloads metadata only. Raises ResolveError."""
+
+    def stop(self) -> None:
+        """End what is being resolved, soon: its `resolve` then raises, and so does every later one."""

@@ -16,6 +16,7 @@ from envlock.resolve.explanation import explain
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.probe import missing_index
+from envlock.resolve.processes import Processes
 from envlock.resolve.target import target_of
 
 _ROUNDS = 30
@@ -24,7 +25,14 @@ _KNOWN_FLAGS = frozenset({"pre"})
 
 
 class UvResolver:
-    """Implements the Resolver port with `uv pip compile`; holds nothing, so threads may share it."""
+    """Implements the Resolver port with `uv pip compile`; threads may share it."""
+
+    def __init__(self) -> None:
+        self._processes = Processes()
+
+    def stop(self) -> None:
+        """End the solves that run, and start no more."""
+        self._processes.end()
 
     def resolve(self, request: Request) -> Resolution:
         """One wheel for each package. Costs one uv run against the indexes and two against its cache.
@@ -42,7 +50,7 @@ class UvResolver:
         target = target_of(request.requirements, request.arch, request.python)
         with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
-            compilation = Compilation(Path(folder), request, target)
+            compilation = Compilation(Path(folder), request, target, self._processes)
             packages = self._solve(compilation)
             roots = [str(root) for root in request.requirements.roots()]
             pins = _pinned(packages)

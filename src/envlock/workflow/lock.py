@@ -226,8 +226,11 @@ class _Locking:
                     done[number] = future.result()
                 except EnvlockError as error:  # noqa: PERF203  each job fails for itself; all failures are shown
                     errors.append(self.with_lines(error, job))
+        except BaseException:  # Ctrl-C, for one: what has begun is ended, what has not never begins
+            self.the_resolver().stop()
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun never does
+            pool.shutdown(cancel_futures=True)
             self.reporter.ended("locking")
         _raise_all(errors)
         return done

@@ -1,0 +1,49 @@
+"""The processes of one piece of work, which can be ended together: after Ctrl-C nobody waits for an index."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+
+
+class Processes:
+    """Runs processes for several threads; `end` ends those that run, and starts no more."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command without input; its output is captured, its status not judged.
+
+        A process that was ended, or never started for that reason, has a negative status.
+        """
+        with self._guard:
+            if self._ended:
+                return subprocess.CompletedProcess(command, -signal.SIGTERM, "", "")
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+            self._running.add(process)
+        try:
+            output, error = process.communicate()
+        finally:
+            with self._guard:
+                self._running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, output, error)
+
+    def end(self) -> None:
+        """End what runs; what is asked for later is not started."""
+        with self._guard:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
