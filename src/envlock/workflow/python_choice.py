@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from envlock.interpreters import machine_series
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
+from envlock.model.python_range import python_allows
 from envlock.model.requirements import Requirements
 from envlock.resolve.errors import NoFittingPython
 
@@ -58,25 +59,14 @@ def oldest_release(series: str, asked: str) -> str | None:
     >>> oldest_release("3.12", ">=3.12.4,<3.13"), oldest_release("3.12", ""), oldest_release("3.12", "<3.11")
     ('3.12.4', '3.12.0', None)
     """
-    whole = _WHOLE_SERIES.match(asked)
-    if whole is not None:
-        return f"{series}.0" if whole[1] == series else None
-    allowed = _allowing(asked)
-    return next((release for patch in _PATCHES if allowed(release := f"{series}.{patch}")), None)
-
-
-def _allowing(asked: str) -> Callable[[str], bool]:
-    """Whether a release is in a range. `packaging` takes 30 ms to import, so what is a whole series never gets here."""
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(asked).contains
+    return next((release for patch in _PATCHES if python_allows(asked, release := f"{series}.{patch}")), None)
 
 
 def _candidates(requirements: Requirements, keep: Iterable[Lock]) -> Iterable[str]:
     asked = requirements.python
     whole = _WHOLE_SERIES.match(asked)
     if whole is not None:
-        return (whole[1],)
+        return (whole[1],)  # the machine need not be looked at
     before = [lock.python.series for lock in keep if lock.python.source == "machine"]
     running = ["{}.{}".format(*sys.version_info[:2])] if not asked else []
     highest_first = sorted(machine_series(), key=_numbers, reverse=True)
@@ -90,10 +80,9 @@ def _numbers(series: str) -> tuple[int, ...]:
 def _kept_builds(
     requirements: Requirements, archs: Sequence[Arch], keep: Iterable[Lock]
 ) -> Mapping[Arch, LockedPython] | None:
-    allowed = _allowing(requirements.python)
     by_arch = {lock.arch: lock.python for lock in keep if lock.python.source == "uv"}
     pythons = [by_arch[arch] for arch in archs if arch in by_arch]
     same = len({python.version for python in pythons}) == 1
-    if len(pythons) == len(archs) and same and allowed(pythons[0].version):
+    if len(pythons) == len(archs) and same and python_allows(requirements.python, pythons[0].version):
         return {arch: by_arch[arch] for arch in archs}
     return None

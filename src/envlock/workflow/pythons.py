@@ -8,6 +8,7 @@ from envlock.hydrate.errors import BadPythonArchive
 from envlock.hydrate.python import unpack, unpacked
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
+from envlock.model.python_range import python_allows
 from envlock.places import home
 from envlock.uv_command import run_uv, uv_reason
 
@@ -85,12 +86,7 @@ class LockedPythons:
 
 def allows(lock: Lock, version: str) -> bool:
     """Whether an environment of this lock may be made of a CPython of this version."""
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import Version
-
     if lock.python.source != "machine":
         return version == lock.python.version
-    found, oldest = Version(version), Version(lock.python.version)
-    return (
-        found.release[:2] == oldest.release[:2] and found >= oldest and found in SpecifierSet(lock.requirements.python)
-    )
+    later = f">={lock.python.version},=={lock.python.series}.*"
+    return python_allows(later, version) and python_allows(lock.requirements.python, version)
