@@ -30,9 +30,12 @@ _CLAUSE = re.compile(
 _REQUIREMENT = re.compile(
     r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
     r"(?:\[(?P<extras>[^\]]*)\])?\s*"
-    r"(?:@\s*(?P<url>\S+?)\s*(?:\s;\s*(?P<url_marker>.+))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;\s*(?P<marker>.+))?)\s*\Z",
+    r"(?:@\s*(?P<url>\S+?)\s*(?:\s;(?P<url_marker>.*))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;(?P<marker>.*))?)\s*\Z",
     re.DOTALL,
 )
+_FOREIGN = re.compile(r"[^\S \t]|[\x00\\]")
+"""What no requirement has: white space other than PEP 508's, and what would escape something in a marker's text."""
+_SPACE = re.compile(r"""('[^']*'|"[^"]*")|\s+""")
 
 
 class BadPackageName(ConfigError):
@@ -108,14 +111,14 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
     text = text.strip()
     if text.startswith("(") and text.endswith(")"):
         text = text[1:-1].strip()
-    if text in {"", "*"}:
+    if not text or (bare_is_pin and text == "*"):
         return ""
+    if "===" in text and "," in text:
+        raise BadVersionSpecifier(text, "`===` stands alone")
     clauses = set()
-    for part in text.split(","):
+    for part in text.removesuffix(",").split(","):
         clause = part.strip()
-        if not clause:
-            continue
-        if bare_is_pin and clause[0].isalnum():
+        if bare_is_pin and clause[:1].isalnum():
             clause = f"=={clause}"
         if _CLAUSE.match(clause) is None:
             raise BadVersionSpecifier(text)
@@ -134,12 +137,14 @@ def parse_requirement(text: str) -> PypiRequirement:
 
     Raises BadPackageName, BadVersionSpecifier or NotAMarker.
     """
-    match = _REQUIREMENT.match(text)
-    if match is None:
-        raise BadPackageName(text.strip())
-    extras = {normalize_name(extra.strip()) for extra in (match["extras"] or "").split(",") if extra.strip()}
-    marker = " ".join((match["marker"] or match["url_marker"] or "").split())
-    if marker and not is_marker(marker):
+    match = _REQUIREMENT.match(text.strip())
+    if match is None or _FOREIGN.search(text.strip()):
+        raise BadPackageName(" ".join(text.split()))
+    inside = (match["extras"] or "").strip()
+    extras = {normalize_name(extra.strip()) for extra in inside.split(",")} if inside else set()
+    written = match["marker"] if match["url_marker"] is None else match["url_marker"]
+    marker = _SPACE.sub(lambda found: found[1] or " ", written or "").strip()
+    if written is not None and not is_marker(marker):
         raise NotAMarker(marker)
     return PypiRequirement(
         name=normalize_name(match["name"]),
