@@ -51,7 +51,9 @@ def mutated(text: str, at: int, letter: str) -> str:
     return text[:at] + letter + text[at + 1 :]
 
 
-almost = st.builds(mutated, spelled, st.integers(0, 60), st.sampled_from([*"ab1.,<>=!~;@[]()'\"* \n", "", "é", "\x00"]))
+almost = st.builds(
+    mutated, spelled, st.integers(0, 60), st.sampled_from([*"ab1.,<>=!~;@[]()'\"* \n", "", "é", "\x00", "\\"])
+)
 
 
 def ours(text: str) -> PypiRequirement | None:
@@ -78,7 +80,7 @@ def meaning(requirement: Requirement) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=8000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.one_of(spelled, almost, scrambled))
 @example("pandas ; ")
 @example("pandas>=1,,<2")
@@ -105,7 +107,7 @@ def test_what_ours_accepts_packaging_accepts_with_the_same_meaning(text: str) ->
     assert meaning(Requirement(str(mine))) == meaning(other)
 
 
-@settings(max_examples=8000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(spelled)
 def test_what_packaging_accepts_ours_accepts(text: str) -> None:
     is_odd = "===" in text and "," in text  # packaging takes the comma for a part of the version; ours refuses it
@@ -113,7 +115,7 @@ def test_what_packaging_accepts_ours_accepts(text: str) -> None:
         assert ours(text) is not None, text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(spelled, almost))
 def test_the_canonical_spelling_stays_as_it_is(text: str) -> None:
     mine = ours(text)
@@ -122,7 +124,7 @@ def test_the_canonical_spelling_stays_as_it_is(text: str) -> None:
         assert str(parse_requirement(str(mine))) == str(mine)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(clause, max_size=4), st.randoms())
 def test_the_order_and_the_spaces_of_clauses_do_not_matter(clauses: list[str], random: object) -> None:
     try:
@@ -134,7 +136,7 @@ def test_the_order_and_the_spaces_of_clauses_do_not_matter(clauses: list[str], r
     assert SpecifierSet(first) == SpecifierSet(",".join(clauses))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(specifier, version, st.text("1.,<>=!~*() av", max_size=8)))
 def test_a_specifier_that_ours_accepts_packaging_accepts(text: str) -> None:
     try:
