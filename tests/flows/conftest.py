@@ -1,0 +1,172 @@
+"""Real runs of real flows: what they need of the machine, and how they are asked what they saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.interpreters import machine_series
+from envlock.model.arch import host_arch
+from tests.index import Index
+from tests.support import isolation, run_envlock
+
+collect_ignore_glob = ["project/*"]
+
+FILES = Path(__file__).with_name("project")
+OUTER = "{}.{}".format(*sys.version_info[:2])
+TIMEOUT = 240
+
+# Prints every task of some runs: what it saw, and what was recorded of it.
+_TASKS = """
+import json, sys
+from metaflow import Run, namespace
+namespace(None)
+tasks = []
+for pathspec in sys.argv[1:]:
+    for step in Run(pathspec):
+        for task in step:
+            tasks.append({
+                "step": step.id,
+                "pathspec": task.pathspec,
+                "recorded": json.loads(task.metadata_dict.get("envlock_env_id", "null")),
+                "attempt": task.current_attempt,
+                "successful": task.successful,
+                "origin": task.origin_pathspec,
+                "seen": task["seen"].data if "seen" in task else None,
+            })
+print(json.dumps(tasks))
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command of Metaflow that is over."""
+
+    status: int
+    text: str
+
+    @property
+    def run_id(self) -> str:
+        """The run that it began."""
+        run_id = self.text.partition("(run-id ")[2].partition(")")[0]
+        assert run_id, self.text
+        return run_id
+
+
+@dataclass(frozen=True)
+class Flows:
+    """A folder with flows, and this machine's Metaflow."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def temporary(self) -> Path:
+        """Where what runs here puts its temporary files."""
+        return self.home / "tmp"
+
+    def python(self, *arguments: str, **variables: str) -> Ended:
+        """Run Python in the folder, and let it end however it does."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "TMPDIR": str(self.temporary), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout)
+
+    def tasks(self, *runs: str) -> list[dict[str, Any]]:
+        """Every task of these runs, as Metaflow's client knows it."""
+        ended = self.python("-c", _TASKS, *runs)
+        assert ended.status == 0, ended.text
+        tasks: list[dict[str, Any]] = json.loads(ended.text.splitlines()[-1])
+        return tasks
+
+
+@pytest.fixture(scope="session")
+def series() -> tuple[str, str]:
+    """Two series of Python that this machine has, as far apart and as different from the launcher's as can be."""
+    usable = [each for each in machine_series() if (3, 8) <= tuple(map(int, each.split("."))) <= (3, 13)]
+    others = sorted((each for each in usable if each != OUTER), key=lambda each: int(each.split(".")[1]))
+    return (others[0], others[-1]) if others else (OUTER, OUTER)
+
+
+@pytest.fixture(scope="session")
+def flow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HOME of every flow of the session: what one has made, the next one finds."""
+    home = tmp_path_factory.mktemp("flow-home")
+    (home / "tmp").mkdir()
+    return home
+
+
+@pytest.fixture(scope="session")
+def locked_flows(
+    flow_home: Path,
+    index: Index,
+    series: tuple[str, str],
+    shared_uv_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Flows]:
+    """The flows of `project/`, locked from the loopback index; Metaflow's own needs come from the public one."""
+    folder = tmp_path_factory.mktemp("flows") / "project"
+    shutil.copytree(FILES, folder)
+    oldest, newest = series
+    (folder / "envlock.toml").write_text(
+        f"""\
+[envlock]
+archs = ["{host_arch()}"]
+extra-indices = ["{index.url}"]
+
+[flow.WideFlow]
+file = "wide.py"
+pypi = {{ python = "{OUTER}", packages = {{ alpha = "1.0" }} }}
+
+[flow.WideFlow.step.work]
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
+[flow.WideFlow.step.join]
+disabled = true
+
+[flow.WideFlow.step.nested]
+pypi = {{ python = "{oldest}" }}
+
+[flow.WideFlow.step.many]
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
+[flow.WideFlow.step.gather]
+disabled = true
+
+[flow.InnerFlow]
+file = "inner.py"
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
+[flow.InnerFlow.step.end]
+disabled = true
+"""
+    )
+    with isolation(flow_home, shared_uv_cache):
+        run_envlock("lock", cwd=folder)
+        yield Flows(folder, flow_home)
+
+
+@pytest.fixture
+def flows(locked_flows: Flows, shared_uv_cache: Path, tmp_path: Path) -> Iterator[Flows]:
+    """A copy of the locked flows, to be changed; what was made for the others is there."""
+    folder = tmp_path / "project"
+    shutil.copytree(locked_flows.folder, folder, ignore=shutil.ignore_patterns(".metaflow"))
+    with isolation(locked_flows.home, shared_uv_cache):
+        yield Flows(folder, locked_flows.home)

@@ -1,0 +1,162 @@
+"""What happens before the first task: refusals, spin, an interrupt while environments are made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Flows
+from tests.index import Index
+from tests.support import run_envlock, wait_until
+
+pytestmark = [pytest.mark.flows, pytest.mark.index]
+
+
+def refuses(flows: Flows, *arguments: str, **variables: str) -> str:
+    """What a flow says that is refused: before it has a run, and without a traceback."""
+    ended = flows.python("inner.py", "--environment=envlock", *arguments, **variables)
+    assert ended.status == 1, ended.text
+    assert "Traceback" not in ended.text
+    assert "run-id" not in ended.text
+    assert not (flows.folder / ".metaflow" / "InnerFlow").exists()
+    return ended.text
+
+
+def test_a_change_that_is_not_locked(flows: Flows) -> None:
+    config = flows.folder / "envlock.toml"
+    config.write_text(config.read_text().replace('alpha = "1.1"', 'alpha = "1.1.*"'))
+    text = refuses(flows, "run")
+    assert "error[stale-lock]: `InnerFlow/start` changed in envlock.toml" in text
+    assert "at envlock.toml:" in text
+    assert "alpha==1.1.\u2217, locked: alpha 1.1" in text, "Metaflow swallows asterisks"
+    assert "hint: envlock lock" in text
+    run_envlock("lock", cwd=flows.folder)
+    again = flows.python("inner.py", "--environment=envlock", "run")
+    assert again.status == 0, again.text
+
+
+def test_no_envlock_toml(flows: Flows) -> None:
+    (flows.folder / "envlock.toml").unlink()
+    text = refuses(flows, "run")
+    assert "error[no-config]" in text
+    assert "hint: envlock init" in text
+
+
+def test_a_remote_step(flows: Flows) -> None:
+    text = refuses(
+        flows,
+        *("run", "--with", "batch"),
+        METAFLOW_DEFAULT_DATASTORE="s3",
+        METAFLOW_DATASTORE_SYSROOT_S3="s3://bucket/metaflow",
+        METAFLOW_DEFAULT_METADATA="local",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    assert "error[remote-steps-not-yet]" in text
+    assert "`start` runs on batch" in text
+
+
+def test_a_step_of_a_base_class_elsewhere(flows: Flows) -> None:
+    (flows.folder / "base.py").write_text(
+        "from metaflow import FlowSpec, step\n"
+        "class Base(FlowSpec):\n"
+        "    @step\n"
+        "    def start(self):\n"
+        "        self.next(self.middle)\n"
+    )
+    (flows.folder / "inner.py").write_text(
+        "from metaflow import step\n"
+        "from base import Base\n"
+        "class InnerFlow(Base):\n"
+        "    @step\n"
+        "    def middle(self):\n"
+        "        from seen import what_is_here\n"
+        "        self.seen = what_is_here()\n"
+        "        self.next(self.end)\n"
+        "    @step\n"
+        "    def end(self): pass\n"
+        "if __name__ == '__main__': InnerFlow()\n"
+    )
+    config = flows.folder / "envlock.toml"
+    config.write_text(
+        config.read_text().replace(
+            "[flow.InnerFlow.step.end]", "[flow.InnerFlow.step.middle]\n[flow.InnerFlow.step.end]"
+        )
+    )
+    while_start_is_named = config.read_text()
+    run_envlock("lock", cwd=flows.folder)
+    text = refuses(flows, "run")
+    assert "error[step-not-in-config]: envlock does not know the step `start`" in text
+    config.write_text(f"{while_start_is_named}\n[flow.InnerFlow.step.start]\ndisabled = true\n")
+    ended = flows.python("inner.py", "--environment=envlock", "run")
+    assert ended.status == 0, ended.text
+    (middle,) = [task for task in flows.tasks(f"InnerFlow/{ended.run_id}") if task["step"] == "middle"]
+    assert middle["seen"]["alpha"] == "1.1"
+
+
+def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> None:
+    pytest.importorskip("metaflow.plugins.metadata_providers.spin", reason="spin came with Metaflow 2.19")
+    ran = flows.python("inner.py", "--environment=envlock", "run")
+    assert ran.status == 0, ran.text
+    (flows.folder / "inner.py").write_text(
+        (flows.folder / "inner.py").read_text().replace("self.seen =", "print('SPUN', what_is_here()) #")
+    )
+    spun = flows.python("inner.py", "--environment=envlock", "spin", f"InnerFlow/{ran.run_id}/start")
+    assert spun.status == 0, spun.text
+    (line,) = [line for line in spun.text.splitlines() if "SPUN" in line]
+    assert f"'python': '{series[1]}'" in line
+    assert "'alpha': '1.1'" in line
+
+
+def test_an_interrupt_while_environments_are_made_leaves_nothing(
+    flows: Flows, make_index: Callable[..., Index], isolated: Path
+) -> None:
+    slow = make_index()
+    config = flows.folder / "envlock.toml"
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("extra-indices")]
+    config.write_text("\n".join(lines).replace("[envlock]", f'[envlock]\nextra-indices = ["{slow.url}"]') + "\n")
+    run_envlock("lock", cwd=flows.folder)
+    slow.slow("files/*", seconds=60)
+    launcher = subprocess.Popen(
+        [sys.executable, "inner.py", "--environment=envlock", "run"],
+        cwd=flows.folder,
+        env={
+            **os.environ,
+            "TMPDIR": str(flows.temporary),
+            "ENVLOCK_HOME": str(isolated / "envlock"),
+            "UV_NO_CACHE": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    assert launcher.stdout is not None
+    said = ""
+    while "making 1 environment: start" not in said:
+        line = launcher.stdout.readline()
+        assert line, said
+        said += line
+    began = time.monotonic()
+    os.killpg(launcher.pid, signal.SIGINT)
+    said += launcher.communicate(timeout=30)[0]
+    assert time.monotonic() - began < 20, said
+    assert launcher.returncode != 0
+    assert "Traceback" not in said
+    wait_until(lambda: not _processes_of(launcher.pid))
+    wait_until(lambda: not list(flows.temporary.glob("envlock-*")))
+    assert list((isolated / "envlock" / "environments").glob("metaflow_*")) == []
+
+
+def _processes_of(session: int) -> list[str]:
+    """The processes of a session that live still."""
+    done = subprocess.run(
+        ["ps", "-o", "pid=,stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
+    return [line for line in done.stdout.splitlines() if " Z" not in line]
