@@ -21,7 +21,7 @@ def netflix_req_id(
     >>> netflix_req_id(
     ...     {"conda": ["python==3.10.*"], "pypi": ["numpy==1.26.4"]}, {"conda": ["conda-forge"]}
     ... )
-    '...'
+    '06da9dbba01fb75014f7478be05711377e74d674'
     """
     items = [
         f"{category}::{item}"
