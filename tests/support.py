@@ -19,7 +19,7 @@ TIMEOUT = 120.0
 
 _LEAKY = (
     *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_"),
-    *("VIRTUAL_ENV", "NETRC", "PYTHONPATH", "PYTHONHOME", "MACOSX_DEPLOYMENT_TARGET"),
+    *("VIRTUAL_ENV", "NETRC", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "MACOSX_DEPLOYMENT_TARGET"),
 )
 
 # Runs the command with an audit hook that notes what it does to the machine, one event a line.
@@ -77,7 +77,8 @@ def run_envlock(
     `check` is the exit status to insist on: True for 0, False for any. No command may ever end in a traceback. With
     `notes`, a file that is not there yet, the command is watched.
     """
-    command = [str(ENVLOCK)] if notes is None else [sys.executable, "-c", _WATCH, str(notes)]
+    # Python's own bytecode is no effect of the command.
+    command = [str(ENVLOCK)] if notes is None else [sys.executable, "-B", "-c", _WATCH, str(notes)]
     done = subprocess.run(
         [*command, *arguments],
         cwd=cwd,

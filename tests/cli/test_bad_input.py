@@ -254,16 +254,14 @@ def test_a_wrong_configuration_is_explained(project: ProjectFolder, envlock: Env
     lines = project.config.read_text().splitlines()
     cited = [at + 1 for text in dict.fromkeys(wrong.at) for at, line in enumerate(lines) if line == text]
     assert len(cited) == len(wrong.at)
-    commands = ["lock"] if wrong.lock_only else ["check", "lock"]
-    for command in commands:
-        said = envlock(command, check=wrong.status)
-        assert said.stdout == ""
-        assert said.stderr.count(f"error[{wrong.code}]: ") == 1
-        for words in (*wrong.says, wrong.hint):
-            assert words in said.stderr
-        at = [line.strip() for line in said.stderr.splitlines() if line.startswith("  at ")]
-        assert [place.split(" ")[1] for place in at] == [f"envlock.toml:{line}" for line in cited]
-    machine = envlock(commands[0], "--json", check=wrong.status).json["error"]
+    said = envlock("lock" if wrong.lock_only else "check", check=wrong.status)
+    assert said.stdout == ""
+    assert said.stderr.count(f"error[{wrong.code}]: ") == 1
+    for words in (*wrong.says, wrong.hint):
+        assert words in said.stderr
+    at = [line.strip() for line in said.stderr.splitlines() if line.startswith("  at ")]
+    assert [place.split(" ")[1] for place in at] == [f"envlock.toml:{line}" for line in cited]
+    machine = envlock("lock", "--json", check=wrong.status).json["error"]
     assert machine["code"] == wrong.code
     assert [place["line"] for place in machine["locations"]] == cited
     assert project.snapshot() == before
@@ -653,7 +651,8 @@ def test_ctrl_c(
     left = project.snapshot()
     if moment.locked:
         assert {path: left[path] for path in before} == before
-        assert not list(project.folder.rglob("*.part"))
+        assert {path.parent.name for path in project.folder.rglob("*.part")} <= {".stage"}  # a cache's own, swept later
+        assert not list((project.folder / "envlock-cache").rglob("packages/**/beta-*.whl"))
         assert not list((project.folder / "envlock-cache").rglob("envs/**/*.toml"))
         assert not list((isolated / "envlock" / "environments").glob("metaflow_*/*"))
     else:
