@@ -69,7 +69,7 @@ class FlowSource(NamedTuple):
 def read_flows(path: Path, *, named_by: Callable[[], Location] | None = None) -> tuple[FlowSource, ...]:
     """The flows in a Python file, in its order; none if it has none.
 
-    `named_by` tells, for an error, where the file is named. Costs one parse of the file, about a millisecond for two
+    `named_by` tells, for an error, where the file is named. Costs one parse of the file, a millisecond or two for two
     hundred lines. Raises FlowFileMissing or FlowFileSyntax.
     """
     module = parse_module(path, named_by=named_by)
