@@ -50,7 +50,7 @@ def test_what_could_not_be_read_is_listed_with_its_line(tmp_path: Path, envlock:
     comments = [line for line in (FLOWS / "unreadable.toml").read_text().splitlines() if line.startswith("#   ")]
     assert len(listed) == 2 + len(comments)
     assert (
-        "  unreadable.py:30 train: @gpu is no decorator of Metaflow, and was not read: it may ask for packages"
+        "  unreadable.py:40 train: @gpu is no decorator of Metaflow, and was not read: it may ask for packages"
         in listed
     )
 

@@ -19,7 +19,12 @@ class MediaFlow(FlowSpec):
         self.next(self.join)
 
     @named_env(name="media/scoring:v2.1")
-    @pypi(packages={"shap": "0.46.0"}, sources=["https://index.example/more"], extras=["pre"], conda_only={"libsndfile": ""})
+    @pypi(
+        packages={"shap": "0.46.0"},
+        sources=["https://index.example/more"],
+        extras=["pre"],
+        conda_only={"libsndfile": ""},
+    )
     @step
     def score(self):
         self.next(self.join)

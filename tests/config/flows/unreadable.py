@@ -4,7 +4,17 @@
 import os
 
 from deps import BASE, load
-from metaflow import Config, FlowMutator, FlowSpec, config_expr, pypi, pypi_base, requirements_txt_parser, resolved_uv, step
+from metaflow import (
+    Config,
+    FlowMutator,
+    FlowSpec,
+    config_expr,
+    pypi,
+    pypi_base,
+    requirements_txt_parser,
+    resolved_uv,
+    step,
+)
 
 
 class AddPackages(FlowMutator):
