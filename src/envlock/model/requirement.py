@@ -48,6 +48,7 @@ class BadPackageName(ConfigError):
             f"`{found}` is not a package name",
             locations=locations,
             details=("letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",),
+            hint="write the name as its index has it, such as `scikit-learn`",
         )
 
 
@@ -60,7 +61,8 @@ class BadVersionSpecifier(ConfigError):
         super().__init__(
             f"`{found}` is not a version specifier" + (f": {reason}" if reason else ""),
             locations=locations,
-            details=("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`, and `` for any version",),
+            details=("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`",),
+            hint="write a version or a range of versions; an empty text means any version",
         )
 
 
