@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`.
         """
         from envlock.cli.light.lock import report
-        from envlock.workflow.lock import Upgrade
+        from envlock.workflow.lock_result import Upgrade
 
         wanted = Upgrade.of(everything=upgrade, packages=upgrade_package or ())
         return report(config, selection(flow, step, env, arch), wanted, as_json=as_json)

@@ -22,64 +22,16 @@ from envlock.lockfile.predecessor import predecessor
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
-from envlock.model.requirement import normalize_name
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
 from envlock.resolve.errors import NotYet, merge_archs
+from envlock.workflow.lock_result import Locked, LockResult, Upgrade
+from envlock.workflow.pruning import prune, remove
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Resolver
 
 _WORKERS = 8
-
-
-@dataclass(frozen=True)
-class Upgrade:
-    """Which pins may move: none, some by name, or all. `python` as a name moves the locked Python."""
-
-    everything: bool = False
-    packages: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
-        """From the command line's words. Raises BadPackageName."""
-        return cls(everything, frozenset(normalize_name(name) for name in packages))
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether every pin is kept."""
-        return not (self.everything or self.packages)
-
-
-@dataclass(frozen=True)
-class Locked:
-    """One environment and arch after `lock`."""
-
-    environments: tuple[str, ...]
-    lock: Lock | None
-    """None where the old file was proved and left alone without being read whole."""
-    path: Path
-    arch: Arch
-    action: str
-    """`kept`, `re-stamped`, `locked`, or `settled` (two locks, of which one was kept)."""
-    before: Lock | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LockResult:
-    """What `lock` did."""
-
-    locked: tuple[Locked, ...]
-    replaced: tuple[Path, ...]
-    """Old files whose environments have new ones now."""
-    pruned: tuple[Path, ...]
-    """Files that no environment asked for."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether any file was written or deleted."""
-        return bool(self.replaced or self.pruned) or any(each.action != "kept" for each in self.locked)
 
 
 @dataclass(frozen=True)
@@ -154,7 +106,7 @@ class _Locking:
             done.update(self.resolve(todo))
         results = tuple(done[number] for number in sorted(done))
         self.write(results)
-        replaced, pruned = self.prune(results)
+        replaced, pruned = prune(self.project, results, everything=self.selection.is_everything)
         return LockResult(results, replaced, pruned)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
@@ -178,7 +130,7 @@ class _Locking:
                     write_lock(self.folder, each.lock)
         except BaseException as error:
             for path in written:
-                _remove(path)
+                remove(path)
             if isinstance(error, OSError):
                 raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
             raise
@@ -352,28 +304,6 @@ class _Locking:
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
 
-    def prune(self, results: Sequence[Locked]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-        """Delete what nothing refers to: what was replaced now, and (when all was locked) what was left over before."""
-        settings = self.project.settings
-        claimed = {each.requirements.req_id for each in self.project.environments()}
-        fresh = {each.path for each in results}
-        replaced = {
-            lock_path(self.folder, each.before) for each in results if each.before is not None and each.action != "kept"
-        }
-        old: list[Path] = []
-        left_over: list[Path] = []
-        for path in lock_files(self.folder):
-            arch, req_id = path.parent.parent.name, path.parent.name
-            orphan = req_id not in claimed or arch not in settings.archs
-            rival = any(path.parent == other.parent and path != other for other in fresh)
-            if path not in fresh and (rival or (orphan and (self.selection.is_everything or path in replaced))):
-                try:
-                    _remove(path)
-                except OSError as error:
-                    raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
-                (old if rival or path in replaced else left_over).append(path)
-        return tuple(old), tuple(left_over)
-
     def known(self) -> list[Lock]:
         """Every readable lock of the tree, read once; only asked when something has to be resolved."""
         if self._known is None:
@@ -385,16 +315,6 @@ class _Locking:
 
     def shown(self, path: Path) -> str:
         return os.path.relpath(path, self.project.folder)
-
-
-def _remove(path: Path) -> None:
-    """Delete a lock file, and its folders where they are empty then."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
-    with suppress(OSError):  # they hold other locks, or are not there
-        path.parent.rmdir()
-        path.parent.parent.rmdir()
-        path.parent.parent.parent.rmdir()
 
 
 def _not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:

@@ -11,8 +11,8 @@ from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.model.arch import parse_arch
-from envlock.workflow.lock import Locked, LockResult, Upgrade
 from envlock.workflow.lock import lock as lock_project
+from envlock.workflow.lock_result import Locked, LockResult, Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,60 @@
+"""What `lock` is told and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envlock.model.arch import Arch
+from envlock.model.lock import Lock
+from envlock.model.requirement import normalize_name
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Which pins may move: none, some by name, or all. `python` as a name moves the locked Python."""
+
+    everything: bool = False
+    packages: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
+        """From the command line's words. Raises BadPackageName."""
+        return cls(everything, frozenset(normalize_name(name) for name in packages))
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether every pin is kept."""
+        return not (self.everything or self.packages)
+
+
+@dataclass(frozen=True)
+class Locked:
+    """One environment and arch after `lock`."""
+
+    environments: tuple[str, ...]
+    lock: Lock | None
+    """None where the old file was proved and left alone without being read whole."""
+    path: Path
+    arch: Arch
+    action: str
+    """`kept`, `re-stamped`, `locked`, or `settled` (two locks, of which one was kept)."""
+    before: Lock | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LockResult:
+    """What `lock` did."""
+
+    locked: tuple[Locked, ...]
+    replaced: tuple[Path, ...]
+    """Old files whose environments have new ones now."""
+    pruned: tuple[Path, ...]
+    """Files that no environment asked for."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether any file was written or deleted."""
+        return bool(self.replaced or self.pruned) or any(each.action != "kept" for each in self.locked)
