@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.flows.conftest import OUTER, Ended, Flows
-from tests.support import isolation, wait_until
+from tests.support import isolation, run_envlock, wait_until
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
@@ -136,3 +136,19 @@ def test_resuming_takes_over_what_was_done_and_runs_the_rest(runs: Runs) -> None
 
 def test_a_run_leaves_nothing_behind(runs: Runs, locked_flows: Flows) -> None:
     wait_until(lambda: not list(locked_flows.temporary.glob("envlock-*")))
+
+
+def test_a_pathspec_leads_back_to_the_environment(runs: Runs, locked_flows: Flows, shared_uv_cache: Path) -> None:
+    with isolation(locked_flows.home, shared_uv_cache):
+        for task in (*runs.of("work"), *runs.of("end"), runs.second[0]):
+            shown = run_envlock("show", "--pathspec", task["pathspec"], "--json", cwd=locked_flows.folder).json
+            (found,) = shown["environments"]
+            assert [found["req_id"], found["full_id"], found["arch"]] == task["recorded"]
+            assert found["task"] == task["pathspec"]
+            assert f"WideFlow/{task['step']}" in found["used_by"]
+            assert found["locally_present_as"].endswith(f"metaflow_{found['req_id']}_{found['full_id']}")
+        step = runs.of("work")[0]["pathspec"].rpartition("/")[0]
+        assert step in run_envlock("show", "--pathspec", step, cwd=locked_flows.folder).stdout
+        disabled = runs.of("join")[0]["pathspec"]
+        ran = run_envlock("show", "--pathspec", disabled, cwd=locked_flows.folder, check=2)
+        assert "error[nothing-recorded]" in ran.stderr

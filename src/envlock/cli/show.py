@@ -1,0 +1,280 @@
+"""`envlock show`: what is locked, for all steps in a table, or for one in full."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from envlock.cli.options import (
+    ArchOption,
+    ConfigOption,
+    JsonOption,
+    complete_environment,
+    complete_flow,
+    complete_step,
+    open_project,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from envlock.model.lock import Lock
+    from envlock.workflow.show import Description, Disabled, Line, Overview
+
+_ID_SHOWN = 12
+_STATES = {
+    "missing": "not locked",
+    "arch-missing": "not locked for this arch",
+    "stale": "changed since",
+    "restamp": "changed since",
+    "two-locks": "locked twice",
+    "not-yet": "not yet possible",
+    "unreadable": "of a newer version",
+    "host-not-allowed": "host not allowed",
+}
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [*complete_step(incomplete), *complete_flow(incomplete), *complete_environment(incomplete)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def show(
+        names: Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Argument(
+                metavar="[STEP|FLOW/STEP|FLOW|ENV|ID]...",
+                autocompletion=_complete,
+                help="What to tell of; an ID is `req_id:full_id`, a full_id, or its beginning. Default: all, in brief.",
+                show_default=False,
+            ),
+        ] = None,
+        arch: ArchOption = None,
+        pathspec: Annotated[
+            Optional[str],  # noqa: UP045
+            typer.Option("--pathspec", metavar="FLOW/RUN/STEP[/TASK]", help="The environment that this task ran in."),
+        ] = None,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Tell what is locked: packages, Python, sources, ids, who locked it and when, and where it is on this machine.
+
+        Examples: `envlock show`, `envlock show train`, `envlock show TrainFlow/train --arch osx-arm64`,
+        `envlock show --pathspec TrainFlow/142/train`.
+        """
+        from envlock.cli.console import err, out
+        from envlock.cli.errors import BadUsage
+        from envlock.model.arch import parse_arch
+        from envlock.workflow.show import describe, describe_task, overview
+
+        archs = [parse_arch(each) for each in arch or ()]
+        project = open_project(config)
+        if pathspec is not None:
+            if names or archs:
+                raise BadUsage("--pathspec stands alone: the task says which environment and arch", "envlock show")
+            found: list[Description | Disabled] = [describe_task(project, pathspec)]
+        elif names:
+            found = list(dict.fromkeys(each for name in names for each in describe(project, name, archs)))
+        else:
+            overviews = [overview(project, each) for each in archs or (None,)]
+            if as_json:
+                out.print(json.dumps({"archs": [overview_document(each) for each in overviews]}, indent=2))
+            else:
+                for number, each in enumerate(overviews):
+                    out.print(*([""] if number else []), overview_table(each), sep="\n")
+                if not all(each.is_fresh for each in overviews):
+                    err.print("\nnot everything is locked: `envlock check` says why, `envlock lock` repairs it")
+            return 0
+        if as_json:
+            out.print(json.dumps({"environments": [document(each) for each in found]}, indent=2))
+            return 0
+        for number, shown in enumerate(found):
+            out.print(*([""] if number else []), *(pretty(shown) if out.is_terminal else [text(shown)]), sep="\n")
+        return 0
+
+
+def overview_table(overview: Overview) -> Table:
+    """Every flow with its steps, and the named environments, one a row."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (f"on {overview.arch}", "state", "python"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("packages", justify="right", no_wrap=True)
+    for title in ("identity", "on this machine"):
+        table.add_column(title, no_wrap=True)
+    for flow, file, steps in overview.flows:
+        table.add_row(f"{flow} ({file})")
+        for step in steps:
+            table.add_row(*_row(step, indent="  "))
+    if overview.named:
+        table.add_row("named environments")
+        for environment in overview.named:
+            table.add_row(*_row(environment, indent="  "))
+    return table
+
+
+def _row(line: Line, *, indent: str) -> tuple[str, ...]:
+    name = f"{indent}{line.name}"
+    if line.lock is None:
+        return (name, _STATES.get(line.state, line.state))
+    identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"
+    there = "yes" if line.prefix else "no"
+    return (name, line.state, line.lock.python.series, str(len(line.lock.packages)), identity, there)
+
+
+def overview_document(overview: Overview) -> dict[str, object]:
+    """The overview, for machines."""
+    return {
+        "arch": overview.arch,
+        "flows": [
+            {"name": flow, "file": file, "steps": [_line_document(step) for step in steps]}
+            for flow, file, steps in overview.flows
+        ],
+        "environments": [_line_document(environment) for environment in overview.named],
+    }
+
+
+def _line_document(line: Line) -> dict[str, object]:
+    lock = line.lock
+    return {
+        "name": line.name,
+        "state": line.state,
+        "identity": lock.identity if lock else None,
+        "python": lock.python.version if lock else None,
+        "packages": len(lock.packages) if lock else None,
+        "locally_present_as": str(line.prefix) if line.prefix else None,
+    }
+
+
+def text(shown: Description | Disabled) -> str:
+    """One environment in full: its facts, then its packages, one a line."""
+    from envlock.workflow.show import Disabled
+
+    if isinstance(shown, Disabled):
+        return f"{shown.name} is disabled: it runs in the interpreter that starts the flow\n  at {shown.location}"
+    lock = shown.lock
+    facts = [(label, value) for label, value in _facts(shown) if value]
+    width = max(len(label) for label, _ in facts)
+    lines = [f"Environment of type {lock.requirements.type}, {lock.identity}"]
+    lines += [f"  {label:<{width}}  {value}" for label, value in facts]
+    lines.append(f"Packages ({len(lock.packages)})")
+    lines += [f"  {package.name}=={package.version}" for package in lock.packages]
+    return "\n".join(lines)
+
+
+def pretty(shown: Description | Disabled) -> list[RenderableType]:
+    """The same for a terminal: packages in columns."""
+    from rich.columns import Columns
+    from rich.padding import Padding
+    from rich.text import Text
+
+    facts, separator, packages = text(shown).partition("\nPackages (")
+    if not separator:
+        return [facts]
+    count, *lines = packages.splitlines()
+    columns = Columns([line.strip() for line in lines], equal=True, column_first=True, padding=(0, 3))
+    bold = Text(facts)
+    bold.highlight_regex(r"(?m)^  [A-Z][a-zA-Z_ ]*?(?=  )", "bold")
+    return [bold, f"Packages ({count}", Padding(columns, (0, 0, 0, 2))]
+
+
+def _facts(shown: Description) -> list[tuple[str, str]]:
+    from envlock.workflow.reference_id import reference_req_id
+
+    lock = shown.lock
+    asked = lock.requirements
+    requested = [str(each) for each in asked.pypi] + list(asked.conda) + list(asked.conda_only)
+    return [
+        ("Ran as", shown.task),
+        ("Used by", ", ".join(shown.used_by) or f"nothing any more (locked for {', '.join(lock.asked_by)})"),
+        ("Arch", lock.arch),
+        ("Available on", ", ".join(shown.available_on) or "no arch of this project"),
+        ("Resolved", f"{lock.resolved_at} by {lock.resolved_by}"),
+        ("Locally present as", str(shown.prefix) if shown.prefix else "not on this machine"),
+        ("Lock", shown.place),
+        ("Python", _python(lock)),
+        ("Requested", ", ".join(requested) or "nothing"),
+        ("For Metaflow", ", ".join(str(each) for each in asked.metaflow) or "nothing"),
+        ("Sources", ", ".join((*asked.indexes, asked.default_index or "the default index"))),
+        ("Channels", ", ".join(asked.channels)),
+        ("Not newer than", lock.exclude_newer),
+        ("Extra flags", ", ".join(asked.pip_flags)),
+        ("System", ", ".join(f"{name} {version}" for arch, name, version in asked.system if arch == lock.arch)),
+        ("Extends", asked.base),
+        ("Netflix req_id", reference_req_id(lock)),
+    ]
+
+
+def _python(lock: Lock) -> str:
+    asked = f"asked: {lock.requirements.python or 'any'}"
+    if lock.python.source == "machine":
+        return f"{lock.python.series}, from {lock.python.version} on, of this machine ({asked})"
+    return f"{lock.python.version}, the build {lock.python.filename} ({asked})"
+
+
+def document(shown: Description | Disabled) -> dict[str, object]:
+    """One environment in full, for machines."""
+    from envlock.workflow.reference_id import reference_req_id
+    from envlock.workflow.show import Disabled
+
+    if isinstance(shown, Disabled):
+        return {"disabled": True, "used_by": [shown.name]}
+    lock = shown.lock
+    asked = lock.requirements
+    return {
+        "disabled": False,
+        "type": asked.type,
+        "req_id": lock.req_id,
+        "full_id": lock.full_id,
+        "identity": lock.identity,
+        "netflix_req_id": reference_req_id(lock),
+        "task": shown.task or None,
+        "used_by": list(shown.used_by),
+        "asked_by": list(lock.asked_by),
+        "arch": lock.arch,
+        "available_on": list(shown.available_on),
+        "resolved_on": lock.resolved_at,
+        "resolved_by": lock.resolved_by,
+        "locally_present_as": str(shown.prefix) if shown.prefix else None,
+        "lock": shown.place,
+        "python": {
+            "requested": asked.python or None,
+            "source": lock.python.source,
+            "version": lock.python.version,
+            "series": lock.python.series,
+            "filename": lock.python.filename or None,
+        },
+        "requested_packages": {
+            "pypi": [str(each) for each in asked.pypi],
+            "metaflow": [str(each) for each in asked.metaflow],
+            "conda": list(asked.conda),
+            "conda_only": list(asked.conda_only),
+        },
+        "sources": {
+            "indexes": list(asked.indexes),
+            "default_index": asked.default_index or None,
+            "channels": list(asked.channels),
+        },
+        "extra_flags": list(asked.pip_flags),
+        "exclude_newer": lock.exclude_newer or None,
+        "system_requirements": {name: version for arch, name, version in asked.system if arch == lock.arch},
+        "extends": asked.base or None,
+        "packages": [
+            {
+                "name": package.name,
+                "version": package.version,
+                "kind": package.kind,
+                "filename": package.filename,
+                "sha256": package.sha256,
+                "dependencies": list(package.dependencies),
+            }
+            for package in lock.packages
+        ],
+    }

@@ -1,0 +1,279 @@
+"""`show`: what there is to tell of a project's environments, and of one of them. Reads; writes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envlock.config.project import Environment, Project
+from envlock.config.selection import NoSuchSelection, Selection
+from envlock.errors import ConfigError, Location
+from envlock.lockfile.drift import check
+from envlock.lockfile.folder import candidates, lock_files, read_lock
+from envlock.model.arch import Arch, UnsupportedHost, host_arch
+from envlock.model.lock import Lock
+from envlock.workflow.hydrate import find_prefix
+from envlock.workflow.launch import fresh_locks
+from envlock.workflow.pathspec import Recorded, recorded
+
+_IDENTITY = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
+_PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
+
+
+class AmbiguousId(ConfigError):
+    """The beginning of an id that several locks have."""
+
+    code = "ambiguous-id"
+
+    def __init__(self, found: str, identities: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(identities)} environments have an id that begins with `{found}`",
+            details=tuple(identities),
+            hint="give more of it, or `req_id:full_id`",
+        )
+
+
+class LockNotFound(ConfigError):
+    """An environment that ran, or was named by its ids, has no lock in the project or its cache."""
+
+    code = "lock-not-found"
+
+    def __init__(self, wanted: Recorded | str, folder: str, cache: str) -> None:
+        if isinstance(wanted, str):
+            message, where = f"no lock has the id `{wanted}`", folder
+        else:
+            message = f"the lock of `{wanted.pathspec}` is not here: {wanted.req_id}:{wanted.full_id}"
+            where = f"{folder}/{wanted.arch}/{wanted.req_id}"
+        super().__init__(
+            message,
+            locations=(Location(where),),
+            details=(f"it is not in the cache {cache} either",),
+            hint=f"it may be in the history: git log --all -- {where}",
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What there is to tell of one locked environment."""
+
+    lock: Lock
+    place: str
+    """The lock's file, relative to envlock.toml, or where it lies in the cache."""
+    available_on: tuple[Arch, ...]
+    """The archs for which the same requirements are locked in this project."""
+    used_by: tuple[str, ...]
+    """The steps and named environments that ask for these requirements now."""
+    prefix: Path | None
+    """Where it is on this machine, if it is."""
+    task: str = ""
+    """The pathspec of the task that it was looked up for."""
+
+
+@dataclass(frozen=True)
+class Disabled:
+    """A step that has no environment."""
+
+    name: str
+    location: Location
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step or named environment in the overview."""
+
+    name: str
+    """The step's, or the `[env.*]` table's."""
+    state: str
+    """`locked`, `disabled`, or a verdict of `check`."""
+    lock: Lock | None = None
+    prefix: Path | None = None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every flow and step of a project, and its named environments, for one arch."""
+
+    arch: Arch
+    flows: tuple[tuple[str, str, tuple[Line, ...]], ...]
+    """Each flow's name, its file, and its steps."""
+    named: tuple[Line, ...]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether every environment is locked, and its lock is what is asked."""
+        steps = [step for _, _, steps in self.flows for step in steps]
+        return all(line.state in {"locked", "disabled"} for line in (*steps, *self.named))
+
+
+def overview(project: Project, arch: Arch | None = None) -> Overview:
+    """The state of every environment of a project, whatever it is. `arch` is this machine's where none is given."""
+    arch = arch or default_arch(project)
+    findings: dict[str, str] = {}
+    if arch in project.settings.archs:
+        for finding in check(project, Selection(archs=(arch,))).findings:
+            findings.setdefault(finding.environment, finding.verdict)
+    known: dict[str, Line] = {}
+
+    def line(name: str, environment: Environment | None) -> Line:
+        if environment is None:
+            return Line(name, "disabled")
+        state = findings.get(environment.name)
+        if state is not None or arch not in project.settings.archs:
+            return Line(name, state or "arch-missing")
+        req_id = environment.requirements.req_id
+        if req_id not in known:
+            (path,) = candidates(project.lock_folder, arch, req_id)
+            lock = read_lock(path, shown=_shown(project, path))
+            known[req_id] = Line(name, "locked", lock, find_prefix(lock))
+        return Line(name, "locked", known[req_id].lock, known[req_id].prefix)
+
+    return Overview(
+        arch=arch,
+        flows=tuple(
+            (
+                flow.name,
+                os.path.relpath(flow.file, project.folder),
+                tuple(line(step.name, step.environment) for step in flow.steps),
+            )
+            for flow in project.flows
+        ),
+        named=tuple(line(environment.name, environment) for environment in project.named),
+    )
+
+
+def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
+    """The environments that a word stands for: a step, `Flow/step`, a flow, an `[env.*]` table, or an id.
+
+    An id is `req_id:full_id`, or a full_id or its beginning. A step that several flows have stands for all of them.
+    `archs` are this machine's where none are given; ids are looked for among all archs. Raises NoSuchSelection,
+    AmbiguousId, LockNotFound, and what is wrong with a lock.
+    """
+    meant = _meant(project, wanted)
+    if meant:
+        found: list[Description | Disabled] = []
+        for arch in archs or (default_arch(project),):
+            found += _of_environments(project, meant, arch)
+        return tuple(dict.fromkeys(found))
+    if _IDENTITY.match(wanted) or _PREFIX.match(wanted):
+        return _of_id(project, wanted, archs)
+    names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
+    words = [name.partition("/")[2] for name in names] + [flow.name for flow in project.flows]
+    named = [environment.name for environment in project.named]
+    raise NoSuchSelection("environment", wanted, list(dict.fromkeys([*words, *names, *named])))
+
+
+def describe_task(project: Project, pathspec: str) -> Description:
+    """The environment that a task ran in, by its pathspec, from the project's locks or its cache.
+
+    Raises as `recorded` does, LockNotFound, and what is wrong with the lock.
+    """
+    task = recorded(pathspec)
+    path = project.lock_folder / task.arch / task.req_id / f"pylock.{task.full_id}.toml"
+    if path.is_file():
+        return _description(project, read_lock(path, shown=_shown(project, path)), _shown(project, path), task.pathspec)
+    lock = _cached(project, task.arch, task.req_id, task.full_id)
+    if lock is None:
+        raise LockNotFound(task, project.lock_folder.name, project.cache_url)
+    return _description(project, lock, project.cache_url, task.pathspec)
+
+
+def default_arch(project: Project) -> Arch:
+    """This machine's arch, or the project's first where envlock cannot make environments here."""
+    try:
+        return host_arch()
+    except UnsupportedHost:
+        return project.settings.archs[0]
+
+
+def _meant(project: Project, wanted: str) -> list[tuple[str, Environment | None]]:
+    """The named environment of that name; else that step of a flow; else that flow's steps; else steps of that name."""
+    named = [(each.name, each) for each in project.named if each.name == wanted]
+    steps = [
+        (flow.name, step.name, f"{flow.name}/{step.name}", step.environment)
+        for flow in project.flows
+        for step in flow.steps
+    ]
+    for words in (
+        named,
+        [(full, environment) for _, _, full, environment in steps if full == wanted],
+        [(full, environment) for flow, _, full, environment in steps if flow == wanted],
+        [(full, environment) for _, step, full, environment in steps if step == wanted],
+    ):
+        if words:
+            return list(words)
+    return []
+
+
+def _of_environments(
+    project: Project, meant: Sequence[tuple[str, Environment | None]], arch: Arch
+) -> list[Description | Disabled]:
+    environments = [environment for _, environment in meant if environment is not None]
+    locks = fresh_locks(project, environments, arch) if environments else {}
+    found: list[Description | Disabled] = []
+    for name, environment in meant:
+        if environment is None:
+            flow, _, step = name.partition("/")
+            found.append(Disabled(name, project.locate(("flow", flow, "step", step))))
+        else:
+            lock = locks[environment.requirements.req_id]
+            (path,) = candidates(project.lock_folder, arch, lock.req_id)
+            found.append(_description(project, lock, _shown(project, path)))
+    return found
+
+
+def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Description, ...]:
+    paths = [
+        path
+        for path in lock_files(project.lock_folder)
+        if (not archs or path.parent.parent.name in archs) and _has_id(path, wanted)
+    ]
+    identities = sorted({f"{path.parent.name}:{path.name.split('.')[1]}" for path in paths})
+    if len(identities) > 1:
+        raise AmbiguousId(wanted, identities)
+    if paths:
+        locks = [(read_lock(path, shown=_shown(project, path)), _shown(project, path)) for path in paths]
+        return tuple(_description(project, lock, shown) for lock, shown in locks)
+    if match := _IDENTITY.match(wanted):
+        for arch in archs or project.settings.archs:
+            lock = _cached(project, arch, match[1], match[2])
+            if lock is not None:
+                return (_description(project, lock, project.cache_url),)
+    raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
+
+
+def _has_id(path: Path, wanted: str) -> bool:
+    full_id = path.name.split(".")[1]
+    return f"{path.parent.name}:{full_id}" == wanted or full_id.startswith(wanted)
+
+
+def _cached(project: Project, arch: Arch, req_id: str, full_id: str) -> Lock | None:
+    """The lock of an environment in the project's cache, if it is there and this version can look."""
+    from envlock.cache.environments import Environments
+    from envlock.cache.errors import CacheNotYet
+    from envlock.cache.layout import EnvironmentPlace
+    from envlock.cache.opening import open_store
+
+    try:
+        return Environments(open_store(project.cache_url)).read(EnvironmentPlace(arch, req_id, full_id))
+    except (FileNotFoundError, CacheNotYet):
+        return None
+
+
+def _description(project: Project, lock: Lock, place: str, task: str = "") -> Description:
+    return Description(
+        lock=lock,
+        place=place,
+        available_on=tuple(
+            arch for arch in project.settings.archs if candidates(project.lock_folder, arch, lock.req_id)
+        ),
+        used_by=tuple(each.name for each in project.environments() if each.requirements.req_id == lock.req_id),
+        prefix=find_prefix(lock),
+        task=task,
+    )
+
+
+def _shown(project: Project, path: Path) -> str:
+    return os.path.relpath(path, project.folder)

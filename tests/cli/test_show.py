@@ -1,0 +1,277 @@
+"""`envlock show`: what is told of every environment in brief, and of one in full."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envlock.model.arch import ARCHS, host_arch
+from envlock.model.lock import Lock, LockedPython
+from envlock.model.netflix import netflix_req_id
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+from envlock.workflow.reference_id import reference_req_id
+from tests.conftest import Envlock
+from tests.index import Index
+from tests.support import ProjectFolder, isolation, run_envlock
+
+HERE = host_arch()
+OTHER = next(arch for arch in ARCHS if arch != HERE)
+CONFIG = """\
+[flow.DemoFlow]
+file = "demoflow.py"
+pypi = { python = "3.12", packages = { alpha = ">=1" } }
+
+[flow.DemoFlow.step.train]
+pypi = { packages = { lam = "" } }
+
+[flow.DemoFlow.step.end]
+disabled = true
+
+[env.base]
+pypi = { python = "3.12", packages = { xi = "<2" } }
+"""
+
+
+@pytest.fixture(scope="module")
+def locked(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
+    """A locked project that the tests copy; never changed."""
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
+        project = ProjectFolder.make(tmp_path_factory.mktemp("show") / "project", index.url)
+        project.write_flow()
+        project.write(CONFIG, archs=[HERE, OTHER])
+        run_envlock("lock", cwd=project.folder)
+        yield project
+
+
+@pytest.fixture
+def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    """A copy of the locked project; `envlock` runs in it."""
+    shutil.copytree(locked.folder, tmp_path / "project")
+    return ProjectFolder(tmp_path / "project", locked.index_url)
+
+
+def edit(project: ProjectFolder, old: str, new: str) -> None:
+    text = project.config.read_text()
+    assert old in text
+    project.config.write_text(text.replace(old, new, 1))
+
+
+def test_all_in_brief(project: ProjectFolder, envlock: Envlock) -> None:
+    said = envlock("show").stdout
+    lines = [line.rstrip() for line in said.splitlines()]
+    assert lines[0].split("  ")[0] == f"on {HERE}"
+    assert lines[1] == "DemoFlow (demoflow.py)"
+    assert [line.split()[:3] for line in lines[2:4]] == [["start", "locked", "3.12"], ["train", "locked", "3.12"]]
+    assert lines[4].split() == ["end", "disabled"]
+    assert lines[5] == "named environments"
+    assert lines[6].split()[:4] == ["base", "locked", "3.12", "1"]
+    assert envlock("show").stderr == ""
+
+
+def test_all_in_brief_for_machines(project: ProjectFolder, envlock: Envlock) -> None:
+    (here, other) = envlock("show", "--arch", HERE, "--arch", OTHER, "--json").json["archs"]
+    assert (here["arch"], other["arch"]) == (HERE, OTHER)
+    (flow,) = here["flows"]
+    assert (flow["name"], flow["file"]) == ("DemoFlow", "demoflow.py")
+    start, train, end = flow["steps"]
+    assert (start["state"], train["packages"], end["state"]) == ("locked", 3, "disabled")
+    assert start["identity"] != train["identity"]
+    assert start["identity"].split(":")[0] == other["flows"][0]["steps"][0]["identity"].split(":")[0]
+    assert here["environments"][0]["name"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step", "state"),
+    [
+        ('lam = ""', 'lam = "<1"', "train", "changed since"),
+        ('lam = ""', 'lam = "", mu = ""', "train", "changed since"),
+        ("disabled = true", 'pypi = { packages = { mu = "" } }', "end", "not locked"),
+        ("disabled = true", 'conda = { libraries = { ffmpeg = "" } }', "end", "not yet possible"),
+    ],
+    ids=["tightened", "added", "new", "conda"],
+)
+def test_what_is_not_fresh_is_shown_as_that(
+    project: ProjectFolder, envlock: Envlock, old: str, new: str, step: str, state: str
+) -> None:
+    edit(project, old, new)
+    ran = envlock("show")
+    (line,) = [line for line in ran.stdout.splitlines() if line.split()[0] == step]
+    assert " ".join(line.split()) == f"{step} {state}"
+    assert "`envlock check` says why" in ran.stderr
+
+
+def test_a_damaged_lock_does_not_hide_the_others(project: ProjectFolder, envlock: Envlock) -> None:
+    (path,) = [path for path in project.locks if 'name = "xi"' in path.read_text() and HERE in str(path)]
+    path.write_text(path.read_text()[:-100])
+    states = {line.split()[0]: line.split()[1] for line in envlock("show").stdout.splitlines() if line.startswith("  ")}
+    assert states == {"start": "locked", "train": "locked", "end": "disabled", "base": "damaged"}
+
+
+def test_one_step_in_full(project: ProjectFolder, envlock: Envlock) -> None:
+    said = envlock("show", "train").stdout
+    (path,) = [path for path in project.locks if 'name = "lam"' in path.read_text() and HERE in str(path)]
+    req_id, full_id = path.parent.name, path.name.split(".")[1]
+    lines = said.splitlines()
+    assert lines[0] == f"Environment of type pypi, {req_id}:{full_id}"
+    facts = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines[1 : lines.index("Packages (3)")])
+    assert facts["Used by"] == "DemoFlow/train"
+    assert facts["Arch"] == HERE
+    assert set(facts["Available on"].split(", ")) == {HERE, OTHER}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\S+Z by tester", facts["Resolved"])
+    assert facts["Locally present as"] == "not on this machine"
+    assert facts["Lock"] == str(path.relative_to(project.folder))
+    assert facts["Python"] == "3.12, from 3.12.0 on, of this machine (asked: ==3.12.*)"
+    assert facts["Requested"] == "alpha>=1, lam"
+    assert facts["For Metaflow"] == "nothing"
+    assert facts["Sources"] == project.index_url
+    assert re.fullmatch(r"[0-9a-f]{40}", facts["Netflix req_id"])
+    assert lines[lines.index("Packages (3)") + 1 :] == ["  alpha==2.0", "  beta==2.0", "  lam==1.0"]
+
+
+def test_one_step_in_full_for_machines(project: ProjectFolder, envlock: Envlock) -> None:
+    (found,) = envlock("show", "DemoFlow/train", "--json").json["environments"]
+    assert found["identity"] == f"{found['req_id']}:{found['full_id']}"
+    assert (found["type"], found["arch"], found["disabled"]) == ("pypi", HERE, False)
+    assert found["requested_packages"]["pypi"] == ["alpha>=1", "lam"]
+    assert found["sources"] == {"indexes": [], "default_index": project.index_url, "channels": []}
+    assert found["python"]["requested"] == "==3.12.*"
+    assert found["used_by"] == found["asked_by"] == ["DemoFlow/train"]
+    assert found["resolved_by"] == "tester"
+    packages = {package["name"]: package for package in found["packages"]}
+    assert packages["alpha"]["dependencies"] == ["beta"]
+    assert re.fullmatch(r"[0-9a-f]{64}", packages["beta"]["sha256"])
+
+
+def test_where_it_is_on_this_machine(project: ProjectFolder, envlock: Envlock) -> None:
+    made = envlock("create", "--env", "base").stdout.strip()
+    (found,) = envlock("show", "base", "--json").json["environments"]
+    assert found["locally_present_as"] == made
+    assert re.search(r"base .* yes$", envlock("show").stdout.rstrip())
+
+
+def test_a_flow_stands_for_its_steps_and_the_same_environment_is_told_once(
+    project: ProjectFolder, envlock: Envlock
+) -> None:
+    edit(project, '{ lam = "" }', "{}")
+    envlock("lock")
+    first, last = envlock("show", "DemoFlow", "DemoFlow/train", "--json").json["environments"]
+    assert first["used_by"] == ["DemoFlow/start", "DemoFlow/train"]
+    assert last == {"disabled": True, "used_by": ["DemoFlow/end"]}
+
+
+def test_a_disabled_step(project: ProjectFolder, envlock: Envlock) -> None:
+    said = envlock("show", "end").stdout
+    assert said.startswith("DemoFlow/end is disabled: it runs in the interpreter that starts the flow\n")
+    assert "at envlock.toml:" in said
+
+
+def test_by_id(project: ProjectFolder, envlock: Envlock) -> None:
+    (train,) = envlock("show", "train", "--json").json["environments"]
+    for wanted in (train["identity"], train["full_id"], train["full_id"][:12]):
+        assert envlock("show", wanted, "--json").json["environments"] == [train]
+    (other,) = envlock("show", "train", "--arch", OTHER, "--json").json["environments"]
+    assert other["req_id"] == train["req_id"]
+    assert other["full_id"] != train["full_id"]
+    assert envlock("show", other["full_id"][:12], "--json").json["environments"] == [other], "ids are of one arch each"
+    wrong = envlock("show", other["full_id"], "--arch", HERE, check=2)
+    assert "error[lock-not-found]" in wrong.stderr
+
+
+def test_an_id_that_only_the_cache_has(project: ProjectFolder, envlock: Envlock) -> None:
+    (train,) = envlock("show", "train", "--json").json["environments"]
+    envlock("push")
+    edit(project, 'lam = ""', 'lam = "", mu = "<2"')
+    envlock("lock")
+    (found,) = envlock("show", train["identity"], "--json").json["environments"]
+    assert found["packages"] == train["packages"]
+    assert found["lock"] == str(project.folder / "envlock-cache")
+    assert found["used_by"] == []
+    said = envlock("show", train["identity"]).stdout
+    assert "nothing any more (locked for DemoFlow/train)" in said
+
+
+def test_an_id_that_nothing_has(project: ProjectFolder, envlock: Envlock) -> None:
+    ran = envlock("show", "0" * 40, check=2)
+    assert "error[lock-not-found]: no lock has the id `0000" in ran.stderr
+    assert "git log --all -- envlock.lock" in ran.stderr
+
+
+def test_an_id_that_two_have(project: ProjectFolder, envlock: Envlock) -> None:
+    train, base = (envlock("show", name, "--json").json["environments"][0] for name in ("train", "base"))
+    place = project.lock_folder / HERE / base["req_id"]
+    shutil.copy(place / f"pylock.{base['full_id']}.toml", place / f"pylock.{train['full_id'][:8]}{'0' * 32}.toml")
+    ran = envlock("show", train["full_id"][:8], check=2)
+    assert "error[ambiguous-id]: 2 environments have an id that begins with" in ran.stderr
+    assert train["identity"] in ran.stderr
+
+
+def test_a_name_that_is_none(project: ProjectFolder, envlock: Envlock) -> None:
+    ran = envlock("show", "trian", check=2)
+    assert "error[no-such-selection]: this project has no environment `trian`" in ran.stderr
+    assert "did you mean `train`?" in ran.stderr
+
+
+def test_a_step_that_is_stale_is_refused_with_the_reason(project: ProjectFolder, envlock: Envlock) -> None:
+    edit(project, 'lam = ""', 'lam = "<1"')
+    ran = envlock("show", "train", check=1)
+    assert "error[stale-lock]" in ran.stderr
+    assert "lam<1, locked: lam 1.0" in ran.stderr
+    assert envlock("show", "start").status == 0, "the others can be shown"
+    assert json.loads(envlock("show", "train", "--json", check=1).stdout)["error"]["code"] == "stale-lock"
+
+
+@pytest.mark.parametrize("pathspec", ["DemoFlow", "DemoFlow/1", "DemoFlow/1/train/2/3", "a/b/../c", "DemoFlow//train"])
+def test_no_pathspec_of_a_task(project: ProjectFolder, envlock: Envlock, pathspec: str) -> None:
+    assert "error[bad-pathspec]" in envlock("show", "--pathspec", pathspec, check=2).stderr
+
+
+def test_a_pathspec_that_metaflow_does_not_know(project: ProjectFolder, envlock: Envlock) -> None:
+    ran = envlock("show", "--pathspec", "DemoFlow/142/train", check=2)
+    assert "error[pathspec-not-found]: Metaflow does not find `DemoFlow/142/train`" in ran.stderr
+
+
+def test_a_pathspec_stands_alone(project: ProjectFolder, envlock: Envlock) -> None:
+    assert "error[usage]" in envlock("show", "train", "--pathspec", "DemoFlow/1/train", check=2).stderr
+
+
+def test_without_metaflow_a_pathspec_cannot_be_looked_up(
+    project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
+    (tmp_path / "hidden" / "metaflow").mkdir(parents=True)
+    (tmp_path / "hidden" / "metaflow" / "__init__.py").write_text("raise ImportError('No module named metaflow')")
+    hidden = {"PYTHONPATH": str(tmp_path / "hidden")}
+    ran = envlock("show", "--pathspec", "DemoFlow/142/train", check=2, env=hidden)
+    assert "error[metaflow-missing]" in ran.stderr
+    assert envlock("show", "train", env=hidden).status == 0
+
+
+def test_nothing_is_written(project: ProjectFolder, watched: Envlock) -> None:
+    before = project.snapshot()
+    effects = [*watched("show").effects, *watched("show", "train").effects, *watched("show", "base", "--json").effects]
+    assert [line for line in effects if line.startswith(("write", "talk")) and "__pycache__" not in line] == []
+    assert project.snapshot() == before
+
+
+def test_the_id_of_the_reference() -> None:
+    """Its own vector, from its own code: Python, a pin, what Metaflow needs, and the declared glibc."""
+    requirements = Requirements(
+        python="==3.10.*",
+        pypi=(parse_requirement("numpy==1.26.4"),),
+        metaflow=(parse_requirement("requests>=2.21.0"),),
+        default_index="https://index.example/simple",
+        system=((HERE, "__glibc", "2.27"), (OTHER, "__glibc", "2.28")),
+    )
+    lock = Lock(arch=HERE, requirements=requirements, python=LockedPython("machine", "3.10.0"), packages=())
+    dependencies = {
+        "conda": ["python==3.10.*"],
+        "pypi": ["numpy==1.26.4", "requests==>=2.21.0"],
+        "sys": ["__glibc==2.27=0"],
+    }
+    sources = {"conda": ["conda-forge"], "pypi": ["https://index.example/simple"]}
+    assert reference_req_id(lock) == netflix_req_id(dependencies, sources)
