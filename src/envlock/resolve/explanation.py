@@ -44,7 +44,7 @@ _CREDENTIALS = (
 )
 _WHEELS = (
     "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
-    "or take {arch} out of archs; envlock does not build packages yet"
+    "or take the arch out of `archs`; envlock does not build packages yet"
 )
 
 
@@ -122,8 +122,8 @@ def _kind(
         series = ".".join(request.python.split(".")[:2])
         return (
             NoWheel,
-            f"{f'`{package}`' if package else 'a package'} has no wheel for {request.arch} with Python {series}",
-            _WHEELS.format(arch=request.arch),
+            f"{f'`{package}`' if package else 'a package'} has no wheel for it with Python {series}",
+            _WHEELS,
         )
     if "No solution found" in text:
         return NoSolution, "the requirements cannot be met together", "change one of the lines above"
