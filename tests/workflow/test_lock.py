@@ -1,0 +1,290 @@
+"""`lock` as the workflow has it: what is resolved, how often, from which pins, and what is left when it ends early."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+import envlock.workflow.lock as workflow_lock
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError, ManyErrors
+from envlock.lockfile.drift import check
+from envlock.lockfile.errors import UnwritableLockFolder
+from envlock.lockfile.folder import read_lock
+from envlock.model.arch import ARCHS
+from envlock.reporter import Reporter
+from envlock.resolve.errors import NoSolution
+from envlock.resolve.port import Request, Resolution
+from envlock.resolve.pypi_uv import UvResolver
+from envlock.workflow.lock import LockResult, Upgrade, lock
+from tests.index import Index, Release
+from tests.support import ProjectFolder, run_envlock, snapshot
+
+TWO = "[env.one.pypi]\npackages = { alpha = '<2' }\n[env.two.pypi]\npackages = { lam = '' }\n"
+NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+
+
+class Watched:
+    """The real resolver, with a note of every request."""
+
+    def __init__(self, before: Callable[[Request], None] = lambda _: None) -> None:
+        self.requests: list[Request] = []
+        self.stopped = False
+        self._before = before
+        self._resolver = UvResolver()
+
+    def resolve(self, request: Request) -> Resolution:
+        self.requests.append(request)
+        self._before(request)
+        return self._resolver.resolve(request)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self._resolver.stop()
+
+
+class Telling(Reporter):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def began(self, phase: str, total: int, unit: str) -> None:
+        self.told.append(("began", phase, total, unit))
+
+    def advanced(self, phase: str, item: str, amount: int = 1) -> None:
+        self.told.append(("advanced", phase, item, amount))
+
+    def doing(self, phase: str, item: str) -> None:
+        self.told.append(("doing", phase, item))
+
+    def ended(self, phase: str) -> None:
+        self.told.append(("ended", phase))
+
+
+def locked(project: ProjectFolder, resolver: Watched | None = None, upgrade: Upgrade | None = None) -> LockResult:
+    return lock(load_project(project.config), resolver=resolver, upgrade=upgrade, now=lambda: NOON)
+
+
+def is_fresh(project: ProjectFolder) -> bool:
+    return check(load_project(project.config)).exit_status == 0
+
+
+def test_each_set_of_requirements_is_resolved_once_for_each_arch(project: ProjectFolder) -> None:
+    project.write_flow()
+    flow = '[flow.DemoFlow]\nfile = "demoflow.py"\npypi = { packages = { lam = "" } }\n'
+    project.write(f"{TWO}{flow}[env.three.pypi]\npackages = {{ LAM = '*' }}\n")
+    resolver = Watched()
+    result = locked(project, resolver)
+    asked = [(request.requirements.req_id, request.arch) for request in resolver.requests]
+    assert len(asked) == len(set(asked)) == 8
+    assert {each.environments for each in result.locked} == {
+        ("one",),
+        ("DemoFlow/start", "DemoFlow/train", "DemoFlow/end", "two", "three"),
+    }
+    resolver.requests.clear()
+    assert not locked(project, resolver).changed
+    assert resolver.requests == []
+
+
+def test_all_are_resolved_at_the_same_time(project: ProjectFolder) -> None:
+    project.write(TWO)
+    meeting = threading.Barrier(8, timeout=30)
+    assert len(locked(project, Watched(lambda _: meeting.wait() and None)).locked) == 8
+
+
+def test_who_and_when_are_written_and_change_no_id(
+    project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_env("lam", archs=["linux-64"])
+    locked(project)
+    first = read_lock(project.lock_of("linux-64"))
+    assert (first.resolved_by, first.resolved_at) == ("tester", "2024-01-01T12:00:00Z")
+    monkeypatch.setenv("METAFLOW_USER", "somebody")
+    other = ProjectFolder.make(tmp_path / "other", project.index_url)
+    other.write_env("lam", archs=["linux-64"])
+    lock(load_project(other.config))
+    second = read_lock(other.lock_of("linux-64"))
+    assert second.resolved_by == "somebody"
+    assert second.resolved_at != first.resolved_at
+    assert second.identity == first.identity
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [("7d", "2023-12-25T12:00:00Z"), ("12 hours", "2024-01-01T00:00:00Z"), ("2023-05-05", "2023-05-06T00:00:00Z")],
+)
+def test_exclude_newer_is_fixed_at_the_moment_of_locking(project: ProjectFolder, written: str, instant: str) -> None:
+    project.write_env("alpha", settings=f'exclude-newer = "{written}"', archs=["linux-64"])
+    resolver = Watched()
+    locked(project, resolver)
+    assert [request.exclude_newer for request in resolver.requests] == [instant]
+    assert read_lock(project.lock_of("linux-64")).exclude_newer == instant
+    assert is_fresh(project)
+
+
+def test_old_pins_are_what_a_solve_starts_from(project: ProjectFolder) -> None:
+    def pins(*changes: str, upgrade: Upgrade | None = None) -> list[Mapping[str, str]]:
+        project.write_env(*changes, archs=["linux-64"])
+        resolver = Watched()
+        locked(project, resolver, upgrade)
+        return [request.pins for request in resolver.requests]
+
+    old = {"alpha": "2.0", "beta": "2.0", "lam": "1.0"}
+    assert pins("alpha", "lam") == [{}]
+    assert pins("alpha", "lam", "iota") == [old]
+    assert pins("alpha", "lam", "iota") == []
+    assert pins("alpha", "lam", "iota", upgrade=Upgrade.of(everything=True, packages=())) == [{}]
+    some = Upgrade.of(everything=False, packages=["Alpha", "iota"])
+    assert pins("alpha", "lam", "iota", upgrade=some) == [{"beta": "2.0", "lam": "1.0"}]
+
+
+def test_progress_is_told(project: ProjectFolder) -> None:
+    project.write(TWO)
+    telling = Telling()
+    lock(load_project(project.config), reporter=telling)
+    assert telling.told[0] == ("began", "locking", 8, "environments")
+    assert telling.told[-1] == ("ended", "locking")
+    items = {f"{name} {arch}" for name in ("one", "two") for arch in ARCHS}
+    assert {told[2] for told in telling.told if told[0] == "doing"} == items
+    assert sum(int(str(told[3])) for told in telling.told if told[0] == "advanced") == 8
+
+
+def test_all_failures_are_told_and_nothing_is_written(project: ProjectFolder) -> None:
+    project.write(
+        TWO.replace("'<2'", "'==7'") + "[env.three.pypi]\npackages = { alpha = '>=2', theta = '' }", archs=["linux-64"]
+    )
+    with pytest.raises(ManyErrors) as caught:
+        locked(project)
+    assert [error.code for error in caught.value.errors] == ["no-solution", "no-solution"]
+    assert caught.value.exit_status == 4
+    assert all(error.locations and error.hint for error in caught.value.errors)
+    assert not project.lock_folder.exists()
+
+
+def test_a_failure_for_several_archs_is_one_error(project: ProjectFolder) -> None:
+    project.write_env("alpha>=2", "theta")
+    with pytest.raises(NoSolution) as caught:
+        locked(project)
+    assert all(arch in caught.value.message for arch in ARCHS)
+
+
+def test_an_interrupt_while_resolving_stops_the_others_and_writes_nothing(
+    make_index: Callable[..., Index], tmp_path: Path
+) -> None:
+    served = make_index()
+    served.slow("simple/lam/", seconds=60)
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write(TWO, archs=["linux-64"])
+
+    def interrupt(request: Request) -> None:
+        if request.name == "one":
+            raise KeyboardInterrupt
+
+    resolver = Watched(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        locked(project, resolver)
+    assert resolver.stopped
+    assert not project.lock_folder.exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_was_written_is_taken_back_when_the_rest_cannot_be(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch, error: BaseException | type[BaseException]
+) -> None:
+    project.write_env("alpha<2")
+    locked(project)
+    before = snapshot(project.lock_folder)
+    project.write_env("alpha>=2")
+    really, left = workflow_lock.write_lock, [None] * 2
+
+    def write(*arguments: object) -> object:
+        if not left:
+            raise error
+        left.pop()
+        return really(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workflow_lock, "write_lock", write)
+    with pytest.raises(UnwritableLockFolder if isinstance(error, OSError) else KeyboardInterrupt):
+        locked(project)
+    after = snapshot(project.lock_folder)
+    assert {path: content for path, (_, _, content) in after.items()} == {
+        path: content for path, (_, _, content) in before.items()
+    }
+    monkeypatch.undo()
+    locked(project)
+    assert is_fresh(project)
+
+
+DIE = """
+import os, sys
+left, asked = int(sys.argv.pop(1)), {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+def watch(event, details):
+    global left
+    effect = event in asked or (event == "open" and details[2] & (os.O_WRONLY | os.O_RDWR))
+    if effect and "envlock.lock" in str(details[0]):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+sys.addaudithook(watch)
+from envlock.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("command", ["lock", "lock --upgrade"])
+def test_a_kill_at_any_moment_of_writing_damages_nothing(
+    make_index: Callable[..., Index], tmp_path: Path, command: str
+) -> None:
+    served = make_index()
+    start = ProjectFolder.make(tmp_path / "start", served.url)
+    start.write_env("alpha", archs=["linux-64", "osx-64"])
+    run_envlock("lock", cwd=start.folder)
+    served.publish(Release("alpha", "2.1"), Release("iota", "3.0"))
+    start.write_env("alpha", *(["iota"] if command == "lock" else []), archs=["linux-64", "osx-64"])
+    ends = {frozenset({("alpha", "2.0"), ("beta", "2.0"), ("iota", "3.0")})}
+    if command != "lock":  # then the pins are the old ones, or the new ones
+        ends = {frozenset({("alpha", "2.0"), ("beta", "2.0")}), frozenset({("alpha", "2.1")})}
+    for moment in range(50):
+        shutil.copytree(start.folder, tmp_path / str(moment))
+        project = ProjectFolder(tmp_path / str(moment), served.url)
+        old = {path: path.read_bytes() for path in project.locks}
+        died = [sys.executable, "-c", DIE, str(moment), *command.split()]
+        status = subprocess.run(died, cwd=project.folder, capture_output=True, check=False).returncode
+        if status == 0:
+            break
+        assert status == -9
+        assert all(path.read_bytes() == old.get(path, path.read_bytes()) for path in project.locks)
+        for arch in ("linux-64", "osx-64"):
+            assert list((project.lock_folder / arch).glob("*/pylock.*.toml")), "an old lock goes after the new one came"
+        assert check(load_project(project.config)).exit_status in {0, 1}
+        lock(load_project(project.config))
+        assert is_fresh(project)
+        assert len(project.locks) == 2
+        assert frozenset(project.pins("linux-64").items()) in ends
+    assert 4 < moment < 49
+
+
+def test_several_at_once_leave_one_whole_tree(project: ProjectFolder) -> None:
+    project.write(TWO)
+    with ThreadPoolExecutor(3) as pool:
+        for ran in pool.map(lambda _: run_envlock("lock", cwd=project.folder, check=False), range(3)):
+            assert ran.status == 0, ran.text
+    run_envlock("check", cwd=project.folder)
+    assert len(project.locks) == 8
+
+
+def test_errors_of_the_resolver_carry_the_lines_that_cause_them(project: ProjectFolder) -> None:
+    project.write_env("alpha>=2", "theta", "lam", archs=["linux-64"])
+    with pytest.raises(EnvlockError) as caught:
+        locked(project)
+    keys = [location.key for location in caught.value.locations]
+    assert keys == ["env.demo.pypi.packages.alpha", "env.demo.pypi.packages.theta"]
