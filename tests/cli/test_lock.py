@@ -822,8 +822,8 @@ def test_surroundings_change_nothing(
         (folder / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "0"\n[tool.uv]\n{settings}')
         (folder / ".python-version").write_text("3.10\n")
         (folder / ".env").write_text("UV_RESOLUTION=lowest\n")
-    (isolated / "config" / "uv").mkdir(parents=True)
-    (isolated / "config" / "uv" / "uv.toml").write_text(f"[pip]\n{settings}")
+    (isolated / ".config" / "uv").mkdir(parents=True)
+    (isolated / ".config" / "uv" / "uv.toml").write_text(settings)
     (isolated / ".pip").mkdir()
     (isolated / ".pip" / "pip.conf").write_text("[global]\nno-index = true\n")
     variables = {

@@ -356,6 +356,7 @@ def test_an_older_release_for_want_of_a_wheel_is_said(index: Index) -> None:
     assert "delta 2.0" in note
     assert "1.0" in note
     assert not ask(index, "delta<2", "alpha").notes
+    assert not ask(index, "delta", "alpha", pins={"delta": "1.0"}).notes  # that was said when it was locked
 
 
 def test_an_older_release_for_want_of_a_dependencys_wheel_is_said(make_index: Callable[..., Index]) -> None:
@@ -510,10 +511,11 @@ def test_no_file_of_the_user_changes_a_result(
     folder = tmp_path / "parent" / "project"
     folder.mkdir(parents=True)
     if where == "user":
-        (isolated / "config" / "uv").mkdir(parents=True)
-        (isolated / "config" / "uv" / "uv.toml").write_text(f"[pip]\n{uv_settings}")
-        (isolated / "config" / "pip").mkdir()
-        (isolated / "config" / "pip" / "pip.conf").write_text("[global]\nno-index = true\n")
+        for place in ("config", ".config"):
+            for tool in ("uv", "pip"):
+                (isolated / place / tool).mkdir(parents=True)
+            (isolated / place / "uv" / "uv.toml").write_text(f'{uv_settings}[pip]\nresolution = "lowest"\n')
+            (isolated / place / "pip" / "pip.conf").write_text("[global]\nno-index = true\n")
     else:
         at = folder if where == "project" else folder.parent
         (at / "uv.toml").write_text(uv_settings)
