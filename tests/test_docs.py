@@ -167,8 +167,8 @@ def refusal(line: str) -> str:
         command.main(args=shlex.split(line)[1:], prog_name="envlock", standalone_mode=False)
     except _UsageError as error:
         said = str(error.format_message())
-        # `envlock add` in a sentence is a name, and no line to type.
-        return "" if line.startswith(_MENTION) and said.startswith("Missing argument") else said
+        # `envlock add` and `envlock show --pathspec` in a sentence are names, and no lines to type.
+        return "" if line.startswith(_MENTION) and re.search("Missing argument|requires an argument", said) else said
     return ""
 
 
