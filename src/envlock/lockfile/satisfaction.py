@@ -75,7 +75,10 @@ def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference
         yield Difference(root.name, f"{root}, {locked}", _serves(root, old_roots.get(root.name), version))
     reachable = _reachable(lock, {root.name for root in asked.roots()})
     for name in sorted({name for name, _ in before} - {name for name, _ in now}):
-        yield Difference(name, f"{name} is asked for no more", name in reachable or name not in versions)
+        # What came with its extras, or from its URL, is not known to be what the others would bring.
+        own = old_roots[name].extras or old_roots[name].url
+        is_kept = (name in reachable and not own) or name not in versions
+        yield Difference(name, f"{name} is asked for no more", is_kept)
 
 
 def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str | None) -> bool:
@@ -85,6 +88,8 @@ def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str 
         root.url,
     )
     plain = not (root.extras or root.marker or root.url)
+    if before is not None and (before.extras or before.url):
+        plain = False  # what came with the extras is in the lock, and would not be in a new one
     if version is None:
         # A requirement whose marker is false for this arch has no package, then and now.
         return same_kind and bool(root.marker)
