@@ -87,12 +87,15 @@ def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) 
 
 
 def uv_reason(stderr: str) -> tuple[str, ...]:
-    r"""The lines of uv's error text that say something: without its warnings, and without its labels.
+    r"""The lines of uv's error text that say something: without its warnings and labels, of a traceback the last line.
 
     >>> uv_reason("warning: slow\nerror: Failed to install a\n  cause: No space left\n")
     ('Failed to install a', 'No space left')
+    >>> uv_reason("error: Querying failed\n[stderr]\nTraceback (most recent call last):\n  File 1\nImportError: ssl")
+    ('Querying failed', 'ImportError: ssl')
     """
-    lines = (line.strip() for line in stderr.splitlines())
+    head, _, output = stderr.partition("[stderr]")
+    lines = [line.strip() for line in head.splitlines() + output.strip().splitlines()[-1:]]
     return tuple(
         line.removeprefix("error: ").removeprefix("cause: ")
         for line in lines

@@ -1,7 +1,8 @@
-"""A process that makes an environment again and again, each time in a child that it kills at a random moment.
+"""A process that makes an environment again and again, each time in a child that it ends at a random moment.
 
-`python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one` prints what came of it, as JSON. Children are
-forked, so a round takes no longer than the environment does.
+`python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
+for the child and its uv, or for the child alone, or Ctrl-C for both. Children are forked, so a round takes no longer than
+the environment does.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from tests.hydrate.making import Making, missing_files
+from tests.hydrate.making import Making, missing_files, remains
 
 
 def child(making: Making) -> int:
@@ -23,10 +25,9 @@ def child(making: Making) -> int:
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        try:
+        with suppress(BaseException):
             making.ensure()
-        finally:
-            os._exit(0)
+        os._exit(0)
     return pid
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     began = time.monotonic()
     os.waitpid(child(making), 0)
     span = time.monotonic() - began
-    finished, unfinished, broken = 0, 0, []
+    finished, unfinished, broken, left = 0, 0, [], []
     for _ in range(int(rounds)):
         shutil.rmtree(making.prefix, ignore_errors=True)
         began = time.monotonic()
@@ -49,7 +50,10 @@ def main() -> None:
         if making.find() is not None:
             span = min(span, time.monotonic() - began)  # kills after that come too late
         try:
-            (os.killpg if whom == "group" else os.kill)(pid, signal.SIGKILL)
+            if whom == "one":
+                os.kill(pid, signal.SIGKILL)
+            else:
+                os.killpg(pid, signal.SIGINT if whom == "interrupt" else signal.SIGKILL)
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
@@ -58,7 +62,9 @@ def main() -> None:
         else:
             finished += 1
             broken += missing_files(making.prefix)
-    print(json.dumps({"finished": finished, "unfinished": unfinished, "broken": broken}))
+        if whom == "interrupt":
+            left += remains(making.environments)
+    print(json.dumps({"finished": finished, "unfinished": unfinished, "broken": broken, "left": left}))
 
 
 if __name__ == "__main__":

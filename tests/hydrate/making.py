@@ -1,13 +1,15 @@
 """Locks of tiny real wheels, made by hand, and the pieces that hydrate them; run as a program it hydrates one of them.
 
-`python -m tests.hydrate.making PLACE COUNT [FILES]` makes the environment below PLACE as `Making(PLACE, COUNT, FILES)`
-does, in a process that can be killed. It prints `began` and, once the environment is there, its path.
+`python -m tests.hydrate.making PLACE COUNT FILES` makes the environment below PLACE as `Making(PLACE, COUNT, FILES)`
+does, in a process that can be killed. It prints `began` and, once the environment is there, its path. While the file
+`PLACE/gate` is there, it stands still where it would install.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,6 +61,8 @@ class CountingInstaller(UvInstaller):
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
         with self.log.open("a") as file:
             file.write(f"{stage}\n")
+        while self.log.with_name("gate").exists():
+            time.sleep(0.005)
         super().install(lock, files, python, stage)
 
 
@@ -116,6 +120,11 @@ class Making:
     @property
     def prefix(self) -> Path:
         return self.environments / self.lock.prefix_name
+
+    @property
+    def gate(self) -> Path:
+        """A file that holds up whoever would install."""
+        return self.place / "gate"
 
     @property
     def installs(self) -> Path:
@@ -183,8 +192,8 @@ def remains(environments: Path) -> list[str]:
 
 
 def main() -> None:
-    place, count, *files = sys.argv[1:]
-    making = Making(Path(place), int(count), *map(int, files))
+    place, count, files = sys.argv[1:]
+    making = Making(Path(place), int(count), int(files))
     heard = Heard()
     assert making.lock
     print("began", flush=True)

@@ -25,7 +25,8 @@ class Proof:
         self._pending = [(package, files[package.sha256]) for package in lock.packages]
         self._pending.sort(key=lambda item: item[0].size or 0)
         self._errors: list[ChangedArtifact] = []
-        count = min(_MOST_THREADS, os.cpu_count() or 1, len(self._pending))
+        # Half of the processors: the installer wants the others.
+        count = min(_MOST_THREADS, max((os.cpu_count() or 1) // 2, 1), len(self._pending))
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
