@@ -1,8 +1,8 @@
 """A process that makes an environment again and again, each time in a child that it ends at a random moment.
 
 `python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
-for the child and its uv, or for the child alone, or Ctrl-C for both. Children are forked, so a round takes no longer than
-the environment does.
+for the child and its uv, or for the child alone, or Ctrl-C for both. Children are forked, so a round takes no longer
+than the environment does.
 """
 
 from __future__ import annotations
