@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import Flows
+from envlock.model.arch import host_arch
+from tests.flows.conftest import OUTER, Flows
 from tests.index import Index
 from tests.support import run_envlock, wait_until
 
@@ -152,6 +154,42 @@ def test_an_interrupt_while_environments_are_made_leaves_nothing(
     wait_until(lambda: not _processes_of(launcher.pid))
     wait_until(lambda: not list(flows.temporary.glob("envlock-*")))
     assert list((isolated / "envlock" / "environments").glob("metaflow_*")) == []
+
+
+def test_an_environment_that_cannot_be_made_stops_the_run_where_it_is_needed(
+    flows: Flows, make_index: Callable[..., Index], isolated: Path
+) -> None:
+    index = make_index()
+    (flows.folder / "envlock.toml").write_text(
+        f"""\
+[envlock]
+archs = ["{host_arch()}"]
+extra-indices = ["{index.url}"]
+
+[flow.InnerFlow]
+file = "inner.py"
+pypi = {{ python = "{OUTER}", packages = {{ alpha = "1.0" }} }}
+
+[flow.InnerFlow.step.end]
+pypi = {{ packages = {{ lam = "" }} }}
+"""
+    )
+    run_envlock("lock", cwd=flows.folder)
+    index.fail("files/*lam*", status=404)
+    here = {"ENVLOCK_HOME": str(isolated / "envlock")}
+    failed = flows.python("inner.py", "--environment=envlock", "run", **here)
+    assert failed.status == 1
+    assert "Traceback" not in failed.text
+    assert "envlock: no environment for end; the run will stop there" in failed.text
+    assert re.search(r"^ +error\[[a-z-]+\]: ", failed.text, re.MULTILINE), failed.text
+    assert "lam" in failed.text.partition("error[")[2]
+    index.mend()
+    resumed = flows.python("inner.py", "--environment=envlock", "resume", **here)
+    assert resumed.status == 0, resumed.text
+    start, end = flows.tasks(f"InnerFlow/{resumed.run_id}")[::-1]
+    assert (start["step"], end["step"]) == ("start", "end")
+    assert start["origin"]
+    assert end["recorded"] != start["recorded"]
 
 
 def _processes_of(session: int) -> list[str]:

@@ -107,19 +107,23 @@ def test_without_envlock_other_flows_run_and_its_own_are_told(
     (tmp_path / "tiny.py").write_text(_FLOW)
     run = "import runpy, sys; sys.argv[:] = {}; runpy.run_path(sys.argv[0], run_name='__main__')"
     flow = str(tmp_path / "tiny.py")
+    paths = [extension, installed(series, METAFLOW)]
     # A folder that is called envlock is no envlock, and one of another version may lack what the shim needs.
-    for broken in ("", "import nothing_of_that_name\n"):
-        if broken:
+    for what_there_is, said in (
+        ("nothing", "pip install envlock"),
+        ("a folder", "pip install envlock"),
+        ("a part", "nothing_of_that_name"),
+    ):
+        if what_there_is == "a folder":
             (extension / "envlock").mkdir()
-            (extension / "envlock" / "__init__.py").write_text(broken)
-        paths = [extension, installed(series, METAFLOW)]
-        assert run_python(series, "import metaflow", paths=paths).returncode == 0
-        done = run_python(series, run.format([flow, "show"]), paths=paths)
-        assert done.returncode == 0, done.stderr
+        if what_there_is == "a part":
+            (extension / "envlock" / "__init__.py").write_text("import nothing_of_that_name\n")
+        shown = run_python(series, run.format([flow, "show"]), paths=paths)
+        assert shown.returncode == 0, shown.stderr
         refused = run_python(series, run.format([flow, "--environment=envlock", "run"]), paths=paths)
         assert refused.returncode == 1
         assert "Traceback" not in refused.stderr
-        assert "nothing_of_that_name" in refused.stderr if broken else "pip install envlock" in refused.stderr
+        assert said in refused.stderr
 
 
 @pytest.mark.index

@@ -99,7 +99,8 @@ class Service(object):
 
 def _python_with_envlock():
     """A Python that has envlock, and the PYTHONPATH under which it has it."""
-    if find_spec("envlock") is not None:
+    found = find_spec("envlock")
+    if found is not None and found.origin is not None:  # a folder of that name beside the flow has no origin
         return sys.executable, os.environ.get("PYTHONPATH", "")
     told = os.environ.get(LAUNCHER_VARIABLE)
     if told:

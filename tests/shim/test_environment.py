@@ -1,0 +1,85 @@
+"""What the environment tells Metaflow, and what it makes of the command that is running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+_IDS = ["a" * 40, "b" * 40, "linux-64"]
+
+
+def metaflow(code: str) -> Any:
+    """What Python prints, as JSON; Metaflow is imported in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_command_that_deploys_is_known() -> None:
+    code = """
+import json
+from metaflow._vendor import click
+from metaflow_extensions.envlock.plugins.envlock_environment import _deploying_command
+said = []
+@click.group(invoke_without_command=True)
+def start(): pass
+def add(group, name, kind):
+    made = getattr(group, kind)(name)(lambda: said.append(_deploying_command()))
+    return made
+for name in ("run", "resume", "spin"):
+    add(start, name, "command")
+package = add(start, "package", "group")
+add(package, "list", "command")
+for name in ("argo-workflows", "step-functions", "airflow"):
+    add(start.group(name)(lambda: None), "create", "command")
+deploying = ("argo-workflows create", "step-functions create", "airflow create")
+for words in ("run", "resume", "spin", "package list", *deploying):
+    start.main(words.split(), standalone_mode=False)
+said.append(_deploying_command())
+print(json.dumps(said))
+"""
+    local = ["", "", "", "", ""]  # a group says it before its command does
+    assert metaflow(code) == [*local, "argo-workflows create", "step-functions create", "airflow create", ""]
+
+
+def test_decorators_that_send_a_step_elsewhere_are_known() -> None:
+    code = """
+import json
+from types import SimpleNamespace as Thing
+from metaflow.plugins import STEP_DECORATORS
+from metaflow_extensions.envlock.plugins.envlock_environment import _remote_steps
+every = {each.name: each for each in STEP_DECORATORS}
+flow = [Thing(name=name, decorators=[every["retry"], each]) for name, each in every.items()]
+print(json.dumps(_remote_steps(flow)))
+"""
+    remote = metaflow(code)
+    assert {"batch": "batch", "kubernetes": "kubernetes"}.items() <= remote.items()
+    assert not {"retry", "catch", "resources", "environment", "card", "envlock_internal"} & set(remote)
+
+
+def test_the_client_is_told_the_ids() -> None:
+    code = f"""
+import json
+from metaflow.plugins import ENVIRONMENTS
+(environment,) = [each for each in ENVIRONMENTS if each.TYPE == "envlock"]
+told = environment.get_client_info
+print(json.dumps([told("F", {{"envlock_env_id": json.dumps({_IDS!r})}}), told("F", {{}})]))
+"""
+    known, disabled = metaflow(code)
+    assert known == {"type": "envlock", "req_id": _IDS[0], "full_id": _IDS[1], "arch": _IDS[2]}
+    assert disabled == {"type": "envlock", "disabled": True}
+
+
+def test_what_is_packaged_does_not_change_from_one_moment_to_the_next() -> None:
+    code = """
+import json
+from metaflow.plugins import ENVIRONMENTS
+(environment,) = [each for each in ENVIRONMENTS if each.TYPE == "envlock"]
+made = environment(None)
+print(json.dumps([made.get_environment_info(True), made.get_environment_info(True)]))
+"""
+    first, second = metaflow(code)
+    assert first == second
+    assert first["environment_type"] == "envlock"
