@@ -326,7 +326,6 @@ def test_only_what_loads_is_written(folder: Path) -> None:
     with pytest.raises(EnvlockError) as raised:
         save(path, text)
     assert raised.value.code == "disabled-with-requirements"
-    assert ".part" not in raised.value.render()
     assert "envlock.toml:4" in raised.value.render()
     assert path.read_bytes() == before
     assert sorted(each.name for each in folder.iterdir()) == ["envlock.toml", "flow.py"]
@@ -337,8 +336,16 @@ def test_what_loads_is_written_whole(folder: Path) -> None:
     text, _ = add_packages(TEXT.replace("\n", "\r\n"), FIT, ["rich"])
     project = save(path, text)
     assert path.read_bytes().decode() == text
-    assert project.flows == load_project(path).flows
+    assert project == load_project(path)
     assert sorted(each.name for each in folder.iterdir()) == ["envlock.toml", "flow.py"]
+
+
+def test_a_text_is_tried_without_a_file(tmp_path: Path) -> None:
+    assert load_text(tmp_path / "gone" / "envlock.toml", "[env.base]\n").path == tmp_path / "gone" / "envlock.toml"
+    with pytest.raises(EnvlockError) as raised:
+        load_text(tmp_path / "envlock.toml", "[env.base]\ndisabled = true\n[envlock]\nnope = 1\n")
+    assert "envlock.toml:4" in raised.value.render()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_link_stays_a_link(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -156,6 +156,9 @@ def test_a_table_is_where_its_own_header_is_rather_than_a_child_s() -> None:
         ("[a]\n[b]\n[ a ]\n", (("a",), (1, 3))),
         ("a = { x = 1,\n x = 2 }\n", (("a", "x"), (1, 2))),
         ("a.b.c = 1\na.b.c = 2\n", (("a", "b", "c"), (1, 2))),
+        ("a = []\n[[a]]\n", (("a",), (1, 2))),
+        ("[[a]]\n[[a]]\n[a]\n", (("a",), (1, 3))),
+        pytest.param("x = 1\nx = 2\ny = " + "[" * 100_000, (("x",), (1, 2)), id="before what no parser takes"),
     ],
 )
 def test_a_key_written_twice_is_found(text: str, twice: tuple[tuple[str, ...], tuple[int, ...]] | None) -> None:
@@ -171,6 +174,12 @@ def test_windows_line_ends() -> None:
 )
 def test_text_that_is_no_toml_ends_the_scan(text: str) -> None:
     line_of(text, ("a", "b"))
+
+
+def test_values_nested_as_deep_as_a_parser_takes_them() -> None:
+    text = f"a = {'[' * 390}\n{'{ b = ' * 5}1{' }' * 5}\n{']' * 390}\nc = 2\n"
+    assert tomli.loads(text)["c"] == 2
+    assert [line_of(text, key) for key in (("a",), ("a", *"0" * 390, "b"), ("c",))] == [1, 2, 4]
 
 
 @given(st.text(alphabet="a.='\"[]{},#\\ \n\r\t1", max_size=40))

@@ -9,7 +9,8 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.config.toml_text import insert, key_text, quoted, remove, replace, scan
+from envlock.config.toml_scan import scan
+from envlock.config.toml_text import insert, key_text, quoted, remove, replace
 
 LEVELS = (("flow", "A"), ("flow", "A", "step", "fit"), ("flow", "A", "step", "end"), ("flow", "B"), ("env", "base"))
 PACKAGES = ("pypi", "packages")
@@ -18,7 +19,7 @@ PACKAGES = ("pypi", "packages")
 def value_at(text: str, path: tuple[str, ...]) -> Any:
     found: Any = tomli.loads(text)
     for name in path:
-        found = found[name]
+        found = found[int(name) if isinstance(found, list) else name]
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from envlock.config.decorator_tables import package_of
 from envlock.config.level import requirement_of
 from envlock.config.project import KeyPath, Project
 from envlock.config.selection import NoSuchSelection
-from envlock.errors import ConfigError, EnvlockError, Location
+from envlock.config.toml_scan import line_number, scan
+from envlock.errors import ConfigError, Location
 from envlock.files import write_atomically
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
 
@@ -164,29 +164,22 @@ def remove_packages(
 
 
 def load_text(path: Path, text: str) -> Project:
-    """The project that `path` would describe if it held `text`. Raises ConfigError, CannotWrite."""
-    from envlock.config.read import load_project
+    """The project that `path` would describe if it held `text`: all errors of the text first. Raises ConfigError."""
+    from envlock.config.read import project_of
     from envlock.config.validate import explain
 
     explain(text, path)
-    stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        stage.write_bytes(text.encode())
-        return load_project(stage)
-    except OSError as error:
-        raise CannotWrite(path.name, error.strerror or str(error)) from None
-    except EnvlockError as error:
-        _rename(error, stage.name, path.name)
-        raise
-    finally:
-        stage.unlink(missing_ok=True)
+    return project_of(path, text)
 
 
 def save(path: Path, text: str) -> Project:
-    """Make the file hold `text`, if that is a right envlock.toml; else leave it. Raises ConfigError, CannotWrite."""
+    """Make a file hold `text`, if that is a right envlock.toml; else leave it.
+
+    The file is there already. Raises ConfigError, CannotWrite.
+    """
     project = load_text(path, text)
     try:
-        write_atomically(path.resolve(), text.encode())
+        write_atomically(path.resolve(strict=True), text.encode())
     except OSError as error:
         raise CannotWrite(path.name, error.strerror or str(error)) from None
     return project
@@ -277,8 +270,8 @@ def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAs
         hint = f"did you mean `{near[0]}`?" if near else None
     keys = [(*where, *_TABLES[is_conda]) for where, is_conda in places]
     found = [
-        Location("envlock.toml", toml_text.line_number(text, node.start), ".".join(node.path))
-        for node in toml_text.scan(text)
+        Location("envlock.toml", line_number(text, node.start), ".".join(node.path))
+        for node in scan(text)
         if node.path[:-1] in keys and package_of(node.path[-1], is_pypi=node.path[-2] == "packages") == _bare(package)
     ]
     return NotAsked(package, f"`[{'.'.join(level)}]`", elsewhere=found, hint=hint)
@@ -325,11 +318,3 @@ def _pruned(value: Any) -> Any:
         return value
     kept = {name: _pruned(item) for name, item in value.items()}
     return {name: item for name, item in kept.items() if item != {}}
-
-
-def _rename(error: EnvlockError, stage: str, name: str) -> None:
-    """Let an error speak of the file itself, not of the one that it was tried in."""
-    for one in getattr(error, "errors", (error,)):
-        one.message = one.message.replace(stage, name)
-        one.locations = tuple(Location(at.path.replace(stage, name), at.line, at.key) for at in one.locations)
-        one.details = tuple(detail.replace(stage, name) for detail in one.details)

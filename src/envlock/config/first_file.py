@@ -121,7 +121,7 @@ def first_file(folder: Path, files: Sequence[Path], *, schema: bool = False) -> 
     """The envlock.toml for a folder: with the flows of these files, or a skeleton where there are none.
 
     It is one that envlock accepts; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
-    NoFlowInFile, SameFlowTwice, CannotWrite.
+    NoFlowInFile, SameFlowTwice.
     """
     from envlock.config.edit import load_text
 

@@ -44,8 +44,8 @@ def load_project(path: Path) -> Project:
     """
     path = path.absolute()
     try:
-        text = path.read_bytes().decode()
-        document = tomli.loads(text)
+        source = path.read_bytes()
+        text = source.decode()
     except FileNotFoundError:
         from envlock.config.errors import NoConfig
 
@@ -54,17 +54,30 @@ def load_project(path: Path) -> Project:
         from envlock.config.errors import UnreadableConfig
 
         raise UnreadableConfig(str(path), error.strerror or str(error)) from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError):
-        raise _explained(path) from None
+    except UnicodeDecodeError:
+        raise _explained(source, path) from None
+    return project_of(path, text)
+
+
+def project_of(path: Path, text: str) -> Project:
+    """The project that an envlock.toml at `path` describes when it holds `text`; the file itself is not read.
+
+    Reads the other files that `load_project` reads, and raises what it raises.
+    """
+    path = path.absolute()
+    try:
+        document = tomli.loads(text)
+    except (tomli.TOMLDecodeError, RecursionError):
+        raise _explained(text, path) from None
     if not fits(document):
-        raise _explained(path)
+        raise _explained(text, path)
     reading = _Reading(path, text, document)
     try:
         return reading.project()
     except Conflict as conflict:
         raise _conflict_error(conflict, reading) from None
     except (ValueError, ConfigError) as error:
-        explained = _explained(path)
+        explained = _explained(text, path)
         if isinstance(error, ConfigError) and (error.locations or explained.code == "unexplained"):
             raise error from None
         raise explained from None
@@ -83,12 +96,12 @@ class Unexplained(ConfigError):
         )
 
 
-def _explained(path: Path) -> ConfigError:
+def _explained(source: str | bytes, path: Path) -> ConfigError:
     from envlock.config.validate import explain
     from envlock.errors import EnvlockError
 
     try:
-        explain(path.read_bytes(), path)
+        explain(source, path)
     except EnvlockError as error:
         return error  # type: ignore[return-value]
     return Unexplained(path.name)

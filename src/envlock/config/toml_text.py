@@ -12,48 +12,11 @@ pypi = { packages = { rich = '15', pandas = ">=2" } }  # mine
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
 
-Key: TypeAlias = tuple[str, ...]
+from envlock.config.toml_scan import Key, Node, scan
 
-_SPACE = re.compile(r"[ \t]*")
-_GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
-_STRING = re.compile(
-    r""""{3}(?:[^\\]|\\.)*?"{3}(?:"{0,2})|'{3}.*?'{3}'{0,2}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*\'""", re.DOTALL
-)
-_SCALAR = re.compile(r"[^,\]}#\r\n]*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
-
-
-@dataclass(frozen=True)
-class Node:
-    """A key as it is written: a table's header, or an entry with its value. Positions are offsets into the text."""
-
-    path: Key
-    is_header: bool
-    is_inline: bool
-    """Whether the value is an inline table."""
-    start: int
-    parts: tuple[tuple[int, int], ...]
-    """Where each part of the written key stands."""
-    value: tuple[int, int]
-    inside: int | None
-    """The place, in the list of nodes, of the inline table that the entry stands in; None on a line of its own."""
-
-    @property
-    def container(self) -> Key:
-        """The path of what the written key is relative to."""
-        return self.path[: len(self.path) - len(self.parts)]
-
-
-def scan(text: str) -> list[Node]:
-    """Every header and entry, in the order of the text; not what stands in arrays."""
-    scanner = _Scanner(text)
-    scanner.document()
-    return scanner.nodes
 
 
 def quoted(text: str) -> str:
@@ -76,11 +39,6 @@ def key_text(name: str) -> str:
     return name if _BARE.match(name) else quoted(name)
 
 
-def line_number(text: str, position: int) -> int:
-    """The line, from 1, that a position is on."""
-    return text.count("\n", 0, position) + 1
-
-
 def insert(text: str, path: Key, value: str, *, header: int) -> str:
     r"""The text with one more entry, written in the style that its table already has.
 
@@ -97,9 +55,9 @@ def insert(text: str, path: Key, value: str, *, header: int) -> str:
     nodes = scan(text)
     for length in range(len(path) - 1, 0, -1):
         prefix, rest = path[:length], path[length:]
-        for place, node in enumerate(nodes):
-            if node.is_inline and node.path == prefix:
-                return _into_inline(text, nodes, place, _entry(rest, value))
+        inline = next((node for node in nodes if node.is_inline and node.path == prefix), None)
+        if inline is not None:
+            return _into_inline(text, nodes, inline, _entry(rest, value))
         dotted = [
             node
             for node in nodes
@@ -158,12 +116,12 @@ def _entry(rest: Key, value: str) -> str:
     return f"{key_text(rest[0])} = {value}"
 
 
-def _into_inline(text: str, nodes: Sequence[Node], place: int, entry: str) -> str:
-    children = [node for node in nodes if node.inside == place]
+def _into_inline(text: str, nodes: Sequence[Node], table: Node, entry: str) -> str:
+    children = [node for node in nodes if node.container == table.path]
     if children:
         at = children[-1].value[1]
         return f"{text[:at]}, {entry}{text[at:]}"
-    start, end = nodes[place].value
+    start, end = table.value
     return f"{text[:start]}{{ {entry} }}{text[end:]}"
 
 
@@ -172,7 +130,7 @@ def _beside(text: str, sibling: Node, length: int, rest: Key, value: str) -> str
     shared = sibling.parts[: length - len(sibling.container)]
     key = ".".join([text[start:end] for start, end in shared] + [key_text(name) for name in rest])
     entry = f"{key} = {value}"
-    if sibling.inside is not None:
+    if sibling.is_nested:
         at = sibling.value[1]
         return f"{text[:at]}, {entry}{text[at:]}"
     return _line_after(text, sibling, entry)
@@ -187,7 +145,7 @@ def _last_of_section(nodes: Sequence[Node], header: Node) -> Node:
     for node in nodes[nodes.index(header) + 1 :]:
         if node.is_header:
             break
-        if node.inside is None:
+        if not node.is_nested:
             last = node
     return last
 
@@ -224,15 +182,15 @@ def _section(before: str, header: Key, entry: str) -> str:
 
 
 def _without_entry(text: str, nodes: Sequence[Node], node: Node) -> str:
-    if node.inside is None:
+    if not node.is_nested:
         return text[: _line_start(text, node.start)] + text[_line_end(text, node.value[1]) :]
-    siblings = [other for other in nodes if other.inside == node.inside]
+    siblings = [other for other in nodes if other.container == node.container]
     place = siblings.index(node)
     if place > 0:
         return text[: siblings[place - 1].value[1]] + text[node.value[1] :]
     if len(siblings) > 1:
         return text[: node.start] + text[siblings[1].start :]
-    start, end = nodes[node.inside].value
+    start, end = _entry_at(nodes, node.container).value
     return f"{text[:start]}{{}}{text[end:]}"
 
 
@@ -260,93 +218,3 @@ def _line_end(text: str, position: int) -> int:
 
 def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
-
-
-class _Scanner:
-    """One pass over a text. `at` is where it stands."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-        self.nodes: list[Node] = []
-        self.in_array = 0
-
-    def document(self) -> None:
-        table: Key = ()
-        while self.skip(_GAP) < len(self.text):
-            start = self.at
-            if self.text[start] == "[":
-                self.at += 2 if self.text.startswith("[[", start) else 1
-                table, parts = self.key()
-                while self.text.startswith("]", self.skip(_SPACE)):
-                    self.at += 1
-                self.nodes.append(Node(table, True, False, start, parts, (start, self.at), None))
-            else:
-                self.entry(table, None)
-
-    def entry(self, table: Key, inside: int | None) -> None:
-        start = self.at
-        names, parts = self.key()
-        self.skip(_SPACE)
-        self.at += 1
-        self.skip(_SPACE)
-        is_inline = self.text[self.at] == "{"
-        place, value = len(self.nodes), self.at
-        path = (*table, *names)
-        if not self.in_array:
-            self.nodes.append(Node(path, False, is_inline, start, parts, (value, value), inside))
-        self.value(path, place)
-        if not self.in_array:
-            self.nodes[place] = Node(path, False, is_inline, start, parts, (value, self.at), inside)
-
-    def value(self, path: Key, place: int) -> None:
-        character = self.text[self.at]
-        if character == "{":
-            for _ in self.items("}"):
-                self.entry(path, place)
-        elif character == "[":
-            self.in_array += 1
-            for _ in self.items("]"):
-                self.value(path, place)
-            self.in_array -= 1
-        else:
-            match = _STRING.match(self.text, self.at) or _SCALAR.match(self.text, self.at)
-            assert match is not None
-            self.at += len(match[0].rstrip())
-
-    def items(self, closing: str) -> Iterator[None]:
-        """Stands before each item of an array or an inline table in turn, then after its end."""
-        self.at += 1
-        while not self.text.startswith(closing, self.skip(_GAP)):
-            yield
-            if self.text.startswith(",", self.skip(_GAP)):
-                self.at += 1
-        self.at += 1
-
-    def key(self) -> tuple[Key, tuple[tuple[int, int], ...]]:
-        names: list[str] = []
-        parts: list[tuple[int, int]] = []
-        while match := _PART.match(self.text, self.skip(_SPACE)):
-            self.at = match.end()
-            names.append(_unquoted(match[0]))
-            parts.append(match.span())
-            if not self.text.startswith(".", self.skip(_SPACE)):
-                break
-            self.at += 1
-        return tuple(names), tuple(parts)
-
-    def skip(self, pattern: re.Pattern[str]) -> int:
-        match = pattern.match(self.text, self.at)
-        assert match is not None
-        self.at = match.end()
-        return self.at
-
-
-def _unquoted(part: str) -> str:
-    if part[0] not in "\"'":
-        return part
-    import tomli
-
-    name = tomli.loads(f"name = {part}")["name"]
-    assert isinstance(name, str)
-    return name
