@@ -86,7 +86,7 @@ def test_indexes_are_the_steps_then_the_flows_then_the_projects_without_duplicat
     found = steps(
         tmp_path,
         'pypi = { extra_indices = ["https://flow.example/simple", "https://both.example/simple"] }\n'
-        '[flow.Train.step.end]\n'
+        "[flow.Train.step.end]\n"
         'pypi = { extra_indices = ["https://both.example/simple", "https://step.example/simple"] }',
         settings='extra-indices = ["https://project.example/simple", "https://flow.example/simple"]',
     )
@@ -248,6 +248,13 @@ def test_a_requirements_file_is_read(tmp_path: Path) -> None:
     assert [str(each) for each in environment.requirements.pypi] == ["attrs ; python_version<'3.13'", "rich>=13"]
     assert environment.requirements.indexes == ("https://index.example/simple",)
     assert environment.requirements.pip_flags == ("pre",)
+
+
+@pytest.mark.parametrize("file", ["gone.txt", ".", "envlock.toml/requirements.txt", "a" * 300, "\\u0000"])
+def test_a_requirements_file_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f'[env.base]\nrequirements = "{file}"')
+    assert caught.value.code == "bad-requirements-file"
 
 
 @pytest.mark.parametrize("line", ["-r other.txt", "-e .", "--hash=sha256:0", "rich ==", "not a name!"])

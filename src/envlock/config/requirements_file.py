@@ -39,7 +39,7 @@ def read_requirements(path: Path, *, name: str) -> RequirementsFile:
     """What the file asks. `name` is how messages call it. Raises BadRequirementsFile."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadRequirementsFile(name, None, "", f"no readable requirements file ({error})") from None
     packages: list[PypiRequirement] = []
     indexes: list[str] = []
