@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -280,3 +283,17 @@ def make_unwritable() -> Callable[[Path], None]:
         (home / "packages").write_text("")
 
     return stand_in_the_way
+
+
+def test_planning_imports_nothing_heavy(project: ProjectFolder) -> None:
+    code = (
+        "import json, sys, io; from envlock.workflow.launch_service import serve\n"
+        "said = io.StringIO(); serve([sys.argv[1]], said); answer = json.loads(said.getvalue())\n"
+        "print(answer['event'], sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(question(project))]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("planned ")
+    assert not {"pydantic", "fsspec", "rich", "typer", "packaging", "httpx", "metaflow"} & set(
+        ast.literal_eval(said.removeprefix("planned "))
+    )
