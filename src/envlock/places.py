@@ -10,7 +10,8 @@ def home() -> Path:
     """envlock's folder on this machine: `$ENVLOCK_HOME`, or `~/.envlock`.
 
     Holds `environments/` (hydrated prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked
-    interpreters) and small memos. Everything in it can be deleted; it is made again from the cache.
+    interpreters), `bytecode/` (of Metaflow, for tasks) and small memos. Everything in it can be deleted; it is made again
+    from the cache.
     """
     chosen = os.environ.get("ENVLOCK_HOME")
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".envlock"
