@@ -374,3 +374,11 @@ def test_closing_ends_what_is_under_way(target: Path) -> None:
         with pytest.raises(CancelledError):
             fetching.result(timeout=10)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/nowhere/at/all", "/"])
+def test_what_is_no_file_of_this_machine_is_not_read(path: str, tmp_path: Path) -> None:
+    artifact = Artifact("cpython-3.12.tar.gz", "0" * 64, f"file://{path}")
+    with Upstream(Credentials()) as upstream, pytest.raises(UpstreamMissing):
+        upstream.fetch(artifact, tmp_path / "stage")
+    assert not (tmp_path / "stage").exists()

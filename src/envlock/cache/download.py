@@ -115,12 +115,15 @@ class Upstream:
         from urllib.parse import unquote
 
         path = Path(unquote(artifact.url.removeprefix("file://")))
+        if not path.is_file():  # a device never ends, and a pipe never begins
+            raise UpstreamMissing(str(path.parent), "there is no such file", (artifact.filename,))
         try:
-            with path.open("rb") as source:
-                while block := source.read(_BLOCK):
-                    body.write(block)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise UpstreamMissing(str(path.parent), "there is no such file", (artifact.filename,)) from None
+            source = path.open("rb")
+        except OSError as error:
+            raise UpstreamMissing(str(path.parent), f"{error.strerror}", (artifact.filename,)) from None
+        with source:
+            while block := source.read(_BLOCK):
+                body.write(block)
 
     def _download(self, artifact: Artifact, body: _Body) -> None:
         place = host(artifact.url)

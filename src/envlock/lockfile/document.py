@@ -30,6 +30,7 @@ from envlock.lockfile.text import (
     head_of,
     requirements_document,
 )
+from envlock.lockfile.values import twice, wrong_package, wrong_python
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
@@ -185,7 +186,23 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
         resolved_by=stamp["resolved-by"],
         resolved_at=stamp["resolved-at"],
     )
+    _refuse_unsafe(lock)
     return lock, stamp["digest"], table["req-id"], table["full-id"]
+
+
+def _refuse_unsafe(lock: Lock) -> None:
+    """Raise ValueError for what would be unsafe to use, though it hashes to its digest."""
+    python = lock.python
+    wrong = wrong_python(python.source, python.version, python.url, python.filename, python.sha256)
+    if wrong:
+        raise ValueError(f"the Python has {wrong}")
+    for package in lock.packages:
+        wrong = wrong_package(package)
+        if wrong:
+            raise ValueError(f"package {package.name!r} has {wrong}")
+    name = twice(package.name for package in lock.packages)
+    if name:
+        raise ValueError(f"package {name!r} is there twice")
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:

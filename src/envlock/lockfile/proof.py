@@ -24,16 +24,17 @@ from envlock.lockfile.text import (
     head_of,
     requirements_document,
 )
+from envlock.lockfile.values import NAME, SHA256, URL, VERSION, is_wheel, twice, wrong_python
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
 
 _REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 _PACKAGE = re.compile(
-    r'    \{name = "([^"\\]*)", version = "([^"\\]*)"'
+    rf'    \{{name = "({NAME})", version = "({VERSION})"'
     r'(?:, dependencies = \[\{name = "[^"\\]*"\}(?:, \{name = "[^"\\]*"\})*\])?'
     r'(?:, index = "[^"\\]*")?'
-    r', wheels = \[\{(?:name = "([^"\\]*)", )?(?:upload-time = [0-9TZ:.+-]+, )?url = "([^"\\]*)"(?:, size = [0-9]+)?'
-    r', hashes = \{sha256 = "([0-9a-f]{64})"\}\}\]\},\n'
+    r', wheels = \[\{(?:name = "([^"\\]*)", )?(?:upload-time = [0-9TZ:.+-]+, )?'
+    rf'url = "({URL})"(?:, size = [0-9]{{1,15}})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
 )
 
 
@@ -68,6 +69,9 @@ def _prove(text: str) -> Proof | None:
     python = table["python"]
     if table["format"] != FORMAT or table["arch"] not in ARCHS or table["stamp"]["digest"] != digest_of(body):
         return None
+    url, filename, sha256 = (python.get(key, "") for key in ("url", "filename", "sha256"))
+    if wrong_python(python["source"], python["version"], url, filename, sha256):
+        return None
     head = head_of(table["arch"], python["source"], python["version"])
     if not body.startswith(head):
         return None
@@ -75,13 +79,16 @@ def _prove(text: str) -> Proof | None:
     urls: list[str] = []
     position = len(head)
     while match := _PACKAGE.match(body, position):
-        name, version, filename, url, sha256 = match.groups()
-        rows.append(("pypi", name, version, "", filename or filename_of(url), sha256))
-        urls.append(url)
+        name, version, written, place, digest = match.groups()
+        wheel = written or filename_of(place)
+        if not is_wheel(wheel):
+            return None
+        rows.append(("pypi", name, version, "", wheel, digest))
+        urls.append(place)
         position = match.end()
-    if body[position : tail + 1] != "]\n\n"[: tail + 1 - position]:
+    if body[position : tail + 1] != "]\n\n"[: tail + 1 - position] or twice(row[1] for row in rows):
         return None
-    found = full_id(python["source"], python["version"], python.get("filename", ""), python.get("sha256", ""), rows)
+    found = full_id(python["source"], python["version"], filename, sha256, rows)
     asked = _req_id(body[requirements:])
     if table["full-id"] != found or table["req-id"] != asked:
         return None

@@ -1,0 +1,84 @@
+"""What may stand in a lock. A digest proves that nobody changed it unawares; who means harm computes a new one.
+
+Paths, URLs and files for installers are made of these values, so what could lead one of them astray is damage, whatever
+the digest says. Patterns are strings: `proof` puts them into one regular expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.model.lock import LockedPackage
+
+NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_-]*"
+SHA256 = r"[0-9a-f]{64}"
+# The authority is plain: two readers of a stranger one may not agree on which host it names.
+URL = r"[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/[^\x00-\x20\x7f\"\\?#]*"
+
+_WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,195}\.whl")
+_ARCHIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}")
+_PYTHON = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:(?:a|b|rc)[0-9]{1,4})?")
+_LARGEST = 1 << 50
+
+
+def is_wheel(filename: str) -> bool:
+    """Whether it is what a wheel's file may be called.
+
+    >>> is_wheel("demo-1.0-py3-none-any.whl"), is_wheel("../demo-1.0-py3-none-any.whl")
+    (True, False)
+    """
+    return _WHEEL.fullmatch(filename) is not None
+
+
+def wrong_package(package: LockedPackage) -> str:
+    """What of a package no lock may say; empty where all is well."""
+    for what, value, pattern in (
+        ("name", package.name, NAME),
+        ("version", package.version, VERSION),
+        ("url", package.url, URL),
+        ("sha256", package.sha256, SHA256),
+    ):
+        if re.fullmatch(pattern, value) is None:
+            return f"{what} {value!r}"
+    if not is_wheel(package.filename):
+        return f"file name {package.filename!r}"
+    if package.size is not None and (type(package.size) is not int or not 0 <= package.size < _LARGEST):
+        return f"size {package.size!r}"
+    return ""
+
+
+def wrong_python(source: str, version: str, url: str = "", filename: str = "", sha256: str = "") -> str:
+    """What of a Python no lock may say; empty where all is well. A mirror's URL may be that of a local file.
+
+    >>> wrong_python("machine", "3.12.0"), wrong_python("machine", "3.12")
+    ('', "version '3.12'")
+    """
+    if source not in {"machine", "uv"}:
+        return f"source {source!r}"
+    if _PYTHON.fullmatch(version) is None:
+        return f"version {version!r}"
+    if source == "machine":
+        return "a file, though it is any of a series" if url or filename or sha256 else ""
+    if re.fullmatch(URL, url) is None and not (url.startswith(("/", "file:///")) and url.isprintable()):
+        return f"url {url!r}"
+    if _ARCHIVE.fullmatch(filename) is None:
+        return f"file name {filename!r}"
+    return "" if re.fullmatch(SHA256, sha256) else f"sha256 {sha256!r}"
+
+
+def twice(names: Iterable[str]) -> str:
+    """A name that is there more than once; empty where none is.
+
+    >>> twice(["a", "b", "a"])
+    'a'
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
