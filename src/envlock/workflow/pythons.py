@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.hydrate.errors import BadPythonArchive
-from envlock.hydrate.python import unpack, unpacked
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
 from envlock.model.python_range import python_allows
@@ -71,6 +70,8 @@ class LockedPythons:
         return found
 
     def _exact_build(self, lock: Lock) -> Interpreter:
+        from envlock.hydrate.python import unpack, unpacked
+
         python = lock.python
         path = unpacked(python, self._folder)
         if path is None:
