@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.support import ProjectFolder, isolation, run_envlock
 
 HERE = host_arch()
 OTHER = next(arch for arch in ARCHS if arch != HERE)
+RUNNING = "{}.{}".format(*sys.version_info[:2])
 CONFIG = """\
 [flow.DemoFlow]
 file = "demoflow.py"
@@ -34,8 +36,8 @@ pypi = { packages = { lam = "" } }
 disabled = true
 
 [env.base]
-pypi = { python = "3.12", packages = { xi = "<2" } }
-"""
+pypi = { python = "RUNNING", packages = { xi = "<2" } }
+""".replace("RUNNING", RUNNING)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_all_in_brief(project: ProjectFolder, envlock: Envlock) -> None:
     assert [line.split()[:3] for line in lines[2:4]] == [["start", "locked", "3.12"], ["train", "locked", "3.12"]]
     assert lines[4].split() == ["end", "disabled"]
     assert lines[5] == "named environments"
-    assert lines[6].split()[:4] == ["base", "locked", "3.12", "1"]
+    assert lines[6].split()[:4] == ["base", "locked", RUNNING, "1"]
     assert envlock("show").stderr == ""
 
 
