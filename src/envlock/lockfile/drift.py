@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,7 +159,7 @@ class _Checking:
         """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
         from envlock.lockfile.predecessor import predecessor
 
-        own = [(path, lock) for path, lock in self.unclaimed() if environment.name in lock.asked_by]
+        own = [(path, lock) for path, lock in self.readable() if environment.name in lock.asked_by]
         before = predecessor(environment, arch, [lock for _, lock in own], self.claimed)
         if before is not None:
             self.explained.update(path for path, lock in own if lock == before)
@@ -207,16 +208,13 @@ class _Checking:
                 repair="envlock lock",
             )
 
-    def unclaimed(self) -> list[tuple[Path, Lock]]:
-        """The readable locks that no environment asks for now; read once."""
+    def readable(self) -> list[tuple[Path, Lock]]:
+        """The locks that can be read, read once: one that others still ask for may have been this environment's too."""
         if self.others is None:
             self.others = []
             for path in lock_files(self.folder):
-                if path.parent.name not in self.claimed:
-                    try:
-                        self.others.append((path, read_lock(path)))
-                    except EnvlockError:
-                        continue  # a damaged orphan explains nothing; it is reported as an orphan
+                with suppress(EnvlockError):  # a damaged one explains nothing; it is reported by itself
+                    self.others.append((path, read_lock(path)))
         return self.others
 
     def not_yet(self, environment: Environment) -> Finding:
