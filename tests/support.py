@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envlock.model.arch import ARCHS
+from tests.index import Index
+
 ENVLOCK = Path(sys.executable).with_name("envlock")
 TIMEOUT = 120.0
 
@@ -201,6 +204,26 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.02)
+
+
+def own_project(tmp_path: Path, served: Index) -> ProjectFolder:
+    """An empty project, in `tmp_path / "project"`, that locks from an index of the test's own."""
+    return ProjectFolder.make(tmp_path / "project", served.url)
+
+
+def all_pins(project: ProjectFolder) -> dict[str, dict[str, str]]:
+    """What the locks of one environment pin, by arch."""
+    return {arch: project.pins(arch) for arch in ARCHS}
+
+
+def files_holding(secret: str, *folders: Path) -> set[Path]:
+    """The files below these folders whose bytes contain a secret."""
+    return {
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    }
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:

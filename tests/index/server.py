@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import html
-import json
 import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.index.catalogue import CATALOGUE
+from tests.index.pages import HTML_PAGE, JSON_PAGE, Link, package_page, root_page
 from tests.index.recipe import Artifact, Release
 
-JSON_PAGE = "application/vnd.pypi.simple.v1+json"
-HTML_PAGE = "text/html"
 DROP = 0
 """A status that is none: the connection is closed without an answer."""
 
@@ -237,7 +234,7 @@ class Index:
     def _content(self, path: str, accept: str) -> Answer:
         if match := re.fullmatch(r"simple/(?:([^/]+)/)?", path):
             as_json = not self._html_only and JSON_PAGE in accept
-            page = self._page(match[1], as_json) if match[1] else self._root_page(as_json)
+            page = self._page(match[1], as_json) if match[1] else root_page(self._names(), as_json=as_json)
             if page is None:
                 return Answer(HTTPStatus.NOT_FOUND)
             kind = JSON_PAGE if as_json else HTML_PAGE
@@ -267,55 +264,16 @@ class Index:
                 return None
             if (name, as_json) not in self._pages:
                 artifacts = [artifact for release in releases for artifact in release.artifacts()]
-                make = self._json if as_json else self._html
-                self._pages[name, as_json] = make(name, artifacts)
+                links = [Link(each, self._href(each), self._has_metadata(each)) for each in artifacts]
+                self._pages[name, as_json] = package_page(name, links, as_json=as_json)
             return self._pages[name, as_json]
 
-    def _root_page(self, as_json: bool) -> bytes:
-        names = sorted({release.normalized for release in self._releases})
-        if as_json:
-            return json.dumps({"meta": {"api-version": "1.1"}, "projects": [{"name": name} for name in names]}).encode()
-        links = "".join(f'<a href="{name}/">{name}</a><br/>\n' for name in names)
-        return f"<!DOCTYPE html><html><body>\n{links}</body></html>\n".encode()
+    def _names(self) -> list[str]:
+        with self._lock:
+            return sorted({release.normalized for release in self._releases})
 
     def _href(self, artifact: Artifact) -> str:
         return self._link(f"{self.base}files/{artifact.sha256[:8]}/{artifact.filename}")
-
-    def _json(self, name: str, artifacts: Iterable[Artifact]) -> bytes:
-        files = []
-        for artifact in artifacts:
-            release = artifact.release
-            file: dict[str, object] = {
-                "filename": artifact.filename,
-                "url": self._href(artifact),
-                "hashes": {"sha256": artifact.sha256},
-                "size": len(artifact.data),
-                "upload-time": release.uploaded,
-                "yanked": False if release.yanked is None else release.yanked,
-            }
-            if release.requires_python:
-                file["requires-python"] = release.requires_python
-            if self._has_metadata(artifact):
-                file["core-metadata"] = {"sha256": hashlib.sha256(release.metadata()).hexdigest()}
-            files.append(file)
-        versions = list(dict.fromkeys(artifact.release.version for artifact in artifacts))
-        return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "versions": versions, "files": files}).encode()
-
-    def _html(self, name: str, artifacts: Iterable[Artifact]) -> bytes:
-        rows = []
-        for artifact in artifacts:
-            release = artifact.release
-            attributes = {"href": f"{self._href(artifact)}#sha256={artifact.sha256}"}
-            if release.requires_python:
-                attributes["data-requires-python"] = release.requires_python
-            if release.yanked is not None:
-                attributes["data-yanked"] = release.yanked
-            if self._has_metadata(artifact):
-                attributes["data-core-metadata"] = f"sha256={hashlib.sha256(release.metadata()).hexdigest()}"
-            written = " ".join(f'{key}="{html.escape(value)}"' for key, value in attributes.items())
-            rows.append(f"<a {written}>{artifact.filename}</a><br/>\n")
-        body = "".join(rows)
-        return f"<!DOCTYPE html><html><head><title>{name}</title></head><body>\n{body}</body></html>\n".encode()
 
 
 @dataclass(frozen=True)

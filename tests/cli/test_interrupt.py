@@ -1,0 +1,131 @@
+"""Ctrl-C, at any moment: a word, a status, and nothing half written; and a reader who has seen enough."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from envlock.model.arch import host_arch
+from tests.conftest import Envlock
+from tests.index import Index
+from tests.support import ENVLOCK, ProjectFolder, wait_until
+
+SERIES = "{}.{}".format(*sys.version_info[:2])
+MakeIndex = Callable[..., Index]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment at which the user loses patience."""
+
+    name: str
+    command: tuple[str, ...]
+    slow: str
+    """Requests for this are answered too late."""
+    locked: bool = True
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+MOMENTS = [
+    Moment("lock before the first page", ("lock",), "simple/alpha/", locked=False),
+    Moment("lock between two pages", ("lock",), "simple/beta/", locked=False),
+    Moment("lock while metadata comes", ("lock",), "*.metadata", locked=False),
+    Moment("lock in JSON", ("lock", "--json"), "simple/beta/", locked=False),
+    Moment("push", ("push",), "files/*/beta-*.whl"),
+    Moment("create", ("create",), "files/*/beta-*.whl"),
+    Moment("run", ("run", "--", "true"), "files/*/beta-*.whl"),
+]
+
+
+@pytest.mark.parametrize("to", ["the command and its children", "the command alone"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+def test_ctrl_c(
+    make_index: MakeIndex, tmp_path: Path, envlock: Envlock, isolated: Path, moment: Moment, to: str
+) -> None:
+    served = make_index()
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write_env("alpha", python=SERIES, archs=[host_arch()])
+    if moment.locked:
+        envlock("lock")
+    before = project.snapshot()
+    served.slow(moment.slow, seconds=60)
+    running = subprocess.Popen(
+        [ENVLOCK, *moment.command],
+        cwd=project.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with running:
+        try:
+            wait_until(lambda: served.has_been_asked(moment.slow))
+            if to == "the command alone":
+                running.send_signal(signal.SIGINT)
+            else:
+                os.killpg(running.pid, signal.SIGINT)
+            out, err = running.communicate(timeout=10)
+        finally:
+            served.close()
+            running.kill()
+    assert running.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert "interrupted" in err
+    left = project.snapshot()
+    if moment.locked:
+        assert {path: left[path] for path in before} == before
+        assert {path.parent.name for path in project.folder.rglob("*.part")} <= {".stage"}  # a cache's own, swept later
+        assert not list((project.folder / "envlock-cache").rglob("packages/**/beta-*.whl"))
+        assert not list((project.folder / "envlock-cache").rglob("envs/**/*.toml"))
+        assert not list((isolated / "envlock" / "environments").glob("metaflow_*/*"))
+    else:
+        assert left == before
+
+
+def test_ctrl_c_in_a_command_that_runs_is_that_commands(
+    project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
+    project.write_env("lam", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    code = (
+        "import pathlib, sys, time\n"
+        f"pathlib.Path({str(tmp_path / 'there')!r}).touch()\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    sys.exit(7)"
+    )
+    running = subprocess.Popen(
+        [ENVLOCK, "run", "--", "python", "-c", code], cwd=project.folder, stderr=subprocess.PIPE, start_new_session=True
+    )
+    with running:
+        try:
+            wait_until((tmp_path / "there").exists)
+            os.killpg(running.pid, signal.SIGINT)
+            assert running.wait(timeout=10) == 7
+            assert b"Traceback" not in running.stderr.read()  # type: ignore[union-attr]
+        finally:
+            running.kill()
+
+
+def test_a_reader_that_goes_away(project: ProjectFolder, envlock: Envlock) -> None:
+    project.write_env("lam", archs=["linux-64"])
+    envlock("lock")
+    for command in ("check", "check --json", "lock --json"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"({ENVLOCK} {command}; echo $? >&2) | true"],
+            cwd=project.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "BrokenPipe" not in done.stderr
