@@ -179,6 +179,26 @@ def disarm(command: Any) -> None:
         disarm(below)
 
 
+def test_the_hook_is_a_command() -> None:
+    (entry,) = re.findall(
+        r"^ *entry: (.+)$", (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert refusal(entry) == ""
+    assert refusal(f"{entry} --config pipelines/envlock.toml") == ""
+
+
+def test_every_page_can_be_found() -> None:
+    start = ROOT / "README.md"
+    found, todo = {start}, [start]
+    while todo:
+        page = todo.pop()
+        targets = _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+        pages = {(page.parent / target.partition("#")[0]).resolve() for target in targets if "://" not in target}
+        todo += [each for each in pages - found if each in PAGES]
+        found |= pages
+    assert {str(page.relative_to(ROOT)) for page in set(PAGES) - found if "docs" in page.parts} == set()
+
+
 def test_a_wrong_command_is_refused() -> None:
     assert refusal("envlock check") == ""
     assert "unlock" in refusal("envlock unlock")
