@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130 interrupted, 141 the reader of our output went away.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _prepare_streams()
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -37,6 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the one place where every failure ends: rendered, never a traceback
         return _report(_as_envlock_error(error, arguments), arguments)
     return status
+
+
+def _prepare_streams() -> None:
+    """Give the program all three streams, and an output that takes every text, whatever it was started with."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        import os
+
+        # Files would get the numbers of closed streams, and whatever writes there would write into them.
+        while os.open(os.devnull, os.O_RDWR) <= 2:
+            pass
+        sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as we live
+        sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        # A path that is not UTF-8 is given back as its bytes; what an encoding lacks is at least told.
+        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding == "utf-8" else "backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -66,22 +83,28 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
     if isinstance(error, EnvlockError):
         return error
-    from envlock.cli.errors import Defect
+    from envlock.cli.errors import Defect, MachineRefused
 
+    if isinstance(error, OSError) and error.errno in MachineRefused.REASONS:
+        return MachineRefused(error)
     return Defect.record(error, command=arguments[0] if arguments else "")
 
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:
-    if _wants_json(_own(arguments)):
-        import json
+    try:
+        if _wants_json(_own(arguments)):
+            import json
 
-        sys.stdout.write(json.dumps({"error": error.as_dict()}, indent=2) + "\n")
-    elif sys.stderr.isatty():
-        from envlock.cli.console import show_error
+            sys.stdout.write(json.dumps({"error": error.as_dict()}, indent=2) + "\n")
+        elif sys.stderr.isatty():
+            from envlock.cli.console import show_error
 
-        show_error(error)
-    else:
-        sys.stderr.write(error.render() + "\n")
+            show_error(error)
+        else:
+            sys.stderr.write(error.render() + "\n")
+        sys.stdout.flush()
+    except OSError:  # of the output, full as it may be: the status is all that can still be told
+        _discard_output()
     return error.exit_status
 
 

@@ -158,7 +158,8 @@ class Credentials:
 def _read_netrc(environment: Mapping[str, str]) -> netrc:
     from netrc import NetrcParseError, netrc
 
-    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc")
+    chosen = environment.get("NETRC")
+    path = Path(chosen or f"{environment.get('HOME') or os.path.expanduser('~')}/.netrc")  # noqa: PTH111  never raises
     try:
         return netrc(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -25,6 +25,8 @@ _KEPT = frozenset(
     }
 )  # fmt: skip
 
+_NUMBERS = frozenset({"UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES"})
+
 # Finding uv fills sysconfig's variables, which several threads at once see half filled (Python 3.11 and older).
 _FINDING = threading.Lock()
 
@@ -66,7 +68,11 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     False
     >>> del os.environ["UV_INDEX_STRATEGY"]
     """
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT and (name not in _NUMBERS or value.isdecimal())  # uv refuses to run with anything else
+    }
     return {**kept, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(extra or {})}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from envlock.errors import ConfigError, EnvlockError
+import contextlib
+import errno
+
+from envlock.errors import ConfigError, EnvlockError, Location
 
 
 class BadUsage(ConfigError):
@@ -14,6 +17,27 @@ class BadUsage(ConfigError):
         super().__init__(message, hint=f"{command} --help")
 
 
+class MachineRefused(EnvlockError):
+    """The machine could not do what any program may ask of it: its disk is full, it has no more files to open."""
+
+    code = "machine-refused"
+
+    REASONS = frozenset(
+        {
+            *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+            *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+        }
+    )
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"this machine refused: {error.strerror}",
+            locations=(Location(str(error.filename)),) if error.filename else (),
+            hint="make room where it says so (TMPDIR is where temporary files are made), or raise the limit; "
+            "then run the command again",
+        )
+
+
 class Defect(EnvlockError):
     """envlock itself failed. The traceback is in a file, for whoever mends it."""
 
@@ -23,7 +47,7 @@ class Defect(EnvlockError):
     def __init__(self, reason: str, record: str) -> None:
         super().__init__(
             f"this is a defect in envlock: {reason}",
-            details=(f"the traceback is in {record}",),
+            details=(f"the traceback is in {record}" if record else "the traceback could not be kept",),
             hint="report it, with that file",
         )
 
@@ -37,10 +61,12 @@ class Defect(EnvlockError):
 
         from envlock import __version__
 
-        handle, path = tempfile.mkstemp(prefix="envlock-defect-", suffix=".txt")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"envlock {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-            file.write(f"command: {command}\n\n")
-            file.writelines(traceback.format_exception(error))
+        path = ""
+        with contextlib.suppress(OSError):  # what went wrong is told nevertheless
+            handle, path = tempfile.mkstemp(prefix="envlock-defect-", suffix=".txt")
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"envlock {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+                file.write(f"command: {command}\n\n")
+                file.writelines(traceback.format_exception(error))
         reason = str(error).partition("\n")[0]
         return cls(f"{type(error).__name__}: {reason}" if reason else type(error).__name__, path)

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from envlock.errors import Location
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirements import Requirements
+from envlock.places import expanded
 
 CONFIG_NAME = "envlock.toml"
 LOCK_FOLDER_NAME = "envlock.lock"
@@ -98,7 +99,7 @@ class Project(NamedTuple):
     def cache_url(self) -> str:
         """The cache, as fsspec understands it: a URL, or an absolute folder."""
         cache = self.settings.cache or "envlock-cache"
-        return cache if "://" in cache else str((self.folder / Path(cache).expanduser()).absolute())
+        return cache if "://" in cache else str((self.folder / expanded(cache)).absolute())
 
     def flow(self, name: str) -> Flow | None:
         """The flow of that name, if there is one."""

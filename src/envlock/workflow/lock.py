@@ -26,7 +26,7 @@ from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
 from envlock.resolve.errors import NotYet, merge_archs
 from envlock.workflow.lock_result import Locked, LockResult, Upgrade
-from envlock.workflow.pruning import prune, remove
+from envlock.workflow.pruning import prune, remove, sweep
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Resolver
@@ -107,6 +107,7 @@ class _Locking:
         results = tuple(done[number] for number in sorted(done))
         self.write(results)
         replaced, pruned = prune(self.project, results, everything=self.selection.is_everything)
+        sweep(self.folder)
         return LockResult(results, replaced, pruned)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
@@ -269,7 +270,7 @@ class _Locking:
             packages=resolution.packages,
             exclude_newer=instant,
             asked_by=job.names,
-            resolved_by=os.environ.get("METAFLOW_USER") or getpass.getuser(),
+            resolved_by=_user(),
             resolved_at=format_instant(self.moment),
         )
         self.reporter.advanced("locking", label)
@@ -340,3 +341,11 @@ def _raise_all(errors: Sequence[EnvlockError]) -> None:
         raise errors[0]
     if errors:
         raise ManyErrors(tuple(errors))
+
+
+def _user() -> str:
+    """Who locks, as Metaflow calls them; the number of a user who has no name here."""
+    try:
+        return os.environ.get("METAFLOW_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

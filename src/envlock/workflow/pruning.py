@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from envlock.config.project import Project
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files, lock_path
 from envlock.workflow.lock_result import Locked
+
+_WRITING = 60.0
 
 
 def prune(
@@ -39,6 +42,14 @@ def prune(
                 raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
             (old if rival or path in replaced else left_over).append(path)
     return tuple(old), tuple(left_over)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a process that was killed while it wrote left behind; whoever writes now needs no minute for it."""
+    for path in folder.glob("*/*/.pylock.*.part"):
+        with suppress(OSError):  # another process sweeps too, or it is not ours to delete
+            if time.time() - path.stat().st_mtime > _WRITING:
+                path.unlink()
 
 
 def remove(path: Path) -> None:

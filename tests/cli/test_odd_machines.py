@@ -1,0 +1,105 @@
+"""Streams that are closed, users that are unknown, outputs that take no more: said, never a defect."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Envlock
+from tests.support import ENVLOCK, ProjectFolder
+
+UNKNOWN = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
+
+
+def can_be_unknown() -> bool:
+    """Whether this machine lets us run as a user that nobody knows."""
+    return shutil.which("unshare") is not None and subprocess.run([*UNKNOWN, "true"], check=False).returncode == 0
+
+
+def through_shell(project: ProjectFolder, arguments: str, redirection: str, **variables: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{shlex.quote(str(ENVLOCK))} {arguments} {redirection}"],
+        cwd=project.folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "defect" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def locked(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
+    project.write_env("lam", archs=["linux-64"])
+    envlock("lock")
+    return project
+
+
+@pytest.mark.parametrize("arguments", ["check", "lock", "push", "show", "--help", "path --env demo --no-hydrate"])
+@pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_status(locked: ProjectFolder, arguments: str, closed: str) -> None:
+    before = locked.lock_of("linux-64").read_bytes()
+    assert through_shell(locked, arguments, closed)[0] == through_shell(locked, arguments, "")[0]
+    assert locked.lock_of("linux-64").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", ["check", "show", "lock", "check --json"])
+def test_an_output_that_is_full_is_said(locked: ProjectFolder, arguments: str) -> None:
+    status, _, said = through_shell(locked, arguments, "> /dev/full")
+    assert status == 2
+    assert "json" in arguments or "error[machine-refused]: this machine refused: No space left on device" in said
+
+
+def test_an_encoding_that_lacks_a_letter_is_no_failure(locked: ProjectFolder) -> None:
+    odd = ProjectFolder(locked.folder.rename(locked.folder.with_name("größe")), locked.index_url)
+    status, said, _ = through_shell(odd, "push", "", PYTHONIOENCODING="ascii")
+    assert status == 0
+    assert "gr\\xf6\\xdfe" in said
+
+
+@pytest.mark.skipif(not can_be_unknown(), reason="needs user namespaces")
+def test_a_user_without_name_and_home(locked: ProjectFolder, isolated: Path) -> None:
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if name not in {"HOME", "ENVLOCK_HOME"}}
+        kept.pop("METAFLOW_USER", None)
+        command = [*UNKNOWN, str(ENVLOCK), *arguments]
+        return subprocess.run(
+            command, cwd=locked.folder, env={**kept, **variables}, capture_output=True, text=True, check=False
+        )
+
+    refused = run("path", "--env", "demo")
+    assert refused.returncode == 2
+    assert "error[no-home]: `~/.envlock` leads nowhere" in refused.stderr
+    locked.lock_of("linux-64").unlink()
+    assert run("lock", ENVLOCK_HOME=str(isolated / "envlock")).returncode == 0
+    assert 'resolved-by = "user 54321"' in locked.lock_of("linux-64").read_text()
+
+
+def test_a_cache_in_the_home_of_nobody(locked: ProjectFolder, envlock: Envlock) -> None:
+    locked.write_env("lam", archs=["linux-64"], settings='cache = "~nobody-is-called-this/cache"')
+    assert "error[no-home]: `~nobody-is-called-this/cache`" in envlock("push", check=2).stderr
+
+
+def test_numbers_for_uv_that_are_none_are_not_passed_on(locked: ProjectFolder, envlock: Envlock) -> None:
+    envlock("lock", "--upgrade", env={"UV_HTTP_TIMEOUT": "soon", "UV_HTTP_RETRIES": "-1"})
+
+
+def test_what_a_killed_lock_left_is_swept(locked: ProjectFolder, envlock: Envlock) -> None:
+    folder = locked.lock_of("linux-64").parent
+    old, young = folder / ".pylock.0.toml.1.00000000.part", folder / ".pylock.0.toml.2.00000000.part"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    envlock("lock")
+    assert not old.exists()
+    assert young.exists()
