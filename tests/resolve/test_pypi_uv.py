@@ -182,6 +182,13 @@ def test_extras_bring_their_packages(index: Index) -> None:
     assert set(versions(ask(index, "zeta[fast,full]"))) == {"zeta", "beta", "lam", "nu-name-space"}
 
 
+@pytest.mark.parametrize("pins", [{}, {"beta": "2.0"}])
+def test_an_extra_that_is_not_there_is_said(index: Index, pins: dict[str, str]) -> None:
+    found = ask(index, "beta[nope]", pins=pins)
+    assert versions(found) == {"beta": "2.0"}
+    assert found.notes == ("beta 2.0 has no extra `nope`",)
+
+
 def test_edges_are_those_of_the_metadata(index: Index) -> None:
     found = ask(index, "alpha", "rho", "lam")
     edges = {each.name: each.dependencies for each in found.packages}
@@ -273,6 +280,17 @@ def test_a_name_of_a_private_index_is_never_taken_from_elsewhere(index: Index, s
         ask(index, "alpha<2", extra=(second.url,))
 
 
+def test_an_extra_index_that_is_not_there_is_said(index: Index, second: Index) -> None:
+    gone = f"{second.base}wrong/"
+    found = ask(index, "lam", extra=(second.url, gone))
+    assert versions(found) == {"lam": "1.0"}
+    (note,) = found.notes
+    assert gone in note
+    second.forget()
+    assert ask(index, "ours", extra=(second.url,)).notes == ()
+    assert "simple/" not in {request.path for request in second.requests}
+
+
 # Credentials.
 
 
@@ -340,10 +358,17 @@ def test_a_direct_url_of_another_archs_wheel_is_refused(index: Index) -> None:
     assert caught.value.packages == ("gamma",)
 
 
-@pytest.mark.parametrize("filename", ["epsilon-1.0.tar.gz", "nothing-1.0-py3-none-any.whl"])
-def test_a_direct_url_that_is_no_wheel_is_refused(index: Index, filename: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "filename"),
+    [
+        ("epsilon", "epsilon-1.0.tar.gz"),
+        ("nothing", "nothing-1.0-py3-none-any.whl"),
+        ("another", "nothing-1.0-py3-none-any.whl"),
+    ],
+)
+def test_a_direct_url_that_is_no_wheel_is_refused(index: Index, name: str, filename: str) -> None:
     with pytest.raises(BadDirectUrl):
-        ask(index, f"{filename.partition('-')[0]} @ {index.base}files/00000000/{filename}")
+        ask(index, f"{name} @ {index.base}files/00000000/{filename}")
 
 
 # Wheels only.
@@ -416,6 +441,31 @@ def test_a_version_that_was_never_published(index: Index) -> None:
     with pytest.raises(NoSolution) as caught:
         ask(index, "alpha==7.7")
     assert "7.7" in caught.value.render()
+
+
+def test_a_python_that_is_too_old(index: Index) -> None:
+    with pytest.raises(NoSolution) as caught:
+        ask(index, "iota>=2", python="3.11.0")
+    assert "Python>=3.12" in caught.value.render()
+    assert "--python-version" not in caught.value.render()
+    assert "`python`" in (caught.value.hint or "")
+
+
+def test_an_exclude_newer_that_leaves_nothing(index: Index, make_index: Callable[..., Index]) -> None:
+    with pytest.raises(NoSolution) as caught:
+        ask(index, "alpha>=2", exclude_newer="2021-06-01T00:00:00Z")
+    assert "published at 2023-03-01" in caught.value.render()
+    assert "exclude-newer-package" not in caught.value.render()
+    assert "later `exclude-newer`" in (caught.value.hint or "")
+    with pytest.raises(NoSolution) as caught:
+        ask(make_index(html_only=True), "alpha", exclude_newer="2021-06-01T00:00:00Z")
+    assert "does not tell when" in (caught.value.hint or "")
+
+
+def test_an_index_that_tells_little_will_do(make_index: Callable[..., Index]) -> None:
+    (found,) = ask(make_index(html_only=True, metadata=False), "lam").packages
+    assert (found.size, found.upload_time) == (None, "")
+    assert found.sha256
 
 
 def test_a_package_that_no_index_has(index: Index) -> None:

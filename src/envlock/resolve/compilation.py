@@ -62,7 +62,7 @@ class Compilation:
         output: tuple[str, ...] = ()
         if pins:
             (self.folder / _OUTPUT).write_text(pins)
-            output = ("--output-file", _OUTPUT, "--quiet")
+            output = ("--output-file", _OUTPUT)
         completed = self.processes.run(
             [
                 str(uv_executable()), "pip", "compile", _INPUT, "--constraints", _CONSTRAINTS,

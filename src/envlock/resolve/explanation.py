@@ -28,15 +28,21 @@ _UNAUTHORIZED = re.compile(r"lack of valid authentication credentials|401 Unauth
 _NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
 _NOT_FOUND = re.compile(r"`?([A-Za-z0-9._-]+)`? was not found in the package registry")
 _BAD_URL = re.compile(
-    r"Failed to (?:download|fetch|read)|Failed to parse|not a valid (?:wheel|archive)|invalid wheel", re.IGNORECASE
+    r"Failed to (?:download|fetch|read)|Failed to parse|not a valid (?:wheel|archive)|invalid wheel"
+    r"|does not match `[^`]*` in the distribution filename",
+    re.IGNORECASE,
 )
+_NO_EXTRA = re.compile(r"The package `([^`=]+)(?:==([^`]+))?` does not have an extra named `([^`]+)`")
 _CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
 _CULPRIT = (
     re.compile(r"Wheels are required for `([^`]+)`"),
     re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:[=<>!~]=?\S+)? has no (?:usable )?wheels"),
 )
 # Advice about options that envlock sets itself would only mislead.
-_OUR_OWN_OPTION = re.compile(r"--no-build|--only-binary|--index-strategy|--no-index|dependency confusion|--allow-build")
+_OUR_OWN_OPTION = re.compile(
+    r"--no-build|--only-binary|--index-strategy|--no-index|dependency confusion|--allow-build|--python-version"
+)
+_ADVICE = re.compile(r"\s*Consider [^.]*(?:`--|`exclude-newer-package`)[^.]*\.")
 
 _CREDENTIALS = (
     "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
@@ -57,6 +63,19 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     )
     error, message, hint = _kind(request, text, index_is_missing)
     return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+
+
+def missing_extras(text: str) -> tuple[str, ...]:
+    """A sentence for each extra that uv warns is not there.
+
+    >>> missing_extras("warning: The package `rich==15.0` does not have an extra named `nope`")
+    ('rich 15.0 has no extra `nope`',)
+    """
+    return tuple(
+        dict.fromkeys(
+            f"{name} {version}".strip() + f" has no extra `{extra}`" for name, version, extra in _NO_EXTRA.findall(text)
+        )
+    )
 
 
 def culprit(text: str) -> str | None:
@@ -87,7 +106,7 @@ def shorten(text: str) -> tuple[str, ...]:
             paragraphs.append(clean.removeprefix("hint:").strip())
         else:
             paragraphs[-1] += f" {clean}"
-    text = "\n".join(paragraphs).replace(", we can conclude that your requirements are", ":")
+    text = _ADVICE.sub("", "\n".join(paragraphs)).replace(", we can conclude that your requirements are", ":")
     text = text.replace(", we can conclude that", ":").replace(". And because", ".\nAnd because")
     return tuple(dict.fromkeys(text.splitlines()))
 
@@ -126,10 +145,20 @@ def _kind(
             _WHEELS,
         )
     if "No solution found" in text:
-        return NoSolution, "the requirements cannot be met together", "change one of the lines above"
+        return NoSolution, "the requirements cannot be met together", _way_out(text)
     if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
         return BadDirectUrl, "a direct URL is no wheel that can be fetched", "only URLs of wheels can be locked"
     return UnexpectedAnswer, "uv could not resolve it", "see the reason above"
+
+
+def _way_out(text: str) -> str:
+    if "is missing an upload date" in text:
+        return "the index does not tell when files were published, so `exclude-newer` leaves nothing of it: take it out"
+    if "was filtered by `exclude-newer`" in text:
+        return "choose a later `exclude-newer`, or change one of the lines above"
+    if "does not satisfy Python" in text:
+        return "ask for another `python`, or change one of the lines above"
+    return "change one of the lines above"
 
 
 def _root_names(request: Request) -> set[str]:

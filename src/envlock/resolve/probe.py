@@ -1,8 +1,11 @@
-"""Asking an index whether it is there, after a package was not found on it."""
+"""Asking an index whether it is there: one that is not answers as one that lacks a package does, with 404."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from envlock.credentials import credentials_for
+from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
 from envlock.resolve.port import Request
 
@@ -12,16 +15,30 @@ def missing_index(request: Request) -> str | None:
 
     One HTTP request an index; only ever asked on the way to an error message.
     """
-    import httpx
+    return next(_missing((*request.index_urls, request.default_index_url)), None)
 
-    for url in (*request.index_urls, request.default_index_url):
-        if not url:
-            continue
+
+def missing_index_notes(request: Request, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
+    """A sentence for each extra index that gave no package, and that does not exist.
+
+    A misspelt URL of a private index would else go unseen, and the next index be asked for what only that one has. One
+    HTTP request an index, and none while every index has given something.
+    """
+    used = {package.index.rstrip("/") for package in packages}
+    unused = [url for url in request.index_urls if strip_credentials(url).rstrip("/") not in used]
+    return tuple(f"there is no package index at {root} (404); nothing came from it" for root in _missing(unused))
+
+
+def _missing(urls: Iterable[str]) -> Iterator[str]:
+    for url in filter(None, urls):
+        import httpx
+
         root = strip_credentials(url).rstrip("/") + "/"
         try:
-            answer = httpx.get(root, auth=credentials_for(url), follow_redirects=True, timeout=10)
+            # Only the status is read: the root page of a large index is tens of megabytes.
+            with httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer:
+                status = answer.status_code
         except httpx.HTTPError:
             continue
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return root
-    return None
+        if status == httpx.codes.NOT_FOUND:
+            yield root

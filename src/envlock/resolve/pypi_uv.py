@@ -12,10 +12,10 @@ from envlock.model.lock import LockedPackage
 from envlock.resolve.answers import Selected, select, with_edges
 from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import BadDirectUrl, NoWheel, UnknownPipFlag
-from envlock.resolve.explanation import explain
+from envlock.resolve.explanation import explain, missing_extras
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
-from envlock.resolve.probe import missing_index
+from envlock.resolve.probe import missing_index, missing_index_notes
 from envlock.resolve.processes import Processes
 from envlock.resolve.target import target_of
 
@@ -51,18 +51,21 @@ class UvResolver:
         with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
             compilation = Compilation(Path(folder), request, target, self._processes)
-            packages = self._solve(compilation)
+            packages, warnings = self._solve(compilation)
             roots = [str(root) for root in request.requirements.roots()]
             pins = _pinned(packages)
             notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
             annotated = _annotate(compilation, roots, pins)
-            return Resolution(packages=with_edges(packages, annotated), notes=notes.result())
+            found = with_edges(packages, annotated)
+            absent = missing_index_notes(request, found)
+            return Resolution(packages=found, notes=(*missing_extras(warnings), *absent, *notes.result()))
 
-    def _solve(self, compilation: Compilation) -> tuple[LockedPackage, ...]:
+    def _solve(self, compilation: Compilation) -> tuple[tuple[LockedPackage, ...], str]:
+        """The packages, and what uv warned of."""
         request = compilation.request
         roots = [str(root) for root in request.requirements.roots()]
         if not roots:
-            return ()
+            return (), ""
         excluded: list[str] = []
         for _ in range(_ROUNDS):
             answer = compilation.run(
@@ -72,7 +75,7 @@ class UvResolver:
                 raise explain(request, answer.error, lambda: missing_index(request))
             selected = _checked(request, select(answer.output, compilation.target))
             if not selected.unfit:
-                return selected.packages
+                return selected.packages, answer.error
             excluded += [item.replace("==", "!=") for item in selected.unfit]
         raise NoWheel(
             request.name,
