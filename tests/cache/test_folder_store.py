@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,46 @@ def test_folders_are_as_open_as_the_root(root: Path) -> None:
     FolderStore(root).put("packages/ab/abcd/a.whl", b"1")
     for folder in ("packages", "packages/ab", "packages/ab/abcd", STAGE):
         assert stat.S_IMODE((root / folder).stat().st_mode) == 0o2775
+
+
+def make_pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def make_endless(place: Path) -> None:
+    place.symlink_to("/dev/zero")
+
+
+def make_loop(place: Path) -> None:
+    place.symlink_to(place)
+
+
+def make_dangling(place: Path) -> None:
+    place.symlink_to(place.with_name("nowhere"))
+
+
+def make_folder(place: Path) -> None:
+    place.mkdir()
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_endless, make_loop, make_dangling, make_folder])
+def test_what_is_no_file_is_not_there(root: Path, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Reading it would wait for ever, or never end: a cache is written by many."""
+    store = FolderStore(root)
+    store.put("packages/b", b"2")
+    make(root / "packages" / "a")
+    assert store.entry("packages/a") is None
+    assert [entry.path for entry in store.entries("packages")] == ["packages/b"]
+    for read in (store.read, store.sha256, lambda path: store.fetch(path, tmp_path / "copy")):
+        with pytest.raises(FileNotFoundError):
+            read("packages/a")
+    assert not (tmp_path / "copy").exists()
+    if make is not make_folder:
+        store.put("packages/a", b"1")
+        assert store.read("packages/a") == b"1"
+
+
+def test_a_stranger_with_an_odd_name_is_listed(root: Path) -> None:
+    FolderStore(root).put("packages/b", b"2")
+    (root / "packages" / "a\n\\").write_bytes(b"1")
+    assert sorted(entry.path for entry in FolderStore(root).entries("packages")) == ["packages/a\n\\", "packages/b"]

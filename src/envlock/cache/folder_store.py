@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -9,12 +10,12 @@ import time
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry
-from envlock.files import sha256_of
+from envlock.files import sha256_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ STAGE = ".stage"
 """A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
 
 _STAGE_LIVES = 24 * 3600
+_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+"""Why there is no file: the last two, a link that leads to itself and a socket."""
 
 
 class FolderStore:
@@ -40,13 +43,8 @@ class FolderStore:
 
     def entry(self, path: str) -> Entry | None:
         """The file at `path`, if there is one."""
-        place = self._place(path)
         with self._said("read"):
-            try:
-                found = place.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        return Entry(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+            return _entry(self._place(path), path)
 
     def entries(self, folder: str) -> Iterator[Entry]:
         """Every file below `folder`."""
@@ -55,24 +53,23 @@ class FolderStore:
             for where, _, names in os.walk(top, onerror=_raise_unless_missing):
                 for name in names:
                     place = Path(where, name)
-                    with suppress(FileNotFoundError):  # gone since it was listed
-                        yield Entry(place.relative_to(self._root).as_posix(), place.stat().st_size)
+                    entry = _entry(place, place.relative_to(self._root).as_posix())
+                    if entry is not None:  # else gone since it was listed, or no file
+                        yield entry
 
     def read(self, path: str) -> bytes:
         """A file's bytes."""
-        with self._said("read"):
-            return self._place(path).read_bytes()
+        with self._open(path) as file, self._said("read"):
+            return file.read()
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes."""
-        with self._said("read"):
-            return sha256_of(self._place(path))
+        with self._open(path) as file, self._said("read"):
+            return sha256_of_stream(file)
 
     def fetch(self, path: str, to: Path) -> None:
         """Copy a file out. An OSError of the local disk is raised as it is."""
-        with self._said("read"):
-            source = self._place(path).open("rb")
-        with source, to.open("xb") as target:
+        with self._open(path) as source, to.open("xb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
 
     def put(self, path: str, data: bytes | Path) -> None:
@@ -97,6 +94,19 @@ class FolderStore:
         """Take a file away."""
         with self._said("written"):
             self._place(path).unlink(missing_ok=True)
+
+    def _open(self, path: str) -> BinaryIO:
+        """A file, open to be read. What would wait or never end, a pipe or a device, is not there."""
+        place = self._place(path)
+        with self._said("read"):
+            try:
+                handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                raise (_nothing_at(place) if error.errno in _NOTHING else error) from None
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                raise _nothing_at(place)
+            return os.fdopen(handle, "rb")
 
     def _place(self, path: str) -> Path:
         return self._root / checked(path)
@@ -140,6 +150,20 @@ class FolderStore:
             raise
         except OSError as error:
             raise CacheUnusable.of(self.url, doing, error) from error
+
+
+def _entry(place: Path, path: str) -> Entry | None:
+    try:
+        found = place.stat()
+    except OSError as error:
+        if error.errno in _NOTHING:
+            return None
+        raise
+    return Entry(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+
+def _nothing_at(place: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
 
 
 def _raise_unless_missing(error: OSError) -> None:
