@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
+
+import tomli
 
 from benchmarks.projects import ROOTS, made_up
 from benchmarks.timing import ENVLOCK, PYTHON, UV, Command, Row, at_least_faster, at_most
@@ -29,12 +32,22 @@ def rows(folder: Path) -> list[Row]:
     return found
 
 
+def _default_index(folder: Path) -> str:
+    """The index that uv asks when it is told nothing, as a lock names it."""
+    folder.mkdir(parents=True)
+    (folder / "envlock.toml").write_text('[envlock]\narchs = ["linux-64"]\n[env.one]\n')
+    subprocess.run([ENVLOCK, "lock"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    (lock,) = (folder / "envlock.lock").glob("*/*/pylock.*.toml")
+    return str(tomli.loads(lock.read_text())["packages"][0]["index"])
+
+
 class Peers:
     """poetry and pdm, each in an environment of its own, with a locked project of real packages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
+        self.index = _default_index(folder / "index")
 
     def poetry(self) -> Command:
         """`poetry check --lock` on a project that it has just locked."""
@@ -58,12 +71,15 @@ class Peers:
     def _locked(self, name: str, lock: list[str], check: list[str]) -> Command:
         project = self.folder / name
         project.mkdir()
+        series = ".".join(str(part) for part in sys.version_info[:2])  # they insist on running on what they lock for
         # A handful of the roots: theirs is one environment, and their solvers take minutes for all of them.
         dependencies = ", ".join(f'"{root}"' for root in ROOTS[:5])
-        (project / "pyproject.toml").write_text(
-            f'[project]\nname = "peer"\nversion = "0"\nrequires-python = "==3.12.*"\ndependencies = [{dependencies}]\n'
-            "[tool.poetry]\npackage-mode = false\n[tool.pdm]\ndistribution = false\n"
-        )
+        lines = ["[project]", 'name = "peer"', 'version = "0"', f'requires-python = ">={series},<4"']
+        lines += [f"dependencies = [{dependencies}]", "[tool.poetry]", "package-mode = false"]
+        lines += ["[tool.pdm]", "distribution = false"]
+        # poetry asks its default index by an interface of its own, which mirrors need not have.
+        lines += ["[[tool.poetry.source]]", 'name = "simple"', f'url = "{self.index}/"', 'priority = "primary"']
+        (project / "pyproject.toml").write_text("\n".join(lines) + "\n")
         environment = {"PDM_CHECK_UPDATE": "false", "PDM_IGNORE_SAVED_PYTHON": "1"}
-        subprocess.run(lock, cwd=project, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
+        subprocess.run(lock, cwd=project, check=True, capture_output=True, env={**os.environ, **environment})
         return Command(check, project, environment=environment)

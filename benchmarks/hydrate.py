@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from envlock.model.arch import host_arch
 
 def rows(folder: Path) -> list[Row]:
     """The claims about hydrating."""
-    series = ".".join(str(part) for part in __import__("sys").version_info[:2])
+    series = ".".join(str(part) for part in sys.version_info[:2])
     arch = host_arch()
     project = real(folder / "hydrate", archs=(arch,), python=series)
     home = folder / "home"
