@@ -18,6 +18,7 @@ from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.arch import ARCHS, host_arch
 from envlock.workflow.launch import Start, plan
 from envlock.workflow.launch_service import serve
+from tests.conftest import Envlock
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
 
@@ -212,6 +213,17 @@ def test_the_datastore_has_no_client(project: ProjectFolder) -> None:
     assert plan(start(project, datastore="spin")).steps["start"] is not None
 
 
+def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFolder, envlock: Envlock) -> None:
+    edit(project, "metaflow-requirements = true", "metaflow-requirements = false")
+    envlock("lock")
+    error = refused(project)
+    assert "not locked: requests" in error.render()
+    assert "take `metaflow-requirements = false` out of envlock.toml" in error.render()
+    edit(project, "metaflow-requirements = false", "metaflow-requirements = true")
+    envlock("lock")
+    assert plan(start(project)).steps["start"] is not None
+
+
 def test_remote_steps_are_refused_unless_they_are_disabled(project: ProjectFolder) -> None:
     error = refused(project, remote={"train": "kubernetes", "end": "batch"})
     assert error.code == "remote-steps-not-yet"
@@ -226,6 +238,14 @@ def test_deploying_is_refused_unless_every_step_is_disabled(project: ProjectFold
     assert "`argo-workflows create` runs every step" in error.render()
     project.write("[flow.DemoFlow]\nfile = 'demoflow.py'\ndisabled = true", archs=[OTHER])
     assert plan(start(project, command="argo-workflows create")).steps == dict.fromkeys(STEPS)
+
+
+def test_a_user_without_a_home_is_told(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVLOCK_HOME", "~nobody-is-called-this/envlock")
+    request = {"flow": "DemoFlow", "file": str(project.folder / "demoflow.py"), "steps": STEPS}
+    (answer,) = service({**request, "datastore": "local", "remote": {}, "command": ""})
+    assert answer["event"] == "refused"
+    assert "error[no-home]" in str(answer["text"])
 
 
 def service(*requests: object) -> list[dict[str, object]]:

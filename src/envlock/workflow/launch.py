@@ -122,17 +122,22 @@ def _refuse_unserved_datastore(
 ) -> None:
     """A step whose interpreter cannot import Metaflow's client of the datastore would fail each time, once begun."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
-    lacking: dict[tuple[str, ...], list[str]] = {}
+    lacking: dict[tuple[tuple[str, ...], bool], list[str]] = {}
     for environment in needed.values():
         have = {package.name for package in locks[environment.requirements.req_id].packages}
         missing = tuple(name for name in wanted if name not in have)
         if missing:
-            lacking.setdefault(missing, []).append(environment.name)
+            lacking.setdefault((missing, bool(environment.requirements.metaflow)), []).append(environment.name)
     if lacking:
         from envlock.workflow.launch_errors import DatastoreNotLocked
 
         at = project.locate(("envlock", "datastore"))
-        raise _one_of([DatastoreNotLocked(names, datastore, missing, at) for missing, names in lacking.items()])
+        raise _one_of(
+            [
+                DatastoreNotLocked(names, datastore, missing, at, added=added)
+                for (missing, added), names in lacking.items()
+            ]
+        )
 
 
 def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:

@@ -80,12 +80,20 @@ class DatastoreNotLocked(StaleError):
 
     code = "datastore-not-locked"
 
-    def __init__(self, environments: Sequence[str], datastore: str, missing: Sequence[str], location: Location) -> None:
+    def __init__(
+        self, environments: Sequence[str], datastore: str, missing: Sequence[str], location: Location, *, added: bool
+    ) -> None:
+        """`added` says whether envlock adds to these environments what Metaflow needs, or was told not to."""
+        change = (
+            f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml'
+            if added
+            else f"take `metaflow-requirements = false` out of envlock.toml, or ask for {', '.join(missing)} yourself"
+        )
         super().__init__(
             f"{_named(environments)} {_lacks(environments)} what Metaflow needs for the datastore `{datastore}`",
             locations=(location,),
             details=(f"not locked: {', '.join(missing)}",),
-            hint=f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml, then run `envlock lock`',
+            hint=f"{change}, then run `envlock lock`",
         )
 
 

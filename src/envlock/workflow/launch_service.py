@@ -96,11 +96,12 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
                 command=request["command"],
             )
         )
+        place = str(home())
     except EnvlockError as error:
         channel.send(event="refused", text=error.render())
         return None
     steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
-    channel.send(event="planned", steps=steps, home=str(home()))
+    channel.send(event="planned", steps=steps, home=place)
     return planned
 
 
