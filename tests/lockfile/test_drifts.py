@@ -9,11 +9,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from envlock.lockfile.folder import read_lock, write_lock
+from envlock.model.lock import LockedPython
 from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -278,6 +280,13 @@ MORE = [
     ),
     Drift("a host that is allowed", in_config("[envlock]", '[envlock]\nhosts = ["127.0.0.1"]'), 0),
     Drift(
+        "a port that is not allowed",
+        in_config("[envlock]", '[envlock]\nhosts = ["127.0.0.1:1"]'),
+        3,
+        frozenset({"host-not-allowed"}),
+        says=("127.0.0.1",),
+    ),
+    Drift(
         "an arch is added",
         in_config('"linux-64", ', '"linux-64", "osx-64", '),
         1,
@@ -448,3 +457,18 @@ def test_json_of_an_error_is_json(copy: ProjectFolder, envlock: Envlock) -> None
     assert ran.json["error"]["code"]
     assert ran.json["error"]["locations"][0]["path"] == "envlock.toml"
     assert json.loads(ran.stdout)
+
+
+def test_the_host_of_an_exact_python_is_to_be_allowed_too(project: ProjectFolder, envlock: Envlock) -> None:
+    allowed = 'hosts = ["127.0.0.1"]'
+    project.write_env("lam", archs=["linux-64"], settings=allowed)
+    envlock("lock")
+    path = project.lock_of("linux-64")
+    lock = read_lock(path)
+    path.unlink()
+    python = LockedPython("uv", lock.python.version, "https://evil.example/1/python.tar.gz", "python.tar.gz", "0" * 64)
+    write_lock(project.lock_folder, replace(lock, python=python))
+    assert "evil.example is not among the hosts" in envlock("check", check=3).stdout
+    mirror = 'python-mirror = "https://mirror.example/"'
+    project.write_env("lam", archs=["linux-64"], settings=f"{allowed}\n{mirror}")
+    envlock("check")

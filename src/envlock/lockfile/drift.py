@@ -126,11 +126,11 @@ class _Checking:
             proof = prove(lock_bytes(path, shown=self.shown(path)))
             if proof is not None:
                 ids = (proof.arch, proof.req_id, proof.full_id)
-                urls = proof.urls
+                urls, python_url = proof.urls, proof.python_url
             else:
                 lock = read_lock(path, shown=self.shown(path))
                 ids = (lock.arch, lock.req_id, lock.full_id)
-                urls = tuple(package.url for package in lock.packages)
+                urls, python_url = tuple(package.url for package in lock.packages), lock.python.url
         except EnvlockError as error:
             yield self.unreadable(environment.name, arch, path, error)
             return
@@ -143,8 +143,10 @@ class _Checking:
                 location=Location(self.shown(path)),
                 repair=f"git checkout -- {self.shown(path)}",
             )
-        allowed = self.project.settings.hosts
-        strange = sorted({host(url) for url in urls if not _is_allowed(host(url), allowed)}) if allowed else []
+        settings = self.project.settings
+        if python_url and not settings.python_mirror:  # else it is fetched from there, whatever the lock says
+            urls = (*urls, python_url)
+        strange = sorted({host(url) or url for url in urls if settings.hosts and not _is_allowed(url, settings.hosts)})
         if strange:
             yield Finding(
                 environment=environment.name,
@@ -250,13 +252,25 @@ def key_of(environment: Environment) -> KeyPath:
     return ("flow", flow, "step", step) if step else ("env", flow)
 
 
-def _is_allowed(name: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a host is in the allow-list.
+def _is_allowed(url: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a URL's host is in the allow-list, and its port where the list names one.
 
-    >>> _is_allowed("a.index.example", ("*.index.example",)), _is_allowed("index.example", ("*.index.example",))
-    (True, False)
+    >>> _is_allowed("https://a.index.example/x", ("*.index.example",))
+    True
+    >>> _is_allowed("https://index.example/x", ("*.index.example",))
+    False
+    >>> _is_allowed("https://index.example:8443/x", ("index.example:8443",))
+    True
+    >>> _is_allowed("https://index.example:444/x", ("index.example:8443",))
+    False
     """
-    return any(name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern for pattern in allowed)
+    name = host(url)
+    authority = url.partition("://")[2].partition("/")[0].lower()
+    for pattern in map(str.lower, allowed):
+        found = authority if ":" in pattern else name
+        if found.endswith(pattern[1:]) if pattern.startswith("*.") else found == pattern:
+            return True
+    return False
 
 
 def _line_with(path: Path, text: str) -> int | None:

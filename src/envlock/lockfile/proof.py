@@ -45,6 +45,9 @@ class Proof(NamedTuple):
     req_id: str
     full_id: str
     urls: tuple[str, ...]
+    """Where the packages come from."""
+    python_url: str
+    """Where the Python comes from; empty where it is this machine's."""
 
 
 def prove(data: bytes) -> Proof | None:
@@ -92,7 +95,7 @@ def _prove(text: str) -> Proof | None:
     asked = _req_id(body[requirements:])
     if table["full-id"] != found or table["req-id"] != asked:
         return None
-    return Proof(arch=table["arch"], req_id=asked, full_id=found, urls=tuple(urls))
+    return Proof(arch=table["arch"], req_id=asked, full_id=found, urls=tuple(urls), python_url=url)
 
 
 @lru_cache(maxsize=256)
