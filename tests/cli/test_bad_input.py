@@ -268,7 +268,7 @@ def test_a_wrong_configuration_is_explained(project: ProjectFolder, envlock: Env
 
 def test_every_command_explains_a_wrong_configuration(project: ProjectFolder, envlock: Envlock) -> None:
     project.write("[env.demo.pypi]\npythn = '3.12'")
-    for arguments in ("check", "lock", "push", "create", "run -- true", "path", "cache ls", "add lam"):
+    for arguments in ("check", "lock", "push", "create", "run -- true", "path", "show", "cache ls", "add lam"):
         said = envlock(*arguments.split(), check=2).stderr
         assert "error[unknown-key]: `pythn`" in said, arguments
 

@@ -280,13 +280,16 @@ def test_a_name_of_a_private_index_is_never_taken_from_elsewhere(index: Index, s
         ask(index, "alpha<2", extra=(second.url,))
 
 
-def test_an_extra_index_that_is_not_there_is_said(index: Index, second: Index) -> None:
+def test_an_extra_index_that_is_not_there_is_refused(index: Index, second: Index) -> None:
+    """Else a misspelt private index would hand its names to the next one."""
     gone = f"{second.base}wrong/"
-    found = ask(index, "lam", extra=(second.url, gone))
-    assert versions(found) == {"lam": "1.0"}
-    (note,) = found.notes
-    assert gone in note
-    second.forget()
+    with pytest.raises(IndexNotFound) as caught:
+        ask(index, "lam", extra=(second.url, gone))
+    assert gone in caught.value.message
+    assert caught.value.packages == (gone,)
+
+
+def test_an_extra_index_that_gave_something_is_not_asked_whether_it_is_there(index: Index, second: Index) -> None:
     assert ask(index, "ours", extra=(second.url,)).notes == ()
     assert "simple/" not in {request.path for request in second.requests}
 

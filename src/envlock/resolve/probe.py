@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from envlock.credentials import credentials_for
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
+from envlock.resolve.errors import IndexNotFound
 from envlock.resolve.port import Request
 
 
@@ -18,22 +19,32 @@ def missing_index(request: Request) -> str | None:
     return next(_missing((*request.index_urls, request.default_index_url)), None)
 
 
-def missing_index_notes(request: Request, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
-    """A sentence for each extra index that gave no package, and that does not exist.
+def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) -> None:
+    """Refuse an extra index that gave no package because it does not exist.
 
     A misspelt URL of a private index would else go unseen, and the next index be asked for what only that one has. One
-    HTTP request an index, and none while every index has given something.
+    HTTP request an index, and none while every index has given something. Raises IndexNotFound.
     """
     used = {package.index.rstrip("/") for package in packages}
     unused = [url for url in request.index_urls if strip_credentials(url).rstrip("/") not in used]
-    return tuple(f"there is no package index at {root} (404); nothing came from it" for root in _missing(unused))
+    for url in _missing(unused):
+        raise IndexNotFound(
+            request.name,
+            request.arch,
+            f"there is no package index at {url}",
+            details=("nothing came from it, and the next index was asked for what only it may have",),
+            hint="correct the URL in `extra_indices`, or take it out",
+            packages=(url,),
+        )
 
 
 def _missing(urls: Iterable[str]) -> Iterator[str]:
+    """Those of the URLs, without credentials, at which there is no index."""
     for url in filter(None, urls):
         import httpx
 
-        root = strip_credentials(url).rstrip("/") + "/"
+        known_as = strip_credentials(url)
+        root = known_as.rstrip("/") + "/"
         try:
             # Only the status is read: the root page of a large index is tens of megabytes.
             with httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer:
@@ -41,4 +52,4 @@ def _missing(urls: Iterable[str]) -> Iterator[str]:
         except httpx.HTTPError:
             continue
         if status == httpx.codes.NOT_FOUND:
-            yield root
+            yield known_as

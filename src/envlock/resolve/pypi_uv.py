@@ -15,7 +15,7 @@ from envlock.resolve.errors import BadDirectUrl, NoWheel, UnknownPipFlag
 from envlock.resolve.explanation import explain, missing_extras
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
-from envlock.resolve.probe import missing_index, missing_index_notes
+from envlock.resolve.probe import missing_index, refuse_missing_index
 from envlock.resolve.processes import Processes
 from envlock.resolve.target import target_of
 
@@ -57,8 +57,8 @@ class UvResolver:
             notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
             annotated = _annotate(compilation, roots, pins)
             found = with_edges(packages, annotated)
-            absent = missing_index_notes(request, found)
-            return Resolution(packages=found, notes=(*missing_extras(warnings), *absent, *notes.result()))
+            refuse_missing_index(request, found)
+            return Resolution(packages=found, notes=(*missing_extras(warnings), *notes.result()))
 
     def _solve(self, compilation: Compilation) -> tuple[tuple[LockedPackage, ...], str]:
         """The packages, and what uv warned of."""

@@ -64,6 +64,8 @@ def report(config: Path | None, selection: Selection, style: str) -> int:
 def as_text(verdict: Verdict) -> str:
     """The findings as a person reads them, one paragraph for each cause, archs put together."""
     if not verdict.findings:
+        if not verdict.environments:
+            return "nothing to check: envlock.toml asks for no environment\n"
         count = f"{verdict.environments} environment{'s' if verdict.environments != 1 else ''}"
         return f"fresh: {count} on {verdict.archs} arch{'s' if verdict.archs != 1 else ''}\n"
     groups: dict[tuple[object, ...], list[Finding]] = {}

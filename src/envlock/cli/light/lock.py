@@ -70,14 +70,16 @@ def as_text(project: Project, result: LockResult) -> str:
     lines: list[str] = []
     for (_, line, notes), group in groups.items():
         archs = ", ".join(each.arch for each in group)
-        lines.append(line.format(archs=archs))
-        lines += [f"  note: {note.format(arch=archs)}" for note in notes]
+        lines.append(line.replace("{archs}", archs))
+        lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
     return "\n".join([*lines, _summary(result)]) + "\n"
 
 
 def _summary(result: LockResult) -> str:
     total = f"{len(result.locked)} lock{'s' if len(result.locked) != 1 else ''}"
+    if not result.changed and not result.locked:
+        return "nothing to lock: envlock.toml asks for no environment"
     if not result.changed:
         return f"nothing changed: {total} up to date"
     written = sum(each.action != "kept" for each in result.locked)
