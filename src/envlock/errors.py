@@ -35,6 +35,24 @@ class Location(NamedTuple):
         return place if self.key is None else f"{place} ({self.key})"
 
 
+def printable(text: str) -> str:
+    r"""The text with `?` for what would steer a terminal: names and values come from files that others wrote.
+
+    >>> printable("Train\x1b[2J/start\n  at envlock.toml")
+    'Train?[2J/start\n  at envlock.toml'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t" or "\udc80" <= each <= "\udcff" else "?" for each in text
+    )
+
+
+def _is_byte(character: str) -> bool:
+    """Whether it stands for a byte of a path that is not UTF-8."""
+    return "\udc80" <= character <= "\udcff"
+
+
 class EnvlockError(Exception):
     """A failure the user can act on.
 
@@ -73,7 +91,7 @@ class EnvlockError(Exception):
         lines += [f"  {line}" for detail in self.details for line in detail.splitlines()]
         if self.hint:
             lines += ["", f"hint: {self.hint}"]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def as_dict(self) -> dict[str, object]:
         """The error for `--json`: the same facts, by name."""

@@ -103,3 +103,21 @@ def test_what_a_killed_lock_left_is_swept(locked: ProjectFolder, envlock: Envloc
     envlock("lock")
     assert not old.exists()
     assert young.exists()
+
+
+def test_names_do_not_steer_a_terminal(project: ProjectFolder, envlock: Envlock) -> None:
+    """They come from files that others wrote: a repository, a lock."""
+    name = r"de\u001b]0;owned\u0007mo"
+    table = f'[env."{name}".pypi]\npython = "3.12"\npackages = {{ lam = "" }}'
+    project.write(table, archs=["linux-64"])
+    said = [envlock("check", check=1), envlock("lock"), envlock("show"), envlock("path"), envlock("push")]
+    said += [
+        envlock("cache", "ls"),
+        envlock("show", "--env", "nope", check=False),
+        envlock("check", "--env", "x", check=2),
+    ]
+    project.write("", archs=["linux-64"])
+    said.append(envlock("show", project.locks[0].parent.name[:12], check=False))
+    said.append(envlock("check", "--format", "github", check=1))
+    assert not [ran.text for ran in said if "\x1b" in ran.text or "\x07" in ran.text]
+    assert "de?]0;owned?mo" in said[0].text

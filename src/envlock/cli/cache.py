@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from envlock.cli.options import ConfigOption, JsonOption, open_project
+from envlock.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -208,7 +209,7 @@ def verification_document(result: VerifyResult, status: int) -> dict[str, object
 
 def _names(names: tuple[str, ...]) -> str:
     hidden = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+    return printable(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def _count(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from envlock.errors import printable
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class LiveReporter(Reporter):
 
     def _say(self, line: str) -> None:
         # Never under our lock: printing takes rich's, and drawing, which holds that one, takes ours.
+        line = printable(line)
         if self._given is None:
             sys.stderr.write(f"{line}\n")
         else:
@@ -181,9 +183,12 @@ class LiveReporter(Reporter):
         with self._lock:
             for name, phase in self._phases.items():
                 bar = ProgressBar(total=max(phase.total, 1), completed=phase.done, width=_BAR_WIDTH)
-                bars.add_row(name, bar, phase.state(now))
+                bars.add_row(printable(name), bar, phase.state(now))
                 items += list(phase.items)[-_MOST_ITEMS:] if phase.in_bytes else phase.items
-        shown = [Spinner("dots", Text(item, "dim", overflow="ellipsis", no_wrap=True)) for item in items[:_MOST_ITEMS]]
+        shown = [
+            Spinner("dots", Text(printable(item), "dim", overflow="ellipsis", no_wrap=True))
+            for item in items[:_MOST_ITEMS]
+        ]
         hidden = len(items) - len(shown)
         rest = [Text(f"  and {hidden} more", "dim")] if hidden else []
         return Group(bars, *shown, *rest)

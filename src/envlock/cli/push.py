@@ -17,6 +17,7 @@ from envlock.cli.options import (
     open_project,
     selection,
 )
+from envlock.errors import printable
 
 if TYPE_CHECKING:
     from envlock.workflow.push import PushResult
@@ -56,7 +57,7 @@ def register(app: typer.Typer) -> None:
             return max((error.exit_status for error in result.failures), default=0)
         out.print(as_text(result))
         for environment in result.withheld:
-            err.print(f"not pushed, for want of a package: {environment}")
+            err.print(f"not pushed, for want of a package: {printable(environment)}")
         result.raise_failures()
         return 0
 

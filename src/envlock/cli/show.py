@@ -16,6 +16,7 @@ from envlock.cli.options import (
     complete_step,
     open_project,
 )
+from envlock.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -121,7 +122,7 @@ def overview_table(overview: Overview) -> Table:
 
 
 def _row(line: Line, *, indent: str) -> tuple[str, ...]:
-    name = f"{indent}{line.name}"
+    name = printable(f"{indent}{line.name}")
     if line.lock is None:
         return (name, _STATES.get(line.state, line.state))
     identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"
@@ -191,7 +192,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
     lock = shown.lock
     asked = lock.requirements
     requested = [str(each) for each in asked.pypi] + list(asked.conda) + list(asked.conda_only)
-    return [
+    facts = [
         ("Ran as", shown.task),
         ("Used by", ", ".join(shown.used_by) or f"nothing any more (locked for {', '.join(lock.asked_by)})"),
         ("Arch", lock.arch),
@@ -210,6 +211,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Extends", asked.base),
         ("Netflix req_id", reference_req_id(lock)),
     ]
+    return [(what, printable(said)) for what, said in facts]
 
 
 def _python(lock: Lock) -> str:

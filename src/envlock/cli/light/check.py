@@ -7,6 +7,7 @@ from pathlib import Path
 
 from envlock.cli.light.arguments import read_options
 from envlock.config.selection import Selection
+from envlock.errors import printable
 from envlock.lockfile.drift import Finding, Verdict
 from envlock.model.arch import parse_arch
 from envlock.workflow.check import check
@@ -88,7 +89,7 @@ def as_text(verdict: Verdict) -> str:
         lines += [f"  {reason}" for reason in first.reasons]
         lines.append(f"  repair: {first.repair}")
         paragraphs.append("\n".join(lines))
-    return "\n\n".join(paragraphs) + f"\n\n{_summary(verdict)}\n"
+    return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(verdict)}\n"
 
 
 def _summary(verdict: Verdict) -> str:
@@ -136,7 +137,7 @@ def as_github(finding: Finding, folder: Path) -> str:
             place += f",line={finding.location.line}"
         place += ","
     title = _escaped(f"envlock: {_WORDS[finding.verdict]}", in_property=True)
-    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
+    text = printable("; ".join((*finding.reasons, f"repair: {finding.repair}")))
     where = " on ".join(part for part in (finding.environment, finding.arch) if part)
     return f"::error{place or ' '}title={title}::{_escaped(f'{where}: {text}' if where else text)}\n"
 

@@ -10,6 +10,7 @@ from envlock.cli.light.arguments import read_options
 from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
+from envlock.errors import printable
 from envlock.model.arch import parse_arch
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import Locked, LockResult, Upgrade
@@ -73,7 +74,7 @@ def as_text(project: Project, result: LockResult) -> str:
         lines.append(line.replace("{archs}", archs))
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
-    return "\n".join([*lines, _summary(result)]) + "\n"
+    return printable("\n".join([*lines, _summary(result)])) + "\n"
 
 
 def _summary(result: LockResult) -> str:
