@@ -147,11 +147,7 @@ def make_dangling(place: Path) -> None:
     place.symlink_to(place.with_name("nowhere"))
 
 
-def make_folder(place: Path) -> None:
-    place.mkdir()
-
-
-@pytest.mark.parametrize("make", [make_pipe, make_endless, make_loop, make_dangling, make_folder])
+@pytest.mark.parametrize("make", [make_pipe, make_endless, make_loop, make_dangling])
 def test_what_is_no_file_is_not_there(root: Path, tmp_path: Path, make: Callable[[Path], None]) -> None:
     """Reading it would wait for ever, or never end: a cache is written by many."""
     store = FolderStore(root)
@@ -163,9 +159,15 @@ def test_what_is_no_file_is_not_there(root: Path, tmp_path: Path, make: Callable
         with pytest.raises(FileNotFoundError):
             read("packages/a")
     assert not (tmp_path / "copy").exists()
-    if make is not make_folder:
-        store.put("packages/a", b"1")
-        assert store.read("packages/a") == b"1"
+    store.put("packages/a", b"1")
+    assert store.read("packages/a") == b"1"
+
+
+def test_a_folder_where_a_file_should_be_is_told(root: Path) -> None:
+    (root / "packages" / "a").mkdir(parents=True)
+    assert FolderStore(root).entry("packages/a") is None
+    with pytest.raises(CacheUnusable, match="Is a directory"):
+        FolderStore(root).read("packages/a")
 
 
 def test_a_stranger_with_an_odd_name_is_listed(root: Path) -> None:

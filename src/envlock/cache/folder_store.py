@@ -103,10 +103,13 @@ class FolderStore:
                 handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 raise (_nothing_at(place) if error.errno in _NOTHING else error) from None
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                os.close(handle)
-                raise _nothing_at(place)
-            return os.fdopen(handle, "rb")
+            mode = os.fstat(handle).st_mode
+            if stat.S_ISREG(mode):
+                return os.fdopen(handle, "rb")
+            os.close(handle)
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place))
+            raise _nothing_at(place)
 
     def _place(self, path: str) -> Path:
         return self._root / checked(path)
