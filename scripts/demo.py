@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart"
-SMALL_RANGE = ">=3.10,<3.12"
-"""What the example's `start` takes. A machine may have nothing of it."""
+_PYTHON = re.compile(r'python = "([^"]+)"')
 
 
 def main() -> int:
@@ -43,23 +43,24 @@ def main() -> int:
 
 
 def fitted(folder: Path) -> Path:
-    """The folder itself, or a copy for a machine whose only Python is none that `start` takes.
+    """The folder itself, or a copy that takes any Python, where this machine has none that some step takes.
 
-    There, envlock would lock an older Python and let uv download it; the demo shall not need that download.
+    There, envlock would lock another Python and let uv download it; the demo shall not need that download.
     """
     from packaging.specifiers import SpecifierSet
 
     from envlock.interpreters import machine_series
 
+    text = (folder / "envlock.toml").read_text(encoding="utf-8")
     here = machine_series()
-    if any(SpecifierSet(SMALL_RANGE).contains(f"{series}.0") for series in here):
+    ranges = [SpecifierSet(found) for found in _PYTHON.findall(text)]
+    if all(any(wanted.contains(f"{series}.0") for series in here) for wanted in ranges):
         return folder
     copy = folder / ".metaflow" / "example"
     shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".metaflow"))
-    text = (folder / "envlock.toml").read_text(encoding="utf-8")
-    text = text.replace(f'python = "{SMALL_RANGE}"', 'python = ">=3.10"').replace("../../schemas", f"{ROOT}/schemas")
+    text = _PYTHON.sub('python = ">=3.10"', text).replace("../../schemas", f"{ROOT}/schemas")
     (copy / "envlock.toml").write_text(text, encoding="utf-8")
-    print(f"No Python {SMALL_RANGE} here (there is {', '.join(here)}): {copy} lets `start` have any from 3.10 on.")
+    print(f"There is only Python {', '.join(here)} here, which not every step takes. In {copy} they take any.")
     return copy
 
 
