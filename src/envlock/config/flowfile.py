@@ -6,7 +6,7 @@ looks at module and class bodies only, never into functions.
 
 from __future__ import annotations
 
-import ast
+import _ast as ast
 import builtins
 import warnings
 from collections.abc import Callable, Iterator, Sequence

@@ -51,10 +51,11 @@ def _encode(value: Plain, parts: list[str]) -> None:
             _encode(value[key], parts)
     else:
         parts.append(f"l{len(value)}:")
-        for item in value:
-            if type(item) is str:  # by far the most there is
-                parts.append(_text(item))
-            else:
+        if set(map(type, value)) == {str}:  # by far the most there is
+            texts = "".join([f"s{len(item)}:{item}" for item in value])  # type: ignore[arg-type]
+            parts.append(texts if texts.isascii() else "".join([_text(item) for item in value]))  # type: ignore[arg-type]
+        else:
+            for item in value:
                 _encode(item, parts)
 
 
