@@ -36,8 +36,8 @@ def rows(folder: Path) -> list[Row]:
     bare = _bare(project, path, home, find_interpreter(series, bool).path)
 
     def gone() -> None:
-        shutil.rmtree(home / "environments", ignore_errors=True)
         shutil.rmtree(home / "memo", ignore_errors=True)
+        _put_aside(home / "environments", folder)
 
     there = Command([ENVLOCK, "path"], project, environment=environment)
     found = [
@@ -68,6 +68,13 @@ def rows(folder: Path) -> list[Row]:
     return found
 
 
+def _put_aside(path: Path, folder: Path) -> None:
+    """Move a tree away. To delete its thousands of files now would keep the disk busy in the run that follows."""
+    if path.exists():
+        path.rename(folder / f"aside-{time.monotonic_ns()}")
+    os.sync()
+
+
 def _bare(project: Path, lock: Path, home: Path, interpreter: Path) -> Command:
     """The same packages from the same files, by uv alone."""
     lines = ['lock-version = "1.0"', 'created-by = "benchmark"', "packages = ["]
@@ -87,4 +94,4 @@ def _bare(project: Path, lock: Path, home: Path, interpreter: Path) -> Command:
         f'"{UV}" pip sync -q --preview-features pylock --offline --no-config --no-build '
         f'--python "{target}/bin/python" pylock.bare.toml'
     )
-    return Command(["sh", "-c", script], project, before=lambda: shutil.rmtree(target, ignore_errors=True))
+    return Command(["sh", "-c", script], project, before=lambda: _put_aside(target, project))

@@ -146,7 +146,7 @@ def test_the_good_path_imports_nothing_heavy(flow: ProjectFolder) -> None:
 
 def test_an_empty_project_is_fresh(project: ProjectFolder, envlock: Envlock) -> None:
     project.write("")
-    assert envlock("check").stdout.startswith("fresh: 0 environments")
+    assert envlock("check").stdout.startswith("nothing to check")
 
 
 def test_help_tells_the_exit_statuses(envlock: Envlock, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_long_work_leaves_one_line_a_phase_where_there_is_no_terminal() -> None:
     console = plain()
     with LiveReporter(console) as reporter:
         work(reporter, QUIET_SECONDS + 0.1)
-    assert re.fullmatch(r"Resolving: 1 environments in [0-9.]+ s\n", written(console))
+    assert re.fullmatch(r"Resolving: 1 environment in [0-9.]+ s\n", written(console))
 
 
 def test_long_work_is_drawn_on_a_terminal_and_wiped_at_the_end() -> None:
@@ -74,7 +74,7 @@ def test_long_work_is_drawn_on_a_terminal_and_wiped_at_the_end() -> None:
     assert "0/3 environments" in text
     assert "Train/start on linux-64" in text
     after = text.rpartition("\x1b[2K")[2]
-    assert re.fullmatch(r"Resolving: 1 environments in [0-9.]+ s\n", after)
+    assert re.fullmatch(r"Resolving: 1 environment in [0-9.]+ s\n", after)
 
 
 def test_notes_and_warnings_are_always_seen() -> None:

@@ -39,7 +39,7 @@ class _Phase:
     def amount(self) -> str:
         if self.in_bytes:
             return readable_size(self.done)
-        return f"{self.done} {self.unit}"
+        return f"{self.done} {self.unit[:-1] if self.done == 1 else self.unit}"
 
     def state(self, now: float) -> str:
         """`3/8 environments`, or `1.2/3.4 GB at 5.6 MB/s`."""
@@ -114,7 +114,7 @@ class LiveReporter(Reporter):
             idle = not self._phases
         if idle:
             self._stop()
-        if state is not None and (took := time.monotonic() - state.began) >= QUIET_SECONDS:
+        if state is not None and state.done and (took := time.monotonic() - state.began) >= QUIET_SECONDS:
             self._say(f"{phase}: {state.amount()} in {took:.1f} s")
 
     def noted(self, message: str) -> None:
