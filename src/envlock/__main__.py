@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _run(arguments)
         sys.stdout.flush()
-        if argv is None and arguments[:1] == ["check"]:
+        if argv is None and arguments[0:1] in (["check"], ["path"]):
             _leave(status)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(status: int) -> None:
-    """End the process as it is: to take an interpreter down costs `check` as much as a dozen locks to prove."""
+    """End the process as it is: to take an interpreter down costs as much as a dozen locks to prove."""
     import os
 
     sys.stderr.flush()
