@@ -11,8 +11,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from envlock.files import write_atomically
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,7 +36,8 @@ class Proved:
         try:
             young = time.time_ns() - path.stat().st_ctime_ns < _RACY_NANOSECONDS
             if not young and signature(path) == before:
-                write_atomically(self._folder / sha256, before.encode())
+                self._folder.mkdir(parents=True, exist_ok=True)
+                (self._folder / sha256).write_text(before, encoding="utf-8")  # half of it would match nothing
         except OSError:
             return  # it is hashed again the next time
 

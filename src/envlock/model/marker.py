@@ -6,7 +6,7 @@ import re
 
 from envlock.errors import ConfigError
 
-_TOKEN = (
+_GRAMMAR = (
     r"\s*(?:(?P<paren>[()])"
     r"|(?P<join>(?:and|or)\b)"
     r"|(?P<operator><=|>=|===|==|~=|!=|<|>|in\b|not\s+in\b)"
@@ -42,7 +42,7 @@ def is_marker(text: str) -> bool:
     """
     kinds: list[str] = []
     position, end = 0, len(text.rstrip())
-    token = re.compile(_TOKEN)  # kept by re: most projects have no marker, and compiling it takes a millisecond
+    token = re.compile(_GRAMMAR)  # kept by re: most projects have no marker, and compiling it takes a millisecond
     while position < end:
         match = token.match(text, position)
         if match is None or match.lastgroup is None:
