@@ -28,7 +28,12 @@ def rows(folder: Path) -> list[Row]:
     ]
     peers = Peers(folder / "peers")
     found.append(at_least_faster("the same, against `poetry check --lock`", 5, check, peers.poetry(), 5))
-    found.append(at_least_faster("the same, against `pdm lock --check`", 5, check, peers.pdm(), 5))
+    pdm = peers.pdm()
+    found.append(at_least_faster("the same, against `pdm lock --check`", 5, check, pdm, 5))
+    one = Command([ENVLOCK, "check", "--step", "start", "--arch", "linux-64"], project)
+    found.append(
+        at_least_faster("check, one environment and arch of these, against `pdm lock --check`", 5, one, pdm, 5)
+    )
     return found
 
 

@@ -88,10 +88,11 @@ def _bare(project: Path, lock: Path, home: Path, interpreter: Path) -> Command:
             f'wheels = [{{path = "{file}", hashes = {{sha256 = "{sha256}"}}}}]}},'
         )
     (project / "pylock.bare.toml").write_text("\n".join([*lines, "]"]))
-    target = project / "bare"
+    # A new folder each time, as ours: uv remembers what it asked of an interpreter by its path.
     script = (
-        f'"{UV}" venv -q --no-config --no-project -p "{interpreter}" "{target}" && '
+        f'target="{project}/bare-$$" && '
+        f'"{UV}" venv -q --no-config --no-project -p "{interpreter}" "$target" && '
         f'"{UV}" pip sync -q --preview-features pylock --offline --no-config --no-build '
-        f'--python "{target}/bin/python" pylock.bare.toml'
+        f'--python "$target/bin/python" pylock.bare.toml'
     )
-    return Command(["sh", "-c", script], project, before=lambda: _put_aside(target, project))
+    return Command(["sh", "-c", script], project, before=os.sync)
