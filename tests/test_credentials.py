@@ -164,3 +164,23 @@ def test_any_text_can_be_stripped(text: str) -> None:
     assert isinstance(is_local(text), bool)
     host(text)
     redact(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://index.example/simple/", True),
+        ("https://index.example:8443/simple/", True),
+        ("http://index.example/simple/", False),
+        ("http://index.example:8080/simple/", True),
+    ],
+)
+def test_what_is_kept_by_host_is_not_sent_in_the_clear(url: str, told: bool) -> None:
+    """Unless the index is configured so: a lock that names http:// must not draw a password out."""
+    variables = {
+        "NETRC": "/dev/null",
+        "ENVLOCK_INDEX_INDEX_EXAMPLE_USERNAME": "me",
+        "ENVLOCK_INDEX_INDEX_EXAMPLE_PASSWORD": "pw",
+    }
+    credentials = Credentials(["https://index.example/simple/", "http://index.example:8080/simple/"], variables)
+    assert (credentials.for_url(url) is not None) is told

@@ -107,10 +107,14 @@ class Credentials:
         own = self._from_index_urls(url)
         if own is not None and own.password:
             return own
-        other = self._from_netrc(url) or self._from_environment(url)
+        other = (self._from_netrc(url) or self._from_environment(url)) if self._may_be_told(url) else None
         if own is not None and (other is None or other.username != own.username):
             return own
         return other
+
+    def _may_be_told(self, url: str) -> bool:
+        """Whether what is kept by host alone may be sent: encrypted, or to an index that is configured as it is."""
+        return url.lower().startswith("https://") or any(_place(index) == _place(url) for index in self._index_urls)
 
     def _from_index_urls(self, url: str) -> Credential | None:
         same = [
