@@ -11,7 +11,6 @@ from envlock.errors import HydrateError
 from envlock.hydrate.errors import ForeignArch, storage_error
 from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
 from envlock.hydrate.proof import Proof
-from envlock.hydrate.proved import Proved
 from envlock.hydrate.stage import make_once
 from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
@@ -107,7 +106,7 @@ class _Making:
         self.python = self.pythons.provide(self.lock)
         packages = {package.sha256 for package in self.lock.packages}
         self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
-        proof = Proof(self.lock, self.files, Proved(self.environments.parent / "proved"))
+        proof = Proof(self.lock, self.files)
         try:
             self.installer.install(self.lock, self.files, self.python.path, stage)
         except HydrateError:

@@ -1,4 +1,4 @@
-"""Every artifact of an environment is proved while the installer works: hashed, unless it was and nobody touched it."""
+"""Every artifact of an environment is hashed again on this machine, while the installer works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
 from envlock.hydrate.errors import ChangedArtifact
-from envlock.hydrate.proved import Proved, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +21,8 @@ _MOST_THREADS = 8
 class Proof:
     """Hashes the files of a lock's packages in threads of its own, from the moment it is made."""
 
-    def __init__(self, lock: Lock, files: Mapping[str, Path], proved: Proved) -> None:
-        self._proved = proved
-        pairs = [(package, files[package.sha256]) for package in lock.packages]
-        self._pending = [(package, path) for package, path in pairs if not proved.knows(path, package.sha256)]
+    def __init__(self, lock: Lock, files: Mapping[str, Path]) -> None:
+        self._pending = [(package, files[package.sha256]) for package in lock.packages]
         self._pending.sort(key=lambda item: item[0].size or 0)
         self._unproved = len(self._pending)
         self._finished: list[str] = []
@@ -51,20 +48,18 @@ class Proof:
                 package, path = self._pending.pop()
             except IndexError:
                 return
-            before, found = _found(path)
+            found = _found(path)
             if found == f"sha256 {package.sha256}":
-                self._proved.remember(path, package.sha256, before)
                 self._finished.append(package.name)
             else:
                 self._errors.append(_changed(package, path, found))
 
 
-def _found(path: Path) -> tuple[str, str]:
-    """What the kernel knew of a file before it was read, and what was found in it."""
+def _found(path: Path) -> str:
     try:
-        return signature(path), f"sha256 {sha256_of(path)}"
+        return f"sha256 {sha256_of(path)}"
     except OSError as error:
-        return "", f"nothing that can be read ({error.strerror})"
+        return f"nothing that can be read ({error.strerror})"
 
 
 def _changed(package: LockedPackage, path: Path, found: str) -> ChangedArtifact:
