@@ -34,6 +34,17 @@ class Settings(NamedTuple):
     """Hosts that a lock may name; empty for any. `*.example.com` covers its subdomains."""
     python_mirror: str = ""
     """Where exact Python builds are fetched from, instead of their own host; never written to a lock."""
+    channel_mirrors: tuple[tuple[str, str], ...] = ()
+    """Conda channels, as they are named in `channels`, each with the URL that is asked in its place. Never written to
+    a lock."""
+    link_scripts: tuple[str, ...] = ()
+    """Names of conda packages whose link scripts may run when an environment is made."""
+    compile_bytecode: bool = False
+    """Whether Python's bytecode is written when an environment is made."""
+    conda_resolver: str = "rattler"
+    """What solves conda packages: `rattler` or `conda-lock`."""
+    pypi_resolver: str = "uv"
+    """What solves PyPI packages: `uv` or `pip-tools`."""
 
 
 class Environment(NamedTuple):
@@ -47,6 +58,8 @@ class Environment(NamedTuple):
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     default_index_url: str = ""
+    channel_urls: tuple[str, ...] = ()
+    """`requirements.channels` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
     """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
 

@@ -39,9 +39,10 @@ class Pythons(Protocol):
 class Installer(Protocol):
     """Puts the packages of a lock into a prefix."""
 
-    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage`, an empty folder, a whole environment of `python` with exactly the lock's packages.
 
-        `files` are the artifacts by SHA-256. `stage` is renamed afterwards, so nothing in it may name itself by an
-        absolute path. Raises HydrateError; what is left in `stage` is then thrown away.
+        `files` are the artifacts by SHA-256. `stage` is renamed to `place` afterwards: what has to name itself by an
+        absolute path says `place`. `python` is None where the lock's Python is one of its conda packages. Raises
+        HydrateError; what is left in `stage` is then thrown away.
         """

@@ -108,7 +108,7 @@ class _Making:
         self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
         proof = Proof(self.lock, self.files)
         try:
-            self.installer.install(self.lock, self.files, self.python.path, stage)
+            self.installer.install(self.lock, self.files, self.python.path, stage, self.prefix)
         except HydrateError:
             proof.check()  # that a file was changed says more than what the installer makes of it
             raise

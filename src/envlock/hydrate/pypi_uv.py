@@ -23,8 +23,9 @@ _PYLOCK = "pylock.toml"
 class UvInstaller:
     """Makes a virtual environment that can be moved, and fills it with exactly the wheels of a lock."""
 
-    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
+        del place  # a relocatable environment names itself nowhere
         create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
         self._run(lock, files, stage, *create, str(stage))
         if not lock.packages:

@@ -222,6 +222,7 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
         channels=tuple(table.get("channels", ())),
         system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
         base=table.get("base", ""),
+        channel_priority=table.get("channel-priority", ""),
     )
 
 

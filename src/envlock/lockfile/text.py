@@ -43,6 +43,8 @@ REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "base": str,
 }
 """The keys of `[tool.envlock.requirements]`, those of `Requirements.document()`; empty values are left out."""
+LATER_KEYS: dict[str, type[str]] = {"channel-priority": str}
+"""Keys that are no part of the document where they are empty."""
 
 
 def head_of(arch: Arch, python_source: str, python_version: str) -> str:
@@ -114,6 +116,11 @@ def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
         if value is not None and type(value) is not kind:
             raise ValueError(f"requirements.{key} is no {kind.__name__}")
         document[key] = kind() if value is None else value
-    if not set(table) <= set(REQUIREMENT_KEYS):
+    for key, later in LATER_KEYS.items():
+        if key in table:
+            if type(table[key]) is not later or not table[key]:
+                raise ValueError(f"requirements.{key} is no {later.__name__}")
+            document[key] = table[key]
+    if not set(table) <= {*REQUIREMENT_KEYS, *LATER_KEYS}:
         raise ValueError("requirements hold an unknown key")
     return document

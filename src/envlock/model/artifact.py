@@ -19,12 +19,20 @@ class Artifact:
     """Where upstream keeps it, without credentials."""
     size: int | None = None
     """Bytes, where the lock knows."""
+    channel: str = ""
+    """The conda channel that it belongs to, a URL without credentials; empty for what is from elsewhere."""
 
 
 def artifacts_of(lock: Lock) -> tuple[Artifact, ...]:
     """Every file that is needed to hydrate a lock: its packages', and its Python's where that is one exact build."""
     artifacts = [
-        Artifact(filename=package.filename, sha256=package.sha256, url=package.url, size=package.size)
+        Artifact(
+            filename=package.filename,
+            sha256=package.sha256,
+            url=package.url,
+            size=package.size,
+            channel=package.conda.channel if package.conda else "",
+        )
         for package in lock.packages
     ]
     python = lock.python

@@ -10,6 +10,29 @@ from envlock.model.requirements import Requirements
 
 
 @dataclass(frozen=True)
+class CondaFacts:
+    """What a conda package says of itself beyond its name: what installing and solving again need to know."""
+
+    channel: str
+    """The channel it is from, without credentials: a URL."""
+    subdir: str
+    """The arch's own, or `noarch`."""
+    build_number: int = 0
+    depends: tuple[str, ...] = ()
+    """Match specifications of what it needs, virtual packages included, in the order of its own metadata."""
+    constrains: tuple[str, ...] = ()
+    """Match specifications of what must fit where it is there at all."""
+    noarch: str = ""
+    """`python`, `generic`, or nothing for a package of one arch."""
+    md5: str = ""
+    license: str = ""
+    site_packages: str = ""
+    """Of a Python interpreter: where its packages are, relative to the prefix (CEP 17)."""
+    provides: tuple[tuple[str, str], ...] = ()
+    """The PyPI distributions in it, `(normalised name, version)`: known where PyPI packages are locked on top."""
+
+
+@dataclass(frozen=True)
 class LockedPackage:
     """The one artifact that will be installed for a package."""
 
@@ -27,19 +50,22 @@ class LockedPackage:
     """RFC 3339, where the index tells."""
     index: str = ""
     dependencies: tuple[str, ...] = ()
-    """Names of the locked packages that this one needs, sorted."""
+    """Names of the locked packages of its own kind that this one needs, sorted."""
+    conda: CondaFacts | None = None
+    """Of a conda package, and of no other."""
 
 
 @dataclass(frozen=True)
 class LockedPython:
-    """The locked interpreter: a minor series of this machine, or one exact build.
+    """The locked interpreter: a minor series of this machine, one exact build, or the conda package of that name.
 
     >>> LockedPython(source="machine", version="3.12.4").series
     '3.12'
     """
 
     source: str
-    """`machine` (any CPython of the series, from `version` on) or `uv` (exactly this build)."""
+    """`machine` (any CPython of the series, from `version` on), `uv` (exactly this build), or `conda` (the package
+    `python` of the lock, which is a file among the others)."""
     version: str
     """Three numbers. For `machine`, the oldest release of the series that is allowed: what was solved for."""
     url: str = ""
@@ -67,6 +93,16 @@ class Lock:
     """The environments that first asked for it, such as `Train/start`. Not part of any id."""
     resolved_by: str = ""
     resolved_at: str = ""
+
+    @property
+    def conda_packages(self) -> tuple[LockedPackage, ...]:
+        """The packages that are linked from conda archives."""
+        return tuple(package for package in self.packages if package.kind == "conda")
+
+    @property
+    def pypi_packages(self) -> tuple[LockedPackage, ...]:
+        """The packages that are installed from wheels."""
+        return tuple(package for package in self.packages if package.kind == "pypi")
 
     @property
     def req_id(self) -> str:

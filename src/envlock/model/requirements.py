@@ -34,26 +34,45 @@ class Requirements(NamedTuple):
     exclude_newer: str = ""
     """An absolute instant (RFC 3339, UTC) after which nothing was published; a span never stands here."""
     conda: tuple[str, ...] = ()
+    """Conda packages, each the canonical text of a `CondaRequirement`."""
     conda_only: tuple[str, ...] = ()
+    """Conda packages that hold no Python, to go with PyPI ones."""
     channels: tuple[str, ...] = ()
+    """Conda channels, names or URLs, the first of which counts most."""
     system: tuple[tuple[Arch, str, str], ...] = ()
     """`(arch, virtual package, version)`, such as `("linux-64", "__glibc", "2.28")`."""
     base: str = ""
     """The named environment that this one extends."""
+    channel_priority: str = ""
+    """`disabled` where a package may come from any channel that has it; empty for strict, the first that has it."""
 
     @property
     def type(self) -> str:
-        """`pypi`, `conda` or `mixed`, after what is asked."""
-        if self.conda or self.conda_only:
+        """`pypi`, `conda` or `mixed`, after what is asked; Python and Metaflow's needs do not count.
+
+        >>> Requirements(conda=("numpy",), python_from="conda").type, Requirements(python_from="conda").type
+        ('conda', 'conda')
+        """
+        if self.conda:
             return "mixed" if self.pypi else "conda"
-        return "pypi"
+        return "conda" if self.python_from == "conda" and not self.pypi and not self.conda_only else "pypi"
+
+    @property
+    def has_conda(self) -> bool:
+        """Whether a part of the environment, at least its Python, comes from conda channels."""
+        return self.python_from == "conda"
 
     def roots(self) -> tuple[PypiRequirement, ...]:
-        """Every PyPI requirement that is resolved: the user's, then Metaflow's."""
-        return self.pypi + self.metaflow
+        """Every PyPI requirement that is resolved: the user's, then Metaflow's.
+
+        Where the user asks for conda packages, Metaflow's are conda packages too.
+        """
+        return self.pypi + (self.metaflow if self.type == "pypi" else ())
 
     def document(self) -> dict[str, Plain]:
         """The plain value that req_id hashes: version 1, fixed for ever.
+
+        A key that came later stands in it only where it says something, so that ids from before stay.
 
         >>> sorted(Requirements().document())[:4]
         ['base', 'channels', 'conda', 'conda-only']
@@ -72,6 +91,7 @@ class Requirements(NamedTuple):
             "channels": list(self.channels),
             "system": sorted([arch, name, version] for arch, name, version in self.system),
             "base": self.base,
+            **({"channel-priority": self.channel_priority} if self.channel_priority else {}),
         }
 
     @property

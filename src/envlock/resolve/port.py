@@ -7,8 +7,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from envlock.model.arch import Arch
-from envlock.model.lock import LockedPackage
+from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A PyPI distribution that a conda package of the environment contains."""
+
+    name: str
+    """Normalised, as PyPI knows it."""
+    version: str
+    package: str
+    """The conda package that it is in: name and version, for messages."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +31,22 @@ class Request:
     arch: Arch
     requirements: Requirements
     python: str
-    """The Python to solve for: three numbers."""
+    """The Python to solve for: three numbers. Empty where Python is itself a conda package to be solved for."""
     pins: Mapping[str, str] = field(default_factory=dict)
-    """Versions to keep wherever the requirements allow, by package name."""
+    """Versions to keep wherever the requirements allow, by the name of the PyPI package."""
+    conda_pins: tuple[LockedPackage, ...] = ()
+    """Conda packages to keep wherever the requirements allow, exactly as they were locked."""
+    provided: tuple[Provided, ...] = ()
+    """What conda packages of the environment bring: PyPI packages rest on it, and never replace it."""
     exclude_newer: str = ""
     """The instant in force, RFC 3339."""
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` with their credentials."""
     default_index_url: str = ""
+    channel_urls: tuple[str, ...] = ()
+    """`requirements.channels` with their credentials."""
+    channel_mirrors: tuple[tuple[str, str], ...] = ()
+    """Channels as they are named in `requirements.channels`, each with the URL that is asked in its place."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +54,11 @@ class Resolution:
     """What a request was resolved to."""
 
     packages: tuple[LockedPackage, ...]
-    """Sorted by name, one artifact each."""
+    """Sorted by kind and name, one artifact each."""
     notes: tuple[str, ...] = ()
     """What the user should know about how it came about."""
+    python: LockedPython | None = None
+    """The Python, where it was solved for together with the packages."""
 
 
 class Resolver(Protocol):
