@@ -49,6 +49,18 @@ class BadNetrc(ConfigError):
         )
 
 
+class BadAuthFile(ConfigError):
+    """The file in which conda's tools keep credentials cannot be read."""
+
+    code = "bad-auth-file"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be read: {reason}",
+            hint="correct the file, or point RATTLER_AUTH_FILE at another one",
+        )
+
+
 class Credential(NamedTuple):
     """A user name and a password; either may be empty, not both."""
 
@@ -112,6 +124,27 @@ class Credentials:
             return own
         return other
 
+    def authorization(self, url: str) -> str | None:
+        """The `Authorization` header for `url`, where there is something to say: `for_url`'s, else a conda client's.
+
+        What conda's tools keep for a host (`RATTLER_AUTH_FILE`, else `~/.rattler/credentials.json`) may be a bearer
+        token. Raises as `for_url` does, and BadAuthFile.
+
+        >>> Credentials(["https://me:pw@index.example/simple/"], {}).authorization("https://index.example/a.whl")
+        'Basic bWU6cHc='
+        """
+        found = self.for_url(url)
+        if found is None and host(url) and self._may_be_told(url):
+            entry = self._from_rattler(url)
+            if isinstance(entry, str):
+                return f"Bearer {entry}"
+            found = entry
+        if found is None:
+            return None
+        from base64 import b64encode
+
+        return "Basic " + b64encode(f"{found.username}:{found.password}".encode()).decode()
+
     def _may_be_told(self, url: str) -> bool:
         """Whether what is kept by host alone may be sent: encrypted, or to an index that is configured as it is."""
         return url.lower().startswith("https://") or any(_place(index) == _place(url) for index in self._index_urls)
@@ -147,6 +180,18 @@ class Credentials:
         entry = self._netrc.hosts.get(host(url))
         return Credential(entry[0], entry[2]) if entry is not None and (entry[0] or entry[2]) else None
 
+    def _from_rattler(self, url: str) -> Credential | str | None:
+        """A bearer token or a user's name and password, as rattler's authentication file keeps them by host."""
+        entry = _read_auth_file(self._environment).get(host(url))
+        if not isinstance(entry, dict):
+            return None
+        bearer, basic = entry.get("BearerToken"), entry.get("BasicHTTP")
+        if isinstance(bearer, str):
+            return bearer
+        if isinstance(basic, dict):
+            return Credential(str(basic.get("username", "")), str(basic.get("password", "")))
+        return None
+
     def _from_environment(self, url: str) -> Credential | None:
         stem = "ENVLOCK_INDEX_" + re.sub(r"[^A-Z0-9]", "_", host(url).upper())
         names = (f"{stem}_USERNAME", f"{stem}_PASSWORD")
@@ -175,6 +220,26 @@ def _read_netrc(environment: Mapping[str, str]) -> netrc:
         raise BadNetrc(str(path), "it is not text") from None
     except OSError as error:
         raise BadNetrc(str(path), error.strerror or type(error).__name__) from None
+
+
+def _read_auth_file(environment: Mapping[str, str]) -> dict[str, object]:
+    """What conda's tools keep for each host, a port not being part of it; empty where there is no such file."""
+    import json
+
+    chosen = environment.get("RATTLER_AUTH_FILE")
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  never raises
+    path = Path(chosen or f"{home}/.rattler/credentials.json")
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise BadAuthFile(str(path), error.strerror or type(error).__name__) from None
+    except ValueError:
+        raise BadAuthFile(str(path), "it is not JSON") from None
+    if not isinstance(found, dict):
+        raise BadAuthFile(str(path), "it is no table of hosts")
+    return found
 
 
 def _userinfo(url: str) -> str:

@@ -84,11 +84,13 @@ class Upstream:
         artifact: Artifact,
         to: Path,
         *,
+        at: str = "",
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> None:
         """Make `to`, which does not exist yet, the artifact's file, its size and SHA-256 proved.
 
+        It comes from the artifact's URL, or from the URL `at`, which is in no message and may hold a token.
         `on_bytes` is told of each piece that came (a negative number when pieces were thrown away), `on_size` of the
         size when the lock does not know it and upstream tells it. Connections that break and hosts that stumble are
         tried again; a broken transfer goes on where it stopped if the host allows. When it raises, `to` is not there.
@@ -97,11 +99,11 @@ class Upstream:
         of the local disk.
         """
         with to.open("xb") as file:
-            body = _Body(artifact, file, on_bytes, on_size)
+            body = _Body(artifact, at or artifact.url, file, on_bytes, on_size)
             try:
-                if is_local(artifact.url):
+                if is_local(body.url):
                     self._copy(artifact, body)
-                elif artifact.url.lower().startswith(("https://", "http://")) and host(artifact.url):
+                elif body.url.lower().startswith(("https://", "http://")) and host(body.url):
                     self._download(artifact, body)
                 else:
                     raise UnsupportedUrl(artifact.filename, artifact.url)
@@ -114,7 +116,7 @@ class Upstream:
         """From a folder of this machine: what a mirror of Python builds may be."""
         from urllib.parse import unquote
 
-        path = Path(unquote(artifact.url.removeprefix("file://")))
+        path = Path(unquote(body.url.removeprefix("file://")))
         if not path.is_file():  # a device never ends, and a pipe never begins
             raise UpstreamMissing(str(path.parent), "there is no such file", (artifact.filename,))
         try:
@@ -126,7 +128,7 @@ class Upstream:
                 body.write(block)
 
     def _download(self, artifact: Artifact, body: _Body) -> None:
-        place = host(artifact.url)
+        place = host(body.url)
         pause = self._pause
         attempts = 1 if place in self._silent else ATTEMPTS
         while (failure := self._attempt(artifact, body)) is not None:
@@ -151,11 +153,11 @@ class Upstream:
             raise UnsupportedUrl(artifact.filename, artifact.url) from None
         except httpx.TransportError as error:
             silence = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-            return _Passing(host(artifact.url), redact(str(error)) or type(error).__name__, is_silence=silence)
+            return _Passing(host(body.url), redact(str(error)) or type(error).__name__, is_silence=silence)
         return None
 
     def _receive(self, artifact: Artifact, body: _Body) -> None:
-        response, was_known = self._answer(artifact, body.wanted_headers())
+        response, was_known = self._answer(artifact, body)
         try:
             self._check(artifact, response, was_known=was_known)
             body.begin(response)
@@ -184,7 +186,7 @@ class Upstream:
             raise UpstreamMissing(place, reason, (artifact.filename,))
         raise UpstreamUnreachable(place, reason, (artifact.filename,))
 
-    def _answer(self, artifact: Artifact, headers: dict[str, str]) -> tuple[httpx.Response, bool]:
+    def _answer(self, artifact: Artifact, body: _Body) -> tuple[httpx.Response, bool]:
         """The answer at the end of all redirects, its body unread, and whether credentials were sent for it.
 
         Each host is sent its own credentials only, and none at all once a redirect left https.
@@ -192,14 +194,16 @@ class Upstream:
         import httpx
 
         client = self._client()
-        url = httpx.URL(artifact.url)
+        url = httpx.URL(body.url)
         is_safe = True
         for _ in range(_REDIRECTS):
-            credential = self._credentials.for_url(str(url)) if is_safe else None
-            auth = httpx.BasicAuth(*credential) if credential is not None else None
-            response = client.send(client.build_request("GET", url, headers=headers), auth=auth, stream=True)
+            headers = body.wanted_headers()
+            authorization = self._credentials.authorization(str(url)) if is_safe else None
+            if authorization is not None:
+                headers["Authorization"] = authorization
+            response = client.send(client.build_request("GET", url, headers=headers), stream=True)
             if not response.has_redirect_location:
-                return response, credential is not None
+                return response, authorization is not None
             response.close()
             target = url.join(response.headers["location"]).copy_with(userinfo=b"")
             if target.scheme not in {"https", "http"}:
@@ -226,9 +230,15 @@ class _Body:
     """The bytes of one artifact, as far as they have come."""
 
     def __init__(
-        self, artifact: Artifact, file: BinaryIO, on_bytes: Callable[[int], None], on_size: Callable[[int], None]
+        self,
+        artifact: Artifact,
+        url: str,
+        file: BinaryIO,
+        on_bytes: Callable[[int], None],
+        on_size: Callable[[int], None],
     ) -> None:
         self.artifact = artifact
+        self.url = url
         self.count = 0
         self._file = file
         self._digest = hashlib.sha256()

@@ -14,12 +14,11 @@ from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError
 from envlock.files import sha256_of
 from envlock.places import home
-from envlock.workflow.upstreams import from_mirror, open_upstream
+from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from envlock.cache.download import Upstream
     from envlock.cache.port import Store
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
@@ -32,25 +31,22 @@ MOVING = "pushing"
 def mirror_into(store: Store, project: Project, reporter: Reporter, *, workers: int = WORKERS) -> Iterator[Mirror]:
     """A mirror from this machine and from the project's upstream into a store, as long as the context lasts."""
     with (
-        open_upstream(project) as upstream,
+        ProjectUpstream(project) as upstream,
         # Not below ENVLOCK_HOME: what a killed process leaves here, the system takes away.
         tempfile.TemporaryDirectory(prefix="envlock-push-", ignore_cleanup_errors=True) as stage,
     ):
-        yield Mirror(store, upstream, Path(stage), reporter, project.settings.python_mirror, workers)
+        yield Mirror(store, upstream, Path(stage), reporter, workers)
 
 
 class Mirror:
     """Moves artifacts into a store, several at once."""
 
-    def __init__(
-        self, store: Store, upstream: Upstream, stage: Path, reporter: Reporter, python_mirror: str, workers: int
-    ) -> None:
+    def __init__(self, store: Store, upstream: ProjectUpstream, stage: Path, reporter: Reporter, workers: int) -> None:
         self._packages = Packages(store)
         self._local = LocalPackages(home())
         self._upstream = upstream
         self._stage = stage
         self._reporter = reporter
-        self._python_mirror = python_mirror
         self._workers = workers
 
     def move(self, artifacts: Sequence[Artifact]) -> tuple[int, dict[str, EnvlockError]]:
@@ -88,7 +84,7 @@ class Mirror:
         file = self._stage / artifact.sha256 / artifact.filename
         file.parent.mkdir(exist_ok=True)
         self._upstream.fetch(
-            from_mirror(artifact, self._python_mirror),
+            artifact,
             file,
             on_bytes=lambda count: self._reporter.advanced(MOVING, artifact.filename, count),
             on_size=lambda size: self._reporter.grew(MOVING, size),

@@ -11,13 +11,12 @@ from envlock.cache.packages import Packages
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.places import home
-from envlock.workflow.upstreams import from_mirror, open_upstream
+from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from envlock.cache.download import Upstream
     from envlock.cache.port import Store
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
@@ -64,8 +63,8 @@ class CacheThenUpstream:
         absent: list[str] = []
         store = open_store(self._project.cache_url)
         self._reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
-        with open_upstream(self._project) as upstream:
-            bringing = _Bringing(self._project, self._reporter, store, None if self._offline else upstream, self._local)
+        with ProjectUpstream(self._project) as upstream:
+            bringing = _Bringing(self._reporter, store, None if self._offline else upstream, self._local)
             for artifact, result in in_parallel(bringing.place, artifacts, workers=self._workers):
                 if isinstance(result, NotInCache):
                     absent.append(artifact.filename)
@@ -86,9 +85,8 @@ class _Bringing:
     """Brings one artifact after another to this machine."""
 
     def __init__(
-        self, project: Project, reporter: Reporter, store: Store, upstream: Upstream | None, local: LocalPackages
+        self, reporter: Reporter, store: Store, upstream: ProjectUpstream | None, local: LocalPackages
     ) -> None:
-        self.mirror = project.settings.python_mirror
         self.reporter = reporter
         self.store = store
         self.packages = Packages(store)
@@ -111,7 +109,7 @@ class _Bringing:
         if self.upstream is None:
             raise NotInCache(self.store.url, (artifact.filename,))
         self.upstream.fetch(
-            from_mirror(artifact, self.mirror),
+            artifact,
             stage,
             on_bytes=lambda count: self.reporter.advanced(FETCHING, artifact.filename, count),
             on_size=lambda size: self.reporter.grew(FETCHING, size),

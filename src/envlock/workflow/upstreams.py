@@ -2,42 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import threading
 from typing import TYPE_CHECKING
 
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
     from envlock.cache.download import Upstream
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
+    from envlock.workflow.channel_places import ChannelPlaces
 
 _WHEEL = ".whl"
 
 
-def open_upstream(project: Project) -> Upstream:
-    """The hosts that the project's locks name, with the credentials of its indexes. To be closed. Asks nobody yet."""
-    from envlock.cache.download import Upstream
-    from envlock.credentials import Credentials
+class ProjectUpstream:
+    """The hosts that a project's locks name, or their mirrors, with the project's credentials. Asks nobody yet.
 
-    urls = [
-        url
-        for environment in project.environments()
-        for url in (*environment.index_urls, environment.default_index_url)
-        if url
-    ]
-    return Upstream(Credentials([*urls, project.settings.python_mirror]))
+    Any thread may fetch. Close it, or use it in a `with`.
+    """
+
+    def __init__(self, project: Project) -> None:
+        from envlock.cache.download import Upstream
+        from envlock.credentials import Credentials
+
+        environments = project.environments()
+        indexes = (url for each in environments for url in (*each.index_urls, each.default_index_url) if url)
+        self._channel_urls = tuple(dict.fromkeys(url for each in environments for url in each.channel_urls))
+        self._settings = project.settings
+        mirrors = (url for _, url in project.settings.channel_mirrors)
+        known = [*indexes, *self._channel_urls, *mirrors, project.settings.python_mirror]
+        self._http: Upstream = Upstream(Credentials(known))
+        self._places: ChannelPlaces | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ProjectUpstream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def fetch(
+        self, artifact: Artifact, to: Path, *, on_bytes: Callable[[int], None], on_size: Callable[[int], None]
+    ) -> None:
+        """Make `to`, which does not exist yet, the artifact's file, proved. As `cache.download.Upstream.fetch`."""
+        at = self._place(artifact)
+        if at.startswith("s3://"):
+            from envlock.workflow.channel_places import fetch_from_bucket
+
+            fetch_from_bucket(artifact, at, to, on_bytes)
+        else:
+            self._http.fetch(artifact, to, at=at, on_bytes=on_bytes, on_size=on_size)
+
+    def _place(self, artifact: Artifact) -> str:
+        if not artifact.channel:
+            return from_mirror(artifact, self._settings.python_mirror)
+        with self._lock:
+            if self._places is None:
+                from envlock.workflow.channel_places import ChannelPlaces
+
+                self._places = ChannelPlaces(self._channel_urls, self._settings.channel_mirrors)
+        return self._places.of(artifact)
 
 
-def from_mirror(artifact: Artifact, python_mirror: str) -> Artifact:
-    """The artifact with the URL to fetch it from: an exact Python build comes from the mirror, where there is one.
+def from_mirror(artifact: Artifact, python_mirror: str) -> str:
+    """The URL to fetch an artifact from: an exact Python build comes from the mirror, where there is one.
 
     >>> from envlock.model.artifact import Artifact
     >>> build = Artifact("cpython-3.12.tar.gz", "0" * 64, "https://builds.example/download/20261110/cpython-3.12.tar.gz")
-    >>> from_mirror(build, "https://me:pw@mirror.example/python/").url
+    >>> from_mirror(build, "https://me:pw@mirror.example/python/")
     'https://mirror.example/python/20261110/cpython-3.12.tar.gz'
     """
     if not python_mirror or artifact.filename.endswith(_WHEEL):
-        return artifact
+        return artifact.url
     release = "/".join(artifact.url.rsplit("/", 2)[1:])
-    return replace(artifact, url=f"{strip_credentials(python_mirror).rstrip('/')}/{release}")
+    return f"{strip_credentials(python_mirror).rstrip('/')}/{release}"

@@ -1,0 +1,103 @@
+"""Where the packages of conda channels are really asked for: their mirrors, with the credentials of the project.
+
+A lock names canonical URLs. What is configured beside it (credentials in a channel's URL, a mirror) is added here, when
+something is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING
+
+from envlock.model.url import host, strip_channel_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from envlock.model.artifact import Artifact
+
+_TOKEN = re.compile(r"[^/]*://[^/]*/t/(?P<token>[^/]+)")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
+
+
+class ChannelPlaces:
+    """From the canonical URL of a channel's package to the one that is asked."""
+
+    def __init__(self, channel_urls: Iterable[str], mirrors: tuple[tuple[str, str], ...]) -> None:
+        """`channel_urls` as configured, credentials included; `mirrors` as envlock.toml has them."""
+        self._tokens = {
+            strip_channel_credentials(url).rstrip("/"): found["token"]
+            for url in channel_urls
+            if (found := _TOKEN.match(url))
+        }
+        self._mirrors: dict[str, str] = {}
+        if mirrors or os.environ.get(MIRRORS_VARIABLE):
+            from envlock.conda.channels import mirrors_in_force
+
+            self._mirrors = dict(mirrors_in_force(mirrors))
+
+    def of(self, artifact: Artifact) -> str:
+        """The URL to ask for a package of a channel. User names and passwords are not in it; a token may be."""
+        channel = artifact.channel.rstrip("/")
+        if not artifact.url.startswith(f"{channel}/"):
+            return artifact.url
+        rest = artifact.url[len(channel) :]
+        if channel in self._mirrors:
+            return self._mirrors[channel].rstrip("/") + rest
+        if channel in self._tokens:
+            return _with_token(artifact.url, self._tokens[channel])
+        return artifact.url
+
+
+def _with_token(url: str, token: str) -> str:
+    """The URL with a channel's token after its host; `${VARIABLE}` in a token stands for the variable's value.
+
+    >>> _with_token("https://channel.example/private/noarch/a-1-0.conda", "secret")
+    'https://channel.example/t/secret/private/noarch/a-1-0.conda'
+    """
+    from envlock.credentials import UnsetVariable
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise UnsetVariable(match[1], strip_channel_credentials(url))
+        return os.environ[match[1]]
+
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    return f"{scheme}://{authority}/t/{_VARIABLE.sub(value, token)}/{path}"
+
+
+def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+    """Make `to`, which does not exist yet, an artifact's file out of an `s3://` channel, its size and SHA-256 proved.
+
+    The bucket is reached as the `AWS_*` variables say. Raises UpstreamHashMismatch, UpstreamUnreachable.
+    """
+    from envlock.cache.errors import UpstreamHashMismatch, UpstreamUnreachable
+    from envlock.conda.client import client_for
+    from envlock.conda.fetching import NotFetched, fetch
+
+    digest = hashlib.sha256()
+
+    class _Writer:
+        def write(self, block: bytes) -> int:
+            file.write(block)
+            digest.update(block)
+            on_bytes(len(block))
+            return len(block)
+
+    try:
+        with to.open("xb") as file:
+            fetch(at, _Writer(), client_for((artifact.channel,), {}))
+    except NotFetched as error:
+        to.unlink()
+        raise UpstreamUnreachable(host(at) or at, str(error), (artifact.filename,)) from None
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+    if digest.hexdigest() != artifact.sha256:
+        to.unlink()
+        raise UpstreamHashMismatch(artifact, expected=f"sha256 {artifact.sha256}", got=f"sha256 {digest.hexdigest()}")
