@@ -26,6 +26,7 @@ from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
 from envlock.resolve.errors import NotYet, merge_archs
 from envlock.workflow.lock_result import Locked, LockResult, Upgrade
+from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
 from envlock.workflow.pruning import prune, remove, sweep
 
 if TYPE_CHECKING:
@@ -116,9 +117,8 @@ class _Locking:
         """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""
         if not self.upgrade.packages:
             return
-        names = {package.name for lock in self.known() for package in lock.packages}
-        names |= {root.name for each in environments for root in each.requirements.roots()}
-        for package in sorted(self.upgrade.packages - names - {"python"}):
+        names = upgradable(self.known(), [each.requirements for each in environments])
+        for package in sorted(self.upgrade.packages - names):
             raise NoSuchSelection("package", package, sorted(names))
 
     def write(self, results: Sequence[Locked]) -> None:
@@ -167,13 +167,13 @@ class _Locking:
                 rest.append((number, job))
             else:
                 done[number] = stamped
-        pythons = self.pythons(rest)
+        pythons = self.pythons([(number, job) for number, job in rest if not job.requirements.has_conda])
         self.reporter.began("locking", len(rest), "environments")
         errors: list[EnvlockError] = []
         pool = ThreadPoolExecutor(min(_WORKERS, len(rest) or 1))
         try:
             futures = [
-                (number, job, pool.submit(self.solve, job, before[number], pythons[job.requirements.req_id][job.arch]))
+                (number, job, pool.submit(self.solve, job, before[number], _python_for(job, pythons)))
                 for number, job in rest
             ]
             for number, job, future in futures:
@@ -246,8 +246,8 @@ class _Locking:
         older = (predecessor(job.environments[0], arch, self.known(), claimed) for arch in self.project.settings.archs)
         return tuple(same or [lock for lock in older if lock is not None])
 
-    def solve(self, job: _Job, before: Lock | None, python: LockedPython) -> Locked:
-        """One job, resolved. Runs in a thread."""
+    def solve(self, job: _Job, before: Lock | None, python: LockedPython | None) -> Locked:
+        """One job, resolved; without a Python where that is solved for too. Runs in a thread."""
         from envlock.resolve.port import Request
 
         label = f"{job.names[0]} {job.arch}"
@@ -258,17 +258,22 @@ class _Locking:
             name=environment.name,
             arch=job.arch,
             requirements=job.requirements,
-            python=python.version,
-            pins=self.pins(before),
+            python=python.version if python else "",
+            pins=pypi_pins(before, self.upgrade),
+            conda_pins=conda_pins(before, job.arch, self.upgrade),
             exclude_newer=instant,
             index_urls=environment.index_urls,
             default_index_url=environment.default_index_url,
+            channel_urls=environment.channel_urls,
+            channel_mirrors=self.project.settings.channel_mirrors,
         )
         resolution = self.the_resolver().resolve(request)
+        locked_python = resolution.python or python
+        assert locked_python is not None
         new = Lock(
             arch=job.arch,
             requirements=job.requirements,
-            python=python,
+            python=locked_python,
             packages=resolution.packages,
             exclude_newer=instant,
             asked_by=job.names,
@@ -283,15 +288,10 @@ class _Locking:
 
     def the_resolver(self) -> Resolver:
         if self.resolver is None:
-            from envlock.resolve.pypi_uv import UvResolver
+            from envlock.resolve.choosing import resolver_for
 
-            self.resolver = UvResolver()
+            self.resolver = resolver_for(self.project.settings)
         return self.resolver
-
-    def pins(self, before: Lock | None) -> dict[str, str]:
-        if before is None or self.upgrade.everything:
-            return {}
-        return {p.name: p.version for p in before.packages if p.name not in self.upgrade.packages}
 
     def instant(self, requirements: Requirements) -> str:
         """The instant in force: absolute as asked, or a span before now."""
@@ -327,6 +327,10 @@ def _not_yet(project: Project, environments: Sequence[Environment]) -> list[NotY
         for deferred in environment.deferred[:1]:
             names.setdefault(deferred, []).append(environment.name)
     return [NotYet(", ".join(each), table, location=project.locate(key)) for (table, key), each in names.items()]
+
+
+def _python_for(job: _Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) -> LockedPython | None:
+    return None if job.requirements.has_conda else pythons[job.requirements.req_id][job.arch]
 
 
 def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_Job]:
