@@ -100,6 +100,25 @@ def credentials_for(url: str, environment: Mapping[str, str] | None = None) -> C
     return Credentials([url], environment).for_url(url)
 
 
+def with_variables(text: str, needed_by: str, environment: Mapping[str, str] | None = None) -> str:
+    """The text, each `${VARIABLE}` in it replaced by the variable's value; `needed_by` is a URL to complain of.
+
+    >>> with_variables("https://channel.example/t/${TOKEN}/team", "...", {"TOKEN": "tk-1"})
+    'https://channel.example/t/tk-1/team'
+
+    Raises UnsetVariable.
+    """
+    known = os.environ if environment is None else environment
+
+    def value(match: re.Match[str]) -> str:
+        try:
+            return known[match[1]]
+        except KeyError:
+            raise UnsetVariable(match[1], needed_by) from None
+
+    return _VARIABLE.sub(value, text)
+
+
 class Credentials:
     """What is known of who we are, for the hosts of these index URLs and any other."""
 
@@ -165,13 +184,7 @@ class Credentials:
         return Credential(username, password)
 
     def _expanded(self, text: str, url: str) -> str:
-        def value(match: re.Match[str]) -> str:
-            try:
-                return self._environment[match[1]]
-            except KeyError:
-                raise UnsetVariable(match[1], strip_credentials(url)) from None
-
-        return _VARIABLE.sub(value, unquote(text))
+        return with_variables(unquote(text), strip_credentials(url), self._environment)
 
     def _from_netrc(self, url: str) -> Credential | None:
         if self._netrc is None:

@@ -1,0 +1,100 @@
+"""Channels: from what people call them to the URLs that locks hold, and to where they are asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+
+from envlock.conda.errors import BadChannelMirror
+from envlock.model.url import strip_credentials
+
+MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
+
+_TOKEN = re.compile(r"(?<=/)t/[^/]+/")
+_SCHEMES = frozenset({"http", "https", "file", "s3"})
+
+
+def without_secrets(url: str) -> str:
+    """The URL of a channel, or of a file in it, without user name, password, query, fragment and conda token.
+
+    >>> without_secrets("https://me:pw@channel.example/t/tk-1234/team/linux-64/a-1-0.conda")
+    'https://channel.example/team/linux-64/a-1-0.conda'
+    >>> without_secrets("https://channel.example/t/${TOKEN}/team"), without_secrets("conda-forge")
+    ('https://channel.example/team', 'conda-forge')
+    """
+    url = strip_credentials(url)
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{_TOKEN.sub('', rest, count=1)}" if separator else url
+
+
+@lru_cache(maxsize=256)
+def channel_base(name_or_url: str) -> str:
+    """The canonical URL of a channel, as locks hold it: without credentials, token and slash at the end.
+
+    >>> channel_base("https://me:pw@Channel.example/t/tk-1234/team/")
+    'https://channel.example/team'
+    >>> channel_base("s3://bucket/team"), channel_base("file:///srv/channel/")
+    ('s3://bucket/team', 'file:///srv/channel')
+
+    A name alone means what it means to py-rattler; only that costs its import.
+    """
+    scheme, separator, rest = without_secrets(name_or_url.strip()).partition("://")
+    if not separator:
+        from rattler import Channel
+
+        return Channel(name_or_url.strip().strip("/")).base_url.rstrip("/")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme.lower()}://{authority.lower()}{slash}{path}".rstrip("/")
+
+
+def mirrors_in_force(configured: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """For each channel that has a mirror, its canonical URL and the URL that is asked in its place.
+
+    `ENVLOCK_CHANNEL_MIRRORS`, such as `conda-forge=https://mirror.example/main other=file:///srv/other`, wins over what
+    is configured. Raises BadChannelMirror.
+
+    >>> dict(mirrors_in_force([("https://channel.example/team/", "https://mirror.example/team/")]))
+    {'https://channel.example/team': 'https://mirror.example/team'}
+    """
+    mirrors = {}
+    for channel, mirror in configured:
+        mirrors[channel_base(channel)] = _checked(mirror, f"{channel} = {mirror}", "channel-mirrors")
+    for channel, mirror in _of_the_environment():
+        mirrors[channel_base(channel)] = mirror
+    return mirrors
+
+
+def at_mirror(url: str, mirrors: Mapping[str, str]) -> str:
+    """The URL of a channel's file in the folder that is the channel's mirror; itself, where the mirror is no folder.
+
+    Every other mirror is the client's affair.
+
+    >>> at_mirror("https://channel.example/team/noarch/a-1-0.conda", {"https://channel.example/team": "file:///srv/team"})
+    'file:///srv/team/noarch/a-1-0.conda'
+    >>> at_mirror("https://channel.example/team/noarch/a-1-0.conda", {"https://channel.example/team": "https://m.example"})
+    'https://channel.example/team/noarch/a-1-0.conda'
+    """
+    for base, mirror in mirrors.items():
+        if mirror.startswith("file:") and url.startswith(f"{base}/"):
+            return mirror + url[len(base) :]
+    return url
+
+
+def _of_the_environment() -> Iterator[tuple[str, str]]:
+    for word in os.environ.get(MIRRORS_VARIABLE, "").split():
+        channel, separator, mirror = word.partition("=")
+        if not channel or not separator:
+            raise BadChannelMirror(without_secrets(word), MIRRORS_VARIABLE, "each word is a channel, `=` and a URL")
+        yield channel, _checked(mirror, word, MIRRORS_VARIABLE)
+
+
+def _checked(mirror: str, found: str, named_by: str) -> str:
+    scheme, separator, rest = mirror.strip().partition("://")
+    if not separator or scheme.lower() not in _SCHEMES or not rest.strip("/"):
+        channel = found.partition("=")[0].strip()
+        raise BadChannelMirror(
+            f"{channel}={without_secrets(mirror)}", named_by, f"a mirror is a URL: {', '.join(sorted(_SCHEMES))}"
+        )
+    return mirror.strip().rstrip("/")

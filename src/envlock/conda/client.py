@@ -1,0 +1,149 @@
+"""The HTTP client of py-rattler, as envlock wants it: mirrors, credentials, S3, and few retries.
+
+The URLs that py-rattler is given hold no secret: it writes them into its repodata cache and into error texts. User
+names and passwords go into a header, and a conda token is put into the path by the middleware of mirrors.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.conda.channels import channel_base
+from envlock.credentials import Credentials, with_variables
+from envlock.model.url import host, strip_credentials
+
+if TYPE_CHECKING:
+    from rattler.networking import Client
+    from rattler.networking.middleware import S3Config
+
+TIMEOUT = 600
+"""Seconds for one file, a large one over a slow line included. A host that does not answer is found out sooner, by
+`signs_of_life.py`."""
+_RETRIES = 2
+
+
+class Place(NamedTuple):
+    """Where a channel is asked."""
+
+    base: str
+    """Its canonical URL."""
+    url: str
+    """The URL that is asked: the mirror's, or its own. Without user name and password; a conda token is in it."""
+    header: str = ""
+    """The value of `Authorization`, where we know who we are."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a folder of this machine, which no middleware can stand in for."""
+        return self.url.startswith("file:")
+
+    @property
+    def source(self) -> str:
+        """The URL that py-rattler is told: the canonical one, wherever a middleware can lead from there."""
+        return self.url if self.is_file else self.base
+
+
+def places_of(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where each of these channels, and each that has a mirror, is asked.
+
+    >>> places_of(["https://channel.example/t/tk-1/team"], {})[0].url
+    'https://channel.example/t/tk-1/team'
+    >>> places_of(["https://channel.example/team"], {"https://channel.example/team": "file:///srv/team"})[0].source
+    'file:///srv/team'
+
+    Raises UnsetVariable and BadNetrc.
+    """
+    written = {channel_base(url): url for url in reversed(channel_urls)}
+    bases = dict.fromkeys([*map(channel_base, channel_urls), *mirrors])
+    return tuple(_place(base, mirrors.get(base) or written[base]) for base in bases)
+
+
+def client_for(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> Client:
+    """A client that asks each channel where it is to be asked, as who we are there.
+
+    `channel_urls` are as they were configured, with credentials and `${VARIABLE}`s; `mirrors` are those of
+    `mirrors_in_force`. The client is asked for canonical URLs. Beside what envlock itself knows of credentials, those
+    of RATTLER_AUTH_FILE, of `rattler auth login` and of netrc are used, and for `s3://` those of AWS.
+
+    Raises UnsetVariable and BadNetrc.
+    """
+    return _client(places_of(channel_urls, mirrors))
+
+
+def _place(base: str, written: str) -> Place:
+    if "://" not in written:
+        written = base
+    credential = Credentials([written]).for_url(strip_credentials(written))
+    header = ""
+    if credential is not None:
+        pair = f"{credential.username}:{credential.password}".encode()
+        header = f"Basic {base64.b64encode(pair).decode()}"
+    return Place(base, with_variables(strip_credentials(written).rstrip("/"), base), header)
+
+
+def _client(places: Sequence[Place]) -> Client:
+    from rattler.networking import (
+        AddHeadersMiddleware,
+        AuthenticationMiddleware,
+        Client,
+        MirrorMiddleware,
+        RetryMiddleware,
+        S3Middleware,
+    )
+
+    mirrors = {place.base: [place.url] for place in places if place.source != place.url}
+    buckets = {name for place in places if (name := _bucket(place.url))}
+    return Client(
+        [
+            RetryMiddleware(_RETRIES),
+            *([MirrorMiddleware(mirrors)] if mirrors else []),
+            AuthenticationMiddleware(),
+            # After it, for what was configured for the channel wins over what is kept for its host.
+            *([AddHeadersMiddleware(authorization(places))] if any(place.header for place in places) else []),
+            S3Middleware(_s3_settings(buckets)),
+        ],
+        timeout=TIMEOUT,
+    )
+
+
+def authorization(places: Sequence[Place]) -> Callable[[str, str], dict[str, str] | None]:
+    """What answers py-rattler's question which headers go to a host and a path.
+
+    The question names neither scheme nor port. So a place is known by its path too, and where two places that cannot be
+    told apart would be told different things, neither is told anything.
+
+    >>> ask = authorization([Place("https://channel.example/team", "https://channel.example/team", "Basic x")])
+    >>> ask("channel.example", "/team/noarch/repodata.json"), ask("channel.example", "/teamwork/noarch/repodata.json")
+    ({'Authorization': 'Basic x'}, None)
+    """
+    known = [(host(place.url), _path(place.url), place.header) for place in places if not place.is_file]
+
+    def ask(name: str, path: str) -> dict[str, str] | None:
+        fitting = [(prefix, header) for at, prefix, header in known if at == name and path.startswith(prefix)]
+        longest = max((len(prefix) for prefix, _ in fitting), default=0)
+        headers = {header for prefix, header in fitting if len(prefix) == longest}
+        (header,) = headers if len(headers) == 1 else ("",)
+        return {"Authorization": header} if header else None
+
+    return ask
+
+
+def _path(url: str) -> str:
+    """The path of a URL, with a slash at its end."""
+    return "/" + "".join(f"{part}/" for part in url.partition("://")[2].split("/")[1:] if part)
+
+
+def _bucket(url: str) -> str:
+    return host(url) if url.startswith("s3://") else ""
+
+
+def _s3_settings(buckets: set[str]) -> dict[str, S3Config]:
+    """How S3 is reached where the environment names another server than Amazon's: by path, as such servers want it."""
+    from rattler.networking.middleware import S3Config
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return {bucket: S3Config(endpoint, region, "path") for bucket in buckets} if endpoint else {}
