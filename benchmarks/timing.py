@@ -36,6 +36,7 @@ class Row:
     theirs: float
     limit: str
     holds: bool
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -91,7 +92,8 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| claim | envlock | the other | ratio | claimed | holds |", "|---|--:|--:|--:|---|---|"]
     for row in rows:
-        cells = (row.claim, _seconds(row.ours), _seconds(row.theirs), f"{row.ratio:.2f}", row.limit)
+        shown = _seconds if row.unit == "s" else lambda amount, unit=row.unit: f"{amount:.0f} {unit}"
+        cells = (row.claim, shown(row.ours), shown(row.theirs), f"{row.ratio:.2f}", row.limit)
         lines.append(f"| {' | '.join(cells)} | {'yes' if row.holds else 'NO'} |")
     return "\n".join(lines)
 
