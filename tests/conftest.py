@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
 from tests.index import Index
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
@@ -50,6 +51,43 @@ def private_index(make_index: Callable[..., Index]) -> Index:
 
 
 @pytest.fixture(scope="session")
+def channel() -> Iterator[Channel]:
+    """The conda channels (tests/channel), read-only: shared by every test of this process. Do nothing to them here."""
+    with Channel(built_channels()) as served:
+        yield served
+
+
+@pytest.fixture
+def make_channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Channel]]:
+    """Makes channels of one's own, closed afterwards: `make_channel(*packages, whole=False, name="main", ...)`.
+
+    `whole` puts the packages on top of everything that the shared channels hold; else there is one channel, with
+    these packages alone.
+    """
+    made: list[Channel] = []
+
+    def make(*packages: Package, whole: bool = False, name: str = "main", **options: Any) -> Channel:
+        folder = tmp_path_factory.mktemp("channels")
+        if whole:
+            copy_channels(built_channels(), folder, ("main", "other", "private"))
+        made.append(Channel(folder, **options))
+        if packages or not whole:
+            made[-1].publish(*packages, channel=name)
+        return made[-1]
+
+    yield make
+    for served in made:
+        served.close()
+
+
+@pytest.fixture
+def private_channel(make_channel: Callable[..., Channel]) -> Channel:
+    """The shared channels behind credentials: a password, a token or a bearer token, all in `.credentials`."""
+    credentials = Credentials(basic=("reader", "s3cr3t-passw0rd"), token="tk-s3cr3t-t0ken", bearer="s3cr3t-b34rer")
+    return make_channel(whole=True, credentials=credentials)
+
+
+@pytest.fixture(scope="session")
 def shared_uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """uv's cache, shared by all tests of a session. A test that needs a cold one sets UV_CACHE_DIR itself."""
     base = tmp_path_factory.getbasetemp()
@@ -71,6 +109,15 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
 def project(tmp_path: Path, index: Index) -> ProjectFolder:
     """An empty project, in `tmp_path / "project"`, that locks from the session's index."""
     return ProjectFolder.make(tmp_path / "project", index.url)
+
+
+@pytest.fixture
+def conda_project(
+    tmp_path: Path, index: Index, channel: Channel, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> ProjectFolder:
+    """As `project`, and `conda-forge` is the session's `main` channel, `other` and `private` those of their names."""
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
+    return ProjectFolder(ProjectFolder.make(tmp_path / "project", index.url).folder, index.url, *channel.series[:1])
 
 
 @pytest.fixture

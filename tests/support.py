@@ -108,6 +108,8 @@ class ProjectFolder:
 
     folder: Path
     index_url: str
+    conda_python: str = "3.12"
+    """The series of Python that `write_conda_env` asks for."""
 
     @classmethod
     def make(cls, folder: Path, index_url: str) -> ProjectFolder:
@@ -161,6 +163,35 @@ class ProjectFolder:
         text = f'[env.{name}.pypi]\npython = "{python}"\n{more}\n[env.{name}.pypi.packages]\n{table}'
         return self.write(text, settings=settings, archs=archs)
 
+    def write_conda_env(
+        self,
+        *libraries: str,
+        pypi: Sequence[str] = (),
+        name: str = "demo",
+        python: str | None = None,
+        channels: Sequence[str] = ("conda-forge",),
+        system: Mapping[str, str] | None = None,
+        settings: str = "",
+        archs: Sequence[str] | None = None,
+        more: str = "",
+    ) -> Path:
+        """Write an envlock.toml with one named environment of conda `libraries`, and `pypi` packages if there are any.
+
+        Both are as in requirements files (`numpy >=1.26`, `other::lower`); `system` becomes `sys_packages`, `more`
+        further lines of the conda table.
+        """
+        series = self.conda_python if python is None else python
+        tables = [f"[env.{name}.conda]", f"channels = {json.dumps(list(channels))}"]
+        if series:
+            tables.append(f'python = "{series}"')
+        tables += [more, f"[env.{name}.conda.libraries]", libraries_table(*libraries)]
+        if pypi:
+            tables += [f"[env.{name}.pypi.packages]", packages_table(*pypi)]
+        if system:
+            tables += [f"[env.{name}.sys_packages.packages]"]
+            tables += [f"{json.dumps(package)} = {json.dumps(version)}" for package, version in system.items()]
+        return self.write("\n".join(tables), settings=settings, archs=archs)
+
     def write_flow(self, name: str = "DemoFlow", *, steps: Sequence[str] = ("start", "train", "end")) -> Path:
         """Write a flow file with these steps in a line; returns its path, `<name in lower case>.py`."""
         lines = ["from metaflow import FlowSpec, step", "", "", f"class {name}(FlowSpec):"]
@@ -195,6 +226,22 @@ def packages_table(*packages: str) -> str:
     for package in packages:
         name = package if "@" in package else re.match(r"[\w.-]+(\[[^]]*\])?", package)[0]  # type: ignore[index]
         lines.append(f"{json.dumps(name)} = {json.dumps(package.removeprefix(name).strip())}")
+    return "\n".join(lines)
+
+
+def libraries_table(*libraries: str) -> str:
+    """Conda requirements as the lines of a `libraries` table.
+
+    >>> print(libraries_table("numpy >=1.26,<2", "other::lower", "builds=1.4=py312*", "pip 24.3.1"))
+    "numpy" = ">=1.26,<2"
+    "other::lower" = ""
+    "builds" = "=1.4=py312*"
+    "pip" = "24.3.1"
+    """
+    lines = []
+    for library in libraries:
+        name = re.match(r"[^\s=<>!~]+", library)[0]  # type: ignore[index]
+        lines.append(f"{json.dumps(name)} = {json.dumps(library.removeprefix(name).strip())}")
     return "\n".join(lines)
 
 
