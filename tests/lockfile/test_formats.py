@@ -129,7 +129,7 @@ def test_conflict_markers_are_named_with_their_line() -> None:
 
 
 def test_a_newer_format_is_not_damage() -> None:
-    data = changed("format = 1", "format = 2")
+    data = changed("format = 1", "format = 3")
     with pytest.raises(NewerLockFormat):
         parse(data, "x")
     assert prove(data) is None

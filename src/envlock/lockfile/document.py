@@ -12,7 +12,7 @@ and any change of content is. The stamp holds the digest, who and when, which be
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,10 @@ import tomli
 
 from envlock.errors import ConfigError
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
+from envlock.lockfile.quoting import array, quoted
 from envlock.lockfile.text import (
+    CONDA,
+    CONDA_FORMAT,
     FORMAT,
     STAMP,
     body_of,
@@ -36,19 +39,17 @@ from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
-_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 _CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def render(lock: Lock) -> str:
     """The file's text. `parse` gives the lock back; rendering what was parsed changes no byte."""
     body = _body(lock)
     stamp = [
-        f"digest = {_string(digest_of(body))}",
-        f"asked-by = {_array(lock.asked_by)}",
-        f"resolved-by = {_string(lock.resolved_by)}",
-        f"resolved-at = {_string(lock.resolved_at)}",
+        f"digest = {quoted(digest_of(body))}",
+        f"asked-by = {array(lock.asked_by)}",
+        f"resolved-by = {quoted(lock.resolved_by)}",
+        f"resolved-at = {quoted(lock.resolved_at)}",
     ]
     return _header(lock) + body + STAMP + "\n".join(stamp) + "\n"
 
@@ -90,8 +91,8 @@ def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
         raise DamagedLock(path, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
     table = document.get("tool", {}).get("envlock", {}) if isinstance(document.get("tool"), dict) else {}
     found = table.get("format") if isinstance(table, dict) else None
-    if isinstance(found, int) and found > FORMAT:
-        raise NewerLockFormat(path, found, FORMAT)
+    if isinstance(found, int) and found > CONDA_FORMAT:
+        raise NewerLockFormat(path, found, CONDA_FORMAT)
     return text, document
 
 
@@ -99,76 +100,86 @@ def _header(lock: Lock) -> str:
     # Names may be quoted keys of envlock.toml and hold anything; a comment may not.
     asked = "".join(each if each.isprintable() else "?" for each in ", ".join(lock.asked_by)) or "an environment"
     exact = "" if lock.python.source == "machine" else f", exactly {lock.python.version}"
+    wheels = len(lock.pypi_packages)
+    count, readers = str(wheels), "read it as PEP 751"
+    if lock.conda_packages:
+        count = f"{len(lock.conda_packages)} conda" + (f" and {wheels} PyPI" if wheels else "")
+        readers = "install only its PyPI packages"
     return (
-        f"# {asked} on {lock.arch}: CPython {lock.python.series}{exact}, {len(lock.packages)} packages.\n"
-        "# Written by `envlock lock`; do not edit, `envlock check` finds any change. pip and uv read it as PEP 751.\n"
+        f"# {asked} on {lock.arch}: CPython {lock.python.series}{exact}, {count} packages.\n"
+        f"# Written by `envlock lock`; do not edit, `envlock check` finds any change. pip and uv {readers}.\n"
     )
 
 
 def _body(lock: Lock) -> str:
-    lines: list[str] = [
-        *(f"    {package_line(package)}," for package in lock.packages),
+    conda = lock.conda_packages
+    lines: list[str] = [f"    {package_line(package)}," for package in lock.packages if package.kind != "conda"]
+    if conda:
+        from envlock.lockfile.conda_packages import conda_line
+
+        lines += [*CONDA.splitlines(), *(f"    {conda_line(package)}," for package in conda)]
+    lines += [
         "]",
         "",
         "[tool.envlock]",
-        f"format = {FORMAT}",
-        f"arch = {_string(lock.arch)}",
-        f"type = {_string(lock.requirements.type)}",
-        f"req-id = {_string(lock.req_id)}",
-        f"full-id = {_string(lock.full_id)}",
+        f"format = {CONDA_FORMAT if conda else FORMAT}",
+        f"arch = {quoted(lock.arch)}",
+        f"type = {quoted(lock.requirements.type)}",
+        f"req-id = {quoted(lock.req_id)}",
+        f"full-id = {quoted(lock.full_id)}",
     ]
     if lock.exclude_newer:
-        lines.append(f"exclude-newer = {_string(lock.exclude_newer)}")
+        lines.append(f"exclude-newer = {quoted(lock.exclude_newer)}")
     lines += ["", "[tool.envlock.python]", *_python_lines(lock.python)]
     lines += ["", "[tool.envlock.requirements]", *_requirement_lines(lock.requirements)]
     return head_of(lock.arch, lock.python.source, lock.python.version) + "\n".join(lines) + "\n"
 
 
 def package_line(package: LockedPackage) -> str:
-    """A package as one line of TOML, in PEP 751's keys.
+    """A package of a wheel as one line of TOML, in PEP 751's keys.
 
     >>> package_line(LockedPackage(  # doctest: +ELLIPSIS
     ...     name="demo", version="1.0", filename="demo-1.0-py3-none-any.whl", sha256="ab", dependencies=("rich",),
     ...     url="https://index.example/demo-1.0-py3-none-any.whl"))
     '{name = "demo", version = "1.0", dependencies = [{name = "rich"}], wheels = [...sha256 = "ab"}}]}'
     """
-    fields = [f"name = {_string(package.name)}", f"version = {_string(package.version)}"]
+    fields = [f"name = {quoted(package.name)}", f"version = {quoted(package.version)}"]
     if package.dependencies:
-        names = ", ".join(f"{{name = {_string(name)}}}" for name in package.dependencies)
+        names = ", ".join(f"{{name = {quoted(name)}}}" for name in package.dependencies)
         fields.append(f"dependencies = [{names}]")
     if package.index:
-        fields.append(f"index = {_string(package.index)}")
+        fields.append(f"index = {quoted(package.index)}")
     wheel = []
     if filename_of(package.url) != package.filename:
-        wheel.append(f"name = {_string(package.filename)}")
+        wheel.append(f"name = {quoted(package.filename)}")
     if package.upload_time:
         wheel.append(f"upload-time = {package.upload_time}")
-    wheel.append(f"url = {_string(package.url)}")
+    wheel.append(f"url = {quoted(package.url)}")
     if package.size is not None:
         wheel.append(f"size = {package.size}")
-    wheel.append(f"hashes = {{sha256 = {_string(package.sha256)}}}")
+    wheel.append(f"hashes = {{sha256 = {quoted(package.sha256)}}}")
     fields.append(f"wheels = [{{{', '.join(wheel)}}}]")
     return f"{{{', '.join(fields)}}}"
 
 
 def _python_lines(python: LockedPython) -> Iterable[str]:
-    yield f"source = {_string(python.source)}"
-    yield f"version = {_string(python.version)}"
+    yield f"source = {quoted(python.source)}"
+    yield f"version = {quoted(python.version)}"
     if python.url:
-        yield f"filename = {_string(python.filename)}"
-        yield f"url = {_string(python.url)}"
-        yield f"sha256 = {_string(python.sha256)}"
+        yield f"filename = {quoted(python.filename)}"
+        yield f"url = {quoted(python.url)}"
+        yield f"sha256 = {quoted(python.sha256)}"
 
 
 def _requirement_lines(requirements: Requirements) -> Iterable[str]:
     for key, value in requirements.document().items():
         if key == "system":
-            rows = [_array(row) for row in sorted(requirements.system)]
+            rows = [array(row) for row in sorted(requirements.system)]
             yield f"system = [{', '.join(rows)}]"
         elif isinstance(value, str) and value:
-            yield f"{key} = {_string(value)}"
+            yield f"{key} = {quoted(value)}"
         elif isinstance(value, list) and value:
-            yield f"{key} = {_array([str(item) for item in value])}"
+            yield f"{key} = {array([str(item) for item in value])}"
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
@@ -176,11 +187,14 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
     stamp = table["stamp"]
     if table["arch"] not in ARCHS:
         raise ValueError(f"arch `{table['arch']}`")
+    conda = _conda_from(table["conda"]) if "conda" in table else ()
+    if table["format"] != (CONDA_FORMAT if conda else FORMAT):
+        raise ValueError(f"format {table['format']!r} {'with' if conda else 'without'} conda packages")
     lock = Lock(
         arch=Arch(table["arch"]),
         requirements=requirements_from(table["requirements"]),
         python=python_from(table["python"]),
-        packages=tuple(_package_from(entry) for entry in document["packages"]),
+        packages=(*conda, *(_package_from(entry) for entry in document["packages"])),
         exclude_newer=table.get("exclude-newer", ""),
         asked_by=tuple(stamp["asked-by"]),
         resolved_by=stamp["resolved-by"],
@@ -196,13 +210,19 @@ def _refuse_unsafe(lock: Lock) -> None:
     wrong = wrong_python(python.source, python.version, python.url, python.filename, python.sha256)
     if wrong:
         raise ValueError(f"the Python has {wrong}")
-    for package in lock.packages:
+    for package in lock.pypi_packages:
         wrong = wrong_package(package)
         if wrong:
             raise ValueError(f"package {package.name!r} has {wrong}")
-    name = twice(package.name for package in lock.packages)
+    name = twice(package.name for package in lock.pypi_packages)
     if name:
         raise ValueError(f"package {name!r} is there twice")
+    if lock.conda_packages or python.source == "conda":
+        from envlock.lockfile.conda_values import wrong_conda_part
+
+        wrong = wrong_conda_part(lock)
+        if wrong:
+            raise ValueError(wrong)
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
@@ -237,6 +257,14 @@ def python_from(table: Mapping[str, Any]) -> LockedPython:
     )
 
 
+def _conda_from(table: Mapping[str, Any]) -> tuple[LockedPackage, ...]:
+    from envlock.lockfile.conda_packages import conda_packages_from
+
+    if set(table) != {"packages"}:
+        raise ValueError("the conda part holds something else than packages")
+    return conda_packages_from(table["packages"])
+
+
 def _package_from(entry: Mapping[str, Any]) -> LockedPackage:
     (wheel,) = entry["wheels"]
     uploaded = wheel.get("upload-time")
@@ -261,13 +289,3 @@ def format_upload_time(moment: datetime) -> str:
     '2026-11-01T12:00:00.500000Z'
     """
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _array(items: Sequence[str]) -> str:
-    return f"[{', '.join(_string(item) for item in items)}]"
-
-
-def _string(text: str) -> str:
-    if _UNSAFE.search(text) is None:
-        return f'"{text}"'
-    return '"' + _UNSAFE.sub(lambda match: _ESCAPES.get(match[0], f"\\u{ord(match[0]):04x}"), text) + '"'

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import tomli
 
 from envlock.lockfile.text import (
+    CONDA_FORMAT,
     FORMAT,
     STAMP,
     TAIL,
@@ -47,7 +48,17 @@ class Proof(NamedTuple):
     urls: tuple[str, ...]
     """Where the packages come from."""
     python_url: str
-    """Where the Python comes from; empty where it is this machine's."""
+    """Where the Python comes from; empty where it has no file of its own."""
+
+
+class ProvedPackages(NamedTuple):
+    """Packages of a lock, read line by line."""
+
+    rows: list[tuple[str, str, str, str, str, str]]
+    """What full_id hashes of each."""
+    urls: list[str]
+    end: int
+    """Where in the body they end."""
 
 
 def prove(data: bytes) -> Proof | None:
@@ -70,7 +81,7 @@ def _prove(text: str) -> Proof | None:
         return None
     table = tomli.loads(body[tail:requirements] + text[stamp:])["tool"]["envlock"]
     python = table["python"]
-    if table["format"] != FORMAT or table["arch"] not in ARCHS or table["stamp"]["digest"] != digest_of(body):
+    if table["arch"] not in ARCHS or table["stamp"]["digest"] != digest_of(body):
         return None
     url, filename, sha256 = (python.get(key, "") for key in ("url", "filename", "sha256"))
     if wrong_python(python["source"], python["version"], url, filename, sha256):
@@ -78,9 +89,26 @@ def _prove(text: str) -> Proof | None:
     head = head_of(table["arch"], python["source"], python["version"])
     if not body.startswith(head):
         return None
+    found = _wheels(body, len(head))
+    if found is not None and table["format"] == CONDA_FORMAT:
+        from envlock.lockfile.conda_proof import with_conda
+
+        found = with_conda(body, found, table["arch"], python["source"], python["version"])
+    elif table["format"] != FORMAT or python["source"] == "conda":
+        return None
+    if found is None or body[found.end : tail + 1] != "]\n\n":
+        return None
+    content = full_id(python["source"], python["version"], filename, sha256, found.rows)
+    asked = _req_id(body[requirements:])
+    if table["full-id"] != content or table["req-id"] != asked:
+        return None
+    return Proof(arch=table["arch"], req_id=asked, full_id=content, urls=tuple(found.urls), python_url=url)
+
+
+def _wheels(body: str, start: int) -> ProvedPackages | None:
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
-    position = len(head)
+    position = start
     while match := _PACKAGE.match(body, position):
         name, version, written, place, digest = match.groups()
         wheel = written or filename_of(place)
@@ -89,13 +117,7 @@ def _prove(text: str) -> Proof | None:
         rows.append(("pypi", name, version, "", wheel, digest))
         urls.append(place)
         position = match.end()
-    if body[position : tail + 1] != "]\n\n"[: tail + 1 - position] or twice(row[1] for row in rows):
-        return None
-    found = full_id(python["source"], python["version"], filename, sha256, rows)
-    asked = _req_id(body[requirements:])
-    if table["full-id"] != found or table["req-id"] != asked:
-        return None
-    return Proof(arch=table["arch"], req_id=asked, full_id=found, urls=tuple(urls), python_url=url)
+    return None if twice(row[1] for row in rows) else ProvedPackages(rows, urls, position)
 
 
 @lru_cache(maxsize=256)

@@ -15,8 +15,13 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.canonical import Plain
 
 FORMAT = 1
+"""Of a lock whose packages are all wheels."""
+CONDA_FORMAT = 2
+"""Of a lock with conda packages, and the highest that is read."""
 STAMP = "\n[tool.envlock.stamp]\n"
 TAIL = "\n[tool.envlock]\n"
+CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
+"""What stands between the wheels and the conda packages."""
 
 MARKERS: dict[Arch, str] = {
     LINUX_64: "sys_platform == 'linux' and platform_machine == 'x86_64'",

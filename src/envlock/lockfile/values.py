@@ -35,7 +35,7 @@ def is_wheel(filename: str) -> bool:
 
 
 def wrong_package(package: LockedPackage) -> str:
-    """What of a package no lock may say; empty where all is well."""
+    """What of a package of a wheel no lock may say; empty where all is well."""
     for what, value, pattern in (
         ("name", package.name, NAME),
         ("version", package.version, VERSION),
@@ -57,12 +57,12 @@ def wrong_python(source: str, version: str, url: str = "", filename: str = "", s
     >>> wrong_python("machine", "3.12.0"), wrong_python("machine", "3.12")
     ('', "version '3.12'")
     """
-    if source not in {"machine", "uv"}:
+    if source not in {"machine", "uv", "conda"}:
         return f"source {source!r}"
     if _PYTHON.fullmatch(version) is None:
         return f"version {version!r}"
-    if source == "machine":
-        return "a file, though it is any of a series" if url or filename or sha256 else ""
+    if source != "uv":
+        return "a file, though it has none of its own" if url or filename or sha256 else ""
     if re.fullmatch(URL, url) is None and not (url.startswith(("/", "file:///")) and url.isprintable()):
         return f"url {url!r}"
     if _ARCHIVE.fullmatch(filename) is None:

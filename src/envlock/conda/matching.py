@@ -1,0 +1,31 @@
+"""Match specifications against locked packages: which package a text means, and whether one satisfies it.
+
+Reading a name takes a regular expression; judging versions takes conda's own rules, so py-rattler is imported for that
+and for nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+
+_NAME = re.compile(r"\s*(?:\S+?::)?([^\s<>=!~\[;]+)")
+
+
+def name_in(specification: str) -> str:
+    """The name of the package that a match specification is about.
+
+    >>> name_in("python >=3.11,<3.12.0a0"), name_in("conda-forge::numpy>=1"), name_in('x264 >=1[build="!164"]')
+    ('python', 'numpy', 'x264')
+    """
+    match = _NAME.match(specification)
+    return match[1].lower() if match else ""
+
+
+def edges(depends: Iterable[str], locked: Container[str]) -> tuple[str, ...]:
+    """The names that `depends` asks for and that are locked, sorted: `LockedPackage.dependencies` of a conda package.
+
+    >>> edges(("python >=3.11", "__glibc >=2.17", "libzlib"), {"python", "libzlib", "zlib"})
+    ('libzlib', 'python')
+    """
+    return tuple(sorted({name for name in map(name_in, depends) if name in locked}))
