@@ -173,6 +173,53 @@ class BadIndexUrl(ConfigError):
         )
 
 
+class BadChannel(ConfigError):
+    """What is no conda channel: neither a name nor a URL."""
+
+    code = "bad-channel"
+
+    def __init__(self, found: str, at: Location) -> None:
+        super().__init__(
+            f"`{shown(found)}` is not a conda channel",
+            locations=(at,),
+            details=(
+                "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
+                "or a URL that begins with https://, http://, s3:// or file:///",
+            ),
+            hint="a folder of this machine is written as `file:///srv/channel`"
+            if "/" in found and "://" not in found
+            else 'write it as "conda-forge", or "https://conda.example/team"',
+        )
+
+
+class UnknownChannel(ConfigError):
+    """A package of a channel that is not among those that are asked."""
+
+    code = "unknown-channel"
+
+    def __init__(self, channel: str, right: Sequence[str], at: Location) -> None:
+        super().__init__(
+            f"a package is asked of the channel `{shown(channel)}`, which is not among the environment's channels",
+            locations=(at,),
+            details=_listed("channels", [shown(each) for each in right]),
+            hint=_near(channel, right) or f'add "{shown(channel)}" to `channels`, or leave `{shown(channel)}::` out',
+        )
+
+
+class BadCondaEntry(ConfigError):
+    """A name and a constraint that no conda package can have."""
+
+    code = "bad-conda-requirement"
+
+    def __init__(self, name: str, constraint: str, reason: str, at: Location) -> None:
+        super().__init__(
+            f"`{shown(f'{name} {constraint}'.strip())}` asks for no conda package: {shown(reason, 120)}",
+            locations=(at,),
+            details=("examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`",),
+            hint="write a version or a range of versions; an empty text means any version",
+        )
+
+
 class BadInstant(ConfigError):
     """An `exclude-newer` that is neither an instant, nor a day, nor a span."""
 
@@ -357,6 +404,8 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
         return UnknownFlow(values[0], values[1:], at[0])
     if rule == FlowWithoutFile.code:
         return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
+    if rule == UnknownChannel.code:
+        return UnknownChannel(values[0], values[1:], at[0])
     if rule == DisagreeingValues.code:
         return DisagreeingValues(values, at)
     return _PLAIN[rule](at)

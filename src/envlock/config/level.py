@@ -7,11 +7,14 @@ the rules that concern one level only; `merge` puts a step over its flow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envlock.config.project import KeyPath
 from envlock.model.requirement import BadVersionSpecifier, PypiRequirement, normalize_specifier, parse_requirement
 from envlock.model.url import is_web, strip_credentials
+
+if TYPE_CHECKING:
+    from envlock.config.conda_tables import CondaEntry
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -31,11 +34,12 @@ class Level:
 
     def __init__(self, key: KeyPath) -> None:
         self.key = key
-        self.python: tuple[str, KeyPath] | None = None
+        self.python: tuple[str, KeyPath, str] | None = None  # the range, the key, and what it says as written
         self.disabled: tuple[bool, KeyPath] | None = None
         self.pypi: dict[str, tuple[PypiRequirement, KeyPath]] = {}
-        self.conda: dict[str, tuple[str, KeyPath]] = {}
-        self.conda_only: dict[str, tuple[str, KeyPath]] = {}
+        self.conda: dict[str, CondaEntry] = {}
+        self.conda_only: dict[str, CondaEntry] = {}
+        self.conda_table: KeyPath | None = None  # the table that makes this a level with conda, packages or none
         self.system: dict[str, tuple[str, KeyPath]] = {}
         self.indexes: list[tuple[str, KeyPath]] = []
         self.channels: list[tuple[str, KeyPath]] = []
@@ -53,7 +57,7 @@ class Level:
 def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
     """The level that a table of `TABLES` (and `disabled`) describes. Types are already known to be right.
 
-    Raises Conflict, BadPackageName, BadVersionSpecifier.
+    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion.
     """
     level = Level(key)
     if "disabled" in table:
@@ -65,16 +69,20 @@ def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
         if "disabled" in table[name]:
             _agree_disabled(level, table[name]["disabled"], (*own, "disabled"))
         if "python" in table[name]:
-            _agree_python(level, table[name]["python"], (*own, "python"))
+            written = table[name]["python"]
+            agree_python(level, written, _range(name, written), (*own, "python"))
     if "pypi" in table:
         _read_pypi(level, table["pypi"], (*key, "pypi"))
     if "conda" in table:
-        _read_conda(level, table["conda"], (*key, "conda"))
+        from envlock.config.conda_tables import read_conda
+
+        read_conda(level, table["conda"], (*key, "conda"))
     if "sys_packages" in table:
-        own = (*key, "sys_packages")
-        level.deferred.append(("sys_packages", own))
+        from envlock.config.system import system_version
+
         for package, version in table["sys_packages"].get("packages", {}).items():
-            level.system[package] = (version, (*own, "packages", package))
+            here = (*key, "sys_packages", "packages", package)
+            level.system[package] = (system_version(package, version), here)
     if "named_env" in table:
         _read_named(level, table["named_env"], (*key, "named_env"))
     if level.disabled is not None and level.disabled[0] and level.asks:
@@ -111,9 +119,9 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     level.indexes += [(url, (*key, "extra_indices")) for url in table.get("extra_indices", ())]
     level.pip_flags += table.get("extras", ())
     if table.get("conda_only"):
-        level.deferred.append(("conda_only", (*key, "conda_only")))
-        for name, value in table["conda_only"].items():
-            level.conda_only[name.lower()] = (value, (*key, "conda_only", name))
+        from envlock.config.conda_tables import read_conda_only
+
+        read_conda_only(level, table["conda_only"], (*key, "conda_only"))
 
 
 def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath) -> None:
@@ -122,14 +130,6 @@ def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath) -> None:
     if before is not None and before[0] != requirement:
         raise Conflict("disagreeing-values", before[1], key, values=(str(before[0]), str(requirement)))
     level.pypi[requirement.name] = (requirement, key)
-
-
-def _read_conda(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
-    if set(table) - {"disabled"}:
-        level.deferred.append(("conda", key))
-    for name, value in table.get("libraries", {}).items():
-        level.conda[name.lower()] = (value, (*key, "libraries", name))
-    level.channels += [(channel, (*key, "channels")) for channel in table.get("channels", ())]
 
 
 def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
@@ -152,10 +152,19 @@ def _agree_disabled(level: Level, value: bool, key: KeyPath) -> None:
     level.disabled = level.disabled or (value, key)
 
 
-def _agree_python(level: Level, value: str, key: KeyPath) -> None:
-    if level.python is not None and normalize_python(level.python[0]) != normalize_python(value):
-        raise Conflict("disagreeing-values", level.python[1], key, values=(level.python[0], value))
-    level.python = level.python or (value, key)
+def _range(table: str, written: str) -> str:
+    if table == "conda":
+        from envlock.config.conda_tables import python_range
+
+        return python_range(written)
+    return normalize_python(written)
+
+
+def agree_python(level: Level, written: str, found: str, key: KeyPath) -> None:
+    """Ask for a range of Pythons; asking twice at one level for different ones is a Conflict."""
+    if level.python is not None and level.python[0] != found:
+        raise Conflict("disagreeing-values", level.python[1], key, values=(level.python[2], written))
+    level.python = level.python or (found, key, written)
 
 
 def normalize_python(text: str) -> str:
@@ -172,5 +181,6 @@ def normalize_python(text: str) -> str:
 
 def _first_ask(level: Level) -> KeyPath:
     places = [level.python and level.python[1], level.named and level.named[2]]
-    places += [key for table in (level.pypi, level.conda, level.conda_only, level.system) for _, key in table.values()]
+    places += [key for _, key in (*level.pypi.values(), *level.system.values())]
+    places += [entry.key for entry in (*level.conda.values(), *level.conda_only.values())]
     return next(place for place in places if place)

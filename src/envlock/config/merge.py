@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from envlock.config.level import Conflict, Level, normalize_python
+from envlock.config.level import Conflict, Level
 from envlock.config.project import Environment, KeyPath
-from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.config.system import system_rows
+from envlock.model.arch import Arch
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
 
 _Value = TypeVar("_Value")
-
-DEFAULT_SYSTEM: dict[Arch, dict[str, str]] = {
-    # glibc 2.28 is what current manylinux wheels are built for (RHEL 8, Debian 10, Ubuntu 20.04 and later have it);
-    # macOS 13 is the oldest that current wheels of the large libraries still name.
-    LINUX_64: {"__glibc": "2.28"},
-    LINUX_AARCH64: {"__glibc": "2.28"},
-    OSX_64: {"__osx": "13.0"},
-    OSX_ARM64: {"__osx": "13.0"},
-}
 
 
 class Defaults(NamedTuple):
@@ -33,7 +25,9 @@ class Defaults(NamedTuple):
     indexes: tuple[tuple[str, KeyPath], ...]
     metaflow: tuple[PypiRequirement, ...]
     system: Mapping[Arch, Mapping[str, str]]
-    deferred: tuple[tuple[str, KeyPath], ...] = ()
+    """What the project says that each arch brings; its keys are those of envlock.toml."""
+    channels: tuple[tuple[str, KeyPath], ...] = ()
+    channel_priority: str = ""
 
 
 def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:
@@ -49,34 +43,41 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     if base.named and (base.pypi or base.conda or base.conda_only):
         raise Conflict("named-env-with-requirements-at-flow-level", base.named[2])
     pypi = {**base.pypi, **own.pypi}
-    conda = {**base.conda, **own.conda}
-    conda_only = {**base.conda_only, **own.conda_only}
     system = {**base.system, **own.system}
     python = own.python or base.python
+    conda = _Conda(base, own, defaults)
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None:
-        _check_fetch(fetch, named, [*pypi.values(), *conda.values(), *conda_only.values()], python)
+        asked = [*(key for _, key in pypi.values()), *conda.keys(), *([python[1]] if python else [])]
+        _check_fetch(fetch, named, asked)
     indexes = _unique([*own.indexes, *base.indexes, *defaults.indexes])
-    channels = _unique([*own.channels, *base.channels])
-    floors = {(arch, key): value for arch, table in defaults.system.items() for key, value in table.items()}
-    floors |= {(arch, key): value for arch in defaults.system for key, (value, _) in system.items()}
     requirements = Requirements(
-        python=normalize_python(python[0]) if python else "",
-        python_from=defaults.python_from,
+        python=python[0] if python else "",
+        python_from="conda" if conda.is_there else defaults.python_from,
         pypi=tuple(pypi[key][0] for key in sorted(pypi)),
         metaflow=defaults.metaflow,
         indexes=tuple(strip_credentials(url) for url, _ in indexes),
         default_index=strip_credentials(defaults.index_url),
         pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
         exclude_newer=defaults.exclude_newer,
-        conda=tuple(f"{key} {conda[key][0]}".strip() for key in sorted(conda)),
-        conda_only=tuple(f"{key} {conda_only[key][0]}".strip() for key in sorted(conda_only)),
-        channels=tuple(strip_credentials(url) for url, _ in channels),
-        system=tuple((arch, key, floors[arch, key]) for arch, key in sorted(floors)),
+        conda=tuple(str(conda.libraries[name].requirement) for name in sorted(conda.libraries)),
+        conda_only=tuple(str(conda.only[name].requirement) for name in sorted(conda.only)),
+        channels=tuple(channel for channel, _, _ in conda.channels),
+        channel_priority=defaults.channel_priority if conda.is_there else "",
+        system=system_rows(
+            defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
+        ),
         base=named[1] if named else "",
     )
     origins: list[tuple[str, KeyPath]] = [(key, pypi[key][1]) for key in sorted(pypi)]
     origins += [(strip_credentials(url), key) for url, key in indexes]
+    origins += conda.origins()
+    origins += [
+        (name, ("envlock", "system-requirements", arch, name))
+        for arch, floors in defaults.system.items()
+        for name in floors
+    ]
+    origins += [(name, system[name][1]) for name in sorted(system)]
     if python:
         origins.append(("python", python[1]))
     return Environment(
@@ -85,8 +86,44 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         origins=tuple(origins),
         index_urls=tuple(url for url, _ in indexes),
         default_index_url=defaults.index_url,
-        deferred=tuple(dict.fromkeys((*defaults.deferred, *base.deferred, *own.deferred))),
+        channel_urls=tuple(written for _, written, _ in conda.channels),
+        deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
     )
+
+
+class _Conda:
+    """The conda part of one environment; empty where it has none."""
+
+    def __init__(self, flow: Level, own: Level, defaults: Defaults) -> None:
+        self.libraries = {**flow.conda, **own.conda}
+        self.only = {**flow.conda_only, **own.conda_only}
+        if own.python is not None:
+            # A flow's build of Python goes with the flow's version.
+            for packages, asked in ((self.libraries, own.conda), (self.only, own.conda_only)):
+                if "python" not in asked:
+                    packages.pop("python", None)
+        for name in sorted(set(self.libraries) & set(self.only)):
+            one, two = self.libraries[name], self.only[name]
+            if one.requirement != two.requirement:
+                values = (str(one.requirement), str(two.requirement))
+                raise Conflict("disagreeing-values", one.key, two.key, values=values)
+        tables = flow.conda_table or own.conda_table
+        self.is_there = bool(self.libraries or self.only or tables) or defaults.python_from == "conda"
+        self.channels: tuple[tuple[str, str, KeyPath], ...] = ()
+        if self.is_there:
+            from envlock.config.conda_tables import channels_of
+
+            entries = [*self.libraries.values(), *self.only.values()]
+            self.channels = channels_of(entries, [*own.channels, *flow.channels, *defaults.channels])
+
+    def keys(self) -> list[KeyPath]:
+        return [entry.key for entry in (*self.libraries.values(), *self.only.values())]
+
+    def origins(self) -> list[tuple[str, KeyPath]]:
+        """Who asks for each package, as `conda:<name>`, and for each channel."""
+        packages = {**self.only, **self.libraries}
+        asked: list[tuple[str, KeyPath]] = [(f"conda:{name}", packages[name].key) for name in sorted(packages)]
+        return asked + [(channel, key) for channel, _, key in self.channels if key]
 
 
 def _is_disabled(flow: Level, step: Level) -> bool:
@@ -97,17 +134,11 @@ def _is_disabled(flow: Level, step: Level) -> bool:
     return flow.disabled is not None and flow.disabled[0] and not step.asks
 
 
-def _check_fetch(
-    fetch: KeyPath,
-    named: tuple[str, str, KeyPath] | None,
-    asked: list[tuple[PypiRequirement, KeyPath] | tuple[str, KeyPath]],
-    python: tuple[str, KeyPath] | None,
-) -> None:
+def _check_fetch(fetch: KeyPath, named: tuple[str, str, KeyPath] | None, asked: list[KeyPath]) -> None:
     if named is None:
         raise Conflict("fetch-at-exec-without-name", fetch)
-    others = [key for _, key in asked] + ([python[1]] if python else [])
-    if others:
-        raise Conflict("fetch-at-exec-with-requirements", fetch, others[0])
+    if asked:
+        raise Conflict("fetch-at-exec-with-requirements", fetch, asked[0])
 
 
 def _unique(items: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:

@@ -54,7 +54,8 @@ class Environment(NamedTuple):
     """`Flow/step`, or the name of an `[env.*]` table."""
     requirements: Requirements
     origins: tuple[tuple[str, KeyPath], ...] = ()
-    """For each thing asked (`python`, a normalised package name, an index URL): the key that asks."""
+    """For each thing asked, the key that asks: `python`, a normalised package name, `conda:` and the name of a conda
+    package, an index or a channel without credentials, a virtual package."""
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     default_index_url: str = ""
@@ -126,5 +127,6 @@ class Project(NamedTuple):
     def locate(self, key: KeyPath) -> Location:
         """The file and line of a key. Reads the text again, so it is for error messages."""
         from envlock.config.locate import line_of
+        from envlock.config.quoting import shown
 
-        return Location(self.path.name, line_of(self.text, key), ".".join(key))
+        return Location(self.path.name, line_of(self.text, key), shown(".".join(key), 200))

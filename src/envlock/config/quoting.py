@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from envlock.model.url import strip_credentials
+from envlock.model.url import strip_channel_credentials, strip_credentials
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'\]}]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\s]*\}|[^\s\"'\]}])+")
+_TOKEN = re.compile(r"://[^/]*/t/")
 
 
 def without_credentials(text: str) -> str:
@@ -14,8 +15,15 @@ def without_credentials(text: str) -> str:
 
     >>> without_credentials("index-url = 'https://me:pw@index.example/simple/'")
     "index-url = 'https://index.example/simple/'"
+    >>> without_credentials('channels = ["https://conda.example/t/secret/team"]')
+    'channels = ["https://conda.example/team"]'
     """
-    return _URL.sub(lambda url: strip_credentials(url[0]), text)
+    return _URL.sub(lambda url: _stripped(url[0]), text)
+
+
+def _stripped(url: str) -> str:
+    url = strip_credentials(url)
+    return strip_channel_credentials(url) if _TOKEN.search(url) else url
 
 
 def shown(text: str, longest: int = 80) -> str:

@@ -13,16 +13,19 @@ import tomli
 
 from envlock.config.flowfile import FlowSource, read_flows
 from envlock.config.level import Conflict, Level, add_pypi, read_level
-from envlock.config.merge import DEFAULT_SYSTEM, Defaults, merge
+from envlock.config.merge import Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Settings, Step
 from envlock.config.shape import fits
+from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.url import is_host_pattern, is_web
+from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
-VIRTUAL_PACKAGES = ("__cuda", "__glibc", "__osx")
+CHANNEL_PRIORITIES = ("strict", "disabled")
+CONDA_RESOLVERS = ("rattler", "conda-lock")
+PYPI_RESOLVERS = ("uv", "pip-tools")
 
 
 def find_config(start: Path) -> Path:
@@ -144,6 +147,16 @@ class _Reading:
             raise ValueError(hosts)
         python_from = table.get("python-from", "machine")
         known((python_from,), PYTHON_SOURCES)
+        mirrors = table.get("channel-mirrors", {})
+        scripts = tuple(table.get("link-scripts", ()))
+        if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
+            raise ValueError(mirrors)
+        if not all(map(is_conda_name, scripts)):
+            raise ValueError(scripts)
+        resolver = table.get("resolver", {})
+        conda, pypi = resolver.get("conda", "rattler"), resolver.get("pypi", "uv")
+        known((conda,), CONDA_RESOLVERS)
+        known((pypi,), PYPI_RESOLVERS)
         return Settings(
             archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
             cache=table.get("cache", ""),
@@ -151,6 +164,11 @@ class _Reading:
             python_from=python_from,
             hosts=hosts,
             python_mirror=table.get("python-mirror", ""),
+            channel_mirrors=tuple((strip_channel_credentials(channel), url) for channel, url in mirrors.items()),
+            link_scripts=scripts,
+            compile_bytecode=table.get("compile-bytecode", False),
+            conda_resolver=conda,
+            pypi_resolver=pypi,
         )
 
     def defaults(self, settings: Settings) -> Defaults:
@@ -161,22 +179,24 @@ class _Reading:
         floors = table.get("system-requirements", {})
         known(tuple(floors), ARCHS)
         for arch, packages in floors.items():
-            known(tuple(packages), ("__glibc",) if arch.startswith("linux") else ("__osx",))
-            for version in packages.values():
-                _two_numbers(version)
+            known(tuple(packages), packages_of(arch))
         newer = settings.exclude_newer
         _all_web([*table.get("extra-indices", ()), *(url for url in [table.get("index-url")] if url is not None)])
-        deferred: tuple[tuple[str, KeyPath], ...] = ()
-        if settings.python_from == "conda":
-            deferred = (('python-from = "conda"', ("envlock", "python-from")),)
+        _all_channels(table.get("channels", ()))
+        priority = table.get("channel-priority", "strict")
+        known((priority,), CHANNEL_PRIORITIES)
         return Defaults(
             python_from=settings.python_from,
             exclude_newer=_absolute(newer) if newer else "",
             index_url=table.get("index-url", ""),
             indexes=tuple((url, ("envlock", "extra-indices")) for url in table.get("extra-indices", ())),
             metaflow=metaflow_requirements(datastores) if table.get("metaflow-requirements", True) else (),
-            system={arch: {**DEFAULT_SYSTEM[arch], **floors.get(arch, {})} for arch in ARCHS},
-            deferred=deferred,
+            system={
+                Arch(arch): {package: system_version(package, version) for package, version in packages.items()}
+                for arch, packages in floors.items()
+            },
+            channels=tuple((channel, ("envlock", "channels")) for channel in table.get("channels", ())),
+            channel_priority="" if priority == "strict" else priority,
         )
 
     def flow(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Flow:
@@ -214,7 +234,8 @@ class _Reading:
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
         _all_web(table.get("pypi", {}).get("extra_indices", ()))
-        known(tuple(table.get("sys_packages", {}).get("packages", ())), VIRTUAL_PACKAGES)
+        _all_channels(table.get("conda", {}).get("channels", ()))
+        known(tuple(table.get("sys_packages", {}).get("packages", ())), tuple(VIRTUAL_PACKAGES))
         return read_level(table, key)
 
     def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
@@ -246,10 +267,33 @@ def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
         raise ValueError(found)
 
 
-def _two_numbers(version: str) -> None:
-    major, _, minor = version.partition(".")
-    if not (major.isdecimal() and minor.isdecimal()):
-        raise ValueError(version)
+def is_mirror(url: str) -> bool:
+    """Whether a channel can be asked for there: a web server, or a bucket; a `${VARIABLE}` is taken on trust.
+
+    >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("s3://bucket/main"), is_mirror("file:///srv/main")
+    (True, True, False)
+    """
+    return is_web(url) or (url.lower().startswith("s3://") and is_channel(url))
+
+
+def is_conda_name(text: str) -> bool:
+    """Whether a conda package can be called that.
+
+    >>> is_conda_name("nvidia-nccl"), is_conda_name("numpy >=1")
+    (True, False)
+    """
+    from envlock.model.conda_requirement import BadCondaRequirement, conda_requirement
+
+    try:
+        return conda_requirement(text).name == text and "::" not in text
+    except BadCondaRequirement:
+        return False
+
+
+def _all_channels(channels: Iterable[str]) -> None:
+    """Raises ValueError when one is no conda channel."""
+    if not all(map(is_channel, channels)):
+        raise ValueError(channels)
 
 
 def _all_web(urls: Iterable[str]) -> None:

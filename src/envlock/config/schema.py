@@ -19,7 +19,7 @@ Schema: TypeAlias = dict[str, Any]
 
 ArchName = Literal["linux-64", "linux-aarch64", "osx-64", "osx-arm64"]
 DatastoreName = Literal["local", "s3", "azure", "gs"]
-VirtualPackage = Literal["__glibc", "__osx", "__cuda"]
+VirtualPackage = Literal["__glibc", "__linux", "__osx", "__cuda", "__archspec"]
 
 
 class Table(BaseModel):
@@ -42,7 +42,8 @@ class PypiTable(Table):
     python: str | None = Field(default=None, examples=[">=3.11,<3.13"])
     """The Python to lock: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])
-    """Conda packages that contain no Python, to go with the PyPI ones."""
+    """Conda packages that contain no Python, to go with the PyPI ones: package to constraint, as in `libraries` of
+    `conda`. Python then comes from conda too."""
     disabled: bool | None = Field(default=None, examples=[True])
     """Whether this level has no environment: its steps run in the interpreter that started the flow."""
 
@@ -51,11 +52,15 @@ class CondaTable(Table):
     """Packages from conda channels: `@conda` of a step, `@conda_base` of a flow."""
 
     libraries: dict[str, str] = Field(default={}, examples=[{"conda-forge::ffmpeg": ">=6"}])
-    """Package to constraint: `1.2`, `>=1,<2`, or empty for any; the name may begin with `channel::`."""
+    """Package to constraint: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any; a build may
+    follow, as in `1.4=py310*`. The name may begin with `channel::`, a channel that is among the environment's.
+    `python` means the Python of the environment."""
     channels: list[str] = Field(default=[], examples=[["conda-forge"]])
-    """Channels, the first with a package wins."""
+    """Channels, names or URLs, asked before those of the flow and the project; the first that has a package is the only
+    one asked for it. Where none is named anywhere, `conda-forge` is asked. Credentials are used and never kept;
+    `${VARIABLE}` is taken from the environment."""
     python: str | None = Field(default=None, examples=["3.12"])
-    """The Python to lock: a range, `3.12` for any 3.12, or one release."""
+    """The Python to lock, a conda package: a range, `3.12` for any 3.12, or one release."""
     disabled: bool | None = Field(default=None, examples=[True])
     """Whether this level has no environment."""
 
@@ -77,7 +82,10 @@ class SysPackagesTable(Table):
     """What the machine brings: `@sys_packages` of a step, `@sys_packages_base` of a flow."""
 
     packages: dict[VirtualPackage, str] = Field(default={}, examples=[{"__cuda": "12.4"}])
-    """Virtual package to version."""
+    """Virtual package to version: `__cuda`, the CUDA version that the driver supports (`12` or `12.4`); `__glibc`, the
+    C library of Linux (`2.28`); `__linux`, its kernel (`4.18`); `__osx`, the release of macOS (`13.0`); `__archspec`,
+    the processor's microarchitecture (`x86_64_v3`). Each holds for the architectures where it makes sense, over those
+    of `system-requirements`. Nothing is taken from the machine that locks."""
     disabled: bool | None = Field(default=None, examples=[True])
     """Whether this level has no environment."""
 
@@ -122,6 +130,16 @@ class EnvironmentTable(_Requirements):
     """Names under which others find the environment."""
 
 
+class ResolverTable(Table):
+    """What solves the requirements, for each kind of package. Locks of all solvers have one form."""
+
+    conda: Literal["rattler", "conda-lock"] = Field(default="rattler", examples=["conda-lock"])
+    """What solves conda packages: `rattler` is a part of envlock; `conda-lock` is conda-lock, with the conda, mamba or
+    micromamba of this machine where there is one."""
+    pypi: Literal["uv", "pip-tools"] = Field(default="uv", examples=["pip-tools"])
+    """What solves PyPI packages. `pip-tools` knows the architecture of the machine that locks, and no other."""
+
+
 class ProjectTable(Table):
     """What holds for the whole project."""
 
@@ -154,9 +172,29 @@ class ProjectTable(Table):
         alias="system-requirements",
         examples=[{"linux-64": {"__glibc": "2.28"}, "osx-arm64": {"__osx": "13.0"}}],
     )
-    """The oldest system that an environment must run on, for each architecture."""
+    """The oldest system that an environment must run on, for each architecture: `__glibc`, `__linux`, `__cuda` and
+    `__archspec` on Linux, `__osx` and `__archspec` on macOS. Without it, glibc is 2.28 and macOS 13.0; for environments
+    with conda packages, Linux is 4.18, the microarchitecture is the oldest (`x86_64`, `aarch64`, `m1`), and there is no
+    CUDA."""
     python_mirror: str | None = Field(default=None, alias="python-mirror", examples=["https://mirror.example/python"])
     """Where exact Python builds are fetched from, in place of their own host."""
+    channels: list[str] = Field(default=[], examples=[["conda-forge"]])
+    """Conda channels for every environment that has conda packages, asked after those of its step and flow."""
+    channel_priority: Literal["strict", "disabled"] = Field(
+        default="strict", alias="channel-priority", examples=["disabled"]
+    )
+    """`strict`: a conda package comes from the first channel that has it. `disabled`: from whichever channel has the
+    version that fits best."""
+    channel_mirrors: dict[str, str] = Field(
+        default={}, alias="channel-mirrors", examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
+    )
+    """Conda channels, each with the URL that is asked in its place. Locks name the channel itself."""
+    link_scripts: list[str] = Field(default=[], alias="link-scripts", examples=[["font-ttf-ubuntu"]])
+    """Conda packages whose link scripts may run when an environment is made; those of any other do not."""
+    compile_bytecode: bool = Field(default=False, alias="compile-bytecode", examples=[True])
+    """Whether Python's bytecode is written when an environment is made: slower to make, faster to start."""
+    resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
+    """What solves the requirements."""
 
 
 class Document(Table):

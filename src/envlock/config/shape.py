@@ -41,6 +41,12 @@ _SETTINGS: Shape = {
     "metaflow-requirements": "bool",
     "system-requirements": (("string",),),
     "python-mirror": "string",
+    "channels": "strings",
+    "channel-priority": "string",
+    "channel-mirrors": ("string",),
+    "link-scripts": "strings",
+    "compile-bytecode": "bool",
+    "resolver": {"conda": "string", "pypi": "string"},
 }
 DOCUMENT: Shape = {
     "envlock": _SETTINGS,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType
 from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at
+from envlock.config.system import VIRTUAL_PACKAGES, packages_of
 from envlock.config.text import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _TABLES = ("pypi", "conda", "named_env", "sys_packages")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ARCH_DEPTH = 3
-VIRTUAL_PACKAGES = ("__glibc", "__osx", "__cuda")
 _ELSEWHERE = {
     ("conda", "pip_packages"): "`pypi.packages`",
     ("conda", "pip_sources"): "`pypi.extra_indices`",
@@ -104,19 +104,9 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     ):
         return UnknownArch(shown(found), locations=(at,))
     if error["loc"][-1] == "[key]":
-        right = floors_of(path[2]) if path[1] == "system-requirements" else VIRTUAL_PACKAGES
+        right = packages_of(path[2]) if path[1] == "system-requirements" else VIRTUAL_PACKAGES
         return UnknownKey(found, f"`[{'.'.join(path[:-1])}]`", list(right), at)
     return BadValue(_name(path), found, "", at, right=_choices(node_at(path)))
-
-
-def floors_of(arch: str) -> Mapping[str, str]:
-    """What `system-requirements` takes for an arch, each with an example; nothing for what is no arch.
-
-    >>> floors_of("osx-arm64")
-    {'__osx': '13.0'}
-    """
-    system = arch.partition("-")[0]
-    return {"linux": {"__glibc": "2.28"}, "osx": {"__osx": "13.0"}}.get(system, {})
 
 
 def _name(path: KeyPath) -> str:

@@ -7,13 +7,15 @@ file) is the light reader's.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.errors import (
+    BadChannel,
+    BadCondaEntry,
     BadIndexUrl,
     BadInstant,
     BadMarker,
@@ -24,19 +26,20 @@ from envlock.config.errors import (
 from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
 from envlock.config.quoting import shown
-from envlock.config.shape_errors import VIRTUAL_PACKAGES, floors_of, shape_errors
+from envlock.config.read import is_conda_name, is_mirror
+from envlock.config.shape_errors import shape_errors
+from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
-from envlock.model.url import is_host_pattern, is_web
+from envlock.model.url import is_channel, is_host_pattern, is_web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from envlock.config.project import KeyPath
-
-_TWO_NUMBERS = re.compile(r"\d+\.\d+\Z")
 
 
 def explain(source: str | bytes, path: Path) -> None:
@@ -90,28 +93,69 @@ class _Values:
             if not is_host_pattern(host):
                 hint = 'write it as `hosts = ["index.example"]`'
                 yield BadValue("hosts", host, "a host has no scheme and no path", self.at(place), hint=hint)
+        for place, channel in _strings(table, key, "channels"):
+            yield from self.channel(channel, place)
+        for place, package in _strings(table, key, "link-scripts"):
+            if not is_conda_name(package):
+                hint = 'write it as `link-scripts = ["nvidia-container"]`'
+                yield BadValue("link-scripts", package, "it takes names of conda packages", self.at(place), hint=hint)
+        for channel, url in _table(table, "channel-mirrors").items():
+            place = (*key, "channel-mirrors", channel)
+            yield from self.channel(channel, place)
+            if isinstance(url, str) and not is_mirror(url):
+                hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
+                yield BadValue(
+                    channel, url, "a mirror is the URL of a web server or a bucket", self.at(place), hint=hint
+                )
         for arch, floors in _tables(_table(table, "system-requirements")):
-            yield from self.floors(arch, floors, (*key, "system-requirements", arch))
+            right = packages_of(arch)
+            yield from self.system(floors, (*key, "system-requirements", arch), right)
 
-    def floors(self, arch: str, floors: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
-        right = floors_of(arch)
-        for package, version in floors.items():
+    def system(self, asked: Mapping[str, Any], key: KeyPath, right: tuple[str, ...]) -> Iterator[ConfigError]:
+        for package, version in asked.items():
             at = self.at((*key, package))
             if right and package not in right and package in VIRTUAL_PACKAGES:
                 yield UnknownKey(package, f"`[{'.'.join(key)}]`", list(right), at)
-            elif package in right and isinstance(version, str) and not _TWO_NUMBERS.match(version):
-                hint = f'write it as `{package} = "{right[package]}"`'
-                yield BadValue(package, version, "it takes two numbers", at, hint=hint)
+            elif package in right and isinstance(version, str):
+                try:
+                    system_version(package, version)
+                except BadSystemVersion as bad:
+                    yield BadValue(package, version, bad.reason, at, hint=f'write it as `{package} = "{bad.example}"`')
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
-        pypi = _table(table, "pypi")
+        pypi, conda = _table(table, "pypi"), _table(table, "conda")
         for name, value in _table(pypi, "packages").items():
             if isinstance(value, str):
                 yield from self.requirement(name, value, (*key, "pypi", "packages", name))
         for place, url in _strings(pypi, (*key, "pypi"), "extra_indices"):
             yield from self.index(url, place)
-        for kind in ("pypi", "conda"):
-            yield from self.python(_table(table, kind).get("python"), (*key, kind, "python"))
+        for name, value in _table(conda, "libraries").items():
+            yield from self.conda_package(name, value, (*key, "conda", "libraries", name))
+        for name, value in _table(pypi, "conda_only").items():
+            yield from self.conda_package(name, value, (*key, "pypi", "conda_only", name))
+        for place, channel in _strings(conda, (*key, "conda"), "channels"):
+            yield from self.channel(channel, place)
+        asked = _table(_table(table, "sys_packages"), "packages")
+        yield from self.system(asked, (*key, "sys_packages", "packages"), tuple(VIRTUAL_PACKAGES))
+        yield from self.python(pypi.get("python"), (*key, "pypi", "python"), normalize_python)
+        yield from self.python(conda.get("python"), (*key, "conda", "python"), python_range)
+
+    def conda_package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if not isinstance(value, str):
+            return
+        try:
+            requirement, _ = entry_of(name, value)
+        except BadCondaRequirement as bad:
+            yield BadCondaEntry(name, value, bad.reason, self.at(key))
+        except NoChannel as bad:
+            yield BadChannel(bad.channel, self.at(key))
+        else:
+            if requirement.name == "python":
+                yield from self.python(value, key, lambda text: python_of(requirement, text)[0])
+
+    def channel(self, value: str, key: KeyPath) -> Iterator[ConfigError]:
+        if not is_channel(value):
+            yield BadChannel(value, self.at(key))
 
     def requirement(self, name: str, value: str, key: KeyPath) -> Iterator[ConfigError]:
         specifier, _, marker = value.partition(";")
@@ -132,11 +176,11 @@ class _Values:
             except InvalidMarker as error:
                 yield BadMarker(marker.strip(), str(error).partition("\n")[0].lower(), at[0])
 
-    def python(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+    def python(self, value: Any, key: KeyPath, range_of: Callable[[str], str]) -> Iterator[ConfigError]:
         if not isinstance(value, str):
             return
         try:
-            right = _is_specifier(normalize_python(value))
+            right = _is_specifier(range_of(value))
         except BadVersionSpecifier:
             right = False
         if not right:

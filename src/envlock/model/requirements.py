@@ -106,6 +106,20 @@ class Requirements(NamedTuple):
         return _req_id(self)
 
 
+def type_over(base: str, asked: Requirements) -> str:
+    """The type of an environment that asks for more than the one it extends, whose type is `base`.
+
+    What adds packages of one kind only keeps that kind; two kinds together are mixed.
+
+    >>> type_over("pypi", Requirements(conda=("numpy",))), type_over("conda", Requirements(conda=("numpy",)))
+    ('mixed', 'conda')
+    >>> type_over("pypi", Requirements()), type_over("conda", Requirements(conda_only=("ffmpeg",)))
+    ('pypi', 'conda')
+    """
+    added = {kind for kind, packages in (("conda", asked.conda), ("pypi", asked.pypi)) if packages}
+    return base if added <= {base} else "mixed"
+
+
 @lru_cache(maxsize=1024)
 def _req_id(requirements: Requirements) -> str:
     return req_id(requirements.document())

@@ -32,6 +32,51 @@ def strip_credentials(url: str) -> str:
     return f"{scheme}://{_before(rest, '?#')}"
 
 
+def strip_channel_credentials(channel: str) -> str:
+    """The conda channel without user name, password, token, query, and the slash at its end; a name stays as it is.
+
+    A token is a part of the path, right after the host: `/t/TOKEN/`.
+
+    >>> strip_channel_credentials("https://me:pw@conda.example/t/${TOKEN}/team/main/")
+    'https://conda.example/team/main'
+    >>> strip_channel_credentials("https://conda.example/t/secret"), strip_channel_credentials("file:///t/x/channel")
+    ('https://conda.example', 'file:///t/x/channel')
+    >>> strip_channel_credentials("conda-forge")
+    'conda-forge'
+    """
+    scheme, separator, rest = strip_credentials(channel).partition("://")
+    if not separator:
+        return channel
+    place, _, path = rest.partition("/")
+    if place and path.startswith("t/"):
+        path = path[2:].partition("/")[2]
+    # Without a host the slash before the path is all there is: it stays.
+    return f"{scheme}://{place}/{path}".rstrip("/") if place else f"{scheme}:///{path.rstrip('/')}"
+
+
+def is_channel(text: str) -> bool:
+    """Whether it names a conda channel: a name, with labels or folders below it, or a URL that has channels.
+
+    >>> is_channel("conda-forge/label/rc"), is_channel("https://${USER}:${TOKEN}@conda.example/team")
+    (True, True)
+    >>> is_channel("s3://bucket/channel"), is_channel("file:///srv/channel")
+    (True, True)
+    >>> is_channel("./channel"), is_channel("ftp://conda.example/team"), is_channel("${CHANNEL}"), is_channel("")
+    (False, False, False, False)
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        parts = text.split("/")
+        return text.isascii() and all(
+            part.replace("-", "").replace(".", "").replace("_", "").isalnum() and part[0].isalnum() for part in parts
+        )
+    if not text.isprintable() or " " in text:
+        return False
+    if scheme.lower() == "file":
+        return rest.startswith("/") and len(rest) > 1
+    return scheme.lower() in {"http", "https", "s3"} and host(text) != ""
+
+
 def host(url: str) -> str:
     """The host that a URL names, in lower case, without port; empty where it names none.
 

@@ -1,0 +1,146 @@
+"""What the conda tables of envlock.toml ask for: packages, the Python, channels.
+
+Imported only where there are any: the project that asks PyPI alone does not pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from envlock.config.level import Conflict, Level, agree_python, normalize_python
+from envlock.config.project import KeyPath
+from envlock.model.conda_requirement import CondaRequirement, conda_requirement
+from envlock.model.url import is_channel, strip_channel_credentials
+
+DEFAULT_CHANNEL = "conda-forge"
+
+
+class CondaEntry(NamedTuple):
+    """One package that a conda table asks for, with the key that asks."""
+
+    requirement: CondaRequirement
+    """Its channel carries no credentials."""
+    key: KeyPath
+    channel: str
+    """The channel as written, credentials included: for fetching only."""
+
+
+class NoChannel(ValueError):
+    """What stands before `::` is no channel."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(channel)
+        self.channel = channel
+
+
+def entry_of(name: str, constraint: str) -> tuple[CondaRequirement, str]:
+    """The requirement that one entry of `libraries` or `conda_only` means, and its channel as written.
+
+    >>> requirement, channel = entry_of("https://me:pw@conda.example/t/token/team::demo", ">=1")
+    >>> str(requirement)
+    'https://conda.example/team::demo >=1'
+
+    Raises BadCondaRequirement, NoChannel.
+    """
+    written, separator, bare = name.strip().rpartition("::")
+    if separator and not is_channel(written):
+        raise NoChannel(written)
+    requirement = conda_requirement(bare, constraint)
+    return requirement._replace(channel=strip_channel_credentials(written)), written
+
+
+def python_range(text: str) -> str:
+    """The PEP 440 range that a constraint on conda's Python means: a single `=` keeps conda's fuzziness.
+
+    >>> python_range("=3.11"), python_range("3.11.*"), python_range("3.11"), python_range("=3.11.4")
+    ('==3.11.*', '==3.11.*', '==3.11.*', '==3.11.4')
+    >>> python_range(">=3.10,<3.13"), python_range("")
+    ('<3.13,>=3.10', '')
+
+    Raises BadVersionSpecifier.
+    """
+    text = text.strip()
+    if text.startswith("=") and not text.startswith("=="):
+        number = text[1:].strip().removesuffix(".*")
+        text = number if number.count(".") >= 2 else f"{number}.*"
+    return normalize_python(text)
+
+
+def python_of(requirement: CondaRequirement, constraint: str) -> tuple[str, CondaRequirement | None]:
+    """The range of Pythons that a requirement of `python` means, and what is left of it for conda.
+
+    A build or a channel is left: a plain version says nothing beyond the range.
+
+    >>> python_of(conda_requirement("python", "=3.11"), "=3.11")
+    ('==3.11.*', None)
+    >>> found, left = python_of(conda_requirement("python", "3.11=*_cpython"), "3.11=*_cpython")
+    >>> found, str(left)
+    ('==3.11.*', 'python 3.11.* *_cpython')
+
+    Raises BadVersionSpecifier.
+    """
+    if not requirement.build and not requirement.channel:
+        return python_range(constraint), None
+    exact = requirement.version.removeprefix("==")
+    # Two numbers mean their whole series, as they do for every `python` of envlock.toml.
+    found = python_range(exact if exact.replace(".", "").isdecimal() else requirement.version)
+    series = found.removeprefix("==")
+    is_series = series.endswith(".*") and series[:-2].replace(".", "").isdecimal()
+    return found, requirement._replace(version=series) if is_series else requirement
+
+
+def read_conda(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
+    """Take what a `conda` table asks for into its level. Raises Conflict, BadCondaRequirement, BadVersionSpecifier."""
+    if set(table) - {"disabled"}:
+        level.conda_table = level.conda_table or key
+    _read_packages(level, level.conda, table.get("libraries", {}), (*key, "libraries"))
+    level.channels += [(channel, (*key, "channels")) for channel in table.get("channels", ())]
+
+
+def read_conda_only(level: Level, packages: Mapping[str, str], key: KeyPath) -> None:
+    """Take what a `conda_only` table asks for into its level. Raises what `read_conda` raises."""
+    _read_packages(level, level.conda_only, packages, key)
+
+
+def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping[str, str], key: KeyPath) -> None:
+    for name, constraint in packages.items():
+        here = (*key, name)
+        requirement, channel = entry_of(name, constraint)
+        left: CondaRequirement | None = requirement
+        if requirement.name == "python":
+            found, left = python_of(requirement, constraint)
+            if found or level.python is None:
+                agree_python(level, f"{requirement.version} {requirement.build}".strip(), found, here)
+        if left is None:
+            level.conda_table = level.conda_table or here
+            continue
+        before = level.conda.get(left.name) or level.conda_only.get(left.name)
+        if before is not None and before.requirement != left:
+            values = (str(before.requirement), str(left))
+            raise Conflict("disagreeing-values", before.key, here, values=values)
+        asked[left.name] = CondaEntry(left, here, channel)
+
+
+def channels_of(
+    entries: Iterable[CondaEntry], asked: Iterable[tuple[str, KeyPath]]
+) -> tuple[tuple[str, str, KeyPath], ...]:
+    """The channels of an environment that has a conda part: without credentials, as written, and who asks for each.
+
+    Where none was asked, those that packages name come first, then the default one. Raises Conflict for a package of a
+    channel that is not among those that were asked.
+    """
+    found: dict[str, tuple[str, str, KeyPath]] = {}
+    for written, key in asked:
+        channel = strip_channel_credentials(written)
+        found.setdefault(channel, (channel, written, key))
+    named = sorted((entry for entry in entries if entry.requirement.channel), key=lambda entry: entry.requirement)
+    if not found:
+        for entry in sorted(named, key=lambda entry: entry.requirement.channel):
+            channel = entry.requirement.channel
+            found.setdefault(channel, (channel, entry.channel, entry.key))
+        found.setdefault(DEFAULT_CHANNEL, (DEFAULT_CHANNEL, DEFAULT_CHANNEL, ()))
+    for entry in named:
+        if entry.requirement.channel not in found:
+            raise Conflict("unknown-channel", entry.key, values=(entry.requirement.channel, *found))
+    return tuple(found.values())
