@@ -15,9 +15,11 @@ from envlock.lockfile.document import parse, render
 from envlock.lockfile.proof import prove
 from envlock.lockfile.text import STAMP, body_of
 from envlock.model.lock import Lock
-from tests.property.strategies import locks
+from tests.property.conda_strategies import conda_locks
+from tests.property.strategies import locks as wheel_locks
 
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=60, deadline=None)
+locks = st.one_of(wheel_locks, conda_locks())
 
 
 @few
@@ -38,7 +40,7 @@ def test_writing_what_was_read_changes_no_byte(lock: Lock) -> None:
 def test_it_is_pep_751(lock: Lock) -> None:
     document = Pylock.from_dict(tomli.loads(render(lock)))
     assert [(each.name, str(each.version)) for each in document.packages] == [
-        (each.name, each.version) for each in lock.packages
+        (each.name, each.version) for each in lock.pypi_packages
     ]
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from envlock.lockfile.values import NAME, SHA256, URL, VERSION, twice
+from envlock.lockfile.values import NAME, SHA256, URL, VERSION, shown, twice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ def wrong_conda_package(package: LockedPackage, subdirs: Iterable[str]) -> str:
         ("site-packages", facts.site_packages, f"(?:{SITE_PACKAGES})?"),
     ):
         if type(value) is not str or re.fullmatch(pattern, value) is None:
-            return f"{what} {value!r}"
-    if has_token(package.url) or has_token(facts.channel + "/"):
-        return "an access token in its URL"  # which is not repeated here
+            return f"{what} {shown(what, value)!r}"
+    if has_token(package.url):
+        return f"an access token in its URL, {shown('url', package.url)!r}"
     if not is_channel(facts.channel):
-        return f"channel {facts.channel!r}"
+        return f"channel {shown('channel', facts.channel)!r}"
     if facts.subdir not in subdirs:
         return f"subdir {facts.subdir!r}"
     if not is_conda_archive(package.filename, package.name, package.version, package.build):

@@ -43,12 +43,25 @@ def wrong_package(package: LockedPackage) -> str:
         ("sha256", package.sha256, SHA256),
     ):
         if re.fullmatch(pattern, value) is None:
-            return f"{what} {value!r}"
+            return f"{what} {shown(what, value)!r}"
     if not is_wheel(package.filename):
         return f"file name {package.filename!r}"
     if package.size is not None and (type(package.size) is not int or not 0 <= package.size < _LARGEST):
         return f"size {package.size!r}"
     return ""
+
+
+def shown(what: str, value: str) -> str:
+    """A refused value as a message may repeat it: of a URL, what is no secret.
+
+    >>> shown("url", "https://me:secret@index.example/t/token/x?token=y")
+    'https://index.example/t/***/x'
+    """
+    if what not in {"url", "channel"} or type(value) is not str:
+        return value
+    from envlock.model.url import strip_credentials
+
+    return re.sub(r"/t/[^/]+", "/t/***", strip_credentials(value))
 
 
 def wrong_python(source: str, version: str, url: str = "", filename: str = "", sha256: str = "") -> str:
@@ -64,7 +77,7 @@ def wrong_python(source: str, version: str, url: str = "", filename: str = "", s
     if source != "uv":
         return "a file, though it has none of its own" if url or filename or sha256 else ""
     if re.fullmatch(URL, url) is None and not (url.startswith(("/", "file:///")) and url.isprintable()):
-        return f"url {url!r}"
+        return f"url {shown('url', url)!r}"
     if _ARCHIVE.fullmatch(filename) is None:
         return f"file name {filename!r}"
     return "" if re.fullmatch(SHA256, sha256) else f"sha256 {sha256!r}"
