@@ -68,15 +68,17 @@ def _prepare_streams() -> None:
 
 def _run(arguments: list[str]) -> int:
     command = arguments[0] if arguments else ""
-    if command in {"check", "lock", "path", "run"} and not {"-h", "--help"} & set(_own(arguments)):
+    if command in {"check", "lock", "path", "run", "shell"} and not {"-h", "--help"} & set(_own(arguments)):
         if command == "check":
             from envlock.cli.light.check import main as light
         elif command == "lock":
             from envlock.cli.light.lock import main as light
         elif command == "path":
             from envlock.cli.light.path import main as light
-        else:
+        elif command == "run":
             from envlock.cli.light.run import main as light
+        else:
+            from envlock.cli.light.shell import main as light
         return light(arguments[1:])
     from envlock.cli.app import run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from envlock.activation import activated
 from envlock.cli.light.arguments import read_options
 from envlock.cli.light.wanted import FLAGS, VALUES, Wanted, prefix_of
 
@@ -26,12 +27,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def become(command: Sequence[str], prefix: str) -> NoReturn:
-    """Replace this process by the command, with the environment's programs first on PATH. Raises NoSuchCommand."""
-    scripts = os.path.join(prefix, "bin")
-    path = os.environ.get("PATH", os.defpath)
-    variables = {**os.environ, "PATH": f"{scripts}:{path}", "VIRTUAL_ENV": prefix, "PYTHONNOUSERSITE": "1"}
-    variables.pop("PYTHONHOME", None)
-    _forget_signals()
+    """Replace this process by the command, inside the environment. Raises NoSuchCommand, ActivationFailed."""
+    variables = variables_in(prefix)
+    forget_signals()
     sys.stdout.flush()
     sys.stderr.flush()
     reason = "it is not on PATH"
@@ -43,7 +41,7 @@ def become(command: Sequence[str], prefix: str) -> NoReturn:
                 reason = f"{candidate} does not start ({error.strerror})"
     from envlock.cli.environment import NoSuchCommand
 
-    raise NoSuchCommand(command[0], reason, scripts)
+    raise NoSuchCommand(command[0], reason, os.path.join(prefix, "bin"))
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -68,7 +66,18 @@ def _candidates(command: str, path: str) -> list[str]:
     return [os.path.join(folder or os.curdir, command) for folder in path.split(":")]
 
 
-def _forget_signals() -> None:
+def variables_in(prefix: str) -> dict[str, str]:
+    """The variables of this process once it is in the environment; what is odd there is told on stderr."""
+    return activated(prefix, os.environ, warn=_warn)
+
+
+def _warn(message: str) -> None:
+    from envlock.errors import printable
+
+    sys.stderr.write(printable(f"warning: {message}\n"))
+
+
+def forget_signals() -> None:
     """Give the command the signals that a shell would: this interpreter ignores some, and that is inherited."""
     import _signal  # type: ignore[import-not-found]  # loaded already; `signal` would bring `enum`
 

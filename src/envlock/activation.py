@@ -1,0 +1,293 @@
+"""What a process in a prefix sees: the variables that put it there, and conda's activation where the prefix has one.
+
+For a prefix of wheels that is `PATH` and three variables of Python. A prefix that holds conda packages is activated as
+conda does it: its own variables, those that packages and the environment ask for, and the scripts in
+`etc/conda/activate.d`, which are sourced in one shell. What an environment that is active already put there goes first.
+
+`run`, `shell` and the shim's service stand on this, so it imports nothing that an interpreter has not loaded already,
+and starts a process only where there is a script.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+SCRIPT_SECONDS = 30.0
+"""How long all scripts of a prefix may take together."""
+
+_MARKER = ".envlock.json"  # of `hydrate/marker.py`, which is dearer to import than all of this takes
+_SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
+_UNSET = "***unset***"  # conda's way to say that a variable of an environment is no longer one
+_OF_VENV = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
+_OF_CONDA = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "CONDA_PROMPT_MODIFIER")
+_OF_CONDA_STACK = ("CONDA_PREFIX_", "CONDA_STACKED_", "__CONDA_SHLVL_")
+_OF_THE_SHELL = ("_", "SHLVL", "PWD", "OLDPWD", "__envlock_script")
+_STEERS_THE_SHELL = ("BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "POSIXLY_CORRECT")
+
+# Scripts write to stderr: stdout is for the data of the command that follows. None gets the pipe by which the variables
+# come back, so what it leaves running in the background does not hold us up.
+_PROGRAM = r"""
+exec 3>&1 >&2
+for __envlock_script do
+    printf '%s\0' "$__envlock_script" >&3
+    . "$__envlock_script" 3>&-
+    printf '%s\0' "$?" >&3
+done
+printf 'environment\0' >&3
+/usr/bin/env -0 >&3 2>/dev/null || awk 'BEGIN { for (n in ENVIRON) printf "%s=%s%c", n, ENVIRON[n], 0 }' >&3
+"""
+
+
+def _pass_over(message: str) -> None:
+    """Warn nobody."""
+
+
+def activated(
+    prefix: str,
+    environ: Mapping[str, str],
+    *,
+    warn: Callable[[str], None] = _pass_over,
+    seconds: float = SCRIPT_SECONDS,
+) -> dict[str, str]:
+    """The variables of a process in `prefix` that is started by one with `environ`. Activating twice changes nothing.
+
+    `warn` is told of scripts that end with another status than 0, which conda passes over. Costs a few looks at the
+    disk, and one shell where there are scripts. Raises ActivationFailed for a script that ends its shell, or does not
+    end at all, and for files of variables that cannot be read.
+    """
+    is_conda = os.path.isdir(os.path.join(prefix, "conda-meta"))
+    outer = environ.get("CONDA_PREFIX", "")
+    if is_conda or (outer and os.path.exists(os.path.join(outer, _MARKER))):
+        variables = _deactivated(environ, warn, seconds)
+    else:
+        variables = dict(environ)
+    variables["PYTHONNOUSERSITE"] = "1"
+    variables.pop("PYTHONHOME", None)
+    if not is_conda:
+        variables["PATH"] = _with_programs(prefix, variables)
+        variables["VIRTUAL_ENV"] = prefix
+        return variables
+    for name in _OF_VENV:
+        variables.pop(name, None)
+    variables["PATH"] = _with_programs(prefix, variables)
+    variables["CONDA_PREFIX"] = prefix
+    variables["CONDA_DEFAULT_ENV"] = _default_name(prefix)
+    variables["CONDA_SHLVL"] = "1"
+    for name, value in _variables_of(prefix).items():
+        if name in variables:
+            variables[f"__CONDA_SHLVL_0_{name}"] = variables[name]
+        variables[name] = value
+    return _sourced(_scripts(prefix, "activate.d"), prefix, variables, warn, seconds)
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    """What turns the one into the other: each variable that differs, None for one that is no longer there.
+
+    >>> changes({"A": "1", "B": "2"}, {"A": "1", "C": "3"})
+    {'C': '3', 'B': None}
+    """
+    found: dict[str, str | None] = {name: value for name, value in after.items() if before.get(name) != value}
+    found.update(dict.fromkeys(name for name in before if name not in after))
+    return found
+
+
+def _deactivated(environ: Mapping[str, str], warn: Callable[[str], None], seconds: float) -> dict[str, str]:
+    """The variables without what an environment that is active put there: conda's way for conda's, else by name.
+
+    What is first on PATH because envlock itself is installed there stays: a shell in an environment has envlock too.
+    """
+    outer = environ.get("CONDA_PREFIX", "")
+    variables = dict(environ)
+    if outer and os.path.isdir(outer):
+        try:
+            variables = _sourced(_scripts(outer, "deactivate.d")[::-1], outer, variables, warn, seconds)
+            of_outer = _variables_of(outer)
+        except _failure() as error:  # it is left, not entered: what it cannot take back stays
+            warn(error.message)
+            of_outer = {}
+        level = _level(environ.get("CONDA_SHLVL", "")) - 1
+        for name in of_outer:
+            saved = variables.pop(f"__CONDA_SHLVL_{level}_{name}", None)
+            if saved is None:
+                variables.pop(name, None)
+            else:
+                variables[name] = saved
+    prefixes = [environ.get(name, "") for name in (*_OF_CONDA[:1], *_OF_VENV[:1])]
+    prefixes += [value for name, value in environ.items() if name.startswith(_OF_CONDA_STACK[0])]
+    own = os.path.dirname(sys.executable)
+    folders = {os.path.join(each, "bin") for each in prefixes if each} - {own}
+    if "PATH" in variables and folders:
+        variables["PATH"] = ":".join(each for each in variables["PATH"].split(":") if each not in folders)
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in _OF_CONDA and not name.startswith(_OF_CONDA_STACK)
+    }
+
+
+def _level(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _with_programs(prefix: str, variables: Mapping[str, str]) -> str:
+    """PATH with the prefix's programs first.
+
+    >>> _with_programs("/env", {"PATH": "/usr/bin"}), _with_programs("/env", {"PATH": "/env/bin:/bin"})
+    ('/env/bin:/usr/bin', '/env/bin:/bin')
+    """
+    programs = os.path.join(prefix, "bin")
+    path = variables.get("PATH", os.defpath)
+    return path if path.split(":")[0] == programs else f"{programs}:{path}"
+
+
+def _default_name(prefix: str) -> str:
+    """What conda calls an environment: its folder's name in a folder `envs`, else its path.
+
+    >>> _default_name("/opt/conda/envs/train"), _default_name("/srv/train")
+    ('train', '/srv/train')
+    """
+    folder, name = os.path.split(prefix)
+    return name if os.path.basename(folder) == "envs" else prefix
+
+
+def _variables_of(prefix: str) -> dict[str, str]:
+    """The variables that packages (`etc/conda/env_vars.d`) and then the environment itself ask for.
+
+    Raises ActivationFailed.
+    """
+    folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
+    found: dict[str, object] = {}
+    for name in _entries(folder, ".json"):
+        found.update(_read_object(prefix, os.path.join(folder, name)))
+    state = os.path.join(prefix, "conda-meta", "state")
+    if os.path.exists(state):
+        of_environment = _read_object(prefix, state).get("env_vars", {})
+        if isinstance(of_environment, dict):
+            found.update(of_environment)
+    return {name: str(value) for name, value in found.items() if value != _UNSET}
+
+
+def _read_object(prefix: str, path: str) -> dict[str, object]:
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+        if isinstance(found, dict) and all(_can_be_set(*item) for item in found.items()):
+            return found
+        reason = "it is no table of variables"
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+    except ValueError:
+        reason = "it is not JSON"
+    raise _failure()(prefix, path, reason)
+
+
+def _can_be_set(name: str, value: object) -> bool:
+    return bool(name) and not set(name) & {"=", "\0"} and not (isinstance(value, str) and "\0" in value)
+
+
+def _scripts(prefix: str, kind: str) -> list[str]:
+    folder = os.path.join(prefix, "etc", "conda", kind)
+    return [os.path.join(folder, name) for name in _entries(folder, ".sh")]
+
+
+def _entries(folder: str, ending: str) -> list[str]:
+    """The files of a folder with that ending, in the order of their names."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _sourced(
+    scripts: Sequence[str], prefix: str, variables: dict[str, str], warn: Callable[[str], None], seconds: float
+) -> dict[str, str]:
+    """The variables after these scripts, all sourced in one shell. Raises ActivationFailed."""
+    if not scripts:
+        return variables
+    said = iter(_spoken(scripts, prefix, variables, seconds))
+    last = ""
+    for script in said:
+        if script == "environment":
+            break
+        last, status = script, next(said, "")
+        if not status:
+            raise _failure()(prefix, last, "it ended the shell that sourced it")
+        if status != "0":
+            warn(f"{last} ended with status {status}")
+    else:
+        raise _failure()(prefix, last or scripts[0], "no shell could source it")
+    found = dict(line.split("=", 1) for line in said if "=" in line)
+    for name in _OF_THE_SHELL:
+        found.pop(name, None)
+    # A shell hands on what it can name only.
+    kept = {*_OF_THE_SHELL, *_STEERS_THE_SHELL, *(name for name in variables if not _is_identifier(name))}
+    for name in kept & variables.keys():
+        found.setdefault(name, variables[name])
+    return found
+
+
+def _spoken(scripts: Sequence[str], prefix: str, variables: Mapping[str, str], seconds: float) -> list[str]:
+    """What the shell wrote: each script and its status, then `environment` and the variables, as `name=value`."""
+    import subprocess
+
+    given = {name: value for name, value in variables.items() if name not in _STEERS_THE_SHELL}
+    shell = _shell(variables.get("PATH", os.defpath))
+    process = subprocess.Popen(
+        [shell, "-c", _PROGRAM, shell, *scripts],
+        env=given,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    in_time = True
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        in_time = False
+        _kill(process.pid)
+        output, _ = process.communicate()
+    except BaseException:
+        _kill(process.pid)
+        process.wait()
+        raise
+    said = os.fsdecode(output).split("\0")[:-1]
+    if not in_time:
+        started = [each for each in said if each in scripts]
+        raise _failure()(prefix, (started or scripts)[-1 if started else 0], f"it did not end within {seconds:g} s")
+    return said
+
+
+def _kill(group: int) -> None:
+    import signal
+
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _shell(path: str) -> str:
+    """bash, which conda's own activation asks for in practice; else the system's sh."""
+    candidates: Iterable[str] = (*_SHELLS, *(os.path.join(folder, "bash") for folder in path.split(":") if folder))
+    return next((each for each in candidates if os.access(each, os.X_OK)), "/bin/sh")
+
+
+def _is_identifier(name: str) -> bool:
+    return name.isascii() and name.isidentifier()
+
+
+def _failure() -> type[ActivationFailed]:
+    from envlock.activation_errors import ActivationFailed
+
+    return ActivationFailed
+
+
+if TYPE_CHECKING:
+    from envlock.activation_errors import ActivationFailed

@@ -1,0 +1,38 @@
+"""Why an environment that is there cannot be entered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from envlock.errors import HydrateError, Location
+
+
+class ActivationFailed(HydrateError):
+    """What a package does when its environment is entered went wrong."""
+
+    code = "activation-failed"
+
+    def __init__(self, prefix: str, path: str, reason: str) -> None:
+        self.path = path
+        relative = str(Path(path).relative_to(prefix))
+        package = owner_of(Path(prefix), relative)
+        of_package = f" of {package}" if package else ""
+        super().__init__(
+            f"the environment cannot be entered: {relative}{of_package} failed, {reason}",
+            locations=(Location(path),),
+            hint="`envlock verify` tells whether the file is as it was installed; if it is, ask for another "
+            f"version of {package or 'the package that brings it'} in envlock.toml, then `envlock lock`",
+        )
+
+
+def owner_of(prefix: Path, relative: str) -> str:
+    """The conda package that brought a file, as `name version`; empty where none says so."""
+    for record in sorted((prefix / "conda-meta").glob("*.json")):
+        try:
+            found = json.loads(record.read_bytes())
+            if relative in found.get("files", ()):
+                return f"{found['name']} {found['version']}"
+        except (OSError, ValueError, KeyError, AttributeError):  # noqa: PERF203  another one may say it
+            continue
+    return ""
