@@ -18,6 +18,9 @@ EnvTarget = Annotated[
     str, typer.Option("--env", metavar="NAME", autocompletion=complete_environment, help="For this `[env.NAME]`.")
 ]
 CondaTarget = Annotated[bool, typer.Option("--conda", help="From a conda channel, not from PyPI.")]
+Channel = Annotated[
+    str, typer.Option("--channel", metavar="CHANNEL", help="The conda channel that it must come from; with `--conda`.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
         step: StepTarget = "",
         env: EnvTarget = "",
         conda: CondaTarget = False,
+        channel: Channel = "",
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -40,10 +44,13 @@ def register(app: typer.Typer) -> None:
         Writes envlock.toml, and leaves your comments, order and style as they are. A package that is asked there
         already gets the new version. Nothing is locked yet: that is `envlock lock`.
 
+        With `--channel`, the channel is added to `channels` where others are asked and it is not among them.
+
         Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
-        `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`.
+        `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`,
+        `envlock add --conda "ffmpeg>=6" --step encode`, `envlock add --conda samtools --channel bioconda`.
         """
-        return edit(config, flow, step, env, packages, conda=conda, adding=True, as_json=as_json)
+        return edit(config, flow, step, env, packages, conda=conda, channel=channel, adding=True, as_json=as_json)
 
 
 def edit(
@@ -56,6 +63,7 @@ def edit(
     conda: bool,
     adding: bool,
     as_json: bool,
+    channel: str = "",
 ) -> int:
     """Add or remove packages, and say what changed."""
     from pathlib import Path
@@ -63,30 +71,43 @@ def edit(
     from envlock.cli.console import err, out
     from envlock.cli.errors import BadUsage
     from envlock.cli.options import open_project
-    from envlock.config.edit import add_packages, choose_level, remove_packages, save
+    from envlock.config.edit import Change, add_packages, choose_level, remove_packages, save
+    from envlock.config.edit_conda import ChannelChange, add_channel
+    from envlock.config.quoting import without_credentials
 
+    command = f"envlock {'add' if adding else 'remove'}"
     if env and (flow or step):
-        raise BadUsage(
-            "`--env` names an environment of its own, of no flow", f"envlock {'add' if adding else 'remove'}"
-        )
+        raise BadUsage("`--env` names an environment of its own, of no flow", command)
+    if channel and (not conda or any("::" in package for package in packages)):
+        reason = "a package names its channel already" if conda else "`--channel` is for conda packages: add `--conda`"
+        raise BadUsage(reason, command)
     assert config is None or isinstance(config, Path)
     project = open_project(config)
     level = choose_level(project, flow=flow, step=step, env=env)
-    change = add_packages if adding else remove_packages
-    text, changes = change(project.text, level, packages, conda=conda)
-    if changes:
+    text, asked = project.text, None
+    if channel:
+        text, channel, asked = add_channel(text, level, channel)
+    if adding:
+        text, changes = add_packages(text, level, packages, conda=conda, channel=channel)
+    else:
+        text, changes = remove_packages(text, level, packages, conda=conda)
+    if text != project.text:
         save(project.path, text)
     if as_json:
         import json
 
-        facts = [
+        facts: dict[str, object] = {"config": str(project.path)}
+        facts["changes"] = [
             {"table": ".".join(one.level), "before": _json(one.before), "after": _json(one.after)} for one in changes
         ]
-        out.print(json.dumps({"config": str(project.path), "changes": facts}, indent=2))
+        if channel:
+            facts["channels"] = [without_credentials(asked.channel)] if asked else []
+        out.print(json.dumps(facts, indent=2))
         return 0
-    for one in changes:
+    every: list[Change | ChannelChange] = [*changes, *([asked] if asked else [])]
+    for one in every:
         out.print(f"{one}  [{'.'.join(one.level)}]")
-    if changes:
+    if every:
         err.print("hint: envlock lock")
     else:
         err.print(f"[{'.'.join(level)}] asks for that already")
@@ -94,4 +115,6 @@ def edit(
 
 
 def _json(entry: tuple[str, str] | None) -> dict[str, str] | None:
-    return None if entry is None else {"package": entry[0], "version": entry[1]}
+    from envlock.config.quoting import without_credentials
+
+    return None if entry is None else {"package": without_credentials(entry[0]), "version": entry[1]}

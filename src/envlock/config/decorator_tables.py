@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.level import normalize_python, requirement_of
+from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, system_version
 from envlock.errors import ConfigError
+from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import normalize_name, normalize_specifier
-from envlock.model.url import strip_credentials
+from envlock.model.url import is_channel, strip_channel_credentials, strip_credentials
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -39,7 +42,6 @@ _PLACES: dict[str, dict[str, tuple[str, str]]] = {
 """For each decorator and parameter, the table and key of envlock.toml."""
 
 _VERSIONS = {("pypi", "packages"), ("pypi", "conda_only"), ("conda", "libraries"), ("sys_packages", "packages")}
-_VIRTUAL = ("__cuda", "__glibc", "__osx")
 _LISTS = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
 
 
@@ -114,7 +116,7 @@ class LevelTables:
                 self.note(line, f"{label} is neither True nor False: `{value}`")
         elif not isinstance(value, str):
             self.note(line, f"{label} is no text: `{value}`")
-        elif key == "python" and not _is_python(value):
+        elif key == "python" and not _is_python(value, is_conda=table == "conda"):
             self.note(line, f"{label} is not a version of Python: `{value}`")
         else:
             self._put_scalar((table, key), label, line, value)
@@ -135,7 +137,11 @@ class LevelTables:
         kept: list[str] = self.tables.setdefault(table, {}).setdefault(key, [])
         for item in value:
             url = self._without_credentials(item, label, line)
-            if url not in kept:
+            if place == ("conda", "channels") and url == "nodefaults":
+                continue  # no channel is asked that nobody named
+            if place == ("conda", "channels") and not is_channel(url):
+                self.note(line, f"{label}: `{url}` is no conda channel, and was not carried over")
+            elif url not in kept:
                 kept.append(url)
         if not kept:
             self._drop_if_empty(table, key)
@@ -152,8 +158,9 @@ class LevelTables:
                 continue
             if not isinstance(version, str):
                 self.note(line, f"{label}: the version of `{name}` is a number, written as `{version}`")
-            elif place[0] == "sys_packages" and name not in _VIRTUAL:
-                self.note(line, f"{label}: `{name}` is none of {', '.join(_VIRTUAL)}, and was not carried over")
+            if place[0] == "sys_packages" and name not in VIRTUAL_PACKAGES:
+                known = ", ".join(VIRTUAL_PACKAGES)
+                self.note(line, f"{label}: `{name}` is none of {known}, and was not carried over")
                 continue
             self._put_version(kept, place, label, line, name.strip(), str(version).strip())
         if not kept:
@@ -164,12 +171,10 @@ class LevelTables:
     ) -> None:
         is_pypi = place == ("pypi", "packages")
         name = self._without_credentials(name, label, line)
-        if is_pypi:
-            try:
-                requirement_of(name, version)
-            except ConfigError as error:
-                self.note(line, f"{label}: `{name}: {version}` was not carried over: {error.message}")
-                return
+        wrong = _wrong_entry(place, name, version)
+        if wrong is not None:
+            self.note(line, f"{label}: `{name}: {version}` was not carried over: {wrong}")
+            return
         package = package_of(name, is_pypi=is_pypi)
         before = next((other for other in kept if package_of(other, is_pypi=is_pypi) == package), None)
         if before is None:
@@ -185,13 +190,14 @@ class LevelTables:
             kept[before] = both
 
     def _without_credentials(self, text: str, label: str, line: int) -> str:
-        start = text.find("http")
-        url = text[start:]
-        authority = url.partition("://")[2].partition("/")[0]
-        if start < 0 or "@" not in authority:
+        start = max(text.find("http"), 0)
+        url, separator, package = text[start:].partition("::")
+        authority, _, path = url.partition("://")[2].partition("/")
+        if "@" not in authority and not path.startswith("t/"):
             return text
         self.note(line, f"{label}: the credentials in a URL were left out; keep them in ~/.netrc")
-        return text[:start] + strip_credentials(url)
+        stripped = strip_channel_credentials(url) if path.startswith("t/") else strip_credentials(url)
+        return text[:start] + stripped + separator + package
 
     def _drop_if_empty(self, table: str, key: str) -> None:
         del self.tables[table][key]
@@ -205,6 +211,8 @@ def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict
     `flow` is the settled flow level, when this is a step's.
     """
     _settle_named(level, flow or {})
+    if not level.disabled:
+        _settle_channels(level, flow or {})
     tables: dict[str, Any] = {name: level.tables[name] for name in TABLES if name in level.tables}
     flow_is_disabled = bool((flow or {}).get("disabled"))
     if level.disabled:
@@ -247,6 +255,21 @@ def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
         named.pop("fetch_at_exec")
         if not named:
             level.tables.pop("named_env")
+
+
+def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
+    """Ask for each channel that a package names beside channels that are asked, as metaflow-netflixext does."""
+    levels = (flow, level.tables)
+    asked = [channel for tables in levels for channel in tables.get("conda", {}).get("channels", ())]
+    named: dict[str, str] = {}
+    for tables in levels:
+        for table, key in (("conda", "libraries"), ("pypi", "conda_only")):
+            for name in tables.get(table, {}).get(key, {}):
+                named[package_of(name, is_pypi=False)] = name.rpartition("::")[0]
+    missing = sorted({channel for channel in named.values() if channel} - set(asked))
+    if asked and missing:
+        level.tables.setdefault("conda", {}).setdefault("channels", []).extend(missing)
+        level.note(level.line, f"packages name the channel {', '.join(missing)}; it was added to `conda.channels`")
 
 
 def move_lone_python(levels: Iterable[dict[str, Any]]) -> None:
@@ -299,9 +322,29 @@ def _both(first: str, second: str, *, is_pypi: bool) -> str | None:
     return ",".join(dict.fromkeys((*normalize_specifier(first).split(","), *normalize_specifier(second).split(","))))
 
 
-def _is_python(text: str) -> bool:
+def _is_python(text: str, *, is_conda: bool) -> bool:
     try:
-        normalize_python(text)
+        python_range(text) if is_conda else normalize_python(text)
     except ConfigError:
         return False
     return True
+
+
+def _wrong_entry(place: tuple[str, str], name: str, version: str) -> str | None:
+    """What envlock has against an entry of a table of packages, if anything."""
+    try:
+        if place == ("pypi", "packages"):
+            requirement_of(name, version)
+        elif place[0] == "sys_packages":
+            system_version(name, version)
+        else:
+            requirement, _ = entry_of(name, version)
+            if requirement.name == "python":
+                python_of(requirement, version)
+    except ConfigError as error:
+        return error.message
+    except (BadCondaRequirement, BadSystemVersion) as bad:
+        return bad.reason
+    except NoChannel as bad:
+        return f"`{bad.channel}` is no conda channel"
+    return None

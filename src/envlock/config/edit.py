@@ -13,8 +13,10 @@ import tomli
 
 from envlock.config import toml_text
 from envlock.config.decorator_tables import package_of
+from envlock.config.edit_conda import conda_entry
 from envlock.config.level import requirement_of
 from envlock.config.project import KeyPath, Project
+from envlock.config.quoting import shown, without_credentials
 from envlock.config.selection import NoSuchSelection
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import ConfigError, Location
@@ -22,9 +24,6 @@ from envlock.files import write_atomically
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
 
 _TABLES: dict[bool, tuple[str, str]] = {False: ("pypi", "packages"), True: ("conda", "libraries")}
-_CONDA = re.compile(
-    r"(?P<name>(?:[A-Za-z0-9._/+-]+::)?[A-Za-z0-9_][A-Za-z0-9._+-]*?)\s*(?P<constraint>(?:[=<>!~]|\d).*)?\Z"
-)
 
 
 class UnclearTarget(ConfigError):
@@ -51,7 +50,7 @@ class NotAsked(ConfigError):
         self, package: str, level: str, *, elsewhere: Sequence[Location] = (), hint: str | None = None
     ) -> None:
         super().__init__(
-            f"`{package}` is not asked by {level}" + (", but here:" if elsewhere else ""),
+            f"`{shown(package)}` is not asked by {level}" + (", but here:" if elsewhere else ""),
             locations=tuple(elsewhere),
             hint=hint,
         )
@@ -84,7 +83,7 @@ class Change:
 
 def _entry(entry: tuple[str, str] | None) -> str:
     assert entry is not None
-    return f"{toml_text.key_text(entry[0])} = {toml_text.quoted(entry[1])}"
+    return f"{toml_text.key_text(without_credentials(entry[0]))} = {toml_text.quoted(entry[1])}"
 
 
 def choose_level(project: Project, *, flow: str = "", step: str = "", env: str = "") -> KeyPath:
@@ -117,14 +116,17 @@ def choose_level(project: Project, *, flow: str = "", step: str = "", env: str =
 
 
 def add_packages(
-    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False
+    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False, channel: str = ""
 ) -> tuple[str, tuple[Change, ...]]:
     """The text with these requirements asked at `level`, and what changed; what is asked already changes nothing.
 
-    Raises BadPackageName or BadVersionSpecifier before anything is done.
+    `channel` is the one that conda packages are to come from. Raises BadPackageName, BadVersionSpecifier, BadCondaEntry
+    or BadChannel before anything is done.
     """
-    parse = _conda_entry if conda else _pypi_entry
-    entries = [parse(requirement) for requirement in requirements]
+    if conda:
+        entries = [conda_entry(requirement, channel) for requirement in requirements]
+    else:
+        entries = [_pypi_entry(requirement) for requirement in requirements]
     changes: list[Change] = []
     for key, value in entries:
         table = (*level, *_TABLES[conda])
@@ -229,13 +231,6 @@ def _pypi_entry(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _conda_entry(text: str) -> tuple[str, str]:
-    match = _CONDA.match(text.strip())
-    if match is None:
-        raise BadPackageName(text.strip())
-    return match["name"], "".join((match["constraint"] or "").split())
-
-
 def _table(text: str, path: KeyPath) -> Mapping[str, str]:
     table: Any = tomli.loads(text)
     for name in path:
@@ -264,13 +259,13 @@ def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAs
             break
     else:
         options = f" {options_of(places[0][0])}{' --conda' if places[0][1] else ''}" if places else ""
-    hint = f"envlock remove {package}{options}" if places else None
+    hint = f"envlock remove {without_credentials(package)}{options}" if places else None
     if hint is None:
         near = get_close_matches(package, list(_table(text, (*level, *_TABLES[conda]))), n=1)
         hint = f"did you mean `{near[0]}`?" if near else None
     keys = [(*where, *_TABLES[is_conda]) for where, is_conda in places]
     found = [
-        Location("envlock.toml", line_number(text, node.start), ".".join(node.path))
+        Location("envlock.toml", line_number(text, node.start), shown(".".join(node.path), 200))
         for node in scan(text)
         if node.path[:-1] in keys and package_of(node.path[-1], is_pypi=node.path[-2] == "packages") == _bare(package)
     ]

@@ -178,10 +178,10 @@ class BadChannel(ConfigError):
 
     code = "bad-channel"
 
-    def __init__(self, found: str, at: Location) -> None:
+    def __init__(self, found: str, at: Location | None = None) -> None:
         super().__init__(
             f"`{shown(found)}` is not a conda channel",
-            locations=(at,),
+            locations=(at,) if at else (),
             details=(
                 "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
                 "or a URL that begins with https://, http://, s3:// or file:///",
@@ -211,10 +211,10 @@ class BadCondaEntry(ConfigError):
 
     code = "bad-conda-requirement"
 
-    def __init__(self, name: str, constraint: str, reason: str, at: Location) -> None:
+    def __init__(self, name: str, constraint: str, reason: str, at: Location | None = None) -> None:
         super().__init__(
             f"`{shown(f'{name} {constraint}'.strip())}` asks for no conda package: {shown(reason, 120)}",
-            locations=(at,),
+            locations=(at,) if at else (),
             details=("examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`",),
             hint="write a version or a range of versions; an empty text means any version",
         )

@@ -60,8 +60,8 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         default_index=strip_credentials(defaults.index_url),
         pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
         exclude_newer=defaults.exclude_newer,
-        conda=tuple(str(conda.libraries[name].requirement) for name in sorted(conda.libraries)),
-        conda_only=tuple(str(conda.only[name].requirement) for name in sorted(conda.only)),
+        conda=tuple(sorted(str(entry.requirement) for entry in conda.libraries.values())),
+        conda_only=tuple(sorted(str(entry.requirement) for entry in conda.only.values())),
         channels=tuple(channel for channel, _, _ in conda.channels),
         channel_priority=defaults.channel_priority if conda.is_there else "",
         system=system_rows(

@@ -148,7 +148,7 @@ class _Reading:
         python_from = table.get("python-from", "machine")
         known((python_from,), PYTHON_SOURCES)
         mirrors = table.get("channel-mirrors", {})
-        scripts = tuple(table.get("link-scripts", ()))
+        scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
         if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
             raise ValueError(mirrors)
         if not all(map(is_conda_name, scripts)):
@@ -285,7 +285,7 @@ def is_conda_name(text: str) -> bool:
     from envlock.model.conda_requirement import BadCondaRequirement, conda_requirement
 
     try:
-        return conda_requirement(text).name == text and "::" not in text
+        return str(conda_requirement(text)) == text.lower() and "::" not in text
     except BadCondaRequirement:
         return False
 

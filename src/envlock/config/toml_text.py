@@ -86,6 +86,23 @@ def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str
     return text[:start] + key_text(name) + text[end:]
 
 
+def append(text: str, path: Key, value: str) -> str:
+    r"""The text with one more item, at the end of an array that it has.
+
+    >>> append("channels = ['a']  # ours\n", ("channels",), "'b'"), append("x = [\n  1,\n]", ("x",), "2")
+    ("channels = ['a', 'b']  # ours\n", 'x = [\n  1,\n  2,\n]')
+    """
+    nodes = scan(text)
+    items = [node for node in nodes if node.container == path and node.is_nested and not node.parts]
+    if not items:
+        at = _entry_at(nodes, path).value[0] + 1
+        return f"{text[:at]}{value}{text[at:]}"
+    start, end = items[-1].value
+    before = text[_line_start(text, start) : start]
+    gap = f"{_newline(text)}{before}" if not before.strip() else " "
+    return f"{text[:end]},{gap}{value}{text[end:]}"
+
+
 def remove(text: str, path: Key, *, keep: int) -> str:
     """The text without an entry that it has, and without the tables that only held it.
 
