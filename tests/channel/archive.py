@@ -41,8 +41,9 @@ def pack(package: Package) -> tuple[bytes, Record]:
         "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
+        **package.patch,
     }
-    return data, record
+    return data, {name: value for name, value in record.items() if name not in package.patch or value is not None}
 
 
 def write_package(package: Package, channel: Path) -> Record:

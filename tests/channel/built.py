@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -26,7 +25,7 @@ from tests.channel.wheels import Unreachable, Wheel, wheels
 
 _SOURCES = ("archive", "built", "catalogue", "interpreters", "native", "pythons", "recipe", "repack", "wheels")
 _STUB_VERSIONS = {"3.10": "3.10.13", "3.11": "3.11.7", "3.12": "3.12.1", "3.13": "3.13.0"}
-_KEPT_SECONDS = 86400.0
+_KEPT_SECONDS = 7200.0
 
 
 @cache
@@ -35,11 +34,13 @@ def built_channels() -> Path:
     with locked("channel"):
         interpreters = find(INTERPRETER_FOLDERS)
         series = tuple(each.series for each in interpreters) or PREFERRED[:2]
-        real = _real_wheels(series)
+        real, why_none = _real_wheels(series)
         folder = CACHE / "channels" / _key(interpreters, real)
         if not folder.exists():
             _sweep(folder.parent)
             build(folder, interpreters, series, real)
+        if why_none:
+            (folder / "without-wheels.txt").write_text(why_none)
         os.utime(folder)
     return folder
 
@@ -106,12 +107,12 @@ def copy_channels(source: Path, folder: Path, names: Iterable[str]) -> None:
                 target.symlink_to(path)
 
 
-def _real_wheels(series: tuple[str, ...]) -> tuple[Wheel, ...]:
+def _real_wheels(series: tuple[str, ...]) -> tuple[tuple[Wheel, ...], str]:
+    """The wheels, and why there are none."""
     try:
-        return wheels(CACHE / "wheels", series)
+        return wheels(CACHE / "wheels", series), ""
     except Unreachable as error:
-        warnings.warn(f"the test channel goes without real wheels: {error}", ResourceWarning, stacklevel=2)
-        return ()
+        return (), str(error)
 
 
 def _key(interpreters: Iterable[Interpreter], real: Iterable[Wheel]) -> str:
@@ -126,7 +127,7 @@ def _key(interpreters: Iterable[Interpreter], real: Iterable[Wheel]) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove channels that no session has used for a day."""
+    """Remove channels that no session has begun with for two hours."""
     for old in folder.glob("*"):
         if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
             shutil.rmtree(old, ignore_errors=True)

@@ -44,13 +44,19 @@ def _versions() -> Iterator[Package]:
     yield data_package("upper", "2.0", depends=("lower >=1.1",), uploaded="2022-06-01T00:00:00Z")
     yield data_package("east", "1.0", depends=("lower <2",))
     yield data_package("west", "1.0", depends=("lower >=2",))
+    yield data_package("guards", "1.0", constrains=("lower <2",))
     # For exclude-newer; `undated` has no timestamp at all.
     for version, day in (("1.0", "2021-01-01"), ("1.1", "2022-01-01"), ("2.0", "2024-01-01")):
         yield data_package("dated", version, uploaded=f"{day}T00:00:00Z")
     yield data_package("undated", "1.0", uploaded=None)
-    # The newest is a release candidate.
+    # The newest is a release candidate: conda takes it like any other version.
     yield data_package("candid", "1.0")
     yield data_package("candid", "2.0rc1")
+    # A file name that URLs have to quote.
+    yield data_package("epochal", "1!2.0")
+    # The record was mended after the archive was made; and one that lacks the hash.
+    yield data_package("mended", "1.0", depends=("lower <1",), patch={"depends": ["lower >=1.1,<2"]})
+    yield data_package("unhashed", "1.0", patch={"sha256": None})
 
 
 def _builds(series: tuple[str, ...]) -> Iterator[Package]:
@@ -86,14 +92,18 @@ def _counterparts() -> Iterator[Package]:
     yield python_package("twins", "1.0", Dist("sigma", "1.0", ("rho==1.0",)), dist=Dist("rho", "1.0", ("sigma==1.0",)))
     # No wheel of it is on PyPI.
     yield python_package("epsilon", "1.0")
+    # A name that no rule leads to.
+    yield python_package("pytorch", "2.4.0", dist=Dist("torch", "2.4.0+cpu"))
     # Only conda has these: a package with a command, and one that needs a distribution of another conda name.
     yield python_package("speak", "1.0", scripts={"speak": "speak:main"})
     yield python_package("speak", "1.1", scripts={"speak": "speak:main"})
     yield python_package("listens", "1.0", requires=("lam>=1",), depends=("lambda-tools >=1",))
     # Installed by conda, but has no dist-info, as C libraries with a Python module do.
     yield replace(python_package("bare", "1.0"), files=_without_dist_info(python_package("bare", "1.0")))
-    # As an old package: an archive of the old form.
+    # An archive of the old form, and one of both.
     yield python_package("vintage", "1.0", suffix=".tar.bz2", scripts={"vintage": "vintage:main"})
+    yield python_package("twice", "1.0", suffix=".tar.bz2")
+    yield python_package("twice", "1.0")
 
 
 def _machines() -> Iterator[Package]:
@@ -141,6 +151,8 @@ def _installing() -> Iterator[Package]:
     # The same file with different bytes.
     yield data_package("clobber-one", "1.0", {"share/clobber/who.txt": "one\n", "share/clobber/one.txt": "1\n"})
     yield data_package("clobber-two", "1.0", {"share/clobber/who.txt": "two\n", "share/clobber/two.txt": "2\n"})
+    # File names that are not plain.
+    yield data_package("accents", "1.0", {"share/accents/näme of a file.txt": "ünïcode\n"})
     # Nothing but what it depends on.
     yield data_package("bundle", "1.0", {}, depends=("upper", "speak", "clobber-one"))
 

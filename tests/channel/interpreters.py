@@ -16,14 +16,12 @@ PREFERRED = ("3.12", "3.11", "3.13", "3.10")
 
 _QUESTION = """
 import json, os, sys, sysconfig
-shared = bool(sysconfig.get_config_var("Py_ENABLE_SHARED"))
 print(json.dumps({
     "version": "%d.%d.%d" % sys.version_info[:3],
     "plain": sys.implementation.name == "cpython" and not sys.abiflags and sys.version_info[3] == "final",
     "prefix": sys.base_prefix,
     "standard_library": os.path.realpath(os.path.dirname(os.__file__)),
-    "shared_library": os.path.join(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
-    if shared else "",
+    "shared_library": os.path.join(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")),
 }))
 """
 
@@ -101,9 +99,11 @@ def _ask(executable: Path) -> Interpreter | None:
     facts = json.loads(done.stdout)
     if not facts["plain"]:
         return None
-    shared = Path(facts["shared_library"]) if facts["shared_library"] else None
+    # Debian's say that they are built with a shared library, and need none.
+    shared = Path(facts["shared_library"])
+    needed = os.fsencode(shared.name) in executable.read_bytes()
     library = Path(facts["standard_library"])
-    return Interpreter(executable, facts["version"], Path(facts["prefix"]), library, shared)
+    return Interpreter(executable, facts["version"], Path(facts["prefix"]), library, shared if needed else None)
 
 
 def can_move(interpreter: Interpreter) -> bool:

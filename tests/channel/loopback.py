@@ -13,17 +13,9 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-
-class Answer(Protocol):
-    """What is to be sent."""
-
-    status: int
-    path: Path | None
-    data: bytes
-    cut: int | None
+from tests.channel.answers import DROP, Answer
 
 
 class Server:
@@ -94,14 +86,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.answer(self.command, self.path, headers)
-        if answer.status == 0:
+        if answer.status == DROP:
             self.close_connection = True
         elif answer.status == HTTPStatus.OK:
             with answer.path.open("rb") if answer.path is not None else io.BytesIO(answer.data) as body:
                 self._send(answer, body, headers)
         else:
             extra = {"WWW-Authenticate": 'Basic realm="channel"'} if answer.status == HTTPStatus.UNAUTHORIZED else {}
-            self._head(answer.status, 0, extra)
+            self._head(answer.status, 0, extra if answer.location is None else {"Location": answer.location})
 
     def _send(self, answer: Answer, body: BinaryIO, headers: Mapping[str, str]) -> None:
         total = body.seek(0, io.SEEK_END)

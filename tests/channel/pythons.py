@@ -17,6 +17,11 @@ _LEFT_OUT = re.compile(
     r"^(test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|site-packages|dist-packages|__pycache__|config-3.*)$"
 )
 _LEFT_OUT_FILES = re.compile(r"^(_test|_xxtest|xxlimited|xxsubtype|_tkinter|sitecustomize|EXTERNALLY-MANAGED)|\.a$")
+# `site` itself is frozen into the executable, so that no other site.py would be read.
+_CUSTOM_SITE = """import os, site, sys
+if sys.prefix == sys.base_prefix:
+    site.addsitedir(os.path.join(os.path.dirname(os.__file__), "site-packages"))
+"""
 _UPLOADED = "2020-01-01T00:00:00Z"
 _NEEDS = {"linux": "__glibc >=2.17", "osx": "__osx >=11.0"}
 
@@ -76,6 +81,8 @@ def _package(version: str, subdir: str, files: dict[str, File]) -> Package:
 def _standard_library(interpreter: Interpreter) -> Iterator[tuple[str, File]]:
     # A prefix as short as /usr stands in texts that do not mean it.
     prefix = os.fsencode(interpreter.prefix) if len(interpreter.prefix.parts) > 3 else b""
+    if _is_debians(interpreter.standard_library):
+        yield f"lib/python{interpreter.series}/sitecustomize.py", File(_CUSTOM_SITE.encode())
     for path in _files(interpreter.standard_library):
         below = path.relative_to(interpreter.standard_library)
         name = f"lib/python{interpreter.series}/{below.as_posix()}"
@@ -96,11 +103,13 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _as_upstream(name: str, data: bytes) -> bytes:
     """Debian's Python installs into folders of its own; a copy of it in a prefix must not."""
-    if name == "site.py":
-        return data.replace(b'"dist-packages"', b'"site-packages"')
     if name == "sysconfig.py":
         return data.replace(b"prefix_scheme = 'posix_local'", b"prefix_scheme = 'posix_prefix'")
     return data
+
+
+def _is_debians(library: Path) -> bool:
+    return b"dist-packages" in (library / "site.py").read_bytes()
 
 
 def _stripped(files: dict[str, File]) -> dict[str, File]:

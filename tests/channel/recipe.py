@@ -50,6 +50,8 @@ class Package:
     license: str = "MIT"
     extra: Mapping[str, object] = field(default_factory=dict)
     """Further fields of `index.json` and of the record."""
+    patch: Mapping[str, object] = field(default_factory=dict)
+    """What the record says otherwise than the archive's own `index.json`; None takes a field away. Channels mend so."""
 
     @property
     def stem(self) -> str:

@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import unquote
 
+from tests.channel.answers import Answer, Credentials, Request, Trouble
 from tests.channel.archive import SUBDIRS, Record, read_records, write_package, write_repodata
 from tests.channel.interpreters import PREFERRED, host_subdir
 from tests.channel.loopback import Server
 from tests.channel.recipe import Package
 
 _SIZE_OF_STUB = 100_000
-
-DROP = 0
-"""A status that is none: the connection is closed without an answer."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What a channel wants to be shown: any one of those that are set."""
-
-    basic: tuple[str, str] | None = None
-    token: str | None = None
-    """The `<token>` of `http://host/t/<token>/channel`."""
-    bearer: str | None = None
-
-    def accept(self, authorization: str, token: str | None) -> bool:
-        """Whether this header, or this token of the URL, is one of them."""
-        if self.token is not None and token == self.token:
-            return True
-        scheme, _, value = authorization.partition(" ")
-        if self.bearer is not None and (scheme.lower(), value) == ("bearer", self.bearer):
-            return True
-        shown = base64.b64encode(":".join(self.basic or ()).encode()).decode()
-        return self.basic is not None and (scheme.lower(), value) == ("basic", shown)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be written anywhere."""
-        password = (self.basic[1],) if self.basic else ()
-        return (*password, *filter(None, (self.token, self.bearer)))
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request that the server was sent, and what it answered."""
-
-    method: str
-    path: str
-    """Below the server's own root and without a token, such as `main/noarch/repodata.json.zst`."""
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """By their names in lower case."""
-    token: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """`repodata`, `archive`, or `other`."""
-        name = self.path.rpartition("/")[2]
-        if name.startswith("repodata"):
-            return "repodata"
-        return "archive" if name.endswith((".conda", ".tar.bz2")) else "other"
-
-
-@dataclass
-class Trouble:
-    """What goes wrong with the requests whose path matches."""
-
-    pattern: str
-    status: int | None = None
-    times: int | None = None
-    delay: float = 0.0
-    cut: int | None = None
-    """After how many bytes the connection breaks."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A status, and the file or the bytes to send with it."""
-
-    status: int
-    path: Path | None = None
-    data: bytes = b""
-    cut: int | None = None
 
 
 class Channel:
@@ -180,9 +109,11 @@ class Channel:
             if not any(
                 record["name"] == name and record["subdir"] in {"noarch", host_subdir()} for record in known.values()
             ):
-                pytest.skip(f"the test channel has no {name} for this machine (no C compiler, or no index to ask)")
+                reason = self.folder / "without-wheels.txt"
+                why = reason.read_text() if reason.exists() else "no C compiler"
+                pytest.skip(f"the test channel has no {name} for this machine: {why}")
         if len(self.series) < series:
-            pytest.skip(f"the test channel has {len(self.series)} Pythons that run here, and {series} are needed")
+            pytest.skip(f"{series} Pythons are needed that can be made into packages; here: {self.series}")
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -249,6 +180,10 @@ class Channel:
         """Break the connection when so many bytes of a body are sent."""
         self._add(Trouble(pattern, cut=after, times=times))
 
+    def redirect(self, pattern: str, to: str) -> None:
+        """Send requests whose path matches on to the same path below another URL, such as another `channel.url`."""
+        self._add(Trouble(pattern, location=to))
+
     def mend(self) -> None:
         """No more trouble, and every file as it is on disk."""
         with self._lock:
@@ -273,8 +208,10 @@ class Channel:
             answer = Answer(trouble.status)
         elif self.credentials is not None and not self.credentials.accept(headers.get("authorization", ""), token):
             answer = Answer(HTTPStatus.UNAUTHORIZED)
+        elif trouble.location is not None:
+            answer = Answer(HTTPStatus.FOUND, location=f"{trouble.location}/{below}")
         else:
-            answer = replace(self._content(below), cut=trouble.cut)
+            answer = replace(self._content(unquote(below)), cut=trouble.cut)
         with self._lock:
             self._requests.append(Request(method, below, answer.status, dict(headers), token))
         return answer

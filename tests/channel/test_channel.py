@@ -2,105 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import http.client
 import json
-import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Coroutine
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-import tomli
 from rattler import (
-    Client,
     Gateway,
-    GenericVirtualPackage,
     MatchSpec,
-    PackageName,
-    RepoDataRecord,
     Subdir,
-    Version,
-    install,
     solve,
 )
-from rattler.exceptions import GatewayError, SolverError
-from rattler.package.build_string import BuildString
+from rattler.exceptions import SolverError
+from rattler.install import InstallerReporter
+from rattler.shell import ActivationVariables, Shell, activate
 from uv import find_uv_bin
 
-from tests.channel import DROP, Channel, Credentials, built_channels, data_package, python_package
+from tests.channel import Channel, built_channels
 from tests.channel.archive import pack
 from tests.channel.built import small_packages
 from tests.channel.catalogue import ARCHS
 from tests.channel.interpreters import host_subdir
+from tests.channel.solving import FOREIGN, installed, run, solved, versions
 from tests.index import Index
-from tests.support import ProjectFolder
-
-T = TypeVar("T")
-FOREIGN = "linux-64" if host_subdir() == "linux-aarch64" else "linux-aarch64"
-SYSTEM = {
-    "linux": {"__unix": "0", "__linux": "5.10", "__glibc": "2.28"},
-    "osx": {"__unix": "0", "__osx": "12.0"},
-}
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    async def to_the_end() -> T:
-        try:
-            return await coroutine
-        finally:
-            await asyncio.sleep(0.02)  # py-rattler's thread lets go of its last Python object
-
-    return asyncio.run(to_the_end())
-
-
-def solved(
-    url: str, *specs: str, arch: str = "linux-64", system: dict[str, str] | None = None, others: tuple[str, ...] = ()
-) -> dict[str, RepoDataRecord]:
-    known = {**SYSTEM[arch.partition("-")[0]], **(system or {})}
-    virtual = {name: value.partition(" ") for name, value in known.items()}
-    records = run(
-        solve(
-            [url, *others],
-            [MatchSpec(spec) for spec in specs],
-            gateway=Gateway(cache_dir=Path.home() / "repodata", client=Client()),
-            platforms=[arch, "noarch"],
-            virtual_packages=[
-                GenericVirtualPackage(PackageName(name), Version(version), BuildString(build or "0"))
-                for name, (version, _, build) in virtual.items()
-            ],
-        )
-    )
-    return {record.name.normalized: record for record in records}
-
-
-def versions(records: dict[str, RepoDataRecord]) -> dict[str, str]:
-    return {name: str(record.version) for name, record in records.items()}
-
-
-def installed(records: dict[str, RepoDataRecord], prefix: Path, **options: Any) -> Path:
-    run(install(list(records.values()), prefix, cache_dir=Path.home() / "pkgs", show_progress=False, **options))
-    return prefix
 
 
 def said(*command: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read(), dict(answer.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(), dict(error.headers)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -210,6 +141,52 @@ def test_a_moment_in_the_past_can_be_solved_for(channel: Channel) -> None:
     assert [at(2021, 6, 1), at(2022, 6, 1), at(2024, 6, 1)] == ["1.0", "1.1", "2.0"]
 
 
+def test_link_scripts_run_where_they_may(channel: Channel, tmp_path: Path) -> None:
+    records = solved(channel.url_of(), "greets", arch=host_subdir())
+    assert not (installed(records, tmp_path / "off") / "share" / "greets" / "linked.txt").exists()
+    on = installed(records, tmp_path / "on", execute_link_scripts=True)
+    assert (on / "share" / "greets" / "linked.txt").read_text() == "greets was linked\n"
+    installed({}, on, execute_link_scripts=True)
+    assert not (on / "share" / "greets" / "linked.txt").exists()
+
+
+def test_a_link_script_can_fail(channel: Channel, tmp_path: Path) -> None:
+    class Watching(InstallerReporter):
+        ended: list[bool] = []
+
+        def on_post_link_complete(self, index: int, success: bool) -> None:
+            self.ended.append(success)
+
+    records = solved(channel.url_of(), "sulks", "greets", arch=host_subdir())
+    installed(records, tmp_path / "prefix", execute_link_scripts=True, reporter=Watching())
+    assert sorted(Watching.ended) == [False, True]
+
+
+def test_activation_sets_variables(channel: Channel, tmp_path: Path) -> None:
+    prefix = installed(solved(channel.url_of(), "activates", arch=host_subdir()), tmp_path / "prefix")
+    script = activate(prefix, ActivationVariables(), Shell.bash).script
+    run_it = f'{script}\necho "$ACTIVATES_HOME|$ACTIVATES_LEVEL|$ACTIVATES_NAME"'
+    assert said("bash", "-c", run_it) == f"{prefix}/share/activates|11|a b\n"
+
+
+def test_two_packages_clobber(channel: Channel, tmp_path: Path) -> None:
+    records = solved(channel.url_of(), "clobber-one", "clobber-two", "accents", arch=host_subdir())
+    prefix = installed(records, tmp_path / "prefix")
+    assert (prefix / "share" / "clobber" / "who.txt").read_text() in {"one\n", "two\n"}
+    assert {path.name for path in (prefix / "share" / "clobber").iterdir()} == {"who.txt", "one.txt", "two.txt"}
+    assert (prefix / "share" / "accents" / "näme of a file.txt").read_text() == "ünïcode\n"
+
+
+def test_odd_records_are_understood(channel: Channel, tmp_path: Path) -> None:
+    url = channel.url_of()
+    assert versions(solved(url, "mended", "guards")) == {"mended": "1.0", "lower": "1.2", "guards": "1.0"}
+    records = solved(url, "epochal", "unhashed", "twice", "bundle", "candid", arch=host_subdir())
+    assert records["unhashed"].sha256 is None
+    assert records["twice"].file_name.endswith(".conda")
+    assert str(records["candid"].version) == "2.0rc1"
+    installed(records, tmp_path / "prefix")
+
+
 def test_the_same_recipe_makes_the_same_bytes(channel: Channel, tmp_path: Path) -> None:
     published = channel.records()
     again = 0
@@ -225,7 +202,9 @@ def test_every_record_tells_the_truth(channel: Channel) -> None:
     for name in ("main", "other", "private"):
         for path, record in channel.records(channel=name).items():
             data = (channel.folder / name / path).read_bytes()
-            assert (len(data), hashlib.sha256(data).hexdigest()) == (record["size"], record["sha256"])
+            assert len(data) == record["size"]
+            assert hashlib.sha256(data).hexdigest() == record.get("sha256", hashlib.sha256(data).hexdigest()), path
+            assert ("sha256" in record) is (record["name"] != "unhashed")
     raw = (channel.folder / "main" / "noarch" / "repodata.json").read_bytes()
     assert b"indexed_timestamp" not in raw
 
@@ -235,105 +214,3 @@ def test_the_built_channels_are_only_looked_at_afterwards(channel: Channel) -> N
     began = time.perf_counter()
     assert built_channels() == channel.folder
     assert time.perf_counter() - began < 2
-
-
-@pytest.mark.parametrize(
-    ("credentials", "right"),
-    [
-        (Credentials(basic=("reader", "pass")), {"Authorization": "Basic cmVhZGVyOnBhc3M="}),
-        (Credentials(bearer="b34rer"), {"Authorization": "Bearer b34rer"}),
-        (Credentials(token="t0ken"), {}),
-    ],
-)
-def test_a_channel_can_want_credentials(
-    make_channel: Callable[..., Channel], credentials: Credentials, right: dict[str, str]
-) -> None:
-    served = make_channel(data_package("one", "1.0"), credentials=credentials)
-    url = served.url_with_token() if credentials.token else served.url_of()
-    assert get(f"{served.url_of()}/noarch/repodata.json")[0] == 401
-    assert get(f"{served.url_of()}/noarch/repodata.json", Authorization="Basic d3Jvbmc6d3Jvbmc=")[0] == 401
-    assert get(f"{url}/noarch/repodata.json", **right)[0] == 200
-    assert [request.status for request in served.requests] == [401, 401, 200]
-    assert served.requests[-1].token == credentials.token
-
-
-def test_conda_shows_credentials(private_channel: Channel) -> None:
-    with pytest.raises(GatewayError, match="401"):
-        solved(private_channel.url_of(), "lower")
-    assert "lower" in solved(private_channel.url_with_token(), "lower")
-    assert "lower" in solved(private_channel.url_with_password(), "lower")
-    assert "secret" in solved(private_channel.url_with_password("private"), "secret")
-
-
-def test_files_come_in_ranges_and_are_revalidated(channel: Channel) -> None:
-    path = channel.archive("noarch/lower-1.0-*")
-    url, data = f"{channel.url_of()}/noarch/{path.name}", path.read_bytes()
-    status, whole, headers = get(url)
-    assert (status, whole) == (200, data)
-    assert get(url, Range="bytes=4-9")[:2] == (206, data[4:10])
-    assert get(url, Range="bytes=-7")[:2] == (206, data[-7:])
-    assert get(url, Range="bytes=4-")[:2] == (206, data[4:])
-    assert get(url, Range="bytes=4-9")[2]["Content-Range"] == f"bytes 4-9/{len(data)}"
-    assert get(url, Range=f"bytes={len(data)}-")[0] == 416
-    assert get(url, If_None_Match=headers["ETag"])[0] == 304
-    assert get(url, If_Modified_Since=headers["Last-Modified"])[0] == 304
-    assert get(f"{channel.url_of()}/noarch/nothing.conda")[0] == 404
-    assert get(f"{channel.url_of('nothing')}/noarch/repodata.json")[0] == 404
-    assert get(f"{channel.url_of()}/noarch/../../../channel.lock")[0] == 404
-
-
-def test_trouble_comes_and_goes(make_channel: Callable[..., Channel]) -> None:
-    served = make_channel(data_package("one", "1.0"), data_package("two", "1.0"))
-    one, two = (f"{served.url_of()}/noarch/{name}-1.0-0.conda" for name in ("one", "two"))
-    served.fail("*/one-*", status=503, times=1)
-    assert [get(one)[0], get(one)[0], get(two)[0]] == [503, 200, 200]
-    served.fail("*/two-*", status=DROP)
-    with pytest.raises((OSError, urllib.error.URLError)):
-        get(two)
-    served.tamper("main/noarch/one-1.0-0.conda")
-    data = served.archive("noarch/one-*").read_bytes()
-    tampered = get(one)[1]
-    assert len(tampered) == len(data)
-    assert tampered != data
-    served.truncate("main/noarch/one-1.0-0.conda")
-    assert get(one)[1] == data[: len(data) // 2]
-    served.mend()
-    served.cut("*/one-*", after=10)
-    with pytest.raises(http.client.IncompleteRead):
-        get(one)
-    served.mend()
-    assert get(one)[1] == data
-    assert [request.path for request in served.downloads()][:2] == [
-        "main/noarch/one-1.0-0.conda",
-        "main/noarch/two-1.0-0.conda",
-    ]
-    served.rewrite("main/noarch/one-1.0-0.conda", b"wrong")
-    assert get(one)[1] == b"wrong"
-
-
-def test_packages_come_and_go_in_a_copy_of_ones_own(make_channel: Callable[..., Channel], channel: Channel) -> None:
-    began = time.perf_counter()
-    served = make_channel(data_package("lower", "7.0"), whole=True)
-    assert time.perf_counter() - began < 2
-    assert versions(solved(served.url_of(), "lower")) == {"lower": "7.0"}
-    served.publish(data_package("lower", "8.0"))
-    assert versions(solved(served.url_of(), "upper")) == {"upper": "2.0", "lower": "8.0"}
-    served.withdraw("noarch/lower-[78]*")
-    assert versions(solved(served.url_of(), "lower")) == {"lower": "2.0"}
-    served.rewrite("main/noarch/lower-2.0-0.conda", b"wrong")
-    assert channel.archive("noarch/lower-2.0-0.conda").read_bytes() != b"wrong"
-    assert versions(solved(channel.url_of(), "lower")) == {"lower": "2.0"}
-    alone = make_channel(python_package("one", "1.0"), name="team")
-    assert set(alone.records(channel="team")) == {"noarch/one-1.0-py_0.conda"}
-
-
-def test_a_project_locks_from_the_channel(conda_project: ProjectFolder, channel: Channel) -> None:
-    config = conda_project.write_conda_env("numpy >=1.26", "other::lower", pypi=["alpha>=1"], system={"__cuda": "12.4"})
-    env = tomli.loads(config.read_text())["env"]["demo"]
-    assert env["conda"] == {
-        "channels": ["conda-forge"], "python": conda_project.conda_python,
-        "libraries": {"numpy": ">=1.26", "other::lower": ""},
-    }  # fmt: skip
-    assert env["pypi"] == {"packages": {"alpha": ">=1"}}
-    assert env["sys_packages"] == {"packages": {"__cuda": "12.4"}}
-    assert f"conda-forge={channel.url_of('main')}" in os.environ["ENVLOCK_CHANNEL_MIRRORS"].split()
