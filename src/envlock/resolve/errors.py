@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envlock.errors import EnvlockError, Location, ResolveError
+from envlock.errors import ConfigError, EnvlockError, Location, ResolveError
 
 
 class _OfOneEnvironment(ResolveError):
@@ -106,8 +106,52 @@ class UnknownPipFlag(_OfOneEnvironment):
     code = "unknown-pip-flag"
 
 
+class ResolverCannot(_OfOneEnvironment):
+    """The resolver that envlock.toml chooses has no way to do what is asked."""
+
+    code = "resolver-cannot"
+
+
+class ResolversDisagree(_OfOneEnvironment):
+    """What one resolver decided, the one that finds the files of it cannot have."""
+
+    code = "resolvers-disagree"
+
+
+class ResolverNotInstalled(ConfigError):
+    """The package of the resolver that envlock.toml chooses is not installed, or not in a release that works."""
+
+    code = "resolver-not-installed"
+
+    def __init__(self, key: str, resolver: str, found: str, needed: str) -> None:
+        super().__init__(
+            f'`{key} = "{resolver}"` needs {needed}; here is {found or "none"}',
+            hint=f"pip install 'envlock[{resolver}]'",
+        )
+
+
+class ConflictWithConda(_OfOneEnvironment):
+    """A PyPI requirement does not fit what a conda package of the environment provides."""
+
+    code = "conda-pypi-conflict"
+
+
+class ExtraOfCondaPackage(_OfOneEnvironment):
+    """An extra is asked of a package that conda provides, and what the extra brings is not known."""
+
+    code = "extra-of-conda-package"
+    wanted: tuple[str, ...] = ()
+    """The PyPI names of the packages whose extras are asked."""
+
+
+class CondaOnlyWithPython(_OfOneEnvironment):
+    """What is asked in `conda_only` brings Python packages, which there come from PyPI."""
+
+    code = "conda-only-with-python"
+
+
 class UnexpectedAnswer(_OfOneEnvironment):
-    """uv said something that envlock does not know."""
+    """A resolver said something that envlock does not know."""
 
     code = "unexpected-answer"
 

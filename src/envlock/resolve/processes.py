@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class Processes:
@@ -16,8 +17,10 @@ class Processes:
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a command without input; its output is captured, its status not judged.
+    def run(
+        self, command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, in a folder, with what is `given` as its input; its output is captured, its status not judged.
 
         A process that was ended, or never started for that reason, has a negative status.
         """
@@ -27,7 +30,8 @@ class Processes:
             process = subprocess.Popen(
                 command,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                cwd=folder,
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -35,7 +39,7 @@ class Processes:
             )
             self._running.add(process)
         try:
-            output, error = process.communicate()
+            output, error = process.communicate(given or None)
         finally:
             with self._guard:
                 self._running.discard(process)

@@ -1,0 +1,231 @@
+"""The resolver that rests on pip-tools: pip decides the versions, and uv finds the one wheel of each.
+
+pip looks at the machine that it runs on. So this locks for the arch of this machine, and for the Python series that
+runs envlock; anything else is refused. pip-compile runs in a process and a folder of its own and sees no configuration
+and no variable of the user's. It is told the indexes by variables, so no credential is on a command line or in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from envlock.credentials import credentials_for, redact
+from envlock.model.arch import host_arch
+from envlock.model.requirement import normalize_name
+from envlock.model.url import host, strip_credentials
+from envlock.places import home
+from envlock.resolve.errors import (
+    NoSolution,
+    NoSuchPackage,
+    NoWheel,
+    ResolverCannot,
+    ResolversDisagree,
+    UnexpectedAnswer,
+)
+from envlock.resolve.installed import require
+from envlock.resolve.port import Request, Resolution
+from envlock.resolve.processes import Processes
+from envlock.resolve.pypi_uv import UvResolver
+from envlock.resolve.stub_wheels import write_stub_wheels
+from envlock.resolve.target import Target, target_of
+from envlock.uv_command import uv_environment
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+_INPUT = "requirements.in"
+_CONSTRAINTS = "constraints.txt"
+_OUTPUT = "requirements.txt"
+_USE_UV = 'set `resolver.pypi = "uv"`'
+_PIP_THAT_KNOWS_TIME = (26, 0)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+# Python's own way to say which manylinux wheels a system takes (PEP 600): here, those of the environment's floor.
+_FLOOR = """\
+def manylinux_compatible(major, minor, arch):
+    return (major, minor) <= {glibc}
+"""
+
+
+class PipToolsResolver:
+    """Implements the Resolver port with `pip-compile`, for this machine's arch; threads may share it."""
+
+    def __init__(self) -> None:
+        require("resolver.pypi", "pip-tools", "piptools", least=(7, 6))
+        self._processes = Processes()
+        self._uv = UvResolver()
+
+    def stop(self) -> None:
+        """End what runs, and start no more."""
+        self._processes.end()
+        self._uv.stop()
+
+    def resolve(self, request: Request) -> Resolution:
+        """One wheel for each package, in the versions that pip decides.
+
+        Costs a run of pip-compile, many times as long as one of uv, and three of uv. Raises ResolveError.
+        """
+        _refuse_what_it_cannot(request)
+        if not request.requirements.roots():
+            return self._uv.resolve(request)
+        versions = self._versions(request)
+        try:
+            found = self._uv.wheels_of(request, {name: version for name, version in versions.items() if version})
+        except (NoSolution, NoSuchPackage, NoWheel) as error:
+            raise _disagree(request, versions, (error.sentence, *error.details)) from None
+        wheels = {package.name: package.version for package in found.packages}
+        surplus = sorted(set(wheels) ^ set(versions))
+        if surplus:
+            raise _disagree(request, versions, (f"one of them leaves out {', '.join(surplus)}",))
+        return found
+
+    def _versions(self, request: Request) -> dict[str, str]:
+        """The version of each package, as pip-compile decides; none for one that is asked by URL."""
+        from packaging.requirements import Requirement
+
+        with tempfile.TemporaryDirectory(prefix="envlock-") as folder:
+            written = self._compile(Path(folder), request)
+        pinned: dict[str, str] = {}
+        provided = {each.name for each in request.provided}
+        for line in written.splitlines():
+            if line.strip() and not line.startswith(("#", " ", "-")):
+                requirement = Requirement(line)
+                name = normalize_name(requirement.name)
+                if name not in provided:
+                    pinned[name] = _version(requirement)
+        return pinned
+
+    def _compile(self, folder: Path, request: Request) -> str:
+        """What pip-compile writes. Where it fails, uv is asked the same, for it says best why."""
+        target = target_of(request.requirements, request.arch, request.python)
+        _write_input(folder, request, target)
+        command = [
+            sys.executable, "-m", "piptools", "compile", _INPUT, "--output-file", _OUTPUT, "--constraint", _CONSTRAINTS,
+            "--resolver", "backtracking", "--no-config", "--allow-unsafe", "--no-strip-extras", "--no-header",
+            "--no-annotate", "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-options",
+            "--no-emit-find-links", "--no-color", "--quiet", "--cache-dir", str(home() / "pip-tools"),
+            "--pip-args", "--only-binary :all: --no-input --keyring-provider disabled",
+        ]  # fmt: skip
+        if "pre" in request.requirements.pip_flags:
+            command.append("--pre")
+        if request.exclude_newer:
+            command += ["--uploaded-prior-to", request.exclude_newer]
+        done = self._processes.run(command, _environment(folder, request), folder=folder)
+        if done.returncode == 0:
+            return (folder / _OUTPUT).read_text()
+        self._uv.resolve(request)
+        raise UnexpectedAnswer(
+            request.name,
+            request.arch,
+            "pip-tools could not resolve it, though uv can",
+            details=_reason(done.stderr),
+            hint=_USE_UV,
+        )
+
+
+def _refuse_what_it_cannot(request: Request) -> None:
+    here = host_arch()
+    if request.arch != here:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"pip-tools locks for the arch of this machine only, which is {here}",
+            hint=f'set `archs = ["{here}"]` in [envlock], or {_USE_UV}',
+        )
+    series = ".".join(request.python.split(".")[:2])
+    running = ".".join(str(number) for number in sys.version_info[:2])
+    if series != running:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"pip-tools locks for the Python that runs envlock only, which is {running}; the environment's is {series}",
+            hint=f'ask for `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
+            packages=("python",),
+        )
+    if request.exclude_newer and pip_version() < _PIP_THAT_KNOWS_TIME:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            "this pip cannot leave out what was published after `exclude-newer`",
+            details=(f"here is pip {'.'.join(str(number) for number in pip_version())}; 26.0 is the first that can",),
+            hint=f"python -m pip install --upgrade pip, or {_USE_UV}",
+        )
+
+
+def pip_version() -> tuple[int, int]:
+    """The version of the pip that pip-tools rests on: its first two numbers."""
+    from importlib.metadata import version
+
+    major, minor = [*version("pip").split("."), "0"][:2]
+    return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
+
+
+def _write_input(folder: Path, request: Request, target: Target) -> None:
+    """The files that pip-compile reads: roots, what conda provides, the versions to keep, and the floor."""
+    (folder / _INPUT).write_text("".join(f"{root}\n" for root in request.requirements.roots()))
+    provided = write_stub_wheels(folder / "provided", request.provided)
+    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided))
+    names = {each.name for each in request.provided}
+    if request.pins:
+        pins = (f"{name}=={version}\n" for name, version in sorted(request.pins.items()) if name not in names)
+        (folder / _OUTPUT).write_text("".join(pins))
+    if target.is_linux:
+        (folder / "_manylinux.py").write_text(_FLOOR.format(glibc=target.glibc))
+
+
+def _environment(folder: Path, request: Request) -> dict[str, str]:
+    indexes = [_with_credentials(url) for url in request.index_urls]
+    default = _with_credentials(request.default_index_url) if request.default_index_url else ""
+    plain = [url for url in (*request.index_urls, request.default_index_url) if url.lower().startswith("http://")]
+    variables = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_EXTRA_INDEX_URL": " ".join(indexes),
+        "PIP_INDEX_URL": default,
+        # uv takes an index that is configured with http at its word; pip wants it said again.
+        "PIP_TRUSTED_HOST": " ".join(sorted({host(url) for url in plain} - _LOOPBACK)),
+        "PIP_CERT": os.environ.get("SSL_CERT_FILE", ""),
+        "PIP_DEFAULT_TIMEOUT": os.environ.get("UV_HTTP_TIMEOUT", ""),
+        "PIP_RETRIES": os.environ.get("UV_HTTP_RETRIES", ""),
+        "PYTHONPATH": str(folder),
+        "TMPDIR": str(folder),
+    }
+    return uv_environment({name: value for name, value in variables.items() if value})
+
+
+def _with_credentials(url: str) -> str:
+    """The URL with whatever credentials are known for it, for a variable of the process."""
+    found = credentials_for(url)
+    scheme, _, rest = strip_credentials(url).partition("://")
+    who = f"{quote(found.username, safe='')}:{quote(found.password, safe='')}@" if found is not None else ""
+    return f"{scheme}://{who}{rest}"
+
+
+def _version(requirement: Requirement) -> str:
+    """The version that a line pins; empty for a URL."""
+    return "" if requirement.url else next(iter(requirement.specifier)).version
+
+
+def _disagree(request: Request, versions: Mapping[str, str], reason: Sequence[str]) -> ResolversDisagree:
+    chosen = ", ".join(f"{name} {version}".strip() for name, version in sorted(versions.items()))
+    return ResolversDisagree(
+        request.name,
+        request.arch,
+        "no wheels can be locked for what pip-tools decided",
+        details=(f"it decided for {chosen}", *reason),
+        hint=f"constrain the package above in envlock.toml, or {_USE_UV}",
+    )
+
+
+def _reason(stderr: str) -> tuple[str, ...]:
+    """What pip said before it gave up, and its last line; without secrets."""
+    said, separator, traceback = redact(stderr).partition("Traceback (most recent call last)")
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return tuple(lines[-8:]) + tuple(traceback.strip().splitlines()[-1:] if separator else ())
