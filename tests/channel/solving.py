@@ -31,6 +31,8 @@ SYSTEM = {
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine of py-rattler gives."""
+
     async def to_the_end() -> T:
         try:
             return await coroutine
@@ -43,6 +45,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def solved(
     url: str, *specs: str, arch: str = "linux-64", system: dict[str, str] | None = None, others: tuple[str, ...] = ()
 ) -> dict[str, RepoDataRecord]:
+    """The records that a solve over these channels gives, by name; `system` adds to the usual virtual packages."""
     known = {**SYSTEM[arch.partition("-")[0]], **(system or {})}
     virtual = {name: value.partition(" ") for name, value in known.items()}
     records = run(
@@ -61,9 +64,11 @@ def solved(
 
 
 def versions(records: dict[str, RepoDataRecord]) -> dict[str, str]:
+    """Name to version."""
     return {name: str(record.version) for name, record in records.items()}
 
 
 def installed(records: dict[str, RepoDataRecord], prefix: Path, **options: Any) -> Path:
+    """The prefix, with these packages in it and no others."""
     run(install(list(records.values()), prefix, cache_dir=Path.home() / "pkgs", show_progress=False, **options))
     return prefix

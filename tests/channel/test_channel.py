@@ -210,7 +210,7 @@ def test_every_record_tells_the_truth(channel: Channel) -> None:
 
 
 def test_the_built_channels_are_only_looked_at_afterwards(channel: Channel) -> None:
-    built_channels.cache_clear()
+    channel.need("numpy")
     began = time.perf_counter()
-    assert built_channels() == channel.folder
+    assert built_channels.__wrapped__() == channel.folder
     assert time.perf_counter() - began < 2
