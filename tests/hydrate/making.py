@@ -56,14 +56,15 @@ class CountingInstaller(UvInstaller):
     """Writes down each time that it is called, in a file that many processes share."""
 
     def __init__(self, log: Path) -> None:
+        super().__init__()
         self.log = log
 
-    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         with self.log.open("a") as file:
             file.write(f"{stage}\n")
         while self.log.with_name("gate").exists():
             time.sleep(0.005)
-        super().install(lock, files, python, stage)
+        super().install(lock, files, python, stage, place)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tests.hydrate.making import SERIES, CountingInstaller, Heard, MachinePython
 class Never(Installer):
     """Must not be called."""
 
-    def install(self, lock: Lock, files: Mapping[str, Path], python: Path, stage: Path) -> None:
+    def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         raise AssertionError("there was nothing to install")
 
 

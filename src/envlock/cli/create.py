@@ -54,7 +54,14 @@ def register(app: typer.Typer) -> None:
             Optional[str],  # noqa: UP045
             typer.Option("--name", metavar="N", help="Call it N: `envlock run --name N -- ...` then works anywhere."),
         ] = None,
-        force: Annotated[bool, typer.Option("--force", help="Take the name away from another environment.")] = False,
+        force: Annotated[
+            bool,
+            typer.Option(
+                "--force",
+                help="Take the name away from another environment, and make this one even where this machine lacks "
+                "what its lock asks for.",
+            ),
+        ] = False,
         offline: OfflineOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -68,7 +75,7 @@ def register(app: typer.Typer) -> None:
 
         if name is not None and not _NAME.match(name):
             raise BadName(name)
-        prefix = prefix_of(wanted(flow, step, env, config, offline=offline))
+        prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force))
         if name is not None:
             give_name(name, prefix, force=force)
         typer.echo(prefix)

@@ -92,7 +92,7 @@ def work_out(wanted: Wanted) -> str:
         from envlock.cli.progress import LiveReporter
 
         with LiveReporter() as reporter:
-            prefix = hydrate(project, lock, reporter, offline=wanted.offline)
+            prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force)
     remember(wanted.key, str(prefix), _deciding(wanted, project, lock, prefix), began=wanted.began)
     return str(prefix)
 

@@ -10,7 +10,7 @@ import typer
 from envlock.cli.light.wanted import Wanted
 from envlock.cli.options import ConfigOption, complete_environment, complete_flow, complete_step
 
-__all__ = ["ConfigOption", "NameOption", "OfflineOption", "OneEnv", "OneFlow", "OneStep", "wanted"]
+__all__ = ["ConfigOption", "ForceOption", "NameOption", "OfflineOption", "OneEnv", "OneFlow", "OneStep", "wanted"]
 
 
 def complete_name(incomplete: str) -> list[str]:
@@ -43,6 +43,9 @@ NameOption = Annotated[
     ),
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Take packages from the cache alone.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Make the environment even where this machine lacks what its lock asks for.")
+]
 
 
 def wanted(
@@ -54,6 +57,7 @@ def wanted(
     name: str | None = None,
     offline: bool = False,
     hydrate: bool = True,
+    force: bool = False,
 ) -> Wanted:
     """The environment that these options ask for."""
     return Wanted(
@@ -64,4 +68,5 @@ def wanted(
         config=str(config or ""),
         offline=offline,
         hydrate=hydrate,
+        force=force,
     )

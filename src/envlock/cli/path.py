@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from envlock.cli.one_environment import ConfigOption, NameOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
+from envlock.cli.one_environment import (
+    ConfigOption,
+    ForceOption,
+    NameOption,
+    OfflineOption,
+    OneEnv,
+    OneFlow,
+    OneStep,
+    wanted,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +31,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--no-hydrate", help="Fail when the environment is not there, instead of making it.")
         ] = False,
         offline: OfflineOption = False,
+        force: ForceOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Print where a locked environment is, after making it if it is not on this machine.
@@ -32,4 +42,4 @@ def register(app: typer.Typer) -> None:
         """
         from envlock.cli.light.path import report
 
-        return report(wanted(flow, step, env, config, name=name, offline=offline, hydrate=not no_hydrate))
+        return report(wanted(flow, step, env, config, name=name, offline=offline, hydrate=not no_hydrate, force=force))

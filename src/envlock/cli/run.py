@@ -6,7 +6,16 @@ from typing import Annotated, Optional
 
 import typer
 
-from envlock.cli.one_environment import ConfigOption, NameOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
+from envlock.cli.one_environment import (
+    ConfigOption,
+    ForceOption,
+    NameOption,
+    OfflineOption,
+    OneEnv,
+    OneFlow,
+    OneStep,
+    wanted,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +35,7 @@ def register(app: typer.Typer) -> None:
         env: OneEnv = None,
         name: NameOption = None,
         offline: OfflineOption = False,
+        force: ForceOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Run a command in a locked environment, which is made first if it is not on this machine.
@@ -40,4 +50,4 @@ def register(app: typer.Typer) -> None:
 
         if not command:
             raise BadUsage("there is no command to run: `envlock run --step train -- python -V`", "envlock run")
-        return become(command, prefix_of(wanted(flow, step, env, config, name=name, offline=offline)))
+        return become(command, prefix_of(wanted(flow, step, env, config, name=name, offline=offline, force=force)))

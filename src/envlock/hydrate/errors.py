@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from envlock.hydrate.system import Unmet
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -99,6 +101,81 @@ class UnfitForMachine(HydrateError):
             details=(*(f"{filename} does not run here" for filename in filenames), f"this machine: {name} {version}"),
             hint=f'set `{name} = "{version}"` in `[envlock.system-requirements.{arch}]` of envlock.toml, '
             "then `envlock lock`",
+        )
+
+
+class SystemNotMet(HydrateError):
+    """This machine lacks what the lock asks for, such as a newer glibc or a GPU driver."""
+
+    code = "system-not-met"
+
+    def __init__(self, environment: str, arch: str, lacking: tuple[Unmet, ...]) -> None:
+        super().__init__(
+            f"`{environment}` asks for more than this machine has",
+            details=tuple(
+                f"{package}: {asked} is asked for, {here} is here"
+                if here
+                else f"{package}: {asked} is asked for, none is here"
+                for package, asked, here in lacking
+            ),
+            hint=f"ask for less in `sys_packages` or `[envlock.system-requirements.{arch}]` and run `envlock lock`, "
+            "or make it all the same with `--force`",
+        )
+
+
+class PrefixTooLong(HydrateError):
+    """The environment would lie at a longer path than the packages have room for."""
+
+    code = "prefix-too-long"
+
+    def __init__(self, path: str, length: int, limit: int | None, details: tuple[str, ...] = ()) -> None:
+        room = f"at most {limit} bytes" if limit else "less"
+        super().__init__(
+            f"the environment's path has {length} bytes, and its packages have room for {room}",
+            locations=(Location(path),),
+            details=details or ("binaries of conda packages name their own prefix, in a space of fixed length",),
+            hint="export ENVLOCK_HOME=/short",
+        )
+
+
+class BadCondaArchive(HydrateError):
+    """A verified archive of a conda package cannot be unpacked."""
+
+    code = "bad-conda-archive"
+
+    def __init__(self, filename: str, channel: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"`{filename}` cannot be unpacked, though it is the file that was locked",
+            details=(f"channel: {channel}", *reasons),
+            hint="the channel's own file is broken: lock another version or build of it, "
+            "such as with `!=` in envlock.toml, then `envlock lock`",
+        )
+
+
+class LinkFailed(HydrateError):
+    """The conda packages of an environment could not be linked."""
+
+    code = "link-failed"
+
+    def __init__(self, environment: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the conda packages of `{environment}` could not be linked",
+            details=reasons or ("no reason was given",),
+            hint="if the lock fits this machine, this is a defect: report it with this text",
+        )
+
+
+class LinkScriptFailed(HydrateError):
+    """A link script that was allowed to run failed."""
+
+    code = "link-script-failed"
+
+    def __init__(self, name: str, status: int, script: str, output: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the link script of `{name}` failed with exit status {status}",
+            locations=(Location(script),),
+            details=output or ("it said nothing",),
+            hint=f"take `{name}` out of `link-scripts` in envlock.toml if the package is of use without it",
         )
 
 

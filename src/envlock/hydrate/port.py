@@ -46,3 +46,9 @@ class Installer(Protocol):
         absolute path says `place`. `python` is None where the lock's Python is one of its conda packages. Raises
         HydrateError; what is left in `stage` is then thrown away.
         """
+
+    def finish(self, lock: Lock, place: Path) -> None:
+        """Do what can be done only where the environment will stay, before it counts as whole.
+
+        Raises HydrateError; the environment is then thrown away.
+        """

@@ -5,13 +5,16 @@ A prefix is `metaflow_<req_id>_<full_id>`. It counts only with its marker, which
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
-from envlock.hydrate.errors import ForeignArch, storage_error
+from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, storage_error
 from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
 from envlock.hydrate.proof import Proof
 from envlock.hydrate.stage import make_once
+from envlock.hydrate.system import unmet
+from envlock.interpreters import Interpreter
 from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
 from envlock.reporter import Reporter
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.hydrate.port import ArtifactSource, Installer, Pythons
-    from envlock.interpreters import Interpreter
     from envlock.model.lock import Lock
+
+
+LONGEST_PREFIX = 255
+"""Bytes: what binaries of conda packages have room for, where they name their own prefix."""
 
 
 def ensure(
@@ -33,12 +39,14 @@ def ensure(
     installer: Installer,
     pythons: Pythons,
     reporter: Reporter,
+    force: bool = False,
 ) -> Path:
     """The prefix of a lock: the one that is there and whole, else made now. Absolute.
 
     Many processes may ask for it at once: one makes it, the others wait. A prefix whose interpreter is gone, or was
-    replaced by one that the lock does not allow, is made anew. Raises HydrateError, and DamageError where an artifact
-    is not what was locked; nothing is left behind then.
+    replaced by one that the lock does not allow, is made anew. A machine that lacks what the lock asks for is refused
+    before anything is done, unless `force`. Raises HydrateError, and DamageError where an artifact is not what was
+    locked; nothing is left behind then.
     """
     found = find(lock, environments)
     if found is not None:
@@ -46,12 +54,25 @@ def ensure(
     host = host_arch()
     if lock.arch != host:
         raise ForeignArch(name_of(lock), lock.arch, host)
+    _check_machine(lock, environments / lock.prefix_name, reporter, force=force)
     return _Making(lock, environments, source, installer, pythons, reporter).run()
 
 
 def name_of(lock: Lock) -> str:
     """What a lock's environment is called in messages: the first step or table that asked for it."""
     return lock.asked_by[0] if lock.asked_by else lock.full_id
+
+
+def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
+    """Whether the environment can be made here and will run, as far as can be told before the work."""
+    length = len(os.fsencode(prefix))
+    if lock.conda_packages and length > LONGEST_PREFIX:
+        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+    lacking = unmet(lock)
+    if lacking and not force:
+        raise SystemNotMet(name_of(lock), lock.arch, lacking)
+    for package, asked, here in lacking:
+        reporter.warned(f"{name_of(lock)} is made though it asks for {package} {asked}; here: {here or 'none'}")
 
 
 class _Making:
@@ -103,19 +124,27 @@ class _Making:
         return True
 
     def build(self, stage: Path) -> None:
-        self.python = self.pythons.provide(self.lock)
+        is_inside = self.lock.python.source == "conda"
+        self.python = self.python_inside() if is_inside else self.pythons.provide(self.lock)
         packages = {package.sha256 for package in self.lock.packages}
         self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
         proof = Proof(self.lock, self.files)
         try:
-            self.installer.install(self.lock, self.files, self.python.path, stage, self.prefix)
+            python = None if is_inside else self.python.path
+            self.installer.install(self.lock, self.files, python, stage, self.prefix)
         except HydrateError:
             proof.check()  # that a file was changed says more than what the installer makes of it
             raise
         proof.check()
 
+    def python_inside(self) -> Interpreter:
+        """The interpreter of a lock whose Python is one of its packages, where it will be."""
+        python = self.lock.python
+        return Interpreter(self.prefix / "bin" / f"python{python.series}", python.version)
+
     def seal(self) -> None:
         assert self.python is not None
+        self.installer.finish(self.lock, self.prefix)
         write_marker(self.prefix, self.marker(self.python))
 
     def marker(self, python: Interpreter) -> Marker:

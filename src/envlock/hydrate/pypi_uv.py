@@ -6,47 +6,71 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
+from envlock.hydrate.bytecode import compile_below
 from envlock.hydrate.errors import InstallFailed, UnfitForMachine, disk_full
 from envlock.hydrate.prefix import name_of
+from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from envlock.model.lock import Lock
+    from envlock.model.lock import Lock, LockedPackage
 
-_FULL = ("No space left on device", "Disk quota exceeded")
+NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _PYLOCK = "pylock.toml"
 
 
 class UvInstaller:
     """Makes a virtual environment that can be moved, and fills it with exactly the wheels of a lock."""
 
+    def __init__(self, reporter: Reporter | None = None, *, compile_bytecode: bool = False) -> None:
+        self._reporter = reporter or Reporter()
+        self._compiles = compile_bytecode
+
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
         del place  # a relocatable environment names itself nowhere
         create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
-        self._run(lock, files, stage, *create, str(stage))
-        if not lock.packages:
-            return
-        pylock = stage / _PYLOCK
-        pylock.write_text(_pylock(lock, files), encoding="utf-8")
-        fill = ["pip", "sync", "--preview-features", "pylock", "--offline", "--no-index", "--no-build"]
-        self._run(lock, files, stage, *fill, "--python", str(stage / "bin" / "python"), str(pylock))
-        pylock.unlink()
+        run(lock, files, stage, *create, str(stage))
+        if lock.packages:
+            fill(lock, lock.packages, files, stage, "sync")
 
-    def _run(self, lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
-        completed = run_uv([*arguments, "--quiet"], extra={"UV_PYTHON_DOWNLOADS": "never"})
-        if completed.returncode == 0:
-            return
-        reasons = uv_reason(completed.stderr)
-        if any(phrase in completed.stderr for phrase in _FULL):
-            raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
-        if "has no binary distribution" in completed.stderr:
-            unfit = tuple(each.filename for each in lock.packages if f"`{each.name}`" in completed.stderr)
-            raise UnfitForMachine(name_of(lock), lock.arch, unfit, _system())
-        raise InstallFailed(name_of(lock), reasons)
+    def finish(self, lock: Lock, place: Path) -> None:
+        """Compile the wheels' modules where that is wanted. Raises DiskFull."""
+        if self._compiles:
+            site_packages = place / "lib" / f"python{lock.python.series}" / "site-packages"
+            compile_below(site_packages, place / "bin" / "python", self._reporter)
+
+
+def fill(
+    lock: Lock, packages: Sequence[LockedPackage], files: Mapping[str, Path], stage: Path, command: str, *options: str
+) -> None:
+    """Put exactly these wheels of a lock into the environment `stage`, by `uv pip <command>`.
+
+    uv proves each wheel's SHA-256, asks no network, and builds nothing. Raises HydrateError.
+    """
+    pylock = stage / _PYLOCK
+    pylock.write_text(_pylock(lock, packages, files), encoding="utf-8")
+    arguments = ["--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options]
+    requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
+    run(lock, files, stage, "pip", command, *arguments, "--python", str(stage / "bin" / "python"), *requirements)
+    pylock.unlink()
+
+
+def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
+    """Run uv on a lock's environment. Raises DiskFull, UnfitForMachine, InstallFailed."""
+    completed = run_uv([*arguments, "--quiet"], extra={"UV_PYTHON_DOWNLOADS": "never"})
+    if completed.returncode == 0:
+        return
+    reasons = uv_reason(completed.stderr)
+    if any(phrase in completed.stderr for phrase in NO_ROOM):
+        raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
+    if "has no binary distribution" in completed.stderr:
+        unfit = tuple(each.filename for each in lock.pypi_packages if f"`{each.name}`" in completed.stderr)
+        raise UnfitForMachine(name_of(lock), lock.arch, unfit, _system())
+    raise InstallFailed(name_of(lock), reasons)
 
 
 def _system() -> tuple[str, str]:
@@ -59,7 +83,7 @@ def _system() -> tuple[str, str]:
     return "__glibc", version if name == "glibc" else "0"
 
 
-def _pylock(lock: Lock, files: Mapping[str, Path]) -> str:
+def _pylock(lock: Lock, packages: Sequence[LockedPackage], files: Mapping[str, Path]) -> str:
     """A PEP 751 document in which each package is one file on this machine."""
     return tomli_w.dumps(
         {
@@ -72,7 +96,7 @@ def _pylock(lock: Lock, files: Mapping[str, Path]) -> str:
                     "version": package.version,
                     "wheels": [{"path": str(files[package.sha256]), "hashes": {"sha256": package.sha256}}],
                 }
-                for package in lock.packages
+                for package in packages
             ],
         }
     )

@@ -11,22 +11,25 @@ from envlock.reporter import Reporter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envlock.config.project import Environment, Project
+    from envlock.config.project import Environment, Project, Settings
+    from envlock.hydrate.port import Installer
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
 
 
-def hydrate(project: Project, lock: Lock, reporter: Reporter | None = None, *, offline: bool = False) -> Path:
+def hydrate(
+    project: Project, lock: Lock, reporter: Reporter | None = None, *, offline: bool = False, force: bool = False
+) -> Path:
     """The prefix of a lock, made now if it is not there: from the project's cache, else from upstream.
 
-    `offline` asks the cache alone. Costs half a millisecond when it is there. May be called from several threads and
-    processes at once. Raises HydrateError, DamageError, and what fetching raises.
+    `offline` asks the cache alone, `force` goes on where this machine lacks what the lock asks for. Costs half a
+    millisecond when it is there. May be called from several threads and processes at once. Raises HydrateError,
+    DamageError, and what fetching raises.
     """
     found = find_prefix(lock)
     if found is not None:
         return found
     from envlock.hydrate.prefix import ensure
-    from envlock.hydrate.pypi_uv import UvInstaller
     from envlock.workflow.pythons import LockedPythons
     from envlock.workflow.sources import CacheThenUpstream
 
@@ -36,9 +39,25 @@ def hydrate(project: Project, lock: Lock, reporter: Reporter | None = None, *, o
         lock,
         environments=environments_folder(),
         source=source,
-        installer=UvInstaller(),
+        installer=_installer(project.settings, lock, reporter),
         pythons=LockedPythons(source, reporter, mirror=project.settings.python_mirror, offline=offline),
         reporter=reporter,
+        force=force,
+    )
+
+
+def _installer(settings: Settings, lock: Lock, reporter: Reporter) -> Installer:
+    if lock.python.source != "conda":
+        from envlock.hydrate.pypi_uv import UvInstaller
+
+        return UvInstaller(reporter, compile_bytecode=settings.compile_bytecode)
+    from envlock.hydrate.conda_rattler import CondaInstaller
+
+    return CondaInstaller(
+        home() / "conda" / "packages",
+        reporter,
+        link_scripts=settings.link_scripts,
+        compile_bytecode=settings.compile_bytecode,
     )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VALUES = ("--flow", "--step", "--env", "--name", "--config")
-FLAGS = ("--offline",)
+FLAGS = ("--offline", "--force")
 
 
 class Wanted:
@@ -28,6 +28,7 @@ class Wanted:
         config: str = "",
         offline: bool = False,
         hydrate: bool = True,
+        force: bool = False,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -36,6 +37,7 @@ class Wanted:
         self.config = config
         self.offline = offline
         self.hydrate = hydrate
+        self.force = force
         self.began = time.time_ns()
 
     @classmethod
@@ -55,6 +57,7 @@ class Wanted:
             config=said.get("--config", ""),
             offline="--offline" in said,
             hydrate="--no-hydrate" not in said,
+            force="--force" in said,
         )
 
     @property

@@ -1,0 +1,134 @@
+"""Conda packages into a folder, by py-rattler, out of archives on this machine whose hashes others prove.
+
+Archives are unpacked once, into a folder that all environments of this machine share, and files are hard links into it
+where they can be. Whoever writes into such a file writes into the shared one: so each unpacked package is held against
+the hashes of its own list of files each time (py-rattler's full validation), and unpacked anew where one differs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envlock.conda.bridge import run
+from envlock.conda.records import record_of
+from envlock.model.lock import LockedPackage
+
+_META = "conda-meta"
+_LOSERS = "__clobbers__"
+_PATH = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*")')
+
+
+class NotLinked(Exception):
+    """py-rattler could not link the packages; `reasons` are its own words, from the outermost to the cause."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Clobber:
+    """One path that two packages want, with different bytes."""
+
+    path: str
+    winner: str
+    loser: str
+
+
+def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, place: Path, unpacked: Path) -> None:
+    """Make `stage`, an empty folder, hold exactly these packages, each out of its archive.
+
+    Files that name their own prefix name `place`, where the stage is renamed to. `unpacked` is the shared folder of
+    unpacked packages; many processes may use it at once. Nothing is asked of a network, and no script is run. Where two
+    packages want one path, which of them has it depends on the packages alone. Raises NotLinked, and OSError of the
+    local disk.
+    """
+    from rattler import exceptions
+    from rattler.install import install as link
+    from rattler.package_cache import PackageCache, ValidationMode
+
+    urls = {package.name: path.as_uri() for package, path in archives}
+    records = [record_of(package, urls[package.name]) for package, _ in archives]
+
+    async def linked() -> None:
+        # An unpacked package is known by its archive's path too, which holds the SHA-256: two channels may have
+        # different archives of one name, version and build.
+        cache = PackageCache.new_layered([unpacked], True, ValidationMode.full())
+        await link(
+            records,
+            stage,
+            package_cache=cache,
+            installed_packages=[],
+            execute_link_scripts=False,
+            show_progress=False,
+            alternative_target_prefix=place,
+        )
+
+    try:
+        run(linked())
+    except (exceptions.InstallerError, exceptions.LinkError, exceptions.IoError, exceptions.CacheDirError) as error:
+        raise NotLinked(tuple(line.removeprefix("Caused by: ") for line in str(error).splitlines())) from None
+    for package, _ in archives:
+        record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
+        _say_where_it_is_from(record, urls[package.name], package.url)
+    _remove_empty(stage / _LOSERS)
+
+
+def clobbers(stage: Path) -> tuple[Clobber, ...]:
+    """The paths that two of the packages in `stage` want, with different bytes, in the order of the paths.
+
+    Costs a look through the records of the packages; they are parsed only where there is such a path.
+    """
+    documents = [path.read_bytes() for path in sorted((stage / _META).glob("*.json"))]
+    if not any(b'"original_path"' in document for document in documents):
+        return ()
+    owners: dict[str, tuple[str, str]] = {}
+    losers: list[tuple[str, str, str]] = []
+    for record in map(json.loads, documents):
+        for entry in record["paths_data"]["paths"]:
+            if "original_path" in entry:
+                losers.append((entry["original_path"], record["name"], entry.get("sha256", "")))
+            else:
+                owners[entry["_path"]] = (record["name"], entry.get("sha256", ""))
+    found = (Clobber(path, owners[path][0], loser) for path, loser, digest in losers if owners[path][1] != digest)
+    return tuple(sorted(found, key=lambda clobber: (clobber.path, clobber.loser)))
+
+
+def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
+    """For those of `paths` (relative to the stage) that conda packages have: the package's name."""
+    wanted = {json.dumps(path, ensure_ascii=False).encode(): path for path in paths}
+    owners: dict[str, str] = {}
+    for document, found in _paths_by_package(stage):
+        hits = wanted.keys() & found
+        if hits:
+            name = json.loads(document)["name"]
+            owners |= {wanted[hit]: name for hit in hits}
+    return owners
+
+
+def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
+    for path in sorted((stage / _META).glob("*.json")):
+        document = path.read_bytes()
+        yield document, set(_PATH.findall(document))
+
+
+def _say_where_it_is_from(record: Path, local: str, upstream: str) -> None:
+    """Let the record in the prefix name upstream, not a file of this machine; others may read it, as conda has it."""
+    text = record.read_bytes()
+    record.write_bytes(text.replace(json.dumps(local).encode(), json.dumps(upstream).encode(), 1))
+    record.chmod(0o644)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in which nothing is left: which there are depends on the order that threads worked in."""
+    if not folder.is_dir():
+        return
+    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if not any(inner.iterdir()):
+            inner.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,103 @@
+"""Link scripts of conda packages: what a package wants run once it is linked. Only those run that are allowed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from envlock.hydrate.errors import LinkScriptFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from pathlib import Path
+
+    from envlock.model.lock import Lock, LockedPackage
+    from envlock.reporter import Reporter
+
+_MESSAGES = ".messages.txt"
+_MOST_LINES = 20
+
+
+def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter: Reporter) -> None:
+    """Run the link scripts of the packages that `allowed` names; say which others have one.
+
+    They run as conda runs them: by a shell, with PREFIX, PKG_NAME, PKG_VERSION and PKG_BUILDNUM, after those of the
+    packages that theirs needs. PREFIX is where the environment stays. Raises LinkScriptFailed.
+    """
+    if not any((place / "bin").glob(".*-post-link.sh")):
+        return
+    scripts = {package.name: _script(package, place) for package in lock.conda_packages}
+    names = {name.lower() for name in allowed}
+    waiting = sorted(name for name, script in scripts.items() if name not in names and script.is_file())
+    for package in _needed_first(lock.conda_packages):
+        if package.name in names and scripts[package.name].is_file():
+            _run(package, scripts[package.name], place, reporter)
+    if waiting:
+        listed = ", ".join(f'"{name}"' for name in sorted(names | set(waiting)))
+        have = "has a link script that was" if len(waiting) == 1 else "have link scripts that were"
+        reporter.noted(
+            f"{', '.join(waiting)} {have} not run; `link-scripts = [{listed}]` in `[envlock]` allows it, "
+            f"for an environment that is made after that: `rm -r {place}` has this one made again"
+        )
+
+
+def _script(package: LockedPackage, place: Path) -> Path:
+    return place / "bin" / f".{package.name}-post-link.sh"
+
+
+def _run(package: LockedPackage, script: Path, place: Path, reporter: Reporter) -> None:
+    reporter.noted(f"running the link script of {package.name}")
+    facts = package.conda
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CONDA_", "__PYVENV"))}
+    ran = subprocess.run(
+        [shutil.which("bash") or "/bin/sh", script],
+        env={
+            **kept,
+            "PATH": f"{place / 'bin'}:{kept.get('PATH', os.defpath)}",
+            "PREFIX": str(place),
+            "CONDA_PREFIX": str(place),
+            "PKG_NAME": package.name,
+            "PKG_VERSION": package.version,
+            "PKG_BUILDNUM": str(facts.build_number if facts else 0),
+        },
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise LinkScriptFailed(package.name, ran.returncode, str(script), tuple(_last_lines(ran.stdout)))
+    messages = place / _MESSAGES
+    if messages.is_file():
+        for line in _last_lines(messages.read_text(encoding="utf-8", errors="replace")):
+            reporter.noted(f"{package.name}: {line}")
+        messages.unlink()
+
+
+def _last_lines(text: str) -> Iterator[str]:
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    if len(lines) > _MOST_LINES:
+        yield f"... {len(lines) - _MOST_LINES} lines before"
+    yield from lines[-_MOST_LINES:]
+
+
+def _needed_first(packages: Iterable[LockedPackage]) -> Iterator[LockedPackage]:
+    """Each package after those that it needs; in the order of names where that leaves a choice."""
+    by_name = {package.name: package for package in packages}
+    seen: set[str] = set()
+    for start in sorted(by_name):
+        pending = [(start, False)]
+        while pending:
+            name, is_ready = pending.pop()
+            if is_ready:
+                yield by_name[name]
+            elif name not in seen:
+                seen.add(name)
+                pending.append((name, True))
+                needed = (each for each in by_name[name].dependencies if each in by_name)
+                pending += [(each, False) for each in sorted(needed, reverse=True)]

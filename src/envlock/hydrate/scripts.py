@@ -1,0 +1,99 @@
+"""The commands that uv writes for wheels, made to start the interpreter at the place where an environment will be.
+
+uv knows only the folder that it fills, and its scripts begin with the path of the interpreter in there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import posixpath
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_LONGEST_SHEBANG = 127 if sys.platform == "linux" else 511
+"""Bytes that the kernel reads of a script's first line."""
+
+_LONGEST_BEGINNING = 1 << 16
+
+_SCRIPT = re.compile(rb'^"?((?:\.\./)+bin/[^,"\r\n]+)"?,([^,\r\n]*),([^,\r\n]*)(\r?)$', re.MULTILINE)
+_TRAMPOLINE = re.compile(rb"#!/bin/sh\n'''exec' .*\n' '''\n")
+_SHEBANG = re.compile(rb"#!.*\n")
+
+
+def move_scripts(site_packages: Path, stage: Path, place: Path) -> None:
+    """Let each script in `stage` that uv wrote begin with an interpreter of `place`; their RECORDs tell of it.
+
+    Only what uv installed is looked at. Raises OSError.
+    """
+    old = str(stage).encode(errors="surrogateescape")
+    for record in _records_of_uv(site_packages):
+        text = record.read_bytes()
+        moved = _SCRIPT.sub(lambda row: _moved_row(row, site_packages, old, place), text)
+        if moved != text:
+            _replace(record, moved)
+
+
+def installed_by_uv(site_packages: Path, stage: Path) -> dict[str, str]:
+    """Every path in `stage` that uv installed, relative to it, with the wheel that it is from."""
+    below = site_packages.relative_to(stage).as_posix()
+    paths = {}
+    for record in _records_of_uv(site_packages):
+        wheel = record.parent.name.removesuffix(".dist-info").partition("-")[0]
+        for line in record.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+            path = line.rpartition(",")[0].rpartition(",")[0].strip('"')
+            paths[posixpath.normpath(f"{below}/{path}") if path.startswith("..") else f"{below}/{path}"] = wheel
+    return paths
+
+
+def _records_of_uv(site_packages: Path) -> Iterable[Path]:
+    for installer in sorted(site_packages.glob("*.dist-info/INSTALLER")):
+        if installer.read_bytes().strip() == b"uv":
+            yield installer.with_name("RECORD")
+
+
+def _moved_row(row: re.Match[bytes], site_packages: Path, stage: bytes, place: Path) -> bytes:
+    path = site_packages / row[1].decode(errors="surrogateescape")
+    with path.open("rb") as file:  # it may be a large binary
+        data = file.read(_LONGEST_BEGINNING)
+        match = _TRAMPOLINE.match(data) or _SHEBANG.match(data)
+        # A path with a quote in it is written otherwise by uv, in the form that only uv uses.
+        if match is None or not (stage in match[0] or match.re is _TRAMPOLINE):
+            return row[0]
+        data += file.read()
+    data = _beginning(place / "bin" / "python") + data[match.end() :]
+    _replace(path, data)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+    return b"%s,sha256=%s,%d%s" % (row[0].split(b",")[0], digest, len(data), row[4])
+
+
+def _beginning(python: Path) -> bytes:
+    r"""What a script begins with that this interpreter runs: also by a shell, where the kernel would not read it whole.
+
+    >>> from pathlib import Path
+    >>> _beginning(Path("/envs/a/bin/python"))
+    b'#!/envs/a/bin/python\n'
+    >>> print(_beginning(Path("/my envs/a/bin/python")).decode(), end="")
+    #!/bin/sh
+    '''exec' '/my envs/a/bin/python' "$0" "$@"
+    ' '''
+    """
+    path = str(python).encode(errors="surrogateescape")
+    if len(path) + 2 <= _LONGEST_SHEBANG and not re.search(rb"\s", path):
+        return b"#!%s\n" % path
+    quoted = path.replace(b"'", b"""'"'"'""")
+    return b"#!/bin/sh\n'''exec' '%s' \"$0\" \"$@\"\n' '''\n" % quoted
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Give a file other bytes, without touching those that its other links have."""
+    mode = path.stat().st_mode
+    new = path.with_name(f".{path.name}.moved")
+    new.write_bytes(data)
+    new.chmod(mode & 0o7777)
+    new.replace(path)
