@@ -18,7 +18,7 @@ PANELS = {
     "Set up": ("init", "add", "remove", "schema"),
     "Lock": ("lock", "check", "show"),
     "Cache": ("push", "cache"),
-    "Run": ("run", "create", "path"),
+    "Run": ("run", "shell", "create", "path", "verify"),
 }
 """The commands as `envlock --help` lists them. Each is a module of this package that exports `register(app)`."""
 

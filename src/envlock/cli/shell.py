@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from envlock.cli.one_environment import ConfigOption, NameOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
+from envlock.cli.one_environment import (
+    ConfigOption,
+    ForceOption,
+    NameOption,
+    OfflineOption,
+    OneEnv,
+    OneFlow,
+    OneStep,
+    wanted,
+)
 from envlock.errors import ConfigError
 
 
@@ -43,6 +52,7 @@ def register(app: typer.Typer) -> None:
         env: OneEnv = None,
         name: NameOption = None,
         offline: OfflineOption = False,
+        force: ForceOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Open your shell in a locked environment, which is made first if it is not on this machine.
@@ -54,4 +64,4 @@ def register(app: typer.Typer) -> None:
         """
         from envlock.cli.light.shell import enter
 
-        return enter(wanted(flow, step, env, config, name=name, offline=offline))
+        return enter(wanted(flow, step, env, config, name=name, offline=offline, force=force))

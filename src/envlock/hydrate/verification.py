@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from envlock.files import sha256_of
 from envlock.hydrate.installed import Claim, Package, installed
 from envlock.hydrate.marker import Marker, read_marker
+from envlock.hydrate.prefix import name_of
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
 
@@ -37,8 +38,8 @@ class Finding:
     """One thing in a prefix that is not as it was installed."""
 
     verdict: str
-    """Of a file: `changed`, `missing`, or `unexpected`. Of a package: `not-installed`, `not-locked`, or `other-package`.
-    Of the whole: `interpreter`."""
+    """Of a file: `changed`, `missing`, `unexpected`. Of a package: `not-installed`, `not-locked`, `other-package`. Of the
+    whole: `interpreter`."""
     path: str
     """Below the prefix."""
     package: Package
@@ -66,7 +67,7 @@ def verify_prefix(
     reporter = reporter or Reporter()
     found = installed(prefix)
     findings = [*_packages(lock, found), *_interpreter(lock, prefix)]
-    findings += _files(prefix, found.claims, reporter)
+    findings += _files(prefix, found.claims, reporter, f"verify {name_of(lock)}")
     if unexpected:
         findings += _unexpected(prefix, found)
     findings.sort(key=lambda each: (each.package.name == "", each.package, each.path, each.verdict))
@@ -132,8 +133,7 @@ def _wrong_with_python(marker: Marker, prefix: Path) -> str:
     return ""
 
 
-def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter) -> Iterator[Finding]:
-    phase = f"verify {prefix.name[:21]}"
+def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter, phase: str) -> Iterator[Finding]:
     reporter.began(phase, len(claims), "files")
     # More threads than processors wait for the disk; hashing lets the others run.
     with ThreadPoolExecutor(min(_MOST_THREADS, (os.cpu_count() or 1) * 2)) as pool:

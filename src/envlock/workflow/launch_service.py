@@ -8,7 +8,8 @@ while environments are made. So it speaks with this process, in lines of JSON:
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
               {"event": "refused", "text"}                                       and the end, then
-              {"event": "hydrated", "identity", "prefix", "seconds"} or {"event": "failed", "identity", "text"}
+              {"event": "hydrated", "identity", "prefix", "variables", "seconds"}, with null for a variable that must
+              not be there, or {"event": "failed", "identity", "text"}, and
               {"event": "said", "text"}                                          at any time
 
 It ends when its input does.
@@ -26,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from envlock.activation import activated, changes
 from envlock.errors import EnvlockError
 from envlock.places import home
 from envlock.reporter import Reporter
@@ -109,8 +111,10 @@ def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
     from envlock.workflow.hydrate import hydrate
 
     began = time.monotonic()
+    said = _Said(channel)
     try:
-        prefix = hydrate(planned.project, lock, _Said(channel))
+        prefix = hydrate(planned.project, lock, said)
+        variables = changes(os.environ, activated(str(prefix), os.environ, warn=said.warned))
     except EnvlockError as error:
         channel.send(event="failed", identity=lock.identity, text=error.render())
     except BaseException as error:  # the launcher waits for an answer, whatever happens here
@@ -118,7 +122,9 @@ def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
         raise
     else:
         seconds = time.monotonic() - began
-        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix), seconds=seconds)
+        channel.send(
+            event="hydrated", identity=lock.identity, prefix=str(prefix), variables=variables, seconds=seconds
+        )
 
 
 def main() -> None:

@@ -128,7 +128,7 @@ def _into(folder: str, words: dict[str, str], variables: dict[str, str], variabl
 
 
 def _again(prefix: str) -> str:
-    """The command that tells a shell how to enter the environment again: this Python, isolated from what is set there."""
+    """The command that tells a shell how to enter the environment again, whatever Python finds set around it."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     program = (
         "import sys; root, *sys.argv[1:] = sys.argv[1:]; sys.path.insert(0, root); "

@@ -12,7 +12,7 @@ from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_environment import InvalidEnvironmentException
 
-from .envlock_environment import IDENTITY_VARIABLE
+from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE
 
 Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
 
@@ -59,10 +59,7 @@ class EnvlockInternalDecorator(StepDecorator):
         identity = os.environ.get(IDENTITY_VARIABLE)
         if not identity:
             return
-        # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
-        # `python` of an environment is a link to its base.
-        path = [os.path.dirname(sys.executable), os.environ.get("PATH")]
-        os.environ["PATH"] = os.pathsep.join(filter(None, path))
+        _enter()
 
         from metaflow import current
 
@@ -80,3 +77,16 @@ class EnvlockInternalDecorator(StepDecorator):
                 )
             ],
         )
+
+
+def _enter():
+    """What is left to be done in the task itself, so that it and what it starts are in its environment."""
+    for name in json.loads(os.environ.pop(ABSENT_VARIABLE, "[]")):
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
+    # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
+    # `python` of an environment may be a link to its base.
+    programs = os.path.dirname(sys.executable)
+    path = os.environ.get("PATH")
+    if not path or path.split(os.pathsep)[0] != programs:
+        os.environ["PATH"] = os.pathsep.join(filter(None, [programs, path]))

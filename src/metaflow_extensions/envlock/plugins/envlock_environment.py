@@ -13,6 +13,9 @@ from metaflow.metaflow_environment import MetaflowEnvironment
 # What a task knows of its environment: '["req_id", "full_id", "arch"]'; empty where the step is disabled.
 IDENTITY_VARIABLE = "_METAFLOW_ENVLOCK_ENV"
 
+# The names, as JSON, that are set for a task to nothing and that it must not have at all.
+ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
+
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
 

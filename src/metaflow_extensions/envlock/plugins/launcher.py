@@ -5,7 +5,7 @@ import os
 import shutil
 
 from .code_package import CodePackage
-from .envlock_environment import IDENTITY_VARIABLE, EnvlockException
+from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, EnvlockException
 from .service import Service
 
 _QUIET_SECONDS = 1.0
@@ -50,14 +50,17 @@ class Launcher(object):
             # A task that starts a flow has an environment of its own, which must not be taken for this step's.
             variables[IDENTITY_VARIABLE] = ""
             return
-        prefix = self._wait_for(self._environments[_name(identity)])
+        environment = self._wait_for(self._environments[_name(identity)])
         # Not its real path: pyvenv.cfg, which makes it the environment's Python, is looked up beside the link.
-        entrypoint[0] = os.path.join(prefix, "bin", "python")
+        entrypoint[0] = os.path.join(environment.prefix, "bin", "python")
+        for name, value in environment.variables.items():
+            # What must not be there is emptied here, where nothing can be taken away, and taken away by the task. What
+            # @environment sets is the user's word.
+            variables.setdefault(name, value or "")
+        variables[ABSENT_VARIABLE] = json.dumps(environment.absent)
         variables.update(self._code.variables())
         variables.update(self._service.variables())
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
-        variables["PYTHONNOUSERSITE"] = "1"
-        variables["VIRTUAL_ENV"] = prefix
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
 
@@ -85,7 +88,7 @@ class Launcher(object):
                 self._say("making %s: %s" % (_count(len(making), "environment"), "; ".join(making)))
         if environment.failure is not None:
             raise EnvlockException(environment.failure)
-        return environment.prefix
+        return environment
 
     def _take(self, answer):
         if answer["event"] == "said":
@@ -97,6 +100,7 @@ class Launcher(object):
         else:
             environment = self._environments[answer["identity"]]
             environment.prefix, environment.failure = answer.get("prefix"), answer.get("text")
+            environment.variables = _without_pythons_own(answer.get("variables", {}))
             if environment.failure is not None:
                 self._say("no environment for %s; the run will stop there" % environment.steps, bad=True)
             elif answer["seconds"] > _QUIET_SECONDS:
@@ -113,10 +117,20 @@ class _Environment(object):
         self.steps = steps
         self.prefix = None
         self.failure = None
+        self.variables = {}
+
+    @property
+    def absent(self):
+        return sorted(name for name, value in self.variables.items() if value is None)
 
     @property
     def is_done(self):
         return self.prefix is not None or self.failure is not None
+
+
+def _without_pythons_own(variables):
+    """Without those that say where modules are: a task's are Metaflow's, and envlock's process has others."""
+    return {name: value for name, value in variables.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def _name(identity):

@@ -1,0 +1,145 @@
+"""`envlock verify`: whether the environments on this machine are still what was installed."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from envlock.cli.options import (
+    ConfigOption,
+    EnvOption,
+    FlowOption,
+    JsonOption,
+    StepOption,
+    open_project,
+    selection,
+)
+from envlock.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envlock.hydrate.verification import Finding
+    from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
+
+_DAMAGED = 3
+_FILES_SHOWN = 5
+_OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSON: hashes tell a person little
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(epilog="Exit status: 0 all is as it was installed, or nothing is on this machine; 3 something is not.")
+    def verify(
+        flow: FlowOption = None,
+        step: StepOption = None,
+        env: EnvOption = None,
+        unexpected: Annotated[
+            bool, typer.Option("--unexpected", help="Also find modules that no package brought.")
+        ] = False,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Compare the environments on this machine with what was installed, file by file.
+
+        Says of each file that is missing or was changed which package it belongs to, and how the environment is made
+        anew. Nothing is written, and no network is asked. Bytecode, which Python writes later, is no damage.
+
+        Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
+        """
+        from envlock.cli.console import err, out
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.verify import verify as verify_environments
+
+        project = open_project(config)
+        with LiveReporter() as reporter:
+            result = verify_environments(project, selection(flow, step, env), reporter, unexpected=unexpected)
+        status = _DAMAGED if result.damaged else 0
+        if as_json:
+            out.print(json.dumps(as_document(result, status), indent=2))
+            return status
+        for environment in result.damaged:
+            out.print(printable("\n".join(damage_lines(environment))))
+        out.print(printable(summary(result)))
+        for line in _notes(result):
+            err.print(printable(line))
+        return status
+
+
+def damage_lines(environment: VerifiedEnvironment) -> Iterator[str]:
+    """What was found in one environment, package by package, and the command that repairs it."""
+    findings = environment.verification.findings
+    yield f"damaged: {', '.join(environment.names)}"
+    yield f"  at {environment.verification.prefix}"
+    for package, group in groupby(findings, key=lambda finding: finding.package):
+        own = list(group)
+        yield f"  {package}" if package.name else "  of no package"
+        for verdict, same in groupby(sorted(own, key=lambda finding: finding.verdict), key=lambda each: each.verdict):
+            yield from _finding_lines(verdict, list(same))
+    yield f"  repair: {environment.repair}"
+    yield ""
+
+
+def _finding_lines(verdict: str, findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings[:_FILES_SHOWN]:
+        reason = "" if verdict in _OF_FILES else f": {finding.reason}"
+        yield f"    {verdict} {finding.path}".rstrip() + reason
+    hidden = len(findings) - _FILES_SHOWN
+    if hidden > 0:
+        yield f"    {verdict} and {hidden} more"
+
+
+def summary(result: VerifyResult) -> str:
+    """What was compared, in one line."""
+    if not result.verified:
+        return "nothing to verify: none of the environments is on this machine"
+    files = sum(each.verification.files for each in result.verified)
+    compared = f"{_count(files, 'file')} in {_count(len(result.verified), 'environment')}"
+    if not result.damaged:
+        return f"as installed: {compared}"
+    found = sum(len(each.verification.findings) for each in result.damaged)
+    return f"compared {compared}: {_count(found, 'finding')} in {len(result.damaged)}"
+
+
+def _notes(result: VerifyResult) -> Iterator[str]:
+    if result.absent:
+        yield f"note: not on this machine: {', '.join(result.absent)}"
+    if result.unlocked:
+        yield f"note: not locked, so not looked at (`envlock check` says why): {', '.join(result.unlocked)}"
+
+
+def as_document(result: VerifyResult, status: int) -> dict[str, object]:
+    """The same, for machines."""
+    return {
+        "exit_status": status,
+        "environments": [
+            {
+                "names": list(each.names),
+                "identity": each.lock.identity,
+                "arch": each.lock.arch,
+                "prefix": str(each.verification.prefix),
+                "files": each.verification.files,
+                "findings": [
+                    {
+                        "verdict": finding.verdict,
+                        "path": finding.path,
+                        "package": finding.package._asdict() if finding.package.name else None,
+                        "reason": finding.reason,
+                    }
+                    for finding in each.verification.findings
+                ],
+                "repair": each.repair if each.verification.findings else None,
+            }
+            for each in result.verified
+        ],
+        "absent": list(result.absent),
+        "unlocked": list(result.unlocked),
+    }
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

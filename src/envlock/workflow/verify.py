@@ -1,0 +1,86 @@
+"""`verify`: the environments of a project that are on this machine, compared with what was installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envlock.config.selection import Selection
+from envlock.hydrate.marker import read_marker
+from envlock.hydrate.verification import Verification, verify_prefix
+from envlock.lockfile.folder import candidates, read_lock
+from envlock.model.arch import host_arch
+from envlock.reporter import Reporter
+from envlock.workflow.hydrate import environments_folder
+
+if TYPE_CHECKING:
+    from envlock.config.project import Environment, Project
+    from envlock.model.lock import Lock
+
+
+@dataclass(frozen=True)
+class VerifiedEnvironment:
+    """One environment on this machine."""
+
+    names: tuple[str, ...]
+    """The steps and tables that ask for it."""
+    lock: Lock
+    verification: Verification
+    repair: str
+    """The command that makes it anew."""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What is on this machine of the environments that were chosen, and what is not."""
+
+    verified: tuple[VerifiedEnvironment, ...]
+    absent: tuple[str, ...]
+    """Locked, and not on this machine."""
+    unlocked: tuple[str, ...]
+    """Without a lock of this arch for what envlock.toml asks for now, or with more than one."""
+
+    @property
+    def damaged(self) -> tuple[VerifiedEnvironment, ...]:
+        """Those in which something was found."""
+        return tuple(each for each in self.verified if each.verification.findings)
+
+
+def verify(
+    project: Project,
+    selection: Selection | None = None,
+    reporter: Reporter | None = None,
+    *,
+    unexpected: bool = False,
+) -> VerifyResult:
+    """Compare each chosen environment's prefix on this machine with what was installed, and that with its lock.
+
+    Reads every file of them once, and writes nothing. `unexpected` also finds modules that no package brought. Raises
+    NoSuchSelection, and DamageError for a lock that is not whole.
+    """
+    names: dict[str, list[str]] = {}
+    first: dict[str, Environment] = {}
+    for environment in (selection or Selection()).choose(project):
+        names.setdefault(environment.requirements.req_id, []).append(environment.name)
+        first.setdefault(environment.requirements.req_id, environment)
+    verified, absent, unlocked = [], [], []
+    for req_id, named in names.items():
+        paths = candidates(project.lock_folder, host_arch(), req_id)
+        if len(paths) != 1:
+            unlocked += named
+            continue
+        lock = read_lock(paths[0])
+        prefix = environments_folder() / lock.prefix_name
+        if read_marker(prefix) is None:
+            absent += named
+            continue
+        verification = verify_prefix(lock, prefix, reporter, unexpected=unexpected)
+        verified.append(VerifiedEnvironment(tuple(named), lock, verification, _repair(project, first[req_id])))
+    return VerifyResult(tuple(verified), tuple(absent), tuple(unlocked))
+
+
+def _repair(project: Project, environment: Environment) -> str:
+    if environment in project.named:
+        return f"envlock create --env {environment.name} --rebuild"
+    flow, _, step = environment.name.partition("/")
+    return f"envlock create --flow {flow} --step {step} --rebuild"
