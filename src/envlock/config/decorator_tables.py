@@ -193,10 +193,11 @@ class LevelTables:
         start = max(text.find("http"), 0)
         url, separator, package = text[start:].partition("::")
         authority, _, path = url.partition("://")[2].partition("/")
-        if "@" not in authority and not path.startswith("t/"):
+        has_token = "/t/" in f"/{path}"
+        if "@" not in authority and not has_token:
             return text
         self.note(line, f"{label}: the credentials in a URL were left out; keep them in ~/.netrc")
-        stripped = strip_channel_credentials(url) if path.startswith("t/") else strip_credentials(url)
+        stripped = strip_channel_credentials(url) if has_token else strip_credentials(url)
         return text[:start] + stripped + separator + package
 
     def _drop_if_empty(self, table: str, key: str) -> None:

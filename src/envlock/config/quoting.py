@@ -7,7 +7,7 @@ import re
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\s]*\}|[^\s\"'\]}])+")
-_TOKEN = re.compile(r"://[^/]*/t/")
+_TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 
 
 def without_credentials(text: str) -> str:
@@ -22,8 +22,10 @@ def without_credentials(text: str) -> str:
 
 
 def _stripped(url: str) -> str:
-    url = strip_credentials(url)
-    return strip_channel_credentials(url) if _TOKEN.search(url) else url
+    # Where a key is a URL, the keys before it look like a part of its scheme: `env.base.conda.libraries.https`.
+    start = url.rfind(".", 0, url.index("://")) + 1
+    rest = strip_credentials(url[start:])
+    return url[:start] + (strip_channel_credentials(rest) if _TOKEN.match(rest) else rest)
 
 
 def shown(text: str, longest: int = 80) -> str:

@@ -268,12 +268,12 @@ def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
 
 
 def is_mirror(url: str) -> bool:
-    """Whether a channel can be asked for there: a web server, or a bucket; a `${VARIABLE}` is taken on trust.
+    """Whether a channel can be asked for there.
 
-    >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("s3://bucket/main"), is_mirror("file:///srv/main")
+    >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("file:///srv/main"), is_mirror("main")
     (True, True, False)
     """
-    return is_web(url) or (url.lower().startswith("s3://") and is_channel(url))
+    return "://" in url and is_channel(url)
 
 
 def is_conda_name(text: str) -> bool:

@@ -35,9 +35,9 @@ def strip_credentials(url: str) -> str:
 def strip_channel_credentials(channel: str) -> str:
     """The conda channel without user name, password, token, query, and the slash at its end; a name stays as it is.
 
-    A token is a part of the path, right after the host: `/t/TOKEN/`.
+    A token is a part of the path, `/t/TOKEN/`, mostly right after the host.
 
-    >>> strip_channel_credentials("https://me:pw@conda.example/t/${TOKEN}/team/main/")
+    >>> strip_channel_credentials("https://me:pw@Conda.example/t/${TOKEN}/team/main/")
     'https://conda.example/team/main'
     >>> strip_channel_credentials("https://conda.example/t/secret"), strip_channel_credentials("file:///t/x/channel")
     ('https://conda.example', 'file:///t/x/channel')
@@ -47,11 +47,17 @@ def strip_channel_credentials(channel: str) -> str:
     scheme, separator, rest = strip_credentials(channel).partition("://")
     if not separator:
         return channel
-    place, _, path = rest.partition("/")
-    if place and path.startswith("t/"):
-        path = path[2:].partition("/")[2]
-    # Without a host the slash before the path is all there is: it stays.
-    return f"{scheme}://{place}/{path}".rstrip("/") if place else f"{scheme}:///{path.rstrip('/')}"
+    place, slash, path = rest.partition("/")
+    scheme = scheme.lower()
+    if scheme in {"http", "https"}:
+        path = f"/{path}"
+        while "/t/" in path:
+            before, _, after = path.partition("/t/")
+            path = f"{before}/{after.partition('/')[2]}"
+        path = path[1:]
+    if "${" not in place:
+        place = place.lower()
+    return f"{scheme}://{place}{slash}{path.rstrip('/')}".rstrip("/" if place else "")
 
 
 def is_channel(text: str) -> bool:
