@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envlock.config.project import Environment
 from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import LINUX_64, OSX_64, Arch
@@ -61,3 +63,15 @@ def test_of_equals_the_newest() -> None:
 
 def test_a_lock_of_another_arch_is_none() -> None:
     assert predecessor(NOW, LINUX_64, [a_lock("rich", by=("train",), arch=OSX_64)], []) is None
+
+
+def test_conda_packages_make_locks_alike_too() -> None:
+    now = Environment(name="train", requirements=Requirements(conda=("numpy =1.26", "scipy"), python_from="conda"))
+    pypi = a_lock("numpy", "scipy", by=("a",))
+    less = replace(pypi, requirements=Requirements(conda=("scipy",), python_from="conda"))
+    more = replace(pypi, requirements=Requirements(conda=("numpy >=1", "scipy"), python_from="conda"))
+    moved = replace(pypi, requirements=Requirements(conda_only=("numpy =1.26", "scipy"), python_from="conda"))
+    assert predecessor(now, LINUX_64, [pypi], []) is None
+    assert predecessor(now, LINUX_64, [pypi, less], []) == less
+    assert predecessor(now, LINUX_64, [pypi, less, more], []) == more
+    assert predecessor(now, LINUX_64, [pypi, less, more, moved], []) == moved

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from envlock.lockfile.satisfaction import differences
-from envlock.model.arch import LINUX_64
+from envlock.model.arch import LINUX_64, OSX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement, parse_requirement
 from envlock.model.requirements import Requirements
@@ -84,8 +84,9 @@ def with_roots(*texts: str, without: tuple[str, ...] = ()) -> Requirements:
         (ASKED._replace(default_index="https://other.example/simple/"), "index-url", False),
         (ASKED._replace(pip_flags=("pre",)), "extras", False),
         (ASKED._replace(exclude_newer="2026-01-01T00:00:00Z"), "exclude-newer", False),
-        (ASKED._replace(system=((LINUX_64, "__glibc", "2.17"),)), "system-requirements", False),
-        (ASKED._replace(channels=("conda-forge",)), "channels", False),
+        (ASKED._replace(system=((LINUX_64, "__glibc", "2.17"),)), "__glibc", False),
+        (ASKED._replace(system=((OSX_64, "__osx", "14.0"),)), "__osx", True),
+        (ASKED._replace(channels=("conda-forge",)), "conda-forge", False),
     ],
     ids=str,
 )

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envlock.model.lock import LockedPackage
 
 _NAME = re.compile(r"\s*(?:\S+?::)?([^\s<>=!~\[;]+)")
 
@@ -29,3 +33,23 @@ def edges(depends: Iterable[str], locked: Container[str]) -> tuple[str, ...]:
     ('libzlib', 'python')
     """
     return tuple(sorted({name for name in map(name_in, depends) if name in locked}))
+
+
+def satisfies(package: LockedPackage, requirement: str) -> bool:
+    """Whether a locked conda package is what a requirement's canonical text asks for: version, build and channel.
+
+    Imports py-rattler, a quarter of a second. What is no requirement is satisfied by nothing.
+    """
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
+    from envlock.conda.channels import channel_base
+    from envlock.conda.records import record_of
+
+    channel, separator, plain = requirement.rpartition("::")
+    if separator and (package.conda is None or channel_base(channel) != package.conda.channel):
+        return False
+    try:
+        return bool(MatchSpec(plain).matches(record_of(package)))
+    except InvalidMatchSpecError:
+        return False

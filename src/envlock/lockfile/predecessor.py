@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from envlock.conda.matching import name_in
 from envlock.config.project import Environment
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
+from envlock.model.requirements import Requirements
 
 
 def predecessor(environment: Environment, arch: Arch, locks: Sequence[Lock], claimed: Iterable[str]) -> Lock | None:
@@ -20,17 +22,14 @@ def predecessor(environment: Environment, arch: Arch, locks: Sequence[Lock], cla
     with the most requirements in common, if it has any.
     """
     still_asked = set(claimed)
-    names = {str(root) for root in environment.requirements.pypi} | {
-        root.name for root in environment.requirements.pypi
-    }
+    asked = _asked(environment.requirements)
 
     def likeness(lock: Lock) -> tuple[bool, bool, int, str, str]:
-        theirs = {str(root) for root in lock.requirements.pypi} | {root.name for root in lock.requirements.pypi}
         own = environment.name in lock.asked_by
         return (
             own and lock.req_id not in still_asked,
             own,
-            len(names & theirs),
+            len(asked & _asked(lock.requirements)),
             lock.resolved_at,
             lock.full_id,
         )
@@ -39,3 +38,14 @@ def predecessor(environment: Environment, arch: Arch, locks: Sequence[Lock], cla
     if best is None or not any(likeness(best)[:3]):
         return None
     return best
+
+
+def _asked(requirements: Requirements) -> set[str]:
+    """What is asked, each twice: by its name, and exactly. A conda package is no PyPI package of that name."""
+    conda = (*requirements.conda, *requirements.conda_only)
+    return {
+        *(root.name for root in requirements.pypi),
+        *(str(root) for root in requirements.pypi),
+        *(f"conda:{name_in(text)}" for text in conda),
+        *(f"conda:{text}" for text in conda),
+    }

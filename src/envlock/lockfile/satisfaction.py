@@ -6,13 +6,13 @@ so this module is for the moment when ids differ, never for the moment when they
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from envlock.model.lock import Lock
+from envlock.model.lock import Lock, LockedPackage
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 
@@ -22,7 +22,8 @@ class Difference:
     """One thing that is asked now and was not, or the other way round."""
 
     thing: str
-    """What differs, as `Environment.origins` calls it: `python`, a package name, an index; else a name in words."""
+    """What differs, as `Environment.origins` calls it: `python`, a package, `conda:` and a package, a channel, or a
+    virtual package; else a name in words."""
     sentence: str
     is_satisfied: bool
     """Whether the lock serves it all the same."""
@@ -45,27 +46,42 @@ def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
             f"python {asked.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
             fits,
         )
-    for thing, old, new in (
-        ("python-from", before.python_from, asked.python_from),
-        ("extra_indices", before.indexes, asked.indexes),
-        ("index-url", before.default_index, asked.default_index),
-        ("extras", before.pip_flags, asked.pip_flags),
-        ("exclude-newer", before.exclude_newer, asked.exclude_newer),
-        ("system-requirements", before.system, asked.system),
-        ("conda", before.conda, asked.conda),
-        ("conda_only", before.conda_only, asked.conda_only),
-        ("channels", before.channels, asked.channels),
-        ("named_env", before.base, asked.base),
+    asks_no_index = not before.roots() and not asked.roots()
+    for thing, old, new, is_served in (
+        ("python-from", before.python_from, asked.python_from, False),
+        ("extra_indices", before.indexes, asked.indexes, asks_no_index),
+        ("index-url", before.default_index, asked.default_index, asks_no_index),
+        ("extras", before.pip_flags, asked.pip_flags, asks_no_index),
+        ("exclude-newer", before.exclude_newer, asked.exclude_newer, False),
+        ("named_env", before.base, asked.base, False),
     ):
         if old != new:
-            yield Difference(thing, f"{thing} {_words(new)}, locked with {_words(old)}", is_satisfied=False)
+            yield Difference(thing, f"{thing} {words(new)}, locked with {words(old)}", is_served)
+    if before.has_conda == asked.has_conda:  # else `python-from` says it, and the rest follows from that
+        yield from _system_differences(lock, asked)
+    from envlock.lockfile.conda_satisfaction import conda_differences  # which imports this module
+
+    yield from conda_differences(lock, asked)
     yield from _package_differences(lock, asked)
+
+
+def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+    before = {(arch, name): version for arch, name, version in lock.requirements.system}
+    now = {(arch, name): version for arch, name, version in asked.system}
+    for arch, name in sorted({*before, *now}):
+        old, new = before.get((arch, name)), now.get((arch, name))
+        if old != new:
+            # What another arch brings has no part in this lock.
+            yield Difference(
+                name, f"{name} {new or 'none'} on {arch}, locked for {old or 'none'}", is_satisfied=arch != lock.arch
+            )
 
 
 def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
     before = {(root.name, str(root)) for root in lock.requirements.roots()}
     now = {(root.name, str(root)) for root in asked.roots()}
-    versions = {package.name: package.version for package in lock.packages}
+    wheels = {package.name for package in lock.pypi_packages}
+    versions = {**_provided(lock), **{package.name: package.version for package in lock.pypi_packages}}
     old_roots = {root.name: root for root in lock.requirements.roots()}
     for root in asked.roots():
         if (root.name, str(root)) in before:
@@ -73,12 +89,17 @@ def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference
         version = versions.get(root.name)
         locked = f"locked: {root.name} {version}" if version else "not locked"
         yield Difference(root.name, f"{root}, {locked}", _serves(root, old_roots.get(root.name), version))
-    reachable = _reachable(lock, {root.name for root in asked.roots()})
+    reached = reachable(lock.pypi_packages, {root.name for root in asked.roots()})
     for name in sorted({name for name, _ in before} - {name for name, _ in now}):
         # What came with its extras, or from its URL, is not known to be what the others would bring.
         own = old_roots[name].extras or old_roots[name].url
-        is_kept = (name in reachable and not own) or name not in versions
+        is_kept = (not own and (name in reached or name not in wheels)) or name not in versions
         yield Difference(name, f"{name} is asked for no more", is_kept)
+
+
+def _provided(lock: Lock) -> dict[str, str]:
+    """The PyPI distributions that conda packages bring, with their versions."""
+    return {name: version for p in lock.conda_packages if p.conda for name, version in p.conda.provides}
 
 
 def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str | None) -> bool:
@@ -100,8 +121,9 @@ def _allows(specifier: str, version: str) -> bool:
     return SpecifierSet(specifier).contains(Version(version), prereleases=True)
 
 
-def _reachable(lock: Lock, roots: set[str]) -> set[str]:
-    edges = {package.name: package.dependencies for package in lock.packages}
+def reachable(packages: Iterable[LockedPackage], roots: Iterable[str]) -> set[str]:
+    """The names of the packages that the roots need, themselves included, as far as they are among `packages`."""
+    edges = {package.name: package.dependencies for package in packages}
     seen: set[str] = set()
     todo = [root for root in roots if root in edges]
     while todo:
@@ -112,7 +134,8 @@ def _reachable(lock: Lock, roots: set[str]) -> set[str]:
     return seen
 
 
-def _words(value: object) -> str:
+def words(value: object) -> str:
+    """A value of envlock.toml in a sentence."""
     if isinstance(value, tuple):
-        return ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in value) or "none"
+        return ", ".join(str(item) for item in value) or "none"
     return str(value) or "none"
