@@ -62,6 +62,10 @@ def register(app: typer.Typer) -> None:
                 "what its lock asks for.",
             ),
         ] = False,
+        rebuild: Annotated[
+            bool,
+            typer.Option("--rebuild", help="Make it anew also where it is there, of packages that are proved again."),
+        ] = False,
         offline: OfflineOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -69,13 +73,14 @@ def register(app: typer.Typer) -> None:
 
         A project with one environment needs no option.
 
-        Examples: `envlock create --step train`, `envlock create --env base --name base`.
+        Examples: `envlock create --step train`, `envlock create --env base --name base`,
+        `envlock create --step train --rebuild`.
         """
         from envlock.cli.light.wanted import prefix_of
 
         if name is not None and not _NAME.match(name):
             raise BadName(name)
-        prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force))
+        prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild))
         if name is not None:
             give_name(name, prefix, force=force)
         typer.echo(prefix)

@@ -85,14 +85,14 @@ def work_out(wanted: Wanted) -> str:
     project = load_project(Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd()))
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
-    prefix = find_prefix(lock)
+    prefix = None if wanted.rebuild else find_prefix(lock)
     if prefix is None:
         if not wanted.hydrate:
             raise NotHydrated(environment.name, environments_folder() / lock.prefix_name)
         from envlock.cli.progress import LiveReporter
 
         with LiveReporter() as reporter:
-            prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force)
+            prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force, anew=wanted.rebuild)
     remember(wanted.key, str(prefix), _deciding(wanted, project, lock, prefix), began=wanted.began)
     return str(prefix)
 

@@ -58,6 +58,7 @@ def wanted(
     offline: bool = False,
     hydrate: bool = True,
     force: bool = False,
+    rebuild: bool = False,
 ) -> Wanted:
     """The environment that these options ask for."""
     return Wanted(
@@ -69,4 +70,5 @@ def wanted(
         offline=offline,
         hydrate=hydrate,
         force=force,
+        rebuild=rebuild,
     )

@@ -38,12 +38,17 @@ class CondaInstaller:
         *,
         link_scripts: Collection[str] = (),
         compile_bytecode: bool = False,
+        unpack_anew: bool = False,
     ) -> None:
-        """`unpacked` is where unpacked packages are, for all environments; `link_scripts` names packages."""
+        """`unpacked` is where unpacked packages are, for all environments; `link_scripts` names packages.
+
+        `unpack_anew` trusts no wheel that uv unpacked before. Conda packages that are unpacked are proved each time.
+        """
         self._unpacked = unpacked
         self._reporter = reporter or Reporter()
         self._link_scripts = link_scripts
         self._compiles = compile_bytecode
+        self._options = ("--no-cache",) if unpack_anew else ()
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment: a fifth of a second for 20 packages that are unpacked. Raises HydrateError."""
@@ -55,7 +60,7 @@ class CondaInstaller:
             raise LinkFailed(name_of(lock), (f"there is no bin/python{lock.python.series} in its packages",))
         if wheels:
             # Python in a conda environment may say that it is externally managed: here envlock is who manages it.
-            fill(lock, wheels, files, stage, "install", "--no-deps", "--break-system-packages")
+            fill(lock, wheels, files, stage, "install", "--no-deps", "--break-system-packages", *self._options)
             move_scripts(site_packages, stage, place)
         self._warn_of_clobbers(lock, stage, site_packages)
 

@@ -25,9 +25,13 @@ _PYLOCK = "pylock.toml"
 class UvInstaller:
     """Makes a virtual environment that can be moved, and fills it with exactly the wheels of a lock."""
 
-    def __init__(self, reporter: Reporter | None = None, *, compile_bytecode: bool = False) -> None:
+    def __init__(
+        self, reporter: Reporter | None = None, *, compile_bytecode: bool = False, unpack_anew: bool = False
+    ) -> None:
+        """`unpack_anew` trusts no wheel that uv unpacked before: environments share the files of those."""
         self._reporter = reporter or Reporter()
         self._compiles = compile_bytecode
+        self._options = ("--no-cache",) if unpack_anew else ()
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
@@ -35,7 +39,7 @@ class UvInstaller:
         create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
         run(lock, files, stage, *create, str(stage))
         if lock.packages:
-            fill(lock, lock.packages, files, stage, "sync")
+            fill(lock, lock.packages, files, stage, "sync", *self._options)
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules where that is wanted. Raises DiskFull."""

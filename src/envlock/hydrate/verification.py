@@ -38,8 +38,8 @@ class Finding:
     """One thing in a prefix that is not as it was installed."""
 
     verdict: str
-    """Of a file: `changed`, `missing`, `unexpected`. Of a package: `not-installed`, `not-locked`, `other-package`. Of the
-    whole: `interpreter`."""
+    """Of a file: `changed`, `missing`, `unexpected`; of a package: `not-installed`, `not-locked`, `other-package`; of
+    the whole: `interpreter`."""
     path: str
     """Below the prefix."""
     package: Package

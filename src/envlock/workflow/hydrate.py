@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 
 
 def hydrate(
-    project: Project, lock: Lock, reporter: Reporter | None = None, *, offline: bool = False, force: bool = False
+    project: Project,
+    lock: Lock,
+    reporter: Reporter | None = None,
+    *,
+    offline: bool = False,
+    force: bool = False,
+    anew: bool = False,
 ) -> Path:
     """The prefix of a lock, made now if it is not there: from the project's cache, else from upstream.
 
-    `offline` asks the cache alone, `force` goes on where this machine lacks what the lock asks for. Costs half a
-    millisecond when it is there. May be called from several threads and processes at once. Raises HydrateError,
-    DamageError, and what fetching raises.
+    `offline` asks the cache alone, `force` goes on where this machine lacks what the lock asks for, `anew` makes it
+    also where it is there. Costs half a millisecond when it is there. May be called from several threads and processes
+    at once. Raises HydrateError, DamageError, and what fetching raises.
     """
-    found = find_prefix(lock)
+    found = None if anew else find_prefix(lock)
     if found is not None:
         return found
     from envlock.hydrate.prefix import ensure
@@ -35,22 +41,37 @@ def hydrate(
 
     reporter = reporter or Reporter()
     source = CacheThenUpstream(project, reporter, offline)
+    if anew:
+        _disown(environments_folder() / lock.prefix_name)
     return ensure(
         lock,
         environments=environments_folder(),
         source=source,
-        installer=_installer(project.settings, lock, reporter),
+        installer=_installer(project.settings, lock, reporter, unpack_anew=anew),
         pythons=LockedPythons(source, reporter, mirror=project.settings.python_mirror, offline=offline),
         reporter=reporter,
         force=force,
     )
 
 
-def _installer(settings: Settings, lock: Lock, reporter: Reporter) -> Installer:
+def _disown(prefix: Path) -> None:
+    """Take away what says of a prefix that it is whole: the next who wants it replaces it. Raises HydrateError."""
+    from envlock.hydrate.errors import storage_error
+    from envlock.hydrate.marker import NAME
+
+    try:
+        (prefix / NAME).unlink(missing_ok=True)
+    except NotADirectoryError:
+        return
+    except OSError as error:
+        raise storage_error(error, prefix) from error
+
+
+def _installer(settings: Settings, lock: Lock, reporter: Reporter, *, unpack_anew: bool) -> Installer:
     if lock.python.source != "conda":
         from envlock.hydrate.pypi_uv import UvInstaller
 
-        return UvInstaller(reporter, compile_bytecode=settings.compile_bytecode)
+        return UvInstaller(reporter, compile_bytecode=settings.compile_bytecode, unpack_anew=unpack_anew)
     from envlock.hydrate.conda_rattler import CondaInstaller
 
     return CondaInstaller(
@@ -58,6 +79,7 @@ def _installer(settings: Settings, lock: Lock, reporter: Reporter) -> Installer:
         reporter,
         link_scripts=settings.link_scripts,
         compile_bytecode=settings.compile_bytecode,
+        unpack_anew=unpack_anew,
     )
 
 

@@ -29,6 +29,7 @@ class Wanted:
         offline: bool = False,
         hydrate: bool = True,
         force: bool = False,
+        rebuild: bool = False,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -38,6 +39,7 @@ class Wanted:
         self.offline = offline
         self.hydrate = hydrate
         self.force = force
+        self.rebuild = rebuild
         self.began = time.time_ns()
 
     @classmethod
@@ -74,7 +76,7 @@ def prefix_of(wanted: Wanted) -> str:
     if wanted.name and not (wanted.flow or wanted.step or wanted.environment or wanted.config):
         prefix = _named(wanted.name)
     else:
-        prefix = None if wanted.name else recall(wanted.key)
+        prefix = None if wanted.name or wanted.rebuild else recall(wanted.key)
     if prefix is not None:
         return prefix
     from envlock.cli.environment import work_out
