@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from envlock.lockfile.document import format_upload_time
 from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import is_local, strip_credentials
+from envlock.resolve.port import Provided
+from envlock.resolve.stubs import is_stub
 from envlock.resolve.target import Target
 
 if TYPE_CHECKING:
@@ -35,10 +37,15 @@ class Selected:
     """Names of packages that are not to be had as a wheel, or only from a place of this machine."""
     unfit_urls: tuple[str, ...] = ()
     """Names of packages whose direct URL is that of a wheel for something else."""
+    contested: tuple[Provided, ...] = ()
+    """What conda provides and what was found elsewhere all the same."""
 
 
-def select(text: str, target: Target) -> Selected:
-    """The one best wheel of each package of uv's pylock (PEP 751's own selection, by PEP 425 tags)."""
+def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Selected:
+    """The one best wheel of each package of uv's pylock (PEP 751's own selection, by PEP 425 tags).
+
+    What is provided is not among the packages.
+    """
     from packaging.pylock import Pylock
     from packaging.tags import create_compatible_tags_selector
     from packaging.utils import parse_wheel_filename
@@ -55,8 +62,14 @@ def select(text: str, target: Target) -> Selected:
     unfit: list[str] = []
     not_wheels: list[str] = []
     unfit_urls: list[str] = []
+    contested: list[Provided] = []
+    by_name = {each.name: each for each in provided}
     for package in lock.packages:
         if package.marker is not None and not package.marker.evaluate(markers, context="lock_file"):
+            continue
+        if package.name in by_name:
+            if not _is_provided(package, by_name[package.name]):
+                contested.append(by_name[package.name])
             continue
         wheel: PackageWheel | PackageArchive | None
         if package.archive is not None and (package.archive.url or "").endswith(".whl"):
@@ -79,7 +92,15 @@ def select(text: str, target: Target) -> Selected:
         else:
             packages.append(_package(package, wheel))
     packages.sort(key=lambda each: each.name)
-    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls))
+    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested))
+
+
+def _is_provided(package: Package, provided: Provided) -> bool:
+    """Whether uv chose what conda provides, in its version: the stub, and nothing of that name from elsewhere."""
+    from packaging.version import Version
+
+    urls = [wheel.url or "" for wheel in package.wheels or ()]
+    return bool(urls) and all(map(is_stub, urls)) and package.version == Version(provided.version)
 
 
 def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPackage:
@@ -100,18 +121,37 @@ def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPa
 
 
 def with_edges(packages: tuple[LockedPackage, ...], annotated: str) -> tuple[LockedPackage, ...]:
-    """The packages, each with what it depends on and which index it is from, as uv's annotations tell."""
+    """The packages, each with what it depends on and which index it is from, as uv's annotations tell.
+
+    What conda provides is not among the packages; what its extras bring is needed by whoever asked for those.
+    """
     needed_by, indexes = read_annotations(annotated)
     names = {package.name for package in packages}
-    edges: dict[str, list[str]] = {name: [] for name in names}
-    for name, parents in needed_by.items():
-        for parent in parents:
-            if name in names and parent in names and parent != name:
-                edges[parent].append(name)
+    edges: dict[str, set[str]] = {name: set() for name in names}
+    for name in names & needed_by.keys():
+        for parent in _locked_parents(name, needed_by, names):
+            edges[parent].add(name)
     return tuple(
         replace(package, dependencies=tuple(sorted(edges[package.name])), index=indexes.get(package.name, ""))
         for package in packages
     )
+
+
+def _locked_parents(name: str, needed_by: Mapping[str, tuple[str, ...]], names: Container[str]) -> set[str]:
+    """Those of the packages that need one, themselves or through what is not among the packages."""
+    found: set[str] = set()
+    seen = {name}
+    todo = [name]
+    while todo:
+        for parent in needed_by.get(todo.pop(), ()):
+            if parent in seen:
+                continue
+            seen.add(parent)
+            if parent in names:
+                found.add(parent)
+            else:
+                todo.append(parent)
+    return found
 
 
 def read_annotations(text: str) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:

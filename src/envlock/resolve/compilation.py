@@ -17,6 +17,7 @@ from envlock.credentials import credentials_for
 from envlock.model.url import strip_credentials
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
+from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
 from envlock.resolve.target import Target
 from envlock.uv_command import uv_environment, uv_executable
 
@@ -37,12 +38,17 @@ class Answer:
 class Compilation:
     """The folder and the settings of one request, for several runs of uv."""
 
-    def __init__(self, folder: Path, request: Request, target: Target, processes: Processes) -> None:
+    def __init__(
+        self, folder: Path, request: Request, target: Target, processes: Processes, provided_index: str = ""
+    ) -> None:
         self.processes = processes
         self.folder = folder
         self.request = request
         self.target = target
         self.variables = dict(target.uv_environment)
+        if request.provided and not provided_index:
+            provided_index = write_index(folder / "provided", request.provided)
+        self._provided_index = provided_index
         self._write_configuration()
 
     def run(
@@ -81,11 +87,13 @@ class Compilation:
         """The same request in a folder of its own, for a run at the same time."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return Compilation(folder, self.request, self.target, self.processes)
+        return Compilation(folder, self.request, self.target, self.processes, self._provided_index)
 
     def _write_configuration(self) -> None:
         request = self.request
         indexes: list[dict[str, str | bool]] = []
+        if self._provided_index:
+            indexes.append({"name": INDEX_NAME, "url": self._provided_index})
         for number, url in enumerate(request.index_urls):
             indexes.append({"name": f"extra-{number}", "url": self._with_credentials(f"EXTRA_{number}", url)})
         if request.default_index_url:
@@ -94,8 +102,12 @@ class Compilation:
         configuration: dict[str, object] = {"index-strategy": "first-index"}
         if indexes:
             configuration["index"] = indexes
+        if request.provided:
+            configuration["dependency-metadata"] = dependency_metadata(request.provided)
         if request.exclude_newer:
             configuration["exclude-newer"] = request.exclude_newer
+            if request.provided:  # which was published nowhere, so it has no date
+                configuration["exclude-newer-package"] = {each.name: False for each in request.provided}
         if "pre" in request.requirements.pip_flags:
             configuration["prerelease"] = "allow"
         (self.folder / "uv.toml").write_text(tomli_w.dumps(configuration))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from envlock.credentials import redact
+from envlock.resolve.contradiction import contradicted, explain_contradiction
 from envlock.resolve.errors import (
     BadDirectUrl,
     IndexNotFound,
@@ -61,21 +62,20 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     named = tuple(
         sorted({name for name in _root_names(request) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)})
     )
+    at_odds = contradicted(request, text)
+    if at_odds and "No solution found" in text:
+        return explain_contradiction(request, text, at_odds, reason, named)
     error, message, hint = _kind(request, text, index_is_missing)
     return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
 
 
-def missing_extras(text: str) -> tuple[str, ...]:
-    """A sentence for each extra that uv warns is not there.
+def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
+    """Each extra that uv warns is not there: package, its version, extra.
 
     >>> missing_extras("warning: The package `rich==15.0` does not have an extra named `nope`")
-    ('rich 15.0 has no extra `nope`',)
+    (('rich', '15.0', 'nope'),)
     """
-    return tuple(
-        dict.fromkeys(
-            f"{name} {version}".strip() + f" has no extra `{extra}`" for name, version, extra in _NO_EXTRA.findall(text)
-        )
-    )
+    return tuple(dict.fromkeys(_NO_EXTRA.findall(text)))
 
 
 def culprit(text: str) -> str | None:

@@ -12,14 +12,26 @@ from envlock.model.requirements import Requirements
 
 
 @dataclass(frozen=True)
+class Extras:
+    """The extras of a distribution, as its own metadata has them."""
+
+    names: tuple[str, ...]
+    requires: tuple[str, ...]
+    """What they bring: its requirements (PEP 508) whose marker names an extra."""
+
+
+@dataclass(frozen=True)
 class Provided:
     """A PyPI distribution that a conda package of the environment contains."""
 
     name: str
     """Normalised, as PyPI knows it."""
     version: str
+    """As PEP 440 has it."""
     package: str
     """The conda package that it is in: name and version, for messages."""
+    extras: Extras | None = None
+    """None where they are not known: they are looked up only when one is asked for."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.answers import Selected, select, with_edges
 from envlock.resolve.compilation import Answer, Compilation
+from envlock.resolve.contradiction import contested, extras_unknown
 from envlock.resolve.errors import BadDirectUrl, NoWheel, UnknownPipFlag
 from envlock.resolve.explanation import explain, missing_extras
 from envlock.resolve.fallback import fallback_notes
@@ -39,6 +40,13 @@ class UvResolver:
 
         Raises ResolveError.
         """
+        return self.wheels_of(request, {})
+
+    def wheels_of(self, request: Request, versions: Mapping[str, str]) -> Resolution:
+        """As `resolve`, but with these versions and no others: for a resolver that decides them in its own way.
+
+        Packages that are not named are free. Raises ResolveError.
+        """
         unknown = sorted(set(request.requirements.pip_flags) - _KNOWN_FLAGS)
         if unknown:
             raise UnknownPipFlag(
@@ -51,29 +59,34 @@ class UvResolver:
         with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
             compilation = Compilation(Path(folder), request, target, self._processes)
-            packages, warnings = self._solve(compilation)
+            packages, warnings = self._solve(compilation, versions)
+            extras = _missing_extras(request, warnings)
             roots = [str(root) for root in request.requirements.roots()]
             pins = _pinned(packages)
             notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
             annotated = _annotate(compilation, roots, pins)
             found = with_edges(packages, annotated)
             refuse_missing_index(request, found)
-            return Resolution(packages=found, notes=(*missing_extras(warnings), *notes.result()))
+            return Resolution(packages=found, notes=(*extras, *notes.result()))
 
-    def _solve(self, compilation: Compilation) -> tuple[tuple[LockedPackage, ...], str]:
+    def _solve(self, compilation: Compilation, versions: Mapping[str, str]) -> tuple[tuple[LockedPackage, ...], str]:
         """The packages, and what uv warned of."""
         request = compilation.request
         roots = [str(root) for root in request.requirements.roots()]
         if not roots:
             return (), ""
+        decided = [f"{name}=={version}" for name, version in versions.items()]
         excluded: list[str] = []
-        for _ in range(_ROUNDS):
+        for _ in range(1 if decided else _ROUNDS):
             answer = compilation.run(
-                roots, "--format", "pylock.toml", "--no-annotate", constraints=excluded, pins=_as_pylock(request)
-            )
+                roots,
+                "--format", "pylock.toml", "--no-annotate",
+                constraints=(*decided, *excluded),
+                pins=_as_pylock(request),
+            )  # fmt: skip
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
-            selected = _checked(request, select(answer.output, compilation.target))
+            selected = _checked(request, select(answer.output, compilation.target, request.provided))
             if not selected.unfit:
                 return selected.packages, answer.error
             excluded += [item.replace("==", "!=") for item in selected.unfit]
@@ -85,7 +98,18 @@ class UvResolver:
         )
 
 
+def _missing_extras(request: Request, warnings: str) -> tuple[str, ...]:
+    """A sentence for each extra that is not there. Raises ExtraOfCondaPackage where one may be there all the same."""
+    missing = missing_extras(warnings)
+    unknown = extras_unknown(request, [(name, extra) for name, _, extra in missing])
+    if unknown is not None:
+        raise unknown
+    return tuple(f"{name} {version}".strip() + f" has no extra `{extra}`" for name, version, extra in missing)
+
+
 def _checked(request: Request, selected: Selected) -> Selected:
+    if selected.contested:
+        raise contested(request, selected.contested)
     if selected.not_wheels:
         raise BadDirectUrl(
             request.name,

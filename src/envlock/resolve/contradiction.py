@@ -1,0 +1,118 @@
+"""What conda provides and PyPI packages do not agree with, said with both sides named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from envlock.resolve.errors import ConflictWithConda, ExtraOfCondaPackage
+from envlock.resolve.port import Provided, Request
+
+# uv says so where a package has no other version than its one: of those that conda provides, there is no other.
+_NO_OTHER = re.compile(r"(?:only|there (?:is|are) no versions? of) ([a-z0-9][a-z0-9-]*)")
+_WANTS = re.compile(r"(?:^|\s)([a-z0-9][a-z0-9.-]*(?:\[[^\]]*\])?)(?:[<>=!~]\S+)? depends? on ([a-z0-9][a-z0-9.-]*\S*)")
+_REQUIREMENT = re.compile(
+    r"(?P<name>[a-z0-9]+(?:[.-][a-z0-9]+)*)(?:\[[^\]]*\])?(?P<specifier>(?:[<>=!~]+[A-Za-z0-9.*+!]+,?)*)(?<!,)"
+)
+_HINT = (
+    "change one of the two so that they agree; or, to take it from PyPI, leave out the conda package, and any other "
+    "conda package that brings it"
+)
+
+
+def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
+    """What conda provides in a version that uv's text calls the wrong one."""
+    named = set(_NO_OTHER.findall(text))
+    return tuple(each for each in request.provided if each.name in named)
+
+
+def explain_contradiction(
+    request: Request, text: str, contradicted: Iterable[Provided], reason: tuple[str, ...], roots: tuple[str, ...]
+) -> ConflictWithConda:
+    """The error of a solution that conda's versions leave no room for.
+
+    `text` is uv's own, `reason` what is shown of it, and `roots` the PyPI requirements that take part.
+    """
+    contradicted = tuple(contradicted)
+    sides = [f"{_wanted(request, text, each)}, and conda provides {_shown(each)}" for each in contradicted]
+    return ConflictWithConda(
+        request.name,
+        request.arch,
+        "; ".join(sides),
+        details=reason,
+        hint=_HINT,
+        packages=_things(contradicted, roots),
+    )
+
+
+def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
+    """The error of PyPI requirements that would put another file in place of what conda provides."""
+    found = tuple(found)
+    urls = {root.name: root.url for root in request.requirements.roots() if root.url}
+    sides = [
+        f"{each.name} is asked of PyPI {'by a direct URL' if each.name in urls else 'from elsewhere'}, "
+        f"and conda provides {_shown(each)}"
+        for each in found
+    ]
+    return ConflictWithConda(
+        request.name,
+        request.arch,
+        "; ".join(sides),
+        hint=_HINT,
+        packages=_things(found, tuple(each.name for each in found if each.name in urls)),
+    )
+
+
+def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> ExtraOfCondaPackage | None:
+    """The error of extras, `(package, extra)`, of what conda provides, where nobody knows what they bring."""
+    unknown = {each.name: each for each in request.provided if each.extras is None}
+    asked = [(unknown[name], extra) for name, extra in wanted if name in unknown]
+    if not asked:
+        return None
+    texts = ", ".join(f"{each.name}[{extra}]" for each, extra in asked)
+    error = ExtraOfCondaPackage(
+        request.name,
+        request.arch,
+        f"{texts} is asked of PyPI, and conda provides {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
+        details=("what the extra brings is not known: the metadata of the conda package could not be read",),
+        hint=f"ask for the packages that the extra stands for by their own names, and for "
+        f"`{asked[0][0].name}` without it",
+        packages=_things((each for each, _ in asked), tuple(each.name for each, _ in asked)),
+    )
+    error.wanted = tuple(dict.fromkeys(each.name for each, _ in asked))
+    return error
+
+
+def _wanted(request: Request, text: str, provided: Provided) -> str:
+    """Who wants another version than what is provided, and which, as far as uv's text tells."""
+    asked = [
+        (f"{root.name}{root.specifier} is asked of PyPI", root.specifier)
+        for root in request.requirements.roots()
+        if root.name == provided.name
+    ]
+    for who, what in _WANTS.findall(" ".join(text.split())):
+        match = _REQUIREMENT.match(what)
+        if match is not None and match["name"] == provided.name:
+            asked.append((f"{who} wants {match[0]}", match["specifier"]))
+    refusing = [sentence for sentence, specifier in asked if not _allows(specifier, provided.version)]
+    return next(iter(refusing), f"PyPI packages want another version of {provided.name}")
+
+
+def _allows(specifier: str, version: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _shown(provided: Provided) -> str:
+    """The distribution and its conda package: `torch 2.5.1 (conda package pytorch 2.5.1)`."""
+    return f"{provided.name} {provided.version} (conda package {provided.package})"
+
+
+def _things(provided: Iterable[Provided], roots: tuple[str, ...]) -> tuple[str, ...]:
+    """What to cite of envlock.toml: PyPI's side, then conda's."""
+    packages = (f"conda:{each.package.partition(' ')[0]}" for each in provided)
+    return tuple(dict.fromkeys((*roots, *packages)))

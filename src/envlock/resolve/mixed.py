@@ -1,0 +1,216 @@
+"""The resolver of every type of environment: conda packages first, then PyPI's on top of what they provide."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from envlock.model.conda_requirement import parse_conda_requirement
+from envlock.resolve.errors import CondaOnlyWithPython, ConflictWithConda, ExtraOfCondaPackage, UnexpectedAnswer
+from envlock.resolve.port import Extras, Request, Resolution, Resolver
+from envlock.resolve.provided import extras_in, provided_by, pypi_version
+
+if TYPE_CHECKING:
+    from envlock.conda.archives import Archives
+    from envlock.conda.bridge import Calls
+    from envlock.model.lock import LockedPackage
+
+
+_GUESSED = "could not look into {}: what PyPI calls it is taken from a published list"
+_NO_VERSION = "{} of conda has a version that PyPI cannot have: PyPI packages are locked as if it were not there"
+
+
+class ByType:
+    """Implements the Resolver port for `pypi`, `conda` and `mixed` environments; threads may share it.
+
+    The conda resolver may be given as what makes it: it is made when it is first needed.
+    """
+
+    def __init__(self, conda: Resolver | Callable[[], Resolver], pypi: Resolver) -> None:
+        self._conda = conda
+        self._pypi = pypi
+        self._guard = threading.Lock()
+        self._made: Resolver | None = None
+        self._calls: Calls | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End what is being resolved, and begin no more."""
+        with self._guard:
+            self._stopped = True
+            made, calls = self._made, self._calls
+        if made is not None:
+            made.stop()
+        if calls is not None:
+            calls.end()
+        self._pypi.stop()
+
+    def resolve(self, request: Request) -> Resolution:
+        """The packages of both kinds, sorted by kind and name, and the Python where that is a conda package.
+
+        Where PyPI packages are locked on top, each conda package tells which distributions it provides. Raises
+        ResolveError.
+        """
+        if not request.requirements.has_conda:
+            return self._pypi.resolve(request)
+        from envlock.conda.bridge import Ended
+
+        try:
+            return self._with_conda(request)
+        except Ended:
+            raise _ended(request) from None
+
+    def _with_conda(self, request: Request) -> Resolution:
+        solved = self._conda_resolver(request).resolve(request)
+        roots = request.requirements.roots()
+        is_pypi = request.requirements.type == "pypi"
+        if not roots and not (is_pypi and request.requirements.conda_only):
+            return solved
+        packages, notes = self._with_distributions(request, solved.packages)
+        if is_pypi:
+            _refuse_python(request, packages)
+        if not roots:
+            return replace(solved, packages=packages, notes=(*solved.notes, *notes))
+        found = self._on_top(request, packages, _version_of_python(solved))
+        return Resolution(
+            packages=tuple(sorted((*packages, *found.packages), key=lambda each: (each.kind, each.name))),
+            notes=(*solved.notes, *notes, *found.notes),
+            python=solved.python,
+        )
+
+    def _on_top(self, request: Request, packages: Sequence[LockedPackage], python: str) -> Resolution:
+        """The PyPI part. What extras of conda's packages bring is looked up where it turns out that one is asked."""
+        provided = provided_by(packages)
+        while True:
+            try:
+                return self._pypi.resolve(replace(request, python=python, provided=provided))
+            except ConflictWithConda as error:  # noqa: PERF203  a round or two, each of which runs uv
+                _say_who_brings_it(error, request, packages)
+                raise
+            except ExtraOfCondaPackage as error:
+                extras = self._extras(request, packages, error.wanted)
+                if extras is None:
+                    raise
+                provided = tuple(replace(each, extras=extras.get(each.name, each.extras)) for each in provided)
+
+    def _with_distributions(
+        self, request: Request, packages: Sequence[LockedPackage]
+    ) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
+        """The conda packages, each with what it provides, and what the user should know of that."""
+        known_before = {each.sha256: each.conda.provides for each in request.conda_pins if each.conda}
+        contents = self._archives(request).contents(packages)
+        done, guessed, nameless = [], [], []
+        for package in packages:
+            assert package.conda is not None
+            distributions, is_known = contents[package.name]
+            if not is_known and known_before.get(package.sha256):
+                distributions, is_known = known_before[package.sha256], True
+            if not is_known:
+                guessed.append(package.name)
+            versions = {name: pypi_version(version) for name, version in distributions}
+            nameless += [f"{name} {version}" for name, version in distributions if not versions[name]]
+            provides = tuple(sorted((name, version) for name, version in versions.items() if version))
+            done.append(replace(package, conda=replace(package.conda, provides=provides)))
+        return tuple(done), (*_note(guessed, _GUESSED), *_note(nameless, _NO_VERSION))
+
+    def _extras(
+        self, request: Request, packages: Sequence[LockedPackage], wanted: Iterable[str]
+    ) -> dict[str, Extras] | None:
+        """The extras of the distributions of these names; None where those of one cannot be had."""
+        found = {}
+        for name in wanted:
+            package = next(each for each in packages if each.conda and name in dict(each.conda.provides))
+            text = self._archives(request).metadata(package, name)
+            extras = None if text is None else extras_in(text)
+            if extras is None:
+                return None
+            found[name] = extras
+        return found
+
+    def _conda_resolver(self, request: Request) -> Resolver:
+        with self._guard:
+            if self._stopped:
+                raise _ended(request)
+            if self._made is None:
+                self._made = self._conda() if callable(self._conda) else self._conda
+            return self._made
+
+    def _archives(self, request: Request) -> Archives:
+        from envlock.conda.archives import Archives
+        from envlock.conda.bridge import Calls
+        from envlock.conda.channels import mirrors_in_force
+
+        with self._guard:
+            if self._calls is None:
+                self._calls = Calls()
+            if self._stopped:
+                self._calls.end()
+        channels = request.channel_urls or request.requirements.channels
+        return Archives(channels, mirrors_in_force(request.channel_mirrors), self._calls)
+
+
+def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
+    """Refuse Python packages that `conda_only` brings, unless Python itself needs them. Raises CondaOnlyWithPython."""
+    edges = {package.name: package.dependencies for package in packages}
+    of_python = _reachable(edges, ["python"])
+    holding = {
+        each.name: each for each in packages if each.conda and each.conda.provides and each.name not in of_python
+    }
+    for root in _names(request.requirements.conda_only):
+        for name in sorted(_reachable(edges, [root]) & holding.keys()):
+            package = holding[name]
+            assert package.conda is not None
+            distributions = ", ".join(" ".join(each) for each in package.conda.provides)
+            with_it = "is" if name == root else f"brings {name}, which is"
+            raise CondaOnlyWithPython(
+                request.name,
+                request.arch,
+                f"`{root}` of `conda_only` {with_it} a Python package",
+                details=(f"the conda package {package.name} {package.version} holds {distributions}",),
+                hint="take it from PyPI, in `packages`, or ask for it in a `conda` table (mixed environments may)",
+                packages=(f"conda:{root}",),
+            )
+
+
+def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]) -> None:
+    """Add the conda packages that are asked for, where what conda provides only comes with them."""
+    edges = {package.name: package.dependencies for package in packages}
+    asked = _names((*request.requirements.conda, *request.requirements.conda_only))
+    for thing in error.packages:
+        kind, _, name = thing.partition(":")
+        if kind != "conda" or name in asked:
+            continue
+        bringing = [root for root in asked if name in _reachable(edges, [root])]
+        if bringing:
+            error.details += (f"{name} comes with {', '.join(bringing)}, asked of conda",)
+            error.packages += tuple(f"conda:{root}" for root in bringing)
+
+
+def _names(conda: Iterable[str]) -> list[str]:
+    return [parse_conda_requirement(text).name for text in conda]
+
+
+def _reachable(edges: Mapping[str, Sequence[str]], roots: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    todo = [root for root in roots if root in edges]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += [each for each in edges.get(name, ()) if each not in seen]
+    return seen
+
+
+def _version_of_python(solved: Resolution) -> str:
+    assert solved.python is not None, "a conda resolver locks the Python too"
+    return solved.python.version
+
+
+def _note(names: Sequence[str], sentence: str) -> tuple[str, ...]:
+    return (sentence.format(", ".join(names)),) if names else ()
+
+
+def _ended(request: Request) -> UnexpectedAnswer:
+    return UnexpectedAnswer(request.name, request.arch, "locking was ended", hint="`envlock lock` again")
