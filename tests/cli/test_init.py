@@ -64,7 +64,7 @@ def test_what_cannot_be_locked_yet_is_named(tmp_path: Path, envlock: Envlock) ->
     assert flow["steps"] == ["start", "encode", "score", "join", "fetch", "old", "end"]
     assert {note["step"] for note in flow["notes"]} == {"encode", "score", "join", "end"}
     said = envlock("init", "netflix.py", "--force").stderr
-    assert "this version of envlock reads `conda`, " in said
+    assert "this version of envlock reads `named_env`, and cannot lock it yet\n" in said
 
 
 def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlock) -> None:

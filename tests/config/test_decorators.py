@@ -202,7 +202,8 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         (
             "@sys_packages(packages={'__win': '1'})",
             {},
-            "@sys_packages(packages=…): `__win` is none of __cuda, __glibc, __osx, and was not carried over",
+            "@sys_packages(packages=…): `__win` is none of __glibc, __linux, __osx, __cuda, __archspec, "
+            "and was not carried over",
         ),
         (
             "@pypi(extra_indices=['https://me:s3cr3t@index.example/a'])",

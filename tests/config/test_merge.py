@@ -180,10 +180,10 @@ def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("tables", "deferred"),
     [
-        ('conda = { libraries = { numpy = "1.26" } }', ["conda"]),
+        ('conda = { libraries = { numpy = "1.26" } }', []),
         ('named_env = { name = "team/base:v1" }', ["named_env"]),
-        ('sys_packages = { packages = { __cuda = "12.4" } }', ["sys_packages"]),
-        ('pypi = { conda_only = { ffmpeg = "" } }', ["conda_only"]),
+        ('sys_packages = { packages = { __cuda = "12.4" } }', []),
+        ('pypi = { conda_only = { ffmpeg = "" } }', []),
         ('pypi = { packages = { rich = "" } }', []),
     ],
 )

@@ -33,6 +33,8 @@ SENSE = {
         "bad-marker",
         "bad-version-specifier",
         "bad-package-name",
+        "bad-channel",
+        "bad-conda-requirement",
     ),
     *("not-toml", "merge-conflict", "written-twice"),
 }
@@ -41,6 +43,9 @@ SENSE_CASES = {
     "a floor that is no version",
     "a floor of another system",
     "a version beside a URL",
+    "a system version that is none",
+    "a mirror that is no URL",
+    "a link script of a version",
 }
 
 # What the light reader refuses a moment later, as it takes these for free keys.

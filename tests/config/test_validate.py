@@ -33,6 +33,12 @@ datastore = ["local", "s3"]
 metaflow-requirements = false
 system-requirements = { linux-64 = { __glibc = "2.28" }, osx-arm64 = { __osx = "13.0" } }
 python-mirror = "https://mirror.example/python"
+channels = ["conda-forge", "https://${USER}:${TOKEN}@conda.example/team", "s3://bucket/channel"]
+channel-priority = "disabled"
+channel-mirrors = { conda-forge = "https://mirror.example/conda-forge" }
+link-scripts = ["font-ttf-ubuntu"]
+compile-bytecode = true
+resolver = { conda = "conda-lock", pypi = "pip-tools" }
 
 [flow.TrainFlow]
 file = "train_flow.py"
@@ -41,7 +47,7 @@ conda = { libraries = { "conda-forge::ffmpeg" = "" }, channels = ["conda-forge"]
 
 [flow.TrainFlow.step.train]
 pypi = { packages = { "demo@https://index.example/demo-1.0-py3-none-any.whl" = "", any = "*" }, extras = ["pre"] }
-sys_packages = { packages = { __cuda = "12.4" } }
+sys_packages = { packages = { __cuda = "12.4", __glibc = "==2.31", __linux = "5.10.1", __archspec = "x86_64_v3" } }
 
 [flow.TrainFlow.step.score]
 named_env = { pathspec = "TrainFlow/142/train", fetch_at_exec = true }
@@ -188,7 +194,8 @@ BAD = {
         error[unknown-key]: `python_from` is not a key of `[envlock]`
           at envlock.toml:2 (envlock.python_from)
           keys: archs, cache, exclude-newer, python-from, index-url, extra-indices, hosts, datastore, \
-metaflow-requirements, system-requirements, python-mirror
+metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, link-scripts, \
+compile-bytecode, resolver
 
         hint: did you mean `python-from`?
         """,
@@ -452,7 +459,7 @@ metaflow-requirements, system-requirements, python-mirror
         """\
         error[unknown-key]: `__glibc` is not a key of `[envlock.system-requirements.osx-64]`
           at envlock.toml:2 (envlock.system-requirements.osx-64.__glibc)
-          keys: __osx
+          keys: __osx, __archspec
 
         hint: remove it
         """,
@@ -462,7 +469,7 @@ metaflow-requirements, system-requirements, python-mirror
         """\
         error[unknown-key]: `__glib` is not a key of `[envlock.system-requirements.linux-64]`
           at envlock.toml:2 (envlock.system-requirements.linux-64.__glib)
-          keys: __glibc
+          keys: __glibc, __linux, __cuda, __archspec
 
         hint: did you mean `__glibc`?
         """,
@@ -481,7 +488,7 @@ metaflow-requirements, system-requirements, python-mirror
         """\
         error[unknown-key]: `__cud` is not a key of `[env.z.sys_packages.packages]`
           at envlock.toml:2 (env.z.sys_packages.packages.__cud)
-          keys: __glibc, __osx, __cuda
+          keys: __glibc, __linux, __osx, __cuda, __archspec
 
         hint: did you mean `__cuda`?
         """,
@@ -522,6 +529,97 @@ metaflow-requirements, system-requirements, python-mirror
           an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment
 
         hint: write it as "https://index.example/simple/"
+        """,
+    ),
+    "a system version that is none": (
+        "[env.z.sys_packages.packages]\n__cuda = '12.4.1'\n",
+        """\
+        error[bad-value]: `12.4.1` is no value of `__cuda`: it takes one number, or two
+          at envlock.toml:2 (env.z.sys_packages.packages.__cuda)
+
+        hint: write it as `__cuda = "12.4"`
+        """,
+    ),
+    "a conda constraint that is none": (
+        "[env.z.conda.libraries]\nnumpy = '1.26 or so'\n",
+        """\
+        error[bad-conda-requirement]: `numpy 1.26 or so` asks for no conda package: more than a version and a build \
+follow the name
+          at envlock.toml:2 (env.z.conda.libraries.numpy)
+          examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`
+
+        hint: write a version or a range of versions; an empty text means any version
+        """,
+    ),
+    "a name that no conda package has, behind a secret": (
+        "[env.z.pypi.conda_only]\n'https://me:secret@conda.example/t/secret/team::two words' = ''\n",
+        """\
+        error[bad-conda-requirement]: `https://conda.example/team::two words` asks for no conda package: `two words` \
+is no name of a conda package
+          at envlock.toml:2 (env.z.pypi.conda_only.https://conda.example/team::two words)
+          examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`
+
+        hint: write a version or a range of versions; an empty text means any version
+        """,
+    ),
+    "no channel": (
+        "[flow.X]\nfile = 'x.py'\nconda.channels = ['conda-forge', './channel']\n",
+        """\
+        error[bad-channel]: `./channel` is not a conda channel
+          at envlock.toml:3 (flow.X.conda.channels.1)
+          a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,
+          or a URL that begins with https://, http://, s3:// or file:///
+
+        hint: a folder of this machine is written as `file:///srv/channel`
+        """,
+    ),
+    "no channel beside a package": (
+        "[env.z.conda.libraries]\n'ftp://me:secret@conda.example/team::numpy' = ''\n",
+        """\
+        error[bad-channel]: `ftp://conda.example/team` is not a conda channel
+          at envlock.toml:2 (env.z.conda.libraries.ftp://conda.example/team::numpy)
+          a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,
+          or a URL that begins with https://, http://, s3:// or file:///
+
+        hint: write it as "conda-forge", or "https://conda.example/team"
+        """,
+    ),
+    "a mirror that is no URL": (
+        "[envlock]\nchannel-mirrors = { conda-forge = 'main' }\n",
+        """\
+        error[bad-value]: `main` is no value of `conda-forge`: a mirror is a URL
+          at envlock.toml:2 (envlock.channel-mirrors.conda-forge)
+
+        hint: write it as `conda-forge = "https://mirror.example/conda-forge"`
+        """,
+    ),
+    "an unknown resolver": (
+        "[envlock]\nresolver = { conda = 'condalock' }\n",
+        """\
+        error[bad-value]: `condalock` is no value of `conda`
+          at envlock.toml:2 (envlock.resolver.conda)
+          values: rattler, conda-lock
+
+        hint: did you mean `conda-lock`?
+        """,
+    ),
+    "a link script of a version": (
+        "[envlock]\nlink-scripts = ['font >=1']\n",
+        """\
+        error[bad-value]: `font >=1` is no value of `link-scripts`: it takes names of conda packages
+          at envlock.toml:2 (envlock.link-scripts.0)
+
+        hint: write it as `link-scripts = ["font-ttf-ubuntu"]`
+        """,
+    ),
+    "a Python of conda that is no range": (
+        "[env.z.conda.libraries]\npython = '3.10|3.11'\n",
+        """\
+        error[bad-python-specifier]: `3.10|3.11` is not a range of Python versions
+          at envlock.toml:2 (env.z.conda.libraries.python)
+          examples: ">=3.11,<3.13", "3.12" for any 3.12, "3.12.4" for just that one
+
+        hint: python = "3.12"
         """,
     ),
     "no instant": (

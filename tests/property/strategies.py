@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from envlock.config.system import system_rows
 from envlock.model.arch import ARCHS
+from envlock.model.conda_requirement import conda_requirement
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -34,6 +36,13 @@ requirements_texts = st.builds(
 pypi = st.lists(requirements_texts.map(parse_requirement), max_size=4, unique_by=lambda each: each.name).map(
     lambda found: tuple(sorted(found, key=str))
 )
+conda_texts = st.builds(
+    lambda channel, name, version: str(conda_requirement(f"{channel}{name}", version)),
+    st.sampled_from(["", "", "conda-forge::", "https://conda.example/team::"]),
+    names,
+    st.sampled_from(["", "1.26.4", "=1.26", ">=1,<2", "1.4=py310*", "1.2|1.4.*"]),
+)
+conda_packages = st.lists(conda_texts, max_size=3, unique=True).map(lambda found: tuple(sorted(found)))
 requirements = st.builds(
     Requirements,
     python=st.sampled_from(["", "==3.12.*", "<3.13,>=3.11"]),
@@ -50,6 +59,25 @@ requirements = st.builds(
     base=st.just(""),
     system=st.sampled_from([(), ((ARCHS[0], "__glibc", "2.28"), (ARCHS[2], "__osx", "13.0"))]),
 )
+"""Of environments without conda."""
+conda_asking = st.builds(
+    lambda asked, **others: asked._replace(python_from="conda", **others),
+    requirements,
+    conda=conda_packages,
+    conda_only=conda_packages,
+    channels=st.lists(
+        st.sampled_from(["conda-forge", "bioconda", "https://conda.example/team", "file:///srv/channel"]),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    ).map(tuple),
+    channel_priority=st.sampled_from(["", "disabled"]),
+    system=st.dictionaries(
+        st.sampled_from(["__cuda", "__glibc", "__linux", "__osx"]), st.sampled_from(["12.4", "13.0"]), max_size=3
+    ).map(lambda asked: system_rows({}, asked, has_conda=True)),
+)
+"""Of environments with a conda part."""
+any_requirements = st.one_of(requirements, conda_asking)
 
 
 @st.composite

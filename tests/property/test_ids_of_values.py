@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from envlock.model.lock import Lock
 from envlock.model.requirements import Requirements
-from tests.property.strategies import locks, requirements
+from tests.property.strategies import any_requirements, conda_asking, locks, requirements
 
 few = settings(max_examples=50, deadline=None)
 
@@ -31,9 +31,19 @@ def test_the_order_of_indexes_matters(asked: Requirements) -> None:
 
 
 @few
-@given(one=requirements, two=requirements)
+@given(one=any_requirements, two=any_requirements)
 def test_other_requirements_have_another_id(one: Requirements, two: Requirements) -> None:
     assert (one.req_id == two.req_id) == (one.document() == two.document())
+
+
+@few
+@given(asked=conda_asking, seed=st.integers(0, 1000))
+def test_the_order_of_conda_packages_does_not_matter_and_that_of_channels_does(asked: Requirements, seed: int) -> None:
+    shuffled = list(asked.conda)
+    random.Random(seed).shuffle(shuffled)
+    assert asked._replace(conda=tuple(shuffled)).req_id == asked.req_id
+    turned = asked._replace(channels=tuple(reversed(asked.channels)))
+    assert (turned.req_id == asked.req_id) == (turned.channels == asked.channels)
 
 
 @few

@@ -111,7 +111,7 @@ def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping
         if requirement.name == "python":
             found, left = python_of(requirement, constraint)
             if found or level.python is None:
-                agree_python(level, f"{requirement.version} {requirement.build}".strip(), found, here)
+                agree_python(level, constraint.strip(), found, here)
         if left is None:
             level.conda_table = level.conda_table or here
             continue

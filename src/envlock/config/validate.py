@@ -97,16 +97,14 @@ class _Values:
             yield from self.channel(channel, place)
         for place, package in _strings(table, key, "link-scripts"):
             if not is_conda_name(package):
-                hint = 'write it as `link-scripts = ["nvidia-container"]`'
+                hint = 'write it as `link-scripts = ["font-ttf-ubuntu"]`'
                 yield BadValue("link-scripts", package, "it takes names of conda packages", self.at(place), hint=hint)
         for channel, url in _table(table, "channel-mirrors").items():
             place = (*key, "channel-mirrors", channel)
             yield from self.channel(channel, place)
             if isinstance(url, str) and not is_mirror(url):
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
-                yield BadValue(
-                    channel, url, "a mirror is the URL of a web server or a bucket", self.at(place), hint=hint
-                )
+                yield BadValue(channel, url, "a mirror is a URL", self.at(place), hint=hint)
         for arch, floors in _tables(_table(table, "system-requirements")):
             right = packages_of(arch)
             yield from self.system(floors, (*key, "system-requirements", arch), right)

@@ -1,0 +1,305 @@
+"""What conda tables, `conda_only` and `python-from` come to: packages, Python, channels, and who asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envlock.config.project import Environment
+from envlock.errors import ConfigError
+from envlock.model.requirements import type_over
+from tests.config.test_merge import lines, load, refused, steps
+
+
+def conda(folder: Path, tables: str, *, settings: str = "", step: str = "end") -> Environment:
+    """The environment of one step under these tables of `[flow.Train]`."""
+    found = steps(folder, tables, settings=settings)[step]
+    assert found is not None
+    return found
+
+
+def test_libraries_are_conda_packages_with_the_keys_that_ask(tmp_path: Path) -> None:
+    found = conda(tmp_path, 'conda = { libraries = { NumPy = "1.26.4", scipy = "=1.11", blas = "2.1=openblas*" } }')
+    asked = found.requirements
+    assert asked.conda == ("blas ==2.1 openblas*", "numpy ==1.26.4", "scipy =1.11")
+    assert (asked.type, asked.python_from, asked.channels) == ("conda", "conda", ("conda-forge",))
+    assert found.channel_urls == ("conda-forge",)
+    assert found.origin("conda:numpy") == ("flow", "Train", "conda", "libraries", "NumPy")
+    assert found.deferred == ()
+
+
+@pytest.mark.parametrize(
+    ("tables", "kind"),
+    [
+        ('conda = { libraries = { numpy = "" } }', "conda"),
+        ('conda = { libraries = { numpy = "" } }\npypi = { packages = { rich = "" } }', "mixed"),
+        ('pypi = { packages = { rich = "" }, conda_only = { ffmpeg = "" } }', "pypi"),
+        ('conda = { python = "3.12" }', "conda"),
+        ('conda = { channels = ["conda-forge"] }\npypi = { packages = { rich = "" } }', "pypi"),
+        ('conda = { libraries = { python = "3.12" } }', "conda"),
+        ('conda = { libraries = { python = "3.12" } }\npypi = { packages = { rich = "" } }', "pypi"),
+    ],
+)
+def test_the_type_follows_what_is_asked_and_python_comes_from_conda(tmp_path: Path, tables: str, kind: str) -> None:
+    asked = conda(tmp_path, tables).requirements
+    assert (asked.type, asked.python_from) == (kind, "conda")
+    assert asked.channels == ("conda-forge",)
+
+
+def test_a_project_may_take_every_python_from_conda(tmp_path: Path) -> None:
+    found = conda(tmp_path, 'pypi = { packages = { rich = "" } }', settings='python-from = "conda"')
+    assert (found.requirements.type, found.requirements.python_from) == ("pypi", "conda")
+    assert found.requirements.channels == ("conda-forge",)
+    assert found.deferred == ()
+
+
+@pytest.mark.parametrize("tables", ['pypi = { packages = { rich = "" } }', "conda = { disabled = false }", ""])
+def test_an_environment_without_conda_has_no_channels(tmp_path: Path, tables: str) -> None:
+    settings = 'channels = ["bioconda"]\nchannel-priority = "disabled"\npython-from = "uv"'
+    asked = conda(tmp_path, tables, settings=settings).requirements
+    assert (asked.python_from, asked.channels, asked.channel_priority) == ("uv", (), "")
+    assert asked.type == "pypi"
+
+
+def test_a_steps_package_replaces_the_flows_of_that_name_whatever_its_channel(tmp_path: Path) -> None:
+    found = conda(
+        tmp_path,
+        'conda = { channels = ["conda-forge", "other"], libraries = { "conda-forge::numpy" = ">=1,<2", blas = "2" } }\n'
+        '[flow.Train.step.end]\nconda = { libraries = { "other::NumPy" = "" } }',
+    )
+    assert found.requirements.conda == ("blas ==2", "other::numpy")
+    assert found.origin("conda:numpy") == ("flow", "Train", "step", "end", "conda", "libraries", "other::NumPy")
+
+
+def test_a_package_of_conda_and_one_of_pypi_have_a_key_each(tmp_path: Path) -> None:
+    found = conda(tmp_path, 'conda = { libraries = { rich = "" } }\npypi = { packages = { rich = "13" } }')
+    assert found.origin("conda:rich") == ("flow", "Train", "conda", "libraries", "rich")
+    assert found.origin("rich") == ("flow", "Train", "pypi", "packages", "rich")
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        'conda = { libraries = { ffmpeg = "6" } }\npypi = { conda_only = { ffmpeg = "7" } }',
+        'conda = { libraries = { ffmpeg = "6", "conda-forge::FFmpeg" = "6" } }',
+        'conda = { libraries = { ffmpeg = "6" } }\n[flow.Train.step.end]\npypi = { conda_only = { ffmpeg = "7" } }',
+    ],
+)
+def test_one_package_asked_twice_must_agree(tmp_path: Path, tables: str) -> None:
+    error = refused(tmp_path, tables)
+    assert error.code == "disagreeing-values"
+    assert len(error.locations) == 2
+    assert all(location.line for location in error.locations)
+
+
+def test_one_package_asked_twice_alike_is_asked(tmp_path: Path) -> None:
+    tables = 'conda = { libraries = { ffmpeg = "6", FFMPEG = "==6" } }\npypi = { conda_only = { ffmpeg = "6" } }'
+    asked = conda(tmp_path, tables).requirements
+    assert asked.conda == asked.conda_only == ("ffmpeg ==6",)
+
+
+@pytest.mark.parametrize(
+    ("value", "python", "left"),
+    [
+        ("3.11", "==3.11.*", ()),
+        ("=3.11", "==3.11.*", ()),
+        ("3.11.*", "==3.11.*", ()),
+        ("=3.11.*", "==3.11.*", ()),
+        ("3.11.4", "==3.11.4", ()),
+        ("==3.11.4", "==3.11.4", ()),
+        ("=3.11.4", "==3.11.4", ()),
+        (">=3.10, <3.13", "<3.13,>=3.10", ()),
+        ("", "", ()),
+        ("3.11=*_cpython", "==3.11.*", ("python 3.11.* *_cpython",)),
+        ("3.11.4 h1_0_cpython", "==3.11.4", ("python ==3.11.4 h1_0_cpython",)),
+        (">=3.10 *_cpython", ">=3.10", ("python >=3.10 *_cpython",)),
+        ("* *_cpython", "", ("python * *_cpython",)),
+    ],
+)
+def test_python_among_the_libraries_is_the_environments_python(
+    tmp_path: Path, value: str, python: str, left: tuple[str, ...]
+) -> None:
+    found = conda(tmp_path, f'conda = {{ libraries = {{ python = "{value}" }} }}')
+    assert (found.requirements.python, found.requirements.conda) == (python, left)
+    assert found.origin("python") == ("flow", "Train", "conda", "libraries", "python")
+
+
+def test_python_of_a_channel_stays_a_conda_package_too(tmp_path: Path) -> None:
+    asked = conda(tmp_path, 'conda = { libraries = { "conda-forge::python" = "3.11" } }').requirements
+    assert (asked.python, asked.conda) == ("==3.11.*", ("conda-forge::python 3.11.*",))
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        'conda = { python = "3.11", libraries = { python = "=3.11" } }',
+        'pypi = { python = "==3.11.*" }\nconda = { python = "=3.11", libraries = { python = "3.11" } }',
+        'pypi = { python = "==3.11.*" }\nconda = { libraries = { python = "" } }',
+    ],
+)
+def test_pythons_that_agree_are_one(tmp_path: Path, tables: str) -> None:
+    assert conda(tmp_path, tables).requirements.python == "==3.11.*"
+
+
+@pytest.mark.parametrize(
+    ("tables", "keys", "values"),
+    [
+        ('pypi = { python = "3.11" }\nconda = { python = "=3.12" }', ["pypi.python", "conda.python"], "3.11 =3.12"),
+        ('conda = { python = "3.11", libraries = { python = "3.12" } }',
+         ["conda.python", "conda.libraries.python"], "3.11 3.12"),
+        ('pypi = { python = "3.11" }\nconda = { libraries = { python = "3.12=*_cpython" } }',
+         ["pypi.python", "conda.libraries.python"], "3.11 3.12=*_cpython"),
+        ('pypi = { python = "3.11", conda_only = { python = "3.12" } }',
+         ["pypi.python", "pypi.conda_only.python"], "3.11 3.12"),
+    ],
+)  # fmt: skip
+def test_python_asked_twice_and_disagreeing_shows_both_lines(
+    tmp_path: Path, tables: str, keys: list[str], values: str
+) -> None:
+    error = refused(tmp_path, tables)
+    assert error.code == "disagreeing-values"
+    assert [key for _, key in lines(error)] == [f"flow.Train.{key}" for key in keys]
+    assert all(line is not None for line, _ in lines(error))
+    assert error.message == "two values that disagree: `{}` and `{}`".format(*values.split(" "))
+
+
+def test_a_steps_python_takes_the_flows_build_with_it(tmp_path: Path) -> None:
+    flow = 'conda = { libraries = { python = "3.11=*_cpython", numpy = "" } }'
+    step = conda(tmp_path, f'{flow}\n[flow.Train.step.end]\npypi = {{ python = "3.12" }}').requirements
+    assert (step.python, step.conda) == ("==3.12.*", ("numpy",))
+    kept = conda(tmp_path, f'{flow}\n[flow.Train.step.end]\npypi = {{ packages = {{ rich = "" }} }}').requirements
+    assert (kept.python, kept.conda) == ("==3.11.*", ("numpy", "python 3.11.* *_cpython"))
+
+
+def test_channels_are_the_steps_then_the_flows_then_the_projects_without_duplicates(tmp_path: Path) -> None:
+    found = conda(
+        tmp_path,
+        'conda = { channels = ["flow", "both"], libraries = { numpy = "" } }\n'
+        '[flow.Train.step.end]\nconda = { channels = ["both", "https://me:pw@conda.example/t/token/team/"] }',
+        settings='channels = ["project", "https://conda.example/team", "flow"]',
+    )
+    assert found.requirements.channels == ("both", "https://conda.example/team", "flow", "project")
+    assert found.channel_urls == ("both", "https://me:pw@conda.example/t/token/team/", "flow", "project")
+    assert found.origin("https://conda.example/team") == ("flow", "Train", "step", "end", "conda", "channels")
+    assert found.origin("project") == ("envlock", "channels")
+
+
+def test_other_credentials_are_no_other_requirements(tmp_path: Path) -> None:
+    urls = ["https://me:pw@conda.example/team", "https://conda.example/t/${TOKEN}/team/", "https://conda.example/team"]
+    ids = {
+        conda(
+            tmp_path, f'conda = {{ channels = ["{url}"], libraries = {{ "{key}::numpy" = "" }} }}'
+        ).requirements.req_id
+        for url in urls
+        for key in urls
+    }
+    assert len(ids) == 1
+
+
+def test_a_secret_beside_a_package_is_used_for_fetching_alone(tmp_path: Path) -> None:
+    found = conda(tmp_path, 'conda = { libraries = { "https://me:pw@conda.example/t/token/team::numpy" = "" } }')
+    assert found.requirements.conda == ("https://conda.example/team::numpy",)
+    assert found.requirements.channels == ("https://conda.example/team", "conda-forge")
+    assert found.channel_urls == ("https://me:pw@conda.example/t/token/team", "conda-forge")
+    key = found.origin("conda:numpy")
+    assert key is not None
+    at = str(load(tmp_path, (tmp_path / "envlock.toml").read_text()).locate(key))
+    assert at == "envlock.toml:6 (flow.Train.conda.libraries.https://conda.example/team::numpy)"
+
+
+def test_channels_that_only_packages_name_come_first_by_name(tmp_path: Path) -> None:
+    tables = (
+        'conda = { libraries = { "zeta::a" = "", "alpha::z" = "" } }\npypi = { conda_only = { "beta::ffmpeg" = "" } }'
+    )
+    assert conda(tmp_path, tables).requirements.channels == ("alpha", "beta", "zeta", "conda-forge")
+    named = conda(tmp_path, 'conda = { libraries = { "zeta::a" = "", "conda-forge::b" = "" } }').requirements
+    assert named.channels == ("conda-forge", "zeta")
+
+
+@pytest.mark.parametrize("where", ["step", "flow", "project"])
+def test_a_channel_that_is_not_asked_is_unknown(tmp_path: Path, where: str) -> None:
+    channels = 'channels = ["bioconda", "https://me:pw@conda.example/team"]'
+    settings = channels if where == "project" else ""
+    flow = f"conda = {{ {channels} }}\n" if where == "flow" else ""
+    own = f"{channels}, " if where == "step" else ""
+    with pytest.raises(ConfigError) as caught:
+        steps(
+            tmp_path,
+            f'{flow}[flow.Train.step.end]\nconda = {{ {own}libraries = {{ "biconda::samtools" = "" }} }}',
+            settings=settings,
+        )
+    error = caught.value
+    assert error.code == "unknown-channel"
+    assert error.locations[0].key == "flow.Train.step.end.conda.libraries.biconda::samtools"
+    assert error.locations[0].line is not None
+    assert error.details == ("channels: bioconda, https://conda.example/team",)
+    assert error.hint == "did you mean `bioconda`?"
+
+
+def test_an_unknown_channel_shows_no_secret(tmp_path: Path) -> None:
+    error = refused(
+        tmp_path, 'conda = { channels = ["x"], libraries = { "https://me:pw@conda.example/t/token/y::numpy" = "" } }'
+    )
+    assert error.code == "unknown-channel"
+    assert "pw" not in error.render()
+    assert "token" not in error.render()
+    assert 'add "https://conda.example/y" to `channels`' in error.render()
+
+
+def test_the_priority_of_channels_is_asked_where_there_is_conda(tmp_path: Path) -> None:
+    tables = 'conda = { libraries = { numpy = "" } }'
+    plain, strict, disabled = (
+        conda(tmp_path, tables, settings=settings).requirements
+        for settings in ("", 'channel-priority = "strict"', 'channel-priority = "disabled"')
+    )
+    assert plain.req_id == strict.req_id != disabled.req_id
+    assert disabled.channel_priority == "disabled"
+
+
+def test_settings_of_conda(tmp_path: Path) -> None:
+    text = """
+[envlock]
+channel-mirrors = {"https://me:pw@conda.example/team/" = "https://me:pw@mirror.example/t", conda-forge = "file:///srv"}
+link-scripts = ["Font", "tool"]
+compile-bytecode = true
+resolver = { conda = "conda-lock" }
+"""
+    settings = load(tmp_path, text).settings
+    assert settings.channel_mirrors == (
+        ("https://conda.example/team", "https://me:pw@mirror.example/t"),
+        ("conda-forge", "file:///srv"),
+    )
+    assert settings.link_scripts == ("font", "tool")
+    assert settings.compile_bytecode is True
+    assert (settings.conda_resolver, settings.pypi_resolver) == ("conda-lock", "uv")
+
+
+def test_a_disabled_level_with_conda_packages_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, '[flow.Train.step.end]\ndisabled = true\nconda = { libraries = { numpy = "" } }')
+    assert error.code == "disabled-with-requirements"
+    assert lines(error)[1] == (8, "flow.Train.step.end.conda.libraries.numpy")
+
+
+def test_fetch_at_exec_excludes_conda_packages(tmp_path: Path) -> None:
+    error = refused(
+        tmp_path,
+        'named_env = { name = "a/b", fetch_at_exec = true }\n'
+        '[flow.Train.step.end]\nconda = { libraries = { numpy = "" } }',
+    )
+    assert error.code == "fetch-at-exec-with-requirements"
+
+
+@pytest.mark.parametrize(
+    ("base", "tables", "kind"),
+    [
+        ("pypi", 'conda = { libraries = { numpy = "" } }', "mixed"),
+        ("conda", 'conda = { libraries = { numpy = "" } }', "conda"),
+        ("conda", 'pypi = { packages = { rich = "" } }', "mixed"),
+        ("mixed", 'pypi = { packages = { rich = "" } }', "mixed"),
+        ("pypi", 'pypi = { conda_only = { ffmpeg = "" } }', "pypi"),
+        ("mixed", "", "mixed"),
+    ],
+)
+def test_the_type_over_a_base(tmp_path: Path, base: str, tables: str, kind: str) -> None:
+    assert type_over(base, conda(tmp_path, tables).requirements) == kind
