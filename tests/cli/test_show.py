@@ -94,9 +94,10 @@ def test_all_in_brief_for_machines(project: ProjectFolder, envlock: Envlock) -> 
         ('lam = ""', 'lam = "<1"', "train", "changed since"),
         ('lam = ""', 'lam = "", mu = ""', "train", "changed since"),
         ("disabled = true", 'pypi = { packages = { mu = "" } }', "end", "not locked"),
-        ("disabled = true", 'conda = { libraries = { ffmpeg = "" } }', "end", "not yet possible"),
+        ("disabled = true", 'conda = { libraries = { ffmpeg = "" } }', "end", "not locked"),
+        ("disabled = true", 'named_env = { name = "team/base" }', "end", "not yet possible"),
     ],
-    ids=["tightened", "added", "new", "conda"],
+    ids=["tightened", "added", "new", "conda", "later"],
 )
 def test_what_is_not_fresh_is_shown_as_that(
     project: ProjectFolder, envlock: Envlock, old: str, new: str, step: str, state: str
@@ -121,7 +122,8 @@ def test_one_step_in_full(project: ProjectFolder, envlock: Envlock) -> None:
     req_id, full_id = path.parent.name, path.name.split(".")[1]
     lines = said.splitlines()
     assert lines[0] == f"Environment of type pypi, {req_id}:{full_id}"
-    facts = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines[1 : lines.index("Packages (3)")])
+    (packages,) = [number for number, line in enumerate(lines) if re.fullmatch(r"Packages \(3, \d\.\d kB\)", line)]
+    facts = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines[1:packages])
     assert facts["Used by"] == "DemoFlow/train"
     assert facts["Arch"] == HERE
     assert set(facts["Available on"].split(", ")) == {HERE, OTHER}
@@ -133,7 +135,7 @@ def test_one_step_in_full(project: ProjectFolder, envlock: Envlock) -> None:
     assert facts["For Metaflow"] == "nothing"
     assert facts["Sources"] == project.index_url
     assert re.fullmatch(r"[0-9a-f]{40}", facts["Netflix req_id"])
-    assert lines[lines.index("Packages (3)") + 1 :] == ["  alpha==2.0", "  beta==2.0", "  lam==1.0"]
+    assert lines[packages + 1 :] == ["  alpha==2.0", "  beta==2.0", "  lam==1.0"]
 
 
 def test_one_step_in_full_for_machines(project: ProjectFolder, envlock: Envlock) -> None:
@@ -277,3 +279,36 @@ def test_the_id_of_the_reference() -> None:
     }
     sources = {"conda": ["conda-forge"], "pypi": ["https://index.example/simple"]}
     assert reference_req_id(lock) == netflix_req_id(dependencies, sources)
+
+
+@pytest.mark.parametrize(
+    ("conda", "python", "metaflow", "expected"),
+    [
+        (
+            ("cffi >=1.13.0,!=1.15.0", "fastavro >=1.6.0", "pandas ==1.4.0", "pyarrow >=0.17.1"),
+            "<3.9,>=3.8",
+            ("boto3>=1.14.0", "pandas>=0.24.0", "requests>=2.21.0"),
+            "42a4ed94b63f12e1fe9dd29de21bf9ec6e271b1c",
+        ),
+        (
+            ("cffi >=1.13.0,!=1.15.0", "pandas ==1.4.0", "pyarrow >=0.17.1"),
+            "<3.9,>=3.8",
+            ("boto3>=1.14.0", "pandas>=0.24.0", "requests>=2.21.0"),
+            "b7b01560a5e30245d7aa963834acc9c4fd199674",
+        ),
+    ],
+)
+def test_the_id_of_the_reference_for_conda(
+    conda: tuple[str, ...], python: str, metaflow: tuple[str, ...], expected: str
+) -> None:
+    """Vectors of its own documents, which tell no facts of a machine."""
+    requirements = Requirements(
+        python=python,
+        python_from="conda",
+        conda=conda,
+        metaflow=tuple(parse_requirement(text) for text in metaflow),
+        channels=("conda-forge",),
+        system=((HERE, "__linux", "4.18"), (HERE, "__archspec", "x86_64")),
+    )
+    lock = Lock(arch=HERE, requirements=requirements, python=LockedPython("conda", "3.8.20"), packages=())
+    assert reference_req_id(lock) == expected

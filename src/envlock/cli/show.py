@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from envlock.model.lock import Lock
+    from envlock.model.requirements import Requirements
     from envlock.workflow.show import Description, Disabled, Line, Overview
 
 _ID_SHOWN = 12
@@ -156,6 +157,27 @@ def _line_document(line: Line) -> dict[str, object]:
 
 def text(shown: Description | Disabled) -> str:
     """One environment in full: its facts, then its packages, one a line."""
+    from envlock.cli.show_packages import package_lines
+    from envlock.workflow.show import Disabled
+
+    return _head(shown) if isinstance(shown, Disabled) else f"{_head(shown)}\n{package_lines(shown.lock)}"
+
+
+def pretty(shown: Description | Disabled) -> list[RenderableType]:
+    """The same for a terminal."""
+    from rich.text import Text
+
+    from envlock.cli.show_packages import package_renderables
+    from envlock.workflow.show import Disabled
+
+    if isinstance(shown, Disabled):
+        return [_head(shown)]
+    bold = Text(_head(shown))
+    bold.highlight_regex(r"(?m)^  [A-Z][a-zA-Z_ ]*?(?=  )", "bold")
+    return [bold, *package_renderables(shown.lock)]
+
+
+def _head(shown: Description | Disabled) -> str:
     from envlock.workflow.show import Disabled
 
     if isinstance(shown, Disabled):
@@ -165,33 +187,16 @@ def text(shown: Description | Disabled) -> str:
     width = max(len(label) for label, _ in facts)
     lines = [f"Environment of type {lock.requirements.type}, {lock.identity}"]
     lines += [f"  {label:<{width}}  {value}" for label, value in facts]
-    lines.append(f"Packages ({len(lock.packages)})")
-    lines += [f"  {package.name}=={package.version}" for package in lock.packages]
     return "\n".join(lines)
 
 
-def pretty(shown: Description | Disabled) -> list[RenderableType]:
-    """The same for a terminal: packages in columns."""
-    from rich.columns import Columns
-    from rich.padding import Padding
-    from rich.text import Text
-
-    facts, separator, packages = text(shown).partition("\nPackages (")
-    if not separator:
-        return [facts]
-    count, *lines = packages.splitlines()
-    columns = Columns([line.strip() for line in lines], equal=True, column_first=True, padding=(0, 3))
-    bold = Text(facts)
-    bold.highlight_regex(r"(?m)^  [A-Z][a-zA-Z_ ]*?(?=  )", "bold")
-    return [bold, f"Packages ({count}", Padding(columns, (0, 0, 0, 2))]
-
-
 def _facts(shown: Description) -> list[tuple[str, str]]:
+    from envlock.cli.show_packages import provided
     from envlock.workflow.reference_id import reference_req_id
 
     lock = shown.lock
     asked = lock.requirements
-    requested = [str(each) for each in asked.pypi] + list(asked.conda) + list(asked.conda_only)
+    asks_pypi = bool(asked.roots() or lock.pypi_packages or not asked.has_conda)
     facts = [
         ("Ran as", shown.task),
         ("Used by", ", ".join(shown.used_by) or f"nothing any more (locked for {', '.join(lock.asked_by)})"),
@@ -201,28 +206,55 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Locally present as", str(shown.prefix) if shown.prefix else "not on this machine"),
         ("Lock", shown.place),
         ("Python", _python(lock)),
-        ("Requested", ", ".join(requested) or "nothing"),
+        ("Requested", _requested(asked)),
         ("For Metaflow", ", ".join(str(each) for each in asked.metaflow) or "nothing"),
-        ("Sources", ", ".join((*asked.indexes, asked.default_index or "the default index"))),
-        ("Channels", ", ".join(asked.channels)),
+        ("Sources", ", ".join((*asked.indexes, asked.default_index or "the default index")) if asks_pypi else ""),
+        ("Channels", _channels(asked)),
         ("Not newer than", lock.exclude_newer),
         ("Extra flags", ", ".join(asked.pip_flags)),
-        ("System", ", ".join(f"{name} {version}" for arch, name, version in asked.system if arch == lock.arch)),
+        ("System", ", ".join(_system(lock))),
+        ("Conda provides", ", ".join(f"{name} {version}" for name, version in sorted(provided(lock).items()))),
         ("Extends", asked.base),
         ("Netflix req_id", reference_req_id(lock)),
     ]
     return [(what, printable(said)) for what, said in facts]
 
 
+def _requested(asked: Requirements) -> str:
+    pypi = ", ".join(str(each) for each in asked.pypi)
+    conda = ", ".join((*asked.conda, *asked.conda_only))
+    if not conda:
+        return pypi or "nothing"
+    return f"conda: {conda}" + (f"; PyPI: {pypi}" if pypi else "")
+
+
+def _channels(asked: Requirements) -> str:
+    if not asked.has_conda:
+        return ""
+    return ", ".join(asked.channels) + (" (none before another)" if asked.channel_priority == "disabled" else "")
+
+
+def _system(lock: Lock) -> list[str]:
+    """What the machine must bring, without what every environment with conda packages takes for granted."""
+    from envlock.config.system import CONDA_DEFAULT_SYSTEM
+
+    usual = CONDA_DEFAULT_SYSTEM[lock.arch].items()
+    rows = [(name, version) for arch, name, version in lock.requirements.system if arch == lock.arch]
+    return [f"{name} {version}" for name, version in rows if (name, version) not in usual]
+
+
 def _python(lock: Lock) -> str:
     asked = f"asked: {lock.requirements.python or 'any'}"
     if lock.python.source == "machine":
         return f"{lock.python.series}, from {lock.python.version} on, of this machine ({asked})"
+    if lock.python.source == "conda":
+        return f"CPython {lock.python.version} from conda ({asked})"
     return f"{lock.python.version}, the build {lock.python.filename} ({asked})"
 
 
 def document(shown: Description | Disabled) -> dict[str, object]:
     """One environment in full, for machines."""
+    from envlock.cli.show_packages import package_documents, provided, totals_document
     from envlock.workflow.reference_id import reference_req_id
     from envlock.workflow.show import Disabled
 
@@ -264,19 +296,12 @@ def document(shown: Description | Disabled) -> dict[str, object]:
             "default_index": asked.default_index or None,
             "channels": list(asked.channels),
         },
+        "channel_priority": (asked.channel_priority or "strict") if asked.has_conda else None,
         "extra_flags": list(asked.pip_flags),
         "exclude_newer": lock.exclude_newer or None,
         "system_requirements": {name: version for arch, name, version in asked.system if arch == lock.arch},
         "extends": asked.base or None,
-        "packages": [
-            {
-                "name": package.name,
-                "version": package.version,
-                "kind": package.kind,
-                "filename": package.filename,
-                "sha256": package.sha256,
-                "dependencies": list(package.dependencies),
-            }
-            for package in lock.packages
-        ],
+        "provided_by_conda": dict(sorted(provided(lock).items())),
+        "totals": totals_document(lock),
+        "packages": package_documents(lock),
     }

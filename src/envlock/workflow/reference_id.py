@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.lock import Lock
 from envlock.model.netflix import netflix_req_id
 from envlock.model.requirement import PypiRequirement
 
 _OPERATORS = (">=", ">", "~=", "===", "==", "!=", "<=", "<")
 """The order in which people write the clauses of a range; envlock sorts them, and the reference keeps them."""
+
+_SYSTEM = ("__glibc", "__cuda")
+"""The virtual packages that the reference knows."""
 
 
 def reference_req_id(lock: Lock) -> str:
@@ -19,17 +23,38 @@ def reference_req_id(lock: Lock) -> str:
     the declared ones instead: so it is the same id where that machine had what envlock.toml declares.
     """
     asked = lock.requirements
-    conda = [*asked.conda, *([f"python=={_range(asked.python)}"] if asked.python else [])]
+    metaflow = () if asked.type == "pypi" else asked.metaflow
+    python = [f"python=={_range(asked.python)}"] if asked.python else []
     dependencies = {
-        "conda": conda,
-        "npconda": list(asked.conda_only),
+        "conda": [*_conda(asked.conda, metaflow), *python],
+        "npconda": _conda(asked.conda_only),
         "pypi": _pypi(asked.roots()),
         "sys": [
-            f"{name}=={version}=0" for arch, name, version in asked.system if arch == lock.arch and name != "__osx"
+            f"{name}=={version}=0" for arch, name, version in asked.system if arch == lock.arch and name in _SYSTEM
         ],
     }
     sources = {"conda": asked.channels or ("conda-forge",), "pypi": (*_default_index(lock), *asked.indexes)}
     return netflix_req_id(_present(dependencies), _present(sources), _present({"pypi": asked.pip_flags}))
+
+
+def _conda(texts: Iterable[str], metaflow: Iterable[PypiRequirement] = ()) -> list[str]:
+    """Conda packages as the reference holds them, with what Metaflow needs of them.
+
+    >>> _conda(["conda-forge::ffmpeg", "numpy =1.26", "pandas ==1.4.0 py310*", "scipy >=1,<2"])
+    ['conda-forge::ffmpeg', 'numpy===1.26', 'pandas==1.4.0=py310*', 'scipy==>=1,<2']
+    """
+    merged: dict[str, list[str]] = {}
+    for text in texts:
+        found = parse_conda_requirement(text)
+        name = f"{found.channel}::{found.name}" if found.channel else found.name
+        version = found.version.removeprefix("==")
+        merged.setdefault(name, []).append(f"{version or '*'}={found.build}" if found.build else version)
+    for requirement in metaflow:
+        merged.setdefault(requirement.name, []).append(_range(requirement.specifier))
+    return [
+        f"{name}=={constraint}" if (constraint := ",".join(filter(None, constraints))) else name
+        for name, constraints in merged.items()
+    ]
 
 
 def _pypi(requirements: Iterable[PypiRequirement]) -> list[str]:
