@@ -222,6 +222,18 @@ def test_the_floor_of_glibc_is_the_environments(
     assert versions(adapter.ask(served, "old", system=((HERE, "__glibc", glibc),))) == {"old": expected}
 
 
+def test_the_lock_is_for_the_oldest_release_of_the_python_series(
+    adapter: Adapter, make_index: Callable[..., Index]
+) -> None:
+    served = make_index(
+        Release("fresh", "1.0", requires_python=f">={RUNNING}", requires=("gone ; python_full_version < '3.0'",)),
+        Release("fresh", "2.0", requires_python=f">={RUNNING}.1"),
+        Release("marked", "1.0", requires=(f"fresh ; python_full_version < '{RUNNING}.1'",)),
+    )
+    assert versions(adapter.ask(served, "marked")) == {"marked": "1.0", "fresh": "1.0"}
+    assert versions(adapter.ask(served, "marked", "fresh", python=f"{RUNNING}.1")) == {"marked": "1.0", "fresh": "2.0"}
+
+
 # Targets.
 
 

@@ -63,7 +63,7 @@ def test_it_is_pip_that_decides(index: Index) -> None:
     resolver, processes = watched()
     resolver.resolve(request_for(index.url, "alpha"))
     ((command, variables),) = processes.ran
-    assert command[:4] == [sys.executable, "-m", "piptools", "compile"]
+    assert command[:4] == [sys.executable, "-m", "envlock.resolve.pip_compile_process", f"{RUNNING}.0"]
     assert variables["PIP_CONFIG_FILE"] == "/dev/null"
 
 

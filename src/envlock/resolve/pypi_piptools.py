@@ -47,12 +47,6 @@ _USE_UV = 'set `resolver.pypi = "uv"`'
 _PIP_THAT_KNOWS_TIME = (26, 0)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-# Python's own way to say which manylinux wheels a system takes (PEP 600): here, those of the environment's floor.
-_FLOOR = """\
-def manylinux_compatible(major, minor, arch):
-    return (major, minor) <= {glibc}
-"""
-
 
 class PipToolsResolver:
     """Implements the Resolver port with `pip-compile`, for this machine's arch; threads may share it."""
@@ -105,9 +99,10 @@ class PipToolsResolver:
     def _compile(self, folder: Path, request: Request) -> str:
         """What pip-compile writes. Where it fails, uv is asked the same, for it says best why."""
         target = target_of(request.requirements, request.arch, request.python)
-        _write_input(folder, request, target)
+        _write_input(folder, request)
         command = [
-            sys.executable, "-m", "piptools", "compile", _INPUT, "--output-file", _OUTPUT, "--constraint", _CONSTRAINTS,
+            sys.executable, "-m", "envlock.resolve.pip_compile_process", *_as_of(target),
+            _INPUT, "--output-file", _OUTPUT, "--constraint", _CONSTRAINTS,
             "--resolver", "backtracking", "--no-config", "--allow-unsafe", "--no-strip-extras", "--no-header",
             "--no-annotate", "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-options",
             "--no-emit-find-links", "--no-color", "--quiet", "--cache-dir", str(home() / "pip-tools"),
@@ -167,8 +162,13 @@ def pip_version() -> tuple[int, int]:
     return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
 
 
-def _write_input(folder: Path, request: Request, target: Target) -> None:
-    """The files that pip-compile reads: roots, what conda provides, the versions to keep, and the floor."""
+def _as_of(target: Target) -> tuple[str, str, str]:
+    """What the process is to take for its own: Python, glibc, macOS."""
+    return target.python, "{}.{}".format(*target.glibc), "{}.{}".format(*target.macos)
+
+
+def _write_input(folder: Path, request: Request) -> None:
+    """The files that pip-compile reads: roots, what conda provides, and the versions to keep."""
     (folder / _INPUT).write_text("".join(f"{root}\n" for root in request.requirements.roots()))
     provided = write_stub_wheels(folder / "provided", request.provided)
     (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided))
@@ -176,8 +176,6 @@ def _write_input(folder: Path, request: Request, target: Target) -> None:
     if request.pins:
         pins = (f"{name}=={version}\n" for name, version in sorted(request.pins.items()) if name not in names)
         (folder / _OUTPUT).write_text("".join(pins))
-    if target.is_linux:
-        (folder / "_manylinux.py").write_text(_FLOOR.format(glibc=target.glibc))
 
 
 def _environment(folder: Path, request: Request) -> dict[str, str]:
@@ -191,10 +189,9 @@ def _environment(folder: Path, request: Request) -> dict[str, str]:
         "PIP_INDEX_URL": default,
         # uv takes an index that is configured with http at its word; pip wants it said again.
         "PIP_TRUSTED_HOST": " ".join(sorted({host(url) for url in plain} - _LOOPBACK)),
-        "PIP_CERT": os.environ.get("SSL_CERT_FILE", ""),
+        "PIP_CERT": os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT", ""),
         "PIP_DEFAULT_TIMEOUT": os.environ.get("UV_HTTP_TIMEOUT", ""),
         "PIP_RETRIES": os.environ.get("UV_HTTP_RETRIES", ""),
-        "PYTHONPATH": str(folder),
         "TMPDIR": str(folder),
     }
     return uv_environment({name: value for name, value in variables.items() if value})
@@ -214,12 +211,13 @@ def _version(requirement: Requirement) -> str:
 
 
 def _disagree(request: Request, versions: Mapping[str, str], reason: Sequence[str]) -> ResolversDisagree:
-    chosen = ", ".join(f"{name} {version}".strip() for name, version in sorted(versions.items()))
+    said = "\n".join(reason)
+    named = [f"{name} {version}" for name, version in sorted(versions.items()) if f"{name}=={version}" in said]
     return ResolversDisagree(
         request.name,
         request.arch,
         "no wheels can be locked for what pip-tools decided",
-        details=(f"it decided for {chosen}", *reason),
+        details=(*((f"it decided for {', '.join(named)}",) if named else ()), *reason),
         hint=f"constrain the package above in envlock.toml, or {_USE_UV}",
     )
 
