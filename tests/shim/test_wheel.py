@@ -45,6 +45,13 @@ def test_the_wheel_names_the_extension_and_holds_all_of_it(wheel: Path) -> None:
 
 
 @pytest.mark.index
+def test_the_wheel_holds_the_names_of_conda_packages_with_their_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for path in sorted((ROOT / "src" / "envlock" / "conda" / "data").iterdir()):
+            assert archive.read(f"envlock/conda/data/{path.name}") == path.read_bytes()
+
+
+@pytest.mark.index
 def test_metaflow_finds_it_beside_another_extension(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
