@@ -70,6 +70,47 @@ def test_a_changed_requirement_and_one_that_stands_already(config: Path, envlock
     assert config.stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_conda_packages(config: Path, envlock: Envlock) -> None:
+    added = envlock("add", "--conda", "numpy>=1.26", "ffmpeg =6", "--step", "train")
+    table = "[flow.TrainFlow.step.train]"
+    assert added.stdout == f'+ numpy = ">=1.26"  {table}\n+ ffmpeg = "=6"  {table}\n'
+    assert added.stderr == "hint: envlock lock\n"
+    assert tomli.loads(config.read_text())["flow"]["TrainFlow"]["step"]["train"] == {
+        "conda": {"libraries": {"numpy": ">=1.26", "ffmpeg": "=6"}}
+    }
+    changed = envlock("add", "--conda", "numpy=1.26", "--step", "train")
+    assert changed.stdout == f'~ numpy = ">=1.26" -> "=1.26"  {table}\n'
+    assert envlock("remove", "numpy", "--conda", "--step", "train").stdout == f'- numpy = "=1.26"  {table}\n'
+    envlock("remove", "ffmpeg", "--conda", "--step", "train")
+    assert "conda" not in config.read_text()
+
+
+def test_a_conda_package_of_a_channel(config: Path, envlock: Envlock) -> None:
+    added = envlock("add", "--conda", "samtools", "--channel", "bioconda", "--env", "notebook")
+    assert added.stdout == '+ "bioconda::samtools" = ""  [env.notebook]\n'
+    assert tomli.loads(config.read_text())["env"]["notebook"]["conda"] == {"libraries": {"bioconda::samtools": ""}}
+    config.write_text(f'[envlock]\nchannels = ["conda-forge"]\n\n{TEXT}')
+    url = "https://me:s3cr3t@conda.example/t/s3cr3t/team"
+    added = envlock("add", "--conda", "samtools", "--channel", url)
+    assert added.stdout == (
+        '+ "https://conda.example/team::samtools" = ""  [flow.TrainFlow]\n'
+        '+ channels: "https://conda.example/team"  [flow.TrainFlow]\n'
+    )
+    assert tomli.loads(config.read_text())["flow"]["TrainFlow"]["conda"] == {
+        "channels": [url],
+        "libraries": {"https://conda.example/team::samtools": ""},
+    }
+    again = envlock("add", "--conda", "samtools", "--channel", url, "--json")
+    assert again.json == {"config": str(config), "changes": [], "channels": []}
+    assert envlock("add", "--conda", "samtools>=1", "--channel", url, "--json").json["changes"] == [
+        {
+            "table": "flow.TrainFlow",
+            "before": {"package": "https://conda.example/team::samtools", "version": ""},
+            "after": {"package": "https://conda.example/team::samtools", "version": ">=1"},
+        }
+    ]
+
+
 def test_json(config: Path, envlock: Envlock) -> None:
     assert envlock("add", "pandas>=2", "--json").json == {
         "config": str(config),
@@ -89,6 +130,14 @@ def test_json(config: Path, envlock: Envlock) -> None:
     [
         (["add", "pan das"], "bad-version-specifier", "`das`"),
         (["add", "pandas=2"], "bad-version-specifier", "`=2` is not a version specifier"),
+        (["add", "--conda", "two words"], "bad-conda-requirement", "`two words` asks for no conda package"),
+        (["add", "--conda", "numpy 1 2 3"], "bad-conda-requirement", "more than a version and a build"),
+        (["add", "--conda", "python=3.10|3.11"], "bad-python-specifier", "`=3.10|3.11`"),
+        (["add", "--conda", "./here::numpy"], "bad-channel", "`./here`"),
+        (["add", "--conda", "numpy", "--channel", "./here"], "bad-channel", "`./here`"),
+        (["add", "--conda", "a::numpy", "--channel", "b"], "usage", "names its channel already"),
+        (["add", "numpy", "--channel", "conda-forge"], "usage", "--conda"),
+        (["remove", "--conda", "pandas"], "not-asked", "hint: envlock remove pandas --flow TrainFlow"),
         (["add", "-e", "."], "usage", "-e"),
         (["add"], "usage", "PACKAGE"),
         (["add", "rich", "--step", "trian"], "no-such-selection", "did you mean `train`?"),
@@ -115,6 +164,15 @@ def test_what_would_no_longer_load_is_not_written(config: Path, envlock: Envlock
     ran = envlock("add", "rich", "--step", "end", check=2)
     assert ran.stderr.startswith("error[disabled-with-requirements]: ")
     assert "envlock.toml:10 (flow.TrainFlow.step.end.disabled)" in ran.stderr
+    assert config.read_text() == text
+
+
+def test_a_channel_that_is_not_asked_is_refused(config: Path, envlock: Envlock) -> None:
+    text = f'[envlock]\nchannels = ["conda-forge"]\n\n{TEXT}'
+    config.write_text(text)
+    ran = envlock("add", "--conda", "bioconda::samtools", check=2)
+    assert ran.stderr.startswith("error[unknown-channel]: ")
+    assert 'hint: add "bioconda" to `channels`' in ran.stderr
     assert config.read_text() == text
 
 

@@ -202,8 +202,43 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         (
             "@sys_packages(packages={'__win': '1'})",
             {},
-            "@sys_packages(packages=…): `__win` is none of __glibc, __linux, __osx, __cuda, __archspec, "
-            "and was not carried over",
+            (
+                "@sys_packages(packages=…): `__win` is none of __glibc, __linux, __osx, __cuda, __archspec, "
+                "and was not carried over"
+            ),
+        ),
+        (
+            "@sys_packages(packages={'__cuda': 'twelve'})",
+            {},
+            "@sys_packages(packages=…): `__cuda: twelve` was not carried over: it takes one number, or two",
+        ),
+        (
+            "@conda(libraries={'numpy': '1 2 3', 'scipy': '=1.11'})",
+            {"conda": {"libraries": {"scipy": "=1.11"}}},
+            "@conda(libraries=…): `numpy: 1 2 3` was not carried over: more than a version and a build follow the name",
+        ),
+        (
+            "@conda(libraries={'python': '3.10|3.11', 'scipy': ''})",
+            {"conda": {"libraries": {"scipy": ""}}},
+            (
+                "@conda(libraries=…): `python: 3.10|3.11` was not carried over: "
+                "`3.10|3.11` is not a version specifier"
+            ),
+        ),
+        (
+            "@conda(libraries={'numpy': ''}, channels=['./here', 'conda-forge', 'nodefaults'])",
+            {"conda": {"libraries": {"numpy": ""}, "channels": ["conda-forge"]}},
+            "@conda(channels=…): `./here` is no conda channel, and was not carried over",
+        ),
+        (
+            "@conda(libraries={'bioconda::samtools': ''}, channels=['conda-forge'])",
+            {"conda": {"libraries": {"bioconda::samtools": ""}, "channels": ["conda-forge", "bioconda"]}},
+            "packages name the channel bioconda; it was added to `conda.channels`",
+        ),
+        (
+            "@conda(libraries={'numpy': ''}, channels=['https://conda.example/t/s3cr3t/team'])",
+            {"conda": {"libraries": {"numpy": ""}, "channels": ["https://conda.example/team"]}},
+            "@conda(channels=…): the credentials in a URL were left out; keep them in ~/.netrc",
         ),
         (
             "@pypi(extra_indices=['https://me:s3cr3t@index.example/a'])",
@@ -253,6 +288,18 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
             "@named_env(name='a', fetch_at_exec=True)",
             {"named_env": {"name": "a"}},
             "`fetch_at_exec` excludes packages of its own, and was not carried over",
+        ),
+        (
+            "@conda_base(libraries={'bioconda::samtools': ''})",
+            "@conda(channels=['conda-forge'])",
+            {"conda": {"channels": ["conda-forge", "bioconda"]}},
+            "packages name the channel bioconda; it was added to `conda.channels`",
+        ),
+        (
+            "@conda_base(libraries={'bioconda::samtools': ''}, channels=['bioconda'])",
+            "@conda(libraries={'samtools': '1'})",
+            {"conda": {"libraries": {"samtools": "1"}}},
+            None,
         ),
         ("@named_env_base(name='a')", "@named_env(fetch_at_exec=True)", {"named_env": {"fetch_at_exec": True}}, None),
         ("@named_env_base(name='a')", "@pypi(packages={'rich': ''})", {"pypi": {"packages": {"rich": ""}}}, None),

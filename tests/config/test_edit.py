@@ -21,10 +21,12 @@ from envlock.config.edit import (
     remove_packages,
     save,
 )
+from envlock.config.edit_conda import add_channel, conda_entry
 from envlock.config.level import requirement_of
 from envlock.config.read import load_project
 from envlock.config.selection import NoSuchSelection
 from envlock.errors import ConfigError, EnvlockError
+from envlock.model.conda_requirement import conda_requirement, parse_conda_requirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
 
 TRAIN = ("flow", "Train")
@@ -126,6 +128,75 @@ def test_add_conda() -> None:
     assert [str(change) for change in changes] == ['~ "conda-forge::ffmpeg" = "=6.1" -> "=7"']
 
 
+@pytest.mark.parametrize(
+    ("text", "channel", "key", "value"),
+    [
+        ("numpy >= 1.26, < 2", "", "numpy", ">=1.26,<2"),
+        ("numpy 1.26.4", "", "numpy", "1.26.4"),
+        ("numpy=1.26=py312_0", "", "numpy", "=1.26=py312_0"),
+        ("numpy 1.26 py312*", "", "numpy", "1.26 py312*"),
+        ("blas=*=openblas", "", "blas", "=*=openblas"),
+        ("samtools", "bioconda", "bioconda::samtools", ""),
+        ("https://conda.example/team::demo>1", "", "https://conda.example/team::demo", ">1"),
+        ("_libgcc_mutex", "", "_libgcc_mutex", ""),
+    ],
+)
+def test_a_conda_package_in_one_line(text: str, channel: str, key: str, value: str) -> None:
+    assert conda_entry(text, channel) == (key, value)
+    name = f"{channel}::{text}" if channel else text
+    assert str(conda_requirement(key, value)) == str(parse_conda_requirement(name))
+
+
+CHANNELS = """\
+[envlock]
+channels = ["conda-forge"]   # ours
+[flow.Train]
+file = "flow.py"
+[flow.Train.conda]
+channels = [
+    "one",   # first
+    "two",
+]
+[flow.Train.step.fit]
+conda = { libraries = { numpy = "" } }
+[env.base]
+conda.libraries.numpy = ""
+[env.empty.conda]
+channels = []  # none
+"""
+
+
+@pytest.mark.parametrize(
+    ("level", "line"),
+    [
+        (("flow", "Train"), '    "bioconda",'),
+        (("flow", "Train", "step", "fit"), 'conda = { libraries = { numpy = "" }, channels = ["bioconda"] }'),
+        (("env", "base"), 'conda.channels = ["bioconda"]'),
+        (("env", "empty"), 'channels = ["bioconda"]  # none'),
+    ],
+)
+def test_a_channel_is_added_where_others_are_asked(level: tuple[str, ...], line: str) -> None:
+    edited, name, change = add_channel(CHANNELS, level, "bioconda")
+    assert [each for each in edited.splitlines() if each not in CHANNELS.splitlines()] == [line]
+    assert (name, str(change)) == ("bioconda", '+ channels: "bioconda"')
+    assert add_channel(edited, level, "bioconda") == (edited, "bioconda", None)
+
+
+def test_a_channel_that_is_asked_already_is_named_without_its_secret() -> None:
+    text = CHANNELS.replace('"two"', '"https://me:pw@conda.example/t/token/team"')
+    found = add_channel(text, ("flow", "Train", "step", "fit"), "https://you:pw@conda.example/team/")
+    assert found == (text, "https://conda.example/team", None)
+
+
+def test_where_no_channel_is_asked_none_is_added() -> None:
+    assert add_channel(TEXT, FIT, "bioconda") == (TEXT, "bioconda", None)
+
+
+def test_what_is_no_channel_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is not a conda channel"):
+        add_channel(CHANNELS, FIT, "./here")
+
+
 def test_add_says_from_what_to_what() -> None:
     _, changes = add_packages(TEXT, FIT, ["scikit-learn", "requests[socks]", "requests", "rich"])
     assert [str(change) for change in changes] == [
@@ -164,7 +235,9 @@ def test_what_is_no_requirement_is_refused_before_anything_is_done(requirement: 
         add_packages(TEXT, TRAIN, ["rich", requirement])
 
 
-@pytest.mark.parametrize("requirement", ["", "=1.0", "two words", "a::b::"])
+@pytest.mark.parametrize(
+    "requirement", ["", "=1.0", "two words", "a::b::", "numpy 1 2 3", "./a::numpy", "numpy>=1 ; x"]
+)
 def test_what_is_no_conda_package_is_refused(requirement: str) -> None:
     with pytest.raises(ConfigError):
         add_packages(TEXT, TRAIN, [requirement], conda=True)

@@ -86,6 +86,8 @@ def test_the_skeleton_is_accepted_as_it_is_and_with_its_comments_taken_off(tmp_p
     assert [environment.name for environment in project.named] == ["notebook"]
     assert project.settings.archs == ("linux-64", "osx-arm64")
     assert project.settings.exclude_newer == "7d"
+    types = [environment.requirements.type for environment in project.environments()]
+    assert types == ["pypi", "mixed", "pypi", "pypi"]
 
 
 def test_files_are_named_from_the_folder_of_envlock_toml(tmp_path: Path) -> None:

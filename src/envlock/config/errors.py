@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def _near(found: str, right: Sequence[str]) -> str | None:
-    near = get_close_matches(found, right, n=1, cutoff=0.5)  # two letters of `pypi` that changed places are half of it
+# Two letters of `pypi` that changed places are half of it.
+def _near(found: str, right: Sequence[str], cutoff: float = 0.5) -> str | None:
+    near = get_close_matches(found, right, n=1, cutoff=cutoff)
     return f"did you mean `{near[0]}`?" if near else None
 
 
@@ -202,7 +203,8 @@ class UnknownChannel(ConfigError):
             f"a package is asked of the channel `{shown(channel)}`, which is not among the environment's channels",
             locations=(at,),
             details=_listed("channels", [shown(each) for each in right]),
-            hint=_near(channel, right) or f'add "{shown(channel)}" to `channels`, or leave `{shown(channel)}::` out',
+            hint=_near(channel, right, 0.8)
+            or f'add "{shown(channel)}" to `channels`, or leave `{shown(channel)}::` out',
         )
 
 

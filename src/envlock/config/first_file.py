@@ -31,8 +31,12 @@ _HEAD = """\
 # Lock nothing that was published later: a day, or a span before now.
 # exclude-newer = "7d"
 
-# "machine": a step runs on any CPython of the locked series, such as 3.12. "uv": on one exact build.
+# "machine": a step runs on any CPython of the locked series, such as 3.12. "uv": on one exact build. "conda": on one
+# of a conda channel, as do all steps with conda packages.
 # python-from = "machine"
+
+# Where conda packages come from: the first channel that has a package.
+# channels = ["conda-forge"]
 
 # What Metaflow itself needs in a step depends on where it keeps its data: "local", "s3", "azure" or "gs".
 # datastore = "local"
@@ -47,6 +51,8 @@ _EXAMPLE = """
 # One step: its packages stand over those of the flow, name by name.
 # [flow.TrainFlow.step.train]
 # pypi = { packages = { xgboost = ">=2,<3", "requests[socks]" = "" } }
+# conda = { libraries = { ffmpeg = ">=6" } }
+# sys_packages = { packages = { __cuda = "12.4" } }
 
 # A step on the interpreter that starts the flow, without an environment of its own.
 # [flow.TrainFlow.step.end]
