@@ -69,12 +69,12 @@ def activated(
     variables["PYTHONNOUSERSITE"] = "1"
     variables.pop("PYTHONHOME", None)
     if not is_conda:
-        variables["PATH"] = _with_programs(prefix, variables)
+        variables["PATH"] = with_programs(prefix, variables)
         variables["VIRTUAL_ENV"] = prefix
         return variables
     for name in _OF_VENV:
         variables.pop(name, None)
-    variables["PATH"] = _with_programs(prefix, variables)
+    variables["PATH"] = with_programs(prefix, variables)
     variables["CONDA_PREFIX"] = prefix
     variables["CONDA_DEFAULT_ENV"] = _default_name(prefix)
     variables["CONDA_SHLVL"] = "1"
@@ -134,15 +134,15 @@ def _level(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _with_programs(prefix: str, variables: Mapping[str, str]) -> str:
-    """PATH with the prefix's programs first.
+def with_programs(prefix: str, variables: Mapping[str, str]) -> str:
+    """PATH with the prefix's programs first, and nowhere else.
 
-    >>> _with_programs("/env", {"PATH": "/usr/bin"}), _with_programs("/env", {"PATH": "/env/bin:/bin"})
-    ('/env/bin:/usr/bin', '/env/bin:/bin')
+    >>> with_programs("/env", {"PATH": "/usr/bin"}), with_programs("/env", {"PATH": "/mine:/env/bin:/bin"})
+    ('/env/bin:/usr/bin', '/env/bin:/mine:/bin')
     """
     programs = os.path.join(prefix, "bin")
-    path = variables.get("PATH", os.defpath)
-    return path if path.split(":")[0] == programs else f"{programs}:{path}"
+    others = (each for each in variables.get("PATH", os.defpath).split(":") if each != programs)
+    return ":".join([programs, *others])
 
 
 def _default_name(prefix: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envlock.activation import activated, changes
+from envlock.activation import activated, changes, with_programs
 from envlock.cli.light.shells import quoted
 
 _LISTS_OF_FISH = ("PATH", "MANPATH", "CDPATH")
@@ -35,9 +35,7 @@ def again(prefix: str, environ: dict[str, str]) -> dict[str, str]:
     """
     if prefix not in {environ.get("CONDA_PREFIX"), environ.get("VIRTUAL_ENV")}:
         return activated(prefix, environ)
-    programs = os.path.join(prefix, "bin")
-    others = [each for each in environ.get("PATH", os.defpath).split(":") if each != programs]
-    return {**environ, "PATH": ":".join([programs, *others])}
+    return {**environ, "PATH": with_programs(prefix, environ)}
 
 
 def _command(name: str, value: str | None, language: str) -> str:
