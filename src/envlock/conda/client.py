@@ -45,6 +45,15 @@ class Place(NamedTuple):
         """The URL that py-rattler is told: the canonical one, wherever a middleware can lead from there."""
         return self.url if self.is_file else self.base
 
+    def canonical(self, url: str) -> str:
+        """The URL of a file in the channel, as locks hold it: below the channel's own URL."""
+        return self.base + url[len(self.source) :] if url.startswith(f"{self.source}/") else url
+
+    @property
+    def bucket(self) -> str:
+        """Of a channel on S3: its bucket; else empty."""
+        return host(self.url) if self.url.startswith("s3://") else ""
+
 
 def places_of(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> tuple[Place, ...]:
     """Where each of these channels, and each that has a mirror, is asked.
@@ -70,7 +79,8 @@ def client_for(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> Clien
 
     Raises UnsetVariable and BadNetrc.
     """
-    return _client(places_of(channel_urls, mirrors))
+    places = places_of(channel_urls, mirrors)
+    return client_of(places, places)
 
 
 def _place(base: str, written: str) -> Place:
@@ -84,7 +94,8 @@ def _place(base: str, written: str) -> Place:
     return Place(base, with_variables(strip_credentials(written).rstrip("/"), base), header)
 
 
-def _client(places: Sequence[Place]) -> Client:
+def client_of(known: Sequence[Place], places: Sequence[Place]) -> Client:
+    """A client for these places; who we are is told to those that are known at the time of a request."""
     from rattler.networking import (
         AddHeadersMiddleware,
         AuthenticationMiddleware,
@@ -95,14 +106,14 @@ def _client(places: Sequence[Place]) -> Client:
     )
 
     mirrors = {place.base: [place.url] for place in places if place.source != place.url}
-    buckets = {name for place in places if (name := _bucket(place.url))}
+    buckets = {place.bucket for place in places if place.bucket}
     return Client(
         [
             RetryMiddleware(_RETRIES),
             *([MirrorMiddleware(mirrors)] if mirrors else []),
             AuthenticationMiddleware(),
             # After it, for what was configured for the channel wins over what is kept for its host.
-            *([AddHeadersMiddleware(authorization(places))] if any(place.header for place in places) else []),
+            AddHeadersMiddleware(authorization(known)),
             S3Middleware(_s3_settings(buckets)),
         ],
         timeout=TIMEOUT,
@@ -119,9 +130,11 @@ def authorization(places: Sequence[Place]) -> Callable[[str, str], dict[str, str
     >>> ask("channel.example", "/team/noarch/repodata.json"), ask("channel.example", "/teamwork/noarch/repodata.json")
     ({'Authorization': 'Basic x'}, None)
     """
-    known = [(host(place.url), _path(place.url), place.header) for place in places if not place.is_file]
 
     def ask(name: str, path: str) -> dict[str, str] | None:
+        if not any(place.header for place in places):
+            return None
+        known = [(host(place.url), _path(place.url), place.header) for place in places if not place.is_file]
         fitting = [(prefix, header) for at, prefix, header in known if at == name and path.startswith(prefix)]
         longest = max((len(prefix) for prefix, _ in fitting), default=0)
         headers = {header for prefix, header in fitting if len(prefix) == longest}
@@ -134,10 +147,6 @@ def authorization(places: Sequence[Place]) -> Callable[[str, str], dict[str, str
 def _path(url: str) -> str:
     """The path of a URL, with a slash at its end."""
     return "/" + "".join(f"{part}/" for part in url.partition("://")[2].split("/")[1:] if part)
-
-
-def _bucket(url: str) -> str:
-    return host(url) if url.startswith("s3://") else ""
 
 
 def _s3_settings(buckets: set[str]) -> dict[str, S3Config]:

@@ -43,11 +43,11 @@ def record_of(package: LockedPackage, url: str = "") -> RepoDataRecord:
     return RepoDataRecord(record, package.filename, url or package.url, facts.channel)
 
 
-def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ...]) -> LockedPackage:
+def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ...], *, url: str = "") -> LockedPackage:
     """The locked package of a record; `channel` is the canonical URL that it is from.
 
-    `dependencies` are the names of the locked packages that it needs. A record without SHA-256 cannot be locked: its
-    caller has refused it.
+    `url` is where upstream keeps it, if the record names another place. `dependencies` are the names of the locked
+    packages that it needs. A record without SHA-256 cannot be locked: its caller has refused it.
     """
     noarch = "python" if record.noarch.python else "generic" if record.noarch.generic else ""
     return LockedPackage(
@@ -56,10 +56,10 @@ def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ..
         version=str(record.version),
         build=str(record.build),
         filename=record.file_name,
-        url=without_secrets(record.url),
+        url=without_secrets(url or record.url),
         sha256=record.sha256.hex() if record.sha256 else "",
         size=record.size,
-        upload_time=_instant(record.timestamp),
+        upload_time=_instant(record.indexed_timestamp or record.timestamp),
         dependencies=dependencies,
         conda=CondaFacts(
             channel=channel,

@@ -1,0 +1,109 @@
+"""One file of a channel, streamed; and what it means when a channel does not give what it is asked for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+from envlock.conda import bridge
+from envlock.conda.channels import without_secrets
+from envlock.conda.errors import ChannelFailure
+from envlock.credentials import redact
+
+if TYPE_CHECKING:
+    from rattler.networking import Client
+
+    from envlock.conda.client import Place
+
+_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ?([^)]*)\)")
+_OF_URL = re.compile(r" for url \(([^)\s]*)\)?|\bchannel '([^']*)'| cache for (\S+)|`(/[^`]*)`")
+_URL = re.compile(r"[a-z0-9+]+://[^\s'\"`<>|^)]+")
+_ADVICE = re.compile(r" \(os error \d+\)")
+
+
+class Writer(Protocol):
+    """What bytes go into."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+def fetch(url: str, writer: Writer, client: Client) -> None:
+    """Stream the file at `url`, canonical or `file://`, into a writer; its hash is the caller's to check.
+
+    `client` is one of `client_for`. Raises ChannelFailure; what the writer raises goes through.
+    """
+    if url.startswith("file:"):
+        _copy(url, writer)
+        return
+    from rattler.package_streaming import download_to_writer
+
+    try:
+        bridge.run(download_to_writer(client, url, writer))
+    except RuntimeError as error:  # py-rattler has no class for it
+        raise failure_of(str(error), url) from None
+    except OSError as error:
+        if error.errno is not None:  # the writer's own
+            raise
+        raise ChannelFailure("unreachable", without_secrets(url), "the connection broke") from None
+
+
+def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> ChannelFailure:
+    r"""What py-rattler's text means. Where `url` is empty, the channel is the one of `places` that the text speaks of.
+
+    >>> failure_of("HTTP status client error (401 Unauthorized) for url (https://me:***@channel.example/x)", "").kind
+    'unauthorized'
+    >>> failure_of("Request failed after 2 retries\nCaused by: Connection refused (os error 111)").reason
+    'Connection refused'
+    """
+    named = url or _named(text, places)
+    status = _STATUS.search(text)
+    if status is not None:
+        answer = f"it answered {status[1]} {status[2]}".strip()
+        kinds = {
+            "401": "unauthorized",
+            "403": "unauthorized",
+            "407": "unauthorized",
+            "404": "missing",
+            "410": "missing",
+        }
+        return ChannelFailure(kinds.get(status[1], "unreachable"), named, answer)
+    reason = clean(text).splitlines()[-1].removeprefix("Caused by: ").strip()
+    if "could not find subdir" in text:
+        return ChannelFailure("missing", named, "it has no repodata")
+    if "failed to parse" in text:
+        return ChannelFailure("unreadable", named, f"its repodata cannot be read: {reason}")
+    if "no usable repodata cache" in text:
+        return ChannelFailure("uncached", named, "nothing of it is kept on this machine")
+    return ChannelFailure("unreachable", named, reason)
+
+
+def clean(text: str) -> str:
+    """The text without secrets and numbers of the operating system."""
+    return _ADVICE.sub("", _URL.sub(lambda match: without_secrets(match[0]), redact(text)))
+
+
+def _named(text: str, places: Sequence[Place]) -> str:
+    """The canonical URL of the channel that a text speaks of; empty where that is not clear."""
+    found = [without_secrets(group) for match in _OF_URL.findall(text) for group in match if group]
+    found += [f"file://{path}" for path in found if path.startswith("/")]
+    for place in places:
+        ours = {place.base, place.source, without_secrets(place.url)}
+        if any(f"{url}/".startswith(f"{our}/") for url in found for our in ours):
+            return place.base
+    return places[0].base if len(places) == 1 else ""
+
+
+def _copy(url: str, writer: Writer) -> None:
+    path = Path(unquote(urlsplit(url).path))
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        kind = "missing" if isinstance(error, FileNotFoundError) else "unreachable"
+        raise ChannelFailure(kind, url, error.strerror or type(error).__name__) from None
+    with file:
+        shutil.copyfileobj(file, writer, 1 << 18)

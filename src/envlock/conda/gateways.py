@@ -1,0 +1,54 @@
+"""The repodata of channels: shared by all threads, environments and archs of one piece of work, kept between processes.
+
+It is kept below envlock's own home, and not where other tools keep theirs: what is deleted there is all that envlock
+left, and the tests can hold that no secret is in it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.conda.client import Place, client_of
+from envlock.places import home
+
+if TYPE_CHECKING:
+    from rattler import Gateway
+
+
+def repodata_folder() -> Path:
+    """Where repodata is kept on this machine; everything in it can be deleted. Raises NoHome."""
+    return home() / "conda" / "repodata"
+
+
+class Gateways:
+    """The gateways of one piece of work; threads may share it. What is in memory goes with it."""
+
+    def __init__(self, *, offline: bool = False) -> None:
+        self._offline = offline
+        self._guard = threading.Lock()
+        self._known: dict[object, tuple[list[Place], Gateway]] = {}
+
+    def of(self, places: Sequence[Place]) -> Gateway:
+        """The gateway to these channels: one for all that are asked over the same middlewares."""
+        redirected = frozenset((place.base, place.url) for place in places if place.source != place.url)
+        key = (redirected, frozenset(place.bucket for place in places))
+        with self._guard:
+            if key not in self._known:
+                self._known[key] = self._new(places)
+            known, gateway = self._known[key]
+            known += [place for place in places if place not in known]
+        return gateway
+
+    def _new(self, places: Sequence[Place]) -> tuple[list[Place], Gateway]:
+        from rattler import Gateway
+        from rattler.repo_data.gateway import SourceConfig
+
+        folder = repodata_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        known: list[Place] = []
+        # Offline, only what is kept from before is used, however old.
+        config = SourceConfig(cache_action="force-cache-only" if self._offline else "cache-or-fetch")
+        return known, Gateway(cache_dir=folder, default_config=config, client=client_of(known, places))

@@ -1,0 +1,209 @@
+"""Solving: from what is asked of conda channels to the exact packages of one arch, by py-rattler's solver.
+
+Specifications are always made with `MatchSpec`, which reads them as conda does; py-rattler reads plain text more
+strictly. Records become locked packages only once they are chosen: a channel has tens of thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from envlock.conda.bridge import Calls
+from envlock.conda.fetching import failure_of
+from envlock.conda.gateways import Gateways
+from envlock.conda.matching import edges
+from envlock.conda.question import (
+    Offer,
+    Question,
+    Solved,
+    TookTooLong,
+    Unlockable,
+    Unsolvable,
+    match_spec,
+    virtual_packages,
+)
+from envlock.conda.records import package_of
+from envlock.conda.signs_of_life import while_alive
+from envlock.model.lock import LockedPackage
+
+if TYPE_CHECKING:
+    from rattler import MatchSpec, RepoDataRecord
+
+Answer = TypeVar("Answer")
+
+SECONDS = 120.0
+"""The longest that one solve may take, once it has what it needs; hard ones of real channels take under five."""
+_SHADOWED_ROUNDS = 20
+_ARCHIVES = (".conda", ".tar.bz2")
+
+
+class Solving:
+    """Answers questions; threads may share it, and share its repodata by that."""
+
+    def __init__(self, *, offline: bool = False, seconds: float = SECONDS) -> None:
+        self._offline = offline
+        self._gateways = Gateways(offline=offline)
+        self._seconds = seconds
+        self._calls = Calls()
+
+    def stop(self) -> None:
+        """End what is being solved; every call then raises Ended, and so does every later one."""
+        self._calls.end()
+
+    def solve(self, question: Question) -> Solved:
+        """The packages. Raises BadSpecification, Unsolvable, TookTooLong, Unlockable, ChannelFailure and Ended."""
+        specs = [match_spec(each, question) for each in question.wanted]
+        return self._asked(self._solve(question, specs), question)
+
+    def offers(self, name: str, question: Question, subdirs: Sequence[str]) -> tuple[Offer, ...]:
+        """What the channels have of a package in these subdirs, the best last. Raises ChannelFailure and Ended."""
+        asked = self._records(question, question.sources, subdirs, [name])
+        records = sorted(self._asked(asked, question), key=lambda record: (record.version, record.build_number))
+        return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
+
+    def names(self, question: Question) -> tuple[str, ...]:
+        """The names of all packages for the arch. Costs a while on a large channel; raises as `offers`."""
+        from rattler import Subdir
+
+        async def ask() -> tuple[str, ...]:
+            names = await self._gateways.of(question.places).names(
+                question.sources, [Subdir(each) for each in question.subdirs], channel_relations="disabled"
+            )
+            return tuple(name.normalized for name in names)
+
+        return self._asked(ask(), question)
+
+    def _asked(self, coroutine: Coroutine[Any, Any, Answer], question: Question) -> Answer:
+        from rattler.exceptions import FetchRepoDataError, GatewayError
+
+        try:
+            return self._calls.run(coroutine if self._offline else while_alive(coroutine, question.places))
+        except (GatewayError, FetchRepoDataError) as error:
+            raise failure_of(str(error), places=question.places) from None
+
+    async def _solve(self, question: Question, specs: list[MatchSpec]) -> Solved:
+        from rattler import MatchSpec
+
+        kept, gone = await self._kept(question)
+        shadowed: dict[str, str] = {}
+        for _ in range(_SHADOWED_ROUNDS):
+            constraints = [MatchSpec(f"{source}::{name}") for name, source in sorted(shadowed.items())]
+            records = await self._run(question, specs, kept, constraints, shadowed)
+            more = await self._shadowed(question, records)
+            if not more:
+                break
+            shadowed |= more
+        else:
+            raise Unsolvable("", shadowed)
+        return Solved(_locked(question, records), gone)
+
+    async def _run(
+        self,
+        question: Question,
+        specs: list[MatchSpec],
+        kept: list[RepoDataRecord],
+        constraints: list[MatchSpec],
+        shadowed: Mapping[str, str],
+    ) -> list[RepoDataRecord]:
+        from rattler import ChannelPriority, Subdir, solve
+        from rattler.exceptions import SolverError
+
+        try:
+            return await solve(
+                question.sources,
+                specs,
+                gateway=self._gateways.of(question.places),
+                platforms=[Subdir(each) for each in question.subdirs],
+                virtual_packages=virtual_packages(question.arch, question.system),
+                channel_priority=ChannelPriority.Strict if question.is_strict else ChannelPriority.Disabled,
+                exclude_newer=_utc(question.exclude_newer) if question.exclude_newer else None,
+                timestamp_policy="allow-missing",
+                locked_packages=kept,
+                constraints=constraints,
+                timeout=timedelta(seconds=self._seconds),
+                channel_relations="disabled",
+            )
+        except SolverError as error:
+            if "has been cancelled" in str(error):
+                raise TookTooLong(self._seconds) from None
+            sources = {place.source: place.base for place in question.places}
+            raise Unsolvable(str(error), {name: sources[source] for name, source in shadowed.items()}) from None
+
+    async def _kept(self, question: Question) -> tuple[list[RepoDataRecord], tuple[LockedPackage, ...]]:
+        """The packages to keep as the channels have them now: what they need may have been corrected since."""
+        from rattler import MatchSpec
+
+        keep = {
+            (package.name, package.version, package.build, package.conda.channel): package
+            for package in question.keep
+            if package.conda is not None and package.conda.subdir in question.subdirs
+        }
+        bases = {place.base for place in question.places}
+        keep = {key: package for key, package in keep.items() if key[3] in bases}
+        if not keep:
+            return [], ()
+        specs = [MatchSpec(f"{name} =={version} {build}") for name, version, build, _ in keep]
+        found = {
+            key: record
+            for record in await self._records(question, question.sources, question.subdirs, specs)
+            if (key := (*_key(record), question.place_of(record).base)) in keep
+        }
+        return list(found.values()), tuple(package for key, package in keep.items() if key not in found)
+
+    async def _records(
+        self, question: Question, sources: Sequence[str], subdirs: Sequence[str], specs: Sequence[MatchSpec | str]
+    ) -> list[RepoDataRecord]:
+        from rattler import Subdir
+
+        answers = await self._gateways.of(question.places).query(
+            sources, [Subdir(each) for each in subdirs], specs, recursive=False, channel_relations="disabled"
+        )
+        return [record for answer in answers for record in answer]
+
+    async def _shadowed(self, question: Question, records: Sequence[RepoDataRecord]) -> dict[str, str]:
+        """Of these packages, those of which an earlier channel has some, and that channel as py-rattler is told it.
+
+        py-rattler's own strictness sees only the packages that fit what is asked: without this, `tool >=2` would
+        come from any later channel when the first one has `tool 1`.
+        """
+        if not question.is_strict or len(question.places) == 1:
+            return {}
+        free = {each.name for each in question.wanted if each.channel}
+        found: dict[str, str] = {}
+        for number, place in enumerate(question.places):
+            later = [r.name.normalized for r in records if question.place_of(r) == place]
+            names = [name for name in later if name not in free]
+            if number == 0 or not names:
+                continue
+            earlier = question.sources[:number]
+            for record in await self._records(question, earlier, question.subdirs, names):
+                source = question.place_of(record).source
+                first = found.get(record.name.normalized)
+                if first is None or earlier.index(source) < earlier.index(first):
+                    found[record.name.normalized] = source
+        return found
+
+
+def _key(record: RepoDataRecord) -> tuple[str, str, str]:
+    return record.name.normalized, str(record.version), str(record.build)
+
+
+def _locked(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
+    names = {record.name.normalized for record in records}
+    packages = []
+    for record in sorted(records, key=lambda record: record.name.normalized):
+        title = f"{record.name.normalized} {record.version}"
+        if not record.file_name.endswith(_ARCHIVES):
+            raise Unlockable(title, f"`{record.file_name}` is no conda archive")
+        if record.sha256 is None:
+            raise Unlockable(title, "its channel does not tell its SHA-256")
+        place = question.place_of(record)
+        packages.append(package_of(record, place.base, edges(record.depends, names), url=place.canonical(record.url)))
+    return tuple(packages)
+
+
+def _utc(instant: str) -> datetime:
+    """The instant in UTC: py-rattler takes the numbers for UTC whatever the zone says."""
+    return datetime.fromisoformat(instant.replace("Z", "+00:00")).astimezone(timezone.utc)

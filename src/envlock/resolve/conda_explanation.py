@@ -1,0 +1,263 @@
+"""Why a conda solve failed, as one of our errors: short, with what can be done, and without secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from envlock.conda.bridge import Ended
+from envlock.conda.channels import channel_base
+from envlock.conda.errors import ChannelFailure
+from envlock.conda.fetching import clean
+from envlock.conda.question import BadSpecification, Offer, Question, TookTooLong, Unlockable, Unsolvable
+from envlock.conda.solving import Solving
+from envlock.model.arch import ARCHS
+from envlock.resolve.errors import (
+    BadMatchSpec,
+    ChannelNotFound,
+    ChannelUnauthorized,
+    ChannelUnreachable,
+    CondaConflict,
+    NoCondaBuild,
+    NoSuchCondaPackage,
+    SolveTimeout,
+    UnlockableCondaPackage,
+    UnmetSystemRequirement,
+    _OfOneEnvironment,
+)
+from envlock.resolve.port import Request
+
+_LINES = 25
+_WIDTH = 160
+_OFFERS = 8
+
+_NONE = re.compile(r"No candidates were found for (\S+?)(?: (.*))?\.$", re.MULTILINE)
+_DEAD_END = re.compile(r"for which no candidates were found|is excluded because|which conflicts with|is locked, but")
+_VIRTUAL = re.compile(r"(__[a-z0-9]+)(?: ([^,\n]*(?:,[<>=!~][^,\n]*)*))?, for which no candidates were found")
+_MISSING = re.compile(r"[─ ]([a-z0-9_.-]+)(?: [^\n]*)?, for which no candidates were found")
+_PARENT = re.compile(r"^\W*(.+?) would require")
+_ALTERNATIVES = re.compile(r"[^\s|,]+(?: \| [^\s|,]+){4,}")
+_SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "a processor"}
+
+_CREDENTIALS = (
+    "give them in ~/.netrc, in the channel's URL as https://${USER}:${TOKEN}@... or https://host/t/${TOKEN}/..., "
+    "as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD, or in RATTLER_AUTH_FILE"
+)
+
+
+def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
+    """A channel that did not give what it was asked for."""
+    named = failure.url or "a channel"
+    packages = tuple(name for name in request.requirements.channels if channel_base(name) == failure.url)
+    error: type[_OfOneEnvironment] = ChannelUnreachable
+    message, hint = f"{named} did not answer", "check the network and the channel's URL, then `envlock lock` again"
+    if failure.kind == "unauthorized":
+        error, message, hint = ChannelUnauthorized, f"{named} refused the credentials, or wants some", _CREDENTIALS
+    elif failure.kind in {"missing", "unreadable"}:
+        error, message, hint = ChannelNotFound, f"there is no conda channel at {named}", "correct `channels`"
+    elif failure.kind == "uncached":
+        message, hint = f"{named} cannot be asked offline", "lock once with the network"
+    return error(request.name, request.arch, message, details=(failure.reason,), hint=hint, packages=packages)
+
+
+def of_specification(request: Request, error: BadSpecification) -> _OfOneEnvironment:
+    """A requirement that is none."""
+    return BadMatchSpec(
+        request.name,
+        request.arch,
+        f"`{error.requirement}` asks for nothing that conda knows",
+        details=(clean(error.reason),),
+        hint='write a version as "1.26.4", "=1.26", ">=1.26,<2" or "1.26.*", and a build after it as "1.26.4=py312*"',
+        packages=(_thing(error.requirement.name),),
+    )
+
+
+def of_timeout(request: Request, error: TookTooLong) -> _OfOneEnvironment:
+    """A solve that was given up on."""
+    return SolveTimeout(
+        request.name,
+        request.arch,
+        f"the solver found no answer within {error.seconds:g} seconds",
+        hint="ask for narrower versions: of Python first, then of the packages with the most releases",
+    )
+
+
+def of_unlockable(request: Request, error: Unlockable) -> _OfOneEnvironment:
+    """A package that a lock cannot hold."""
+    return UnlockableCondaPackage(
+        request.name,
+        request.arch,
+        f"{error.package} cannot be locked: {error.reason}",
+        hint="ask for another version of it, or take it from another channel",
+        packages=(_thing(error.package.partition(" ")[0]),),
+    )
+
+
+def of_conflict(request: Request, question: Question, error: Unsolvable, solving: Solving) -> _OfOneEnvironment:
+    """Requirements that cannot be met. Asks the channels again for what they do have."""
+    text = clean(error.text)
+    none = _NONE.search(text)
+    if none is not None:
+        offers = _offers(none[1], question, solving)
+        return _no_build(request, question, none[1], none[2] or "", offers, solving)
+    unmet = _unmet(text)
+    if unmet is not None:
+        return _of_system(request, question, unmet)
+    about = f"{text} {' '.join(error.shadowed)}" if not shorten(text) else text
+    named = tuple(_thing(each.name) for each in question.wanted if _mentions(about, each.name))
+    shadows = tuple(
+        f"{name} comes from {source} alone: that channel has it, and counts more than those after it"
+        for name, source in sorted(error.shadowed.items())
+        if _mentions(about, name)
+    )
+    return CondaConflict(
+        request.name,
+        request.arch,
+        "the conda requirements cannot be met together",
+        details=(*shorten(text), *shadows),
+        hint=_way_out(text, bool(shadows), question, solving),
+        packages=named,
+    )
+
+
+def shorten(text: str) -> tuple[str, ...]:
+    r"""The solver's tree: without its preamble, long lists of versions cut, and no longer than a screen.
+
+    >>> shorten("Cannot solve the request because of: b * cannot be:\n└─ a 1 | 2 | 3 | 4 | 5 | 6 would do\n")
+    ('b cannot be:', '└─ a 1 | 2 | ... | 6 would do')
+    """
+    text = text.removeprefix("Cannot solve the request because of: ")
+    text = text.removeprefix("The following packages are incompatible\n")
+    lines = [_shortened(line) for line in text.splitlines() if line.strip()]
+    if len(lines) > _LINES:
+        lines = [*lines[: _LINES - 1], f"... and {len(lines) - _LINES + 1} lines more"]
+    return tuple(lines)
+
+
+class _Unmet(NamedTuple):
+    """What a package needs of the machine."""
+
+    package: str
+    name: str
+    version: str
+
+
+def _unmet(text: str) -> _Unmet | None:
+    """What the machine lacks, where nothing else stands in the way."""
+    lines = text.splitlines()
+    ends = [number for number, line in enumerate(lines) if _DEAD_END.search(line)]
+    virtual = [(number, match) for number in ends if (match := _VIRTUAL.search(lines[number])) is not None]
+    if not ends or len(virtual) != len(ends):
+        return None
+    number, match = virtual[0]
+    above = _PARENT.match(lines[number - 1]) if number else None
+    return _Unmet(_shortened(above[1]) if above is not None else "a package", match[1], match[2] or "")
+
+
+def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSystemRequirement:
+    system = dict(question.system)
+    label = _SYSTEM.get(unmet.name, unmet.name)
+    has = f"{label} {system[unmet.name]}" if unmet.name in system else f"a machine without {label}"
+    lower = re.search(r">=?\s*([0-9.]*[0-9])", unmet.version) or re.search(r"([0-9.]*[0-9])", unmet.version)
+    needed = lower[1] if lower is not None else system.get(unmet.name, "...")
+    if unmet.name in {"__glibc", "__osx", "__cuda"} and "." not in needed:
+        needed += ".0"
+    return UnmetSystemRequirement(
+        request.name,
+        request.arch,
+        f"{unmet.package} needs {label} {unmet.version}".rstrip() + f", and the environment is locked for {has}",
+        hint=f'where every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
+        "else ask for another version",
+        packages=(unmet.name, *(_thing(each.name) for each in question.wanted if _mentions(unmet.package, each.name))),
+    )
+
+
+def _no_build(
+    request: Request, question: Question, name: str, version: str, offers: Sequence[Offer], solving: Solving
+) -> _OfOneEnvironment:
+    things = (_thing(name),)
+    if not offers:
+        near = get_close_matches(name, _names(question, solving), n=3, cutoff=0.75)
+        return NoSuchCondaPackage(
+            request.name,
+            request.arch,
+            f"no channel has `{name}`",
+            details=(f"asked: {', '.join(place.base for place in question.places)}",),
+            hint=f"did you mean `{near[0]}`?" if near else "correct its name, or add the channel that has it",
+            packages=things,
+        )
+    here = [offer for offer in offers if offer.subdir in question.subdirs]
+    if not here:
+        archs = [arch for arch in ARCHS if any(offer.subdir == arch for offer in offers)]
+        return NoCondaBuild(
+            request.name,
+            request.arch,
+            f"`{name}` has no build for this arch",
+            details=tuple(f"{arch} has {_versions(o for o in offers if o.subdir == arch)}" for arch in archs),
+            hint="take it out of the environment, or the arch out of `archs`",
+            packages=things,
+        )
+    asked = f"{name} {version}".removesuffix(" *")
+    return NoCondaBuild(
+        request.name,
+        request.arch,
+        f"no build of `{name}` is what is asked: `{asked}`",
+        details=(f"there is {_versions(here, builds=' ' in version)}",),
+        hint="ask for one of these" + (", or choose a later `exclude-newer`" if question.exclude_newer else ""),
+        packages=things,
+    )
+
+
+def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving) -> str:
+    if is_shadowed:
+        return "change the order of `channels`, or name the channel: `channel::package`"
+    if "uploaded after the cutoff" in text:
+        return "choose a later `exclude-newer`, or change one of the lines above"
+    if "not in requested channel" in text:
+        return "that channel does not have it: name another one, or none"
+    for name in _MISSING.findall(text):
+        if not name.startswith("__") and not _offers(name, question, solving):
+            return f"no channel has `{name}`: add the one that has it to `channels`"
+    return "change one of the lines above"
+
+
+def _offers(name: str, question: Question, solving: Solving) -> tuple[Offer, ...]:
+    """What there is of a package, for this arch and every other; nothing where a channel does not answer now."""
+    try:
+        return solving.offers(name, question, (*ARCHS, "noarch"))
+    except (ChannelFailure, Ended):
+        return ()
+
+
+def _names(question: Question, solving: Solving) -> tuple[str, ...]:
+    try:
+        return solving.names(question)
+    except (ChannelFailure, Ended):
+        return ()
+
+
+def _versions(offers: Iterator[Offer] | Sequence[Offer], *, builds: bool = False) -> str:
+    texts = list(dict.fromkeys(f"{o.version} {o.build}" if builds else o.version for o in offers))
+    cut = "... " if len(texts) > _OFFERS else ""
+    return cut + ", ".join(texts[-_OFFERS:])
+
+
+def _shortened(line: str) -> str:
+    line = _ALTERNATIVES.sub(_first_and_last, line.replace(" * ", " ").replace(" *,", ","))
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 4]} ..."
+
+
+def _first_and_last(match: re.Match[str]) -> str:
+    versions = match[0].split(" | ")
+    return " | ".join([*versions[:2], "...", versions[-1]])
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
+
+
+def _thing(name: str) -> str:
+    """What the workflow knows a requirement by."""
+    return "python" if name == "python" else f"conda:{name}"

@@ -1,0 +1,133 @@
+"""The resolver of conda packages that rests on py-rattler: exact builds for any arch, from any machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from envlock.conda.bridge import Ended
+from envlock.conda.channels import channel_base, mirrors_in_force
+from envlock.conda.client import places_of
+from envlock.conda.errors import ChannelFailure
+from envlock.conda.names import conda_name
+from envlock.conda.question import BadSpecification, Question, TookTooLong, Unlockable, Unsolvable
+from envlock.conda.solving import SECONDS, Solving
+from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
+from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.requirements import Requirements
+from envlock.resolve import conda_explanation as explanation
+from envlock.resolve.errors import UnexpectedAnswer, UnknownChannel
+from envlock.resolve.port import Request, Resolution
+
+_CLAUSE = re.compile(r"(===|==|!=|~=|<=|>=|<|>)(.*)")
+
+
+class CondaResolver:
+    """Implements the Resolver port for the conda part of environments; threads may share it.
+
+    Its repodata is read once, whatever number of environments and archs is solved for. Offline, nothing is asked of any
+    host: what earlier locks have left of the channels on this machine is all there is.
+    """
+
+    def __init__(self, *, offline: bool = False, seconds: float = SECONDS) -> None:
+        self._solving = Solving(offline=offline, seconds=seconds)
+
+    def stop(self) -> None:
+        """End the solves that run, and start no more."""
+        self._solving.stop()
+
+    def resolve(self, request: Request) -> Resolution:
+        """The conda packages, Python among them, with the exact build of each. Downloads repodata only.
+
+        Raises ResolveError, and ConfigError for credentials and mirrors that cannot be read.
+        """
+        question = question_of(request)
+        try:
+            solved = self._solving.solve(question)
+        except Unsolvable as error:
+            raise explanation.of_conflict(request, question, error, self._solving) from None
+        except ChannelFailure as error:
+            raise explanation.of_channel(request, error) from None
+        except BadSpecification as error:
+            raise explanation.of_specification(request, error) from None
+        except TookTooLong as error:
+            raise explanation.of_timeout(request, error) from None
+        except Unlockable as error:
+            raise explanation.of_unlockable(request, error) from None
+        except Ended:
+            raise UnexpectedAnswer(request.name, request.arch, "solving was ended before it was done") from None
+        return Resolution(solved.packages, tuple(map(_gone, solved.gone)), _python(solved.packages))
+
+
+def question_of(request: Request) -> Question:
+    """What a request asks of its channels. Raises UnknownChannel, UnsetVariable, BadNetrc and BadChannelMirror."""
+    requirements = request.requirements
+    urls = request.channel_urls or requirements.channels
+    bases = tuple(dict.fromkeys(map(channel_base, requirements.channels)))
+    wanted = tuple(wanted_of(requirements))
+    for each in wanted:
+        if each.channel and channel_base(each.channel) not in bases:
+            raise UnknownChannel(
+                request.name,
+                request.arch,
+                f"`{each}` is asked of a channel that the environment does not have",
+                details=(f"its channels: {', '.join(requirements.channels) or 'none'}",),
+                hint=f'add "{each.channel}" to `channels`',
+                packages=(f"conda:{each.name}",),
+            )
+    places = {place.base: place for place in places_of(urls, mirrors_in_force(request.channel_mirrors))}
+    return Question(
+        arch=request.arch,
+        places=tuple(places[base] for base in bases),
+        wanted=wanted,
+        system=tuple((name, version) for arch, name, version in requirements.system if arch == request.arch),
+        keep=request.conda_pins,
+        is_strict=requirements.channel_priority != "disabled",
+        exclude_newer=request.exclude_newer or requirements.exclude_newer,
+    )
+
+
+def specifications(request: Request) -> tuple[str, ...]:
+    """What a request asks of its channels, as canonical texts."""
+    return tuple(map(str, wanted_of(request.requirements)))
+
+
+def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
+    """Everything that is asked of channels: Python, the user's packages, and Metaflow's where conda is to bring them.
+
+    >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=("numpy =1.26",), python_from="conda"))))
+    ['python >=3.11,<3.13a0', 'numpy =1.26']
+    """
+    yield CondaRequirement("python", conda_version(requirements.python))
+    yield from map(parse_conda_requirement, (*requirements.conda, *requirements.conda_only))
+    if requirements.type != "pypi":
+        for needed in requirements.metaflow:
+            yield CondaRequirement(conda_name(needed.name), conda_version(needed.specifier))
+
+
+def conda_version(specifier: str) -> str:
+    """A PEP 440 specifier set in conda's language: the same clauses, but a bound that excludes excludes pre-releases.
+
+    >>> conda_version("<3.13,>=3.11"), conda_version("==3.12.*"), conda_version("===3.12.1"), conda_version("")
+    ('<3.13a0,>=3.11', '3.12.*', '==3.12.1', '')
+    """
+    return ",".join(_clause(clause) for clause in specifier.split(",") if clause)
+
+
+def _clause(clause: str) -> str:
+    match = _CLAUSE.fullmatch(clause.strip())
+    assert match is not None, f"{clause} is no clause of a specifier"
+    operator, version = match.groups()
+    if operator in {"==", "==="}:
+        return version if version.endswith(".*") else f"=={version}"
+    # To conda, 3.13.0rc1 is less than 3.13.
+    return f"<{version}a0" if operator == "<" and re.fullmatch(r"[0-9.]+", version) else clause.strip()
+
+
+def _gone(package: LockedPackage) -> str:
+    return f"{package.name} {package.version} {package.build} is no longer in its channel: another one was chosen"
+
+
+def _python(packages: Sequence[LockedPackage]) -> LockedPython | None:
+    version = next((package.version for package in packages if package.name == "python"), None)
+    return LockedPython(source="conda", version=version) if version is not None else None
