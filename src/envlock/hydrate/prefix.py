@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
-from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, storage_error
+from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, UnfitPrefix, storage_error
 from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
 from envlock.hydrate.proof import Proof
 from envlock.hydrate.stage import make_once
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 LONGEST_PREFIX = 255
 """Bytes: what binaries of conda packages have room for, where they name their own prefix."""
+
+_UNFIT = "\"'`$\\:\n"
+"""What ends a path too early in a shell script, in Python's own configuration, or in PATH."""
 
 
 def ensure(
@@ -65,9 +68,13 @@ def name_of(lock: Lock) -> str:
 
 def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
     """Whether the environment can be made here and will run, as far as can be told before the work."""
-    length = len(os.fsencode(prefix))
-    if lock.conda_packages and length > LONGEST_PREFIX:
-        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+    if lock.conda_packages:
+        length = len(os.fsencode(prefix))
+        if length > LONGEST_PREFIX:
+            raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+        found = "".join(each for each in _UNFIT if each in str(prefix))
+        if found:
+            raise UnfitPrefix(str(prefix), found)
     lacking = unmet(lock)
     if lacking and not force:
         raise SystemNotMet(name_of(lock), lock.arch, lacking)
