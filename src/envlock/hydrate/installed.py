@@ -28,12 +28,16 @@ class Package(NamedTuple):
         return " ".join(word for word in words if word)
 
 
+UNREADABLE = "unreadable"
+"""In the place of a digest, where what was written down about a file is damaged itself."""
+
+
 class Claim(NamedTuple):
     """What a package says of one of its files."""
 
     package: Package
     sha256: str
-    """Of the bytes, or of the text of a link; empty where it says nothing."""
+    """Of the bytes, or of the text of a link; empty where it says nothing, or UNREADABLE."""
     is_link: bool = False
 
 
@@ -63,9 +67,9 @@ def installed(prefix: Path) -> Installed:
 
 def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
     try:
-        package = Package(record["name"], record["version"], record.get("build", ""), "conda")
-        entries = [(entry["_path"], entry) for entry in record["paths_data"]["paths"]]
-    except (KeyError, TypeError):
+        package = Package(str(record["name"]), str(record["version"]), str(record.get("build", "")), "conda")
+        entries = [(str(entry["_path"]), entry) for entry in record["paths_data"]["paths"]]
+    except (KeyError, TypeError, AttributeError):
         return
     found.packages["conda", package.name] = package, where, record.get("sha256") or ""
     for path, entry in entries:
@@ -84,7 +88,11 @@ def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
     package = Package(_normalised(name), version.replace("_", "+"), "", "wheel")
     site = folder.parent
     found.packages["pypi", package.name] = package, record_file.relative_to(prefix).as_posix(), ""
-    for path, digest in _rows(record_file):
+    try:
+        rows = list(_rows(record_file))
+    except (OSError, csv.Error):
+        rows = [(f"{folder.name}/{record_file.name}", UNREADABLE)]
+    for path, digest in rows:
         below = os.path.relpath(site / path, prefix)
         if not below.startswith("../") and not is_bytecode(below):
             found.claims[below] = Claim(package, digest)
@@ -96,8 +104,19 @@ def _rows(record_file: Path) -> Iterator[tuple[str, str]]:
     for row in csv.reader(text.splitlines()):
         if row:
             algorithm, _, value = row[1].partition("=") if len(row) > 1 else ("", "", "")
-            padded = value + "=" * (-len(value) % 4)
-            yield row[0], base64.urlsafe_b64decode(padded).hex() if algorithm == "sha256" else ""
+            yield row[0], _hexadecimal(value) if algorithm == "sha256" else ""
+
+
+def _hexadecimal(value: str) -> str:
+    """A digest as RECORD spells it, in hex digits.
+
+    >>> _hexadecimal("q80"), _hexadecimal("q") == UNREADABLE
+    ('abcd', True)
+    """
+    try:
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+    except ValueError:
+        return UNREADABLE
 
 
 def is_bytecode(path: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
-from envlock.hydrate.installed import Claim, Package, installed
+from envlock.hydrate.installed import UNREADABLE, Claim, Package, installed
 from envlock.hydrate.marker import Marker, read_marker
 from envlock.hydrate.prefix import name_of
 from envlock.interpreters import version_of
@@ -152,6 +152,8 @@ _MISSING = "it is not there"
 def _wrong_with(path: str, claim: Claim) -> str:
     """What a file is not that its package says; empty where all is well."""
     try:
+        if claim.sha256 == UNREADABLE:
+            return "what was installed is no longer told: its RECORD is damaged"
         if claim.is_link:
             return _wrong_with_link(path, claim)
         if not claim.sha256:
@@ -161,6 +163,8 @@ def _wrong_with(path: str, claim: Claim) -> str:
         return _MISSING
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
+    except ValueError:
+        return "no file can be called that"
     return "" if found == claim.sha256 else f"sha256 {found}, installed was {claim.sha256}"
 
 
