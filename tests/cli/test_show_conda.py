@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from envlock.cli.show_packages import package_lines, package_renderables
 from envlock.config.read import load_project
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import LINUX_64
@@ -228,6 +231,24 @@ def test_channels_that_end_alike_are_told_apart(project: Path, envlock: Envlock)
         line.split()[:4] == ["ffmpeg", "7.1", "gpl_h1_0", "https://mirror.example/conda-forge"] for line in lines
     )
     assert any(line.split()[3:4] == [CHANNEL] for line in lines)
+
+
+@pytest.mark.parametrize(("width", "fits"), [(120, True), (60, False)])
+def test_on_a_terminal_nothing_is_lost(project: Path, width: int, fits: bool) -> None:
+    lock = Lock(
+        arch=LINUX_64,
+        requirements=load_project(project / "envlock.toml").named[1].requirements,
+        python=LockedPython(source="conda", version="3.12.12"),
+        packages=(*PACKAGES, WHEEL),
+    )
+    shown = StringIO()
+    Console(file=shown, width=width).print(*package_renderables(lock))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    plain = package_lines(lock).splitlines()
+    assert (lines == plain) is fits
+    assert max(map(len, lines)) <= width
+    for package in lock.packages:
+        assert any(package.name in line and package.version in line for line in lines)
 
 
 def test_what_changed_is_told_with_its_line(project: Path, envlock: Envlock) -> None:

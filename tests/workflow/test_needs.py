@@ -1,0 +1,39 @@
+"""Why each package of a lock is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from envlock.model.lock import LockedPackage
+from envlock.model.requirement import parse_requirement
+from envlock.workflow.needs import ASKED, FOR_METAFLOW, needs
+from tests.lockfile.conda_locks import MIXED, WHEEL, conda_package
+
+
+def wheel(name: str, *dependencies: str) -> LockedPackage:
+    return replace(WHEEL, name=name, dependencies=dependencies)
+
+
+def test_of_a_mixed_lock() -> None:
+    requests = conda_package("requests", "2.32.3", "0", depends=("tool",), dependencies=("tool",))
+    found = needs(replace(MIXED, packages=(*MIXED.conda_packages, requests, wheel("demo", "tool"), wheel("tool"))))
+    assert found["conda", "numpy"] == (ASKED,)
+    assert found["conda", "libzlib"] == ("numpy", "python")
+    assert found["conda", "python"] == (ASKED, "numpy")
+    assert found["conda", "requests"] == (FOR_METAFLOW,)
+    assert found["conda", "tool"] == (ASKED, "requests")
+    assert found["pypi", "tool"] == ("demo",), "a wheel is no conda package of that name"
+    assert found["conda", "_openmp_mutex"] == ()
+
+
+def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() -> None:
+    asked = MIXED.requirements._replace(conda=(), pypi=(parse_requirement("demo"),))
+    packages = (*MIXED.conda_packages, wheel("demo", "requests"), wheel("requests"))
+    found = needs(replace(MIXED, requirements=asked, packages=packages))
+    assert found["pypi", "requests"] == (FOR_METAFLOW, "demo")
+    assert found["pypi", "demo"] == (ASKED,)
+
+
+def test_the_python_that_is_asked_for_by_its_build_is_asked_for_once() -> None:
+    asked = MIXED.requirements._replace(conda=("python 3.13.* *_cp313",))
+    assert needs(replace(MIXED, requirements=asked))["conda", "python"] == (ASKED, "numpy")
