@@ -150,6 +150,72 @@ class CondaOnlyWithPython(_OfOneEnvironment):
     code = "conda-only-with-python"
 
 
+class CondaConflict(NoSolution):
+    """What is asked of conda channels contradicts itself, or what they have."""
+
+    code = "conda-conflict"
+
+
+class NoSuchCondaPackage(_OfOneEnvironment):
+    """No channel has a package of that name."""
+
+    code = "no-such-conda-package"
+
+
+class NoCondaBuild(_OfOneEnvironment):
+    """A package is in the channels, but not for this arch, or not in that version or build."""
+
+    code = "no-conda-build"
+
+
+class UnmetSystemRequirement(_OfOneEnvironment):
+    """A conda package needs more of the machine than the environment is locked for."""
+
+    code = "unmet-system-requirement"
+
+
+class UnknownChannel(_OfOneEnvironment):
+    """A package is asked of a channel that the environment does not have."""
+
+    code = "unknown-channel"
+
+
+class BadMatchSpec(_OfOneEnvironment):
+    """A requirement that conda's own language does not know."""
+
+    code = "bad-match-spec"
+
+
+class ChannelUnauthorized(_OfOneEnvironment):
+    """A channel wants other credentials."""
+
+    code = "channel-unauthorized"
+
+
+class ChannelNotFound(_OfOneEnvironment):
+    """There is no conda channel at that URL."""
+
+    code = "channel-not-found"
+
+
+class ChannelUnreachable(_OfOneEnvironment):
+    """A channel did not answer."""
+
+    code = "channel-unreachable"
+
+
+class SolveTimeout(_OfOneEnvironment):
+    """The solver was given up on."""
+
+    code = "solve-timeout"
+
+
+class UnlockableCondaPackage(_OfOneEnvironment):
+    """The solver chose a package that a lock cannot hold."""
+
+    code = "unlockable-conda-package"
+
+
 class UnexpectedAnswer(_OfOneEnvironment):
     """A resolver said something that envlock does not know."""
 
