@@ -192,12 +192,8 @@ def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:
     assert error.exit_status == 3
 
 
-@pytest.mark.parametrize(
-    "table",
-    ['conda = { libraries = { ffmpeg = "" } }', 'named_env = { name = "team/base:v1" }'],
-    ids=["conda", "named_env"],
-)
-def test_a_table_of_a_later_version(project: ProjectFolder, table: str) -> None:
+def test_a_table_of_a_later_version(project: ProjectFolder) -> None:
+    table = 'named_env = { name = "team/base:v1" }'
     edit(project, "[flow.DemoFlow.step.train]", f"[flow.DemoFlow.step.train]\n{table}")
     error = refused(project)
     assert error.code == "not-yet"
