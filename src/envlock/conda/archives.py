@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,6 @@ from envlock.conda.bridge import Calls
 from envlock.conda.client import client_for, places_of
 from envlock.conda.matching import name_in
 from envlock.conda.names import pypi_names
-from envlock.files import write_atomically
 from envlock.model.requirement import normalize_name
 from envlock.places import home
 
@@ -213,5 +213,10 @@ def _remembered(package: LockedPackage) -> tuple[tuple[str, str], ...] | None:
 
 def _remember(package: LockedPackage, distributions: tuple[tuple[str, str], ...]) -> None:
     data = json.dumps({"package": package.filename, "distributions": distributions}, indent=1)
+    path = _memo(package)
     with suppress(OSError):  # it will be looked up again
-        write_atomically(_memo(package), f"{data}\n".encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not forced to the disk, which takes longer than to look it up: half a memo is none.
+        stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        stage.write_text(f"{data}\n")
+        stage.replace(path)
