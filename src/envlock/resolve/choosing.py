@@ -12,9 +12,27 @@ if TYPE_CHECKING:
 def resolver_for(settings: Settings) -> Resolver:
     """The resolver that the settings ask for, for environments of every type.
 
-    Costs the imports of what is chosen, and starts nothing. Raises ResolverNotInstalled where its package is missing.
+    Starts nothing, and what conda packages need is imported only once one is solved for. Raises ResolverNotInstalled
+    where the package of a chosen resolver is missing, whether or not an environment needs it.
     """
-    return pypi_resolver(settings)
+    from envlock.resolve.mixed import ByType
+
+    if settings.conda_resolver == "conda-lock":
+        from envlock.resolve.installed import require_conda_lock
+
+        require_conda_lock()
+    return ByType(lambda: conda_resolver(settings), pypi_resolver(settings))
+
+
+def conda_resolver(settings: Settings) -> Resolver:
+    """What solves conda packages: py-rattler, or conda-lock. Raises ResolverNotInstalled."""
+    if settings.conda_resolver == "conda-lock":
+        from envlock.resolve.conda_lock import CondaLockResolver
+
+        return CondaLockResolver()
+    from envlock.resolve.conda_rattler import CondaResolver
+
+    return CondaResolver()
 
 
 def pypi_resolver(settings: Settings) -> Resolver:

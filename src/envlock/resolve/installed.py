@@ -8,12 +8,22 @@ from importlib.util import find_spec
 from envlock.resolve.errors import ResolverNotInstalled
 
 
-def require(
+def require_conda_lock() -> None:
+    """Refuse to go on without conda-lock, in a release whose inner functions are known. Raises ResolverNotInstalled."""
+    _require("resolver.conda", "conda-lock", "conda_lock", least=(4, 0), below=(4, 1))
+
+
+def require_pip_tools() -> None:
+    """Refuse to go on without pip-tools. Raises ResolverNotInstalled."""
+    _require("resolver.pypi", "pip-tools", "piptools", least=(7, 6))
+
+
+def _require(
     key: str, resolver: str, module: str, *, least: tuple[int, int], below: tuple[int, int] | None = None
 ) -> None:
-    """Refuse to go on without the distribution named as the resolver is, from `least` on and before `below`.
+    """Refuse to go on without the distribution of the resolver's name, from `least` on and before `below`.
 
-    Imports nothing of it. Raises ResolverNotInstalled, which names the key of envlock.toml that asks for it.
+    Imports nothing of it.
     """
     needed = f"{resolver} {_text(least)}" + (f" or later, before {_text(below)}" if below else " or later")
     found = ""

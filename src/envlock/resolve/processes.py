@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -44,6 +45,41 @@ class Processes:
             with self._guard:
                 self._running.discard(process)
         return subprocess.CompletedProcess(command, process.returncode, output, error)
+
+    @contextmanager
+    def begin(
+        self, command: Sequence[str], environment: Mapping[str, str], *, folder: Path, errors: Path
+    ) -> Iterator[subprocess.Popen[str] | None]:
+        """A command that is running and that can be talked with, line by line; None where nothing is started any more.
+
+        What it says on stderr goes into the file `errors`. It is ended where the block is left before it is through.
+        """
+        with self._guard, errors.open("w") as file:
+            if self._ended:
+                process = None
+            else:
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    cwd=folder,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    text=True,
+                    errors="replace",
+                )
+                self._running.add(process)
+        if process is None:
+            yield None
+            return
+        with process:
+            try:
+                yield process
+                process.communicate()
+            finally:
+                process.terminate()
+                with self._guard:
+                    self._running.discard(process)
 
     def end(self) -> None:
         """End what runs; what is asked for later is not started."""

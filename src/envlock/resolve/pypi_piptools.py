@@ -29,7 +29,7 @@ from envlock.resolve.errors import (
     ResolversDisagree,
     UnexpectedAnswer,
 )
-from envlock.resolve.installed import require
+from envlock.resolve.installed import require_pip_tools
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_uv import UvResolver
@@ -52,7 +52,7 @@ class PipToolsResolver:
     """Implements the Resolver port with `pip-compile`, for this machine's arch; threads may share it."""
 
     def __init__(self) -> None:
-        require("resolver.pypi", "pip-tools", "piptools", least=(7, 6))
+        require_pip_tools()
         self._processes = Processes()
         self._uv = UvResolver()
 

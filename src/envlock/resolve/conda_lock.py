@@ -1,0 +1,217 @@
+"""The resolver that rests on conda-lock: conda, mamba or micromamba decides, or py-rattler where none is here.
+
+conda-lock's pipeline runs in a process of its own (`conda_lock_process.py`). What it writes lacks much of what a lock
+holds, so its answer is asked of the channels once more, with no freedom: the same packages, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from envlock.model.conda_requirement import CondaRequirement
+from envlock.model.lock import LockedPackage
+from envlock.resolve.conda_executable import conda_executable
+from envlock.resolve.conda_lock_channels import NamedChannel, canonical, named_channels
+from envlock.resolve.conda_lock_run import CondaLockFailed, Row, locked_rows
+from envlock.resolve.conda_rattler import CondaResolver, question_of
+from envlock.resolve.conda_specifications import CannotMerge, merged
+from envlock.resolve.errors import (
+    CondaConflict,
+    NoCondaBuild,
+    NoSuchCondaPackage,
+    ResolverCannot,
+    ResolversDisagree,
+    UnexpectedAnswer,
+    UnmetSystemRequirement,
+)
+from envlock.resolve.installed import require_conda_lock
+from envlock.resolve.port import Request, Resolution
+from envlock.resolve.processes import Processes
+
+_USE_RATTLER = 'set `resolver.conda = "rattler"`'
+_NOT_KEPT = "{} could not keep the versions of the older lock together with what is asked now, and chose anew"
+
+
+class CondaLockResolver:
+    """Implements the Resolver port with conda-lock, for the conda part; threads may share it."""
+
+    def __init__(self) -> None:
+        require_conda_lock()
+        self._processes = Processes()
+        self._rattler = CondaResolver()
+
+    def stop(self) -> None:
+        """End what runs, and start no more."""
+        self._processes.end()
+        self._rattler.stop()
+
+    def resolve(self, request: Request) -> Resolution:
+        """The conda packages of a request, and its Python.
+
+        Costs the seconds in which conda-lock starts, its solve, and one solve of ours that has no choice. Raises
+        ResolveError.
+        """
+        question = question_of(request)
+        channels = named_channels(request.requirements.channels, question.places)
+        run = _Run(request, channels, _merged(request, question.wanted), conda_executable())
+        notes: tuple[str, ...] = ()
+        if run.executable is not None:
+            _refuse_what_an_executable_cannot(run)
+            if request.conda_pins:
+                kept = self._with_old_versions(run)
+                if kept is not None:
+                    return kept
+                notes = (_NOT_KEPT.format(run.executable.name),)
+        try:
+            rows = self._rows(run)
+        except CondaLockFailed as failure:
+            raise self._explained(run, failure) from None
+        found = self._completed(run, rows)
+        return replace(found, notes=(*notes, *found.notes))
+
+    def _with_old_versions(self, run: _Run) -> Resolution | None:
+        """The solution that keeps every package of the older lock; None where there is none.
+
+        conda has no preferences: what is to be kept has to be demanded, and what nothing needs any more taken out.
+        """
+        pins = {pin.name: CondaRequirement(pin.name, f"=={pin.version}", pin.build) for pin in run.request.conda_pins}
+        try:
+            asked = merged((*run.asked, *pins.values()))
+            rows = self._rows(run._replace(asked=asked))
+        except (CannotMerge, CondaLockFailed):
+            return None
+        return _needed(self._completed(run, rows), run.asked)
+
+    def _rows(self, run: _Run) -> list[Row]:
+        def solve(understood: tuple[CondaRequirement, ...]) -> Sequence[LockedPackage]:
+            return self._rattler.resolve(_only(run.request, understood)).packages
+
+        return locked_rows(run.request, run.channels, run.asked, run.executable, self._processes, solve)
+
+    def _explained(self, run: _Run, failure: CondaLockFailed) -> UnexpectedAnswer:
+        """What went wrong: py-rattler is asked the same, for it says best why."""
+        self._rattler.resolve(run.request)
+        who = run.executable.name if run.executable is not None else "conda-lock"
+        return UnexpectedAnswer(
+            run.request.name,
+            run.request.arch,
+            f"{who} could not resolve it, though py-rattler can",
+            details=failure.reason,
+            hint=_USE_RATTLER,
+        )
+
+    def _completed(self, run: _Run, rows: Sequence[Row]) -> Resolution:
+        """The packages of conda-lock's rows, with all that the channels know of them."""
+        places = {row["name"]: canonical(row["url"], run.channels) for row in rows}
+        exact = tuple(
+            CondaRequirement(row["name"], f"=={row['version']}", _build(row), places[row["name"]][0]) for row in rows
+        )
+        try:
+            found = self._rattler.resolve(replace(_only(run.request, exact), conda_pins=()))
+        except (CondaConflict, NoCondaBuild, NoSuchCondaPackage, UnmetSystemRequirement) as error:
+            raise _disagree(run, (error.sentence, *error.details)) from None
+        packages = {package.name: package for package in found.packages}
+        odd = [f"one of them leaves out {name}" for name in sorted(packages.keys() ^ places.keys())]
+        for row in rows:
+            package = packages.get(row["name"])
+            if package is not None and not _is_same(row, places[row["name"]], package):
+                odd.append(f"{unquote(places[row['name']][1])} is another file than {package.filename}")
+        if odd:
+            raise _disagree(run, tuple(odd))
+        return found
+
+
+class _Run(NamedTuple):
+    """A request, as conda-lock will be asked."""
+
+    request: Request
+    channels: tuple[NamedChannel, ...]
+    asked: tuple[CondaRequirement, ...]
+    executable: Path | None
+
+
+def _merged(request: Request, wanted: Iterable[CondaRequirement]) -> tuple[CondaRequirement, ...]:
+    try:
+        return merged(wanted)
+    except CannotMerge as error:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"conda-lock takes one requirement for each package, and {' and '.join(f'`{t}`' for t in error.texts)} "
+            "cannot be made one",
+            hint=f"ask for `{error.name}` once, or {_USE_RATTLER}",
+            packages=(f"conda:{error.name}",),
+        ) from None
+
+
+def _only(request: Request, asked: Iterable[CondaRequirement]) -> Request:
+    """The request, for these conda packages and no others."""
+    texts = tuple(str(each) for each in asked)
+    return replace(request, requirements=request.requirements._replace(conda=texts, conda_only=(), metaflow=()))
+
+
+def _refuse_what_an_executable_cannot(run: _Run) -> None:
+    request, executable = run.request, run.executable
+    assert executable is not None
+    reason = ""
+    packages: tuple[str, ...] = ()
+    if request.exclude_newer:
+        reason = f"{executable.name} cannot leave out what was published after `exclude-newer`"
+    elif buckets := [channel.name for channel in run.channels if channel.text.startswith("s3://")]:
+        reason, packages = f"{executable.name} reads no channel in a bucket, such as {buckets[0]}", (buckets[0],)
+    named = {channel.name for channel in run.channels if "://" not in channel.text}
+    for each in run.asked:
+        if not reason and each.channel and each.channel not in named:
+            reason = f"conda-lock cannot say that `{each.name}` must come from a channel that is known by its URL"
+            packages = (f"conda:{each.name}",)
+    if reason:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            reason,
+            hint=f"export ENVLOCK_CONDA_EXE= to let envlock's own solver decide in its place, or {_USE_RATTLER}",
+            packages=packages,
+        )
+
+
+def _build(row: Row) -> str:
+    """The build, of which conda-lock keeps only the file name."""
+    filename = unquote(row["url"].rpartition("/")[2])
+    return filename.removesuffix(".conda").removesuffix(".tar.bz2").rpartition("-")[2]
+
+
+def _is_same(row: Row, place: tuple[str, str], package: LockedPackage) -> bool:
+    """Whether it is the same file: by its place, and by the hashes that both have."""
+    facts = package.conda
+    assert facts is not None
+    return (
+        unquote(place[1]) == f"{facts.subdir}/{unquote(package.filename)}"
+        and row["sha256"] in {"", package.sha256}
+        and (not row["md5"] or not facts.md5 or row["md5"] == facts.md5)
+    )
+
+
+def _needed(found: Resolution, asked: Iterable[CondaRequirement]) -> Resolution:
+    """The packages that are asked for, and those that they need."""
+    edges = {package.name: package.dependencies for package in found.packages}
+    todo, needed = [each.name for each in asked], set()
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            todo += edges.get(name, ())
+    return replace(found, packages=tuple(package for package in found.packages if package.name in needed))
+
+
+def _disagree(run: _Run, reason: Sequence[str]) -> ResolversDisagree:
+    return ResolversDisagree(
+        run.request.name,
+        run.request.arch,
+        "the channels do not have what conda-lock decided",
+        details=tuple(reason),
+        hint=f"lock again, for a channel may have changed in between, or {_USE_RATTLER}",
+    )
