@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,3 +158,14 @@ def test_an_older_envlock_is_told_to_upgrade() -> None:
     with pytest.raises(NewerLockFormat) as caught:
         parse(changed("format = 2", "format = 3").encode(), "x")
     assert "reads up to 2" in str(caught.value)
+
+
+def test_proving_imports_little() -> None:
+    program = (
+        "import sys; from envlock.lockfile.proof import prove\n"
+        "assert prove(open(sys.argv[1], 'rb').read())\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] in sys.argv[2:]))"
+    )
+    heavy = ("rattler", "packaging", "pydantic", "dataclasses", "httpx", "asyncio")
+    command = [sys.executable, "-c", program, str(V2 / "pylock.mixed.toml"), *heavy]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
