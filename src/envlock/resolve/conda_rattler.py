@@ -16,7 +16,7 @@ from envlock.model.conda_requirement import CondaRequirement, parse_conda_requir
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.resolve import conda_explanation as explanation
-from envlock.resolve.errors import UnexpectedAnswer, UnknownChannel
+from envlock.resolve.errors import UnexpectedAnswer
 from envlock.resolve.port import Request, Resolution
 
 _CLAUSE = re.compile(r"(===|==|!=|~=|<=|>=|<|>)(.*)")
@@ -60,26 +60,15 @@ class CondaResolver:
 
 
 def question_of(request: Request) -> Question:
-    """What a request asks of its channels. Raises UnknownChannel, UnsetVariable, BadNetrc and BadChannelMirror."""
+    """What a request asks of its channels. Raises UnsetVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
     urls = request.channel_urls or requirements.channels
     bases = tuple(dict.fromkeys(map(channel_base, requirements.channels)))
-    wanted = tuple(wanted_of(requirements))
-    for each in wanted:
-        if each.channel and channel_base(each.channel) not in bases:
-            raise UnknownChannel(
-                request.name,
-                request.arch,
-                f"`{each}` is asked of a channel that the environment does not have",
-                details=(f"its channels: {', '.join(requirements.channels) or 'none'}",),
-                hint=f'add "{each.channel}" to `channels`',
-                packages=(f"conda:{each.name}",),
-            )
     places = {place.base: place for place in places_of(urls, mirrors_in_force(request.channel_mirrors))}
     return Question(
         arch=request.arch,
         places=tuple(places[base] for base in bases),
-        wanted=wanted,
+        wanted=tuple(wanted_of(requirements)),
         system=tuple((name, version) for arch, name, version in requirements.system if arch == request.arch),
         keep=request.conda_pins,
         is_strict=requirements.channel_priority != "disabled",

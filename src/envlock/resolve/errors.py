@@ -174,12 +174,6 @@ class UnmetSystemRequirement(_OfOneEnvironment):
     code = "unmet-system-requirement"
 
 
-class UnknownChannel(_OfOneEnvironment):
-    """A package is asked of a channel that the environment does not have."""
-
-    code = "unknown-channel"
-
-
 class BadMatchSpec(_OfOneEnvironment):
     """A requirement that conda's own language does not know."""
 
@@ -246,7 +240,7 @@ class NotYet(ResolveError):
         super().__init__(
             f"{environment}: this version of envlock cannot resolve `{table}` yet",
             locations=(location,) if location is not None else (),
-            details=("it locks PyPI packages; conda, named environments and system packages come in later versions",),
+            details=("it locks PyPI and conda packages; named environments come in later versions",),
             hint=f"take `{table}` out of this environment for now",
         )
         self.environment = environment
