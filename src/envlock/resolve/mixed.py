@@ -169,7 +169,7 @@ def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
                 request.arch,
                 f"`{root}` of `conda_only` {with_it} a Python package",
                 details=(f"the conda package {package.name} {package.version} holds {distributions}",),
-                hint="take it from PyPI, in `packages`, or ask for it in a `conda` table (mixed environments may)",
+                hint="take it from PyPI, in `packages`, or ask for it in a `conda` table, where Python packages may be",
                 packages=(f"conda:{root}",),
             )
 
