@@ -22,7 +22,7 @@ class ActivationFailed(HydrateError):
             f"the environment cannot be entered: {relative}{of_package} failed, {reason}",
             locations=(Location(path),),
             hint="`envlock verify` tells whether the file is as it was installed; if it is, ask for another "
-            f"version of {package or 'the package that brings it'} in envlock.toml, then `envlock lock`",
+            f"version of {package.partition(' ')[0] or 'the package that brings it'} in envlock.toml, then `envlock lock`",
         )
 
 
