@@ -69,7 +69,7 @@ def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ..
             constrains=tuple(record.constrains),
             noarch=noarch,
             md5=record.md5.hex() if record.md5 else "",
-            license=record.license or "",
+            license=" ".join((record.license or "").split()),  # some hold the whole text
             site_packages=record.python_site_packages_path or "",
         ),
     )

@@ -12,6 +12,7 @@ from envlock.conda.errors import ChannelFailure
 from envlock.conda.names import conda_name
 from envlock.conda.question import BadSpecification, Question, TookTooLong, Unlockable, Unsolvable
 from envlock.conda.solving import SECONDS, Solving
+from envlock.lockfile.conda_values import wrong_conda_package
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -44,6 +45,7 @@ class CondaResolver:
         question = question_of(request)
         try:
             solved = self._solving.solve(question)
+            _refuse_unsafe(solved.packages, question.subdirs)
         except Unsolvable as error:
             raise explanation.of_conflict(request, question, error, self._solving) from None
         except ChannelFailure as error:
@@ -115,6 +117,14 @@ def _clause(clause: str) -> str:
 
 def _gone(package: LockedPackage) -> str:
     return f"{package.name} {package.version} {package.build} is no longer in its channel: another one was chosen"
+
+
+def _refuse_unsafe(packages: Sequence[LockedPackage], subdirs: Sequence[str]) -> None:
+    """Raise Unlockable for a package of which a channel says what no lock may say: nobody could read such a lock."""
+    for package in packages:
+        wrong = wrong_conda_package(package, subdirs)
+        if wrong:
+            raise Unlockable(f"{package.name} {package.version}", f"it has {wrong}")
 
 
 def _python(packages: Sequence[LockedPackage]) -> LockedPython | None:
