@@ -46,8 +46,8 @@ def entry_of(name: str, constraint: str) -> tuple[CondaRequirement, str]:
     written, separator, bare = name.strip().rpartition("::")
     if separator and not is_channel(written):
         raise NoChannel(written)
-    requirement = conda_requirement(bare, constraint)
-    return requirement._replace(channel=strip_channel_credentials(written)), written
+    channel = strip_channel_credentials(written)
+    return conda_requirement(f"{channel}::{bare}" if separator else bare, constraint), written
 
 
 def python_range(text: str) -> str:

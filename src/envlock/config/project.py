@@ -21,12 +21,27 @@ KeyPath: TypeAlias = tuple[str, ...]
 """Where a value stands in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
 
 
+class CacheOptions(NamedTuple):
+    """The `cache-options` table: how a cache in a bucket is reached. Never a secret: those come from the environment."""
+
+    endpoint: str = ""
+    """The URL of the service, where it is not the one that the bucket's scheme means by itself."""
+    region: str = ""
+    profile: str = ""
+    """A profile of the AWS configuration."""
+    account: str = ""
+    """An Azure storage account."""
+    anonymous: bool = False
+    """Whether requests go out without credentials."""
+
+
 class Settings(NamedTuple):
     """The `[envlock]` table, with its defaults."""
 
     archs: tuple[Arch, ...] = ARCHS
     cache: str = ""
     """An fsspec URL or a folder, relative to envlock.toml; empty for `envlock-cache` beside it."""
+    cache_options: CacheOptions = CacheOptions()
     exclude_newer: str = ""
     """As written: an instant, a date, or a span such as `7d`."""
     python_from: str = "machine"

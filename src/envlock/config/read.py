@@ -15,12 +15,12 @@ from envlock.config.flowfile import FlowSource, read_flows
 from envlock.config.level import Conflict, Level, add_pypi, read_level
 from envlock.config.merge import Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
-from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Settings, Step
+from envlock.config.project import CONFIG_NAME, CacheOptions, Environment, Flow, KeyPath, Project, Settings, Step
 from envlock.config.shape import fits
 from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials
+from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials, strip_credentials
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
 CHANNEL_PRIORITIES = ("strict", "disabled")
@@ -153,6 +153,9 @@ class _Reading:
             raise ValueError(mirrors)
         if not all(map(is_conda_name, scripts)):
             raise ValueError(scripts)
+        options = CacheOptions(**table.get("cache-options", {}))
+        if options.endpoint and not is_endpoint(options.endpoint):
+            raise ValueError(options.endpoint)
         resolver = table.get("resolver", {})
         conda, pypi = resolver.get("conda", "rattler"), resolver.get("pypi", "uv")
         known((conda,), CONDA_RESOLVERS)
@@ -160,6 +163,7 @@ class _Reading:
         return Settings(
             archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
             cache=table.get("cache", ""),
+            cache_options=options,
             exclude_newer=_instant_text(table.get("exclude-newer", "")),
             python_from=python_from,
             hosts=hosts,
@@ -274,6 +278,15 @@ def is_mirror(url: str) -> bool:
     (True, True, False)
     """
     return "://" in url and is_channel(url)
+
+
+def is_endpoint(url: str) -> bool:
+    """Whether a service can be asked there, by a URL that holds no secret.
+
+    >>> is_endpoint("https://objects.example:9000"), is_endpoint("objects.example"), is_endpoint("http://me:pw@x")
+    (True, False, False)
+    """
+    return is_web(url) and "${" not in url and strip_credentials(url) == url
 
 
 def is_conda_name(text: str) -> bool:

@@ -140,6 +140,22 @@ class ResolverTable(Table):
     """What solves PyPI packages. `pip-tools` knows the architecture of the machine that locks, and no other."""
 
 
+class CacheOptionsTable(Table):
+    """How a cache in a bucket is reached. Credentials have no place here: they come from the environment, as the
+    tools of S3, Google Cloud Storage and Azure read them."""
+
+    endpoint: str = Field(default="", examples=["https://objects.example:9000"])
+    """The URL of the service, for servers of your own that speak as S3, Google Cloud Storage or Azure do."""
+    region: str = Field(default="", examples=["eu-central-1"])
+    """The region of an S3 bucket."""
+    profile: str = Field(default="", examples=["team"])
+    """The profile of the AWS configuration whose credentials are used."""
+    account: str = Field(default="", examples=["teamstorage"])
+    """The storage account of an Azure container."""
+    anonymous: bool = Field(default=False, examples=[True])
+    """Whether the bucket is asked without credentials: for one that everybody may read."""
+
+
 class ProjectTable(Table):
     """What holds for the whole project."""
 
@@ -148,7 +164,14 @@ class ProjectTable(Table):
     )
     """The architectures to lock for."""
     cache: str = Field(default="envlock-cache", examples=["s3://team/envlock"])
-    """Where packages and locks are mirrored: a folder, relative to envlock.toml, or any fsspec URL."""
+    """Where packages and locks are mirrored: a folder, relative to envlock.toml, or a bucket of S3 (`s3://`), Google
+    Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
+    cache_options: CacheOptionsTable = Field(
+        default_factory=CacheOptionsTable,
+        alias="cache-options",
+        examples=[{"endpoint": "https://objects.example:9000"}],
+    )
+    """How a cache in a bucket is reached."""
     exclude_newer: Union[str, datetime, date, None] = Field(  # noqa: UP007
         default=None, alias="exclude-newer", examples=["2026-11-01"]
     )

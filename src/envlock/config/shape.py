@@ -32,6 +32,13 @@ _LEVEL: dict[str, Shape] = {
 _SETTINGS: Shape = {
     "archs": "strings",
     "cache": "string",
+    "cache-options": {
+        "endpoint": "string",
+        "region": "string",
+        "profile": "string",
+        "account": "string",
+        "anonymous": "bool",
+    },
     "exclude-newer": "instant",
     "python-from": "string",
     "index-url": "string",

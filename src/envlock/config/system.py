@@ -45,8 +45,7 @@ _FORMS = {
     "__cuda": (r"[0-9]+(?:\.[0-9]+)?", "it takes one number, or two", "12.4"),
     "__archspec": (r"[a-z0-9_]+", "it takes the name of a microarchitecture", "x86_64_v3"),
 }
-_APPLE = re.compile(r"m[0-9]+\Z")
-_ARM = re.compile(r"(?:aarch64|arm|neoverse|thunderx|cortex|a64fx|ampere)")
+_ARM = ("aarch64", "arm", "neoverse", "thunderx", "cortex", "a64fx", "ampere")
 
 
 class BadSystemVersion(ValueError):
@@ -82,9 +81,9 @@ def archs_of(package: str, version: str) -> tuple[Arch, ...]:
     """
     if package != "__archspec":
         return VIRTUAL_PACKAGES[package]
-    if _APPLE.match(version):
+    if version.startswith("m") and version[1:].isdecimal():
         return (OSX_ARM64,)
-    return (LINUX_AARCH64,) if _ARM.match(version) else (LINUX_64, OSX_64)
+    return (LINUX_AARCH64,) if version.startswith(_ARM) else (LINUX_64, OSX_64)
 
 
 def packages_of(arch: str) -> tuple[str, ...]:

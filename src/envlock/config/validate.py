@@ -26,14 +26,14 @@ from envlock.config.errors import (
 from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
 from envlock.config.quoting import shown
-from envlock.config.read import is_conda_name, is_mirror
+from envlock.config.read import is_conda_name, is_endpoint, is_mirror
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
-from envlock.model.url import is_channel, is_host_pattern, is_web
+from envlock.model.url import is_channel, is_host_pattern, is_web, strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +105,15 @@ class _Values:
             if isinstance(url, str) and not is_mirror(url):
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
                 yield BadValue(channel, url, "a mirror is a URL", self.at(place), hint=hint)
+        endpoint = _table(table, "cache-options").get("endpoint")
+        if isinstance(endpoint, str) and endpoint and not is_endpoint(endpoint):
+            yield BadValue(
+                "endpoint",
+                strip_credentials(endpoint),
+                "it takes the URL of a web server, without user, password and query",
+                self.at((*key, "cache-options", "endpoint")),
+                hint='write it as `endpoint = "https://objects.example"`; credentials come from the environment',
+            )
         for arch, floors in _tables(_table(table, "system-requirements")):
             right = packages_of(arch)
             yield from self.system(floors, (*key, "system-requirements", arch), right)

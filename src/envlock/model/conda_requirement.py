@@ -14,6 +14,8 @@ _CHANNEL = re.compile(r"[A-Za-z0-9._~:/@%${}-]+")
 _VERSION = re.compile(r"[0-9A-Za-z.!+_*<>=~|,()-]+")
 _BUILD = re.compile(r"[0-9A-Za-z._+*^$()|\[\]-]+")
 _OPERATOR = re.compile(r"[<>=!~]")
+_UNFINISHED = re.compile(r"[<>=!~,|](?=[,|]|\Z)|\A=*[,|]")
+"""A clause without its version, or no clause where one should be."""
 _SPACES = re.compile(r"\s*([,|<>=!~]+)\s*")
 
 
@@ -101,7 +103,7 @@ def _version_and_build(text: str, constraint: str) -> tuple[str, str]:
         version = f"=={version}"
     if version == "*" and not build:
         version = ""
-    if version and not _VERSION.fullmatch(version):
+    if version and (not _VERSION.fullmatch(version) or _UNFINISHED.search(version)):
         raise BadCondaRequirement(text, f"`{version}` is no version that conda knows")
     if build and not _BUILD.fullmatch(build):
         raise BadCondaRequirement(text, f"`{build}` is no build")
