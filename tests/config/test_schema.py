@@ -45,6 +45,7 @@ SENSE_CASES = {
     "a version beside a URL",
     "a system version that is none",
     "a mirror that is no URL",
+    "an endpoint with a secret",
     "a link script of a version",
 }
 

@@ -24,6 +24,7 @@ GOOD = """\
 [envlock]
 archs = ["linux-64", "osx-arm64"]
 cache = "s3://team/envlock"
+cache-options = { endpoint = "https://objects.example:9000", region = "eu-central-1", profile = "team", anonymous = true }
 exclude-newer = 2026-11-01
 python-from = "uv"
 index-url = "https://index.example/simple/"
@@ -193,7 +194,7 @@ BAD = {
         """\
         error[unknown-key]: `python_from` is not a key of `[envlock]`
           at envlock.toml:2 (envlock.python_from)
-          keys: archs, cache, exclude-newer, python-from, index-url, extra-indices, hosts, datastore, \
+          keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, hosts, datastore, \
 metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, link-scripts, \
 compile-bytecode, resolver
 
@@ -591,6 +592,26 @@ is no name of a conda package
           at envlock.toml:2 (envlock.channel-mirrors.conda-forge)
 
         hint: write it as `conda-forge = "https://mirror.example/conda-forge"`
+        """,
+    ),
+    "an endpoint with a secret": (
+        "[envlock]\ncache-options = { endpoint = 'https://me:s3cret@objects.example?sig=s3cret' }\n",
+        """\
+        error[bad-value]: `https://objects.example` is no value of `endpoint`: it takes the URL of a web server, without \
+user, password and query
+          at envlock.toml:2 (envlock.cache-options.endpoint)
+
+        hint: write it as `endpoint = "https://objects.example"`; credentials come from the environment
+        """,
+    ),
+    "a secret among the options of the cache": (
+        "[envlock.cache-options]\nkey = 's3cret'\n",
+        """\
+        error[unknown-key]: `key` is not a key of `[envlock.cache-options]`
+          at envlock.toml:2 (envlock.cache-options.key)
+          keys: endpoint, region, profile, account, anonymous
+
+        hint: remove it
         """,
     ),
     "an unknown resolver": (

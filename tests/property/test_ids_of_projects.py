@@ -161,6 +161,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ({"envlock__archs": ["linux-64"]}, set()),
         ({"envlock__hosts": []}, set()),
         ({"envlock__cache": "s3://bucket/elsewhere"}, set()),
+        ({"envlock__cache-options": {"endpoint": "https://objects.example", "anonymous": True}}, set()),
         ({"envlock__exclude-newer": "2026-11-02"}, None),
         ({"envlock__exclude-newer": "2026-11-02T02:00:00+02:00"}, set()),
         ({"envlock__datastore": "s3"}, set()),

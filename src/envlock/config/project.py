@@ -22,7 +22,7 @@ KeyPath: TypeAlias = tuple[str, ...]
 
 
 class CacheOptions(NamedTuple):
-    """The `cache-options` table: how a cache in a bucket is reached. Never a secret: those come from the environment."""
+    """The `cache-options` table: how a cache in a bucket is reached. Never a secret: the environment has those."""
 
     endpoint: str = ""
     """The URL of the service, where it is not the one that the bucket's scheme means by itself."""

@@ -141,8 +141,7 @@ class ResolverTable(Table):
 
 
 class CacheOptionsTable(Table):
-    """How a cache in a bucket is reached. Credentials have no place here: they come from the environment, as the
-    tools of S3, Google Cloud Storage and Azure read them."""
+    """How a cache in a bucket is reached; its credentials come from the environment."""
 
     endpoint: str = Field(default="", examples=["https://objects.example:9000"])
     """The URL of the service, for servers of your own that speak as S3, Google Cloud Storage or Azure do."""
