@@ -2,8 +2,8 @@
 
     python scripts/derive_pypi_names.py REPOSITORY [COMMIT]
 
-REPOSITORY is a clone of it, bare or not. What is kept, and why, stands in `SOURCE.md` beside the data; the lines of that
-page that name the commit are printed, to be put there.
+REPOSITORY is a clone of it, bare or not. What is kept, and why, stands in `SOURCE.md` beside the data; the commit is
+printed, to be put there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Names of conda packages and of PyPI distributions, from the published mapping that is shipped in `data/`.
 
-What a conda package really contains is in its own archive (`archives.py`); this is for when that cannot be read, and for
-the way from PyPI to conda. A name that the mapping does not have is the same on both sides.
+What a conda package really contains is in its own archive (`archives.py`); this is for when that cannot be read, and
+for the way from PyPI to conda. A name that the mapping does not have is the same on both sides.
 """
 
 from __future__ import annotations
