@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +15,9 @@ import pytest
 import tomli
 
 from envlock.config.read import load_project
+from envlock.lockfile.folder import lock_files, read_lock
 from scripts.demo import fitted
+from tests.channel import Channel
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/envlock.toml"))
@@ -75,6 +78,67 @@ def test_the_demo_does_with_the_one_python_of_a_machine(
     pythons = {each.name: each.requirements.python for each in load_project(copy / "envlock.toml").environments()}
     assert pythons["QuickstartFlow/start"] == pythons["QuickstartFlow/train"] == ">=3.10"
     assert fitted(copy) == copy
+
+
+@pytest.mark.flows
+def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[str], Path]) -> None:
+    folder = conda_example("conda")
+    said = run(["envlock", "lock"], folder)
+    assert "8 locks: 8 written" in said
+    assert "fresh" in run(["envlock", "check"], folder)
+    assert "pushed" in run(["envlock", "push"], folder)
+    told = run(["envlock", "show", "CondaFlow/frame"], folder)
+    assert "type conda" in told
+    assert "pandas" in told
+    ran = run(["python", "flow.py", "--environment=envlock", "run"], folder)
+    assert "numpy 1.26.4, pandas 2.2.3: {'a': 18.0, 'b': 22.0, 'c': 26.0}" in ran
+
+    config = folder / "envlock.toml"
+    before = pins(folder)
+    config.write_text(config.read_text().replace('pandas = ">=2"', 'pandas = ">=2", click = ""'))
+    run(["envlock", "lock"], folder)
+    after = pins(folder)
+    assert {name for _, name, *_ in after - before} == {"click"}
+    assert before <= after
+
+
+@pytest.mark.index
+@pytest.mark.flows
+def test_the_mixed_example_has_all_three_types(conda_example: Callable[[str], Path]) -> None:
+    folder = conda_example("mixed")
+    run(["envlock", "lock"], folder)
+    run(["envlock", "check"], folder)
+    run(["envlock", "push"], folder)
+    for step, type_ in (("start", "conda"), ("sign", "mixed"), ("end", "pypi")):
+        assert f"type {type_}" in run(["envlock", "show", f"MixedFlow/{step}"], folder)
+    ran = run(["python", "flow.py", "--environment=envlock", "run"], folder)
+    assert "start: {'numpy': 'conda'}" in ran
+    assert re.search(r"sign: \{(?=.*'numpy': 'conda')(?=.*'itsdangerous': 'uv').*\}", ran)
+    assert "end: {'itsdangerous': 'uv'}" in ran
+
+
+@pytest.fixture
+def conda_example(
+    tmp_path: Path, channel: Channel, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Copies an example, whose conda-forge is then the tests' channel."""
+    channel.need("numpy", "pandas", "requests")
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
+    monkeypatch.setenv("METAFLOW_USER", "tester")
+
+    def copied(name: str) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(ROOT / "examples" / name, folder, ignore=shutil.ignore_patterns("envlock?*", ".*"))
+        shutil.copy(ROOT / "examples" / name / "envlock.toml", folder)
+        return folder
+
+    return copied
+
+
+def pins(folder: Path) -> set[tuple[str, ...]]:
+    """Every package of every lock of an example: arch, name, version, build, SHA-256."""
+    locks = [read_lock(path) for path in lock_files(folder / "envlock.lock")]
+    return {(lock.arch, each.name, each.version, each.build, each.sha256) for lock in locks for each in lock.packages}
 
 
 def demo(folder: Path) -> list[str]:
