@@ -6,7 +6,7 @@ py-rattler's client has one time limit, for whole files, and that must let large
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +22,12 @@ PATIENCE = 5.0
 """Seconds until hosts are asked, and that each then has to begin an answer: a dead one is told of after ten."""
 
 
-async def while_alive(coroutine: Coroutine[Any, Any, Answer], places: Sequence[Place]) -> Answer:
-    """What the coroutine answers; ended when it lasts and one of the hosts that it may wait for is silent.
+async def while_alive(make: Callable[[], Coroutine[Any, Any, Answer]], places: Sequence[Place]) -> Answer:
+    """What the coroutine that is made answers; ended when it lasts and one of the hosts that it may wait for is silent.
 
     Raises ChannelFailure.
     """
-    task = asyncio.ensure_future(coroutine)
+    task = asyncio.ensure_future(make())
     pause = PATIENCE
     try:
         while not (await asyncio.wait({task}, timeout=pause))[0]:

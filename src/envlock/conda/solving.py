@@ -6,14 +6,14 @@ strictly. Records become locked packages only once they are chosen: a channel ha
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envlock.conda.bridge import Calls
 from envlock.conda.fetching import failure_of
 from envlock.conda.gateways import Gateways
-from envlock.conda.matching import edges
+from envlock.conda.matching import edges, name_in
 from envlock.conda.question import (
     Offer,
     Question,
@@ -24,7 +24,7 @@ from envlock.conda.question import (
     match_spec,
     virtual_packages,
 )
-from envlock.conda.records import package_of
+from envlock.conda.records import package_of, record_of
 from envlock.conda.signs_of_life import while_alive
 from envlock.model.lock import LockedPackage
 
@@ -55,12 +55,12 @@ class Solving:
     def solve(self, question: Question) -> Solved:
         """The packages. Raises BadSpecification, Unsolvable, TookTooLong, Unlockable, ChannelFailure and Ended."""
         specs = [match_spec(each, question) for each in question.wanted]
-        return self._asked(self._solve(question, specs), question)
+        return self._asked(lambda: self._solve(question, specs), question)
 
     def offers(self, name: str, question: Question, subdirs: Sequence[str]) -> tuple[Offer, ...]:
         """What the channels have of a package in these subdirs, the best last. Raises ChannelFailure and Ended."""
-        asked = self._records(question, question.sources, subdirs, [name])
-        records = sorted(self._asked(asked, question), key=lambda record: (record.version, record.build_number))
+        found = self._asked(lambda: self._records(question, question.sources, subdirs, [name]), question)
+        records = sorted(found, key=lambda record: (record.version, record.build_number))
         return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
 
     def names(self, question: Question) -> tuple[str, ...]:
@@ -73,13 +73,13 @@ class Solving:
             )
             return tuple(name.normalized for name in names)
 
-        return self._asked(ask(), question)
+        return self._asked(ask, question)
 
-    def _asked(self, coroutine: Coroutine[Any, Any, Answer], question: Question) -> Answer:
+    def _asked(self, make: Callable[[], Coroutine[Any, Any, Answer]], question: Question) -> Answer:
         from rattler.exceptions import FetchRepoDataError, GatewayError
 
         try:
-            return self._calls.run(coroutine if self._offline else while_alive(coroutine, question.places))
+            return self._calls.run(make() if self._offline else while_alive(make, question.places))
         except (GatewayError, FetchRepoDataError) as error:
             raise failure_of(str(error), places=question.places) from None
 
@@ -90,7 +90,8 @@ class Solving:
         shadowed: dict[str, str] = {}
         for _ in range(_SHADOWED_ROUNDS):
             constraints = [MatchSpec(f"{source}::{name}") for name, source in sorted(shadowed.items())]
-            records = await self._run(question, specs, kept, constraints, shadowed)
+            free = [record for record in kept if record.name.normalized not in shadowed]
+            records = await self._run(question, specs, free, constraints, shadowed)
             more = await self._shadowed(question, records)
             if not more:
                 break
@@ -132,25 +133,33 @@ class Solving:
             raise Unsolvable(str(error), {name: sources[source] for name, source in shadowed.items()}) from None
 
     async def _kept(self, question: Question) -> tuple[list[RepoDataRecord], tuple[LockedPackage, ...]]:
-        """The packages to keep as the channels have them now: what they need may have been corrected since."""
+        """The packages to keep as the channels have them now: what they need may have been corrected since.
+
+        Also those of them that are gone.
+        """
         from rattler import MatchSpec
 
-        keep = {
-            (package.name, package.version, package.build, package.conda.channel): package
-            for package in question.keep
-            if package.conda is not None and package.conda.subdir in question.subdirs
-        }
         bases = {place.base for place in question.places}
-        keep = {key: package for key, package in keep.items() if key[3] in bases}
+        keep = [package for package in question.keep if package.conda is not None and package.conda.channel in bases]
         if not keep:
             return [], ()
-        specs = [MatchSpec(f"{name} =={version} {build}") for name, version, build, _ in keep]
-        found = {
-            key: record
-            for record in await self._records(question, question.sources, question.subdirs, specs)
-            if (key := (*_key(record), question.place_of(record).base)) in keep
-        }
-        return list(found.values()), tuple(package for key, package in keep.items() if key not in found)
+        specs = [MatchSpec(f"{package.name} =={package.version}") for package in keep]
+        records = await self._records(question, question.sources, question.subdirs, specs)
+        offered: dict[tuple[str, str, str], list[RepoDataRecord]] = {}
+        for record in records:
+            key = (record.name.normalized, str(record.version), question.place_of(record).base)
+            offered.setdefault(key, []).append(record)
+        python = next((package for package in keep if package.name == "python"), None)
+        found, gone = [], []
+        for package in keep:
+            assert package.conda is not None
+            same = offered.get((package.name, package.version, package.conda.channel), [])
+            chosen = _kept_build(package, same, python, question)
+            if chosen is not None:
+                found.append(chosen)
+            elif package.conda.subdir in question.subdirs:
+                gone.append(package)
+        return found, tuple(gone)
 
     async def _records(
         self, question: Question, sources: Sequence[str], subdirs: Sequence[str], specs: Sequence[MatchSpec | str]
@@ -186,8 +195,26 @@ class Solving:
         return found
 
 
-def _key(record: RepoDataRecord) -> tuple[str, str, str]:
-    return record.name.normalized, str(record.version), str(record.build)
+def _kept_build(
+    package: LockedPackage, offered: Sequence[RepoDataRecord], python: LockedPackage | None, question: Question
+) -> RepoDataRecord | None:
+    """The build that is kept for a locked package, of those of its version.
+
+    For a package of another arch, that is one which goes with the same Python, and of those the newest.
+    """
+    exact = next((record for record in offered if str(record.build) == package.build), None)
+    if exact is not None or package.conda is None or package.conda.subdir in question.subdirs:
+        return exact
+    fitting = [record for record in offered if python is None or _fits(record, python)]
+    return max(fitting, key=lambda record: (record.build_number, str(record.build)), default=None)
+
+
+def _fits(record: RepoDataRecord, python: LockedPackage) -> bool:
+    from rattler import MatchSpec
+
+    interpreter = record_of(python)
+    needed = (text for text in record.depends if name_in(text) == "python")
+    return all(MatchSpec(text).matches(interpreter) for text in needed)
 
 
 def _locked(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
