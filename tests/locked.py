@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 
+from envlock.conda.channels import channel_base
 from envlock.model.lock import CondaFacts, LockedPackage
 from tests.channel import Channel
 
-CONDA_FORGE = "https://conda.anaconda.org/conda-forge"
+CONDA_FORGE = channel_base("conda-forge")
 
 
 def locked(channel: Channel, *patterns: str, base: str = CONDA_FORGE) -> tuple[LockedPackage, ...]:
