@@ -1,0 +1,108 @@
+"""One move of an alias, written once and never changed: a link of a chain.
+
+A record's canonical bytes are hashed into the record after it, so whoever changes or takes away an older one breaks the
+chain where everybody can see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from envlock.model.alias import Alias, BadAlias, parse_alias
+from envlock.model.arch import ARCHS, Arch
+
+FORMAT = 1
+_ID = re.compile(r"[0-9a-f]{40}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class BadRecord(ValueError):
+    """The bytes are no record of an alias."""
+
+
+class NewerRecord(BadRecord):
+    """The record is of a format that a newer envlock writes."""
+
+
+@dataclass(frozen=True)
+class AliasRecord:
+    """What an alias was made to mean at one moment."""
+
+    name: str
+    tag: str
+    sequence: int
+    """1 for the first move of this tag, then one more for each."""
+    req_id: str
+    full_ids: tuple[tuple[Arch, str], ...]
+    """The environment for each arch, sorted by arch."""
+    who: str
+    when: str
+    """RFC 3339, in UTC, by the clock of who wrote it."""
+    source: str
+    """What it was made from, in the user's words: `Train/start`, `team/base:candidate`, `Train/142/start`."""
+    why: str = ""
+    previous: str = ""
+    """The SHA-256 of the record before this one; empty for the first."""
+    nonce: str = ""
+    """Chance: tells our own record from an equal one of somebody else when an acknowledgement was lost."""
+
+    @property
+    def alias(self) -> Alias:
+        """What the record is of."""
+        return Alias(self.name, self.tag)
+
+    def full_id(self, arch: Arch) -> str | None:
+        """The environment for an arch, where there is one."""
+        return dict(self.full_ids).get(arch)
+
+    def render(self) -> bytes:
+        r"""The canonical bytes: JSON, keys in order, one a line.
+
+        >>> AliasRecord("team/base", "v1", 1, "0" * 40, (), "mia", "2026-11-01T00:00:00Z", "base").render()[:28]
+        b'{\n "format": 1,\n "name": "te'
+        """
+        fields = {"format": FORMAT, **asdict(self), "full_ids": dict(self.full_ids)}
+        return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the canonical bytes: what the next record names as `previous`."""
+        return hashlib.sha256(self.render()).hexdigest()
+
+
+def parse_record(data: bytes) -> AliasRecord:
+    """The record in canonical bytes. Raises BadRecord (NewerRecord) for any other bytes."""
+    try:
+        found = json.loads(data.decode())
+        if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
+            raise NewerRecord(f"format {found['format']}")
+        record = _record(found)
+    except NewerRecord:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
+    if record.render() != data:
+        raise BadRecord("it is not spelt as envlock spells it")
+    return record
+
+
+def _record(found: dict[str, Any]) -> AliasRecord:
+    texts = {key: found[key] for key in ("name", "tag", "req_id", "who", "when", "source", "why", "previous", "nonce")}
+    if not all(type(text) is str for text in texts.values()) or type(found["sequence"]) is not int:
+        raise BadRecord("a value has another type")
+    full_ids = tuple((Arch(arch), full_id) for arch, full_id in found["full_ids"].items())
+    record = AliasRecord(sequence=found["sequence"], full_ids=full_ids, **texts)
+    try:
+        named = parse_alias(f"{record.name}:{record.tag}")
+    except BadAlias as error:
+        raise BadRecord(str(error)) from None
+    ids = (record.req_id, *(full_id for _, full_id in full_ids))
+    if not all(_ID.match(each) for each in ids) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:
+        raise BadRecord("an id or an arch is none")
+    if record.sequence < 1 or (record.previous and not _SHA256.match(record.previous)) or named != record.alias:
+        raise BadRecord("it has no place in a chain")
+    return record
