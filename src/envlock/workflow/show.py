@@ -250,15 +250,14 @@ def _has_id(path: Path, wanted: str) -> bool:
 
 
 def _cached(project: Project, arch: Arch, req_id: str, full_id: str) -> Lock | None:
-    """The lock of an environment in the project's cache, if it is there and this version can look."""
+    """The lock of an environment in the project's cache, if it is there. Raises what opening a cache raises."""
     from envlock.cache.environments import Environments
-    from envlock.cache.errors import CacheNotYet
     from envlock.cache.layout import EnvironmentPlace
     from envlock.cache.opening import open_store
 
     try:
         return Environments(open_store(project.cache_url)).read(EnvironmentPlace(arch, req_id, full_id))
-    except (FileNotFoundError, CacheNotYet):
+    except FileNotFoundError:
         return None
 
 
