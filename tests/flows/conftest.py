@@ -19,7 +19,7 @@ from envlock.model.arch import host_arch
 from tests.index import Index
 from tests.support import isolation, run_envlock
 
-collect_ignore_glob = ["project/*"]
+collect_ignore_glob = ["project/*", "conda/*"]
 
 FILES = Path(__file__).with_name("project")
 OUTER = "{}.{}".format(*sys.version_info[:2])

@@ -1,0 +1,23 @@
+"""A conda step, a mixed step and a step of wheels, as short as can be."""
+
+from metaflow import FlowSpec, step
+
+
+class QuickFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.mixed)
+
+    @step
+    def mixed(self):
+        import alpha  # noqa: F401
+
+        self.next(self.end)
+
+    @step
+    def end(self):
+        import alpha  # noqa: F401
+
+
+if __name__ == "__main__":
+    QuickFlow()
