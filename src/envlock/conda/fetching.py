@@ -75,7 +75,7 @@ def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> Channe
     reason = clean(text).splitlines()[-1].removeprefix("Caused by: ").strip()
     if "could not find subdir" in text:
         return ChannelFailure("missing", named, "it has no repodata")
-    if "failed to parse" in text:
+    if "failed to parse" in text or "frame descriptor" in text:  # neither JSON nor what zstd makes of it
         return ChannelFailure("unreadable", named, f"its repodata cannot be read: {reason}")
     if "no usable repodata cache" in text:
         return ChannelFailure("uncached", named, "nothing of it is kept on this machine")

@@ -39,7 +39,7 @@ _VIRTUAL = re.compile(r"(__[a-z0-9]+)(?: ([^,\n]*(?:,[<>=!~][^,\n]*)*))?, for wh
 _MISSING = re.compile(r"[─ ]([a-z0-9_.-]+)(?: [^\n]*)?, for which no candidates were found")
 _PARENT = re.compile(r"^\W*(.+?) would require")
 _ALTERNATIVES = re.compile(r"[^\s|,]+(?: \| [^\s|,]+){4,}")
-_SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "a processor"}
+_SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "the processor"}
 
 _CREDENTIALS = (
     "give them in ~/.netrc, in the channel's URL as https://${USER}:${TOKEN}@... or https://host/t/${TOKEN}/..., "
@@ -106,7 +106,7 @@ def of_conflict(request: Request, question: Question, error: Unsolvable, solving
     if unmet is not None:
         return _of_system(request, question, unmet)
     about = f"{text} {' '.join(error.shadowed)}" if not shorten(text) else text
-    named = tuple(_thing(each.name) for each in question.wanted if _mentions(about, each.name))
+    named = tuple(dict.fromkeys(_thing(each.name) for each in question.wanted if _mentions(about, each.name)))
     shadows = tuple(
         f"{name} comes from {source} alone: that channel has it, and counts more than those after it"
         for name, source in sorted(error.shadowed.items())
@@ -160,14 +160,17 @@ def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSyst
     system = dict(question.system)
     label = _SYSTEM.get(unmet.name, unmet.name)
     has = f"{label} {system[unmet.name]}" if unmet.name in system else f"a machine without {label}"
-    lower = re.search(r">=?\s*([0-9.]*[0-9])", unmet.version) or re.search(r"([0-9.]*[0-9])", unmet.version)
+    version = unmet.version.rpartition(" ")[2] if unmet.name == "__archspec" else unmet.version
+    lower = re.search(r">=?\s*([0-9.]*[0-9])", version) or re.search(r"([0-9.]*[0-9])", version)
     needed = lower[1] if lower is not None else system.get(unmet.name, "...")
+    if unmet.name == "__archspec":
+        needed = version
     if unmet.name in {"__glibc", "__osx", "__cuda"} and "." not in needed:
         needed += ".0"
     return UnmetSystemRequirement(
         request.name,
         request.arch,
-        f"{unmet.package} needs {label} {unmet.version}".rstrip() + f", and the environment is locked for {has}",
+        f"{unmet.package} needs {label} {version}".rstrip() + f", and the environment is locked for {has}",
         hint=f'where every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
         "else ask for another version",
         packages=(unmet.name, *(_thing(each.name) for each in question.wanted if _mentions(unmet.package, each.name))),

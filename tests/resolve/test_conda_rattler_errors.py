@@ -1,0 +1,330 @@
+"""Conda solves that fail: each failure is an error of its own, short, and says what would help."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from envlock.conda import signs_of_life
+from envlock.conda.channels import channel_base
+from envlock.conda.errors import BadChannelMirror
+from envlock.credentials import UnsetVariable
+from envlock.errors import EnvlockError
+from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
+from envlock.resolve.conda_explanation import shorten
+from envlock.resolve.conda_rattler import CondaResolver
+from envlock.resolve.errors import (
+    BadMatchSpec,
+    ChannelNotFound,
+    ChannelUnreachable,
+    CondaConflict,
+    NoCondaBuild,
+    NoSuchCondaPackage,
+    SolveTimeout,
+    UnlockableCondaPackage,
+    UnmetSystemRequirement,
+    merge_archs,
+)
+from tests.channel import DROP, Channel, data_package
+from tests.resolve.conda_asking import ask
+
+PYTHON = data_package("python", "3.12.1")
+
+
+@pytest.fixture
+def forge(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> Channel:
+    """The shared channels under their canonical names."""
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
+    return channel
+
+
+def failure(kind: type[EnvlockError], *conda: str, **options: object) -> EnvlockError:
+    """The error of a request, which is of this very kind."""
+    with pytest.raises(EnvlockError) as caught:
+        ask(*conda, **options)
+    assert type(caught.value) is kind, caught.value.render()
+    assert len(caught.value.render().splitlines()) <= 32
+    return caught.value
+
+
+# What cannot be met.
+
+
+def test_a_conflict_names_what_was_asked(forge: Channel) -> None:
+    error = failure(CondaConflict, "east", "west", "undated")
+
+    assert error.packages == ("conda:east", "conda:west")  # type: ignore[attr-defined]
+    assert "lower <2" in error.render()
+    assert "lower >=2" in error.render()
+    assert error.hint == "change one of the lines above"
+
+
+def test_a_conflict_of_constraints(forge: Channel) -> None:
+    error = failure(CondaConflict, "guards", "lower ==2.0")
+    assert set(error.packages) == {"conda:guards", "conda:lower"}  # type: ignore[attr-defined]
+
+
+def test_a_conflict_with_python_names_python(forge: Channel) -> None:
+    error = failure(CondaConflict, "builds ==1.4 py310*", python=">=3.11")
+    assert "conda:builds" in error.packages  # type: ignore[attr-defined]
+    assert "python" in error.packages  # type: ignore[attr-defined]
+
+
+def test_what_is_too_new_has_its_hint(forge: Channel) -> None:
+    error = failure(CondaConflict, "dated ==2.0", exclude_newer="2022-06-01T00:00:00Z")
+    assert "later `exclude-newer`" in str(error.hint)
+
+
+def test_a_dependency_that_no_channel_has(forge: Channel) -> None:
+    error = failure(CondaConflict, "wanting")
+    assert "no channel has `nowhere`" in str(error.hint)
+
+
+def test_the_same_conflict_on_all_archs_is_shown_once(forge: Channel) -> None:
+    errors = [failure(CondaConflict, "east", "west", arch=arch) for arch in ARCHS]
+    (merged,) = merge_archs(errors)
+    assert merged.message.startswith("demo on linux-64, linux-aarch64, osx-64, osx-arm64: ")
+
+
+def test_a_name_that_no_channel_has(forge: Channel) -> None:
+    error = failure(NoSuchCondaPackage, "uper")
+
+    assert "`uper`" in error.message
+    assert channel_base("conda-forge") in error.render()
+    assert error.hint == "did you mean `upper`?"
+    assert error.packages == ("conda:uper",)  # type: ignore[attr-defined]
+
+
+def test_a_package_that_another_arch_has(forge: Channel) -> None:
+    error = failure(NoCondaBuild, "scarce", arch=LINUX_AARCH64)
+
+    assert "`scarce` has no build for this arch" in error.message
+    assert error.details == ("linux-64 has 1.0", "osx-64 has 1.0", "osx-arm64 has 1.0")
+
+
+def test_a_version_that_another_arch_has(forge: Channel) -> None:
+    error = failure(NoCondaBuild, "lagging >=2", arch=OSX_64)
+
+    assert "`lagging >=2`" in error.message
+    assert "there is 1.0" in error.details
+    assert "linux-64 has lagging >=2" not in error.render()
+
+
+def test_a_build_that_there_is_not(forge: Channel) -> None:
+    error = failure(NoCondaBuild, "builds ==1.4 py27*")
+    assert "1.4 py310_1" in error.render()
+
+
+def test_a_python_that_there_is_not(forge: Channel) -> None:
+    error = failure(NoCondaBuild, "lower", python="==3.7.*")
+    assert error.packages == ("python",)  # type: ignore[attr-defined]
+
+
+def test_python_asked_twice_and_disagreeing(forge: Channel) -> None:
+    error = failure(CondaConflict, "python ==3.11.*", python="==3.12.*")
+    assert error.packages == ("python",)  # type: ignore[attr-defined]
+
+
+# What the machine would need.
+
+
+@pytest.mark.parametrize(
+    ("asked", "arch", "system", "needs", "has", "value"),
+    [
+        ("cuda-only", LINUX_64, {}, "CUDA >=12.4", "a machine without CUDA", '__cuda = "12.4"'),
+        ("cuda-only", LINUX_64, {"__cuda": "11.8"}, "CUDA >=12.4", "CUDA 11.8", '__cuda = "12.4"'),
+        ("too-modern", LINUX_AARCH64, {}, "glibc >=2.99", "glibc 2.28", '__glibc = "2.99"'),
+        ("metal", OSX_ARM64, {}, "macOS >=14", "macOS 13.0", '__osx = "14.0"'),
+        (
+            "vector ==1.0 v3_1",
+            LINUX_64,
+            {},
+            "the processor x86_64_v3",
+            "the processor x86_64",
+            '__archspec = "x86_64_v3"',
+        ),
+        ("penguin", OSX_64, {}, "Linux", "a machine without Linux", ""),
+    ],
+)
+def test_what_the_machine_lacks(
+    forge: Channel, asked: str, arch: str, system: dict[str, str], needs: str, has: str, value: str
+) -> None:
+    error = failure(UnmetSystemRequirement, asked, arch=arch, system=system)
+
+    assert needs in error.message
+    assert has in error.message
+    assert value in str(error.hint)
+    assert f"conda:{asked.partition(' ')[0]}" in error.packages  # type: ignore[attr-defined]
+
+
+def test_a_conflict_that_the_machine_has_a_part_in_is_a_conflict(make_channel: Callable[..., Channel]) -> None:
+    served = make_channel(
+        PYTHON,
+        *(data_package("part", version) for version in ("1.0", "2.0")),
+        data_package("tool", "1.0", build="cuda_0", depends=("__cuda >=12",)),
+        data_package("tool", "1.0", build="cpu_0", depends=("part <2",)),
+    )
+    error = failure(CondaConflict, "tool", "part ==2.0", channels=(served.url_of("main"),))
+
+    assert "__cuda >=12" in error.render()
+    assert "part <2" in error.render()
+
+
+# What is written wrongly, or cannot be locked.
+
+
+@pytest.mark.parametrize("asked", ["lower >>1", "lower ==1..2"])
+def test_a_version_that_conda_does_not_know(forge: Channel, asked: str) -> None:
+    error = failure(BadMatchSpec, asked)
+    assert asked in error.message
+    assert error.packages == ("conda:lower",)  # type: ignore[attr-defined]
+
+
+def test_a_package_without_a_hash(forge: Channel) -> None:
+    error = failure(UnlockableCondaPackage, "unhashed")
+    assert "unhashed 1.0" in error.message
+    assert error.packages == ("conda:unhashed",)  # type: ignore[attr-defined]
+
+
+def test_a_wheel_among_conda_packages(make_channel: Callable[..., Channel]) -> None:
+    served = make_channel(PYTHON)
+    wheel = '"fn": "tool-1.0-py3-none-any.whl", "name": "tool", "version": "1.0", "build": "0", "build_number": 0'
+    more = f'"depends": [], "subdir": "noarch", "noarch": "python", "sha256": "{"ab" * 32}", "size": 1'
+    path = "main/noarch/repodata.json"
+    text = (
+        (served.folder / path)
+        .read_text()
+        .replace('"packages": {', '"packages": {"tool-1.0-py3-none-any.whl": {' + wheel + ", " + more + "}", 1)
+    )
+    served.rewrite(path, text.encode())
+    served.fail("*.zst", status=404)
+
+    with pytest.raises((UnlockableCondaPackage, NoSuchCondaPackage)):
+        ask("tool", channels=(served.url_of("main"),))
+
+
+def test_a_solve_has_an_end(forge: Channel) -> None:
+    error = failure(SolveTimeout, "builds", "upper", resolver=CondaResolver(seconds=0.000001))
+    assert "1e-06 seconds" in error.message
+
+
+# Channels that are of no use.
+
+
+def test_a_dead_channel(forge: Channel) -> None:
+    begun = time.monotonic()
+    error = failure(ChannelUnreachable, "lower", channels=("http://127.0.0.1:9/main", "conda-forge"))
+
+    assert "http://127.0.0.1:9/main" in error.message
+    assert "Connection refused" in error.render()
+    assert error.packages == ("http://127.0.0.1:9/main",)  # type: ignore[attr-defined]
+    assert time.monotonic() - begun < 10
+
+
+def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", "conda-forge=http://127.0.0.1:9/main")
+    error = failure(ChannelUnreachable, "lower")
+    assert channel_base("conda-forge") in error.message
+    assert error.packages == ("conda-forge",)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A host that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/main"
+
+
+def test_a_silent_channel(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.5)
+    error = failure(ChannelUnreachable, "lower", channels=(silent,))
+
+    assert silent in error.message
+    assert "it does not answer" in error.details
+
+
+def test_a_slow_channel_is_waited_for(make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.4)
+    served = make_channel(PYTHON, data_package("tool", "1.0"))
+    served.slow("main/noarch/repodata.json.zst", seconds=1.0)
+
+    assert ask("tool", channels=(served.url_of("main"),)).packages
+
+
+@pytest.mark.parametrize("status", [500, 503, DROP])
+def test_a_channel_with_trouble_of_its_own(make_channel: Callable[..., Channel], status: int) -> None:
+    served = make_channel(PYTHON)
+    served.fail("*", status=status)
+    error = failure(ChannelUnreachable, "tool", channels=(served.url_of("main"),))
+
+    assert served.url_of("main") in error.message
+    assert str(status) in error.render() or status == DROP
+
+
+def test_trouble_that_passes_is_no_trouble(make_channel: Callable[..., Channel]) -> None:
+    served = make_channel(PYTHON, data_package("tool", "1.0"))
+    served.fail("main/noarch/repodata.json.zst", status=503, times=1)
+
+    assert ask("tool", channels=(served.url_of("main"),)).packages
+
+
+def test_no_channel_at_that_url(forge: Channel) -> None:
+    error = failure(ChannelNotFound, "lower", channels=(forge.url_of("mian"),))
+
+    assert forge.url_of("mian") in error.message
+    assert error.packages == (forge.url_of("mian"),)  # type: ignore[attr-defined]
+
+
+def test_no_channel_in_that_folder(forge: Channel) -> None:
+    url = (forge.folder / "mian").as_uri()
+    error = failure(ChannelNotFound, "lower", channels=(url,))
+    assert url in error.message
+
+
+def test_a_page_that_is_no_repodata(make_channel: Callable[..., Channel]) -> None:
+    served = make_channel(PYTHON)
+    served.tamper("main/noarch/repodata.json.zst", b"<html>Welcome</html>")
+    served.tamper("main/noarch/repodata.json", b"<html>Welcome</html>")
+    error = failure(ChannelNotFound, "tool", channels=(served.url_of("main"),))
+    assert "cannot be read" in error.render()
+
+
+def test_repodata_that_breaks_off(make_channel: Callable[..., Channel]) -> None:
+    served = make_channel(PYTHON)
+    served.cut("main/*/repodata.json*", after=40)
+    error = failure(ChannelUnreachable, "tool", channels=(served.url_of("main"),))
+    assert served.url_of("main") in error.message
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["conda-forge", "conda-forge=/srv/channel", "=http://x/", "conda-forge=ftp://x/y", "conda-forge=https://"],
+)
+def test_a_mirror_that_is_none(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", variable)
+    error = failure(BadChannelMirror, "lower")
+    assert "ENVLOCK_CHANNEL_MIRRORS" in error.message
+    assert error.exit_status == 2
+
+
+def test_a_configured_mirror_that_is_none() -> None:
+    error = failure(BadChannelMirror, "lower", mirrors=(("conda-forge", "me:secret@mirror"),))
+    assert "channel-mirrors" in error.message
+
+
+def test_a_variable_that_is_not_set() -> None:
+    url = "https://channel.example/t/${NO_SUCH_TOKEN}/team"
+    error = failure(UnsetVariable, "lower", channels=("https://channel.example/team",), urls=(url,))
+    assert "NO_SUCH_TOKEN" in error.message
+
+
+def test_long_explanations_are_cut() -> None:
+    tree = "\n".join(f"├─ package {number} needs {'another ' * 40}" for number in range(100))
+    lines = shorten(f"Cannot solve the request because of: The following packages are incompatible\n{tree}\n")
+
+    assert len(lines) == 25
+    assert lines[-1] == "... and 76 lines more"
+    assert max(map(len, lines)) <= 160
