@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -12,7 +11,6 @@ from envlock.model.url import strip_credentials
 
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
-_TOKEN = re.compile(r"(?<=/)t/[^/]+/")
 _SCHEMES = frozenset({"http", "https", "file", "s3"})
 
 
@@ -23,10 +21,18 @@ def without_secrets(url: str) -> str:
     'https://channel.example/team/linux-64/a-1-0.conda'
     >>> without_secrets("https://channel.example/t/${TOKEN}/team"), without_secrets("conda-forge")
     ('https://channel.example/team', 'conda-forge')
+
+    A token stands right after the host, as `strip_channel_credentials` has it; a folder may well be called `t`.
+
+    >>> without_secrets("file:///srv/t/x/channel/noarch/a-1-0.conda")
+    'file:///srv/t/x/channel/noarch/a-1-0.conda'
     """
     url = strip_credentials(url)
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}://{_TOKEN.sub('', rest, count=1)}" if separator else url
+    host, slash, path = rest.partition("/")
+    if host and path.startswith("t/"):
+        path = path[2:].partition("/")[2]
+    return f"{scheme}://{host}{slash}{path}" if separator else url
 
 
 @lru_cache(maxsize=256)
