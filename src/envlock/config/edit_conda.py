@@ -10,8 +10,8 @@ from typing import Any
 import tomli
 
 from envlock.config import toml_text
+from envlock.config.conda_errors import BadChannel, BadCondaEntry
 from envlock.config.conda_tables import NoChannel, entry_of
-from envlock.config.errors import BadChannel, BadCondaEntry
 from envlock.config.project import KeyPath
 from envlock.config.quoting import without_credentials
 from envlock.model.conda_requirement import BadCondaRequirement

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-# Two letters of `pypi` that changed places are half of it.
-def _near(found: str, right: Sequence[str], cutoff: float = 0.5) -> str | None:
-    near = get_close_matches(found, right, n=1, cutoff=cutoff)
-    return f"did you mean `{near[0]}`?" if near else None
+def near(found: str, right: Sequence[str], cutoff: float = 0.5) -> str | None:
+    """The hint that names the right word which is most like `found`, where one is.
+
+    >>> near("pyip", ["conda", "pypi"])
+    'did you mean `pypi`?'
+    """
+    # Two letters of `pypi` that changed places are half of it.
+    alike = get_close_matches(found, right, n=1, cutoff=cutoff)
+    return f"did you mean `{alike[0]}`?" if alike else None
 
 
-def _listed(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def listed(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The line of details that lists what there is."""
     return (f"{what}: {', '.join(names) or 'none'}",)
 
 
@@ -98,8 +104,8 @@ class UnknownKey(ConfigError):
         super().__init__(
             f"`{shown(found)}` is not a key of {table}",
             locations=(at,),
-            details=_listed("keys", right),
-            hint=advice or _near(found, right) or "remove it",
+            details=listed("keys", right),
+            hint=advice or near(found, right) or "remove it",
         )
 
 
@@ -127,8 +133,8 @@ class BadValue(ConfigError):
         super().__init__(
             f"`{shown(found)}` is no value of `{shown(key)}`" + (f": {reason}" if reason else ""),
             locations=(at,),
-            details=_listed("values", right) if right else (),
-            hint=hint or _near(found, right) or f"change it to one of {', '.join(right)}",
+            details=listed("values", right) if right else (),
+            hint=hint or near(found, right) or f"change it to one of {', '.join(right)}",
         )
 
 
@@ -174,54 +180,6 @@ class BadIndexUrl(ConfigError):
         )
 
 
-class BadChannel(ConfigError):
-    """What is no conda channel: neither a name nor a URL."""
-
-    code = "bad-channel"
-
-    def __init__(self, found: str, at: Location | None = None) -> None:
-        super().__init__(
-            f"`{shown(found)}` is not a conda channel",
-            locations=(at,) if at else (),
-            details=(
-                "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
-                "or a URL that begins with https://, http://, s3:// or file:///",
-            ),
-            hint="a folder of this machine is written as `file:///srv/channel`"
-            if "/" in found and "://" not in found
-            else 'write it as "conda-forge", or "https://conda.example/team"',
-        )
-
-
-class UnknownChannel(ConfigError):
-    """A package of a channel that is not among those that are asked."""
-
-    code = "unknown-channel"
-
-    def __init__(self, channel: str, right: Sequence[str], at: Location) -> None:
-        super().__init__(
-            f"a package is asked of the channel `{shown(channel)}`, which is not among the environment's channels",
-            locations=(at,),
-            details=_listed("channels", [shown(each) for each in right]),
-            hint=_near(channel, right, 0.8)
-            or f'add "{shown(channel)}" to `channels`, or leave `{shown(channel)}::` out',
-        )
-
-
-class BadCondaEntry(ConfigError):
-    """A name and a constraint that no conda package can have."""
-
-    code = "bad-conda-requirement"
-
-    def __init__(self, name: str, constraint: str, reason: str, at: Location | None = None) -> None:
-        super().__init__(
-            f"`{shown(f'{name} {constraint}'.strip())}` asks for no conda package: {shown(reason, 120)}",
-            locations=(at,) if at else (),
-            details=("examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`",),
-            hint="write a version or a range of versions; an empty text means any version",
-        )
-
-
 class BadInstant(ConfigError):
     """An `exclude-newer` that is neither an instant, nor a day, nor a span."""
 
@@ -258,8 +216,8 @@ class UnknownFlow(ConfigError):
         super().__init__(
             f"the file of the flow `{shown(found)}` does not define it",
             locations=(at,),
-            details=_listed("flows in the file", right),
-            hint=_near(found, right) or "name the table after the flow's class",
+            details=listed("flows in the file", right),
+            hint=near(found, right) or "name the table after the flow's class",
         )
 
 
@@ -272,8 +230,8 @@ class UnknownStep(ConfigError):
         super().__init__(
             f"the flow `{shown(flow)}` has no step `{shown(found)}`",
             locations=(at,),
-            details=_listed("steps", right),
-            hint=_near(found, right) or "name the table after one of the steps",
+            details=listed("steps", right),
+            hint=near(found, right) or "name the table after one of the steps",
         )
 
 
@@ -406,7 +364,9 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
         return UnknownFlow(values[0], values[1:], at[0])
     if rule == FlowWithoutFile.code:
         return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
-    if rule == UnknownChannel.code:
+    if rule == "unknown-channel":
+        from envlock.config.conda_errors import UnknownChannel
+
         return UnknownChannel(values[0], values[1:], at[0])
     if rule == DisagreeingValues.code:
         return DisagreeingValues(values, at)

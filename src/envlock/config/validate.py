@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from envlock.config.conda_errors import BadChannel, BadCondaEntry
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.errors import (
-    BadChannel,
-    BadCondaEntry,
     BadIndexUrl,
     BadInstant,
     BadMarker,
