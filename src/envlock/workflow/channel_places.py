@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from envlock.credentials import with_variables
 from envlock.model.url import host, strip_channel_credentials
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from envlock.model.artifact import Artifact
 
 _TOKEN = re.compile(r"[^/]*://[^/]*/t/(?P<token>[^/]+)")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
 
@@ -59,16 +59,9 @@ def _with_token(url: str, token: str) -> str:
     >>> _with_token("https://channel.example/private/noarch/a-1-0.conda", "secret")
     'https://channel.example/t/secret/private/noarch/a-1-0.conda'
     """
-    from envlock.credentials import UnsetVariable
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise UnsetVariable(match[1], strip_channel_credentials(url))
-        return os.environ[match[1]]
-
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
-    return f"{scheme}://{authority}/t/{_VARIABLE.sub(value, token)}/{path}"
+    return f"{scheme}://{authority}/t/{with_variables(token, url)}/{path}"
 
 
 def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[[int], None]) -> None:
@@ -78,12 +71,13 @@ def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[
     """
     from envlock.cache.errors import UpstreamHashMismatch, UpstreamUnreachable
     from envlock.conda.client import client_for
-    from envlock.conda.fetching import NotFetched, fetch
+    from envlock.conda.errors import ChannelFailure
+    from envlock.conda.fetching import fetch
 
     digest = hashlib.sha256()
 
     class _Writer:
-        def write(self, block: bytes) -> int:
+        def write(self, block: bytes, /) -> int:
             file.write(block)
             digest.update(block)
             on_bytes(len(block))
@@ -92,9 +86,9 @@ def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[
     try:
         with to.open("xb") as file:
             fetch(at, _Writer(), client_for((artifact.channel,), {}))
-    except NotFetched as error:
+    except ChannelFailure as error:
         to.unlink()
-        raise UpstreamUnreachable(host(at) or at, str(error), (artifact.filename,)) from None
+        raise UpstreamUnreachable(host(at) or at, error.reason, (artifact.filename,)) from None
     except BaseException:
         to.unlink(missing_ok=True)
         raise
