@@ -1,8 +1,9 @@
 """A process that makes an environment again and again, each time in a child that it ends at a random moment.
 
-`python -m tests.hydrate.killing PLACE COUNT FILES ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
-for the child and its uv, or for the child alone, or Ctrl-C for both. Children are forked, so a round takes no longer
-than the environment does.
+`python -m tests.hydrate.killing PLACE KIND COUNT ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
+for the child and its uv, or for the child alone, or Ctrl-C for both. KIND is `pypi`, COUNT wheels of as many modules,
+or `conda`, a few conda packages with COUNT wheels on top, where every other round unpacks everything anew. Children
+are forked, so a round takes no longer than the environment does.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.hydrate.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydrate.making import Making, missing_files, remains
 
 
-def child(making: Making) -> int:
+def child(making: Making | CondaMaking) -> int:
     """Start a child with a process group of its own that makes the environment; its process id."""
     pid = os.fork()
     if pid == 0:
@@ -31,24 +33,35 @@ def child(making: Making) -> int:
     return pid
 
 
+def forget(making: Making | CondaMaking, number: int) -> None:
+    """Take away what the round before made."""
+    shutil.rmtree(making.prefix, ignore_errors=True)
+    if isinstance(making, CondaMaking) and number % 2:
+        shutil.rmtree(making.unpacked, ignore_errors=True)
+
+
 def main() -> None:
-    place, count, files, rounds, whom = sys.argv[1:]
-    making = Making(Path(place), int(count), int(files))
+    place, kind, count, rounds, whom = sys.argv[1:]
+    making: Making | CondaMaking
+    if kind == "conda":
+        making = CondaMaking(Path(place), ("click", "vintage", "clobber-one"), wheels=wheels(int(count)))
+    else:
+        making = Making(Path(place), int(count), int(count))
     assert making.lock
     moments = random.Random(f"{whom} of {rounds}")  # the same each time, so that a failure can be looked at
     began = time.monotonic()
     os.waitpid(child(making), 0)
-    span = time.monotonic() - began
+    spans = [time.monotonic() - began] * 2
     finished, unfinished, broken, left = 0, 0, [], []
-    for _ in range(int(rounds)):
-        shutil.rmtree(making.prefix, ignore_errors=True)
+    for number in range(int(rounds)):
+        forget(making, number)
         began = time.monotonic()
         pid = child(making)
-        moment = moments.uniform(0, span)
+        moment = moments.uniform(0, spans[number % 2])
         while time.monotonic() - began < moment and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.001)
         if making.find() is not None:
-            span = min(span, time.monotonic() - began)  # kills after that come too late
+            spans[number % 2] = min(spans[number % 2], time.monotonic() - began)  # kills after that come too late
         try:
             if whom == "one":
                 os.kill(pid, signal.SIGKILL)
@@ -61,7 +74,7 @@ def main() -> None:
             unfinished += 1
         else:
             finished += 1
-            broken += missing_files(making.prefix)
+            broken += wrong_files(making.prefix) if isinstance(making, CondaMaking) else missing_files(making.prefix)
         if whom == "interrupt":
             left += remains(making.environments)
     print(json.dumps({"finished": finished, "unfinished": unfinished, "broken": broken, "left": left}))

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.channel import Channel
+from tests.hydrate.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydrate.making import Making, missing_files, remains
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 Process = subprocess.Popen[str]
-Start = Callable[[Making], Process]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
@@ -27,8 +29,12 @@ def start() -> Iterator[Start]:
     """Starts processes that make an environment, each with a process group of its own."""
     started: list[Process] = []
 
-    def begin(making: Making) -> Process:
-        command = [sys.executable, "-m", "tests.hydrate.making", making.place, making.count, making.files]
+    def begin(what: Making | Path, count: int = 0, names: tuple[str, ...] = ()) -> Process:
+        command: list[object] = [sys.executable, "-m"]
+        if isinstance(what, Making):
+            command += ["tests.hydrate.making", what.place, what.count, what.files]
+        else:
+            command += ["tests.hydrate.conda_making", what, count, *names]
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=ROOT,
@@ -100,7 +106,7 @@ def test_those_who_wait_say_so(making: Making, start: Start) -> None:
 
 @pytest.mark.parametrize("whom", ["group", "one", "interrupt"], ids=["both killed", "uv goes on alone", "Ctrl-C"])
 def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, whom: str) -> None:
-    command = [sys.executable, "-m", "tests.hydrate.killing", making.place, making.count, making.files, 30, whom]
+    command = [sys.executable, "-m", "tests.hydrate.killing", making.place, "pypi", making.count, 30, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
@@ -113,6 +119,55 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
     assert missing_files(making.prefix) == []
     if whom != "one":
         assert remains(making.environments) == []
+
+
+@pytest.mark.parametrize("whom", ["group", "interrupt"], ids=["killed", "Ctrl-C"])
+def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
+    tmp_path: Path, channel: Channel, whom: str
+) -> None:
+    channel.need()
+    command = [sys.executable, "-m", "tests.hydrate.killing", tmp_path, "conda", 3, 14, whom]
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["broken"] == []
+    assert result["unfinished"] >= 6, "the ends came too late to prove anything"
+    making = CondaMaking(tmp_path, ("click", "vintage", "clobber-one"), wheels=wheels(3))
+    assert wrong_files(making.ensure()) == []
+    assert remains(making.environments) == []
+
+
+def test_processes_that_want_the_same_and_different_conda_environments(
+    tmp_path: Path, channel: Channel, start: Start
+) -> None:
+    channel.need()
+    same = ("click", "pygments")
+    others = [("click", "vintage"), ("speak", "pygments")]
+    processes = [start(tmp_path, 2, names) for names in (same, same, *others)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    for names in (same, *others):
+        making = CondaMaking(tmp_path, names, wheels=wheels(2))
+        assert making.find() == making.prefix
+        assert wrong_files(making.prefix) == []
+    assert remains(making.environments) == []
+
+
+def test_processes_that_find_the_same_unpacked_package_changed(tmp_path: Path, channel: Channel, start: Start) -> None:
+    channel.need()
+    making = CondaMaking(tmp_path, ("click", "pygments"))
+    making.ensure()
+    for package in ("pygments", "click", "python"):
+        (unpacked,) = (path for path in making.unpacked.glob(f"{package}-[0-9]*") if path.is_dir())
+        next(path for path in sorted(unpacked.rglob("__init__.py"))).write_bytes(b"changed")
+    names = [("click", "pygments", more) for more in ("lower", "upper", "speak")]
+    processes = [start(tmp_path, 0, each) for each in names]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    for each in names:
+        assert wrong_files(CondaMaking(tmp_path, each).prefix) == []
 
 
 def test_what_the_dead_left_is_removed_by_whoever_builds_next(making: Making, start: Start, tmp_path: Path) -> None:

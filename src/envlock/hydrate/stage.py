@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ".stages"
+_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 
 def make_once(
@@ -55,7 +57,7 @@ def make_once(
                 _set_aside(place, stage / "unsealed")
                 raise
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            _remove(stage)
     return True
 
 
@@ -65,6 +67,7 @@ def _holding(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     patient = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        is_ours = False
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,14 +76,14 @@ def _holding(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
                     waiting()
                 patient = True
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if not _is_at(handle, path):
+            is_ours = _is_at(handle, path)
+            if not is_ours:
                 continue  # the one who held it has removed the file since: another may hold its successor
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+            yield
             return
         finally:
+            if is_ours:
+                path.unlink(missing_ok=True)
             os.close(handle)
 
 
@@ -106,6 +109,22 @@ def _remove_dead(stages: Path, *, mine: str) -> None:
             continue
         with contextlib.suppress(_Busy), _holding(_lock_of(stages, name), _raise_busy):
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where threads that were told to stop write their last files into it, and on Ctrl-C.
+
+    What is left after a second is found by the next builder.
+    """
+    for pause in _PAUSES:
+        try:
+            time.sleep(pause)
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not folder.exists():
+            return
 
 
 class _Busy(Exception):
