@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from typing import TYPE_CHECKING
 
 from envlock.credentials import with_variables
-from envlock.model.url import host, strip_channel_credentials
+from envlock.model.url import host, strip_channel_credentials, strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from envlock.model.artifact import Artifact
 
-_TOKEN = re.compile(r"[^/]*://[^/]*/t/(?P<token>[^/]+)")
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
 
@@ -30,9 +28,9 @@ class ChannelPlaces:
     def __init__(self, channel_urls: Iterable[str], mirrors: tuple[tuple[str, str], ...]) -> None:
         """`channel_urls` as configured, credentials included; `mirrors` as envlock.toml has them."""
         self._tokens = {
-            strip_channel_credentials(url).rstrip("/"): found["token"]
+            strip_channel_credentials(url).rstrip("/"): strip_credentials(url).rstrip("/")
             for url in channel_urls
-            if (found := _TOKEN.match(url))
+            if strip_channel_credentials(url) != strip_credentials(url)
         }
         self._mirrors: dict[str, str] = {}
         if mirrors or os.environ.get(MIRRORS_VARIABLE):
@@ -49,19 +47,8 @@ class ChannelPlaces:
         if channel in self._mirrors:
             return self._mirrors[channel].rstrip("/") + rest
         if channel in self._tokens:
-            return _with_token(artifact.url, self._tokens[channel])
+            return with_variables(self._tokens[channel], channel) + rest
         return artifact.url
-
-
-def _with_token(url: str, token: str) -> str:
-    """The URL with a channel's token after its host; `${VARIABLE}` in a token stands for the variable's value.
-
-    >>> _with_token("https://channel.example/private/noarch/a-1-0.conda", "secret")
-    'https://channel.example/t/secret/private/noarch/a-1-0.conda'
-    """
-    scheme, _, rest = url.partition("://")
-    authority, _, path = rest.partition("/")
-    return f"{scheme}://{authority}/t/{with_variables(token, url)}/{path}"
 
 
 def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[[int], None]) -> None:
