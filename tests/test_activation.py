@@ -225,6 +225,20 @@ def test_a_file_of_variables_that_is_none_is_an_error(tmp_path: Path, text: str,
         activated(prefix, OUTER)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    prefix = conda_prefix(tmp_path / "e", activate={"a.sh": ""})
+    (tmp_path / "e/etc/conda/activate.d").chmod(0)
+    with pytest.raises(ActivationFailed, match="it cannot be read"):
+        activated(prefix, OUTER)
+
+
+def test_variables_that_no_process_can_have_are_an_error(tmp_path: Path) -> None:
+    prefix = conda_prefix(tmp_path / "e", activate={"a.sh": "A=1\n"})
+    with pytest.raises(ActivationFailed, match="cannot be started"):
+        activated(prefix, {**OUTER, "LARGE": "x" * (1 << 22)})
+
+
 def test_a_prefix_without_scripts_costs_next_to_nothing(tmp_path: Path) -> None:
     prefix = conda_prefix(tmp_path / "e", variables={"v.json": {"A": "1"}})
     environ = dict(os.environ)

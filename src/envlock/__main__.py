@@ -1,8 +1,8 @@
 """The console script: finds the command, runs it, and renders what went wrong, once.
 
-`check`, `path` and `run` are called often, by CI and by each task, so they have light modules of their own, as have `lock`
-and `shell`; everything else, each `--help` included, goes through the typer app. Nothing but `sys` is imported before that
-choice is made.
+`check`, `path` and `run` are called often, by CI and by each task, so they have light modules of their own, as have
+`lock` and `shell`; everything else, each `--help` included, goes through the typer app. Nothing but `sys` is imported
+before that choice is made.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _variables_of(prefix: str) -> dict[str, str]:
     """
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
     found: dict[str, object] = {}
-    for name in _entries(folder, ".json"):
+    for name in _entries(prefix, folder, ".json"):
         found.update(_read_object(prefix, os.path.join(folder, name)))
     state = os.path.join(prefix, "conda-meta", "state")
     if os.path.exists(state):
@@ -194,15 +194,17 @@ def _can_be_set(name: str, value: object) -> bool:
 
 def _scripts(prefix: str, kind: str) -> list[str]:
     folder = os.path.join(prefix, "etc", "conda", kind)
-    return [os.path.join(folder, name) for name in _entries(folder, ".sh")]
+    return [os.path.join(folder, name) for name in _entries(prefix, folder, ".sh")]
 
 
-def _entries(folder: str, ending: str) -> list[str]:
-    """The files of a folder with that ending, in the order of their names."""
+def _entries(prefix: str, folder: str, ending: str) -> list[str]:
+    """The files of a folder with that ending, in the order of their names. Raises ActivationFailed."""
     try:
         return sorted(name for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise _failure()(prefix, folder, f"it cannot be read ({error.strerror})") from None
 
 
 def _sourced(
@@ -239,13 +241,16 @@ def _spoken(scripts: Sequence[str], prefix: str, variables: Mapping[str, str], s
 
     given = {name: value for name, value in variables.items() if name not in _STEERS_THE_SHELL}
     shell = _shell(variables.get("PATH", os.defpath))
-    process = subprocess.Popen(
-        [shell, "-c", _PROGRAM, shell, *scripts],
-        env=given,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [shell, "-c", _PROGRAM, shell, *scripts],
+            env=given,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _failure()(prefix, scripts[0], f"{shell} cannot be started ({error.strerror})") from None
     in_time = True
     try:
         output, _ = process.communicate(timeout=seconds)

@@ -21,8 +21,8 @@ class ActivationFailed(HydrateError):
         super().__init__(
             f"the environment cannot be entered: {relative}{of_package} failed, {reason}",
             locations=(Location(path),),
-            hint="`envlock verify` tells whether the file is as it was installed; if it is, ask for another "
-            f"version of {package.partition(' ')[0] or 'the package that brings it'} in envlock.toml, then `envlock lock`",
+            hint="`envlock verify` tells whether the file is as it was installed; if it is, ask for another version of "
+            f"{package.partition(' ')[0] or 'the package that brings it'} in envlock.toml, then `envlock lock`",
         )
 
 

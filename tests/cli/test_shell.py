@@ -161,6 +161,18 @@ def test_a_shell_that_does_not_start_is_told(envlock: Envlock, isolated: Path) -
         assert list((isolated / "tmp").glob("envlock-*")) == []
 
 
+def test_a_machine_without_room_gets_a_plain_shell(isolated: Path, tmp_path: Path) -> None:
+    prefix = named_prefix("demo")
+    program = (
+        "import sys, tempfile; tempfile.tempdir = '/no/such/folder'; "
+        "from envlock.__main__ import main; sys.exit(main(['shell', '--name', 'demo']))"
+    )
+    variables = {"SHELL": shell_of("bash"), "HOME": str(isolated)}
+    with Terminal([sys.executable, "-c", program], cwd=tmp_path, variables=variables) as terminal:
+        terminal.until("is started as it is: no temporary file can be written")
+        assert terminal.asks("echo $CONDA_PREFIX") == str(prefix)
+
+
 def test_a_shell_that_is_not_known_is_started_as_it_is(isolated: Path, tmp_path: Path) -> None:
     prefix = named_prefix("demo")
     odd = isolated / "oddshell"

@@ -50,7 +50,11 @@ def enter(wanted: Wanted) -> NoReturn:
         made.append(tempfile.mkdtemp(prefix="envlock-shell-"))
         return made[-1]
 
-    command = command_line(shell, prefix, name, variables, interactive=interactive, folder=folder)
+    try:
+        command = command_line(shell, prefix, name, variables, interactive=interactive, folder=folder)
+    except OSError as error:
+        sys.stderr.write(f"note: {shell} is started as it is: no temporary file can be written ({error.strerror})\n")
+        command = [shell]
     forget_signals()
     sys.stdout.flush()
     sys.stderr.flush()

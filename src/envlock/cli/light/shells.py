@@ -89,7 +89,8 @@ def command_line(
 ) -> list[str]:
     """The command line that starts `shell` in the environment; `variables` gets what it needs beside.
 
-    `folder` makes the new, private folder that the shell removes. An unknown shell is started as it is.
+    `folder` makes the new, private folder that the shell removes. An unknown shell is started as it is. Raises OSError
+    where there is no room for the folder.
     """
     kind = os.path.basename(shell).lstrip("-")
     words = {"prompt": quoted(f"({_readable(name)}) "), "again": _again(prefix)}
@@ -119,11 +120,11 @@ def _into(folder: str, words: dict[str, str], variables: dict[str, str], variabl
     """Write the files, and let `variable` name the folder; they give it back the value that it has now."""
     before = f"{variable}={quoted(variables[variable])}" if variable in variables else f"unset {variable}"
     words = {**words, "before": before, "folder": quoted(folder), "remove": f"command rm -rf {quoted(folder)}"}
-    if variable:
-        variables[variable] = folder
     for name, text in texts.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text % words)
+    if variable:
+        variables[variable] = folder
     return folder
 
 
