@@ -11,7 +11,7 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv with envlock, Metaflow and the development tools
 
-$(READY): pyproject.toml scripts/setup.sh
+$(READY): pyproject.toml scripts/setup.sh tests/servers/azurite/package-lock.json
 	@scripts/setup.sh
 
 test: $(READY)  ## lint, types, import contracts, and every test

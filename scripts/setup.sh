@@ -62,6 +62,17 @@ if ! works; then
 fi
 
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "uv>=0.9,<1"
-.venv/bin/uv pip install --quiet --python .venv/bin/python --editable '.[metaflow]' --group dev
+.venv/bin/uv pip install --quiet --python .venv/bin/python --editable '.[metaflow,all]' --group dev
+
+# Azurite stands for Azure in the tests. Its versions are in a lock file of their own, and no script of theirs is run.
+if ! cmp -s tests/servers/azurite/package-lock.json .venv/azurite/node_modules/.installed; then
+    command -v node >/dev/null 2>&1 || install_packages "there is no Node.js, which Azurite runs on" nodejs
+    command -v npm >/dev/null 2>&1 || install_packages "there is no npm, which installs Azurite" npm
+    mkdir -p .venv/azurite
+    cp tests/servers/azurite/package.json tests/servers/azurite/package-lock.json .venv/azurite/
+    npm ci --prefix .venv/azurite --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null ||
+        fail "npm could not install Azurite" "npm ci --prefix .venv/azurite"
+    cp tests/servers/azurite/package-lock.json .venv/azurite/node_modules/.installed
+fi
 touch .venv/envlock-ready
 say "setup: .venv is ready ($(.venv/bin/python -V), $(($(date +%s) - began)) s)"

@@ -137,10 +137,11 @@ def test_a_repair_that_fails(locked: Project, envlock: Envlock, own: Index, tmp_
     assert "error[upstream-missing]" in ran.stderr
 
 
-def test_a_bucket(tmp_path: Path, own: Index, envlock: Envlock) -> None:
-    locked_project(tmp_path / "project", own, {"one": [ALPHA]}, settings='cache = "s3://team/envlock"')
+def test_a_cache_of_a_newer_format(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "CACHE.json").write_text('{"format": 2}')
     for command in (("push",), ("cache", "ls"), ("cache", "verify")):
-        assert "error[cache-not-yet]" in envlock(*command, check=2).stderr
+        assert "error[newer-cache]" in envlock(*command, check=2).stderr
 
 
 def test_looking_writes_nothing(locked: Project, watched: Envlock, envlock: Envlock, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import pytest
 
 from envlock.cache.environments import Environments
 from envlock.cache.errors import (
-    CacheNotYet,
     CacheUnusable,
     UpstreamHashMismatch,
     UpstreamMissing,
@@ -333,11 +332,6 @@ class TestFailures:
         with pytest.raises(CacheUnusable) as caught:
             push(project)
         assert str(tmp_path / "cache") in caught.value.message
-
-    def test_a_bucket_comes_later(self, tmp_path: Path, index: Index) -> None:
-        project = locked_project(tmp_path / "project", index, {"one": [ALPHA]}, settings='cache = "s3://team/envlock"')
-        with pytest.raises(CacheNotYet, match="s3://"):
-            push(project)
 
 
 class TestCredentials:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CacheUnusable
+from envlock.cache.format import check_format
 from envlock.cache.layout import PACKAGES, EnvironmentPlace, package_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
@@ -68,7 +69,8 @@ class Contents:
 
 
 def read_contents(store: Store) -> Contents:
-    """List a cache: two listings, and each environment's lock. Raises CacheUnusable."""
+    """List a cache: two listings, and each environment's lock. Raises CacheUnusable, NewerCache."""
+    check_format(store)
     found = {entry.path: entry.size for entry in store.entries(PACKAGES)}
     packages = {path: size for path, size in found.items() if package_at(path) is not None}
     environments = Environments(store)

@@ -14,22 +14,8 @@ if TYPE_CHECKING:
 
     from envlock.model.artifact import Artifact
 
-BUCKETS = {"s3": "S3", "gs": "Google Cloud Storage", "gcs": "Google Cloud Storage", "az": "Azure", "abfs": "Azure"}
 VERIFY_AND_REPAIR = "envlock cache verify --repair"
 _NAMES_SHOWN = 5
-
-
-class CacheNotYet(ConfigError):
-    """The cache is in a bucket, which this version cannot use."""
-
-    code = "cache-not-yet"
-
-    def __init__(self, scheme: str) -> None:
-        super().__init__(
-            f"a cache on {BUCKETS[scheme]} (`{scheme}://`) comes with a later version of envlock",
-            locations=(Location("envlock.toml", None, "envlock.cache"),),
-            hint='for now, name a folder that the team shares, such as `cache = "/mnt/team/envlock"`',
-        )
 
 
 class BadCacheUrl(ConfigError):
@@ -41,7 +27,7 @@ class BadCacheUrl(ConfigError):
         super().__init__(
             f"`{strip_credentials(url)}` cannot be a cache: {reason}",
             locations=(Location("envlock.toml", None, "envlock.cache"),),
-            hint='name a folder: `cache = "../cache"`, or `cache = "file:///mnt/team/envlock"`',
+            hint='name a folder or a bucket: `cache = "../cache"`, or `cache = "s3://team/envlock"`',
         )
 
 
@@ -49,20 +35,68 @@ class CacheUnusable(ConfigError):
     """The cache cannot be reached, read or written."""
 
     code = "cache-unusable"
+    advice: ClassVar[str] = (
+        "check that the folder is mounted and that you may read and write it, or set `cache` in envlock.toml"
+    )
 
-    def __init__(self, url: str, doing: str, reason: str, *, is_full: bool = False) -> None:
-        super().__init__(
-            f"the cache at {url} cannot be {doing}: {reason}",
-            hint="make room there, then run the command again: it goes on where it stopped"
-            if is_full
-            else "check that the folder is mounted and that you may read and write it, or set `cache` in envlock.toml",
-        )
+    def __init__(self, url: str, doing: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"the cache at {url} cannot be {doing}: {reason}", hint=hint or self.advice)
 
     @classmethod
     def of(cls, url: str, doing: str, error: OSError) -> CacheUnusable:
         """What an OSError met at the cache means. `doing` is `read` or `written`."""
         reason = error.strerror or str(error) or type(error).__name__
-        return cls(url, doing, reason, is_full=error.errno in {errno.ENOSPC, errno.EDQUOT})
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return cls(
+                url, doing, reason, hint="make room there, then run the command again: it goes on where it stopped"
+            )
+        return CacheReadOnly(url, doing, reason) if error.errno == errno.EROFS else cls(url, doing, reason)
+
+
+class CacheReadOnly(CacheUnusable):
+    """The cache can be read and not written."""
+
+    code = "cache-read-only"
+    advice = "push from a machine, or with credentials, that may write it; reading goes on working"
+
+
+class StoreNotExclusive(ConfigError):
+    """The store lets two create the same file, so it cannot keep what must be written once."""
+
+    code = "store-not-exclusive"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"the cache at {url} cannot hold aliases: it let two writers create one file",
+            details=("of two people who name an environment at once, each would be told that the name is theirs",),
+            hint="use a store that honours `If-None-Match: *` on writes, as S3, Google Cloud Storage and Azure do, or "
+            "a newer release of yours",
+        )
+
+
+class NewerCache(ConfigError):
+    """The cache was made by a newer envlock, in a format that this one does not know."""
+
+    code = "newer-cache"
+
+    def __init__(self, url: str, found: object, known: int) -> None:
+        super().__init__(
+            f"the cache at {url} has format {found}, and this envlock knows format {known}",
+            hint="pip install -U envlock",
+        )
+
+
+class CacheFormatDamaged(DamageError):
+    """The file that says which format the cache has is not one that envlock writes."""
+
+    code = "cache-format-damaged"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            "the file that says which format the cache has cannot be read",
+            locations=(Location(place),),
+            hint="delete that file if nobody meant to put it there: envlock writes it again",
+        )
 
 
 class UnsafePath(DamageError):

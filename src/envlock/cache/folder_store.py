@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import checked
-from envlock.cache.port import Entry
+from envlock.cache.port import Entry, tell_nobody
 from envlock.files import sha256_of_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STAGE = ".stage"
 """A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
@@ -26,6 +25,9 @@ STAGE = ".stage"
 _STAGE_LIVES = 24 * 3600
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """Why there is no file: the last two, a link that leads to itself and a socket."""
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What filesystems say that have no hard links: some network mounts, FUSE, exFAT."""
+_BLOCK = 1 << 20
 
 
 class FolderStore:
@@ -67,28 +69,69 @@ class FolderStore:
         with self._open(path) as file, self._said("read"):
             return sha256_of_stream(file)
 
-    def fetch(self, path: str, to: Path) -> None:
+    def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
         """Copy a file out. An OSError of the local disk is raised as it is."""
         with self._open(path) as source, to.open("xb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+            _copy(source, target, on_bytes)
 
-    def put(self, path: str, data: bytes | Path) -> None:
+    def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
         """Write a file: in the stage, to the disk, then to its name."""
         place = self._place(path)
-        with BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source, self._said("written"):
-            self._prepare()
-            stage = self._stage / f"{os.getpid()}-{os.urandom(8).hex()}.part"
+        with (
+            BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source,
+            self._said("written"),
+            self._staged(source, on_bytes) as stage,
+        ):
+            self._make_folder(place.parent)
+            stage.replace(place)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file where none is: one link to a file that is whole, which fails where the name is taken."""
+        place = self._place(path)
+        with self._said("written"), self._staged(BytesIO(data), tell_nobody) as stage:
+            self._make_folder(place.parent)
             try:
-                with stage.open("xb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._make_folder(place.parent)
-                stage.replace(place)
-            except BaseException:
-                with suppress(OSError):  # what went wrong is told; the rest is swept another day
-                    stage.unlink()
-                raise
+                place.hardlink_to(stage)
+            except FileExistsError:
+                return self._holds(place, data)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return self._claim(place, stage, data)
+            _flush(place.parent)
+        return True
+
+    def _claim(self, place: Path, stage: Path, data: bytes) -> bool:
+        """Without hard links: make the name, empty, which one succeeds in, and replace it with what is whole."""
+        try:
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except FileExistsError:
+            return self._holds(place, data)
+        stage.replace(place)
+        _flush(place.parent)
+        return True
+
+    def _holds(self, place: Path, data: bytes) -> bool:
+        """Whether the file is ours after all: a network mount may lose the answer to a link that it made."""
+        try:
+            return place.read_bytes() == data
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+
+    @contextmanager
+    def _staged(self, source: BinaryIO, on_bytes: Callable[[int], None]) -> Iterator[Path]:
+        """A file of the stage with what the source holds, on the disk; gone afterwards, unless it was moved."""
+        self._prepare()
+        stage = self._stage / f"{os.getpid()}-{os.urandom(8).hex()}.part"
+        try:
+            with stage.open("xb") as file:
+                _copy(source, file, on_bytes)
+                file.flush()
+                os.fsync(file.fileno())
+            yield stage
+        finally:
+            with suppress(OSError):  # what went wrong is told; the rest is swept another day
+                stage.unlink()
 
     def delete(self, path: str) -> None:
         """Take a file away."""
@@ -162,7 +205,22 @@ def _entry(place: Path, path: str) -> Entry | None:
         if error.errno in _NOTHING:
             return None
         raise
-    return Entry(path, found.st_size) if stat.S_ISREG(found.st_mode) else None
+    return Entry(path, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+
+
+def _copy(source: BinaryIO, target: BinaryIO, on_bytes: Callable[[int], None]) -> None:
+    while block := source.read(_BLOCK):
+        target.write(block)
+        on_bytes(len(block))
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's new name to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _nothing_at(place: Path) -> FileNotFoundError:

@@ -3,10 +3,14 @@
 ```
 packages/<sha256[:2]>/<sha256>/<file name>      written once
 envs/<arch>/<req_id>/<full_id>.toml             the lock, written after its packages
+aliases/<name>/@tags/<tag>/<0000000001>.json    one move of an alias, written once; `@` stands in no part of a name
+pathspecs/<Flow>/<run>/<step>/<arch>.json       the environment that a step ran in
+CACHE.json                                      the format of all this; see `format`
+probe/<nonce>                                   for a moment, to try whether the store refuses to create it twice
 ```
 
-Every path is known from a lock alone, so neither push nor hydrate ever lists anything. The parts of a path come from
-locks, which come from other people: each is checked, and none leads out of the cache.
+Every path of packages and environments is known from a lock alone, so neither push nor hydrate ever lists anything. The
+parts of a path come from locks, which come from other people: each is checked, and none leads out of the cache.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import UnsafePath
+from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.arch import ARCHS, Arch
 
 if TYPE_CHECKING:
@@ -23,12 +28,18 @@ if TYPE_CHECKING:
 
 PACKAGES = "packages"
 ENVIRONMENTS = "envs"
+FORMAT = "CACHE.json"
+PROBES = "probe"
+ALIASES = "aliases"
+PATHSPECS = "pathspecs"
 
 # What wheels, conda packages and Python builds are called; nothing that a glob or a store reads as something else.
 # 200 letters leave room for what the name of a stage file adds.
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ID = re.compile(r"[0-9a-f]{40}\Z")
+_RECORD = re.compile(rf"{ALIASES}/(?P<name>.+)/@tags/(?P<tag>[^/]+)/(?P<sequence>[0-9]{{10}})\.json\Z")
+_PATHSPEC_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,67 @@ def environment_at(path: str) -> EnvironmentPlace | None:
         return place if place.path == path else None
     except UnsafePath:
         return None
+
+
+def probe_path(nonce: str) -> str:
+    """Where a store is tried out. `nonce` is hex digits that nobody else has."""
+    return f"{PROBES}/{nonce}"
+
+
+def alias_folder(alias: Alias) -> str:
+    """Where the moves of an alias lie.
+
+    >>> alias_folder(Alias("team/base", "v1.2"))
+    'aliases/team/base/@tags/v1.2'
+
+    Raises UnsafePath for what is no alias.
+    """
+    try:
+        if parse_alias(str(alias)) == alias:
+            return f"{ALIASES}/{alias.name}/@tags/{alias.tag}"
+    except BadAlias:
+        pass
+    raise UnsafePath(str(alias))
+
+
+def record_path(alias: Alias, sequence: int) -> str:
+    """Where one move of an alias lies; in the order of paths, moves are in their own.
+
+    >>> record_path(Alias("team/base"), 3)
+    'aliases/team/base/@tags/latest/0000000003.json'
+    """
+    return f"{alias_folder(alias)}/{sequence:010d}.json"
+
+
+def record_at(path: str) -> tuple[Alias, int] | None:
+    """The alias whose move lies at a path, and which of them it is; None where no move belongs.
+
+    >>> record_at("aliases/team/base/@tags/latest/0000000003.json")
+    (Alias(name='team/base', tag='latest'), 3)
+    >>> record_at("aliases/team/base/README.md") is None
+    True
+    """
+    match = _RECORD.match(path)
+    if match is None:
+        return None
+    alias = Alias(match["name"], match["tag"])
+    try:
+        return (alias, int(match["sequence"])) if record_path(alias, int(match["sequence"])) == path else None
+    except UnsafePath:
+        return None
+
+
+def step_folder(flow: str, run: str, step: str) -> str:
+    """Where it is kept in which environments a step of a run ran.
+
+    >>> step_folder("TrainFlow", "142", "train")
+    'pathspecs/TrainFlow/142/train'
+
+    Raises UnsafePath.
+    """
+    if not all(map(_PATHSPEC_PART.match, (flow, run, step))):
+        raise UnsafePath(f"{flow}/{run}/{step}")
+    return f"{PATHSPECS}/{flow}/{run}/{step}"
 
 
 def checked(path: str) -> str:

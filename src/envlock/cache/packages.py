@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheHashMismatch
 from envlock.cache.layout import package_path
+from envlock.cache.port import tell_nobody
 from envlock.files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from envlock.cache.port import Store
@@ -33,21 +35,21 @@ class Packages:
         except FileNotFoundError:
             return False
 
-    def put(self, artifact: Artifact, file: Path) -> None:
+    def put(self, artifact: Artifact, file: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
         """Put a local file in. Raises CacheHashMismatch, and puts nothing, when it is not the artifact."""
         got = sha256_of(file)
         if got != artifact.sha256:
             raise CacheHashMismatch(artifact.filename, str(file), expected=artifact.sha256, got=got)
-        self._store.put(path_of(artifact), file)
+        self._store.put(path_of(artifact), file, on_bytes=on_bytes)
 
-    def fetch(self, artifact: Artifact, to: Path) -> bool:
+    def fetch(self, artifact: Artifact, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> bool:
         """Copy the artifact out to a path that does not exist yet; False, and nothing done, when it is not there.
 
         Raises CacheHashMismatch when its bytes are others than those that were locked; `to` is not there then.
         """
         path = path_of(artifact)
         try:
-            self._store.fetch(path, to)
+            self._store.fetch(path, to, on_bytes=on_bytes)
             got = sha256_of(to)
         except FileNotFoundError:
             return False

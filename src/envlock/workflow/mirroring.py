@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cache.errors import CacheUnusable
+from envlock.cache.errors import CacheHashMismatch, CacheUnusable
 from envlock.cache.local import LocalPackages
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError
-from envlock.files import sha256_of
 from envlock.places import home
 from envlock.workflow.upstreams import ProjectUpstream
 
@@ -74,13 +73,9 @@ class Mirror:
         """Put one artifact in, from this machine's packages or from upstream. Its bytes."""
         self._reporter.doing(MOVING, artifact.filename)
         local = self._local.find(artifact)
-        if local is not None and sha256_of(local) == artifact.sha256:
-            self._packages.put(artifact, local)
-            size = local.stat().st_size
-            if artifact.size is None:
-                self._reporter.grew(MOVING, size)
-            self._reporter.advanced(MOVING, artifact.filename, size)
-            return size
+        if local is not None:
+            with suppress(CacheHashMismatch):  # damaged since it was verified: upstream has another
+                return self._put(artifact, local)
         file = self._stage / artifact.sha256 / artifact.filename
         file.parent.mkdir(exist_ok=True)
         self._upstream.fetch(
@@ -94,6 +89,15 @@ class Mirror:
             return file.stat().st_size
         finally:
             file.unlink()
+
+    def _put(self, artifact: Artifact, file: Path) -> int:
+        size = file.stat().st_size
+        if artifact.size is None:
+            self._reporter.grew(MOVING, size)
+        self._packages.put(
+            artifact, file, on_bytes=lambda count: self._reporter.advanced(MOVING, artifact.filename, count)
+        )
+        return size
 
 
 def distinct(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:

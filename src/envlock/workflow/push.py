@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.environments import Environments
 from envlock.cache.errors import together
+from envlock.cache.format import check_format
 from envlock.cache.opening import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
@@ -70,11 +71,12 @@ def push(
     where they are wrong. A package that cannot be had does not stop the others: it is among the result's `failures`,
     and only the environments that need it are withheld. Stopped at any moment, it goes on from there the next time.
 
-    Raises StaleError, DamageError or ConfigError for locks that are not fresh and whole, before anything is moved, and
-    CacheUnusable when the cache cannot be read or written.
+    Raises StaleError, DamageError or ConfigError for locks that are not fresh and whole, before anything is moved;
+    NewerCache; and CacheUnusable when the cache cannot be read or written.
     """
     locks = chosen_locks(project, selection or Selection())
-    store = open_store(project.cache_url)
+    store = open_store(project.cache_url, project.settings.cache_options)
+    check_format(store)
     return _Pushing(project, store, reporter or Reporter(), workers).run(locks, verify=verify)
 
 

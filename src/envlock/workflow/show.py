@@ -256,7 +256,8 @@ def _cached(project: Project, arch: Arch, req_id: str, full_id: str) -> Lock | N
     from envlock.cache.opening import open_store
 
     try:
-        return Environments(open_store(project.cache_url)).read(EnvironmentPlace(arch, req_id, full_id))
+        store = open_store(project.cache_url, project.settings.cache_options)
+        return Environments(store).read(EnvironmentPlace(arch, req_id, full_id))
     except FileNotFoundError:
         return None
 

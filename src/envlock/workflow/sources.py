@@ -61,7 +61,7 @@ class CacheThenUpstream:
         brought: dict[str, Path] = {}
         errors: list[EnvlockError] = []
         absent: list[str] = []
-        store = open_store(self._project.cache_url)
+        store = open_store(self._project.cache_url, self._project.settings.cache_options)
         self._reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
         with ProjectUpstream(self._project) as upstream:
             bringing = _Bringing(self._reporter, store, None if self._offline else upstream, self._local)
@@ -101,10 +101,10 @@ class _Bringing:
     def fill(self, artifact: Artifact, stage: Path) -> None:
         """Make `stage` the artifact's file. Called by one thread and process at a time for each artifact."""
         if self.from_cache(artifact, stage):
-            size = stage.stat().st_size
             if artifact.size is None:
+                size = stage.stat().st_size
                 self.reporter.grew(FETCHING, size)
-            self.reporter.advanced(FETCHING, artifact.filename, size)
+                self.reporter.advanced(FETCHING, artifact.filename, size)
             return
         if self.upstream is None:
             raise NotInCache(self.store.url, (artifact.filename,))
@@ -117,9 +117,18 @@ class _Bringing:
 
     def from_cache(self, artifact: Artifact, stage: Path) -> bool:
         """Whether the cache gave the artifact. One that cannot be reached is passed by, where upstream can serve."""
+        moved = 0
+
+        def tell(count: int) -> None:
+            nonlocal moved
+            if artifact.size is not None:
+                moved += count
+                self.reporter.advanced(FETCHING, artifact.filename, count)
+
         try:
-            return self.packages.fetch(artifact, stage)
+            return self.packages.fetch(artifact, stage, on_bytes=tell)
         except CacheUnusable as error:
+            tell(-moved)
             if self.upstream is None:
                 raise
             if not self.is_warned:

@@ -1,0 +1,66 @@
+"""What can go wrong with a cache in a bucket."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from envlock.cache.errors import CacheUnusable
+from envlock.errors import ConfigError, Location
+
+
+class CacheBackendMissing(ConfigError):
+    """What speaks with the bucket's service is not installed, or too old."""
+
+    code = "cache-backend-missing"
+
+    def __init__(self, scheme: str, package: str, extra: str, floor: str, found: str = "") -> None:
+        super().__init__(
+            f"a cache at `{scheme}://` needs {package} {floor} or newer, and "
+            + (f"{package} {found} is installed" if found else "it is not installed"),
+            locations=(Location("envlock.toml", None, "envlock.cache"),),
+            hint=f'pip install "envlock[{extra}]"',
+        )
+
+
+class CacheUnreachable(CacheUnusable):
+    """The bucket's service does not answer, or is too busy, also after several attempts."""
+
+    code = "cache-unreachable"
+    advice = (
+        "check the network, and `endpoint` in [envlock.cache-options] if it is set, then run the command again: it "
+        "goes on where it stopped"
+    )
+
+
+class CacheForbidden(CacheUnusable):
+    """The bucket's service does not know who we are, or does not let us."""
+
+    code = "cache-forbidden"
+
+
+class CacheBucketMissing(CacheUnusable):
+    """There is no such bucket."""
+
+    code = "cache-bucket-missing"
+    advice = "make the bucket, or correct `cache` in envlock.toml"
+
+
+class CacheWrongRegion(CacheUnusable):
+    """The bucket is in another region than the one that was asked."""
+
+    code = "cache-wrong-region"
+    advice = "name the bucket's own: set `region` in [envlock.cache-options], or AWS_DEFAULT_REGION"
+
+
+class BadCacheOption(ConfigError):
+    """An option of the cache is of no use for the kind of cache that is named."""
+
+    code = "bad-cache-option"
+    keys: ClassVar[str] = "envlock.cache-options"
+
+    def __init__(self, option: str, reason: str, hint: str) -> None:
+        super().__init__(
+            f"the cache option `{option}` {reason}",
+            locations=(Location("envlock.toml", None, f"{self.keys}.{option}"),),
+            hint=hint,
+        )

@@ -1,0 +1,195 @@
+"""What a failure of a bucket means: one word for what each service and each library says in its own way.
+
+Nothing of the libraries is imported: their exceptions are told apart by the status and the code of the server's answer
+that they carry, and by name. They wrap each other, so the whole chain is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.credentials import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REASON_LENGTH = 200
+# What SDKs put into what they say of a connection string or of a signed URL.
+_SECRET = re.compile(
+    r"(?i)\b(accountkey|sharedaccesssignature|sig|secret|password|token|x-(?:amz|goog)-[a-z-]+)=[^&;\s\"']+"
+)
+
+
+class Kind(Enum):
+    """What can be done about a failure."""
+
+    MISSING = auto()
+    """There is no such object, or bucket: some servers do not say which."""
+    NO_BUCKET = auto()
+    EXISTS = auto()
+    """A precondition does not hold: somebody, maybe we ourselves, wrote the object before, or writes it now."""
+    FORBIDDEN = auto()
+    REGION = auto()
+    """The bucket is in another region than the one that was asked."""
+    PASSING = auto()
+    """Another attempt may succeed."""
+    SILENT = auto()
+    """Nobody answers there. Another attempt may succeed, too."""
+    OTHER = auto()
+
+
+class Fault(NamedTuple):
+    """A failure of a bucket."""
+
+    kind: Kind
+    reason: str
+    """In words, without credentials."""
+
+
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "InvalidResourceName"})
+_REGION = frozenset(
+    {
+        *("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
+        *("IllegalLocationConstraintException", "InvalidLocationConstraint"),
+    }
+)
+_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "BlobAlreadyExists", "ConditionNotMet"})
+_MISSING = frozenset({"NoSuchKey", "BlobNotFound"})
+_FORBIDDEN = frozenset(
+    {
+        *("AccessDenied", "AllAccessDisabled", "AccountProblem", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken"),
+        *("SignatureDoesNotMatch", "RequestTimeTooSkewed", "TokenRefreshRequired", "AuthenticationFailed"),
+        *("AuthorizationFailure", "AuthorizationPermissionMismatch", "NoAuthenticationInformation"),
+        *("InvalidAuthenticationInfo", "PublicAccessNotPermitted", "MethodNotAllowed"),
+    }
+)
+_FORBIDDEN_TYPES = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"),
+        *("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "SSOError"),
+        *("DefaultCredentialsError", "RefreshError", "MutualTLSChannelError"),
+        *("ClientAuthenticationError", "CredentialUnavailableError"),
+    }
+)
+_PASSING = frozenset(
+    {
+        *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "ServerBusy", "OperationTimedOut"),
+        *("Throttling", "ThrottlingException", "NoSuchUpload", "BadDigest", "IncompleteBody"),
+        *("InvalidBlobOrBlock", "InvalidBlockList", "Md5Mismatch", "XAmzContentSHA256Mismatch"),
+    }
+)
+_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING_TYPES = frozenset(
+    {
+        *("ReadTimeoutError", "ConnectionClosedError", "HTTPClientError", "ResponseParserError", "ProxyError"),
+        *("ServerDisconnectedError", "ClientPayloadError", "ClientOSError", "ClientConnectionResetError"),
+        *("FSTimeoutError", "TimeoutError", "SocketTimeoutError", "ServerTimeoutError", "IncompleteReadError"),
+        *("IncompleteRead", "ServiceResponseError", "ServiceResponseTimeoutError", "HttpClientError", "ChecksumError"),
+        *("ResponseStreamingError", "StreamClosedError", "DecodeError", "ChunkedEncodingError", "TransportError"),
+    }
+)
+_SILENT_TYPES = frozenset(
+    {
+        *("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError"),
+        *("ConnectionTimeoutError", "ServiceRequestError", "ServiceRequestTimeoutError", "ClientConnectorSSLError"),
+    }
+)
+_IS_NAMED = {
+    **dict.fromkeys(_NO_BUCKET, Kind.NO_BUCKET),
+    **dict.fromkeys(_REGION, Kind.REGION),
+    **dict.fromkeys(_EXISTS, Kind.EXISTS),
+    **dict.fromkeys(_MISSING, Kind.MISSING),
+    **dict.fromkeys(_FORBIDDEN, Kind.FORBIDDEN),
+    **dict.fromkeys(_PASSING, Kind.PASSING),
+}
+_IS_TYPED = {
+    **dict.fromkeys(_FORBIDDEN_TYPES, Kind.FORBIDDEN),
+    **dict.fromkeys(_SILENT_TYPES, Kind.SILENT),
+    **dict.fromkeys(_PASSING_TYPES, Kind.PASSING),
+}
+_IS_ANSWERED: dict[int, Kind] = {
+    301: Kind.REGION,
+    307: Kind.REGION,
+    401: Kind.FORBIDDEN,
+    403: Kind.FORBIDDEN,
+    405: Kind.FORBIDDEN,
+    404: Kind.MISSING,
+    409: Kind.EXISTS,
+    412: Kind.EXISTS,
+    **dict.fromkeys(_PASSING_STATUS, Kind.PASSING),
+}
+
+
+def fault_of(error: BaseException) -> Fault:
+    """What an exception of a bucket's library means.
+
+    >>> fault_of(PermissionError("Access Denied"))
+    Fault(kind=<Kind.FORBIDDEN: 4>, reason='Access Denied')
+    >>> fault_of(OSError("reading from s3://bucket/x failed")).kind
+    <Kind.OTHER: 8>
+    """
+    chain = tuple(_chain(error))
+    for one in chain:
+        status, code = _answer(one)
+        kind = _IS_NAMED.get(code)
+        if kind is not None:
+            return Fault(kind, _said(status, code, one))
+    for one in chain:
+        status, code = _answer(one)
+        kind = _IS_ANSWERED.get(status) or _IS_TYPED.get(type(one).__name__) or _plain(one)
+        if kind is not None:
+            return Fault(kind, _said(status, code, one))
+    return Fault(Kind.OTHER, _said(0, "", error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then what it was raised from."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _answer(error: BaseException) -> tuple[int, str]:
+    """The status and the code that a server answered with; 0 and nothing where the exception is not of an answer."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return int(status or 0), str(response.get("Error", {}).get("Code", ""))
+    for name in ("status_code", "status", "code"):  # azure, aiohttp, gcsfs
+        status = getattr(error, name, None)
+        if isinstance(status, int) or (isinstance(status, str) and status.isdigit()):
+            found = getattr(error, "error_code", None)
+            return int(status), str(getattr(found, "value", found) or "")
+    return 0, ""
+
+
+def _plain(error: BaseException) -> Kind | None:
+    """What Python's own exceptions mean, as the libraries raise them."""
+    if isinstance(error, FileExistsError):
+        return Kind.EXISTS
+    if isinstance(error, FileNotFoundError):
+        return Kind.MISSING
+    if isinstance(error, PermissionError) or str(error).startswith("Forbidden: "):
+        return Kind.FORBIDDEN
+    if isinstance(error, ConnectionRefusedError):
+        return Kind.SILENT
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return Kind.PASSING
+    return None
+
+
+def _said(status: int, code: str, error: BaseException) -> str:
+    """The server's own words, or the library's, on one line."""
+    if status and code and not code.isdigit():
+        return f"it answered {status} {code}"
+    if status:
+        known = next((each.phrase for each in HTTPStatus if each == status), "")
+        return f"it answered {status} {known}".rstrip()
+    text = str(error).strip().partition("\n")[0]
+    return _SECRET.sub(r"\1=***", redact(text))[:_REASON_LENGTH] or type(error).__name__

@@ -1,0 +1,95 @@
+"""A bucket of S3, or of what speaks its language, by s3fs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from envlock.cache.buckets.service import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    CONNECTIONS,
+    PART,
+    PARTS_AT_ONCE,
+    Found,
+    Service,
+    modified_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PARTS: dict[str, int] = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE}
+
+
+class S3(Service):
+    """Amazon S3, and servers like it."""
+
+    name = "S3"
+    package = "s3fs"
+    floor = "2025.5"
+    extra = "s3"
+    options = frozenset({"endpoint", "region", "profile", "anonymous"})
+    attempts = 4
+    login = (
+        "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they need s3:GetObject and s3:ListBucket, to "
+        "push, s3:PutObject and s3:DeleteObject"
+    )
+
+    def open(self) -> Any:
+        """An S3FileSystem, patient neither with silence nor with itself: what is tried again, the store decides."""
+        from s3fs import S3FileSystem
+
+        files = S3FileSystem(
+            anon=self.chosen.anonymous,
+            endpoint_url=self.chosen.endpoint or None,
+            profile=self.chosen.profile or None,
+            client_kwargs={"region_name": region} if (region := self._region()) else {},
+            config_kwargs={
+                "connect_timeout": CONNECT_SECONDS,
+                "read_timeout": ANSWER_SECONDS,
+                "max_pool_connections": CONNECTIONS,
+                "retries": {"mode": "standard", "total_max_attempts": 1},
+            },
+            use_listings_cache=False,
+            max_concurrency=PARTS_AT_ONCE,
+        )
+        files.retries = 2  # so that a transfer that breaks goes on once where it broke
+        return files
+
+    def _region(self) -> str:
+        """AWS_REGION is what other SDKs of AWS read; botocore knows AWS_DEFAULT_REGION and the profile by itself."""
+        return self.chosen.region or ("" if self.chosen.profile else self.environment.get("AWS_REGION", ""))
+
+    def raises(self) -> tuple[type[Exception], ...]:
+        """Botocore's own, and what s3fs makes of them."""
+        from aiohttp import ClientError as WebError
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return (OSError, ValueError, TimeoutError, BotoCoreError, ClientError, WebError, *_timeouts())
+
+    async def find(self, key: str) -> Found:
+        """One HEAD; s3fs's own `info` lists, too, where nothing is."""
+        facts = await self.files._call_s3("head_object", self.files.kwargs, Bucket=self.place.bucket, Key=key)
+        return Found(key, int(facts["ContentLength"]), modified_of(facts))
+
+    async def prove_bucket(self) -> None:
+        """One HEAD of the bucket."""
+        await self.files._call_s3("head_bucket", Bucket=self.place.bucket)
+
+    async def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
+        """One GET: with more parts at once, s3fs asks for the size first."""
+        return bytes(await self.files._cat_file(self._path(key), start=start, end=end, max_concurrency=1))
+
+    async def upload(self, key: str, file: Path, progress: Any) -> None:
+        """One PUT for what is smaller than two parts, else a multipart upload."""
+        await self.files._put_file(str(file), self._path(key), callback=progress, **_PARTS)
+
+    async def download(self, key: str, file: Path, progress: Any) -> None:
+        """One GET, streamed: parts at once would make the file its full size before its bytes are there."""
+        await self.files._get_file(self._path(key), str(file), callback=progress, max_concurrency=1)
+
+
+def _timeouts() -> tuple[type[Exception], ...]:
+    import asyncio
+
+    return (asyncio.TimeoutError,)  # another class than TimeoutError before Python 3.11

@@ -1,0 +1,323 @@
+"""A store in a bucket: every object whole or not there, every wait bounded, every failure said in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fsspec.asyn import sync
+from fsspec.callbacks import Callback
+
+from envlock.cache.buckets.errors import (
+    CacheBucketMissing,
+    CacheForbidden,
+    CacheUnreachable,
+    CacheWrongRegion,
+)
+from envlock.cache.buckets.faults import Fault, Kind, fault_of
+from envlock.cache.buckets.service import PART
+from envlock.cache.errors import CacheReadOnly, CacheUnusable
+from envlock.cache.layout import checked
+from envlock.cache.port import Entry, tell_nobody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from envlock.cache.buckets.service import Service
+
+_Result = TypeVar("_Result")
+
+SMALL_SECONDS = 60.0
+"""How long one request without a file may take, whatever the library does meanwhile."""
+LISTING_SECONDS = 600.0
+SILENT_SECONDS = 60.0
+"""How long a transfer may make no progress, beside what its next piece takes on a slow line."""
+_SLOW = 128 << 10
+"""Bytes a second."""
+PAUSE = 0.5
+"""Seconds before the second attempt; doubled before each further one."""
+_CREATE_ATTEMPTS = 6
+
+
+class BucketStore:
+    """A Store in a bucket, below a prefix.
+
+    Only calls on single objects are used: fsspec's others read `*` and `?` in a name as a pattern. What breaks or is
+    refused for being too much is tried again, after a pause that grows and differs from one writer to the next.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._prefix = f"{service.place.prefix}/" if service.place.prefix else ""
+        self._is_silent = False
+        self._was_read = False
+        self._is_bucket_proved = False
+
+    @property
+    def url(self) -> str:
+        """The bucket and the prefix."""
+        return self._service.place.url
+
+    def entry(self, path: str) -> Entry | None:
+        """The file at `path`, if there is one."""
+        key = self._key(path)
+        try:
+            found = self._do("read", lambda: self._service.find(key))
+        except FileNotFoundError:
+            return None
+        return Entry(path, found.size, found.modified)
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """Every file below `folder`."""
+        key = self._key(folder)
+        found = self._do("read", lambda: self._service.list(key), seconds=LISTING_SECONDS)
+        if not found:
+            self._prove_bucket("read")
+        for each in found:
+            yield Entry(each.key[len(self._prefix) :], each.size, each.modified)
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes."""
+        key = self._key(path)
+        return self._do("read", lambda: self._service.read(key))
+
+    def sha256(self, path: str) -> str:
+        """The SHA-256 of a file's bytes, part by part."""
+        key = self._key(path)
+        size = self._do("read", lambda: self._service.find(key)).size
+        digest = hashlib.sha256()
+        for start in range(0, size, PART):
+            end = min(start + PART, size)
+            seconds = SMALL_SECONDS + (end - start) / _SLOW
+            digest.update(self._do("read", partial(self._service.read, key, start, end), seconds=seconds))
+        return digest.hexdigest()
+
+    def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
+        """Copy a file out, piece by piece. An OSError of the local disk is raised as it is."""
+        key = self._key(path)
+        with to.open("xb"):  # as all stores: it is not there yet, and can be made
+            pass
+
+        def download(progress: _Progress) -> Coroutine[Any, Any, None]:
+            return self._service.download(key, to, progress)
+
+        try:
+            self._move("read", download, on_bytes, 2 * PART, lambda: to.stat().st_size, local=to)
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+
+    def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
+        """Write a file, which a bucket shows when it is whole."""
+        key = self._key(path)
+        if isinstance(data, bytes):
+            self._do("written", lambda: self._service.write(key, data), seconds=SMALL_SECONDS + len(data) / _SLOW)
+            on_bytes(len(data))
+            return
+        with data.open("rb"):
+            size = data.stat().st_size
+
+        def upload(progress: _Progress) -> Coroutine[Any, Any, None]:
+            return self._service.upload(key, data, progress)
+
+        self._move("written", upload, on_bytes, size, lambda: size, local=data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file where none is.
+
+        A refusal is not believed before what is there was read: it may be ours, when the answer to an earlier attempt,
+        of this store or of the library below it, was lost.
+        """
+        key = self._key(path)
+        for number in range(_CREATE_ATTEMPTS):
+            made = self._created(key, data)
+            if made is not None:
+                return made
+            time.sleep(_jittered(PAUSE / 4 * (number + 1)))
+        raise CacheUnreachable(self.url, "written", f"too many write {path} at once")
+
+    def _created(self, key: str, data: bytes) -> bool | None:
+        """As `create`; None when it was refused, and nothing is there: another is not done yet, or it was deleted."""
+        try:
+            self._do("written", lambda: self._service.create(key, data))
+        except _Refused:
+            try:
+                return self._do("read", lambda: self._service.read(key)) == data
+            except FileNotFoundError:
+                return None
+        return True
+
+    def delete(self, path: str) -> None:
+        """Take a file away."""
+        key = self._key(path)
+        try:
+            self._do("read", lambda: self._service.delete(key), writes=True)
+        except FileNotFoundError:
+            return
+
+    def _key(self, path: str) -> str:
+        return self._prefix + checked(path)
+
+    def _do(
+        self,
+        doing: str,
+        call: Callable[[], Coroutine[Any, Any, _Result]],
+        *,
+        seconds: float = SMALL_SECONDS,
+        writes: bool | None = None,
+        local: Path | None = None,
+    ) -> _Result:
+        """What a coroutine of the service gives, tried again where that may help.
+
+        Raises FileNotFoundError when reading what is not there, _Refused when a precondition does not hold.
+        """
+        attempts = 1 if self._is_silent else self._service.attempts
+        pause = PAUSE
+        while True:
+            try:
+                files = self._service.files
+                result: _Result = sync(files.loop, call, timeout=seconds)
+            except self._service.raises() as error:
+                if _is_local(error, local):
+                    raise
+                fault = fault_of(error)
+                attempts -= 1
+                if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
+                    raise self._error(fault, doing, writes=doing == "written" if writes is None else writes) from error
+            else:
+                self._is_silent = False
+                self._was_read |= doing == "read"
+                return result
+            time.sleep(_jittered(pause))
+            pause *= 2
+
+    def _move(
+        self,
+        doing: str,
+        call: Callable[[_Progress], Coroutine[Any, Any, None]],
+        on_bytes: Callable[[int], None],
+        size: int,
+        moved: Callable[[], int],
+        *,
+        local: Path,
+    ) -> None:
+        """A transfer, ended when it makes no progress. `size` is that of the largest piece that is told at once."""
+        progress = _Progress(on_bytes)
+        silence = SILENT_SECONDS + min(size, 4 * PART) / _SLOW
+
+        async def watched() -> None:
+            progress.restart()
+            await _watched(call(progress), progress, silence)
+
+        self._do(doing, watched, seconds=0, local=local)
+        progress.tell(moved())
+
+    def _error(self, fault: Fault, doing: str, *, writes: bool) -> Exception:
+        if fault.kind is Kind.SILENT:
+            self._is_silent = True  # the next call need not wait as long to learn it
+        if fault.kind in {Kind.SILENT, Kind.PASSING}:
+            return CacheUnreachable(self.url, doing, fault.reason)
+        if fault.kind is Kind.EXISTS:
+            return _Refused(fault.reason)
+        if fault.kind is Kind.NO_BUCKET or (fault.kind is Kind.MISSING and doing == "written"):
+            return CacheBucketMissing(self.url, doing, f"there is no bucket `{self._service.place.bucket}`")
+        if fault.kind is Kind.MISSING:
+            self._prove_bucket(doing)
+            return FileNotFoundError(fault.reason)
+        if fault.kind is Kind.REGION:
+            return CacheWrongRegion(self.url, doing, f"{fault.reason}: the bucket is in another region")
+        if fault.kind is Kind.FORBIDDEN:
+            if writes and self._was_read:
+                return CacheReadOnly(self.url, "written", fault.reason)
+            return CacheForbidden(self.url, doing, fault.reason, hint=self._service.login)
+        return CacheUnusable(
+            self.url, doing, fault.reason, hint="set `cache` in envlock.toml, or see what the server says"
+        )
+
+    def _prove_bucket(self, doing: str) -> None:
+        """Once, when something was not there: whether the bucket is. Raises CacheBucketMissing.
+
+        Who may read objects may be forbidden to ask for their bucket; then it is taken to be there.
+        """
+        if self._is_bucket_proved:
+            return
+        self._is_bucket_proved = True
+        try:
+            sync(self._service.files.loop, self._service.prove_bucket, timeout=SMALL_SECONDS)
+        except self._service.raises() as error:
+            if fault_of(error).kind in {Kind.MISSING, Kind.NO_BUCKET}:
+                self._is_bucket_proved = False
+                reason = f"there is no bucket `{self._service.place.bucket}`"
+                raise CacheBucketMissing(self.url, doing, reason) from error
+
+
+class _Refused(Exception):
+    """A precondition does not hold."""
+
+
+class _Stalled(TimeoutError):
+    """A transfer made no progress for too long."""
+
+
+class _Progress(Callback):  # type: ignore[misc]
+    """What fsspec tells of one transfer, told on as pieces; what an attempt that failed had moved is taken back."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        super().__init__()
+        self._on_bytes = on_bytes
+        self._told = 0
+        self._lock = threading.Lock()
+        self.last = time.monotonic()
+
+    def restart(self) -> None:
+        """Another attempt begins."""
+        self.value = 0
+        self.last = time.monotonic()
+        self.tell(0)
+
+    def call(self, *_: Any, **__: Any) -> None:
+        """Something moved, as fsspec tells it."""
+        self.last = time.monotonic()
+        self.tell(self.value)
+
+    def tell(self, count: int) -> None:
+        """`count` bytes have moved in all."""
+        with self._lock:
+            more = count - self._told
+            self._told = count
+        if more:
+            self._on_bytes(more)
+
+
+async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silence: float) -> None:
+    """Wait for a transfer as long as it makes progress. Raises _Stalled."""
+    task = asyncio.ensure_future(moving)
+    try:
+        while (left := progress.last + silence - time.monotonic()) > 0:
+            done, _ = await asyncio.wait({task}, timeout=left)
+            if done:
+                await task
+                return
+        raise _Stalled(f"nothing moved for {silence:.0f} seconds")
+    finally:
+        task.cancel()
+
+
+def _is_local(error: Exception, local: Path | None) -> bool:
+    """Whether it is this machine's disk that failed a transfer."""
+    import errno
+
+    if local is None or not isinstance(error, OSError):
+        return False
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+    return error.errno in full or error.filename == str(local)
+
+
+def _jittered(pause: float) -> float:
+    return pause * random.uniform(0.5, 1.5)  # noqa: S311  no secret hangs on it

@@ -1,0 +1,62 @@
+"""What a cache says of itself: which format it has, and that its store keeps its word on exclusive creates.
+
+`CACHE.json` is written once, by whoever first needs to know. A cache without it has format 1, and nothing was proved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CacheFormatDamaged, NewerCache, StoreNotExclusive
+from envlock.cache.layout import FORMAT, probe_path
+
+if TYPE_CHECKING:
+    from envlock.cache.port import Store
+
+FORMAT_VERSION = 1
+
+
+def check_format(store: Store) -> bool:
+    """Whether the cache says what it is. One request.
+
+    Raises NewerCache when it was made by a newer envlock, and CacheFormatDamaged when it cannot be understood.
+    """
+    try:
+        data = store.read(FORMAT)
+    except FileNotFoundError:
+        return False
+    try:
+        version = json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError):
+        version = None
+    if type(version) is not int or version < 1:
+        raise CacheFormatDamaged(f"{store.url}/{FORMAT}")
+    if version > FORMAT_VERSION:
+        raise NewerCache(store.url, version, FORMAT_VERSION)
+    return True
+
+
+def prove_exclusive_create(store: Store) -> None:
+    """Prove that the store lets nobody create what is there, before anything relies on it. One request, once proved.
+
+    The first time, one file is created twice, the second time with other bytes; a store that lets that happen is
+    refused. The proof is remembered in the cache, for everybody.
+
+    Raises StoreNotExclusive; NewerCache and CacheFormatDamaged.
+    """
+    if check_format(store):
+        return
+    path = probe_path(os.urandom(16).hex())
+    first, second = (os.urandom(16) for _ in range(2))
+    try:
+        held = store.create(path, first) and not store.create(path, second) and store.read(path) == first
+    finally:
+        store.delete(path)
+    if not held:
+        raise StoreNotExclusive(store.url)
+    # The nonce tells this call's record from another's, should the answer be lost.
+    record = {"format": FORMAT_VERSION, "exclusive-create": True, "nonce": os.urandom(8).hex()}
+    if not store.create(FORMAT, json.dumps(record).encode() + b"\n"):
+        check_format(store)

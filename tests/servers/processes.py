@@ -1,0 +1,60 @@
+"""A server in a process of its own: started, waited for, and ended with what used it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: Sequence[str], said: Path, *, is_ready: Callable[[], bool]) -> Iterator[None]:
+    """The command, as long as the context lasts. What it says is in the file `said`, and in the error if it ends."""
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            list(command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while not is_ready():
+            assert process.poll() is None, f"{command[0]} ended: {said.read_text(errors='replace')[-2000:]}"
+            assert time.monotonic() < deadline, f"{command[0]} is not ready: {said.read_text(errors='replace')[-2000:]}"
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_module(name: str, said: Path, *arguments: str) -> Iterator[int]:
+    """A server that is a module of ours, whose first line is the port that it chose. The value is that port."""
+    with running(
+        [sys.executable, "-W", "ignore", "-m", name, *arguments], said, is_ready=lambda: b"\n" in said.read_bytes()
+    ):
+        yield int(said.read_text().partition("\n")[0])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does at that port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
