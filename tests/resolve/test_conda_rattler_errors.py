@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -222,6 +223,17 @@ def test_a_dead_channel(forge: Channel) -> None:
     assert "Connection refused" in error.render()
     assert error.packages == ("http://127.0.0.1:9/main",)  # type: ignore[attr-defined]
     assert time.monotonic() - begun < 10
+
+
+def test_dead_channels_are_told_alike_for_every_arch() -> None:
+    resolver = CondaResolver()
+    channels = ("http://127.0.0.1:9/one", "http://127.0.0.1:9/two")
+    with ThreadPoolExecutor(4) as pool:
+        solves = [pool.submit(ask, "lower", resolver=resolver, channels=channels, arch=arch) for arch in ARCHS]
+        errors = [solve.exception() for solve in solves]
+
+    (merged,) = merge_archs([error for error in errors if isinstance(error, EnvlockError)])
+    assert merged.message.startswith("demo on linux-64, linux-aarch64, osx-64, osx-arm64: http://127.0.0.1:9/")
 
 
 def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,14 +88,17 @@ def clean(text: str) -> str:
 
 
 def _named(text: str, places: Sequence[Place]) -> str:
-    """The canonical URL of the channel that a text speaks of; empty where that is not clear."""
+    """The canonical URL of the channel that a text speaks of; empty where that is not clear.
+
+    It never is where one request served several solves: py-rattler tells only the first of them what went wrong.
+    """
     found = [without_secrets(group) for match in _OF_URL.findall(text) for group in match if group]
     found += [f"file://{path}" for path in found if path.startswith("/")]
     for place in places:
         ours = {place.base, place.source, without_secrets(place.url)}
         if any(f"{url}/".startswith(f"{our}/") for url in found for our in ours):
             return place.base
-    return places[0].base if len(places) == 1 else ""
+    return places[0].base if len(places) == 1 and "coalesced" not in text else ""
 
 
 def _copy(url: str, writer: Writer) -> None:

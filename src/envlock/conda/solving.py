@@ -6,11 +6,13 @@ strictly. Records become locked packages only once they are chosen: a channel ha
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envlock.conda.bridge import Calls
+from envlock.conda.errors import ChannelFailure
 from envlock.conda.fetching import failure_of
 from envlock.conda.gateways import Gateways
 from envlock.conda.matching import edges, name_in
@@ -47,6 +49,8 @@ class Solving:
         self._gateways = Gateways(offline=offline)
         self._seconds = seconds
         self._calls = Calls()
+        self._guard = threading.Lock()
+        self._failures: list[ChannelFailure] = []
 
     def stop(self) -> None:
         """End what is being solved; every call then raises Ended, and so does every later one."""
@@ -75,13 +79,28 @@ class Solving:
 
         return self._asked(ask, question)
 
-    def _asked(self, make: Callable[[], Coroutine[Any, Any, Answer]], question: Question) -> Answer:
+    def _asked(
+        self, make: Callable[[], Coroutine[Any, Any, Answer]], question: Question, *, again: bool = True
+    ) -> Answer:
         from rattler.exceptions import FetchRepoDataError, GatewayError
 
         try:
             return self._calls.run(make() if self._offline else while_alive(make, question.places))
+        except ChannelFailure as failure:
+            raise self._first(failure, question) from None
         except (GatewayError, FetchRepoDataError) as error:
-            raise failure_of(str(error), places=question.places) from None
+            found = self._first(failure_of(str(error), places=question.places), question)
+            if again and not found.url:  # another solve asked, and only that one was told what is wrong
+                return self._asked(make, question, again=False)
+            raise found from None
+
+    def _first(self, failure: ChannelFailure, question: Question) -> ChannelFailure:
+        """The failure that was met first of those of the same channels: it is told alike for every arch."""
+        bases = {place.base for place in question.places}
+        with self._guard:
+            if failure.url:
+                self._failures.append(failure)
+            return next((each for each in self._failures if each.url in bases), failure)
 
     async def _solve(self, question: Question, specs: list[MatchSpec]) -> Solved:
         from rattler import MatchSpec
