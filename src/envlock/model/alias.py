@@ -17,6 +17,8 @@ LONGEST_TAG = 128
 _PART = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _TAG = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?")
 _VARIABLE = re.compile(r"@\{([^{}]*)\}")
+_ID = re.compile(r"[0-9a-f]{40}")
+_AT = re.compile(r"(?P<alias>[^@]*)@(?P<sequence>[1-9][0-9]{0,9})")
 
 
 class BadAlias(ValueError):
@@ -75,12 +77,28 @@ def parse_alias(text: str) -> Alias:
         raise BadAlias(text, f"a name has at most {LONGEST_NAME} characters")
     if len(tag) > LONGEST_TAG:
         raise BadAlias(text, f"a tag has at most {LONGEST_TAG} characters")
+    if _ID.fullmatch(name):
+        raise BadAlias(text, "40 hex digits are an id, and no name")
     for part in name.split("/"):
         if not _PART.fullmatch(part):
             raise BadAlias(text, _why(part, "name"))
     if separator and (not _TAG.fullmatch(tag) or ".." in tag):
         raise BadAlias(text, _why(tag, "tag"))
     return Alias(name, tag or DEFAULT_TAG)
+
+
+def parse_reference(text: str) -> tuple[Alias, int | None]:
+    """The alias that a text names, and which of its moves where it says so.
+
+    >>> parse_reference("team/base:stable@3"), parse_reference("team/base")
+    ((Alias(name='team/base', tag='stable'), 3), (Alias(name='team/base', tag='latest'), None))
+
+    Raises BadAlias.
+    """
+    match = _AT.fullmatch(text)
+    if match is None:
+        return parse_alias(text), None
+    return parse_alias(match["alias"]), int(match["sequence"])
 
 
 def _why(part: str, kind: str) -> str:

@@ -1,7 +1,7 @@
 """One move of an alias, written once and never changed: a link of a chain.
 
-A record's canonical bytes are hashed into the record after it, so whoever changes or takes away an older one breaks the
-chain where everybody can see it.
+A record ends with the SHA-256 of all that stands before it, and names the SHA-256 of the record before it. So whoever
+changes a record, or takes an older one away, breaks the chain where everybody can see it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.arch import ARCHS, Arch
 
 FORMAT = 1
+LAST = 9_999_999_999
+"""The last sequence that the name of a file has room for."""
+
 _ID = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -65,13 +68,15 @@ class AliasRecord:
         >>> AliasRecord("team/base", "v1", 1, "0" * 40, (), "mia", "2026-11-01T00:00:00Z", "base").render()[:28]
         b'{\n "format": 1,\n "name": "te'
         """
-        fields = {"format": FORMAT, **asdict(self), "full_ids": dict(self.full_ids)}
-        return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
+        return _spelt({**self._fields(), "sha256": self.digest})
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the canonical bytes: what the next record names as `previous`."""
-        return hashlib.sha256(self.render()).hexdigest()
+        """The SHA-256 of the canonical bytes without the `sha256` line: what the next record names as `previous`."""
+        return hashlib.sha256(_spelt(self._fields())).hexdigest()
+
+    def _fields(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self), "full_ids": dict(self.full_ids)}
 
 
 def parse_record(data: bytes) -> AliasRecord:
@@ -81,13 +86,21 @@ def parse_record(data: bytes) -> AliasRecord:
         if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
             raise NewerRecord(f"format {found['format']}")
         record = _record(found)
-    except NewerRecord:
+        if found.get("sha256") != record.digest:
+            raise BadRecord("it was changed: its content does not have the SHA-256 that it ends with")
+        if record.render() != data:
+            raise BadRecord("it is not spelt as envlock spells it")
+    except BadRecord:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadRecord(str(error)) from None
-    if record.render() != data:
-        raise BadRecord("it is not spelt as envlock spells it")
+    except KeyError as error:
+        raise BadRecord(f"it has no {error}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise BadRecord("it is no record of an alias") from None
     return record
+
+
+def _spelt(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _record(found: dict[str, Any]) -> AliasRecord:
@@ -103,6 +116,9 @@ def _record(found: dict[str, Any]) -> AliasRecord:
     ids = (record.req_id, *(full_id for _, full_id in full_ids))
     if not all(_ID.match(each) for each in ids) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:
         raise BadRecord("an id or an arch is none")
-    if record.sequence < 1 or (record.previous and not _SHA256.match(record.previous)) or named != record.alias:
+    if list(full_ids) != sorted(full_ids):
+        raise BadRecord("its archs are not in order")
+    is_linked = bool(_SHA256.match(record.previous)) if record.sequence > 1 else record.previous == ""
+    if not 1 <= record.sequence <= LAST or not is_linked or named != record.alias:
         raise BadRecord("it has no place in a chain")
     return record
