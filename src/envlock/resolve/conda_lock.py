@@ -166,7 +166,7 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
     named = {channel.name for channel in run.channels if "://" not in channel.text}
     for each in run.asked:
         if not reason and each.channel and each.channel not in named:
-            reason = f"conda-lock cannot say that `{each.name}` must come from a channel that is known by its URL"
+            reason = f"conda-lock cannot say that `{each.name}` must come from a channel that is asked by its URL"
             packages = (f"conda:{each.name}",)
     if reason:
         raise ResolverCannot(
