@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 _TOO_LONG = "target prefix cannot be longer than the placeholder prefix"
-_REFUSED = ("Permission denied", "Read-only file system")
+_REFUSED = ("Permission denied", "Operation not permitted", "Read-only file system")
 _GONE = "No such file or directory"
 _MOST_CLOBBERS = 5
 
@@ -97,7 +97,8 @@ class CondaInstaller:
             return disk_full(place.parent, files.values(), details=reasons[-1:])
         refused = next((phrase for phrase in _REFUSED if phrase in said), None)
         if refused is not None:
-            return HomeUnusable(str(self._unpacked), refused)
+            named = re.search(r"'(/[^'\n]+)'", said)
+            return HomeUnusable(named[1] if named else str(self._unpacked), refused)
         if _TOO_LONG in said:
             return PrefixTooLong(str(place), len(str(place).encode(errors="surrogateescape")), None, reasons[:2])
         failed = re.match(r"failed to fetch (\S+)", reasons[0]) if reasons else None
