@@ -159,7 +159,7 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
     assert executable is not None
     reason = ""
     packages: tuple[str, ...] = ()
-    if request.exclude_newer:
+    if request.exclude_newer or request.requirements.exclude_newer:
         reason = f"{executable.name} cannot leave out what was published after `exclude-newer`"
     elif buckets := [channel.name for channel in run.channels if channel.text.startswith("s3://")]:
         reason, packages = f"{executable.name} reads no channel in a bucket, such as {buckets[0]}", (buckets[0],)
