@@ -21,7 +21,11 @@ def resolver_for(settings: Settings) -> Resolver:
         from envlock.resolve.installed import require_conda_lock
 
         require_conda_lock()
-    return ByType(lambda: conda_resolver(settings), pypi_resolver(settings))
+    if settings.pypi_resolver == "pip-tools":
+        from envlock.resolve.installed import require_pip_tools
+
+        require_pip_tools()
+    return ByType(lambda: conda_resolver(settings), lambda: pypi_resolver(settings))
 
 
 def conda_resolver(settings: Settings) -> Resolver:

@@ -25,14 +25,13 @@ _NO_VERSION = "{} of conda has a version that PyPI cannot have: PyPI packages ar
 class ByType:
     """Implements the Resolver port for `pypi`, `conda` and `mixed` environments; threads may share it.
 
-    The conda resolver may be given as what makes it: it is made when it is first needed.
+    Either resolver may be given as what makes it: it is made when it is first needed.
     """
 
-    def __init__(self, conda: Resolver | Callable[[], Resolver], pypi: Resolver) -> None:
-        self._conda = conda
-        self._pypi = pypi
+    def __init__(self, conda: Resolver | Callable[[], Resolver], pypi: Resolver | Callable[[], Resolver]) -> None:
+        self._given = {"conda": conda, "pypi": pypi}
         self._guard = threading.Lock()
-        self._made: Resolver | None = None
+        self._made: dict[str, Resolver] = {}
         self._calls: Calls | None = None
         self._stopped = False
 
@@ -40,12 +39,12 @@ class ByType:
         """End what is being resolved, and begin no more."""
         with self._guard:
             self._stopped = True
-            made, calls = self._made, self._calls
-        if made is not None:
-            made.stop()
+            made = list({**{k: v for k, v in self._given.items() if not callable(v)}, **self._made}.values())
+            calls = self._calls
+        for resolver in made:
+            resolver.stop()
         if calls is not None:
             calls.end()
-        self._pypi.stop()
 
     def resolve(self, request: Request) -> Resolution:
         """The packages of both kinds, sorted by kind and name, and the Python where that is a conda package.
@@ -54,7 +53,7 @@ class ByType:
         ResolveError.
         """
         if not request.requirements.has_conda:
-            return self._pypi.resolve(request)
+            return self._resolver("pypi", request).resolve(request)
         from envlock.conda.bridge import Ended
 
         try:
@@ -63,7 +62,7 @@ class ByType:
             raise _ended(request) from None
 
     def _with_conda(self, request: Request) -> Resolution:
-        solved = self._conda_resolver(request).resolve(request)
+        solved = self._resolver("conda", request).resolve(request)
         roots = request.requirements.roots()
         is_pypi = request.requirements.type == "pypi"
         if not roots and not (is_pypi and request.requirements.conda_only):
@@ -85,7 +84,7 @@ class ByType:
         provided = provided_by(packages)
         while True:
             try:
-                return self._pypi.resolve(replace(request, python=python, provided=provided))
+                return self._resolver("pypi", request).resolve(replace(request, python=python, provided=provided))
             except ConflictWithConda as error:  # noqa: PERF203  a round or two, each of which runs uv
                 _say_who_brings_it(error, request, packages)
                 raise
@@ -129,13 +128,14 @@ class ByType:
             found[name] = extras
         return found
 
-    def _conda_resolver(self, request: Request) -> Resolver:
+    def _resolver(self, kind: str, request: Request) -> Resolver:
+        given = self._given[kind]
         with self._guard:
             if self._stopped:
                 raise _ended(request)
-            if self._made is None:
-                self._made = self._conda() if callable(self._conda) else self._conda
-            return self._made
+            if kind not in self._made:
+                self._made[kind] = given() if callable(given) else given
+            return self._made[kind]
 
     def _archives(self, request: Request) -> Archives:
         from envlock.conda.archives import Archives
