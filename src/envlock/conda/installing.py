@@ -8,6 +8,7 @@ the hashes of its own list of files each time (py-rattler's full validation), an
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,9 +119,19 @@ def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
 
 def _say_where_it_is_from(record: Path, local: str, upstream: str) -> None:
     """Let the record in the prefix name upstream, not a file of this machine; others may read it, as conda has it."""
-    text = record.read_bytes()
-    record.write_bytes(text.replace(json.dumps(local).encode(), json.dumps(upstream).encode(), 1))
-    record.chmod(0o644)
+    old, new = json.dumps(local, ensure_ascii=False).encode(), json.dumps(upstream, ensure_ascii=False).encode()
+    with record.open("r+b", buffering=0) as file:
+        os.fchmod(file.fileno(), 0o644)
+        text = file.read()
+        at = text.find(old)
+        if at < 0:
+            return
+        if len(new) <= len(old):  # filled up with spaces: what follows is long, and can stay where it is
+            file.seek(at)
+            file.write(new.ljust(len(old)))
+        else:
+            file.seek(0)
+            file.write(text.replace(old, new, 1))
 
 
 def _remove_empty(folder: Path) -> None:
