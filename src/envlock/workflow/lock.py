@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _WORKERS = min(8, max(2, os.cpu_count() or 1))
 """Solves at a time. Each opens up to fifty connections to the index: four at once on two processors were measured to
 take twice as long as two at once."""
+_CONDA_WORKERS = 8
+"""The same where all are of conda packages: they share what is read of the channels, so the archs are read together."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ class _Locking:
         pythons = self.pythons([(number, job) for number, job in rest if not job.requirements.has_conda])
         self.reporter.began("locking", len(rest), "environments")
         errors: list[EnvlockError] = []
-        pool = ThreadPoolExecutor(min(_WORKERS, len(rest) or 1))
+        if rest:
+            self.the_resolver()  # before there are threads, each of which would make one
+        pool = ThreadPoolExecutor(_workers([job for _, job in rest]))
         try:
             futures = [
                 (number, job, pool.submit(self.solve, job, before[number], _python_for(job, pythons)))
@@ -338,6 +342,11 @@ def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_J
     for environment in environments:
         groups.setdefault(environment.requirements.req_id, []).append(environment)
     return [_Job(tuple(group), arch) for group in groups.values() for arch in archs]
+
+
+def _workers(jobs: Sequence[_Job]) -> int:
+    most = _CONDA_WORKERS if all(job.requirements.type == "conda" for job in jobs) else _WORKERS
+    return min(most, len(jobs) or 1)
 
 
 def _raise_all(errors: Sequence[EnvlockError]) -> None:
