@@ -33,6 +33,7 @@ from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 
 _USE_RATTLER = 'set `resolver.conda = "rattler"`'
+_DECIDED = "conda-lock decided which conda packages, with {}"
 _NOT_KEPT = "{} could not keep the versions of the older lock together with what is asked now, and chose anew"
 
 
@@ -58,14 +59,14 @@ class CondaLockResolver:
         question = question_of(request)
         channels = named_channels(request.requirements.channels, question.places)
         run = _Run(request, channels, _merged(request, question.wanted), conda_executable())
-        notes: tuple[str, ...] = ()
+        notes: tuple[str, ...] = (_DECIDED.format(run.solver),)
         if run.executable is not None:
             _refuse_what_an_executable_cannot(run)
             if request.conda_pins:
                 kept = self._with_old_versions(run)
                 if kept is not None:
-                    return kept
-                notes = (_NOT_KEPT.format(run.executable.name),)
+                    return replace(kept, notes=(*notes, *kept.notes))
+                notes += (_NOT_KEPT.format(run.executable.name),)
         try:
             rows = self._rows(run)
         except CondaLockFailed as failure:
@@ -132,6 +133,11 @@ class _Run(NamedTuple):
     channels: tuple[NamedChannel, ...]
     asked: tuple[CondaRequirement, ...]
     executable: Path | None
+
+    @property
+    def solver(self) -> str:
+        """Who decides, in words: another machine may have another executable."""
+        return self.executable.name if self.executable is not None else "envlock's own solver"
 
 
 def _merged(request: Request, wanted: Iterable[CondaRequirement]) -> tuple[CondaRequirement, ...]:
