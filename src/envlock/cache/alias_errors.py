@@ -139,12 +139,15 @@ def target_of(record: AliasRecord) -> str:
 
 
 def shown_target(req_id: str, full_ids: Sequence[tuple[str, str]]) -> str:
-    """An environment, for messages: the ids, shortened, and the archs.
+    """An environment, for messages: the ids, shortened, and the archs; a full_id that several share is said once.
 
-    >>> shown_target("1" * 40, (("linux-64", "2" * 40), ("osx-64", "3" * 40)))
-    '111111111111:222222222222 on linux-64, :333333333333 on osx-64'
+    >>> shown_target("1" * 40, (("linux-64", "2" * 40), ("osx-64", "3" * 40), ("osx-arm64", "3" * 40)))
+    '111111111111:222222222222 on linux-64; :333333333333 on osx-64, osx-arm64'
     """
-    return req_id[:12] + ", ".join(f":{full_id[:12]} on {arch}" for arch, full_id in full_ids)
+    archs: dict[str, list[str]] = {}
+    for arch, full_id in full_ids:
+        archs.setdefault(full_id[:12], []).append(arch)
+    return req_id[:12] + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
 
 
 def _next(tag: str) -> str:

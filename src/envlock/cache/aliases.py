@@ -29,7 +29,7 @@ from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.alias_record import AliasRecord, BadRecord, NewerRecord, parse_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envlock.cache.port import Store
 
@@ -74,8 +74,11 @@ class Aliases:
         Raises as `history`, and NoSuchMove.
         """
         history = self.history(alias)
-        if not history:
-            return None
+        return self.chosen(alias, history, sequence) if history else None
+
+    @staticmethod
+    def chosen(alias: Alias, history: Sequence[AliasRecord], sequence: int) -> AliasRecord:
+        """The record of that number in a tag's history. Raises NoSuchMove."""
         if not 1 <= sequence <= len(history):
             raise NoSuchMove(alias, sequence, len(history))
         return history[sequence - 1]

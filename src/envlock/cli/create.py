@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from envlock.cli.one_environment import ConfigOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
+from envlock.cli.options import PathspecOption, complete_alias
 from envlock.errors import ConfigError, Location
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -47,9 +48,19 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def create(
+        shared: Annotated[
+            Optional[str],  # noqa: UP045
+            typer.Argument(
+                metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
+                autocompletion=complete_alias,
+                help="An environment of the cache, whether this project asks for it or not: a name or both ids.",
+                show_default=False,
+            ),
+        ] = None,
         flow: OneFlow = None,
         step: OneStep = None,
         env: OneEnv = None,
+        pathspec: PathspecOption = None,
         name: Annotated[
             Optional[str],  # noqa: UP045
             typer.Option("--name", metavar="N", help="Call it N: `envlock run --name N -- ...` then works anywhere."),
@@ -71,20 +82,48 @@ def register(app: typer.Typer) -> None:
     ) -> int:
         """Make a locked environment on this machine and print where it is.
 
-        A project with one environment needs no option.
+        A project with one environment needs no option. What is named in the cache, or ran as a task, needs no lock in
+        the project.
 
         Examples: `envlock create --step train`, `envlock create --env base --name base`,
-        `envlock create --step train --rebuild`.
+        `envlock create --step train --rebuild`, `envlock create team/base:v1 --name base`,
+        `envlock create --pathspec TrainFlow/142/train`.
         """
         from envlock.cli.light.wanted import prefix_of
 
         if name is not None and not _NAME.match(name):
             raise BadName(name)
-        prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild))
+        if shared is None and pathspec is None:
+            prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild))
+        else:
+            if (shared and pathspec) or flow or step or env:
+                from envlock.cli.errors import BadUsage
+
+                raise BadUsage(
+                    "say once what to make: a name, --flow and --step, --env, or --pathspec", "envlock create"
+                )
+            prefix = _make_shared(shared, pathspec, config, offline=offline, force=force, anew=rebuild)
         if name is not None:
             give_name(name, prefix, force=force)
         typer.echo(prefix)
         return 0
+
+
+def _make_shared(
+    shared: str | None, pathspec: str | None, config: Path | None, *, offline: bool, force: bool, anew: bool
+) -> str:
+    """The prefix of an environment of the cache, for this machine."""
+    from envlock.cli.options import open_project
+    from envlock.cli.progress import LiveReporter
+    from envlock.model.arch import host_arch
+    from envlock.workflow.finding import Finder
+    from envlock.workflow.hydrate import hydrate
+
+    finder = Finder(open_project(config))
+    found = finder.word(shared) if shared is not None else finder.task(pathspec or "")
+    lock = finder.lock(found, host_arch())
+    with LiveReporter() as reporter:
+        return str(hydrate(finder.project, lock, reporter, offline=offline, force=force, anew=anew))
 
 
 def give_name(name: str, prefix: str, *, force: bool) -> None:

@@ -74,6 +74,20 @@ def complete_environment(incomplete: str) -> list[str]:
     return _starting((environment.name for environment in project.named), incomplete) if project else []
 
 
+def complete_alias(incomplete: str) -> list[str]:
+    """Names in the project's cache, where that is a folder: a shell does not wait for a bucket."""
+    project = _nearby_project()
+    if project is None or "://" in project.cache_url:
+        return []
+    from envlock.cache.aliases import Aliases
+    from envlock.cache.opening import open_store
+
+    try:
+        return [str(alias) for alias in Aliases(open_store(project.cache_url)).names(incomplete)]
+    except (EnvlockError, OSError):
+        return []
+
+
 def complete_arch(incomplete: str) -> list[str]:
     """Architectures: the project's, or all."""
     from envlock.model.arch import ARCHS
@@ -100,6 +114,10 @@ EnvOption = Annotated[
 ArchOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--arch", metavar="ARCH", autocompletion=complete_arch, help="Only this architecture. Repeatable."),
+]
+PathspecOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--pathspec", metavar="FLOW/RUN/STEP[/TASK]", help="The environment that this task ran in."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigOption = Annotated[

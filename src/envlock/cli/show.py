@@ -11,6 +11,8 @@ from envlock.cli.options import (
     ArchOption,
     ConfigOption,
     JsonOption,
+    PathspecOption,
+    complete_alias,
     complete_environment,
     complete_flow,
     complete_step,
@@ -20,27 +22,15 @@ from envlock.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from envlock.model.lock import Lock
     from envlock.model.requirements import Requirements
-    from envlock.workflow.show import Description, Disabled, Line, Overview
-
-_ID_SHOWN = 12
-_STATES = {
-    "missing": "not locked",
-    "arch-missing": "not locked for this arch",
-    "stale": "changed since",
-    "restamp": "changed since",
-    "two-locks": "locked twice",
-    "not-yet": "not yet possible",
-    "unreadable": "of a newer version",
-    "host-not-allowed": "host not allowed",
-}
+    from envlock.workflow.show import Description, Disabled
 
 
 def _complete(incomplete: str) -> list[str]:
-    return [*complete_step(incomplete), *complete_flow(incomplete), *complete_environment(incomplete)]
+    own = [*complete_step(incomplete), *complete_flow(incomplete), *complete_environment(incomplete)]
+    return own or complete_alias(incomplete)
 
 
 def register(app: typer.Typer) -> None:
@@ -51,27 +41,26 @@ def register(app: typer.Typer) -> None:
         names: Annotated[
             Optional[list[str]],  # noqa: UP045
             typer.Argument(
-                metavar="[STEP|FLOW/STEP|FLOW|ENV|ID]...",
+                metavar="[STEP|FLOW/STEP|FLOW|ENV|ID|NAME]...",
                 autocompletion=_complete,
-                help="What to tell of; an ID is `req_id:full_id`, a full_id, or its beginning. Default: all, in brief.",
+                help="What to tell of; an ID is `req_id:full_id`, a full_id, or its beginning; a NAME in the cache is "
+                "`team/base:v1`, or `team/base:stable@3` for one of its moves. Default: all, in brief.",
                 show_default=False,
             ),
         ] = None,
         arch: ArchOption = None,
-        pathspec: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option("--pathspec", metavar="FLOW/RUN/STEP[/TASK]", help="The environment that this task ran in."),
-        ] = None,
+        pathspec: PathspecOption = None,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Tell what is locked: packages, Python, sources, ids, who locked it and when, and where it is on this machine.
 
         Examples: `envlock show`, `envlock show train`, `envlock show TrainFlow/train --arch osx-arm64`,
-        `envlock show --pathspec TrainFlow/142/train`.
+        `envlock show team/base:v1`, `envlock show --pathspec TrainFlow/142/train`.
         """
         from envlock.cli.console import err, out
         from envlock.cli.errors import BadUsage
+        from envlock.cli.show_overview import overview_document, overview_table
         from envlock.model.arch import parse_arch
         from envlock.workflow.show import describe, describe_task, overview
 
@@ -80,7 +69,7 @@ def register(app: typer.Typer) -> None:
         if pathspec is not None:
             if names or archs:
                 raise BadUsage("--pathspec stands alone: the task says which environment and arch", "envlock show")
-            found: list[Description | Disabled] = [describe_task(project, pathspec)]
+            found: list[Description | Disabled] = list(describe_task(project, pathspec))
         elif names:
             found = list(dict.fromkeys(each for name in names for each in describe(project, name, archs)))
         else:
@@ -99,60 +88,6 @@ def register(app: typer.Typer) -> None:
         for number, shown in enumerate(found):
             out.print(*([""] if number else []), *(pretty(shown) if out.is_terminal else [text(shown)]), sep="\n")
         return 0
-
-
-def overview_table(overview: Overview) -> Table:
-    """Every flow with its steps, and the named environments, one a row."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (f"on {overview.arch}", "state", "python"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("packages", justify="right", no_wrap=True)
-    for title in ("identity", "on this machine"):
-        table.add_column(title, no_wrap=True)
-    for flow, file, steps in overview.flows:
-        table.add_row(f"{flow} ({file})")
-        for step in steps:
-            table.add_row(*_row(step, indent="  "))
-    if overview.named:
-        table.add_row("named environments")
-        for environment in overview.named:
-            table.add_row(*_row(environment, indent="  "))
-    return table
-
-
-def _row(line: Line, *, indent: str) -> tuple[str, ...]:
-    name = printable(f"{indent}{line.name}")
-    if line.lock is None:
-        return (name, _STATES.get(line.state, line.state))
-    identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"
-    there = "yes" if line.prefix else "no"
-    return (name, line.state, line.lock.python.series, str(len(line.lock.packages)), identity, there)
-
-
-def overview_document(overview: Overview) -> dict[str, object]:
-    """The overview, for machines."""
-    return {
-        "arch": overview.arch,
-        "flows": [
-            {"name": flow, "file": file, "steps": [_line_document(step) for step in steps]}
-            for flow, file, steps in overview.flows
-        ],
-        "environments": [_line_document(environment) for environment in overview.named],
-    }
-
-
-def _line_document(line: Line) -> dict[str, object]:
-    lock = line.lock
-    return {
-        "name": line.name,
-        "state": line.state,
-        "identity": lock.identity if lock else None,
-        "python": lock.python.version if lock else None,
-        "packages": len(lock.packages) if lock else None,
-        "locally_present_as": str(line.prefix) if line.prefix else None,
-    }
 
 
 def text(shown: Description | Disabled) -> str:
@@ -198,6 +133,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
     asked = lock.requirements
     asks_pypi = bool(asked.roots() or lock.pypi_packages or not asked.has_conda)
     facts = [
+        ("Name", _name(shown)),
         ("Ran as", shown.task),
         ("Used by", ", ".join(shown.used_by) or f"nothing any more (locked for {', '.join(lock.asked_by)})"),
         ("Arch", lock.arch),
@@ -218,6 +154,15 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Netflix req_id", reference_req_id(lock)),
     ]
     return [(what, printable(said)) for what, said in facts]
+
+
+def _name(shown: Description) -> str:
+    if shown.alias is None:
+        return ""
+    record = shown.alias
+    at = f"{record.alias} (move {record.sequence})" if record.alias.moves else str(record.alias)
+    why = f": {record.why}" if record.why else ""
+    return f"{at}, given {record.when} by {record.who} from {record.source}{why}"
 
 
 def _requested(asked: Requirements) -> str:
@@ -254,6 +199,7 @@ def _python(lock: Lock) -> str:
 
 def document(shown: Description | Disabled) -> dict[str, object]:
     """One environment in full, for machines."""
+    from envlock.cli.alias_text import record_document
     from envlock.cli.show_packages import package_documents, provided, totals_document
     from envlock.workflow.reference_id import reference_req_id
     from envlock.workflow.show import Disabled
@@ -270,6 +216,7 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "identity": lock.identity,
         "netflix_req_id": reference_req_id(lock),
         "task": shown.task or None,
+        "alias": record_document(shown.alias) if shown.alias else None,
         "used_by": list(shown.used_by),
         "asked_by": list(lock.asked_by),
         "arch": lock.arch,

@@ -4,7 +4,8 @@ The launcher may have another interpreter than envlock (a flow that a locked ste
 while environments are made. So it speaks with this process, in lines of JSON:
 
     to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
-              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed, and
+              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed,
+              {"started": "<step>", "run": "<run_id>"}                 when the first task of a step enters it, and
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
               {"event": "refused", "text"}                                       and the end, then
@@ -32,6 +33,7 @@ from envlock.errors import EnvlockError
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.launch import Plan, Start, plan
+from envlock.workflow.ran import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,18 +74,25 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     channel = _Channel(output)
     requests = iter(lines)
     start = next(requests, None)
-    planned = _planned(json.loads(start), channel) if start else None
+    request = json.loads(start) if start else {}
+    planned = _planned(request, channel) if start else None
     if planned is None:
         return
+    keeper = Keeper(planned.project, request["flow"])
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for line in requests:
             request = json.loads(line)
             if "remove" in request:
                 shutil.rmtree(request["remove"], ignore_errors=True)
+            elif "started" in request:
+                lock = planned.steps[request["started"]]
+                if lock is not None:
+                    keeper.keep(request["run"], request["started"], lock)
             else:
                 pool.submit(_hydrate, planned, locks[request["hydrate"]], channel)
         pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
+    keeper.end()
 
 
 def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
@@ -122,9 +131,7 @@ def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
         raise
     else:
         seconds = time.monotonic() - began
-        channel.send(
-            event="hydrated", identity=lock.identity, prefix=str(prefix), variables=variables, seconds=seconds
-        )
+        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix), variables=variables, seconds=seconds)
 
 
 def main() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from envlock.cache.announcing import Needs, announced
 from envlock.cache.environments import Environments
 from envlock.cache.errors import together
 from envlock.cache.format import check_format
+from envlock.cache.layout import environment_place
 from envlock.cache.opening import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
+from envlock.cache.resolved import Resolved
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.artifact import Artifact, artifacts_of
@@ -19,7 +22,7 @@ from envlock.workflow.launch import fresh_locks
 from envlock.workflow.mirroring import distinct, mirror_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
@@ -77,6 +80,19 @@ def push(
     locks = chosen_locks(project, selection or Selection())
     store = open_store(project.cache_url, project.settings.cache_options)
     check_format(store)
+    return push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
+
+
+def push_locks(
+    project: Project,
+    store: Store,
+    locks: Sequence[Lock],
+    *,
+    reporter: Reporter | None = None,
+    verify: bool = False,
+    workers: int = WORKERS,
+) -> PushResult:
+    """Mirror the packages of these locks, and then the locks, into a store that is open. As `push` does."""
     return _Pushing(project, store, reporter or Reporter(), workers).run(locks, verify=verify)
 
 
@@ -117,27 +133,54 @@ class _Pushing:
         self.store = store
         self.packages = Packages(store)
         self.environments = Environments(store)
+        self.resolved = Resolved(store)
         self.reporter = reporter
         self.workers = workers
 
     def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
+        done = PushResult(self.store.url, len(artifacts), moved=0, moved_bytes=0, environments=len(locks), written=0)
         missing = self.missing(artifacts.values(), verify=verify)
-        with mirror_into(self.store, self.project, self.reporter, workers=self.workers) as mirror:
-            moved_bytes, failed = mirror.move(missing)
-        complete = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
-        return PushResult(
-            cache=self.store.url,
-            packages=len(artifacts),
-            moved=len(missing) - len(failed),
-            moved_bytes=moved_bytes,
-            environments=len(locks),
-            written=self.write(complete),
+        if not missing and self.has_all(locks):
+            return done
+        needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(artifacts))
+        with announced(self.store, needs, self.reporter) as announcement:
+            # What was there before the announcement, a sweep may have taken away until then.
+            wanted = {path_of(each): each for each in missing}
+            looked_at = [artifact for path, artifact in artifacts.items() if path not in wanted]
+            moved: set[str] = set()
+            while True:
+                wanted |= {path_of(each): each for each in self.missing(looked_at)}
+                moved_bytes, failed = self.move(wanted)
+                moved |= wanted.keys() - failed.keys()
+                done = replace(done, moved=len(moved), moved_bytes=done.moved_bytes + moved_bytes)
+                if announcement.stands():
+                    break
+                announcement.make()
+                wanted, looked_at = {}, list(artifacts.values())
+            complete = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
+            written = self.write(complete)
+        return replace(
+            done,
+            written=written,
             failures=together(failed.values()),
             withheld=tuple(_called(lock) for lock in locks if lock not in complete),
         )
 
-    def missing(self, artifacts: Iterable[Artifact], *, verify: bool) -> list[Artifact]:
+    def move(self, wanted: Mapping[str, Artifact]) -> tuple[int, Mapping[str, EnvlockError]]:
+        with mirror_into(self.store, self.project, self.reporter, workers=self.workers) as mirror:
+            return mirror.move(list(wanted.values()))
+
+    def has_all(self, locks: Sequence[Lock]) -> bool:
+        """Whether every environment is in the cache. Raises CacheUnusable."""
+        is_there = True
+        for _, found in in_parallel(self.environments.has, locks, workers=self.workers):
+            if isinstance(found, EnvlockError):
+                raise found
+            is_there &= found
+        return is_there
+
+    def missing(self, artifacts: Iterable[Artifact], *, verify: bool = False) -> list[Artifact]:
         """What the cache lacks, or with `verify` has wrong. Raises CacheUnusable."""
         asked = list(artifacts)
         found = []
@@ -165,6 +208,7 @@ class _Pushing:
         if self.environments.has(lock):
             return False
         self.environments.write(lock)
+        self.resolved.write(lock)
         return True
 
 

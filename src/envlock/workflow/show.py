@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import ConfigError, Location
 from envlock.lockfile.drift import check
-from envlock.lockfile.folder import candidates, lock_files, read_lock
+from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.workflow.hydrate import find_prefix
 from envlock.workflow.launch import fresh_locks
-from envlock.workflow.pathspec import Recorded, recorded
 
-_IDENTITY = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
+if TYPE_CHECKING:
+    from envlock.model.alias_record import AliasRecord
+    from envlock.workflow.finding import Finder, Found
+
 _PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
 
 
@@ -36,25 +39,6 @@ class AmbiguousId(ConfigError):
         )
 
 
-class LockNotFound(ConfigError):
-    """An environment that ran, or was named by its ids, has no lock in the project or its cache."""
-
-    code = "lock-not-found"
-
-    def __init__(self, wanted: Recorded | str, folder: str, cache: str) -> None:
-        if isinstance(wanted, str):
-            message, where = f"no lock has the id `{wanted}`", folder
-        else:
-            message = f"the lock of `{wanted.pathspec}` is not here: {wanted.req_id}:{wanted.full_id}"
-            where = f"{folder}/{wanted.arch}/{wanted.req_id}"
-        super().__init__(
-            message,
-            locations=(Location(where),),
-            details=(f"it is not in the cache {cache} either",),
-            hint=f"it may be in the history: git log --all -- {where}",
-        )
-
-
 @dataclass(frozen=True)
 class Description:
     """What there is to tell of one locked environment."""
@@ -63,13 +47,15 @@ class Description:
     place: str
     """The lock's file, relative to envlock.toml, or where it lies in the cache."""
     available_on: tuple[Arch, ...]
-    """The archs for which the same requirements are locked in this project."""
+    """The archs for which the same requirements are locked in this project, or that a name in the cache is for."""
     used_by: tuple[str, ...]
     """The steps and named environments that ask for these requirements now."""
     prefix: Path | None
     """Where it is on this machine, if it is."""
     task: str = ""
     """The pathspec of the task that it was looked up for."""
+    alias: AliasRecord | None = None
+    """The move of a name in the cache that it was looked up by."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +131,12 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
 
 
 def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
-    """The environments that a word stands for: a step, `Flow/step`, a flow, an `[env.*]` table, or an id.
+    """The environments that a word stands for: a step, `Flow/step`, a flow, an `[env.*]` table, an id, or a name.
 
-    An id is `req_id:full_id`, or a full_id or its beginning. A step that several flows have stands for all of them.
-    `archs` are this machine's where none are given; ids are looked for among all archs. Raises NoSuchSelection,
-    AmbiguousId, LockNotFound, and what is wrong with a lock.
+    An id is `req_id:full_id`, or a full_id or its beginning; a name in the cache has a `/`, or a tag after `:`. What
+    the project calls so comes first. A step that several flows have stands for all of them. `archs` are this machine's
+    where none are given; ids are looked for among all archs. Raises NoSuchSelection, AmbiguousId, LockNotFound,
+    AliasNotFound, AliasLacksArch, and what is wrong with a lock or a name.
     """
     meant = _meant(project, wanted)
     if meant:
@@ -157,27 +144,32 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
         for arch in archs or (default_arch(project),):
             found += _of_environments(project, meant, arch)
         return tuple(dict.fromkeys(found))
-    if _IDENTITY.match(wanted) or _PREFIX.match(wanted):
+    if _PREFIX.match(wanted):
         return _of_id(project, wanted, archs)
+    from envlock.workflow.finding import Finder, is_identity
+
+    if is_identity(wanted):
+        return _of_id(project, wanted, archs) or _of_found(Finder(project), Finder(project).word(wanted), archs)
+    if _may_be_alias(project, wanted):
+        finder = Finder(project)
+        return _of_found(finder, finder.word(wanted), archs)
     names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
     words = [name.partition("/")[2] for name in names] + [flow.name for flow in project.flows]
     named = [environment.name for environment in project.named]
     raise NoSuchSelection("environment", wanted, list(dict.fromkeys([*words, *names, *named])))
 
 
-def describe_task(project: Project, pathspec: str) -> Description:
+def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
     """The environment that a task ran in, by its pathspec, from the project's locks or its cache.
 
-    Raises as `recorded` does, LockNotFound, and what is wrong with the lock.
+    One for each arch that its step is known to have run on. Raises as `Finder.task` does, LockNotFound, and what is
+    wrong with the lock.
     """
-    task = recorded(pathspec)
-    path = project.lock_folder / task.arch / task.req_id / f"pylock.{task.full_id}.toml"
-    if path.is_file():
-        return _description(project, read_lock(path, shown=_shown(project, path)), _shown(project, path), task.pathspec)
-    lock = _cached(project, task.arch, task.req_id, task.full_id)
-    if lock is None:
-        raise LockNotFound(task, project.lock_folder.name, project.cache_url)
-    return _description(project, lock, project.cache_url, task.pathspec)
+    from envlock.workflow.finding import Finder
+
+    finder = Finder(project)
+    found = finder.task(pathspec, widened=False)
+    return _of_found(finder, found, found.archs)
 
 
 def default_arch(project: Project) -> Arch:
@@ -233,15 +225,12 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
     identities = sorted({f"{path.parent.name}:{path.name.split('.')[1]}" for path in paths})
     if len(identities) > 1:
         raise AmbiguousId(wanted, identities)
-    if paths:
-        locks = [(read_lock(path, shown=_shown(project, path)), _shown(project, path)) for path in paths]
-        return tuple(_description(project, lock, shown) for lock, shown in locks)
-    if match := _IDENTITY.match(wanted):
-        for arch in archs or project.settings.archs:
-            lock = _cached(project, arch, match[1], match[2])
-            if lock is not None:
-                return (_description(project, lock, project.cache_url),)
-    raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
+    if not paths and ":" not in wanted:
+        from envlock.workflow.finding import LockNotFound
+
+        raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
+    locks = [(read_lock(path, shown=_shown(project, path)), _shown(project, path)) for path in paths]
+    return tuple(_description(project, lock, shown) for lock, shown in locks)
 
 
 def _has_id(path: Path, wanted: str) -> bool:
@@ -249,17 +238,28 @@ def _has_id(path: Path, wanted: str) -> bool:
     return f"{path.parent.name}:{full_id}" == wanted or full_id.startswith(wanted)
 
 
-def _cached(project: Project, arch: Arch, req_id: str, full_id: str) -> Lock | None:
-    """The lock of an environment in the project's cache, if it is there. Raises what opening a cache raises."""
-    from envlock.cache.environments import Environments
-    from envlock.cache.layout import EnvironmentPlace
-    from envlock.cache.opening import open_store
+def _may_be_alias(project: Project, wanted: str) -> bool:
+    """Whether a word that the project does not know may be a name in the cache: `team/base`, `base:v1`."""
+    return bool({":", "@"} & set(wanted)) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None)
 
-    try:
-        store = open_store(project.cache_url, project.settings.cache_options)
-        return Environments(store).read(EnvironmentPlace(arch, req_id, full_id))
-    except FileNotFoundError:
-        return None
+
+def _of_found(finder: Finder, found: Found, archs: Sequence[Arch]) -> tuple[Description, ...]:
+    """What the cache or the project has of an environment; of this machine's arch where none are given."""
+    if not archs:
+        here = default_arch(finder.project)
+        archs = (here if here in found.archs else found.archs[0],)
+    descriptions = []
+    for arch in archs:
+        own = finder.own_lock(found, arch)
+        if own is not None:
+            path = lock_path(finder.project.lock_folder, own)
+            description = _description(finder.project, own, _shown(finder.project, path), found.task)
+        else:
+            cached = finder.cached_lock(found, arch)
+            description = _description(finder.project, cached, finder.store.url, found.task)
+        available = tuple(dict.fromkeys([*found.archs, *description.available_on]))
+        descriptions.append(replace(description, alias=found.record, available_on=available))
+    return tuple(descriptions)
 
 
 def _description(project: Project, lock: Lock, place: str, task: str = "") -> Description:

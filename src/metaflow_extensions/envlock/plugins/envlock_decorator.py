@@ -32,7 +32,7 @@ class EnvlockInternalDecorator(StepDecorator):
     # In the launcher.
 
     def runtime_init(self, flow, graph, package, run_id):
-        self._environment.launcher.prepare(self._step, package)
+        self._environment.launcher.prepare(self._step, package, run_id)
 
     def runtime_step_cli(self, cli_args, retry_count, max_user_code_retries, ubf_context):
         self._environment.launcher.enter(self._step, cli_args.entrypoint, cli_args.env)

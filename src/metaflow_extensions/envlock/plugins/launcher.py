@@ -29,9 +29,12 @@ class Launcher(object):
         self._environments = {}
         self._code = None
         self._announced = False
+        self._run_id = None
+        self._started = set()
 
-    def prepare(self, step, package):
+    def prepare(self, step, package, run_id):
         """Begin what a step will need, and do not wait for it."""
+        self._run_id = run_id
         identity = self._identities[step]
         if identity is None:
             return
@@ -63,6 +66,9 @@ class Launcher(object):
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
+        if step not in self._started:
+            self._started.add(step)
+            self._service.tell({"started": step, "run": str(self._run_id)})
 
     def finish(self):
         """Remove what was only for this run, and stop what is still being made. May be called more than once."""

@@ -1,0 +1,245 @@
+"""What `envlock alias` prints, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.cache.alias_errors import target_of
+from envlock.errors import EnvlockError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from envlock.model.alias import Alias
+    from envlock.model.alias_record import AliasRecord
+    from envlock.workflow.alias import Given
+    from envlock.workflow.alias_history import Comparison, LoggedMove
+    from envlock.workflow.finding import Found
+    from envlock.workflow.lock_changes import ArchChanges, PackageChange
+
+_CHANGES_SHOWN = 6
+_SIGNS = {"added": "+", "removed": "-", "changed": " "}
+_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
+
+
+def given_text(given: Given) -> str:
+    """What came of giving a name, as a sentence."""
+    record, before = given.move.record, given.move.before
+    if given.move.was_there:
+        since = f"since {record.when}, when {record.who} gave it from {record.source}"
+        return printable(f"{record.alias} stands for {target_of(record)} already, {since}")
+    did = (
+        f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
+    )
+    was = f" (move {record.sequence}; before, it was {target_of(before)})" if before is not None else ""
+    return printable(f"{did}{target_of(record)}{was}")
+
+
+def given_notes(given: Given) -> Iterator[str]:
+    """What else a person should know."""
+    if given.pushed is not None and not given.pushed.moved_nothing:
+        from envlock.cli.push import as_text
+
+        yield printable(as_text(given.pushed))
+    if given.lacking:
+        yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
+
+
+def given_document(given: Given) -> dict[str, object]:
+    """What came of giving a name, for machines."""
+    return {
+        **record_document(given.move.record),
+        "changed": not given.move.was_there,
+        "before": record_document(given.move.before) if given.move.before else None,
+        "cache": given.cache,
+        "pushed": {"packages": given.pushed.moved, "environments": given.pushed.written} if given.pushed else None,
+        "lacking": list(given.lacking),
+    }
+
+
+def record_document(record: AliasRecord) -> dict[str, object]:
+    """One move of a name, for machines."""
+    return {
+        "alias": str(record.alias),
+        "name": record.name,
+        "tag": record.tag,
+        "moves": record.alias.moves,
+        "sequence": record.sequence,
+        "req_id": record.req_id,
+        "full_ids": dict(record.full_ids),
+        "who": record.who,
+        "when": record.when,
+        "source": record.source,
+        "why": record.why or None,
+        "sha256": record.digest,
+    }
+
+
+def log_text(alias: Alias, moves: Sequence[LoggedMove], url: str, *, drawn: bool) -> Text:
+    """The history of a tag, newest first: a line of dots where it is drawn, of stars elsewhere."""
+    from rich.text import Text
+
+    dot, line = ("●", "│") if drawn else ("*", "|")
+    text = Text(printable(f"{alias}, {_count(len(moves), 'move')} in {url}\n"), "bold" if drawn else "")
+    for move in reversed(moves):
+        is_first = move.record.sequence == 1
+        is_head = move is moves[-1]
+        text.append(f"\n{dot} ", "green" if is_head else "dim")
+        text.append(printable(f"{move.record.sequence}  {move.record.when}  {move.record.who}"), "bold")
+        text.append(printable(f"  from {move.record.source}") + ("  (now)" if is_head else ""))
+        for label, said in _move_facts(move):
+            text.append(f"\n{' ' if is_first else line}    ", "dim")
+            text.append(f"{label:<8} ", "dim")
+            text.append(printable(said))
+    return text
+
+
+def _move_facts(move: LoggedMove) -> Iterator[tuple[str, str]]:
+    if move.record.why:
+        yield "why", move.record.why
+    yield "is", target_of(move.record)
+    if move.record.sequence == 1:
+        return
+    for archs, changes in _grouped(move.changes):
+        told = [str(change) for change in changes[:_CHANGES_SHOWN]]
+        hidden = len(changes) - len(told)
+        if hidden:
+            told.append(f"and {hidden} more: envlock alias diff {_at(move, -1)} {_at(move, 0)}")
+        yield "changed", f"on {', '.join(archs)}: {', '.join(told) or 'no package'}"
+    if move.came:
+        yield "came", ", ".join(move.came)
+    if move.went:
+        yield "went", ", ".join(move.went)
+    if move.is_gone:
+        yield "unknown", "what changed: a lock is no longer in the cache"
+
+
+def _at(move: LoggedMove, offset: int) -> str:
+    return f"{move.record.alias}@{move.record.sequence + offset}"
+
+
+def log_document(alias: Alias, moves: Sequence[LoggedMove], url: str) -> dict[str, object]:
+    """The history of a tag, oldest first, for machines."""
+    return {
+        "alias": str(alias),
+        "cache": url,
+        "moves": [
+            {
+                **record_document(move.record),
+                "changes": [_arch_document(each) for each in move.changes],
+                "archs_added": list(move.came),
+                "archs_removed": list(move.went),
+                "complete": not move.is_gone,
+            }
+            for move in moves
+        ],
+    }
+
+
+def comparison_text(comparison: Comparison) -> Text:
+    """How two environments differ: archs that differ alike are told together."""
+    from rich.text import Text
+
+    before, after = comparison.before, comparison.after
+    text = Text(printable(f"{before.said} -> {after.said}"))
+    text.stylize("bold")
+    if before.full_ids == after.full_ids and before.req_id == after.req_id:
+        return text.append("\nthe same environment")
+    groups = list(_grouped(comparison.changes))
+    for archs, changes in groups:
+        same = next(each.same for each in comparison.changes if each.arch == archs[0])
+        width = max((len(change.name) for change in changes), default=0)
+        counts = [f"{count} {verb}" for verb in _SIGNS if (count := sum(each.verb == verb for each in changes))]
+        text.append(f"\n\non {', '.join(archs)}: {', '.join([*counts, f'{same} the same'])}")
+        for change in changes:
+            versions = (
+                f"{change.before} -> {change.after}" if change.verb == "changed" else change.before + change.after
+            )
+            line = f"\n  {_SIGNS[change.verb]} {change.name:<{width}}  {versions}"
+            text.append(printable(line), _STYLES[change.verb])
+    for said, alone in ((after.said, comparison.came), (before.said, comparison.went)):
+        if alone:
+            text.append(printable(f"\n\nonly {said} is there for {', '.join(alone)}"))
+    return text
+
+
+def comparison_document(comparison: Comparison) -> dict[str, object]:
+    """How two environments differ, for machines."""
+    return {
+        "before": _found_document(comparison.before),
+        "after": _found_document(comparison.after),
+        "same": comparison.is_same,
+        "archs": [_arch_document(each) for each in comparison.changes],
+        "archs_added": list(comparison.came),
+        "archs_removed": list(comparison.went),
+    }
+
+
+def _found_document(found: Found) -> dict[str, object]:
+    return {"said": found.said, "req_id": found.req_id, "full_ids": dict(found.full_ids)}
+
+
+def _arch_document(changes: ArchChanges) -> dict[str, object]:
+    return {
+        "arch": changes.arch,
+        "same": changes.same,
+        "changes": [
+            {
+                "verb": change.verb,
+                "kind": change.kind,
+                "name": change.name,
+                "before": change.before or None,
+                "after": change.after or None,
+            }
+            for change in changes.changes
+        ],
+    }
+
+
+def _grouped(archs: Sequence[ArchChanges]) -> Iterator[tuple[list[str], Sequence[PackageChange]]]:
+    """Archs with the same changes, together."""
+    groups: dict[tuple[tuple[PackageChange, ...], int], list[str]] = {}
+    for each in archs:
+        groups.setdefault((each.changes, each.same), []).append(each.arch)
+    for (changes, _), names in groups.items():
+        yield names, changes
+
+
+def list_table(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]]) -> Table:
+    """Names, one a row."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("move", justify="right", no_wrap=True)
+    for title in ("environment", "given", "by", "from"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for alias, record in listed:
+        if isinstance(record, EnvlockError):
+            table.add_row(str(alias), "", f"({record.code})")
+            continue
+        at = str(record.sequence) if alias.moves else "-"
+        cells = (str(alias), at, target_of(record), record.when, record.who, record.source, record.why)
+        table.add_row(*map(printable, cells))
+    return table
+
+
+def list_document(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]], url: str) -> dict[str, object]:
+    """Names, for machines."""
+    return {
+        "cache": url,
+        "aliases": [
+            {"alias": str(alias), "error": record.as_dict()}
+            if isinstance(record, EnvlockError)
+            else record_document(record)
+            for alias, record in listed
+        ],
+    }
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,99 @@
+"""`envlock get`: the locks of a shared environment, out of the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from envlock.cli.options import ArchOption, ConfigOption, JsonOption, PathspecOption, complete_alias, open_project
+from envlock.errors import printable
+
+if TYPE_CHECKING:
+    from envlock.config.project import Project
+    from envlock.workflow.get import Fetched
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def get(
+        name: Annotated[
+            Optional[str],  # noqa: UP045
+            typer.Argument(
+                metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
+                autocompletion=complete_alias,
+                help="A name in the cache, one of its moves (`name:tag@MOVE`), or both ids.",
+                show_default=False,
+            ),
+        ] = None,
+        pathspec: PathspecOption = None,
+        arch: ArchOption = None,
+        into: Annotated[
+            Optional[Path],  # noqa: UP045
+            typer.Option("--into", metavar="FOLDER", help="Write the locks into this folder, whoever asks for them."),
+        ] = None,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Fetch the locks of an environment from the cache into envlock.lock, where an environment asks for them.
+
+        They take the place of what was locked for the same requirements. Where no environment of envlock.toml asks for
+        them, nothing is written, unless `--into` says where.
+
+        Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
+        `envlock get team/base:v1 --into locks`.
+        """
+        from envlock.cli.console import out
+        from envlock.cli.errors import BadUsage
+        from envlock.model.arch import parse_arch
+        from envlock.workflow.finding import Finder
+        from envlock.workflow.get import get as fetch
+
+        if (name is None) == (pathspec is None):
+            raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
+        archs = [parse_arch(each) for each in arch or ()]
+        finder = Finder(open_project(config))
+        found = finder.word(name) if name is not None else finder.task(pathspec or "")
+        fetched = fetch(finder, found, archs, into=into)
+        if as_json:
+            out.print(json.dumps(as_document(finder.project, fetched), indent=2))
+        else:
+            out.print(as_text(finder.project, fetched))
+        return 0
+
+
+def as_text(project: Project, fetched: Fetched) -> str:
+    """What was fetched, and whom it serves."""
+    lines = [f"wrote {_shown(project, path)}" for path in fetched.written]
+    lines += [f"kept {_shown(project, path)}: it is that lock already" for path in fetched.kept]
+    lines += [f"replaced {_shown(project, path)}" for path in fetched.replaced]
+    archs = ", ".join(lock.arch for lock in fetched.locks)
+    serves = ", ".join(fetched.serves) or "no environment of envlock.toml"
+    lines.append(f"{fetched.found.said} on {archs} serves {serves}")
+    if fetched.left_out:
+        lines.append(f"it is there for {', '.join(fetched.left_out)} too, which was not asked for")
+    return printable("\n".join(lines))
+
+
+def as_document(project: Project, fetched: Fetched) -> dict[str, object]:
+    """The same, for machines."""
+    return {
+        "said": fetched.found.said,
+        "req_id": fetched.found.req_id,
+        "full_ids": dict(fetched.found.full_ids),
+        "archs": [lock.arch for lock in fetched.locks],
+        "written": [_shown(project, path) for path in fetched.written],
+        "kept": [_shown(project, path) for path in fetched.kept],
+        "replaced": [_shown(project, path) for path in fetched.replaced],
+        "serves": list(fetched.serves),
+        "left_out": list(fetched.left_out),
+    }
+
+
+def _shown(project: Project, path: Path) -> str:
+    return os.path.relpath(path, project.folder)

@@ -1,0 +1,257 @@
+"""From what a user says to the environment that is meant: a name in the cache, its ids, or a task that ran in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from envlock.cache.alias_errors import AliasNotFound
+from envlock.cache.aliases import Aliases
+from envlock.cache.environments import Environments
+from envlock.cache.errors import UnsafePath
+from envlock.cache.format import check_format
+from envlock.cache.layout import EnvironmentPlace, environment_place
+from envlock.cache.opening import open_store
+from envlock.cache.parallel import in_parallel
+from envlock.cache.pathspecs import Pathspecs
+from envlock.errors import ConfigError, DamageError, EnvlockError, Location
+from envlock.lockfile.errors import NotLocked
+from envlock.lockfile.folder import candidates, path_of, read_lock
+from envlock.model.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
+from envlock.model.arch import ARCHS, Arch
+from envlock.workflow.alias_errors import AliasLacksArch, BadAliasName, EnvironmentNotInCache, UnsetNameVariable
+from envlock.workflow.launch import fresh_locks
+from envlock.workflow.pathspec import MetaflowMissing, NothingRecorded, PathspecNotFound, Recorded, recorded
+
+if TYPE_CHECKING:
+    from envlock.cache.port import Store
+    from envlock.config.project import Environment, Project
+    from envlock.model.alias_record import AliasRecord
+    from envlock.model.lock import Lock
+
+_IDENTITY = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
+
+
+class LockNotFound(ConfigError):
+    """An environment that ran, or was named by its ids, has no lock in the project or its cache."""
+
+    code = "lock-not-found"
+
+    def __init__(self, wanted: Recorded | str, folder: str, cache: str) -> None:
+        if isinstance(wanted, str):
+            message, where = f"no lock has the id `{wanted}`", folder
+        else:
+            message = f"the lock of `{wanted.pathspec}` is not here: {wanted.req_id}:{wanted.full_id}"
+            where = f"{folder}/{wanted.arch}/{wanted.req_id}"
+        super().__init__(
+            message,
+            locations=(Location(where),),
+            details=(f"it is not in the cache {cache} either",),
+            hint=f"it may be in the history: git log --all -- {where}",
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """An environment that was named, for the archs that it is there for."""
+
+    said: str
+    """How it was named: `Train/start`, `team/base:candidate@4`, `Train/142/start`, or its ids."""
+    req_id: str
+    full_ids: tuple[tuple[Arch, str], ...]
+    """Sorted by arch; at least one."""
+    record: AliasRecord | None = None
+    """Where a name in the cache led to it."""
+    task: str = ""
+    """The pathspec of the task that it was looked up for."""
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """What it is there for."""
+        return tuple(arch for arch, _ in self.full_ids)
+
+    def place(self, arch: Arch) -> EnvironmentPlace:
+        """Where its lock lies in a cache. Raises AliasLacksArch."""
+        full_id = dict(self.full_ids).get(arch)
+        if full_id is None:
+            raise AliasLacksArch(self.said, arch, self.archs)
+        return EnvironmentPlace(arch, self.req_id, full_id)
+
+
+def spelt_out(text: str) -> str:
+    """The text with the value of each `@{VARIABLE}` of this process's environment. Raises UnsetNameVariable."""
+    try:
+        return substituted(text, os.environ)
+    except MissingVariable as error:
+        raise UnsetNameVariable(text, error.variable) from None
+
+
+def named(text: str) -> Alias:
+    """The name that a text spells, variables put in. Raises BadAliasName, UnsetNameVariable."""
+    try:
+        return parse_alias(spelt_out(text))
+    except BadAlias as error:
+        raise BadAliasName(error) from None
+
+
+def is_identity(text: str) -> bool:
+    """Whether it is `req_id:full_id`."""
+    return _IDENTITY.match(text) is not None
+
+
+def found_of(said: str, locks: Sequence[Lock]) -> Found:
+    """The environment of locks that differ in their arch alone."""
+    return Found(said, locks[0].req_id, tuple(sorted((lock.arch, lock.full_id) for lock in locks)))
+
+
+class Finder:
+    """Looks for environments in a project and its cache, which is opened when it is first asked."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+
+    @cached_property
+    def store(self) -> Store:
+        """The project's cache. Raises what opening one raises, and NewerCache."""
+        store = open_store(self.project.cache_url, self.project.settings.cache_options)
+        check_format(store)
+        return store
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """The names in the cache."""
+        return Aliases(self.store)
+
+    def environment(self, environment: Environment) -> Found:
+        """What is locked for an environment of the project, for every arch that it is locked for, fresh and whole.
+
+        Raises NotLocked and what else `fresh_locks` raises.
+        """
+        req_id = environment.requirements.req_id
+        locks = [
+            fresh_locks(self.project, (environment,), arch)[req_id]
+            for arch in self.project.settings.archs
+            if environment.deferred or candidates(self.project.lock_folder, arch, req_id)
+        ]
+        if not locks:
+            fresh_locks(self.project, (environment,), self.project.settings.archs[0])
+            raise NotLocked(environment.name)
+        return found_of(environment.name, locks)
+
+    def word(self, text: str) -> Found:
+        """What a name (`team/base:stable`, `team/base:stable@3`) or `req_id:full_id` stands for.
+
+        Costs the same number of requests whatever the cache holds. Raises BadAliasName, UnsetNameVariable,
+        AliasNotFound, LockNotFound, and what reading an alias raises.
+        """
+        text = spelt_out(text)
+        match = _IDENTITY.match(text)
+        if match:
+            found = self._widened(Found(text, match[1], ()), match[2])
+            if found is None:
+                raise LockNotFound(text, self.project.lock_folder.name, self.project.cache_url)
+            return found
+        try:
+            alias, sequence = parse_reference(text)
+        except BadAlias as error:
+            raise BadAliasName(error) from None
+        record = self.aliases.head(alias) if sequence is None else self.aliases.at(alias, sequence)
+        if record is None:
+            raise self.not_found(alias)
+        return found_by(record)
+
+    def task(self, pathspec: str, *, widened: bool = True) -> Found:
+        """What a task ran in, as Metaflow recorded it; where it did not, as the launcher did in the cache.
+
+        `widened` to all archs that are known to have been locked with it. Raises BadPathspec, UnsetNameVariable;
+        PathspecNotFound, NothingRecorded or MetaflowMissing where nobody knows.
+        """
+        pathspec = spelt_out(pathspec)
+        try:
+            task = recorded(pathspec)
+        except (MetaflowMissing, NothingRecorded, PathspecNotFound) as error:
+            found = self._kept(pathspec, error)
+        else:
+            found = Found(task.pathspec, task.req_id, ((task.arch, task.full_id),), task=task.pathspec)
+        return (self._widened(found, found.full_ids[0][1]) if widened else None) or found
+
+    def not_found(self, alias: Alias) -> AliasNotFound:
+        """The error that nothing has a name, with the names that are near it. At most two listings."""
+        others = self.aliases.names(f"{alias.name}:") or self.aliases.names(alias.name.partition("/")[0])
+        return AliasNotFound(alias, self.store.url, others)
+
+    def lock(self, found: Found, arch: Arch) -> Lock:
+        """The lock of what was found, of this project or else of its cache, proved whole.
+
+        Raises AliasLacksArch, EnvironmentNotInCache, and what reading a lock raises.
+        """
+        return self.own_lock(found, arch) or self.cached_lock(found, arch)
+
+    def own_lock(self, found: Found, arch: Arch) -> Lock | None:
+        """The lock of what was found, where this project has it."""
+        place = found.place(arch)
+        path = path_of(self.project.lock_folder, arch, place.req_id, place.full_id)
+        if not path.is_file():
+            return None
+        lock = read_lock(path, shown=os.path.relpath(path, self.project.folder))
+        return lock if environment_place(lock) == place else None
+
+    def cached_lock(self, found: Found, arch: Arch) -> Lock:
+        """The lock of what was found, of the cache."""
+        place = found.place(arch)
+        try:
+            return Environments(self.store).read(place)
+        except FileNotFoundError:
+            if found.task and len(found.full_ids) == 1:
+                wanted = Recorded(found.task, place.req_id, place.full_id, arch)
+                raise LockNotFound(wanted, self.project.lock_folder.name, self.project.cache_url) from None
+            raise EnvironmentNotInCache(found.said, place.identity, arch, self.store.url) from None
+
+    def _widened(self, found: Found, full_id: str) -> Found | None:
+        """The same for all archs that are known to belong together, or None where none is.
+
+        Those of the project, where it has that very lock; else those for which the cache has just that full_id.
+        """
+        own: dict[Arch, str] = {}
+        for arch in ARCHS:
+            paths = candidates(self.project.lock_folder, arch, found.req_id)
+            if len(paths) == 1:
+                own[arch] = paths[0].name.split(".")[1]
+        known = dict(found.full_ids)
+        if full_id in own.values() and all(own.get(arch) == each for arch, each in known.items()):
+            return replace(found, full_ids=tuple(sorted(own.items())))
+        places = [EnvironmentPlace(arch, found.req_id, full_id) for arch in ARCHS if arch not in known]
+        for place, there in in_parallel(lambda place: self.store.entry(place.path) is not None, places):
+            if isinstance(there, EnvlockError):
+                raise there
+            if there:
+                known[place.arch] = full_id
+        return replace(found, full_ids=tuple(sorted(known.items()))) if known else None
+
+    def _kept(self, pathspec: str, error: EnvlockError) -> Found:
+        """What the cache knows of a step; where that is nothing, Metaflow's own error is raised."""
+        flow, run, step = pathspec.split("/")[:3]
+        try:
+            ran = Pathspecs(self.store).read(flow, run, step)
+            error.details += (f"the cache {self.store.url} does not know it either",)
+        except UnsafePath:  # such as no flow has that ran here
+            ran = ()
+        except DamageError:
+            raise
+        except EnvlockError as unusable:
+            ran = ()
+            error.details += (unusable.message,)
+        if not ran:
+            raise error
+        full_ids = tuple(sorted((each.arch, each.full_id) for each in ran if each.req_id == ran[0].req_id))
+        return Found(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")
+
+
+def found_by(record: AliasRecord) -> Found:
+    """What a record points to, named with its move: names may move on."""
+    said = f"{record.alias}@{record.sequence}" if record.alias.moves else str(record.alias)
+    return Found(said, record.req_id, record.full_ids, record=record)

@@ -1,0 +1,87 @@
+"""`get`: the locks of an environment, from the cache into the lock tree of a project that asks for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.errors import EnvlockError
+from envlock.lockfile.errors import UnwritableLockFolder
+from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
+from envlock.workflow.alias_errors import NothingAsks
+from envlock.workflow.pruning import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envlock.model.arch import Arch
+    from envlock.model.lock import Lock
+    from envlock.workflow.finding import Finder, Found
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What `get` did."""
+
+    found: Found
+    locks: tuple[Lock, ...]
+    written: tuple[Path, ...]
+    """Files that are new, or were others."""
+    kept: tuple[Path, ...]
+    """Files that were there as they are."""
+    replaced: tuple[Path, ...]
+    """Other locks of the same requirements, which gave way."""
+    serves: tuple[str, ...]
+    """The environments of envlock.toml that ask for it."""
+    left_out: tuple[Arch, ...] = ()
+    """Archs that it is there for, and the project is not."""
+
+
+def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path | None = None) -> Fetched:
+    """Write the locks of an environment where the project looks for them, or `into` a folder: each proved whole.
+
+    Without `archs`, those that the project is for and that the environment has; `into` a folder, all. All are read
+    before any is written. Raises NothingAsks, and nothing is written, where no environment of the project asks for it;
+    AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; UnwritableLockFolder.
+    """
+    project = finder.project
+    serves = tuple(each.name for each in project.environments() if each.requirements.req_id == found.req_id)
+    if into is None and not serves:
+        raise NothingAsks(found.said, found.req_id, project.path.name)
+    wanted = archs or (
+        found.archs if into is not None else [arch for arch in project.settings.archs if arch in found.archs]
+    )
+    if not wanted:
+        found.place(project.settings.archs[0])  # raises AliasLacksArch
+    locks = tuple(finder.cached_lock(found, arch) for arch in wanted)
+    folder = into or project.lock_folder
+    written: list[Path] = []
+    kept: list[Path] = []
+    replaced: list[Path] = []
+    try:
+        for lock in locks:
+            place = lock_path(folder, lock)
+            if _holds(place, lock):
+                kept.append(place)
+            else:
+                written.append(write_lock(folder, lock))
+            rivals = [path for path in candidates(folder, lock.arch, lock.req_id) if into is None and path != place]
+            for path in rivals:
+                remove(path)
+            replaced += rivals
+    except OSError as error:
+        shown = os.path.relpath(folder, project.folder)
+        raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
+    left_out = tuple(arch for arch in found.archs if arch not in wanted)
+    return Fetched(found, locks, tuple(written), tuple(kept), tuple(replaced), serves, left_out)
+
+
+def _holds(place: Path, lock: Lock) -> bool:
+    """Whether a file is that lock already; who locked it and when may differ, and stays as it is committed."""
+    try:
+        there = read_lock(place)
+    except EnvlockError:
+        return False
+    return (there.arch, there.identity) == (lock.arch, lock.identity)
