@@ -11,8 +11,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from envlock.conda.bridge import run
 from envlock.conda.records import record_of
@@ -31,8 +31,7 @@ class NotLinked(Exception):
         self.reasons = reasons
 
 
-@dataclass(frozen=True)
-class Clobber:
+class Clobber(NamedTuple):
     """One path that two packages want, with different bytes."""
 
     path: str

@@ -1,4 +1,7 @@
-"""Which interpreter a locked environment is made of: one of this machine, one that uv downloads, or one exact build."""
+"""Which interpreter a locked environment is made of: one of this machine, one that uv downloads, or one exact build.
+
+A lock whose Python is a conda package asks for none: it brings its own.
+"""
 
 from __future__ import annotations
 
