@@ -5,6 +5,9 @@ packages/<sha256[:2]>/<sha256>/<file name>      written once
 envs/<arch>/<req_id>/<full_id>.toml             the lock, written after its packages
 aliases/<name>/@tags/<tag>/<0000000001>.json    one move of an alias, written once; `@` stands in no part of a name
 pathspecs/<Flow>/<run>/<step>/<arch>.json       the environment that a step ran in
+resolved/<req_id>/<arch>/<time>-<user>-<full_id>  who resolved it when, written after the environment
+pushes/<nonce>.json                             what a push that is under way is going to need
+sweeps/<nonce>.json                             a sweep that is under way
 CACHE.json                                      the format of all this; see `format`
 probe/<nonce>                                   for a moment, to try whether the store refuses to create it twice
 ```
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import UnsafePath
 from envlock.model.alias import Alias, BadAlias, parse_alias
@@ -32,6 +35,9 @@ FORMAT = "CACHE.json"
 PROBES = "probe"
 ALIASES = "aliases"
 PATHSPECS = "pathspecs"
+RESOLVED = "resolved"
+PUSHES = "pushes"
+SWEEPS = "sweeps"
 
 # What wheels, conda packages and Python builds are called; nothing that a glob or a store reads as something else.
 # 200 letters leave room for what the name of a stage file adds.
@@ -39,6 +45,13 @@ _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ID = re.compile(r"[0-9a-f]{40}\Z")
 _RECORD = re.compile(rf"{ALIASES}/(?P<name>.+)/@tags/(?P<tag>[^/]+)/(?P<sequence>[0-9]{{10}})\.json\Z")
+_RESOLVED_AT = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z\Z")
+_RESOLVED = re.compile(
+    rf"{RESOLVED}/(?P<req_id>[0-9a-f]{{40}})/(?P<arch>[^/]+)/"
+    r"(?P<time>[0-9]{8}T[0-9]{6}Z)-(?P<user>[^/]*)-(?P<full_id>[0-9a-f]{40})\Z"
+)
+_USER_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@+-")
+_LONGEST_USER = 120
 _PATHSPEC_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
@@ -154,7 +167,7 @@ def record_at(path: str) -> tuple[Alias, int] | None:
     True
     """
     match = _RECORD.match(path)
-    if match is None:
+    if match is None or int(match["sequence"]) == 0:
         return None
     alias = Alias(match["name"], match["tag"])
     try:
@@ -174,6 +187,79 @@ def step_folder(flow: str, run: str, step: str) -> str:
     if not all(map(_PATHSPEC_PART.match, (flow, run, step))):
         raise UnsafePath(f"{flow}/{run}/{step}")
     return f"{PATHSPECS}/{flow}/{run}/{step}"
+
+
+class ResolvedPlace(NamedTuple):
+    """What the path of a record says: who resolved which environment, and when by their clock."""
+
+    time: str
+    """`20261101T093000Z`: in the order of texts, records are in that of time."""
+    user: str
+    """As `user_in_paths` spells them."""
+    environment: EnvironmentPlace
+
+    @property
+    def path(self) -> str:
+        """Where the record lies. Raises UnsafePath."""
+        folder = resolved_folder(self.environment.req_id, self.environment.arch)
+        path = f"{folder}/{self.time}-{self.user}-{self.environment.full_id}"
+        if not _RESOLVED.match(path):
+            raise UnsafePath(path)
+        return path
+
+
+def resolved_folder(req_id: str, arch: str) -> str:
+    """Where it is kept who resolved these requirements for an arch. Raises UnsafePath."""
+    if arch not in ARCHS or not _ID.match(req_id):
+        raise UnsafePath(f"{req_id}/{arch}")
+    return f"{RESOLVED}/{req_id}/{arch}"
+
+
+def resolved_place(lock: Lock) -> ResolvedPlace | None:
+    """Where it is kept that a lock was resolved; None for one that does not say when."""
+    when = _RESOLVED_AT.match(lock.resolved_at)
+    if when is None:
+        return None
+    time = "{}{}{}T{}{}{}Z".format(*when.groups())
+    return ResolvedPlace(time, user_in_paths(lock.resolved_by), environment_place(lock))
+
+
+def resolved_at(path: str) -> ResolvedPlace | None:
+    """What the path of a record says; None where no record belongs.
+
+    >>> place = resolved_at("resolved/" + "1" * 40 + "/osx-64/20261101T093000Z-mia-" + "2" * 40)
+    >>> place.user, place.environment.arch
+    ('mia', 'osx-64')
+    >>> resolved_at("resolved/README.md") is None
+    True
+    """
+    match = _RESOLVED.match(path)
+    if match is None or match["arch"] not in ARCHS:
+        return None
+    environment = EnvironmentPlace(Arch(match["arch"]), match["req_id"], match["full_id"])
+    return ResolvedPlace(match["time"], match["user"], environment)
+
+
+def user_in_paths(user: str) -> str:
+    """How a user is called in paths: what no path can hold is spelt in hex, and what is too long is cut off.
+
+    >>> user_in_paths("mia.k@example"), user_in_paths("../Zoë"), len(user_in_paths("x" * 500))
+    ('mia.k@example', '..=2FZo=C3=AB', 120)
+    """
+    spelt = "".join(
+        chr(byte) if chr(byte) in _USER_LETTERS else f"={byte:02X}" for byte in user.encode("utf-8", "surrogateescape")
+    )
+    return spelt[:_LONGEST_USER]
+
+
+def push_path(nonce: str) -> str:
+    """Where a push says what it is going to need. `nonce` is hex digits that nobody else has."""
+    return f"{PUSHES}/{nonce}.json"
+
+
+def sweep_path(nonce: str) -> str:
+    """Where a sweep says that it is under way. `nonce` is hex digits that nobody else has."""
+    return f"{SWEEPS}/{nonce}.json"
 
 
 def checked(path: str) -> str:

@@ -168,6 +168,8 @@ class _Pushing:
         )
 
     def move(self, wanted: Mapping[str, Artifact]) -> tuple[int, Mapping[str, EnvlockError]]:
+        if not wanted:
+            return 0, {}
         with mirror_into(self.store, self.project, self.reporter, workers=self.workers) as mirror:
             return mirror.move(list(wanted.values()))
 

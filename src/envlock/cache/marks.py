@@ -1,0 +1,98 @@
+"""What a sweep has to leave: the environments that names, runs, locks and pushes point to, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from envlock.cache.aliases import Aliases
+from envlock.cache.errors import UnsafePath
+from envlock.cache.layout import PATHSPECS, EnvironmentPlace, environment_place
+from envlock.cache.packages import path_of
+from envlock.cache.parallel import in_parallel
+from envlock.cache.pathspecs import DamagedPathspecRecord, RanIn
+from envlock.errors import EnvlockError
+from envlock.model.artifact import artifacts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from envlock.cache.announcing import Needs
+    from envlock.cache.port import Entry, Store
+    from envlock.model.lock import Lock
+
+BY_NAME = "a name"
+BY_RUN = "a run"
+BY_LOCK = "a lock"
+BY_PUSH = "a push"
+BY_AGE = "its age"
+
+
+class Marks:
+    """The paths that stay. An environment has the first reason that was found for it."""
+
+    def __init__(self) -> None:
+        self.environments: dict[str, str] = {}
+        self.packages: set[str] = set()
+
+    def mark(self, place: EnvironmentPlace, reason: str) -> None:
+        """One environment stays."""
+        self.environments.setdefault(place.path, reason)
+
+    def lock(self, lock: Lock) -> None:
+        """An environment stays, and what it names: its packages may be in the cache before it is."""
+        self.mark(environment_place(lock), BY_LOCK)
+        self.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
+
+    def push(self, needs: Needs) -> None:
+        """What a push needs stays."""
+        for path in needs.environments:
+            self.environments.setdefault(path, BY_PUSH)
+        self.packages |= needs.packages
+
+    def reasons(self, paths: Iterable[str]) -> dict[str, int]:
+        """How many of some paths stay for each reason."""
+        return dict(Counter(self.environments[path] for path in paths))
+
+
+def mark_aliases(marks: Marks, store: Store, keep_moves: int | None) -> None:
+    """What names stand for stays, and what they stood for before: at all moves, or at the last `keep_moves`.
+
+    Raises what reading a name raises: one that cannot be read may stand for anything.
+    """
+    aliases = Aliases(store)
+    for _, history in in_parallel(aliases.history, aliases.names()):
+        if isinstance(history, EnvlockError):
+            raise history
+        for record in history if keep_moves is None else history[-keep_moves:]:
+            for arch, full_id in record.full_ids:
+                marks.mark(EnvironmentPlace(arch, record.req_id, full_id), BY_NAME)
+
+
+def ran_in(store: Store) -> Iterator[tuple[Entry, str]]:
+    """Each record of a step that ran, and the path of the environment that it ran in.
+
+    A listing, and a read for each. Raises DamagedPathspecRecord.
+    """
+    for entry, path in in_parallel(lambda entry: _environment_of(store, entry), store.entries(PATHSPECS)):
+        if isinstance(path, EnvlockError):
+            raise path
+        if path:
+            yield entry, path
+
+
+def _environment_of(store: Store, entry: Entry) -> str:
+    """Where the environment lies that a record is of; nothing for one that is gone since it was listed."""
+    try:
+        data = store.read(entry.path)
+    except FileNotFoundError:
+        return ""
+    try:
+        fields = json.loads(data)
+        ran = RanIn(**{key: fields[key] for key in RanIn._fields})
+        if ran.path == entry.path:
+            return EnvironmentPlace(ran.arch, ran.req_id, ran.full_id).path
+    except (ValueError, KeyError, TypeError, UnsafePath):
+        pass
+    raise DamagedPathspecRecord(f"{store.url}/{entry.path}")

@@ -1,0 +1,267 @@
+"""Sweeping a cache: what nothing points to any more goes, once it is old enough.
+
+Ages are those that the server tells, against the server's own clock; what it tells no age of stays. What points goes
+before what it points to, so that a sweep that is killed leaves nothing that points into the void. Only the log of a
+name keeps its records: they are its history, and say what was, not what is there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.cache.announcing import PUSH_LIVES, SWEEP_LIVES, Announced, SweepFlag, announcements, is_alive
+from envlock.cache.environments import Environments
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.layout import (
+    ALIASES,
+    ENVIRONMENTS,
+    PACKAGES,
+    PATHSPECS,
+    PROBES,
+    PUSHES,
+    RESOLVED,
+    SWEEPS,
+    environment_at,
+    package_at,
+    probe_path,
+    resolved_at,
+)
+from envlock.cache.marks import BY_AGE, BY_RUN, Marks, mark_aliases, ran_in
+from envlock.cache.packages import path_of
+from envlock.cache.parallel import in_parallel
+from envlock.cache.sweep_errors import NoClock, UnreadableKept
+from envlock.errors import EnvlockError
+from envlock.model.artifact import artifacts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from envlock.cache.port import Entry, Store
+    from envlock.model.lock import Lock
+    from envlock.reporter import Reporter
+
+ENVIRONMENT = "environment"
+PACKAGE = "package"
+POINTER = "pointer"
+LEFTOVER = "leftover"
+KINDS = (POINTER, ENVIRONMENT, PACKAGE, LEFTOVER)
+"""In the order in which they are deleted."""
+SWEEPING = "sweeping"
+_READING = "reading environments"
+
+
+class Limits(NamedTuple):
+    """What stays besides what names and locks point to. Ages are in seconds."""
+
+    grace: float
+    """What is younger stays, whatever points to it."""
+    runs: float
+    """Runs that are younger keep the environments of their steps."""
+    moves: int | None = None
+    """How many of the last moves of a name keep what it stood for; None for all."""
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """One file that nothing needs."""
+
+    kind: str
+    path: str
+    size: int
+    age: float
+
+
+@dataclass(frozen=True)
+class Total:
+    """What a cache has of one kind."""
+
+    count: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep takes away, and what it leaves."""
+
+    url: str
+    doomed: tuple[Doomed, ...]
+    """In the order in which they go."""
+    totals: dict[str, Total]
+    """All that there is, by kind: environments, packages, pointers."""
+    kept: dict[str, int]
+    """How many environments stay, for each reason."""
+    pushes: int
+    """Pushes that are under way."""
+
+    def of(self, kind: str) -> tuple[Doomed, ...]:
+        """What goes of one kind."""
+        return tuple(each for each in self.doomed if each.kind == kind)
+
+    @property
+    def size(self) -> int:
+        """Bytes that go."""
+        return sum(each.size for each in self.doomed)
+
+
+def plan(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Sweep:
+    """What a sweep would take away now. Changes nothing; `locks` marks what locks need.
+
+    Writes, reads and deletes one file, to learn the server's time. Raises NoClock, UnreadableKept,
+    UnreadableAnnouncement, and what reading the names raises.
+    """
+    return _Planning(store, limits, locks, reporter, _now(store)).run()
+
+
+def sweep(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Sweep:
+    """Take away what nothing needs, while others may push. Raises what `plan` raises, and SweepOverdue."""
+    with SweepFlag(store) as flag:
+        if flag.now is None:
+            raise NoClock(store.url)
+        found = _Planning(store, limits, locks, reporter, flag.now).run()
+
+        def delete(each: Doomed) -> None:
+            flag.check()
+            store.delete(each.path)
+
+        reporter.began(SWEEPING, len(found.doomed), "files")
+        for kind in KINDS:
+            for each, failed in in_parallel(delete, found.of(kind)):
+                if isinstance(failed, EnvlockError):
+                    raise failed
+                reporter.advanced(SWEEPING, each.path.rpartition("/")[2])
+        reporter.ended(SWEEPING)
+        return found
+
+
+class _Planning:
+    """Looks through one cache. The order matters: what pushes need is read before what they have written."""
+
+    def __init__(self, store: Store, limits: Limits, locks: Marks, reporter: Reporter, now: float) -> None:
+        self.store = store
+        self.limits = limits
+        self.marks = locks
+        self.reporter = reporter
+        self.now = now
+        self.totals: dict[str, Total] = {}
+
+    def run(self) -> Sweep:
+        announced = announcements(self.store, self.now)
+        self.marks.push(announced.needs)
+        mark_aliases(self.marks, self.store, self.limits.moves)
+        runs = self.runs()
+        resolved = list(self.store.entries(RESOLVED))
+        environments = [entry for entry in self.store.entries(ENVIRONMENTS) if environment_at(entry.path)]
+        staying = [entry for entry in environments if self.stays(entry)]
+        going = self.doomed(ENVIRONMENT, environments, {entry.path for entry in staying})
+        self.read(staying)
+        packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
+        named = self.marks.packages | {entry.path for entry in packages if self.is_young(entry)}
+        gone = {each.path for each in going}
+        there = {entry.path for entry in environments} - gone
+        pointers = [(entry, path) for entry, path in runs if path in gone]
+        pointers += [
+            (entry, path)
+            for entry, path in ((each, _pointed(each)) for each in resolved)
+            if path and (path in gone or (path not in there and not self.is_young(entry)))
+        ]
+        self.count(POINTER, [*resolved, *(entry for entry, _ in runs)])
+        self.count(ENVIRONMENT, environments)
+        self.count(PACKAGE, packages)
+        return Sweep(
+            url=self.store.url,
+            doomed=(
+                *(self.doom(POINTER, entry) for entry, _ in pointers),
+                *going,
+                *self.doomed(PACKAGE, packages, named),
+                *(self.doom(LEFTOVER, entry) for entry in self.leftovers(announced)),
+            ),
+            totals=self.totals,
+            kept=self.marks.reasons(entry.path for entry in staying),
+            pushes=announced.pushes,
+        )
+
+    def runs(self) -> Sequence[tuple[Entry, str]]:
+        """The records of steps that ran; those that are young mark."""
+        found = list(ran_in(self.store))
+        for entry, path in found:
+            if entry.modified is None or self.now - entry.modified < self.limits.runs:
+                self.marks.environments.setdefault(path, BY_RUN)
+        return found
+
+    def stays(self, entry: Entry) -> bool:
+        """Whether an environment stays; if so, it is marked."""
+        if self.is_young(entry):
+            self.marks.environments.setdefault(entry.path, BY_AGE)
+        return entry.path in self.marks.environments
+
+    def read(self, staying: Sequence[Entry]) -> None:
+        """Mark what the environments name that stay."""
+        environments = Environments(self.store)
+        self.reporter.began(_READING, len(staying), "environments")
+
+        def locked(entry: Entry) -> Lock | None:
+            place = environment_at(entry.path)
+            assert place is not None
+            try:
+                return environments.read(place)
+            except FileNotFoundError:  # another sweep was here
+                return None
+
+        for entry, lock in in_parallel(locked, staying):
+            if isinstance(lock, CacheUnusable):
+                raise lock
+            if isinstance(lock, EnvlockError):
+                raise UnreadableKept(f"{self.store.url}/{entry.path}", lock, self.marks.environments[entry.path])
+            if lock is not None:
+                self.marks.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
+            self.reporter.advanced(_READING, entry.path)
+        self.reporter.ended(_READING)
+
+    def leftovers(self, announced: Announced) -> Iterable[Entry]:
+        """What killed processes left: announcements, flags, trials of the store."""
+        yield from announced.dead
+        for entry in self.store.entries(SWEEPS):
+            if entry.modified is not None and not is_alive(entry, self.now, SWEEP_LIVES):
+                yield entry
+        for entry in self.store.entries(PROBES):
+            if entry.modified is not None and self.now - entry.modified >= PUSH_LIVES:
+                yield entry
+
+    def is_young(self, entry: Entry) -> bool:
+        return entry.modified is None or self.now - entry.modified < self.limits.grace
+
+    def doomed(self, kind: str, entries: Iterable[Entry], staying: set[str]) -> tuple[Doomed, ...]:
+        return tuple(self.doom(kind, entry) for entry in entries if entry.path not in staying)
+
+    def doom(self, kind: str, entry: Entry) -> Doomed:
+        age = 0.0 if entry.modified is None else max(0.0, self.now - entry.modified)
+        return Doomed(kind, entry.path, entry.size, age)
+
+    def count(self, kind: str, entries: Sequence[Entry]) -> None:
+        self.totals[kind] = Total(len(entries), sum(entry.size for entry in entries))
+
+
+def _pointed(entry: Entry) -> str:
+    """The environment that somebody resolved; nothing for a file that is no such record."""
+    place = resolved_at(entry.path)
+    return place.environment.path if place else ""
+
+
+def _now(store: Store) -> float:
+    """What the server's clock says; where nothing can be written, when it was last written to. Raises NoClock."""
+    path = probe_path(os.urandom(16).hex())
+    try:
+        store.put(path, b"")
+    except CacheUnusable:  # it may be read all the same, and an earlier time only keeps more
+        folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES)
+        times = [entry.modified for folder in folders for entry in store.entries(folder) if entry.modified is not None]
+        return max(times, default=0.0)
+    try:
+        entry = store.entry(path)
+    finally:
+        store.delete(path)
+    if entry is None or entry.modified is None:
+        raise NoClock(store.url)
+    return entry.modified
