@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from envlock.cache.aliases import Move
+from envlock.cache.announcing import Needs, announced
 from envlock.config.instants import format_instant
 from envlock.model.alias import Alias
 from envlock.model.alias_record import AliasRecord
@@ -52,19 +53,21 @@ def give(
     neither the cache nor the project has; AliasMoved, AliasBusy and StoreNotExclusive.
     """
     finder.aliases.refuse_taken(alias, found.req_id, found.full_ids)
-    pushed = _bring(finder, found, reporter or Reporter())
-    draft = AliasRecord(
-        name=alias.name,
-        tag=alias.tag,
-        sequence=1,
-        req_id=found.req_id,
-        full_ids=found.full_ids,
-        who=_text(user()),
-        when=format_instant(datetime.now(timezone.utc)),
-        source=_text(found.said),
-        why=_text(why),
-    )
-    move = finder.aliases.move(draft, expected=expected)
+    needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
+    with announced(finder.store, needs, reporter):  # else a sweep could take the environment before it has its name
+        pushed = _bring(finder, found, reporter or Reporter())
+        draft = AliasRecord(
+            name=alias.name,
+            tag=alias.tag,
+            sequence=1,
+            req_id=found.req_id,
+            full_ids=found.full_ids,
+            who=_text(user()),
+            when=format_instant(datetime.now(timezone.utc)),
+            source=_text(found.said),
+            why=_text(why),
+        )
+        move = finder.aliases.move(draft, expected=expected)
     lacking = tuple(arch for arch in finder.project.settings.archs if arch not in found.archs)
     return Given(move, finder.store.url, pushed, lacking)
 
