@@ -1,0 +1,361 @@
+"""The names in a store: who wins, what is refused, and what is found when somebody changed them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from envlock.cache.alias_errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerAliasRecord, NoSuchMove
+from envlock.cache.aliases import Aliases
+from envlock.cache.errors import StoreNotExclusive
+from envlock.cache.layout import record_path
+from envlock.cache.opening import open_store
+from envlock.cache.port import Entry, Store
+from envlock.model.alias import Alias, parse_alias
+from envlock.model.alias_record import AliasRecord
+from tests.cache.alias_drafts import CarelessStore, CountingStore, draft
+
+LATEST = Alias("team/base")
+V1 = Alias("team/base", "v1")
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(str(tmp_path / "cache") if request.param == "folder" else f"memory://{tmp_path.name}")
+    yield opened
+    for entry in [entry for folder in ("aliases", "envs", "probe") for entry in opened.entries(folder)]:
+        opened.delete(entry.path)
+
+
+def moved(store: Store, letters: str, alias: str = "team/base") -> Aliases:
+    """A tag that was moved to one environment after another."""
+    aliases = Aliases(store)
+    for letter in letters:
+        aliases.move(draft(alias, letter))
+    return aliases
+
+
+class TestGiving:
+    def test_a_name_that_nobody_gave(self, store: Store) -> None:
+        aliases = Aliases(store)
+        assert aliases.head(V1) is None
+        assert aliases.history(V1) == ()
+        assert aliases.at(V1, 1) is None
+        assert aliases.names() == {}
+
+    def test_what_was_given_is_found(self, store: Store) -> None:
+        move = Aliases(store).move(draft("team/base:v1"))
+        assert not move.was_there
+        assert move.before is None
+        assert move.record == replace(draft("team/base:v1"), nonce=move.record.nonce)
+        assert Aliases(store).head(V1) == move.record
+        assert Aliases(store).names() == {V1: 1}
+
+    def test_giving_it_again_is_no_error_and_writes_nothing(self, store: Store) -> None:
+        first = Aliases(store).move(draft("team/base:v1"))
+        again = Aliases(store).move(draft("team/base:v1", who="ben", when="2026-12-01T00:00:00Z"))
+        assert again.was_there
+        assert again.record == first.record, "it is still hers"
+        assert len(list(store.entries("aliases"))) == 1
+
+    def test_a_tag_that_never_moves_is_taken(self, store: Store) -> None:
+        Aliases(store).move(draft("team/base:v1"))
+        with pytest.raises(AliasTaken) as caught:
+            Aliases(store).move(draft("team/base:v1", "b", who="ben"))
+        said = caught.value.render()
+        assert "2026-11-01T00:00:00Z by mia, from base" in said
+        assert "because of a" in said
+        assert "aaaaaaaaaaaa:aaaaaaaaaaaa on linux-64" in said
+        assert "not      bbbbbbbbbbbb:bbbbbbbbbbbb" in said
+        assert "team/base:v2" in said
+        assert len(list(store.entries("aliases"))) == 1
+
+    def test_another_arch_is_another_environment(self, store: Store) -> None:
+        Aliases(store).move(draft("team/base:v1"))
+        more = replace(draft("team/base:v1"), full_ids=(*draft("team/base:v1").full_ids, ("osx-64", "c" * 40)))
+        with pytest.raises(AliasTaken, match="taken"):
+            Aliases(store).move(more)  # type: ignore[arg-type]
+
+    def test_it_can_be_refused_before_anything_is_done(self, store: Store) -> None:
+        aliases = moved(store, "a", "team/base:v1")
+        aliases.refuse_taken(V1, "a" * 40)
+        aliases.refuse_taken(V1, "a" * 40, draft("team/base:v1").full_ids)
+        aliases.refuse_taken(Alias("team/base", "v2"), "b" * 40)
+        aliases.refuse_taken(LATEST, "b" * 40)
+        for ids in (("b" * 40, None), ("a" * 40, draft("x", "b").full_ids)):
+            with pytest.raises(AliasTaken):
+                aliases.refuse_taken(V1, *ids)
+
+    def test_a_tag_that_moves(self, store: Store) -> None:
+        aliases = moved(store, "abca")
+        history = aliases.history(LATEST)
+        assert [record.req_id[0] for record in history] == list("abca")
+        assert [record.sequence for record in history] == [1, 2, 3, 4]
+        assert [record.previous for record in history[1:]] == [record.digest for record in history[:-1]]
+        assert aliases.head(LATEST) == history[-1]
+        assert aliases.at(LATEST, 2) == history[1]
+        for sequence in (0, 5):
+            with pytest.raises(NoSuchMove, match=f"no move {sequence}"):
+                aliases.at(LATEST, sequence)
+
+    def test_the_order_is_not_that_of_a_clock(self, store: Store) -> None:
+        aliases = Aliases(store)
+        for letter, when in (("a", "2030-01-01T00:00:00Z"), ("b", "1999-01-01T00:00:00Z")):
+            aliases.move(draft("team/base", letter, when=when))
+        head = aliases.head(LATEST)
+        assert head is not None
+        assert head.req_id[0] == "b"
+
+    def test_a_decision_upon_what_has_moved_meanwhile(self, store: Store) -> None:
+        aliases = moved(store, "ab")
+        with pytest.raises(AliasMoved, match="it was at move 1, and is at move 2") as caught:
+            aliases.move(draft("team/base", "c"), expected=1)
+        assert "by mia" in caught.value.render()
+        with pytest.raises(AliasMoved, match="not given yet"):
+            aliases.move(draft("team/base", "c"), expected=0)
+        assert aliases.move(draft("team/base", "b"), expected=1).was_there, "somebody else did what was wanted"
+        assert aliases.move(draft("team/base", "c"), expected=2).record.sequence == 3
+
+    def test_tags_and_names_that_begin_alike(self, store: Store) -> None:
+        aliases = Aliases(store)
+        for name in ("team", "team/base", "team/base:v1", "team/base:v1.1", "team/base/v1", "team/base-2:v1"):
+            aliases.move(draft(name))
+        found = [str(alias) for alias in aliases.names()]
+        assert list(aliases.names()) == sorted(aliases.names())
+        assert len(found) == 6
+        assert [str(alias) for alias in aliases.names("team/base:v1")] == ["team/base:v1", "team/base:v1.1"]
+        assert [str(alias) for alias in aliases.names("team/base/")] == ["team/base/v1:latest"]
+        assert len(aliases.names("team/ba")) == 5
+        assert aliases.names("../envs/") == aliases.names("Team/") == aliases.names("other") == {}
+        assert {len(aliases.history(parse_alias(name))) for name in found} == {1}
+
+
+class TestTampering:
+    """Whoever may write the store may change a record; whoever reads it finds out."""
+
+    def broken(self, store: Store, alias: Alias, place: str) -> BrokenAliasChain:
+        with pytest.raises(BrokenAliasChain) as caught:
+            Aliases(store).history(alias)
+        assert caught.value.exit_status == 3
+        assert str(caught.value.locations[0]) == f"{store.url}/{place}"
+        assert str(alias) in caught.value.message
+        return caught.value
+
+    @pytest.mark.parametrize("alias", [LATEST, V1])
+    def test_a_record_that_was_edited(self, store: Store, alias: Alias) -> None:
+        moved(store, "a", str(alias))
+        path = record_path(alias, 1)
+        store.put(path, store.read(path).replace(b"a" * 40, b"b" * 40))
+        assert "changed" in self.broken(store, alias, path).details[0]
+        with pytest.raises(BrokenAliasChain):
+            Aliases(store).head(alias)
+        with pytest.raises(BrokenAliasChain):
+            Aliases(store).move(draft(str(alias), "c"))
+
+    def test_a_record_in_the_middle_that_was_edited(self, store: Store) -> None:
+        moved(store, "abc")
+        path = record_path(LATEST, 2)
+        store.put(path, store.read(path).replace(b"because of b", b"because of x"))
+        self.broken(store, LATEST, path)
+
+    def test_a_record_that_was_replaced_by_a_whole_one(self, store: Store) -> None:
+        records = moved(store, "abc").history(LATEST)
+        path = record_path(LATEST, 2)
+        store.put(path, replace(records[1], who="somebody else").render())
+        assert "move 3 follows another" in self.broken(store, LATEST, path).details[0]
+
+    @pytest.mark.parametrize("sequence", [1, 2])
+    def test_a_record_that_was_taken_away(self, store: Store, sequence: int) -> None:
+        moved(store, "abc")
+        store.delete(record_path(LATEST, sequence))
+        error = self.broken(store, LATEST, record_path(LATEST, sequence))
+        assert "missing" in error.details[0]
+        with pytest.raises(BrokenAliasChain):
+            Aliases(store).head(LATEST)
+
+    @pytest.mark.parametrize("data", [b"", b"{}", b"null", b"[1]", b"\xff", b"[" * 100_000, b'{"format": 1}'])
+    def test_other_bytes(self, store: Store, data: bytes) -> None:
+        moved(store, "a")
+        store.put(record_path(LATEST, 1), data)
+        self.broken(store, LATEST, record_path(LATEST, 1))
+
+    def test_a_record_of_another_name(self, store: Store) -> None:
+        moved(store, "a")
+        store.put(record_path(V1, 1), store.read(record_path(LATEST, 1)))
+        assert "team/base:latest" in self.broken(store, V1, record_path(V1, 1)).details[0]
+
+    def test_a_second_record_of_a_tag_that_never_moves(self, store: Store) -> None:
+        first = moved(store, "a", str(V1)).history(V1)[0]
+        second = replace(draft(str(V1), "b"), sequence=2, previous=first.digest)
+        store.put(record_path(V1, 2), second.render())
+        assert "one record" in self.broken(store, V1, record_path(V1, 2)).details[0]
+
+    def test_a_record_of_a_newer_envlock(self, store: Store) -> None:
+        moved(store, "a")
+        path = record_path(LATEST, 1)
+        fields = json.loads(store.read(path))
+        store.put(path, json.dumps({**fields, "format": 2, "more": []}).encode())
+        with pytest.raises(NewerAliasRecord) as caught:
+            Aliases(store).head(LATEST)
+        assert "pip install -U envlock" in caught.value.render()
+
+    def test_files_of_others_are_no_records(self, store: Store) -> None:
+        aliases = moved(store, "ab")
+        folder = "aliases/team/base/@tags/latest"
+        for name in ("README", "3.json", "0000000000.json", "0000000003.json.bak", "deeper/0000000003.json"):
+            store.put(f"{folder}/{name}", b"ours")
+        assert len(aliases.history(LATEST)) == 2
+        assert aliases.names() == {LATEST: 2}
+
+    def test_a_listing_that_is_behind_is_asked_again(self, store: Store) -> None:
+        """Others may write two records while it is made: it may show the later one, and not the earlier."""
+
+        class Behind(CountingStore):
+            def entries(self, folder: str) -> Iterator[Entry]:
+                self.asked["entries"] += 1
+                skipped = record_path(LATEST, 2) if self.asked["entries"] < 3 else ""
+                return (entry for entry in self.store.entries(folder) if entry.path != skipped)
+
+        moved(store, "abc")
+        behind = Behind(store)
+        head = Aliases(behind).head(LATEST)  # type: ignore[arg-type]
+        assert head is not None
+        assert head.sequence == 3
+        assert behind.asked["entries"] == 3
+
+
+class TestRaces:
+    def test_threads_that_move_one_tag(self, store: Store) -> None:
+        def move(number: int) -> None:
+            for step in range(4):
+                letters = f"{number:020x}{step:020x}"
+                record = replace(draft("team/base"), req_id=letters, who=str(number))
+                assert not Aliases(store).move(record).was_there
+
+        threads = [threading.Thread(target=move, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        history = Aliases(store).history(LATEST)
+        assert len(history) == 24
+        assert len({record.req_id for record in history}) == 24
+
+    @pytest.mark.parametrize("same", [False, True], ids=["others", "the same"])
+    def test_sixteen_processes_that_create_one_name(self, tmp_path: Path, same: bool) -> None:
+        answers = _race(tmp_path, "team/base:v1", same=same)
+        (record,) = Aliases(open_store(str(tmp_path / "cache"))).history(V1)
+        won = [each for each in answers if each["won"]]
+        assert len(won) == 1
+        assert won[0]["who"] == record.who
+        for each in answers:
+            if not each["won"]:
+                assert each["error"] == ("" if same else "alias-taken")
+                assert same or f"by {record.who}, from base" in each["said"]
+
+    def test_sixteen_processes_that_move_one_tag(self, tmp_path: Path) -> None:
+        answers = _race(tmp_path, "team/base", same=False)
+        assert all(each["won"] for each in answers), answers
+        history = Aliases(open_store(str(tmp_path / "cache"))).history(LATEST)
+        assert {record.who for record in history} == {each["who"] for each in answers}
+        assert len(history) == 16
+
+
+# Forks, once all is imported, so that the sixteen are at it at the same time.
+_RACE = """
+import json, os, sys
+from dataclasses import replace
+from envlock.cache.aliases import Aliases
+from envlock.cache.opening import open_store
+from envlock.errors import EnvlockError
+from tests.cache.alias_drafts import draft
+folder, alias, same = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
+gate, opened = os.pipe()
+for number in range(16):
+    if os.fork() == 0:
+        os.close(opened)
+        os.read(gate, 1)
+        answer = {"who": f"user{number}", "won": False, "error": "", "said": ""}
+        record = draft(alias, who=f"user{number}")
+        try:
+            record = record if same else replace(record, req_id=f"{number:040x}")
+            answer["won"] = not Aliases(open_store(folder + "/cache")).move(record).was_there
+        except EnvlockError as error:
+            answer["error"], answer["said"] = error.code, error.render()
+        with open(f"{folder}/{number}.json", "w") as file:
+            json.dump(answer, file)
+        os._exit(0)
+os.close(gate)
+os.close(opened)
+for _ in range(16):
+    assert os.wait()[1] == 0
+"""
+
+
+def _race(folder: Path, alias: str, *, same: bool) -> list[dict[str, object]]:
+    command = [sys.executable, "-c", _RACE, str(folder), alias, str(same)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"{number}.json").read_text()) for number in range(16)]
+
+
+class TestStores:
+    @pytest.mark.parametrize("alias", ["team/base:v1", "team/base"])
+    def test_a_store_that_lets_two_create_one_file_holds_no_names(self, store: Store, alias: str) -> None:
+        with pytest.raises(StoreNotExclusive):
+            Aliases(CarelessStore(store)).move(draft(alias))
+        assert list(store.entries("aliases")) == []
+
+    def test_a_hundred_thousand_files_make_no_difference(self, tmp_path: Path) -> None:
+        empty, full = (open_store(f"memory://{tmp_path.name}-{name}") for name in ("empty", "full"))
+        for number in range(50_000):
+            full.put(f"packages/{number:064x}/x.whl", b"")
+            full.put(f"aliases/team/other-{number}/@tags/latest/0000000001.json", b"")
+        asked = _requests(full)
+        assert asked == _requests(empty)
+        assert asked["head"] == asked["head of one that moves"] == {"entries": 1, "read": 1}
+        assert asked["head of none"] == {"entries": 1}
+        assert asked["move"] == {"entries": 1, "read": 1, "create": 1}
+        assert sum(asked["first"].values()) < 10, "the store is tried out first"
+        for folder in ("packages", "aliases"):
+            for entry in list(full.entries(folder)):
+                full.delete(entry.path)
+
+
+def _requests(store: Store) -> dict[str, dict[str, int]]:
+    """What each kind of work asks of a store."""
+    counting = CountingStore(store)
+    aliases = Aliases(counting)  # type: ignore[arg-type]
+    asked = {}
+    for name, work in (
+        ("first", lambda: aliases.move(draft("team/base:v1"))),
+        ("again", lambda: aliases.move(draft("team/base:v1"))),
+        ("other", lambda: aliases.move(draft("team/base", "a"))),
+        ("move", lambda: aliases.move(draft("team/base", "b"))),
+        ("head", lambda: aliases.head(V1)),
+        ("head of one that moves", lambda: aliases.head(LATEST)),
+        ("head of none", lambda: aliases.head(Alias("team/other"))),
+        ("history", lambda: aliases.history(LATEST)),
+        ("tags", lambda: aliases.names("team/base:")),
+    ):
+        counting.asked.clear()
+        work()
+        asked[name] = dict(counting.asked)
+    return asked
+
+
+def test_a_record_holds_what_is_told(store: Store) -> None:
+    record: AliasRecord = Aliases(store).move(draft("team/base:v1")).record
+    fields = json.loads(store.read(record_path(V1, 1)))
+    assert list(fields)[-1] == "sha256"
+    assert fields["full_ids"] == {"linux-64": "a" * 40}
+    assert (fields["who"], fields["why"], fields["source"]) == ("mia", "because of a", "base")
+    assert len(fields["nonce"]) == 16
+    assert fields["sha256"] == record.digest

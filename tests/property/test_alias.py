@@ -1,0 +1,123 @@
+"""Names and records: whatever is read is written back, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envlock.cache.layout import alias_folder, record_at, record_path
+from envlock.model.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadAlias, parse_alias, parse_reference
+from envlock.model.alias_record import LAST, AliasRecord, BadRecord, parse_record
+from envlock.model.arch import ARCHS
+from tests.property.strategies import words
+
+_edges = st.sampled_from("abcz019")
+_parts = st.builds(lambda first, inner, last: first + inner + last, _edges, st.text("ab0-_", max_size=6), _edges)
+_tags = st.builds(
+    lambda first, inner, last: (first + inner + last).replace("..", "."), _edges, st.text("ab0-_.", max_size=8), _edges
+)
+aliases = st.builds(Alias, st.lists(_parts, min_size=1, max_size=4).map("/".join), st.just("latest") | _tags)
+ids = st.integers(0, 2**160 - 1).map(lambda number: f"{number:040x}")
+records = st.builds(
+    lambda alias, sequence, previous, full_ids, **told: AliasRecord(
+        name=alias.name,
+        tag=alias.tag,
+        sequence=sequence,
+        previous=previous if sequence > 1 else "",
+        full_ids=tuple(sorted(full_ids.items())),
+        **told,
+    ),
+    aliases,
+    st.integers(1, 5) | st.integers(1, LAST),
+    st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}"),
+    st.dictionaries(st.sampled_from(ARCHS), ids, min_size=1),
+    req_id=ids,
+    who=words,
+    when=words,
+    source=words,
+    why=words,
+    nonce=words,
+)
+
+
+@given(aliases)
+def test_a_name_is_read_as_it_is_written(alias: Alias) -> None:
+    assert parse_alias(str(alias)) == alias
+    assert parse_reference(f"{alias}@7") == (alias, 7)
+
+
+@given(st.text(max_size=30) | st.text("abA:/.@-_ é\u0430", max_size=12))
+def test_whatever_is_no_name_is_refused_and_what_is_one_is_safe(text: str) -> None:
+    try:
+        alias = parse_alias(text)
+    except BadAlias:
+        return
+    assert str(alias) in {text, f"{text}:latest"}
+    assert len(alias.name) <= LONGEST_NAME
+    assert len(alias.tag) <= LONGEST_TAG
+    parts = alias_folder(alias).split("/")
+    assert "" not in parts
+    assert not {".", ".."} & set(parts)
+    assert alias_folder(alias).isascii()
+
+
+@given(aliases, aliases, st.integers(1, LAST), st.integers(1, LAST))
+def test_every_move_has_a_place_of_its_own(one: Alias, other: Alias, first: int, second: int) -> None:
+    path, another = record_path(one, first), record_path(other, second)
+    assert record_at(path) == (one, first)
+    assert (path == another) == ((one, first) == (other, second))
+    assert not another.startswith(f"{path}/")
+    if one == other:
+        assert (path < another) == (first < second), "in the order of paths, moves are in their own"
+
+
+@given(records)
+def test_a_record_is_read_as_it_is_written(record: AliasRecord) -> None:
+    assert parse_record(record.render()) == record
+    assert json.loads(record.render())["sha256"] == record.digest
+
+
+@given(records, st.data())
+def test_a_record_that_is_changed_in_any_byte_is_none(record: AliasRecord, data: st.DataObject) -> None:
+    whole = bytearray(record.render())
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(BadRecord):
+        parse_record(bytes(whole))
+
+
+@given(records)
+def test_a_record_that_is_spelt_otherwise_is_none(record: AliasRecord) -> None:
+    fields = json.loads(record.render())
+    for data in (json.dumps(fields), json.dumps(fields, indent=2) + "\n", json.dumps({**fields, "more": 1}, indent=1)):
+        with pytest.raises(BadRecord):
+            parse_record(data.encode())
+
+
+@given(records)
+def test_what_has_no_place_in_a_chain_is_no_record(record: AliasRecord) -> None:
+    for wrong in (
+        replace(record, sequence=0),
+        replace(record, sequence=LAST + 1),
+        replace(record, previous="" if record.sequence > 1 else "0" * 64),
+        replace(record, name="Team"),
+        replace(record, name=record.name + ":v1"),
+        replace(record, full_ids=()),
+        replace(record, req_id=record.req_id[1:]),
+        replace(record, full_ids=((ARCHS[0], "x" * 40),)),
+    ):
+        with pytest.raises(BadRecord):
+            parse_record(wrong.render())
+
+
+@given(
+    st.binary(max_size=60)
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
+)
+def test_other_bytes_are_no_record(data: bytes) -> None:
+    with pytest.raises(BadRecord):
+        parse_record(data)
