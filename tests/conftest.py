@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
 from tests.index import Index
+from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
 
@@ -103,6 +105,36 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
     home = tmp_path_factory.mktemp("home")
     with isolation(home, shared_uv_cache):
         yield home
+
+
+@pytest.fixture(scope="session")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cloud]]:
+    """The stand-ins of tests/servers by name, each started when it is first asked for.
+
+    They are shared by every test of this process, so each uses a prefix of its own.
+    """
+    with ExitStack() as running:
+        started: dict[str, Cloud] = {}
+
+        def cloud(name: str) -> Cloud:
+            if name not in started:
+                started[name] = running.enter_context(CLOUDS[name](tmp_path_factory.mktemp(name)))
+            return started[name]
+
+        yield cloud
+
+
+@pytest.fixture
+def log_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cloud], Cloud]:
+    """Sets the variables by which one is somebody in a cloud; returns the cloud."""
+
+    def logged_in(cloud: Cloud) -> Cloud:
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+        forget_sessions()
+        return cloud
+
+    return logged_in
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ ENVLOCK = Path(sys.executable).with_name("envlock")
 TIMEOUT = 120.0
 
 _LEAKY = (
-    *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_"),
+    *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_"),
     *("VIRTUAL_ENV", "NETRC", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "MACOSX_DEPLOYMENT_TARGET"),
 )
 

@@ -3,36 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from envlock.cache.errors import UnsafePath
+from envlock.cache.format import check_format, prove_exclusive_create
 from envlock.cache.opening import open_store
 from envlock.cache.port import Entry, Store
+from envlock.config.project import CacheOptions
+from tests.servers.clouds import BUCKET, CLOUDS, Cloud
+from tests.servers.processes import ROOT
 
-STORES = ("folder", "file", "memory")
+STORES = ("folder", "file", "memory", *CLOUDS)
+RACES = ("folder", "seaweedfs", "gcs", "azurite")  # moto looks, then writes, with nothing that holds others off
+
+# What the SDKs do inside of their own threads and loops.
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+
+
+@pytest.fixture
+def url_of(
+    tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud]
+) -> Callable[[str], tuple[str, CacheOptions]]:
+    """Where a store of each kind is for this test: its URL, and its options."""
+
+    def url(name: str) -> tuple[str, CacheOptions]:
+        if name in CLOUDS:
+            cloud = log_in(clouds(name))
+            return cloud.url(f"{tmp_path.parent.name}/{tmp_path.name}/cache"), cloud.options
+        root = tmp_path / "a cache"  # a space, so that a URL has to be percent-encoded
+        urls = {"folder": str(root), "file": root.as_uri(), "memory": f"memory://{tmp_path.name}/cache"}
+        return urls[name], CacheOptions()
+
+    return url
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    root = tmp_path / "a cache"  # a space, so that a URL has to be percent-encoded
-    urls = {"folder": str(root), "file": root.as_uri(), "memory": f"memory://{tmp_path.name}/cache"}
-    yield open_store(urls[request.param])
-    if request.param == "memory":
-        import fsspec
-
-        fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
-
-
-@pytest.fixture(autouse=True)
-def something_in_memory(tmp_path: Path) -> None:
-    import fsspec
-
-    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/cache-of-another/packages/x", b"not ours")
+def store(request: pytest.FixtureRequest, url_of: Callable[[str], tuple[str, CacheOptions]]) -> Store:
+    url, options = url_of(request.param)
+    beside = open_store(f"{url}-of-another", options)
+    beside.put("packages/x", b"not ours")
+    return open_store(url, options)
 
 
 def test_a_store_that_is_not_there_is_empty(store: Store) -> None:
@@ -87,6 +106,76 @@ def test_entries_are_the_files_below(store: Store) -> None:
     assert store.entry("packages/b") is None, "a folder is no file"
 
 
+def test_when_a_file_was_written(store: Store) -> None:
+    store.put("packages/a", b"1")
+    for entry in (store.entry("packages/a"), *store.entries("packages")):
+        assert entry is not None
+        assert entry.modified is not None
+        assert abs(entry.modified - time.time()) < 60
+
+
+def test_progress_is_told(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(7_000_000))
+    told: list[int] = []
+    store.put("packages/a", source, on_bytes=told.append)
+    assert sum(told) == 7_000_000
+    told.clear()
+    store.put("packages/b", b"12345", on_bytes=told.append)
+    assert sum(told) == 5
+    told.clear()
+    store.fetch("packages/a", tmp_path / "target", on_bytes=told.append)
+    assert sum(told) == 7_000_000
+
+
+def test_what_is_there_is_not_fetched_over(store: Store, tmp_path: Path) -> None:
+    store.put("packages/a", b"1")
+    (tmp_path / "target").write_bytes(b"ours")
+    with pytest.raises(FileExistsError):
+        store.fetch("packages/a", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"ours"
+
+
+def test_putting_what_is_not_there(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.put("packages/a", tmp_path / "no such source")
+    assert store.entry("packages/a") is None
+
+
+def test_create(store: Store) -> None:
+    assert store.create("aliases/a", b"mine, nonce 1") is True
+    assert store.create("aliases/a", b"theirs, nonce 2") is False
+    assert store.create("aliases/a", b"mine, nonce 1") is True, "as after an answer that was lost"
+    assert store.read("aliases/a") == b"mine, nonce 1"
+    store.put("aliases/b", b"")
+    assert store.create("aliases/b", b"mine") is False
+    store.delete("aliases/a")
+    assert store.create("aliases/a", b"theirs, nonce 2") is True
+
+
+def test_exclusive_create_is_proved_once(store: Store) -> None:
+    assert check_format(store) is False
+    prove_exclusive_create(store)
+    assert check_format(store) is True
+    record = store.read("CACHE.json")
+    prove_exclusive_create(store)
+    assert store.read("CACHE.json") == record
+    assert list(store.entries("probe")) == []
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_of_sixteen_processes_one_creates_a_file(name: str, url_of: Callable[[str], tuple[str, CacheOptions]]) -> None:
+    url, options = url_of(name)
+    command = [sys.executable, "-m", "tests.servers.racing", url, json.dumps(options._asdict()), "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    keys = json.loads(done.stdout)
+    assert len(keys) == 5
+    for key in keys.values():
+        (winner,) = key["made"]
+        assert key["read"] == [f"written by {winner}"] * 16
+
+
 def test_delete(store: Store) -> None:
     store.put("packages/a", b"1")
     store.put("packages/b", b"2")
@@ -106,6 +195,7 @@ def test_no_path_leads_out(store: Store, tmp_path: Path, path: str) -> None:
         lambda: store.sha256(path),
         lambda: store.fetch(path, tmp_path / "target"),
         lambda: store.put(path, b"x"),
+        lambda: store.create(path, b"x"),
         lambda: store.delete(path),
     ]
     for call in calls:
@@ -153,4 +243,6 @@ def test_many_threads_write_at_once(store: Store) -> None:
 
 
 def test_the_url_is_for_messages(store: Store, tmp_path: Path) -> None:
-    assert store.url in {str(tmp_path / "a cache"), f"memory://{tmp_path.name}/cache"}
+    name = f"{tmp_path.name}/cache"
+    schemes = ("memory", *(f"{each}://{BUCKET}/{tmp_path.parent.name}" for each in ("s3", "gs", "az")))
+    assert store.url in {str(tmp_path / "a cache"), f"memory://{name}", *(f"{each}/{name}" for each in schemes)}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from envlock.config.project import CacheOptions
-from tests.servers.processes import ROOT, free_port, listens, running, running_module
+from tests.servers.processes import ROOT, free_ports, listens, running, running_module
 
 BUCKET = "envlock-team"
 AZURITE = ROOT / ".venv/azurite/node_modules/azurite/dist/src/blob/main.js"
@@ -75,7 +77,9 @@ def seaweedfs(folder: Path) -> Iterator[Cloud]:
     settings.write_text(json.dumps({"identities": identities}))
     data = folder / "weed"
     data.mkdir()
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    parts = ("master", "volume", "filer", "s3")
+    numbers = free_ports(2 * len(parts))
+    ports = dict(zip(parts, numbers, strict=False))
     command = [
         *(
             str(ROOT / ".venv/bin/weed"),
@@ -85,26 +89,27 @@ def seaweedfs(folder: Path) -> Iterator[Cloud]:
             "-ip.bind=127.0.0.1",
             f"-dir={data}",
         ),
-        *("-s3", f"-s3.config={settings}", "-volume.max=0", "-master.volumeSizeLimitMB=512"),
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")),
+        *("-s3", f"-s3.config={settings}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-volume.max=0", "-master.volumeSizeLimitMB=512", "-master.telemetry=false"),
+        *(f"-{part}.port={port}" for part, port in ports.items()),
+        *(f"-{part}.port.grpc={port}" for part, port in zip(parts, numbers[len(parts) :], strict=True)),
     ]
     writer = {**_AWS, "AWS_ACCESS_KEY_ID": "writer-key", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-writer"}
     options = CacheOptions(endpoint=f"http://127.0.0.1:{ports['s3']}")
     cloud = Cloud("seaweedfs", "s3", ports["s3"], options, writer, secrets=("s3cr3t-of-writer", "s3cr3t-of-reader"))
-    with running(command, folder / "weed.log", is_ready=lambda: _makes_bucket(cloud)):
+    with (
+        closing(_client(cloud)) as client,
+        running(command, folder / "weed.log", is_ready=lambda: listens(cloud.port) and _makes_bucket(client)),
+    ):
         yield cloud
 
 
-def _makes_bucket(cloud: Cloud) -> bool:
-    """Whether SeaweedFS is so far that a bucket can be made, and something written into it."""
-    if not listens(cloud.port):
-        return False
+def _client(cloud: Cloud) -> Any:
+    """The S3 client of botocore itself."""
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
     from botocore.session import Session
 
-    client = Session().create_client(
+    return Session().create_client(
         "s3",
         region_name="us-east-1",
         endpoint_url=cloud.options.endpoint,
@@ -112,18 +117,18 @@ def _makes_bucket(cloud: Cloud) -> bool:
         aws_secret_access_key=cloud.environment["AWS_SECRET_ACCESS_KEY"],
         config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5),
     )
+
+
+def _makes_bucket(client: Any) -> bool:
+    """Whether SeaweedFS is so far that a bucket can be made, and something written into it."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
-        client.create_bucket(Bucket=BUCKET)
-    except client.exceptions.BucketAlreadyExists:
-        pass
-    except (BotoCoreError, ClientError):
-        return False
-    try:
+        with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=BUCKET)
         client.put_object(Bucket=BUCKET, Key="is-ready", Body=b"1")
     except (BotoCoreError, ClientError):
         return False
-    finally:
-        client.close()
     return True
 
 
@@ -137,7 +142,7 @@ def gcs(folder: Path) -> Iterator[Cloud]:
 @contextmanager
 def azurite(folder: Path) -> Iterator[Cloud]:
     assert AZURITE.is_file(), "Azurite is not installed: run scripts/setup.sh"
-    port = free_port()
+    (port,) = free_ports(1)
     command = [
         *("node", str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"),
         *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
@@ -164,6 +169,14 @@ CLOUDS: dict[str, Callable[[Path], AbstractContextManager[Cloud]]] = {
     "gcs": gcs,
     "azurite": azurite,
 }
+
+
+def forget_sessions() -> None:
+    """Let no fsspec filesystem live on that was made with other variables of the environment."""
+    for name in ("s3fs", "gcsfs", "adlfs"):
+        for kind in vars(sys.modules[name]).values() if name in sys.modules else ():
+            if hasattr(kind, "clear_instance_cache"):
+                kind.clear_instance_cache()
 
 
 def _ask(method: str, url: str) -> None:

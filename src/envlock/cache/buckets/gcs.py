@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Any
 
 from envlock.cache.buckets.service import ANSWER_SECONDS, CONNECT_SECONDS, PART, Found, Service, modified_of
@@ -27,10 +26,9 @@ class GoogleCloudStorage(Service):
     )
 
     def open(self) -> Any:
-        """A GCSFileSystem that does not ask before each call which kind of bucket it is."""
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # read when gcsfs is imported
+        """The plain GCSFileSystem: the one at the top of gcsfs asks before each call what kind of bucket it is."""
         from aiohttp import ClientTimeout
-        from gcsfs import GCSFileSystem
+        from gcsfs.core import GCSFileSystem
 
         anonymous = self.chosen.anonymous or bool(self.environment.get("STORAGE_EMULATOR_HOST"))
         return GCSFileSystem(

@@ -36,6 +36,8 @@ _Result = TypeVar("_Result")
 SMALL_SECONDS = 60.0
 """How long one request without a file may take, whatever the library does meanwhile."""
 LISTING_SECONDS = 600.0
+PATIENCE = 90.0
+"""Seconds after which nothing is begun anew."""
 SILENT_SECONDS = 60.0
 """How long a transfer may make no progress, beside what its next piece takes on a slow line."""
 _SLOW = 128 << 10
@@ -169,7 +171,7 @@ class BucketStore:
         doing: str,
         call: Callable[[], Coroutine[Any, Any, _Result]],
         *,
-        seconds: float = SMALL_SECONDS,
+        seconds: float | None = None,
         writes: bool | None = None,
         local: Path | None = None,
     ) -> _Result:
@@ -179,6 +181,8 @@ class BucketStore:
         """
         attempts = 1 if self._is_silent else self._service.attempts
         pause = PAUSE
+        patience = time.monotonic() + PATIENCE
+        seconds = SMALL_SECONDS if seconds is None else seconds
         while True:
             try:
                 files = self._service.files
@@ -187,7 +191,7 @@ class BucketStore:
                 if _is_local(error, local):
                     raise
                 fault = fault_of(error)
-                attempts -= 1
+                attempts = 0 if time.monotonic() > patience else attempts - 1
                 if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
                     raise self._error(fault, doing, writes=doing == "written" if writes is None else writes) from error
             else:

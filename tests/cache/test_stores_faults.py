@@ -1,0 +1,205 @@
+"""A bucket whose service stumbles: what is tried again, what is told, how long it takes; nothing is half done."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from envlock.cache.buckets import store
+from envlock.cache.buckets.errors import CacheUnreachable
+from envlock.cache.opening import open_store
+from envlock.cache.port import Store
+from tests.servers.clouds import Cloud
+from tests.servers.proxy import Break, Proxy, proxied
+
+DATA = os.urandom(700_000)
+ALWAYS = 1000
+
+
+@pytest.fixture
+def proxy(clouds: Callable[[str], Cloud]) -> Iterator[Proxy]:
+    with proxied(clouds("moto").port) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(
+    proxy: Proxy,
+    clouds: Callable[[str], Cloud],
+    log_in: Callable[[Cloud], Cloud],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Store:
+    """A cache behind the proxy, less patient than usual."""
+    monkeypatch.setattr(store, "PAUSE", 0.02)
+    monkeypatch.setattr("envlock.cache.buckets.s3.ANSWER_SECONDS", 0.5)
+    cloud = log_in(clouds("moto").at(proxy.port))
+    return open_store(cloud.url(tmp_path.name), cloud.options)
+
+
+@pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET, Break.LOST, Break.STALL])
+class TestOnce:
+    """One stumble is not seen from outside."""
+
+    def test_put(self, how: Break, bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(DATA)
+        told: list[int] = []
+        proxy.breaks(how, "PUT")
+        bucket.put("packages/a", file, on_bytes=told.append)
+        assert proxy.broken == [how]
+        assert bucket.read("packages/a") == DATA
+        assert sum(told) == len(DATA)
+
+    def test_fetch(self, how: Break, bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+        bucket.put("packages/a", DATA)
+        told: list[int] = []
+        proxy.breaks(how, "GET")
+        bucket.fetch("packages/a", tmp_path / "target", on_bytes=told.append)
+        assert proxy.broken == [how]
+        assert (tmp_path / "target").read_bytes() == DATA
+        assert sum(told) == len(DATA)
+
+    def test_create(self, how: Break, bucket: Store, proxy: Proxy) -> None:
+        """After an answer that was lost, the object that is there is known to be ours."""
+        proxy.breaks(how, "PUT")
+        assert bucket.create("aliases/a", b"ours") is True
+        assert proxy.broken == [how]
+        assert bucket.create("aliases/a", b"theirs") is False
+        assert bucket.read("aliases/a") == b"ours"
+
+    def test_create_where_somebody_was_first(self, how: Break, bucket: Store, proxy: Proxy) -> None:
+        bucket.put("aliases/a", b"theirs")
+        proxy.breaks(how, "PUT")
+        proxy.breaks(how, "GET")
+        assert bucket.create("aliases/a", b"ours") is False
+        assert proxy.broken == [how, how]
+
+    def test_looking_and_deleting(self, how: Break, bucket: Store, proxy: Proxy) -> None:
+        bucket.put("packages/a", DATA)
+        proxy.breaks(how, "HEAD")
+        entry = bucket.entry("packages/a")
+        assert entry is not None
+        assert entry.size == len(DATA)
+        proxy.breaks(how, "GET", "list-type")
+        assert [each.path for each in bucket.entries("packages")] == ["packages/a"]
+        proxy.breaks(how, "DELETE")
+        bucket.delete("packages/a")
+        assert proxy.broken == [how] * 3
+        assert bucket.entry("packages/a") is None
+
+
+@pytest.mark.parametrize("how", [Break.CUT, Break.STALL_HALFWAY])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_transfer_that_breaks_goes_on(how: Break, times: int, bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+    bucket.put("packages/a", DATA)
+    told: list[int] = []
+    proxy.breaks(how, "GET", times=times)
+    bucket.fetch("packages/a", tmp_path / "target", on_bytes=told.append)
+    assert proxy.broken == [how] * times
+    assert (tmp_path / "target").read_bytes() == DATA
+    assert sum(told) == len(DATA)
+
+
+@pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET, Break.LOST])
+@pytest.mark.parametrize("call", ["put", "fetch", "create", "read", "sha256"])
+def test_what_does_not_get_better_is_told(how: Break, call: str, bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+    bucket.put("packages/a", DATA)
+    for method in ("GET", "PUT", "HEAD"):
+        proxy.breaks(how, method, times=ALWAYS)
+    file = tmp_path / "file"
+    file.write_bytes(b"other")
+    target = tmp_path / "target"
+    calls: dict[str, Callable[[], object]] = {
+        "put": lambda: bucket.put("packages/b", file),
+        "fetch": lambda: bucket.fetch("packages/a", target),
+        "create": lambda: bucket.create("aliases/a", b"ours"),
+        "read": lambda: bucket.read("packages/a"),
+        "sha256": lambda: bucket.sha256("packages/a"),
+    }
+    began = time.monotonic()
+    with pytest.raises(CacheUnreachable) as caught:
+        calls[call]()
+    assert time.monotonic() - began < 20
+    assert len(proxy.broken) >= 4, "it was tried again"
+    assert "again" in (caught.value.hint or "")
+    if how is Break.SLOW_DOWN and call != "sha256":  # the answer to a HEAD has no words
+        assert "503" in caught.value.message
+    assert not target.exists()
+    assert caught.value.exit_status == 2
+
+
+def test_a_server_that_says_nothing(bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+    proxy.breaks(Break.STALL, "GET", times=ALWAYS)
+    began = time.monotonic()
+    with pytest.raises(CacheUnreachable):
+        bucket.fetch("packages/a", tmp_path / "target")
+    assert time.monotonic() - began < 20
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_transfer_that_the_library_would_wait_for_forever(
+    bucket: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's own clock runs beside the library's."""
+    monkeypatch.setattr("envlock.cache.buckets.s3.ANSWER_SECONDS", 1000)
+    monkeypatch.setattr(store, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(store, "SMALL_SECONDS", 0.5)
+    monkeypatch.setattr(store, "_SLOW", 1 << 40)
+    proxy.breaks(Break.STALL, "GET", times=ALWAYS)
+    proxy.breaks(Break.STALL, "PUT", times=ALWAYS)
+    file = tmp_path / "file"
+    file.write_bytes(DATA)
+    began = time.monotonic()
+    for call in (
+        lambda: bucket.fetch("packages/a", tmp_path / "target"),
+        lambda: bucket.put("packages/a", file),
+        lambda: bucket.read("packages/a"),
+    ):
+        with pytest.raises(CacheUnreachable):
+            call()
+    assert time.monotonic() - began < 20
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_large_file_whose_parts_fail(
+    bucket: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that is refused is sent again; when it does not get better, nothing of the object is to be seen."""
+    part = 5 << 20
+    monkeypatch.setattr("envlock.cache.buckets.s3._PARTS", {"chunksize": part, "max_concurrency": 2})
+    file = tmp_path / "file"
+    data = os.urandom(2 * part + 100)
+    file.write_bytes(data)
+    told: list[int] = []
+    proxy.breaks(Break.SLOW_DOWN, "PUT", "partNumber=2")
+    proxy.breaks(Break.LOST, "POST", "uploadId")  # the object is whole, and nobody told us
+    bucket.put("packages/a", file, on_bytes=told.append)
+    assert proxy.broken == [Break.SLOW_DOWN, Break.LOST]
+    assert bucket.read("packages/a") == data
+    assert sum(told) == len(data)
+    told.clear()
+    proxy.breaks(Break.RESET, "PUT", "partNumber=2", times=ALWAYS)
+    with pytest.raises(CacheUnreachable):
+        bucket.put("packages/b", file, on_bytes=told.append)
+    assert bucket.entry("packages/b") is None
+
+
+def test_nobody_there(
+    log_in: Callable[[Cloud], Cloud], clouds: Callable[[str], Cloud], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is learned once: what comes after does not wait as long."""
+    monkeypatch.setattr(store, "PAUSE", 0.2)
+    cloud = log_in(clouds("moto").at(9))
+    nowhere = open_store(cloud.url("x"), cloud.options)
+    with pytest.raises(CacheUnreachable, match="cannot be read"):
+        nowhere.read("packages/a")
+    began = time.monotonic()
+    for number in range(10):
+        with pytest.raises(CacheUnreachable):
+            nowhere.entry(f"packages/{number}")
+    assert time.monotonic() - began < 5

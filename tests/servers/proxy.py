@@ -1,0 +1,161 @@
+"""A proxy in front of a server, which breaks what it is told to break, and counts what passes."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SLOW_DOWN = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
+_BLOCK = 1 << 16
+
+
+class Break(Enum):
+    """What happens to a request."""
+
+    SLOW_DOWN = "503, and the server never sees it"
+    RESET = "the connection is reset, and the server never sees it"
+    LOST = "the server does it, and the connection is reset in place of its answer"
+    CUT = "half of the body of the answer comes, then the connection is reset"
+    STALL = "nothing comes, and the server never sees it"
+    STALL_HALFWAY = "half of the body of the answer comes, then nothing"
+
+
+@dataclass
+class Rule:
+    """What to break, and how often."""
+
+    how: Break
+    method: str
+    path: str = ""
+    """A part of the path that has to be in it."""
+    times: int = 1
+
+
+@dataclass
+class Proxy:
+    """A proxy that runs."""
+
+    port: int
+    rules: list[Rule] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list)
+    """Every request, broken or not: its method, and its path."""
+    broken: list[Break] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1) -> None:
+        self.rules.append(Rule(how, method, path, times))
+
+    def fate(self, method: str, path: str) -> Break | None:
+        with self.lock:
+            self.passed.append((method, path))
+            for rule in self.rules:
+                if rule.times and rule.method == method and rule.path in path:
+                    rule.times -= 1
+                    self.broken.append(rule.how)
+                    return rule.how
+        return None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """What breaks is meant to."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    proxy: Proxy
+    upstream: int
+
+    def handle_one(self) -> None:
+        fate = self.proxy.fate(self.command, self.path)
+        if fate is Break.RESET:
+            self.reset()
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if fate is Break.STALL:
+            self.stall()
+        elif fate is Break.SLOW_DOWN:
+            self.answer(503, [("Content-Type", "application/xml")], SLOW_DOWN)
+        else:
+            self.forward(body, fate)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
+
+    def forward(self, body: bytes, fate: Break | None) -> None:
+        server = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
+        try:
+            server.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = server.getresponse()
+            headers = [
+                each for each in answer.getheaders() if each[0].lower() not in {"connection", "transfer-encoding"}
+            ]
+            data = answer.read()
+        finally:
+            server.close()
+        if fate is Break.LOST:
+            self.reset()
+        elif fate in {Break.CUT, Break.STALL_HALFWAY}:
+            self.answer(answer.status, headers, data, send=len(data) // 2)
+            self.wfile.flush()
+            if fate is Break.STALL_HALFWAY:
+                self.stall()
+            self.reset()
+        else:
+            self.answer(answer.status, headers, data)
+
+    def answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, send: int | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() != "content-length" or self.command == "HEAD":
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data[:send])
+
+    def reset(self) -> None:
+        """End the connection as a machine that went away does."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.shutdown(socket.SHUT_RD)
+        self.connection.close()
+        self.rfile.close()
+
+    def stall(self) -> None:
+        self.close_connection = True
+        self.proxy.ended.wait(120)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def proxied(upstream: int) -> Iterator[Proxy]:
+    """A proxy to a port of this machine."""
+    proxy = Proxy(0)
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy, "upstream": upstream}))
+    proxy.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
