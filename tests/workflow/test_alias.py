@@ -1,0 +1,410 @@
+"""Giving names to environments: what comes into the cache first, who is refused, and what a kill leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock.cache.alias_errors import AliasMoved, AliasNotFound, AliasTaken, BrokenAliasChain, NoSuchMove
+from envlock.cache.environments import Environments
+from envlock.cache.layout import package_at, record_path
+from envlock.cache.opening import open_store
+from envlock.cache.packages import path_of
+from envlock.cache.port import Store
+from envlock.config.project import Project
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError
+from envlock.lockfile.errors import NotLocked
+from envlock.lockfile.folder import lock_files
+from envlock.model.alias import Alias
+from envlock.model.arch import LINUX_64, OSX_ARM64
+from envlock.model.artifact import artifacts_of
+from envlock.workflow.alias import give, promote, promotion_target, rollback
+from envlock.workflow.alias_errors import (
+    AliasLacksArch,
+    AliasNeverMoves,
+    BadAliasName,
+    EnvironmentNotInCache,
+    NoEarlierMove,
+    UnsetNameVariable,
+)
+from envlock.workflow.alias_history import difference, list_aliases, log
+from envlock.workflow.choice import choose_one
+from envlock.workflow.finding import Finder, Found, LockNotFound, named
+from envlock.workflow.push import push
+from tests.cache.locks import locked_project
+from tests.index import Index
+
+ALPHA = "alpha-1.0-py3-none-any.whl"
+NEWER = "alpha-1.1-py3-none-any.whl"
+BETA = "beta-1.5-py3-none-{platform}.whl"
+LAM = "lam-1.0-py3-none-any.whl"
+V1 = Alias("team/base", "v1")
+LATEST = Alias("team/base")
+STABLE = Alias("team/base", "stable")
+TWO = (LINUX_64, OSX_ARM64)
+
+
+@pytest.fixture
+def project(tmp_path: Path, index: Index) -> Project:
+    """Two environments that share no file, for two archs; nothing is in the cache."""
+    return locked_project(tmp_path / "project", index, {"one": [ALPHA, BETA], "two": [NEWER, LAM]}, archs=TWO)
+
+
+@pytest.fixture
+def finder(project: Project) -> Finder:
+    return Finder(project)
+
+
+def of(finder: Finder, name: str) -> Found:
+    return finder.environment(choose_one(finder.project, environment=name))
+
+
+def without_locks(project: Project) -> Finder:
+    """A finder that has the cache alone."""
+    for path in lock_files(project.lock_folder):
+        path.unlink()
+    return Finder(load_project(project.path))
+
+
+def files(project: Project) -> list[str]:
+    store = open_store(project.cache_url)
+    return [entry.path for folder in ("packages", "envs", "aliases") for entry in store.entries(folder)]
+
+
+def assert_names_lead_somewhere(store: Store) -> int:
+    """Every name's environment is there, with all packages; how many names there are."""
+    from envlock.cache.aliases import Aliases
+
+    environments = Environments(store)
+    for place in environments.places():
+        for artifact in artifacts_of(environments.read(place)):
+            assert store.entry(path_of(artifact)) is not None
+    for entry in store.entries("packages"):
+        found = package_at(entry.path)
+        assert found is not None
+        assert store.sha256(entry.path) == found[0]
+    aliases = Aliases(store)
+    for alias in aliases.names():
+        for record in aliases.history(alias):
+            for arch, full_id in record.full_ids:
+                assert store.entry(f"envs/{arch}/{record.req_id}/{full_id}.toml") is not None
+    return len(aliases.names())
+
+
+class TestGiving:
+    def test_packages_and_environments_come_first(self, finder: Finder) -> None:
+        given = give(finder, V1, of(finder, "one"), why="the first")
+        assert given.pushed is not None
+        assert (given.pushed.moved, given.pushed.written) == (3, 2)
+        record = given.move.record
+        assert [arch for arch, _ in record.full_ids] == sorted(TWO)
+        assert (record.who, record.source, record.why) == ("tester", "one", "the first")
+        assert given.lacking == ()
+        assert assert_names_lead_somewhere(finder.store) == 1
+        assert finder.word("team/base:v1").record == record
+
+    def test_again(self, finder: Finder) -> None:
+        give(finder, V1, of(finder, "one"))
+        again = give(finder, V1, of(finder, "one"), why="another")
+        assert again.move.was_there
+        assert again.pushed is not None
+        assert again.pushed.moved_nothing
+
+    def test_what_is_taken_is_refused_before_anything_is_moved(self, finder: Finder, project: Project) -> None:
+        give(finder, V1, of(finder, "one"))
+        before = files(project)
+        with pytest.raises(AliasTaken):
+            give(Finder(project), V1, of(finder, "two"))
+        assert files(project) == before
+
+    def test_a_package_that_cannot_be_had_gives_no_name(self, tmp_path: Path, make_index: Callable[..., Index]) -> None:
+        own = make_index()
+        project = locked_project(tmp_path / "own", own, {"one": [ALPHA, LAM]})
+        own.tamper(ALPHA)
+        finder = Finder(project)
+        with pytest.raises(EnvlockError, match=r"alpha-1\.0"):
+            give(finder, V1, of(finder, "one"))
+        assert list(finder.store.entries("aliases")) == list(finder.store.entries("envs")) == []
+
+    def test_an_arch_that_is_not_locked(self, finder: Finder, project: Project) -> None:
+        for path in lock_files(project.lock_folder):
+            if OSX_ARM64 in path.parts:
+                path.unlink()
+        given = give(finder, V1, of(finder, "one"))
+        assert given.lacking == (OSX_ARM64,)
+        found = finder.word("team/base:v1")
+        assert found.archs == (LINUX_64,)
+        with pytest.raises(AliasLacksArch) as caught:
+            finder.lock(found, OSX_ARM64)
+        assert "`team/base:v1` is not there for osx-arm64" in caught.value.message
+        assert caught.value.details == ("it is there for: linux-64",)
+
+    def test_nothing_is_locked(self, project: Project) -> None:
+        finder = without_locks(project)
+        with pytest.raises(NotLocked):
+            of(finder, "one")
+
+    def test_what_is_stale(self, project: Project) -> None:
+        project.path.write_text(project.path.read_text().replace('one = "1"', 'one = "2"'))
+        changed = Finder(load_project(project.path))
+        with pytest.raises(EnvlockError) as caught:
+            of(changed, "one")
+        assert caught.value.exit_status == 1
+
+    def test_one_alias_from_another(self, finder: Finder, project: Project) -> None:
+        give(finder, LATEST, of(finder, "one"))
+        alone = without_locks(project)
+        given = give(alone, V1, alone.word("team/base"))
+        assert given.move.record.source == "team/base:latest@1"
+        assert given.pushed is None
+        assert alone.word("team/base:v1").full_ids == alone.word("team/base").full_ids
+
+    def test_by_ids_that_the_project_has(self, finder: Finder) -> None:
+        one = of(finder, "one")
+        identity = f"{one.req_id}:{dict(one.full_ids)[LINUX_64]}"
+        given = give(finder, V1, finder.word(identity))
+        assert given.move.record.full_ids == one.full_ids, "all archs that are locked with it"
+        assert given.move.record.source == identity
+        assert_names_lead_somewhere(finder.store)
+
+    def test_by_ids_that_only_the_cache_has(self, finder: Finder, project: Project) -> None:
+        push(project)
+        ids = {name: of(finder, name) for name in ("one", "two")}
+        alone = without_locks(project)
+        for name, archs in (("one", (LINUX_64,)), ("two", tuple(sorted(TWO)))):
+            found = alone.word(f"{ids[name].req_id}:{dict(ids[name].full_ids)[LINUX_64]}")
+            assert found.archs == archs, "the same full_id is the same packages, whatever the arch"
+            assert not give(alone, Alias(name, "v1"), found).move.was_there
+
+    def test_by_ids_that_nobody_has(self, finder: Finder, project: Project) -> None:
+        with pytest.raises(LockNotFound):
+            finder.word(f"{'1' * 40}:{'2' * 40}")
+        nowhere = Found("x", "1" * 40, ((LINUX_64, "2" * 40),))
+        with pytest.raises(EnvironmentNotInCache):
+            give(finder, V1, nowhere)
+        assert files(project) == []
+
+    def test_words_of_the_command_line_may_be_any_bytes(self, finder: Finder) -> None:
+        give(finder, V1, of(finder, "one"), why="caf\udce9")
+        assert finder.word("team/base:v1").record.why == "caf?"  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("text", ["Team/base", "team/../base", "team//base", "a" * 300, "te\u0430m/base", "a:b:c"])
+    def test_no_names(self, finder: Finder, text: str) -> None:
+        for call in (named, finder.word):
+            with pytest.raises(BadAliasName) as caught:
+                call(text)
+            assert len(caught.value.render().splitlines()[0]) < 200
+
+
+class TestVariables:
+    def test_they_come_from_the_environment(self, finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TEAM", "team")
+        monkeypatch.setenv("VERSION", "v1")
+        give(finder, named("@{TEAM}/base:@{VERSION}"), of(finder, "one"))
+        assert finder.word("team/base:v1") == finder.word("@{TEAM}/base:@{VERSION}")
+
+    def test_one_that_is_not_set_is_named(self, finder: Finder) -> None:
+        for call in (named, finder.word):
+            with pytest.raises(UnsetNameVariable) as caught:
+                call("team/base:@{ENVLOCK_VERSION}")
+            assert "`ENVLOCK_VERSION`" in caught.value.message
+        with pytest.raises(UnsetNameVariable):
+            finder.task("Train/@{RUN_ID}/start")
+
+    def test_what_it_holds_is_a_name_or_none(self, finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TEAM", "../envs")
+        with pytest.raises(BadAliasName):
+            named("@{TEAM}/base")
+
+
+class TestMoving:
+    @pytest.fixture
+    def moved(self, finder: Finder) -> Finder:
+        """`latest` was moved from one to two."""
+        for name in ("one", "two"):
+            give(finder, LATEST, of(finder, name))
+        return finder
+
+    def test_rollback(self, moved: Finder) -> None:
+        one, two = of(moved, "one"), of(moved, "two")
+        given = rollback(moved, LATEST)
+        assert given.move.record.sequence == 3
+        assert given.move.record.full_ids == one.full_ids
+        assert given.move.record.source == "team/base:latest@1"
+        assert given.move.record.why == "rolled back from 2 to 1"
+        assert rollback(moved, LATEST, to=2, why="it was right").move.record.full_ids == two.full_ids
+        assert rollback(moved, LATEST, to=2).move.was_there
+        assert len(moved.aliases.history(LATEST)) == 4
+
+    def test_what_cannot_be_rolled_back(self, moved: Finder) -> None:
+        give(moved, V1, of(moved, "one"))
+        give(moved, STABLE, of(moved, "one"))
+        for alias, to, error in (
+            (V1, None, AliasNeverMoves),
+            (STABLE, None, NoEarlierMove),
+            (STABLE, 2, NoSuchMove),
+            (LATEST, 3, NoSuchMove),
+            (Alias("team/base", "candidate"), None, AliasNotFound),
+        ):
+            with pytest.raises(error):
+                rollback(moved, alias, to=to)
+
+    def test_a_rollback_to_what_is_gone(self, moved: Finder, project: Project) -> None:
+        for entry in list(moved.store.entries("envs")):
+            if moved.aliases.history(LATEST)[0].req_id in entry.path:
+                moved.store.delete(entry.path)
+        with pytest.raises(EnvironmentNotInCache):
+            rollback(without_locks(project), LATEST)
+        assert len(moved.aliases.history(LATEST)) == 2
+
+    def test_a_broken_history_is_not_rolled_back(self, moved: Finder) -> None:
+        moved.store.delete(record_path(LATEST, 1))
+        with pytest.raises(BrokenAliasChain):
+            rollback(moved, LATEST)
+
+    def test_promote(self, moved: Finder) -> None:
+        given = promote(moved, LATEST, STABLE, why="passes the nightly")
+        assert given.move.record.full_ids == of(moved, "two").full_ids
+        assert (given.move.record.source, given.move.record.why) == ("team/base:latest@2", "passes the nightly")
+        assert promote(moved, LATEST, STABLE).move.was_there
+        assert promote(moved, STABLE, promotion_target(STABLE, "v7")).move.record.alias == Alias("team/base", "v7")
+        assert promotion_target(STABLE, "prod/base:stable") == Alias("prod/base", "stable")
+        with pytest.raises(AliasNotFound):
+            promote(moved, Alias("team/base", "candidate"), STABLE)
+
+    @pytest.mark.parametrize("work", ["promote", "rollback"])
+    def test_two_people_at_once(self, moved: Finder, project: Project, work: str) -> None:
+        """Both look, the other one moves first: the second is told, and nothing that the first did is undone."""
+        for name in ("one", "two"):
+            give(moved, STABLE, of(moved, name))
+        mine = Finder(project)
+        three = [of(moved, "one"), of(moved, "two")]
+        before = mine.aliases.move
+
+        def late(*arguments: object, **options: object) -> object:
+            give(moved, STABLE, three[0])
+            return before(*arguments, **options)  # type: ignore[arg-type]
+
+        mine.aliases.move = late  # type: ignore[method-assign, assignment]
+        if work == "promote":
+            give(moved, Alias("team/base", "candidate"), Found("x", three[1].req_id, three[1].full_ids[:1]))
+            with pytest.raises(AliasMoved, match="it was at move 2, and is at move 3"):
+                promote(mine, Alias("team/base", "candidate"), STABLE)
+        else:
+            give(moved, STABLE, Found("x", three[0].req_id, three[0].full_ids[:1]))
+            with pytest.raises(AliasMoved, match="it was at move 3, and is at move 4"):
+                rollback(mine, STABLE)
+        assert moved.aliases.history(STABLE)[-1].full_ids == three[0].full_ids
+
+
+class TestHistory:
+    def test_a_log_tells_what_changed(self, finder: Finder) -> None:
+        for name in ("one", "two", "one"):
+            give(finder, LATEST, of(finder, name), why=f"for {name}")
+        first, second, third = log(finder, LATEST)
+        assert (first.changes, first.came) == ((), tuple(sorted(TWO)))
+        assert [each.arch for each in second.changes] == sorted(TWO)
+        assert [str(change) for change in second.changes[0].changes] == ["alpha 1.0 -> 1.1", "-beta 1.5", "+lam 1.0"]
+        assert [str(change) for change in third.changes[1].changes] == ["alpha 1.1 -> 1.0", "+beta 1.5", "-lam 1.0"]
+        assert third.record.why == "for one"
+
+    def test_a_log_of_what_is_gone(self, finder: Finder, project: Project) -> None:
+        for name in ("one", "two"):
+            give(finder, LATEST, of(finder, name))
+        for entry in list(finder.store.entries("envs/osx-arm64")):
+            finder.store.delete(entry.path)
+        _, second = log(without_locks(project), LATEST)
+        assert second.is_gone
+        assert [each.arch for each in second.changes] == [LINUX_64]
+
+    def test_a_log_of_nothing(self, finder: Finder) -> None:
+        give(finder, V1, of(finder, "one"))
+        with pytest.raises(AliasNotFound) as caught:
+            log(finder, Alias("team/bas", "v1"))
+        assert "did you mean `team/base:v1`?" in caught.value.render()
+
+    def test_the_difference_of_two(self, finder: Finder) -> None:
+        give(finder, V1, of(finder, "one"))
+        for name in ("one", "two"):
+            give(finder, LATEST, of(finder, name))
+        compared = difference(finder, finder.word("team/base:v1"), finder.word("team/base"))
+        assert not compared.is_same
+        assert [each.same for each in compared.changes] == [0, 0]
+        assert difference(finder, finder.word("team/base:v1"), finder.word("team/base:latest@1")).is_same
+        part = Found("part", compared.after.req_id, compared.after.full_ids[:1])
+        assert difference(finder, compared.before, part).went == (OSX_ARM64,)
+
+    def test_every_name(self, finder: Finder) -> None:
+        for alias in (V1, LATEST, Alias("other/base")):
+            give(finder, alias, of(finder, "one"))
+        assert [alias for alias, _ in list_aliases(finder)] == sorted([V1, LATEST, Alias("other/base")])
+        finder.store.put(record_path(V1, 1), b"damaged")
+        (_, good), (_, bad) = list_aliases(finder, "team/")
+        assert isinstance(bad, BrokenAliasChain)
+        assert not isinstance(good, EnvlockError)
+
+
+# Each child gives the name with a store that kills it at its n-th write, before or after that is done.
+_KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+from envlock.cache.folder_store import FolderStore
+from envlock.config.read import load_project
+from envlock.model.alias import Alias
+from envlock.workflow.alias import give
+from envlock.workflow.choice import choose_one
+from envlock.workflow.finding import Finder
+import envlock.workflow.push
+project = load_project(Path(sys.argv[1]))
+def killing(method, count, number, late):
+    def write(*arguments, **options):
+        is_it = next(count) == number
+        if is_it and not late:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = method(*arguments, **options)
+        if is_it:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return write
+for number in range(1, 100):
+    for late in (False, True):
+        child = os.fork()
+        if child == 0:
+            count = itertools.count(1)
+            FolderStore.put = killing(FolderStore.put, count, number, late)
+            FolderStore.create = killing(FolderStore.create, count, number, late)
+            finder = Finder(project._replace(settings=project.settings._replace(cache=f"../{number}-{late}")))
+            give(finder, Alias("team/base", "v1"), finder.environment(choose_one(project, environment="one")))
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        print(number, late, os.WIFSIGNALED(status), flush=True)
+        if status == 0:
+            sys.exit(0)
+"""
+
+
+def test_a_kill_at_any_write_leaves_no_name_of_what_is_not_there(tmp_path: Path, index: Index) -> None:
+    project = locked_project(tmp_path / "project", index, {"one": [ALPHA, LAM]}, archs=TWO)
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(project.path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *killed, last = [line.split() for line in done.stdout.splitlines()]
+    assert last[2] == "False"
+    assert len(killed) >= 10, "two packages, two environments, a name, and what announces them"
+    given = []
+    for number, late, was_killed in killed:
+        assert was_killed == "True", done.stdout
+        cache = tmp_path / f"{number}-{late}"
+        given.append(assert_names_lead_somewhere(open_store(str(cache))))
+        # Whoever comes next finds what is there, and ends it.
+        finder = Finder(project._replace(settings=project.settings._replace(cache=str(cache))))
+        give(finder, V1, of(finder, "one"))
+        assert assert_names_lead_somewhere(finder.store) == 1
+    assert given == sorted(given), "a name is the last thing that is written"
+    assert given[0] == 0
