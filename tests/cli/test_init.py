@@ -55,7 +55,7 @@ def test_what_could_not_be_read_is_listed_with_its_line(tmp_path: Path, envlock:
     )
 
 
-def test_what_cannot_be_locked_yet_is_named(tmp_path: Path, envlock: Envlock) -> None:
+def test_named_environments_are_carried_over(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "netflix.py", tmp_path)
     ran = envlock("init", "netflix.py", "--json", "--force")
     assert ran.json["written"] == ["envlock.toml"]
@@ -63,8 +63,9 @@ def test_what_cannot_be_locked_yet_is_named(tmp_path: Path, envlock: Envlock) ->
     assert flow["name"] == "MediaFlow"
     assert flow["steps"] == ["start", "encode", "score", "join", "fetch", "old", "end"]
     assert {note["step"] for note in flow["notes"]} == {"encode", "score", "join", "end"}
-    said = envlock("init", "netflix.py", "--force").stderr
-    assert "this version of envlock reads `named_env`, and cannot lock it yet\n" in said
+    text = (tmp_path / "envlock.toml").read_text()
+    assert 'name = "media/scoring:v2.1"' in text
+    assert 'pathspec = "MediaFlow/142/encode"' in text
 
 
 def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlock) -> None:

@@ -297,15 +297,13 @@ def test_a_conflict_cites_the_lines_that_cause_it(project: ProjectFolder, envloc
 
 
 def test_tables_of_later_versions_are_named(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_flow()
-    table = 'named_env = { name = "team/base:v1" }'
-    project.write(f'[flow.DemoFlow]\nfile = "demoflow.py"\n[flow.DemoFlow.step.train]\n{table}', archs=["linux-64"])
+    project.write('[env.base]\nenvironment-yml = "environment.yml"', archs=["linux-64"])
     said = envlock("lock", check=2).stderr
     assert "error[not-yet]" in said
-    assert "`named_env`" in said
+    assert "`environment-yml`" in said
     assert "envlock.toml:" in said
     assert not project.lock_folder.exists()
-    assert "named_env" in envlock("check", check=2).stdout
+    assert "environment-yml" in envlock("check", check=2).stdout
 
 
 def test_surroundings_change_nothing(

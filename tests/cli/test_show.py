@@ -95,9 +95,9 @@ def test_all_in_brief_for_machines(project: ProjectFolder, envlock: Envlock) -> 
         ('lam = ""', 'lam = "", mu = ""', "train", "changed since"),
         ("disabled = true", 'pypi = { packages = { mu = "" } }', "end", "not locked"),
         ("disabled = true", 'conda = { libraries = { ffmpeg = "" } }', "end", "not locked"),
-        ("disabled = true", 'named_env = { name = "team/base" }', "end", "not yet possible"),
+        ("disabled = true", 'named_env = { name = "team/base" }', "end", "not locked"),
     ],
-    ids=["tightened", "added", "new", "conda", "later"],
+    ids=["tightened", "added", "new", "conda", "named"],
 )
 def test_what_is_not_fresh_is_shown_as_that(
     project: ProjectFolder, envlock: Envlock, old: str, new: str, step: str, state: str

@@ -181,7 +181,7 @@ def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
     ("tables", "deferred"),
     [
         ('conda = { libraries = { numpy = "1.26" } }', []),
-        ('named_env = { name = "team/base:v1" }', ["named_env"]),
+        ('named_env = { name = "team/base:v1" }', []),
         ('sys_packages = { packages = { __cuda = "12.4" } }', []),
         ('pypi = { conda_only = { ffmpeg = "" } }', []),
         ('pypi = { packages = { rich = "" } }', []),

@@ -192,12 +192,12 @@ def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:
     assert error.exit_status == 3
 
 
-def test_a_table_of_a_later_version(project: ProjectFolder) -> None:
+def test_a_name_that_was_never_looked_up(project: ProjectFolder) -> None:
     table = 'named_env = { name = "team/base:v1" }'
     edit(project, "[flow.DemoFlow.step.train]", f"[flow.DemoFlow.step.train]\n{table}")
     error = refused(project)
-    assert error.code == "not-yet"
-    assert error.exit_status == 2
+    assert error.code == "not-locked"
+    assert error.exit_status == 1
     assert error.locations[0].line is not None
 
 

@@ -91,16 +91,9 @@ def _print(folder: Path, made: FirstFile, names: list[str]) -> None:
     for file, note in notes:
         place = Text(f"  {file}:{note.line} ", style="cyan")
         err.print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))
-    if deferred := _deferred(made):
-        err.print(f"\nthis version of envlock reads {', '.join(deferred)}, and cannot lock it yet")
     err.print("\nnext:")
     for line in _next_lines(made, names, flow_files(folder) if not made.flows else ()):
         err.print(f"  {line}")
-
-
-def _deferred(made: FirstFile) -> list[str]:
-    tables = (table for each in made.project.environments() for table, _ in each.deferred)
-    return [f"`{table}`" for table in dict.fromkeys(tables)]
 
 
 def _next_lines(made: FirstFile, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:

@@ -23,6 +23,13 @@ def register(app: typer.Typer) -> None:
             Optional[list[str]],  # noqa: UP045
             typer.Option("--upgrade-package", "-P", metavar="NAME", help="Let this pin move, or `python`. Repeatable."),
         ] = None,
+        upgrade_alias: Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option("--upgrade-alias", metavar="NAME", help="Look up again what this stands for. Repeatable."),
+        ] = None,
+        upgrade_aliases: Annotated[
+            bool, typer.Option("--upgrade-aliases", help="Look up again every name whose tag moves.")
+        ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -35,5 +42,10 @@ def register(app: typer.Typer) -> None:
         from envlock.cli.light.lock import report
         from envlock.workflow.lock_result import Upgrade
 
-        wanted = Upgrade.of(everything=upgrade, packages=upgrade_package or ())
+        wanted = Upgrade.of(
+            everything=upgrade,
+            packages=upgrade_package or (),
+            aliases=upgrade_alias or (),
+            all_aliases=upgrade_aliases,
+        )
         return report(config, selection(flow, step, env, arch), wanted, as_json=as_json)

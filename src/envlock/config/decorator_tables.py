@@ -11,8 +11,11 @@ from typing import Any
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.level import normalize_python, requirement_of
+from envlock.config.named import check_named
+from envlock.config.quoting import shown
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, system_version
 from envlock.errors import ConfigError
+from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import normalize_name, normalize_specifier
 from envlock.model.url import is_channel, strip_channel_credentials, strip_credentials
@@ -118,6 +121,8 @@ class LevelTables:
             self.note(line, f"{label} is no text: `{value}`")
         elif key == "python" and not _is_python(value, is_conda=table == "conda"):
             self.note(line, f"{label} is not a version of Python: `{value}`")
+        elif table == "named_env" and (why := _wrong_name(key, value)):
+            self.note(line, f"{label} is no name of an environment: `{shown(value)}`: {why}")
         else:
             self._put_scalar((table, key), label, line, value)
 
@@ -329,6 +334,15 @@ def _is_python(text: str, *, is_conda: bool) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def _wrong_name(kind: str, text: str) -> str:
+    """What envlock has against a named environment's `name` or `pathspec`; empty where nothing."""
+    try:
+        check_named(kind, text)
+    except BadAlias as bad:
+        return bad.reason
+    return ""
 
 
 def _wrong_entry(place: tuple[str, str], name: str, version: str) -> str | None:

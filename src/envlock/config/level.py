@@ -45,7 +45,7 @@ class Level:
         self.channels: list[tuple[str, KeyPath]] = []
         self.pip_flags: list[str] = []
         self.named: tuple[str, str, KeyPath] | None = None  # `name` or `pathspec`, its value, the key
-        self.fetch_at_exec: KeyPath | None = None
+        self.fetch_at_exec: tuple[bool, KeyPath] | None = None
         self.deferred: list[tuple[str, KeyPath]] = []
 
     @property
@@ -57,7 +57,7 @@ class Level:
 def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
     """The level that a table of `TABLES` (and `disabled`) describes. Types are already known to be right.
 
-    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion.
+    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion, BadAlias.
     """
     level = Level(key)
     if "disabled" in table:
@@ -137,11 +137,12 @@ def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
         raise Conflict("name-and-pathspec", (*key, "name"), (*key, "pathspec"))
     for kind in ("name", "pathspec"):
         if kind in table:
+            from envlock.config.named import check_named
+
+            check_named(kind, table[kind])
             level.named = (kind, table[kind], (*key, kind))
-    if table.get("fetch_at_exec"):
-        level.fetch_at_exec = (*key, "fetch_at_exec")
-    if set(table) - {"disabled"}:
-        level.deferred.append(("named_env", key))
+    if "fetch_at_exec" in table:
+        level.fetch_at_exec = (table["fetch_at_exec"], (*key, "fetch_at_exec"))
 
 
 def _agree_disabled(level: Level, value: bool, key: KeyPath) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from envlock.config.level import Conflict, Level
-from envlock.config.project import Environment, KeyPath
+from envlock.config.project import Base, Environment, KeyPath
 from envlock.config.system import system_rows
 from envlock.model.arch import Arch
 from envlock.model.requirement import PypiRequirement
@@ -46,10 +46,10 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     system = {**base.system, **own.system}
     python = own.python or base.python
     conda = _Conda(base, own, defaults)
+    keys = [*(key for _, key in (*pypi.values(), *system.values())), *conda.keys(), *([python[1]] if python else [])]
     fetch = own.fetch_at_exec or base.fetch_at_exec
-    if fetch is not None:
-        asked = [*(key for _, key in pypi.values()), *conda.keys(), *([python[1]] if python else [])]
-        _check_fetch(fetch, named, asked)
+    if fetch is not None and fetch[0]:
+        _check_fetch(fetch[1], named, keys)
     indexes = _unique([*own.indexes, *base.indexes, *defaults.indexes])
     requirements = Requirements(
         python=python[0] if python else "",
@@ -67,7 +67,6 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         system=system_rows(
             defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
         ),
-        base=named[1] if named else "",
     )
     origins: list[tuple[str, KeyPath]] = [(key, pypi[key][1]) for key in sorted(pypi)]
     origins += [(strip_credentials(url), key) for url, key in indexes]
@@ -80,6 +79,8 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     origins += [(name, system[name][1]) for name in sorted(system)]
     if python:
         origins.append(("python", python[1]))
+    if named:
+        origins.append(("named_env", named[2]))
     return Environment(
         name=name,
         requirements=requirements,
@@ -88,6 +89,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         default_index_url=defaults.index_url,
         channel_urls=tuple(written for _, written, _ in conda.channels),
         deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
+        base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
 
 

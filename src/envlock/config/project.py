@@ -14,6 +14,12 @@ from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirements import Requirements
 from envlock.places import expanded
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from envlock.model.pin import Pin
+
 CONFIG_NAME = "envlock.toml"
 LOCK_FOLDER_NAME = "envlock.lock"
 
@@ -62,6 +68,30 @@ class Settings(NamedTuple):
     """What solves PyPI packages: `uv` or `pip-tools`."""
 
 
+class Base(NamedTuple):
+    """The `named_env` of an environment: what it says, and what it stood for when it was locked."""
+
+    kind: str
+    """`name` or `pathspec`."""
+    written: str
+    """As in envlock.toml, `@{VARIABLE}`s included."""
+    key: KeyPath
+    asked: Requirements
+    """What is asked beside it, as if there were no base."""
+    extends: bool = False
+    """Whether anything is asked beside it; else the environment is the named one itself."""
+    fetch_at_exec: bool = False
+    """Whether it is looked up when the step starts, and never locked."""
+    meant: str = ""
+    """The name with its tag, `req_id:full_id`, or the pathspec; empty where it cannot be known, or only later."""
+    pin: Pin | None = None
+    """What it stood for when it was locked; None where it was not, or the pin cannot be read."""
+
+    def full_id(self, arch: Arch) -> str | None:
+        """The locked environment that this one has to be, for an arch; None where it may be another."""
+        return None if self.extends or self.pin is None else self.pin.full_id(arch)
+
+
 class Environment(NamedTuple):
     """One environment of the project: what it asks for, and where in envlock.toml it says so."""
 
@@ -78,6 +108,16 @@ class Environment(NamedTuple):
     """`requirements.channels` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
     """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
+
+    base: Base | None = None
+    """The named environment that it is, or extends. Its requirements are made of that one's."""
+    aliases: tuple[tuple[str, KeyPath], ...] = ()
+    """The names that it is given once it is locked, each with its key."""
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether it is only known when its step starts: then there is nothing to lock."""
+        return self.base is not None and self.base.fetch_at_exec
 
     def origin(self, thing: str) -> KeyPath | None:
         """The key in envlock.toml that asked for `thing`, if one did."""
@@ -138,6 +178,19 @@ class Project(NamedTuple):
         """Every environment: those of the flows' steps that are not disabled, then the named ones."""
         steps = (step.environment for flow in self.flows for step in flow.steps)
         return tuple(environment for environment in (*steps, *self.named) if environment is not None)
+
+    def with_environments(self, change: Callable[[Environment], Environment]) -> Project:
+        """The project with `change` of each environment in its place."""
+        flows = tuple(
+            flow._replace(
+                steps=tuple(
+                    step._replace(environment=change(step.environment) if step.environment else None)
+                    for step in flow.steps
+                )
+            )
+            for flow in self.flows
+        )
+        return self._replace(flows=flows, named=tuple(map(change, self.named)))
 
     def locate(self, key: KeyPath) -> Location:
         """The file and line of a key. Reads the text again, so it is for error messages."""

@@ -136,7 +136,13 @@ class _Reading:
         defaults = self.defaults(settings)
         flows = tuple(self.flow(name, table, defaults) for name, table in self.document.get("flow", {}).items())
         named = tuple(self.named(name, table, defaults) for name, table in self.document.get("env", {}).items())
-        return Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
+        project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
+        if not any(each.base for each in project.environments()):
+            return project
+        from envlock.config.named import attached
+
+        folder = project.lock_folder
+        return project.with_environments(lambda each: attached(each, folder))
 
     def settings(self) -> Settings:
         table = self.table
@@ -247,12 +253,18 @@ class _Reading:
         level = self.level(table, key)
         if "requirements" in table:
             self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
-        for later in ("environment-yml", "aliases"):
-            if table.get(later):
-                level.deferred.append((later, (*key, later)))
+        if table.get("environment-yml"):
+            level.deferred.append(("environment-yml", (*key, "environment-yml")))
         environment = merge(name, None, level, defaults)
         if environment is None:
             raise Conflict("named-env-disabled", key)
+        if table.get("aliases"):
+            from envlock.config.named import check_named
+
+            for alias in table["aliases"]:
+                check_named("name", alias)
+            aliases = tuple((alias, (*key, "aliases", str(n))) for n, alias in enumerate(table["aliases"]))
+            environment = environment._replace(aliases=aliases)
         return environment
 
     def add_requirements_file(self, level: Level, file: str, key: KeyPath) -> None:

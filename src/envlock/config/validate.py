@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from envlock.config.base_errors import BadNamedEnv
 from envlock.config.conda_errors import BadChannel, BadCondaEntry
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.errors import (
@@ -24,12 +25,14 @@ from envlock.config.errors import (
 )
 from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
+from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_endpoint, is_mirror
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_credentials
@@ -143,8 +146,19 @@ class _Values:
             yield from self.channel(channel, place)
         asked = _table(_table(table, "sys_packages"), "packages")
         yield from self.system(asked, (*key, "sys_packages", "packages"), tuple(VIRTUAL_PACKAGES))
+        for kind in ("name", "pathspec"):
+            yield from self.named(kind, _table(table, "named_env").get(kind), (*key, "named_env", kind))
+        for place, alias in _strings(table, key, "aliases"):
+            yield from self.named("name", alias, place)
         yield from self.python(pypi.get("python"), (*key, "pypi", "python"), normalize_python)
         yield from self.python(conda.get("python"), (*key, "conda", "python"), python_range)
+
+    def named(self, kind: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if isinstance(value, str):
+            try:
+                check_named(kind, value)
+            except BadAlias as bad:
+                yield BadNamedEnv(kind, value, bad.reason, self.at(key))
 
     def conda_package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
         if not isinstance(value, str):

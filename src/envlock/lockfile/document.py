@@ -31,13 +31,12 @@ from envlock.lockfile.text import (
     ends_with_stamp,
     filename_of,
     head_of,
-    requirements_document,
 )
 from envlock.lockfile.values import twice, wrong_package, wrong_python
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
-from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.model.requirements_table import requirements_from
 
 _CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
 
@@ -131,7 +130,7 @@ def _body(lock: Lock) -> str:
     if lock.exclude_newer:
         lines.append(f"exclude-newer = {quoted(lock.exclude_newer)}")
     lines += ["", "[tool.envlock.python]", *_python_lines(lock.python)]
-    lines += ["", "[tool.envlock.requirements]", *_requirement_lines(lock.requirements)]
+    lines += ["", "[tool.envlock.requirements]", *requirement_lines(lock.requirements)]
     return head_of(lock.arch, lock.python.source, lock.python.version) + "\n".join(lines) + "\n"
 
 
@@ -171,7 +170,8 @@ def _python_lines(python: LockedPython) -> Iterable[str]:
         yield f"sha256 = {quoted(python.sha256)}"
 
 
-def _requirement_lines(requirements: Requirements) -> Iterable[str]:
+def requirement_lines(requirements: Requirements) -> Iterable[str]:
+    """The lines of the table that `requirements_from` reads; what is empty is left out."""
     for key, value in requirements.document().items():
         if key == "system":
             rows = [array(row) for row in sorted(requirements.system)]
@@ -223,27 +223,6 @@ def _refuse_unsafe(lock: Lock) -> None:
         wrong = wrong_conda_part(lock)
         if wrong:
             raise ValueError(wrong)
-
-
-def requirements_from(table: Mapping[str, Any]) -> Requirements:
-    """The requirements in `[tool.envlock.requirements]`. Raises KeyError, TypeError, ValueError on other content."""
-    requirements_document(table)
-    return Requirements(
-        python=table.get("python", ""),
-        python_from=table["python-from"],
-        pypi=tuple(parse_requirement(text) for text in table.get("pypi", ())),
-        metaflow=tuple(parse_requirement(text) for text in table.get("metaflow", ())),
-        indexes=tuple(table.get("indexes", ())),
-        default_index=table.get("default-index", ""),
-        pip_flags=tuple(table.get("pip-flags", ())),
-        exclude_newer=table.get("exclude-newer", ""),
-        conda=tuple(table.get("conda", ())),
-        conda_only=tuple(table.get("conda-only", ())),
-        channels=tuple(table.get("channels", ())),
-        system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
-        base=table.get("base", ""),
-        channel_priority=table.get("channel-priority", ""),
-    )
 
 
 def python_from(table: Mapping[str, Any]) -> LockedPython:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from envlock.config.project import Environment, KeyPath, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.folder import candidates, lock_bytes, lock_files, read_lock
+from envlock.lockfile.folder import Claims, candidates, lock_bytes, lock_files, locks_of, read_lock
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.url import host
@@ -28,7 +28,9 @@ EXIT_STATUS = {
     "restamp": 1,
     "two-locks": 1,
     "orphan": 1,
+    "base-lacks-arch": 1,
     "not-yet": 2,
+    "unknown-name": 2,
     "unreadable": 2,
     "damaged": 3,
     "host-not-allowed": 3,
@@ -86,7 +88,7 @@ class _Checking:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.folder = project.lock_folder
-        self.claimed = {environment.requirements.req_id for environment in project.environments()}
+        self.claims = Claims(project)
         self.proved: dict[Path, tuple[Finding, ...]] = {}
         self.explained: set[Path] = set()
         self.others: list[tuple[Path, Lock]] | None = None
@@ -98,13 +100,19 @@ class _Checking:
             if environment.deferred:
                 yield self.not_yet(environment)
                 continue
+            if environment.base is not None and (environment.is_fetched or environment.base.pin is None):
+                yield from self.unpinned(environment, archs)
+                continue
             for arch in archs:
                 yield from self.environment(environment, arch)
         if selection.is_everything:
             yield from self.orphans()
 
     def environment(self, environment: Environment, arch: Arch) -> Iterator[Finding]:
-        paths = candidates(self.folder, arch, environment.requirements.req_id)
+        if environment.base is not None and (lacking := self.lacking(environment, arch)):
+            yield lacking
+            return
+        paths = locks_of(self.project, environment, arch)
         if not paths:
             yield self.unlocked(environment, arch)
         if len(paths) > 1:
@@ -161,8 +169,10 @@ class _Checking:
         """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
         from envlock.lockfile.predecessor import predecessor
 
+        if environment.base is not None and not environment.base.extends:
+            return self.never_fetched(environment, arch)
         own = [(path, lock) for path, lock in self.readable() if environment.name in lock.asked_by]
-        before = predecessor(environment, arch, [lock for _, lock in own], self.claimed)
+        before = predecessor(environment, arch, [lock for _, lock in own], self.claims.req_ids)
         if before is not None:
             self.explained.update(path for path, lock in own if lock == before)
             return self.changed(environment, arch, before)
@@ -178,6 +188,69 @@ class _Checking:
             reasons=(f"locked only for {', '.join(elsewhere)}" if elsewhere else "never locked",),
             location=self.project.locate(key_of(environment)),
             repair=f"envlock lock --arch {arch}" if elsewhere else "envlock lock",
+        )
+
+    def unpinned(self, environment: Environment, archs: tuple[Arch, ...]) -> Iterator[Finding]:
+        """What is wrong with an environment that is named, and not known by that name yet."""
+        from envlock.config.named import trouble
+
+        base = environment.base
+        assert base is not None
+        if base.fetch_at_exec:
+            return
+        error = trouble(self.project, environment)
+        if error is None:
+            for arch in archs:
+                yield Finding(
+                    environment=environment.name,
+                    arch=arch,
+                    verdict="missing",
+                    reasons=(f"what `{base.meant}` stands for was never looked up",),
+                    location=self.project.locate(base.key),
+                    repair="envlock lock",
+                )
+            return
+        verdicts = {"damaged-pin": "damaged", "newer-pin-format": "unreadable"}
+        yield Finding(
+            environment=environment.name,
+            arch="",
+            verdict=verdicts.get(error.code, "unknown-name"),
+            reasons=(error.message, *error.details),
+            location=error.locations[0],
+            repair=error.hint or "envlock lock",
+        )
+
+    def lacking(self, environment: Environment, arch: Arch) -> Finding | None:
+        """That the environment which is named is not there for an arch, where it is not."""
+        base = environment.base
+        if base is None or base.pin is None or base.pin.full_id(arch) is not None:
+            return None
+        there = ", ".join(each for each, _ in base.pin.full_ids)
+        return Finding(
+            environment=environment.name,
+            arch=arch,
+            verdict="base-lacks-arch",
+            reasons=(f"`{base.meant}` is not there for {arch}; it is there for {there}",),
+            location=self.project.locate(base.key),
+            repair=f"name an environment that is there for {arch}, or take {arch} out of `archs`",
+        )
+
+    def never_fetched(self, environment: Environment, arch: Arch) -> Finding:
+        """Why there is no lock of an environment that is a named one."""
+        base, req_id = environment.base, environment.requirements.req_id
+        assert base is not None
+        others = candidates(self.folder, arch, req_id)
+        return Finding(
+            environment=environment.name,
+            arch=arch,
+            verdict="stale" if others else "missing",
+            reasons=(
+                (f"`{base.meant}` is {base.full_id(arch)}, and another environment is locked",)
+                if others
+                else (f"the lock of `{base.meant}` is not here",)
+            ),
+            location=self.project.locate(base.key),
+            repair="envlock lock",
         )
 
     def changed(self, environment: Environment, arch: Arch, before: Lock) -> Finding:
@@ -196,19 +269,18 @@ class _Checking:
         )
 
     def orphans(self) -> Iterator[Finding]:
-        """Locks that no environment asks for."""
-        archs = self.project.settings.archs
+        """Locks that no environment asks for, and pins that none names."""
         for path in lock_files(self.folder):
-            if path in self.explained or (path.parent.name in self.claimed and path.parent.parent.name in archs):
-                continue
-            yield Finding(
-                environment="",
-                arch=path.parent.parent.name,
-                verdict="orphan",
-                reasons=("no environment of envlock.toml asks for this lock",),
-                location=Location(self.shown(path)),
-                repair="envlock lock",
-            )
+            if path not in self.explained and not self.claims.has(path):
+                yield self.orphan(path, path.parent.parent.name, "no environment of envlock.toml asks for this lock")
+        if os.path.isdir(self.folder / "aliases"):  # noqa: PTH112  no pins, nothing to import
+            from envlock.lockfile.alias_pins import unnamed_pins
+
+            for path in unnamed_pins(self.project):
+                yield self.orphan(path, "", "no environment of envlock.toml names what this pins")
+
+    def orphan(self, path: Path, arch: str, reason: str) -> Finding:
+        return Finding("", arch, "orphan", (reason,), Location(self.shown(path)), "envlock lock")
 
     def readable(self) -> list[tuple[Path, Lock]]:
         """The locks that can be read, read once: one that others still ask for may have been this environment's too."""

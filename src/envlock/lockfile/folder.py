@@ -9,6 +9,7 @@ from envlock.model.arch import ARCHS, Arch
 
 TYPE_CHECKING = False  # the paths are asked for by commands that never read a lock whole
 if TYPE_CHECKING:
+    from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
 
 
@@ -29,6 +30,64 @@ def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(folder / arch / req_id / name for name in sorted(names) if _is_lock(name))
+
+
+def locks_of(project: Project, environment: Environment, arch: Arch) -> tuple[Path, ...]:
+    """The files that lock an environment of a project for an arch: one, when all is well. Sorted.
+
+    For a named environment, its own lock alone. Beside another environment that asks for the same, a lock may lie that
+    only a named one is pinned to: that is no second lock of it.
+    """
+    req_id = environment.requirements.req_id
+    found = candidates(project.lock_folder, arch, req_id)
+    if environment.base is not None and (full_id := environment.base.full_id(arch)):
+        own = path_of(project.lock_folder, arch, req_id, full_id)
+        return (own,) if own in found else ()
+    if len(found) > 1:
+        return tuple(path for path in found if full_id_of(path) not in pinned(project, arch, req_id)) or found
+    return found
+
+
+def pinned(project: Project, arch: Arch, req_id: str) -> frozenset[str]:
+    """The full_ids that the named environments of a project stand for, among those of these requirements."""
+    found = (
+        each.base.full_id(arch)
+        for each in project.environments()
+        if each.base is not None and each.requirements.req_id == req_id
+    )
+    return frozenset(filter(None, found))
+
+
+class Claims:
+    """Which locks the environments of a project ask for; made once for many looks."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.req_ids: set[str] = set()
+        self._free: set[str] = set()
+        self._pinned: set[tuple[str, str]] = set()
+        for each in project.environments():
+            req_id = each.requirements.req_id
+            self.req_ids.add(req_id)
+            if each.base is None or each.base.extends or each.base.pin is None:
+                self._free.add(req_id)
+            else:
+                self._pinned |= {(req_id, full_id) for _, full_id in each.base.pin.full_ids}
+
+    def has(self, path: Path) -> bool:
+        """Whether an environment asks for what a file locks, whatever else is locked for it."""
+        if path.parent.parent.name not in self._project.settings.archs:
+            return False
+        return path.parent.name in self._free or self.is_pinned(path)
+
+    def is_pinned(self, path: Path) -> bool:
+        """Whether a named environment stands for just that lock."""
+        return (path.parent.name, full_id_of(path)) in self._pinned
+
+
+def full_id_of(path: Path) -> str:
+    """The full_id that a lock file's name says."""
+    return path.name.split(".")[1]
 
 
 def lock_files(folder: Path) -> tuple[Path, ...]:

@@ -23,11 +23,11 @@ from envlock.lockfile.text import (
     ends_with_stamp,
     filename_of,
     head_of,
-    requirements_document,
 )
 from envlock.lockfile.values import NAME, SHA256, URL, VERSION, is_wheel, twice, wrong_python
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
+from envlock.model.requirements_table import requirements_document
 
 _REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 _PACKAGE = re.compile(

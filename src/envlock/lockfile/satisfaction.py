@@ -53,16 +53,23 @@ def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
         ("index-url", before.default_index, asked.default_index, asks_no_index),
         ("extras", before.pip_flags, asked.pip_flags, asks_no_index),
         ("exclude-newer", before.exclude_newer, asked.exclude_newer, False),
-        ("named_env", before.base, asked.base, False),
     ):
         if old != new:
             yield Difference(thing, f"{thing} {words(new)}, locked with {words(old)}", is_served)
+    if before.base != asked.base:
+        yield Difference("named_env", _base_sentence(before.base, asked.base), is_satisfied=False)
     if before.has_conda == asked.has_conda:  # else `python-from` says it, and the rest follows from that
         yield from _system_differences(lock, asked)
     from envlock.lockfile.conda_satisfaction import conda_differences  # which imports this module
 
     yield from conda_differences(lock, asked)
     yield from _package_differences(lock, asked)
+
+
+def _base_sentence(before: str, now: str) -> str:
+    if not now:
+        return "it extends a named environment no more"
+    return "it extends another environment than it did" if before else "it extends a named environment, and did not"
 
 
 def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:

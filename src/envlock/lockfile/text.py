@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
-from envlock.model.canonical import Plain
 
 FORMAT = 1
 """Of a lock whose packages are all wheels."""
@@ -32,24 +29,6 @@ MARKERS: dict[Arch, str] = {
 _STAMP_LINES = re.compile(
     r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
 )
-REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
-    "python": str,
-    "python-from": str,
-    "pypi": list,
-    "metaflow": list,
-    "indexes": list,
-    "default-index": str,
-    "pip-flags": list,
-    "exclude-newer": str,
-    "conda": list,
-    "conda-only": list,
-    "channels": list,
-    "system": list,
-    "base": str,
-}
-"""The keys of `[tool.envlock.requirements]`, those of `Requirements.document()`; empty values are left out."""
-LATER_KEYS: dict[str, type[str]] = {"channel-priority": str}
-"""Keys that are no part of the document where they are empty."""
 
 
 def head_of(arch: Arch, python_source: str, python_version: str) -> str:
@@ -108,24 +87,3 @@ def filename_of(url: str) -> str:
     from urllib.parse import unquote
 
     return unquote(last)
-
-
-def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
-    """The document that req_id hashes, from a lock's `[tool.envlock.requirements]`.
-
-    Raises ValueError when the table holds something else than that document.
-    """
-    document: dict[str, Plain] = {}
-    for key, kind in REQUIREMENT_KEYS.items():
-        value: Any = table.get(key)
-        if value is not None and type(value) is not kind:
-            raise ValueError(f"requirements.{key} is no {kind.__name__}")
-        document[key] = kind() if value is None else value
-    for key, later in LATER_KEYS.items():
-        if key in table:
-            if type(table[key]) is not later or not table[key]:
-                raise ValueError(f"requirements.{key} is no {later.__name__}")
-            document[key] = table[key]
-    if not set(table) <= {*REQUIREMENT_KEYS, *LATER_KEYS}:
-        raise ValueError("requirements hold an unknown key")
-    return document

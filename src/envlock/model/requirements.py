@@ -10,6 +10,8 @@ from envlock.model.canonical import Plain
 from envlock.model.identity import req_id
 from envlock.model.requirement import PypiRequirement
 
+TYPES = ("pypi", "conda", "mixed")
+
 
 class Requirements(NamedTuple):
     """Everything that a resolution depends on, and nothing of the machine it happens on.
@@ -42,7 +44,7 @@ class Requirements(NamedTuple):
     system: tuple[tuple[Arch, str, str], ...] = ()
     """`(arch, virtual package, version)`, such as `("linux-64", "__glibc", "2.28")`."""
     base: str = ""
-    """The named environment that this one extends."""
+    """The environment that this one extends, packages and all: its type, its req_id, and a hash of its full_ids."""
     channel_priority: str = ""
     """`disabled` where a package may come from any channel that has it; empty for strict, the first that has it."""
 
@@ -52,7 +54,12 @@ class Requirements(NamedTuple):
 
         >>> Requirements(conda=("numpy",), python_from="conda").type, Requirements(python_from="conda").type
         ('conda', 'conda')
+        >>> Requirements(base="conda:<req_id>:<hash>", pypi=(PypiRequirement("rich"),), python_from="conda").type
+        'mixed'
         """
+        base = self.base.partition(":")[0]
+        if base in TYPES:
+            return type_over(base, self)
         if self.conda:
             return "mixed" if self.pypi else "conda"
         return "conda" if self.python_from == "conda" and not self.pypi and not self.conda_only else "pypi"

@@ -16,7 +16,7 @@ from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location, ManyErrors
 from envlock.lockfile.drift import Finding, check
-from envlock.lockfile.folder import candidates, read_lock
+from envlock.lockfile.folder import candidates, locks_of, read_lock
 from envlock.model.arch import Arch, host_arch
 from envlock.model.lock import Lock
 
@@ -43,6 +43,10 @@ class Plan:
     project: Project
     arch: Arch
     steps: Mapping[str, Lock | None]
+    """Without the steps whose environments are fetched when they start."""
+    fetched: Mapping[str, Environment] = field(default_factory=dict)
+    """The environments of those."""
+    datastore: str = "local"
 
 
 def plan(start: Start) -> Plan:
@@ -58,21 +62,39 @@ def plan(start: Start) -> Plan:
     arch = host_arch()
     if not needed:
         return Plan(project, arch, dict.fromkeys(environments))
-    locks = fresh_locks(project, tuple(needed.values()), arch)
-    steps = {step: locks[each.requirements.req_id] if each else None for step, each in environments.items()}
-    _refuse_unserved_datastore(project, start.datastore, needed, locks)
-    return Plan(project, arch, steps)
+    fetched = {step: environment for step, environment in needed.items() if environment.is_fetched}
+    needed = {step: environment for step, environment in needed.items() if step not in fetched}
+    locks = locks_by_name(project, tuple(needed.values()), arch) if needed else {}
+    steps = {
+        step: locks[environment.name] if environment else None
+        for step, environment in environments.items()
+        if step not in fetched
+    }
+    refuse_unserved_datastore(project, start.datastore, {each: locks[each.name] for each in needed.values()})
+    return Plan(project, arch, steps, fetched, start.datastore)
 
 
 def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
-    """The lock of each environment for an arch, by req_id, after `check` found nothing wrong with any of them.
+    """As `locks_by_name`, by req_id: for callers to whom environments that ask for the same are one."""
+    locks = locks_by_name(project, environments, arch)
+    return {environment.requirements.req_id: locks[environment.name] for environment in environments}
 
-    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, NotYet, DamageError; or ManyErrors.
+
+def locks_by_name(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
+    """The lock of each environment for an arch, after `check` found nothing wrong with any of them.
+
+    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, NotYet, FetchedAtExec, BaseLacksArch, DamageError, ConfigError
+    for a name that cannot be known; or ManyErrors.
     """
     if arch not in project.settings.archs:
         from envlock.lockfile.errors import ArchNotLocked
 
         raise ArchNotLocked(environments[0].name, arch, project.settings.archs, in_config=False)
+    if any(environment.is_fetched for environment in environments):
+        from envlock.workflow.base_errors import FetchedAtExec
+
+        fetched = [(each.name, each.base.key) for each in environments if each.base is not None and each.is_fetched]
+        raise FetchedAtExec([name for name, _ in fetched], tuple(project.locate(key) for _, key in fetched))
     flows = {flow.name for flow in project.flows}
     of_steps = [each.name for each in environments if each.name.partition("/")[0] in flows]
     named = [each.name for each in environments if each.name not in of_steps]
@@ -80,12 +102,13 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
     findings = check(project, selection).findings
     if findings:
         raise _refusal(project, findings, arch)
+    read: dict[Path, Lock] = {}
     locks = {}
     for environment in environments:
-        req_id = environment.requirements.req_id
-        if req_id not in locks:
-            (path,) = candidates(project.lock_folder, arch, req_id)
-            locks[req_id] = read_lock(path, shown=_shown(project, path))
+        (path,) = locks_of(project, environment, arch)
+        if path not in read:
+            read[path] = read_lock(path, shown=_shown(project, path))
+        locks[environment.name] = read[path]
     return locks
 
 
@@ -117,14 +140,12 @@ def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
         raise RemoteStepsNotYet(start.flow, remote, start.command)
 
 
-def _refuse_unserved_datastore(
-    project: Project, datastore: str, needed: Mapping[str, Environment], locks: Mapping[str, Lock]
-) -> None:
-    """A step whose interpreter cannot import Metaflow's client of the datastore would fail each time, once begun."""
+def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
+    """Raise DatastoreNotLocked for locks without Metaflow's client of the datastore: their steps would always fail."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
     lacking: dict[tuple[tuple[str, ...], bool], list[str]] = {}
-    for environment in needed.values():
-        have = {package.name for package in locks[environment.requirements.req_id].packages}
+    for environment, lock in locks.items():
+        have = {package.name for package in lock.packages}
         missing = tuple(name for name in wanted if name not in have)
         if missing:
             lacking.setdefault((missing, bool(environment.requirements.metaflow)), []).append(environment.name)
@@ -149,6 +170,7 @@ def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> Envlo
 
 def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockError:
     """What `check` found of one or several environments, as the error that stops a flow."""
+    from envlock.config.named import trouble
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
     from envlock.resolve.errors import NotYet
     from envlock.workflow.launch_errors import HostNotAllowed, StaleLock
@@ -157,7 +179,16 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     names = tuple(dict.fromkeys(finding.environment for finding in group))
     named = "`, `".join(names)
     environment = next(each for each in project.environments() if each.name == first.environment)
-    paths = candidates(project.lock_folder, arch, environment.requirements.req_id)
+    paths = locks_of(project, environment, arch)
+    unknown = trouble(project, environment) if environment.base is not None else None
+    if unknown is not None:
+        return unknown
+    if first.verdict == "base-lacks-arch":
+        from envlock.workflow.base_errors import BaseLacksArch
+
+        assert environment.base is not None
+        assert environment.base.pin is not None
+        return BaseLacksArch(names, environment.base.pin, arch, project.locate(environment.base.key))
     if first.verdict == "not-yet":
         error = NotYet(named, environment.deferred[0][0])
         error.locations = (first.location,) if first.location else ()

@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.instants import format_instant, span_of
-from envlock.config.project import Environment, KeyPath, Project
+from envlock.config.pins import pin_path
+from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
+from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.errors import DamagedLock, UnwritableLockFolder
-from envlock.lockfile.folder import candidates, lock_bytes, lock_files, lock_path, path_of, read_lock, write_lock
+from envlock.lockfile.folder import Claims, lock_bytes, lock_files, lock_path, locks_of, path_of, read_lock, write_lock
 from envlock.lockfile.predecessor import predecessor
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
-from envlock.resolve.errors import NotYet, merge_archs
-from envlock.workflow.lock_result import Locked, LockResult, Upgrade
+from envlock.resolve.errors import merge_archs
+from envlock.workflow.bases import Bases, lacking_archs
+from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, workers
+from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
 from envlock.workflow.pruning import prune, remove, sweep
+from envlock.workflow.user import user
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Resolver
-
-_WORKERS = min(8, max(2, os.cpu_count() or 1))
-"""Solves at a time. Each opens up to fifty connections to the index: four at once on two processors were measured to
-take twice as long as two at once."""
-_CONDA_WORKERS = 8
-"""The same where all are of conda packages: they share what is read of the channels, so the archs are read together."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One set of requirements for one arch, and the environments that ask it."""
-
-    environments: tuple[Environment, ...]
-    arch: Arch
-
-    @property
-    def requirements(self) -> Requirements:
-        return self.environments[0].requirements
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(environment.name for environment in self.environments)
 
 
 def lock(
@@ -92,15 +74,20 @@ class _Locking:
         self.resolver = resolver
         self.moment = moment
         self.folder = project.lock_folder
+        self.bases = Bases(project)
         self._known: list[Lock] | None = None
 
     def run(self) -> LockResult:
         environments = self.selection.choose(self.project)
-        _raise_all(_not_yet(self.project, environments))
+        archs = self.selection.choose_archs(self.project)
+        _raise_all(not_yet(self.project, environments))
         self.check_upgrade(environments)
-        jobs = _jobs(environments, self.selection.choose_archs(self.project))
+        self.project, pinned, errors = self.bases.pinned(environments, self.upgrade)
+        environments = self.selection.choose(self.project)
+        _raise_all([*errors, *lacking_archs(self.project, environments, archs)])
+        jobs = jobs_of([each for each in environments if not each.is_fetched], archs)
         done: dict[int, Locked] = {}
-        todo: list[tuple[int, _Job]] = []
+        todo: list[tuple[int, Job]] = []
         for number, job in enumerate(jobs):
             kept = self.kept(job)
             if kept is None:
@@ -110,10 +97,10 @@ class _Locking:
         if todo:
             done.update(self.resolve(todo))
         results = tuple(done[number] for number in sorted(done))
-        self.write(results)
+        self.write(results, pinned)
         replaced, pruned = prune(self.project, results, everything=self.selection.is_everything)
         sweep(self.folder)
-        return LockResult(results, replaced, pruned)
+        return LockResult(results, replaced, pruned, pinned)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
         """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""
@@ -123,8 +110,8 @@ class _Locking:
         for package in sorted(self.upgrade.packages - names):
             raise NoSuchSelection("package", package, sorted(names))
 
-    def write(self, results: Sequence[Locked]) -> None:
-        """Write the new locks; when one cannot be written, or the user ends it, those before it are taken back."""
+    def write(self, results: Sequence[Locked], pinned: Sequence[Pinned]) -> None:
+        """Write the new locks, then the pins; when one cannot be, or the user ends it, those before are taken back."""
         written: list[Path] = []
         try:
             for each in results:
@@ -133,6 +120,10 @@ class _Locking:
                     if not each.path.exists():
                         written.append(each.path)
                     write_lock(self.folder, each.lock)
+            for new in pinned:
+                if new.before is None:
+                    written.append(pin_path(self.folder, new.pin.kind, new.pin.meant))
+                write_pin(self.folder, new.pin)
         except BaseException as error:
             for path in written:
                 remove(path)
@@ -140,10 +131,10 @@ class _Locking:
                 raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
             raise
 
-    def kept(self, job: _Job) -> Locked | None:
+    def kept(self, job: Job) -> Locked | None:
         """The job as done, when its lock is there and may stay."""
-        paths = candidates(self.folder, job.arch, job.requirements.req_id)
-        if not self.upgrade.is_nothing or not paths:
+        paths = locks_of(self.project, job.environments[0], job.arch)
+        if not paths or not (self.upgrade.is_nothing or job.pin):
             return None
         if len(paths) > 1:
             newest = max((read_lock(path, shown=self.shown(path)) for path in paths), key=lambda lock: lock.resolved_at)
@@ -158,23 +149,25 @@ class _Locking:
             raise DamagedLock(self.shown(path), "the file lies where another lock belongs")
         return Locked(job.names, None, path, job.arch, "kept")
 
-    def resolve(self, todo: Sequence[tuple[int, _Job]]) -> dict[int, Locked]:
+    def resolve(self, todo: Sequence[tuple[int, Job]]) -> dict[int, Locked]:
         """The jobs that need more than a look, all at once."""
         before = {number: self.before(job) for number, job in todo}
-        done: dict[int, Locked] = {}
-        rest: list[tuple[int, _Job]] = []
+        done = self.fetched([(number, job) for number, job in todo if job.pin], before)
+        rest: list[tuple[int, Job]] = []
         for number, job in todo:
+            if number in done:
+                continue
             stamped = self.restamped(job, before[number])
             if stamped is None:
                 rest.append((number, job))
             else:
                 done[number] = stamped
-        pythons = self.pythons([(number, job) for number, job in rest if not job.requirements.has_conda])
+        pythons = self.pythons([each for each in rest if not (each[1].requirements.has_conda or each[1].extended)])
         self.reporter.began("locking", len(rest), "environments")
         errors: list[EnvlockError] = []
         if rest:
             self.the_resolver()  # before there are threads, each of which would make one
-        pool = ThreadPoolExecutor(_workers([job for _, job in rest]))
+        pool = ThreadPoolExecutor(workers([job for _, job in rest]))
         try:
             futures = [
                 (number, job, pool.submit(self.solve, job, before[number], _python_for(job, pythons)))
@@ -194,7 +187,26 @@ class _Locking:
         _raise_all(errors)
         return done
 
-    def before(self, job: _Job) -> Lock | None:
+    def fetched(self, todo: Sequence[tuple[int, Job]], before: Mapping[int, Lock | None]) -> dict[int, Locked]:
+        """The jobs of named environments: nothing is resolved, their locks are in the cache."""
+        claims = Claims(self.project)
+        done: dict[int, Locked] = {}
+        errors: list[EnvlockError] = []
+        for number, job in todo:
+            assert job.pin is not None
+            try:
+                lock = self.bases.lock(job.pin, job.arch)
+            except EnvlockError as error:
+                errors.append(self.with_lines(error, job))
+            else:
+                old = before[number]
+                is_others = old is not None and claims.has(lock_path(self.folder, old))
+                path = lock_path(self.folder, lock)
+                done[number] = Locked(job.names, lock, path, job.arch, "fetched", None if is_others else old)
+        _raise_all(errors)
+        return done
+
+    def before(self, job: Job) -> Lock | None:
         """The lock to start from: its own, one of the same requirements for another arch, or a predecessor."""
         same = [lock for lock in self.known() if lock.req_id == job.requirements.req_id]
         own = [lock for lock in same if lock.arch == job.arch]
@@ -204,7 +216,7 @@ class _Locking:
         older = predecessor(job.environments[0], job.arch, self.known(), claimed)
         return older if older is not None else next(iter(same), None)
 
-    def restamped(self, job: _Job, before: Lock | None) -> Locked | None:
+    def restamped(self, job: Job, before: Lock | None) -> Locked | None:
         """The old lock under the new requirements, when it serves them as it is."""
         if before is None or before.arch != job.arch or not self.upgrade.is_nothing:
             return None
@@ -215,7 +227,7 @@ class _Locking:
         stamped = replace(before, requirements=job.requirements, asked_by=job.names)
         return Locked(job.names, stamped, lock_path(self.folder, stamped), job.arch, "re-stamped", before)
 
-    def pythons(self, rest: Sequence[tuple[int, _Job]]) -> Mapping[str, Mapping[Arch, LockedPython]]:
+    def pythons(self, rest: Sequence[tuple[int, Job]]) -> Mapping[str, Mapping[Arch, LockedPython]]:
         """The locked Python of each set of requirements, for all archs of the project, not only the chosen ones."""
         if not rest:
             return {}
@@ -241,7 +253,7 @@ class _Locking:
         _raise_all(errors)
         return chosen
 
-    def pythons_to_keep(self, job: _Job) -> tuple[Lock, ...]:
+    def pythons_to_keep(self, job: Job) -> tuple[Lock, ...]:
         exact = job.requirements.python_from == "uv"
         if "python" in self.upgrade.packages or (exact and self.upgrade.everything):
             return ()
@@ -250,7 +262,7 @@ class _Locking:
         older = (predecessor(job.environments[0], arch, self.known(), claimed) for arch in self.project.settings.archs)
         return tuple(same or [lock for lock in older if lock is not None])
 
-    def solve(self, job: _Job, before: Lock | None, python: LockedPython | None) -> Locked:
+    def solve(self, job: Job, before: Lock | None, python: LockedPython | None) -> Locked:
         """One job, resolved; without a Python where that is solved for too. Runs in a thread."""
         from envlock.resolve.port import Request
 
@@ -281,7 +293,7 @@ class _Locking:
             packages=resolution.packages,
             exclude_newer=instant,
             asked_by=job.names,
-            resolved_by=_user(),
+            resolved_by=user(),
             resolved_at=format_instant(self.moment),
         )
         self.reporter.advanced("locking", label)
@@ -302,10 +314,12 @@ class _Locking:
         span = span_of(self.project.settings.exclude_newer)
         return requirements.exclude_newer if span is None else format_instant(self.moment - span)
 
-    def with_lines(self, error: EnvlockError, job: _Job) -> EnvlockError:
+    def with_lines(self, error: EnvlockError, job: Job) -> EnvlockError:
         """The error, with the lines of envlock.toml that cause it."""
         of_python = error.code in {"no-fitting-python", "no-python-build"}
         things = ("python",) if of_python else getattr(error, "packages", ())
+        if job.pin is not None or error.code in {"conflict-with-base", "base-without-conda"}:
+            things = (*things, "named_env")
         environment = job.environments[0]
         keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
@@ -324,29 +338,8 @@ class _Locking:
         return os.path.relpath(path, self.project.folder)
 
 
-def _not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:
-    """An error for each table that cannot be resolved yet, with the environments that it is for."""
-    names: dict[tuple[str, KeyPath], list[str]] = {}
-    for environment in environments:
-        for deferred in environment.deferred[:1]:
-            names.setdefault(deferred, []).append(environment.name)
-    return [NotYet(", ".join(each), table, location=project.locate(key)) for (table, key), each in names.items()]
-
-
-def _python_for(job: _Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) -> LockedPython | None:
-    return None if job.requirements.has_conda else pythons[job.requirements.req_id][job.arch]
-
-
-def _jobs(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[_Job]:
-    groups: dict[str, list[Environment]] = {}
-    for environment in environments:
-        groups.setdefault(environment.requirements.req_id, []).append(environment)
-    return [_Job(tuple(group), arch) for group in groups.values() for arch in archs]
-
-
-def _workers(jobs: Sequence[_Job]) -> int:
-    most = _CONDA_WORKERS if all(job.requirements.type == "conda" for job in jobs) else _WORKERS
-    return min(most, len(jobs) or 1)
+def _python_for(job: Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) -> LockedPython | None:
+    return None if job.requirements.has_conda or job.extended else pythons[job.requirements.req_id][job.arch]
 
 
 def _raise_all(errors: Sequence[EnvlockError]) -> None:
@@ -356,11 +349,3 @@ def _raise_all(errors: Sequence[EnvlockError]) -> None:
         raise errors[0]
     if errors:
         raise ManyErrors(tuple(errors))
-
-
-def _user() -> str:
-    """Who locks, as Metaflow calls them; the number of a user who has no name here."""
-    try:
-        return os.environ.get("METAFLOW_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"

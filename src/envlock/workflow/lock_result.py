@@ -8,6 +8,7 @@ from pathlib import Path
 
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
+from envlock.model.pin import Pin
 from envlock.model.requirement import normalize_name
 
 
@@ -17,15 +18,22 @@ class Upgrade:
 
     everything: bool = False
     packages: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+    """Named environments, with or without their tags, whose tags are looked up again where they move."""
+    all_aliases: bool = False
+    """Whether that holds for all of them."""
 
     @classmethod
-    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
+    def of(
+        cls, *, everything: bool, packages: Sequence[str], aliases: Sequence[str] = (), all_aliases: bool = False
+    ) -> Upgrade:
         """From the command line's words. Raises BadPackageName."""
-        return cls(everything, frozenset(normalize_name(name) for name in packages))
+        names = frozenset(normalize_name(name) for name in packages)
+        return cls(everything, names, frozenset(aliases), all_aliases)
 
     @property
     def is_nothing(self) -> bool:
-        """Whether every pin is kept."""
+        """Whether every locked package is kept."""
         return not (self.everything or self.packages)
 
 
@@ -39,9 +47,18 @@ class Locked:
     path: Path
     arch: Arch
     action: str
-    """`kept`, `re-stamped`, `locked`, or `settled` (two locks, of which one was kept)."""
+    """`kept`, `re-stamped`, `locked`, `fetched` (the lock of a named environment), or `settled` (two locks, of which
+    one was kept)."""
     before: Lock | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A name that was pinned, or pinned anew, to what it stands for now."""
+
+    pin: Pin
+    before: Pin | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,9 @@ class LockResult:
     """Old files whose environments have new ones now."""
     pruned: tuple[Path, ...]
     """Files that no environment asked for."""
+    pinned: tuple[Pinned, ...] = ()
 
     @property
     def changed(self) -> bool:
         """Whether any file was written or deleted."""
-        return bool(self.replaced or self.pruned) or any(each.action != "kept" for each in self.locked)
+        return bool(self.replaced or self.pruned or self.pinned) or any(each.action != "kept" for each in self.locked)

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from envlock.config.project import Project
+from envlock.config.pins import FOLDER as PINS
+from envlock.config.project import LOCK_FOLDER_NAME, Project
+from envlock.lockfile.alias_pins import unnamed_pins
 from envlock.lockfile.errors import UnwritableLockFolder
-from envlock.lockfile.folder import lock_files, lock_path
+from envlock.lockfile.folder import Claims, lock_files, lock_path
 from envlock.workflow.lock_result import Locked
 
 _WRITING = 60.0
@@ -25,38 +27,49 @@ def prune(
     Raises UnwritableLockFolder.
     """
     folder = project.lock_folder
-    claimed = {each.requirements.req_id for each in project.environments()}
+    claims = Claims(project)
     fresh = {each.path for each in results}
     replaced = {lock_path(folder, each.before) for each in results if each.before is not None and each.action != "kept"}
+    # Beside the lock of a named environment, that of one which asks for the same may lie.
+    beside = {path.parent for path in fresh if not claims.is_pinned(path)}
     old: list[Path] = []
     left_over: list[Path] = []
     for path in lock_files(folder):
-        arch, req_id = path.parent.parent.name, path.parent.name
-        orphan = req_id not in claimed or arch not in project.settings.archs
-        rival = any(path.parent == other.parent for other in fresh)
-        if path not in fresh and (rival or (orphan and (everything or path in replaced))):
-            try:
-                remove(path)
-            except OSError as error:
-                shown = os.path.relpath(folder, project.folder)
-                raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
+        if path in fresh or claims.is_pinned(path):
+            continue
+        rival = path.parent in beside or (path in replaced and any(path.parent == other.parent for other in fresh))
+        if rival or (not claims.has(path) and (everything or path in replaced)):
+            _delete(project, path)
             (old if rival or path in replaced else left_over).append(path)
+    if everything and (folder / PINS).is_dir():
+        for path in unnamed_pins(project):
+            _delete(project, path)
+            left_over.append(path)
     return tuple(old), tuple(left_over)
+
+
+def _delete(project: Project, path: Path) -> None:
+    try:
+        remove(path)
+    except OSError as error:
+        shown = os.path.relpath(project.lock_folder, project.folder)
+        raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
 
 
 def sweep(folder: Path) -> None:
     """Delete what a process that was killed while it wrote left behind; whoever writes now needs no minute for it."""
-    for path in folder.glob("*/*/.pylock.*.part"):
+    for path in (*folder.glob("*/*/.pylock.*.part"), *(folder / PINS).glob("**/.*.toml.*.part")):
         with suppress(OSError):  # another process sweeps too, or it is not ours to delete
             if time.time() - path.stat().st_mtime > _WRITING:
                 path.unlink()
 
 
 def remove(path: Path) -> None:
-    """Delete a lock file, and its folders where they are empty then."""
+    """Delete a file of a lock folder, and its folders where they are empty then."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
     with suppress(OSError):  # they hold other locks, or are not there
-        path.parent.rmdir()
-        path.parent.parent.rmdir()
-        path.parent.parent.parent.rmdir()
+        for folder in path.parents:
+            folder.rmdir()
+            if folder.name == LOCK_FOLDER_NAME:
+                break

@@ -13,14 +13,14 @@ from envlock.config.selection import Selection
 from envlock.errors import printable
 from envlock.model.arch import parse_arch
 from envlock.workflow.lock import lock as lock_project
-from envlock.workflow.lock_result import Locked, LockResult, Upgrade
+from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P")
-_FLAGS = ("--upgrade", "-U", "--json")
+_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias")
+_FLAGS = ("--upgrade", "-U", "--upgrade-aliases", "--json")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     upgrade = Upgrade.of(
         everything="--upgrade" in options or "-U" in options,
         packages=[*options.get("--upgrade-package", ()), *options.get("-P", ())],
+        aliases=options.get("--upgrade-alias", ()),
+        all_aliases="--upgrade-aliases" in options,
     )
     config = options.get("--config")
     return report(Path(config[-1]) if config else None, selection, upgrade, as_json="--json" in options)
@@ -68,13 +70,24 @@ def as_text(project: Project, result: LockResult) -> str:
             notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
             line = f"{each.action} {', '.join(each.environments)} on {{archs}}: {_change(each)}"
             groups.setdefault((each.action, line, notes), []).append(each)
-    lines: list[str] = []
+    lines = [_pinned(each) for each in result.pinned]
     for (_, line, notes), group in groups.items():
         archs = ", ".join(each.arch for each in group)
         lines.append(line.replace("{archs}", archs))
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
     return printable("\n".join([*lines, _summary(result)])) + "\n"
+
+
+def _pinned(each: Pinned) -> str:
+    """Which environment a name was pinned to, and from which it moved."""
+    new, old = each.pin, each.before
+    move = f", move {new.sequence}" if new.sequence else ""
+    if old is None:
+        return f"pinned {new.meant}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
+    same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
+    what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
+    return f"pinned {new.meant} anew, move {old.sequence} -> {new.sequence}: {what}"
 
 
 def _summary(result: LockResult) -> str:
@@ -134,6 +147,16 @@ def as_document(project: Project, result: LockResult) -> dict[str, object]:
                 "notes": list(each.notes),
             }
             for each in result.locked
+        ],
+        "pinned": [
+            {
+                "name": each.pin.meant,
+                "req_id": each.pin.req_id,
+                "full_ids": dict(each.pin.full_ids),
+                "move": each.pin.sequence or None,
+                "before": each.before.sequence if each.before else None,
+            }
+            for each in result.pinned
         ],
         "replaced": [os.path.relpath(path, project.folder) for path in result.replaced],
         "pruned": [os.path.relpath(path, project.folder) for path in result.pruned],

@@ -1,0 +1,72 @@
+"""Requirements as a table of TOML, in locks and in pins: the document that req_id hashes, what is empty left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envlock.model.arch import Arch
+from envlock.model.canonical import Plain
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+
+REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
+    "python": str,
+    "python-from": str,
+    "pypi": list,
+    "metaflow": list,
+    "indexes": list,
+    "default-index": str,
+    "pip-flags": list,
+    "exclude-newer": str,
+    "conda": list,
+    "conda-only": list,
+    "channels": list,
+    "system": list,
+    "base": str,
+}
+"""The keys of the table, those of `Requirements.document()`; empty values are left out."""
+LATER_KEYS: dict[str, type[str]] = {"channel-priority": str}
+"""Keys that are no part of the document where they are empty."""
+
+
+def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
+    """The document that req_id hashes, from the table.
+
+    Raises ValueError when the table holds something else than that document.
+    """
+    document: dict[str, Plain] = {}
+    for key, kind in REQUIREMENT_KEYS.items():
+        value: Any = table.get(key)
+        if value is not None and type(value) is not kind:
+            raise ValueError(f"requirements.{key} is no {kind.__name__}")
+        document[key] = kind() if value is None else value
+    for key, later in LATER_KEYS.items():
+        if key in table:
+            if type(table[key]) is not later or not table[key]:
+                raise ValueError(f"requirements.{key} is no {later.__name__}")
+            document[key] = table[key]
+    if not set(table) <= {*REQUIREMENT_KEYS, *LATER_KEYS}:
+        raise ValueError("requirements hold an unknown key")
+    return document
+
+
+def requirements_from(table: Mapping[str, Any]) -> Requirements:
+    """The requirements in the table. Raises KeyError, TypeError, ValueError on other content."""
+    requirements_document(table)
+    return Requirements(
+        python=table.get("python", ""),
+        python_from=table["python-from"],
+        pypi=tuple(parse_requirement(text) for text in table.get("pypi", ())),
+        metaflow=tuple(parse_requirement(text) for text in table.get("metaflow", ())),
+        indexes=tuple(table.get("indexes", ())),
+        default_index=table.get("default-index", ""),
+        pip_flags=tuple(table.get("pip-flags", ())),
+        exclude_newer=table.get("exclude-newer", ""),
+        conda=tuple(table.get("conda", ())),
+        conda_only=tuple(table.get("conda-only", ())),
+        channels=tuple(table.get("channels", ())),
+        system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
+        base=table.get("base", ""),
+        channel_priority=table.get("channel-priority", ""),
+    )

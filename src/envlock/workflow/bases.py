@@ -1,0 +1,139 @@
+"""The named environments of a project while it is locked: what each name stands for, and the locks behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from envlock.config.named import trouble, with_pin
+from envlock.config.project import Base, Environment, Project
+from envlock.config.selection import NoSuchSelection
+from envlock.errors import EnvlockError
+from envlock.model.alias import parse_alias
+from envlock.model.pin import Pin
+from envlock.workflow.base_errors import BaseLacksArch
+from envlock.workflow.lock_result import Pinned, Upgrade
+
+if TYPE_CHECKING:
+    from envlock.model.arch import Arch
+    from envlock.model.lock import Lock
+    from envlock.workflow.finding import Finder
+
+
+class Bases:
+    """The named environments of one project. The cache is opened when something has to be looked up."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._locks: dict[tuple[str, Arch], Lock] = {}
+
+    @cached_property
+    def _finder(self) -> Finder:
+        from envlock.workflow.finding import Finder
+
+        return Finder(self._project)
+
+    def pinned(
+        self, environments: Sequence[Environment], upgrade: Upgrade
+    ) -> tuple[Project, tuple[Pinned, ...], tuple[EnvlockError, ...]]:
+        """The project with every name of these environments pinned, the pins that are new, and what is wrong.
+
+        A name is looked up where it has no pin, or its tag moves and is to be upgraded: once, however many name it.
+        """
+        wanted = _upgraded(self._project, upgrade)
+        fresh: dict[tuple[str, str], Pinned] = {}
+        errors: list[EnvlockError] = []
+        seen: set[tuple[str, str]] = set()
+        for environment in environments:
+            base = environment.base
+            if base is None or base.fetch_at_exec or (base.kind, base.meant or base.written) in seen:
+                continue
+            seen.add((base.kind, base.meant or base.written))
+            wrong = trouble(self._project, environment)
+            if wrong is not None:
+                errors.append(wrong)
+            elif base.pin is None or base.meant in wanted:
+                try:
+                    pin = self.look_up(base)
+                except EnvlockError as error:
+                    error.locations += (self._project.locate(base.key),)
+                    errors.append(error)
+                else:
+                    if pin != base.pin:
+                        fresh[base.kind, base.meant] = Pinned(pin, base.pin)
+
+        def renewed(each: Environment) -> Environment:
+            found = fresh.get((each.base.kind, each.base.meant)) if each.base and not each.base.fetch_at_exec else None
+            return with_pin(each, found.pin) if found else each
+
+        return self._project.with_environments(renewed), tuple(fresh.values()), tuple(errors)
+
+    def look_up(self, base: Base) -> Pin:
+        """What a name, ids or a pathspec stand for now, by the cache or by Metaflow.
+
+        Raises what finding it raises, and what reading its lock raises.
+        """
+        found = self._finder.word(base.meant) if base.kind == "name" else self._finder.task(base.meant)
+        arch = next((arch for arch in self._project.settings.archs if arch in found.archs), found.archs[0])
+        lock = self._finder.lock(found, arch)
+        record = found.record
+        return Pin(
+            kind=base.kind,
+            meant=base.meant,
+            requirements=lock.requirements,
+            full_ids=found.full_ids,
+            sequence=record.sequence if record else 0,
+            record=record.digest if record else "",
+        )
+
+    def lock(self, pin: Pin, arch: Arch) -> Lock:
+        """The lock of a pinned environment: of the project, else of the cache, proved to be the pinned one.
+
+        Raises EnvironmentNotInCache, and what reading a lock raises.
+        """
+        from envlock.workflow.finding import Found
+
+        key = (f"{pin.req_id}:{pin.full_id(arch)}", arch)
+        if key not in self._locks:
+            self._locks[key] = self._finder.lock(Found(pin.meant, pin.req_id, pin.full_ids), arch)
+        return self._locks[key]
+
+
+def lacking_archs(
+    project: Project, environments: Iterable[Environment], archs: Sequence[Arch]
+) -> tuple[BaseLacksArch, ...]:
+    """An error for each named environment and arch that it is not there for."""
+    names: dict[tuple[Pin, Arch], list[Environment]] = {}
+    for environment in environments:
+        base = environment.base
+        for arch in archs if base is not None and base.pin is not None else ():
+            assert base is not None
+            assert base.pin is not None
+            if base.pin.full_id(arch) is None:
+                names.setdefault((base.pin, arch), []).append(environment)
+    return tuple(
+        BaseLacksArch([each.name for each in asking], pin, arch, project.locate(asking[0].base.key))
+        for (pin, arch), asking in names.items()
+        if asking[0].base is not None
+    )
+
+
+def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
+    """The names whose moving tags are to be looked up again. Raises NoSuchSelection for one that nothing names."""
+    moving: dict[str, set[str]] = {}
+    known: set[str] = set()
+    for environment in project.environments():
+        base = environment.base
+        if base is None or base.fetch_at_exec or base.kind != "name" or not base.meant:
+            continue
+        name = base.meant.partition(":")[0]
+        known |= {name, base.meant}
+        if parse_alias(base.meant).moves:
+            moving.setdefault(name, set()).add(base.meant)
+            moving.setdefault(base.meant, set()).add(base.meant)
+    for alias in sorted(upgrade.aliases - known):
+        raise NoSuchSelection("named environment", alias, sorted(known))
+    if upgrade.all_aliases:
+        return set().union(*moving.values()) if moving else set()
+    return set().union(*(moving.get(alias, set()) for alias in upgrade.aliases))
