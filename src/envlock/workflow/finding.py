@@ -237,15 +237,15 @@ class Finder:
         flow, run, step = pathspec.split("/")[:3]
         try:
             ran = Pathspecs(self.store).read(flow, run, step)
-            error.details += (f"the cache {self.store.url} does not know it either",)
-        except UnsafePath:  # such as no flow has that ran here
+        except UnsafePath:  # such as no step has that was kept
             ran = ()
         except DamageError:
             raise
         except EnvlockError as unusable:
-            ran = ()
             error.details += (unusable.message,)
+            raise error from None
         if not ran:
+            error.details += (f"the cache {self.store.url} does not know it either",)
             raise error
         full_ids = tuple(sorted((each.arch, each.full_id) for each in ran if each.req_id == ran[0].req_id))
         return Found(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")

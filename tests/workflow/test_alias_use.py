@@ -1,0 +1,297 @@
+"""Using what others named, pushed or ran: get, pathspecs, and what the launcher keeps of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from envlock.cache.errors import CachedLockDamaged
+from envlock.cache.layout import environment_place
+from envlock.cache.opening import open_store
+from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
+from envlock.config.project import Project
+from envlock.config.read import load_project
+from envlock.lockfile.drift import check
+from envlock.lockfile.folder import lock_files, read_lock, write_lock
+from envlock.model.alias import Alias
+from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
+from envlock.model.lock import Lock, LockedPython
+from envlock.workflow.alias import give
+from envlock.workflow.alias_errors import AliasLacksArch, EnvironmentNotInCache, NothingAsks
+from envlock.workflow.choice import choose_one
+from envlock.workflow.finding import Finder, Found, LockNotFound
+from envlock.workflow.get import get
+from envlock.workflow.launch_service import serve
+from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
+from envlock.workflow.push import push
+from envlock.workflow.ran import Keeper
+from tests.cache.locks import locked_project
+from tests.index import Index, Release
+from tests.support import ProjectFolder, run_envlock, snapshot
+
+ALPHA = "alpha-1.0-py3-none-any.whl"
+BETA = "beta-1.5-py3-none-{platform}.whl"
+LAM = "lam-1.0-py3-none-any.whl"
+V1 = Alias("team/base", "v1")
+TWO = (LINUX_64, OSX_ARM64)
+
+
+@pytest.fixture
+def project(tmp_path: Path, index: Index) -> Project:
+    """Somebody's: two environments, of which one is named and all are pushed."""
+    made = locked_project(tmp_path / "project", index, {"one": [ALPHA, BETA], "two": [ALPHA, LAM]}, archs=TWO)
+    push(made)
+    give(Finder(made), V1, found(made, "one"))
+    return made
+
+
+def found(project: Project, name: str) -> Found:
+    return Finder(project).environment(choose_one(project, environment=name))
+
+
+def of_another(tmp_path: Path, project: Project, *, name: str = "one", archs: tuple[str, ...] = TWO) -> Finder:
+    """Somebody else's project, which asks for the same under another name, has no lock, and has the same cache."""
+    made = ProjectFolder.make(tmp_path / "another", project.text.partition('index-url = "')[2].partition('"')[0])
+    made.write(f'[env.mine.pypi]\npackages = {{ {name} = "1" }}', settings='cache = "../cache"', archs=list(archs))
+    return Finder(load_project(made.config))
+
+
+def locks(project: Project) -> list[Lock]:
+    return [read_lock(path) for path in lock_files(project.lock_folder)]
+
+
+class TestGet:
+    def test_what_a_project_asks_for(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        assert check(other.project).exit_status == 1
+        fetched = get(other, other.word("team/base:v1"))
+        assert fetched.serves == ("mine",)
+        assert len(fetched.written) == 2
+        assert fetched.kept == fetched.replaced == fetched.left_out == ()
+        assert locks(other.project) == [each for each in locks(project) if each.asked_by == ("one",)]
+        assert check(other.project).findings == ()
+        again = get(other, other.word("team/base:v1"))
+        assert (again.written, again.kept) == ((), fetched.written)
+
+    def test_what_nothing_asks_for_is_not_written(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project, name="three")
+        before = snapshot(other.project.folder)
+        with pytest.raises(NothingAsks) as caught:
+            get(other, other.word("team/base:v1"))
+        assert "--into FOLDER" in caught.value.render()
+        assert snapshot(other.project.folder) == before
+
+    def test_into_a_folder_whoever_asks(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project, name="three")
+        fetched = get(other, other.word("team/base:v1"), into=tmp_path / "into")
+        assert fetched.serves == ()
+        assert [read_lock(path) for path in lock_files(tmp_path / "into")] == list(fetched.locks)
+        assert not other.project.lock_folder.exists()
+
+    def test_archs(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project, archs=(OSX_ARM64, OSX_64))
+        fetched = get(other, other.word("team/base:v1"))
+        assert [lock.arch for lock in fetched.locks] == [OSX_ARM64]
+        assert fetched.left_out == (LINUX_64,)
+        assert [lock.arch for lock in get(other, other.word("team/base:v1"), (LINUX_64,)).locks] == [LINUX_64]
+        with pytest.raises(AliasLacksArch):
+            get(other, other.word("team/base:v1"), (OSX_64,))
+
+    def test_no_arch_of_the_project(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project, archs=(OSX_64,))
+        with pytest.raises(AliasLacksArch, match="not there for osx-64"):
+            get(other, other.word("team/base:v1"))
+
+    def test_it_takes_the_place_of_what_was_locked(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        mine = replace(locks(project)[0], asked_by=("mine",), python=LockedPython("machine", "3.11.0"))
+        wanted = other.word("team/base:v1")
+        assert mine.req_id == wanted.req_id
+        path = write_lock(other.project.lock_folder, mine)
+        assert get(other, wanted).replaced == (path,)
+        assert check(other.project).findings == ()
+
+    def test_a_damaged_lock_of_the_project_is_put_right(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        (path, _) = get(other, other.word("team/base:v1")).written
+        path.write_bytes(path.read_bytes()[:-50])
+        assert get(other, other.word("team/base:v1")).written == (path,)
+        assert check(other.project).findings == ()
+
+    def test_who_locked_it_stays_as_it_is_committed(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        for path in get(other, other.word("team/base:v1")).written:
+            write_lock(other.project.lock_folder, replace(read_lock(path), resolved_by="me"))
+        assert get(other, other.word("team/base:v1")).written == ()
+
+    def test_a_damaged_lock_of_the_cache_is_refused(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        (lock, _) = [each for each in locks(project) if each.asked_by == ("one",)]
+        path = environment_place(lock).path
+        other.store.put(path, other.store.read(path).replace(b"alpha-1.0", b"alpha-1.1"))
+        with pytest.raises(CachedLockDamaged):
+            get(other, other.word("team/base:v1"))
+        assert not other.project.lock_folder.exists()
+
+    def test_what_is_no_longer_in_the_cache(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        for entry in list(other.store.entries("envs/osx-arm64")):
+            other.store.delete(entry.path)
+        with pytest.raises(EnvironmentNotInCache, match="`team/base:v1` for osx-arm64"):
+            get(other, other.word("team/base:v1"))
+        assert not other.project.lock_folder.exists(), "all are read before any is written"
+
+    def test_the_project_itself_changes_nothing(self, project: Project) -> None:
+        before = snapshot(project.folder)
+        finder = Finder(project)
+        assert len(get(finder, finder.word("team/base:v1")).kept) == 2
+        assert snapshot(project.folder) == before
+
+
+@pytest.fixture
+def no_metaflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "metaflow.client.core", None)
+
+
+class TestPathspecs:
+    def kept(self, project: Project, name: str = "one", arch: str = LINUX_64) -> RanIn:
+        (lock,) = [each for each in locks(project) if each.asked_by == (name,) and each.arch == arch]
+        return RanIn("TrainFlow", "142", "start", lock.arch, lock.req_id, lock.full_id)
+
+    def test_without_metaflow(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
+        other = of_another(tmp_path, project)
+        ran = self.kept(project)
+        assert Pathspecs(other.store).write(ran)
+        for pathspec in ("TrainFlow/142/start", "TrainFlow/142/start/7"):
+            task = other.task(pathspec)
+            assert (task.req_id, task.full_ids) == (ran.req_id, ((LINUX_64, ran.full_id),))
+            assert task.said == task.task == "TrainFlow/142/start"
+        assert [lock.full_id for lock in get(other, other.task("TrainFlow/142/start")).locks] == [ran.full_id]
+
+    def test_all_archs_that_belong_together(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
+        own = Finder(project)
+        Pathspecs(own.store).write(self.kept(project))
+        assert own.task("TrainFlow/142/start").archs == tuple(sorted(TWO)), "locked with it"
+        assert own.task("TrainFlow/142/start", widened=False).archs == (LINUX_64,)
+        other = of_another(tmp_path, project)
+        for arch in TWO:
+            Pathspecs(other.store).write(self.kept(project, arch=arch)._replace(run="143"))
+        assert other.task("TrainFlow/143/start").archs == tuple(sorted(TWO)), "it ran on both"
+
+    def test_a_name_for_what_ran(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
+        other = of_another(tmp_path, project)
+        ran = self.kept(project)
+        Pathspecs(other.store).write(ran)
+        given = give(other, Alias("team/rerun", "v1"), other.task("TrainFlow/142/start"))
+        assert given.move.record.source == "TrainFlow/142/start"
+        assert given.move.record.full_ids == ((LINUX_64, ran.full_id),)
+        assert given.lacking == (OSX_ARM64,)
+
+    def test_what_nobody_knows(self, project: Project, no_metaflow: None) -> None:
+        finder = Finder(project)
+        with pytest.raises(BadPathspec):
+            finder.task("TrainFlow/../start")
+        for pathspec in ("TrainFlow/9/start", "TrainFlow/9:1/start"):
+            with pytest.raises(MetaflowMissing) as caught:
+                finder.task(pathspec)
+        assert caught.value.details[-1] == f"the cache {finder.store.url} does not know it either"
+
+    def test_what_ran_and_is_gone(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
+        other = of_another(tmp_path, project)
+        Pathspecs(other.store).write(self.kept(project)._replace(req_id="0" * 40))
+        task = other.task("TrainFlow/142/start")
+        with pytest.raises(LockNotFound, match="the lock of `TrainFlow/142/start` is not here"):
+            other.lock(task, LINUX_64)
+
+    def test_the_first_word_counts(self, project: Project) -> None:
+        kept = Pathspecs(open_store(project.cache_url))
+        ran = self.kept(project)
+        assert kept.write(ran)
+        assert kept.write(ran), "every task of a step says the same"
+        assert not kept.write(ran._replace(full_id="0" * 40))
+        assert kept.read("TrainFlow", "142", "start") == (ran,)
+
+    @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": 1, "flow": {}}'])
+    def test_a_record_that_was_changed(self, project: Project, data: bytes, no_metaflow: None) -> None:
+        finder = Finder(project)
+        ran = self.kept(project)
+        finder.store.put(ran.path, data)
+        with pytest.raises(DamagedPathspecRecord):
+            finder.task("TrainFlow/142/start")
+        finder.store.put(ran.path, ran._replace(step="end").render())
+        with pytest.raises(DamagedPathspecRecord):
+            finder.task("TrainFlow/142/start")
+
+
+class TestKeeping:
+    """What a run leaves in the cache: at best, and never in its way."""
+
+    def ran(self, project: Project) -> list[str]:
+        return [entry.path for entry in open_store(project.cache_url).entries("pathspecs")]
+
+    def keep(self, project: Project) -> None:
+        lock = locks(project)[0]
+        keeper = Keeper(project, "TrainFlow")
+        for step in ("start", "train", "start"):
+            keeper.keep("142", step, lock)
+        keeper.end()
+
+    def test_every_step_once(self, project: Project) -> None:
+        self.keep(project)
+        assert sorted(self.ran(project)) == [
+            "pathspecs/TrainFlow/142/start/linux-64.json",
+            "pathspecs/TrainFlow/142/train/linux-64.json",
+        ]
+
+    def test_only_in_a_cache_that_is_named(self, project: Project) -> None:
+        default = project._replace(settings=project.settings._replace(cache=""))
+        self.keep(default)
+        assert not Path(default.cache_url).exists()
+
+    def test_no_folder_is_made_for_it(self, project: Project, tmp_path: Path) -> None:
+        self.keep(project._replace(settings=project.settings._replace(cache="../not-mounted")))
+        assert not (tmp_path / "not-mounted").exists()
+
+    @pytest.mark.parametrize("cache", ["s3+none://bucket/x", "file"])
+    def test_a_cache_that_cannot_be_used_is_no_matter(self, project: Project, tmp_path: Path, cache: str) -> None:
+        (tmp_path / "project" / "file").write_text("no folder")
+        self.keep(project._replace(settings=project.settings._replace(cache=cache)))
+
+    def test_a_cache_of_a_newer_format_is_left_alone(self, project: Project) -> None:
+        open_store(project.cache_url).put("CACHE.json", b'{"format": 99}')
+        self.keep(project)
+        assert self.ran(project) == []
+
+    def test_the_launcher_says_when_a_step_begins(self, tmp_path: Path, make_index: Callable[..., Index]) -> None:
+        folder = ProjectFolder.make(tmp_path / "flow", make_index(Release("requests", "2.32.0")).url)
+        folder.write_flow()
+        folder.write(
+            '[flow.DemoFlow]\nfile = "demoflow.py"\npypi = { packages = { requests = "" } }\n'
+            "[flow.DemoFlow.step.end]\ndisabled = true",
+            settings='cache = "../cache"',
+            archs=[host_arch()],
+        )
+        run_envlock("lock", cwd=folder.folder)
+        run_envlock("push", cwd=folder.folder)
+        request = {
+            "flow": "DemoFlow",
+            "file": str(folder.folder / "demoflow.py"),
+            "steps": ["start", "train", "end"],
+            "datastore": "local",
+            "remote": {},
+            "command": "",
+        }
+        said = [{"started": step, "run": "1700000000000000"} for step in ("start", "end")]
+        output = StringIO()
+        serve([json.dumps(each) + "\n" for each in (request, *said)], output)
+        assert json.loads(output.getvalue())["event"] == "planned"
+        project = load_project(folder.config)
+        assert self.ran(project) == [f"pathspecs/DemoFlow/1700000000000000/start/{host_arch()}.json"]
+        (lock,) = locks(project)
+        assert Finder(project).task("DemoFlow/1700000000000000/start").full_ids == ((lock.arch, lock.full_id),)
