@@ -56,7 +56,7 @@ class Cloud:
 @contextmanager
 def moto(folder: Path) -> Iterator[Cloud]:
     with running_module("tests.servers.moto_server", folder / "moto.log") as port:
-        _ask("PUT", f"http://127.0.0.1:{port}/{BUCKET}")
+        ask("PUT", f"http://127.0.0.1:{port}/{BUCKET}")
         options = CacheOptions(endpoint=f"http://127.0.0.1:{port}")
         yield Cloud("moto", "s3", port, options, _AWS, is_exclusive=False, secrets=(_AWS["AWS_SECRET_ACCESS_KEY"],))
 
@@ -179,6 +179,7 @@ def forget_sessions() -> None:
                 kind.clear_instance_cache()
 
 
-def _ask(method: str, url: str) -> None:
-    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30):
+def ask(method: str, url: str, headers: Mapping[str, str] | None = None) -> None:
+    """Ask a server for something."""
+    with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=dict(headers or {})), timeout=30):
         pass

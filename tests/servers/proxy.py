@@ -6,16 +6,11 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-SLOW_DOWN = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
-_BLOCK = 1 << 16
 
 
 class Break(Enum):
@@ -27,6 +22,15 @@ class Break(Enum):
     CUT = "half of the body of the answer comes, then the connection is reset"
     STALL = "nothing comes, and the server never sees it"
     STALL_HALFWAY = "half of the body of the answer comes, then nothing"
+    MOVED = "301, as S3 answers for a bucket of another region"
+    DENIED = "403, as S3 and Google answer to who may not"
+
+
+_ANSWERS = {
+    Break.SLOW_DOWN: (503, "SlowDown"),
+    Break.MOVED: (301, "PermanentRedirect"),
+    Break.DENIED: (403, "AccessDenied"),
+}
 
 
 @dataclass
@@ -48,16 +52,21 @@ class Proxy:
     rules: list[Rule] = field(default_factory=list)
     passed: list[tuple[str, str]] = field(default_factory=list)
     """Every request, broken or not: its method, and its path."""
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    """Those of every request."""
     broken: list[Break] = field(default_factory=list)
+    deaf_to: tuple[str, ...] = ()
+    """Headers of requests that the server does not get to see."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1) -> None:
         self.rules.append(Rule(how, method, path, times))
 
-    def fate(self, method: str, path: str) -> Break | None:
+    def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | None:
         with self.lock:
             self.passed.append((method, path))
+            self.headers.append(headers)
             for rule in self.rules:
                 if rule.times and rule.method == method and rule.path in path:
                     rule.times -= 1
@@ -81,15 +90,17 @@ class _Handler(BaseHTTPRequestHandler):
     upstream: int
 
     def handle_one(self) -> None:
-        fate = self.proxy.fate(self.command, self.path)
+        fate = self.proxy.fate(self.command, self.path, dict(self.headers.items()))
         if fate is Break.RESET:
             self.reset()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if fate is Break.STALL:
             self.stall()
-        elif fate is Break.SLOW_DOWN:
-            self.answer(503, [("Content-Type", "application/xml")], SLOW_DOWN)
+        elif fate in _ANSWERS:
+            status, code = _ANSWERS[fate]
+            text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>As the test wants it.</Message></Error>"
+            self.answer(status, [("Content-Type", "application/xml")], text.encode())
         else:
             self.forward(body, fate)
 
@@ -98,24 +109,23 @@ class _Handler(BaseHTTPRequestHandler):
     def forward(self, body: bytes, fate: Break | None) -> None:
         server = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
         try:
-            server.request(self.command, self.path, body, dict(self.headers.items()))
+            headers = {name: value for name, value in self.headers.items() if name not in self.proxy.deaf_to}
+            server.request(self.command, self.path, body, headers)
             answer = server.getresponse()
-            headers = [
-                each for each in answer.getheaders() if each[0].lower() not in {"connection", "transfer-encoding"}
-            ]
+            told = [each for each in answer.getheaders() if each[0].lower() not in {"connection", "transfer-encoding"}]
             data = answer.read()
         finally:
             server.close()
         if fate is Break.LOST:
             self.reset()
         elif fate in {Break.CUT, Break.STALL_HALFWAY}:
-            self.answer(answer.status, headers, data, send=len(data) // 2)
+            self.answer(answer.status, told, data, send=len(data) // 2)
             self.wfile.flush()
             if fate is Break.STALL_HALFWAY:
                 self.stall()
             self.reset()
         else:
-            self.answer(answer.status, headers, data)
+            self.answer(answer.status, told, data)
 
     def answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, send: int | None = None) -> None:
         self.send_response_only(status)

@@ -41,7 +41,7 @@ class Azure(Service):
         # adlfs passes no number of attempts on, and a refused connection would take a minute and a half to tell.
         policy: Any = getattr(getattr(files.service_client, "_config", None), "retry_policy", None)
         if hasattr(policy, "total_retries"):
-            policy.total_retries = 1
+            policy.total_retries = 0
         return files
 
     def _account(self) -> dict[str, str | None]:

@@ -132,17 +132,16 @@ def fault_of(error: BaseException) -> Fault:
     <Kind.OTHER: 8>
     """
     chain = tuple(_chain(error))
+    reason = next((_said(*_answer(one), one) for one in chain if _answer(one)[0]), "")
     for one in chain:
-        status, code = _answer(one)
-        kind = _IS_NAMED.get(code)
+        kind = _IS_NAMED.get(_answer(one)[1])
         if kind is not None:
-            return Fault(kind, _said(status, code, one))
+            return Fault(kind, reason)
     for one in chain:
-        status, code = _answer(one)
-        kind = _IS_ANSWERED.get(status) or _IS_TYPED.get(type(one).__name__) or _plain(one)
+        kind = _IS_ANSWERED.get(_answer(one)[0]) or _IS_TYPED.get(type(one).__name__) or _plain(one)
         if kind is not None:
-            return Fault(kind, _said(status, code, one))
-    return Fault(Kind.OTHER, _said(0, "", error))
+            return Fault(kind, reason or _said(0, "", one))
+    return Fault(Kind.OTHER, reason or _said(0, "", error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
