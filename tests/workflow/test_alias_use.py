@@ -294,4 +294,5 @@ class TestKeeping:
         project = load_project(folder.config)
         assert self.ran(project) == [f"pathspecs/DemoFlow/1700000000000000/start/{host_arch()}.json"]
         (lock,) = locks(project)
-        assert Finder(project).task("DemoFlow/1700000000000000/start").full_ids == ((lock.arch, lock.full_id),)
+        (ran,) = Pathspecs(open_store(project.cache_url)).read("DemoFlow", "1700000000000000", "start")
+        assert (ran.arch, ran.req_id, ran.full_id) == (lock.arch, lock.req_id, lock.full_id)
