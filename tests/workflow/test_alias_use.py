@@ -110,9 +110,9 @@ class TestGet:
 
     def test_it_takes_the_place_of_what_was_locked(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
-        mine = replace(locks(project)[0], asked_by=("mine",), python=LockedPython("machine", "3.11.0"))
         wanted = other.word("team/base:v1")
-        assert mine.req_id == wanted.req_id
+        (lock, _) = [each for each in locks(project) if each.req_id == wanted.req_id]
+        mine = replace(lock, asked_by=("mine",), python=LockedPython("machine", "3.11.0"))
         path = write_lock(other.project.lock_folder, mine)
         assert get(other, wanted).replaced == (path,)
         assert check(other.project).findings == ()
