@@ -15,6 +15,7 @@ from envlock.conda.errors import BadChannelMirror
 from envlock.credentials import UnsetVariable
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
+from envlock.model.requirement import parse_requirement
 from envlock.resolve.conda_explanation import shorten
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import (
@@ -77,6 +78,39 @@ def test_a_conflict_with_python_names_python(forge: Channel) -> None:
 def test_what_is_too_new_has_its_hint(forge: Channel) -> None:
     error = failure(CondaConflict, "dated ==2.0", exclude_newer="2022-06-01T00:00:00Z")
     assert "later `exclude-newer`" in str(error.hint)
+
+
+def test_a_conflict_of_what_metaflow_needs_says_so(forge: Channel) -> None:
+    error = failure(
+        CondaConflict, "lower", metaflow=(parse_requirement("requests>=2.21"),), exclude_newer="2022-06-01T00:00:00Z"
+    )
+
+    assert "requests is what Metaflow itself needs inside of a step" in error.details
+    assert error.packages == ("python", "conda:lower")  # type: ignore[attr-defined]
+
+
+def test_what_metaflow_needs_and_no_channel_has(make_channel: Callable[..., Channel]) -> None:
+    url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
+    error = failure(NoSuchCondaPackage, "tool", channels=(url,), metaflow=(parse_requirement("requests>=2.21"),))
+
+    assert error.details == (f"asked: {url}", "requests is what Metaflow itself needs inside of a step")
+    assert error.hint == "add the channel that has it to `channels`"
+    assert error.packages == (url,)  # type: ignore[attr-defined]
+
+
+def test_channels_without_python(make_channel: Callable[..., Channel]) -> None:
+    url = make_channel(data_package("tool", "1.0")).url_of("main")
+    error = failure(NoSuchCondaPackage, "tool", channels=(url,))
+
+    assert error.details == (f"asked: {url}", "an environment with conda packages takes its Python from a channel")
+    assert error.hint == "add a channel that has it to `channels`, such as `conda-forge`"
+    assert error.packages == ("python", url)  # type: ignore[attr-defined]
+
+
+def test_a_requirement_is_told_without_its_channel(make_channel: Callable[..., Channel]) -> None:
+    url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
+    error = failure(NoCondaBuild, f"{url}::tool ==3", channels=(url,))
+    assert error.message == "demo on linux-64: no build of `tool` is what is asked: `tool ==3`"
 
 
 def test_a_dependency_that_no_channel_has(forge: Channel) -> None:
@@ -147,7 +181,6 @@ def test_python_asked_twice_and_disagreeing(forge: Channel) -> None:
             "the processor x86_64",
             '__archspec = "x86_64_v3"',
         ),
-        ("penguin", OSX_64, {}, "Linux", "a machine without Linux", ""),
     ],
 )
 def test_what_the_machine_lacks(
@@ -159,6 +192,26 @@ def test_what_the_machine_lacks(
     assert has in error.message
     assert value in str(error.hint)
     assert f"conda:{asked.partition(' ')[0]}" in error.packages  # type: ignore[attr-defined]
+
+
+def test_what_no_machine_of_an_arch_has(forge: Channel) -> None:
+    error = failure(UnmetSystemRequirement, "penguin", arch=OSX_64)
+
+    assert error.message == "demo on osx-64: penguin 1.0 needs Linux, which no machine of this arch has"
+    assert error.hint == "take it out of the environment, or the arch out of `archs`"
+    assert "conda:penguin" in error.packages  # type: ignore[attr-defined]
+
+
+def test_what_a_machine_has_is_no_package_of_a_channel(forge: Channel) -> None:
+    error = failure(UnmetSystemRequirement, "__cuda ==12.4")
+
+    assert error.message == (
+        "demo on linux-64: `__cuda ==12.4` is asked of the machine, and the environment is locked for a machine "
+        "without CUDA"
+    )
+    assert '{ __cuda = "12.4" }' in str(error.hint)
+    assert error.packages == ("__cuda", "conda:__cuda")  # type: ignore[attr-defined]
+    assert ask("__cuda >=12", "upper", system={"__cuda": "12.4"})
 
 
 def test_a_conflict_that_the_machine_has_a_part_in_is_a_conflict(make_channel: Callable[..., Channel]) -> None:
@@ -240,7 +293,17 @@ def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", "conda-forge=http://127.0.0.1:9/main")
     error = failure(ChannelUnreachable, "lower")
     assert channel_base("conda-forge") in error.message
+    assert "asked at its mirror, http://127.0.0.1:9/main" in error.details
     assert error.packages == ("conda-forge",)  # type: ignore[attr-defined]
+
+
+def test_a_mirror_that_is_told_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cr3t-v")
+    for secret in ("me:s3cr3t@127.0.0.1:9/main", "127.0.0.1:9/t/s3cr3t/main", "me:${SECRET}@127.0.0.1:9/main"):
+        monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge=http://{secret}")
+        error = failure(ChannelUnreachable, "lower")
+        assert "asked at its mirror, http://127.0.0.1:9/main" in error.details
+        assert "s3cr3t" not in error.render()
 
 
 @pytest.fixture

@@ -8,12 +8,15 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from envlock.conda.bridge import Ended
-from envlock.conda.channels import channel_base
+from envlock.conda.channels import channel_base, mirrors_in_force, without_secrets
 from envlock.conda.errors import ChannelFailure
 from envlock.conda.fetching import clean
+from envlock.conda.names import conda_name
 from envlock.conda.question import BadSpecification, Offer, Question, TookTooLong, Unlockable, Unsolvable
 from envlock.conda.solving import Solving
+from envlock.config.system import packages_of
 from envlock.model.arch import ARCHS
+from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.errors import (
     BadMatchSpec,
     ChannelNotFound,
@@ -38,9 +41,11 @@ _DEAD_END = re.compile(r"for which no candidates were found|is excluded because|
 _VIRTUAL = re.compile(r"(__[a-z0-9]+)(?: ([^,\n]*(?:,[<>=!~][^,\n]*)*))?, for which no candidates were found")
 _MISSING = re.compile(r"[─ ]([a-z0-9_.-]+)(?: [^\n]*)?, for which no candidates were found")
 _PARENT = re.compile(r"^\W*(.+?) would require")
+_CHANNEL = re.compile(r'\[channel="[^"]*"\]')
 _ALTERNATIVES = re.compile(r"[^\s|,]+(?: \| [^\s|,]+){4,}")
 _SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "the processor"}
 
+_NEEDED = "{} is what Metaflow itself needs inside of a step"
 _CREDENTIALS = (
     "give them in ~/.netrc, in the channel's URL as https://${USER}:${TOKEN}@... or https://host/t/${TOKEN}/..., "
     "as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD, or in RATTLER_AUTH_FILE"
@@ -59,7 +64,9 @@ def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
         error, message, hint = ChannelNotFound, f"there is no conda channel at {named}", "correct `channels`"
     elif failure.kind == "uncached":
         message, hint = f"{named} cannot be asked offline", "lock once with the network"
-    return error(request.name, request.arch, message, details=(failure.reason,), hint=hint, packages=packages)
+    mirror = mirrors_in_force(request.channel_mirrors).get(failure.url, "")
+    details = (failure.reason, *((f"asked at its mirror, {without_secrets(mirror)}",) if mirror else ()))
+    return error(request.name, request.arch, message, details=details, hint=hint, packages=packages)
 
 
 def of_specification(request: Request, error: BadSpecification) -> _OfOneEnvironment:
@@ -99,6 +106,8 @@ def of_conflict(request: Request, question: Question, error: Unsolvable, solving
     """Requirements that cannot be met. Asks the channels again for what they do have."""
     text = clean(error.text)
     none = _NONE.search(text)
+    if none is not None and none[1].startswith("__"):
+        return _of_system(request, question, _Unmet("", none[1], none[2] or ""))
     if none is not None:
         offers = _offers(none[1], question, solving)
         return _no_build(request, question, none[1], none[2] or "", offers, solving)
@@ -106,7 +115,10 @@ def of_conflict(request: Request, question: Question, error: Unsolvable, solving
     if unmet is not None:
         return _of_system(request, question, unmet)
     about = f"{text} {' '.join(error.shadowed)}" if not shorten(text) else text
-    named = tuple(dict.fromkeys(_thing(each.name) for each in question.wanted if _mentions(about, each.name)))
+    own = _of_metaflow(request)
+    asked = tuple(dict.fromkeys(each.name for each in question.wanted if each.name not in own))
+    named = tuple(_thing(name) for name in asked if _mentions(about, name)) or tuple(map(_thing, asked))
+    needs = tuple(_NEEDED.format(name) for name in own if _mentions(about, name))
     shadows = tuple(
         f"{name} comes from {source} alone: that channel has it, and counts more than those after it"
         for name, source in sorted(error.shadowed.items())
@@ -116,7 +128,7 @@ def of_conflict(request: Request, question: Question, error: Unsolvable, solving
         request.name,
         request.arch,
         "the conda requirements cannot be met together",
-        details=(*shorten(text), *shadows),
+        details=(*shorten(text), *needs, *shadows),
         hint=_way_out(text, bool(shadows), question, solving),
         packages=named,
     )
@@ -159,6 +171,15 @@ def _unmet(text: str) -> _Unmet | None:
 def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSystemRequirement:
     system = dict(question.system)
     label = _SYSTEM.get(unmet.name, unmet.name)
+    things = (unmet.name, *(_thing(e.name) for e in question.wanted if _mentions(unmet.package or unmet.name, e.name)))
+    if unmet.name not in packages_of(request.arch):
+        return UnmetSystemRequirement(
+            request.name,
+            request.arch,
+            f"{unmet.package or 'the environment'} needs {label}, which no machine of this arch has",
+            hint="take it out of the environment, or the arch out of `archs`",
+            packages=things,
+        )
     has = f"{label} {system[unmet.name]}" if unmet.name in system else f"a machine without {label}"
     version = unmet.version.rpartition(" ")[2] if unmet.name == "__archspec" else unmet.version
     lower = re.search(r">=?\s*([0-9.]*[0-9])", version) or re.search(r"([0-9.]*[0-9])", version)
@@ -167,13 +188,16 @@ def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSyst
         needed = version
     if unmet.name in {"__glibc", "__osx", "__cuda"} and "." not in needed:
         needed += ".0"
+    asks = f"{unmet.package} needs {label} {version}".rstrip()
+    if not unmet.package:
+        asks = f"`{f'{unmet.name} {version}'.rstrip()}` is asked of the machine"
     return UnmetSystemRequirement(
         request.name,
         request.arch,
-        f"{unmet.package} needs {label} {version}".rstrip() + f", and the environment is locked for {has}",
+        f"{asks}, and the environment is locked for {has}",
         hint=f'where every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
         "else ask for another version",
-        packages=(unmet.name, *(_thing(each.name) for each in question.wanted if _mentions(unmet.package, each.name))),
+        packages=things,
     )
 
 
@@ -181,16 +205,9 @@ def _no_build(
     request: Request, question: Question, name: str, version: str, offers: Sequence[Offer], solving: Solving
 ) -> _OfOneEnvironment:
     things = (_thing(name),)
+    version = _CHANNEL.sub("", version)
     if not offers:
-        near = get_close_matches(name, _names(question, solving), n=3, cutoff=0.75)
-        return NoSuchCondaPackage(
-            request.name,
-            request.arch,
-            f"no channel has `{name}`",
-            details=(f"asked: {', '.join(place.base for place in question.places)}",),
-            hint=f"did you mean `{near[0]}`?" if near else "correct its name, or add the channel that has it",
-            packages=things,
-        )
+        return _no_such(request, question, name, solving)
     here = [offer for offer in offers if offer.subdir in question.subdirs]
     if not here:
         archs = [arch for arch in ARCHS if any(offer.subdir == arch for offer in offers)]
@@ -211,6 +228,32 @@ def _no_build(
         hint="ask for one of these" + (", or choose a later `exclude-newer`" if question.exclude_newer else ""),
         packages=things,
     )
+
+
+def _no_such(request: Request, question: Question, name: str, solving: Solving) -> NoSuchCondaPackage:
+    channels = request.requirements.channels
+    packages: tuple[str, ...] = (_thing(name),)
+    details: tuple[str, ...] = (f"asked: {', '.join(place.base for place in question.places)}",)
+    if name == "python":
+        details += ("an environment with conda packages takes its Python from a channel",)
+        hint, packages = "add a channel that has it to `channels`, such as `conda-forge`", (*packages, *channels)
+    elif name in _of_metaflow(request):
+        details += (_NEEDED.format(name),)
+        hint, packages = "add the channel that has it to `channels`", channels
+    else:
+        near = get_close_matches(name, _names(question, solving), n=3, cutoff=0.75)
+        hint = f"did you mean `{near[0]}`?" if near else "correct its name, or add the channel that has it"
+    sentence = f"no channel has `{name}`"
+    return NoSuchCondaPackage(request.name, request.arch, sentence, details=details, hint=hint, packages=packages)
+
+
+def _of_metaflow(request: Request) -> tuple[str, ...]:
+    """The conda packages that are asked for Metaflow's sake alone."""
+    requirements = request.requirements
+    if requirements.type == "pypi":
+        return ()
+    asked = {parse_conda_requirement(text).name for text in (*requirements.conda, *requirements.conda_only)}
+    return tuple(name for name in (conda_name(each.name) for each in requirements.metaflow) if name not in asked)
 
 
 def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving) -> str:
