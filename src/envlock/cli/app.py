@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PANELS = {
     "Set up": ("init", "add", "remove", "schema"),
     "Lock": ("lock", "check", "show"),
-    "Cache": ("push", "alias", "get", "cache"),
+    "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),
 }
 """The commands as `envlock --help` lists them. Each is a module of this package that exports `register(app)`."""
