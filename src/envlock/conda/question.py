@@ -66,6 +66,8 @@ class Question:
     """What the machine has: virtual packages and their versions, and none beyond them."""
     keep: tuple[LockedPackage, ...] = ()
     """To be chosen again wherever that is allowed and the channels still have them."""
+    fixed: tuple[LockedPackage, ...] = ()
+    """To be chosen whatever the channels have, each exactly as it is."""
     is_strict: bool = True
     """Whether a package comes only from the first channel that has one of its name."""
     exclude_newer: str = ""

@@ -105,25 +105,29 @@ class Solving:
     async def _solve(self, question: Question, specs: list[MatchSpec]) -> Solved:
         from rattler import MatchSpec
 
+        fixed = {package.name: record_of(package) for package in question.fixed}
+        specs = [*specs, *map(MatchSpec, fixed)]
         kept, gone = await self._kept(question)
         shadowed: dict[str, str] = {}
         for _ in range(_SHADOWED_ROUNDS):
             constraints = [MatchSpec(f"{source}::{name}") for name, source in sorted(shadowed.items())]
-            free = [record for record in kept if record.name.normalized not in shadowed]
-            records = await self._run(question, specs, free, constraints, shadowed)
-            more = await self._shadowed(question, records)
+            free = [record for record in kept if record.name.normalized not in {*shadowed, *fixed}]
+            records = await self._run(question, specs, free, [*fixed.values()], constraints, shadowed)
+            new = [record for record in records if record.name.normalized not in fixed]
+            more = await self._shadowed(question, new)
             if not more:
                 break
             shadowed |= more
         else:
             raise Unsolvable("", shadowed)
-        return Solved(_locked(question, records), gone)
+        return Solved((*_as_they_are(question, records), *_locked(question, new)), gone)
 
     async def _run(
         self,
         question: Question,
         specs: list[MatchSpec],
         kept: list[RepoDataRecord],
+        fixed: list[RepoDataRecord],
         constraints: list[MatchSpec],
         shadowed: Mapping[str, str],
     ) -> list[RepoDataRecord]:
@@ -141,6 +145,7 @@ class Solving:
                 exclude_newer=_utc(question.exclude_newer) if question.exclude_newer else None,
                 timestamp_policy="allow-missing",
                 locked_packages=kept,
+                pinned_packages=fixed,
                 constraints=constraints,
                 timeout=timedelta(seconds=self._seconds),
                 channel_relations="disabled",
@@ -236,8 +241,18 @@ def _fits(record: RepoDataRecord, python: LockedPackage) -> bool:
     return all(MatchSpec(text).matches(interpreter) for text in needed)
 
 
+def _as_they_are(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
+    """The fixed packages. Raises Unlockable where the solver chose another one of the name."""
+    found = {record.name.normalized: record for record in records}
+    for package in question.fixed:
+        record = found.get(package.name)
+        if record is None or (record.sha256 or b"").hex() != package.sha256:
+            raise Unlockable(f"{package.name} {package.version}", "the solver put another package in its place")
+    return question.fixed
+
+
 def _locked(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
-    names = {record.name.normalized for record in records}
+    names = {*(record.name.normalized for record in records), *(package.name for package in question.fixed)}
     packages = []
     for record in sorted(records, key=lambda record: record.name.normalized):
         title = f"{record.name.normalized} {record.version}"

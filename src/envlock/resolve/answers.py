@@ -120,15 +120,18 @@ def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPa
     )
 
 
-def with_edges(packages: tuple[LockedPackage, ...], annotated: str) -> tuple[LockedPackage, ...]:
+def with_edges(
+    packages: tuple[LockedPackage, ...], annotated: str, beside: Iterable[str] = ()
+) -> tuple[LockedPackage, ...]:
     """The packages, each with what it depends on and which index it is from, as uv's annotations tell.
 
-    What conda provides is not among the packages; what its extras bring is needed by whoever asked for those.
+    What conda provides is not among the packages; what its extras bring is needed by whoever asked for those. `beside`
+    are wheels that are locked too.
     """
     needed_by, indexes = read_annotations(annotated)
     names = {package.name for package in packages}
     edges: dict[str, set[str]] = {name: set() for name in names}
-    for name in names & needed_by.keys():
+    for name in {*names, *beside} & needed_by.keys():
         for parent in _locked_parents(name, needed_by, names):
             edges[parent].add(name)
     return tuple(

@@ -73,6 +73,7 @@ def question_of(request: Request) -> Question:
         wanted=tuple(wanted_of(requirements)),
         system=tuple((name, version) for arch, name, version in requirements.system if arch == request.arch),
         keep=request.conda_pins,
+        fixed=request.fixed,
         is_strict=requirements.channel_priority != "disabled",
         exclude_newer=request.exclude_newer or requirements.exclude_newer,
     )
@@ -89,7 +90,8 @@ def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
     >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=("numpy =1.26",), python_from="conda"))))
     ['python >=3.11,<3.13a0', 'numpy =1.26']
     """
-    yield CondaRequirement("python", conda_version(requirements.python))
+    if not requirements.base:  # which brings its own
+        yield CondaRequirement("python", conda_version(requirements.python))
     yield from map(parse_conda_requirement, (*requirements.conda, *requirements.conda_only))
     if requirements.type != "pypi":
         for needed in requirements.metaflow:

@@ -1,11 +1,14 @@
-"""What conda provides and PyPI packages do not agree with, said with both sides named."""
+"""What is there already and PyPI packages do not agree with, said with both sides named.
+
+It is conda that provides it, or the environment that is extended.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from envlock.resolve.errors import ConflictWithConda, ExtraOfCondaPackage
+from envlock.resolve.errors import ConflictWithBase, ConflictWithConda, ExtraOfCondaPackage
 from envlock.resolve.port import Provided, Request
 
 # uv says so where a package has no other version than its one: of those that conda provides, there is no other.
@@ -18,6 +21,7 @@ _HINT = (
     "change one of the two so that they agree; or, to take it from PyPI, leave out the conda package, and any other "
     "conda package that brings it"
 )
+_BASE_HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
 
 
 def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
@@ -34,15 +38,8 @@ def explain_contradiction(
     `text` is uv's own, `reason` what is shown of it, and `roots` the PyPI requirements that take part.
     """
     contradicted = tuple(contradicted)
-    sides = [f"{_wanted(request, text, each)}, and conda provides {_shown(each)}" for each in contradicted]
-    return ConflictWithConda(
-        request.name,
-        request.arch,
-        "; ".join(sides),
-        details=reason,
-        hint=_HINT,
-        packages=_things(contradicted, roots),
-    )
+    sides = [f"{_wanted(request, text, each)}, and {_shown(each)}" for each in contradicted]
+    return _conflict(request, contradicted, sides, reason, roots)
 
 
 def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
@@ -51,15 +48,24 @@ def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
     urls = {root.name: root.url for root in request.requirements.roots() if root.url}
     sides = [
         f"{each.name} is asked of PyPI {'by a direct URL' if each.name in urls else 'from elsewhere'}, "
-        f"and conda provides {_shown(each)}"
+        f"and {_shown(each)}"
         for each in found
     ]
-    return ConflictWithConda(
+    return _conflict(request, found, sides, (), tuple(each.name for each in found if each.name in urls))
+
+
+def _conflict(
+    request: Request, found: Iterable[Provided], sides: Iterable[str], reason: tuple[str, ...], roots: tuple[str, ...]
+) -> ConflictWithConda:
+    found = tuple(found)
+    of_base = any(each.base for each in found)
+    return (ConflictWithBase if of_base else ConflictWithConda)(
         request.name,
         request.arch,
         "; ".join(sides),
-        hint=_HINT,
-        packages=_things(found, tuple(each.name for each in found if each.name in urls)),
+        details=reason,
+        hint=_BASE_HINT if of_base else _HINT,
+        packages=_things(found, roots),
     )
 
 
@@ -73,8 +79,8 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
     error = ExtraOfCondaPackage(
         request.name,
         request.arch,
-        f"{texts} is asked of PyPI, and conda provides {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
-        details=("what the extra brings is not known: the metadata of the conda package could not be read",),
+        f"{texts} is asked of PyPI, and {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
+        details=("what the extra brings is not known: the metadata of the package could not be read",),
         hint=f"ask for the packages that the extra stands for by their own names, and for "
         f"`{asked[0][0].name}` without it",
         packages=_things((each for each, _ in asked), tuple(each.name for each, _ in asked)),
@@ -108,11 +114,13 @@ def _allows(specifier: str, version: str) -> bool:
 
 
 def _shown(provided: Provided) -> str:
-    """The distribution and its conda package: `torch 2.5.1 (conda package pytorch 2.5.1)`."""
-    return f"{provided.name} {provided.version} (conda package {provided.package})"
+    """Who has it, and in which conda package: `conda provides torch 2.5.1 (conda package pytorch 2.5.1)`."""
+    package = f" (conda package {provided.package})" if provided.package else ""
+    who = f"`{provided.base}` has" if provided.base else "conda provides"
+    return f"{who} {provided.name} {provided.version}{package}"
 
 
 def _things(provided: Iterable[Provided], roots: tuple[str, ...]) -> tuple[str, ...]:
     """What to cite of envlock.toml: PyPI's side, then conda's."""
-    packages = (f"conda:{each.package.partition(' ')[0]}" for each in provided)
+    packages = ("named_env" if each.base else f"conda:{each.package.partition(' ')[0]}" for each in provided)
     return tuple(dict.fromkeys((*roots, *packages)))

@@ -136,6 +136,18 @@ class ConflictWithConda(_OfOneEnvironment):
     code = "conda-pypi-conflict"
 
 
+class ConflictWithBase(ConflictWithConda):
+    """What is asked beside a named environment does not fit what that has."""
+
+    code = "conflict-with-base"
+
+
+class BaseWithoutConda(_OfOneEnvironment):
+    """Conda packages are asked beside a named environment that has none, not even its Python."""
+
+    code = "base-without-conda"
+
+
 class ExtraOfCondaPackage(_OfOneEnvironment):
     """An extra is asked of a package that conda provides, and what the extra brings is not known."""
 

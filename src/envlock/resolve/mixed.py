@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.errors import CondaOnlyWithPython, ConflictWithConda, ExtraOfCondaPackage, UnexpectedAnswer
-from envlock.resolve.port import Extras, Request, Resolution, Resolver
-from envlock.resolve.provided import extras_in, provided_by, pypi_version
+from envlock.resolve.extending import additions, joined, new_of, provided_over, refuse_twice
+from envlock.resolve.port import Base, Extras, Request, Resolution, Resolver
+from envlock.resolve.provided import extras_in, pypi_version
 
 if TYPE_CHECKING:
     from envlock.conda.archives import Archives
@@ -52,12 +53,12 @@ class ByType:
         Where PyPI packages are locked on top, each conda package tells which distributions it provides. Raises
         ResolveError.
         """
-        if not request.requirements.has_conda:
+        if request.base is None and not request.requirements.has_conda:
             return self._resolver("pypi", request).resolve(request)
         from envlock.conda.bridge import Ended
 
         try:
-            return self._with_conda(request)
+            return self._with_conda(request) if request.base is None else self._over_base(request, request.base)
         except Ended:
             raise _ended(request) from None
 
@@ -79,9 +80,35 @@ class ByType:
             python=solved.python,
         )
 
+    def _over_base(self, request: Request, base: Base) -> Resolution:
+        """A base as it is, and what is asked beside it."""
+        rest = additions(request, base)
+        old: tuple[LockedPackage, ...] = base.lock.conda_packages
+        new: tuple[LockedPackage, ...] = ()
+        notes: tuple[str, ...] = ()
+        if rest.requirements.conda:
+            solved = self._resolver("conda", request).resolve(rest)
+            new, notes = new_of(request, base, solved), solved.notes
+        roots = rest.requirements.roots()
+        if roots and base.lock.requirements.type == "conda":  # what is in its packages nobody had to know before
+            old, more = self._with_distributions(request, old)
+            notes += more
+        if new and (roots or base.lock.pypi_packages or request.requirements.conda_only):
+            new, more = self._with_distributions(request, new)
+            notes += more
+        refuse_twice(request, base, new)
+        conda = (*old, *new)
+        if request.requirements.type == "pypi":
+            _refuse_python(request, conda)
+        wheels: tuple[LockedPackage, ...] = ()
+        if roots:
+            found = self._on_top(rest, conda, rest.python)
+            wheels, notes = found.packages, (*notes, *found.notes)
+        return Resolution(joined(base, conda, wheels), notes, base.lock.python)
+
     def _on_top(self, request: Request, packages: Sequence[LockedPackage], python: str) -> Resolution:
         """The PyPI part. What extras of conda's packages bring is looked up where it turns out that one is asked."""
-        provided = provided_by(packages)
+        provided = provided_over(packages, request.base)
         while True:
             try:
                 return self._resolver("pypi", request).resolve(replace(request, python=python, provided=provided))
@@ -120,8 +147,12 @@ class ByType:
         """The extras of the distributions of these names; None where those of one cannot be had."""
         found = {}
         for name in wanted:
-            package = next(each for each in packages if each.conda and name in dict(each.conda.provides))
-            text = self._archives(request).metadata(package, name)
+            wheel = request.base and next((each for each in request.base.lock.pypi_packages if each.name == name), None)
+            if wheel and request.base:
+                text = request.base.metadata(wheel)
+            else:
+                package = next(each for each in packages if each.conda and name in dict(each.conda.provides))
+                text = self._archives(request).metadata(package, name)
             extras = None if text is None else extras_in(text)
             if extras is None:
                 return None

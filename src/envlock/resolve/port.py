@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from envlock.model.arch import Arch
-from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 
 
@@ -22,16 +22,29 @@ class Extras:
 
 @dataclass(frozen=True)
 class Provided:
-    """A PyPI distribution that a conda package of the environment contains."""
+    """A PyPI distribution that is there already: a conda package contains it, or the environment that is extended."""
 
     name: str
     """Normalised, as PyPI knows it."""
     version: str
     """As PEP 440 has it."""
     package: str
-    """The conda package that it is in: name and version, for messages."""
+    """The conda package that it is in: name and version, for messages. Empty for a wheel of a base."""
     extras: Extras | None = None
     """None where they are not known: they are looked up only when one is asked for."""
+    base: str = ""
+    """The name of the environment that is extended, where that has it."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The environment that is extended: all of its packages stay as they are."""
+
+    name: str
+    """As the user names it."""
+    lock: Lock
+    metadata: Callable[[LockedPackage], str | None]
+    """The METADATA in one of its wheels; None where that cannot be had. May fetch the wheel."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,11 @@ class Request:
     conda_pins: tuple[LockedPackage, ...] = ()
     """Conda packages to keep wherever the requirements allow, exactly as they were locked."""
     provided: tuple[Provided, ...] = ()
-    """What conda packages of the environment bring: PyPI packages rest on it, and never replace it."""
+    """What conda packages of the environment, or its base, bring: PyPI packages rest on it, and never replace it."""
+    base: Base | None = None
+    """What the environment extends; `python` is empty then, for it is the base's."""
+    fixed: tuple[LockedPackage, ...] = ()
+    """Conda packages that stay exactly as they are, whether or not a channel still has them."""
     exclude_newer: str = ""
     """The instant in force, RFC 3339."""
     index_urls: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from envlock.model.requirement import BadPackageName, normalize_name
+from envlock.model.requirement import BadPackageName, name_in_either, normalize_name
 from envlock.resolve.port import Extras, Provided
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def provided_by(packages: Iterable[LockedPackage]) -> tuple[Provided, ...]:
     found: dict[str, Provided] = {}
     for package in packages:
         for name, version in package.conda.provides if package.conda else ():
-            if name not in found or normalize_name(package.name) == name:
+            if name not in found or name_in_either(package.name) == name:
                 found[name] = Provided(name, version, f"{package.name} {package.version}")
     return tuple(found[name] for name in sorted(found))
 

@@ -65,7 +65,7 @@ class UvResolver:
             pins = _pinned(packages)
             notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
             annotated = _annotate(compilation, roots, pins)
-            found = with_edges(packages, annotated)
+            found = with_edges(packages, annotated, [each.name for each in request.provided if not each.package])
             refuse_missing_index(request, found)
             return Resolution(packages=found, notes=(*extras, *notes.result()))
 

@@ -17,7 +17,8 @@ from envlock.workflow.lock_result import Pinned, Upgrade
 
 if TYPE_CHECKING:
     from envlock.model.arch import Arch
-    from envlock.model.lock import Lock
+    from envlock.model.lock import Lock, LockedPackage
+    from envlock.resolve.port import Base as BaseRequest
     from envlock.workflow.finding import Finder
 
 
@@ -98,6 +99,29 @@ class Bases:
         if key not in self._locks:
             self._locks[key] = self._finder.lock(Found(pin.meant, pin.req_id, pin.full_ids), arch)
         return self._locks[key]
+
+    def request(self, pin: Pin, arch: Arch) -> BaseRequest:
+        """The pinned environment, to be extended. Raises as `lock`."""
+        from envlock.resolve.port import Base as BaseRequest
+
+        return BaseRequest(pin.meant, self.lock(pin, arch), self.metadata)
+
+    def metadata(self, package: LockedPackage) -> str | None:
+        """The METADATA in a wheel, which is fetched where this machine does not have it; None where it has none.
+
+        Raises what fetching raises.
+        """
+        import zipfile
+
+        from envlock.model.artifact import Artifact
+        from envlock.reporter import Reporter
+        from envlock.workflow.sources import CacheThenUpstream
+
+        artifact = Artifact(package.filename, package.sha256, package.url, package.size)
+        path = CacheThenUpstream(self._project, Reporter()).fetch([artifact])[artifact.sha256]
+        with zipfile.ZipFile(path) as wheel:
+            name = next((each for each in wheel.namelist() if each.endswith(".dist-info/METADATA")), None)
+            return wheel.read(name).decode("utf-8", "replace") if name else None
 
 
 def lacking_archs(

@@ -275,6 +275,7 @@ class _Locking:
             arch=job.arch,
             requirements=job.requirements,
             python=python.version if python else "",
+            base=self.bases.request(job.extended, job.arch) if job.extended else None,
             pins=pypi_pins(before, self.upgrade),
             conda_pins=conda_pins(before, job.arch, self.upgrade),
             exclude_newer=instant,
@@ -318,8 +319,8 @@ class _Locking:
         """The error, with the lines of envlock.toml that cause it."""
         of_python = error.code in {"no-fitting-python", "no-python-build"}
         things = ("python",) if of_python else getattr(error, "packages", ())
-        if job.pin is not None or error.code in {"conflict-with-base", "base-without-conda"}:
-            things = (*things, "named_env")
+        if job.pin is not None:
+            things = ("named_env",)
         environment = job.environments[0]
         keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))

@@ -1,0 +1,174 @@
+"""Adding to an environment that is locked: its packages stay as they are, to the hash; only additions are solved for.
+
+What a base has already is not asked of any index or channel, so it does not matter what has become of it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
+from envlock.model.lock import LockedPackage
+from envlock.model.requirement import PypiRequirement
+from envlock.resolve.errors import BaseWithoutConda, ConflictWithBase, UnexpectedAnswer
+from envlock.resolve.port import Base, Provided, Request, Resolution
+from envlock.resolve.provided import provided_by
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+_HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
+
+
+def additions(request: Request, base: Base) -> Request:
+    """The request without all that the base serves already.
+
+    What remains is in `requirements.pypi` and, Metaflow's needs among them, in `requirements.conda`. Raises
+    ConflictWithBase for what contradicts the base by itself, and BaseWithoutConda.
+    """
+    asked = request.requirements
+    _refuse_python(request, base)
+    if base.lock.python.source != "conda" and (asked.conda or asked.conda_only):
+        raise _without_conda(request, base)
+    is_pypi = asked.type == "pypi"
+    served = _Served(base)
+    texts = [text for text in (*asked.conda, *asked.conda_only) if not served.has_conda(request, text)]
+    if not is_pypi:
+        texts += [text for text in map(served.lacking, asked.metaflow) if text]
+    roots = [root for root in (*asked.pypi, *(asked.metaflow if is_pypi else ())) if not served.has_pypi(root)]
+    return replace(
+        request,
+        requirements=asked._replace(
+            python="", pypi=tuple(roots), metaflow=(), conda=tuple(dict.fromkeys(texts)), conda_only=()
+        ),
+        python=base.lock.python.version,
+        fixed=base.lock.conda_packages,
+    )
+
+
+def provided_over(packages: Sequence[LockedPackage], base: Base | None) -> tuple[Provided, ...]:
+    """What conda packages provide, and what the base has: all that PyPI packages have to rest on."""
+    found = provided_by(packages)
+    if base is None:
+        return found
+    own = {package.name for package in base.lock.conda_packages}
+    return (
+        *(replace(each, base=base.name) if each.package.partition(" ")[0] in own else each for each in found),
+        *(Provided(each.name, each.version, "", base=base.name) for each in base.lock.pypi_packages),
+    )
+
+
+def new_of(request: Request, base: Base, solved: Resolution) -> tuple[LockedPackage, ...]:
+    """The conda packages of a solution that the base does not have. Raises UnexpectedAnswer where one was changed."""
+    found = {package.name: package for package in solved.packages}
+    changed = [each.name for each in base.lock.conda_packages if found.pop(each.name, each).sha256 != each.sha256]
+    if changed:
+        raise UnexpectedAnswer(
+            request.name, request.arch, f"the solver changed {', '.join(changed)} of `{base.name}`", hint=_HINT
+        )
+    return tuple(found.values())
+
+
+def refuse_twice(request: Request, base: Base, packages: Iterable[LockedPackage]) -> None:
+    """Refuse new conda packages that hold what the base has as a wheel. Raises ConflictWithBase."""
+    wheels = {package.name: package.version for package in base.lock.pypi_packages}
+    for package in packages:
+        for name, version in package.conda.provides if package.conda else ():
+            if name in wheels:
+                raise ConflictWithBase(
+                    request.name,
+                    request.arch,
+                    f"the conda package {package.name} {package.version} brings {name} {version}, "
+                    f"and `{base.name}` has {name} {wheels[name]} from PyPI",
+                    hint="ask for it in `pypi.packages`, or extend another environment",
+                    packages=(f"conda:{package.name}", "named_env"),
+                )
+
+
+def joined(base: Base, conda: Sequence[LockedPackage], wheels: Sequence[LockedPackage]) -> tuple[LockedPackage, ...]:
+    """The base's packages and the new ones, sorted; `conda` are the base's and the new ones together."""
+    packages = (*conda, *base.lock.pypi_packages, *wheels)
+    rows = {(each.kind, each.name): each.sha256 for each in packages}
+    assert len(rows) == len(packages), "a package is in the base, and new too"
+    assert all(rows[each.kind, each.name] == each.sha256 for each in base.lock.packages), "the base was changed"
+    return tuple(sorted(packages, key=lambda each: (each.kind, each.name)))
+
+
+class _Served:
+    """What a base has, by what may be asked."""
+
+    def __init__(self, base: Base) -> None:
+        self.name = base.name
+        self.conda = {package.name: package for package in base.lock.conda_packages}
+        self.versions = {each.name: each.version for each in provided_by(base.lock.conda_packages)}
+        self.versions |= {package.name: package.version for package in base.lock.pypi_packages}
+
+    def has_pypi(self, root: PypiRequirement) -> bool:
+        """Whether a requirement is met, as far as that is plain to see."""
+        version = self.versions.get(root.name)
+        return version is not None and not (root.extras or root.url) and _specifiers(root.specifier).contains(version)
+
+    def has_conda(self, request: Request, text: str) -> bool:
+        """Whether a conda requirement is met. Raises ConflictWithBase where another package of the name is there."""
+        from envlock.conda.matching import satisfies
+
+        requirement = parse_conda_requirement(text)
+        package = self.conda.get(requirement.name)
+        if package is None:
+            return False
+        if not satisfies(package, text):
+            raise ConflictWithBase(
+                request.name,
+                request.arch,
+                f"`{text}` is asked of conda, and `{self.name}` has {package.name} {package.version} {package.build}",
+                hint=_HINT,
+                packages=(f"conda:{requirement.name}", "named_env"),
+            )
+        return True
+
+    def lacking(self, needed: PypiRequirement) -> str:
+        """The conda requirement of what Metaflow needs and the base lacks, by either name; empty where it has it."""
+        from envlock.conda.names import conda_name
+        from envlock.resolve.conda_rattler import conda_version
+
+        name = conda_name(needed.name)
+        if name in self.conda or self.has_pypi(needed):
+            return ""
+        return str(CondaRequirement(name, conda_version(needed.specifier)))
+
+
+def _refuse_python(request: Request, base: Base) -> None:
+    asked, has = request.requirements.python, base.lock.python
+    if not _specifiers(asked).contains(has.version):
+        oldest = " or later" if has.source == "machine" else ""
+        raise ConflictWithBase(
+            request.name,
+            request.arch,
+            f"Python {asked} is asked, and `{base.name}` has Python {has.version}{oldest}",
+            hint=f"leave `python` out: it is that of `{base.name}`; or extend another environment",
+            packages=("python", "named_env"),
+        )
+
+
+def _without_conda(request: Request, base: Base) -> BaseWithoutConda:
+    asked = request.requirements
+    names = [parse_conda_requirement(text).name for text in (*asked.conda, *asked.conda_only)]
+    source = "this machine" if base.lock.python.source == "machine" else base.lock.python.source
+    return BaseWithoutConda(
+        request.name,
+        request.arch,
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} asked of conda, and `{base.name}` has no conda part",
+        details=(
+            f"its Python comes from {source}, and stays as it is; conda packages go with a Python of conda alone",
+        ),
+        hint="ask PyPI for it, or extend an environment that was locked with a `conda` table",
+        packages=(*(f"conda:{name}" for name in names), "named_env"),
+    )
+
+
+def _specifiers(text: str) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(text, prereleases=True)
