@@ -20,3 +20,32 @@ def test_four_archs_read_the_common_part_of_a_channel_once(
     assert len(project.locks) == 4
     read = [each for each in served.requests if each.path.startswith("main/noarch/repodata.json")]
     assert [each.status for each in read if each.method == "GET"] == [200]
+
+
+def test_names_that_only_conda_has(
+    make_channel: Callable[..., Channel], project: ProjectFolder, envlock: Envlock
+) -> None:
+    served = make_channel(
+        data_package("_libgcc_mutex", "0.1"),
+        data_package("_openmp_mutex", "4.5", depends=["_libgcc_mutex"]),
+        data_package("python", "3.12.1", depends=["_openmp_mutex"]),
+        data_package("tool", "1.0", depends=["_openmp_mutex"]),
+        data_package("libstdcxx-ng", "14.1", {"share/__odd": ""}),
+        data_package("_x86_64-microarch-level", "2"),
+    )
+    table = '[env.demo]\nconda = {{ libraries = {{ tool = "", {} }}, channels = ["{}"] }}'
+    project.write(table.format('_x86_64-microarch-level = ">=1"', served.url_of("main")))
+    envlock("lock")
+    served.publish(data_package("_openmp_mutex", "4.6", depends=["_libgcc_mutex"]))
+
+    project.write(table.format('_x86_64-microarch-level = ">=2", libstdcxx-ng = ""', served.url_of("main")))
+    assert "+libstdcxx-ng 14.1\n" in envlock("lock").stdout
+    assert envlock("check").stdout.startswith("fresh")
+    assert "_openmp_mutex 4.5 -> 4.6" in envlock("lock", "--upgrade-package", "_openmp_mutex").stdout
+    assert "_x86_64-microarch-level" in envlock("show", "demo").stdout
+    served.publish(data_package("_libgcc_mutex", "0.2"))
+    assert "_libgcc_mutex 0.1 -> 0.2" in envlock("lock", "-P", "_LibGCC_mutex").stdout
+    envlock("remove", "--conda", "_x86_64-microarch-level")
+    assert "-_x86_64-microarch-level 2" in envlock("lock").stdout
+    envlock("add", "--conda", "_x86_64-microarch-level>=2")
+    assert "+_x86_64-microarch-level 2" in envlock("lock", "--upgrade").stdout

@@ -98,6 +98,21 @@ def normalize_name(name: str) -> str:
     return _SEPARATORS.sub("-", name).lower()
 
 
+def name_in_either(name: str) -> str:
+    """The normalised name of a package of PyPI or of conda, where names may begin and end with underscores.
+
+    >>> name_in_either("Foo__Bar.baz"), name_in_either("_OpenMP_mutex")
+    ('foo-bar-baz', '_openmp-mutex')
+
+    Raises BadPackageName.
+    """
+    bare = name.strip("_")
+    if not _NAME.match(bare):
+        raise BadPackageName(name)
+    before, _, after = name.partition(bare)
+    return f"{before}{normalize_name(bare)}{after}"
+
+
 def normalize_specifier(text: str) -> str:
     """A PEP 440 specifier set without spaces, its clauses sorted. A bare version is an exact pin.
 

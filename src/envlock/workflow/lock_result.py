@@ -9,7 +9,7 @@ from pathlib import Path
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
 from envlock.model.pin import Pin
-from envlock.model.requirement import normalize_name
+from envlock.model.requirement import name_in_either
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Upgrade:
         cls, *, everything: bool, packages: Sequence[str], aliases: Sequence[str] = (), all_aliases: bool = False
     ) -> Upgrade:
         """From the command line's words. Raises BadPackageName."""
-        names = frozenset(normalize_name(name) for name in packages)
+        names = frozenset(name_in_either(name) for name in packages)
         return cls(everything, names, frozenset(aliases), all_aliases)
 
     @property

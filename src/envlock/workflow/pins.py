@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from envlock.model.conda_requirement import parse_conda_requirement
-from envlock.model.requirement import normalize_name
+from envlock.model.requirement import name_in_either
 
 if TYPE_CHECKING:
     from envlock.model.arch import Arch
@@ -37,7 +37,7 @@ def conda_pins(before: Lock | None, arch: Arch, upgrade: Upgrade) -> tuple[Locke
 
 def names_of(package: LockedPackage) -> Iterator[str]:
     """The names that `--upgrade-package` may call a locked package by: its own, and for a conda package PyPI's too."""
-    yield normalize_name(package.name)
+    yield name_in_either(package.name)
     if package.conda is not None:
         yield from (name for name, _ in package.conda.provides)
 
@@ -46,7 +46,7 @@ def names_asked(requirements: Requirements) -> Iterator[str]:
     """The names of everything that is asked for."""
     yield from (root.name for root in requirements.roots())
     for text in (*requirements.conda, *requirements.conda_only):
-        yield normalize_name(parse_conda_requirement(text).name)
+        yield name_in_either(parse_conda_requirement(text).name)
 
 
 def upgradable(locks: Iterable[Lock], asked: Iterable[Requirements]) -> set[str]:
