@@ -8,7 +8,6 @@ from envlock.cache.buckets.service import (
     ANSWER_SECONDS,
     CONNECT_SECONDS,
     CONNECTIONS,
-    PART,
     PARTS_AT_ONCE,
     Found,
     Service,
@@ -18,7 +17,8 @@ from envlock.cache.buckets.service import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PARTS: dict[str, int] = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE}
+_PARTS: dict[str, int] = {"chunksize": 25 << 20, "max_concurrency": 1}
+"""What is smaller than two parts goes in one request, which most packages do: parts cost the server three more."""
 
 
 class S3(Service):
