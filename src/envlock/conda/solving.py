@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,7 +106,8 @@ class Solving:
     async def _solve(self, question: Question, specs: list[MatchSpec]) -> Solved:
         from rattler import MatchSpec
 
-        fixed = {package.name: record_of(package) for package in question.fixed}
+        # Without their times: what was published later than anything new may be is there all the same.
+        fixed = {package.name: record_of(replace(package, upload_time="")) for package in question.fixed}
         specs = [*specs, *map(MatchSpec, fixed)]
         kept, gone = await self._kept(question)
         shadowed: dict[str, str] = {}

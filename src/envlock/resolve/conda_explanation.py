@@ -41,6 +41,7 @@ _DEAD_END = re.compile(r"for which no candidates were found|is excluded because|
 _VIRTUAL = re.compile(r"(__[a-z0-9]+)(?: ([^,\n]*(?:,[<>=!~][^,\n]*)*))?, for which no candidates were found")
 _MISSING = re.compile(r"[─ ]([a-z0-9_.-]+)(?: [^\n]*)?, for which no candidates were found")
 _PARENT = re.compile(r"^\W*(.+?) would require")
+_PREAMBLE = "The following packages are incompatible"
 _CHANNEL = re.compile(r'\[channel="[^"]*"\]')
 _ALTERNATIVES = re.compile(r"[^\s|,]+(?: \| [^\s|,]+){4,}")
 _SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "the processor"}
@@ -65,6 +66,8 @@ def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     elif failure.kind == "uncached":
         message, hint = f"{named} cannot be asked offline", "lock once with the network"
     mirror = mirrors_in_force(request.channel_mirrors).get(failure.url, "")
+    if mirror and error is ChannelNotFound:
+        hint = "correct its mirror: `channel-mirrors`, or the variable ENVLOCK_CHANNEL_MIRRORS"
     details = (failure.reason, *((f"asked at its mirror, {without_secrets(mirror)}",) if mirror else ()))
     return error(request.name, request.arch, message, details=details, hint=hint, packages=packages)
 
@@ -141,8 +144,7 @@ def shorten(text: str) -> tuple[str, ...]:
     ('b cannot be:', '└─ a 1 | 2 | ... | 6 would do')
     """
     text = text.removeprefix("Cannot solve the request because of: ")
-    text = text.removeprefix("The following packages are incompatible\n")
-    lines = [_shortened(line) for line in text.splitlines() if line.strip()]
+    lines = [_shortened(line) for line in text.splitlines() if line.strip() not in {"", _PREAMBLE}]
     if len(lines) > _LINES:
         lines = [*lines[: _LINES - 1], f"... and {len(lines) - _LINES + 1} lines more"]
     return tuple(lines)
@@ -286,8 +288,7 @@ def _names(question: Question, solving: Solving) -> tuple[str, ...]:
 
 def _versions(offers: Iterator[Offer] | Sequence[Offer], *, builds: bool = False) -> str:
     texts = list(dict.fromkeys(f"{o.version} {o.build}" if builds else o.version for o in offers))
-    cut = "... " if len(texts) > _OFFERS else ""
-    return cut + ", ".join(texts[-_OFFERS:])
+    return ", ".join(texts if len(texts) <= _OFFERS else [*texts[:2], "...", *texts[2 - _OFFERS :]])
 
 
 def _shortened(line: str) -> str:

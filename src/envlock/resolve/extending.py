@@ -5,6 +5,7 @@ What a base has already is not asked of any index or channel, so it does not mat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import PypiRequirement
-from envlock.resolve.errors import BaseWithoutConda, ConflictWithBase, UnexpectedAnswer
+from envlock.resolve.errors import BaseWithoutConda, CondaConflict, ConflictWithBase, UnexpectedAnswer
 from envlock.resolve.port import Base, Provided, Request, Resolution
 from envlock.resolve.provided import provided_by
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
+_KEPT = re.compile(r"(\S+ \S+) is locked, but another version is required as reported above")
 _HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
 
 
@@ -57,6 +59,23 @@ def provided_over(packages: Sequence[LockedPackage], base: Base | None) -> tuple
     return (
         *(replace(each, base=base.name) if each.package.partition(" ")[0] in own else each for each in found),
         *(Provided(each.name, each.version, "", base=base.name) for each in base.lock.pypi_packages),
+    )
+
+
+def conda_conflict(request: Request, base: Base, error: CondaConflict) -> ConflictWithBase:
+    """The error of conda packages that do not go with the base's, with both sides named."""
+    text = "\n".join(error.details)
+    kept = list(dict.fromkeys(_KEPT.findall(text)))
+    added = [text.partition(" ")[0] for text in request.requirements.conda]
+    mentioned = [name for name in added if f"conda:{name.rpartition('::')[2]}" in error.packages] or added
+    theirs = f"{', '.join(kept)} of `{base.name}`" if kept else f"`{base.name}`"
+    return ConflictWithBase(
+        request.name,
+        request.arch,
+        f"{', '.join(mentioned)} {'does' if len(mentioned) == 1 else 'do'} not go with {theirs}",
+        details=tuple(_KEPT.sub(rf"\1 is in `{base.name}`, and stays", line) for line in error.details),
+        hint=_HINT,
+        packages=(*error.packages, "named_env"),
     )
 
 

@@ -8,8 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.model.conda_requirement import parse_conda_requirement
-from envlock.resolve.errors import CondaOnlyWithPython, ConflictWithConda, ExtraOfCondaPackage, UnexpectedAnswer
-from envlock.resolve.extending import additions, joined, new_of, provided_over, refuse_twice
+from envlock.resolve.errors import (
+    CondaConflict,
+    CondaOnlyWithPython,
+    ConflictWithConda,
+    ExtraOfCondaPackage,
+    UnexpectedAnswer,
+)
+from envlock.resolve.extending import additions, conda_conflict, joined, new_of, provided_over, refuse_twice
 from envlock.resolve.port import Base, Extras, Request, Resolution, Resolver
 from envlock.resolve.provided import extras_in, pypi_version
 
@@ -87,7 +93,10 @@ class ByType:
         new: tuple[LockedPackage, ...] = ()
         notes: tuple[str, ...] = ()
         if rest.requirements.conda:
-            solved = self._resolver("conda", request).resolve(rest)
+            try:
+                solved = self._resolver("conda", request).resolve(rest)
+            except CondaConflict as error:
+                raise conda_conflict(rest, base, error) from None
             new, notes = new_of(request, base, solved), solved.notes
         roots = rest.requirements.roots()
         if roots and base.lock.requirements.type == "conda":  # what is in its packages nobody had to know before

@@ -1,0 +1,228 @@
+"""What is asked beside a named environment: its packages stay as they are, and only additions are solved for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from envlock.model.arch import LINUX_64
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.pin import Pin
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+from envlock.resolve.conda_rattler import CondaResolver
+from envlock.resolve.errors import BaseWithoutConda, ConflictWithBase
+from envlock.resolve.mixed import ByType
+from envlock.resolve.port import Base, Request, Resolution
+from envlock.resolve.pypi_uv import UvResolver
+from tests.channel import Channel
+from tests.index import Index
+
+SYSTEM = tuple((LINUX_64, name, version) for name, version in (("__glibc", "2.28"), ("__linux", "5.10")))
+
+
+@pytest.fixture(autouse=True)
+def _mirrored(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`conda-forge` is the test channel's `main`."""
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
+
+
+@pytest.fixture
+def resolver() -> ByType:
+    return ByType(CondaResolver, UvResolver())
+
+
+def asked(
+    index: Index,
+    *conda: str,
+    pypi: tuple[str, ...] = (),
+    python: str = "",
+    source: str = "conda",
+    channels: tuple[str, ...] = ("conda-forge",),
+    metaflow: tuple[str, ...] = (),
+    conda_only: tuple[str, ...] = (),
+) -> Requirements:
+    return Requirements(
+        python=python,
+        python_from=source,
+        pypi=tuple(map(parse_requirement, pypi)),
+        metaflow=tuple(map(parse_requirement, metaflow)),
+        conda=conda,
+        conda_only=conda_only,
+        channels=channels if source == "conda" else (),
+        default_index=index.url,
+        system=SYSTEM,
+    )
+
+
+def request(index: Index, requirements: Requirements, base: Base | None = None, **more: object) -> Request:
+    request = Request(
+        name="demo",
+        arch=LINUX_64,
+        requirements=requirements,
+        python="3.12.0" if base is None and requirements.python_from == "machine" else "",
+        base=base,
+        default_index_url=index.url,
+        channel_urls=requirements.channels,
+    )
+    return replace(request, **more)  # type: ignore[arg-type]
+
+
+def base_of(resolver: ByType, index: Index, requirements: Requirements) -> Base:
+    """The environment of these requirements, locked and named `team/base:v1`."""
+    found = resolver.resolve(request(index, requirements))
+    lock = Lock(
+        arch=LINUX_64,
+        requirements=requirements,
+        python=found.python or LockedPython("machine", "3.12.0"),
+        packages=found.packages,
+    )
+    return Base("team/base:v1", lock, lambda _: None)
+
+
+def extend(resolver: ByType, index: Index, base: Base, requirements: Requirements, **more: object) -> Resolution:
+    pin = Pin("name", base.name, base.lock.requirements, ((LINUX_64, base.lock.full_id),))
+    return resolver.resolve(request(index, requirements._replace(base=pin.base), base, **more))
+
+
+def new(base: Base, found: Resolution) -> set[str]:
+    """What was added, after a look that everything else is the base's own."""
+    kept = {(each.kind, each.name): each for each in base.lock.packages}
+    added = [each for each in found.packages if (each.kind, each.name) not in kept]
+    assert [each for each in found.packages if each not in added] == list(base.lock.packages)
+    assert found.python == base.lock.python
+    return {f"{each.name} {each.version}" for each in added}
+
+
+def package(found: Resolution, name: str) -> LockedPackage:
+    (one,) = [each for each in found.packages if each.name == name]
+    return one
+
+
+def test_conda_on_conda(resolver: ByType, index: Index) -> None:
+    """`upper` goes with the `lower` of the base, which is not the newest that it could have."""
+    base = base_of(resolver, index, asked(index, "lower 1.1.*", python="==3.12.*"))
+    found = extend(resolver, index, base, asked(index, "upper"))
+    assert new(base, found) == {"upper 2.0"}
+    assert package(found, "upper").dependencies == ("lower",)
+
+
+def test_what_the_channel_has_no_more_stays(
+    resolver: ByType, index: Index, make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_of(resolver, index, asked(index, "lower 1.1.*", "builds", python="==3.12.*"))
+    served = make_channel(whole=True)
+    served.withdraw("*/lower-1.1-*")
+    served.withdraw("*/builds-*")
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
+    anew = ByType(CondaResolver, UvResolver())
+    assert new(base, extend(anew, index, base, asked(index, "upper"))) == {"upper 2.0"}
+
+
+def test_what_was_published_since_then_stays(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, "lower 2.0", python="==3.12.*"))
+    found = extend(resolver, index, base, asked(index, "upper"), exclude_newer="2021-01-01T00:00:00Z")
+    assert new(base, found) == {"upper 1.0"}
+
+
+def test_the_base_may_be_from_a_channel_that_is_not_asked(resolver: ByType, index: Index) -> None:
+    both = ("other", "conda-forge")
+    base = base_of(resolver, index, asked(index, "lower", "speak", python="==3.12.*", channels=both))
+    assert {each.conda.channel for each in base.lock.packages if each.conda and each.name in {"lower", "speak"}} != {
+        "https://conda.anaconda.org/conda-forge"
+    }
+    assert new(base, extend(resolver, index, base, asked(index, "upper"))) == {"upper 2.0"}
+    turned = asked(index, "listens", "upper", channels=("conda-forge", "other"))
+    assert new(base, extend(resolver, index, base, turned)) == {"upper 2.0", "listens 1.0", "lambda-tools 1.0"}
+
+
+@pytest.mark.parametrize(
+    ("had", "added", "sentence"),
+    [
+        ("lower 1.2", "west", "west does not go with lower 1.2 of `team/base:v1`"),
+        ("lower 2.0", "guards", "guards does not go with lower 2.0 of `team/base:v1`"),
+        ("guards", "lower 2.0", "lower does not go with guards 1.0 of `team/base:v1`"),
+    ],
+)
+def test_what_does_not_go_with_the_base(resolver: ByType, index: Index, had: str, added: str, sentence: str) -> None:
+    base = base_of(resolver, index, asked(index, had, python="==3.12.*"))
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, asked(index, added))
+    assert caught.value.sentence == sentence
+    assert caught.value.packages == (f"conda:{added.split()[0]}", "named_env")
+    assert f"{sentence.partition(' with ')[2].partition(' of ')[0]} is in `team/base:v1`, and stays" in str(
+        caught.value.details
+    )
+
+
+def test_another_version_of_what_the_base_has(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, "lower 1.2", python="==3.12.*"))
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, asked(index, "lower >=2"))
+    assert caught.value.sentence == "`lower >=2` is asked of conda, and `team/base:v1` has lower 1.2 0"
+    assert caught.value.packages == ("conda:lower", "named_env")
+
+
+def test_what_the_base_has_already_is_asked_of_nobody(
+    resolver: ByType, index: Index, make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_of(resolver, index, asked(index, "lower", pypi=("alpha",), python="==3.12.*"))
+    served = make_channel(whole=True)
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
+    anew = ByType(CondaResolver, UvResolver())
+    requirements = asked(index, "lower >=1.2", pypi=("alpha>=2", "beta"), python=">=3.11", metaflow=("alpha",))
+    assert new(base, extend(anew, index, base, requirements)) == set()
+    assert served.requests == ()
+
+
+def test_pypi_on_conda(resolver: ByType, index: Index) -> None:
+    """Nobody had to know what the conda packages hold: that is looked up, and said of them from then on."""
+    base = base_of(resolver, index, asked(index, "beta", python="==3.12.*"))
+    found = extend(resolver, index, base, asked(index, pypi=("alpha",)))
+    assert {f"{each.kind} {each.name} {each.version}" for each in found.packages if each.kind == "pypi"} == {
+        "pypi alpha 2.0"
+    }
+    assert package(found, "beta").conda.provides == (("beta", "1.5"),)  # type: ignore[union-attr]
+    bare = [replace(each, conda=replace(each.conda, provides=())) for each in found.packages if each.conda]
+    assert bare == list(base.lock.packages)
+
+
+def test_both_on_mixed(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, "beta", pypi=("alpha<2",), python="==3.12.*"))
+    found = extend(resolver, index, base, asked(index, "upper", "lower <2", pypi=("theta", "pi")))
+    assert new(base, found) == {"upper 2.0", "lower 1.2", "theta 2.0", "pi 1.0"}
+    assert package(found, "theta").dependencies == ("alpha",)
+
+
+def test_conda_on_pypi_packages_with_a_python_of_conda(resolver: ByType, index: Index) -> None:
+    """What Metaflow needs is there as wheels: conda does not bring it a second time."""
+    base = base_of(resolver, index, asked(index, pypi=("alpha<2",), metaflow=("lam",), python="==3.12.*"))
+    found = extend(resolver, index, base, asked(index, "lower", metaflow=("lam",)))
+    assert new(base, found) == {"lower 2.0"}
+    assert {each.kind for each in found.packages if each.name in {"alpha", "lam"}} == {"pypi"}
+
+
+def test_conda_does_not_bring_what_the_base_has_as_a_wheel(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, "lower", pypi=("lam",), python="==3.12.*"))
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, asked(index, "listens"))
+    assert caught.value.sentence == (
+        "the conda package lambda-tools 1.0 brings lam 1.0, and `team/base:v1` has lam 1.0 from PyPI"
+    )
+
+
+def test_pypi_wants_another_version_of_what_conda_brought(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, "beta", python="==3.12.*"))
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, asked(index, pypi=("beta>=2",)))
+    assert caught.value.sentence == "beta>=2 is asked of PyPI, and `team/base:v1` has beta 1.5 (conda package beta 1.5)"
+    assert caught.value.packages == ("beta", "named_env")
+
+
+def test_conda_on_the_python_of_a_machine(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, asked(index, pypi=("lam",), source="machine"))
+    with pytest.raises(BaseWithoutConda) as caught:
+        extend(resolver, index, base, asked(index, "lower", source="machine"))
+    assert caught.value.packages == ("conda:lower", "named_env")
