@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import CacheUnusable
-from envlock.cache.layout import PUSHES, SWEEPS, checked, push_path, sweep_path
+from envlock.cache.layout import PUSHES, SWEEPS, push_path, sweep_path
 from envlock.cache.sweep_errors import SweepOverdue, UnreadableAnnouncement
 from envlock.reporter import Reporter
 
@@ -60,9 +60,9 @@ class Needs(NamedTuple):
             if document["format"] != FORMAT:
                 raise ValueError(document["format"])
             lists = [document[name] for name in cls._fields]
-            if not all(type(paths) is list for paths in lists):
+            if not all(type(paths) is list and all(type(path) is str for path in paths) for paths in lists):
                 raise ValueError(lists)
-            return cls(*(frozenset(checked(path) for path in paths) for paths in lists))
+            return cls(*map(frozenset, lists))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
 

@@ -1,9 +1,10 @@
-"""`envlock cache`: what is in the cache, and whether it is whole."""
+"""`envlock cache`: what is in the cache, whether it is whole, and what nothing needs any more."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -24,7 +25,7 @@ _NAMES_SHOWN = 2
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Show the cache, and prove it.", no_args_is_help=True)
+    group = typer.Typer(help="Show the cache, prove it, and sweep it.", no_args_is_help=True)
     app.add_typer(group, name="cache")
 
     @group.command()
@@ -77,6 +78,69 @@ def register(app: typer.Typer) -> None:
             err.print()
             show_error(error)
         return status
+
+    @group.command()
+    def gc(
+        keep_moves: Annotated[
+            Optional[int],  # noqa: UP045
+            typer.Option(
+                "--keep-moves",
+                metavar="N",
+                min=1,
+                help="Keep what a name stood for at its last N moves. Default: at all of them.",
+                show_default=False,
+            ),
+        ] = None,
+        runs: Annotated[
+            str,
+            typer.Option(
+                "--pathspecs-younger-than",
+                metavar="SPAN",
+                help="Keep what runs that are younger ran in, such as `12h`, `90d`, `8 weeks`. Default: 90d.",
+                show_default=False,
+            ),
+        ] = "90d",
+        lock_tree: Annotated[
+            Optional[list[Path]],  # noqa: UP045
+            typer.Option(
+                "--lock-tree",
+                metavar="FOLDER",
+                help="Keep what these locks of another project name, too. Repeatable.",
+            ),
+        ] = None,
+        grace: Annotated[
+            str,
+            typer.Option(
+                "--grace",
+                metavar="SPAN",
+                help="Keep everything that is younger. Default: 7d.",
+                show_default=False,
+            ),
+        ] = "7d",
+        delete: Annotated[bool, typer.Option("--delete", help="Do it; without, it is only shown.")] = False,
+        as_json: JsonOption = False,
+        config: ConfigOption = None,
+    ) -> int:
+        """Show what nothing in the cache points to any more, and with `--delete` take it away.
+
+        Kept is what names stand for and stood for, what recent runs ran in, what the locks of this project and of
+        every `--lock-tree` name, what pushes that are under way need, and what is young. Others may push meanwhile.
+
+        Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
+        """
+        from envlock.cli.cache_sweep import sweep_document, sweep_text
+        from envlock.cli.console import out
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.sweep import limits_of, sweep
+
+        limits = limits_of(grace=grace, runs=runs, moves=keep_moves)
+        with LiveReporter() as reporter:
+            swept = sweep(open_project(config), limits, trees=lock_tree or (), delete=delete, reporter=reporter)
+        if as_json:
+            out.print(json.dumps(sweep_document(swept, limits, deleted=delete), indent=2))
+        else:
+            out.print(sweep_text(swept, deleted=delete))
+        return 0
 
 
 def contents_table(contents: Contents) -> Table:

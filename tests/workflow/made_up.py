@@ -1,0 +1,132 @@
+"""Projects whose packages nobody publishes: any bytes, locked by their hash, which this machine has already."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from envlock.cache.local import LocalPackages
+from envlock.cache.opening import open_store
+from envlock.cache.port import Entry, Store
+from envlock.config.project import Project
+from envlock.config.read import load_project
+from envlock.lockfile.folder import write_lock
+from envlock.model.artifact import artifacts_of
+from envlock.model.lock import Lock, LockedPackage
+from envlock.places import home
+from tests.cache.locks import MACHINE
+
+DAY = 24 * 3600.0
+
+
+def made_up_project(
+    folder: Path,
+    environments: Mapping[str, Sequence[str]],
+    *,
+    cache: str = "../cache",
+    archs: Sequence[str] = ("linux-64",),
+    settings: str = "",
+    resolved_at: str = "2026-11-01T00:00:00Z",
+    resolved_by: str = "tester",
+    asks: str = "",
+) -> Project:
+    """A project with an `[env.*]` table and a lock for each environment, of packages of these names.
+
+    A package of a name is the same in all projects. `asks` is a further requirement, for another req_id.
+    """
+    folder.mkdir(parents=True)
+    more = f', {asks} = "1"' if asks else ""
+    tables = [f'[env.{name}.pypi]\npackages = {{ {name} = "1"{more} }}' for name in environments]
+    head = f'[envlock]\ncache = "{cache}"\nmetaflow-requirements = false\narchs = {list(archs)!r}\n{settings}\n'
+    (folder / "envlock.toml").write_text(head.replace("'", '"') + "\n".join(tables) + "\n")
+    project = load_project(folder / "envlock.toml")
+    for environment in project.environments():
+        for arch in project.settings.archs:
+            packages = tuple(made_up_package(name) for name in sorted(environments[environment.name]))
+            lock = Lock(
+                arch=arch,
+                requirements=environment.requirements,
+                python=MACHINE,
+                packages=packages,
+                asked_by=(environment.name,),
+                resolved_by=resolved_by,
+                resolved_at=resolved_at,
+            )
+            keep(lock)
+            write_lock(project.lock_folder, lock)
+    return project
+
+
+def content_of(name: str) -> bytes:
+    """The bytes of a package."""
+    return f"the package {name}\n".encode() * 50
+
+
+def made_up_package(name: str) -> LockedPackage:
+    """A package as locks name it."""
+    data = content_of(name)
+    filename = f"{name}-1.0-py3-none-any.whl"
+    return LockedPackage(
+        name=name,
+        version="1.0",
+        filename=filename,
+        url=f"https://index.example/{filename}",
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+    )
+
+
+def keep(lock: Lock) -> None:
+    """This machine has what a lock names, so that nothing is fetched."""
+    local = LocalPackages(home())
+    for artifact in artifacts_of(lock):
+        name = artifact.filename.partition("-")[0]
+        local.place(artifact, lambda stage, name=name: stage.write_bytes(content_of(name)))  # type: ignore[misc]
+
+
+def store_of(project: Project) -> Store:
+    """A project's cache."""
+    return open_store(project.cache_url, project.settings.cache_options)
+
+
+def paths(store: Store, *folders: str) -> set[str]:
+    """Every file below these folders."""
+    return {entry.path for folder in folders for entry in store.entries(folder)}
+
+
+def packages_in(store: Store) -> set[str]:
+    """The names of the packages that are there."""
+    return {path.rpartition("/")[2].partition("-")[0] for path in paths(store, "packages")}
+
+
+def age(folder: Path, days: float, *only: str) -> None:
+    """Let every file below a folder, or those whose path contains one of `only`, be that old."""
+    then = time.time() - days * DAY
+    for path in folder.rglob("*"):
+        if path.is_file() and (not only or any(each in path.as_posix() for each in only)):
+            os.utime(path, (then, then))
+
+
+class ShiftedStore:
+    """A store whose server's clock goes wrong by so many seconds."""
+
+    def __init__(self, store: Store, shift: float) -> None:
+        self._store = store
+        self._shift = shift
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def entry(self, path: str) -> Entry | None:
+        found = self._store.entry(path)
+        return found and self._shifted(found)
+
+    def entries(self, folder: str) -> list[Entry]:
+        return [self._shifted(each) for each in self._store.entries(folder)]
+
+    def _shifted(self, entry: Entry) -> Entry:
+        assert entry.modified is not None
+        return Entry(entry.path, entry.size, entry.modified + self._shift)

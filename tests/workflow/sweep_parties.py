@@ -1,0 +1,95 @@
+"""Who takes part in the races of pushes and sweeps, each in a process of its own.
+
+`writer PROJECT NUMBER ROUNDS`   lets its own name move from one environment to another, and looks after each move
+                                 whether all that the name stands for is there
+`sweeper PROJECT STOP`           sweeps with nothing spared but the last move of each name, until a file STOP is there
+`careless ...`                   a writer that announces nothing
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import envlock.workflow.alias as alias_module
+import envlock.workflow.push as push_module
+from envlock.cache.environments import Environments
+from envlock.cache.marks import Marks
+from envlock.cache.packages import Packages
+from envlock.cache.sweep import Limits, sweep
+from envlock.config.read import load_project
+from envlock.model.alias import parse_alias
+from envlock.model.artifact import artifacts_of
+from envlock.model.lock import Lock
+from envlock.reporter import Reporter
+from envlock.workflow.alias import give
+from envlock.workflow.finding import Finder
+
+
+def write(project_folder: str, number: str, rounds: str) -> int:
+    """The exit status: how many of the rounds found something missing."""
+    project = load_project(Path(project_folder) / "envlock.toml")
+    finder = Finder(project)
+    chance = random.Random(int(number))
+    alias = parse_alias(f"writers/w{number}")
+    wrong = 0
+    for _ in range(int(rounds)):
+        environment = chance.choice(project.named)
+        found = finder.environment(environment)
+        try:
+            give(finder, alias, found)
+        except Exception as error:  # noqa: BLE001  a careless writer may meet anything
+            print(f"{type(error).__name__}: {error}", flush=True)
+            wrong += 1
+            continue
+        missing = []
+        for arch in found.archs:
+            try:
+                lock = Environments(finder.store).read(found.place(arch))
+            except FileNotFoundError:
+                missing.append(f"{environment.name} on {arch}")
+                continue
+            missing += missing_of(lock, Packages(finder.store))
+        if missing:
+            print(f"missing of {environment.name}: {missing}", flush=True)
+            wrong += 1
+    return min(wrong, 100)
+
+
+def missing_of(lock: Lock, packages: Packages) -> list[str]:
+    return [artifact.filename for artifact in artifacts_of(lock) if not packages.has(artifact)]
+
+
+def clean(project_folder: str, stop: str) -> int:
+    """Sweep all the time; prints how often, and how much went."""
+    finder = Finder(load_project(Path(project_folder) / "envlock.toml"))
+    sweeps = gone = 0
+    while not Path(stop).exists():
+        swept = sweep(finder.store, Limits(grace=0.0, runs=0.0, moves=1), Marks(), Reporter())
+        sweeps += 1
+        gone += len(swept.doomed)
+    print(f"{sweeps} {gone}", flush=True)
+    return 0
+
+
+class _Nothing:
+    def stands(self) -> bool:
+        return True
+
+
+@contextmanager
+def _unannounced(*_: object):  # type: ignore[no-untyped-def]
+    yield _Nothing()
+
+
+def main() -> int:
+    role, *arguments = sys.argv[1:]
+    if role == "careless":
+        alias_module.announced = push_module.announced = _unannounced  # type: ignore[assignment]
+    return clean(*arguments) if role == "sweeper" else write(*arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

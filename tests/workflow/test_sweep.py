@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import envlock.workflow.sweep as sweep_module
+from envlock.cache import announcing
+from envlock.cache.alias_errors import BrokenAliasChain
+from envlock.cache.announcing import Needs, SweepFlag, announced
+from envlock.cache.errors import CacheReadOnly, NewerCache
+from envlock.cache.layout import environment_place, push_path, record_path, sweep_path
+from envlock.cache.packages import path_of
+from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
+from envlock.cache.port import Store
+from envlock.cache.sweep import Sweep
+from envlock.cache.sweep_errors import (
+    BadSpan,
+    NoClock,
+    NoLockTree,
+    SweepOverdue,
+    UnreadableAnnouncement,
+    UnreadableKept,
+)
+from envlock.config.project import Project
+from envlock.errors import EnvlockError
+from envlock.lockfile.errors import DamagedLock
+from envlock.lockfile.folder import lock_files, read_lock
+from envlock.model.alias import parse_alias
+from envlock.model.artifact import artifacts_of
+from envlock.model.lock import Lock
+from envlock.workflow.alias import give
+from envlock.workflow.finding import Finder
+from envlock.workflow.push import push
+from envlock.workflow.sweep import limits_of, sweep
+from tests.servers.processes import ROOT
+from tests.support import snapshot
+from tests.workflow.made_up import ShiftedStore, age, made_up_project, packages_in, paths, store_of
+from tests.workflow.recording import Recorder
+
+EVERYTHING = ("packages", "envs", "aliases", "pathspecs", "resolved", "pushes", "sweeps", "probe")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Project:
+    """Another project of the same cache, pushed long ago: nothing of it is in the lock tree of `project`."""
+    made = made_up_project(tmp_path / "other", {"one": ["shared", "first"], "two": ["shared", "second"]})
+    push(made)
+    age(tmp_path / "cache", 30)
+    return made
+
+
+@pytest.fixture
+def project(tmp_path: Path, other: Project) -> Project:
+    """Pushed long ago too."""
+    made = made_up_project(tmp_path / "project", {"mine": ["shared", "own"]})
+    push(made)
+    age(tmp_path / "cache", 30)
+    return made
+
+
+@pytest.fixture
+def store(project: Project) -> Store:
+    return store_of(project)
+
+
+def lock_of(project: Project, name: str) -> Lock:
+    (lock,) = (lock for lock in map(read_lock, lock_files(project.lock_folder)) if lock.asked_by == (name,))
+    return lock
+
+
+def run_record(lock: Lock, run: str = "142") -> RanIn:
+    return RanIn("TrainFlow", run, "train", lock.arch, lock.req_id, lock.full_id)
+
+
+def name_it(project: Project, alias: str, environment: str) -> None:
+    finder = Finder(project)
+    (found,) = (finder.environment(each) for each in project.named if each.name == environment)
+    give(finder, parse_alias(alias), found)
+
+
+def swept(project: Project, **options: object) -> Sweep:
+    """Delete, and show that there is nothing more to delete then."""
+    limits = {key: options.pop(key) for key in ("grace", "runs", "moves") if key in options}
+    before = sweep(project, limits_of(**limits), **options)  # type: ignore[arg-type]
+    done = sweep(project, limits_of(**limits), delete=True, **options)  # type: ignore[arg-type]
+    assert {each.path for each in done.doomed} == {each.path for each in before.doomed}, "what was shown is what went"
+    assert sweep(project, limits_of(**limits), **options).doomed == ()  # type: ignore[arg-type]
+    return done
+
+
+class TestWhatStays:
+    def test_a_dry_run_deletes_nothing(self, project: Project, store: Store, tmp_path: Path) -> None:
+        before = paths(store, *EVERYTHING)
+        result = sweep(project, limits_of())
+        assert len(result.of("environment")) == 2
+        assert len(result.of("package")) == 2
+        assert paths(store, *EVERYTHING) == before
+
+    def test_the_projects_own_locks(self, project: Project, store: Store) -> None:
+        result = swept(project)
+        assert packages_in(store) == {"shared", "own"}
+        assert paths(store, "envs") == {environment_place(lock_of(project, "mine")).path}
+        assert result.kept == {"a lock": 1}
+        assert result.totals["environment"].count == 3
+        assert len(result.of("pointer")) == 2, "who resolved the two that went"
+        assert len(paths(store, "resolved")) == 1
+        assert [each.kind for each in result.doomed] == ["pointer"] * 2 + ["environment"] * 2 + ["package"] * 2
+        assert all(29 < each.age / 86400 < 31 for each in result.doomed)
+
+    def test_a_lock_that_was_never_pushed_keeps_its_packages(
+        self, project: Project, store: Store, tmp_path: Path
+    ) -> None:
+        """A push that was killed has packages in the cache, and no environment."""
+        lock = lock_of(project, "mine")
+        store.delete(environment_place(lock).path)
+        swept(project)
+        assert packages_in(store) == {"shared", "own"}
+
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_lock_trees_of_others(self, project: Project, other: Project, store: Store, inside: bool) -> None:
+        result = swept(project, trees=[other.lock_folder if inside else other.folder])
+        assert result.doomed == ()
+        assert result.kept == {"a lock": 3}
+
+    def test_what_names_stand_for(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+        name_it(other, "team/base:v1", "two")
+        age(tmp_path / "cache", 30)
+        result = swept(project)
+        assert packages_in(store) == {"shared", "own", "second"}
+        assert result.kept == {"a lock": 1, "a name": 1}
+
+    def test_what_names_stood_for(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+        for environment in ("one", "two"):
+            name_it(other, "team/base:latest", environment)
+        age(tmp_path / "cache", 30)
+        assert swept(project).doomed == ()
+        swept(project, moves=1)
+        assert packages_in(store) == {"shared", "own", "second"}
+        assert len(paths(store, "aliases")) == 2, "the history of a name is whole"
+        assert Finder(project).aliases.history(parse_alias("team/base"))[0].req_id == lock_of(other, "one").req_id
+
+    def test_what_young_runs_ran_in(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+        one, two = lock_of(other, "one"), lock_of(other, "two")
+        Pathspecs(store).write(run_record(one, "1"))
+        Pathspecs(store).write(run_record(two, "2"))
+        age(tmp_path / "cache" / "pathspecs", 80)
+        assert swept(project).doomed == ()
+        age(tmp_path / "cache" / "pathspecs", 100, "/1/")
+        result = swept(project)
+        assert packages_in(store) == {"shared", "own", "second"}
+        assert paths(store, "pathspecs") == {run_record(two, "2").path}
+        assert result.doomed[0].kind == "pointer", "what points goes first"
+
+    def test_the_record_of_an_old_run_stays_as_long_as_its_environment(
+        self, project: Project, other: Project, store: Store, tmp_path: Path
+    ) -> None:
+        Pathspecs(store).write(run_record(lock_of(other, "one")))
+        name_it(other, "team/base:v1", "one")
+        age(tmp_path / "cache", 400)
+        swept(project)
+        assert len(paths(store, "pathspecs")) == 1
+
+    def test_what_is_young(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+        young = environment_place(lock_of(other, "one")).path
+        age(tmp_path / "cache", 3, young)
+        result = swept(project)
+        assert packages_in(store) == {"shared", "own", "first"}, "old packages of a young environment"
+        assert result.kept == {"a lock": 1, "its age": 1}
+        swept(project, grace="2d")
+        assert packages_in(store) == {"shared", "own"}
+
+    def test_a_young_package_that_nothing_names(self, project: Project, other: Project, tmp_path: Path) -> None:
+        store = store_of(project)
+        age(tmp_path / "cache", 3, "second")
+        swept(project)
+        assert packages_in(store) == {"shared", "own", "second"}
+
+    def test_what_a_push_needs(self, project: Project, other: Project, store: Store) -> None:
+        two = lock_of(other, "two")
+        needs = Needs(frozenset({environment_place(two).path}))
+        with announced(store, needs):
+            assert sweep(project, limits_of(grace="0")).pushes == 1
+            sweep(project, limits_of(grace="0"), delete=True)
+            assert packages_in(store) == {"shared", "own", "second"}
+        with announced(store, Needs(packages=frozenset(map(path_of, artifacts_of(two))))):
+            sweep(project, limits_of(grace="0"), delete=True)
+            assert packages_in(store) == {"shared", "own", "second"}
+            assert len(paths(store, "envs")) == 1
+        swept(project, grace="0")
+        assert packages_in(store) == {"shared", "own"}
+
+    def test_what_envlock_did_not_put_there(self, project: Project, store: Store, tmp_path: Path) -> None:
+        strangers = {"packages/README.md", "envs/notes.txt", "resolved/x", "packages/ab/x.whl"}
+        for path in strangers:
+            store.put(path, b"the team's")
+        age(tmp_path / "cache", 400)
+        swept(project)
+        assert strangers <= paths(store, *EVERYTHING)
+
+    def test_an_empty_cache(self, tmp_path: Path) -> None:
+        project = made_up_project(tmp_path / "project", {"mine": ["own"]})
+        assert swept(project).doomed == ()
+
+
+class TestLeftovers:
+    def test_what_the_killed_left(self, project: Project, store: Store, tmp_path: Path) -> None:
+        for path in (push_path("a1"), sweep_path("b2"), "probe/c3"):
+            store.put(path, Needs().render())
+        fresh = sweep(project, limits_of())
+        assert fresh.of("leftover") == ()
+        assert fresh.pushes == 1
+        age(tmp_path / "cache", 2, "pushes", "sweeps", "probe")
+        assert len(swept(project).of("leftover")) == 3
+        assert paths(store, "pushes", "sweeps", "probe") == set()
+
+    def test_a_pointer_to_what_is_gone(self, project: Project, other: Project, store: Store) -> None:
+        store.delete(environment_place(lock_of(other, "one")).path)
+        assert len(sweep(project, limits_of()).of("pointer")) == 2
+
+    def test_a_sweep_that_is_killed(self, project: Project, store: Store, tmp_path: Path) -> None:
+        """It is stopped after each file in turn: whatever is there still, what it points to is there."""
+        script = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from envlock.cache.folder_store import FolderStore\n"
+            "from envlock.config.read import load_project\n"
+            "from envlock.workflow.sweep import limits_of, sweep\n"
+            "delete = FolderStore.delete\n"
+            "def deadly(self, path):\n"
+            "    delete(self, path)\n"
+            "    if not path.startswith('sweeps'):\n"
+            "        os.kill(os.getpid(), 9)\n"
+            "FolderStore.delete = deadly\n"
+            "sweep(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
+        )
+        for kills in range(20):
+            done = subprocess.run([sys.executable, "-c", script, str(project.path)], cwd=ROOT, check=False)
+            for path in paths(store, "resolved"):
+                full_id, req_id = path.rpartition("-")[2], path.split("/")[1]
+                assert store.entry(f"envs/linux-64/{req_id}/{full_id}.toml"), "a pointer goes first"
+            for each in paths(store, "envs"):
+                lock = next(lock for lock in LOCKS(project) if environment_place(lock).path == each)
+                assert all(store.entry(path_of(artifact)) for artifact in artifacts_of(lock))
+            age(tmp_path / "cache", 1, "sweeps")
+            if done.returncode == 0:
+                break
+        assert 2 <= kills < 19
+        assert packages_in(store) == {"shared", "own"}
+
+
+def LOCKS(project: Project) -> list[Lock]:  # noqa: N802
+    folders = (project.lock_folder, project.folder.parent / "other" / "envlock.lock")
+    return [read_lock(path) for folder in folders for path in lock_files(folder)]
+
+
+class TestClocks:
+    @pytest.mark.parametrize("days", [-400, 400])
+    def test_only_the_servers_time_counts(
+        self, project: Project, other: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, days: int
+    ) -> None:
+        """A server whose clock is a year off, either way, has the same old and young files as any other."""
+        age(tmp_path / "cache", 3, environment_place(lock_of(other, "one")).path)
+        store = store_of(project)
+        shifted = ShiftedStore(store, days * 86400.0)
+        monkeypatch.setattr(sweep_module, "open_store", lambda *_: shifted)
+        assert len(sweep(project, limits_of()).of("environment")) == 1
+        sweep(project, limits_of(), delete=True)
+        assert packages_in(store) == {"shared", "own", "first"}
+
+    @pytest.mark.parametrize("days", [-400, 400])
+    def test_a_dead_sweep_is_told_by_the_servers_time(self, project: Project, days: int, tmp_path: Path) -> None:
+        shifted = ShiftedStore(store_of(project), days * 86400.0)
+        shifted.put(sweep_path("a1"), b"{}")  # type: ignore[operator]
+        age(tmp_path / "cache", 1, "sweeps")
+        with announced(shifted, Needs()) as announcement:  # type: ignore[arg-type]
+            assert announcement.stands()
+
+    def test_a_store_that_tells_no_time(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        class Timeless(ShiftedStore):
+            def _shifted(self, entry):  # type: ignore[no-untyped-def]
+                return type(entry)(entry.path, entry.size, None)
+
+        before = paths(store_of(project), *EVERYTHING)
+        monkeypatch.setattr(sweep_module, "open_store", lambda *_: Timeless(store_of(project), 0))
+        for delete in (False, True):
+            with pytest.raises(NoClock):
+                sweep(project, limits_of(), delete=delete)
+        assert paths(store_of(project), *EVERYTHING) == before
+
+    def test_a_cache_that_can_only_be_read(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The time is then that of the newest file, which keeps no less."""
+
+        class ReadOnly(ShiftedStore):
+            def put(self, path: str, data: bytes) -> None:
+                raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
+
+        monkeypatch.setattr(sweep_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
+        assert sweep(project, limits_of(grace="1d")).doomed == ()
+        assert len(sweep(project, limits_of(grace="0")).of("environment")) == 2
+        with pytest.raises(CacheReadOnly):
+            sweep(project, limits_of(grace="0"), delete=True)
+
+    def test_a_sweep_that_overslept_takes_nothing_more(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = paths(store, "packages", "envs", "resolved")
+        monkeypatch.setattr(announcing, "_OVERDUE", -1.0)
+        with pytest.raises(SweepOverdue):
+            sweep(project, limits_of(), delete=True)
+        assert paths(store, "packages", "envs", "resolved") == before
+        assert paths(store, "sweeps") == set()
+
+    def test_the_flag_is_renewed_and_a_lost_one_is_not(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from tests.support import wait_until
+
+        monkeypatch.setattr(announcing, "_RENEWED_EVERY", 0.02)
+        with SweepFlag(store) as flag:
+            age(tmp_path / "cache", 1, "sweeps")
+            wait_until(lambda: [entry for entry in store.entries("sweeps") if flag.now and entry.modified >= flag.now])  # type: ignore[arg-type,return-value,operator]
+            flag.check()
+            monkeypatch.setattr(announcing, "_OVERDUE", -1.0)
+            flag._thread.join(5)
+            assert not flag._thread.is_alive()
+            with pytest.raises(SweepOverdue):
+                flag.check()
+
+
+class TestAnnouncing:
+    def test_one_whose_announcement_was_swept_says_it_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A push that took days has its announcement deleted, and a package of it; it looks again before it ends."""
+        project = made_up_project(tmp_path / "project", {"mine": ["own", "second"]})
+        store = store_of(project)
+        moved = []
+        import envlock.workflow.push as push_module
+
+        original = push_module._Pushing.move
+
+        def move(self, wanted):  # type: ignore[no-untyped-def]
+            done = original(self, wanted)
+            moved.append(len(wanted))
+            if len(moved) == 1:
+                for path in paths(store, "pushes") | {next(iter(paths(store, "packages")))}:
+                    store.delete(path)
+            return done
+
+        monkeypatch.setattr(push_module._Pushing, "move", move)
+        result = push(project)
+        assert moved == [2, 1]
+        assert (result.moved, result.written) == (2, 1)
+        assert packages_in(store) == {"own", "second"}
+        assert paths(store, "pushes") == set()
+
+    def test_an_old_announcement_is_made_anew(self, project: Project, store: Store) -> None:
+        with announced(store, Needs()) as announcement:
+            assert announcement.stands()
+            announcement._made -= announcing.PUSH_LIVES
+            assert not announcement.stands()
+            announcement.make()
+            assert announcement.stands()
+            assert len(paths(store, "pushes")) == 1
+        assert paths(store, "pushes") == set()
+
+    def test_a_push_with_nothing_to_do_announces_nothing(self, project: Project, tmp_path: Path) -> None:
+        before = snapshot(tmp_path / "cache")
+        push(project)
+        assert snapshot(tmp_path / "cache") == before
+
+    def test_waiting_is_told(self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(announcing, "_LONGEST_PAUSE", 0.03)
+        recorder = Recorder()
+        import threading
+
+        with SweepFlag(store) as flag:
+            threading.Timer(0.3, lambda: store.delete(flag._path)).start()
+            with announced(store, Needs(), recorder):
+                pass
+        assert len(recorder.notes) == 1
+        assert "being swept" in recorder.notes[0]
+
+
+class TestRefusals:
+    """What cannot be understood may need anything: nothing is deleted."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_went(self, project: Project, store: Store) -> object:
+        yield
+        assert len(paths(store, "packages")) == 4
+
+    def refused(self, project: Project, kind: type[EnvlockError], **options: object) -> EnvlockError:
+        for delete in (False, True):
+            with pytest.raises(kind) as caught:
+                sweep(project, limits_of(grace="0"), delete=delete, **options)  # type: ignore[arg-type]
+        assert paths(store_of(project), "sweeps", "probe") == set()
+        return caught.value
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "environments": [], "packages": [1]}', b"\xff"]
+    )
+    def test_an_announcement(self, project: Project, store: Store, data: bytes) -> None:
+        store.put(push_path("a1"), data)
+        assert push_path("a1") in self.refused(project, UnreadableAnnouncement).render()
+
+    def test_a_broken_chain(self, project: Project, other: Project, store: Store) -> None:
+        name_it(other, "team/base:v1", "one")
+        store.put(record_path(parse_alias("team/base:v1"), 1), b"{}")
+        self.refused(project, BrokenAliasChain)
+
+    def test_the_record_of_a_run(self, project: Project, other: Project, store: Store) -> None:
+        Pathspecs(store).write(run_record(lock_of(other, "one")))
+        store.put(run_record(lock_of(other, "one")).path, b"{}")
+        self.refused(project, DamagedPathspecRecord)
+
+    def test_a_lock_that_stays(self, project: Project, other: Project, store: Store) -> None:
+        name_it(other, "team/base:v1", "one")
+        place = environment_place(lock_of(other, "one")).path
+        store.put(place, store.read(place)[:-40])
+        said = self.refused(project, UnreadableKept).render()
+        assert place in said
+        assert "because of a name" in said
+
+    def test_a_lock_of_the_project(self, project: Project) -> None:
+        (path,) = lock_files(project.lock_folder)
+        path.write_bytes(path.read_bytes()[:-40])
+        self.refused(project, DamagedLock)
+
+    @pytest.mark.parametrize("name", ["nothing", "other/envlock.lock/linux-64", "."])
+    def test_a_folder_without_locks(self, project: Project, tmp_path: Path, name: str) -> None:
+        self.refused(project, NoLockTree, trees=[tmp_path / name])
+
+    def test_a_newer_cache(self, project: Project, store: Store) -> None:
+        store.put("CACHE.json", b'{"format": 9}')
+        self.refused(project, NewerCache)
+
+    @pytest.mark.parametrize("text", ["", "7", "a week", "-1d", "7d later"])
+    def test_a_span(self, text: str) -> None:
+        with pytest.raises(BadSpan):
+            limits_of(grace=text)
+
+
+def test_a_damaged_lock_that_nothing_needs_goes(project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+    place = environment_place(lock_of(other, "one")).path
+    store.put(place, b"")
+    age(tmp_path / "cache", 30)
+    swept(project)
+    assert packages_in(store) == {"shared", "own"}
+
+
+class TestCommand:
+    @pytest.fixture
+    def command(self, project: Project, envlock: Callable[..., object]) -> Callable[..., object]:
+        return envlock
+
+    def test_it_shows_and_deletes(self, command, project: Project, store: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        shown = command("cache", "gc").stdout
+        assert f"nothing needs, in {tmp_path}/cache:" in shown
+        assert "environments: 2 of 3" in shown
+        assert "packages: 2 of 4" in shown
+        assert "second-1.0-py3-none-any.whl, 30 days old" in shown
+        assert "kept: 1 environment, 1 by locks" in shown
+        assert "`--delete` does it" in shown
+        assert len(packages_in(store)) == 4
+        assert "deleted from" in command("cache", "gc", "--delete").stdout
+        assert packages_in(store) == {"shared", "own"}
+        assert command("cache", "gc").stdout.startswith("nothing to delete")
+
+    def test_json(self, command, project: Project, other: Project) -> None:  # type: ignore[no-untyped-def]
+        told = command("cache", "gc", "--json", "--grace", "2 weeks", "--keep-moves", "3").json
+        assert told["deleted"] is False
+        assert told["grace_seconds"] == 14 * 86400
+        assert told["keep_moves"] == 3
+        assert told["kept"] == {"lock": 1}
+        assert told["kinds"]["package"]["files"] == 2
+        assert told["kinds"]["package"]["of_files"] == 4
+        assert told["bytes"] == sum(each["bytes"] for each in told["files"])
+        kept = command("cache", "gc", "--json", "--lock-tree", str(other.folder), "--lock-tree", ".").json
+        assert kept["files"] == []
+
+    def test_errors(self, command) -> None:  # type: ignore[no-untyped-def]
+        assert "error[bad-span]" in command("cache", "gc", "--grace", "soon", check=2).stderr
+        assert "error[no-lock-tree]" in command("cache", "gc", "--lock-tree", "../nothing", check=2).stderr
+        assert command("cache", "gc", "--keep-moves", "0", check=2).stderr

@@ -1,0 +1,73 @@
+"""Sweeping while others push: real processes, and nothing that is named is ever missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envlock.config.project import Project
+from tests.servers.processes import ROOT
+from tests.support import wait_until
+from tests.workflow.made_up import made_up_project, packages_in, paths, store_of
+
+WRITERS = 3
+ROUNDS = 12
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Environments that share packages, so that each sweep finds some that are needed by another environment."""
+    environments = {f"e{number}": [f"p{(number + step) % 10}" for step in (0, 1, 3, 4)] for number in range(10)}
+    return made_up_project(tmp_path / "project", environments)
+
+
+def party(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.workflow.sweep_parties", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def race(project: Project, stop: Path, role: str) -> tuple[list[str], list[int], int]:
+    """What the writers said, how they ended, and how many files went."""
+    sweeper = party("sweeper", project.folder, stop)
+    writers = [party(role, project.folder, number, ROUNDS) for number in range(WRITERS)]
+    try:
+        said = [writer.communicate(timeout=100)[0] for writer in writers]
+    finally:
+        stop.touch()
+        counted = sweeper.communicate(timeout=60)[0].split()
+    assert sweeper.returncode == 0
+    assert int(counted[0]) > WRITERS, "sweeps came between"
+    return said, [writer.returncode for writer in writers], int(counted[1])
+
+
+def test_nothing_that_is_named_is_ever_missing(project: Project, tmp_path: Path) -> None:
+    said, statuses, gone = race(project, tmp_path / "stop", "writer")
+    assert (statuses, said) == ([0] * WRITERS, [""] * WRITERS)
+    assert gone > WRITERS * ROUNDS, "packages went, and came again"
+    store = store_of(project)
+    assert paths(store, "pushes", "sweeps") == set(), "nobody left anything"
+    assert packages_in(store)
+
+
+def test_without_announcements_something_is_missing(project: Project, tmp_path: Path) -> None:
+    """The race is one: those who do not take part in the protocol lose it."""
+    _, statuses, _ = race(project, tmp_path / "stop", "careless")
+    assert sum(statuses) > 0
+
+
+def test_a_push_waits_for_a_sweep_that_is_under_way(project: Project, tmp_path: Path) -> None:
+    from envlock.cache.announcing import SweepFlag
+
+    store = store_of(project)
+    with SweepFlag(store):
+        writer = party("writer", project.folder, 0, 1)
+        wait_until(lambda: bool(paths(store, "pushes")))
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.communicate(timeout=1.0)
+        assert paths(store, "packages", "envs", "aliases") == set(), "it has said what it needs, and no more"
+    said, _ = writer.communicate(timeout=60)
+    assert (writer.returncode, said) == (0, "")
