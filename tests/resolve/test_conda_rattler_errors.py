@@ -153,6 +153,13 @@ def test_a_build_that_there_is_not(forge: Channel) -> None:
     assert "1.4 py310_1" in error.render()
 
 
+def test_the_oldest_and_the_newest_of_many_versions_are_told(make_channel: Callable[..., Channel]) -> None:
+    tools = [data_package("tool", f"1.{number}") for number in range(1, 31)]
+    url = make_channel(PYTHON, *tools).url_of("main")
+    error = failure(NoCondaBuild, "tool <1", channels=(url,))
+    assert error.details == ("there is 1.1, 1.2, ..., 1.25, 1.26, 1.27, 1.28, 1.29, 1.30",)
+
+
 def test_a_python_that_there_is_not(forge: Channel) -> None:
     error = failure(NoCondaBuild, "lower", python="==3.7.*")
     assert error.packages == ("python",)  # type: ignore[attr-defined]
@@ -306,6 +313,13 @@ def test_a_mirror_that_is_told_shows_no_secret(monkeypatch: pytest.MonkeyPatch) 
         assert "s3cr3t" not in error.render()
 
 
+def test_a_mirror_that_has_no_channel(forge: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge={forge.url}/nothing")
+    error = failure(ChannelNotFound, "lower")
+    assert f"asked at its mirror, {forge.url}/nothing" in error.details
+    assert "ENVLOCK_CHANNEL_MIRRORS" in str(error.hint)
+
+
 @pytest.fixture
 def silent() -> Iterator[str]:
     """A host that takes connections and says nothing."""
@@ -398,7 +412,9 @@ def test_a_variable_that_is_not_set() -> None:
 
 def test_long_explanations_are_cut() -> None:
     tree = "\n".join(f"├─ package {number} needs {'another ' * 40}" for number in range(100))
-    lines = shorten(f"Cannot solve the request because of: The following packages are incompatible\n{tree}\n")
+    incompatible = "The following packages are incompatible\n"
+    lines = shorten(f"Cannot solve the request because of: {incompatible}{tree}\n{incompatible}")
+    assert incompatible.strip() not in lines
 
     assert len(lines) == 25
     assert lines[-1] == "... and 76 lines more"
