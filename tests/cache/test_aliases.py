@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,14 @@ from envlock.cache.errors import StoreNotExclusive
 from envlock.cache.layout import record_path
 from envlock.cache.opening import open_store
 from envlock.cache.port import Entry, Store
+from envlock.config.project import CacheOptions
 from envlock.model.alias import Alias, parse_alias
 from envlock.model.alias_record import AliasRecord
 from tests.cache.alias_drafts import CarelessStore, CountingStore, draft
+from tests.servers.clouds import CLOUDS, Cloud
+from tests.servers.processes import ROOT
 
+RACES = ("folder", "seaweedfs", "gcs", "azurite")  # moto looks, then writes, with nothing that holds others off
 LATEST = Alias("team/base")
 V1 = Alias("team/base", "v1")
 
@@ -248,62 +252,51 @@ class TestRaces:
         assert len(history) == 24
         assert len({record.req_id for record in history}) == 24
 
-    @pytest.mark.parametrize("same", [False, True], ids=["others", "the same"])
-    def test_sixteen_processes_that_create_one_name(self, tmp_path: Path, same: bool) -> None:
-        answers = _race(tmp_path, "team/base:v1", same=same)
-        (record,) = Aliases(open_store(str(tmp_path / "cache"))).history(V1)
-        won = [each for each in answers if each["won"]]
-        assert len(won) == 1
-        assert won[0]["who"] == record.who
+    @pytest.mark.parametrize(("where", "same"), [*((where, False) for where in RACES), ("folder", True)])
+    def test_sixteen_processes_that_create_one_name(self, place: Place, where: str, same: bool) -> None:
+        url, options = place(where)
+        answers = _race(url, options, "team/base:v1", same=same)
+        (record,) = Aliases(open_store(url, options)).history(V1)
+        won = [each["who"] for each in answers if each["won"]]
+        assert won == [record.who]
         for each in answers:
             if not each["won"]:
-                assert each["error"] == ("" if same else "alias-taken")
-                assert same or f"by {record.who}, from base" in each["said"]
+                assert each["error"] == ("" if same else "alias-taken"), each
+                assert same or f"by {record.who}, from base" in str(each["said"])
 
-    def test_sixteen_processes_that_move_one_tag(self, tmp_path: Path) -> None:
-        answers = _race(tmp_path, "team/base", same=False)
+    @pytest.mark.parametrize("where", RACES)
+    def test_sixteen_processes_that_move_one_tag(self, place: Place, where: str) -> None:
+        url, options = place(where)
+        answers = _race(url, options, "team/base", same=False)
         assert all(each["won"] for each in answers), answers
-        history = Aliases(open_store(str(tmp_path / "cache"))).history(LATEST)
-        assert {record.who for record in history} == {each["who"] for each in answers}
+        history = Aliases(open_store(url, options)).history(LATEST)
+        assert sorted(record.who for record in history) == sorted(str(each["who"]) for each in answers)
         assert len(history) == 16
 
 
-# Forks, once all is imported, so that the sixteen are at it at the same time.
-_RACE = """
-import json, os, sys
-from dataclasses import replace
-from envlock.cache.aliases import Aliases
-from envlock.cache.opening import open_store
-from envlock.errors import EnvlockError
-from tests.cache.alias_drafts import draft
-folder, alias, same = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
-gate, opened = os.pipe()
-for number in range(16):
-    if os.fork() == 0:
-        os.close(opened)
-        os.read(gate, 1)
-        answer = {"who": f"user{number}", "won": False, "error": "", "said": ""}
-        record = draft(alias, who=f"user{number}")
-        try:
-            record = record if same else replace(record, req_id=f"{number:040x}")
-            answer["won"] = not Aliases(open_store(folder + "/cache")).move(record).was_there
-        except EnvlockError as error:
-            answer["error"], answer["said"] = error.code, error.render()
-        with open(f"{folder}/{number}.json", "w") as file:
-            json.dump(answer, file)
-        os._exit(0)
-os.close(gate)
-os.close(opened)
-for _ in range(16):
-    assert os.wait()[1] == 0
-"""
+Place = Callable[[str], tuple[str, CacheOptions]]
 
 
-def _race(folder: Path, alias: str, *, same: bool) -> list[dict[str, object]]:
-    command = [sys.executable, "-c", _RACE, str(folder), alias, str(same)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def place(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud]) -> Place:
+    """Where a cache of each kind is for this test: its URL, and its options."""
+
+    def url(name: str) -> tuple[str, CacheOptions]:
+        if name not in CLOUDS:
+            return str(tmp_path / "cache"), CacheOptions()
+        cloud = log_in(clouds(name))
+        return cloud.url(f"{tmp_path.parent.name}/{tmp_path.name}"), cloud.options
+
+    return url
+
+
+def _race(url: str, options: CacheOptions, alias: str, *, same: bool) -> list[dict[str, object]]:
+    command = [sys.executable, "-m", "tests.cache.alias_racing", url, json.dumps(options._asdict()), alias, str(same)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"{number}.json").read_text()) for number in range(16)]
+    answers: list[dict[str, object]] = json.loads(done.stdout)
+    assert len(answers) == 16
+    return answers
 
 
 class TestStores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,9 @@ from envlock.workflow.alias_errors import (
 from envlock.workflow.alias_history import difference, list_aliases, log
 from envlock.workflow.choice import choose_one
 from envlock.workflow.finding import Finder, Found, LockNotFound, named
+from envlock.workflow.get import get
 from envlock.workflow.push import push
+from tests.cache.alias_drafts import CountingStore
 from tests.cache.locks import locked_project
 from tests.index import Index
 
@@ -347,6 +350,50 @@ class TestHistory:
         (_, good), (_, bad) = list_aliases(finder, "team/")
         assert isinstance(bad, BrokenAliasChain)
         assert not isinstance(good, EnvlockError)
+
+
+def _requests(project: Project, url: str) -> dict[str, Counter[str]]:
+    """What each kind of work asks of a cache that holds whatever it holds."""
+    finder = Finder(project._replace(settings=project.settings._replace(cache=url)))
+    counting = CountingStore(finder.store)
+    finder.__dict__["store"] = counting
+    asked = {}
+    one = of(finder, "one")
+    ids = f"{one.req_id}:{one.full_ids[0][1]}"
+    for name, work in (
+        ("give", lambda: give(finder, V1, one)),
+        ("give again", lambda: give(finder, V1, one)),
+        ("give one that moves", lambda: give(finder, LATEST, one)),
+        ("move", lambda: give(finder, LATEST, of(finder, "two"))),
+        ("find", lambda: finder.word("team/base:v1")),
+        ("find one that moves", lambda: finder.word("team/base")),
+        ("find by ids", lambda: finder.word(ids)),
+        ("get", lambda: get(finder, finder.word("team/base:v1"))),
+        ("rollback", lambda: rollback(finder, LATEST)),
+        ("promote", lambda: promote(finder, LATEST, STABLE)),
+        ("log", lambda: log(finder, LATEST)),
+        ("not there", lambda: str(finder.not_found(Alias("team/bose")))),
+    ):
+        counting.asked.clear()
+        work()
+        asked[name] = Counter(counting.asked)
+    return asked
+
+
+def test_a_hundred_thousand_files_make_no_difference(project: Project, tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}"
+    full = open_store(f"{url}-full")
+    for number in range(33_334):
+        full.put(f"packages/{number:064x}/x.whl", b"")
+        full.put(f"envs/linux-64/{number:040x}/{number:040x}.toml", b"")
+        full.put(f"aliases/other/env-{number}/@tags/latest/0000000001.json", b"")
+    asked = _requests(project, f"{url}-full")
+    assert asked == _requests(project, f"{url}-empty")
+    assert asked["find"] == asked["find one that moves"] == {"entries": 1, "read": 1}
+    assert asked["get"] == {"entries": 1, "read": 1 + len(TWO)}
+    for folder in ("packages", "envs", "aliases"):
+        for entry in list(full.entries(folder)):
+            full.delete(entry.path)
 
 
 # Each child gives the name with a store that kills it at its n-th write, before or after that is done.

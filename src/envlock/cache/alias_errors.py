@@ -44,12 +44,7 @@ class AliasTaken(ConfigError):
         alias = record.alias
         super().__init__(
             f"`{alias}` is taken: only latest, candidate and stable move, every other tag is given once",
-            details=(
-                f"given    {record.when} by {record.who}, from {record.source}",
-                *((f"why      {record.why}",) if record.why else ()),
-                f"it is    {target_of(record)}",
-                f"not      {wanted}",
-            ),
+            details=(*_told("given", record), f"not      {wanted}"),
             hint=f"give another tag, such as `{alias.name}:{_next(alias.tag)}`, or `{alias.name}:latest`, which moves",
         )
         self.record = record
@@ -65,11 +60,7 @@ class AliasMoved(ConfigError):
             f"`{record.alias}` moved meanwhile: "
             + (f"it was at move {expected}" if expected else "it was not given yet")
             + f", and is at move {record.sequence}",
-            details=(
-                f"moved    {record.when} by {record.who}, from {record.source}",
-                *((f"why      {record.why}",) if record.why else ()),
-                f"it is    {target_of(record)}",
-            ),
+            details=_told("moved", record),
             hint=f"look at `envlock alias log {record.alias}`, then run the command again if it is still right",
         )
 
@@ -148,6 +139,14 @@ def shown_target(req_id: str, full_ids: Sequence[tuple[str, str]]) -> str:
     for arch, full_id in full_ids:
         archs.setdefault(full_id[:12], []).append(arch)
     return req_id[:12] + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
+
+
+def _told(verb: str, record: AliasRecord) -> tuple[str, ...]:
+    """Who gave a name, when, from what, why and to what: each on one line, whatever they wrote."""
+    told = [f"{verb}    {record.when} by {record.who}, from {record.source}"]
+    if record.why:
+        told.append(f"why      {record.why}")
+    return (*(" ".join([line[:8], *line[8:].split()]) for line in told), f"it is    {target_of(record)}")
 
 
 def _next(tag: str) -> str:

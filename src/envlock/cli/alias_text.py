@@ -30,12 +30,12 @@ def given_text(given: Given) -> str:
     record, before = given.move.record, given.move.before
     if given.move.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
-        return printable(f"{record.alias} stands for {target_of(record)} already, {since}")
+        return one_line(f"{record.alias} stands for {target_of(record)} already, {since}")
     did = (
         f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
     )
     was = f" (move {record.sequence}; before, it was {target_of(before)})" if before is not None else ""
-    return printable(f"{did}{target_of(record)}{was}")
+    return one_line(f"{did}{target_of(record)}{was}")
 
 
 def given_notes(given: Given) -> Iterator[str]:
@@ -46,6 +46,15 @@ def given_notes(given: Given) -> Iterator[str]:
         yield printable(as_text(given.pushed))
     if given.lacking:
         yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
+
+
+def one_line(text: str) -> str:
+    r"""What somebody else wrote, as one line that steers no terminal.
+
+    >>> one_line("passes\n* 9  now  root \x1b[2J")
+    'passes * 9 now root ?[2J'
+    """
+    return printable(" ".join(text.split()))
 
 
 def given_document(given: Given) -> dict[str, object]:
@@ -88,12 +97,12 @@ def log_text(alias: Alias, moves: Sequence[LoggedMove], url: str, *, drawn: bool
         is_first = move.record.sequence == 1
         is_head = move is moves[-1]
         text.append(f"\n{dot} ", "green" if is_head else "dim")
-        text.append(printable(f"{move.record.sequence}  {move.record.when}  {move.record.who}"), "bold")
-        text.append(printable(f"  from {move.record.source}") + ("  (now)" if is_head else ""))
+        text.append(f"{move.record.sequence}  {one_line(move.record.when)}  {one_line(move.record.who)}", "bold")
+        text.append(f"  from {one_line(move.record.source)}" + ("  (now)" if is_head else ""))
         for label, said in _move_facts(move):
             text.append(f"\n{' ' if is_first else line}    ", "dim")
             text.append(f"{label:<8} ", "dim")
-            text.append(printable(said))
+            text.append(one_line(said))
     return text
 
 
@@ -224,7 +233,7 @@ def list_table(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]]) -> Ta
             continue
         at = str(record.sequence) if alias.moves else "-"
         cells = (str(alias), at, target_of(record), record.when, record.who, record.source, record.why)
-        table.add_row(*map(printable, cells))
+        table.add_row(*map(one_line, cells))
     return table
 
 

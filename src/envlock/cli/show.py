@@ -159,10 +159,12 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
 def _name(shown: Description) -> str:
     if shown.alias is None:
         return ""
+    from envlock.cli.alias_text import one_line
+
     record = shown.alias
     at = f"{record.alias} (move {record.sequence})" if record.alias.moves else str(record.alias)
     why = f": {record.why}" if record.why else ""
-    return f"{at}, given {record.when} by {record.who} from {record.source}{why}"
+    return one_line(f"{at}, given {record.when} by {record.who} from {record.source}{why}")
 
 
 def _requested(asked: Requirements) -> str:

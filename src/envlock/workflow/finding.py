@@ -180,8 +180,9 @@ class Finder:
         return (self._widened(found, found.full_ids[0][1]) if widened else None) or found
 
     def not_found(self, alias: Alias) -> AliasNotFound:
-        """The error that nothing has a name, with the names that are near it. At most two listings."""
-        others = self.aliases.names(f"{alias.name}:") or self.aliases.names(alias.name.partition("/")[0])
+        """The error that nothing has a name, with its other tags, or else names of its team. At most two listings."""
+        team, slash, _ = alias.name.partition("/")
+        others = self.aliases.names(f"{alias.name}:") or (self.aliases.names(f"{team}/") if slash else ())
         return AliasNotFound(alias, self.store.url, others)
 
     def lock(self, found: Found, arch: Arch) -> Lock:
