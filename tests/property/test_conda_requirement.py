@@ -58,3 +58,28 @@ def test_whatever_is_written_is_read_or_refused(name: str, constraint: str) -> N
 def test_an_unfinished_constraint_is_refused(constraint: str) -> None:
     with pytest.raises(BadCondaRequirement):
         conda_requirement("numpy", constraint)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "first", "second"),
+    [
+        (">=1.26 <2", ">=1.26", "<2"),
+        (">=1.26<2", ">=1.26", "<2"),
+        ("1.26 != 1.26.1", "1.26", "!=1.26.1"),
+        ("1.26==py312*", "1.26", "==py312*"),
+    ],
+)
+def test_clauses_without_a_comma_are_refused(constraint: str, first: str, second: str) -> None:
+    with pytest.raises(BadCondaRequirement, match="a comma is missing") as caught:
+        conda_requirement("numpy", constraint)
+    assert caught.value.reason == f"a comma is missing between `{first}` and `{second}`"
+
+
+def test_an_epoch_is_no_second_clause() -> None:
+    assert conda_requirement("numpy", ">=1!2.0,<2!0").version == ">=1!2.0,<2!0"
+
+
+def test_a_version_is_told_as_it_was_written() -> None:
+    with pytest.raises(BadCondaRequirement) as caught:
+        conda_requirement("numpy", "^1.26")
+    assert caught.value.reason == "`^1.26` is no version that conda knows"

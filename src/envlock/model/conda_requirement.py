@@ -16,6 +16,8 @@ _BUILD = re.compile(r"[0-9A-Za-z._+*^$()|\[\]-]+")
 _OPERATOR = re.compile(r"[<>=!~]")
 _UNFINISHED = re.compile(r"[<>=!~,|](?=[,|]|\Z)|\A=*[,|]")
 """A clause without its version, or no clause where one should be."""
+_NO_COMMA = re.compile(r"(?<=[\w.*+])(?=[<>~]|[!=]=)")
+"""Where a second clause follows the first at once: conda would take it for a build."""
 _SPACES = re.compile(r"\s*([,|<>=!~]+)\s*")
 
 
@@ -99,12 +101,16 @@ def _version_and_build(text: str, constraint: str) -> tuple[str, str]:
     version, build = (*words, "", "")[:2]
     if version and not build:
         version, build = _parted(version)
+    written = version
     if version and not _OPERATOR.search(version) and "*" not in version and "|" not in version:
         version = f"=={version}"
     if version == "*" and not build:
         version = ""
+    parts = _NO_COMMA.split(version)
+    if len(parts) > 1:
+        raise BadCondaRequirement(text, f"a comma is missing between `{parts[0]}` and `{parts[1]}`")
     if version and (not _VERSION.fullmatch(version) or _UNFINISHED.search(version)):
-        raise BadCondaRequirement(text, f"`{version}` is no version that conda knows")
+        raise BadCondaRequirement(text, f"`{written}` is no version that conda knows")
     if build and not _BUILD.fullmatch(build):
         raise BadCondaRequirement(text, f"`{build}` is no build")
     return version, build
