@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ import pytest
 from envlock.cache.layout import record_path
 from envlock.cache.opening import open_store
 from envlock.cache.pathspecs import Pathspecs, RanIn
+from envlock.cli.alias_text import log_text
 from envlock.model.alias import Alias
 from envlock.model.arch import ARCHS, host_arch
+from envlock.workflow.alias_history import LoggedMove
+from tests.cache.alias_drafts import draft
 from tests.cli.test_help import completions
 from tests.conftest import Envlock
 from tests.index import Index
@@ -184,6 +188,22 @@ class TestHistory:
             "before": None,
             "after": "1.0",
         }
+
+    def test_a_log_on_a_terminal(self) -> None:
+        first = replace(draft("team/base"), why="two\nlines\x1b[2J")
+        second = replace(draft("team/base", "b"), sequence=2, previous=first.digest)
+        text = log_text(Alias("team/base"), (LoggedMove(first), LoggedMove(second, is_gone=True)), "/cache", drawn=True)
+        assert text.plain.splitlines() == [
+            "team/base:latest, 2 moves in /cache",
+            "",
+            "● 2  2026-11-01T00:00:00Z  mia  from base  (now)",
+            "│    why      because of b",
+            "│    is       bbbbbbbbbbbb:bbbbbbbbbbbb on linux-64",
+            "│    unknown  what changed: a lock is no longer in the cache",
+            "● 1  2026-11-01T00:00:00Z  mia  from base",
+            "     why      two lines?[2J",
+            "     is       aaaaaaaaaaaa:aaaaaaaaaaaa on linux-64",
+        ]
 
     def test_diff(self, project: ProjectFolder, envlock: Envlock) -> None:
         archs = ", ".join(sorted([HERE, OTHER]))
