@@ -17,9 +17,8 @@ from tests.property.strategies import words
 
 _edges = st.sampled_from("abcz019")
 _parts = st.builds(lambda first, inner, last: first + inner + last, _edges, st.text("ab0-_", max_size=6), _edges)
-_tags = st.builds(
-    lambda first, inner, last: first + inner + last, _edges, st.text("ab0-_.", max_size=8), _edges
-).filter(lambda tag: ".." not in tag)
+_inner = st.text("ab0-_.", max_size=8).filter(lambda text: ".." not in text)
+_tags = st.builds(lambda first, inner, last: first + inner + last, _edges, _inner, _edges)
 aliases = st.builds(Alias, st.lists(_parts, min_size=1, max_size=4).map("/".join), st.just("latest") | _tags)
 ids = st.integers(0, 2**160 - 1).map(lambda number: f"{number:040x}")
 records = st.builds(
