@@ -124,6 +124,26 @@ def test_the_same_conflict_on_all_archs_is_shown_once(forge: Channel) -> None:
     assert merged.message.startswith("demo on linux-64, linux-aarch64, osx-64, osx-arm64: ")
 
 
+def test_a_conflict_that_differs_in_versions_is_shown_once_too() -> None:
+    conflicts = [
+        CondaConflict("demo", arch, "they contradict", details=(f"tool {number} is",), packages=("conda:tool",))
+        for number, arch in enumerate((LINUX_64, OSX_64, OSX_ARM64))
+    ]
+    other = CondaConflict("demo", LINUX_AARCH64, "they contradict", packages=("conda:upper",))
+    merged, alone = merge_archs([*conflicts, other])
+
+    assert merged.message == "demo on linux-64, osx-64, osx-arm64: they contradict"
+    assert merged.details == ("tool 0 is", "these lines are of linux-64; those of the others differ in versions")
+    assert alone is other
+
+
+def test_an_arch_in_a_url_is_no_arch_of_a_failure() -> None:
+    sentence = "there is no conda channel at https://channel.example/linux-64"
+    errors = [ChannelNotFound("demo", arch, sentence) for arch in (LINUX_64, OSX_64)]
+    (merged,) = merge_archs(errors)
+    assert merged.message == f"demo on linux-64, osx-64: {sentence}"
+
+
 def test_a_name_that_no_channel_has(forge: Channel) -> None:
     error = failure(NoSuchCondaPackage, "uper")
 

@@ -26,36 +26,63 @@ class _OfOneEnvironment(ResolveError):
         self.sentence = message
         self.packages = packages
 
+    @property
+    def alike(self) -> object:
+        """What failures of several archs have in common where they are one failure, besides what is said of it."""
+        return (self.code, self.environment, self.sentence, self.details, self.hint, self.packages, self.locations)
+
     def on(self, archs: tuple[str, ...]) -> EnvlockError:
-        """The same failure, of several archs."""
+        """The same failure, of several archs; the arch is no other word in any of its texts."""
         names = ", ".join(archs)
-        texts = (text.replace(self.arch, names) for text in self.details)
         merged = type(self)(
-            self.environment,
-            names,
-            self.sentence.replace(self.arch, names),
-            details=tuple(texts),
-            hint=self.hint.replace(self.arch, names) if self.hint else None,
-            packages=self.packages,
+            self.environment, names, self.sentence, details=self.details, hint=self.hint, packages=self.packages
         )
         merged.locations = self.locations
         return merged
 
+    def in_general(self, word: str) -> _OfOneEnvironment:
+        """The same failure, its arch called by another word wherever it is named."""
+        general = type(self)(
+            self.environment,
+            word,
+            self.sentence.replace(self.arch, word),
+            details=tuple(text.replace(self.arch, word) for text in self.details),
+            hint=self.hint.replace(self.arch, word) if self.hint else None,
+            packages=self.packages,
+        )
+        general.locations = self.locations
+        return general
+
 
 def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
     """The errors in order, those that differ in nothing but their arch made one."""
-    groups: dict[object, list[EnvlockError]] = {}
+    groups: list[list[EnvlockError]] = []
+    known: dict[object, list[EnvlockError]] = {}
     for error in errors:
-        key: object = id(error)
-        if isinstance(error, _OfOneEnvironment):
-            key = (error.code, error.render().replace(error.arch, "{arch}"))
-        groups.setdefault(key, []).append(error)
-    merged = []
-    for group in groups.values():
-        archs = tuple(error.arch for error in group if isinstance(error, _OfOneEnvironment))
-        first = group[0]
-        merged.append(first.on(archs) if isinstance(first, _OfOneEnvironment) and len(archs) > 1 else first)
-    return tuple(merged)
+        if not isinstance(error, _OfOneEnvironment):
+            groups.append([error])
+            continue
+        keys = (error.alike, error.in_general("{arch}").alike)
+        group = next((known[key] for key in keys if key in known), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(error)
+        known.update(dict.fromkeys(keys, group))
+    return tuple(map(_merged, groups))
+
+
+def _merged(group: Sequence[EnvlockError]) -> EnvlockError:
+    alike = [error for error in group if isinstance(error, _OfOneEnvironment)]
+    if len(alike) < 2:
+        return group[0]
+    first = alike[0]
+    archs = tuple(error.arch for error in alike)
+    if all(error.alike == first.alike for error in alike):
+        merged = first.on(archs)
+        if any(error.details != first.details for error in alike):
+            merged.details += (f"these lines are of {first.arch}; those of the others differ in versions",)
+        return merged
+    return first.in_general(", ".join(archs))
 
 
 class NoSolution(_OfOneEnvironment):
@@ -166,6 +193,11 @@ class CondaConflict(NoSolution):
     """What is asked of conda channels contradicts itself, or what they have."""
 
     code = "conda-conflict"
+
+    @property
+    def alike(self) -> object:
+        """The solver's lines count for nothing: each arch has other builds, and often other versions."""
+        return (self.code, self.environment, self.sentence, self.hint, self.packages, self.locations)
 
 
 class NoSuchCondaPackage(_OfOneEnvironment):
