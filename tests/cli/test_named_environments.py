@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Envlock
-from tests.index import Index
+from tests.index import Index, Release
 from tests.support import ProjectFolder
 
 ARCHS = ("linux-64", "osx-arm64")
@@ -149,3 +150,172 @@ def test_conda_packages_need_a_base_with_conda(mine: ProjectFolder, yours: Proje
     assert "error[base-without-conda]" in said
     assert "zlib is asked of conda, and `team/base:v1` has no conda part" in said
     assert "(flow.DemoFlow.step.train.conda.libraries.zlib)" in said
+
+
+def test_a_tag_that_moves_stays_where_it_was_pinned(
+    mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock, watched: Envlock
+) -> None:
+    use(yours, '{ name = "team/base" }', more='pypi = { packages = { zeta = "" } }')
+    envlock("lock", cwd=yours.folder)
+    first = yours.lock_of("linux-64").read_bytes()
+    assert "fresh" in envlock("check", "--online", cwd=yours.folder).stdout
+    release(mine, envlock, "v2", "alpha<2", "lam", "beta")
+    assert "nothing changed" in envlock("lock", cwd=yours.folder).stdout
+    ran = watched("check", cwd=yours.folder)
+    assert "fresh" in ran.stdout
+    assert not [effect for effect in ran.effects if effect.startswith(("talk", "start", "write"))]
+    said = envlock("check", "--online", cwd=yours.folder, check=1).stdout
+    assert "DemoFlow/train: moved since it was pinned" in said
+    assert "`team/base:latest` is pinned to move 1, and tester made move 2 at " in said
+    assert "repair: envlock lock --upgrade-alias team/base:latest" in said
+    said = envlock("lock", "--upgrade-alias", "team/base", cwd=yours.folder).stdout
+    assert "pinned team/base:latest anew, move 1 -> 2" in said
+    assert "+beta" in said
+    assert set(packages(yours.lock_of("linux-64"))) == {"alpha", "beta", "lam", "zeta"}
+    assert yours.lock_of("linux-64").read_bytes() != first
+    assert "fresh" in envlock("check", "--online", cwd=yours.folder).stdout
+    ran = envlock("lock", "--upgrade-alias", "team/nothing", cwd=yours.folder, check=2)
+    assert "named environments: team/base, team/base:latest" in ran.stderr
+
+
+def test_a_tag_that_never_moves_is_not_looked_up_again(
+    mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock
+) -> None:
+    use(yours, '{ name = "team/base:v1" }')
+    envlock("lock", cwd=yours.folder)
+    shutil.rmtree(yours.folder.parent / "shared")
+    assert "nothing changed" in envlock("lock", "--upgrade-aliases", cwd=yours.folder).stdout
+    said = envlock("check", "--online", cwd=yours.folder, check=3).stdout
+    assert "the cache has no such name" in said
+    envlock("check", cwd=yours.folder)
+
+
+def test_a_pin_that_somebody_changed(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+    use(yours, '{ name = "team/base:v1" }')
+    envlock("lock", cwd=yours.folder)
+    pin = yours.lock_folder / "aliases/team/base/@tags/v1.toml"
+    whole = pin.read_text()
+    for text in (
+        whole.replace("sequence = 1", "sequence = 2"),
+        whole.replace("alpha<2", "alpha<3"),
+        whole[: len(whole) // 2],
+        "",
+        f"<<<<<<< mine\n{whole}",
+    ):
+        pin.write_text(text)
+        said = envlock("check", cwd=yours.folder, check=3).stdout
+        assert "DemoFlow/train: DAMAGED" in said
+        assert "at envlock.lock/aliases/team/base/@tags/v1.toml" in said
+        assert "error[damaged-pin]" in envlock("lock", cwd=yours.folder, check=3).stderr
+    pin.write_text(whole.replace("format = 1", "format = 2"))
+    assert (
+        "newer"
+        in envlock("check", cwd=yours.folder, check=2).stdout + envlock("lock", check=2, cwd=yours.folder).stderr
+    )
+    pin.unlink()
+    assert "pinned team/base:v1" in envlock("lock", cwd=yours.folder).stdout
+    assert pin.read_text() == whole
+
+
+def test_what_nobody_names_any_more_goes(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+    use(yours, '{ name = "team/base:v1" }')
+    envlock("lock", cwd=yours.folder)
+    use(yours, '{ name = "team/base" }')
+    assert "locks that nothing asks for" in envlock("check", cwd=yours.folder, check=1).stdout
+    said = envlock("lock", cwd=yours.folder).stdout
+    assert "pruned envlock.lock/aliases/team/base/@tags/v1.toml" in said
+    assert [path.name for path in (yours.lock_folder / "aliases/team/base/@tags").iterdir()] == ["latest.toml"]
+    yours.write_env("lam", archs=ARCHS)
+    envlock("lock", cwd=yours.folder)
+    assert not (yours.lock_folder / "aliases").exists()
+
+
+def test_an_arch_that_the_name_does_not_have(
+    tmp_path: Path, index: Index, yours: ProjectFolder, envlock: Envlock
+) -> None:
+    mine = ProjectFolder.make(tmp_path / "mine", index.url)
+    release(mine, envlock, "v1", "lam", archs=("linux-64",))
+    use(yours, '{ name = "team/base:v1" }')
+    said = envlock("lock", cwd=yours.folder, check=2).stderr
+    assert "error[base-lacks-arch]: `team/base:v1` is not there for osx-arm64, and `DemoFlow/train` needs it" in said
+    assert "it is there for: linux-64" in said
+    assert not yours.lock_folder.exists()
+    use(yours, '{ name = "team/base:v1" }', archs=("linux-64",))
+    envlock("lock", cwd=yours.folder)
+    use(yours, '{ name = "team/base:v1" }')
+    said = envlock("check", cwd=yours.folder, check=1).stdout
+    assert "DemoFlow/train on osx-arm64: named for another arch" in said
+
+
+def test_a_name_that_nothing_has(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+    use(yours, '{ name = "team/base:v3" }')
+    said = envlock("lock", cwd=yours.folder, check=2).stderr
+    assert "error[alias-not-found]: no environment is called `team/base:v3`" in said
+    assert "envlock.toml:13 (flow.DemoFlow.step.train.named_env.name)" in said
+    for name in ("Team/base", "team//base", "../base", "team/base:v1:v2"):
+        use(yours, f'{{ name = "{name}" }}')
+        assert "error[bad-named-env]" in envlock("check", cwd=yours.folder, check=2).stderr
+    use(yours, '{ pathspec = "DemoFlow/1" }')
+    assert "error[bad-named-env]" in envlock("check", cwd=yours.folder, check=2).stderr
+
+
+def test_variables_in_a_name(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+    use(yours, '{ name = "@{TEAM}/base:@{VERSION}" }')
+    said = envlock("lock", cwd=yours.folder, check=2, env={"TEAM": "team"}).stderr
+    assert "error[named-env-variable-unset]: the variable `VERSION` is not set" in said
+    assert "envlock.toml:13 (flow.DemoFlow.step.train.named_env.name)" in said
+    known = {"TEAM": "team", "VERSION": "v1"}
+    envlock("lock", cwd=yours.folder, env=known)
+    assert "fresh" in envlock("check", cwd=yours.folder, env=known).stdout
+    said = envlock("check", cwd=yours.folder, check=2).stdout
+    assert "DemoFlow/train: not known what is named" in said
+    assert "the variable `TEAM` is not set" in said
+    said = envlock("check", cwd=yours.folder, check=1, env={**known, "VERSION": "latest"}).stdout
+    assert "what `team/base:latest` stands for was never looked up" in said
+    assert "error[bad-named-env]" in envlock("lock", cwd=yours.folder, check=2, env={**known, "VERSION": "../x"}).stderr
+
+
+def test_an_environment_by_its_ids(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+    path = mine.lock_of("linux-64")
+    identity = f"{path.parent.name}:{path.name.split('.')[1]}"
+    use(yours, f'{{ name = "{identity}" }}', archs=("linux-64",))
+    envlock("lock", cwd=yours.folder)
+    assert yours.lock_of("linux-64").read_bytes() == path.read_bytes()
+    assert "fresh" in envlock("check", "--online", cwd=yours.folder).stdout
+
+
+def test_two_names_of_one_environment_are_extended_alike(
+    mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock
+) -> None:
+    found = []
+    for name in ("team/base:v1", "team/base:latest"):
+        use(yours, f'{{ name = "{name}" }}', more='pypi = { packages = { zeta = "" } }')
+        envlock("lock", cwd=yours.folder)
+        found.append(yours.lock_of("linux-64").relative_to(yours.folder))
+    assert found[0] == found[1]
+
+
+def test_a_name_beside_the_environment_that_it_was_given_to(
+    tmp_path: Path, envlock: Envlock, make_index: Callable[..., Index]
+) -> None:
+    """One project gives the name and uses it: when its own environment is locked anew, the name stays where it is."""
+    served = make_index()
+    mine = ProjectFolder.make(tmp_path / "mine", served.url)
+    release(mine, envlock, "v1", "lam", archs=("linux-64",))
+    first = mine.lock_of("linux-64")
+    named = '[flow.DemoFlow]\nfile = "demoflow.py"\nnamed_env = { name = "team/base:v1" }\n'
+    mine.write_flow()
+    mine.config.write_text(f"{mine.config.read_text()}\n{named}")
+    envlock("lock", cwd=mine.folder)
+    assert mine.locks == (first,)
+    served.publish(Release("lam", "2.0"))
+    envlock("lock", "--upgrade", cwd=mine.folder)
+    assert len(mine.locks) == 2
+    assert first in mine.locks
+    assert "fresh: 4 environments" in envlock("check", cwd=mine.folder).stdout
+    assert "nothing changed" in envlock("lock", cwd=mine.folder).stdout
+    envlock("alias", "team/base:v2", "--env", "base", cwd=mine.folder)
+    mine.config.write_text(mine.config.read_text().replace(":v1", ":v2"))
+    envlock("lock", cwd=mine.folder)
+    assert len(mine.locks) == 1
+    assert first not in mine.locks

@@ -34,11 +34,14 @@ def register(app: typer.Typer) -> None:
                 help="`text`, `json`, or `github` (annotations).",
             ),
         ] = "text",
+        online: Annotated[
+            bool, typer.Option("--online", help="Ask the cache too: whether names still stand for what is locked.")
+        ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Say whether envlock.toml and its locks agree. Offline; writes nothing, ever.
+        """Say whether envlock.toml and its locks agree. Offline, unless told otherwise; writes nothing, ever.
 
         Examples: `envlock check`, `envlock check --step train --arch linux-64`, `envlock check --format github`.
         """
-        return report(config, selection(flow, step, env, arch), "json" if as_json else style)
+        return report(config, selection(flow, step, env, arch), "json" if as_json else style, online=online)

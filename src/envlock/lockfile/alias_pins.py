@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import tomli
 
 from envlock.config.pins import FOLDER, FORMAT, STAMP, digest_of, pin_path
 from envlock.lockfile.document import requirement_lines
@@ -60,3 +64,12 @@ def unnamed_pins(project: Project) -> tuple[Path, ...]:
         if name.endswith(".toml") and not name.startswith(".")
     }
     return tuple(sorted(found - named))
+
+
+def pinned_by(paths: Iterable[Path]) -> frozenset[str]:
+    """The full_ids that pins on disk name; none of what cannot be read."""
+    found: set[str] = set()
+    for path in paths:
+        with suppress(OSError, ValueError, AttributeError):
+            found.update(map(str, tomli.loads(path.read_text()).get("full-ids", {}).values()))
+    return frozenset(found)

@@ -29,10 +29,12 @@ EXIT_STATUS = {
     "two-locks": 1,
     "orphan": 1,
     "base-lacks-arch": 1,
+    "alias-moved": 1,
     "not-yet": 2,
     "unknown-name": 2,
     "unreadable": 2,
     "damaged": 3,
+    "pin-disagrees": 3,
     "host-not-allowed": 3,
 }
 """What `check` exits with, by verdict."""

@@ -32,11 +32,13 @@ def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
     return tuple(folder / arch / req_id / name for name in sorted(names) if _is_lock(name))
 
 
-def locks_of(project: Project, environment: Environment, arch: Arch) -> tuple[Path, ...]:
+def locks_of(
+    project: Project, environment: Environment, arch: Arch, given_up: frozenset[str] = frozenset()
+) -> tuple[Path, ...]:
     """The files that lock an environment of a project for an arch: one, when all is well. Sorted.
 
     For a named environment, its own lock alone. Beside another environment that asks for the same, a lock may lie that
-    only a named one is pinned to: that is no second lock of it.
+    only a named one is pinned to: that is no second lock of it. `given_up` are the full_ids of those that were.
     """
     req_id = environment.requirements.req_id
     found = candidates(project.lock_folder, arch, req_id)
@@ -44,7 +46,9 @@ def locks_of(project: Project, environment: Environment, arch: Arch) -> tuple[Pa
         own = path_of(project.lock_folder, arch, req_id, full_id)
         return (own,) if own in found else ()
     if len(found) > 1:
-        return tuple(path for path in found if full_id_of(path) not in pinned(project, arch, req_id)) or found
+        others = pinned(project, arch, req_id)
+        kept = tuple(path for path in found if full_id_of(path) not in given_up)
+        return tuple(path for path in kept if full_id_of(path) not in others) or kept or found
     return found
 
 

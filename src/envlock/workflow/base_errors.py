@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from envlock.errors import ConfigError, DamageError, Location
+from envlock.errors import ConfigError, Location
 
 if TYPE_CHECKING:
     from envlock.model.arch import Arch
@@ -37,18 +37,4 @@ class BaseLacksArch(ConfigError):
             locations=(location,),
             details=("it is there for: " + ", ".join(each for each, _ in pin.full_ids),),
             hint=f"have it locked for {arch} and named anew, or take {arch} out of `archs`",
-        )
-
-
-class PinDisagrees(DamageError):
-    """What a name was pinned to is not what the cache says that it was."""
-
-    code = "pin-disagrees"
-
-    def __init__(self, meant: str, reason: str, locations: tuple[Location, ...]) -> None:
-        super().__init__(
-            f"the cache says something else of `{meant}` than its pin",
-            locations=locations,
-            details=(reason,),
-            hint="find out which of the two was changed: `git log` of the pin, and `envlock alias log` of the name",
         )

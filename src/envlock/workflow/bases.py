@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from envlock.config.named import trouble, with_pin
+from envlock.config.named import IDENTITY, trouble, with_pin
+from envlock.config.pins import FOLDER
 from envlock.config.project import Base, Environment, Project
 from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
+from envlock.lockfile.alias_pins import pinned_by, unnamed_pins
 from envlock.model.alias import parse_alias
 from envlock.model.pin import Pin
 from envlock.workflow.base_errors import BaseLacksArch
@@ -143,6 +145,16 @@ def lacking_archs(
     )
 
 
+def given_up(project: Project, pinned: Iterable[Pinned]) -> frozenset[str]:
+    """The full_ids that names were pinned to until now, and none is any more."""
+    if not (project.lock_folder / FOLDER).is_dir():
+        return frozenset()
+    moved = {full_id for each in pinned if each.before for _, full_id in each.before.full_ids}
+    pins = [each.base.pin for each in project.environments() if each.base is not None and each.base.pin is not None]
+    kept = {full_id for pin in pins for _, full_id in pin.full_ids}
+    return (pinned_by(unnamed_pins(project)) | moved) - kept
+
+
 def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
     """The names whose moving tags are to be looked up again. Raises NoSuchSelection for one that nothing names."""
     moving: dict[str, set[str]] = {}
@@ -153,7 +165,7 @@ def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
             continue
         name = base.meant.partition(":")[0]
         known |= {name, base.meant}
-        if parse_alias(base.meant).moves:
+        if not IDENTITY.match(base.meant) and parse_alias(base.meant).moves:
             moving.setdefault(name, set()).add(base.meant)
             moving.setdefault(base.meant, set()).add(base.meant)
     for alias in sorted(upgrade.aliases - known):

@@ -26,7 +26,7 @@ from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
 from envlock.resolve.errors import merge_archs
-from envlock.workflow.bases import Bases, lacking_archs
+from envlock.workflow.bases import Bases, given_up, lacking_archs
 from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
@@ -75,6 +75,7 @@ class _Locking:
         self.moment = moment
         self.folder = project.lock_folder
         self.bases = Bases(project)
+        self.given_up: frozenset[str] = frozenset()
         self._known: list[Lock] | None = None
 
     def run(self) -> LockResult:
@@ -85,6 +86,7 @@ class _Locking:
         self.project, pinned, errors = self.bases.pinned(environments, self.upgrade)
         environments = self.selection.choose(self.project)
         _raise_all([*errors, *lacking_archs(self.project, environments, archs)])
+        self.given_up = given_up(self.project, pinned)
         jobs = jobs_of([each for each in environments if not each.is_fetched], archs)
         done: dict[int, Locked] = {}
         todo: list[tuple[int, Job]] = []
@@ -133,7 +135,7 @@ class _Locking:
 
     def kept(self, job: Job) -> Locked | None:
         """The job as done, when its lock is there and may stay."""
-        paths = locks_of(self.project, job.environments[0], job.arch)
+        paths = locks_of(self.project, job.environments[0], job.arch, self.given_up)
         if not paths or not (self.upgrade.is_nothing or job.pin):
             return None
         if len(paths) > 1:
@@ -147,7 +149,7 @@ class _Locking:
             its_place = lock_path(self.folder, read_lock(path, shown=self.shown(path)))
         if its_place != path:
             raise DamagedLock(self.shown(path), "the file lies where another lock belongs")
-        return Locked(job.names, None, path, job.arch, "kept")
+        return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)
 
     def resolve(self, todo: Sequence[tuple[int, Job]]) -> dict[int, Locked]:
         """The jobs that need more than a look, all at once."""
@@ -162,6 +164,7 @@ class _Locking:
                 rest.append((number, job))
             else:
                 done[number] = stamped
+        rest = self.taken(rest, before, done)
         pythons = self.pythons([each for each in rest if not (each[1].requirements.has_conda or each[1].extended)])
         self.reporter.began("locking", len(rest), "environments")
         errors: list[EnvlockError] = []
@@ -202,9 +205,26 @@ class _Locking:
                 old = before[number]
                 is_others = old is not None and claims.has(lock_path(self.folder, old))
                 path = lock_path(self.folder, lock)
-                done[number] = Locked(job.names, lock, path, job.arch, "fetched", None if is_others else old)
+                before_it = None if is_others else old
+                done[number] = Locked(job.names, lock, path, job.arch, "fetched", before_it, is_named=True)
         _raise_all(errors)
         return done
+
+    def taken(
+        self, todo: Sequence[tuple[int, Job]], before: dict[int, Lock | None], done: dict[int, Locked]
+    ) -> list[tuple[int, Job]]:
+        """The jobs that are left when what others have resolved and pushed is done, where the project wants that."""
+        if self.project.settings.use_remote_latest == ":none:" or not self.upgrade.is_nothing:
+            return list(todo)
+        from envlock.workflow.remote_latest import take
+
+        for number, (lock, note) in take(self.project, todo, self.instant, self.reporter).items():
+            path = lock_path(self.folder, lock)
+            done[number] = Locked(lock.asked_by, lock, path, lock.arch, "fetched", before[number], (note,))
+            self.known().append(lock)
+        left = [(number, job) for number, job in todo if number not in done]
+        before.update({number: self.before(job) for number, job in left})
+        return left
 
     def before(self, job: Job) -> Lock | None:
         """The lock to start from: its own, one of the same requirements for another arch, or a predecessor."""

@@ -51,6 +51,8 @@ class Locked:
     one was kept)."""
     before: Lock | None = None
     notes: tuple[str, ...] = ()
+    is_named: bool = False
+    """Whether it is a named environment's: another lock beside it may be that of one which asks for the same."""
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,13 @@ def prune(
     claims = Claims(project)
     fresh = {each.path for each in results}
     replaced = {lock_path(folder, each.before) for each in results if each.before is not None and each.action != "kept"}
-    # Beside the lock of a named environment, that of one which asks for the same may lie.
-    beside = {path.parent for path in fresh if not claims.is_pinned(path)}
+    beside = {each.path.parent for each in results if not each.is_named}
     old: list[Path] = []
     left_over: list[Path] = []
     for path in lock_files(folder):
         if path in fresh or claims.is_pinned(path):
             continue
-        rival = path.parent in beside or (path in replaced and any(path.parent == other.parent for other in fresh))
+        rival = path.parent in beside
         if rival or (not claims.has(path) and (everything or path in replaced)):
             _delete(project, path)
             (old if rival or path in replaced else left_over).append(path)

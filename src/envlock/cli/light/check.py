@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "json", "github")
 _VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--format")
+_OF_ONE_FILE = {"damaged", "host-not-allowed", "two-locks", "orphan", "pin-disagrees"}
 _WORDS = {
     "missing": "not locked",
     "arch-missing": "not locked for this arch",
@@ -27,6 +28,8 @@ _WORDS = {
     "orphan": "locks that nothing asks for",
     "base-lacks-arch": "named for another arch",
     "not-yet": "cannot be locked by this version",
+    "alias-moved": "moved since it was pinned",
+    "pin-disagrees": "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
     "unknown-name": "not known what is named",
     "unreadable": "written by another version",
     "damaged": "DAMAGED",
@@ -36,7 +39,7 @@ _WORDS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Check, print what was found, and return the exit status: 0 fresh, 1 stale, 2 unusable, 3 damaged."""
-    options = read_options(arguments, values=_VALUES, flags=("--json",))
+    options = read_options(arguments, values=_VALUES, flags=("--json", "--online"))
     style = "text" if options is None else (options.get("--format") or ["text"])[-1]
     if options is None or style not in FORMATS:
         from envlock.cli.app import run
@@ -49,12 +52,17 @@ def main(arguments: Sequence[str]) -> int:
         archs=tuple(parse_arch(arch) for arch in options.get("--arch", ())),
     )
     config = options.get("--config")
-    return report(Path(config[-1]) if config else None, selection, "json" if "--json" in options else style)
+    path = Path(config[-1]) if config else None
+    return report(path, selection, "json" if "--json" in options else style, online="--online" in options)
 
 
-def report(config: Path | None, selection: Selection, style: str) -> int:
-    """Check and print in one of FORMATS; the exit status."""
+def report(config: Path | None, selection: Selection, style: str, *, online: bool = False) -> int:
+    """Check and print in one of FORMATS; the exit status. `online` asks the cache about names too."""
     project, verdict = check(config, selection)
+    if online:
+        from envlock.workflow.check_online import with_cache
+
+        verdict = with_cache(project, verdict, selection)
     if style == "json":
         sys.stdout.write(as_json(verdict))
     elif style == "github":
@@ -75,7 +83,8 @@ def as_text(verdict: Verdict) -> str:
     for finding in verdict.findings:
         path = (
             finding.location.path
-            if finding.verdict in {"damaged", "host-not-allowed", "two-locks", "orphan"} and finding.location
+            if finding.verdict in {"damaged", "host-not-allowed", "two-locks", "orphan", "pin-disagrees"}
+            and finding.location
             else ""
         )
         key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
