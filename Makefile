@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/envlock-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint format bench docs-check clean
+.PHONY: help setup test demo demo-team lint format bench docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(READY)  ## lint, types, import contracts, and every test
 
 demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
 	@$(BIN)/python scripts/demo.py
+
+demo-team: $(READY)  ## two people share environments through a bucket: S3's, then Google's and Azure's language
+	@for server in moto gcs azurite; do $(BIN)/python scripts/demo_team.py --on $$server || exit 1; done
 
 lint: $(READY)  ## lint, types and import contracts alone
 	@scripts/test.sh --lint-only
@@ -37,5 +40,5 @@ docs-check: $(READY)  ## hold the documentation to the code
 
 clean:  ## delete .venv and everything that was made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@rm -rf examples/*/envlock.lock examples/*/envlock-cache examples/*/.metaflow src/*.egg-info
+	@rm -rf examples/*/envlock.lock examples/*/*/envlock.lock examples/*/envlock-cache examples/*/.metaflow src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

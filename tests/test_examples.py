@@ -20,7 +20,7 @@ from scripts.demo import fitted
 from tests.channel import Channel
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/envlock.toml"))
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/**/envlock.toml") if ".metaflow" not in path.parts)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -100,6 +100,15 @@ def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[st
     after = pins(folder)
     assert {name for _, name, *_ in after - before} == {"click"}
     assert before <= after
+
+
+@pytest.mark.index
+@pytest.mark.flows
+@pytest.mark.parametrize("server", ["moto", "gcs", "azurite"])
+def test_two_people_share_a_cache(server: str, tmp_path: Path) -> None:
+    said = run(["python", str(ROOT / "scripts" / "demo_team.py"), "--on", server], tmp_path)
+    assert said.count("[ok]") == 6
+    assert f"All of it on {server}" in said
 
 
 @pytest.mark.index
