@@ -47,6 +47,7 @@ SENSE_CASES = {
     "a mirror that is no URL",
     "an endpoint with a secret",
     "a link script of a version",
+    "a list of users with a word for all",
 }
 
 # What the light reader refuses a moment later, as it takes these for free keys.

@@ -40,6 +40,7 @@ channel-mirrors = { conda-forge = "https://mirror.example/conda-forge" }
 link-scripts = ["font-ttf-ubuntu"]
 compile-bytecode = true
 resolver = { conda = "conda-lock", pypi = "pip-tools" }
+use-remote-latest = ["mia", "joe"]
 
 [flow.TrainFlow]
 file = "train_flow.py"
@@ -196,7 +197,7 @@ BAD = {
           at envlock.toml:2 (envlock.python_from)
           keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, hosts, datastore, \
 metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, link-scripts, \
-compile-bytecode, resolver
+compile-bytecode, resolver, use-remote-latest
 
         hint: did you mean `python-from`?
         """,
@@ -612,6 +613,25 @@ user, password and query
           keys: endpoint, region, profile, account, anonymous
 
         hint: remove it
+        """,
+    ),
+    "a user whose locks are taken, by a name that is none": (
+        "[envlock]\nuse-remote-latest = 'mia'\n",
+        """\
+        error[bad-value]: `mia` is no value of `use-remote-latest`
+          at envlock.toml:2 (envlock.use-remote-latest)
+          values: :none:, :username:, :any:
+
+        hint: change it to one of :none:, :username:, :any:
+        """,
+    ),
+    "a list of users with a word for all": (
+        "[envlock]\nuse-remote-latest = ['mia', ':any:']\n",
+        """\
+        error[bad-value]: `:any:` is no value of `use-remote-latest`: a list of it takes names of users
+          at envlock.toml:2 (envlock.use-remote-latest.1)
+
+        hint: write it as `use-remote-latest = ["mia", "joe"]`, or `use-remote-latest = ":any:"` without a list
         """,
     ),
     "an unknown resolver": (

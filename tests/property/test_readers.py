@@ -203,6 +203,7 @@ documents = table(
         resolver=table(
             conda=st.sampled_from(["rattler", "conda-lock", "mamba"]), pypi=st.sampled_from(["uv", "pip-tools", "pip"])
         ),
+        use_dash_remote_dash_latest=st.sampled_from([":none:", ":any:", "mia", [], ["mia", "joe"], [":any:"], [" "]]),
     ),
     flow=st.fixed_dictionaries(
         {},

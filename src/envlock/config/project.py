@@ -66,6 +66,8 @@ class Settings(NamedTuple):
     """What solves conda packages: `rattler` or `conda-lock`."""
     pypi_resolver: str = "uv"
     """What solves PyPI packages: `uv` or `pip-tools`."""
+    use_remote_latest: str | tuple[str, ...] = ":none:"
+    """Whose newest lock in the cache is taken in place of resolving: `:none:`, `:username:`, `:any:`, or users."""
 
 
 class Base(NamedTuple):

@@ -26,6 +26,7 @@ PYTHON_SOURCES = ("machine", "uv", "conda")
 CHANNEL_PRIORITIES = ("strict", "disabled")
 CONDA_RESOLVERS = ("rattler", "conda-lock")
 PYPI_RESOLVERS = ("uv", "pip-tools")
+REMOTE_LATEST = (":none:", ":username:", ":any:")
 
 
 def find_config(start: Path) -> Path:
@@ -166,6 +167,11 @@ class _Reading:
         conda, pypi = resolver.get("conda", "rattler"), resolver.get("pypi", "uv")
         known((conda,), CONDA_RESOLVERS)
         known((pypi,), PYPI_RESOLVERS)
+        latest = table.get("use-remote-latest", ":none:")
+        if isinstance(latest, str):
+            known((latest,), REMOTE_LATEST)
+        elif not all(map(is_user, latest)):
+            raise ValueError(latest)
         return Settings(
             archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
             cache=table.get("cache", ""),
@@ -179,6 +185,7 @@ class _Reading:
             compile_bytecode=table.get("compile-bytecode", False),
             conda_resolver=conda,
             pypi_resolver=pypi,
+            use_remote_latest=latest if isinstance(latest, str) else tuple(latest),
         )
 
     def defaults(self, settings: Settings) -> Defaults:
@@ -299,6 +306,15 @@ def is_endpoint(url: str) -> bool:
     (True, False, False)
     """
     return is_web(url) and "${" not in url and strip_credentials(url) == url
+
+
+def is_user(name: str) -> bool:
+    """Whether somebody can be called that, in a list where `:any:` would look like a name.
+
+    >>> is_user("mia"), is_user(":any:"), is_user(" ")
+    (True, False, False)
+    """
+    return bool(name.strip()) and not name.startswith(":")
 
 
 def is_conda_name(text: str) -> bool:

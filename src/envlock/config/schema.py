@@ -217,6 +217,11 @@ class ProjectTable(Table):
     """Whether Python's bytecode is written when an environment is made: slower to make, faster to start."""
     resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
     """What solves the requirements."""
+    use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[str]] = Field(  # noqa: UP007
+        default=":none:", alias="use-remote-latest", examples=[["mia", "joe"]]
+    )
+    """Whose newest lock in the cache is taken for what is not locked here yet, in place of resolving: nobody's, your
+    own, anybody's, or that of the users listed."""
 
 
 class Document(Table):

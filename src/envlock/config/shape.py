@@ -54,6 +54,7 @@ _SETTINGS: Shape = {
     "link-scripts": "strings",
     "compile-bytecode": "bool",
     "resolver": {"conda": "string", "pypi": "string"},
+    "use-remote-latest": "string or strings",
 }
 DOCUMENT: Shape = {
     "envlock": _SETTINGS,

@@ -27,7 +27,7 @@ from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
-from envlock.config.read import is_conda_name, is_endpoint, is_mirror
+from envlock.config.read import is_conda_name, is_endpoint, is_mirror, is_user
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.text import decoded, location, parsed
@@ -101,6 +101,7 @@ class _Values:
             if not is_conda_name(package):
                 hint = 'write it as `link-scripts = ["font-ttf-ubuntu"]`'
                 yield BadValue("link-scripts", package, "it takes names of conda packages", self.at(place), hint=hint)
+        yield from self.users(table, key)
         for channel, url in _table(table, "channel-mirrors").items():
             place = (*key, "channel-mirrors", channel)
             yield from self.channel(channel, place)
@@ -119,6 +120,16 @@ class _Values:
         for arch, floors in _tables(_table(table, "system-requirements")):
             right = packages_of(arch)
             yield from self.system(floors, (*key, "system-requirements", arch), right)
+
+    def users(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        for place, user in _strings(table, key, "use-remote-latest"):
+            if not is_user(user):
+                hint = (
+                    'write it as `use-remote-latest = ["mia", "joe"]`, or `use-remote-latest = ":any:"` without a list'
+                )
+                yield BadValue(
+                    "use-remote-latest", user, "a list of it takes names of users", self.at(place), hint=hint
+                )
 
     def system(self, asked: Mapping[str, Any], key: KeyPath, right: tuple[str, ...]) -> Iterator[ConfigError]:
         for package, version in asked.items():
