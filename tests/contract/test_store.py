@@ -184,23 +184,21 @@ def test_delete(store: Store) -> None:
     assert [entry.path for entry in store.entries("packages")] == ["packages/b"]
 
 
-@pytest.mark.parametrize(
-    "path", ["", ".", "..", "../a", "a/../../b", "/a", "a//b", "a/", "a/./b", "a\\b", "a\nb", "a\0b"]
-)
-def test_no_path_leads_out(store: Store, tmp_path: Path, path: str) -> None:
-    calls: list[Callable[[], object]] = [
-        lambda: store.entry(path),
-        lambda: list(store.entries(path)),
-        lambda: store.read(path),
-        lambda: store.sha256(path),
-        lambda: store.fetch(path, tmp_path / "target"),
-        lambda: store.put(path, b"x"),
-        lambda: store.create(path, b"x"),
-        lambda: store.delete(path),
-    ]
-    for call in calls:
-        with pytest.raises(UnsafePath):
-            call()
+def test_no_path_leads_out(store: Store, tmp_path: Path) -> None:
+    for path in ("", ".", "..", "../a", "a/../../b", "/a", "a//b", "a/", "a/./b", "a\\b", "a\nb", "a\0b"):
+        calls: list[Callable[[str], object]] = [
+            store.entry,
+            lambda wrong: list(store.entries(wrong)),
+            store.read,
+            store.sha256,
+            lambda wrong: store.fetch(wrong, tmp_path / "target"),
+            lambda wrong: store.put(wrong, b"x"),
+            lambda wrong: store.create(wrong, b"x"),
+            store.delete,
+        ]
+        for call in calls:
+            with pytest.raises(UnsafePath):
+                call(path)
     assert not (tmp_path / "target").exists()
 
 

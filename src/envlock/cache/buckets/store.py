@@ -45,6 +45,8 @@ _SLOW = 128 << 10
 PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 _CREATE_ATTEMPTS = 6
+_FAREWELL = 5.0
+"""How long a transfer may take to end that is told to."""
 
 
 class BucketStore:
@@ -310,7 +312,9 @@ async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silen
                 return
         raise _Stalled(f"nothing moved for {silence:.0f} seconds")
     finally:
-        task.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_FAREWELL)  # so that it writes no more into a file that is tried anew
 
 
 def _is_local(error: Exception, local: Path | None) -> bool:
