@@ -15,7 +15,7 @@ from envlock.errors import EnvlockError
 from envlock.model.artifact import artifacts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from envlock.cache.port import Store
     from envlock.model.artifact import Artifact
@@ -69,24 +69,39 @@ class Contents:
 
 
 def read_contents(store: Store) -> Contents:
-    """List a cache: two listings, and each environment's lock. Raises CacheUnusable, NewerCache."""
+    """List a cache: two listings, and each environment's lock. Raises CacheUnusable, NewerCache.
+
+    Others may push and sweep meanwhile: an environment that they write is whole or is not seen, and one that they take
+    away is not missed.
+    """
     check_format(store)
-    found = {entry.path: entry.size for entry in store.entries(PACKAGES)}
+    locks = [(place, lock) for place, lock in _locks(store) if lock is not None]
+    found = {entry.path: entry.size for entry in store.entries(PACKAGES)}  # after the environments that name them
     packages = {path: size for path, size in found.items() if package_at(path) is not None}
-    environments = Environments(store)
     read = []
-    for place, lock in in_parallel(environments.read, environments.places()):
-        if isinstance(lock, CacheUnusable):
-            raise lock
+    for place, lock in locks:
         artifacts = () if isinstance(lock, EnvlockError) else artifacts_of(lock)
         present = {path_of(artifact) for artifact in artifacts} & packages.keys()
-        read.append(
-            CachedEnvironment(
-                place=place,
-                lock=lock,
-                size=sum(packages[path] for path in present),
-                missing=tuple(artifact for artifact in artifacts if path_of(artifact) not in packages),
-            )
-        )
+        missing = tuple(artifact for artifact in artifacts if path_of(artifact) not in packages)
+        if missing and store.entry(place.path) is None:
+            continue
+        size = sum(packages[path] for path in present)
+        read.append(CachedEnvironment(place=place, lock=lock, size=size, missing=missing))
     read.sort(key=lambda each: (each.place.arch, each.place.identity))
     return Contents(store.url, tuple(read), packages, tuple(sorted(found.keys() - packages.keys())))
+
+
+def _locks(store: Store) -> Iterator[tuple[EnvironmentPlace, Lock | EnvlockError | None]]:
+    """Each environment's lock, or why it cannot be read; None for one that was swept since it was listed."""
+    environments = Environments(store)
+
+    def read(place: EnvironmentPlace) -> Lock | None:
+        try:
+            return environments.read(place)
+        except FileNotFoundError:
+            return None
+
+    for place, lock in in_parallel(read, environments.places()):
+        if isinstance(lock, CacheUnusable):
+            raise lock
+        yield place, lock

@@ -64,13 +64,22 @@ def verify(store: Store, reporter: Reporter) -> Verification:
 
 def _hashes(store: Store, contents: Contents, reporter: Reporter) -> Iterator[tuple[str, str]]:
     """Each package's path, and what is wrong with its bytes: nothing, or a reason."""
+
+    def hashed(path: str) -> str | None:
+        try:
+            return store.sha256(path)
+        except FileNotFoundError:  # it was swept since it was listed
+            return None
+
     reporter.began(VERIFYING, contents.size, "bytes")
-    for path, got in in_parallel(store.sha256, contents.packages):
+    for path, got in in_parallel(hashed, contents.packages):
         if isinstance(got, EnvlockError):
             raise got
-        expected, filename = package_at(path) or ("", path)
+        reporter.advanced(VERIFYING, path.rpartition("/")[2], contents.packages[path])
+        if got is None:
+            continue
+        expected, _ = package_at(path) or ("", "")
         yield path, "" if got == expected else f"its bytes hash to {got}"
-        reporter.advanced(VERIFYING, filename, contents.packages[path])
     reporter.ended(VERIFYING)
 
 

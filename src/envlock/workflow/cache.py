@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envlock.cache.announcing import Needs, SweepFlag, announced, announcements
 from envlock.cache.contents import Contents, read_contents
 from envlock.cache.environments import Environments
 from envlock.cache.errors import together
@@ -73,23 +74,34 @@ class _Repair:
     def run(self) -> VerifyResult:
         findings = self.verification.findings
         locks = [self.own[each.path] for each in findings if each.verdict == "damaged-lock" and each.path in self.own]
-        wrong = [each.path for each in findings if each.verdict != "damaged-lock"]
         known = self.known()
-        for path in wrong:
-            if path not in known:
-                self.store.delete(path)
+        wrong = {each.path for each in findings if each.verdict != "damaged-lock"}
+        done = self.discard(wrong - known.keys())
         # What a lock that is written again names comes first, as always.
-        absent = {
-            path_of(each) for lock in locks for each in artifacts_of(lock)
-        } - self.verification.contents.packages.keys()
-        with mirror_into(self.store, self.project, self.reporter) as mirror:
-            _, failed = mirror.move([known[path] for path in sorted({*wrong, *absent} & known.keys())])
-        whole = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
-        for lock in whole:
-            Environments(self.store).write(lock)
-        done = ({*wrong} - failed.keys()) | {environment_place(lock).path for lock in whole}
+        needed = {path_of(each) for lock in locks for each in artifacts_of(lock)}
+        needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(needed | wrong))
+        with announced(self.store, needs, self.reporter):
+            absent = {path for path in needed if self.store.entry(path) is None}
+            with mirror_into(self.store, self.project, self.reporter) as mirror:
+                _, failed = mirror.move([known[path] for path in sorted((wrong | absent) & known.keys())])
+            whole = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
+            for lock in whole:
+                Environments(self.store).write(lock)
+        done |= (wrong & known.keys()) - failed.keys()
+        done |= {environment_place(lock).path for lock in whole}
         repaired = tuple(finding for finding in findings if finding.path in done)
         return VerifyResult(self.verification, repaired, together(failed.values()))
+
+    def discard(self, strays: set[str]) -> set[str]:
+        """Take away damaged packages that nothing names, but those that a push is about to name. What went."""
+        if not strays:
+            return set()
+        with SweepFlag(self.store) as flag:
+            gone = strays - announcements(self.store, flag.now).needs.packages
+            for path in sorted(gone):
+                flag.check()
+                self.store.delete(path)
+        return gone
 
     def known(self) -> dict[str, Artifact]:
         """Every artifact that a lock names, in the cache or in this project, by its path."""
