@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +182,18 @@ def test_a_python_that_is_externally_managed_takes_the_wheels(tmp_path: Path) ->
     assert run(making.ensure(), "wheel-0") == "wheel-0 1.0"
 
 
+def test_nothing_is_left_where_temporary_files_are(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    making = CondaMaking(tmp_path / "place", ("speak",), wheels=wheels(1), store=store)
+    making.ensure()
+    assert list(temporary.iterdir()) == []
+    assert remains(making.environments) == []
+
+
 def test_no_network_is_asked(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
@@ -323,7 +338,7 @@ def test_an_archive_that_is_not_the_locked_one_is_named(tmp_path: Path, damage: 
     assert making.find() is None
 
 
-@pytest.mark.parametrize("kind", ["half", "no archive", "no tar"])
+@pytest.mark.parametrize("kind", ["half", "no archive", "no tar", "another thing"])
 @pytest.mark.parametrize("suffix", [".conda", ".tar.bz2"])
 def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
     package = data_package("cracked", "1.0", {"share/cracked.bin": os.urandom(3000).hex()}, suffix=suffix)
@@ -334,6 +349,7 @@ def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, s
         "half": whole[: len(whole) // 2],
         "no archive": b"<html>",
         "no tar": whole[:1000] + b"\0" * 50 + whole[1050:],
+        "another thing": _without_metadata(suffix),
     }
     from hashlib import sha256
 
@@ -347,6 +363,18 @@ def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, s
     assert f"`cracked-1.0-0{suffix}`" in caught.value.message
     assert "channel: https://conda.anaconda.org/conda-forge" in caught.value.render()
     assert remains(making.environments) == []
+
+
+def _without_metadata(suffix: str) -> bytes:
+    """An archive of the right kind that holds no package."""
+    data = io.BytesIO()
+    if suffix == ".conda":
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.writestr("readme.txt", "hello")
+    else:
+        with tarfile.open(fileobj=data, mode="w:bz2") as tar:
+            tar.addfile(tarfile.TarInfo("readme.txt"))
+    return data.getvalue()
 
 
 def test_a_lock_whose_packages_hold_no_python_is_told(tmp_path: Path, store: Path) -> None:
@@ -460,7 +488,10 @@ def test_link_scripts_do_not_run_and_are_told_once(tmp_path: Path, store: Path) 
     prefix = making.ensure()
     assert not (prefix / "share/greets/linked.txt").exists()
     (note,) = (note for note in making.reporter.notes if "link script" in note)
-    assert note.startswith('greets, sulks have link scripts that were not run; `link-scripts = ["greets", "sulks"]`')
+    assert note == (
+        'greets, sulks have link scripts that were not run; `link-scripts = ["greets", "sulks"]` in `[envlock]` allows '
+        "it, and `envlock create --rebuild` then makes the environment again"
+    )
 
 
 def test_a_link_script_that_is_allowed_runs_where_the_environment_stays(tmp_path: Path) -> None:

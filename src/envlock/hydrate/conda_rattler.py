@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _TOO_LONG = "target prefix cannot be longer than the placeholder prefix"
 _REFUSED = ("Permission denied", "Operation not permitted", "Read-only file system")
+_NO_METADATA = "failed to read '"
+"""What py-rattler says of a file below `info/` in an unpacked package; the name of the file follows."""
 _GONE = "No such file or directory"
 _MOST_CLOBBERS = 5
 
@@ -83,8 +85,11 @@ class CondaInstaller:
         else:
             return
         # Another process found the same unpacked package changed, and was unpacking it anew at that moment.
-        for left in stage.iterdir():
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        for left in stage.iterdir():  # threads of the failed attempt may still take away what is theirs
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
         try:
             install(archives, stage=stage, place=place, unpacked=self._unpacked)
         except NotLinked as error:
@@ -101,10 +106,10 @@ class CondaInstaller:
             return HomeUnusable(named[1] if named else str(self._unpacked), refused)
         if _TOO_LONG in said:
             return PrefixTooLong(str(place), len(str(place).encode(errors="surrogateescape")), None, reasons[:2])
-        failed = re.match(r"failed to fetch (\S+)", reasons[0]) if reasons else None
-        if failed is not None:
+        failed = re.match(r"failed to (fetch|link) (\S+)", reasons[0]) if reasons else None
+        if failed is not None and (failed[1] == "fetch" or _NO_METADATA in said):
             for package in lock.conda_packages:
-                if package.filename == failed[1] and package.conda is not None:
+                if package.filename == failed[2] and package.conda is not None:
                     return BadCondaArchive(package.filename, package.conda.channel, reasons[1:])
         return LinkFailed(name_of(lock), reasons)
 

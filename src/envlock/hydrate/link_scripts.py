@@ -39,7 +39,7 @@ def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter
         have = "has a link script that was" if len(waiting) == 1 else "have link scripts that were"
         reporter.noted(
             f"{', '.join(waiting)} {have} not run; `link-scripts = [{listed}]` in `[envlock]` allows it, "
-            f"for an environment that is made after that: `rm -r {place}` has this one made again"
+            "and `envlock create --rebuild` then makes the environment again"
         )
 
 

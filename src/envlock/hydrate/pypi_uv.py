@@ -65,7 +65,9 @@ def fill(
 
 def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
     """Run uv on a lock's environment. Raises DiskFull, UnfitForMachine, InstallFailed."""
-    completed = run_uv([*arguments, "--quiet"], extra={"UV_PYTHON_DOWNLOADS": "never"})
+    # uv leaves a lock file in the folder of temporary files, one for each environment: it goes with the stage.
+    extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(stage.parent)}
+    completed = run_uv([*arguments, "--quiet"], extra=extra)
     if completed.returncode == 0:
         return
     reasons = uv_reason(completed.stderr)
