@@ -303,3 +303,11 @@ def test_fetch_at_exec_excludes_conda_packages(tmp_path: Path) -> None:
 )
 def test_the_type_over_a_base(tmp_path: Path, base: str, tables: str, kind: str) -> None:
     assert type_over(base, conda(tmp_path, tables).requirements) == kind
+
+
+@pytest.mark.parametrize("slip", ["https//", "https:/", "https:", "http:///", "htps://", "HTTPS//"])
+def test_a_secret_in_a_url_with_a_slip_is_not_shown(tmp_path: Path, slip: str) -> None:
+    error = refused(tmp_path, f'conda = {{ channels = ["{slip}me:s3cr3t@conda.example/team"] }}')
+    assert error.code == "bad-channel"
+    assert "conda.example/team` is not a conda channel" in error.message
+    assert "s3cr3t" not in error.render()

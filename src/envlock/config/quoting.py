@@ -7,6 +7,8 @@ import re
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\s]*\}|[^\s\"'\]}])+")
+_ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
+"""How a URL begins that was written with a slip, up to the end of its user name and password."""
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 
 
@@ -17,8 +19,10 @@ def without_credentials(text: str) -> str:
     "index-url = 'https://index.example/simple/'"
     >>> without_credentials('channels = ["https://conda.example/t/secret/team"]')
     'channels = ["https://conda.example/team"]'
+    >>> without_credentials("https//me:pw@index.example/simple/")
+    'https//index.example/simple/'
     """
-    return _URL.sub(lambda url: _stripped(url[0]), text)
+    return _ALMOST_URL.sub(r"\1", _URL.sub(lambda url: _stripped(url[0]), text))
 
 
 def _stripped(url: str) -> str:
