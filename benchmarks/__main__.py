@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.timing import Row, table
 
-ALL = ("check", "lock", "conda", "hydrate", "hydrate_conda", "shim")
+ALL = ("check", "lock", "conda", "hydrate", "hydrate_conda", "cache", "shim")
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 
 
