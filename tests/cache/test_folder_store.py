@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -174,3 +175,37 @@ def test_a_stranger_with_an_odd_name_is_listed(root: Path) -> None:
     FolderStore(root).put("packages/b", b"2")
     (root / "packages" / "a\n\\").write_bytes(b"1")
     assert sorted(entry.path for entry in FolderStore(root).entries("packages")) == ["packages/a\n\\", "packages/b"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_create_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Some mounts have none: the name is claimed first then, and filled by a rename."""
+
+    def refuse(place: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store = FolderStore(root)
+    assert store.create("aliases/a", b"ours") is True
+    assert store.create("aliases/a", b"theirs") is False
+    assert store.create("aliases/a", b"ours") is True
+    assert store.read("aliases/a") == b"ours"
+    assert list((root / STAGE).iterdir()) == []
+
+
+def test_create_whose_answer_was_lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network mount that made the link, and says that it was there."""
+    link = Path.hardlink_to
+
+    def lose(place: Path, target: Path) -> None:
+        link(place, target)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    monkeypatch.setattr(Path, "hardlink_to", lose)
+    assert FolderStore(root).create("aliases/a", b"ours") is True
+    assert FolderStore(root).create("aliases/a", b"theirs") is False
+
+
+def test_create_where_a_folder_is(root: Path) -> None:
+    (root / "aliases" / "a").mkdir(parents=True)
+    assert FolderStore(root).create("aliases/a", b"ours") is False
