@@ -83,7 +83,8 @@ def complete_alias(incomplete: str) -> list[str]:
     from envlock.cache.opening import open_store
 
     try:
-        return [str(alias) for alias in Aliases(open_store(project.cache_url)).names(incomplete)]
+        store = open_store(project.cache_url, project.settings.cache_options)
+        return [str(alias) for alias in Aliases(store).names(incomplete)]
     except (EnvlockError, OSError):
         return []
 
