@@ -19,7 +19,7 @@ from envlock.model.arch import host_arch
 from tests.index import Index
 from tests.support import isolation, run_envlock
 
-collect_ignore_glob = ["project/*", "conda/*"]
+collect_ignore_glob = ["project/*", "conda/*", "named/*"]
 
 FILES = Path(__file__).with_name("project")
 OUTER = "{}.{}".format(*sys.version_info[:2])

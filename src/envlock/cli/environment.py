@@ -15,6 +15,7 @@ from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.marker import read_marker
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
+from envlock.model.alias import has_variables
 from envlock.model.arch import host_arch
 from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix, hydrate
@@ -22,7 +23,7 @@ from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envlock.config.project import Project
+    from envlock.config.project import Base, Project
     from envlock.model.lock import Lock
 
 
@@ -93,11 +94,13 @@ def work_out(wanted: Wanted) -> str:
 
         with LiveReporter() as reporter:
             prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force, anew=wanted.rebuild)
-    remember(wanted.key, str(prefix), _deciding(wanted, project, lock, prefix), began=wanted.began)
+    base = environment.base
+    if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else more decides than files
+        remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)
     return str(prefix)
 
 
-def _deciding(wanted: Wanted, project: Project, lock: Lock, prefix: Path) -> Iterator[str]:
+def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, prefix: Path) -> Iterator[str]:
     """Every path whose change could change which prefix is right, or whether it is whole."""
     if not wanted.config:
         for folder in (Path.cwd(), *Path.cwd().parents):
@@ -107,6 +110,10 @@ def _deciding(wanted: Wanted, project: Project, lock: Lock, prefix: Path) -> Ite
     yield str(project.path)
     yield from (str(flow.file) for flow in project.flows)
     yield from _requirements_files(project)
+    if base is not None:
+        from envlock.config.pins import pin_path
+
+        yield str(pin_path(project.lock_folder, base.kind, base.meant))
     path = lock_path(project.lock_folder, lock)
     yield from (str(path.parent), str(path))
     yield from _of_prefix(prefix)

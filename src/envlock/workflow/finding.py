@@ -20,11 +20,11 @@ from envlock.cache.parallel import in_parallel
 from envlock.cache.pathspecs import Pathspecs
 from envlock.errors import ConfigError, DamageError, EnvlockError, Location
 from envlock.lockfile.errors import NotLocked
-from envlock.lockfile.folder import candidates, path_of, read_lock
+from envlock.lockfile.folder import candidates, locks_of, path_of, read_lock
 from envlock.model.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
 from envlock.model.arch import ARCHS, Arch
 from envlock.workflow.alias_errors import AliasLacksArch, BadAliasName, EnvironmentNotInCache, UnsetNameVariable
-from envlock.workflow.launch import fresh_locks
+from envlock.workflow.launch import locks_by_name
 from envlock.workflow.pathspec import MetaflowMissing, NothingRecorded, PathspecNotFound, Recorded, recorded
 
 if TYPE_CHECKING:
@@ -129,16 +129,15 @@ class Finder:
     def environment(self, environment: Environment) -> Found:
         """What is locked for an environment of the project, for every arch that it is locked for, fresh and whole.
 
-        Raises NotLocked and what else `fresh_locks` raises.
+        Raises NotLocked and what else `locks_by_name` raises.
         """
-        req_id = environment.requirements.req_id
         locks = [
-            fresh_locks(self.project, (environment,), arch)[req_id]
+            locks_by_name(self.project, (environment,), arch)[environment.name]
             for arch in self.project.settings.archs
-            if environment.deferred or candidates(self.project.lock_folder, arch, req_id)
+            if environment.deferred or locks_of(self.project, environment, arch)
         ]
         if not locks:
-            fresh_locks(self.project, (environment,), self.project.settings.archs[0])
+            locks_by_name(self.project, (environment,), self.project.settings.archs[0])
             raise NotLocked(environment.name)
         return found_of(environment.name, locks)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
 from envlock.lockfile.errors import UnwritableLockFolder
-from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
+from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
 from envlock.workflow.alias_errors import NothingAsks
 from envlock.workflow.pruning import remove
 
@@ -55,6 +55,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
     )
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
+    claims = Claims(project)
     locks = tuple(finder.cached_lock(found, arch) for arch in wanted)
     folder = into or project.lock_folder
     written: list[Path] = []
@@ -67,7 +68,8 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
                 kept.append(place)
             else:
                 written.append(write_lock(folder, lock))
-            rivals = [path for path in candidates(folder, lock.arch, lock.req_id) if into is None and path != place]
+            there = candidates(folder, lock.arch, lock.req_id) if into is None else ()
+            rivals = [path for path in there if path != place and not claims.is_pinned(path)]
             for path in rivals:
                 remove(path)
             replaced += rivals

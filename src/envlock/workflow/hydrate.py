@@ -89,13 +89,17 @@ def find_prefix(lock: Lock) -> Path | None:
 
 
 def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
-    """The one lock of an environment for an arch, fresh and proved whole.
+    """The one lock of an environment for an arch, fresh and proved whole; looked up in the cache for `fetch_at_exec`.
 
     Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, NotYet, DamageError: each with the command that repairs it.
     """
-    from envlock.workflow.launch import fresh_locks
+    if environment.is_fetched:
+        from envlock.workflow.at_exec import looked_up
 
-    return fresh_locks(project, (environment,), arch)[environment.requirements.req_id]
+        return looked_up(project, environment, arch, {})
+    from envlock.workflow.launch import locks_by_name
+
+    return locks_by_name(project, (environment,), arch)[environment.name]
 
 
 def environments_folder() -> Path:

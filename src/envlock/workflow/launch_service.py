@@ -5,12 +5,15 @@ while environments are made. So it speaks with this process, in lines of JSON:
 
     to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
               {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed,
-              {"started": "<step>", "run": "<run_id>"}                 when the first task of a step enters it, and
+              {"fetch": "<step>", "as": "<name>", "variables"}         for a task whose environment is looked up now,
+              {"started": "<step>", "run": "<run_id>"}                 when the first task of a step enters it (with
+                                                                       "as" where that was fetched), and
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
-    from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home"}, or
+    from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home",
+              "fetched": {step: what its environment is called}}, or
               {"event": "refused", "text"}                                       and the end, then
-              {"event": "hydrated", "identity", "prefix", "variables", "seconds"}, with null for a variable that must
-              not be there, or {"event": "failed", "identity", "text"}, and
+              {"event": "hydrated", "identity", "ids", "prefix", "variables", "seconds"}, with null for a variable that
+              must not be there, or {"event": "failed", "identity", "text"}, and
               {"event": "said", "text"}                                          at any time
 
 It ends when its input does.
@@ -25,6 +28,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -36,7 +40,7 @@ from envlock.workflow.launch import Plan, Start, plan
 from envlock.workflow.ran import Keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from envlock.model.lock import Lock
 
@@ -79,6 +83,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     if planned is None:
         return
     keeper = Keeper(planned.project, request["flow"])
+    # By the name under which the launcher knows each environment: its identity, or that of one fetched task.
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for line in requests:
@@ -86,11 +91,14 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
             if "remove" in request:
                 shutil.rmtree(request["remove"], ignore_errors=True)
             elif "started" in request:
-                lock = planned.steps[request["started"]]
+                lock = locks[request["as"]] if "as" in request else planned.steps[request["started"]]
                 if lock is not None:
                     keeper.keep(request["run"], request["started"], lock)
+            elif "fetch" in request:
+                pool.submit(_fetch, planned, request, locks, channel)
             else:
-                pool.submit(_hydrate, planned, locks[request["hydrate"]], channel)
+                name = request["hydrate"]
+                pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
         pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
     keeper.end()
 
@@ -111,27 +119,48 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
     except EnvlockError as error:
         channel.send(event="refused", text=error.render())
         return None
+    fetched = {step: each.base.written for step, each in planned.fetched.items() if each.base is not None}
     steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
-    channel.send(event="planned", steps=steps, home=place)
+    channel.send(event="planned", steps=steps, fetched=fetched, home=place)
     return planned
 
 
-def _hydrate(planned: Plan, lock: Lock, channel: _Channel) -> None:
+def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
+    """Make the environment that a step's name stands for at this moment."""
+
+    def looked_up() -> Lock:
+        from envlock.workflow.at_exec import fetch
+
+        lock = fetch(planned, request["fetch"], request["variables"])
+        locks[request["as"]] = lock
+        return lock
+
+    _hydrate(planned, request["as"], looked_up, channel)
+
+
+def _hydrate(planned: Plan, name: str, lock_of: Callable[[], Lock], channel: _Channel) -> None:
     from envlock.workflow.hydrate import hydrate
 
     began = time.monotonic()
     said = _Said(channel)
     try:
+        lock = lock_of()
         prefix = hydrate(planned.project, lock, said)
         variables = changes(os.environ, activated(str(prefix), os.environ, warn=said.warned))
     except EnvlockError as error:
-        channel.send(event="failed", identity=lock.identity, text=error.render())
+        channel.send(event="failed", identity=name, text=error.render())
     except BaseException as error:  # the launcher waits for an answer, whatever happens here
-        channel.send(event="failed", identity=lock.identity, text=f"envlock failed: {type(error).__name__}: {error}")
+        channel.send(event="failed", identity=name, text=f"envlock failed: {type(error).__name__}: {error}")
         raise
     else:
-        seconds = time.monotonic() - began
-        channel.send(event="hydrated", identity=lock.identity, prefix=str(prefix), variables=variables, seconds=seconds)
+        channel.send(
+            event="hydrated",
+            identity=name,
+            ids=[lock.req_id, lock.full_id, lock.arch],
+            prefix=str(prefix),
+            variables=variables,
+            seconds=time.monotonic() - began,
+        )
 
 
 def main() -> None:

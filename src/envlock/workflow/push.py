@@ -18,7 +18,7 @@ from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.reporter import Reporter
-from envlock.workflow.launch import fresh_locks
+from envlock.workflow.launch import locks_by_name
 from envlock.workflow.mirroring import distinct, mirror_into
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def chosen_locks(project: Project, selection: Selection) -> tuple[Lock, ...]:
 
     Raises what is wrong with them, all at once.
     """
-    environments = selection.choose(project)
+    environments = tuple(each for each in selection.choose(project) if not each.is_fetched)
     locks: list[Lock] = []
     errors: list[EnvlockError] = []
     for arch in selection.choose_archs(project) if environments else ():
@@ -118,7 +118,8 @@ def _locks_for(
     project: Project, environments: Sequence[Environment], arch: Arch
 ) -> tuple[Iterable[Lock], Sequence[EnvlockError]]:
     try:
-        return fresh_locks(project, environments, arch).values(), ()
+        found = locks_by_name(project, environments, arch).values()
+        return {lock.identity: lock for lock in found}.values(), ()
     except ManyErrors as error:
         return (), error.errors
     except EnvlockError as error:

@@ -13,11 +13,11 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import ConfigError, Location
 from envlock.lockfile.drift import check
-from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
+from envlock.lockfile.folder import candidates, lock_files, lock_path, locks_of, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.workflow.hydrate import find_prefix
-from envlock.workflow.launch import fresh_locks
+from envlock.workflow.launch import locks_by_name
 
 if TYPE_CHECKING:
     from envlock.model.alias_record import AliasRecord
@@ -73,7 +73,7 @@ class Line:
     name: str
     """The step's, or the `[env.*]` table's."""
     state: str
-    """`locked`, `disabled`, or a verdict of `check`."""
+    """`locked`, `disabled`, `fetched` (when the step starts), or a verdict of `check`."""
     lock: Lock | None = None
     prefix: Path | None = None
 
@@ -91,7 +91,7 @@ class Overview:
     def is_fresh(self) -> bool:
         """Whether every environment is locked, and its lock is what is asked."""
         steps = [step for _, _, steps in self.flows for step in steps]
-        return all(line.state in {"locked", "disabled"} for line in (*steps, *self.named))
+        return all(line.state in {"locked", "disabled", "fetched"} for line in (*steps, *self.named))
 
 
 def overview(project: Project, arch: Arch | None = None) -> Overview:
@@ -101,20 +101,21 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
     if arch in project.settings.archs:
         for finding in check(project, Selection(archs=(arch,))).findings:
             findings.setdefault(finding.environment, finding.verdict)
-    known: dict[str, Line] = {}
+    known: dict[Path, Line] = {}
 
     def line(name: str, environment: Environment | None) -> Line:
         if environment is None:
             return Line(name, "disabled")
+        if environment.is_fetched:
+            return Line(name, "fetched")
         state = findings.get(environment.name)
         if state is not None or arch not in project.settings.archs:
             return Line(name, state or "arch-missing")
-        req_id = environment.requirements.req_id
-        if req_id not in known:
-            (path,) = candidates(project.lock_folder, arch, req_id)
+        (path,) = locks_of(project, environment, arch)
+        if path not in known:
             lock = read_lock(path, shown=_shown(project, path))
-            known[req_id] = Line(name, "locked", lock, find_prefix(lock))
-        return Line(name, "locked", known[req_id].lock, known[req_id].prefix)
+            known[path] = Line(name, "locked", lock, find_prefix(lock))
+        return Line(name, "locked", known[path].lock, known[path].prefix)
 
     return Overview(
         arch=arch,
@@ -203,15 +204,15 @@ def _of_environments(
     project: Project, meant: Sequence[tuple[str, Environment | None]], arch: Arch
 ) -> list[Description | Disabled]:
     environments = [environment for _, environment in meant if environment is not None]
-    locks = fresh_locks(project, environments, arch) if environments else {}
+    locks = locks_by_name(project, environments, arch) if environments else {}
     found: list[Description | Disabled] = []
     for name, environment in meant:
         if environment is None:
             flow, _, step = name.partition("/")
             found.append(Disabled(name, project.locate(("flow", flow, "step", step))))
         else:
-            lock = locks[environment.requirements.req_id]
-            (path,) = candidates(project.lock_folder, arch, lock.req_id)
+            lock = locks[environment.name]
+            (path,) = locks_of(project, environment, arch)
             found.append(_description(project, lock, _shown(project, path)))
     return found
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from envlock.config.selection import Selection
 from envlock.hydrate.marker import read_marker
 from envlock.hydrate.verification import Verification, verify_prefix
-from envlock.lockfile.folder import candidates, read_lock
+from envlock.lockfile.folder import locks_of, read_lock
 from envlock.model.arch import host_arch
 from envlock.reporter import Reporter
 from envlock.workflow.hydrate import environments_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
 
@@ -58,24 +60,26 @@ def verify(
     Reads every file of them once, and writes nothing. `unexpected` also finds modules that no package brought. Raises
     NoSuchSelection, and DamageError for a lock that is not whole.
     """
-    names: dict[str, list[str]] = {}
-    first: dict[str, Environment] = {}
-    for environment in (selection or Selection()).choose(project):
-        names.setdefault(environment.requirements.req_id, []).append(environment.name)
-        first.setdefault(environment.requirements.req_id, environment)
+    names: dict[Path, list[str]] = {}
+    first: dict[Path, Environment] = {}
     verified, absent, unlocked = [], [], []
-    for req_id, named in names.items():
-        paths = candidates(project.lock_folder, host_arch(), req_id)
-        if len(paths) != 1:
-            unlocked += named
+    for environment in (selection or Selection()).choose(project):
+        if environment.is_fetched:
             continue
-        lock = read_lock(paths[0])
+        paths = locks_of(project, environment, host_arch())
+        if len(paths) != 1:
+            unlocked.append(environment.name)
+            continue
+        names.setdefault(paths[0], []).append(environment.name)
+        first.setdefault(paths[0], environment)
+    for path, named in names.items():
+        lock = read_lock(path)
         prefix = environments_folder() / lock.prefix_name
         if read_marker(prefix) is None:
             absent += named
             continue
         verification = verify_prefix(lock, prefix, reporter, unexpected=unexpected)
-        verified.append(VerifiedEnvironment(tuple(named), lock, verification, _repair(project, first[req_id])))
+        verified.append(VerifiedEnvironment(tuple(named), lock, verification, _repair(project, first[path])))
     return VerifyResult(tuple(verified), tuple(absent), tuple(unlocked))
 
 

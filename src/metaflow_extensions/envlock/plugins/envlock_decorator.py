@@ -28,6 +28,8 @@ class EnvlockInternalDecorator(StepDecorator):
             raise InvalidEnvironmentException("@%s comes with --environment=envlock, and only with it" % self.name)
         self._step = step_name
         self._environment = environment
+        self._flow = flow
+        self._datastore = flow_datastore
 
     # In the launcher.
 
@@ -35,7 +37,15 @@ class EnvlockInternalDecorator(StepDecorator):
         self._environment.launcher.prepare(self._step, package, run_id)
 
     def runtime_step_cli(self, cli_args, retry_count, max_user_code_retries, ubf_context):
-        self._environment.launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
+        launcher = self._environment.launcher
+        name = launcher.fetched_name(self._step)
+        if name is None:
+            launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
+        else:
+            from .at_exec import runtime_values
+
+            values = runtime_values(name, self._step, cli_args.command_options, self._flow, self._datastore)
+            launcher.fetch_and_enter(self._step, cli_args.entrypoint, cli_args.env, values)
 
     def runtime_finished(self, exception):
         self._environment.launcher.finish()

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sys
 
+from .at_exec import FAIL
 from .code_package import CodePackage
 from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, EnvlockException
 from .service import Service
@@ -26,6 +28,7 @@ class Launcher(object):
             raise EnvlockException(planned["text"])
         self._home = planned["home"]
         self._identities = planned["steps"]
+        self._fetched = planned["fetched"]
         self._environments = {}
         self._code = None
         self._announced = False
@@ -35,11 +38,13 @@ class Launcher(object):
     def prepare(self, step, package, run_id):
         """Begin what a step will need, and do not wait for it."""
         self._run_id = run_id
-        identity = self._identities[step]
-        if identity is None:
+        identity = self._identities.get(step)
+        if identity is None and step not in self._fetched:
             return
         if self._code is None:
             self._code = CodePackage(package, self._home)
+        if identity is None:
+            return
         name = _name(identity)
         if name not in self._environments:
             steps = [each for each, other in self._identities.items() if other == identity]
@@ -54,6 +59,33 @@ class Launcher(object):
             variables[IDENTITY_VARIABLE] = ""
             return
         environment = self._wait_for(self._environments[_name(identity)])
+        self._put_into(environment, identity, entrypoint, variables)
+        if step not in self._started:
+            self._started.add(step)
+            self._service.tell({"started": step, "run": str(self._run_id)})
+
+    def fetched_name(self, step):
+        """What an environment is called that is looked up when the step starts; None where it was locked before."""
+        return self._fetched.get(step)
+
+    def fetch_and_enter(self, step, entrypoint, variables, values):
+        """As `enter`, for a step whose environment is looked up now. What fails, fails this task and no other."""
+        token = "%s#%d" % (step, len(self._environments))
+        self._environments[token] = environment = _Environment(step)
+        self._service.tell({"fetch": step, "as": token, "variables": values})
+        self._announced = False
+        try:
+            self._wait_for(environment)
+        except EnvlockException as failure:
+            entrypoint[:] = [sys.executable, "-c", FAIL, "envlock: " + str(failure)]
+            variables[IDENTITY_VARIABLE] = ""
+            return
+        self._put_into(environment, environment.identity, entrypoint, variables)
+        if step not in self._started:
+            self._started.add(step)
+            self._service.tell({"started": step, "as": token, "run": str(self._run_id)})
+
+    def _put_into(self, environment, identity, entrypoint, variables):
         # Not its real path: pyvenv.cfg, which makes it the environment's Python, is looked up beside the link.
         entrypoint[0] = os.path.join(environment.prefix, "bin", "python")
         for name, value in environment.variables.items():
@@ -66,9 +98,6 @@ class Launcher(object):
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
-        if step not in self._started:
-            self._started.add(step)
-            self._service.tell({"started": step, "run": str(self._run_id)})
 
     def finish(self):
         """Remove what was only for this run, and stop what is still being made. May be called more than once."""
@@ -106,9 +135,11 @@ class Launcher(object):
         else:
             environment = self._environments[answer["identity"]]
             environment.prefix, environment.failure = answer.get("prefix"), answer.get("text")
+            environment.identity = answer.get("ids")
             environment.variables = _without_pythons_own(answer.get("variables", {}))
             if environment.failure is not None:
-                self._say("no environment for %s; the run will stop there" % environment.steps, bad=True)
+                then = "its task fails" if environment.steps in self._fetched else "the run will stop there"
+                self._say("no environment for %s; %s" % (environment.steps, then), bad=True)
             elif answer["seconds"] > _QUIET_SECONDS:
                 self._say("the environment of %s is there (%.1f s)" % (environment.steps, answer["seconds"]))
 
@@ -122,6 +153,7 @@ class _Environment(object):
     def __init__(self, steps):
         self.steps = steps
         self.prefix = None
+        self.identity = None
         self.failure = None
         self.variables = {}
 

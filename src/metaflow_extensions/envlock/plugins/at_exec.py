@@ -1,0 +1,44 @@
+"""What a task is told of itself, for the name of an environment that is looked up when the task starts.
+
+Standard library and Metaflow only: the launcher may have no more.
+"""
+
+import re
+
+from metaflow.util import decompress_list
+
+_VARIABLE = re.compile(r"@\{([^{}]*)\}")
+_PARAMETER = "METAFLOW_INIT_"
+
+# Says why on the task's own stderr, and fails: that task alone, as one that raises does.
+FAIL = "import sys; sys.stderr.write(sys.argv[1] + '\\n'); sys.exit(1)"
+
+
+def runtime_values(name, step, options, flow, datastore):
+    """The values of those `@{VARIABLE}`s of a name that only the run knows; the environment's are envlock's to find.
+
+    `options` are those of the task's command line. A parameter's value is read from the task's parent, as the task
+    itself would read it: that is right in a resumed run too.
+    """
+    known = {
+        "METAFLOW_RUN_ID": str(options["run-id"]),
+        "METAFLOW_RUN_ID_BASE": str(options["run-id"]),
+        "METAFLOW_STEP_NAME": step,
+        "METAFLOW_TASK_ID": str(options["task-id"]),
+    }
+    wanted = set(_VARIABLE.findall(name))
+    values = {variable: known[variable] for variable in wanted if variable in known}
+    parameters = [variable for variable in wanted if variable.startswith(_PARAMETER)]
+    if parameters:
+        values.update(_parameters(parameters, options, flow, datastore))
+    return values
+
+
+def _parameters(wanted, options, flow, datastore):
+    names = {
+        _PARAMETER + parameter.name.upper().replace("-", "_"): variable
+        for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no other list of them
+        if not getattr(parameter, "IS_CONFIG_PARAMETER", False)
+    }
+    parent = datastore.get_task_datastore(*decompress_list(options["input-paths"])[0].split("/"))
+    return {each: str(parent[names[each]]) for each in wanted if each in names and names[each] in parent}
