@@ -322,7 +322,12 @@ def test_removing_from_pypi_what_conda_is_asked_for_says_so() -> None:
     text, _ = add_packages(TEXT, TRAIN, ["conda-forge::ffmpeg"], conda=True)
     with pytest.raises(NotAsked) as raised:
         remove_packages(text, TRAIN, ["ffmpeg"])
-    assert raised.value.hint == "envlock remove ffmpeg --conda"
+    assert raised.value.hint == "envlock remove ffmpeg --flow Train --conda"
+    assert raised.value.message == "`ffmpeg` is not asked of PyPI by `[flow.Train]`, but here:"
+    with pytest.raises(NotAsked) as raised:
+        remove_packages(text, TRAIN, ["pandas"], conda=True)
+    assert raised.value.hint == "envlock remove pandas --flow Train"
+    assert raised.value.message == "`pandas` is not asked of a conda channel by `[flow.Train]`, but here:"
     assert "conda" not in tomli.loads(remove_packages(text, TRAIN, ["ffmpeg"], conda=True)[0])["flow"]["Train"]
 
 

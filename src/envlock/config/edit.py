@@ -47,10 +47,10 @@ class NotAsked(ConfigError):
     code = "not-asked"
 
     def __init__(
-        self, package: str, level: str, *, elsewhere: Sequence[Location] = (), hint: str | None = None
+        self, package: str, level: str, *, of: str = "", elsewhere: Sequence[Location] = (), hint: str | None = None
     ) -> None:
         super().__init__(
-            f"`{shown(package)}` is not asked by {level}" + (", but here:" if elsewhere else ""),
+            f"`{shown(package)}` is not asked{of} by {level}" + (", but here:" if elsewhere else ""),
             locations=tuple(elsewhere),
             hint=hint,
         )
@@ -253,13 +253,12 @@ def _renamed(before: str, key: str, *, conda: bool) -> str:
 
 def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAsked:
     places = list(_places(text, package))
-    for where, is_conda in places:
-        if where == level:
-            options = " --conda" if is_conda else f" {options_of(level)}"
-            break
-    else:
-        options = f" {options_of(places[0][0])}{' --conda' if places[0][1] else ''}" if places else ""
-    hint = f"envlock remove {without_credentials(package)}{options}" if places else None
+    here = [place for place in places if place[0] == level]
+    hint = None
+    if places:
+        where, is_conda = (here or places)[0]
+        options = f"{options_of(where)}{' --conda' if is_conda else ''}"
+        hint = f"envlock remove {without_credentials(package)} {options}"
     if hint is None:
         near = get_close_matches(package, list(_table(text, (*level, *_TABLES[conda]))), n=1)
         hint = f"did you mean `{near[0]}`?" if near else None
@@ -269,7 +268,8 @@ def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAs
         for node in scan(text)
         if node.path[:-1] in keys and package_of(node.path[-1], is_pypi=node.path[-2] == "packages") == _bare(package)
     ]
-    return NotAsked(package, f"`[{'.'.join(level)}]`", elsewhere=found, hint=hint)
+    of = (" of a conda channel" if conda else " of PyPI") if here else ""
+    return NotAsked(package, f"`[{'.'.join(level)}]`", of=of, elsewhere=found, hint=hint)
 
 
 def _bare(package: str) -> str:
