@@ -207,6 +207,18 @@ def test_modules_that_nobody_brought(of_both: Made) -> None:
     ]
 
 
+def test_activation_scripts_that_nobody_brought(of_both: Made) -> None:
+    for name in ("activate.d/mine.sh", "env_vars.d/mine.json"):
+        script = of_both.prefix / "etc/conda" / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text("")
+    assert of_both.found() == []
+    assert [each[:2] for each in of_both.found(unexpected=True)] == [
+        ("unexpected", "etc/conda/activate.d/mine.sh"),
+        ("unexpected", "etc/conda/env_vars.d/mine.json"),
+    ]
+
+
 def test_the_interpreter(of_wheels: Made, tmp_path: Path) -> None:
     marker = read_marker(of_wheels.prefix)
     assert marker is not None

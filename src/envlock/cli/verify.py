@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         step: StepOption = None,
         env: EnvOption = None,
         unexpected: Annotated[
-            bool, typer.Option("--unexpected", help="Also find modules that no package brought.")
+            bool, typer.Option("--unexpected", help="Also find modules and activation scripts that no package brought.")
         ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,

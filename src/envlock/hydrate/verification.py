@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 8
 _MODULES = (".py", ".pth", ".so", ".dylib", ".pyc")
+_OF_ACTIVATION = "etc/conda/*.d/*"
 _OF_NOBODY = Package("", "", "", "")
 _OF_UV = ("_virtualenv.py", "_virtualenv.pth")  # in every virtual environment that uv makes
 
@@ -62,7 +63,7 @@ def verify_prefix(
 ) -> Verification:
     """Compare all of a whole prefix with what was installed, and that with the lock. Reads every file once.
 
-    `unexpected` also finds modules that no package brought.
+    `unexpected` also finds modules and activation scripts that no package brought.
     """
     reporter = reporter or Reporter()
     found = installed(prefix)
@@ -186,14 +187,19 @@ def _sha256(path: str) -> str:
 
 
 def _unexpected(prefix: Path, found: Installed) -> Iterator[Finding]:
-    """What Python would import and no package brought."""
+    """What Python would import, or activation would read, and no package brought."""
+    reason = "no package of the environment brought it"
     for site in prefix.glob("lib/python*"):
         for folder, folders, names in os.walk(site):
             folders[:] = [each for each in folders if each != "__pycache__"]
             for name in names:
                 path = os.path.relpath(f"{folder}/{name}", prefix)
                 if name.endswith(_MODULES) and path not in found.claims and not _is_uvs(path):
-                    yield Finding("unexpected", path, _OF_NOBODY, "no package of the environment brought it")
+                    yield Finding("unexpected", path, _OF_NOBODY, reason)
+    for script in sorted(prefix.glob(_OF_ACTIVATION)):
+        path = os.path.relpath(script, prefix)
+        if path not in found.claims:
+            yield Finding("unexpected", path, _OF_NOBODY, reason)
 
 
 def _is_uvs(path: str) -> bool:

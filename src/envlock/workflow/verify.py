@@ -57,8 +57,8 @@ def verify(
 ) -> VerifyResult:
     """Compare each chosen environment's prefix on this machine with what was installed, and that with its lock.
 
-    Reads every file of them once, and writes nothing. `unexpected` also finds modules that no package brought. Raises
-    NoSuchSelection, and DamageError for a lock that is not whole.
+    Reads every file of them once, and writes nothing. `unexpected` also finds modules and activation scripts that no
+    package brought. Raises NoSuchSelection, and DamageError for a lock that is not whole.
     """
     names: dict[Path, list[str]] = {}
     first: dict[Path, Environment] = {}
