@@ -87,7 +87,8 @@ class Announcement:
         self._store.put(path, self._needs.render())
         old, self._path = self._path, path
         if old:
-            self._store.delete(old)
+            with suppress(CacheUnusable):  # it ends by its age
+                self._store.delete(old)
         self._wait({entry.path for entry in self._store.entries(SWEEPS)})
 
     def stands(self) -> bool:

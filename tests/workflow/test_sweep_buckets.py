@@ -1,0 +1,73 @@
+"""Sweeping buckets, each of whose servers has its own clock and its own listings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock.config.project import Project
+from envlock.workflow.push import push
+from envlock.workflow.sweep import limits_of, sweep
+from tests.servers.clouds import CLOUDS, Cloud
+from tests.servers.processes import ROOT
+from tests.workflow.made_up import made_up_project, packages_in, paths, store_of
+
+# What the SDKs do inside of their own threads and loops.
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+
+
+@pytest.fixture
+def make(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud]) -> Callable[..., Project]:
+    """Makes a project whose cache is in a bucket."""
+
+    def made(name: str, folder: str, environments: dict[str, list[str]]) -> Project:
+        cloud = log_in(clouds(name))
+        options = {key: value for key, value in cloud.options._asdict().items() if value}
+        table = ", ".join(f"{key} = {'true' if value is True else repr(value)}" for key, value in options.items())
+        cache = cloud.url(f"sweep-{tmp_path.parent.name}-{tmp_path.name}")
+        settings = f"cache-options = {{ {table} }}"
+        return made_up_project(tmp_path / folder, environments, cache=cache, settings=settings)
+
+    return made
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_bucket_is_swept(name: str, make: Callable[..., Project]) -> None:
+    project = make(name, "project", {"mine": ["shared", "own"]})
+    push(make(name, "other", {"theirs": ["shared", "others"]}))
+    push(project)
+    store = store_of(project)
+    assert sweep(project, limits_of()).doomed == (), "all of it is young"
+    shown = sweep(project, limits_of(grace="0"))
+    assert {each.kind for each in shown.doomed} == {"environment", "package", "pointer"}
+    assert packages_in(store) == {"shared", "own", "others"}
+    done = sweep(project, limits_of(grace="0"), delete=True)
+    assert [each.path for each in done.doomed] == [each.path for each in shown.doomed]
+    assert packages_in(store) == {"shared", "own"}
+    assert len(paths(store, "envs", "resolved")) == 2
+    assert paths(store, "sweeps", "probe", "pushes") == set()
+
+
+def test_writers_and_a_sweeper(make: Callable[..., Project], tmp_path: Path) -> None:
+    """On a real S3 server, in processes: what a name stands for is always there."""
+    environments = {f"e{number}": [f"p{(number + step) % 6}" for step in (0, 1, 3)] for number in range(6)}
+    project = make("seaweedfs", "project", environments)
+
+    def party(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.workflow.sweep_parties", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    sweeper = party("sweeper", project.folder, tmp_path / "stop")
+    writers = [party("writer", project.folder, number, 5) for number in range(2)]
+    try:
+        said = [writer.communicate(timeout=100)[0] for writer in writers]
+    finally:
+        (tmp_path / "stop").touch()
+        counted = sweeper.communicate(timeout=60)[0].split()
+    assert ([writer.returncode for writer in writers], said) == ([0, 0], ["", ""])
+    assert int(counted[0]) > 1
+    assert paths(store_of(project), "pushes", "sweeps") == set()
