@@ -311,3 +311,10 @@ def test_a_secret_in_a_url_with_a_slip_is_not_shown(tmp_path: Path, slip: str) -
     assert error.code == "bad-channel"
     assert "conda.example/team` is not a conda channel" in error.message
     assert "s3cr3t" not in error.render()
+
+
+@pytest.mark.parametrize("folder", ["/srv/my channel", "./channel", "file:///srv/my channel", "file://srv/channel"])
+def test_how_a_folder_is_a_channel_is_told(tmp_path: Path, folder: str) -> None:
+    error = refused(tmp_path, f'conda = {{ channels = ["{folder}"] }}')
+    assert error.code == "bad-channel"
+    assert error.hint == "a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`"

@@ -572,7 +572,7 @@ is no name of a conda package
           a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,
           or a URL that begins with https://, http://, s3:// or file:///
 
-        hint: a folder of this machine is written as `file:///srv/channel`
+        hint: a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`
         """,
     ),
     "no channel beside a package": (

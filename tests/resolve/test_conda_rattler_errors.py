@@ -107,6 +107,14 @@ def test_channels_without_python(make_channel: Callable[..., Channel]) -> None:
     assert error.packages == ("python", url)  # type: ignore[attr-defined]
 
 
+def test_a_python_that_nobody_asked_for_is_told_with_the_channels(make_channel: Callable[..., Channel]) -> None:
+    python = data_package("python", "3.12.1", subdir="linux-64")
+    url = make_channel(python, data_package("tool", "1.0")).url_of("main")
+    error = failure(NoCondaBuild, "tool", channels=(url,), arch=OSX_64)
+    assert error.details == ("linux-64 has 3.12.1",)
+    assert error.packages == (url,)  # type: ignore[attr-defined]
+
+
 def test_a_requirement_is_told_without_its_channel(make_channel: Callable[..., Channel]) -> None:
     url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     error = failure(NoCondaBuild, f"{url}::tool ==3", channels=(url,))

@@ -25,8 +25,8 @@ class BadChannel(ConfigError):
                 "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
                 "or a URL that begins with https://, http://, s3:// or file:///",
             ),
-            hint="a folder of this machine is written as `file:///srv/channel`"
-            if "/" in found and "://" not in found
+            hint="a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`"
+            if ("/" in found and "://" not in found) or found.startswith("file:")
             else 'write it as "conda-forge", or "https://conda.example/team"',
         )
 

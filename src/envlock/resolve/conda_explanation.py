@@ -206,7 +206,8 @@ def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSyst
 def _no_build(
     request: Request, question: Question, name: str, version: str, offers: Sequence[Offer], solving: Solving
 ) -> _OfOneEnvironment:
-    things = (_thing(name),)
+    is_asked = request.requirements.python if name == "python" else name not in _of_metaflow(request)
+    things = (_thing(name),) if is_asked else request.requirements.channels
     version = _CHANNEL.sub("", version)
     if not offers:
         return _no_such(request, question, name, solving)
