@@ -30,6 +30,9 @@ def register(app: typer.Typer) -> None:
         upgrade_aliases: Annotated[
             bool, typer.Option("--upgrade-aliases", help="Look up again every name whose tag moves.")
         ] = False,
+        offline: Annotated[
+            bool, typer.Option("--offline", help="Ask no index and no channel: what is kept of them here has to do.")
+        ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -48,4 +51,4 @@ def register(app: typer.Typer) -> None:
             aliases=upgrade_alias or (),
             all_aliases=upgrade_aliases,
         )
-        return report(config, selection(flow, step, env, arch), wanted, as_json=as_json)
+        return report(config, selection(flow, step, env, arch), wanted, offline=offline, as_json=as_json)

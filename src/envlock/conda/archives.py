@@ -57,8 +57,15 @@ class Archives:
     """Looks into the archives of conda packages; threads may share it."""
 
     def __init__(
-        self, channel_urls: Sequence[str] = (), mirrors: Mapping[str, str] | None = None, calls: Calls | None = None
+        self,
+        channel_urls: Sequence[str] = (),
+        mirrors: Mapping[str, str] | None = None,
+        calls: Calls | None = None,
+        *,
+        offline: bool = False,
     ) -> None:
+        """Offline, only archives on this machine are looked into."""
+        self._offline = offline
         self._channel_urls = tuple(channel_urls)
         self._mirrors = mirrors or {}
         self._calls = calls or Calls()
@@ -121,7 +128,7 @@ class Archives:
             path = self._local(package)
             if path is not None:
                 return await PackageArchive.from_path(path)
-            if not package.filename.endswith(".conda"):
+            if self._offline or not package.filename.endswith(".conda"):
                 return None  # nothing of a .tar.bz2 can be read but all of it
             opening = PackageArchive.from_url(client, package.url, max_spool_size=whole)
             archive = await asyncio.wait_for(opening, _SECONDS)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from envlock.resolve.port import Resolver
 
 
-def resolver_for(settings: Settings) -> Resolver:
+def resolver_for(settings: Settings, *, offline: bool = False) -> Resolver:
     """The resolver that the settings ask for, for environments of every type.
 
     Starts nothing, and what conda packages need is imported only once one is solved for. Raises ResolverNotInstalled
@@ -25,18 +25,18 @@ def resolver_for(settings: Settings) -> Resolver:
         from envlock.resolve.installed import require_pip_tools
 
         require_pip_tools()
-    return ByType(lambda: conda_resolver(settings), lambda: pypi_resolver(settings))
+    return ByType(lambda: conda_resolver(settings, offline=offline), lambda: pypi_resolver(settings))
 
 
-def conda_resolver(settings: Settings) -> Resolver:
+def conda_resolver(settings: Settings, *, offline: bool = False) -> Resolver:
     """What solves conda packages: py-rattler, or conda-lock. Raises ResolverNotInstalled."""
     if settings.conda_resolver == "conda-lock":
         from envlock.resolve.conda_lock import CondaLockResolver
 
-        return CondaLockResolver()
+        return CondaLockResolver(offline=offline)
     from envlock.resolve.conda_rattler import CondaResolver
 
-    return CondaResolver()
+    return CondaResolver(offline=offline)
 
 
 def pypi_resolver(settings: Settings) -> Resolver:

@@ -77,6 +77,7 @@ class Compilation:
                 "--python-platform", self.target.uv_platform,
                 *(("--only-binary", ":all:") if wheels_only else ()),
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,
+                *(("--offline",) if self.request.offline and "--offline" not in arguments else ()),
             ],
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip

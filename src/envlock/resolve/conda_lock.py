@@ -40,10 +40,10 @@ _NOT_KEPT = "{} could not keep the versions of the older lock together with what
 class CondaLockResolver:
     """Implements the Resolver port with conda-lock, for the conda part; threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, offline: bool = False) -> None:
         require_conda_lock()
         self._processes = Processes()
-        self._rattler = CondaResolver()
+        self._rattler = CondaResolver(offline=offline)
 
     def stop(self) -> None:
         """End what runs, and start no more."""
@@ -165,7 +165,9 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
     assert executable is not None
     reason = ""
     packages: tuple[str, ...] = ()
-    if request.exclude_newer or request.requirements.exclude_newer:
+    if request.offline:
+        reason = f"{executable.name} is not asked offline"
+    elif request.exclude_newer or request.requirements.exclude_newer:
         reason = f"{executable.name} cannot leave out what was published after `exclude-newer`"
     elif buckets := [channel.name for channel in run.channels if channel.text.startswith("s3://")]:
         reason, packages = f"{executable.name} reads no channel in a bucket, such as {buckets[0]}", (buckets[0],)

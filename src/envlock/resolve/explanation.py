@@ -25,6 +25,7 @@ _UNREACHABLE = re.compile(
     r"error sending request|client error \(Connect\)|dns error|timed out|Request failed after|Connection refused"
     r"|HTTP status server error"
 )
+_OFFLINE = re.compile(r"network was disabled|not found in the cache|the network is disabled|offline", re.IGNORECASE)
 _UNAUTHORIZED = re.compile(r"lack of valid authentication credentials|401 Unauthorized|403 Forbidden")
 _NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
 _NOT_FOUND = re.compile(r"`?([A-Za-z0-9._-]+)`? was not found in the package registry")
@@ -119,6 +120,12 @@ def _kind(
             IndexUnauthorized,
             "an index refused the credentials, or wants some",
             _CREDENTIALS,
+        )
+    if request.offline and _OFFLINE.search(text):
+        return (
+            IndexUnreachable,
+            "an index cannot be asked offline, and not all that is needed of it is kept on this machine",
+            "lock once with the network",
         )
     if _UNREACHABLE.search(text):
         return (

@@ -188,7 +188,8 @@ class ByType:
             if self._stopped:
                 self._calls.end()
         channels = request.channel_urls or request.requirements.channels
-        return Archives(channels, mirrors_in_force(request.channel_mirrors), self._calls)
+        mirrors = mirrors_in_force(request.channel_mirrors)
+        return Archives(channels, mirrors, self._calls, offline=request.offline)
 
 
 def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:

@@ -74,6 +74,8 @@ class Request:
     default_index_url: str = ""
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels` with their credentials."""
+    offline: bool = False
+    """Whether only what is kept on this machine, of indexes and of channels, may be asked."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as they are named in `requirements.channels`, each with the URL that is asked in its place."""
 

@@ -16,6 +16,8 @@ def missing_index(request: Request) -> str | None:
 
     One HTTP request an index; only ever asked on the way to an error message.
     """
+    if request.offline:
+        return None
     return next(_missing((*request.index_urls, request.default_index_url)), None)
 
 
@@ -23,8 +25,10 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
     """Refuse an extra index that gave no package because it does not exist.
 
     A misspelt URL of a private index would else go unseen, and the next index be asked for what only that one has. One
-    HTTP request an index, and none while every index has given something. Raises IndexNotFound.
+    HTTP request an index, and none while every index has given something, or offline. Raises IndexNotFound.
     """
+    if request.offline:
+        return
     used = {package.index.rstrip("/") for package in packages}
     unused = [url for url in request.index_urls if strip_credentials(url).rstrip("/") not in used]
     for url in _missing(unused):

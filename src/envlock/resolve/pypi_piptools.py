@@ -144,6 +144,10 @@ def _refuse_what_it_cannot(request: Request) -> None:
             hint=f'ask for `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
             packages=("python",),
         )
+    if request.offline:
+        raise ResolverCannot(
+            request.name, request.arch, "pip-tools cannot lock offline", hint=f"lock with the network, or {_USE_UV}"
+        )
     if request.exclude_newer and pip_version() < _PIP_THAT_KNOWS_TIME:
         raise ResolverCannot(
             request.name,

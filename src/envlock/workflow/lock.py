@@ -44,6 +44,7 @@ def lock(
     upgrade: Upgrade | None = None,
     reporter: Reporter | None = None,
     resolver: Resolver | None = None,
+    offline: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> LockResult:
     """Lock the chosen environments for the chosen archs, and prune what nothing refers to.
@@ -53,7 +54,7 @@ def lock(
     the one error.
     """
     return _Locking(
-        project, selection or Selection(), upgrade or Upgrade(), reporter or Reporter(), resolver, now()
+        project, selection or Selection(), upgrade or Upgrade(), reporter or Reporter(), resolver, now(), offline
     ).run()
 
 
@@ -66,7 +67,9 @@ class _Locking:
         reporter: Reporter,
         resolver: Resolver | None,
         moment: datetime,
+        offline: bool,
     ) -> None:
+        self.offline = offline
         self.project = project
         self.selection = selection
         self.upgrade = upgrade
@@ -303,6 +306,7 @@ class _Locking:
             default_index_url=environment.default_index_url,
             channel_urls=environment.channel_urls,
             channel_mirrors=self.project.settings.channel_mirrors,
+            offline=self.offline,
         )
         resolution = self.the_resolver().resolve(request)
         locked_python = resolution.python or python
@@ -327,7 +331,7 @@ class _Locking:
         if self.resolver is None:
             from envlock.resolve.choosing import resolver_for
 
-            self.resolver = resolver_for(self.project.settings)
+            self.resolver = resolver_for(self.project.settings, offline=self.offline)
         return self.resolver
 
     def instant(self, requirements: Requirements) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias")
-_FLAGS = ("--upgrade", "-U", "--upgrade-aliases", "--json")
+_FLAGS = ("--upgrade", "-U", "--upgrade-aliases", "--offline", "--json")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,16 +43,24 @@ def main(arguments: Sequence[str]) -> int:
         all_aliases="--upgrade-aliases" in options,
     )
     config = options.get("--config")
-    return report(Path(config[-1]) if config else None, selection, upgrade, as_json="--json" in options)
+    return report(
+        Path(config[-1]) if config else None,
+        selection,
+        upgrade,
+        offline="--offline" in options,
+        as_json="--json" in options,
+    )
 
 
-def report(config: Path | None, selection: Selection, upgrade: Upgrade, *, as_json: bool) -> int:
+def report(
+    config: Path | None, selection: Selection, upgrade: Upgrade, *, offline: bool = False, as_json: bool = False
+) -> int:
     """Lock and print what was done; the exit status."""
     from envlock.cli.progress import LiveReporter
 
     project = load_project(config or find_config(Path.cwd()))
     with LiveReporter() as reporter:
-        result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter)
+        result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline)
     if as_json:
         import json
 
