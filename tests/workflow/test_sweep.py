@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from envlock.cache.layout import environment_place, push_path, record_path, swee
 from envlock.cache.packages import path_of
 from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.cache.port import Store
-from envlock.cache.sweep import Sweep
+from envlock.cache.sweep import SWEEPING, Sweep
 from envlock.cache.sweep_errors import (
     BadSpan,
     NoClock,
@@ -37,7 +39,7 @@ from envlock.workflow.finding import Finder
 from envlock.workflow.push import push
 from envlock.workflow.sweep import limits_of, sweep
 from tests.servers.processes import ROOT
-from tests.support import snapshot
+from tests.support import snapshot, wait_until
 from tests.workflow.made_up import ShiftedStore, age, made_up_project, packages_in, paths, store_of
 from tests.workflow.recording import Recorder
 
@@ -320,18 +322,44 @@ class TestClocks:
     def test_the_flag_is_renewed_and_a_lost_one_is_not(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        from tests.support import wait_until
-
         monkeypatch.setattr(announcing, "_RENEWED_EVERY", 0.02)
         with SweepFlag(store) as flag:
             age(tmp_path / "cache", 1, "sweeps")
             wait_until(lambda: [entry for entry in store.entries("sweeps") if flag.now and entry.modified >= flag.now])  # type: ignore[arg-type,return-value,operator]
-            flag.check()
+            with flag.taking():
+                pass
             monkeypatch.setattr(announcing, "_OVERDUE", -1.0)
             flag._thread.join(5)
             assert not flag._thread.is_alive()
-            with pytest.raises(SweepOverdue):
-                flag.check()
+            with pytest.raises(SweepOverdue), flag.taking():
+                pytest.fail("nothing may be taken any more")
+
+    @pytest.mark.parametrize("patience", [5.0, 0.01])
+    def test_a_sweep_that_is_broken_off_keeps_its_flag_until_its_last_delete(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, patience: float
+    ) -> None:
+        """A delete that is under way when Ctrl-C comes may land later: until then, pushes have to wait."""
+        monkeypatch.setattr(announcing, "_LAST_DELETES", patience)
+        naps = [0.1, 0.6]
+        events: list[str] = []
+
+        class Slow(ShiftedStore):
+            def delete(self, path: str) -> None:
+                if path.startswith("resolved"):
+                    time.sleep(naps.pop(0))
+                store.delete(path)
+                events.append(path.partition("/")[0])
+
+        class Interrupted(Recorder):
+            def advanced(self, phase: str, item: str, amount: int = 1) -> None:
+                if phase == SWEEPING:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(sweep_module, "open_store", lambda *_: Slow(store, 0))
+        with pytest.raises(KeyboardInterrupt):
+            sweep(project, limits_of(), delete=True, reporter=Interrupted())
+        wait_until(lambda: events.count("resolved") == 2)
+        assert events == ["resolved", "resolved", *(["sweeps"] if patience > 1 else [])], "or it ends by its age"
 
 
 class TestAnnouncing:
@@ -379,8 +407,6 @@ class TestAnnouncing:
     def test_waiting_is_told(self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(announcing, "_LONGEST_PAUSE", 0.03)
         recorder = Recorder()
-        import threading
-
         with SweepFlag(store) as flag:
             threading.Timer(0.3, lambda: store.delete(flag._path)).start()
             with announced(store, Needs(), recorder):

@@ -34,6 +34,8 @@ SWEEP_LIVES = 900.0
 _RENEWED_EVERY = 60.0
 _OVERDUE = 300.0
 """A sweep that could not renew its flag for so long ends itself, well before anybody takes it for dead."""
+_LAST_DELETES = 10.0
+"""How long a sweep that is broken off waits for what it was deleting."""
 _PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 
@@ -183,6 +185,8 @@ class SweepFlag:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._renewed = (0.0, 0.0)
+        self._taking = 0
+        self._idle = threading.Condition()
         self.now: float | None = None
         """When it was written, by the server's clock; None where the server does not say."""
 
@@ -198,16 +202,31 @@ class SweepFlag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        with self._idle:
+            self._ended.set()
+            is_idle = self._idle.wait_for(lambda: not self._taking, _LAST_DELETES)
         if self._thread.is_alive():
             self._thread.join()  # else what it is about to write would outlive the sweep
-        with suppress(CacheUnusable):
-            self._store.delete(self._path)
+        if is_idle:  # else the flag ends by its age, after whatever is under way still
+            with suppress(CacheUnusable):
+                self._store.delete(self._path)
 
-    def check(self) -> None:
-        """Raise SweepOverdue where the flag may no longer hold pushes off: before anything is taken away."""
-        if self._overdue():
-            raise SweepOverdue(self._store.url)
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Something is taken away in this context, and the flag stays until it is. From any thread.
+
+        Raises SweepOverdue, and nothing may be taken, where the flag may no longer hold pushes off.
+        """
+        with self._idle:
+            if self._ended.is_set() or self._overdue():
+                raise SweepOverdue(self._store.url)
+            self._taking += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._taking -= 1
+                self._idle.notify_all()
 
     def _overdue(self) -> bool:
         # Both clocks: one stands still while the machine sleeps, the other may be set.

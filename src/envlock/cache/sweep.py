@@ -122,8 +122,8 @@ def sweep(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Swe
         found = _Planning(store, limits, locks, reporter, flag.now).run()
 
         def delete(each: Doomed) -> None:
-            flag.check()
-            store.delete(each.path)
+            with flag.taking():
+                store.delete(each.path)
 
         reporter.began(SWEEPING, len(found.doomed), "files")
         for kind in KINDS:

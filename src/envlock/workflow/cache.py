@@ -99,8 +99,8 @@ class _Repair:
         with SweepFlag(self.store) as flag:
             gone = strays - announcements(self.store, flag.now).needs.packages
             for path in sorted(gone):
-                flag.check()
-                self.store.delete(path)
+                with flag.taking():
+                    self.store.delete(path)
         return gone
 
     def known(self) -> dict[str, Artifact]:
