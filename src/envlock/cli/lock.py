@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
         upgrade_aliases: Annotated[
             bool, typer.Option("--upgrade-aliases", help="Look up again every name whose tag moves.")
         ] = False,
+        alias: Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option("--alias", metavar="NAME:TAG", help="Name the environment so in the cache. Repeatable."),
+        ] = None,
         offline: Annotated[
             bool, typer.Option("--offline", help="Ask no index and no channel: what is kept of them here has to do.")
         ] = False,
@@ -51,4 +55,6 @@ def register(app: typer.Typer) -> None:
             aliases=upgrade_alias or (),
             all_aliases=upgrade_aliases,
         )
-        return report(config, selection(flow, step, env, arch), wanted, offline=offline, as_json=as_json)
+        return report(
+            config, selection(flow, step, env, arch), wanted, names=alias or (), offline=offline, as_json=as_json
+        )

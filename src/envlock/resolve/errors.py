@@ -284,7 +284,7 @@ class NotYet(ResolveError):
         super().__init__(
             f"{environment}: this version of envlock cannot resolve `{table}` yet",
             locations=(location,) if location is not None else (),
-            details=("it locks PyPI and conda packages; named environments come in later versions",),
+            details=("it is read, and comes with a later version",),
             hint=f"take `{table}` out of this environment for now",
         )
         self.environment = environment

@@ -10,16 +10,19 @@ from envlock.cli.light.arguments import read_options
 from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
-from envlock.errors import printable
+from envlock.errors import EnvlockError, printable
 from envlock.model.arch import parse_arch
 from envlock.workflow.lock import lock as lock_project
+from envlock.workflow.lock_aliases import Naming
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias")
+    from envlock.workflow.alias import Given
+
+_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias", "--alias")
 _FLAGS = ("--upgrade", "-U", "--upgrade-aliases", "--offline", "--json")
 
 
@@ -47,26 +50,41 @@ def main(arguments: Sequence[str]) -> int:
         Path(config[-1]) if config else None,
         selection,
         upgrade,
+        names=options.get("--alias", ()),
         offline="--offline" in options,
         as_json="--json" in options,
     )
 
 
 def report(
-    config: Path | None, selection: Selection, upgrade: Upgrade, *, offline: bool = False, as_json: bool = False
+    config: Path | None,
+    selection: Selection,
+    upgrade: Upgrade,
+    *,
+    names: Sequence[str] = (),
+    offline: bool = False,
+    as_json: bool = False,
 ) -> int:
-    """Lock and print what was done; the exit status."""
+    """Lock, give the environment these names, and print what was done; the exit status."""
     from envlock.cli.progress import LiveReporter
 
     project = load_project(config or find_config(Path.cwd()))
+    naming = Naming(project, selection, names)
+    naming.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
         result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline)
+        try:
+            given = naming.give(result, reporter)
+        except EnvlockError as error:
+            error.details += ("the locks are written; only the name is not given",)
+            raise
     if as_json:
         import json
 
-        sys.stdout.write(json.dumps(as_document(project, result), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_document(project, result, given), indent=2) + "\n")
     else:
         sys.stdout.write(as_text(project, result))
+        sys.stdout.write("".join(f"{_given_text(each)}\n" for each in given))
     return 0
 
 
@@ -141,9 +159,16 @@ def differences_of(each: Locked) -> list[str]:
     return changes
 
 
-def as_document(project: Project, result: LockResult) -> dict[str, object]:
+def _given_text(given: Given) -> str:
+    from envlock.cli.alias_text import given_text
+
+    return given_text(given)
+
+
+def as_document(project: Project, result: LockResult, given: Sequence[Given] = ()) -> dict[str, object]:
     """What was done, for machines."""
     return {
+        "aliases": [{"name": str(each.move.record.alias), "move": each.move.record.sequence} for each in given],
         "changed": result.changed,
         "locks": [
             {

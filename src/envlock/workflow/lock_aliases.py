@@ -1,0 +1,88 @@
+"""Names that are given when an environment is locked: those that envlock.toml says, and those of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from envlock.lockfile.folder import locks_of
+
+if TYPE_CHECKING:
+    from envlock.config.project import Environment, Project
+    from envlock.config.selection import Selection
+    from envlock.model.alias import Alias
+    from envlock.reporter import Reporter
+    from envlock.workflow.alias import Given
+    from envlock.workflow.lock_result import LockResult, Upgrade
+
+
+class Naming:
+    """The names that one `lock` gives. Asks the cache only where there is a name to give.
+
+    What envlock.toml says is given when the environment was locked anew, for all archs; what the command line says, in
+    any case.
+    """
+
+    def __init__(self, project: Project, selection: Selection, names: Sequence[str] = ()) -> None:
+        """`names` are the command line's.
+
+        Raises NoSuchSelection, SeveralEnvironments, NoEnvironments, BadAliasName, UnsetNameVariable.
+        """
+        environments = selection.choose(project)
+        self._config = project.path
+        self._said: list[tuple[str, Alias]] = []
+        self._asked: list[tuple[str, Alias]] = []
+        if names:
+            from envlock.workflow.choice import NoEnvironments, SeveralEnvironments
+            from envlock.workflow.finding import named
+
+            if len({each.requirements.req_id for each in environments}) > 1:
+                raise SeveralEnvironments([each.name for each in environments], [each.name for each in project.named])
+            if not environments:
+                raise NoEnvironments(project.path.name)
+            self._asked = [(environments[0].name, named(name)) for name in names]
+        if not selection.archs and any(each.aliases for each in environments):
+            from envlock.workflow.finding import named
+
+            self._said = [(each.name, named(name)) for each in environments for name, _ in each.aliases]
+
+    def refuse_taken(self, project: Project, upgrade: Upgrade) -> None:
+        """Raise AliasTaken for a tag that never moves and stands for another environment, before anything is locked."""
+        wanted = [(environment, alias) for environment, alias in self._wanted(project) if not alias.moves]
+        new = [each for each in wanted if not (upgrade.is_nothing and _is_locked(project, each[0]))]
+        if new:
+            from envlock.workflow.finding import Finder
+
+            finder = Finder(project)
+            for environment, alias in new:
+                finder.aliases.refuse_taken(alias, environment.requirements.req_id)
+
+    def give(self, result: LockResult, reporter: Reporter) -> tuple[Given, ...]:
+        """Give the names, now that the environments are locked. Raises as `workflow.alias.give`."""
+        changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
+        wanted = [*self._asked, *((name, alias) for name, alias in self._said if name in changed)]
+        if not wanted:
+            return ()
+        from envlock.config.read import load_project
+        from envlock.workflow.alias import give
+        from envlock.workflow.finding import Finder
+
+        project = load_project(self._config)
+        finder = Finder(project)
+        environments = {each.name: each for each in project.environments()}
+        return tuple(
+            give(finder, alias, finder.environment(environments[name]), reporter=reporter)
+            for name, alias in dict.fromkeys(wanted)
+        )
+
+    def _wanted(self, project: Project) -> Iterator[tuple[Environment, Alias]]:
+        environments = {each.name: each for each in project.environments()}
+        for name, alias in dict.fromkeys([*self._asked, *self._said]):
+            environment = environments[name]
+            # What a name stands for that has no pin yet is not known before it is looked up.
+            if environment.base is None or environment.base.pin is not None:
+                yield environment, alias
+
+
+def _is_locked(project: Project, environment: Environment) -> bool:
+    return all(locks_of(project, environment, arch) for arch in project.settings.archs)

@@ -1,0 +1,58 @@
+"""Names that are given when an environment is locked: `aliases` in envlock.toml, and `lock --alias`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Envlock
+from tests.support import ProjectFolder
+
+CACHE = 'cache = "../shared"'
+ARCHS = ("linux-64",)
+
+
+def ask(project: ProjectFolder, *packages: str, aliases: str) -> None:
+    project.write_env(*packages, name="base", settings=CACHE, archs=ARCHS)
+    project.config.write_text(
+        project.config.read_text().replace("[env.base.pypi]", f"[env.base]\naliases = {aliases}\n[env.base.pypi]")
+    )
+
+
+def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock, watched: Envlock) -> None:
+    ask(project, "lam", aliases='["team/base:v1", "team/base"]')
+    said = envlock("lock").stdout
+    assert "gave team/base:v1 to base: " in said
+    assert "gave team/base:latest to base: " in said
+    assert "lam==1.0" in envlock("show", "team/base:v1").stdout
+    ran = watched("lock")
+    assert "nothing changed" in ran.stdout
+    assert not [effect for effect in ran.effects if "shared" in effect]
+    ask(project, "lam", "zeta", aliases='["team/base:v1", "team/base"]')
+    before = project.snapshot()
+    said = envlock("lock", check=2).stderr
+    assert "error[alias-taken]" in said
+    assert project.snapshot() == before
+    ask(project, "lam", "zeta", aliases='["team/base:v2", "team/base"]')
+    ran = envlock("lock", "--json")
+    assert ran.json["aliases"] == [{"name": "team/base:v2", "move": 1}, {"name": "team/base:latest", "move": 2}]
+
+
+def test_a_name_on_the_command_line(project: ProjectFolder, envlock: Envlock) -> None:
+    ask(project, "lam", aliases="[]")
+    envlock("lock")
+    assert "gave team/base:v1 to base: " in envlock("lock", "--alias", "team/base:v1").stdout
+    assert "stands for " in envlock("lock", "--alias", "team/base:v1").stdout
+    said = envlock("lock", "--alias", "Team:v1", check=2).stderr
+    assert "error[bad-alias]" in said
+    project.config.write_text(project.config.read_text() + "[env.other.pypi]\npackages = { zeta = '' }\n")
+    said = envlock("lock", "--alias", "team/base:v2", check=2).stderr
+    assert "error[several-environments]" in said
+    assert "gave team/other:v1 to other: " in envlock("lock", "--env", "other", "--alias", "team/other:v1").stdout
+
+
+@pytest.mark.parametrize("name", ["Team/base", "", "team/../base", "a:b:c"])
+def test_a_name_that_is_none(project: ProjectFolder, envlock: Envlock, name: str) -> None:
+    ask(project, "lam", aliases=f'["{name}"]')
+    said = envlock("check", check=2).stderr
+    assert "error[bad-named-env]" in said
+    assert "(env.base.aliases.0)" in said
