@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from envlock.lockfile.folder import read_lock
+from envlock.model.arch import ARCHS
 from tests.channel import Channel, data_package
 from tests.conftest import Envlock
 from tests.support import ProjectFolder
@@ -49,3 +51,32 @@ def test_names_that_only_conda_has(
     assert "-_x86_64-microarch-level 2" in envlock("lock").stdout
     envlock("add", "--conda", "_x86_64-microarch-level>=2")
     assert "+_x86_64-microarch-level 2" in envlock("lock", "--upgrade").stdout
+
+
+def test_all_archs_get_python_of_one_series(
+    make_channel: Callable[..., Channel], project: ProjectFolder, envlock: Envlock
+) -> None:
+    served = make_channel(
+        *(data_package("python", "3.12.1", subdir=arch) for arch in ARCHS),
+        *(data_package("python", "3.13.0", subdir=arch) for arch in ARCHS if arch != "osx-64"),
+        data_package("tool", "1.0", depends=["python"]),
+    )
+    table = f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}'
+    project.write(table, settings="metaflow-requirements = false")
+    said = envlock("lock").text
+    assert "CPython 3.12" in said
+    assert "CPython 3.13" not in said
+    assert {read_lock(path).python.version for path in project.locks} == {"3.12.1"}
+
+
+def test_an_arch_that_cannot_have_the_older_python_says_so(
+    make_channel: Callable[..., Channel], project: ProjectFolder, envlock: Envlock
+) -> None:
+    served = make_channel(
+        data_package("python", "3.12.1", subdir="linux-64"),
+        data_package("python", "3.13.0", subdir="osx-arm64"),
+    )
+    table = f'[env.demo]\nconda = {{ python = ">=3.12", channels = ["{served.url_of("main")}"] }}'
+    project.write(table, settings="metaflow-requirements = false", archs=["linux-64", "osx-arm64"])
+    assert "note: CPython 3.12, which another arch has, cannot be had here" in envlock("lock").text
+    assert {read_lock(path).python.version for path in project.locks} == {"3.12.1", "3.13.0"}

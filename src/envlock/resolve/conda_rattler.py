@@ -70,13 +70,19 @@ def question_of(request: Request) -> Question:
     return Question(
         arch=request.arch,
         places=tuple(places[base] for base in bases),
-        wanted=tuple(wanted_of(requirements)),
+        wanted=(*_series(request), *wanted_of(requirements)),
         system=tuple((name, version) for arch, name, version in requirements.system if arch == request.arch),
         keep=request.conda_pins,
         fixed=request.fixed,
         is_strict=requirements.channel_priority != "disabled",
         exclude_newer=request.exclude_newer or requirements.exclude_newer,
     )
+
+
+def _series(request: Request) -> Iterator[CondaRequirement]:
+    """The series that Python has to be of, where other archs have an older one than this would get."""
+    if request.python and request.requirements.has_conda:
+        yield CondaRequirement("python", f"{request.python}.*")
 
 
 def specifications(request: Request) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ class Request:
     arch: Arch
     requirements: Requirements
     python: str
-    """The Python to solve for: three numbers. Empty where Python is itself a conda package to be solved for."""
+    """The Python to solve for: three numbers. Where Python is itself a conda package to be solved for, the series that
+    it has to be of, or nothing."""
     pins: Mapping[str, str] = field(default_factory=dict)
     """Versions to keep wherever the requirements allow, by the name of the PyPI package."""
     conda_pins: tuple[LockedPackage, ...] = ()

@@ -168,16 +168,45 @@ class _Locking:
             else:
                 done[number] = stamped
         rest = self.taken(rest, before, done)
-        pythons = self.pythons([each for each in rest if not (each[1].requirements.has_conda or each[1].extended)])
+        pythons = self.pythons([job for _, job in rest if not (job.requirements.has_conda or job.extended)])
+        done.update(self.solved([(number, job, _python_for(job, pythons), "") for number, job in rest], before))
+        self.level(rest, before, done)
+        return done
+
+    def level(
+        self, solved: Sequence[tuple[int, Job]], before: Mapping[int, Lock | None], done: dict[int, Locked]
+    ) -> None:
+        """Solve those again whose Python is a conda package of a newer series than another arch has.
+
+        A step shall not have one Python on a laptop and another in a pod. Where an arch cannot have the older one, it
+        keeps what it has, and a note says so.
+        """
+        from envlock.workflow.python_choice import ahead_of_others
+
+        mine = {number: job for number, job in solved if job.requirements.has_conda and not job.extended}
+        found = {number: done[number].lock for number in mine}
+        for number, series in ahead_of_others(found, self.known()).items():
+            job = mine[number]
+            try:
+                done.update(self.solved([(number, job, None, series)], before))
+            except EnvlockError:
+                note = f"CPython {series}, which another arch has, cannot be had here"
+                done[number] = replace(done[number], notes=(*done[number].notes, note))
+
+    def solved(
+        self, rest: Sequence[tuple[int, Job, LockedPython | None, str]], before: Mapping[int, Lock | None]
+    ) -> dict[int, Locked]:
+        """The jobs, solved at once, each for its Python or for a series of it. Raises what fails of them."""
+        done: dict[int, Locked] = {}
         self.reporter.began("locking", len(rest), "environments")
         errors: list[EnvlockError] = []
         if rest:
             self.the_resolver()  # before there are threads, each of which would make one
-        pool = ThreadPoolExecutor(workers([job for _, job in rest]))
+        pool = ThreadPoolExecutor(workers([job for _, job, _, _ in rest]))
         try:
             futures = [
-                (number, job, pool.submit(self.solve, job, before[number], _python_for(job, pythons)))
-                for number, job in rest
+                (number, job, pool.submit(self.solve, job, before[number], python, series))
+                for number, job, python, series in rest
             ]
             for number, job, future in futures:
                 try:
@@ -250,43 +279,18 @@ class _Locking:
         stamped = replace(before, requirements=job.requirements, asked_by=job.names)
         return Locked(job.names, stamped, lock_path(self.folder, stamped), job.arch, "re-stamped", before)
 
-    def pythons(self, rest: Sequence[tuple[int, Job]]) -> Mapping[str, Mapping[Arch, LockedPython]]:
+    def pythons(self, jobs: Sequence[Job]) -> Mapping[str, Mapping[Arch, LockedPython]]:
         """The locked Python of each set of requirements, for all archs of the project, not only the chosen ones."""
-        if not rest:
+        if not jobs:
             return {}
-        from envlock.workflow.python_choice import choose_python
+        from envlock.workflow.python_choice import pythons_of
 
-        chosen: dict[str, Mapping[Arch, LockedPython]] = {}
-        errors: list[EnvlockError] = []
-        for _, job in rest:
-            req_id = job.requirements.req_id
-            if req_id in chosen:
-                continue
-            try:
-                chosen[req_id] = choose_python(
-                    job.names,
-                    job.requirements,
-                    self.project.settings.archs,
-                    keep=self.pythons_to_keep(job),
-                    mirror=self.project.settings.python_mirror,
-                )
-            except EnvlockError as error:
-                errors.append(self.with_lines(error, job))
-                chosen[req_id] = {}
-        _raise_all(errors)
+        chosen, failed = pythons_of(jobs, self.project, self.upgrade, self.known())
+        _raise_all([self.with_lines(error, job) for job, error in failed])
         return chosen
 
-    def pythons_to_keep(self, job: Job) -> tuple[Lock, ...]:
-        exact = job.requirements.python_from == "uv"
-        if "python" in self.upgrade.packages or (exact and self.upgrade.everything):
-            return ()
-        same = [lock for lock in self.known() if lock.req_id == job.requirements.req_id]
-        claimed = {each.requirements.req_id for each in self.project.environments()}
-        older = (predecessor(job.environments[0], arch, self.known(), claimed) for arch in self.project.settings.archs)
-        return tuple(same or [lock for lock in older if lock is not None])
-
-    def solve(self, job: Job, before: Lock | None, python: LockedPython | None) -> Locked:
-        """One job, resolved; without a Python where that is solved for too. Runs in a thread."""
+    def solve(self, job: Job, before: Lock | None, python: LockedPython | None, series: str) -> Locked:
+        """One job, resolved; without a Python where that is solved for too, maybe of a series. Runs in a thread."""
         from envlock.resolve.port import Request
 
         label = f"{job.names[0]} {job.arch}"
@@ -297,7 +301,7 @@ class _Locking:
             name=environment.name,
             arch=job.arch,
             requirements=job.requirements,
-            python=python.version if python else "",
+            python=python.version if python else series,
             base=self.bases.request(job.extended, job.arch) if job.extended else None,
             pins=pypi_pins(before, self.upgrade),
             conda_pins=conda_pins(before, job.arch, self.upgrade),

@@ -6,12 +6,17 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from envlock.config.project import Project
+from envlock.errors import EnvlockError
 from envlock.interpreters import machine_series
+from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.python_range import python_allows
 from envlock.model.requirements import Requirements
 from envlock.resolve.errors import NoFittingPython
+from envlock.workflow.lock_jobs import Job
+from envlock.workflow.lock_result import Upgrade
 
 _PATCHES = range(60)
 _WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
@@ -51,6 +56,54 @@ def choose_python(
     if oldest is None:
         raise NoFittingPython(environments, asked, here=machine_series())
     return dict.fromkeys(archs, LockedPython(source="machine", version=oldest))
+
+
+def pythons_of(
+    jobs: Iterable[Job], project: Project, upgrade: Upgrade, known: Sequence[Lock]
+) -> tuple[Mapping[str, Mapping[Arch, LockedPython]], list[tuple[Job, EnvlockError]]]:
+    """By req_id, the locked Python for each arch of a project; and the jobs for which there is none, with why."""
+    chosen: dict[str, Mapping[Arch, LockedPython]] = {}
+    failed: list[tuple[Job, EnvlockError]] = []
+    for job in jobs:
+        req_id, archs = job.requirements.req_id, project.settings.archs
+        if req_id in chosen:
+            continue
+        keep = _to_keep(job, project, upgrade, known)
+        mirror = project.settings.python_mirror
+        try:
+            chosen[req_id] = choose_python(job.names, job.requirements, archs, keep=keep, mirror=mirror)
+        except EnvlockError as error:
+            failed.append((job, error))
+            chosen[req_id] = {}
+    return chosen, failed
+
+
+def _to_keep(job: Job, project: Project, upgrade: Upgrade, known: Sequence[Lock]) -> tuple[Lock, ...]:
+    """The older locks whose Python stays, where what is asked allows it."""
+    exact = job.requirements.python_from == "uv"
+    if "python" in upgrade.packages or (exact and upgrade.everything):
+        return ()
+    same = [lock for lock in known if lock.req_id == job.requirements.req_id]
+    claimed = {each.requirements.req_id for each in project.environments()}
+    older = (predecessor(job.environments[0], arch, known, claimed) for arch in project.settings.archs)
+    return tuple(same or [lock for lock in older if lock is not None])
+
+
+def ahead_of_others(found: Mapping[int, Lock | None], known: Iterable[Lock]) -> dict[int, str]:
+    """Of these new locks, those whose Python is a conda package of a newer series than another arch has, and which.
+
+    `found` are by number, None where a lock stayed as it was; `known` those of before, which other archs may have.
+    """
+    series: dict[str, dict[Arch, str]] = {}
+    for lock in (*known, *filter(None, found.values())):
+        if lock.python.source == "conda":
+            series.setdefault(lock.req_id, {})[lock.arch] = lock.python.series
+    lowest = {req_id: min(by_arch.values(), key=_numbers) for req_id, by_arch in series.items()}
+    return {
+        number: lowest[lock.req_id]
+        for number, lock in found.items()
+        if lock is not None and lock.python.series != lowest.get(lock.req_id, lock.python.series)
+    }
 
 
 def oldest_release(series: str, asked: str) -> str | None:
