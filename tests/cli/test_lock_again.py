@@ -342,3 +342,22 @@ def test_an_end_while_resolving_leaves_the_old_locks(
         assert "interrupted" in err
     else:
         assert running.returncode != 0
+
+
+def test_a_lock_that_is_terminated_leaves_nothing_behind(
+    make_index: MakeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = make_index()
+    project = own_project(tmp_path, served)
+    served.slow("simple/lam/", seconds=60)
+    project.write_env("lam")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    with subprocess.Popen([ENVLOCK, "lock"], cwd=project.folder, stderr=subprocess.PIPE, text=True) as running:
+        wait_until(lambda: served.has_been_asked("simple/lam/"))
+        running.terminate()  # as CI cancels a job: the command alone is told
+        _, err = running.communicate(timeout=20)
+    served.close()
+    assert running.returncode == 143
+    assert "terminated" in err
+    assert list((tmp_path / "tmp").iterdir()) == []
