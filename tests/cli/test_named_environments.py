@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.model.arch import host_arch
 from tests.conftest import Envlock
 from tests.index import Index, Release
 from tests.support import ProjectFolder
@@ -319,3 +320,31 @@ def test_a_name_beside_the_environment_that_it_was_given_to(
     envlock("lock", cwd=mine.folder)
     assert len(mine.locks) == 1
     assert first not in mine.locks
+
+
+def test_a_mixed_environment_with_conda_packages_put_on_top(
+    conda_project: ProjectFolder, yours: ProjectFolder, envlock: Envlock
+) -> None:
+    """Locked, named, extended, and made on this machine: from the base, the channel and the index."""
+    arch = host_arch()
+    conda_project.write_conda_env("lower 1.1", "beta", pypi=["alpha"], name="base", settings=CACHE, archs=[arch])
+    envlock("lock", cwd=conda_project.folder)
+    envlock("alias", "team/base:v1", "--env", "base", cwd=conda_project.folder)
+    more = 'conda = { libraries = { upper = "" } }\npypi = { packages = { pi = "" } }'
+    use(yours, '{ name = "team/base:v1" }', more=more, archs=(arch,))
+    said = envlock("lock", cwd=yours.folder).stdout
+    assert "locked DemoFlow/train" in said
+    base, found = packages(conda_project.lock_of(arch)), packages(yours.lock_of(arch))
+    assert set(found) - set(base) == {"upper", "pi"}
+    assert {name: found[name] for name in base} == base
+    assert 'type = "mixed"' in yours.lock_of(arch).read_text()
+    assert "fresh" in envlock("check", cwd=yours.folder).stdout
+    code = "import alpha, beta, pi; print(alpha.__file__)"
+    ran = envlock("run", "--step", "train", "--", "python", "-c", code, cwd=yours.folder)
+    assert "metaflow_" in ran.stdout
+    said = envlock("lock", cwd=yours.folder, check=True).stdout
+    assert "nothing changed" in said
+    use(yours, '{ name = "team/base:v1" }', more='conda = { libraries = { west = "" } }', archs=(arch,))
+    said = envlock("lock", cwd=yours.folder, check=4).stderr
+    assert "west does not go with lower 1.1 of `team/base:v1`" in said
+    assert "(flow.DemoFlow.step.train.conda.libraries.west)" in said

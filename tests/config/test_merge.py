@@ -167,6 +167,9 @@ def test_two_spellings_of_one_package_must_agree(tmp_path: Path) -> None:
         (('named_env = { name = "a/b", fetch_at_exec = true }\n'
         '[flow.Train.step.end]\npypi = { packages = { rich = "" } }'),
          "fetch-at-exec-with-requirements"),
+        (('named_env = { name = "a/b", fetch_at_exec = true }\n'
+        '[flow.Train.step.end]\nsys_packages = { packages = { __cuda = "12.4" } }'),
+         "fetch-at-exec-with-requirements"),
         ("named_env = { fetch_at_exec = true }", "fetch-at-exec-without-name"),
         ('[flow.Train.step.middle]\npypi = { python = "3.12" }', "unknown-step"),
     ],
@@ -193,6 +196,49 @@ def test_tables_that_cannot_be_resolved_yet_are_read_and_named(
     found = steps(tmp_path, tables)["end"]
     assert found is not None
     assert [name for name, _ in found.deferred] == deferred
+
+
+def test_a_steps_name_goes_over_its_flows(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        'named_env = { name = "team/base:v1", fetch_at_exec = true }\n'
+        '[flow.Train.step.end]\nnamed_env = { pathspec = "Train/1/end", fetch_at_exec = false }',
+    )
+    start, end = found["start"], found["end"]
+    assert start is not None
+    assert end is not None
+    assert start.base is not None
+    assert end.base is not None
+    assert (start.base.kind, start.base.written, start.is_fetched) == ("name", "team/base:v1", True)
+    assert (end.base.kind, end.base.written, end.is_fetched) == ("pathspec", "Train/1/end", False)
+    assert start.requirements.req_id != end.requirements.req_id
+
+
+@pytest.mark.parametrize(
+    ("more", "extends"),
+    [
+        ("", False),
+        ("conda = { channels = ['conda-forge'] }", False),
+        ("pypi = { packages = { rich = '' } }", True),
+        ("pypi = { python = '3.12' }", True),
+        ("conda = { libraries = { ffmpeg = '' } }", True),
+        ("sys_packages = { packages = { __cuda = '12.4' } }", True),
+    ],
+)
+def test_what_is_asked_beside_a_name_extends_it(tmp_path: Path, more: str, extends: bool) -> None:
+    found = steps(tmp_path, f'[flow.Train.step.end]\nnamed_env = {{ name = "a/b" }}\n{more}')["end"]
+    assert found is not None
+    assert found.base is not None
+    assert found.base.extends == extends
+
+
+def test_packages_of_the_flow_extend_the_name_of_a_step(tmp_path: Path) -> None:
+    tables = 'pypi = { packages = { rich = "" } }\n[flow.Train.step.end]\nnamed_env = { name = "a/b" }'
+    found = steps(tmp_path, tables)["end"]
+    assert found is not None
+    assert found.base is not None
+    assert found.base.extends
+    assert [str(each) for each in found.base.asked.pypi] == ["rich"]
 
 
 def test_metaflow_needs_are_there_unless_switched_off(tmp_path: Path) -> None:

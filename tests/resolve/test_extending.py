@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -226,3 +227,21 @@ def test_conda_on_the_python_of_a_machine(resolver: ByType, index: Index) -> Non
     with pytest.raises(BaseWithoutConda) as caught:
         extend(resolver, index, base, asked(index, "lower", source="machine"))
     assert caught.value.packages == ("conda:lower", "named_env")
+
+
+def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
+    """conda-lock cannot be told what must stay, so py-rattler solves; pip-tools is told of wheels that are there."""
+    pytest.importorskip("conda_lock")
+    from envlock.resolve.conda_lock import CondaLockResolver
+    from envlock.resolve.pypi_piptools import PipToolsResolver
+
+    resolver = ByType(CondaResolver, UvResolver())
+    others = ByType(CondaLockResolver, PipToolsResolver)
+    base = base_of(resolver, index, asked(index, "lower 1.1.*", python="==3.12.*"))
+    assert new(base, extend(others, index, base, asked(index, "upper"))) == {"upper 2.0"}
+    series = "{}.{}".format(*sys.version_info[:2])
+    wheels = base_of(resolver, index, asked(index, pypi=("alpha<2",), python=f"=={series}.*", source="machine"))
+    wheels = replace(wheels, lock=replace(wheels.lock, python=LockedPython("machine", f"{series}.0")))
+    found = extend(others, index, wheels, asked(index, pypi=("theta",), source="machine"))
+    assert {each.name for each in found.packages} == {"alpha", "theta", "beta"}
+    assert package(found, "alpha") == wheels.lock.packages[0]

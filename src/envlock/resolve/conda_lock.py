@@ -56,6 +56,8 @@ class CondaLockResolver:
         Costs the seconds in which conda-lock starts, its solve, and one solve of ours that has no choice. Raises
         ResolveError.
         """
+        if request.fixed:  # which conda-lock has no way to be told
+            return self._rattler.resolve(request)
         question = question_of(request)
         channels = named_channels(request.requirements.channels, question.places)
         run = _Run(request, channels, _merged(request, question.wanted), conda_executable())

@@ -143,20 +143,23 @@ def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
 def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
     """Raise DatastoreNotLocked for locks without Metaflow's client of the datastore: their steps would always fail."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
-    lacking: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    lacking: dict[tuple[tuple[str, ...], bool, str], list[str]] = {}
     for environment, lock in locks.items():
         have = {package.name for package in lock.packages}
         missing = tuple(name for name in wanted if name not in have)
         if missing:
-            lacking.setdefault((missing, bool(environment.requirements.metaflow)), []).append(environment.name)
+            base = environment.base
+            named = base.written if base is not None and not base.extends else ""
+            added = bool(environment.requirements.metaflow)
+            lacking.setdefault((missing, added, named), []).append(environment.name)
     if lacking:
         from envlock.workflow.launch_errors import DatastoreNotLocked
 
         at = project.locate(("envlock", "datastore"))
         raise _one_of(
             [
-                DatastoreNotLocked(names, datastore, missing, at, added=added)
-                for (missing, added), names in lacking.items()
+                DatastoreNotLocked(names, datastore, missing, at, added=added, named=named)
+                for (missing, added, named), names in lacking.items()
             ]
         )
 

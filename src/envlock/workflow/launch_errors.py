@@ -81,14 +81,27 @@ class DatastoreNotLocked(StaleError):
     code = "datastore-not-locked"
 
     def __init__(
-        self, environments: Sequence[str], datastore: str, missing: Sequence[str], location: Location, *, added: bool
+        self,
+        environments: Sequence[str],
+        datastore: str,
+        missing: Sequence[str],
+        location: Location,
+        *,
+        added: bool,
+        named: str = "",
     ) -> None:
-        """`added` says whether envlock adds to these environments what Metaflow needs, or was told not to."""
+        """`added` says whether envlock adds to these environments what Metaflow needs, or was told not to.
+
+        `named` is the named environment that they are, to which nothing is added.
+        """
         change = (
             f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml'
             if added
             else f"take `metaflow-requirements = false` out of envlock.toml, or ask for {', '.join(missing)} yourself"
         )
+        if named:
+            asked = ", ".join(f'{name} = ""' for name in missing)
+            change = f"add it to `{named}`: `pypi = {{ packages = {{ {asked} }} }}` beside `named_env`"
         super().__init__(
             f"{_named(environments)} {_lacks(environments)} what Metaflow needs for the datastore `{datastore}`",
             locations=(location,),
