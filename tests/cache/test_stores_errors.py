@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def told(call: Callable[[], object], kind: type[EnvlockError], *secrets: str) ->
     assert not [secret for secret in secrets if secret in text]
     assert caught.value.hint
     return caught.value
+
+
+def test_a_name_that_no_bucket_has(clouds: Clouds, log_in: LogIn) -> None:
+    cloud = log_in(clouds("moto"))
+    error = told(lambda: open_store("s3://Bad_Bucket!/x", cloud.options).read("a"), CacheUnusable, *cloud.secrets)
+    assert 'Invalid bucket name "Bad_Bucket!"' in error.message
 
 
 @pytest.mark.parametrize("name", ["moto", "gcs", "azurite"])  # SeaweedFS makes the buckets that one writes to
@@ -226,6 +233,33 @@ def test_nobody_listens_at_azure(clouds: Clouds, log_in: LogIn, monkeypatch: pyt
     monkeypatch.setattr(bucket_store, "PAUSE", 0.01)
     cloud = log_in(clouds("azurite").at(9))
     told(lambda: open_store(cloud.url("x"), cloud.options).read("a"), CacheUnreachable, *cloud.secrets)
+
+
+def test_nobody_listens_at_google(
+    clouds: Clouds, log_in: LogIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Gcsfs alone would take a minute for each."""
+    monkeypatch.setattr(bucket_store, "PAUSE", 0.01)
+    cloud = log_in(clouds("gcs").at(9))
+    began = time.monotonic()
+    told(lambda: open_store(cloud.url("x"), cloud.options).read("a"), CacheUnreachable)
+    told(lambda: open_store(cloud.url("x"), cloud.options).fetch("a", tmp_path / "a"), CacheUnreachable)
+    assert time.monotonic() - began < 10
+
+
+def test_google_stumbles(clouds: Clouds, log_in: LogIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What gcsfs is kept from trying again, the store does."""
+    monkeypatch.setattr(bucket_store, "PAUSE", 0.01)
+    with proxied(clouds("gcs").port) as stumbling:
+        cloud = log_in(clouds("gcs").at(stumbling.port))
+        store = open_store(cloud.url(tmp_path.name), cloud.options)
+        for number, how in enumerate((Break.SLOW_DOWN, Break.RESET)):
+            stumbling.breaks(how, "POST", times=2)
+            store.put(f"a{number}", b"content")
+            stumbling.breaks(how, "GET", times=2)
+            store.fetch(f"a{number}", tmp_path / f"a{number}")
+            assert (tmp_path / f"a{number}").read_bytes() == b"content"
+        assert len(stumbling.broken) == 8
 
 
 def test_a_store_that_does_not_refuse(bucket: Store, proxy: Proxy) -> None:

@@ -190,5 +190,6 @@ def _said(status: int, code: str, error: BaseException) -> str:
     if status:
         known = next((each.phrase for each in HTTPStatus if each == status), "")
         return f"it answered {status} {known}".rstrip()
-    text = str(error).strip().partition("\n")[0]
+    lines = str(error).strip().split("\n")
+    text = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
     return _SECRET.sub(r"\1=***", redact(text))[:_REASON_LENGTH] or type(error).__name__
