@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import BadCacheUrl
 from envlock.config.project import CacheOptions
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 _AZURE_HOST = ".core.windows.net"
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "abfss")
 """The schemes of buckets."""
+
+
+class BucketPlace(NamedTuple):
+    """Where a cache lies: `scheme://bucket/prefix`."""
+
+    url: str
+    scheme: str
+    bucket: str
+    prefix: str
+    account: str = ""
+    """Azure's storage account, where the URL names it."""
 
 
 def open_store(url: str, options: CacheOptions | None = None) -> Store:
@@ -40,6 +51,16 @@ def open_store(url: str, options: CacheOptions | None = None) -> Store:
     raise BadCacheUrl(url, f"envlock does not know `{scheme}://`")
 
 
+def shown_url(url: str) -> str:
+    """As the `url` of the store, without opening it: a bucket's library takes its time. Raises BadCacheUrl.
+
+    >>> shown_url("s3://team/envlock/")
+    's3://team/envlock'
+    """
+    scheme, _, rest = url.partition("://")
+    return _place(url, scheme.lower(), rest).url if scheme.lower() in BUCKETS else open_store(url).url
+
+
 def _folder(path: Path) -> Store:
     from envlock.cache.folder_store import FolderStore
 
@@ -56,6 +77,14 @@ def _folder_of_url(url: str, rest: str) -> Store:
 
 
 def _bucket(url: str, scheme: str, rest: str, options: CacheOptions) -> Store:
+    place = _place(url, scheme, rest)
+
+    from envlock.cache.buckets.opening import open_bucket
+
+    return open_bucket(place, options)
+
+
+def _place(url: str, scheme: str, rest: str) -> BucketPlace:
     authority, _, prefix = rest.partition("/")
     bucket, _, host = authority.partition("@")
     account = ""
@@ -70,9 +99,5 @@ def _bucket(url: str, scheme: str, rest: str, options: CacheOptions) -> Store:
     if not rest.isprintable() or set(prefix + bucket) & set("?#*[]\\"):
         raise BadCacheUrl(url, "a bucket's folder has no `?`, `#`, `*`, `[`, `]` or `\\` in its name")
 
-    from envlock.cache.buckets.opening import open_bucket
-    from envlock.cache.buckets.service import BucketPlace
-
     # Messages name the container and not the account's host, which is no secret but reads as a user's name.
-    shown = f"{scheme}://{'/'.join([bucket, *parts])}"
-    return open_bucket(BucketPlace(shown, scheme, bucket, prefix, account), options)
+    return BucketPlace(f"{scheme}://{'/'.join([bucket, *parts])}", scheme, bucket, prefix, account)

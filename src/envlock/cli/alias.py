@@ -166,12 +166,12 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.workflow.finding import Finder, named
 
         alias = named(name)
-        finder = Finder(open_project(config))
+        finder = Finder(open_project(config), recalls=True)
         moves = history(finder, alias)
         if as_json:
-            out.print(json.dumps(log_document(alias, moves, finder.store.url), indent=2))
+            out.print(json.dumps(log_document(alias, moves, finder.url), indent=2))
         else:
-            out.print(log_text(alias, moves, finder.store.url, drawn=out.is_terminal))
+            out.print(log_text(alias, moves, finder.url, drawn=out.is_terminal))
         return 0
 
     @group.command()
@@ -191,7 +191,7 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.workflow.alias_history import difference
         from envlock.workflow.finding import Finder
 
-        finder = Finder(open_project(config))
+        finder = Finder(open_project(config), recalls=True)
         comparison = difference(finder, finder.word(before), finder.word(after))
         if as_json:
             out.print(json.dumps(comparison_document(comparison), indent=2))

@@ -119,7 +119,7 @@ def _make_shared(
     from envlock.workflow.finding import Finder
     from envlock.workflow.hydrate import hydrate
 
-    finder = Finder(open_project(config))
+    finder = Finder(open_project(config), recalls=True)
     found = finder.word(shared) if shared is not None else finder.task(pathspec or "")
     lock = finder.lock(found, host_arch())
     with LiveReporter() as reporter:

@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
         if (name is None) == (pathspec is None):
             raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
         archs = [parse_arch(each) for each in arch or ()]
-        finder = Finder(open_project(config))
+        finder = Finder(open_project(config), recalls=True)
         found = finder.word(name) if name is not None else finder.task(pathspec or "")
         fetched = fetch(finder, found, archs, into=into)
         if as_json:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from envlock.cache.alias_errors import AliasNotFound
@@ -15,9 +15,10 @@ from envlock.cache.environments import Environments
 from envlock.cache.errors import UnsafePath
 from envlock.cache.format import check_format
 from envlock.cache.layout import EnvironmentPlace, environment_place
-from envlock.cache.opening import open_store
+from envlock.cache.opening import open_store, shown_url
 from envlock.cache.parallel import in_parallel
 from envlock.cache.pathspecs import Pathspecs
+from envlock.cache.remembered import remembered
 from envlock.errors import ConfigError, DamageError, EnvlockError, Location
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import candidates, locks_of, path_of, read_lock
@@ -29,6 +30,7 @@ from envlock.workflow.pathspec import MetaflowMissing, NothingRecorded, Pathspec
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
+    from envlock.cache.remembered import Remembered
     from envlock.config.project import Environment, Project
     from envlock.model.alias_record import AliasRecord
     from envlock.model.lock import Lock
@@ -109,10 +111,24 @@ def found_of(said: str, locks: Sequence[Lock]) -> Found:
 
 
 class Finder:
-    """Looks for environments in a project and its cache, which is opened when it is first asked."""
+    """Looks for environments in a project and its cache, which is opened when it is first asked.
 
-    def __init__(self, project: Project) -> None:
+    One that `recalls` asks a bucket once for what never changes, names that do not move and locks by their ids, and
+    this machine from then on. That is for those who only read; who writes into the cache asks it.
+    """
+
+    def __init__(self, project: Project, *, recalls: bool = False) -> None:
         self.project = project
+        self._recalls = recalls
+
+    @cached_property
+    def _memory(self) -> Remembered | None:
+        return remembered(self.project.cache_url, self.project.settings.cache_options) if self._recalls else None
+
+    @cached_property
+    def url(self) -> str:
+        """The project's cache, without credentials: for messages. Opens nothing."""
+        return shown_url(self.project.cache_url)
 
     @cached_property
     def store(self) -> Store:
@@ -158,7 +174,7 @@ class Finder:
             alias, sequence = parse_reference(text)
         except BadAlias as error:
             raise BadAliasName(error) from None
-        record = self.aliases.head(alias) if sequence is None else self.aliases.at(alias, sequence)
+        record = self._head(alias) if sequence is None else self.aliases.at(alias, sequence)
         if record is None:
             raise self.not_found(alias)
         return found_by(record)
@@ -203,13 +219,43 @@ class Finder:
     def cached_lock(self, found: Found, arch: Arch) -> Lock:
         """The lock of what was found, of the cache."""
         place = found.place(arch)
+        recalled = self._memory.lock(place) if self._memory else None
+        return recalled or self._asked_for(found, Environments(self.store), place)
+
+    def cached_locks(self, found: Found, archs: Sequence[Arch]) -> tuple[Lock, ...]:
+        """As `cached_lock`, for each arch, those that are not remembered at once."""
+        places = [found.place(arch) for arch in archs]
+        locks = {place: lock for place in places if self._memory and (lock := self._memory.lock(place))}
+        missing = [place for place in places if place not in locks]
+        ask = partial(self._asked_for, found, Environments(self.store)) if missing else None
+        for place, read in in_parallel(ask, missing) if ask else ():
+            if isinstance(read, EnvlockError):
+                raise read
+            locks[place] = read
+        return tuple(locks[place] for place in places)
+
+    def _asked_for(self, found: Found, environments: Environments, place: EnvironmentPlace) -> Lock:
         try:
-            return Environments(self.store).read(place)
+            lock = environments.read(place)
         except FileNotFoundError:
             if found.task and len(found.full_ids) == 1:
-                wanted = Recorded(found.task, place.req_id, place.full_id, arch)
+                wanted = Recorded(found.task, place.req_id, place.full_id, place.arch)
                 raise LockNotFound(wanted, self.project.lock_folder.name, self.project.cache_url) from None
-            raise EnvironmentNotInCache(found.said, place.identity, arch, self.store.url) from None
+            raise EnvironmentNotInCache(found.said, place.identity, place.arch, self.store.url) from None
+        if self._memory:
+            self._memory.keep_lock(lock)
+        return lock
+
+    def _head(self, alias: Alias) -> AliasRecord | None:
+        """The newest record of a tag."""
+        if alias.moves or self._memory is None:
+            return self.aliases.head(alias)
+        record = self._memory.record(alias)
+        if record is None:
+            record = self.aliases.head(alias)
+            if record is not None:
+                self._memory.keep_record(record)
+        return record
 
     def _widened(self, found: Found, full_id: str) -> Found | None:
         """The same for all archs that are known to belong together, or None where none is.

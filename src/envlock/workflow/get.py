@@ -56,7 +56,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
     claims = Claims(project)
-    locks = tuple(finder.cached_lock(found, arch) for arch in wanted)
+    locks = finder.cached_locks(found, wanted)
     folder = into or project.lock_folder
     written: list[Path] = []
     kept: list[Path] = []

@@ -150,9 +150,10 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
     from envlock.workflow.finding import Finder, is_identity
 
     if is_identity(wanted):
-        return _of_id(project, wanted, archs) or _of_found(Finder(project), Finder(project).word(wanted), archs)
+        finder = Finder(project, recalls=True)
+        return _of_id(project, wanted, archs) or _of_found(finder, finder.word(wanted), archs)
     if _may_be_alias(project, wanted):
-        finder = Finder(project)
+        finder = Finder(project, recalls=True)
         return _of_found(finder, finder.word(wanted), archs)
     names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
     words = [name.partition("/")[2] for name in names] + [flow.name for flow in project.flows]
@@ -168,7 +169,7 @@ def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
     """
     from envlock.workflow.finding import Finder
 
-    finder = Finder(project)
+    finder = Finder(project, recalls=True)
     found = finder.task(pathspec, widened=False)
     return _of_found(finder, found, found.archs)
 
@@ -257,7 +258,7 @@ def _of_found(finder: Finder, found: Found, archs: Sequence[Arch]) -> tuple[Desc
             description = _description(finder.project, own, _shown(finder.project, path), found.task)
         else:
             cached = finder.cached_lock(found, arch)
-            description = _description(finder.project, cached, finder.store.url, found.task)
+            description = _description(finder.project, cached, finder.url, found.task)
         available = tuple(dict.fromkeys([*found.archs, *description.available_on]))
         descriptions.append(replace(description, alias=found.record, available_on=available))
     return tuple(descriptions)

@@ -9,7 +9,8 @@ from envlock.cache.buckets.gcs import GoogleCloudStorage
 from envlock.cache.buckets.s3 import S3
 
 if TYPE_CHECKING:
-    from envlock.cache.buckets.service import BucketPlace, Service
+    from envlock.cache.buckets.service import Service
+    from envlock.cache.opening import BucketPlace
     from envlock.cache.port import Store
     from envlock.config.project import CacheOptions
 

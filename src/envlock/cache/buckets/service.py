@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from envlock.cache.opening import BucketPlace
     from envlock.config.project import CacheOptions
 
 PART = 16 << 20
@@ -34,17 +35,6 @@ class Found(NamedTuple):
     key: str
     size: int
     modified: float | None
-
-
-class BucketPlace(NamedTuple):
-    """Where a cache lies: `scheme://bucket/prefix`."""
-
-    url: str
-    scheme: str
-    bucket: str
-    prefix: str
-    account: str = ""
-    """Azure's storage account, where the URL names it."""
 
 
 class Service:
