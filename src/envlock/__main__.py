@@ -1,8 +1,8 @@
 """The console script: finds the command, runs it, and renders what went wrong, once.
 
 `check`, `path` and `run` are called often, by CI and by each task, so they have light modules of their own, as have
-`lock` and `shell`; everything else, each `--help` included, goes through the typer app. Nothing but `sys` is imported
-before that choice is made.
+`lock`, `shell` and `show NAME`; everything else, each `--help` included, goes through the typer app. Nothing but `sys`
+is imported before that choice is made.
 """
 
 from __future__ import annotations
@@ -17,21 +17,29 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+_TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as CI sends it to a job that is cancelled: what is under way is given up as for Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (`sys.argv` without the program's name) and return its exit status.
 
     0 all is well, 1 stale or missing, 2 configuration or usage, 3 damage, 4 resolve, 5 hydrate, 70 a defect in envlock,
-    130 interrupted, 141 the reader of our output went away.
+    130 interrupted, 141 the reader of our output went away, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _prepare_streams()
     try:
         status = _run(arguments)
         sys.stdout.flush()
-        if argv is None and arguments[0:1] in (["check"], ["path"]):
+        if argv is None and arguments[0:1] in (["check"], ["path"], ["show"]):
             _leave(status)
+    except Terminated:
+        sys.stderr.write("terminated\n")
+        return _TERMINATED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return _INTERRUPTED
@@ -69,21 +77,35 @@ def _prepare_streams() -> None:
 
 def _run(arguments: list[str]) -> int:
     command = arguments[0] if arguments else ""
-    if command in {"check", "lock", "path", "run", "shell"} and not {"-h", "--help"} & set(_own(arguments)):
+    if command in {"check", "lock", "path", "run", "shell", "show"} and not {"-h", "--help"} & set(_own(arguments)):
         if command == "check":
             from envlock.cli.light.check import main as light
         elif command == "lock":
             from envlock.cli.light.lock import main as light
+
+            _end_well_when_terminated()
         elif command == "path":
             from envlock.cli.light.path import main as light
         elif command == "run":
             from envlock.cli.light.run import main as light
+        elif command == "show":
+            from envlock.cli.light.show import main as light
         else:
             from envlock.cli.light.shell import main as light
         return light(arguments[1:])
     from envlock.cli.app import run
 
     return run(arguments)
+
+
+def _end_well_when_terminated() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: processes that it started and folders that it made go with it."""
+    import _signal  # type: ignore[import-not-found]  # `signal` would bring `enum`
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    _signal.signal(_signal.SIGTERM, terminate)
 
 
 def _own(arguments: list[str]) -> list[str]:
