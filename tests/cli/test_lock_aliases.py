@@ -56,3 +56,25 @@ def test_a_name_that_is_none(project: ProjectFolder, envlock: Envlock, name: str
     said = envlock("check", check=2).stderr
     assert "error[bad-named-env]" in said
     assert "(env.base.aliases.0)" in said
+    assert '`aliases = ["team/base:v1"]`' in said
+
+
+def test_ids_are_no_name_to_give(project: ProjectFolder, envlock: Envlock) -> None:
+    ask(project, "lam", aliases=f'["team/base", "{"a" * 40}:{"b" * 40}"]')
+    said = envlock("check", check=2).stderr
+    assert "error[bad-named-env]" in said
+    assert "(env.base.aliases.1)" in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"), [({}, "unset-name-variable"), ({"ENVLOCK_VERSION": "../x"}, "bad-alias")]
+)
+def test_a_variable_of_a_name_is_told_with_its_line(
+    project: ProjectFolder, envlock: Envlock, variables: dict[str, str], code: str
+) -> None:
+    ask(project, "lam", aliases='["team/base:@{ENVLOCK_VERSION}"]')
+    before = project.snapshot()
+    said = envlock("lock", check=2, env=variables).stderr
+    assert f"error[{code}]" in said
+    assert "(env.base.aliases.0)" in said
+    assert project.snapshot() == before

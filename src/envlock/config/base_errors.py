@@ -12,8 +12,13 @@ class BadNamedEnv(ConfigError):
     code = "bad-named-env"
 
     def __init__(self, kind: str, found: str, reason: str, at: Location) -> None:
-        what = "the name of an environment" if kind == "name" else "the pathspec of a step"
-        example = 'name = "team/base:v1"' if kind == "name" else 'pathspec = "TrainFlow/142/train"'
+        """`kind` is `name`, `pathspec` or `aliases`."""
+        what = "the pathspec of a step" if kind == "pathspec" else "the name of an environment"
+        example = {
+            "name": 'name = "team/base:v1"',
+            "pathspec": 'pathspec = "TrainFlow/142/train"',
+            "aliases": 'aliases = ["team/base:v1"]',
+        }[kind]
         super().__init__(f"`{shown(found)}` is not {what}: {reason}", locations=(at,), hint=f"write it as `{example}`")
 
 

@@ -42,8 +42,15 @@ def named(kind: str, text: str) -> str:
 
 
 def check_named(kind: str, text: str) -> None:
-    """Raise BadAlias for what means nothing, whatever the values of the variables in it."""
-    if not has_variables(text):
+    """Raise BadAlias for what means nothing, whatever the values of the variables in it.
+
+    `kind` may be `aliases` too: names that are given, which ids are not.
+    """
+    if has_variables(text):
+        return
+    if kind == "aliases":
+        parse_alias(text)
+    else:
         named(kind, text)
 
 

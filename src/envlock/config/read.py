@@ -269,7 +269,7 @@ class _Reading:
             from envlock.config.named import check_named
 
             for alias in table["aliases"]:
-                check_named("name", alias)
+                check_named("aliases", alias)
             aliases = tuple((alias, (*key, "aliases", str(n))) for n, alias in enumerate(table["aliases"]))
             environment = environment._replace(aliases=aliases)
         return environment

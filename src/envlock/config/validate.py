@@ -160,7 +160,7 @@ class _Values:
         for kind in ("name", "pathspec"):
             yield from self.named(kind, _table(table, "named_env").get(kind), (*key, "named_env", kind))
         for place, alias in _strings(table, key, "aliases"):
-            yield from self.named("name", alias, place)
+            yield from self.named("aliases", alias, place)
         yield from self.python(pypi.get("python"), (*key, "pypi", "python"), normalize_python)
         yield from self.python(conda.get("python"), (*key, "conda", "python"), python_range)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from envlock.errors import EnvlockError
 from envlock.lockfile.folder import locks_of
 
 if TYPE_CHECKING:
-    from envlock.config.project import Environment, Project
+    from envlock.config.project import Environment, KeyPath, Project
     from envlock.config.selection import Selection
     from envlock.model.alias import Alias
     from envlock.reporter import Reporter
@@ -42,9 +43,9 @@ class Naming:
                 raise NoEnvironments(project.path.name)
             self._asked = [(environments[0].name, named(name)) for name in names]
         if not selection.archs and any(each.aliases for each in environments):
-            from envlock.workflow.finding import named
-
-            self._said = [(each.name, named(name)) for each in environments for name, _ in each.aliases]
+            self._said = [
+                (each.name, _named_at(project, name, key)) for each in environments for name, key in each.aliases
+            ]
 
     def refuse_taken(self, project: Project, upgrade: Upgrade) -> None:
         """Raise AliasTaken for a tag that never moves and stands for another environment, before anything is locked."""
@@ -82,6 +83,17 @@ class Naming:
             # What a name stands for that has no pin yet is not known before it is looked up.
             if environment.base is None or environment.base.pin is not None:
                 yield environment, alias
+
+
+def _named_at(project: Project, text: str, key: KeyPath) -> Alias:
+    """What a text of envlock.toml names; where it is none, the error says which line it is in."""
+    from envlock.workflow.finding import named
+
+    try:
+        return named(text)
+    except EnvlockError as error:
+        error.locations += (project.locate(key),)
+        raise
 
 
 def _is_locked(project: Project, environment: Environment) -> bool:
