@@ -183,6 +183,7 @@ class TestTampering:
         assert "missing" in error.details[0]
         with pytest.raises(BrokenAliasChain):
             Aliases(store).head(LATEST)
+        assert [type(found) for _, found in Aliases(store).heads()] == [BrokenAliasChain]
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"null", b"[1]", b"\xff", b"[" * 100_000, b'{"format": 1}'])
     def test_other_bytes(self, store: Store, data: bytes) -> None:
@@ -200,6 +201,7 @@ class TestTampering:
         second = replace(draft(str(V1), "b"), sequence=2, previous=first.digest)
         store.put(record_path(V1, 2), second.render())
         assert "one record" in self.broken(store, V1, record_path(V1, 2)).details[0]
+        assert [type(found) for _, found in Aliases(store).heads("team/base:v")] == [BrokenAliasChain]
 
     def test_a_record_of_a_newer_envlock(self, store: Store) -> None:
         moved(store, "a")

@@ -203,6 +203,12 @@ class TestGiving:
                 call(text)
             assert len(caught.value.render().splitlines()[0]) < 200
 
+    @pytest.mark.parametrize("text", [f"{'1' * 12}:{'2' * 12}", f"{'a' * 40}:{'b' * 12}"])
+    def test_ids_as_they_are_shortened(self, finder: Finder, text: str) -> None:
+        with pytest.raises(EnvlockError) as caught:
+            finder.word(text)
+        assert "--env NAME" not in caught.value.render()
+
 
 class TestVariables:
     def test_they_come_from_the_environment(self, finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from envlock.model.alias_record import AliasRecord
 
 _SHOWN = 8
+_SHORT_IDS = re.compile(r"[0-9a-f]{7,40}:[0-9a-f]{7,40}")
 
 
 class AliasNotFound(ConfigError):
@@ -30,7 +31,7 @@ class AliasNotFound(ConfigError):
             f"no environment is called `{alias}`",
             locations=(Location(url),),
             details=(f"names near it: {shown}",) if names else (),
-            hint=f"did you mean `{near[0]}`?" if near else f"give it: envlock alias {alias} --env NAME",
+            hint=_instead(str(alias), near),
         )
 
 
@@ -139,6 +140,15 @@ def shown_target(req_id: str, full_ids: Sequence[tuple[str, str]]) -> str:
     for arch, full_id in full_ids:
         archs.setdefault(full_id[:12], []).append(arch)
     return req_id[:12] + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
+
+
+def _instead(name: str, near: Sequence[str]) -> str:
+    """What may help who asked for a name that there is not."""
+    if near:
+        return f"did you mean `{near[0]}`?"
+    if _SHORT_IDS.fullmatch(name):
+        return "ids count with all of their 40 digits: `envlock show --json` and `envlock alias ls --json` tell them"
+    return f"give it: envlock alias {name} --env NAME"
 
 
 def _told(verb: str, record: AliasRecord) -> tuple[str, ...]:

@@ -106,28 +106,39 @@ class Aliases:
 
     def names(self, prefix: str = "") -> Mapping[Alias, int]:
         """Every tag whose `name:tag` begins with `prefix`, with the number of its moves. One listing. Sorted."""
+        return {alias: max(sequences) for alias, sequences in self._listed(prefix).items()}
+
+    def _listed(self, prefix: str) -> Mapping[Alias, set[int]]:
         folder = prefix.partition(":")[0] if ":" in prefix else prefix.rpartition("/")[0]
         if folder:
             try:
                 parse_alias(folder)
             except BadAlias:
                 return {}
-        found: dict[Alias, int] = {}
+        found: dict[Alias, set[int]] = {}
         for entry in self._store.entries(f"{ALIASES}/{folder}" if folder else ALIASES):
             record = record_at(entry.path)
             if record is not None and str(record[0]).startswith(prefix):
-                found[record[0]] = max(record[1], found.get(record[0], 0))
+                found.setdefault(record[0], set()).add(record[1])
         return dict(sorted(found.items()))
 
     def heads(self, prefix: str = "") -> Iterator[tuple[Alias, AliasRecord | EnvlockError]]:
         """Every tag that begins with `prefix`, with its newest record or what is wrong with that. Sorted.
 
-        One listing, and a read for each.
+        One listing, and a read for each. Where a record of a tag is missing, that tag is listed by itself.
         """
-        names = self.names(prefix)
-        read = dict(in_parallel(lambda alias: self._read(alias, names[alias]), names))
-        for alias in names:
-            yield alias, read[alias]
+        listed = self._listed(prefix)
+
+        def newest(alias: Alias) -> AliasRecord | None:
+            last = max(listed[alias])
+            is_whole = len(listed[alias]) == last and (alias.moves or last == 1)
+            return self._read(alias, last) if is_whole else self.head(alias)
+
+        read = dict(in_parallel(newest, listed))
+        for alias in listed:
+            record = read[alias]
+            if record is not None:
+                yield alias, record
 
     def refuse_taken(self, alias: Alias, req_id: str, full_ids: tuple[tuple[str, str], ...] | None = None) -> None:
         """Raise AliasTaken where a tag that never moves stands for another environment, before any work is done.
