@@ -208,6 +208,8 @@ def test_a_pin_that_somebody_changed(mine: ProjectFolder, yours: ProjectFolder, 
         assert "DemoFlow/train: DAMAGED" in said
         assert "at envlock.lock/aliases/team/base/@tags/v1.toml" in said
         assert "error[damaged-pin]" in envlock("lock", cwd=yours.folder, check=3).stderr
+    assert "git checkout" not in said, "git refuses that while a merge is under way"
+    assert "delete it and run `envlock lock`" in said
     pin.write_text(whole.replace("format = 1", "format = 2"))
     assert (
         "newer"

@@ -197,12 +197,13 @@ def test_an_id_that_only_the_cache_has(project: ProjectFolder, envlock: Envlock)
     assert found["lock"] == str(project.folder / "envlock-cache")
     assert found["used_by"] == []
     said = envlock("show", train["identity"]).stdout
-    assert "nothing any more (locked for DemoFlow/train)" in said
+    assert "nothing here (locked for DemoFlow/train)" in said
 
 
 def test_an_id_that_nothing_has(project: ProjectFolder, envlock: Envlock) -> None:
     ran = envlock("show", "0" * 40, check=2)
     assert "error[lock-not-found]: no lock has the id `0000" in ran.stderr
+    assert "envlock push" in ran.stderr
     assert "git log --all -- envlock.lock" in ran.stderr
 
 

@@ -120,8 +120,10 @@ def test_what_was_changed_is_damage_and_says_how(data: bytes, reason: str) -> No
     assert reason in caught.value.reason
 
 
-def test_conflict_markers_are_named_with_their_line() -> None:
-    data = changed("[tool.envlock.python]", "<<<<<<< ours\n[tool.envlock.python]")
+@pytest.mark.parametrize("marker", ["<<<<<<<", "<<<<<<<<<"])
+def test_conflict_markers_are_named_with_their_line(marker: str) -> None:
+    """Git's are longer where two branches gave a file two names, as those of locks change with their content."""
+    data = changed("[tool.envlock.python]", f"{marker} ours\n[tool.envlock.python]")
     with pytest.raises(ConflictMarkersInLock) as caught:
         parse(data, "x")
     text = data.decode()

@@ -44,7 +44,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
     facts = [
         ("Name", _name(shown)),
         ("Ran as", shown.task),
-        ("Used by", ", ".join(shown.used_by) or f"nothing any more (locked for {', '.join(lock.asked_by)})"),
+        ("Used by", ", ".join(shown.used_by) or f"nothing here (locked for {', '.join(lock.asked_by)})"),
         ("Arch", lock.arch),
         ("Available on", ", ".join(shown.available_on) or "no arch of this project"),
         ("Resolved", f"{lock.resolved_at} by {lock.resolved_by}"),

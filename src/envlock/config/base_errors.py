@@ -41,12 +41,15 @@ class DamagedPin(DamageError):
 
     code = "damaged-pin"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, *, is_merge: bool = False) -> None:
+        again = "delete it and run `envlock lock`"
         super().__init__(
             "the pin of a named environment was changed or cut off after it was written",
             locations=(Location(path),),
             details=(reason,),
-            hint=f"restore it (`git checkout -- {path}`), or delete it and run `envlock lock`",
+            hint=f"{again}: the name is looked up again"
+            if is_merge
+            else f"restore it (`git checkout -- {path}`), or {again}",
         )
 
 

@@ -33,7 +33,7 @@ FORMAT = 1
 STAMP = "\n[stamp]\ndigest = "
 _ID = re.compile(r"[0-9a-f]{40}\Z")
 _RECORD = re.compile(r"(?:[0-9a-f]{64})?\Z")
-_CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
+_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
 
 def pin_path(folder: Path, kind: str, meant: str) -> Path:
@@ -73,7 +73,7 @@ def parse_pin(data: bytes, kind: str, meant: str, shown: str) -> Pin:
     except UnicodeDecodeError as error:
         raise DamagedPin(shown, f"not UTF-8 at byte {error.start}") from None
     if _CONFLICT.search(text) is not None:
-        raise DamagedPin(shown, "it holds the markers of a merge conflict")
+        raise DamagedPin(shown, "it holds the markers of a merge conflict", is_merge=True)
     try:
         table = tomli.loads(text)
     except (tomli.TOMLDecodeError, RecursionError) as error:

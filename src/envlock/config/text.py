@@ -15,7 +15,7 @@ from envlock.errors import Location
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath
 
-_CONFLICT_MARKERS = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
+_CONFLICT_MARKERS = re.compile(r"^(?:<{7,}|={7,}|>{7,})(?: |$)", re.MULTILINE)
 
 
 class WrittenFloat(float):

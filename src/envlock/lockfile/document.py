@@ -38,7 +38,7 @@ from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.model.requirements_table import requirements_from
 
-_CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
+_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
 
 def render(lock: Lock) -> str:

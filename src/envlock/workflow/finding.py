@@ -53,7 +53,7 @@ class LockNotFound(ConfigError):
             message,
             locations=(Location(where),),
             details=(f"it is not in the cache {cache} either",),
-            hint=f"it may be in the history: git log --all -- {where}",
+            hint=f"run `envlock push` where it was locked; it may be in the history: git log --all -- {where}",
         )
 
 
@@ -168,7 +168,7 @@ class Finder:
         if match:
             found = self._widened(Found(text, match[1], ()), match[2])
             if found is None:
-                raise LockNotFound(text, self.project.lock_folder.name, self.project.cache_url)
+                raise LockNotFound(text, self.project.lock_folder.name, self.url)
             return found
         try:
             alias, sequence = parse_reference(text)
@@ -240,7 +240,7 @@ class Finder:
         except FileNotFoundError:
             if found.task and len(found.full_ids) == 1:
                 wanted = Recorded(found.task, place.req_id, place.full_id, place.arch)
-                raise LockNotFound(wanted, self.project.lock_folder.name, self.project.cache_url) from None
+                raise LockNotFound(wanted, self.project.lock_folder.name, self.url) from None
             raise EnvironmentNotInCache(found.said, place.identity, place.arch, self.store.url) from None
         if self._memory:
             self._memory.keep_lock(lock)
