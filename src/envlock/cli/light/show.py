@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from envlock.cli.light.arguments import read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _VALUES = ("--config", "--arch", "--pathspec")
 _DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
@@ -26,6 +27,14 @@ def main(arguments: Sequence[str]) -> int:
 
         return run(["show", *arguments])
 
+    gc.disable()  # an eighth of what is imported to ask a bucket is search for garbage, in a process that ends soon
+    try:
+        return _tell(names, options)
+    finally:
+        gc.enable()
+
+
+def _tell(names: Sequence[str], options: Mapping[str, Sequence[str]]) -> int:
     from envlock.cli.show_text import document, text
     from envlock.config.read import find_config, load_project
     from envlock.model.arch import parse_arch
