@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from envlock.config.decorators import DecoratedFlow, Note, read_decorators
 from envlock.config.flowfile import shown
 from envlock.config.project import CONFIG_NAME, Project
+from envlock.config.toml_tables import tables_text
 from envlock.config.toml_text import key_text, quoted
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.files import write_atomically
 
 SCHEMA_NAME = ".envlock.schema.json"
-_WIDEST = 100
 
 _HEAD = """\
 # What the steps of each flow need. `envlock lock` turns it into exact, hashed locks in envlock.lock/: commit both.
@@ -239,11 +238,11 @@ def _flow_text(found: FoundFlow) -> str:
     lines += _notes_text(found, "")
     if not flow.tables and not flow.step_tables:
         lines += _FLOW_EXAMPLE
-    text = lines + _level_text(("flow", flow.name), flow.tables)
+    text = lines + tables_text(("flow", flow.name), flow.tables)
     for step in flow.steps:
         tables = flow.step_tables.get(step, {})
         path = ("flow", flow.name, "step", step)
-        notes, level = _notes_text(found, step), _level_text(path, tables)
+        notes, level = _notes_text(found, step), tables_text(path, tables)
         if not notes and level.startswith("\n"):
             text += level
         elif tables:
@@ -256,37 +255,3 @@ def _flow_text(found: FoundFlow) -> str:
 def _notes_text(found: FoundFlow, step: str) -> str:
     lines = [f"#   {found.file}:{note.line} {note.message}\n" for note in found.flow.notes if note.step == step]
     return "# to be looked at:\n" + "".join(lines) if lines else ""
-
-
-def _level_text(path: tuple[str, ...], tables: Mapping[str, Any]) -> str:
-    """The tables of a level: each on one line while it is short, else as a table of its own."""
-    short, long = "", ""
-    for name, value in tables.items():
-        line = f"{name} = {_value(value)}\n"
-        if len(line) <= _WIDEST or not isinstance(value, dict):
-            short += line
-        else:
-            long += "".join(_long_text((*path, name), value))
-    return short + long
-
-
-def _long_text(path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
-    yield f"\n[{'.'.join(map(key_text, path))}]\n"
-    inner = {name: value for name, value in table.items() if isinstance(value, dict) and value}
-    for name, value in table.items():
-        if name not in inner:
-            yield f"{name} = {_value(value)}\n"
-    for name, value in inner.items():
-        yield f"\n[{'.'.join(map(key_text, (*path, name)))}]\n"
-        yield from (f"{key_text(key)} = {_value(item)}\n" for key, item in value.items())
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        entries = ", ".join(f"{key_text(name)} = {_value(item)}" for name, item in value.items())
-        return f"{{ {entries} }}" if entries else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return quoted(str(value))

@@ -71,9 +71,34 @@ def insert(text: str, path: Key, value: str, *, header: int) -> str:
             if own is not None and length >= header:
                 return _into_section(text, nodes, own, _entry(rest, value))
             top = path[:header] if length < header else path[:-1]
-            return _new_section(text, nodes, headers[-1], top, _entry(path[len(top) :], value))
+            return _after(text, nodes, headers[-1], _section(text, top, _entry(path[len(top) :], value)))
     top = path[:header]
-    return _at_end(text, top, _entry(path[len(top) :], value))
+    return _at_end(text, _section(text, top, _entry(path[len(top) :], value)))
+
+
+def insert_section(text: str, header: Key, body: str, inline: str) -> str:
+    r"""The text with a new section of these lines, after its siblings; where those are inline, with `inline` beside.
+
+    >>> print(insert_section("[env.a]\n\n[flow.F]\nfile = 'f.py'\n", ("env", "b"), "pypi = {}\n", "{}"), end="")
+    [env.a]
+    <BLANKLINE>
+    [env.b]
+    pypi = {}
+    <BLANKLINE>
+    [flow.F]
+    file = 'f.py'
+    """
+    nodes = scan(text)
+    length = len(header) - 1
+    inner = [node for node in nodes if node.path[:length] == header[:-1]]
+    headers = [node for node in inner if node.is_header]
+    if inner and not headers:
+        return insert(text, header, inline, header=length)
+    if body.startswith("\n["):  # tables of their own, which make this one too
+        section = body.strip("\n").replace("\n", _newline(text))
+    else:
+        section = _section(text, header, body.rstrip("\n").replace("\n", _newline(text)))
+    return _after(text, nodes, headers[-1], section) if headers else _at_end(text, section)
 
 
 def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str:
@@ -175,7 +200,7 @@ def _line_after(text: str, node: Node, entry: str) -> str:
     return f"{before}{indent}{entry}{newline}{text[at:]}"
 
 
-def _new_section(text: str, nodes: Sequence[Node], neighbour: Node, header: Key, entry: str) -> str:
+def _after(text: str, nodes: Sequence[Node], neighbour: Node, section: str) -> str:
     """The text with a new section after that of `neighbour`, and after the comments that close it."""
     at = _line_end(text, _last_of_section(nodes, neighbour).value[1])
     comments = at
@@ -183,19 +208,19 @@ def _new_section(text: str, nodes: Sequence[Node], neighbour: Node, header: Key,
         comments = _line_end(text, comments)
     if text[comments : comments + 1] in {"", "\n", "\r"}:
         at = comments
-    return text[:at] + _section(text[:at], header, entry) + text[at:]
+    return _at_end(text[:at], section) + text[at:]
 
 
-def _at_end(text: str, header: Key, entry: str) -> str:
-    return text + _section(text, header, entry)
-
-
-def _section(before: str, header: Key, entry: str) -> str:
-    newline = _newline(before)
-    gap = newline if before.strip() else ""
-    if before and not before.endswith("\n"):
+def _at_end(text: str, section: str) -> str:
+    newline = _newline(section if "\n" in section else text)
+    gap = newline if text.strip() else ""
+    if text and not text.endswith("\n"):
         gap += newline
-    return f"{gap}[{'.'.join(map(key_text, header))}]{newline}{entry}{newline}"
+    return f"{text}{gap}{section}{newline}"
+
+
+def _section(text: str, header: Key, entries: str) -> str:
+    return f"[{'.'.join(map(key_text, header))}]{_newline(text)}{entries}"
 
 
 def _without_entry(text: str, nodes: Sequence[Node], node: Node) -> str:

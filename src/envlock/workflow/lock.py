@@ -45,16 +45,17 @@ def lock(
     reporter: Reporter | None = None,
     resolver: Resolver | None = None,
     offline: bool = False,
+    start: Sequence[Lock] = (),
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> LockResult:
     """Lock the chosen environments for the chosen archs, and prune what nothing refers to.
 
     Everything is resolved before anything is written; each file is written whole, new files before old ones go. Where
-    nothing changed, no file is touched and no process started. Raises ManyErrors with every environment that fails, or
-    the one error.
+    nothing changed, no file is touched and no process started. `start` are locks to keep packages of, beside those of
+    the project. Raises ManyErrors with every environment that fails, or the one error.
     """
     return _Locking(
-        project, selection or Selection(), upgrade or Upgrade(), reporter or Reporter(), resolver, now(), offline
+        project, selection or Selection(), upgrade or Upgrade(), reporter or Reporter(), resolver, now(), offline, start
     ).run()
 
 
@@ -68,8 +69,10 @@ class _Locking:
         resolver: Resolver | None,
         moment: datetime,
         offline: bool,
+        start: Sequence[Lock],
     ) -> None:
         self.offline = offline
+        self.start = start
         self.project = project
         self.selection = selection
         self.upgrade = upgrade
@@ -357,7 +360,7 @@ class _Locking:
     def known(self) -> list[Lock]:
         """Every readable lock of the tree, read once; only asked when something has to be resolved."""
         if self._known is None:
-            self._known = []
+            self._known = list(self.start)
             for path in lock_files(self.folder):
                 with suppress(EnvlockError):  # what cannot be read is no start; check says what is wrong with it
                     self._known.append(read_lock(path))

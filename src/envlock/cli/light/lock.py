@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from envlock.cli.light.arguments import read_options
+from envlock.cli.light.lock_new import OPTIONS as BASES
+from envlock.cli.light.lock_new import asked, check_usage
 from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
@@ -18,11 +20,16 @@ from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from envlock.reporter import Reporter
     from envlock.workflow.alias import Given
+    from envlock.workflow.lock_new import Asked
 
-_VALUES = ("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias", "--alias")
+_VALUES = (
+    *("--config", "--flow", "--step", "--env", "--arch", "--upgrade-package", "-P", "--upgrade-alias", "--alias"),
+    *BASES,
+)
 _FLAGS = ("--upgrade", "-U", "--upgrade-aliases", "--offline", "--json")
 
 
@@ -51,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         selection,
         upgrade,
         names=options.get("--alias", ()),
+        bases={option: options[option][-1] for option in BASES if option in options},
         offline="--offline" in options,
         as_json="--json" in options,
     )
@@ -62,17 +70,27 @@ def report(
     upgrade: Upgrade,
     *,
     names: Sequence[str] = (),
+    bases: Mapping[str, str] | None = None,
     offline: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Lock, give the environment these names, and print what was done; the exit status."""
+    """Lock, give the environment these names, and print what was done; the exit status.
+
+    `bases` are the options that name another environment, to be used or asked for anew, each with its value.
+    """
     from envlock.cli.progress import LiveReporter
 
+    check_usage(bases or {}, selection)
     project = load_project(config or find_config(Path.cwd()))
+    new = asked(project, bases, selection) if bases else None
+    project = new.project if new is not None else project
     naming = Naming(project, selection, names)
     naming.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
-        result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline)
+        if new is not None:
+            result = _locked_anew(new, selection, upgrade, reporter, offline=offline)
+        else:
+            result = lock_project(project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline)
         try:
             given = naming.give(result, reporter)
         except EnvlockError as error:
@@ -81,11 +99,32 @@ def report(
     if as_json:
         import json
 
-        sys.stdout.write(json.dumps(as_document(project, result, given), indent=2) + "\n")
+        document = as_document(project, result, given)
+        if new is not None:
+            document["written"] = [f"env.{new.name}"] if new.is_new else []
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
+        if new is not None and new.is_new:
+            sys.stdout.write(printable(f"wrote [env.{new.name}] into {project.path.name}\n"))
         sys.stdout.write(as_text(project, result))
         sys.stdout.write("".join(f"{_given_text(each)}\n" for each in given))
     return 0
+
+
+def _locked_anew(
+    new: Asked, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool
+) -> LockResult:
+    """Lock what envlock.toml shall ask for, then write it; where that fails, nothing was."""
+    new.check_writable()
+    there = new.locks_before()
+    try:
+        result = lock_project(
+            new.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=new.start
+        )
+    except EnvlockError as error:
+        raise new.explained(error) from None
+    new.write(there)
+    return result
 
 
 def as_text(project: Project, result: LockResult) -> str:

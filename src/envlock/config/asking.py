@@ -1,0 +1,191 @@
+"""From requirements back to envlock.toml: an `[env.*]` table that asks for just what another environment asks for.
+
+What such a table cannot say, the project's settings have to: where they say otherwise, the error tells what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, combinations
+from typing import TYPE_CHECKING, Any
+
+import tomli
+
+from envlock.config.edit import load_text
+from envlock.config.edit_env import new_environment
+from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
+from envlock.config.project import Project
+from envlock.config.system import archs_of
+from envlock.config.toml_text import quoted
+from envlock.errors import ConfigError, Location
+from envlock.model.conda_requirement import parse_conda_requirement
+from envlock.model.url import strip_channel_credentials, strip_credentials
+
+if TYPE_CHECKING:
+    from envlock.model.requirement import PypiRequirement
+    from envlock.model.requirements import Requirements
+
+
+class SettingsDiffer(ConfigError):
+    """What an environment asks for needs other settings than the project has."""
+
+    code = "settings-differ"
+
+    def __init__(self, said: str, config: str, changes: Sequence[str]) -> None:
+        super().__init__(
+            f"`{said}` was locked with other settings than this project's, and no `[env.*]` table can say them",
+            locations=(Location(config),),
+            details=tuple(changes),
+            hint=f"in `[envlock]`, {changes[0]}" + ("; and so on" if len(changes) > 1 else ""),
+        )
+
+
+class CannotBeAsked(ConfigError):
+    """What an environment asks for is nothing that an `[env.*]` table can ask for."""
+
+    code = "cannot-be-asked"
+
+    def __init__(self, said: str, reason: str, use: str) -> None:
+        super().__init__(
+            f"what `{said}` asks for cannot be asked for anew: {reason}",
+            hint=f"to use it as it is: {use}",
+        )
+
+
+def ask_for(project: Project, name: str, wanted: Requirements, *, said: str, use: str) -> Project:
+    """The project with a new `[env.*]` table that asks for what is wanted, to the same `req_id`. Writes nothing.
+
+    `said` is how the environment is called whose requirements they are, `use` the command that uses it as it is. Raises
+    SettingsDiffer, CannotBeAsked.
+    """
+    if wanted.base:
+        raise CannotBeAsked(said, "it extends another environment, whose packages it keeps", use)
+    tables = _tables(project, wanted)
+    made = _with(project, name, tables)
+    system = dict(_system(wanted, _requirements(made, name)))
+    if system:
+        made = _with(project, name, {**tables, "sys_packages": {"packages": system}})
+    found = _requirements(made, name)
+    if found.req_id != wanted.req_id:
+        changes = list(_changes(found, wanted))
+        if not changes:
+            fields = [field for field in wanted._fields if getattr(wanted, field) != getattr(found, field)]
+            raise CannotBeAsked(said, f"this envlock writes {', '.join(fields)} otherwise", use)
+        raise SettingsDiffer(said, project.path.name, changes)
+    return made
+
+
+def _with(project: Project, name: str, tables: dict[str, Any]) -> Project:
+    return load_text(project.path, new_environment(project.text, name, tables or {"pypi": {}}))
+
+
+def _requirements(project: Project, name: str) -> Requirements:
+    return next(each.requirements for each in project.named if each.name == name)
+
+
+def _tables(project: Project, wanted: Requirements) -> dict[str, Any]:
+    """All but `sys_packages`, which depends on what these give."""
+    settings = tomli.loads(project.text).get("envlock", {})
+    pypi: dict[str, Any] = {}
+    conda: dict[str, Any] = {}
+    if wanted.python:
+        (conda if wanted.has_conda and not (wanted.pypi and not wanted.conda) else pypi)["python"] = wanted.python
+    extra = settings.get("extra-indices", ())
+    indexes = _ahead(wanted.indexes, [strip_credentials(url) for url in extra])
+    if indexes:
+        pypi["extra_indices"] = indexes
+    if wanted.pip_flags:
+        pypi["extras"] = list(wanted.pip_flags)
+    if wanted.pypi:
+        pypi["packages"] = dict(map(_pypi_entry, wanted.pypi))
+    if wanted.conda_only:
+        pypi["conda_only"] = dict(map(_conda_entry, wanted.conda_only))
+    if wanted.has_conda:
+        own = [strip_channel_credentials(channel) for channel in settings.get("channels", ())]
+        channels = _ahead(wanted.channels, own)
+        is_said = conda or wanted.conda or wanted.conda_only or project.settings.python_from == "conda"
+        if channels or not is_said:
+            conda["channels"] = channels or list(wanted.channels)
+        if wanted.conda:
+            conda["libraries"] = dict(map(_conda_entry, wanted.conda))
+    return {name: table for name, table in (("pypi", pypi), ("conda", conda)) if table}
+
+
+def _ahead(wanted: Sequence[str], project: Sequence[str]) -> list[str]:
+    """What a table has to name so that, with the project's after it, all that is wanted is there in its order.
+
+    >>> _ahead(["a", "b", "c"], ["b", "c"]), _ahead(["c", "b"], ["b", "c"]), _ahead(["a"], ["a"])
+    (['a'], ['c'], [])
+    """
+    for length in range(len(wanted)):
+        if list(dict.fromkeys([*wanted[:length], *project])) == list(wanted):
+            return list(wanted[:length])
+    return list(wanted)
+
+
+def _pypi_entry(requirement: PypiRequirement) -> tuple[str, str]:
+    extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
+    at = f"@{requirement.url}" if requirement.url else ""
+    value = f"{requirement.specifier} ; {requirement.marker}" if requirement.marker else requirement.specifier
+    return f"{requirement.name}{extras}{at}", value.strip()
+
+
+def _conda_entry(text: str) -> tuple[str, str]:
+    asked = parse_conda_requirement(text)
+    name = f"{asked.channel}::{asked.name}" if asked.channel else asked.name
+    return name, " ".join(filter(None, (asked.version, asked.build)))
+
+
+def _system(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str]]:
+    """The virtual packages that are wanted otherwise than they come by themselves, where one version says it."""
+    for package in dict.fromkeys(package for _, package, _ in wanted.system):
+        rows, own = (
+            {arch: version for arch, name, version in each.system if name == package} for each in (wanted, made)
+        )
+        for version in sorted(set(rows.values())) if rows != own else ():
+            if own | dict.fromkeys(archs_of(package, version), version) == rows:
+                yield package, version
+
+
+def _changes(found: Requirements, wanted: Requirements) -> Iterator[str]:
+    """What to do in `[envlock]`, a setting a line, so that what is found becomes what is wanted."""
+    if found.python_from != wanted.python_from:
+        yield f"write `python-from = {quoted(wanted.python_from)}`"
+    if found.metaflow != wanted.metaflow:
+        yield _metaflow(wanted.metaflow)
+    for key, mine, other in (
+        ("index-url", found.default_index, wanted.default_index),
+        ("exclude-newer", found.exclude_newer, wanted.exclude_newer),
+        ("channel-priority", found.channel_priority, wanted.channel_priority),
+    ):
+        if mine != other:
+            yield f"write `{key} = {quoted(other)}`" if other else f"take `{key}` out"
+    for key, names, others in (
+        ("extra-indices", found.indexes, wanted.indexes),
+        ("channels", found.channels, wanted.channels),
+    ):
+        for each in names:
+            if each not in others:
+                yield f"take `{each}` out of `{key}`"
+    floors = {(arch, package): version for arch, package, version in wanted.system}
+    for arch, package, version in wanted.system:
+        if (arch, package, version) not in found.system:
+            yield f"write `system-requirements.{arch}.{package} = {quoted(version)}`"
+    for arch, package, _ in found.system:
+        if (arch, package) not in floors:
+            yield f"take `system-requirements.{arch}.{package}` out"
+
+
+def _metaflow(wanted: tuple[PypiRequirement, ...]) -> str:
+    """Which datastores need just these packages."""
+    if not wanted:
+        return "write `metaflow-requirements = false`"
+    for stores in _some_of(list(NEEDS)):
+        if metaflow_requirements(stores) == wanted:
+            value = quoted(stores[0]) if len(stores) == 1 else f"[{', '.join(map(quoted, stores))}]"
+            return f"write `datastore = {value}`, and no `metaflow-requirements = false`"
+    return f"have Metaflow need {', '.join(map(str, wanted))}: another envlock locked it"
+
+
+def _some_of(items: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    return chain.from_iterable(combinations(items, count) for count in range(1, len(items) + 1))

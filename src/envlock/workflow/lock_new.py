@@ -1,0 +1,124 @@
+"""`lock --using` and `lock --from`: an environment that is there already, asked for in envlock.toml, then locked.
+
+envlock.toml gets its new lines when the locks are there: where locking fails, the file was never touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envlock.config.edit import CannotWrite, load_text, save
+from envlock.config.edit_env import EnvironmentExists, name_base
+from envlock.config.named import check_named
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.model.alias import BadAlias
+from envlock.workflow.alias_errors import BadAliasName
+from envlock.workflow.pathspec import BadPathspec
+from envlock.workflow.pruning import remove
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envlock.config.project import Project
+    from envlock.model.lock import Lock
+    from envlock.workflow.finding import Found
+
+
+class ChangedMeanwhile(ConfigError):
+    """Somebody else wrote envlock.toml while what it was to ask for was locked."""
+
+    code = "changed-meanwhile"
+
+    def __init__(self, config: str) -> None:
+        super().__init__(
+            f"`{config}` was changed by somebody else while this locked",
+            locations=(Location(config),),
+            details=("their change is kept, and nothing was written",),
+            hint="run the command again",
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """envlock.toml as it shall be, not written yet."""
+
+    name: str
+    """Of the `[env.*]` table."""
+    project: Project
+    before: Project
+    start: tuple[Lock, ...] = ()
+    """Locks of the same requirements, whose packages are kept."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether envlock.toml has to be written."""
+        return self.project.text != self.before.text
+
+    def check_writable(self) -> None:
+        """Raise CannotWrite where the file could not be written when all is locked."""
+        path = self.before.path.resolve()
+        if self.is_new and not os.access(path.parent, os.W_OK):
+            raise CannotWrite(path.name, os.strerror(errno.EACCES))
+
+    def locks_before(self) -> frozenset[Path]:
+        """What is in the lock folder now."""
+        return frozenset(path for path in self.before.lock_folder.rglob("*.toml"))
+
+    def write(self, there: frozenset[Path]) -> None:
+        """Write envlock.toml, now that it is locked; else take what is new of the locks back.
+
+        `there` are the files that the lock folder had before. Raises ChangedMeanwhile, CannotWrite.
+        """
+        if not self.is_new:
+            return
+        path = self.before.path
+        try:
+            if path.read_bytes() != self.before.text.encode():
+                raise ChangedMeanwhile(path.name)
+            save(path, self.project.text)
+        except BaseException:
+            for lock in self.locks_before() - there:
+                remove(lock)
+            raise
+
+    def explained(self, error: EnvlockError) -> EnvlockError:
+        """The error of locking, which may point at lines that are not there."""
+        if self.is_new:
+            last = error.errors[-1] if isinstance(error, ManyErrors) else error
+            last.details += (f"{self.before.path.name} is as it was: its lines are those that would have been written",)
+        return error
+
+
+def using(project: Project, name: str, kind: str, written: str) -> Asked:
+    """An `[env.<name>]` that is, or extends, the environment of this `name` or `pathspec`.
+
+    Raises BadAliasName, BadPathspec, NamesAnother.
+    """
+    try:
+        check_named(kind, written)
+    except BadAlias as error:
+        raise (BadAliasName(error) if kind == "name" else BadPathspec(written)) from None
+    text = name_base(project, name, kind, written)
+    return Asked(name, load_text(project.path, text) if text != project.text else project, project)
+
+
+def from_requirements(project: Project, name: str, kind: str, said: str) -> Asked:
+    """An `[env.<name>]` that asks for what the environment asks for that a name, ids or a pathspec stand for.
+
+    What is locked of it keeps its packages. Raises EnvironmentExists, SettingsDiffer, CannotBeAsked, and what finding
+    it and reading its locks raise.
+    """
+    from envlock.config.asking import ask_for
+    from envlock.workflow.finding import Finder
+
+    if any(each.name == name for each in project.named):
+        raise EnvironmentExists(name, project.locate(("env", name)))
+    finder = Finder(project)
+    found: Found = finder.word(said) if kind == "name" else finder.task(said)
+    archs = [arch for arch in project.settings.archs if arch in found.archs] or found.archs[:1]
+    locks = tuple(finder.lock(found, arch) for arch in archs)
+    use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
+    return Asked(name, ask_for(project, name, locks[0].requirements, said=found.said, use=use), project, locks)
