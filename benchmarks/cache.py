@@ -80,6 +80,9 @@ def _shown(folder: Path, cloud: Cloud) -> list[Row]:
     return [
         at_most("show of a shared name for the first time, against 5 s", 0.1, first, five, 5),
         at_most("show of it again, against 5 s", 0.1, show, five, 3),
+        at_most(
+            f"{AT_ONCE} of them at once, against one (of {os.cpu_count()} processors)", 2, [show] * AT_ONCE, show, 9
+        ),
         at_most(several, 2, [show] * AT_ONCE, [computing] * AT_ONCE, 9),
     ]
 
