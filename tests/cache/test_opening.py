@@ -93,6 +93,17 @@ class TestBackends:
         assert caught.value.hint == f'pip install "envlock[{extra}]"'
         assert caught.value.exit_status == 2
 
+    def test_one_that_cannot_be_imported(
+        self, url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
+        store = open_store(url)
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.setitem(sys.modules, f"{package}.core", None)
+        with pytest.raises(CacheBackendMissing, match=f"cannot be imported: import of {package}") as caught:
+            store.read("x")
+        assert caught.value.hint == f'pip install --upgrade "envlock[{extra}]"'
+
     def test_one_that_is_too_old(self, url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Such a release overwrites what it should create."""
         real = importlib.metadata.version

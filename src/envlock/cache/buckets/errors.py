@@ -13,12 +13,14 @@ class CacheBackendMissing(ConfigError):
 
     code = "cache-backend-missing"
 
-    def __init__(self, scheme: str, package: str, extra: str, floor: str, found: str = "") -> None:
+    def __init__(self, scheme: str, package: str, extra: str, floor: str, found: str = "", *, broken: str = "") -> None:
+        """`found` is the release that is installed; `broken` is why what is installed cannot be imported."""
+        is_there = f"{package} {found} is installed" if found else "it is not installed"
         super().__init__(
             f"a cache at `{scheme}://` needs {package} {floor} or newer, and "
-            + (f"{package} {found} is installed" if found else "it is not installed"),
+            + (f"what is installed cannot be imported: {broken}" if broken else is_there),
             locations=(Location("envlock.toml", None, "envlock.cache"),),
-            hint=f'pip install "envlock[{extra}]"',
+            hint=f'pip install {"--upgrade " if broken else ""}"envlock[{extra}]"',
         )
 
 

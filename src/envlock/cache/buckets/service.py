@@ -84,12 +84,17 @@ class Service:
 
     @property
     def files(self) -> Any:
-        """The fsspec filesystem. Importing its package takes up to two seconds."""
+        """The fsspec filesystem. Importing its package takes up to two seconds. Raises CacheBackendMissing."""
         with self._lock:
             if self._opened is None:
                 # Without a handler of its own, a logger prints what an error tells anyway, URLs and all.
                 logging.getLogger(self.package).addHandler(logging.NullHandler())
-                self._opened = self.open()
+                try:
+                    self._opened = self.open()
+                except ImportError as error:  # such as a botocore that somebody else wanted in another release
+                    reason = " ".join(str(error).split())
+                    place = self.place.scheme
+                    raise CacheBackendMissing(place, self.package, self.extra, self.floor, broken=reason) from error
             return self._opened
 
     def open(self) -> Any:

@@ -25,6 +25,7 @@ from envlock.cache.buckets.service import PART
 from envlock.cache.errors import CacheReadOnly, CacheUnusable
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
+from envlock.errors import EnvlockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -189,6 +190,8 @@ class BucketStore:
             try:
                 files = self._service.files
                 result: _Result = sync(files.loop, call, timeout=seconds)
+            except EnvlockError:  # of opening; `raises` imports what may be what is broken
+                raise
             except self._service.raises() as error:
                 if _is_local(error, local):
                     raise
