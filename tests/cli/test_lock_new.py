@@ -12,8 +12,10 @@ from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.config.edit import CannotWrite
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.config.selection import Selection
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
+from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import ChangedMeanwhile, using
 from tests.channel import Channel
 from tests.conftest import Envlock
@@ -111,6 +113,15 @@ class TestUsing:
         assert '[env.var]\nnamed_env = { name = "@{TEAM}/base:v1" }\n' in text
         assert '[env.ran]\nnamed_env = { pathspec = "TrainFlow/142/train" }\n' in text
         assert [lock.read_bytes() for lock in project.locks] == [path.read_bytes()]
+
+    def test_the_same_name_in_another_spelling(
+        self, mine: ProjectFolder, project: ProjectFolder, envlock: Envlock
+    ) -> None:
+        envlock("alias", "team/base:latest", "team/base:v1", cwd=mine.folder)
+        envlock("lock", "--env", "new", "--using", "team/base", "--arch", "linux-64")
+        before = project.snapshot()
+        envlock("lock", "--env", "new", "--using", "team/base:latest", "--arch", "linux-64")
+        assert project.snapshot() == before
 
     def test_another_name_stays(self, mine: ProjectFolder, project: ProjectFolder, envlock: Envlock) -> None:
         envlock("lock", "--env", "new", "--using", "team/base:v1", "--arch", "linux-64")
@@ -288,17 +299,23 @@ class TestWriting:
     def asked(self, folder: ProjectFolder) -> Project:
         return load_project(folder.config)
 
-    def test_a_change_of_somebody_else_is_kept(self, project: ProjectFolder) -> None:
+    def test_a_change_of_somebody_else_is_kept(self, mine: ProjectFolder, project: ProjectFolder) -> None:
+        project.write("", settings=CACHE, archs=["linux-64"])
         new = using(self.asked(project), "new", "name", "team/base:v1")
         there = new.locks_before()
-        made = project.lock_folder / "linux-64" / "0" / "pylock.0.toml"
-        made.parent.mkdir(parents=True)
-        made.touch()
+        result = lock(new.project, selection=Selection(environments=("new",)))
+        (made,) = project.locks
+        theirs = made.with_name("pylock.of-another.toml")
+        theirs.touch()
         project.config.write_text(text := project.config.read_text() + "# theirs\n")
         with pytest.raises(ChangedMeanwhile):
-            new.write(there)
+            new.write(result, there)
         assert project.config.read_text() == text
-        assert not project.lock_folder.exists()
+        assert [path for path in project.lock_folder.rglob("*") if path.is_file()] == [theirs]
+        project.config.unlink()
+        with pytest.raises(ChangedMeanwhile):
+            new.write(result, there)
+        assert not project.config.exists()
 
     def test_a_file_that_cannot_be_written(self, project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
         new = using(self.asked(project), "new", "name", "team/base:v1")

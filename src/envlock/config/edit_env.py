@@ -58,7 +58,7 @@ def new_environment(text: str, name: str, tables: Mapping[str, Any]) -> str:
 def name_base(project: Project, name: str, kind: str, written: str) -> str:
     """The text of envlock.toml in which `[env.<name>]` has this `name` or `pathspec` as its `named_env`.
 
-    The table is made where there is none. Raises NamesAnother.
+    The table is made where there is none; one that names it already stays as it is. Raises NamesAnother.
     """
     text = project.text
     tables = tomli.loads(text).get("env", {})
@@ -66,7 +66,7 @@ def name_base(project: Project, name: str, kind: str, written: str) -> str:
         return new_environment(text, name, {"named_env": {kind: written}})
     base = next(each.base for each in project.named if each.name == name)
     if base is not None:
-        if (base.kind, base.written) != (kind, written):
+        if base.kind != kind or (written != base.written and base.meant not in {written, f"{written}:latest"}):
             raise NamesAnother(name, base.written, project.locate(base.key))
         return text
     path = ("env", name, "named_env", kind)

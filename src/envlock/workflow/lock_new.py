@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from envlock.config.edit import CannotWrite, load_text, save
 from envlock.config.edit_env import EnvironmentExists, name_base
 from envlock.config.named import check_named
+from envlock.config.pins import pin_path
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.alias import BadAlias
 from envlock.workflow.alias_errors import BadAliasName
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.model.lock import Lock
     from envlock.workflow.finding import Found
+    from envlock.workflow.lock_result import LockResult
 
 
 class ChangedMeanwhile(ConfigError):
@@ -65,10 +67,10 @@ class Asked:
 
     def locks_before(self) -> frozenset[Path]:
         """What is in the lock folder now."""
-        return frozenset(path for path in self.before.lock_folder.rglob("*.toml"))
+        return frozenset(self.before.lock_folder.rglob("*.toml") if self.is_new else ())
 
-    def write(self, there: frozenset[Path]) -> None:
-        """Write envlock.toml, now that it is locked; else take what is new of the locks back.
+    def write(self, result: LockResult, there: frozenset[Path]) -> None:
+        """Write envlock.toml, now that it is locked; where that fails, take back what is new of the locks.
 
         `there` are the files that the lock folder had before. Raises ChangedMeanwhile, CannotWrite.
         """
@@ -76,12 +78,14 @@ class Asked:
             return
         path = self.before.path
         try:
-            if path.read_bytes() != self.before.text.encode():
+            if not _holds(path, self.before.text):
                 raise ChangedMeanwhile(path.name)
             save(path, self.project.text)
         except BaseException:
-            for lock in self.locks_before() - there:
-                remove(lock)
+            if not _holds(path, self.project.text):
+                pins = {pin_path(self.before.lock_folder, each.pin.kind, each.pin.meant) for each in result.pinned}
+                for made in ({each.path for each in result.locked} | pins) - there:
+                    remove(made)
             raise
 
     def explained(self, error: EnvlockError) -> EnvlockError:
@@ -122,3 +126,10 @@ def from_requirements(project: Project, name: str, kind: str, said: str) -> Aske
     locks = tuple(finder.lock(found, arch) for arch in archs)
     use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
     return Asked(name, ask_for(project, name, locks[0].requirements, said=found.said, use=use), project, locks)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:  # it was moved, or its rights were
+        return False

@@ -123,7 +123,7 @@ def _locked_anew(
         )
     except EnvlockError as error:
         raise new.explained(error) from None
-    new.write(there)
+    new.write(result, there)
     return result
 
 
