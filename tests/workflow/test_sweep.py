@@ -102,6 +102,12 @@ class TestWhatStays:
         assert len(result.of("package")) == 2
         assert paths(store, *EVERYTHING) == before
 
+    def test_a_dry_run_makes_no_cache(self, tmp_path: Path) -> None:
+        made = made_up_project(tmp_path / "project", {"mine": ["own"]})
+        before = set(tmp_path.rglob("*"))
+        assert sweep(made, limits_of()).doomed == ()
+        assert set(tmp_path.rglob("*")) == before
+
     def test_the_projects_own_locks(self, project: Project, store: Store) -> None:
         result = swept(project)
         assert packages_in(store) == {"shared", "own"}

@@ -250,7 +250,13 @@ def _pointed(entry: Entry) -> str:
 
 
 def _now(store: Store) -> float:
-    """What the server's clock says; where nothing can be written, when it was last written to. Raises NoClock."""
+    """What the server's clock says; where nothing can be written, when it was last written to. Raises NoClock.
+
+    Nothing is written where nothing is: the cache may be a folder that is not meant to be.
+    """
+    everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PACKAGES)
+    if not any(True for folder in everything for _ in store.entries(folder)):
+        return 0.0
     path = probe_path(os.urandom(16).hex())
     try:
         store.put(path, b"")
