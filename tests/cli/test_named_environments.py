@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envlock.model.alias_record import parse_record
 from envlock.model.arch import host_arch
 from tests.conftest import Envlock
 from tests.index import Index, Release
@@ -177,6 +179,31 @@ def test_a_tag_that_moves_stays_where_it_was_pinned(
     assert "fresh" in envlock("check", "--online", cwd=yours.folder).stdout
     ran = envlock("lock", "--upgrade-alias", "team/nothing", cwd=yours.folder, check=2)
     assert "named environments: team/base, team/base:latest" in ran.stderr
+
+
+@pytest.mark.parametrize("how", ["cut off", "written anew"])
+def test_another_history_is_not_followed(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock, how: str) -> None:
+    """Who can write to the cache cannot make an upgrade go back, or elsewhere, unseen."""
+    release(mine, envlock, "v2", "alpha<2", "lam", "beta")
+    use(yours, '{ name = "team/base" }')
+    envlock("lock", cwd=yours.folder)
+    folder = yours.folder.parent / "shared/aliases/team/base/@tags/latest"
+    if how == "cut off":
+        (folder / "0000000002.json").unlink()
+    else:
+        previous = ""
+        for path in sorted(folder.iterdir()):
+            record = replace(parse_record(path.read_bytes()), who="eve", previous=previous)
+            path.write_bytes(record.render())
+            previous = record.digest
+        release(mine, envlock, "v3", "alpha<2", "lam")
+    before = yours.snapshot()
+    said = envlock("lock", "--upgrade-alias", "team/base", cwd=yours.folder, check=3).stderr
+    assert "error[broken-alias-chain]" in said
+    assert "it is pinned to move 2, and " in said
+    assert yours.snapshot() == before
+    (yours.lock_folder / "aliases/team/base/@tags/latest.toml").unlink()
+    assert "pinned team/base:latest" in envlock("lock", cwd=yours.folder).stdout
 
 
 def test_a_tag_that_never_moves_is_not_looked_up_again(

@@ -59,6 +59,7 @@ class Bases:
             elif base.pin is None or base.meant in wanted:
                 try:
                     pin = self.look_up(base)
+                    self.refuse_another_history(base.pin, pin)
                 except EnvlockError as error:
                     error.locations += (self._project.locate(base.key),)
                     errors.append(error)
@@ -89,6 +90,28 @@ class Bases:
             sequence=record.sequence if record else 0,
             record=record.digest if record else "",
         )
+
+    def refuse_another_history(self, before: Pin | None, now: Pin) -> None:
+        """Raise BrokenAliasChain where a name moved on from something else than the move that it is pinned to.
+
+        Else whoever can write to the cache could write a history anew, or cut it off, and each upgrade would take it.
+        """
+        if before is None or not before.sequence or before.record == now.record:
+            return
+        from envlock.cache.alias_errors import BrokenAliasChain
+        from envlock.cache.layout import record_path
+        from envlock.config.pins import pin_path
+        from envlock.workflow.check_online import disagreement
+
+        alias = parse_alias(before.meant)
+        wrong = disagreement(self._finder, before, alias, self._finder.aliases.head(alias))
+        if wrong:
+            pin = pin_path(self._project.lock_folder, before.kind, before.meant).relative_to(self._project.folder)
+            place = f"{self._finder.store.url}/{record_path(alias, before.sequence)}"
+            reason = f"it is pinned to move {before.sequence}, and {wrong}"
+            error = BrokenAliasChain(alias, place, reason)
+            error.details += (f"where that is meant, delete {pin.as_posix()} and run `envlock lock`",)
+            raise error
 
     def lock(self, pin: Pin, arch: Arch) -> Lock:
         """The lock of a pinned environment: of the project, else of the cache, proved to be the pinned one.

@@ -39,7 +39,7 @@ def with_cache(project: Project, verdict: Verdict, selection: Selection | None =
 def _findings(project: Project, finder: Finder, pin: Pin, asking: Sequence[Environment]) -> Iterator[Finding]:
     alias = parse_alias(pin.meant)
     head = finder.aliases.head(alias)
-    wrong = _disagreement(finder, pin, alias, head)
+    wrong = disagreement(finder, pin, alias, head)
     if wrong:
         path = pin_path(project.lock_folder, pin.kind, pin.meant).relative_to(project.folder)
         yield Finding(
@@ -63,7 +63,7 @@ def _findings(project: Project, finder: Finder, pin: Pin, asking: Sequence[Envir
         )
 
 
-def _disagreement(finder: Finder, pin: Pin, alias: Alias, head: AliasRecord | None) -> str:
+def disagreement(finder: Finder, pin: Pin, alias: Alias, head: AliasRecord | None) -> str:
     """What the cache says otherwise of the move that a name is pinned to; empty where it says the same."""
     if head is None:
         return "the cache has no such name"
