@@ -24,7 +24,7 @@ GOOD = """\
 [envlock]
 archs = ["linux-64", "osx-arm64"]
 cache = "s3://team/envlock"
-cache-options = { endpoint = "https://objects.example:9000", region = "eu-central-1", profile = "team", anonymous = true }
+cache-options = { endpoint = "https://objects.example:9000", region = "eu-1", profile = "team", anonymous = true }
 exclude-newer = 2026-11-01
 python-from = "uv"
 index-url = "https://index.example/simple/"
@@ -598,8 +598,8 @@ is no name of a conda package
     "an endpoint with a secret": (
         "[envlock]\ncache-options = { endpoint = 'https://me:s3cret@objects.example?sig=s3cret' }\n",
         """\
-        error[bad-value]: `https://objects.example` is no value of `endpoint`: it takes the URL of a web server, without \
-user, password and query
+        error[bad-value]: `https://objects.example` is no value of `endpoint`: it takes the URL of a web server, \
+without user, password and query
           at envlock.toml:2 (envlock.cache-options.endpoint)
 
         hint: write it as `endpoint = "https://objects.example"`; credentials come from the environment
