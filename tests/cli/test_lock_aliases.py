@@ -26,6 +26,7 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
     assert "lam==1.0" in envlock("show", "team/base:v1").stdout
     ran = watched("lock")
     assert "nothing changed" in ran.stdout
+    assert "to give one: envlock alias team/base:v1 --env base" in ran.stderr, "they may never have been given"
     assert not [effect for effect in ran.effects if "shared" in effect]
     ask(project, "lam", "zeta", aliases='["team/base:v1", "team/base"]')
     before = project.snapshot()
@@ -35,6 +36,16 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
     ask(project, "lam", "zeta", aliases='["team/base:v2", "team/base"]')
     ran = envlock("lock", "--json")
     assert ran.json["aliases"] == [{"name": "team/base:v2", "move": 1}, {"name": "team/base:latest", "move": 2}]
+
+
+def test_names_that_came_after_the_lock_are_told(project: ProjectFolder, envlock: Envlock) -> None:
+    ask(project, "lam", aliases="[]")
+    assert envlock("lock").stderr == ""
+    ask(project, "lam", aliases='["team/base:v1"]')
+    assert "base was not locked anew" in envlock("lock").stderr
+    assert "base was not locked anew" not in envlock("lock", "--alias", "team/base:v1").stderr
+    ask(project, "lam", "zeta", aliases='["team/base:v2"]')
+    assert "base was not locked anew for all archs" in envlock("lock", "--arch", "linux-64").stderr
 
 
 def test_a_name_on_the_command_line(project: ProjectFolder, envlock: Envlock) -> None:

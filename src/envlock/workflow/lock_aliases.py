@@ -31,6 +31,7 @@ class Naming:
         """
         environments = selection.choose(project)
         self._config = project.path
+        self._listed = [(each.name, [name for name, _ in each.aliases]) for each in environments if each.aliases]
         self._said: list[tuple[str, Alias]] = []
         self._asked: list[tuple[str, Alias]] = []
         if names:
@@ -58,10 +59,26 @@ class Naming:
             for environment, alias in new:
                 finder.aliases.refuse_taken(alias, environment.requirements.req_id)
 
+    def left(self, result: LockResult) -> Iterator[str]:
+        """A line for each environment with names in envlock.toml that were not given, since it is not locked anew.
+
+        Whether they were given before is not looked up: that would ask the cache each time.
+        """
+        given = {name for name, _ in self._given(result)}
+        for environment, names in self._listed:
+            if environment not in given:
+                yield (
+                    f"note: {environment} was not locked anew for all archs, so its aliases stay as they are; "
+                    f"to give one: envlock alias {names[0]} --env {environment}"
+                )
+
+    def _given(self, result: LockResult) -> list[tuple[str, Alias]]:
+        changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
+        return [*self._asked, *((name, alias) for name, alias in self._said if name in changed)]
+
     def give(self, result: LockResult, reporter: Reporter) -> tuple[Given, ...]:
         """Give the names, now that the environments are locked. Raises as `workflow.alias.give`."""
-        changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
-        wanted = [*self._asked, *((name, alias) for name, alias in self._said if name in changed)]
+        wanted = self._given(result)
         if not wanted:
             return ()
         from envlock.config.read import load_project

@@ -94,7 +94,7 @@ def report(
         try:
             given = naming.give(result, reporter)
         except EnvlockError as error:
-            error.details += ("the locks are written; only the name is not given",)
+            error.details += ("the locks are written; only the name is not given: `envlock alias` gives it",)
             raise
     if as_json:
         import json
@@ -108,6 +108,7 @@ def report(
             sys.stdout.write(printable(f"wrote [env.{new.name}] into {project.path.name}\n"))
         sys.stdout.write(as_text(project, result))
         sys.stdout.write("".join(f"{_given_text(each)}\n" for each in given))
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in naming.left(result)))
     return 0
 
 
