@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _run(arguments)
         sys.stdout.flush()
-        if argv is None and arguments[0:1] in (["check"], ["path"], ["show"]):
+        if argv is None and arguments[0:1] in (["check"], ["lock"], ["path"], ["show"]):
             _leave(status)
     except Terminated:
         sys.stderr.write("terminated\n")
