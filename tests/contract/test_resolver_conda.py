@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.conda.channels import channel_base
 from envlock.config.system import system_rows
 from envlock.errors import ResolveError
 from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
@@ -39,7 +40,8 @@ from tests.channel import Channel
 from tests.resolve.stand_in_micromamba import write_stand_in
 from tests.support import files_holding
 
-FORGE = "https://conda.anaconda.org/conda-forge"
+FORGE = channel_base("conda-forge")
+OTHER = channel_base("other")
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def test_what_metaflow_needs_comes_with_conda_packages(adapter: Adapter, mirrore
 def test_the_first_channel_that_has_a_package_decides(adapter: Adapter, mirrored: Channel) -> None:
     found = adapter.ask("lower", "elsewhere", channels=("conda-forge", "other"))
     assert versions(found) == {"lower": "2.0", "elsewhere": "1.0"}
-    assert package(found, "elsewhere").url.startswith("https://conda.anaconda.org/other/")
+    assert package(found, "elsewhere").url.startswith(f"{OTHER}/")
 
 
 def test_without_priority_the_newest_decides(adapter: Adapter, mirrored: Channel) -> None:
@@ -259,7 +261,7 @@ def test_without_priority_the_newest_decides(adapter: Adapter, mirrored: Channel
     }
 
 
-@pytest.mark.parametrize("named", ["other", "https://conda.anaconda.org/other"])
+@pytest.mark.parametrize("named", ["other", OTHER])
 def test_a_package_of_a_named_channel_comes_from_there_or_is_refused(
     adapter: Adapter, mirrored: Channel, named: str
 ) -> None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from envlock.conda.channels import channel_base
 from envlock.hydrate.conda_rattler import CondaInstaller
 from envlock.hydrate.marker import find
 from envlock.hydrate.port import Artifact, Installer
@@ -28,7 +29,7 @@ from tests.channel import Package, built_channels
 from tests.channel.archive import pack, read_records
 from tests.index import Release
 
-CHANNEL = "https://conda.anaconda.org/conda-forge"
+CHANNEL = channel_base("conda-forge")
 
 
 class Heard(Reporter):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.conda.channels import channel_base
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import (
     BadCondaArchive,
@@ -361,7 +362,7 @@ def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, s
         making.ensure(lock=lock)
     assert caught.value.exit_status == 5
     assert f"`cracked-1.0-0{suffix}`" in caught.value.message
-    assert "channel: https://conda.anaconda.org/conda-forge" in caught.value.render()
+    assert f"channel: {channel_base('conda-forge')}" in caught.value.render()
     assert remains(making.environments) == []
 
 

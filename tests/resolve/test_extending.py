@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from envlock.conda.channels import channel_base
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.pin import Pin
@@ -132,7 +133,7 @@ def test_the_base_may_be_from_a_channel_that_is_not_asked(resolver: ByType, inde
     both = ("other", "conda-forge")
     base = base_of(resolver, index, asked(index, "lower", "speak", python="==3.12.*", channels=both))
     assert {each.conda.channel for each in base.lock.packages if each.conda and each.name in {"lower", "speak"}} != {
-        "https://conda.anaconda.org/conda-forge"
+        channel_base("conda-forge")
     }
     assert new(base, extend(resolver, index, base, asked(index, "upper"))) == {"upper 2.0"}
     turned = asked(index, "listens", "upper", channels=("conda-forge", "other"))
