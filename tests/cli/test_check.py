@@ -153,3 +153,12 @@ def test_help_tells_the_exit_statuses(envlock: Envlock, tmp_path: Path) -> None:
     said = envlock("check", "--help", cwd=tmp_path).stdout
     assert "0 fresh" in said
     assert "3 damaged" in said
+
+
+def test_what_is_fetched_when_its_step_starts_is_not_counted_as_fresh(project: ProjectFolder, envlock: Envlock) -> None:
+    later = '[env.later]\nnamed_env = { name = "team/base", fetch_at_exec = true }'
+    project.write(later)
+    assert envlock("check").stdout == "nothing is locked: 1 fetched when the step starts\n"
+    project.write(f"{later}\n[env.now]\n", settings="metaflow-requirements = false", archs=["linux-64"])
+    envlock("lock")
+    assert envlock("check").stdout == "fresh: 1 environment on 1 arch; 1 fetched when the step starts\n"

@@ -64,7 +64,10 @@ class Verdict(NamedTuple):
 
     findings: tuple[Finding, ...]
     environments: int
+    """Those that are locked, or ought to be."""
     archs: int
+    fetched: int = 0
+    """Environments that are looked up when their step starts, so there is nothing to check."""
 
     @property
     def exit_status(self) -> int:
@@ -81,7 +84,9 @@ def check(project: Project, selection: Selection | None = None) -> Verdict:
     selection = selection or Selection()
     environments = selection.choose(project)
     archs = selection.choose_archs(project)
-    return Verdict(tuple(_Checking(project).run(environments, archs, selection)), len(environments), len(archs))
+    fetched = sum(environment.is_fetched for environment in environments)
+    findings = tuple(_Checking(project).run(environments, archs, selection))
+    return Verdict(findings, len(environments) - fetched, len(archs), fetched)
 
 
 class _Checking:

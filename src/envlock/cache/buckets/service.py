@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -37,7 +38,7 @@ class Found(NamedTuple):
     modified: float | None
 
 
-class Service:
+class Service(ABC):
     """A bucket of one service. Opens nothing before it is asked for the first time.
 
     Its coroutines run on fsspec's own loop, and raise what the service's library raises: `raises` lists the bases of
@@ -97,21 +98,21 @@ class Service:
                     raise CacheBackendMissing(place, self.package, self.extra, self.floor, broken=reason) from error
             return self._opened
 
+    @abstractmethod
     def open(self) -> Any:
         """The filesystem, made anew. Listings are never remembered: others write, too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def raises(self) -> tuple[type[Exception], ...]:
         """What the coroutines raise when the service, the network or the local disk does not do what was asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def find(self, key: str) -> Found:
         """What an object is, in one request. Raises FileNotFoundError."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def prove_bucket(self) -> None:
         """Raise what asking for the bucket itself raises."""
-        raise NotImplementedError
 
     async def list(self, prefix: str) -> list[Found]:
         """Every object whose key begins with `prefix/`; none where there is none."""
@@ -139,13 +140,13 @@ class Service:
         """Make an object, which the service refuses where there is one."""
         await self.files._pipe_file(self._path(key), data, mode="create")
 
+    @abstractmethod
     async def upload(self, key: str, file: Path, progress: Any) -> None:
         """Make or replace an object by a local file, in parts of a bounded size."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def download(self, key: str, file: Path, progress: Any) -> None:
         """Write an object to a local file, piece by piece."""
-        raise NotImplementedError
 
     async def delete(self, key: str) -> None:
         """Take an object away."""

@@ -75,10 +75,14 @@ def report(config: Path | None, selection: Selection, style: str, *, online: boo
 def as_text(verdict: Verdict) -> str:
     """The findings as a person reads them, one paragraph for each cause, archs put together."""
     if not verdict.findings:
+        later = f"{verdict.fetched} fetched when the step starts" if verdict.fetched else ""
+        if not verdict.environments and later:
+            return f"nothing is locked: {later}\n"
         if not verdict.environments:
             return "nothing to check: envlock.toml asks for no environment\n"
         count = f"{verdict.environments} environment{'s' if verdict.environments != 1 else ''}"
-        return f"fresh: {count} on {verdict.archs} arch{'s' if verdict.archs != 1 else ''}\n"
+        archs = f"{verdict.archs} arch{'s' if verdict.archs != 1 else ''}"
+        return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for finding in verdict.findings:
         path = (
