@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import packaging._manylinux
+import packaging._musllinux
+import packaging.tags
 import pytest
 from packaging.markers import Marker
 from packaging.utils import parse_wheel_filename
@@ -41,6 +46,7 @@ def fits(wheel: str, where: Target) -> bool:
         ("cp311-cp311-manylinux_2_17_x86_64", LINUX_64, {}, False),
         ("cp313-cp313-manylinux_2_17_x86_64", LINUX_64, {}, False),
         ("cp312-cp312t-manylinux_2_17_x86_64", LINUX_64, {}, False),
+        ("cp312-cp312m-manylinux_2_17_x86_64", LINUX_64, {}, False),
         ("cp39-abi3-manylinux_2_17_x86_64", LINUX_64, {}, True),
         ("cp313-abi3-manylinux_2_17_x86_64", LINUX_64, {}, False),
         ("pp312-pypy312_pp73-manylinux_2_17_x86_64", LINUX_64, {}, False),
@@ -57,6 +63,50 @@ def fits(wheel: str, where: Target) -> bool:
 )
 def test_which_wheels_fit(tag: str, arch: Arch, floors: dict[str, str], expected: bool) -> None:
     assert fits(f"demo-1.0-{tag}.whl", target(arch, **floors)) is expected
+
+
+def test_the_tags_are_those_that_packaging_gives_each_python_that_uv_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = subprocess.run(
+        [*(find_uv_bin(), "python", "list", "--all-versions", "--only-downloads", "--output-format", "json")],
+        capture_output=True,
+        check=True,
+    )
+    series = {
+        (each["version_parts"]["major"], each["version_parts"]["minor"])
+        for each in json.loads(listed.stdout)
+        if each["implementation"] == "cpython" and each["variant"] == "default"
+    }
+    assert {(3, 8), (3, 14)} <= series
+    for major, minor in sorted(series | {(3, 6), (3, 7)}):
+        for arch in ARCHS:
+            where = target(arch, f"{major}.{minor}.0")
+            given, real = where.tags(), tags_there(monkeypatch, where)
+            assert set(given) == set(real), (major, minor, arch)
+            # Of a wheel that any Linux takes, uv thinks least, and packaging most.
+            ordered = [[tag for tag in tags if not tag.platform.startswith("linux_")] for tags in (given, real)]
+            assert ordered[0] == ordered[1], (major, minor, arch)
+
+
+def tags_there(monkeypatch: pytest.MonkeyPatch, where: Target) -> list[packaging.tags.Tag]:
+    """What `packaging.tags.sys_tags` says when it is made to believe that it runs there."""
+    major, minor, _ = map(int, where.python.split("."))
+    machine = where.marker_texts()["platform_machine"]
+    suffix = f".cpython-{major}{minor}{'m' if minor < 8 else ''}-there.so"
+    config = {"py_version_nodot": f"{major}{minor}", "EXT_SUFFIX": suffix}
+    with monkeypatch.context() as there:
+        system = SimpleNamespace(
+            version_info=(major, minor, 0), implementation=sys.implementation, executable="", maxunicode=sys.maxunicode
+        )
+        there.setattr(packaging.tags, "sys", system)
+        configured = SimpleNamespace(get_config_var=config.get, get_platform=lambda: f"linux-{machine}")
+        there.setattr(packaging.tags, "sysconfig", configured)
+        kind = where.marker_texts()["platform_system"]
+        machinery = SimpleNamespace(system=lambda: kind, mac_ver=lambda: ("13.0", ("", "", ""), machine))
+        there.setattr(packaging.tags, "platform", machinery)
+        there.setattr(packaging._manylinux, "_get_glibc_version", lambda: (2, 28))
+        there.setattr(packaging._manylinux, "_have_compatible_abi", lambda *_: True)
+        there.setattr(packaging._musllinux, "_get_musl_version", lambda _: None)
+        return list(packaging.tags.sys_tags())
 
 
 def test_a_floor_of_another_arch_has_no_effect() -> None:

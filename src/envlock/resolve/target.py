@@ -55,11 +55,12 @@ class Target:
         platforms = list(
             _linux_platforms(machine, self.glibc[1]) if self.is_linux else mac_platforms(self.macos, machine)
         )
-        # The ABI is given, or packaging would take the running interpreter's.
-        abi = f"cp{major}{minor}"
+        interpreter = f"cp{major}{minor}"
+        # The ABI is given, or packaging would take the running interpreter's. Until 3.7 it has the flag of pymalloc.
+        abi = f"{interpreter}m" if (major, minor) < (3, 8) else interpreter
         return [
             *cpython_tags((major, minor), abis=[abi], platforms=platforms),
-            *compatible_tags((major, minor), interpreter=abi, platforms=platforms),
+            *compatible_tags((major, minor), interpreter=interpreter, platforms=platforms),
         ]
 
     def marker_texts(self) -> dict[str, str]:
