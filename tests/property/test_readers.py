@@ -222,8 +222,7 @@ documents = table(
 MERGING = {
     "disagreeing-values", "name-and-pathspec", "disabled-with-requirements", "fetch-at-exec-without-name",
     "fetch-at-exec-with-requirements", "named-env-with-requirements-at-flow-level", "named-env-disabled",
-    "flow-without-file", "unknown-flow", "unknown-step", "credentials-in-direct-url", "direct-url-not-web",
-    "unknown-channel",
+    "flow-without-file", "unknown-flow", "unknown-step", "unknown-channel",
 }  # fmt: skip
 
 

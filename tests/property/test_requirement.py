@@ -36,7 +36,7 @@ marker = st.one_of(
     comparison.map("".join).map("; ( {} ) or os_name=='nt'".format),
 )
 url = st.sampled_from(
-    ["https://index.example/demo-1.whl", "git+https://code.example/a@v1#egg=x", "file:///srv/a.whl", "http://[::1]/x;y"]
+    ["https://index.example/demo-1.whl", "https://code.example:8443/a@v1#egg=x", "http://[::1]/x;y", "${FILES}/a.whl"]
 )
 spelled = st.one_of(
     st.tuples(space, name, space, extras, space, specifier, space, marker, space).map("".join),

@@ -18,7 +18,7 @@ from envlock.errors import ConfigError
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import normalize_name, normalize_specifier
-from envlock.model.url import is_channel, strip_channel_credentials, strip_credentials
+from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -146,6 +146,8 @@ class LevelTables:
                 continue  # no channel is asked that nobody named
             if place == ("conda", "channels") and not is_channel(url):
                 self.note(line, f"{label}: `{url}` is no conda channel, and was not carried over")
+            elif place == ("pypi", "extra_indices") and not is_web(url):
+                self.note(line, f"{label}: `{url}` is not the URL of a package index, and was not carried over")
             elif url not in kept:
                 kept.append(url)
         if not kept:

@@ -211,8 +211,6 @@ def _pypi_entry(text: str) -> tuple[str, str]:
     if re.match(r"\s*[A-Za-z+]+://", text):
         raise BadPackageName(text.strip())
     requirement = parse_requirement(text)
-    if requirement.url and ":" not in requirement.url:
-        raise BadVersionSpecifier(f"@{requirement.url}", f"for a version write `{requirement.name}=={requirement.url}`")
     try:
         Requirement(text)
         Requirement(str(requirement))

@@ -171,13 +171,14 @@ class BadIndexUrl(ConfigError):
 
     code = "bad-index-url"
 
-    def __init__(self, found: str, at: Location) -> None:
+    def __init__(self, found: str, *locations: Location) -> None:
         super().__init__(
             f"`{shown(found)}` is not the URL of a package index",
-            locations=(at,),
+            locations=locations,
             details=("an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",),
             hint='write it as "https://index.example/simple/"',
         )
+        self.found = found
 
 
 class BadInstant(ConfigError):
@@ -323,34 +324,6 @@ class NamedEnvDisabled(ConfigError):
         )
 
 
-class CredentialsInDirectUrl(ConfigError):
-    """A package's own URL carries a user name, a password or a query, which would have to be kept in the lock."""
-
-    code = "credentials-in-direct-url"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "the URL of a package carries credentials, or a query",
-            locations=tuple(places),
-            details=("a lock keeps the URL, and never a credential",),
-            hint="take them out of the URL and keep them in ~/.netrc",
-        )
-
-
-class DirectUrlOfThisMachine(ConfigError):
-    """A package's own URL names a place that other machines cannot reach, or is no URL."""
-
-    code = "direct-url-not-web"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "the URL of a package does not begin with http:// or https://",
-            locations=tuple(places),
-            details=("a lock is used on other machines too, so all must reach what it names",),
-            hint="put the wheel on an index or a web server",
-        )
-
-
 def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location, ...]) -> ConfigError:
     """The error of a broken rule of merging: its code, what stands there, and where.
 
@@ -382,7 +355,5 @@ _PLAIN: dict[str, Callable[[Sequence[Location]], ConfigError]] = {
         FetchAtExecWithRequirements,
         NamedEnvWithRequirementsAtFlowLevel,
         NamedEnvDisabled,
-        CredentialsInDirectUrl,
-        DirectUrlOfThisMachine,
     )
 }

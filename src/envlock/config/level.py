@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from envlock.config.project import KeyPath
 from envlock.model.requirement import BadVersionSpecifier, PypiRequirement, normalize_specifier, parse_requirement
-from envlock.model.url import is_web, strip_credentials
 
 if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
@@ -111,10 +110,6 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     for name, value in table.get("packages", {}).items():
         here = (*key, "packages", name)
         requirement = requirement_of(name, value)
-        if requirement.url and not is_web(requirement.url):
-            raise Conflict("direct-url-not-web", here)
-        if requirement.url and strip_credentials(requirement.url) != requirement.url.partition("#")[0]:
-            raise Conflict("credentials-in-direct-url", here)
         add_pypi(level, requirement, here)
     level.indexes += [(url, (*key, "extra_indices")) for url in table.get("extra_indices", ())]
     level.pip_flags += table.get("extras", ())

@@ -27,6 +27,20 @@ KeyPath: TypeAlias = tuple[str, ...]
 """Where a value stands in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
 
 
+class LineOfFile(tuple[str, ...]):
+    """The key of a file's name, with the line of that file that asks for something: a KeyPath, and more exact."""
+
+    file: str
+    line: int
+
+    def __new__(cls, key: KeyPath, file: str, line: int) -> LineOfFile:
+        """The line of the file that is named at `key`, as it is named there."""
+        made = super().__new__(cls, key)
+        made.file = file
+        made.line = line
+        return made
+
+
 class CacheOptions(NamedTuple):
     """The `cache-options` table: how a cache in a bucket is reached. Never a secret: the environment has those."""
 
@@ -196,7 +210,14 @@ class Project(NamedTuple):
 
     def locate(self, key: KeyPath) -> Location:
         """The file and line of a key. Reads the text again, so it is for error messages."""
-        from envlock.config.locate import line_of
-        from envlock.config.quoting import shown
+        return located(key, self.text, self.path.name)
 
-        return Location(self.path.name, line_of(self.text, key), shown(".".join(key), 200))
+
+def located(key: KeyPath, text: str, name: str) -> Location:
+    """Where a key stands in the text of an envlock.toml of that name, or in the file that it names."""
+    from envlock.config.locate import line_of
+    from envlock.config.quoting import shown
+
+    if isinstance(key, LineOfFile):
+        return Location(shown(key.file, 200), key.line, shown(".".join(key), 200))
+    return Location(name, line_of(text, key), shown(".".join(key), 200))

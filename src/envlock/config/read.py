@@ -15,7 +15,18 @@ from envlock.config.flowfile import FlowSource, read_flows
 from envlock.config.level import Conflict, Level, add_pypi, read_level
 from envlock.config.merge import Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
-from envlock.config.project import CONFIG_NAME, CacheOptions, Environment, Flow, KeyPath, Project, Settings, Step
+from envlock.config.project import (
+    CONFIG_NAME,
+    CacheOptions,
+    Environment,
+    Flow,
+    KeyPath,
+    LineOfFile,
+    Project,
+    Settings,
+    Step,
+    located,
+)
 from envlock.config.shape import fits
 from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
@@ -118,9 +129,7 @@ def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
 
 
 def _location(reading: _Reading, key: KeyPath) -> Location:
-    from envlock.config.locate import line_of
-
-    return Location(reading.path.name, line_of(reading.text, key), ".".join(key))
+    return located(key, reading.text, reading.path.name)
 
 
 class _Reading:
@@ -277,10 +286,11 @@ class _Reading:
     def add_requirements_file(self, level: Level, file: str, key: KeyPath) -> None:
         from envlock.config.requirements_file import read_requirements
 
-        asked = read_requirements(self.path.parent / file, name=file)
-        for requirement in asked.packages:
-            add_pypi(level, requirement, key)
-        level.indexes += [(url, key) for url in asked.indexes]
+        project = self.path.parent
+        asked = read_requirements(project / file, name=file, named_by=_location(self, key), project=project)
+        for requirement, line in asked.packages:
+            add_pypi(level, requirement, LineOfFile(key, file, line))
+        level.indexes += [(url, LineOfFile(key, file, line)) for url, line in asked.indexes]
         level.pip_flags += asked.pip_flags
 
 

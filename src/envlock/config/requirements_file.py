@@ -1,67 +1,117 @@
 """requirements.txt, as far as it says what is asked: names, versions, markers, indexes.
 
-What would change the meaning silently (`-r`, `-c`, `-e`, `--hash`, ...) is refused with its line, never skipped.
+What would change the meaning silently (`-r`, `-c`, `-e`, `--hash`, ...) is refused with its line, never skipped. A line
+means what the same text means in envlock.toml, and passes the same gates. The text of a file that is not of the project
+is never repeated in a message: envlock.toml may name one that whoever reads the log must not see.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
+from envlock.config.errors import BadIndexUrl
+from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, Location
-from envlock.model.requirement import PypiRequirement, parse_requirement
+from envlock.model.requirement import (
+    CredentialsInDirectUrl,
+    DirectUrlOfThisMachine,
+    PypiRequirement,
+    PythonIsNoPackage,
+    parse_requirement,
+)
+from envlock.model.url import is_web
+
+_COMMENT = re.compile(r"(?:^|\s+)#.*")
+_OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
 
 
 class BadRequirementsFile(ConfigError):
-    """A line of a requirements file that envlock does not take."""
+    """A requirements file that cannot be read, or a line of it that envlock does not take."""
 
     code = "bad-requirements-file"
 
-    def __init__(self, file: str, line: int | None, found: str, reason: str) -> None:
+    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True) -> None:
         super().__init__(
-            f"{reason}: `{found}`" if found else reason,
-            locations=(Location(file, line),),
-            details=("taken: requirements (PEP 508), comments, --extra-index-url URL, --pre",),
-            hint="write what it means as a requirement, or in envlock.toml",
+            reason,
+            locations=locations,
+            details=("taken: requirements (PEP 508), comments, --extra-index-url URL, --pre",) if is_read else (),
+            hint="write what it means as a requirement, or in envlock.toml"
+            if is_read
+            else "`requirements` is the path of a text file, relative to the folder of envlock.toml",
         )
 
 
-@dataclass(frozen=True)
-class RequirementsFile:
-    """What a requirements file asks."""
+class RequirementsFile(NamedTuple):
+    """What a requirements file asks, each thing with its line."""
 
-    packages: tuple[PypiRequirement, ...]
-    indexes: tuple[str, ...]
+    packages: tuple[tuple[PypiRequirement, int], ...]
+    indexes: tuple[tuple[str, int], ...]
     pip_flags: tuple[str, ...]
 
 
-def read_requirements(path: Path, *, name: str) -> RequirementsFile:
-    """What the file asks. `name` is how messages call it. Raises BadRequirementsFile."""
+def read_requirements(path: Path, *, name: str, named_by: Location, project: Path) -> RequirementsFile:
+    """What the file asks. `name` is how messages call it, `named_by` where it is named, `project` the project's folder.
+
+    Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
+    the line.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise BadRequirementsFile(name, None, "", f"no readable requirements file ({error})") from None
-    packages: list[PypiRequirement] = []
-    indexes: list[str] = []
+        reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
+        raise BadRequirementsFile(
+            f"the requirements file `{shown(name)}` cannot be read: {reason[:1].lower()}{reason[1:]}",
+            (named_by,),
+            is_read=False,
+        ) from None
+    is_quoted = is_of(path, project)
+    packages: list[tuple[PypiRequirement, int]] = []
+    indexes: list[tuple[str, int]] = []
     flags: list[str] = []
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.split(" #")[0].strip()
-        if not line or line.startswith("#"):
-            continue
-        option, _, value = line.replace("=", " ", 1).partition(" ") if line.startswith("--") else line.partition(" ")
-        if option == "--extra-index-url" and value.strip():
-            indexes.append(value.strip())
-        elif option == "--pre":
-            flags.append("pre")
-        elif option.startswith("-"):
-            raise BadRequirementsFile(name, number, line, "an option that envlock does not take from a file")
-        else:
-            packages.append(_requirement(name, number, line))
+        line = _COMMENT.sub("", raw).strip()
+        at = (Location(name, number), named_by)
+        try:
+            if not line:
+                continue
+            if line.startswith("-"):
+                _take_option(line, number, indexes, flags)
+            else:
+                packages.append((parse_requirement(line), number))
+        except _NotTaken as refused:
+            raise BadRequirementsFile(f"{refused}: `{shown(line)}`" if is_quoted else str(refused), at) from None
+        except (CredentialsInDirectUrl, DirectUrlOfThisMachine, PythonIsNoPackage) as error:
+            error.locations = at
+            raise
+        except BadIndexUrl as error:
+            raise BadIndexUrl(error.found if is_quoted else "what stands here", *at) from None
+        except ConfigError as error:
+            reason = without_credentials(error.message) if is_quoted else "a line that is no requirement"
+            raise BadRequirementsFile(reason, at) from None
     return RequirementsFile(tuple(packages), tuple(indexes), tuple(flags))
 
 
-def _requirement(file: str, number: int, line: str) -> PypiRequirement:
-    try:
-        return parse_requirement(line)
-    except ConfigError as error:
-        raise BadRequirementsFile(file, number, line, error.message) from None
+def is_of(path: Path, project: Path) -> bool:
+    """Whether a file lies in a project's folder, wherever links lead."""
+    return os.path.realpath(path).startswith(os.path.realpath(project).rstrip("/") + "/")
+
+
+class _NotTaken(Exception):
+    """An option that a file may not have."""
+
+
+def _take_option(line: str, number: int, indexes: list[tuple[str, int]], flags: list[str]) -> None:
+    option = _OPTION.fullmatch(line)
+    assert option is not None, line
+    value = (option["value"] or "").strip()
+    if option["name"] == "--extra-index-url" and value:
+        if not is_web(value):
+            raise BadIndexUrl(value)
+        indexes.append((value, number))
+    elif option["name"] == "--pre" and not value:
+        flags.append("pre")
+    else:
+        raise _NotTaken("an option that envlock does not take from a file")

@@ -34,7 +34,14 @@ from envlock.config.text import decoded, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
-from envlock.model.requirement import BadPackageName, BadVersionSpecifier, normalize_specifier
+from envlock.model.requirement import (
+    BadPackageName,
+    BadVersionSpecifier,
+    CredentialsInDirectUrl,
+    DirectUrlOfThisMachine,
+    PythonIsNoPackage,
+    normalize_specifier,
+)
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_credentials
 
 if TYPE_CHECKING:
@@ -201,6 +208,10 @@ class _Values:
             requirement_of(name, "")
         except (BadPackageName, BadVersionSpecifier):
             yield BadPackageName(shown(name), locations=at)
+        except PythonIsNoPackage:
+            yield PythonIsNoPackage(specifier.strip(), locations=at)
+        except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
+            yield type(error)(locations=at)
         if marker.strip():
             try:
                 Marker(marker)

@@ -1,4 +1,7 @@
-"""One PyPI requirement, in its canonical spelling.
+"""One PyPI requirement, in its canonical spelling: the one gate for whatever asks for a package as text.
+
+envlock.toml, requirements files, decorators, `add`, pins and locks all come through `parse_requirement`: what it lets
+pass may stand in an id, a lock and a cache.
 
 Parsing here is light (no `packaging`, which costs 60 ms to import) and exact for what it accepts; the full reader of
 envlock.toml puts every requirement through `packaging` too, and a property test holds both to one verdict.
@@ -12,6 +15,7 @@ from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 from envlock.model.marker import NotAMarker, is_marker
+from envlock.model.url import direct_url_fault
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -63,6 +67,48 @@ class BadVersionSpecifier(ConfigError):
             locations=locations,
             details=("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`",),
             hint="write a version or a range of versions; an empty text means any version",
+        )
+
+
+class CredentialsInDirectUrl(ConfigError):
+    """A package's own URL carries a user name, a password or a query, which would have to be kept in the lock."""
+
+    code = "credentials-in-direct-url"
+
+    def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            "the URL of a package carries credentials, or a query",
+            locations=locations,
+            details=("a lock keeps the URL, and never a credential",),
+            hint="take them out of the URL and keep them in ~/.netrc",
+        )
+
+
+class DirectUrlOfThisMachine(ConfigError):
+    """A package's own URL names a place that other machines cannot reach, or is no URL."""
+
+    code = "direct-url-not-web"
+
+    def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            "the URL of a package is not that of a file on a web server: http:// or https://",
+            locations=locations,
+            details=("a lock is used on other machines too, so all must reach what it names",),
+            hint="put the wheel on an index or a web server",
+        )
+
+
+class PythonIsNoPackage(ConfigError):
+    """Python itself is asked for as if it were a package of PyPI."""
+
+    code = "python-is-no-package"
+
+    def __init__(self, specifier: str, *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            "`python` is no package of PyPI",
+            locations=locations,
+            details=("which Python an environment has is said by the key `python` of its `pypi` or `conda` table",),
+            hint=f'write `pypi.python = "{specifier or "3.12"}"` in envlock.toml in its place',
         )
 
 
@@ -152,7 +198,8 @@ def parse_requirement(text: str) -> PypiRequirement:
     >>> str(parse_requirement("demo @ https://index.example/demo-1.0-py3-none-any.whl"))
     'demo @ https://index.example/demo-1.0-py3-none-any.whl'
 
-    Raises BadPackageName, BadVersionSpecifier or NotAMarker.
+    Raises BadPackageName, BadVersionSpecifier, NotAMarker, CredentialsInDirectUrl, DirectUrlOfThisMachine or
+    PythonIsNoPackage.
     """
     match = _REQUIREMENT.match(text.strip())
     if match is None or _FOREIGN.search(text.strip()):
@@ -163,10 +210,17 @@ def parse_requirement(text: str) -> PypiRequirement:
     marker = _SPACE.sub(lambda found: found[1] or " ", written or "").strip()
     if written is not None and not is_marker(marker):
         raise NotAMarker(marker)
-    return PypiRequirement(
+    requirement = PypiRequirement(
         name=normalize_name(match["name"]),
         extras=tuple(sorted(extras)),
         specifier=_normalize_specifier(match["specifier"] or "", bare_is_pin=False),
         marker=marker,
         url=match["url"] or "",
     )
+    if requirement.name == "python":
+        raise PythonIsNoPackage(requirement.specifier)
+    if requirement.url and not set(requirement.url) & set(":/$"):
+        raise BadVersionSpecifier(f"@{requirement.url}", f"for a version write `{requirement.name}=={requirement.url}`")
+    if requirement.url and (fault := direct_url_fault(requirement.url)):
+        raise CredentialsInDirectUrl if fault == "secret" else DirectUrlOfThisMachine
+    return requirement

@@ -1,6 +1,17 @@
-"""URLs, without what must never be kept: plain text in, plain text out, nothing imported."""
+"""URLs: what they name, without what must never be kept, and whether they can name it at all. Plain text in and out.
+
+`${VARIABLE}` in a URL stands for a variable of the environment. Nothing here looks one up: a text with variables is
+judged as one that they can make right. What it is once they are filled in is judged by `envlock.credentials`.
+"""
 
 from __future__ import annotations
+
+import re
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""How a variable is written; nothing else that begins with `${` is one."""
+_PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]*))?")
+_LARGEST_PORT = 65535
 
 
 def strip_credentials(url: str) -> str:
@@ -65,11 +76,15 @@ def is_channel(text: str) -> bool:
 
     >>> is_channel("conda-forge/label/rc"), is_channel("https://${USER}:${TOKEN}@conda.example/team")
     (True, True)
-    >>> is_channel("s3://bucket/channel"), is_channel("file:///srv/channel")
-    (True, True)
-    >>> is_channel("./channel"), is_channel("ftp://conda.example/team"), is_channel("${CHANNEL}"), is_channel("")
+    >>> is_channel("s3://bucket/channel"), is_channel("file:///srv/channel"), is_channel("${CHANNEL}")
+    (True, True, True)
+    >>> is_channel("./channel"), is_channel("ftp://conda.example/team"), is_channel("${CHAN NEL}"), is_channel("")
     (False, False, False, False)
     """
+    return any(map(_is_channel, _stood_in(text)))
+
+
+def _is_channel(text: str) -> bool:
     scheme, separator, rest = text.partition("://")
     if not separator:
         parts = text.split("/")
@@ -80,7 +95,9 @@ def is_channel(text: str) -> bool:
         return False
     if scheme.lower() == "file":
         return rest.startswith("/") and len(rest) > 1
-    return scheme.lower() in {"http", "https", "s3"} and host(text) != ""
+    if scheme.lower() == "s3":
+        return host(text) != ""
+    return _is_web(text)
 
 
 def host(url: str) -> str:
@@ -111,15 +128,51 @@ def is_local(url: str) -> bool:
 
 
 def is_web(url: str) -> bool:
-    """Whether it is the URL of a web server; a `${VARIABLE}` in it is taken on trust.
+    """Whether it is the URL of a web server, or is one as soon as its variables are filled in with what fits.
 
     >>> is_web("https://index.example/simple/"), is_web("pypi"), is_web("https://"), is_web("file:///srv/index")
     (True, False, False, False)
+    >>> is_web("https://${HOST}:${PORT}/simple/"), is_web("${INDEX}"), is_web("${BASE}/simple/")
+    (True, True, True)
+    >>> is_web("ftp://${HOST}/simple/"), is_web("https://${HO ST}/"), is_web("https://index.example:port/")
+    (False, False, False)
     """
-    if "${" in url:
-        return True
-    scheme = url.partition("://")[0].lower()
-    return scheme in {"http", "https"} and host(url) != "" and " " not in url
+    return any(map(_is_web, _stood_in(url)))
+
+
+def _is_web(url: str) -> bool:
+    scheme, separator, rest = strip_credentials(url).partition("://")
+    if not separator or scheme.lower() not in {"http", "https"} or not url.isprintable() or " " in url or "\\" in url:
+        return False
+    place = _PLACE.fullmatch(_authority(rest))
+    return place is not None and int(place["port"] or 0) <= _LARGEST_PORT
+
+
+def _stood_in(text: str) -> tuple[str, ...]:
+    """The text with something in the place of each variable that is right wherever one may stand; none where it is not.
+
+    A variable at the beginning may hold the whole URL, its beginning, its scheme, or a name.
+    """
+    if "${" not in text:
+        return (text,)
+    first = VARIABLE.match(text)
+    rest = VARIABLE.sub("1", text[first.end() if first is not None else 0 :])
+    if "${" in rest:
+        return ()
+    return (rest,) if first is None else (f"https://1{rest}", f"https{rest}", f"1{rest}")
+
+
+def direct_url_fault(url: str) -> str:
+    """Why no lock can hold a package's own URL: `local`, `secret`, or nothing where one can.
+
+    >>> direct_url_fault("https://files.example/demo-1.0-py3-none-any.whl#sha256=0")
+    ''
+    >>> direct_url_fault("git+https://code.example/demo"), direct_url_fault("https://me:pw@files.example/demo.whl")
+    ('local', 'secret')
+    """
+    if not is_web(url):
+        return "local"
+    return "secret" if strip_credentials(url) != url.partition("#")[0] else ""
 
 
 def is_host_pattern(text: str) -> bool:

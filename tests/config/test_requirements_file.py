@@ -1,0 +1,200 @@
+"""Requirements files, and the gate that they share with whatever else asks for packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock.config.edit import add_packages
+from envlock.config.read import load_project
+from envlock.config.validate import explain
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.model.requirement import parse_requirement
+
+CONFIG = '[env.base]\nrequirements = "r.txt"\n'
+AT = Location("envlock.toml", 2, "env.base.requirements")
+SECRET = "s3cr3t-t0ken"
+
+
+def refused(folder: Path, text: str | bytes) -> ConfigError:
+    """What is said of a project whose requirements file, r.txt, has this text."""
+    (folder / "envlock.toml").write_text(CONFIG)
+    if not (folder / "r.txt").is_symlink():
+        (folder / "r.txt").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConfigError) as caught:
+        load_project(folder / "envlock.toml")
+    return caught.value
+
+
+def whole(error: EnvlockError) -> str:
+    return error.render() + repr(error.as_dict())
+
+
+# One gate, whichever door.
+
+
+def _of_config(folder: Path, requirement: str) -> None:
+    name, _, url = requirement.partition(" @ ")
+    (folder / "envlock.toml").write_text(f"[env.base.pypi.packages]\n'{name}@{url}' = ''\n")
+    load_project(folder / "envlock.toml")
+
+
+def _of_file(folder: Path, requirement: str) -> None:
+    raise refused(folder, f"# ours\n{requirement}\n")
+
+
+def _of_add(folder: Path, requirement: str) -> None:
+    add_packages("[env.base]\npypi = {}\n", ("env", "base"), [requirement])
+
+
+def _of_lock(folder: Path, requirement: str) -> None:
+    parse_requirement(requirement)
+
+
+DOORS: list[Callable[[Path, str], None]] = [_of_config, _of_file, _of_add, _of_lock]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        (f"https://user:{SECRET}@files.example/acme_core-1.0-py3-none-any.whl", "credentials-in-direct-url"),
+        (f"https://{SECRET}@files.example/acme_core-1.0-py3-none-any.whl", "credentials-in-direct-url"),
+        ("https://${USER}:${TOKEN}@files.example/acme_core-1.0-py3-none-any.whl", "credentials-in-direct-url"),
+        (f"https://files.example/acme_core-1.0-py3-none-any.whl?sig={SECRET}", "credentials-in-direct-url"),
+        (f"git+https://user:{SECRET}@code.example/acme/core", "direct-url-not-web"),
+        ("git+https://code.example/acme/core@v1", "direct-url-not-web"),
+        ("file:///srv/acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
+        ("../acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
+        ("ftp://${HOST}/acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
+        ("https://files.example:port/acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
+        ("https:///acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
+    ],
+)
+def test_a_direct_url_that_no_lock_may_hold_is_refused_wherever_it_is_written(
+    door: Callable[[Path, str], None], url: str, code: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        door(tmp_path, f"acme-core @ {url}")
+    assert caught.value.code == code
+    assert SECRET not in whole(caught.value)
+
+
+def test_python_is_no_package_wherever_it_is_asked(tmp_path: Path) -> None:
+    error = refused(tmp_path, "# ours\npython>=3.9\n")
+    assert (error.code, error.locations) == ("python-is-no-package", (Location("r.txt", 2), AT))
+    assert 'pypi.python = ">=3.9"' in (error.hint or "")
+    with pytest.raises(ConfigError) as caught:
+        explain("[env.base.pypi.packages]\nPython = '>=3.9'\n", tmp_path / "envlock.toml")
+    assert caught.value.code == "python-is-no-package"
+    assert caught.value.locations[0].line == 2
+    assert 'pypi.python = ">=3.9"' in (caught.value.hint or "")
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../wheels",
+        "nonsense",
+        "file:///srv/index",
+        "ftp://${HOST}/simple",
+        "https://",
+        "${A B}",
+        "https://$HOST/simple",
+    ],
+)
+def test_an_index_that_is_none_is_refused_with_its_line(value: str, tmp_path: Path) -> None:
+    for separator in (" ", "="):
+        error = refused(tmp_path, f"rich\n--extra-index-url{separator}{value}\n")
+        assert (error.code, error.locations) == ("bad-index-url", (Location("r.txt", 2), AT))
+    config = f'[envlock]\nextra-indices = ["{value}"]\n'
+    (tmp_path / "envlock.toml").write_text(config)
+    with pytest.raises(ConfigError) as caught:
+        load_project(tmp_path / "envlock.toml")
+    assert caught.value.code == "bad-index-url"
+
+
+@pytest.mark.parametrize("line", ["--extra-index-url", "--pre yes", "--pre=1", "-i https://index.example/simple", "-"])
+def test_an_option_that_means_nothing_here_is_refused(line: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, f"rich\n{line}\n")
+    assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 2), AT))
+
+
+def test_an_index_keeps_its_credentials_out_of_what_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text(CONFIG)
+    (tmp_path / "r.txt").write_text(f"--extra-index-url https://me:{SECRET}@index.example/simple\nrich\t# pretty\n")
+    (environment,) = load_project(tmp_path / "envlock.toml").environments()
+    assert environment.requirements.indexes == ("https://index.example/simple",)
+    assert [str(each) for each in environment.requirements.pypi] == ["rich"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text(CONFIG)
+    (tmp_path / "r.txt").write_bytes(b"\xef\xbb\xbfrich\r\nattrs\r\n")
+    (environment,) = load_project(tmp_path / "envlock.toml").environments()
+    assert [each.name for each in environment.requirements.pypi] == ["attrs", "rich"]
+
+
+# Places.
+
+
+def test_whoever_asks_in_a_file_is_that_line_of_it(tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text(CONFIG)
+    (tmp_path / "r.txt").write_text("# ours\nrich\n--extra-index-url https://index.example/simple\n")
+    project = load_project(tmp_path / "envlock.toml")
+    (environment,) = project.environments()
+    for thing, line in (("rich", 2), ("https://index.example/simple", 3)):
+        key = environment.origin(thing)
+        assert key is not None
+        assert project.locate(key) == Location("r.txt", line, "env.base.requirements")
+
+
+def test_two_lines_that_disagree_are_both_shown(tmp_path: Path) -> None:
+    error = refused(tmp_path, "rich==13.0\nattrs\nrich==14.0\n")
+    assert [(at.path, at.line) for at in error.locations] == [("r.txt", 1), ("r.txt", 3)]
+
+
+# What is never repeated.
+
+
+def test_a_line_of_a_file_that_is_not_of_the_project_is_never_shown(tmp_path: Path) -> None:
+    outside = tmp_path / "shadow"
+    project = tmp_path / "project"
+    project.mkdir()
+    lines = [
+        f"root:{SECRET}:19000",
+        f"--extra-index-url {SECRET}",
+        f"--{SECRET}",
+        f"rich =={SECRET}",
+        f"rich ; {SECRET}",
+    ]
+    for line in lines:
+        outside.write_text(f"rich\n{line}\n")
+        (project / "envlock.toml").write_text(f'[env.base]\nrequirements = "{outside}"\n')
+        with pytest.raises(EnvlockError) as caught:
+            load_project(project / "envlock.toml")
+        assert not isinstance(caught.value, ManyErrors)
+        assert caught.value.locations[0] == Location(str(outside), 2)
+        assert SECRET not in whole(caught.value), line
+        inside = refused(project, f"rich\n{line}\n")
+        assert SECRET in whole(inside), line
+        (project / "r.txt").unlink()
+        (project / "r.txt").symlink_to(outside)
+        assert SECRET not in whole(refused(project, ""))
+        (project / "r.txt").unlink()
+
+
+def test_a_credential_in_a_line_of_the_project_is_never_shown(tmp_path: Path) -> None:
+    lines = (
+        f"acme core @ https://me:{SECRET}@files.example/x.whl",
+        f"-i https://me:{SECRET}@index.example/simple",
+        f"--extra-index-url ftp://me:{SECRET}@index.example/simple",
+        f"https://me:{SECRET}@files.example/x.whl",
+    )
+    for line in lines:
+        assert SECRET not in whole(refused(tmp_path, f"{line}\n")), line
