@@ -9,13 +9,19 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from envlock.cache import folder_store
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.folder_store import STAGE, FolderStore
+
+# Of Python 3.12 and later; the children only call the store.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 @pytest.fixture
@@ -123,13 +129,138 @@ def test_git_does_not_see_what_a_push_makes(root: Path) -> None:
     assert status.stdout == b""
 
 
-def test_folders_are_as_open_as_the_root(root: Path) -> None:
-    """What one member of a team makes in a shared folder, the others may write into."""
+@pytest.fixture
+def secretive() -> Iterator[None]:
+    """A colleague's umask that lets nobody else in."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("secretive")
+@pytest.mark.parametrize("mode", [0o2775, 0o775, 0o2770, 0o755, 0o700, 0o1777])
+def test_what_is_made_is_as_open_as_the_root(root: Path, mode: int) -> None:
+    """What one member of a team puts into a shared folder, the others may read, replace and sweep."""
+    root.mkdir()
+    root.chmod(mode)
+    store = FolderStore(root)
+    store.put("packages/ab/abcd/a.whl", b"1")
+    store.create("aliases/a/1.json", b"{}")
+    for folder in ("packages", "packages/ab", "packages/ab/abcd", "aliases", "aliases/a", STAGE):
+        assert stat.S_IMODE((root / folder).stat().st_mode) == mode
+    for file in ("packages/ab/abcd/a.whl", "aliases/a/1.json"):
+        assert stat.S_IMODE((root / file).stat().st_mode) == mode & 0o666
+
+
+@pytest.mark.usefixtures("secretive")
+def test_a_root_that_a_push_makes_keeps_its_makers_mind(root: Path) -> None:
+    FolderStore(root).put("packages/a", b"1")
+    assert [stat.S_IMODE((root / name).stat().st_mode) for name in (".", "packages")] == [0o700, 0o700]
+    assert [stat.S_IMODE((root / name).stat().st_mode) for name in (".gitignore", "packages/a")] == [0o600, 0o600]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to other groups")
+def test_what_is_made_is_of_the_roots_group(root: Path) -> None:
+    """Also where the root's set-group bit is missing, which would see to it for folders."""
+    root.mkdir()
+    os.chown(root, -1, 4242)
+    root.chmod(0o770)
+    FolderStore(root).put("packages/a", b"1")
+    assert {(root / name).stat().st_gid for name in ("packages", "packages/a", STAGE)} == {4242}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become two other users")
+def test_two_members_of_a_team_share_a_folder_whatever_their_umasks(root: Path) -> None:
+    root.mkdir()
+    os.chown(root, 0, 4242)
+    root.chmod(0o2770)
+    for above in list(root.parents)[:-1]:
+        above.chmod(above.stat().st_mode | 0o711)
+
+    def work_as(user: int, number: int) -> None:
+        os.setgroups([4242])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        os.umask(0o077)
+        store = FolderStore(root)
+        if number:
+            assert store.read("packages/ab/0") == b"0"
+            store.delete("packages/ab/0")
+        store.put(f"packages/ab/{number}", str(number).encode())
+        assert store.create("aliases/a", b"mine") is (number == 0 or store.read("aliases/a") == b"mine")
+
+    for number, user in enumerate((4001, 4002)):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                work_as(user, number)
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0, user
+    assert [entry.path for entry in FolderStore(root).entries("packages")] == ["packages/ab/1"]
+
+
+@pytest.mark.usefixtures("secretive")
+def test_a_folder_is_open_before_it_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed right after a folder is there keeps nobody else out of it."""
     root.mkdir()
     root.chmod(0o2775)
-    FolderStore(root).put("packages/ab/abcd/a.whl", b"1")
-    for folder in ("packages", "packages/ab", "packages/ab/abcd", STAGE):
-        assert stat.S_IMODE((root / folder).stat().st_mode) == 0o2775
+    rename = Path.rename
+    seen: list[tuple[str, int]] = []
+
+    def look(place: Path, target: Path) -> Path:
+        seen.append((target.name, stat.S_IMODE(place.stat().st_mode)))
+        return rename(place, target)
+
+    monkeypatch.setattr(Path, "rename", look)
+    FolderStore(root).put("packages/ab/a.whl", b"1")
+    assert seen == [(STAGE, 0o2775), ("packages", 0o2775), ("ab", 0o2775)]
+
+
+def test_a_folder_that_is_swept_away_meanwhile_is_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+    swept: list[Path] = []
+
+    def sweep_first(place: Path, target: Path) -> Path:
+        if not swept:
+            swept.append(target.parent)
+            target.parent.rmdir()
+        return replace(place, target)
+
+    monkeypatch.setattr(Path, "replace", sweep_first)
+    store = FolderStore(root)
+    store.put("packages/ab/a", b"1")
+    assert swept
+    assert store.read("packages/ab/a") == b"1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take files from a user, and become one")
+@pytest.mark.parametrize(
+    ("locked_out", "named", "work"),
+    [
+        ("packages/a", "packages/a", lambda store: store.read("packages/a")),
+        ("packages", "packages", lambda store: list(store.entries("packages"))),
+        (STAGE, "packages/b", lambda store: store.put("packages/b", b"2")),
+    ],
+)
+def test_an_error_names_what_cannot_be_reached_and_whose_it_is(
+    root: Path, locked_out: str, named: str, work: Callable[[FolderStore], object]
+) -> None:
+    FolderStore(root).put("packages/a", b"1")
+    for above in [root, *list(root.parents)[:-1]]:
+        above.chmod(above.stat().st_mode | 0o711)
+    (root / locked_out).chmod(0o700 if (root / locked_out).is_dir() else 0o600)
+    os.seteuid(4001)
+    try:
+        with pytest.raises(CacheUnusable) as caught:
+            work(FolderStore(root))
+    finally:
+        os.seteuid(0)
+    assert [location.path for location in caught.value.locations] == [str(root / named)]
+    assert f"{root / locked_out} belongs to root, with the permissions" in caught.value.details[0]
+    assert caught.value.hint == f"ask its owner to share it: chmod -R g+rwX {root}"
 
 
 def make_pipe(place: Path) -> None:
@@ -177,20 +308,136 @@ def test_a_stranger_with_an_odd_name_is_listed(root: Path) -> None:
     assert sorted(entry.path for entry in FolderStore(root).entries("packages")) == ["packages/a\n\\", "packages/b"]
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_create_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Some mounts have none: the name is claimed first then, and filled by a rename."""
+def without_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
+    """Such as FAT, and some FUSE and network mounts."""
 
     def refuse(place: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+
+def without_exclusive_renames(monkeypatch: pytest.MonkeyPatch, number: int = errno.EINVAL) -> None:
+    """Such as many FUSE mounts, and every machine but Linux."""
+
+    def refuse(stage: Path, place: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(folder_store, "_rename_exclusively", refuse)
+
+
+WITHOUT = {"links": (without_links,), "both": (without_links, without_exclusive_renames)}
+
+
+@pytest.fixture(params=WITHOUT)
+def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for take_away in WITHOUT[request.param]:
+        take_away(monkeypatch)
+
+
+@pytest.mark.usefixtures("lacking")
+def test_create_where_the_filesystem_lacks_what_it_takes(root: Path) -> None:
     store = FolderStore(root)
     assert store.create("aliases/a", b"ours") is True
     assert store.create("aliases/a", b"theirs") is False
     assert store.create("aliases/a", b"ours") is True
     assert store.read("aliases/a") == b"ours"
     assert list((root / STAGE).iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+@pytest.mark.parametrize("renaming", [errno.EINVAL, errno.ENOSYS])
+def test_the_ways_in_which_filesystems_say_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, renaming: int
+) -> None:
+    without_links(monkeypatch, number)
+    without_exclusive_renames(monkeypatch, renaming)
+    assert FolderStore(root).create("aliases/a", b"ours") is True
+    assert FolderStore(root).create("aliases/a", b"theirs") is False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems hold a lock instead")
+def test_what_linux_renames_exclusively_replaces_nothing(tmp_path: Path) -> None:
+    stage, place = tmp_path / "stage", tmp_path / "place"
+    stage.write_bytes(b"ours")
+    folder_store._rename_exclusively(stage, place)
+    stage.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        folder_store._rename_exclusively(stage, place)
+    assert place.read_bytes() == b"ours"
+
+
+@pytest.mark.usefixtures("lacking")
+def test_a_create_that_is_killed_shows_nothing_or_all(root: Path) -> None:
+    """At every call to the system that it makes: nobody ever sees a record that is empty, and none stays taken."""
+    import ctypes  # noqa: F401  so that the child need not
+
+    FolderStore(root).put("packages/a", b"1")
+    for number in range(1, 100):
+        path = f"aliases/{number}"
+        child = os.fork()
+        if not child:
+            calls = 0
+
+            def count(frame: FrameType, event: str, function: object, last: int = number) -> None:
+                nonlocal calls
+                if event == "c_call" and getattr(function, "__module__", "") in {"posix", "_io", "fcntl", "io"}:
+                    calls += 1
+                    if calls == last:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.setprofile(count)
+            try:
+                FolderStore(root).create(path, b"whole")
+            finally:
+                sys.setprofile(None)
+                os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        found = FolderStore(root).entry(path)
+        assert found is None or FolderStore(root).read(path) == b"whole", number
+        assert FolderStore(root).create(path, b"mine") is (found is None), number
+        if status == 0:
+            break
+        for left in (root / STAGE).iterdir():
+            left.rmdir() if left.is_dir() else left.unlink()
+    else:
+        pytest.fail("it never came to its end")
+    assert number > 10, "it was killed in many places"
+
+
+@pytest.mark.usefixtures("lacking")
+def test_of_many_that_create_one_succeeds(root: Path) -> None:
+    """Processes, each with several threads; and whoever reads meanwhile sees a whole file, or none."""
+    begin, told = os.pipe(), os.pipe()
+    children = []
+    for number in range(4):
+        child = os.fork()
+        if not child:
+            try:
+                os.close(begin[1])
+                os.read(begin[0], 1)
+                with ThreadPoolExecutor(3) as pool:
+                    for round_ in range(20):
+                        names = [f"{number}.{thread}".encode() * 100 for thread in range(3)]
+                        made = pool.map(lambda name, r=round_: FolderStore(root).create(f"aliases/{r}", name), names)
+                        os.write(told[1], bytes([round_]) * sum(made))
+            finally:
+                os._exit(0)
+        children.append(child)
+    os.close(begin[0])
+    os.close(begin[1])
+    os.close(told[1])
+    store = FolderStore(root)
+    while any(os.waitpid(child, os.WNOHANG) == (0, 0) for child in children[-1:]):
+        for entry in store.entries("aliases"):
+            assert entry.size == 300
+    for child in children[:-1]:
+        os.waitpid(child, 0)
+    winners = b""
+    while more := os.read(told[0], 1000):
+        winners += more
+    os.close(told[0])
+    assert sorted(winners) == list(range(20))
 
 
 def test_create_whose_answer_was_lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from envlock.errors import ConfigError, DamageError, EnvlockError, HydrateError, Location, ResolveError
@@ -39,18 +40,30 @@ class CacheUnusable(ConfigError):
         "check that the folder is mounted and that you may read and write it, or set `cache` in envlock.toml"
     )
 
-    def __init__(self, url: str, doing: str, reason: str, *, hint: str = "") -> None:
-        super().__init__(f"the cache at {url} cannot be {doing}: {reason}", hint=hint or self.advice)
+    def __init__(
+        self, url: str, doing: str, reason: str, *, hint: str = "", place: str = "", details: tuple[str, ...] = ()
+    ) -> None:
+        """`place` is the object that it was about, where that is known."""
+        super().__init__(
+            f"the cache at {url} cannot be {doing}: {reason}",
+            locations=(Location(place),) if place else (),
+            details=details,
+            hint=hint or self.advice,
+        )
 
     @classmethod
-    def of(cls, url: str, doing: str, error: OSError) -> CacheUnusable:
-        """What an OSError met at the cache means. `doing` is `read` or `written`."""
+    def of(cls, url: str, doing: str, error: OSError, place: str, owner: str = "") -> CacheUnusable:
+        """What an OSError met at a file of a cache means. `doing` is `read` or `written`."""
         reason = error.strerror or str(error) or type(error).__name__
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return cls(
-                url, doing, reason, hint="make room there, then run the command again: it goes on where it stopped"
-            )
-        return CacheReadOnly(url, doing, reason) if error.errno == errno.EROFS else cls(url, doing, reason)
+            hint = "make room there, then run the command again: it goes on where it stopped"
+            return cls(url, doing, reason, hint=hint, place=place)
+        if error.errno == errno.EROFS:
+            return CacheReadOnly(url, doing, reason, place=place)
+        if owner:
+            hint = f"ask its owner to share it: chmod -R g+rwX {shlex.quote(url)}"
+            return cls(url, doing, reason, hint=hint, place=place, details=(owner,))
+        return cls(url, doing, reason, place=place)
 
 
 class CacheReadOnly(CacheUnusable):

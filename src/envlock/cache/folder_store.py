@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -27,11 +28,19 @@ _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """Why there is no file: the last two, a link that leads to itself and a socket."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What filesystems say that have no hard links: some network mounts, FUSE, exFAT."""
+_NO_NEW_NAMES = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM})
+"""What filesystems say that cannot rename only where no file is."""
 _BLOCK = 1 << 20
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_ATTEMPTS = 10
+_READ_WRITE, _OWN = 0o666, 0o600
 
 
 class FolderStore:
-    """A Store in a folder of this machine, a mounted one as well; made when the first file is put."""
+    """A Store in a folder of this machine, a mounted one as well; made when the first file is put.
+
+    What it writes is as open as the root, whoever writes: the root's group, and its permissions to read and to write.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -45,13 +54,14 @@ class FolderStore:
 
     def entry(self, path: str) -> Entry | None:
         """The file at `path`, if there is one."""
-        with self._said("read"):
-            return _entry(self._place(path), path)
+        place = self._place(path)
+        with self._said("read", place):
+            return _entry(place, path)
 
     def entries(self, folder: str) -> Iterator[Entry]:
         """Every file below `folder`."""
         top = self._place(folder)
-        with self._said("read"):
+        with self._said("read", top):
             for where, _, names in os.walk(top, onerror=_raise_unless_missing):
                 for name in names:
                     place = Path(where, name)
@@ -61,12 +71,12 @@ class FolderStore:
 
     def read(self, path: str) -> bytes:
         """A file's bytes."""
-        with self._open(path) as file, self._said("read"):
+        with self._open(path) as file, self._said("read", self._place(path)):
             return file.read()
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes."""
-        with self._open(path) as file, self._said("read"):
+        with self._open(path) as file, self._said("read", self._place(path)):
             return sha256_of_stream(file)
 
     def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
@@ -79,37 +89,33 @@ class FolderStore:
         place = self._place(path)
         with (
             BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source,
-            self._said("written"),
+            self._said("written", place),
             self._staged(source, on_bytes) as stage,
         ):
-            self._make_folder(place.parent)
-            stage.replace(place)
+            self._give_name(stage, place, stage.replace)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file where none is: one link to a file that is whole, which fails where the name is taken."""
+        """Write a file where none is: the name is given to a file that is whole, which fails where it is taken."""
         place = self._place(path)
-        with self._said("written"), self._staged(BytesIO(data), tell_nobody) as stage:
-            self._make_folder(place.parent)
+        with self._said("written", place), self._staged(BytesIO(data), tell_nobody) as stage:
             try:
-                place.hardlink_to(stage)
+                self._give_name(stage, place, lambda place: _name_exclusively(stage, place))
             except FileExistsError:
                 return self._holds(place, data)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                return self._claim(place, stage, data)
             _flush(place.parent)
         return True
 
-    def _claim(self, place: Path, stage: Path, data: bytes) -> bool:
-        """Without hard links: make the name, empty, which one succeeds in, and replace it with what is whole."""
-        try:
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-        except FileExistsError:
-            return self._holds(place, data)
-        stage.replace(place)
-        _flush(place.parent)
-        return True
+    def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
+        """Make the folder and `give` the name in it; again where somebody takes the folder away as it is empty."""
+        for attempt in range(_ATTEMPTS):
+            self._make_folder(place.parent)
+            try:
+                give(place)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1 or not stage.exists():
+                    raise
+            else:
+                return
 
     def _holds(self, place: Path, data: bytes) -> bool:
         """Whether the file is ours after all: a network mount may lose the answer to a link that it made."""
@@ -122,9 +128,10 @@ class FolderStore:
     def _staged(self, source: BinaryIO, on_bytes: Callable[[int], None]) -> Iterator[Path]:
         """A file of the stage with what the source holds, on the disk; gone afterwards, unless it was moved."""
         self._prepare()
-        stage = self._stage / f"{os.getpid()}-{os.urandom(8).hex()}.part"
+        stage = self._stage / _nonce()
         try:
             with stage.open("xb") as file:
+                self._share(stage, is_folder=False)
                 _copy(source, file, on_bytes)
                 file.flush()
                 os.fsync(file.fileno())
@@ -135,13 +142,14 @@ class FolderStore:
 
     def delete(self, path: str) -> None:
         """Take a file away."""
-        with self._said("written"):
-            self._place(path).unlink(missing_ok=True)
+        place = self._place(path)
+        with self._said("written", place):
+            place.unlink(missing_ok=True)
 
     def _open(self, path: str) -> BinaryIO:
         """A file, open to be read. What would wait or never end, a pipe or a device, is not there."""
         place = self._place(path)
-        with self._said("read"):
+        with self._said("read", place):
             try:
                 handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
@@ -164,38 +172,59 @@ class FolderStore:
         if not self._root.is_dir():
             self._root.mkdir(parents=True, exist_ok=True)
             (self._root / ".gitignore").write_text("*\n")  # its usual place is a repository, where it is not committed
+            self._share(self._root / ".gitignore", is_folder=False)
         self._make_folder(self._stage)
         self._is_prepared = True
         with suppress(OSError):  # another process sweeps too, or its files are not ours to delete
             for left in self._stage.iterdir():
                 if time.time() - left.stat().st_mtime > _STAGE_LIVES:
-                    left.unlink()
+                    left.rmdir() if left.is_dir() else left.unlink()
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder with the root's permissions, so that whoever may write the one may write the other."""
+        """Make a folder that whoever may write the root may write, from its first moment on.
+
+        One that got its permissions at its place would keep others out for ever when its maker is killed before.
+        """
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
+        new = (self._root if folder == self._stage else self._stage) / _nonce()
+        new.mkdir()
+        self._share(new, is_folder=True)
         try:
-            folder.mkdir()
-        except FileExistsError:
-            if not folder.is_dir():
+            new.rename(folder)
+        except OSError:
+            new.rmdir()
+            if not folder.is_dir():  # else another made it, and there is something in it already
                 raise
-            return
+
+    def _share(self, place: Path, *, is_folder: bool) -> None:
+        """Give what was made the root's group and permissions, as far as its maker may."""
+        root = self._root.stat()
+        mode = stat.S_IMODE(root.st_mode)
+        with suppress(OSError):  # some mounts know no groups, and some writers are in other ones
+            os.chown(place, -1, root.st_gid)
         with suppress(OSError):  # some mounts know no permissions
-            folder.chmod(stat.S_IMODE(self._root.stat().st_mode))
+            place.chmod(mode if is_folder else mode & _READ_WRITE | _OWN)
 
     @contextmanager
-    def _said(self, doing: str) -> Iterator[None]:
+    def _said(self, doing: str, place: Path) -> Iterator[None]:
         """An OSError below is the cache's; a file that is not there is the caller's matter."""
         try:
             yield
         except (FileNotFoundError, FileExistsError) as error:
             if doing == "written":
-                raise CacheUnusable.of(self.url, doing, error) from error
+                raise self._unusable(doing, error, place) from error
             raise
         except OSError as error:
-            raise CacheUnusable.of(self.url, doing, error) from error
+            raise self._unusable(doing, error, place) from error
+
+    def _unusable(self, doing: str, error: OSError, place: Path) -> CacheUnusable:
+        """The error that names what could not be read or written, and whose it is."""
+        met = Path(os.fsdecode(error.filename2 or error.filename or place))
+        if doing == "written":  # a file is written by the leave to write into its folder
+            return CacheUnusable.of(self.url, doing, error, str(place), _owner_of(met.parent, self._root, error))
+        return CacheUnusable.of(self.url, doing, error, str(met), _owner_of(met, self._root, error))
 
 
 def _entry(place: Path, path: str) -> Entry | None:
@@ -221,6 +250,73 @@ def _flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _name_exclusively(stage: Path, place: Path) -> None:
+    """Give a whole file a name that nothing has. Raises FileExistsError where something has it.
+
+    Where the filesystem can do that in one step, of all machines one succeeds. Where it can neither link nor rename so,
+    whoever looks and renames holds a lock, which the kernel takes back from who is killed.
+    """
+    try:
+        place.hardlink_to(stage)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        return
+    try:
+        _rename_exclusively(stage, place)
+    except OSError as error:
+        if error.errno not in _NO_NEW_NAMES:
+            raise
+    else:
+        return
+    handle = os.open(stage.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.lexists(place):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+        stage.rename(place)
+    finally:
+        os.close(handle)
+
+
+def _rename_exclusively(stage: Path, place: Path) -> None:
+    """Linux's renameat2(2) with RENAME_NOREPLACE, which FAT has as well; OSError(ENOSYS) where there is none."""
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(_AT_FDCWD, os.fsencode(stage), _AT_FDCWD, os.fsencode(place), ctypes.c_uint(_RENAME_NOREPLACE)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(stage), None, str(place))
+
+
+def _owner_of(place: Path, root: Path, error: OSError) -> str:
+    """Who may do what with the nearest thing that is there, where it is permissions that fail; else nothing."""
+    if error.errno not in {errno.EACCES, errno.EPERM}:
+        return ""
+    import pwd
+
+    for near in (place, *place.parents):
+        try:
+            found = near.stat()
+        except OSError:  # it is not there, or its folder may not be searched, which is what to tell of
+            if near == root:
+                return ""
+            continue
+        try:
+            owner = pwd.getpwuid(found.st_uid).pw_name
+        except KeyError:
+            owner = f"user {found.st_uid}"
+        return f"{near} belongs to {owner}, with the permissions {stat.filemode(found.st_mode)}"
+    return ""
+
+
+def _nonce() -> str:
+    return f"{os.getpid()}-{os.urandom(8).hex()}.part"
 
 
 def _nothing_at(place: Path) -> FileNotFoundError:
