@@ -34,9 +34,13 @@ class Heard(Reporter):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def noted(self, message: str) -> None:
         self.notes.append(message)
+
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 class MachinePythons(Pythons):
@@ -77,19 +81,26 @@ class Making:
     padding: int = 0
     """Bytes that each module takes."""
     tag: str = "py3-none-any"
+    own: tuple[Release, ...] = ()
+    """Further releases."""
 
     @cached_property
     def releases(self) -> tuple[Release, ...]:
         text = "#" * self.padding
-        return tuple(
-            Release(
-                f"package-{number}",
-                "1.0",
-                tags=(self.tag,),
-                scripts={f"command-{number}": f"package_{number}:main"},
-                files={f"package_{number}/part_{part}.py": f"{text}\nPART = {part}\n" for part in range(self.files)},
+        return (
+            tuple(
+                Release(
+                    f"package-{number}",
+                    "1.0",
+                    tags=(self.tag,),
+                    scripts={f"command-{number}": f"package_{number}:main"},
+                    files={
+                        f"package_{number}/part_{part}.py": f"{text}\nPART = {part}\n" for part in range(self.files)
+                    },
+                )
+                for number in range(self.count)
             )
-            for number in range(self.count)
+            + self.own
         )
 
     @cached_property

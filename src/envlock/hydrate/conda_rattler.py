@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from typing import TYPE_CHECKING
 
 from envlock.hydrate.bytecode import compile_below
-from envlock.hydrate.errors import BadCondaArchive, HomeUnusable, LinkFailed, PrefixTooLong, disk_full
+from envlock.hydrate.errors import (
+    BadCondaArchive,
+    HomeUnusable,
+    LinkFailed,
+    PrefixTooLong,
+    ReservedPath,
+    disk_full,
+)
+from envlock.hydrate.installed import wheels_in
 from envlock.hydrate.link_scripts import run_link_scripts
+from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.prefix import name_of
-from envlock.hydrate.pypi_uv import NO_ROOM, fill
-from envlock.hydrate.scripts import installed_by_uv, move_scripts
+from envlock.hydrate.pypi_uv import NO_ROOM, fill, settle_wheels
+from envlock.hydrate.scripts import move_scripts
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -56,13 +66,16 @@ class CondaInstaller:
         """Make `stage` the environment: a fifth of a second for 20 packages that are unpacked. Raises HydrateError."""
         del python  # it is one of the packages
         self._link(lock, files, stage, place)
+        self._refuse_reserved(stage)
         wheels = lock.pypi_packages
         site_packages = stage / _site_packages(lock)
         if not (stage / "bin" / f"python{lock.python.series}").exists():
             raise LinkFailed(name_of(lock), (f"there is no bin/python{lock.python.series} in its packages",))
         if wheels:
             # Python in a conda environment may say that it is externally managed: here envlock is who manages it.
-            fill(lock, wheels, files, stage, "install", "--no-deps", "--break-system-packages", *self._options)
+            options = ("--break-system-packages", *self._options)
+            fill(lock, wheels, files, stage, "install", "--no-deps", *options)
+            settle_wheels(lock, files, stage, site_packages, self._reporter, *options)
             move_scripts(site_packages, stage, place)
         self._warn_of_clobbers(lock, stage, site_packages)
 
@@ -113,6 +126,14 @@ class CondaInstaller:
                     return BadCondaArchive(package.filename, package.conda.channel, reasons[1:])
         return LinkFailed(name_of(lock), reasons)
 
+    def _refuse_reserved(self, stage: Path) -> None:
+        """Refuse a conda package that says which environment this is, or that it is a virtual one."""
+        from envlock.conda.installing import owners_of
+
+        found = [name for name in (MARKER, "pyvenv.cfg") if os.path.lexists(stage / name)]
+        for path, package in owners_of(stage, found).items() if found else ():
+            raise ReservedPath(package, path)
+
     def _warn_of_clobbers(self, lock: Lock, stage: Path, site_packages: Path) -> None:
         """Say which paths two packages want, wheels included: one has it, and the other may not work."""
         from envlock.conda.installing import clobbers, owners_of
@@ -121,7 +142,7 @@ class CondaInstaller:
             f"{each.path} is of {each.winner} and of {each.loser}; {each.winner} has it" for each in clobbers(stage)
         ]
         if lock.pypi_packages:
-            wheels = installed_by_uv(site_packages, stage)
+            wheels = {path: name for name, _, paths in wheels_in(site_packages, stage) for path in paths}
             owners = owners_of(stage, wheels)
             found += [
                 f"{path} is of the conda package {owners[path]} and of the wheel of {wheels[path]}; the wheel has it"

@@ -89,6 +89,19 @@ class InstallFailed(HydrateError):
         )
 
 
+class ReservedPath(HydrateError):
+    """A package has a file where the environment has its own: its interpreter, or what says what it is."""
+
+    code = "reserved-path"
+
+    def __init__(self, package: str, path: str) -> None:
+        super().__init__(
+            f"`{package}` brings `{path}`, which is the environment's own",
+            details=("a package with such a file could pass for another environment or another Python",),
+            hint=f"lock a release of `{package}` without that file, or leave the package out",
+        )
+
+
 class UnfitForMachine(HydrateError):
     """A locked wheel does not run on this machine, though its arch is right: the system is older than it asks for."""
 

@@ -59,10 +59,26 @@ def installed(prefix: Path) -> Installed:
         if record is not None:
             _add_conda(found, record, path.relative_to(prefix).as_posix())
     of_conda = frozenset(found.claims)
-    for record_file in sorted(prefix.glob("lib/python*/site-packages/*.dist-info/RECORD")):
+    # In the order of locks: the last wheel that brought a path has it.
+    for record_file in sorted(prefix.glob("lib/python*/site-packages/*.dist-info/RECORD"), key=_wheel_of):
         if record_file.relative_to(prefix).as_posix() not in of_conda:
             _add_wheel(found, prefix, record_file)
     return found
+
+
+def wheels_in(site_packages: Path, prefix: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """Each wheel that uv installed: its normalised name, its RECORD, and its paths below `prefix` with their SHA-256.
+
+    In the order of locks. A digest is empty where none is written down; bytecode is passed over. Costs a millisecond
+    for a thousand paths. Raises OSError, and ValueError for a RECORD that cannot be read.
+    """
+    for installer in sorted(site_packages.glob("*.dist-info/INSTALLER"), key=_wheel_of):
+        if installer.read_bytes().strip() == b"uv":
+            record_file = installer.with_name("RECORD")
+            try:
+                yield _wheel_of(record_file), record_file, dict(_paths(record_file, prefix))
+            except csv.Error as error:
+                raise ValueError(f"{record_file}: {error}") from error
 
 
 def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
@@ -83,28 +99,36 @@ def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
 
 
 def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
-    folder = record_file.parent
-    name, _, version = folder.name.removesuffix(".dist-info").partition("-")
-    package = Package(_normalised(name), version.replace("_", "+"), "", "wheel")
-    site = folder.parent
-    found.packages["pypi", package.name] = package, record_file.relative_to(prefix).as_posix(), ""
+    version = record_file.parent.name.removesuffix(".dist-info").partition("-")[2]
+    package = Package(_wheel_of(record_file), version.replace("_", "+"), "", "wheel")
+    where = record_file.relative_to(prefix).as_posix()
+    found.packages["pypi", package.name] = package, where, ""
     try:
-        rows = list(_rows(record_file))
+        paths = list(_paths(record_file, prefix))
     except (OSError, csv.Error):
-        rows = [(f"{folder.name}/{record_file.name}", UNREADABLE)]
-    for path, digest in rows:
-        below = os.path.relpath(site / path, prefix)
-        if not below.startswith("../") and not is_bytecode(below):
-            found.claims[below] = Claim(package, digest)
+        paths = [(where, UNREADABLE)]
+    for path, digest in paths:
+        found.claims[path] = Claim(package, digest)
 
 
-def _rows(record_file: Path) -> Iterator[tuple[str, str]]:
-    """The files that a RECORD names, each with its SHA-256 in hex digits, or empty."""
+def _wheel_of(file: Path) -> str:
+    """The normalised name of the wheel whose `.dist-info` holds this file."""
+    return _normalised(file.parent.name.removesuffix(".dist-info").partition("-")[0])
+
+
+def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
+    """The files that a RECORD names, below the prefix, each with its SHA-256 in hex digits, or empty."""
+    site = record_file.parent.parent.relative_to(prefix).as_posix()
     text = record_file.read_text(encoding="utf-8", errors="surrogateescape")
     for row in csv.reader(text.splitlines()):
-        if row:
+        if not row:
+            continue
+        path = f"{site}/{row[0]}"
+        if row[0].startswith(("/", ".")) or "/." in row[0]:
+            path = os.path.normpath(os.path.join(site, row[0]))  # noqa: PTH118
+        if not path.startswith(("../", "/")) and not is_bytecode(path):
             algorithm, _, value = row[1].partition("=") if len(row) > 1 else ("", "", "")
-            yield row[0], _hexadecimal(value) if algorithm == "sha256" else ""
+            yield path, _hexadecimal(value) if algorithm == "sha256" else ""
 
 
 def _hexadecimal(value: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import tomli_w
 
 from envlock.hydrate.bytecode import compile_below
-from envlock.hydrate.errors import InstallFailed, UnfitForMachine, disk_full
+from envlock.hydrate.collisions import sentences, settle
+from envlock.hydrate.errors import InstallFailed, ReservedPath, UnfitForMachine, disk_full
 from envlock.hydrate.prefix import name_of
 from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _PYLOCK = "pylock.toml"
+_RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
 
 class UvInstaller:
@@ -40,12 +43,12 @@ class UvInstaller:
         run(lock, files, stage, *create, str(stage))
         if lock.packages:
             fill(lock, lock.packages, files, stage, "sync", *self._options)
+            settle_wheels(lock, files, stage, _site_packages(lock, stage), self._reporter, *self._options)
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules where that is wanted. Raises DiskFull."""
         if self._compiles:
-            site_packages = place / "lib" / f"python{lock.python.series}" / "site-packages"
-            compile_below(site_packages, place / "bin" / "python", self._reporter)
+            compile_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
 
 
 def fill(
@@ -63,6 +66,29 @@ def fill(
     pylock.unlink()
 
 
+def settle_wheels(
+    lock: Lock, files: Mapping[str, Path], stage: Path, site_packages: Path, reporter: Reporter, *options: str
+) -> None:
+    """Give each path that several wheels of `stage` bring to the last of them in the lock, and say which those are.
+
+    Raises HydrateError, such as ReservedPath.
+    """
+
+    def install(wheel: LockedPackage) -> None:
+        fill(lock, [wheel], files, stage, "install", "--no-deps", *options)
+
+    try:
+        found = settle(lock.pypi_packages, site_packages, stage, install)
+    except ValueError as error:
+        raise InstallFailed(name_of(lock), (str(error),)) from error
+    for sentence in sentences(found):
+        reporter.warned(f"{name_of(lock)}: {sentence}")
+
+
+def _site_packages(lock: Lock, prefix: Path) -> Path:
+    return prefix / "lib" / f"python{lock.python.series}" / "site-packages"
+
+
 def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
     """Run uv on a lock's environment. Raises DiskFull, UnfitForMachine, InstallFailed."""
     # uv leaves a lock file in the folder of temporary files, one for each environment: it goes with the stage.
@@ -76,6 +102,9 @@ def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> 
     if "has no binary distribution" in completed.stderr:
         unfit = tuple(each.filename for each in lock.pypi_packages if f"`{each.name}`" in completed.stderr)
         raise UnfitForMachine(name_of(lock), lock.arch, unfit, _system())
+    reserved = _RESERVED.search(completed.stderr)
+    if reserved is not None:
+        raise ReservedPath(reserved["wheel"].partition("-")[0], f"bin/{reserved['name']}")
     raise InstallFailed(name_of(lock), reasons)
 
 

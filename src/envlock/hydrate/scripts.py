@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import posixpath
 import re
 import sys
 from typing import TYPE_CHECKING
 
+from envlock.hydrate.installed import wheels_in
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 _LONGEST_SHEBANG = 127 if sys.platform == "linux" else 511
@@ -32,29 +32,11 @@ def move_scripts(site_packages: Path, stage: Path, place: Path) -> None:
     Only what uv installed is looked at. Raises OSError.
     """
     old = str(stage).encode(errors="surrogateescape")
-    for record in _records_of_uv(site_packages):
+    for _, record, _ in wheels_in(site_packages, stage):
         text = record.read_bytes()
         moved = _SCRIPT.sub(lambda row: _moved_row(row, site_packages, old, place), text)
         if moved != text:
             _replace(record, moved)
-
-
-def installed_by_uv(site_packages: Path, stage: Path) -> dict[str, str]:
-    """Every path in `stage` that uv installed, relative to it, with the wheel that it is from."""
-    below = site_packages.relative_to(stage).as_posix()
-    paths = {}
-    for record in _records_of_uv(site_packages):
-        wheel = record.parent.name.removesuffix(".dist-info").partition("-")[0]
-        for line in record.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            path = line.rpartition(",")[0].rpartition(",")[0].strip('"')
-            paths[posixpath.normpath(f"{below}/{path}") if path.startswith("..") else f"{below}/{path}"] = wheel
-    return paths
-
-
-def _records_of_uv(site_packages: Path) -> Iterable[Path]:
-    for installer in sorted(site_packages.glob("*.dist-info/INSTALLER")):
-        if installer.read_bytes().strip() == b"uv":
-            yield installer.with_name("RECORD")
 
 
 def _moved_row(row: re.Match[bytes], site_packages: Path, stage: bytes, place: Path) -> bytes:

@@ -1,0 +1,120 @@
+"""Wheels that bring one and the same path: which of them has it is the lock's to say, not chance's.
+
+uv links wheels side by side, so whichever comes last has the path: another one each time. Here the last of the lock's
+order wins, always. What a wheel brought is read where uv wrote it down, in its RECORD, with commands and data files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.hydrate.errors import ReservedPath
+from envlock.hydrate.installed import wheels_in
+from envlock.hydrate.marker import NAME as MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from envlock.model.lock import LockedPackage
+
+
+_RESERVED = ("pyvenv.cfg", MARKER.lower(), "conda-meta", "bin", "lib", "lib64")
+
+
+class Collision(NamedTuple):
+    """One path with different bytes in several packages."""
+
+    path: str
+    owners: tuple[str, ...]
+    """Names of the packages, in the lock's order: the last one has the path."""
+
+
+def collisions(brought: Mapping[str, Mapping[str, str]]) -> tuple[Collision, ...]:
+    """The paths that several packages bring with different bytes, sorted.
+
+    `brought` has for each package, in the lock's order, its paths with a digest of the bytes; an empty one is equal to
+    no other.
+
+    >>> collisions({"a": {"x/m.py": "1", "x/n.py": "5"}, "b": {"x/m.py": "2", "x/n.py": "5"}})
+    (Collision(path='x/m.py', owners=('a', 'b')),)
+    """
+    if sum(map(len, brought.values())) == len(set().union(*brought.values())):
+        return ()
+    owners: dict[str, list[str]] = {}
+    for name, paths in brought.items():
+        for path in paths:
+            owners.setdefault(path, []).append(name)
+    return tuple(
+        Collision(path, tuple(names))
+        for path, names in sorted(owners.items())
+        if len(names) > 1 and (len(found := {brought[name][path] for name in names}) > 1 or "" in found)
+    )
+
+
+def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
+    """What to say of collisions: one sentence for the packages that collide, however many paths they share.
+
+    >>> sentences([Collision("cv2/a.py", ("one", "two")), Collision("cv2/b.py", ("one", "two"))])
+    ('one and two both bring cv2/a.py (and 1 more path): two has it, the later one in the lock',)
+    """
+    said = []
+    for owners, group in groupby(sorted(found, key=lambda each: (each.owners, each.path)), lambda each: each.owners):
+        paths = [each.path for each in group]
+        more = f" (and {len(paths) - 1} more path{'s' if len(paths) > 2 else ''})" if len(paths) > 1 else ""
+        bring = f"{', '.join(owners[:-1])} and {owners[-1]} {'both' if len(owners) == 2 else 'all'} bring"
+        said.append(f"{bring} {paths[0]}{more}: {owners[-1]} has it, the later one in the lock")
+    return tuple(said)
+
+
+def settle(
+    wheels: Sequence[LockedPackage], site_packages: Path, stage: Path, install: Callable[[LockedPackage], None]
+) -> tuple[Collision, ...]:
+    """Give each path that several of the installed wheels bring to the last of them in the lock's order.
+
+    `install` installs one wheel over what is there. Costs a look through the RECORDs, and an installation for each
+    wheel that wins. Raises ReservedPath where a wheel brought what is the environment's own.
+    """
+    installed = {name: (record.parent, paths) for name, record, paths in wheels_in(site_packages, stage)}
+    brought = {wheel.name: installed[wheel.name][1] for wheel in wheels if wheel.name in installed}
+    for name, paths in brought.items():
+        refuse_reserved(name, paths)
+    found = collisions(brought)
+    winners = {each.owners[-1] for each in found}
+    for wheel in wheels:
+        if wheel.name in winners:
+            # What uv does not see is installed anew without taking anything away that another wheel has too.
+            shutil.rmtree(installed[wheel.name][0])
+            install(wheel)
+    return found
+
+
+def refuse_reserved(package: str, paths: Iterable[str]) -> None:
+    """Refuse a package with a path that is the environment's own. Raises ReservedPath.
+
+    >>> refuse_reserved("good", ["bin/pythonic", "lib/python3.12/site-packages/pyvenv.cfg"])
+    >>> refuse_reserved("bad", ["bin/python3.12"])
+    Traceback (most recent call last):
+    envlock.hydrate.errors.ReservedPath: `bad` brings `bin/python3.12`, which is the environment's own
+    """
+    for path in paths:
+        if is_reserved(path):
+            raise ReservedPath(package, path)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a path below a prefix is the environment's own: its marker, its interpreter, what tells which that is.
+
+    Names differ in case alone on some file systems only, so case counts nowhere.
+
+    >>> [is_reserved(path) for path in ("pyvenv.cfg", ".ENVLOCK.json", "bin/python3", "conda-meta/x.json")]
+    [True, True, True, True]
+    """
+    top, _, rest = path.lower().partition("/")
+    if not rest:
+        return top in _RESERVED
+    if top == "bin":
+        return rest.startswith("python") and not rest.removeprefix("python").strip("0123456789.t")
+    return top == "conda-meta"
