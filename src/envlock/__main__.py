@@ -119,6 +119,12 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
     if isinstance(error, EnvlockError):
         return error
     from envlock.cli.errors import Defect, MachineRefused
+    from envlock.files import NotPlain
+
+    if isinstance(error, NotPlain):
+        from envlock.config.errors import UnsafeFile
+
+        return UnsafeFile(str(error.filename), error.reason)
 
     if isinstance(error, OSError) and error.errno in MachineRefused.REASONS:
         return MachineRefused(error)

@@ -175,9 +175,10 @@ def _variables_of(prefix: str) -> dict[str, str]:
 def _read_object(prefix: str, path: str) -> dict[str, object]:
     import json
 
+    from envlock.files import MEMO_BYTES, read_file
+
     try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read())
+        found = json.loads(read_file(path, MEMO_BYTES))
         if isinstance(found, dict) and all(_can_be_set(*item) for item in found.items()):
             return found
         reason = "it is no table of variables"

@@ -1,16 +1,125 @@
-"""Whole files or none: atomic writes, and hashes of what lies on disk."""
+"""Whole files or none: atomic writes, hashes of what lies on disk, and reading what others wrote."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
-from pathlib import Path
+import stat
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # what starts in a few milliseconds reads files too
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 _CHUNK = 1 << 18  # within a processor's cache: a fifth faster than a mebibyte
+
+CONFIG_BYTES = REQUIREMENTS_BYTES = PIN_BYTES = 4 << 20
+"""The most that is read of an envlock.toml, of a requirements file, of a pin: ten times what anybody wrote by hand."""
+FLOW_BYTES = 8 << 20
+"""The most that is read of a Python file with a flow."""
+LOCK_BYTES = 32 << 20
+"""The most that is read of a lock: 40,000 packages."""
+MEMO_BYTES = 4 << 20
+"""The most that is read of what envlock noted for itself: markers, memos, records of a cache."""
+RECORD_BYTES = 256 << 20
+"""The most that is read of what an installer wrote down about one package: a million files."""
+
+
+class NotPlain(OSError):
+    """What lies at a path cannot be read as a file: it never ends, is too large, or leads out of the project.
+
+    `reason` says which, as the end of a sentence: `it is a named pipe, not a file`.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(errno.EINVAL, reason, path)
+        self.reason = reason
+
+
+def read_file(path: Path | str, limit: int, *, within: Path | str | None = None) -> bytes:
+    """The bytes of a file that others wrote: a regular one, of `limit` bytes at most; else NotPlain is raised.
+
+    Nothing that such a path leads to makes this wait, or read without an end. With `within`, a project's folder, a path
+    below that may be a link, and go through links, only to what is of the project: see `leads_out`. Costs three looks
+    at the disk beside the reading. Raises OSError as `open` does.
+    """
+    place = os.fspath(path)
+    _refuse_other_kinds(place, os.stat(place).st_mode)  # noqa: PTH116  before it is opened: that alone moves some devices
+    if within is not None and leads_out(place, within):
+        raise NotPlain(place, "it is a link that leads out of the project")
+    handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(handle, "rb", buffering=0) as file:  # noqa: PTH123
+        found = os.fstat(handle)
+        _refuse_other_kinds(place, found.st_mode)
+        data = file.read(limit + 1) if found.st_size <= limit else None
+        while data is not None and len(data) <= limit and (more := file.read(limit + 1 - len(data))):
+            data += more  # a read may give less than it was asked for
+    if data is None or len(data) > limit:
+        raise NotPlain(place, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
+    return data
+
+
+def holds(path: Path | str, data: bytes) -> bool:
+    """Whether a file is there that holds just these bytes."""
+    try:
+        return read_file(path, len(data)) == data
+    except OSError:
+        return False
+
+
+def is_of(path: Path | str, project: Path | str) -> bool:
+    """Whether a file is of a project, wherever links lead: what it holds may be shown to who reads of the project.
+
+    What is of a project: its folder, the work tree of git that has it, and the folder of what its envlock.toml is a
+    link to, for build tools lay out a project as links.
+    """
+    real = os.path.realpath(path)
+    return any(_is_below(real, folder) for folder in _folders_of_project(os.path.abspath(project)))  # noqa: PTH100
+
+
+def leads_out(path: Path | str, project: Path | str) -> bool:
+    """Whether a path in a project's folder is led out of the project by a link: the file, or a folder on its way.
+
+    A path that does not begin in the folder was written as such by the project's author, and leads where it says.
+    """
+    root, place = os.path.abspath(project), os.path.abspath(path)  # noqa: PTH100  pathlib's own keeps `..`
+    if not _is_below(place, root):
+        return False
+    at = root
+    for part in place[len(root) :].strip("/").split("/"):
+        at = f"{at}/{part}"
+        if os.path.islink(at):  # noqa: PTH114
+            break
+    else:
+        return False
+    return not is_of(place, root)
+
+
+def _folders_of_project(root: str) -> tuple[str, ...]:
+    real = os.path.realpath(root)
+    linked = os.path.dirname(os.path.realpath(f"{root}/envlock.toml"))  # noqa: PTH120
+    tree = real
+    while not os.path.lexists(f"{tree}/.git"):
+        tree, below = os.path.dirname(tree), tree  # noqa: PTH120
+        if tree == below:
+            return real, linked
+    return real, linked, tree
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+_KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+
+
+def _refuse_other_kinds(path: str, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a socket")
+    raise NotPlain(path, f"it is {kind}, not a file")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,6 +142,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once."""
+    import hashlib
+
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
@@ -43,6 +154,8 @@ def sha256_of(path: Path) -> str:
 
 def sha256_of_stream(file: BinaryIO) -> str:
     """The SHA-256 of what an open file still holds, 64 hex digits."""
+    import hashlib
+
     digest = hashlib.sha256()
     while chunk := file.read(_CHUNK):
         digest.update(chunk)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import HydrateError
-from envlock.files import write_atomically
+from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.places import home
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ def _refusal(real: str) -> str:
     if _in_environment(real):
         return "is a copy inside a virtual environment"
     try:
+        if not os.path.isfile(real):  # a device, a pipe
+            return "is no file"
         with open(real, "rb") as file:
             return "" if file.read(4) in _BINARIES else "is a script, not an interpreter"
     except OSError as error:
@@ -227,7 +229,7 @@ def _read_known() -> dict[str, str]:
     import json
 
     try:
-        known = json.loads((home() / "interpreters.json").read_bytes())
+        known = json.loads(read_file(home() / "interpreters.json", MEMO_BYTES))
     except (OSError, ValueError):
         return {}
     if not isinstance(known, dict):

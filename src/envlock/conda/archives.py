@@ -21,6 +21,7 @@ from envlock.conda.bridge import Calls
 from envlock.conda.client import client_for, places_of
 from envlock.conda.matching import name_in
 from envlock.conda.names import pypi_names
+from envlock.files import MEMO_BYTES, read_file
 from envlock.model.requirement import normalize_name
 from envlock.places import home
 
@@ -212,7 +213,7 @@ def _memo(package: LockedPackage) -> Path:
 
 def _remembered(package: LockedPackage) -> tuple[tuple[str, str], ...] | None:
     try:
-        rows = json.loads(_memo(package).read_bytes())["distributions"]
+        rows = json.loads(read_file(_memo(package), MEMO_BYTES))["distributions"]
         return tuple((str(name), str(version)) for name, version in rows)
     except (OSError, ValueError, KeyError, TypeError):
         return None

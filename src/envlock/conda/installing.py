@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from envlock.conda.bridge import run
 from envlock.conda.records import record_of
+from envlock.files import RECORD_BYTES, read_file
 from envlock.model.lock import LockedPackage
 
 _META = "conda-meta"
@@ -83,7 +84,7 @@ def clobbers(stage: Path) -> tuple[Clobber, ...]:
 
     Costs a look through the records of the packages; they are parsed only where there is such a path.
     """
-    documents = [path.read_bytes() for path in sorted((stage / _META).glob("*.json"))]
+    documents = [read_file(path, RECORD_BYTES) for path in sorted((stage / _META).glob("*.json"))]
     if not any(b'"original_path"' in document for document in documents):
         return ()
     owners: dict[str, tuple[str, str]] = {}
@@ -112,7 +113,7 @@ def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
 
 def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
     for path in sorted((stage / _META).glob("*.json")):
-        document = path.read_bytes()
+        document = read_file(path, RECORD_BYTES)
         yield document, set(_PATH.findall(document))
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envlock.config.quoting import shown, without_credentials
-from envlock.errors import ConfigError, Location
+from envlock.errors import ConfigError, DamageError, Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,19 @@ class UnreadableConfig(ConfigError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"`{path}` cannot be read: {reason}", hint="name the file itself, and let this user read it")
+
+
+class UnsafeFile(DamageError):
+    """What envlock.toml names as a flow file or a file of requirements is nothing that may be read as one."""
+
+    code = "unsafe-file"
+
+    def __init__(self, path: str, reason: str, locations: Sequence[Location] = ()) -> None:
+        super().__init__(
+            f"`{path}` was not read: {reason}",
+            locations=tuple(locations) or (Location(path),),
+            hint="put the file itself there",
+        )
 
 
 class NotToml(ConfigError):

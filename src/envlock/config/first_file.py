@@ -13,7 +13,7 @@ from envlock.config.project import CONFIG_NAME, Project
 from envlock.config.toml_tables import tables_text
 from envlock.config.toml_text import key_text, quoted
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.files import write_atomically
+from envlock.files import FLOW_BYTES, read_file, write_atomically
 
 SCHEMA_NAME = ".envlock.schema.json"
 
@@ -181,7 +181,14 @@ def write_first_file(
 
 def flow_files(folder: Path) -> tuple[Path, ...]:
     """Python files right in a folder that look as if they held a flow, sorted. Reads each once."""
-    return tuple(sorted(path for path in folder.glob("*.py") if path.is_file() and b"(FlowSpec" in path.read_bytes()))
+    return tuple(sorted(path for path in folder.glob("*.py") if _may_hold_flow(path, folder)))
+
+
+def _may_hold_flow(path: Path, folder: Path) -> bool:
+    try:
+        return b"(FlowSpec" in read_file(path, FLOW_BYTES, within=folder)
+    except OSError:  # a folder of that name, a link to nowhere, what this user may not read
+        return False
 
 
 def _found(folder: Path, files: Sequence[Path]) -> list[FoundFlow]:

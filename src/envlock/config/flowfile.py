@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
+from envlock.files import FLOW_BYTES, NotPlain, read_file
 
 # Bases from these modules bring no steps: a flow that has them is still known whole.
 _STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
@@ -66,13 +67,16 @@ class FlowSource(NamedTuple):
         return tuple(name for name, _ in self.steps)
 
 
-def read_flows(path: Path, *, named_by: Callable[[], Location] | None = None) -> tuple[FlowSource, ...]:
+def read_flows(
+    path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
+) -> tuple[FlowSource, ...]:
     """The flows in a Python file, in its order; none if it has none.
 
-    `named_by` tells, for an error, where the file is named. Costs one parse of the file, a millisecond or two for two
-    hundred lines. Raises FlowFileMissing or FlowFileSyntax.
+    `named_by` tells, for an error, where the file is named. No link in the folder `project` leads out of the project.
+    Costs one parse of the file, a millisecond or two for two hundred lines. Raises FlowFileMissing, UnsafeFile or
+    FlowFileSyntax.
     """
-    module = parse_module(path, named_by=named_by)
+    module = parse_module(path, named_by=named_by, project=project)
     return tuple(
         FlowSource(
             name=flow.name,
@@ -84,10 +88,16 @@ def read_flows(path: Path, *, named_by: Callable[[], Location] | None = None) ->
     )
 
 
-def parse_module(path: Path, *, named_by: Callable[[], Location] | None = None) -> FlowModule:
-    """The parsed file. Raises FlowFileMissing or FlowFileSyntax."""
+def parse_module(
+    path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
+) -> FlowModule:
+    """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax."""
     try:
-        source = path.read_bytes()
+        source = read_file(path, FLOW_BYTES, within=project)
+    except NotPlain as error:
+        from envlock.config.errors import UnsafeFile
+
+        raise UnsafeFile(shown(path), error.reason, (named_by(),) if named_by else ()) from None
     except OSError as error:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "" if is_missing else error.strerror or str(error)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from envlock.errors import ConfigError, Location
-from envlock.files import write_atomically
+from envlock.files import CONFIG_BYTES, read_file, write_atomically
 
 KEY = "METAFLOW_DEFAULT_ENVIRONMENT"
 
@@ -46,7 +46,7 @@ def make_default(folder: Path) -> Path:
 
 def _settings(path: Path, name: str) -> dict[str, object]:
     try:
-        settings = json.loads(path.read_bytes())
+        settings = json.loads(read_file(path, CONFIG_BYTES))
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:

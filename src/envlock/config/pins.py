@@ -21,6 +21,7 @@ import tomli
 
 from envlock.config.base_errors import DamagedPin, NewerPinFormat
 from envlock.errors import ConfigError
+from envlock.files import PIN_BYTES, read_file
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.pin import Pin
 from envlock.model.requirements_table import requirements_from
@@ -58,7 +59,7 @@ def read_pin(folder: Path, kind: str, meant: str) -> Pin | None:
     path = pin_path(folder, kind, meant)
     shown = f"{folder.name}/{path.relative_to(folder).as_posix()}"
     try:
-        data = path.read_bytes()
+        data = read_file(path, PIN_BYTES, within=folder.parent)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -30,6 +30,7 @@ from envlock.config.project import (
 from envlock.config.shape import fits
 from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
+from envlock.files import CONFIG_BYTES, read_file
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials, strip_credentials
 
@@ -44,8 +45,9 @@ def find_config(start: Path) -> Path:
     """The envlock.toml in `start` (a folder) or the nearest folder above. Raises NoConfig."""
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / CONFIG_NAME).is_file():
-            return folder / CONFIG_NAME
+        place = folder / CONFIG_NAME
+        if place.is_file() or (place.exists() and not place.is_dir()):  # what is no file is told, never passed over
+            return place
     from envlock.config.errors import NoConfig
 
     raise NoConfig(str(start))
@@ -59,7 +61,7 @@ def load_project(path: Path) -> Project:
     """
     path = path.absolute()
     try:
-        source = path.read_bytes()
+        source = read_file(path, CONFIG_BYTES)
         text = source.decode()
     except FileNotFoundError:
         from envlock.config.errors import NoConfig
@@ -230,7 +232,9 @@ class _Reading:
         if "file" not in table:
             raise Conflict("flow-without-file", key)
         file = self.path.parent / table["file"]
-        source = self.flow_source(name, read_flows(file, named_by=lambda: _location(self, (*key, "file"))))
+        source = self.flow_source(
+            name, read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=self.path.parent)
+        )
         level = self.level(table, key)
         asked = table.get("step", {})
         steps = tuple(step for step, _ in source.steps)

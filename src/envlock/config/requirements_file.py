@@ -7,14 +7,14 @@ is never repeated in a message: envlock.toml may name one that whoever reads the
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.errors import BadIndexUrl
+from envlock.config.errors import BadIndexUrl, UnsafeFile
 from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, Location
+from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
 from envlock.model.requirement import (
     CredentialsInDirectUrl,
     DirectUrlOfThisMachine,
@@ -56,10 +56,12 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
     """What the file asks. `name` is how messages call it, `named_by` where it is named, `project` the project's folder.
 
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
-    the line.
+    the line; UnsafeFile.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
+    except NotPlain as error:
+        raise UnsafeFile(name, error.reason, (named_by,)) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
         raise BadRequirementsFile(
@@ -92,11 +94,6 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             reason = without_credentials(error.message) if is_quoted else "a line that is no requirement"
             raise BadRequirementsFile(reason, at) from None
     return RequirementsFile(tuple(packages), tuple(indexes), tuple(flags))
-
-
-def is_of(path: Path, project: Path) -> bool:
-    """Whether a file lies in a project's folder, wherever links lead."""
-    return os.path.realpath(path).startswith(os.path.realpath(project).rstrip("/") + "/")
 
 
 class _NotTaken(Exception):

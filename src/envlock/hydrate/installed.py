@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from envlock.files import MEMO_BYTES, RECORD_BYTES, read_file
+
 
 class Package(NamedTuple):
     """Who brought a file."""
@@ -73,7 +75,7 @@ def wheels_in(site_packages: Path, prefix: Path) -> Iterator[tuple[str, Path, di
     for a thousand paths. Raises OSError, and ValueError for a RECORD that cannot be read.
     """
     for installer in sorted(site_packages.glob("*.dist-info/INSTALLER"), key=_wheel_of):
-        if installer.read_bytes().strip() == b"uv":
+        if read_file(installer, MEMO_BYTES).strip() == b"uv":
             record_file = installer.with_name("RECORD")
             try:
                 yield _wheel_of(record_file), record_file, dict(_paths(record_file, prefix))
@@ -119,7 +121,7 @@ def _wheel_of(file: Path) -> str:
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
     """The files that a RECORD names, below the prefix, each with its SHA-256 in hex digits, or empty."""
     site = record_file.parent.parent.relative_to(prefix).as_posix()
-    text = record_file.read_text(encoding="utf-8", errors="surrogateescape")
+    text = read_file(record_file, RECORD_BYTES).decode("utf-8", "surrogateescape")
     for row in csv.reader(text.splitlines()):
         if not row:
             continue
@@ -158,7 +160,7 @@ def _normalised(name: str) -> str:
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_file(path, RECORD_BYTES))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

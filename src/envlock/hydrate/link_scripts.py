@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from envlock.files import MEMO_BYTES, read_file
 from envlock.hydrate.errors import LinkScriptFailed
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _run(package: LockedPackage, script: Path, place: Path, reporter: Reporter) 
         raise LinkScriptFailed(package.name, ran.returncode, str(script), tuple(_last_lines(ran.stdout)))
     messages = place / _MESSAGES
     if messages.is_file():
-        for line in _last_lines(messages.read_text(encoding="utf-8", errors="replace")):
+        for line in _last_lines(read_file(messages, MEMO_BYTES).decode(errors="replace")):
             reporter.noted(f"{package.name}: {line}")
         messages.unlink()
 

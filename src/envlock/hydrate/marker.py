@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock import __version__
-from envlock.files import write_atomically
+from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.interpreters import Interpreter
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def signature(path: Path) -> tuple[int, ...]:
 def read_marker(prefix: Path) -> Marker | None:
     """The marker of a prefix, or None where it has none that can be understood."""
     try:
-        found = json.loads((prefix / NAME).read_bytes())
+        found = json.loads(read_file(prefix / NAME, MEMO_BYTES))
         known = {field.name: found[field.name] for field in fields(Marker)}
         return Marker(**{**known, "python_file": tuple(found["python_file"])})
     except (OSError, ValueError, TypeError, KeyError):

@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from envlock.files import RECORD_BYTES, read_file
 from envlock.hydrate.installed import wheels_in
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def move_scripts(site_packages: Path, stage: Path, place: Path) -> None:
     """
     old = str(stage).encode(errors="surrogateescape")
     for _, record, _ in wheels_in(site_packages, stage):
-        text = record.read_bytes()
+        text = read_file(record, RECORD_BYTES)
         moved = _SCRIPT.sub(lambda row: _moved_row(row, site_packages, old, place), text)
         if moved != text:
             _replace(record, moved)

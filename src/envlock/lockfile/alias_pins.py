@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import tomli
 
 from envlock.config.pins import FOLDER, FORMAT, STAMP, digest_of, pin_path
+from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.document import requirement_lines
 from envlock.lockfile.quoting import quoted
 
@@ -42,11 +43,11 @@ def render_pin(pin: Pin) -> str:
 
 def write_pin(folder: Path, pin: Pin) -> Path:
     """Write a pin at its place in a lock folder and return that; one that says this already is not touched."""
-    from envlock.files import write_atomically
+    from envlock.files import holds, write_atomically
 
     path = pin_path(folder, pin.kind, pin.meant)
     data = render_pin(pin).encode()
-    if not (path.is_file() and path.read_bytes() == data):
+    if not holds(path, data):
         write_atomically(path, data)
     return path
 
@@ -71,5 +72,5 @@ def pinned_by(paths: Iterable[Path]) -> frozenset[str]:
     found: set[str] = set()
     for path in paths:
         with suppress(OSError, ValueError, AttributeError):
-            found.update(map(str, tomli.loads(path.read_text()).get("full-ids", {}).values()))
+            found.update(map(str, tomli.loads(read_file(path, PIN_BYTES).decode()).get("full-ids", {}).values()))
     return frozenset(found)

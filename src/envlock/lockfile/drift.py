@@ -353,5 +353,5 @@ def _is_allowed(url: str, allowed: tuple[str, ...]) -> bool:
 
 
 def _line_with(path: Path, text: str) -> int | None:
-    lines = path.read_text().splitlines()
+    lines = lock_bytes(path).decode().splitlines()
     return next((number for number, line in enumerate(lines, start=1) if text in line), None)

@@ -103,8 +103,10 @@ def lock_files(folder: Path) -> tuple[Path, ...]:
 
 def lock_bytes(path: Path, *, shown: str | None = None) -> bytes:
     """What a lock file holds. Raises DamagedLock where it is no file that can be read."""
+    from envlock.files import LOCK_BYTES, read_file
+
     try:
-        return path.read_bytes()
+        return read_file(path, LOCK_BYTES, within=path.parent.parent.parent.parent)
     except OSError as error:
         from envlock.lockfile.errors import DamagedLock
 
@@ -123,12 +125,12 @@ def read_lock(path: Path, *, shown: str | None = None) -> Lock:
 
 def write_lock(folder: Path, lock: Lock) -> Path:
     """Write a lock at its place and return that; a file that holds these bytes already is not touched."""
-    from envlock.files import write_atomically
+    from envlock.files import holds, write_atomically
     from envlock.lockfile.document import render
 
     path = lock_path(folder, lock)
     data = render(lock).encode()
-    if not (path.is_file() and path.read_bytes() == data):
+    if not holds(path, data):
         write_atomically(path, data)
     return path
 

@@ -15,6 +15,7 @@ from envlock.config.edit_env import EnvironmentExists, name_base
 from envlock.config.named import check_named
 from envlock.config.pins import pin_path
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.files import holds
 from envlock.model.alias import BadAlias
 from envlock.workflow.alias_errors import BadAliasName
 from envlock.workflow.pathspec import BadPathspec
@@ -78,11 +79,11 @@ class Asked:
             return
         path = self.before.path
         try:
-            if not _holds(path, self.before.text):
+            if not holds(path, self.before.text.encode()):
                 raise ChangedMeanwhile(path.name)
             save(path, self.project.text)
         except BaseException:
-            if not _holds(path, self.project.text):
+            if not holds(path, self.project.text.encode()):
                 pins = {pin_path(self.before.lock_folder, each.pin.kind, each.pin.meant) for each in result.pinned}
                 for made in ({each.path for each in result.locked} | pins) - there:
                     remove(made)
@@ -126,10 +127,3 @@ def from_requirements(project: Project, name: str, kind: str, said: str) -> Aske
     locks = tuple(finder.lock(found, arch) for arch in archs)
     use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
     return Asked(name, ask_for(project, name, locks[0].requirements, said=found.said, use=use), project, locks)
-
-
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:  # it was moved, or its rights were
-        return False

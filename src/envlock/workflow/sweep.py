@@ -15,10 +15,12 @@ from envlock.cache.opening import open_store
 from envlock.cache.sweep import Limits, Sweep, plan
 from envlock.cache.sweep import sweep as sweep_store
 from envlock.cache.sweep_errors import BadSpan, NoLockTree
+from envlock.config.base_errors import DamagedPin
 from envlock.config.instants import span_of
 from envlock.config.pins import FOLDER as PINS
 from envlock.config.pins import parse_pin
 from envlock.config.project import LOCK_FOLDER_NAME
+from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.reporter import Reporter
 
@@ -70,7 +72,7 @@ def mark_tree(marks: Marks, folder: Path, shown: str) -> None:
     for path in lock_files(folder):
         marks.lock(read_lock(path, shown=f"{shown}/{path.relative_to(folder)}"))
     for path in _pin_files(folder):
-        pin = _pin(path, f"{shown}/{path.relative_to(folder)}")
+        pin = _pin(path, folder, f"{shown}/{path.relative_to(folder)}")
         for arch, full_id in pin.full_ids:
             marks.mark(EnvironmentPlace(arch, pin.req_id, full_id), BY_LOCK)
 
@@ -79,8 +81,11 @@ def _pin_files(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / PINS).rglob("*.toml") if not path.name.startswith("."))
 
 
-def _pin(path: Path, shown: str) -> Pin:
-    data = path.read_bytes()
+def _pin(path: Path, folder: Path, shown: str) -> Pin:
+    try:
+        data = read_file(path, PIN_BYTES, within=folder.parent)
+    except OSError as error:
+        raise DamagedPin(shown, f"it cannot be read: {error.strerror}") from None
     try:
         table = tomli.loads(data.decode())
     except (UnicodeDecodeError, tomli.TOMLDecodeError, RecursionError):

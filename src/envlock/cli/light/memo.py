@@ -2,7 +2,7 @@
 
 A memo holds the prefix, and the stat signatures of what the answer came from: envlock.toml, the flow files, the lock
 and its folder, the prefix's marker, the interpreter; and of the places nearer by where an envlock.toml would win, if
-there were one. Reading it imports nothing but `os` and looks at each of those files once, so that a command whose
+there were one. Reading it imports next to nothing and looks at each of those files once, so that a command whose
 environment is there costs little more than an interpreter that starts. Any doubt, and the answer is worked out again.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from envlock import __version__
+from envlock.files import MEMO_BYTES, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def home() -> str:
 def recall(key: Sequence[str]) -> str | None:
     """The prefix that was remembered for `key`, if nothing that decided it has changed since."""
     try:
-        with open(_path(key), "rb") as file:
-            fields = file.read().decode("utf-8", "surrogateescape").split("\0")
+        fields = read_file(_path(key), MEMO_BYTES).decode("utf-8", "surrogateescape").split("\0")
     except (OSError, ValueError):
         return None
     start = [_FORMAT, __version__, *key]
