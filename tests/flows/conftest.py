@@ -25,6 +25,19 @@ FILES = Path(__file__).with_name("project")
 OUTER = "{}.{}".format(*sys.version_info[:2])
 TIMEOUT = 240
 
+# What a process inherits from one that is a task of another flow, or of a run that is long over.
+STALE = {
+    "_METAFLOW_ENVLOCK_ENV": json.dumps(["a" * 40, "b" * 40, "linux-64"]),
+    "_METAFLOW_ENVLOCK_TASK": "OtherFlow/by-hand/start",
+    "_METAFLOW_ENVLOCK_ENTERED": "1:/nowhere",
+    "_METAFLOW_ENVLOCK_ABSENT": '["HOME"]',
+    "_METAFLOW_ENVLOCK_LAUNCHER": '["/nowhere/python", ""]',
+    "PYTHONPATH": "/nowhere/.mf_code:/nowhere",
+    "METAFLOW_EXTRACTED_ROOT": "/nowhere",
+    "VIRTUAL_ENV": "/nowhere",
+    "PYTHONHOME": "",
+}
+
 # Prints every task of some runs: what it saw, and what was recorded of it.
 _TASKS = """
 import json, sys
@@ -156,6 +169,16 @@ pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
 
 [flow.InnerFlow.step.end]
 disabled = true
+
+[flow.BareFlow]
+file = "bare.py"
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
+[flow.BareFlow.step.gather]
+disabled = true
+
+[flow.BareFlow.step.end]
+pypi = {{ python = "{OUTER}", packages = {{ alpha = "1.0" }} }}
 """
     )
     with isolation(flow_home, shared_uv_cache):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from envlock.model.arch import host_arch
-from tests.flows.conftest import OUTER, Flows
+from tests.flows.conftest import OUTER, STALE, Flows
 from tests.index import Index
 from tests.support import run_envlock, wait_until
 
@@ -110,11 +110,42 @@ def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> No
     (flows.folder / "inner.py").write_text(
         (flows.folder / "inner.py").read_text().replace("self.seen =", "print('SPUN', what_is_here()) #")
     )
-    spun = flows.python("inner.py", "--environment=envlock", "spin", f"InnerFlow/{ran.run_id}/start")
-    assert spun.status == 0, spun.text
-    (line,) = [line for line in spun.text.splitlines() if "SPUN" in line]
-    assert f"'python': '{series[1]}'" in line
-    assert "'alpha': '1.1'" in line
+    for more, by_itself in (([], False), (["--skip-decorators"], True)):  # envlock's own decorator is one of those
+        spin = ("spin", f"InnerFlow/{ran.run_id}/start", *more)
+        spun = flows.python("inner.py", "--environment=envlock", *spin, **STALE)
+        assert spun.status == 0, spun.text
+        (line,) = [line for line in spun.text.splitlines() if "SPUN" in line]
+        assert f"'python': '{series[1]}'" in line
+        assert "'alpha': '1.1'" in line
+        assert f"'entered_by_itself': {by_itself}" in line
+
+
+def test_only_a_disabled_step_is_sent_to_another_machine(flows: Flows) -> None:
+    code = """
+import sys
+sys.argv[0] = "inner.py"
+from inner import InnerFlow
+from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockEnvironment, EnvlockException
+def told(step):
+    environment = EnvlockEnvironment(InnerFlow(use_cli=False))
+    environment.validate_environment(print, "local")
+    return environment.bootstrap_commands(step, "local")
+print(told("end"))
+try:
+    told("start")
+except EnvlockException as refused:
+    print(refused)
+"""
+    ended = flows.python("-c", code, **STALE)
+    assert ended.status == 0, ended.text
+    assert "['export _METAFLOW_ENVLOCK_ENV=', \"export _METAFLOW_ENVLOCK_TASK='InnerFlow//end'\"]" in ended.text
+    assert "error[remote-steps-not-yet]" in ended.text
+    there = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "InnerFlow//end"}
+    (flows.folder / "envlock.toml").unlink()  # as in a container, where neither that nor envlock is
+    ids = ("--run-id", "r", "--task-id", "t2", "--input-paths", "r/_parameters/t1")
+    sent = flows.python("inner.py", "--environment=envlock", "step", "end", *ids, **there)
+    assert "r/_parameters/t1" in sent.text, sent.text
+    assert "error[" not in sent.text
 
 
 def test_an_interrupt_while_environments_are_made_leaves_nothing(

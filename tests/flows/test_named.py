@@ -67,6 +67,12 @@ def test_each_step_has_what_its_name_stands_for(teams: Flows) -> None:
     }
     for step in STEPS:
         assert tasks[step]["recorded"] == tasks[step]["seen"]["identity"]
+    parent = tasks["extended"]["pathspec"].partition("/")[2]
+    ids = ("--run-id", ended.run_id, "--task-id", "by-hand", "--input-paths", parent)
+    alone = teams.python("named.py", "--environment=envlock", "step", "fetched", *ids)
+    assert alone.status == 0, alone.text
+    (by_hand,) = [each for each in teams.tasks(f"NamedFlow/{ended.run_id}") if each["pathspec"].endswith("by-hand")]
+    assert by_hand["recorded"] == by_hand["seen"]["identity"] == tasks["fetched"]["recorded"]
     config = teams.folder / "envlock.toml"
     config.write_text(
         config.read_text().replace('name = "team/base:v1"', f'pathspec = "{tasks["fetched"]["pathspec"]}"')

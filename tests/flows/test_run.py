@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import OUTER, Ended, Flows
+from tests.flows.conftest import OUTER, STALE, Ended, Flows
 from tests.support import isolation, run_envlock, wait_until
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
@@ -41,7 +41,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(locked_flows: Flows, shared_uv_cache: Path) -> Iterator[Runs]:
     with isolation(locked_flows.home, shared_uv_cache):
-        failed = locked_flows.python("wide.py", "run", METAFLOW_DEFAULT_ENVIRONMENT="envlock")
+        failed = locked_flows.python("wide.py", "run", METAFLOW_DEFAULT_ENVIRONMENT="envlock", **STALE)
         resumed = locked_flows.python("wide.py", "--environment=envlock", "resume", MAY_END="1")
         inner = locked_flows.python("-c", "from metaflow import *; print(Flow('InnerFlow').latest_run.pathspec)")
         yield Runs(
@@ -101,6 +101,12 @@ def test_a_task_knows_its_environment_and_metaflow_records_it(runs: Runs, locked
         req_id, full_id, arch = task["recorded"]
         assert task["seen"]["req_id"] == req_id
         assert (locked_flows.folder / "envlock.lock" / arch / req_id / f"pylock.{full_id}.toml").is_file()
+
+
+def test_a_task_of_a_launcher_does_not_enter_a_second_time(runs: Runs) -> None:
+    seen = [task["seen"] for task in (*runs.first, *runs.second, *runs.inner) if task["seen"]]
+    assert len(seen) > 10
+    assert not any(each["entered_by_itself"] for each in seen)
 
 
 def test_every_task_of_a_foreach_and_each_attempt_is_in_the_environment(runs: Runs) -> None:

@@ -83,3 +83,29 @@ print(json.dumps([made.get_environment_info(True), made.get_environment_info(Tru
     first, second = metaflow(code)
     assert first == second
     assert first["environment_type"] == "envlock"
+
+
+def test_a_task_hands_its_own_arguments_on() -> None:
+    told = {
+        "python flow.py step a": "flow.py step a",
+        "python -u -OB flow.py step a": "-u -OB flow.py step a",
+        "python -Iu -EsP -W error -Xutf8 flow.py step a": "-u -s -Werror -Xutf8 flow.py step a",
+        "python --check-hash-based-pycs always flow.py step a": "--check-hash-based-pycs always flow.py step a",
+        "python -m team.flow step a": "-m team.flow step a",
+        "python -umteam.flow step a": "-u -m team.flow step a",
+        "python -m pdb -c continue flow.py step a": "-m pdb -c continue flow.py step a",
+        "python -m coverage run flow.py step a": "flow.py step a",
+        "python -X dev /opt/coverage run flow.py step a": "-Xdev flow.py step a",
+        "python made.py --up": "flow.py step a",
+    }
+    code = f"""
+import json, sys
+from metaflow_extensions.envlock.plugins.entering import own_arguments
+sys.argv = "flow.py step a".split()
+said = []
+for each in {list(told)!r}:
+    sys.orig_argv = each.split()
+    said.append(" ".join(own_arguments()))
+print(json.dumps(said))
+"""
+    assert metaflow(code) == list(told.values())

@@ -31,7 +31,7 @@ import json, sys
 import metaflow
 from metaflow.metaflow_config import SPIN_ALLOWED_DECORATORS
 from metaflow.plugins import ENVIRONMENTS, STEP_DECORATORS
-import metaflow_extensions.envlock.plugins.launcher
+import metaflow_extensions.envlock.plugins.entering
 print(json.dumps([
     sorted(each.TYPE for each in ENVIRONMENTS),
     [each.name for each in STEP_DECORATORS if each.name.startswith("envlock")],

@@ -21,4 +21,7 @@ def what_is_here():
         "first_on_path": os.environ["PATH"].split(os.pathsep)[0],
         "virtual_env": os.environ.get("VIRTUAL_ENV"),
         "sys_path": list(sys.path),
+        "entered_by_itself": os.environ.get("_METAFLOW_ENVLOCK_ENTERED", "").startswith(str(os.getpid()) + ":"),
+        "variables": {name: os.environ.get(name) for name in ("SAID_BY_THE_FLOW", "HOME")},
+        "options": {"debug": __debug__, "pdb": "pdb" in sys.modules},
     }

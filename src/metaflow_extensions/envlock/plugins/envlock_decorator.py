@@ -45,7 +45,7 @@ class EnvlockInternalDecorator(StepDecorator):
             from .at_exec import runtime_values
 
             values = runtime_values(name, self._step, cli_args.command_options, self._flow, self._datastore)
-            launcher.fetch_and_enter(self._step, cli_args.entrypoint, cli_args.env, values)
+            launcher.fetch_and_enter_or_fail(self._step, cli_args.entrypoint, cli_args.env, values)
 
     def runtime_finished(self, exception):
         self._environment.launcher.finish()
@@ -66,6 +66,7 @@ class EnvlockInternalDecorator(StepDecorator):
         ubf_context,
         inputs,
     ):
+        self._environment.refuse_strays(step_name)
         identity = os.environ.get(IDENTITY_VARIABLE)
         if not identity:
             return

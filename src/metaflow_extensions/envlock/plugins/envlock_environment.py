@@ -3,6 +3,7 @@
 Standard library and Metaflow only: this is imported by each `import metaflow`, in the launcher and in every step.
 """
 
+import functools
 import json
 import os
 import sys
@@ -13,9 +14,14 @@ from metaflow.metaflow_environment import MetaflowEnvironment
 # What a task knows of its environment: '["req_id", "full_id", "arch"]'; empty where the step is disabled.
 IDENTITY_VARIABLE = "_METAFLOW_ENVLOCK_ENV"
 
+# The task that the variable above was set for, `flow/run/step`; without a run where it holds for all of them. What a
+# process inherits may be another task's.
+TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
+
 # The names, as JSON, that are set for a task to nothing and that it must not have at all.
 ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
 
+_COMMANDS_OF_TASKS = ("step", "spin-step")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
 
@@ -41,35 +47,83 @@ class EnvlockEnvironment(MetaflowEnvironment):
         self._logger = None
         self._datastore_type = "local"
         self._launcher = None
+        self._settled_step = None
 
     def validate_environment(self, logger, datastore_type):
         # Called in every process, tasks included: what it costs, every task pays.
         self._logger = logger
         self._datastore_type = datastore_type
+        _ask_before_tasks()
 
     def decospecs(self):
         return ("envlock_internal",)
 
     def init_environment(self, echo):
-        """Refuse the flow, unless every step has a fresh lock. Metaflow calls this in launchers only."""
+        """Refuse the flow, unless every step has a fresh lock.
+
+        Metaflow calls this where it packages the flow's code: in launchers, and in a task that enters its environment
+        by itself, which has planned before.
+        """
+        if self._launcher is None:
+            steps = [step.name for step in self._flow]
+            self.plan(steps, _remote_steps(self._flow), _deploying_command())
+
+    def plan(self, steps, remote, command):
+        """The launcher, which has asked envlock for the locks of these steps. Raises EnvlockException."""
         from .launcher import Launcher
 
         self._launcher = Launcher(
             {
                 "flow": self._flow.name,
                 "file": os.path.abspath(sys.argv[0]),
-                "steps": [step.name for step in self._flow],
+                "steps": steps,
                 "datastore": self._datastore_type,
-                "remote": _remote_steps(self._flow),
-                "command": _deploying_command(),
+                "remote": remote,
+                "command": command,
             },
             self._logger,
         )
+        return self._launcher
 
     @property
     def launcher(self):
         """What this process knows of the run that it launches; None in a task."""
         return self._launcher
+
+    def bootstrap_commands(self, step_name, datastore_type):
+        """What another machine runs before a task. Only disabled steps run there: the task is told that it is one.
+
+        Raises EnvlockException for any other step, however the process was started that sends it there.
+        """
+        if self._launcher is None:
+            run = getattr(_context(), "params", {}).get("run_id")
+            if os.environ.get(IDENTITY_VARIABLE) or not is_settled(self._flow.name, run, step_name):
+                backend = _deploying_command().partition(" ")[0] or "another machine"
+                self.plan([step_name], {step_name: backend}, "").finish()
+        told = pathspec(self._flow.name, "", step_name)
+        commands = super(EnvlockEnvironment, self).bootstrap_commands(step_name, datastore_type)
+        return commands + ["export %s=" % IDENTITY_VARIABLE, "export %s='%s'" % (TASK_VARIABLE, told)]
+
+    def settle(self, options, state):
+        """Bring this process into the environment of the task that it is about to run, if it is not there.
+
+        `options` are those of Metaflow's command for a task, `state` is what Metaflow knows of this process. Returns
+        in the environment, and for a disabled step. Raises EnvlockException.
+        """
+        step, run = options["step_name"], options["run_id"]
+        if not options.get("clone_only") and not is_settled(self._flow.name, run, step):
+            from .entering import enter
+
+            enter(step, options, state)
+        self._settled_step = step
+
+    def refuse_strays(self, step):
+        """Raise EnvlockException where this process did not ask for the environment of the task that it runs."""
+        if self._settled_step != step:
+            raise EnvlockException(
+                "the task of `%s` was started in a way that envlock does not know, outside of its environment\n\n"
+                "hint: python %s --environment=envlock step %s ..." % (step, os.path.basename(sys.argv[0]), step)
+            )
 
     def pylint_config(self):
         # What a step imports is in its own environment, not in this one.
@@ -85,6 +139,64 @@ class EnvlockEnvironment(MetaflowEnvironment):
         return {"type": cls.TYPE, "req_id": req_id, "full_id": full_id, "arch": arch}
 
 
+def is_settled(flow, run, step):
+    """Whether this process is where a task belongs: in the environment that was told, or outside of all, as was told.
+
+    No variable alone says so: it has to be of this task, and this interpreter that of the environment which it names.
+    """
+    identity = os.environ.get(IDENTITY_VARIABLE)
+    told = os.environ.get(TASK_VARIABLE)
+    if identity is None or told not in (pathspec(flow, run, step), pathspec(flow, "", step)):
+        return False
+    return not identity or is_inside(identity)
+
+
+def is_inside(identity):
+    """Whether this interpreter is that of the environment with this identity, as a task knows it."""
+    try:
+        req_id, full_id, _ = json.loads(identity)
+    except ValueError:
+        return False
+    return os.path.basename(sys.prefix) == "metaflow_%s_%s" % (req_id, full_id)
+
+
+def pathspec(flow, run, step):
+    """What TASK_VARIABLE says of a task."""
+    return "%s/%s/%s" % (flow, run, step)
+
+
+def _ask_before_tasks():
+    """Let the command that runs a task, if it is the one, first bring this process into the task's environment.
+
+    That is after Metaflow has set everything up, and before anything of the task is written.
+    """
+    context = _context()
+    name = (getattr(context, "saved_args", None) or [""])[0]
+    if name not in _COMMANDS_OF_TASKS:
+        return
+    command = context.command.get_command(context, name)
+    if not getattr(command.callback, "asks_envlock", False):
+        command.callback = _after_entering(command.callback)
+
+
+def _after_entering(run_task):
+    @functools.wraps(run_task)
+    def enter_and_run(*arguments, **options):
+        context = _context()
+        if context.obj.environment.TYPE == EnvlockEnvironment.TYPE:
+            context.obj.environment.settle(context.params, context.obj)
+        return run_task(*arguments, **options)
+
+    enter_and_run.asks_envlock = True
+    return enter_and_run
+
+
+def _context():
+    from metaflow._vendor import click
+
+    return click.get_current_context(silent=True)
+
+
 def _remote_steps(flow):
     """Each step that a decorator sends to another machine, with the decorator's name."""
     remote = {}
@@ -98,10 +210,8 @@ def _remote_steps(flow):
 
 def _deploying_command():
     """The command of Metaflow that is running, if its steps will run on other machines; else empty."""
-    from metaflow._vendor import click
-
     names = []
-    context = click.get_current_context(silent=True)
+    context = _context()
     while context is not None and context.parent is not None:
         names.insert(0, context.info_name)
         context = context.parent

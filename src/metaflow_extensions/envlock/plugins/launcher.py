@@ -7,7 +7,7 @@ import sys
 
 from .at_exec import FAIL
 from .code_package import CodePackage
-from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, EnvlockException
+from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
 from .service import Service
 
 _QUIET_SECONDS = 1.0
@@ -21,6 +21,7 @@ class Launcher(object):
 
     def __init__(self, start, logger):
         self._logger = logger
+        self._flow = start["flow"]
         self._service = Service()
         planned = self._service.ask(start)
         if planned["event"] == "refused":
@@ -55,37 +56,48 @@ class Launcher(object):
         """Make a task's command line and variables those of its step's environment; waits until that is there."""
         identity = self._identities[step]
         if identity is None:
-            # A task that starts a flow has an environment of its own, which must not be taken for this step's.
-            variables[IDENTITY_VARIABLE] = ""
+            self._leave_outside(step, variables)
             return
         environment = self._wait_for(self._environments[_name(identity)])
-        self._put_into(environment, identity, entrypoint, variables)
+        self._put_into(environment, step, identity, entrypoint, variables)
         if step not in self._started:
             self._started.add(step)
             self._service.tell({"started": step, "run": str(self._run_id)})
+
+    def is_disabled(self, step):
+        """Whether a step has no environment, so that its tasks run on the interpreter that launches them."""
+        return step not in self._fetched and self._identities[step] is None
 
     def fetched_name(self, step):
         """What an environment is called that is looked up when the step starts; None where it was locked before."""
         return self._fetched.get(step)
 
     def fetch_and_enter(self, step, entrypoint, variables, values):
-        """As `enter`, for a step whose environment is looked up now. What fails, fails this task and no other."""
+        """As `enter`, for a step whose environment is looked up now."""
         token = "%s#%d" % (step, len(self._environments))
         self._environments[token] = environment = _Environment(step)
         self._service.tell({"fetch": step, "as": token, "variables": values})
         self._announced = False
-        try:
-            self._wait_for(environment)
-        except EnvlockException as failure:
-            entrypoint[:] = [sys.executable, "-c", FAIL, "envlock: " + str(failure)]
-            variables[IDENTITY_VARIABLE] = ""
-            return
-        self._put_into(environment, environment.identity, entrypoint, variables)
+        self._wait_for(environment)
+        self._put_into(environment, step, environment.identity, entrypoint, variables)
         if step not in self._started:
             self._started.add(step)
             self._service.tell({"started": step, "as": token, "run": str(self._run_id)})
 
-    def _put_into(self, environment, identity, entrypoint, variables):
+    def fetch_and_enter_or_fail(self, step, entrypoint, variables, values):
+        """As `fetch_and_enter`; what fails, fails this task and no other."""
+        try:
+            self.fetch_and_enter(step, entrypoint, variables, values)
+        except EnvlockException as failure:
+            entrypoint[:] = [sys.executable, "-c", FAIL, "envlock: " + str(failure)]
+            self._leave_outside(step, variables)
+
+    def _leave_outside(self, step, variables):
+        # A task that starts a flow has an environment of its own, which must not be taken for this step's.
+        variables[IDENTITY_VARIABLE] = ""
+        variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
+
+    def _put_into(self, environment, step, identity, entrypoint, variables):
         # Not its real path: pyvenv.cfg, which makes it the environment's Python, is looked up beside the link.
         entrypoint[0] = os.path.join(environment.prefix, "bin", "python")
         for name, value in environment.variables.items():
@@ -96,6 +108,7 @@ class Launcher(object):
         variables.update(self._code.variables())
         variables.update(self._service.variables())
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
+        variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
 
@@ -109,6 +122,12 @@ class Launcher(object):
             if not self._service.tell({"remove": code.folder}):
                 shutil.rmtree(code.folder, ignore_errors=True)
         self._service.leave()
+
+    def hand_over(self):
+        """Let go of everything, and return the folder of the code: whoever becomes the task removes it."""
+        code, self._code = self._code, None
+        self._service.leave()
+        return code.folder
 
     def _wait_for(self, environment):
         while True:

@@ -1,0 +1,153 @@
+"""A task that no launcher of envlock started: it enters its environment by itself.
+
+Schedulers and their extensions start `python flow.py --environment=envlock step ...` on the interpreter that they have.
+This process then asks envlock for what a launcher would have asked for, and becomes the task: the same process, with
+the same arguments, on the locked interpreter.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+from metaflow.package import MetaflowPackage
+
+from .at_exec import runtime_values
+from .envlock_environment import ABSENT_VARIABLE, EnvlockException
+
+# The process and the prefix that it was to enter. Whoever finds its own number here went in and is still outside.
+_ENTERED_VARIABLE = "_METAFLOW_ENVLOCK_ENTERED"
+
+# Modules of every Python that run the script which follows them.
+_RUNNERS = ("cProfile", "pdb", "profile", "trace")
+
+# Removes a folder as soon as the task has ended, however it did: the task alone holds the other end of its stdin, which
+# a shell takes away from what it leaves in the background. Twice a child, so that a task which waits for its own
+# children never meets it.
+_REMOVE_AT_THE_END = 'exec 3<&0; (cat <&3; rm -rf -- "$1") >/dev/null 2>&1 &'
+
+
+def enter(step, options, state):
+    """Become the task in the environment of its step; returns only where the step is disabled.
+
+    `options` are those of Metaflow's command for a task, `state` is what Metaflow knows of this process. Raises
+    EnvlockException.
+    """
+    flow, environment, run = state.flow, state.environment, options["run_id"]
+    launcher = environment.plan([step], {}, "")
+    entrypoint, variables = [sys.executable], {}
+    try:
+        if launcher.is_disabled(step):
+            launcher.prepare(step, None, run)
+            launcher.enter(step, entrypoint, variables)
+            launcher.finish()
+            os.environ.pop(ABSENT_VARIABLE, None)
+            os.environ.update(variables)
+            return
+        for decorator in getattr(flow, step).decorators:
+            if decorator.name == "environment":  # it has told the launcher, where there is one
+                variables.update(decorator.attributes["vars"])
+        launcher.prepare(step, MetaflowPackage(flow, environment, state.echo, suffixes=state.package_suffixes), run)
+        name = launcher.fetched_name(step)
+        if name is None:
+            launcher.enter(step, entrypoint, variables)
+        else:
+            values = runtime_values(name, step, *_as_the_launcher_knows(options, state))
+            launcher.fetch_and_enter(step, entrypoint, variables, values)
+        _become(entrypoint[0], variables, launcher, state)
+    except BaseException:
+        launcher.finish()
+        raise
+
+
+def _as_the_launcher_knows(options, state):
+    """The options of a task's command as they are written, the flow, and where the task's parents are."""
+    paths = options.get("input_paths")
+    if not paths and options.get("input_paths_filename"):
+        with open(options["input_paths_filename"], encoding="utf-8") as file:
+            paths = file.read().strip(" \n\"'")
+    written = {"run-id": options["run_id"], "task-id": options["task_id"], "input-paths": paths}
+    return written, state.flow, state.flow_datastore
+
+
+def _become(python, variables, launcher, state):
+    """Replace this process. Raises EnvlockException."""
+    prefix = os.path.dirname(os.path.dirname(python))
+    entered = "%d:%s" % (os.getpid(), prefix)
+    if os.environ.get(_ENTERED_VARIABLE) == entered:
+        raise EnvlockException(
+            "%s does not lead into its environment: Python has the prefix %s there\n\nhint: envlock create --rebuild"
+            % (python, sys.prefix)
+        )
+    wanted = dict(os.environ)
+    wanted.update(variables)
+    wanted.pop("PYTHONHOME", None)
+    for name in json.loads(wanted.pop(ABSENT_VARIABLE)):
+        if not wanted[name]:
+            del wanted[name]
+    wanted[_ENTERED_VARIABLE] = entered
+    for each in (state.monitor, state.event_logger):
+        each.terminate()
+    _remove_at_the_end(launcher.hand_over())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(python, [python] + own_arguments(), wanted)  # noqa: S606  no shell is wanted
+    except OSError as error:
+        raise EnvlockException("%s cannot be started: %s" % (python, error.strerror)) from None
+
+
+def _remove_at_the_end(folder):
+    reading, writing = os.pipe()
+    try:
+        # A session of its own: what interrupts the task would end it too.
+        command = ["/bin/sh", "-c", _REMOVE_AT_THE_END, "sh", folder]
+        subprocess.check_call(command, stdin=reading, start_new_session=True)
+    finally:
+        os.close(reading)
+    os.set_inheritable(writing, True)
+
+
+def own_arguments():
+    """The arguments of this process for another interpreter, whose options do not keep it from Metaflow."""
+    told = getattr(sys, "orig_argv", None) or _told_by_the_system()
+    rest = len(sys.argv) - 1
+    if told[len(told) - rest :] != sys.argv[1:]:
+        return list(sys.argv)  # the script has made them up
+    options, program = _split(told[1 : len(told) - rest])
+    is_script = program[:1] not in (["-m"], ["-c"])
+    if (is_script and len(program) > 1) or (program[:1] == ["-m"] and program[2:] and program[1] not in _RUNNERS):
+        program = sys.argv[:1]  # what runs the flow's file is not in the environment
+    return options + program + sys.argv[1:]
+
+
+def _told_by_the_system():  # before Python 3.10
+    try:
+        with open("/proc/self/cmdline", "rb") as file:
+            return [os.fsdecode(each) for each in file.read().split(b"\0")[:-1]]
+    except OSError:
+        return [sys.executable] + sys.argv
+
+
+def _split(words):
+    """Python's options, without those that ignore PYTHONPATH or the flow's folder; and what it runs."""
+    options = []
+    while words and words[0].startswith("-") and words[0] != "-":
+        word, words = words[0], words[1:]
+        if word.startswith("--"):
+            options += [word] + words[:1]
+            words = words[1:]
+            continue
+        kept = ""
+        for place in range(1, len(word)):
+            if word[place] in "cm":
+                options += ["-" + kept] if kept else []
+                return options, ["-" + word[place]] + ([word[place + 1 :]] if word[place + 1 :] else []) + words
+            if word[place] in "WX":
+                kept += word[place:]
+                if word[place + 1 :] == "":
+                    kept, words = kept + words[0], words[1:]
+                break
+            kept += word[place] if word[place] not in "EIP" else ""
+        options += ["-" + kept] if kept else []
+    return options, words
