@@ -34,6 +34,7 @@ from envlock.model.lock import LockedPython
 from envlock.places import home
 from envlock.workflow.push import PushResult, push
 from tests.cache.locks import locked_project
+from tests.conftest import Envlock
 from tests.index import DROP, Index, Release
 from tests.support import ENVLOCK, snapshot
 from tests.workflow.recording import Recorder
@@ -168,6 +169,45 @@ class TestMoving:
         assert [process.returncode for process in processes] == [0, 0], said
         assert_whole(open_store(project.cache_url))
         assert push(project).moved_nothing
+
+
+class TestWheelsThatCollide:
+    @pytest.fixture
+    def colliding(self, tmp_path: Path, make_index: Callable[..., Index]) -> Project:
+        """Wheels that share a module, a command and a file that is the same in both."""
+        one = Release(
+            "one", "1.0", scripts={"tool": "one:main"}, files={"cv2/a.py": "1", "cv2/same.py": "", "cv2/b.py": "1"}
+        )
+        two = Release(
+            "two", "1.0", scripts={"tool": "two:main"}, files={"cv2/a.py": "2", "cv2/same.py": "", "other/b.py": "1"}
+        )
+        names = [f"{name}-1.0-py3-none-any.whl" for name in ("one", "two")]
+        return locked_project(
+            tmp_path / "project", make_index(one, two), {"both": names, "one": names[:1]}, archs=ARCHS
+        )
+
+    def test_are_named(self, colliding: Project) -> None:
+        result = push(colliding)
+        assert {name for name, _ in result.collisions} == {f"both on {arch}" for arch in ARCHS}
+        for _, found in result.collisions:
+            assert [each.path for each in found] == ["bin/tool", "site-packages/cv2/a.py"]
+            assert {each.owners for each in found} == {("one", "two")}
+        assert push(colliding).collisions == ()
+
+    def test_are_told_once_for_all_archs(self, colliding: Project, envlock: Envlock) -> None:
+        ran = envlock("push")
+        (warning,) = [line for line in ran.stderr.splitlines() if line.startswith("warning: ")]
+        assert "one and two both bring bin/tool (and 1 more path): two has it" in warning
+
+    def test_what_is_the_environments_own_keeps_a_package_out(
+        self, tmp_path: Path, make_index: Callable[..., Index]
+    ) -> None:
+        evil = Release("evil", "1.0", files={"evil-1.0.data/data/pyvenv.cfg": "home = /tmp"})
+        names = {"bad": ["evil-1.0-py3-none-any.whl"], "good": ["good-1.0-py3-none-any.whl"]}
+        result = push(locked_project(tmp_path / "project", make_index(evil, Release("good", "1.0")), names))
+        assert [(error.code, error.exit_status) for error in result.failures] == [("reserved-path", 5)]
+        assert result.withheld == ("bad on linux-64",)
+        assert (result.moved, result.written) == (1, 1)
 
 
 class TestPython:

@@ -56,6 +56,8 @@ def register(app: typer.Typer) -> None:
             out.print(json.dumps(as_document(result), indent=2))
             return max((error.exit_status for error in result.failures), default=0)
         out.print(as_text(result))
+        for sentence in _collisions(result):
+            err.print(f"warning: {printable(sentence)}")
         for environment in result.withheld:
             err.print(f"not pushed, for want of a package: {printable(environment)}")
         result.raise_failures()
@@ -87,8 +89,24 @@ def as_document(result: PushResult) -> dict[str, object]:
         "environments": result.environments,
         "written": result.written,
         "withheld": list(result.withheld),
+        "collisions": [
+            {"environment": environment, "path": each.path, "packages": list(each.owners)}
+            for environment, found in result.collisions
+            for each in found
+        ],
         "errors": [error.as_dict() for error in result.failures],
     }
+
+
+def _collisions(result: PushResult) -> tuple[str, ...]:
+    """What to say of packages that bring one path: each pair once, with the first environment that has it."""
+    from envlock.hydrate.collisions import sentences
+
+    said: dict[str, str] = {}
+    for environment, found in result.collisions:
+        for sentence in sentences(found):
+            said.setdefault(sentence, environment)
+    return tuple(f"{environment}: {sentence}" for sentence, environment in said.items())
 
 
 def _count(count: int, noun: str) -> str:

@@ -12,40 +12,80 @@ from envlock.cache.local import LocalPackages
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError
+from envlock.hydrate.collisions import collisions, refuse_reserved
+from envlock.model.artifact import Artifact
 from envlock.places import home
+from envlock.wheels import WHEEL, paths_in
 from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from envlock.cache.port import Store
     from envlock.config.project import Project
-    from envlock.model.artifact import Artifact
+    from envlock.hydrate.collisions import Collision
+    from envlock.model.lock import Lock
     from envlock.reporter import Reporter
 
 MOVING = "pushing"
 
 
+class SeenWheels:
+    """What wheels bring into an environment: those that were moved, and those that are on this machine."""
+
+    def __init__(self) -> None:
+        self._local = LocalPackages(home())
+        self._paths: dict[str, Mapping[str, str]] = {}
+
+    def see(self, artifact: Artifact, file: Path) -> None:
+        """Remember what a wheel brings; other files are passed by. Raises ReservedPath for what no prefix takes."""
+        if artifact.filename.endswith(WHEEL):
+            paths = self._paths[artifact.sha256] = paths_in(file)
+            refuse_reserved(artifact.filename.partition("-")[0], paths)
+
+    def collisions(self, lock: Lock) -> tuple[Collision, ...]:
+        """The paths that several wheels of a lock bring, as far as they were seen. Reads those of this machine."""
+        brought = {}
+        for package in lock.pypi_packages:
+            artifact = Artifact(package.filename, package.sha256, package.url, package.size)
+            local = None if artifact.sha256 in self._paths else self._local.find(artifact)
+            if local is not None:
+                self._paths[artifact.sha256] = paths_in(local)
+            brought[package.name] = self._paths.get(artifact.sha256, {})
+        return collisions(brought)
+
+
 @contextmanager
-def mirror_into(store: Store, project: Project, reporter: Reporter, *, workers: int = WORKERS) -> Iterator[Mirror]:
+def mirror_into(
+    store: Store, project: Project, reporter: Reporter, *, seen: SeenWheels | None = None, workers: int = WORKERS
+) -> Iterator[Mirror]:
     """A mirror from this machine and from the project's upstream into a store, as long as the context lasts."""
     with (
         ProjectUpstream(project) as upstream,
         # Not below ENVLOCK_HOME: what a killed process leaves here, the system takes away.
         tempfile.TemporaryDirectory(prefix="envlock-push-", ignore_cleanup_errors=True) as stage,
     ):
-        yield Mirror(store, upstream, Path(stage), reporter, workers)
+        yield Mirror(store, upstream, Path(stage), reporter, seen or SeenWheels(), workers)
 
 
 class Mirror:
     """Moves artifacts into a store, several at once."""
 
-    def __init__(self, store: Store, upstream: ProjectUpstream, stage: Path, reporter: Reporter, workers: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        upstream: ProjectUpstream,
+        stage: Path,
+        reporter: Reporter,
+        seen: SeenWheels,
+        workers: int = WORKERS,
+    ) -> None:
         self._packages = Packages(store)
         self._local = LocalPackages(home())
         self._upstream = upstream
         self._stage = stage
         self._reporter = reporter
+        self._seen = seen
         self._workers = workers
 
     def move(self, artifacts: Sequence[Artifact]) -> tuple[int, dict[str, EnvlockError]]:
@@ -85,12 +125,14 @@ class Mirror:
             on_size=lambda size: self._reporter.grew(MOVING, size),
         )
         try:
+            self._seen.see(artifact, file)
             self._packages.put(artifact, file)
             return file.stat().st_size
         finally:
             file.unlink()
 
     def _put(self, artifact: Artifact, file: Path) -> int:
+        self._seen.see(artifact, file)
         size = file.stat().st_size
         if artifact.size is None:
             self._reporter.grew(MOVING, size)

@@ -19,13 +19,14 @@ from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.reporter import Reporter
 from envlock.workflow.launch import locks_by_name
-from envlock.workflow.mirroring import distinct, mirror_into
+from envlock.workflow.mirroring import SeenWheels, distinct, mirror_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
+    from envlock.hydrate.collisions import Collision
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
 
@@ -46,6 +47,9 @@ class PushResult:
     failures: tuple[EnvlockError, ...] = ()
     withheld: tuple[str, ...] = ()
     """Environments that were not written, for want of a package: `Train/start on linux-64`."""
+    collisions: tuple[tuple[str, tuple[Collision, ...]], ...] = ()
+    """For each environment that is in the cache now: the paths that several of its wheels bring, as far as they were
+    moved or are on this machine."""
 
     @property
     def moved_nothing(self) -> bool:
@@ -137,6 +141,7 @@ class _Pushing:
         self.resolved = Resolved(store)
         self.reporter = reporter
         self.workers = workers
+        self.seen = SeenWheels()
 
     def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
@@ -166,12 +171,13 @@ class _Pushing:
             written=written,
             failures=together(failed.values()),
             withheld=tuple(_called(lock) for lock in locks if lock not in complete),
+            collisions=tuple((_called(lock), found) for lock in complete if (found := self.seen.collisions(lock))),
         )
 
     def move(self, wanted: Mapping[str, Artifact]) -> tuple[int, Mapping[str, EnvlockError]]:
         if not wanted:
             return 0, {}
-        with mirror_into(self.store, self.project, self.reporter, workers=self.workers) as mirror:
+        with mirror_into(self.store, self.project, self.reporter, seen=self.seen, workers=self.workers) as mirror:
             return mirror.move(list(wanted.values()))
 
     def has_all(self, locks: Sequence[Lock]) -> bool:
