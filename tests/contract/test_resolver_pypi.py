@@ -234,6 +234,22 @@ def test_the_lock_is_for_the_oldest_release_of_the_python_series(
     assert versions(adapter.ask(served, "marked", "fresh", python=f"{RUNNING}.1")) == {"marked": "1.0", "fresh": "2.0"}
 
 
+def test_what_later_releases_of_the_python_series_need_is_locked_too(
+    adapter: Adapter, make_index: Callable[..., Index]
+) -> None:
+    served = make_index(
+        Release("late", "1.0", requires=(f"tool ; python_full_version >= '{RUNNING}.1'",)),
+        Release("tool", "1.0", requires=("more",)),
+        Release("more", "1.0"),
+    )
+    found = adapter.ask(served, "late")
+    assert {each.name: each.dependencies for each in found.packages} == {
+        "late": ("tool",),
+        "tool": ("more",),
+        "more": (),
+    }
+
+
 # Targets.
 
 

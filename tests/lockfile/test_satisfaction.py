@@ -97,6 +97,28 @@ def test_a_change_is_served_or_not(asked: Requirements, thing: str, is_satisfied
     assert all(difference.is_satisfied for difference in found.values()) is is_satisfied
 
 
+@pytest.mark.parametrize(
+    ("before", "oldest", "now", "is_satisfied"),
+    [
+        (">=3.12,<3.12.4", "3.12.0", ">=3.12,<3.12.3", True),
+        (">=3.12,<3.12.4", "3.12.0", "==3.12.*", False),
+        (">=3.12,<3.12.4", "3.12.0", ">=3.10", False),
+        ("!=3.12.2,==3.12.*", "3.12.0", "==3.12.*", False),
+        ("==3.12.*", "3.12.0", "!=3.12.2,==3.12.*", True),
+        (">=3.12.4,<3.13", "3.12.4", "==3.12.*", True),
+        ("==3.12.*", "3.12.0", ">=3.12.4", False),
+    ],
+)
+def test_a_lock_serves_no_release_of_python_that_it_was_not_made_for(
+    before: str, oldest: str, now: str, is_satisfied: bool
+) -> None:
+    """What only the new release needs would be missing; an older one is never used, so it need not be served."""
+    asked = ASKED._replace(python=before)
+    lock = replace(LOCK, requirements=asked, python=LockedPython(source="machine", version=oldest))
+    (difference,) = differences(lock, asked._replace(python=now))
+    assert (difference.thing, difference.is_satisfied) == ("python", is_satisfied)
+
+
 def test_nothing_differs() -> None:
     assert differences(LOCK, ASKED) == ()
     assert differences(LOCK, ASKED._replace(pypi=ASKED.pypi[::-1])) == ()

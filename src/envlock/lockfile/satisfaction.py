@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.model.lock import Lock, LockedPackage
+from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 
@@ -40,7 +41,7 @@ def differences(lock: Lock, asked: Requirements) -> tuple[Difference, ...]:
 def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
     before = lock.requirements
     if before.python != asked.python:
-        fits = lock.python.source == asked.python_from and _allows(asked.python, lock.python.version)
+        fits = lock.python.source == asked.python_from and _python_serves(lock, asked.python)
         yield Difference(
             "python",
             f"python {asked.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
@@ -64,6 +65,19 @@ def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
 
     yield from conda_differences(lock, asked)
     yield from _package_differences(lock, asked)
+
+
+def _python_serves(lock: Lock, asked: str) -> bool:
+    """Whether a lock's Python is one that is asked for, and no release is asked that the lock was not made for.
+
+    What only such a release needs would be missing: a lock holds what the releases need that it allows.
+    """
+    if not _allows(asked, lock.python.version):
+        return False
+    oldest = lock.python.version
+    return lock.python.source != "machine" or (
+        set(releases_of(oldest, asked)) <= set(releases_of(oldest, lock.requirements.python))
+    )
 
 
 def _base_sentence(before: str, now: str) -> str:

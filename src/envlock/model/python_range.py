@@ -9,6 +9,8 @@ import re
 
 _CLAUSE = re.compile(r"(==|!=|<=|>=|<|>|~=)(\d+(?:\.\d+)*)(\.\*)?\Z")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*\Z")
+_PATCHES = 60
+"""No series of Python has as many releases."""
 
 
 def python_allows(specifier: str, version: str) -> bool:
@@ -24,6 +26,19 @@ def python_allows(specifier: str, version: str) -> bool:
         return SpecifierSet(specifier).contains(version)
     found = _numbers(version)
     return all(_fits(found, clause[1], clause[2], clause[3]) for clause in clauses if clause is not None)
+
+
+def releases_of(oldest: str, specifier: str) -> tuple[str, ...]:
+    """The releases of a series, in order, from `oldest` on, that a normalised specifier set allows.
+
+    Those to come are among them: a series has up to sixty.
+
+    >>> releases_of("3.11.4", "<3.11.7,>=3.11"), len(releases_of("3.11.0", ""))
+    (('3.11.4', '3.11.5', '3.11.6'), 60)
+    """
+    series, _, first = oldest.rpartition(".")
+    all_of_them = (f"{series}.{patch}" for patch in range(int(first), _PATCHES))
+    return tuple(release for release in all_of_them if python_allows(specifier, release))
 
 
 def _fits(found: list[int], operator: str, text: str, wildcard: str | None) -> bool:

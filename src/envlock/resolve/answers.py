@@ -1,8 +1,7 @@
-"""What uv printed, read: a pylock into packages, annotated requirements into edges."""
+"""What uv printed, read: a pylock into packages, and who needs whom put to them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,11 +18,6 @@ from envlock.resolve.target import Target
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageWheel
-
-_LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==|@)\s*\S+.*?(?:#\s*via\s+(?P<via>.*))?$"
-)
-_INDEX = re.compile(r"\s+# from (?P<url>\S+)")
 
 
 @dataclass(frozen=True)
@@ -121,14 +115,16 @@ def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPa
 
 
 def with_edges(
-    packages: tuple[LockedPackage, ...], annotated: str, beside: Iterable[str] = ()
+    packages: tuple[LockedPackage, ...],
+    needed_by: Mapping[str, tuple[str, ...]],
+    indexes: Mapping[str, str],
+    beside: Iterable[str] = (),
 ) -> tuple[LockedPackage, ...]:
-    """The packages, each with what it depends on and which index it is from, as uv's annotations tell.
+    """The packages, each with what it depends on and which index it is from.
 
     What conda provides is not among the packages; what its extras bring is needed by whoever asked for those. `beside`
     are wheels that are locked too.
     """
-    needed_by, indexes = read_annotations(annotated)
     names = {package.name for package in packages}
     edges: dict[str, set[str]] = {name: set() for name in names}
     for name in {*names, *beside} & needed_by.keys():
@@ -155,24 +151,3 @@ def _locked_parents(name: str, needed_by: Mapping[str, tuple[str, ...]], names: 
             else:
                 todo.append(parent)
     return found
-
-
-def read_annotations(text: str) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:
-    r"""For each package of uv's annotated requirements: who needs it, and the index that it is from.
-
-    >>> read_annotations("idna==3.1   # via requests, -r requirements.in\n    # from https://index.example/simple\n")
-    ({'idna': ('requests',)}, {'idna': 'https://index.example/simple'})
-    """
-    needed_by: dict[str, tuple[str, ...]] = {}
-    indexes: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        index = _INDEX.match(line)
-        match = _LINE.match(line)
-        if index is not None:
-            indexes[name] = strip_credentials(index["url"])
-        elif match is not None:
-            name = match["name"]
-            parents = (part.strip() for part in (match["via"] or "").split(","))
-            needed_by[name] = tuple(part for part in parents if part and not part.startswith("-"))
-    return needed_by, indexes

@@ -24,6 +24,8 @@ from envlock.uv_command import uv_environment, uv_executable
 _INPUT = "requirements.in"
 _CONSTRAINTS = "constraints.txt"
 _OUTPUT = "pylock.toml"
+PROJECT = "envlock-request"
+"""The name of the project that uv's own lock is made for; no package of an index is called so."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,43 @@ class Compilation:
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip
         text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
+        return Answer(completed.returncode, text, completed.stderr)
+
+    def lock(
+        self,
+        requirements: Iterable[str],
+        environment: str,
+        *,
+        constraints: Iterable[str] = (),
+        offline: bool = False,
+        fewest: bool = False,
+    ) -> Answer:
+        """Run `uv lock` on these requirements, for everything that a marker (`environment`) allows at once.
+
+        Its output is uv's lock. Wheels are not chosen by it: a version may have none for the arch. With `fewest`, uv
+        prefers an older version to several versions of one package.
+        """
+        project = {"name": PROJECT, "version": "0", "requires-python": ">=3.6", "dependencies": list(requirements)}
+        settings = {
+            "package": False,
+            "environments": [environment],
+            "constraint-dependencies": list(constraints),
+            "workspace": {"members": []},  # so that no folder above is looked at
+        }
+        (self.folder / "pyproject.toml").write_text(tomli_w.dumps({"project": project, "tool": {"uv": settings}}))
+        found = self.folder / "uv.lock"
+        found.unlink(missing_ok=True)  # which uv would keep to
+        completed = self.processes.run(
+            [
+                str(uv_executable()), "lock", "--config-file", str(self.folder / "uv.toml"),
+                "--directory", str(self.folder), "--python", sys.executable, "--no-build",
+                *(("--fork-strategy", "fewest") if fewest else ()),
+                "--no-progress", "--color", "never", "--quiet",
+                *(("--offline",) if self.request.offline or offline else ()),
+            ],
+            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
+        )  # fmt: skip
+        text = found.read_text() if completed.returncode == 0 else ""
         return Answer(completed.returncode, text, completed.stderr)
 
     def beside(self, name: str) -> Compilation:

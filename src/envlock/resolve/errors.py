@@ -91,6 +91,12 @@ class NoSolution(_OfOneEnvironment):
     code = "no-solution"
 
 
+class ReleasesDiffer(_OfOneEnvironment):
+    """The releases of Python that an environment may be made of cannot all have the same packages."""
+
+    code = "releases-differ"
+
+
 class NoSuchPackage(_OfOneEnvironment):
     """An index has no package of that name."""
 

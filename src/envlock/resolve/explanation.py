@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from envlock.credentials import redact
 from envlock.resolve.contradiction import contradicted, explain_contradiction
@@ -43,6 +43,7 @@ _CULPRIT = (
 # Advice about options that envlock sets itself would only mislead.
 _OUR_OWN_OPTION = re.compile(
     r"--no-build|--only-binary|--index-strategy|--no-index|dependency confusion|--allow-build|--python-version"
+    r"|tool\.uv\.environments|`requires-python`"
 )
 _ADVICE = re.compile(r"\s*Consider [^.]*(?:`--|`exclude-newer-package`)[^.]*\.")
 
@@ -59,15 +60,27 @@ _WHEELS = (
 def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> _OfOneEnvironment:
     """The error that uv's text means. `index_is_missing` is asked only where a package was not found."""
     text = redact(stderr)
-    reason = tuple(line for line in shorten(text) if not _OUR_OWN_OPTION.search(line))
-    named = tuple(
-        sorted({name for name in _root_names(request) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)})
-    )
+    reason = reason_of(text)
+    named = tuple(sorted(mentioned(root_names(request), text)))
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
     error, message, hint = _kind(request, text, index_is_missing)
     return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+
+
+def reason_of(text: str) -> tuple[str, ...]:
+    """What of uv's text is shown: its sentences, without secrets and without advice that would only mislead."""
+    return tuple(line for line in shorten(redact(text)) if not _OUR_OWN_OPTION.search(line))
+
+
+def mentioned(names: Iterable[str], text: str) -> set[str]:
+    """Those of the names that uv's text speaks of.
+
+    >>> mentioned(["beta", "alpha", "bet"], "alpha-two depends on beta{os_name == 'nt'}>=2")
+    {'beta'}
+    """
+    return {name for name in names if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)}
 
 
 def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
@@ -107,7 +120,9 @@ def shorten(text: str) -> tuple[str, ...]:
             paragraphs.append(clean.removeprefix("hint:").strip())
         else:
             paragraphs[-1] += f" {clean}"
-    text = _ADVICE.sub("", "\n".join(paragraphs)).replace(", we can conclude that your requirements are", ":")
+    text = _ADVICE.sub("", "\n".join(paragraphs)).replace("your project's requirements", "your requirements")
+    text = text.replace("your project depends on", "you require")
+    text = text.replace(", we can conclude that your requirements are", ":")
     text = text.replace(", we can conclude that", ":").replace(". And because", ".\nAnd because")
     return tuple(dict.fromkeys(text.splitlines()))
 
@@ -168,5 +183,6 @@ def _way_out(text: str) -> str:
     return "change one of the lines above"
 
 
-def _root_names(request: Request) -> set[str]:
+def root_names(request: Request) -> set[str]:
+    """The names of what is asked of PyPI."""
     return {root.name for root in request.requirements.roots()}

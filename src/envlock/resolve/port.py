@@ -91,6 +91,8 @@ class Resolution:
     """What the user should know about how it came about."""
     python: LockedPython | None = None
     """The Python, where it was solved for together with the packages."""
+    not_of_oldest: frozenset[str] = frozenset()
+    """Those of the packages that the oldest allowed release of Python may do without, and others need."""
 
 
 class Resolver(Protocol):

@@ -75,7 +75,7 @@ class PipToolsResolver:
         except (NoSolution, NoSuchPackage, NoWheel) as error:
             raise _disagree(request, versions, (error.sentence, *error.details)) from None
         wheels = {package.name: package.version for package in found.packages}
-        surplus = sorted(set(wheels) ^ set(versions))
+        surplus = sorted((set(wheels) ^ set(versions)) - found.not_of_oldest)
         if surplus:
             raise _disagree(request, versions, (f"one of them leaves out {', '.join(surplus)}",))
         return found

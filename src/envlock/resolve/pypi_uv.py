@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.answers import Selected, select, with_edges
-from envlock.resolve.compilation import Answer, Compilation
+from envlock.resolve.compilation import Compilation
 from envlock.resolve.contradiction import contested, extras_unknown
-from envlock.resolve.errors import BadDirectUrl, NoWheel, UnknownPipFlag
+from envlock.resolve.errors import BadDirectUrl, NoSolution, NoWheel, UnknownPipFlag
 from envlock.resolve.explanation import explain, missing_extras
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.probe import missing_index, refuse_missing_index
 from envlock.resolve.processes import Processes
+from envlock.resolve.releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.target import target_of
 
 _ROUNDS = 30
@@ -59,30 +60,59 @@ class UvResolver:
         with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
             compilation = Compilation(Path(folder), request, target, self._processes)
-            packages, warnings = self._solve(compilation, versions)
+            if not request.requirements.roots():
+                refuse_missing_index(request, ())
+                return Resolution(())
+            packages, warnings, graph, notes = self._for_all_releases(compilation, versions, beside)
             extras = _missing_extras(request, warnings)
-            roots = [str(root) for root in request.requirements.roots()]
-            pins = _pinned(packages)
-            notes = beside.submit(fallback_notes, compilation.beside("alone"), packages)
-            annotated = _annotate(compilation, roots, pins)
-            found = with_edges(packages, annotated, [each.name for each in request.provided if not each.package])
+            wheels_of_base = [each.name for each in request.provided if not each.package]
+            found = with_edges(packages, graph.needed_by, graph.indexes, wheels_of_base)
             refuse_missing_index(request, found)
-            return Resolution(packages=found, notes=(*extras, *notes.result()))
+            return Resolution(found, (*extras, *notes.result()), not_of_oldest=graph.not_of_oldest)
 
-    def _solve(self, compilation: Compilation, versions: Mapping[str, str]) -> tuple[tuple[LockedPackage, ...], str]:
-        """The packages, and what uv warned of."""
+    def _for_all_releases(
+        self, compilation: Compilation, versions: Mapping[str, str], pool: Executor
+    ) -> tuple[tuple[LockedPackage, ...], str, Graph, Future[tuple[str, ...]]]:
+        """The packages that serve all allowed releases of Python, what uv warned of, who needs whom, and notes.
+
+        What the oldest release needs is solved for first. Raises ReleasesDiffer.
+        """
         request = compilation.request
         roots = [str(root) for root in request.requirements.roots()]
-        if not roots:
-            return (), ""
+        beside, alone = compilation.beside("releases"), compilation.beside("alone")
+        more, graph, lacking = More(), None, ""
+        for _ in range(_ROUNDS):
+            try:
+                packages, warnings = self._solve(compilation, versions, more)
+            except (NoSolution, NoWheel) as error:
+                if graph is None:
+                    raise
+                reason = (error.sentence, *error.details)
+                raise releases_differ(request, graph, lacking, reason=reason) from None
+            notes = pool.submit(fallback_notes, alone, packages)
+            graph = needed_by_releases(beside, packages, roots)
+            new = more.lacking(graph, packages, request.provided)
+            if not new:
+                return packages, warnings, graph, notes
+            lacking = min(new)
+            more = more.with_(new, packages)
+        assert graph is not None
+        raise releases_differ(request, graph, lacking)
+
+    def _solve(
+        self, compilation: Compilation, versions: Mapping[str, str], more: More
+    ) -> tuple[tuple[LockedPackage, ...], str]:
+        """The packages for the oldest release of Python, and what uv warned of."""
+        request = compilation.request
+        roots = [*map(str, request.requirements.roots()), *more.roots]
         decided = [f"{name}=={version}" for name, version in versions.items()]
         excluded: list[str] = []
         for _ in range(1 if decided else _ROUNDS):
             answer = compilation.run(
                 roots,
                 "--format", "pylock.toml", "--no-annotate",
-                constraints=(*decided, *excluded),
-                pins=_as_pylock(request),
+                constraints=(*decided, *more.constraints, *excluded),
+                pins=_as_pylock({**request.pins, **more.limits}),
             )  # fmt: skip
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
@@ -130,24 +160,9 @@ def _checked(request: Request, selected: Selected) -> Selected:
     return selected
 
 
-def _annotate(compilation: Compilation, roots: Iterable[str], pins: Iterable[str]) -> str:
-    """The same solution once more, out of uv's cache, in the format that tells who needs what."""
-    arguments = ("--format", "requirements.txt", "--annotation-style", "line", "--emit-index-annotation", "--quiet")
-    answer = Answer(1, "", "")
-    for network in (("--offline",), ()):
-        answer = compilation.run(roots, *arguments, *network, constraints=pins)
-        if answer.status == 0:
-            return answer.output
-    raise explain(compilation.request, answer.error, lambda: None)
-
-
-def _pinned(packages: Iterable[LockedPackage]) -> list[str]:
-    return [f"{package.name}=={package.version}" for package in packages]
-
-
-def _as_pylock(request: Request) -> str:
+def _as_pylock(pins: Mapping[str, str]) -> str:
     """The versions to keep, in the one form in which uv takes preferences: its own output file."""
-    if not request.pins:
+    if not pins:
         return ""
     import tomli_w
 
@@ -155,6 +170,6 @@ def _as_pylock(request: Request) -> str:
         {
             "lock-version": "1.0",
             "created-by": "envlock",
-            "packages": [{"name": name, "version": version} for name, version in sorted(request.pins.items())],
+            "packages": [{"name": name, "version": version} for name, version in sorted(pins.items())],
         }
     )

@@ -12,13 +12,12 @@ from envlock.interpreters import machine_series
 from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
-from envlock.model.python_range import python_allows
+from envlock.model.python_range import python_allows, releases_of
 from envlock.model.requirements import Requirements
 from envlock.resolve.errors import NoFittingPython
 from envlock.workflow.lock_jobs import Job
 from envlock.workflow.lock_result import Upgrade
 
-_PATCHES = range(60)
 _WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
 
 
@@ -112,7 +111,7 @@ def oldest_release(series: str, asked: str) -> str | None:
     >>> oldest_release("3.12", ">=3.12.4,<3.13"), oldest_release("3.12", ""), oldest_release("3.12", "<3.11")
     ('3.12.4', '3.12.0', None)
     """
-    return next((release for patch in _PATCHES if python_allows(asked, release := f"{series}.{patch}")), None)
+    return next(iter(releases_of(f"{series}.0", asked)), None)
 
 
 def _candidates(requirements: Requirements, keep: Iterable[Lock]) -> Iterable[str]:

@@ -1,0 +1,387 @@
+"""What every release of Python needs that an environment may be made of: one set of packages for all of them.
+
+A lock from `machine` is for a series, and each machine has its own release of it. A marker that one release meets and
+another does not (`python_full_version < '3.11.3'`), or one of the kernel, must not decide what is installed where. So
+uv locks the same requirements for all allowed releases at once, with the versions that were chosen for the oldest: what
+that has beyond the solution is added, and where releases cannot have the same version of a package, there is no lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
+
+import tomli
+
+from envlock.model.lock import LockedPackage
+from envlock.model.python_range import releases_of
+from envlock.model.url import strip_credentials
+from envlock.resolve.compilation import PROJECT, Answer, Compilation
+from envlock.resolve.errors import ReleasesDiffer
+from envlock.resolve.explanation import explain, mentioned, reason_of, root_names
+from envlock.resolve.port import Provided, Request
+from envlock.resolve.probe import missing_index
+from envlock.resolve.target import Target
+
+_UNKNOWN = re.compile(r"\bplatform[._](?:release|version)\b")
+"""What no lock can know: the kernel of the machine. Either answer is allowed, so what hangs on it is always needed."""
+_SPLIT = re.compile(r"for split \(markers: (.*)\)")
+_SPLIT_NAME = re.compile(r"(?<=[\w\]])\{[^}]*\}")
+"""What uv puts behind a name for which a marker holds."""
+_FITTING = re.compile(r"no\s+`[^`]*`-compatible\s+wheels")
+_RUNS = 40
+"""How many runs of uv may look for versions that serve all releases; each costs as much as a warm solve."""
+_OF_ARCH = (
+    *("sys_platform", "platform_machine", "os_name", "platform_system"),
+    *("implementation_name", "platform_python_implementation"),
+)
+
+
+class Edge(NamedTuple):
+    """What a package needs of another."""
+
+    name: str
+    version: str
+    extras: tuple[str, ...]
+    marker: str
+
+
+class Reached(NamedTuple):
+    """What is needed by one release."""
+
+    packages: frozenset[tuple[str, str]]
+    """Names and versions."""
+    edges: frozenset[tuple[str, Edge]]
+    """Each with the name of the package that needs it."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Who needs whom, and with which release of Python."""
+
+    target: Target
+    releases: tuple[str, ...]
+    edges: Mapping[tuple[str, str, str], tuple[Edge, ...]]
+    """By name, version and extra; the extra is empty for what is needed without one."""
+    indexes: Mapping[str, str]
+    """The index that a package is from, without credentials; none for one from a URL."""
+
+    @cached_property
+    def by_release(self) -> Mapping[str, Reached]:
+        """What each allowed release needs."""
+        markers = {edge.marker for edges in self.edges.values() for edge in edges if edge.marker}
+        truths = {marker: _truths(marker, self.target, self.releases) for marker in markers}
+        known: dict[tuple[bool, ...], Reached] = {}
+        found: dict[str, Reached] = {}
+        for number, release in enumerate(self.releases):
+            row = tuple(truth[number] for truth in truths.values())
+            if row not in known:
+                holding = {"", *(marker for marker, truth in truths.items() if truth[number])}
+                known[row] = self._reached(holding)
+            found[release] = known[row]
+        return found
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The version of each package that some release needs; the lowest, where they differ."""
+        from packaging.version import Version
+
+        versions: dict[str, str] = {}
+        for name, version in sorted({each for reached in self.by_release.values() for each in reached.packages}):
+            if name not in versions or Version(version) < Version(versions[name]):
+                versions[name] = version
+        return versions
+
+    @property
+    def differing(self) -> str | None:
+        """A package of which not all releases have the same version."""
+        seen: dict[str, str] = {}
+        for name, version in sorted({each for reached in self.by_release.values() for each in reached.packages}):
+            if seen.setdefault(name, version) != version:
+                return name
+        return None
+
+    @property
+    def needed_by(self) -> dict[str, tuple[str, ...]]:
+        """For each package, the others that need it with some release."""
+        parents: dict[str, set[str]] = {}
+        for name, edge in {each for reached in self.by_release.values() for each in reached.edges}:
+            parents.setdefault(edge.name, set()).update({name} - {PROJECT, edge.name})
+        return {name: tuple(sorted(each)) for name, each in parents.items()}
+
+    @property
+    def not_of_oldest(self) -> frozenset[str]:
+        """The packages that the oldest release may do without."""
+        markers = {edge.marker for edges in self.edges.values() for edge in edges if edge.marker}
+        sure = [m for m in markers if not _UNKNOWN.search(m) and _truths(m, self.target, self.releases[:1])[0]]
+        return frozenset(self.packages) - {name for name, _ in self._reached({"", *sure}).packages}
+
+    def why(self, name: str) -> tuple[str, ...]:
+        """Who needs a package, one sentence for each of its needs that not all releases have."""
+        sentences = []
+        for parent, edge in sorted({each for reached in self.by_release.values() for each in reached.edges}):
+            if edge.name == name and (edge.marker or self.differing == name):
+                where = self._where(parent, edge)
+                who = "it is asked" if parent == PROJECT else f"{parent} needs it"
+                sentences.append(f"{name} {edge.version}: {who}{f' where `{where}`' if where else ''}")
+        return tuple(sentences)
+
+    def runs(self, name: str) -> tuple[tuple[str, str], ...]:
+        """The first and the last release of each row of releases that have the same version of a package, or none."""
+        rows: list[tuple[object, list[str]]] = []
+        for release, reached in self.by_release.items():
+            versions = frozenset(version for each, version in reached.packages if each == name)
+            if not rows or rows[-1][0] != versions:
+                rows.append((versions, []))
+            rows[-1][1].append(release)
+        return tuple((row[0], row[-1]) for _, row in rows)
+
+    def roots_of(self, name: str) -> tuple[str, ...]:
+        """What is asked and brings a package, itself included."""
+        needed_by = self.needed_by
+        asked = {edge.name for (parent, _, _), edges in self.edges.items() if parent == PROJECT for edge in edges}
+        found, todo = {name}, [name]
+        while todo:
+            for parent in needed_by.get(todo.pop(), ()):
+                if parent not in found:
+                    found.add(parent)
+                    todo.append(parent)
+        return tuple(sorted(found & asked))
+
+    def _where(self, parent: str, edge: Edge) -> str:
+        """The marker of an edge: in a few words where it is one of Python's releases, else as it was read."""
+        if "python" not in edge.marker or _UNKNOWN.search(edge.marker):
+            return edge.marker
+        has = [release for release, reached in self.by_release.items() if (parent, edge) in reached.edges]
+        first, last = has[0], has[-1]
+        bounds = [f"python_full_version >= '{first}'"] if first != self.releases[0] else []
+        if last != self.releases[-1]:
+            after = self.releases[self.releases.index(last) + 1]
+            bounds.append(f"python_full_version < '{after}'")
+        return " and ".join(bounds) if bounds else edge.marker
+
+    def _reached(self, holding: set[str]) -> Reached:
+        packages: set[tuple[str, str]] = set()
+        edges: set[tuple[str, Edge]] = set()
+        (start,) = (key for key in self.edges if key[0] == PROJECT)
+        seen, todo = {start}, [start]
+        while todo:
+            key = todo.pop()
+            for edge in self.edges.get(key, ()):
+                if edge.marker not in holding:
+                    continue
+                packages.add((edge.name, edge.version))
+                edges.add((key[0], edge))
+                for extra in ("", *edge.extras):
+                    following = (edge.name, edge.version, extra)
+                    if following not in seen:
+                        seen.add(following)
+                        todo.append(following)
+        return Reached(frozenset(packages), frozenset(edges))
+
+
+@dataclass(frozen=True)
+class More:
+    """What is asked for besides the requirements, so that one solution serves all releases."""
+
+    roots: tuple[str, ...] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """By name, the highest version that serves all releases."""
+
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """The limits as requirements."""
+        return tuple(_at_most(name, version) for name, version in self.limits.items())
+
+    def lacking(
+        self, graph: Graph, packages: Iterable[LockedPackage], provided: Iterable[Provided]
+    ) -> Mapping[str, str]:
+        """What the releases need and these packages are not, with the version that serves all releases."""
+        found = {each.name: each.version for each in packages}
+        elsewhere = {each.name for each in provided}
+        return {
+            name: version
+            for name, version in graph.packages.items()
+            if name not in elsewhere and found.get(name) != version
+        }
+
+    def with_(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage]) -> More:
+        """The same, and what is lacking."""
+        new = lacking.keys() - {each.name for each in packages}
+        return More(tuple(sorted({*self.roots, *new})), {**self.limits, **lacking})
+
+
+def allowed_releases(request: Request) -> tuple[str, ...]:
+    """The releases of Python, in order, that an environment of a request may be made of.
+
+    One where Python is an exact build or a conda package; else those of the series from the oldest on.
+    """
+    source = request.base.lock.python.source if request.base is not None else request.requirements.python_from
+    if source != "machine":
+        return (request.python,)
+    return releases_of(request.python, request.requirements.python) or (request.python,)
+
+
+def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage], roots: Sequence[str]) -> Graph:
+    """What all allowed releases need of the requirements, in the versions of `packages` if at all possible.
+
+    Costs a run of uv out of its cache; more, and requests, only where releases need different packages. Raises
+    ReleasesDiffer, or what uv's failure means.
+    """
+    request = compilation.request
+    pins = {package.name: package.version for package in packages}
+    releases = allowed_releases(request)
+    marker = _environment(compilation.target, releases)
+    pinned = [f"{name}=={version}" for name, version in pins.items()]
+    known = {*pins, *(each.name for each in request.provided)}
+    for offline in (True, False):
+        answer = compilation.lock(roots, marker, constraints=pinned, offline=offline)
+        if answer.status == 0:
+            graph = _read(answer, compilation.target, releases)
+            # Offline, uv would choose what its cache happens to hold of a package that was not solved for.
+            if not offline or request.offline or graph.packages.keys() <= known:
+                return graph
+        if offline and request.offline:
+            break
+    return _with_other_versions(compilation, pins, roots, answer, marker)
+
+
+def _with_other_versions(
+    compilation: Compilation, pins: Mapping[str, str], roots: Sequence[str], answer: Answer, marker: str
+) -> Graph:
+    """As few other versions than those of `pins` as possible, one of each package."""
+    request, releases = compilation.request, allowed_releases(compilation.request)
+    free: set[str] = set()
+    limits: list[str] = []
+    first: Graph | None = None
+    for _ in range(_RUNS):
+        if answer.status == 0:
+            graph = _read(answer, compilation.target, releases)
+            name = graph.differing
+            if name is None:
+                return graph
+            first = first or graph
+            free.add(name)
+            limits.append(_at_most(name, graph.packages[name]))
+        else:
+            named = mentioned(pins, answer.error) - free
+            if not named and (first is not None or free >= pins.keys()):
+                break
+            free |= named or pins.keys()
+        pinned = [f"{name}=={version}" for name, version in pins.items() if name not in free]
+        answer = compilation.lock(roots, marker, constraints=[*pinned, *limits], fewest=True)
+    if first is not None:
+        raise releases_differ(request, first, str(first.differing))
+    split = _SPLIT.search(answer.error)
+    if split is not None:
+        raise _release_without(request, compilation.target, split[1], answer.error)
+    raise explain(request, answer.error, lambda: missing_index(request))
+
+
+def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequence[str] = ()) -> ReleasesDiffer:
+    """The error of a package that not all allowed releases can have in one version or, with a reason, cannot have."""
+    runs = graph.runs(name)
+    ranges = [_range(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
+    asked = " or ".join(f'`python = "{each}"`' for each in reversed(ranges))
+    what = "releases of Python" if ranges else "machines"
+    sentence = f"the {what} that are allowed need different versions of {name}"
+    if reason:
+        sentence = f"{name} is needed by some of the {what} that are allowed, and cannot be locked"
+    return ReleasesDiffer(
+        request.name,
+        request.arch,
+        sentence,
+        details=(*graph.why(name), *reason),
+        hint=f"ask for {asked}" if ranges else f"ask for a version of {name} that serves all of them",
+        packages=("python", *graph.roots_of(name)) if ranges else graph.roots_of(name),
+    )
+
+
+def _release_without(request: Request, target: Target, marker: str, text: str) -> ReleasesDiffer:
+    """The error of the releases of a marker, which cannot have what is asked, while the oldest can; `text` is uv's."""
+    releases = allowed_releases(request)
+    failing = _truths(marker, target, releases)
+    spared = [release for release, fails in zip(releases, failing, strict=True) if not fails]
+    rows = [list(row) for has, row in groupby(releases, key=spared.__contains__) if has]
+    asked = " or ".join(f'`python = "{_range(row[0], row[-1], releases)}"`' for row in reversed(rows))
+    who = f"Python {releases[failing.index(True)]}" if spared else "another machine"
+    return ReleasesDiffer(
+        request.name,
+        request.arch,
+        f"{who}, which is allowed, cannot have what is asked",
+        details=reason_of(_FITTING.sub(f"no wheel for {request.arch}", _SPLIT_NAME.sub("", text))),
+        hint=f"ask for {asked}, or change one of the lines above" if asked else "change one of the lines above",
+        packages=(*(["python"] if asked else []), *sorted(mentioned(root_names(request), text))),
+    )
+
+
+def _range(first: str, last: str, releases: Sequence[str]) -> str:
+    """The specifier of these releases and no others: `>=3.11.4,<3.12`."""
+    major, minor, _ = (int(part) for part in last.split("."))
+    upper = f"{major}.{minor + 1}" if last == releases[-1] else releases[releases.index(last) + 1]
+    return f">={first},<{upper}"
+
+
+def _at_most(name: str, version: str) -> str:
+    return f"{name}=={version}" if "+" in version else f"{name}<={version}"
+
+
+def _environment(target: Target, releases: Sequence[str]) -> str:
+    """The marker of one arch and these releases, and of nothing else."""
+    texts = target.marker_texts()
+    parts = [f"{variable} == '{texts[variable]}'" for variable in _OF_ARCH]
+    if len(releases) == 1:
+        return " and ".join([*parts, f"python_full_version == '{releases[0]}'"])
+    major, minor, _ = (int(part) for part in releases[-1].split("."))
+    series = releases_of(releases[0], "")
+    within = series[: series.index(releases[-1])]
+    goes_on = releases[-1] == series[-1]
+    parts.append(f"python_full_version >= '{releases[0]}'")
+    parts += [f"python_full_version != '{each}'" for each in within if each not in releases]
+    parts.append(
+        f"python_full_version < '{major}.{minor + 1}'" if goes_on else f"python_full_version <= '{releases[-1]}'"
+    )
+    return " and ".join(parts)
+
+
+def _truths(marker: str, target: Target, releases: Sequence[str]) -> tuple[bool, ...]:
+    """With which releases a marker holds, as far as can be known."""
+    if _UNKNOWN.search(marker):
+        return (True,) * len(releases)
+    from packaging.markers import Marker
+
+    parsed = Marker(marker)
+    texts = {**target.marker_texts(), "extra": ""}
+    return tuple(
+        parsed.evaluate({**texts, "python_full_version": release, "implementation_version": release})
+        for release in releases
+    )
+
+
+def _read(answer: Answer, target: Target, releases: tuple[str, ...]) -> Graph:
+    tables = tomli.loads(answer.output)["package"]
+    versions: dict[str, list[str]] = {}
+    for table in tables:
+        versions.setdefault(table["name"], []).append(table.get("version", ""))
+    edges: dict[tuple[str, str, str], tuple[Edge, ...]] = {}
+    indexes: dict[str, str] = {}
+    for table in tables:
+        name, version = table["name"], table.get("version", "")
+        edges[name, version, ""] = tuple(_edges(table.get("dependencies", ()), versions))
+        for extra, needed in table.get("optional-dependencies", {}).items():
+            edges[name, version, extra] = tuple(_edges(needed, versions))
+        if "registry" in table["source"]:
+            indexes[name] = strip_credentials(table["source"]["registry"])
+    return Graph(target, releases, edges, indexes)
+
+
+def _edges(tables: Iterable[Mapping[str, object]], versions: Mapping[str, Sequence[str]]) -> Iterator[Edge]:
+    for table in tables:
+        name = str(table["name"])
+        extras = table.get("extra", [])
+        assert isinstance(extras, list)
+        yield Edge(name, str(table.get("version", versions[name][0])), tuple(extras), str(table.get("marker", "")))
