@@ -159,7 +159,7 @@ def test_wrong_credentials(target: Path) -> None:
 
 def test_a_redirect_takes_no_credentials_along(target: Path) -> None:
     with Host(lambda handler, _: handler.send(DATA)) as files:
-        aim = files.url("store/" + NAME, name="localhost", user="evil:evil") + "?signature=s3cret"
+        aim = files.url("store/" + NAME, name="0.0.0.0", user="evil:evil") + "?signature=s3cret"
         with (
             Host(lambda handler, _: handler.send(b"", status=302, Location=aim)) as host,
             upstream(host.url("", user="me:pw")) as hosts,

@@ -11,11 +11,13 @@ ENVLOCK_CHANNEL_MIRRORS). `channel.need("numpy", "hello", series=2)` skips where
 
 `main`, real things; for another arch than this machine's they solve and install, but do not run:
 
-- `python` of one or two series (`channel.series`; 3.12 and 3.11 where they are found), `python_abi`.
+- `python` of one or two series of this machine (`channel.series`; 3.12 and 3.11 where they are found), `python_abi`.
+  3.12 and 3.11 can be solved for on every machine; one that the machine lacks is a stub there, which a solver takes
+  only where it is told to.
 - `numpy` 1.26.4 and, for the first series, 2.1.3; `pandas` 2.2.3; `pip`, `requests`, `click`, `rich` with all they
   need. `python-tzdata` is `tzdata` on PyPI.
 - `hello` 1.0, 1.1: a C library with a 255 byte placeholder for its prefix, and a program that reads a file by that
-  path.
+  path. Without a C compiler it is a stub.
 
 `main`, invented things (noarch where nothing is said):
 

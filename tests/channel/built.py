@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 
 from tests.channel import catalogue
 from tests.channel.archive import Record, write_package, write_repodata, zstd
-from tests.channel.interpreters import PREFERRED, Interpreter, find, host_subdir
+from tests.channel.interpreters import Interpreter, find, host_subdir
 from tests.channel.native import compiler, hello_packages
 from tests.channel.places import CACHE, INTERPRETER_FOLDERS, locked
 from tests.channel.pythons import python_abi, python_of, stub_python
@@ -24,7 +24,8 @@ from tests.channel.repack import package_of
 from tests.channel.wheels import Unreachable, Wheel, wheels
 
 _SOURCES = ("archive", "built", "catalogue", "interpreters", "native", "pythons", "recipe", "repack", "wheels")
-_STUB_VERSIONS = {"3.10": "3.10.13", "3.11": "3.11.7", "3.12": "3.12.1", "3.13": "3.13.0"}
+_ALWAYS = {"3.12": "3.12.1", "3.11": "3.11.7"}
+"""What can be solved for on every machine: a stub, as other archs' are, where the machine has none of the series."""
 _KEPT_SECONDS = 7200.0
 
 
@@ -33,7 +34,7 @@ def built_channels() -> Path:
     """The folder that holds the channels `main`, `other` and `private`. It is shared: nothing in it may be changed."""
     with locked("channel"):
         interpreters = find(INTERPRETER_FOLDERS)
-        series = tuple(each.series for each in interpreters) or PREFERRED[:2]
+        series = tuple(dict.fromkeys([*(each.series for each in interpreters), *_ALWAYS]))
         real, why_none = _real_wheels(series)
         folder = CACHE / "channels" / _key(interpreters, real)
         if not folder.exists():
@@ -74,7 +75,9 @@ def small_packages(interpreters: Iterable[Interpreter], series: tuple[str, ...])
         yield python_abi(each)
         for subdir in catalogue.ARCHS:
             if subdir != host_subdir() or each not in versions:
-                yield stub_python(versions.get(each, _STUB_VERSIONS[each]), subdir)
+                yield stub_python(
+                    versions.get(each) or _ALWAYS.get(each, f"{each}.0"), subdir, avoided=each not in versions
+                )
     yield from hello_packages()
     yield from catalogue.main(series)
 

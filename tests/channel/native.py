@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.channel.archive import SUBDIRS
 from tests.channel.interpreters import host_subdir
-from tests.channel.recipe import PLACEHOLDER, File, Package
+from tests.channel.recipe import PLACEHOLDER, STUB, File, Package
 
 VERSIONS = ("1.0", "1.1")
 
@@ -33,14 +34,14 @@ def compiler() -> str | None:
 
 
 def hello_packages() -> tuple[Package, ...]:
-    """`hello` for every arch. On this machine's it runs; without a C compiler there is none for it."""
+    """`hello` for every arch. On this machine's it runs; without a C compiler that one is a stub too."""
     host, found = host_subdir(), compiler()
     binaries = {subdir: _stubs(subdir) for subdir in SUBDIRS if subdir != "noarch"}
-    if found is None or not host.startswith("linux"):
-        del binaries[host]
-    else:
+    runs = found is not None and host.startswith("linux")
+    if found is not None and runs:
         binaries[host] = _compiled(found)
-    return tuple(_package(version, subdir, files) for subdir, files in binaries.items() for version in VERSIONS)
+    made = [_package(version, subdir, files) for subdir, files in binaries.items() for version in VERSIONS]
+    return tuple(replace(each, extra=STUB) if each.subdir == host and not runs else each for each in made)
 
 
 def _package(version: str, subdir: str, binaries: dict[str, File]) -> Package:

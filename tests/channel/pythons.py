@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tests.channel.interpreters import Interpreter, moved
-from tests.channel.recipe import File, Package
+from tests.channel.recipe import STUB, File, Package
 
 _LEFT_OUT = re.compile(
     r"^(test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|site-packages|dist-packages|__pycache__|config-3.*)$"
@@ -42,15 +43,19 @@ def python_of(interpreter: Interpreter, subdir: str) -> Package:
     return _package(interpreter.version, subdir, _stripped(files))
 
 
-def stub_python(version: str, subdir: str) -> Package:
-    """A package with the same record but for the arch, whose Python runs nowhere."""
+def stub_python(version: str, subdir: str, *, avoided: bool = False) -> Package:
+    """A package with the same record but for the arch, whose Python runs nowhere.
+
+    `avoided`: no arch has a Python of this series that runs, so none takes it that is not told to.
+    """
     series = version.rpartition(".")[0]
     files = {
         f"bin/python{series}": File(b"#!/bin/sh\nexit 1\n", executable=True),
         "bin/python": File(target=f"python{series}"),
         f"lib/python{series}/os.py": File(b"# a stub\n"),
     }
-    return _package(version, subdir, files)
+    package = _package(version, subdir, files)
+    return replace(package, extra={**package.extra, **STUB}) if avoided else package
 
 
 def python_abi(series: str) -> Package:

@@ -12,6 +12,9 @@ from typing import Literal
 PLACEHOLDER = "/placeholder" * 21 + "/xx"
 """255 bytes, as conda-build's: the longest prefix that a binary can be moved to."""
 
+STUB = {"track_features": "stub"}
+"""What the record of a package says that does not run on the machine it is for: a solver takes any other before it."""
+
 MACHINES = {"64": "x86_64", "aarch64": "aarch64", "arm64": "arm64"}
 
 

@@ -17,8 +17,6 @@ from tests.channel.interpreters import PREFERRED, host_subdir
 from tests.channel.loopback import Server
 from tests.channel.recipe import Package
 
-_SIZE_OF_STUB = 100_000
-
 
 class Channel:
     """The channels in a folder, one subfolder each, served until this is closed.
@@ -97,7 +95,7 @@ class Channel:
     def series(self) -> tuple[str, ...]:
         """The series of Python that run on this machine, the one to use by default first. Empty if none does."""
         here = [record for path, record in self.records("python").items() if path.startswith(f"{host_subdir()}/")]
-        real = {record["version"].rpartition(".")[0] for record in here if record["size"] > _SIZE_OF_STUB}
+        real = {record["version"].rpartition(".")[0] for record in here if not record.get("track_features")}
         return tuple(each for each in PREFERRED if each in real)
 
     def need(self, *names: str, series: int = 1) -> None:
@@ -107,7 +105,10 @@ class Channel:
         known = self.records()
         for name in names:
             if not any(
-                record["name"] == name and record["subdir"] in {"noarch", host_subdir()} for record in known.values()
+                record["name"] == name
+                and record["subdir"] in {"noarch", host_subdir()}
+                and not record.get("track_features")
+                for record in known.values()
             ):
                 reason = self.folder / "without-wheels.txt"
                 why = reason.read_text() if reason.exists() else "no C compiler"

@@ -189,8 +189,9 @@ def test_odd_records_are_understood(channel: Channel, tmp_path: Path) -> None:
 
 def test_the_same_recipe_makes_the_same_bytes(channel: Channel, tmp_path: Path) -> None:
     published = channel.records()
+    series = {record["version"].rpartition(".")[0] for record in channel.records("python").values()}
     again = 0
-    for package in small_packages((), channel.series):
+    for package in small_packages((), tuple(series)):
         path = f"{package.subdir}/{package.filename}"
         if package.name != "python":
             assert pack(package)[1] == published[path], path

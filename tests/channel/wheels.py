@@ -22,7 +22,7 @@ PURE = (
     *("pygments==2.18.0", "python-dateutil==2.9.0.post0", "pytz==2024.2", "six==1.16.0", "tzdata==2024.2"),
 )
 BINARY = ("numpy==1.26.4", "pandas==2.2.3")
-"""For each series of Python that there is."""
+"""For each series of Python that there is, where there is a wheel for it: numpy 1.26 ends with 3.12."""
 BINARY_OF_FIRST = ("numpy==2.1.3",)
 """For the first series only: these are large."""
 
@@ -111,11 +111,11 @@ def _chosen(folder: Path, listed: Any, series: Iterable[str]) -> list[tuple[Whee
     for entry, tags in entries:
         if any(tag.platform == "any" for tag in tags):
             return [wheel(entry, "noarch", "")]
-    return [
-        next(wheel(entry, subdir, each) for entry, tags in entries if _fits(tags, subdir, each))
-        for each in series
-        for subdir in _PLATFORMS
-    ]
+    found = []
+    for each in series:
+        for subdir in _PLATFORMS:
+            found += [wheel(entry, subdir, each) for entry, tags in entries if _fits(tags, subdir, each)][:1]
+    return found
 
 
 def _fits(tags: Iterable[Tag], subdir: str, series: str) -> bool:

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from envlock.conda.channels import channel_base
 from envlock.hydrate.conda_rattler import CondaInstaller
 from envlock.hydrate.marker import find
@@ -121,8 +123,10 @@ class CondaMaking:
             if subdir in {host_arch(), "noarch"}
             for filename, record in records.items()
         }
-        python = max((key for key, each in known.items() if each["name"] == "python"), key=lambda key: key[1])
-        series = known[python]["version"].rpartition(".")[0]
+        pythons = {key: each for key, each in known.items() if each["name"] == "python"}
+        runs = [each for each in pythons.values() if not each.get("track_features")]
+        series = max((each["version"] for each in runs), key=Version).rpartition(".")[0]
+        known = {key: each for key, each in known.items() if key not in pythons or each["version"].startswith(series)}
         chosen: list[tuple[LockedPackage, bytes | Path]] = []
         for name in ("python", *self.names):
             (subdir, filename), record = max(
