@@ -53,6 +53,7 @@ def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         "environments": 1,
         "written": 1,
         "withheld": [],
+        "collisions": [],
         "errors": [],
     }
     again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
