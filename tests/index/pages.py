@@ -21,6 +21,13 @@ class Link:
     artifact: Artifact
     url: str
     has_metadata: bool
+    hashes: tuple[str, ...] = ("sha256",)
+    """The algorithms whose digests are told of the file."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The file's digests, by algorithm."""
+        return {name: hashlib.new(name, self.artifact.data).hexdigest() for name in self.hashes}
 
     @property
     def metadata_sha256(self) -> str:
@@ -51,7 +58,7 @@ def _as_json(link: Link) -> dict[str, object]:
     file: dict[str, object] = {
         "filename": link.artifact.filename,
         "url": link.url,
-        "hashes": {"sha256": link.artifact.sha256},
+        "hashes": link.digests,
         "size": len(link.artifact.data),
         "upload-time": release.uploaded,
         "yanked": False if release.yanked is None else release.yanked,
@@ -65,7 +72,8 @@ def _as_json(link: Link) -> dict[str, object]:
 
 def _as_html(link: Link) -> str:
     release = link.artifact.release
-    attributes = {"href": f"{link.url}#sha256={link.artifact.sha256}"}
+    fragment = "".join(f"#{name}={digest}" for name, digest in list(link.digests.items())[:1])
+    attributes = {"href": f"{link.url}{fragment}"}
     if release.requires_python:
         attributes["data-requires-python"] = release.requires_python
     if release.yanked is not None:

@@ -66,6 +66,7 @@ class Index:
         credentials: tuple[str, str] | None = None,
         html_only: bool = False,
         metadata: bool = True,
+        hashes: tuple[str, ...] = ("sha256",),
         page_cache_control: str = "max-age=0, must-revalidate",
         port: int = 0,
         link: Callable[[str], str] = str,
@@ -80,6 +81,7 @@ class Index:
         self._credentials = credentials
         self._html_only = html_only
         self._metadata = metadata
+        self._hashes = hashes
         self._page_cache_control = page_cache_control
         self._link = link
         self._root = f"/{secrets.token_hex(4)}/"
@@ -264,7 +266,7 @@ class Index:
                 return None
             if (name, as_json) not in self._pages:
                 artifacts = [artifact for release in releases for artifact in release.artifacts()]
-                links = [Link(each, self._href(each), self._has_metadata(each)) for each in artifacts]
+                links = [Link(each, self._href(each), self._has_metadata(each), self._hashes) for each in artifacts]
                 self._pages[name, as_json] = package_page(name, links, as_json=as_json)
             return self._pages[name, as_json]
 
