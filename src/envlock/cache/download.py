@@ -20,7 +20,7 @@ from envlock.credentials import Credentials, redact
 from envlock.model.url import host, is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     import httpx
@@ -101,16 +101,42 @@ class Upstream:
         with to.open("xb") as file:
             body = _Body(artifact, at or artifact.url, file, on_bytes, on_size)
             try:
-                if is_local(body.url):
-                    self._copy(artifact, body)
-                elif body.url.lower().startswith(("https://", "http://")) and host(body.url):
-                    self._download(artifact, body)
-                else:
-                    raise UnsupportedUrl(artifact.filename, artifact.url)
+                self._bring(artifact, body)
                 body.prove()
             except BaseException:
                 to.unlink()
                 raise
+
+    def hash(
+        self,
+        artifact: Artifact,
+        to: Path,
+        algorithms: Iterable[str],
+        *,
+        on_bytes: Callable[[int], None] = _nothing,
+        on_size: Callable[[int], None] = _nothing,
+    ) -> dict[str, str]:
+        """Make `to` the file at an artifact's URL, whose SHA-256 nobody told; its digests, that one among them.
+
+        Nothing is proved but the size, where it is known: whoever asks compares the digests. As `fetch` otherwise.
+        """
+        with to.open("xb") as file:
+            body = _Body(artifact, artifact.url, file, on_bytes, on_size, tuple(algorithms))
+            try:
+                self._bring(artifact, body)
+                body.prove_size()
+            except BaseException:
+                to.unlink()
+                raise
+        return body.digests()
+
+    def _bring(self, artifact: Artifact, body: _Body) -> None:
+        if is_local(body.url):
+            self._copy(artifact, body)
+        elif body.url.lower().startswith(("https://", "http://")) and host(body.url):
+            self._download(artifact, body)
+        else:
+            raise UnsupportedUrl(artifact.filename, artifact.url)
 
     def _copy(self, artifact: Artifact, body: _Body) -> None:
         """From a folder of this machine: what a mirror of Python builds may be."""
@@ -236,12 +262,14 @@ class _Body:
         file: BinaryIO,
         on_bytes: Callable[[int], None],
         on_size: Callable[[int], None],
+        algorithms: tuple[str, ...] = (),
     ) -> None:
         self.artifact = artifact
         self.url = url
         self.count = 0
         self._file = file
-        self._digest = hashlib.sha256()
+        self._algorithms = ("sha256", *algorithms)
+        self._hashes = _hashes(self._algorithms)
         self._on_bytes = on_bytes
         self._on_size = on_size
         self._size_is_told = artifact.size is not None
@@ -271,7 +299,8 @@ class _Body:
     def write(self, block: bytes) -> None:
         """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked."""
         self._file.write(block)
-        self._digest.update(block)
+        for each in self._hashes.values():
+            each.update(block)
         self.count += len(block)
         self._on_bytes(len(block))
         size = self.artifact.size
@@ -283,12 +312,20 @@ class _Body:
         size = self.artifact.size
         return size is not None and self.count < size and not length_was_told
 
-    def prove(self) -> None:
-        """Raises UpstreamHashMismatch unless these are the locked bytes."""
+    def digests(self) -> dict[str, str]:
+        """What was hashed so far, in hex digits, by algorithm."""
+        return {name: each.hexdigest() for name, each in self._hashes.items()}
+
+    def prove_size(self) -> None:
+        """Raises UpstreamHashMismatch unless there are as many bytes as were locked."""
         size = self.artifact.size
         if size is not None and self.count != size:
             raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got=f"{self.count} bytes")
-        got = self._digest.hexdigest()
+
+    def prove(self) -> None:
+        """Raises UpstreamHashMismatch unless these are the locked bytes."""
+        self.prove_size()
+        got = self.digests()["sha256"]
         if got != self.artifact.sha256:
             raise UpstreamHashMismatch(self.artifact, expected=f"sha256 {self.artifact.sha256}", got=f"sha256 {got}")
 
@@ -298,5 +335,9 @@ class _Body:
         self._on_bytes(-self.count)
         self._file.seek(0)
         self._file.truncate()
-        self._digest = hashlib.sha256()
+        self._hashes = _hashes(self._algorithms)
         self.count = 0
+
+
+def _hashes(algorithms: Iterable[str]) -> dict[str, hashlib._Hash]:
+    return {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}

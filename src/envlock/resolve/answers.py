@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import tomli
@@ -25,6 +25,7 @@ class Selected:
     """The packages that have an artifact for the target, and those that have none."""
 
     packages: tuple[LockedPackage, ...]
+    """Without a SHA-256 where the index does not tell it."""
     unfit: tuple[str, ...]
     """`name==version` of packages whose every wheel is for something else."""
     not_wheels: tuple[str, ...]
@@ -33,6 +34,8 @@ class Selected:
     """Names of packages whose direct URL is that of a wheel for something else."""
     contested: tuple[Provided, ...] = ()
     """What conda provides and what was found elsewhere all the same."""
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the packages without a SHA-256: by name, the digests that the index tells instead, by algorithm."""
 
 
 def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Selected:
@@ -57,6 +60,7 @@ def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Sele
     not_wheels: list[str] = []
     unfit_urls: list[str] = []
     contested: list[Provided] = []
+    told: dict[str, Mapping[str, str]] = {}
     by_name = {each.name: each for each in provided}
     for package in lock.packages:
         if package.marker is not None and not package.marker.evaluate(markers, context="lock_file"):
@@ -85,8 +89,10 @@ def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Sele
             unfit.append(f"{package.name}=={package.version}")
         else:
             packages.append(_package(package, wheel))
+            if not packages[-1].sha256:
+                told[package.name] = wheel.hashes
     packages.sort(key=lambda each: each.name)
-    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested))
+    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested), told)
 
 
 def _is_provided(package: Package, provided: Provided) -> bool:
@@ -108,7 +114,7 @@ def _package(package: Package, wheel: PackageWheel | PackageArchive) -> LockedPa
         version=str(version),
         filename=filename,
         url=url,
-        sha256=wheel.hashes["sha256"],
+        sha256=wheel.hashes.get("sha256", ""),
         size=wheel.size,
         upload_time=format_upload_time(wheel.upload_time) if wheel.upload_time else "",
     )

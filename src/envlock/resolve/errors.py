@@ -103,6 +103,18 @@ class NoSuchPackage(_OfOneEnvironment):
     code = "no-such-package"
 
 
+class UnknownHash(_OfOneEnvironment):
+    """An index tells no SHA-256 of a file, and it may not be fetched to find out."""
+
+    code = "unknown-hash"
+
+
+class IndexHashMismatch(_OfOneEnvironment):
+    """A file is not what its index says of it: the digest that is told is that of other bytes."""
+
+    code = "index-hash-mismatch"
+
+
 class NoWheel(_OfOneEnvironment):
     """A package is published, but not as a wheel for this arch and Python."""
 

@@ -47,6 +47,17 @@ class Base:
     """The METADATA in one of its wheels; None where that cannot be had. May fetch the wheel."""
 
 
+class FileHashes(Protocol):
+    """Finds out the SHA-256 of files whose index tells other digests only."""
+
+    def digests(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
+        """The digests of a package's file by algorithm, `sha256` and those that are `told`, and its size in bytes.
+
+        Fetches the file, unless one with these digests was fetched from there before; None where it may not. Threads
+        may share it. Raises what fetching raises.
+        """
+
+
 @dataclass(frozen=True)
 class Request:
     """One environment to resolve for one arch."""
@@ -75,6 +86,8 @@ class Request:
     default_index_url: str = ""
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels` with their credentials."""
+    file_hashes: FileHashes | None = None
+    """None where nothing may be fetched for it."""
     offline: bool = False
     """Whether only what is kept on this machine, of indexes and of channels, may be asked."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()

@@ -6,13 +6,22 @@ import importlib
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from envlock.model.lock import LockedPackage
+from envlock.model.url import host
 from envlock.resolve.answers import Selected, select, with_edges
 from envlock.resolve.compilation import Compilation
 from envlock.resolve.contradiction import contested, extras_unknown
-from envlock.resolve.errors import BadDirectUrl, NoSolution, NoWheel, UnknownPipFlag
+from envlock.resolve.errors import (
+    BadDirectUrl,
+    IndexHashMismatch,
+    NoSolution,
+    NoWheel,
+    UnknownHash,
+    UnknownPipFlag,
+)
 from envlock.resolve.explanation import explain, missing_extras
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
@@ -23,6 +32,9 @@ from envlock.resolve.target import target_of
 
 _ROUNDS = 30
 """How often a floor that uv does not know may send the solver back; each round costs a warm solve."""
+_ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
+"""What an index may tell of a file in place of its SHA-256."""
+_FETCHES = 4
 _KNOWN_FLAGS = frozenset({"pre"})
 
 
@@ -83,25 +95,24 @@ class UvResolver:
         more, graph, lacking = More(), None, ""
         for _ in range(_ROUNDS):
             try:
-                packages, warnings = self._solve(compilation, versions, more)
+                selected, warnings = self._solve(compilation, versions, more)
             except (NoSolution, NoWheel) as error:
                 if graph is None:
                     raise
                 reason = (error.sentence, *error.details)
                 raise releases_differ(request, graph, lacking, reason=reason) from None
+            packages = selected.packages
             notes = pool.submit(fallback_notes, alone, packages)
             graph = needed_by_releases(beside, packages, roots)
             new = more.lacking(graph, packages, request.provided)
             if not new:
-                return packages, warnings, graph, notes
+                return _hashed(request, selected), warnings, graph, notes
             lacking = min(new)
             more = more.with_(new, packages)
         assert graph is not None
         raise releases_differ(request, graph, lacking)
 
-    def _solve(
-        self, compilation: Compilation, versions: Mapping[str, str], more: More
-    ) -> tuple[tuple[LockedPackage, ...], str]:
+    def _solve(self, compilation: Compilation, versions: Mapping[str, str], more: More) -> tuple[Selected, str]:
         """The packages for the oldest release of Python, and what uv warned of."""
         request = compilation.request
         roots = [*map(str, request.requirements.roots()), *more.roots]
@@ -118,7 +129,7 @@ class UvResolver:
                 raise explain(request, answer.error, lambda: missing_index(request))
             selected = _checked(request, select(answer.output, compilation.target, request.provided))
             if not selected.unfit:
-                return selected.packages, answer.error
+                return selected, answer.error
             excluded += [item.replace("==", "!=") for item in selected.unfit]
         raise NoWheel(
             request.name,
@@ -158,6 +169,49 @@ def _checked(request: Request, selected: Selected) -> Selected:
             packages=selected.unfit_urls,
         )
     return selected
+
+
+def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
+    """The packages, those whose index tells no SHA-256 with that of the file: it is fetched for it.
+
+    Raises UnknownHash, IndexHashMismatch, and what fetching raises.
+    """
+    if not selected.told:
+        return selected.packages
+    unknown = [package for package in selected.packages if package.name in selected.told]
+    with ThreadPoolExecutor(_FETCHES) as pool:
+        hashed = pool.map(lambda package: _with_sha256(request, package, selected.told[package.name]), unknown)
+        by_name = {package.name: package for package in hashed}
+    return tuple(by_name.get(package.name, package) for package in selected.packages)
+
+
+def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, str]) -> LockedPackage:
+    known = {name: digest.lower() for name, digest in told.items() if name in _ALGORITHMS}
+    answer = request.file_hashes.digests(package, known) if request.file_hashes is not None and known else None
+    where = host(package.url) or package.url
+    if answer is None:
+        raise UnknownHash(
+            request.name,
+            request.arch,
+            f"{where} tells no SHA-256 of {package.filename}",
+            details=(f"it tells: {', '.join(told) or 'no digest'}",),
+            hint="run `envlock lock` without `--offline` once: the file is fetched, and its SHA-256 remembered"
+            if request.offline
+            else "ask for the package from an index that tells a SHA-256",
+            packages=(package.name,),
+        )
+    found, size = answer
+    for name, digest in known.items():
+        if found[name] != digest:
+            raise IndexHashMismatch(
+                request.name,
+                request.arch,
+                f"{package.filename} is not the file that {where} says it is",
+                details=(f"told:  {name} {digest}", f"found: {name} {found[name]}"),
+                hint="tell those who run the index; nothing was locked",
+                packages=(package.name,),
+            )
+    return replace(package, sha256=found["sha256"], size=size)
 
 
 def _as_pylock(pins: Mapping[str, str]) -> str:

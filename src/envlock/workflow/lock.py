@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,7 +35,7 @@ from envlock.workflow.pruning import prune, remove, sweep
 from envlock.workflow.user import user
 
 if TYPE_CHECKING:
-    from envlock.resolve.port import Resolver
+    from envlock.resolve.port import FileHashes, Resolver
 
 
 def lock(
@@ -83,6 +84,8 @@ class _Locking:
         self.bases = Bases(project)
         self.given_up: frozenset[str] = frozenset()
         self._known: list[Lock] | None = None
+        self._guard = threading.Lock()
+        self._file_hashes: FileHashes | None = None
 
     def run(self) -> LockResult:
         environments = self.selection.choose(self.project)
@@ -313,6 +316,7 @@ class _Locking:
             default_index_url=environment.default_index_url,
             channel_urls=environment.channel_urls,
             channel_mirrors=self.project.settings.channel_mirrors,
+            file_hashes=self.file_hashes(),
             offline=self.offline,
         )
         resolution = self.the_resolver().resolve(request)
@@ -333,6 +337,14 @@ class _Locking:
         if before is not None and before.identity == new.identity and before.arch == new.arch and path.exists():
             return Locked(job.names, before, path, job.arch, "kept", before, resolution.notes)
         return Locked(job.names, new, path, job.arch, "locked", before, resolution.notes)
+
+    def file_hashes(self) -> FileHashes:
+        with self._guard:
+            if self._file_hashes is None:
+                from envlock.workflow.file_hashes import FetchedHashes
+
+                self._file_hashes = FetchedHashes(self.project, self.reporter, offline=self.offline)
+            return self._file_hashes
 
     def the_resolver(self) -> Resolver:
         if self.resolver is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -59,6 +59,18 @@ class ProjectUpstream:
             fetch_from_bucket(artifact, at, to, on_bytes)
         else:
             self._http.fetch(artifact, to, at=at, on_bytes=on_bytes, on_size=on_size)
+
+    def hash(
+        self,
+        artifact: Artifact,
+        to: Path,
+        algorithms: Iterable[str],
+        *,
+        on_bytes: Callable[[int], None],
+        on_size: Callable[[int], None],
+    ) -> dict[str, str]:
+        """Make `to` the file at an artifact's URL; its digests. As `cache.download.Upstream.hash`."""
+        return self._http.hash(artifact, to, algorithms, on_bytes=on_bytes, on_size=on_size)
 
     def _place(self, artifact: Artifact) -> str:
         if not artifact.channel:
