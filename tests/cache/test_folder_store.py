@@ -456,3 +456,14 @@ def test_create_whose_answer_was_lost(root: Path, monkeypatch: pytest.MonkeyPatc
 def test_create_where_a_folder_is(root: Path) -> None:
     (root / "aliases" / "a").mkdir(parents=True)
     assert FolderStore(root).create("aliases/a", b"ours") is False
+
+
+def test_a_folder_that_another_process_replaces_while_it_is_empty_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel then says once that the folder is not there: the first name of each kind is in one that is not."""
+    names = iter(["gone/stage", "stage", "gone/file", "file", "gone/folder", "folder", "further"])
+    monkeypatch.setattr(folder_store, "_nonce", names.__next__)
+    store = FolderStore(tmp_path / "cache")
+    store.put("packages/one", b"1")
+    assert store.read("packages/one") == b"1"

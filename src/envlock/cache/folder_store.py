@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import checked
@@ -19,6 +19,8 @@ from envlock.files import sha256_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+Made = TypeVar("Made")
 
 STAGE = ".stage"
 """A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
@@ -108,10 +110,10 @@ class FolderStore:
     def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
         """Make the folder and `give` the name in it; again where somebody takes the folder away as it is empty."""
         for attempt in range(_ATTEMPTS):
-            self._make_folder(place.parent)
             try:
+                self._make_folder(place.parent)
                 give(place)
-            except FileNotFoundError:
+            except FileNotFoundError:  # noqa: PERF203  the loop is for it
                 if attempt == _ATTEMPTS - 1 or not stage.exists():
                     raise
             else:
@@ -128,9 +130,9 @@ class FolderStore:
     def _staged(self, source: BinaryIO, on_bytes: Callable[[int], None]) -> Iterator[Path]:
         """A file of the stage with what the source holds, on the disk; gone afterwards, unless it was moved."""
         self._prepare()
-        stage = self._stage / _nonce()
+        stage, opened = _made_in(self._stage, lambda place: place.open("xb"))
         try:
-            with stage.open("xb") as file:
+            with opened as file:
                 self._share(stage, is_folder=False)
                 _copy(source, file, on_bytes)
                 file.flush()
@@ -188,8 +190,7 @@ class FolderStore:
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
-        new = (self._root if folder == self._stage else self._stage) / _nonce()
-        new.mkdir()
+        new, _ = _made_in(self._root if folder == self._stage else self._stage, Path.mkdir)
         self._share(new, is_folder=True)
         try:
             new.rename(folder)
@@ -225,6 +226,21 @@ class FolderStore:
         if doing == "written":  # a file is written by the leave to write into its folder
             return CacheUnusable.of(self.url, doing, error, str(place), _owner_of(met.parent, self._root, error))
         return CacheUnusable.of(self.url, doing, error, str(met), _owner_of(met, self._root, error))
+
+
+def _made_in(folder: Path, make: Callable[[Path], Made]) -> tuple[Path, Made]:
+    """Something of a new name in a folder: what `make` makes of it, again where the folder was just replaced.
+
+    Who makes a folder at the same moment puts theirs in the place of one that is empty, as rename(2) does.
+    """
+    for attempt in range(_ATTEMPTS):
+        place = folder / _nonce()
+        try:
+            return place, make(place)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _entry(place: Path, path: str) -> Entry | None:
