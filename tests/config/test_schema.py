@@ -46,6 +46,7 @@ SENSE_CASES = {
     "a system version that is none",
     "a mirror that is no URL",
     "an endpoint with a secret",
+    "a version of what may be older",
     "a link script of a version",
     "a list of users with a word for all",
 }

@@ -30,6 +30,7 @@ python-from = "uv"
 index-url = "https://index.example/simple/"
 extra-indices = ["https://${USER}:${TOKEN}@index.example/simple/", "http://127.0.0.1:8000/simple"]
 hosts = ["index.example", "*.files.example:8443"]
+allow-older = ["hydra-core", "Zope.Interface"]
 datastore = ["local", "s3"]
 metaflow-requirements = false
 system-requirements = { linux-64 = { __glibc = "2.28" }, osx-arm64 = { __osx = "13.0" } }
@@ -195,9 +196,9 @@ BAD = {
         """\
         error[unknown-key]: `python_from` is not a key of `[envlock]`
           at envlock.toml:2 (envlock.python_from)
-          keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, hosts, datastore, \
-metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, link-scripts, \
-compile-bytecode, resolver, use-remote-latest
+          keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, hosts, allow-older, \
+datastore, metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, \
+link-scripts, compile-bytecode, resolver, use-remote-latest
 
         hint: did you mean `python-from`?
         """,
@@ -642,6 +643,15 @@ without user, password and query
           values: rattler, conda-lock
 
         hint: did you mean `conda-lock`?
+        """,
+    ),
+    "a version of what may be older": (
+        "[envlock]\nallow-older = ['hydra-core<1']\n",
+        """\
+        error[bad-value]: `hydra-core<1` is no value of `allow-older`: it takes names of PyPI packages
+          at envlock.toml:2 (envlock.allow-older.0)
+
+        hint: write it as `allow-older = ["hydra-core"]`
         """,
     ),
     "a link script of a version": (

@@ -194,7 +194,7 @@ def test_a_direct_url_brings_its_dependencies(adapter: Adapter, index: Index) ->
 def test_what_must_be_built_is_passed_over_and_said(adapter: Adapter, index: Index) -> None:
     found = adapter.ask(index, "delta")
     assert versions(found) == {"delta": "1.0"}
-    assert found.notes == (f"delta 2.0 has no usable wheel for {HERE}; 1.0 was locked",)
+    assert found.notes == (f"delta 1.5 has no usable wheel for {HERE}; 1.0 was locked",)
 
 
 def test_packages_that_only_the_packaging_tools_call_unsafe_are_locked(
@@ -468,7 +468,7 @@ def test_a_package_without_a_wheel(adapter: Adapter, index: Index) -> None:
 
 def test_a_direct_url_of_a_source_distribution(adapter: Adapter, index: Index) -> None:
     with pytest.raises((BadDirectUrl, NoWheel)):
-        adapter.ask(index, f"delta @ {index.file_url('delta-2.0.tar.gz')}")
+        adapter.ask(index, f"delta @ {index.file_url('delta-1.5.tar.gz')}")
 
 
 def test_an_index_that_does_not_answer(

@@ -35,7 +35,7 @@ CATALOGUE: tuple[Release, ...] = (
     Release("gamma", "1.0", tags=any_python(LINUX_64, LINUX_AARCH64), uploaded="2022-01-01T00:00:00Z"),
     # The newest release has no wheel: wheels alone fall back silently to the older one.
     Release("delta", "1.0", uploaded="2020-05-01T00:00:00Z"),
-    Release("delta", "2.0", tags=(), sdist=True, uploaded="2022-05-01T00:00:00Z"),
+    Release("delta", "1.5", tags=(), sdist=True, uploaded="2022-05-01T00:00:00Z"),
     # No wheel at all.
     Release("epsilon", "1.0", tags=(), sdist=True, uploaded="2020-06-01T00:00:00Z"),
     Release(

@@ -171,6 +171,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ({"envlock__channel-priority": "strict"}, set()),
         ({"envlock__channel-mirrors": {"conda-forge": "https://mirror.example/main"}}, set()),
         ({"envlock__link-scripts": []}, set()),
+        ({"envlock__allow-older": ["pandas"]}, set()),
         ({"envlock__compile-bytecode": True}, set()),
         ({"envlock__resolver": {"conda": "conda-lock", "pypi": "pip-tools"}}, set()),
         ({"envlock__python-from": "conda"}, PYPI),

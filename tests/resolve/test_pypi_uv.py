@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from envlock.resolve.errors import (
     NoSolution,
     NoSuchPackage,
     NoWheel,
+    OlderMajorVersion,
     UnknownPipFlag,
 )
 from envlock.resolve.port import Request, Resolution
@@ -39,6 +40,7 @@ def ask(
     system: tuple[tuple[Arch, str, str], ...] = (),
     exclude_newer: str = "",
     pins: dict[str, str] | None = None,
+    allow_older: tuple[str, ...] = (),
 ) -> Resolution:
     url = served if isinstance(served, str) else served.url
     request = Request(
@@ -53,6 +55,7 @@ def ask(
         ),
         python=python,
         pins=pins or {},
+        allow_older=allow_older,
         exclude_newer=exclude_newer,
         index_urls=extra,
         default_index_url=url,
@@ -381,22 +384,99 @@ def test_an_older_release_for_want_of_a_wheel_is_said(index: Index) -> None:
     found = ask(index, "delta", "alpha")
     assert versions(found)["delta"] == "1.0"
     (note,) = found.notes
-    assert "delta 2.0" in note
+    assert "delta 1.5" in note
     assert "1.0" in note
-    assert not ask(index, "delta<2", "alpha").notes
+    assert not ask(index, "delta<1.5", "alpha").notes
     assert not ask(index, "delta", "alpha", pins={"delta": "1.0"}).notes  # that was said when it was locked
 
 
 def test_an_older_release_for_want_of_a_dependencys_wheel_is_said(make_index: Callable[..., Index]) -> None:
     served = make_index(
         Release("app", "1.0"),
-        Release("app", "2.0", requires=("needs-building",)),
+        Release("app", "1.5", requires=("needs-building", "and-this")),
         Release("needs-building", "1.0", tags=(), sdist=True),
+        Release("and-this", "1.0", tags=(), sdist=True),
     )
     found = ask(served, "app")
     assert versions(found) == {"app": "1.0"}
-    assert "app 2.0" in found.notes[0]
-    assert "needs-building" in found.notes[0]
+    (note,) = found.notes
+    assert "app 1.5" in note
+    assert "needs-building" in note
+    assert "and-this" in note
+
+
+# Major versions.
+
+
+@pytest.fixture(scope="module")
+def falling_back() -> Iterator[Index]:
+    """Packages whose newest major version has no wheel, or needs what has none, as hydra-core needs antlr4."""
+    releases = (
+        *(Release("sourced", "1.0"), Release("sourced", "2.0", tags=(), sdist=True)),
+        *(Release("hydra", "0.11.3"), Release("hydra", "1.3.8", requires=("omega>=2", "antlr==4.9.*"))),
+        *(Release("omega", "1.4"), Release("omega", "2.3", requires=("antlr==4.9.*",))),
+        *(Release("antlr", "4.9.3", tags=(), sdist=True), Release("antlr", "4.13")),
+        Release("app", "1.0", requires=("omega",)),
+        Release("old", "1.0", requires=("hydra<1", "sourced<2")),
+    )
+    with Index(*releases, page_cache_control="max-age=600, public") as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    ("root", "name", "newest", "older", "culprit"),
+    [
+        ("sourced", "sourced", "2.0", "1.0", "no usable wheel"),
+        ("hydra", "hydra", "1.3.8", "0.11.3", "antlr"),
+        ("app", "omega", "2.3", "1.4", "antlr"),
+    ],
+)
+def test_going_back_a_major_version_for_want_of_wheels_is_an_error(
+    falling_back: Index, root: str, name: str, newest: str, older: str, culprit: str
+) -> None:
+    with pytest.raises(OlderMajorVersion) as caught:
+        ask(falling_back, root)
+    said = caught.value.render()
+    assert f"{name} from {newest} to {older}" in said
+    assert culprit in said
+    assert f'allow-older = ["{name}"]' in said
+    assert caught.value.packages == (name,)
+
+
+def test_a_major_version_may_be_given_up_where_the_project_says_so(falling_back: Index) -> None:
+    found = ask(falling_back, "hydra", allow_older=("hydra",))
+    assert versions(found) == {"hydra": "0.11.3"}
+    assert "hydra 1.3.8" in found.notes[0]
+    assert ask(falling_back, "hydra<1").notes == ()
+    with pytest.raises(OlderMajorVersion) as caught:
+        ask(falling_back, "hydra", "sourced", allow_older=("hydra",))
+    assert caught.value.packages == ("sourced",)
+
+
+def test_a_major_version_that_is_ruled_out_by_requirements_is_nobodys_fault(falling_back: Index) -> None:
+    found = ask(falling_back, "hydra", "sourced", "old")
+    assert versions(found) == {"hydra": "0.11.3", "sourced": "1.0", "old": "1.0"}
+    assert found.notes == ()
+
+
+# Patch releases of Python.
+
+
+def test_a_newer_release_that_the_oldest_python_costs_is_said(make_index: Callable[..., Index]) -> None:
+    """As cryptography on 3.9, which wants 3.9.2."""
+    served = make_index(
+        Release("crypt", "43.0"),
+        Release("crypt", "46.0", requires_python=">=3.9.2"),
+        Release("crypt", "47.0", requires_python=">=3.10"),
+        Release("app", "1.0", requires=("crypt",)),
+    )
+    found = ask(served, "app", python="3.9.0")
+    assert versions(found) == {"app": "1.0", "crypt": "43.0"}
+    (note,) = found.notes
+    assert "crypt 46.0 needs Python 3.9.2" in note
+    assert '`python = ">=3.9.2,<3.10"`' in note
+    assert ask(served, "app", python="3.9.2").notes == ()
+    assert ask(served, "app", "crypt<46", python="3.9.0").notes == ()
 
 
 def test_an_older_release_for_other_reasons_is_not_said(index: Index) -> None:
@@ -409,7 +489,7 @@ def test_an_older_release_for_other_reasons_is_not_said(index: Index) -> None:
         ("epsilon", LINUX_64, "3.12.0"),
         ("gamma", OSX_ARM64, "3.12.0"),
         ("gamma", OSX_64, "3.12.0"),
-        ("delta>=2", LINUX_64, "3.12.0"),
+        ("delta>=1.5", LINUX_64, "3.12.0"),
         ("beta==2.0", LINUX_64, "3.9.0"),
         ("kappa==2.0", LINUX_64, "3.12.0"),
     ],

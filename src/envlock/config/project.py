@@ -67,6 +67,8 @@ class Settings(NamedTuple):
     python_from: str = "machine"
     hosts: tuple[str, ...] = ()
     """Hosts that a lock may name; empty for any. `*.example.com` covers its subdomains."""
+    allow_older: tuple[str, ...] = ()
+    """PyPI packages, by their normalised names, that may go back a major version where a newer one has no wheel."""
     python_mirror: str = ""
     """Where exact Python builds are fetched from, instead of their own host; never written to a lock."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()

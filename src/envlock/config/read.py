@@ -32,6 +32,7 @@ from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file
 from envlock.model.arch import ARCHS, Arch
+from envlock.model.requirement import normalize_name
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials, strip_credentials
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
@@ -190,6 +191,7 @@ class _Reading:
             exclude_newer=_instant_text(table.get("exclude-newer", "")),
             python_from=python_from,
             hosts=hosts,
+            allow_older=tuple(map(normalize_name, table.get("allow-older", ()))),
             python_mirror=table.get("python-mirror", ""),
             channel_mirrors=tuple((strip_channel_credentials(channel), url) for channel, url in mirrors.items()),
             link_scripts=scripts,

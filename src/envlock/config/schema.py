@@ -185,6 +185,9 @@ class ProjectTable(Table):
     """More package indexes for every environment, asked after those of its step and flow."""
     hosts: list[str] = Field(default=[], examples=[["index.example", "*.files.example"]])
     """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
+    allow_older: list[str] = Field(default=[], alias="allow-older", examples=[["hydra-core"]])
+    """PyPI packages that may be locked in an older major version where a newer one has no wheel; of any other, that is
+    an error."""
     datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
     """Metaflow's datastore, or several: each needs packages of its own inside of the steps."""
     metaflow_requirements: bool = Field(default=True, alias="metaflow-requirements", examples=[False])

@@ -44,6 +44,7 @@ _SETTINGS: Shape = {
     "index-url": "string",
     "extra-indices": "strings",
     "hosts": "strings",
+    "allow-older": "strings",
     "datastore": "string or strings",
     "metaflow-requirements": "bool",
     "system-requirements": (("string",),),

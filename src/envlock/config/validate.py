@@ -40,6 +40,7 @@ from envlock.model.requirement import (
     CredentialsInDirectUrl,
     DirectUrlOfThisMachine,
     PythonIsNoPackage,
+    is_package_name,
     normalize_specifier,
 )
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_credentials
@@ -104,10 +105,7 @@ class _Values:
                 yield BadValue("hosts", host, "a host has no scheme and no path", self.at(place), hint=hint)
         for place, channel in _strings(table, key, "channels"):
             yield from self.channel(channel, place)
-        for place, package in _strings(table, key, "link-scripts"):
-            if not is_conda_name(package):
-                hint = 'write it as `link-scripts = ["font-ttf-ubuntu"]`'
-                yield BadValue("link-scripts", package, "it takes names of conda packages", self.at(place), hint=hint)
+        yield from self.names(table, key)
         yield from self.users(table, key)
         for channel, url in _table(table, "channel-mirrors").items():
             place = (*key, "channel-mirrors", channel)
@@ -127,6 +125,16 @@ class _Values:
         for arch, floors in _tables(_table(table, "system-requirements")):
             right = packages_of(arch)
             yield from self.system(floors, (*key, "system-requirements", arch), right)
+
+    def names(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        for name, kind, is_one, example in (
+            ("allow-older", "PyPI", is_package_name, "hydra-core"),
+            ("link-scripts", "conda", is_conda_name, "font-ttf-ubuntu"),
+        ):
+            for place, package in _strings(table, key, name):
+                if not is_one(package):
+                    hint = f'write it as `{name} = ["{example}"]`'
+                    yield BadValue(name, package, f"it takes names of {kind} packages", self.at(place), hint=hint)
 
     def users(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
         for place, user in _strings(table, key, "use-remote-latest"):

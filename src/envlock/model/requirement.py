@@ -144,6 +144,15 @@ def normalize_name(name: str) -> str:
     return _SEPARATORS.sub("-", name).lower()
 
 
+def is_package_name(name: str) -> bool:
+    """Whether a package of PyPI may be called so (PEP 508).
+
+    >>> is_package_name("Zope.Interface"), is_package_name("rich>=1")
+    (True, False)
+    """
+    return _NAME.match(name) is not None
+
+
 def name_in_either(name: str) -> str:
     """The normalised name of a package of PyPI or of conda, where names may begin and end with underscores.
 

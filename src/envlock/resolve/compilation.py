@@ -23,6 +23,8 @@ from envlock.uv_command import uv_environment, uv_executable
 
 _INPUT = "requirements.in"
 _CONSTRAINTS = "constraints.txt"
+_EXCLUDES = "excludes.txt"
+_BUILT = "built.toml"
 _OUTPUT = "pylock.toml"
 PROJECT = "envlock-request"
 """The name of the project that uv's own lock is made for; no package of an index is called so."""
@@ -51,7 +53,8 @@ class Compilation:
         if request.provided and not provided_index:
             provided_index = write_index(folder / "provided", request.provided)
         self._provided_index = provided_index
-        self._write_configuration()
+        self._configuration = self._settings()
+        (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration))
 
     def run(
         self,
@@ -60,13 +63,28 @@ class Compilation:
         constraints: Iterable[str] = (),
         pins: str = "",
         wheels_only: bool = True,
+        python: str = "",
+        excludes: Iterable[str] = (),
+        built: tuple[str, str] | None = None,
     ) -> Answer:
         """Run uv on these requirements; `pins` is a pylock whose versions are kept where possible.
+
+        `python` stands in place of the target's; packages that are among `excludes` are taken for not needed, and
+        `built`, a name and a version, for a source distribution that needs nothing.
 
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
         (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in requirements))
         (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints))
+        (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes))
+        configuration = self._configuration
+        if built is not None:
+            name, version = built
+            assumed = {"name": name, "version": version, "requires-dist": []}
+            known = configuration.get("dependency-metadata", [])
+            assert isinstance(known, list)
+            configuration = {**configuration, "dependency-metadata": [*known, assumed]}
+            (self.folder / _BUILT).write_text(tomli_w.dumps(configuration))
         output: tuple[str, ...] = ()
         if pins:
             (self.folder / _OUTPUT).write_text(pins)
@@ -74,10 +92,12 @@ class Compilation:
         completed = self.processes.run(
             [
                 str(uv_executable()), "pip", "compile", _INPUT, "--constraints", _CONSTRAINTS,
-                "--config-file", "uv.toml", "--directory", str(self.folder),
-                "--python", sys.executable, "--python-version", self.target.python,
+                *(("--excludes", _EXCLUDES) if excludes else ()),
+                "--config-file", _BUILT if built else "uv.toml", "--directory", str(self.folder),
+                "--python", sys.executable, "--python-version", python or self.target.python,
                 "--python-platform", self.target.uv_platform,
                 *(("--only-binary", ":all:") if wheels_only else ()),
+                *(("--no-binary", built[0]) if built else ()),
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,
                 *(("--offline",) if self.request.offline and "--offline" not in arguments else ()),
             ],
@@ -129,7 +149,8 @@ class Compilation:
         folder.mkdir(exist_ok=True)
         return Compilation(folder, self.request, self.target, self.processes, self._provided_index)
 
-    def _write_configuration(self) -> None:
+    def _settings(self) -> dict[str, object]:
+        """The content of uv.toml."""
         request = self.request
         indexes: list[dict[str, str | bool]] = []
         if self._provided_index:
@@ -150,7 +171,7 @@ class Compilation:
                 configuration["exclude-newer-package"] = {each.name: False for each in request.provided}
         if "pre" in request.requirements.pip_flags:
             configuration["prerelease"] = "allow"
-        (self.folder / "uv.toml").write_text(tomli_w.dumps(configuration))
+        return configuration
 
     def _with_credentials(self, name: str, url: str) -> str:
         """The URL without its credentials; uv is told them by variables."""

@@ -91,6 +91,12 @@ class NoSolution(_OfOneEnvironment):
     code = "no-solution"
 
 
+class OlderMajorVersion(_OfOneEnvironment):
+    """A package would go back a major version, because what is newer has no wheel."""
+
+    code = "older-major-version"
+
+
 class ReleasesDiffer(_OfOneEnvironment):
     """The releases of Python that an environment may be made of cannot all have the same packages."""
 

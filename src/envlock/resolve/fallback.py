@@ -1,58 +1,171 @@
-"""Whether taking wheels only made the solver go back to an older release: then the user is told.
+"""Whether an older release was taken than there is, for want of a wheel or for the sake of an older Python.
 
-Everything here is asked of uv's cache, without network and without building anything: which release of a package would
-be chosen on its own, with and without wheels. Packages whose version was kept from an older lock are not looked at.
+Then the user is told; where a whole major version is given up for want of a wheel, that is an error, unless
+`allow-older` names the package. Everything here is asked of uv's cache, without network and without building anything:
+which release of a package would be chosen on its own, with and without wheels, and whether the rest would go with it.
+Packages whose version was kept from an older lock are not looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Compilation
+from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.explanation import culprit
+from envlock.resolve.port import Request
+from envlock.resolve.releases import allowed_releases, range_of
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
 
 
+@dataclass(frozen=True)
+class _Older:
+    """A package that would be newer if others could be built."""
+
+    name: str
+    newest: str
+    locked: str
+    culprits: tuple[str, ...]
+    """What the newest needs and has no wheel; none where it has none itself."""
+
+    @property
+    def is_major(self) -> bool:
+        return _major(self.newest) != _major(self.locked)
+
+    def sentence(self, arch: str) -> str:
+        """What the newest lacks."""
+        if self.culprits:
+            have = "has" if len(self.culprits) == 1 else "have"
+            needed = ", ".join(self.culprits)
+            return f"{self.name} {self.newest} needs {needed}, which {have} no wheel for {arch}"
+        return f"{self.name} {self.newest} has no usable wheel for {arch}"
+
+
 def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
-    """A sentence for each package that is older than it would be if packages could be built."""
+    """A sentence for each package that is older than it would be if packages could be built, or Python were newer.
+
+    Raises OlderMajorVersion.
+    """
     request = compilation.request
     locked = {p.name: p.version for p in packages if request.pins.get(p.name) != p.version}
     roots = {root.name: str(root) for root in request.requirements.roots() if root.name in locked and not root.url}
     direct = {root.name for root in request.requirements.roots() if root.url}
-    asked = [roots.get(name, name) for name in locked if name not in direct]
+    asked = {name: roots.get(name, name) for name in locked if name not in direct}
     if not asked:
         return ()
-    with_sources = _alone(compilation, asked, wheels_only=False)
-    newer = [name for name, version in locked.items() if with_sources.get(name, version) != version]
+    releases = allowed_releases(request)
+    at_best = _alone(compilation, asked.values(), wheels_only=False, python=releases[-1])
+    newer = {name: text for name, text in asked.items() if at_best.get(name, locked[name]) != locked[name]}
     if not newer:
         return ()
-    with_wheels = _alone(compilation, [roots.get(name, name) for name in newer], wheels_only=True)
-    notes = []
-    for name, version in sorted((name, locked[name]) for name in newer):
-        newest, wheel = with_sources.get(name, version), with_wheels.get(name, version)
-        if wheel == version and newest != version:
-            notes.append(f"{name} {newest} has no usable wheel for {request.arch}; {version} was locked")
-        elif name in roots and wheel != version:
-            culprit = _culprit(compilation, f"{name}=={wheel}")
-            if culprit is not None:
-                notes.append(
-                    f"{name} {wheel} needs {culprit}, which has no wheel for {request.arch}; {version} was locked"
-                )
-    return tuple(notes)
+    wheels = _alone(compilation, newer.values())
+    sources = at_best
+    if len(releases) > 1:
+        sources = _alone(compilation, newer.values(), wheels_only=False)
+    older: list[_Older] = []
+    notes: list[str] = []
+    for name in sorted(newer):
+        version = locked[name]
+        wheel, source = wheels.get(name, version), sources.get(name, version)
+        if wheel == version:
+            if source == version:
+                notes += _for_an_older_python(compilation, newer[name], name, version, releases)
+            elif _would_serve(compilation, name, source):
+                older.append(_Older(name, source, version, ()))
+        elif name in roots or _major(wheel) != _major(version):
+            culprits = _culprits(compilation, f"{name}=={wheel}")
+            if culprits:
+                older.append(_Older(name, wheel, version, culprits))
+    _refuse(request, [each for each in older if each.is_major and each.name not in request.allow_older])
+    return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes)
 
 
-def _alone(compilation: Compilation, asked: Iterable[str], *, wheels_only: bool) -> dict[str, str]:
-    answer = compilation.run(asked, "--no-deps", "--offline", "--no-annotate", "--quiet", wheels_only=wheels_only)
+def _refuse(request: Request, older: Sequence[_Older]) -> None:
+    """Raise OlderMajorVersion where there is any."""
+    if not older:
+        return
+    went = ", ".join(f"{each.name} from {each.newest} to {each.locked}" for each in older)
+    asked = " and ".join(f"`{each.name}<{_major(each.newest)[1]}`" for each in older)
+    names = ", ".join(f'"{each.name}"' for each in older)
+    raise OlderMajorVersion(
+        request.name,
+        request.arch,
+        f"for want of wheels, it would go back a major version: {went}",
+        details=tuple(each.sentence(request.arch) for each in older),
+        hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]; "
+        "envlock does not build packages yet",
+        packages=tuple(each.name for each in older),
+    )
+
+
+def _for_an_older_python(
+    compilation: Compilation, asked: str, name: str, version: str, releases: Sequence[str]
+) -> tuple[str, ...]:
+    """A sentence where a newer release would serve all but the oldest of the allowed releases of Python."""
+
+    def at(release: str) -> str:
+        return _alone(compilation, [asked], python=release).get(name, version)
+
+    newest = at(releases[-1])
+    if newest == version:
+        return ()
+    low, high = 0, len(releases) - 1  # the newest release of Python has it, the oldest has not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if at(releases[middle]) == newest else (middle, high)
+    needed = range_of(releases[high], releases[-1], releases)
+    why = f"{name} {newest} needs Python {releases[high]} or later, and {releases[0]} is allowed"
+    return (f'{why}; {version} was locked: `python = "{needed}"` allows the newer one',)
+
+
+def _alone(
+    compilation: Compilation, asked: Iterable[str], *, wheels_only: bool = True, python: str = ""
+) -> Mapping[str, str]:
+    answer = compilation.run(
+        asked, "--no-deps", "--offline", "--no-annotate", "--quiet", wheels_only=wheels_only, python=python
+    )
     return dict(_PINNED.findall(answer.output)) if answer.status == 0 else {}
 
 
-def _culprit(compilation: Compilation, requirement: str) -> str | None:
-    """The package whose missing wheel rules a release out; None when something else does."""
-    answer = compilation.run([requirement], "--offline", "--no-annotate", "--quiet")
-    if answer.status == 0 or _NO_WHEEL.search(answer.error) is None:
-        return None
-    return culprit(answer.error) or "something"
+def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
+    """Whether nothing but its missing wheel rules a release out."""
+    answer = compilation.run(
+        _roots(compilation),
+        *("--offline", "--no-annotate", "--quiet"),
+        constraints=[f"{name}=={version}"],
+        built=(name, version),
+    )
+    return answer.status == 0
+
+
+def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
+    """The packages whose missing wheels alone rule a release out; none where something else does."""
+    roots = _roots(compilation)
+    without: list[str] = []
+    while True:
+        answer = compilation.run(
+            roots, "--offline", "--no-annotate", "--quiet", constraints=[requirement], excludes=without
+        )
+        if answer.status == 0:
+            return tuple(without)
+        found = culprit(answer.error) if _NO_WHEEL.search(answer.error) else None
+        if found is None or found in without:
+            return ()
+        without.append(found)
+
+
+def _roots(compilation: Compilation) -> list[str]:
+    return [str(root) for root in compilation.request.requirements.roots()]
+
+
+def _major(version: str) -> tuple[int, int]:
+    """The epoch and the first number."""
+    from packaging.version import Version
+
+    parsed = Version(version)
+    return parsed.epoch, parsed.major

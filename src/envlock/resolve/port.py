@@ -90,6 +90,8 @@ class Request:
     """None where nothing may be fetched for it."""
     offline: bool = False
     """Whether only what is kept on this machine, of indexes and of channels, may be asked."""
+    allow_older: tuple[str, ...] = ()
+    """PyPI packages that may go back a major version where a newer one has no wheel."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as they are named in `requirements.channels`, each with the URL that is asked in its place."""
 

@@ -285,7 +285,7 @@ def _with_other_versions(
 def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequence[str] = ()) -> ReleasesDiffer:
     """The error of a package that not all allowed releases can have in one version or, with a reason, cannot have."""
     runs = graph.runs(name)
-    ranges = [_range(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
+    ranges = [range_of(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
     asked = " or ".join(f'`python = "{each}"`' for each in reversed(ranges))
     what = "releases of Python" if ranges else "machines"
     sentence = f"the {what} that are allowed need different versions of {name}"
@@ -307,7 +307,7 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
     failing = _truths(marker, target, releases)
     spared = [release for release, fails in zip(releases, failing, strict=True) if not fails]
     rows = [list(row) for has, row in groupby(releases, key=spared.__contains__) if has]
-    asked = " or ".join(f'`python = "{_range(row[0], row[-1], releases)}"`' for row in reversed(rows))
+    asked = " or ".join(f'`python = "{range_of(row[0], row[-1], releases)}"`' for row in reversed(rows))
     who = f"Python {releases[failing.index(True)]}" if spared else "another machine"
     return ReleasesDiffer(
         request.name,
@@ -319,7 +319,7 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
     )
 
 
-def _range(first: str, last: str, releases: Sequence[str]) -> str:
+def range_of(first: str, last: str, releases: Sequence[str]) -> str:
     """The specifier of these releases and no others: `>=3.11.4,<3.12`."""
     major, minor, _ = (int(part) for part in last.split("."))
     upper = f"{major}.{minor + 1}" if last == releases[-1] else releases[releases.index(last) + 1]

@@ -317,6 +317,7 @@ class _Locking:
             channel_urls=environment.channel_urls,
             channel_mirrors=self.project.settings.channel_mirrors,
             file_hashes=self.file_hashes(),
+            allow_older=self.project.settings.allow_older,
             offline=self.offline,
         )
         resolution = self.the_resolver().resolve(request)
