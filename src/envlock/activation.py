@@ -173,12 +173,11 @@ def _variables_of(prefix: str) -> dict[str, str]:
 
 
 def _read_object(prefix: str, path: str) -> dict[str, object]:
-    import json
 
-    from envlock.files import MEMO_BYTES, read_file
+    from envlock.files import MEMO_BYTES, json_of, read_file
 
     try:
-        found = json.loads(read_file(path, MEMO_BYTES))
+        found = json_of(read_file(path, MEMO_BYTES))
         if isinstance(found, dict) and all(_can_be_set(*item) for item in found.items()):
             return found
         reason = "it is no table of variables"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from envlock.errors import HydrateError, Location
-from envlock.files import RECORD_BYTES, read_file
+from envlock.files import RECORD_BYTES, json_of, read_file
 
 
 class ActivationFailed(HydrateError):
@@ -31,9 +30,9 @@ def owner_of(prefix: Path, relative: str) -> str:
     """The conda package that brought a file, as `name version`; empty where none says so."""
     for record in sorted((prefix / "conda-meta").glob("*.json")):
         try:
-            found = json.loads(read_file(record, RECORD_BYTES))
+            found = json_of(read_file(record, RECORD_BYTES))
             if relative in found.get("files", ()):
                 return f"{found['name']} {found['version']}"
-        except (OSError, ValueError, KeyError, AttributeError):  # noqa: PERF203  another one may say it
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # noqa: PERF203  another one may say it
             continue
     return ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from envlock.errors import ConfigError
+from envlock.files import json_of
 from envlock.model.url import host, strip_credentials
 
 if TYPE_CHECKING:
@@ -237,13 +238,11 @@ def _read_netrc(environment: Mapping[str, str]) -> netrc:
 
 def _read_auth_file(environment: Mapping[str, str]) -> dict[str, object]:
     """What conda's tools keep for each host, a port not being part of it; empty where there is no such file."""
-    import json
-
     chosen = environment.get("RATTLER_AUTH_FILE")
     home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  never raises
     path = Path(chosen or f"{home}/.rattler/credentials.json")
     try:
-        found = json.loads(path.read_bytes())
+        found = json_of(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

@@ -8,8 +8,9 @@ import stat
 
 TYPE_CHECKING = False  # what starts in a few milliseconds reads files too
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
 _CHUNK = 1 << 18  # within a processor's cache: a fifth faster than a mebibyte
 
@@ -23,6 +24,10 @@ MEMO_BYTES = 4 << 20
 """The most that is read of what envlock noted for itself: markers, memos, records of a cache."""
 RECORD_BYTES = 256 << 20
 """The most that is read of what an installer wrote down about one package: a million files."""
+
+DEEPEST = 100
+"""Tables and lists in each other that are read of TOML and JSON. Whoever walks through them may do so by recursion."""
+_TOO_DEEP = "it is nested too deeply"
 
 
 class NotPlain(OSError):
@@ -44,6 +49,8 @@ def read_file(path: Path | str, limit: int, *, within: Path | str | None = None)
     at the disk beside the reading. Raises OSError as `open` does.
     """
     place = os.fspath(path)
+    if "\0" in place:
+        raise NotPlain(place, "no file can be called so")
     _refuse_other_kinds(place, os.stat(place).st_mode)  # noqa: PTH116  before it is opened: that alone moves some devices
     if within is not None and leads_out(place, within):
         raise NotPlain(place, "it is a link that leads out of the project")
@@ -57,6 +64,65 @@ def read_file(path: Path | str, limit: int, *, within: Path | str | None = None)
     if data is None or len(data) > limit:
         raise NotPlain(place, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
     return data
+
+
+def toml_of(text: str, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The values of a TOML text that others wrote, DEEPEST deep at most. Raises tomli.TOMLDecodeError for any other.
+
+    >>> toml_of("x = " + "[" * 100_000)
+    Traceback (most recent call last):
+    tomli._parser.TOMLDecodeError: It is nested too deeply (at line 1, column 1)
+    """
+    import tomli
+
+    try:
+        found = tomli.loads(text, parse_float=parse_float)
+    except tomli.TOMLDecodeError:
+        raise
+    except ValueError:  # of a number with more digits than Python reads
+        import re
+
+        number = re.search(r"[0-9][0-9_]{999,}", text)
+        raise tomli.TOMLDecodeError("A number has too many digits", text, number.start() if number else 0) from None
+    except RecursionError:
+        found = None
+    if found is None or _is_deeper(found, DEEPEST):
+        # The line that nests most is as near as can be told.
+        line = max(text.splitlines(keepends=True), key=lambda each: sum(map(each.count, "[{.")))
+        raise tomli.TOMLDecodeError(_TOO_DEEP.capitalize(), text, text.index(line))
+    return found
+
+
+def json_of(data: bytes | str) -> Any:
+    """The value of a JSON text that others wrote, DEEPEST deep at most. Raises ValueError for any other.
+
+    >>> json_of("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: it is nested too deeply
+    """
+    import json
+
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if _is_deeper(found, DEEPEST):
+        raise ValueError(_TOO_DEEP)
+    return found
+
+
+def _is_deeper(found: object, most: int) -> bool:
+    level = [found] if type(found) in {dict, list} else []
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)  # type: ignore[attr-defined]
+            if type(inner) in {dict, list}
+        ]
+        if not level:
+            return False
+    return True
 
 
 def holds(path: Path | str, data: bytes) -> bool:

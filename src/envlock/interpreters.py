@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import HydrateError
-from envlock.files import MEMO_BYTES, read_file, write_atomically
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import home
 
 if TYPE_CHECKING:
@@ -226,10 +226,8 @@ def _run(path: str) -> tuple[str, str]:
 
 def _read_known() -> dict[str, str]:
     """What interpreters have said: by path, their file's mtime and size, and the answer. Empty if it is unusable."""
-    import json
-
     try:
-        known = json.loads(read_file(home() / "interpreters.json", MEMO_BYTES))
+        known = json_of(read_file(home() / "interpreters.json", MEMO_BYTES))
     except (OSError, ValueError):
         return {}
     if not isinstance(known, dict):

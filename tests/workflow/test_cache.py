@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envlock.__main__ import main
 from envlock.cache.contents import CachedEnvironment
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CachedLockDamaged
@@ -58,6 +61,45 @@ def flip(store: Store, path: str) -> None:
 
 def found(result: VerifyResult) -> list[tuple[str, str]]:
     return [(finding.verdict, finding.path) for finding in result.findings]
+
+
+class TestWhatOthersPutThere:
+    """Each thing that cannot be read is named, and what is whole is told as ever."""
+
+    PLANTED = (b"x = " + b"[" * 100_000, b"x = {" * 100_000, b"a." * 100_000 + b"b = 1", b"x = " + b"9" * 5000, b"\0")
+
+    @pytest.fixture
+    def planted(self, project: Project, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Files in the place of locks: texts that break parsers, and a gigabyte."""
+        places = [f"envs/linux-64/{number:040x}/{number:040x}.toml" for number in range(len(self.PLANTED) + 1)]
+        for place, data in zip(places, (b"", *self.PLANTED), strict=True):
+            store.put(place, data)
+        os.truncate(tmp_path / "cache" / places[0], 1 << 30)
+        store.put("aliases/team/base/@tags/v1/0000000001.json", b"[" * 100_000)
+        monkeypatch.chdir(project.folder)
+        return places
+
+    def test_ls_lists_it(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "ls", "--json"]) == 0
+        environments = json.loads(capsys.readouterr().out)["environments"]
+        assert {each["error"]["code"] for each in environments if each["error"]} == {"cached-lock-damaged"}
+        assert sum(each["error"] is not None for each in environments) == len(planted)
+        assert len(environments) == len(planted) + 2 * len(ARCHS)
+
+    def test_verify_finds_it(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "verify", "--json"]) == 3
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        assert sorted(each["path"] for each in findings) == planted
+
+    def test_gc_names_what_stays(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "gc"]) == 3
+        said = capsys.readouterr().err
+        assert "aliases/team/base/@tags/v1/0000000001.json" in said
+        assert all(place in said for place in planted)
+
+    def test_names_are_listed(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["alias", "ls"]) == 3
+        assert "team/base:v1" in "".join(capsys.readouterr())
 
 
 class TestContents:

@@ -14,11 +14,12 @@ from envlock.cache import announcing
 from envlock.cache.alias_errors import BrokenAliasChain
 from envlock.cache.announcing import Needs, SweepFlag, announced
 from envlock.cache.errors import CacheReadOnly, NewerCache
-from envlock.cache.layout import environment_place, push_path, record_path, sweep_path
+from envlock.cache.layout import environment_place, probe_path, push_path, record_path, sweep_path
+from envlock.cache.marks import BY_DOUBT
 from envlock.cache.packages import path_of
 from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.cache.port import Store
-from envlock.cache.sweep import SWEEPING, Sweep
+from envlock.cache.sweep import ENVIRONMENT, SWEEPING, Sweep
 from envlock.cache.sweep_errors import (
     BadSpan,
     NoClock,
@@ -421,8 +422,61 @@ class TestAnnouncing:
         assert "being swept" in recorder.notes[0]
 
 
+DEEP = b"[" * 100_000
+TOML_DEEP = b"x = " + DEEP
+
+
+class TestWhatCannotBeRead:
+    """It is named, and what it may need stays; whatever else there is to do is done."""
+
+    @pytest.fixture(autouse=True)
+    def _there_is_more_to_do(self, project: Project, store: Store, tmp_path: Path) -> object:
+        store.put(probe_path("ab"), b"")
+        age(tmp_path / "cache", 30, "/probe/")
+        yield
+        assert paths(store, "probe") == set()
+        assert len(paths(store, "packages")) == 4
+
+    def named(self, project: Project, kind: type[EnvlockError], place: str) -> Sweep:
+        done = sweep(project, limits_of(grace="0"), delete=True)
+        (error,) = done.unreadable
+        assert isinstance(error, kind)
+        assert error.exit_status == 3
+        assert place in error.locations[0].path
+        return done
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "environments": [], "packages": [1]}', b"\xff", DEEP]
+    )
+    def test_an_announcement(self, project: Project, store: Store, data: bytes) -> None:
+        store.put(push_path("a1"), data)
+        assert self.named(project, UnreadableAnnouncement, push_path("a1")).kept[BY_DOUBT] == 2
+
+    @pytest.mark.parametrize("data", [b"{}", DEEP])
+    def test_a_broken_chain(self, project: Project, other: Project, store: Store, data: bytes) -> None:
+        name_it(other, "team/base:v1", "one")
+        place = record_path(parse_alias("team/base:v1"), 1)
+        store.put(place, data)
+        assert self.named(project, BrokenAliasChain, place).kept[BY_DOUBT] == 2
+
+    @pytest.mark.parametrize("data", [b"{}", DEEP, b'{"flow": {}}'])
+    def test_the_record_of_a_run(self, project: Project, other: Project, store: Store, data: bytes) -> None:
+        place = run_record(lock_of(other, "one")).path
+        store.put(place, data)
+        assert self.named(project, DamagedPathspecRecord, place).kept[BY_DOUBT] == 2
+
+    @pytest.mark.parametrize("data", [b"", TOML_DEEP])
+    def test_a_lock_that_stays(self, project: Project, other: Project, store: Store, data: bytes) -> None:
+        name_it(other, "team/base:v1", "one")
+        place = environment_place(lock_of(other, "one")).path
+        store.put(place, data)
+        done = self.named(project, UnreadableKept, place)
+        assert "because of a name" in done.unreadable[0].render()
+        assert [each.path for each in done.of(ENVIRONMENT)] == [environment_place(lock_of(other, "two")).path]
+
+
 class TestRefusals:
-    """What cannot be understood may need anything: nothing is deleted."""
+    """What a project says of itself cannot be understood: nothing is deleted."""
 
     @pytest.fixture(autouse=True)
     def _nothing_went(self, project: Project, store: Store) -> object:
@@ -435,31 +489,6 @@ class TestRefusals:
                 sweep(project, limits_of(grace="0"), delete=delete, **options)  # type: ignore[arg-type]
         assert paths(store_of(project), "sweeps", "probe") == set()
         return caught.value
-
-    @pytest.mark.parametrize(
-        "data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "environments": [], "packages": [1]}', b"\xff"]
-    )
-    def test_an_announcement(self, project: Project, store: Store, data: bytes) -> None:
-        store.put(push_path("a1"), data)
-        assert push_path("a1") in self.refused(project, UnreadableAnnouncement).render()
-
-    def test_a_broken_chain(self, project: Project, other: Project, store: Store) -> None:
-        name_it(other, "team/base:v1", "one")
-        store.put(record_path(parse_alias("team/base:v1"), 1), b"{}")
-        self.refused(project, BrokenAliasChain)
-
-    def test_the_record_of_a_run(self, project: Project, other: Project, store: Store) -> None:
-        Pathspecs(store).write(run_record(lock_of(other, "one")))
-        store.put(run_record(lock_of(other, "one")).path, b"{}")
-        self.refused(project, DamagedPathspecRecord)
-
-    def test_a_lock_that_stays(self, project: Project, other: Project, store: Store) -> None:
-        name_it(other, "team/base:v1", "one")
-        place = environment_place(lock_of(other, "one")).path
-        store.put(place, store.read(place)[:-40])
-        said = self.refused(project, UnreadableKept).render()
-        assert place in said
-        assert "because of a name" in said
 
     def test_a_lock_of_the_project(self, project: Project) -> None:
         (path,) = lock_files(project.lock_folder)

@@ -24,7 +24,7 @@ from envlock.cache.alias_errors import (
 from envlock.cache.format import prove_exclusive_create
 from envlock.cache.layout import ALIASES, alias_folder, record_at, record_path
 from envlock.cache.parallel import in_parallel
-from envlock.errors import EnvlockError
+from envlock.errors import DamageError, EnvlockError
 from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.alias_record import AliasRecord, BadRecord, NewerRecord, parse_record
 
@@ -211,7 +211,7 @@ class Aliases:
             raise BrokenAliasChain(alias, place, "this record was taken away") from None
         except NewerRecord as error:
             raise NewerAliasRecord(alias, place, str(error)) from None
-        except BadRecord as error:
+        except (BadRecord, DamageError) as error:
             raise BrokenAliasChain(alias, place, str(error)) from None
         if (record.alias, record.sequence) != (alias, sequence):
             raise BrokenAliasChain(alias, place, f"it is move {record.sequence} of `{record.alias}`")

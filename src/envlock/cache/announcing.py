@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import PUSHES, SWEEPS, push_path, sweep_path
 from envlock.cache.sweep_errors import SweepOverdue, UnreadableAnnouncement
+from envlock.errors import DamageError
+from envlock.files import json_of
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -58,14 +60,14 @@ class Needs(NamedTuple):
     def parse(cls, data: bytes) -> Needs:
         """What was written. Raises ValueError for anything else, a newer format as well."""
         try:
-            document = json.loads(data)
+            document = json_of(data)
             if document["format"] != FORMAT:
                 raise ValueError(document["format"])
             lists = [document[name] for name in cls._fields]
             if not all(type(paths) is list and all(type(path) is str for path in paths) for paths in lists):
                 raise ValueError(lists)
             return cls(*map(frozenset, lists))
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(str(error)) from None
 
 
@@ -152,13 +154,16 @@ class Announced(NamedTuple):
     pushes: int
     dead: tuple[Entry, ...]
     """Announcements of pushes that were killed long ago."""
+    unreadable: tuple[UnreadableAnnouncement, ...] = ()
+    """Those that cannot be understood: such a push may need anything."""
 
 
 def announcements(store: Store, now: float | None) -> Announced:
-    """What all pushes need that are under way. A listing, and a read for each. Raises UnreadableAnnouncement."""
+    """What all pushes need that are under way. A listing, and a read for each."""
     environments: set[str] = set()
     packages: set[str] = set()
     dead: list[Entry] = []
+    unreadable: list[UnreadableAnnouncement] = []
     count = 0
     for entry in store.entries(PUSHES):
         if now is not None and entry.modified is not None and now - entry.modified >= PUSH_LIVES:
@@ -168,12 +173,13 @@ def announcements(store: Store, now: float | None) -> Announced:
             needs = Needs.parse(store.read(entry.path))
         except FileNotFoundError:  # it has ended since it was listed, and left what it wrote
             continue
-        except ValueError:
-            raise UnreadableAnnouncement(f"{store.url}/{entry.path}") from None
+        except (ValueError, DamageError):
+            unreadable.append(UnreadableAnnouncement(f"{store.url}/{entry.path}"))
+            continue
         environments |= needs.environments
         packages |= needs.packages
         count += 1
-    return Announced(Needs(frozenset(environments), frozenset(packages)), count, tuple(dead))
+    return Announced(Needs(frozenset(environments), frozenset(packages)), count, tuple(dead), tuple(unreadable))
 
 
 class SweepFlag:

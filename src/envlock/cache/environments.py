@@ -38,7 +38,7 @@ class Environments:
         place = environment_place(lock)
         try:
             data = self._store.read(place.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, DamageError):
             return False
         proof = prove(data)
         return proof is not None and EnvironmentPlace(proof.arch, proof.req_id, proof.full_id) == place

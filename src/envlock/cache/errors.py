@@ -153,6 +153,19 @@ class CachedLockDamaged(DamageError):
         )
 
 
+class StoredFileTooLarge(DamageError):
+    """A file of the cache is larger than any that envlock writes there."""
+
+    code = "stored-file-too-large"
+
+    def __init__(self, place: str, limit: int) -> None:
+        super().__init__(
+            f"a file in the cache has more than {limit >> 20} MiB, and envlock never wrote one of its kind that large",
+            locations=(Location(place),),
+            hint="delete that file: envlock did not put it there",
+        )
+
+
 class NotInCache(HydrateError):
     """Packages are not in the cache, and there is nowhere else to take them from."""
 

@@ -12,10 +12,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from envlock.cache.errors import CacheUnusable
+from envlock.cache.errors import CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
-from envlock.files import sha256_of_stream
+from envlock.files import LOCK_BYTES, sha256_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,10 @@ class FolderStore:
     def read(self, path: str) -> bytes:
         """A file's bytes."""
         with self._open(path) as file, self._said("read", self._place(path)):
-            return file.read()
+            data = file.read(LOCK_BYTES + 1)
+        if len(data) > LOCK_BYTES:
+            raise StoredFileTooLarge(f"{self.url}/{path}", LOCK_BYTES)
+        return data
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes."""
@@ -108,7 +111,10 @@ class FolderStore:
         return True
 
     def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
-        """Make the folder and `give` the name in it; again where somebody takes the folder away as it is empty."""
+        """Make the folder and `give` the name in it; again where somebody takes the folder away as it is empty.
+
+        Whoever makes the same folder at the same time does so too: a rename replaces one that is empty.
+        """
         for attempt in range(_ATTEMPTS):
             try:
                 self._make_folder(place.parent)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheFormatDamaged, NewerCache, StoreNotExclusive
 from envlock.cache.layout import FORMAT, probe_path
+from envlock.errors import DamageError
+from envlock.files import json_of
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
@@ -27,8 +29,10 @@ def check_format(store: Store) -> bool:
         data = store.read(FORMAT)
     except FileNotFoundError:
         return False
+    except DamageError:
+        raise CacheFormatDamaged(f"{store.url}/{FORMAT}") from None
     try:
-        version = json.loads(data)["format"]
+        version = json_of(data)["format"]
     except (ValueError, KeyError, TypeError):
         version = None
     if type(version) is not int or version < 1:

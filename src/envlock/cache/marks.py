@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from envlock.cache.aliases import Aliases
-from envlock.cache.errors import UnsafePath
+from envlock.cache.errors import CacheUnusable, UnsafePath
 from envlock.cache.layout import PATHSPECS, EnvironmentPlace, environment_place
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
 from envlock.cache.pathspecs import DamagedPathspecRecord, RanIn
-from envlock.errors import EnvlockError
+from envlock.errors import DamageError, EnvlockError
+from envlock.files import json_of
 from envlock.model.artifact import artifacts_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ BY_RUN = "a run"
 BY_LOCK = "a lock"
 BY_PUSH = "a push"
 BY_AGE = "its age"
+BY_DOUBT = "what cannot be read"
 
 
 class Marks:
@@ -56,27 +57,32 @@ class Marks:
         return dict(Counter(self.environments[path] for path in paths))
 
 
-def mark_aliases(marks: Marks, store: Store, keep_moves: int | None) -> None:
+def mark_aliases(marks: Marks, store: Store, keep_moves: int | None) -> list[EnvlockError]:
     """What names stand for stays, and what they stood for before: at all moves, or at the last `keep_moves`.
 
-    Raises what reading a name raises: one that cannot be read may stand for anything.
+    The value is what is wrong with the names that cannot be read: each may stand for anything. Raises CacheUnusable.
     """
     aliases = Aliases(store)
+    unreadable: list[EnvlockError] = []
     for _, history in in_parallel(aliases.history, aliases.names()):
-        if isinstance(history, EnvlockError):
+        if isinstance(history, CacheUnusable):
             raise history
+        if isinstance(history, EnvlockError):
+            unreadable.append(history)
+            continue
         for record in history if keep_moves is None else history[-keep_moves:]:
             for arch, full_id in record.full_ids:
                 marks.mark(EnvironmentPlace(arch, record.req_id, full_id), BY_NAME)
+    return unreadable
 
 
-def ran_in(store: Store) -> Iterator[tuple[Entry, str]]:
-    """Each record of a step that ran, and the path of the environment that it ran in.
+def ran_in(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
+    """Each record of a step that ran, and the path of the environment that it ran in, or what is wrong with the record.
 
-    A listing, and a read for each. Raises DamagedPathspecRecord.
+    A listing, and a read for each. Raises CacheUnusable.
     """
     for entry, path in in_parallel(lambda entry: _environment_of(store, entry), store.entries(PATHSPECS)):
-        if isinstance(path, EnvlockError):
+        if isinstance(path, CacheUnusable):
             raise path
         if path:
             yield entry, path
@@ -88,11 +94,13 @@ def _environment_of(store: Store, entry: Entry) -> str:
         data = store.read(entry.path)
     except FileNotFoundError:
         return ""
+    except DamageError:
+        raise DamagedPathspecRecord(f"{store.url}/{entry.path}") from None
     try:
-        fields = json.loads(data)
+        fields = json_of(data)
         ran = RanIn(**{key: fields[key] for key in RanIn._fields})
         if ran.path == entry.path:
             return EnvironmentPlace(ran.arch, ran.req_id, ran.full_id).path
-    except (ValueError, KeyError, TypeError, UnsafePath):
+    except (ValueError, KeyError, TypeError, AttributeError, UnsafePath):
         pass
     raise DamagedPathspecRecord(f"{store.url}/{entry.path}")

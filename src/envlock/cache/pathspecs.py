@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.layout import step_folder
 from envlock.errors import DamageError, Location
+from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Pathspecs:
                 data = self._store.read(path)
             except FileNotFoundError:
                 continue
+            except DamageError:
+                raise DamagedPathspecRecord(f"{self._store.url}/{path}") from None
             ran = _parsed(data)
             if ran is None or ran.path != path:
                 raise DamagedPathspecRecord(f"{self._store.url}/{path}")
@@ -82,7 +85,7 @@ class Pathspecs:
 
 def _parsed(data: bytes) -> RanIn | None:
     try:
-        fields = json.loads(data)
+        fields = json_of(data)
         ran = RanIn(**{key: fields[key] for key in RanIn._fields})
         whole = ran.render() == data and _ID.match(ran.req_id) and _ID.match(ran.full_id)
     except (ValueError, KeyError, TypeError):

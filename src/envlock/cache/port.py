@@ -44,7 +44,7 @@ class Store(Protocol):
         """Every file below `folder`, in no order; none if it is not there."""
 
     def read(self, path: str) -> bytes:
-        """A small file's bytes. Raises FileNotFoundError."""
+        """A small file's bytes. Raises FileNotFoundError; StoredFileTooLarge, for more than LOCK_BYTES."""
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes, read through: 64 hex digits. Raises FileNotFoundError."""

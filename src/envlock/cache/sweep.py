@@ -28,7 +28,7 @@ from envlock.cache.layout import (
     probe_path,
     resolved_at,
 )
-from envlock.cache.marks import BY_AGE, BY_RUN, Marks, mark_aliases, ran_in
+from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_RUN, Marks, mark_aliases, ran_in
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
 from envlock.cache.sweep_errors import NoClock, UnreadableKept
@@ -94,6 +94,8 @@ class Sweep:
     """How many environments stay, for each reason."""
     pushes: int
     """Pushes that are under way."""
+    unreadable: tuple[EnvlockError, ...] = ()
+    """What could not be read, and may need anything that is older: that stayed."""
 
     def of(self, kind: str) -> tuple[Doomed, ...]:
         """What goes of one kind."""
@@ -108,8 +110,7 @@ class Sweep:
 def plan(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Sweep:
     """What a sweep would take away now. Changes nothing; `locks` marks what locks need.
 
-    Writes, reads and deletes one file, to learn the server's time. Raises NoClock, UnreadableKept,
-    UnreadableAnnouncement, and what reading the names raises.
+    Writes, reads and deletes one file, to learn the server's time. Raises NoClock.
     """
     return _Planning(store, limits, locks, reporter, _now(store)).run()
 
@@ -144,12 +145,17 @@ class _Planning:
         self.marks = locks
         self.reporter = reporter
         self.now = now
+        self.unreadable: list[EnvlockError] = []
+        """Any of them may need any environment."""
+        self.unreadable_locks: list[EnvlockError] = []
+        """Any of them may need any package."""
         self.totals: dict[str, Total] = {}
 
     def run(self) -> Sweep:
         announced = announcements(self.store, self.now)
         self.marks.push(announced.needs)
-        mark_aliases(self.marks, self.store, self.limits.moves)
+        self.unreadable += announced.unreadable
+        self.unreadable += mark_aliases(self.marks, self.store, self.limits.moves)
         runs = self.runs()
         resolved = list(self.store.entries(RESOLVED))
         environments = [entry for entry in self.store.entries(ENVIRONMENTS) if environment_at(entry.path)]
@@ -157,7 +163,8 @@ class _Planning:
         going = self.doomed(ENVIRONMENT, environments, {entry.path for entry in staying})
         self.read(staying)
         packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
-        named = self.marks.packages | {entry.path for entry in packages if self.is_young(entry)}
+        doubt = bool(self.unreadable or self.unreadable_locks)
+        named = self.marks.packages | {entry.path for entry in packages if doubt or self.is_young(entry)}
         gone = {each.path for each in going}
         there = {entry.path for entry in environments} - gone
         pointers = [(entry, path) for entry, path in runs if path in gone]
@@ -180,20 +187,28 @@ class _Planning:
             totals=self.totals,
             kept=self.marks.reasons(entry.path for entry in staying),
             pushes=announced.pushes,
+            unreadable=(*self.unreadable, *self.unreadable_locks),
         )
 
     def runs(self) -> Sequence[tuple[Entry, str]]:
         """The records of steps that ran; those that are young mark."""
-        found = list(ran_in(self.store))
-        for entry, path in found:
-            if entry.modified is None or self.now - entry.modified < self.limits.runs:
-                self.marks.environments.setdefault(path, BY_RUN)
+        found: list[tuple[Entry, str]] = []
+        for entry, path in ran_in(self.store):
+            is_young = entry.modified is None or self.now - entry.modified < self.limits.runs
+            if not isinstance(path, EnvlockError):
+                found.append((entry, path))
+                if is_young:
+                    self.marks.environments.setdefault(path, BY_RUN)
+            elif is_young:
+                self.unreadable.append(path)
         return found
 
     def stays(self, entry: Entry) -> bool:
         """Whether an environment stays; if so, it is marked."""
         if self.is_young(entry):
             self.marks.environments.setdefault(entry.path, BY_AGE)
+        if self.unreadable:
+            self.marks.environments.setdefault(entry.path, BY_DOUBT)
         return entry.path in self.marks.environments
 
     def read(self, staying: Sequence[Entry]) -> None:
@@ -213,8 +228,9 @@ class _Planning:
             if isinstance(lock, CacheUnusable):
                 raise lock
             if isinstance(lock, EnvlockError):
-                raise UnreadableKept(f"{self.store.url}/{entry.path}", lock, self.marks.environments[entry.path])
-            if lock is not None:
+                kept = self.marks.environments[entry.path]
+                self.unreadable_locks.append(UnreadableKept(f"{self.store.url}/{entry.path}", lock, kept))
+            elif lock is not None:
                 self.marks.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
             self.reporter.advanced(_READING, entry.path)
         self.reporter.ended(_READING)

@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
             show_error(error)
         return status
 
-    @group.command()
+    @group.command(epilog="Exit status: 0 all was read, 3 something is damaged; what it may need stayed.")
     def gc(
         keep_moves: Annotated[
             Optional[int],  # noqa: UP045
@@ -129,7 +129,7 @@ def register(app: typer.Typer) -> None:
         Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
         """
         from envlock.cli.cache_sweep import sweep_document, sweep_text
-        from envlock.cli.console import out
+        from envlock.cli.console import err, out, show_error
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.sweep import limits_of, sweep
 
@@ -140,7 +140,10 @@ def register(app: typer.Typer) -> None:
             out.print(json.dumps(sweep_document(swept, limits, deleted=delete), indent=2))
         else:
             out.print(sweep_text(swept, deleted=delete))
-        return 0
+            for error in swept.unreadable:
+                err.print()
+                show_error(error)
+        return max((error.exit_status for error in swept.unreadable), default=0)
 
 
 def contents_table(contents: Contents) -> Table:

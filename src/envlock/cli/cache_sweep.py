@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.cache.marks import BY_AGE, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
+from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
 from envlock.cache.sweep import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Doomed
 from envlock.cli.progress import readable_size
 from envlock.errors import printable
@@ -25,6 +25,7 @@ _KEPT = {
     BY_LOCK: "by locks",
     BY_PUSH: "by pushes under way",
     BY_AGE: "by their age",
+    BY_DOUBT: "by what cannot be read",
 }
 _DAY = 24 * 3600
 
@@ -50,6 +51,8 @@ def sweep_text(swept: Sweep, *, deleted: bool) -> str:
         lines.append(f"{_count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
     if swept.doomed and not deleted:
         lines.append("nothing was deleted; `--delete` does it")
+    if swept.unreadable:
+        lines.append(f"{_count(len(swept.unreadable), 'file')} cannot be read; what they may need stays")
     return printable("\n".join(lines))
 
 
@@ -75,6 +78,7 @@ def sweep_document(swept: Sweep, limits: Limits, *, deleted: bool) -> dict[str, 
         "kinds": totals,
         "kept": {reason.rpartition(" ")[2]: count for reason, count in swept.kept.items()},
         "pushes": swept.pushes,
+        "errors": [error.as_dict() for error in swept.unreadable],
         "files": [
             {"kind": each.kind, "path": each.path, "bytes": each.size, "age_seconds": round(each.age)}
             for each in swept.doomed

@@ -21,7 +21,7 @@ from envlock.conda.bridge import Calls
 from envlock.conda.client import client_for, places_of
 from envlock.conda.matching import name_in
 from envlock.conda.names import pypi_names
-from envlock.files import MEMO_BYTES, read_file
+from envlock.files import MEMO_BYTES, json_of, read_file
 from envlock.model.requirement import normalize_name
 from envlock.places import home
 
@@ -143,7 +143,7 @@ class Archives:
             read = await asyncio.wait_for(archive.read_files(_LISTS), _SECONDS)
             plain, described = (read[name] for name in _LISTS)
             if described is not None:
-                return [str(entry["_path"]) for entry in json.loads(described)["paths"]]
+                return [str(entry["_path"]) for entry in json_of(described)["paths"]]
             if plain is not None:
                 return plain.decode().splitlines()
         return None
@@ -213,7 +213,7 @@ def _memo(package: LockedPackage) -> Path:
 
 def _remembered(package: LockedPackage) -> tuple[tuple[str, str], ...] | None:
     try:
-        rows = json.loads(read_file(_memo(package), MEMO_BYTES))["distributions"]
+        rows = json_of(read_file(_memo(package), MEMO_BYTES))["distributions"]
         return tuple((str(name), str(version)) for name, version in rows)
     except (OSError, ValueError, KeyError, TypeError):
         return None

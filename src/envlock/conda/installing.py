@@ -11,16 +11,18 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envlock.conda.bridge import run
 from envlock.conda.records import record_of
-from envlock.files import RECORD_BYTES, read_file
+from envlock.files import RECORD_BYTES, json_of, read_file
 from envlock.model.lock import LockedPackage
 
 _META = "conda-meta"
 _LOSERS = "__clobbers__"
+_NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)
 _PATH = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*")')
 
 
@@ -84,18 +86,24 @@ def clobbers(stage: Path) -> tuple[Clobber, ...]:
 
     Costs a look through the records of the packages; they are parsed only where there is such a path.
     """
-    documents = [read_file(path, RECORD_BYTES) for path in sorted((stage / _META).glob("*.json"))]
+    documents = list(_documents(stage))
     if not any(b'"original_path"' in document for document in documents):
         return ()
     owners: dict[str, tuple[str, str]] = {}
     losers: list[tuple[str, str, str]] = []
-    for record in map(json.loads, documents):
-        for entry in record["paths_data"]["paths"]:
-            if "original_path" in entry:
-                losers.append((entry["original_path"], record["name"], entry.get("sha256", "")))
-            else:
-                owners[entry["_path"]] = (record["name"], entry.get("sha256", ""))
-    found = (Clobber(path, owners[path][0], loser) for path, loser, digest in losers if owners[path][1] != digest)
+    for document in documents:
+        with suppress(*_NO_RECORD):
+            name, entries = _record_in(document)
+            for entry in entries:
+                if "original_path" in entry:
+                    losers.append((str(entry["original_path"]), name, str(entry.get("sha256", ""))))
+                else:
+                    owners[entry["_path"]] = (name, entry.get("sha256", ""))
+    found = (
+        Clobber(path, owners[path][0], loser)
+        for path, loser, digest in losers
+        if path in owners and owners[path][1] != digest
+    )
     return tuple(sorted(found, key=lambda clobber: (clobber.path, clobber.loser)))
 
 
@@ -106,14 +114,27 @@ def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
     for document, found in _paths_by_package(stage):
         hits = wanted.keys() & found
         if hits:
-            name = json.loads(document)["name"]
-            owners |= {wanted[hit]: name for hit in hits}
+            with suppress(*_NO_RECORD):
+                name, _ = _record_in(document)
+                owners |= {wanted[hit]: name for hit in hits}
     return owners
 
 
-def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
+def _documents(stage: Path) -> Iterator[bytes]:
+    """What lies where the records of packages do: a package may bring a file of its own, or a link, there."""
     for path in sorted((stage / _META).glob("*.json")):
-        document = read_file(path, RECORD_BYTES)
+        with suppress(OSError):
+            yield read_file(path, RECORD_BYTES)
+
+
+def _record_in(document: bytes) -> tuple[str, list[dict[str, Any]]]:
+    """The name of a package and its paths. Raises one of _NO_RECORD for what is no record of a package."""
+    record = json_of(document)
+    return str(record["name"]), list(record["paths_data"]["paths"])
+
+
+def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
+    for document in _documents(stage):
         yield document, set(_PATH.findall(document))
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from envlock.errors import ConfigError, Location
-from envlock.files import CONFIG_BYTES, read_file, write_atomically
+from envlock.files import CONFIG_BYTES, json_of, read_file, write_atomically
 
 KEY = "METAFLOW_DEFAULT_ENVIRONMENT"
 
@@ -46,12 +46,12 @@ def make_default(folder: Path) -> Path:
 
 def _settings(path: Path, name: str) -> dict[str, object]:
     try:
-        settings = json.loads(read_file(path, CONFIG_BYTES))
+        settings = json_of(read_file(path, CONFIG_BYTES))
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:
         raise BadMetaflowConfig(name, error.msg, error.lineno) from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise BadMetaflowConfig(name, str(error)) from None
     if not isinstance(settings, dict):
         raise BadMetaflowConfig(name, f"it is a {type(settings).__name__}")

@@ -21,7 +21,7 @@ import tomli
 
 from envlock.config.base_errors import DamagedPin, NewerPinFormat
 from envlock.errors import ConfigError
-from envlock.files import PIN_BYTES, read_file
+from envlock.files import PIN_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.pin import Pin
 from envlock.model.requirements_table import requirements_from
@@ -76,8 +76,8 @@ def parse_pin(data: bytes, kind: str, meant: str, shown: str) -> Pin:
     if _CONFLICT.search(text) is not None:
         raise DamagedPin(shown, "it holds the markers of a merge conflict", is_merge=True)
     try:
-        table = tomli.loads(text)
-    except (tomli.TOMLDecodeError, RecursionError) as error:
+        table = toml_of(text)
+    except tomli.TOMLDecodeError as error:
         raise DamagedPin(shown, f"not TOML: {error}") from None
     found = table.get("format")
     if type(found) is int and found > FORMAT:
@@ -87,11 +87,12 @@ def parse_pin(data: bytes, kind: str, meant: str, shown: str) -> Pin:
         raise DamagedPin(shown, "its content does not hash to its digest")
     try:
         pin = _pin(table, kind)
+        is_of_id = pin.req_id == table["req-id"]
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise DamagedPin(shown, f"a part is missing or malformed: {error}") from None
     if pin.meant != meant:
         raise DamagedPin(shown, f"it is the pin of `{pin.meant}`")
-    if pin.req_id != table["req-id"]:
+    if not is_of_id:
         raise DamagedPin(shown, "its requirements do not hash to its req-id")
     return pin
 

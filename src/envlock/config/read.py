@@ -30,7 +30,7 @@ from envlock.config.project import (
 from envlock.config.shape import fits
 from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
 from envlock.errors import ConfigError, Location
-from envlock.files import CONFIG_BYTES, read_file
+from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials, strip_credentials
@@ -84,8 +84,8 @@ def project_of(path: Path, text: str) -> Project:
     """
     path = path.absolute()
     try:
-        document = tomli.loads(text)
-    except (tomli.TOMLDecodeError, RecursionError):
+        document = toml_of(text)
+    except tomli.TOMLDecodeError:
         raise _explained(text, path) from None
     if not fits(document):
         raise _explained(text, path)

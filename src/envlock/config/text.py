@@ -11,6 +11,7 @@ from envlock.config.errors import MergeConflict, NotToml, WrittenTwice
 from envlock.config.locate import line_of, written_twice
 from envlock.config.quoting import shown
 from envlock.errors import Location
+from envlock.files import toml_of
 
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath
@@ -47,7 +48,7 @@ def decoded(source: str | bytes, name: str) -> str:
 def parsed(text: str, name: str) -> dict[str, Any]:
     """The values of a TOML text; its floats are WrittenFloat. Raises NotToml, WrittenTwice or MergeConflict."""
     try:
-        return tomli.loads(text, parse_float=WrittenFloat)
+        return toml_of(text, WrittenFloat)
     except tomli.TOMLDecodeError as error:
         if marker := _CONFLICT_MARKERS.search(text):
             raise MergeConflict(name, text.count("\n", 0, marker.start()) + 1) from None
@@ -61,8 +62,6 @@ def parsed(text: str, name: str) -> dict[str, Any]:
         if error.msg.startswith("Cannot declare"):
             reason = "a dotted key has made this table already"
         raise NotToml(name, reason, line=error.lineno, column=error.colno, text=line) from None
-    except RecursionError:
-        raise NotToml(name, "it is nested too deeply") from None
 
 
 def location(text: str, name: str, key: KeyPath) -> Location:

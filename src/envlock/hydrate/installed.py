@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from envlock.files import MEMO_BYTES, RECORD_BYTES, read_file
+from envlock.files import MEMO_BYTES, RECORD_BYTES, json_of, read_file
 
 
 class Package(NamedTuple):
@@ -160,7 +159,7 @@ def _normalised(name: str) -> str:
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(read_file(path, RECORD_BYTES))
+        found = json_of(read_file(path, RECORD_BYTES))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock import __version__
-from envlock.files import MEMO_BYTES, read_file, write_atomically
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.interpreters import Interpreter
 
 if TYPE_CHECKING:
@@ -69,9 +69,12 @@ def signature(path: Path) -> tuple[int, ...]:
 def read_marker(prefix: Path) -> Marker | None:
     """The marker of a prefix, or None where it has none that can be understood."""
     try:
-        found = json.loads(read_file(prefix / NAME, MEMO_BYTES))
+        found = json_of(read_file(prefix / NAME, MEMO_BYTES))
         known = {field.name: found[field.name] for field in fields(Marker)}
-        return Marker(**{**known, "python_file": tuple(found["python_file"])})
+        marker = Marker(**{**known, "python_file": tuple(found["python_file"])})
+        texts = (value for name, value in known.items() if name != "python_file")
+        is_one = all(type(text) is str for text in texts) and all(type(number) is int for number in marker.python_file)
+        return marker if is_one and "\0" not in marker.python else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

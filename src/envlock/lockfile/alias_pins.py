@@ -8,10 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tomli
-
 from envlock.config.pins import FOLDER, FORMAT, STAMP, digest_of, pin_path
-from envlock.files import PIN_BYTES, read_file
+from envlock.files import PIN_BYTES, read_file, toml_of
 from envlock.lockfile.document import requirement_lines
 from envlock.lockfile.quoting import quoted
 
@@ -72,5 +70,5 @@ def pinned_by(paths: Iterable[Path]) -> frozenset[str]:
     found: set[str] = set()
     for path in paths:
         with suppress(OSError, ValueError, AttributeError):
-            found.update(map(str, tomli.loads(read_file(path, PIN_BYTES).decode()).get("full-ids", {}).values()))
+            found.update(map(str, toml_of(read_file(path, PIN_BYTES).decode()).get("full-ids", {}).values()))
     return frozenset(found)

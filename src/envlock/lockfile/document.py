@@ -19,6 +19,7 @@ from typing import Any
 import tomli
 
 from envlock.errors import ConfigError
+from envlock.files import toml_of
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
 from envlock.lockfile.quoting import array, quoted
 from envlock.lockfile.text import (
@@ -61,16 +62,19 @@ def parse(data: bytes, path: str) -> Lock:
     text, document = parse_toml(data, path)
     try:
         lock, digest, req_id, found_full_id = _from_document(document)
+        is_as_written = digest_of(body_of(text)) == digest and ends_with_stamp(text)
+        body = "" if is_as_written else _body(lock)
+        ids = (lock.req_id, lock.full_id)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError) as error:
         raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
-    if digest_of(body_of(text)) != digest or not ends_with_stamp(text):
-        if digest_of(_body(lock)) != digest:
+    if not is_as_written:
+        if digest_of(body) != digest:
             raise DamagedLock(path, "its content does not hash to its digest")
         if tomli.loads(render(lock)) != document:
             raise DamagedLock(path, "it holds something that envlock did not write")
-    if lock.req_id != req_id:
+    if ids[0] != req_id:
         raise DamagedLock(path, "its requirements do not hash to its req-id")
-    if lock.full_id != found_full_id:
+    if ids[1] != found_full_id:
         raise DamagedLock(path, "its packages do not hash to its full-id")
     return lock
 
@@ -85,7 +89,7 @@ def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
     if marker is not None:
         raise ConflictMarkersInLock(path, text.count("\n", 0, marker.start()) + 1)
     try:
-        document = tomli.loads(text)
+        document = toml_of(text)
     except tomli.TOMLDecodeError as error:
         raise DamagedLock(path, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
     table = document.get("tool", {}).get("envlock", {}) if isinstance(document.get("tool"), dict) else {}
@@ -200,8 +204,21 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
         resolved_by=stamp["resolved-by"],
         resolved_at=stamp["resolved-at"],
     )
+    texts = (lock.exclude_newer, lock.resolved_by, lock.resolved_at, *lock.asked_by, *_texts_of(lock.packages))
+    if type(stamp["asked-by"]) is not list or not all(type(text) is str for text in texts):
+        raise ValueError("a value has another type")
     _refuse_unsafe(lock)
     return lock, stamp["digest"], table["req-id"], table["full-id"]
+
+
+def _texts_of(packages: Iterable[LockedPackage]) -> Iterable[str]:
+    """What must be text of each package, whoever looks at it later."""
+    for package in packages:
+        yield from (package.index, package.build, *package.dependencies)
+        if package.conda is not None:
+            facts = package.conda
+            yield from (facts.channel, facts.subdir, facts.noarch, facts.md5, facts.license, facts.site_packages)
+            yield from (*facts.depends, *facts.constrains, *(text for each in facts.provides for text in each))
 
 
 def _refuse_unsafe(lock: Lock) -> None:

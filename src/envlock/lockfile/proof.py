@@ -11,8 +11,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-import tomli
-
+from envlock.files import toml_of
 from envlock.lockfile.text import (
     CONDA_FORMAT,
     FORMAT,
@@ -68,7 +67,7 @@ def prove(data: bytes) -> Proof | None:
     """
     try:
         return _prove(data.decode())
-    except (UnicodeDecodeError, tomli.TOMLDecodeError, KeyError, TypeError, ValueError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -79,7 +78,7 @@ def _prove(text: str) -> Proof | None:
     stamp = text.rfind(STAMP)
     if not 0 <= tail < requirements or not ends_with_stamp(text):
         return None
-    table = tomli.loads(body[tail:requirements] + text[stamp:])["tool"]["envlock"]
+    table = toml_of(body[tail:requirements] + text[stamp:])["tool"]["envlock"]
     python = table["python"]
     if table["arch"] not in ARCHS or table["stamp"]["digest"] != digest_of(body):
         return None
@@ -123,4 +122,4 @@ def _wheels(body: str, start: int) -> ProvedPackages | None:
 @lru_cache(maxsize=256)
 def _req_id(section: str) -> str:
     """The id of a requirements section: the same text in the lock of each arch."""
-    return req_id(requirements_document(tomli.loads(section)["tool"]["envlock"]["requirements"]))
+    return req_id(requirements_document(toml_of(section)["tool"]["envlock"]["requirements"]))

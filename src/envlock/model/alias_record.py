@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from envlock.files import json_of
 from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.arch import ARCHS, Arch
 
@@ -82,7 +83,7 @@ class AliasRecord:
 def parse_record(data: bytes) -> AliasRecord:
     """The record in canonical bytes. Raises BadRecord (NewerRecord) for any other bytes."""
     try:
-        found = json.loads(data.decode())
+        found = json_of(data.decode())
         if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
             raise NewerRecord(f"format {found['format']}")
         record = _record(found)
@@ -94,7 +95,7 @@ def parse_record(data: bytes) -> AliasRecord:
         raise
     except KeyError as error:
         raise BadRecord(f"it has no {error}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         raise BadRecord("it is no record of an alias") from None
     return record
 

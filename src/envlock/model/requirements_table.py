@@ -40,6 +40,8 @@ def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
         value: Any = table.get(key)
         if value is not None and type(value) is not kind:
             raise ValueError(f"requirements.{key} is no {kind.__name__}")
+        if type(value) is list and not all(map(_is_row if key == "system" else _is_text, value)):
+            raise ValueError(f"requirements.{key} holds something else than texts")
         document[key] = kind() if value is None else value
     for key, later in LATER_KEYS.items():
         if key in table:
@@ -49,6 +51,14 @@ def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
     if not set(table) <= {*REQUIREMENT_KEYS, *LATER_KEYS}:
         raise ValueError("requirements hold an unknown key")
     return document
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_row(value: object) -> bool:
+    return type(value) is list and len(value) == 3 and all(map(_is_text, value))
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:

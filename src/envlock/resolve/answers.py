@@ -6,8 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import tomli
-
+from envlock.files import toml_of
 from envlock.lockfile.document import format_upload_time
 from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
@@ -47,7 +46,7 @@ def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Sele
     from packaging.tags import create_compatible_tags_selector
     from packaging.utils import parse_wheel_filename
 
-    lock = Pylock.from_dict(tomli.loads(text))
+    lock = Pylock.from_dict(toml_of(text))
     best_of = create_compatible_tags_selector(target.tags())
     nothing: frozenset[str] = frozenset()
     markers: dict[str, str | frozenset[str]] = {

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from envlock.conda.channels import channel_base
 from envlock.credentials import redact
+from envlock.files import json_of
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.resolve.conda_lock_channels import NamedChannel
@@ -101,7 +102,7 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The next line of a process; empty where it ended without one."""
     assert process.stdout is not None
     line = process.stdout.readline()
-    answer: dict[str, Any] = json.loads(line) if line.endswith("\n") else {}
+    answer: dict[str, Any] = json_of(line) if line.endswith("\n") else {}
     return answer
 
 

@@ -6,7 +6,6 @@ folder that the archive itself lies in, and goes into the lock: from then on nob
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.errors import DamageError, ResolveError
+from envlock.files import json_of
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.lock import LockedPython
 from envlock.model.url import strip_credentials
@@ -167,7 +167,7 @@ def _list() -> list[dict[str, Any]]:
     )  # fmt: skip
     if listed.returncode != 0:
         raise NoPythonBuild("", (), uv_reason(listed.stderr))
-    entries: list[dict[str, Any]] = json.loads(listed.stdout)
+    entries: list[dict[str, Any]] = json_of(listed.stdout)
     return entries
 
 

@@ -97,7 +97,8 @@ class _Repair:
         if not strays:
             return set()
         with SweepFlag(self.store) as flag:
-            gone = strays - announcements(self.store, flag.now).needs.packages
+            others = announcements(self.store, flag.now)
+            gone = set() if others.unreadable else strays - others.needs.packages
             for path in sorted(gone):
                 with flag.taking():
                     self.store.delete(path)

@@ -6,8 +6,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-import tomli
-
 from envlock.cache.format import check_format
 from envlock.cache.layout import EnvironmentPlace
 from envlock.cache.marks import BY_LOCK, Marks
@@ -20,7 +18,7 @@ from envlock.config.instants import span_of
 from envlock.config.pins import FOLDER as PINS
 from envlock.config.pins import parse_pin
 from envlock.config.project import LOCK_FOLDER_NAME
-from envlock.files import PIN_BYTES, read_file
+from envlock.files import PIN_BYTES, read_file, toml_of
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.reporter import Reporter
 
@@ -87,8 +85,8 @@ def _pin(path: Path, folder: Path, shown: str) -> Pin:
     except OSError as error:
         raise DamagedPin(shown, f"it cannot be read: {error.strerror}") from None
     try:
-        table = tomli.loads(data.decode())
-    except (UnicodeDecodeError, tomli.TOMLDecodeError, RecursionError):
+        table = toml_of(data.decode())
+    except ValueError:
         table = {}  # what is wrong, the parser says
     kind = "pathspec" if "pathspec" in table else "name"
     return parse_pin(data, kind, str(table.get(kind, "")), shown)
