@@ -6,12 +6,13 @@ order wins, always. What a wheel brought is read where uv wrote it down, in its 
 
 from __future__ import annotations
 
+import os
 import shutil
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydrate.errors import ReservedPath
-from envlock.hydrate.installed import wheels_in
+from envlock.hydrate.installed import named_in, paths_of, records_of_uv
 from envlock.hydrate.marker import NAME as MARKER
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def collisions(brought: Mapping[str, Mapping[str, str]]) -> tuple[Collision, ...
     >>> collisions({"a": {"x/m.py": "1", "x/n.py": "5"}, "b": {"x/m.py": "2", "x/n.py": "5"}})
     (Collision(path='x/m.py', owners=('a', 'b')),)
     """
-    if sum(map(len, brought.values())) == len(set().union(*brought.values())):
-        return ()
     owners: dict[str, list[str]] = {}
     for name, paths in brought.items():
         for path in paths:
@@ -77,16 +76,21 @@ def settle(
     `install` installs one wheel over what is there. Costs a look through the RECORDs, and an installation for each
     wheel that wins. Raises ReservedPath where a wheel brought what is the environment's own.
     """
-    installed = {name: (record.parent, paths) for name, record, paths in wheels_in(site_packages, stage)}
-    brought = {wheel.name: installed[wheel.name][1] for wheel in wheels if wheel.name in installed}
-    for name, paths in brought.items():
-        refuse_reserved(name, paths)
-    found = collisions(brought)
+    records = records_of_uv(site_packages)
+    records = {wheel.name: records[wheel.name] for wheel in wheels if wheel.name in records}
+    named = {name: named_in(record) for name, record in records.items()}
+    site = site_packages.relative_to(stage).as_posix()
+    for name, paths in named.items():
+        outside = [path.strip('"') for path in paths if path.startswith((".", "/", '"'))]
+        refuse_reserved(name, [os.path.normpath(f"{site}/{path}") for path in outside])
+    if sum(map(len, named.values())) == len(set().union(*named.values())):
+        return ()
+    found = collisions({name: paths_of(record, stage) for name, record in records.items()})
     winners = {each.owners[-1] for each in found}
     for wheel in wheels:
         if wheel.name in winners:
             # What uv does not see is installed anew without taking anything away that another wheel has too.
-            shutil.rmtree(installed[wheel.name][0])
+            shutil.rmtree(records[wheel.name].parent)
             install(wheel)
     return found
 

@@ -16,7 +16,7 @@ from envlock.hydrate.errors import (
     ReservedPath,
     disk_full,
 )
-from envlock.hydrate.installed import wheels_in
+from envlock.hydrate.installed import paths_of, records_of_uv
 from envlock.hydrate.link_scripts import run_link_scripts
 from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.prefix import name_of
@@ -142,7 +142,8 @@ class CondaInstaller:
             f"{each.path} is of {each.winner} and of {each.loser}; {each.winner} has it" for each in clobbers(stage)
         ]
         if lock.pypi_packages:
-            wheels = {path: name for name, _, paths in wheels_in(site_packages, stage) for path in paths}
+            records = records_of_uv(site_packages)
+            wheels = {path: name for name, record in records.items() for path in paths_of(record, stage)}
             owners = owners_of(stage, wheels)
             found += [
                 f"{path} is of the conda package {owners[path]} and of the wheel of {wheels[path]}; the wheel has it"

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from envlock.files import RECORD_BYTES, read_file
-from envlock.hydrate.installed import wheels_in
+from envlock.hydrate.installed import records_of_uv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def move_scripts(site_packages: Path, stage: Path, place: Path) -> None:
     Only what uv installed is looked at. Raises OSError.
     """
     old = str(stage).encode(errors="surrogateescape")
-    for _, record, _ in wheels_in(site_packages, stage):
+    for record in records_of_uv(site_packages).values():
         text = read_file(record, RECORD_BYTES)
         moved = _SCRIPT.sub(lambda row: _moved_row(row, site_packages, old, place), text)
         if moved != text:
