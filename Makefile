@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 READY := .venv/envlock-ready
+SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test demo demo-team lint format bench docs-check clean
@@ -9,18 +10,21 @@ READY := .venv/envlock-ready
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv with envlock, Metaflow and the development tools
+setup: $(READY) $(SERVERS)  ## make .venv with envlock, Metaflow and the development tools
 
-$(READY): pyproject.toml scripts/setup.sh tests/servers/azurite/package-lock.json
+$(READY): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh
 
-test: $(READY)  ## lint, types, import contracts, and every test
+$(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
+	@scripts/setup.sh --servers
+
+test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
 	@scripts/test.sh
 
 demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
 	@$(BIN)/python scripts/demo.py
 
-demo-team: $(READY)  ## two people share environments through a bucket: S3's, then Google's and Azure's language
+demo-team: $(READY) $(SERVERS)  ## two people share environments through a bucket: S3's, then Google's and Azure's language
 	@for server in moto gcs azurite; do $(BIN)/python scripts/demo_team.py --on $$server || exit 1; done
 
 lint: $(READY)  ## lint, types and import contracts alone

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
+# `--servers` installs Azurite into it, on Node.js: it stands for Azure in the tests and in `make demo-team`.
 # Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
 set -eu
 cd "$(dirname "$0")/.."
@@ -40,39 +41,52 @@ find_python() {
 
 works() { [ -x .venv/bin/python ] && fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
-began=$(date +%s)
-python=$(find_python)
-if [ -z "$python" ]; then
-    install_packages "there is no Python 3.10 or newer" python3 python3-venv
+set_up_python() {
     python=$(find_python)
-    [ -n "$python" ] || fail "this system's python3 is older than 3.10" "install Python 3.10 or newer, and put it on PATH"
-fi
-
-if ! works; then
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        series=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-        if [ "$(command -v python3 || true)" = "$python" ]; then
-            install_packages "$python cannot make virtual environments" python3-venv
-        else
-            install_packages "$python cannot make virtual environments" "$series-venv"
-        fi
+    if [ -z "$python" ]; then
+        install_packages "there is no Python 3.10 or newer" python3 python3-venv
+        python=$(find_python)
+        [ -n "$python" ] || fail "this system's python3 is older than 3.10" "install Python 3.10 or newer, and put it on PATH"
     fi
-    rm -rf .venv
-    "$python" -m venv .venv
-fi
 
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "uv>=0.9,<1"
-.venv/bin/uv pip install --quiet --python .venv/bin/python --editable '.[metaflow,all]' --group dev
+    if ! works; then
+        if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+            series=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+            if [ "$(command -v python3 || true)" = "$python" ]; then
+                install_packages "$python cannot make virtual environments" python3-venv
+            else
+                install_packages "$python cannot make virtual environments" "$series-venv"
+            fi
+        fi
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
 
-# Azurite stands for Azure in the tests. Its versions are in a lock file of their own, and no script of theirs is run.
-if ! cmp -s tests/servers/azurite/package-lock.json .venv/azurite/node_modules/.installed; then
-    command -v node >/dev/null 2>&1 || install_packages "there is no Node.js, which Azurite runs on" nodejs
-    command -v npm >/dev/null 2>&1 || install_packages "there is no npm, which installs Azurite" npm
-    mkdir -p .venv/azurite
-    cp tests/servers/azurite/package.json tests/servers/azurite/package-lock.json .venv/azurite/
-    npm ci --prefix .venv/azurite --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null ||
-        fail "npm could not install Azurite" "npm ci --prefix .venv/azurite"
-    cp tests/servers/azurite/package-lock.json .venv/azurite/node_modules/.installed
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "uv>=0.9,<1"
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --editable '.[metaflow,all]' --group dev
+    touch .venv/envlock-ready
+}
+
+# Azurite's versions are in a lock file of their own, and no script of theirs is run.
+set_up_servers() {
+    installed=.venv/azurite/node_modules/.installed
+    if ! cmp -s tests/servers/azurite/package-lock.json "$installed"; then
+        command -v node >/dev/null 2>&1 || install_packages "there is no Node.js, which Azurite runs on" nodejs
+        command -v npm >/dev/null 2>&1 || install_packages "there is no npm, which installs Azurite" npm
+        mkdir -p .venv/azurite
+        cp tests/servers/azurite/package.json tests/servers/azurite/package-lock.json .venv/azurite/
+        npm ci --prefix .venv/azurite --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null ||
+            fail "npm could not install Azurite" "npm ci --prefix .venv/azurite"
+        cp tests/servers/azurite/package-lock.json "$installed"
+    fi
+    touch "$installed"
+}
+
+began=$(date +%s)
+if [ "${1:-}" = --servers ]; then
+    set_up_servers
+    say "setup: Azurite is ready ($(($(date +%s) - began)) s)"
+else
+    set_up_python
+    say "setup: .venv is ready ($(.venv/bin/python -V), $(($(date +%s) - began)) s)"
 fi
-touch .venv/envlock-ready
-say "setup: .venv is ready ($(.venv/bin/python -V), $(($(date +%s) - began)) s)"

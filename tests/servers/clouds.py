@@ -141,7 +141,7 @@ def gcs(folder: Path) -> Iterator[Cloud]:
 
 @contextmanager
 def azurite(folder: Path) -> Iterator[Cloud]:
-    assert AZURITE.is_file(), "Azurite is not installed: run scripts/setup.sh"
+    assert AZURITE.is_file(), "Azurite is not installed: run `make setup`"
     (port,) = free_ports(1)
     command = [
         *("node", str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"),
