@@ -45,7 +45,9 @@ def test_a_prefix_of_wheels(tmp_path: Path) -> None:
         "VIRTUAL_ENV": prefix,
         "PYTHONNOUSERSITE": "1",
     }
-    assert "PYTHONHOME" not in activated(prefix, {**OUTER, "PYTHONHOME": "/nowhere"})
+    steered = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__"), "/nowhere")
+    assert activated(prefix, OUTER | steered) == activated(prefix, OUTER)
+    assert activated(prefix, OUTER | steered, keep_pythonpath=True)["PYTHONPATH"] == "/nowhere"
     assert activated(prefix, {})["PATH"] == f"{prefix}/bin:{os.defpath}"
     around = {**OUTER, "CONDA_PREFIX": "/opt/conda", "CONDA_SHLVL": "1", "VIRTUAL_ENV": "/venv"}
     assert changes(around, activated(prefix, around)).keys() == {"PATH", "VIRTUAL_ENV", "PYTHONNOUSERSITE"}

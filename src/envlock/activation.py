@@ -1,6 +1,6 @@
 """What a process in a prefix sees: the variables that put it there, and conda's activation where the prefix has one.
 
-For a prefix of wheels that is `PATH` and three variables of Python. A prefix that holds conda packages is activated as
+For a prefix of wheels that is `PATH` and some variables of Python. A prefix that holds conda packages is activated as
 conda does it: its own variables, those that packages and the environment ask for, and the scripts in
 `etc/conda/activate.d`, which are sourced in one shell. What an environment that is active already put there goes first.
 
@@ -23,6 +23,9 @@ SCRIPT_SECONDS = 30.0
 _MARKER = ".envlock.json"  # of `hydrate/marker.py`, which is dearer to import than all of this takes
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
 _UNSET = "***unset***"  # conda's way to say that a variable of an environment is no longer one
+STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+"""What tells Python that its modules are somewhere else than in its prefix; beside `PYTHONPATH`, which adds to them."""
+
 _OF_VENV = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
 _OF_CONDA = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "CONDA_PROMPT_MODIFIER")
 _OF_CONDA_STACK = ("CONDA_PREFIX_", "CONDA_STACKED_", "__CONDA_SHLVL_")
@@ -53,13 +56,19 @@ def activated(
     *,
     warn: Callable[[str], None] = _pass_over,
     seconds: float = SCRIPT_SECONDS,
+    keep_pythonpath: bool = False,
 ) -> dict[str, str]:
     """The variables of a process in `prefix` that is started by one with `environ`. Activating twice changes nothing.
 
-    `warn` is told of scripts that end with another status than 0, which conda passes over. Costs a few looks at the
-    disk, and one shell where there are scripts. Raises ActivationFailed for a script that ends its shell, or does not
-    end at all, and for files of variables that cannot be read.
+    The `PYTHONPATH` of `environ` leads to what was not locked, so it is not among them unless `keep_pythonpath`. `warn`
+    is told of scripts that end with another status than 0, which conda passes over. Costs a few looks at the disk, and
+    one shell where there are scripts. Raises UnfitPrefix for one that PATH cannot hold, ActivationFailed for a script
+    that ends its shell, or does not end at all, and for files of variables that cannot be read.
     """
+    if ":" in prefix:
+        from envlock.activation_errors import UnfitPrefix
+
+        raise UnfitPrefix(prefix, ":")
     is_conda = os.path.isdir(os.path.join(prefix, "conda-meta"))
     outer = environ.get("CONDA_PREFIX", "")
     if is_conda or (outer and os.path.exists(os.path.join(outer, _MARKER))):
@@ -67,7 +76,8 @@ def activated(
     else:
         variables = dict(environ)
     variables["PYTHONNOUSERSITE"] = "1"
-    variables.pop("PYTHONHOME", None)
+    for name in STEERS_PYTHON if keep_pythonpath else (*STEERS_PYTHON, "PYTHONPATH"):
+        variables.pop(name, None)
     if not is_conda:
         variables["PATH"] = with_programs(prefix, variables)
         variables["VIRTUAL_ENV"] = prefix

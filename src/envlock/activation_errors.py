@@ -1,4 +1,4 @@
-"""Why an environment that is there cannot be entered."""
+"""Why an environment cannot be entered: it lies where none can be, or what its packages do then goes wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,25 @@ from pathlib import Path
 
 from envlock.errors import HydrateError, Location
 from envlock.files import RECORD_BYTES, json_of, read_file
+
+
+class UnfitPrefix(HydrateError):
+    """The environment's path holds a character that `PATH`, or what its packages write, cannot hold."""
+
+    code = "unfit-prefix"
+
+    def __init__(self, path: str, characters: str) -> None:
+        shown = (each if each.isprintable() else repr(each)[1:-1] for each in characters)
+        super().__init__(
+            f"the environment's path holds {' and '.join(f'`{each}`' for each in shown)}",
+            locations=(Location(path),),
+            details=(
+                "PATH ends a folder there, so the environment's programs would not be found"
+                if ":" in characters
+                else "what is written into scripts and programs ends or changes there",
+            ),
+            hint="export ENVLOCK_HOME=/short",
+        )
 
 
 class ActivationFailed(HydrateError):

@@ -8,25 +8,47 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cli.entered import named_prefix
 from tests.conftest import Envlock
 
 _TELL = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
-def variables_of(envlock: Envlock, name: str, **variables: str) -> dict[str, str]:
-    found: dict[str, str] = envlock("run", "--name", name, "--", sys.executable, "-c", _TELL, env=variables).json
+def variables_of(envlock: Envlock, name: str, *options: str, **variables: str) -> dict[str, str]:
+    command = ("--", sys.executable, "-c", _TELL)
+    found: dict[str, str] = envlock("run", "--name", name, *options, *command, env=variables).json
     return found
 
 
 def test_a_conda_environment_is_activated(envlock: Envlock) -> None:
     prefix = named_prefix("demo")
-    found = variables_of(envlock, "demo", VIRTUAL_ENV="/venv", PYTHONHOME="", TOKEN="s3cr3t")
+    found = variables_of(envlock, "demo", VIRTUAL_ENV="/venv", PYTHONHOME="", PYTHONPATH="/mine", TOKEN="s3cr3t")
     assert found["PATH"] == f"{prefix}/bin:{os.environ['PATH']}"
     assert (found["CONDA_PREFIX"], found["CONDA_SHLVL"]) == (str(prefix), "1")
     assert (found["FROM_SCRIPT"], found["FROM_FILE"]) == ("a b", "of the package")
-    assert "VIRTUAL_ENV" not in found
+    assert not {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"} & set(found)
     assert found["TOKEN"] == "s3cr3t"
+
+
+def test_pythonpath_is_handed_on_where_that_is_wanted(envlock: Envlock) -> None:
+    named_prefix("demo", script="export PYTHONPATH=/of/script:$PYTHONPATH\n")
+    assert variables_of(envlock, "demo", PYTHONPATH="/mine")["PYTHONPATH"] == "/of/script:"
+    kept = variables_of(envlock, "demo", "--keep-pythonpath", PYTHONPATH="/mine")
+    assert kept["PYTHONPATH"] == "/of/script:/mine"
+
+
+def test_a_prefix_that_path_cannot_hold_is_refused(
+    envlock: Envlock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that somebody has all the same: its programs would not be found, and another Python would start."""
+    monkeypatch.setenv("ENVLOCK_HOME", str(tmp_path / "a:b"))
+    named_prefix("demo", conda=False)
+    for command in (("run", "--name", "demo", "--", "python", "-V"), ("shell", "--name", "demo")):
+        ran = envlock(*command, check=5)
+        assert "error[unfit-prefix]: the environment's path holds `:`" in ran.stderr
+        assert ran.stdout == ""
 
 
 def test_one_environment_in_another(envlock: Envlock) -> None:

@@ -18,7 +18,7 @@ from tests.support import ENVLOCK, ProjectFolder
 # What a user's own file does to an environment: other programs come first, and conda's base is active.
 _CONDA_BASE = """\
 export CONDA_PREFIX_1="$CONDA_PREFIX" CONDA_PREFIX=/opt/base CONDA_SHLVL=2 CONDA_PROMPT_MODIFIER="(base) "
-export PATH="/opt/base/bin:$PATH"
+export PATH="/opt/base/bin:$PATH" PYTHONPATH=/opt/mine
 MINE=mine
 """
 _POSIX_PROMPT = "PS1='(base) me> '\n"
@@ -27,6 +27,7 @@ set -gx PATH /opt/mine $PATH
 set -gx CONDA_SHLVL 2
 set -gx CONDA_PREFIX /opt/base
 set -gx MINE mine
+set -gx PYTHONPATH /opt/mine
 set fish_greeting
 function fish_prompt; echo -n 'me> '; end
 """
@@ -73,6 +74,7 @@ def test_a_shell_in_an_environment(kind: str, isolated: Path, tmp_path: Path) ->
         assert path[-3:] == ["/usr/local/bin", "/usr/bin", "/bin"]
         assert terminal.asks("echo $MINE") == "mine"
         assert terminal.asks("printenv FROM_SCRIPT") == "a b"
+        assert terminal.asks("printenv PYTHONPATH || echo none") == "none"
         assert terminal.asks("echo $CONDA_PREFIX $CONDA_SHLVL") == f"{prefix} 1"
         assert terminal.asks("echo $ENVLOCK_SHELL $ENVLOCK_SHELL_NAME") == f"{prefix} demo"
         assert list((isolated / "tmp").glob("envlock-*")) == [], "what the shell was started with is read, and gone"
@@ -102,7 +104,16 @@ def test_a_user_may_want_no_prompt_of_ours(kind: str, isolated: Path, tmp_path: 
     with Terminal([ENVLOCK, "shell", "--name", "demo"], cwd=tmp_path, variables=variables) as terminal:
         terminal.until("me> ")
         assert terminal.asks("echo $VIRTUAL_ENV") == str(prefix)
+        assert terminal.asks("echo ${PYTHONPATH-none}") == "none"
         assert "(demo)" not in terminal.shown
+
+
+def test_a_shell_keeps_pythonpath_where_that_is_wanted(isolated: Path, tmp_path: Path) -> None:
+    named_prefix("demo", conda=False)
+    command = [ENVLOCK, "shell", "--name", "demo", "--keep-pythonpath"]
+    with Terminal(command, cwd=tmp_path, variables=user_of("bash", isolated)) as terminal:
+        terminal.until("(demo) ")
+        assert terminal.asks("echo $PYTHONPATH") == "/opt/mine"
 
 
 def test_zsh_keeps_its_users_folder(isolated: Path, tmp_path: Path) -> None:

@@ -231,9 +231,12 @@ def test_a_script_that_fails_stops_the_run_where_it_is_needed(machine: Flows, is
     assert "Traceback" not in ended.text
     assert "error[activation-failed]: the environment cannot be entered" in ended.text
     assert "etc/conda/activate.d/activates.sh of activates 1.0 failed" in ended.text
-    script.write_text("false\n")
-    ended = machine.python("quick.py", "--environment=envlock", "run", **here)
+    script.write_text('export PYTHONPATH="$CONDA_PREFIX/extra:$PYTHONPATH"\nfalse\n')
+    ended = machine.python("quick.py", "--environment=envlock", "run", PYTHONPATH="/mine", **here)
     assert ended.status == 0, ended.text
+    (modules,) = (line for line in ended.text.splitlines() if "modules are in" in line)
+    assert f"{prefix}/extra" in modules
+    assert "/mine" not in modules
     assert "warning: " in ended.text
     assert "activates.sh ended with status 1" in ended.text
 

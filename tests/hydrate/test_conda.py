@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.activation_errors import UnfitPrefix
 from envlock.conda.channels import channel_base
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import (
@@ -26,7 +27,6 @@ from envlock.hydrate.errors import (
     InstallFailed,
     LinkFailed,
     PrefixTooLong,
-    UnfitPrefix,
 )
 from envlock.hydrate.marker import read_marker
 from envlock.hydrate.port import Artifact

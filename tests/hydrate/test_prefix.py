@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from envlock.activation import activated
+from envlock.activation_errors import UnfitPrefix
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine
 from envlock.hydrate.marker import NAME, read_marker
@@ -273,6 +275,24 @@ def test_settings_of_the_user_change_nothing(making: Making, tmp_path: Path, mon
     monkeypatch.delenv("PYTHONHOME")
     assert missing_files(prefix) == []
     assert not [path for path in prefix.glob("lib/*/site-packages/package_0/*") if path.is_symlink()]
+
+
+def test_a_home_with_any_character_that_a_path_may_have_serves(tmp_path: Path) -> None:
+    making = Making(tmp_path / 'it\'s "quoted" $HOME `x` back\\slash %20 #ü', count=1)
+    making.write_artifacts()
+    prefix = making.ensure()
+    assert run(prefix, "command-0") == "package-0 1.0"
+    entered = activated(str(prefix), os.environ)
+    assert Path(str(shutil.which("python", path=entered["PATH"]))) == prefix / "bin" / "python"
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("a:b", ":"), ("a\nb", r"\n"), ("a\x1bb", r"\x1b")])
+def test_a_home_that_no_path_can_hold_is_refused(tmp_path: Path, folder: str, shown: str) -> None:
+    making = Making(tmp_path / folder, count=0)
+    with pytest.raises(UnfitPrefix) as caught:
+        making.ensure(installer=Never())
+    assert caught.value.render().startswith(f"error[unfit-prefix]: the environment's path holds `{shown}`")
+    assert remains(making.environments) == []
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(making: Making, tmp_path: Path) -> None:

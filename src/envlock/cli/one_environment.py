@@ -10,7 +10,17 @@ import typer
 from envlock.cli.light.wanted import Wanted
 from envlock.cli.options import ConfigOption, complete_environment, complete_flow, complete_step
 
-__all__ = ["ConfigOption", "ForceOption", "NameOption", "OfflineOption", "OneEnv", "OneFlow", "OneStep", "wanted"]
+__all__ = [
+    "ConfigOption",
+    "ForceOption",
+    "KeepOption",
+    "NameOption",
+    "OfflineOption",
+    "OneEnv",
+    "OneFlow",
+    "OneStep",
+    "wanted",
+]
 
 
 def complete_name(incomplete: str) -> list[str]:
@@ -45,6 +55,10 @@ NameOption = Annotated[
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Take packages from the cache alone.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Make the environment even where this machine lacks what its lock asks for.")
+]
+
+KeepOption = Annotated[
+    bool, typer.Option("--keep-pythonpath", help="Hand PYTHONPATH on, though what it leads to is not locked.")
 ]
 
 

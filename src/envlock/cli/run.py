@@ -9,6 +9,7 @@ import typer
 from envlock.cli.one_environment import (
     ConfigOption,
     ForceOption,
+    KeepOption,
     NameOption,
     OfflineOption,
     OneEnv,
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
         name: NameOption = None,
         offline: OfflineOption = False,
         force: ForceOption = False,
+        keep_pythonpath: KeepOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Run a command in a locked environment, which is made first if it is not on this machine.
@@ -50,4 +52,5 @@ def register(app: typer.Typer) -> None:
 
         if not command:
             raise BadUsage("there is no command to run: `envlock run --step train -- python -V`", "envlock run")
-        return become(command, prefix_of(wanted(flow, step, env, config, name=name, offline=offline, force=force)))
+        prefix = prefix_of(wanted(flow, step, env, config, name=name, offline=offline, force=force))
+        return become(command, prefix, keep_pythonpath=keep_pythonpath)

@@ -7,6 +7,7 @@ import typer
 from envlock.cli.one_environment import (
     ConfigOption,
     ForceOption,
+    KeepOption,
     NameOption,
     OfflineOption,
     OneEnv,
@@ -53,6 +54,7 @@ def register(app: typer.Typer) -> None:
         name: NameOption = None,
         offline: OfflineOption = False,
         force: ForceOption = False,
+        keep_pythonpath: KeepOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Open your shell in a locked environment, which is made first if it is not on this machine.
@@ -64,4 +66,5 @@ def register(app: typer.Typer) -> None:
         """
         from envlock.cli.light.shell import enter
 
-        return enter(wanted(flow, step, env, config, name=name, offline=offline, force=force))
+        environment = wanted(flow, step, env, config, name=name, offline=offline, force=force)
+        return enter(environment, keep_pythonpath=keep_pythonpath)

@@ -151,20 +151,6 @@ class PrefixTooLong(HydrateError):
         )
 
 
-class UnfitPrefix(HydrateError):
-    """The environment's path holds a character that ends it too early in scripts and programs of conda packages."""
-
-    code = "unfit-prefix"
-
-    def __init__(self, path: str, characters: str) -> None:
-        super().__init__(
-            f"the environment's path holds {' and '.join(f'`{each}`' for each in characters)}",
-            locations=(Location(path),),
-            details=("conda packages write their own prefix into scripts and programs, and break with that in it",),
-            hint="export ENVLOCK_HOME=/short",
-        )
-
-
 class BadCondaArchive(HydrateError):
     """A verified archive of a conda package cannot be unpacked."""
 

@@ -6,10 +6,12 @@ A prefix is `metaflow_<req_id>_<full_id>`. It counts only with its marker, which
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import TYPE_CHECKING
 
+from envlock.activation_errors import UnfitPrefix
 from envlock.errors import HydrateError
-from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, UnfitPrefix, storage_error
+from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, storage_error
 from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
 from envlock.hydrate.proof import Proof
 from envlock.hydrate.stage import make_once
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 LONGEST_PREFIX = 255
 """Bytes: what binaries of conda packages have room for, where they name their own prefix."""
 
-_UNFIT = "\"'`$\\:\n"
-"""What ends a path too early in a shell script, in Python's own configuration, or in PATH."""
+_UNFIT_FOR_CONDA = "\"'`$\\"
+"""What ends a path too early in what conda packages write it into: shell scripts, and Python's own configuration."""
 
 
 def ensure(
@@ -68,13 +70,17 @@ def name_of(lock: Lock) -> str:
 
 def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
     """Whether the environment can be made here and will run, as far as can be told before the work."""
-    if lock.conda_packages:
-        length = len(os.fsencode(prefix))
-        if length > LONGEST_PREFIX:
-            raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
-        found = "".join(each for each in _UNFIT if each in str(prefix))
-        if found:
-            raise UnfitPrefix(str(prefix), found)
+    length = len(os.fsencode(prefix))
+    if lock.conda_packages and length > LONGEST_PREFIX:
+        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
+    found = [
+        each
+        for each in dict.fromkeys(str(prefix))
+        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
+    ]
+    if found:
+        raise UnfitPrefix(str(prefix), "".join(found))
     lacking = unmet(lock)
     if lacking and not force:
         raise SystemNotMet(name_of(lock), lock.arch, lacking)

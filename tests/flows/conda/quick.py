@@ -10,8 +10,11 @@ class QuickFlow(FlowSpec):
 
     @step
     def mixed(self):
+        import sys
+
         import alpha  # noqa: F401
 
+        print("modules are in", sys.path)
         self.next(self.end)
 
     @step

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from envlock.activation import activated, changes, with_programs
+from envlock.activation import STEERS_PYTHON, activated, changes, with_programs
 from envlock.cli.light.shells import quoted
 
 _LISTS_OF_FISH = ("PATH", "MANPATH", "CDPATH")
 
 
 def main() -> None:
-    """Print the commands for `sys.argv`: a prefix, and `posix` or `fish`."""
-    prefix, language = sys.argv[1:]
+    """Print the commands for `sys.argv`: a prefix, its PYTHONPATH after `=` or nothing, and `posix` or `fish`."""
+    prefix, pythonpath, language = sys.argv[1:]
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     from envlock.errors import EnvlockError
 
     try:
-        wanted = again(prefix, dict(os.environ))
+        wanted = again(prefix, dict(os.environ), pythonpath)
     except EnvlockError as error:
         sys.stderr.write(f"{error.render()}\n")
         return
@@ -27,15 +27,22 @@ def main() -> None:
             sys.stdout.write(f"{_command(name, value, language)}\n")
 
 
-def again(prefix: str, environ: dict[str, str]) -> dict[str, str]:
+def again(prefix: str, environ: dict[str, str], pythonpath: str = "=") -> dict[str, str]:
     """The variables of a process in `prefix`; where it is in there still, its programs come first again, and no more.
+
+    `pythonpath` is `=` and what PYTHONPATH has to be, or nothing where it stays as it is.
 
     >>> again("/env", {"VIRTUAL_ENV": "/env", "PATH": "/mine:/env/bin:/bin"})["PATH"]
     '/env/bin:/mine:/bin'
     """
     if prefix not in {environ.get("CONDA_PREFIX"), environ.get("VIRTUAL_ENV")}:
-        return activated(prefix, environ)
-    return {**environ, "PATH": with_programs(prefix, environ)}
+        return activated(prefix, environ, keep_pythonpath=not pythonpath)
+    variables = {name: value for name, value in environ.items() if name not in STEERS_PYTHON}
+    if pythonpath:
+        variables.pop("PYTHONPATH", None)
+    if pythonpath[1:]:
+        variables["PYTHONPATH"] = pythonpath[1:]
+    return {**variables, "PATH": with_programs(prefix, variables)}
 
 
 def _command(name: str, value: str | None, language: str) -> str:

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+KEEP = "--keep-pythonpath"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Become the command; returns only where there is something to say about the command line."""
     own, command = _split(arguments)
-    options = read_options(own, values=VALUES, flags=FLAGS)
+    options = read_options(own, values=VALUES, flags=(*FLAGS, KEEP))
     if options is None or not command:
         from envlock.cli.app import run
 
         return run(["run", *arguments])
-    return become(command, prefix_of(Wanted.of(options, "run")))
+    return become(command, prefix_of(Wanted.of(options, "run")), keep_pythonpath=KEEP in options)
 
 
-def become(command: Sequence[str], prefix: str) -> NoReturn:
-    """Replace this process by the command, inside the environment. Raises NoSuchCommand, ActivationFailed."""
-    variables = variables_in(prefix)
+def become(command: Sequence[str], prefix: str, *, keep_pythonpath: bool = False) -> NoReturn:
+    """Replace this process by the command, inside the environment.
+
+    Raises NoSuchCommand, UnfitPrefix, ActivationFailed.
+    """
+    variables = variables_in(prefix, keep_pythonpath=keep_pythonpath)
     forget_signals()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -66,9 +72,9 @@ def _candidates(command: str, path: str) -> list[str]:
     return [os.path.join(folder or os.curdir, command) for folder in path.split(":")]
 
 
-def variables_in(prefix: str) -> dict[str, str]:
+def variables_in(prefix: str, *, keep_pythonpath: bool) -> dict[str, str]:
     """The variables of this process once it is in the environment; what is odd there is told on stderr."""
-    return activated(prefix, os.environ, warn=_warn)
+    return activated(prefix, os.environ, warn=_warn, keep_pythonpath=keep_pythonpath)
 
 
 def _warn(message: str) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from envlock.cli.light.arguments import read_options
-from envlock.cli.light.run import forget_signals, variables_in
+from envlock.cli.light.run import KEEP, forget_signals, variables_in
 from envlock.cli.light.wanted import FLAGS, VALUES, Wanted, prefix_of
 
 TYPE_CHECKING = False
@@ -20,21 +20,21 @@ NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
 
 def main(arguments: Sequence[str]) -> int:
     """Become the shell; returns only where there is something to say about the command line."""
-    options = read_options(arguments, values=VALUES, flags=FLAGS)
+    options = read_options(arguments, values=VALUES, flags=(*FLAGS, KEEP))
     if options is None:
         from envlock.cli.app import run
 
         return run(["shell", *arguments])
-    return enter(Wanted.of(options, "shell"))
+    return enter(Wanted.of(options, "shell"), keep_pythonpath=KEEP in options)
 
 
-def enter(wanted: Wanted) -> NoReturn:
+def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
     """Replace this process by the user's shell. Raises EnvlockError: AlreadyInShell and NoShell among them."""
     prefix = prefix_of(wanted)
     name = _name_of(wanted)
     shell = os.environ.get("SHELL") or "/bin/sh"
     _look_around(prefix)
-    variables = variables_in(prefix)
+    variables = variables_in(prefix, keep_pythonpath=keep_pythonpath)
     variables[PREFIX_VARIABLE] = prefix
     variables[NAME_VARIABLE] = name
     from envlock.cli.light.shells import KNOWN, command_line
@@ -51,7 +51,9 @@ def enter(wanted: Wanted) -> NoReturn:
         return made[-1]
 
     try:
-        command = command_line(shell, prefix, name, variables, interactive=interactive, folder=folder)
+        command = command_line(
+            shell, prefix, name, variables, interactive=interactive, folder=folder, keep_pythonpath=keep_pythonpath
+        )
     except OSError as error:
         sys.stderr.write(f"note: {shell} is started as it is: no temporary file can be written ({error.strerror})\n")
         command = [shell]

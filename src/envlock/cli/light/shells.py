@@ -85,15 +85,27 @@ end
 
 
 def command_line(
-    shell: str, prefix: str, name: str, variables: dict[str, str], *, interactive: bool, folder: Callable[[], str]
+    shell: str,
+    prefix: str,
+    name: str,
+    variables: dict[str, str],
+    *,
+    interactive: bool,
+    folder: Callable[[], str],
+    keep_pythonpath: bool = False,
 ) -> list[str]:
     """The command line that starts `shell` in the environment; `variables` gets what it needs beside.
 
-    `folder` makes the new, private folder that the shell removes. An unknown shell is started as it is. Raises OSError
-    where there is no room for the folder.
+    A `PYTHONPATH` that the user's own files set is kept only with `keep_pythonpath`; else it is again what `variables`
+    has. `folder` makes the new, private folder that the shell removes. An unknown shell is started as it is.
+
+    Raises OSError where there is no room for the folder.
     """
     kind = os.path.basename(shell).lstrip("-")
-    words = {"prompt": quoted(f"({_readable(name)}) "), "again": _again(prefix)}
+    words = {
+        "prompt": quoted(f"({_readable(name)}) "),
+        "again": _again(prefix, "" if keep_pythonpath else f"={variables.get('PYTHONPATH', '')}"),
+    }
     if kind == "fish":
         return [shell, "--init-command", _FISH % words]
     if kind == "zsh":
@@ -128,14 +140,15 @@ def _into(folder: str, words: dict[str, str], variables: dict[str, str], variabl
     return folder
 
 
-def _again(prefix: str) -> str:
+def _again(prefix: str, pythonpath: str) -> str:
     """The command that tells a shell how to enter the environment again, whatever Python finds set around it."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     program = (
         "import sys; root, *sys.argv[1:] = sys.argv[1:]; sys.path.insert(0, root); "
         "from envlock.cli.light.reactivate import main; main()"
     )
-    return " ".join([quoted(sys.executable), "-I", "-S", "-B", "-c", quoted(program), quoted(root), quoted(prefix)])
+    arguments = map(quoted, (program, root, prefix, pythonpath))
+    return " ".join([quoted(sys.executable), "-I", "-S", "-B", "-c", *arguments])
 
 
 def _readable(name: str) -> str:

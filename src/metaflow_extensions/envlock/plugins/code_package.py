@@ -7,12 +7,17 @@ import threading
 
 from metaflow.packaging_sys import ContentType
 
+from .envlock_environment import EnvlockException
+
 
 class CodePackage(object):
     """What Metaflow packages for a run, as a folder of links, and the variables that let a task import from it."""
 
     def __init__(self, package, home):
         """Begins to make the folder, and does not wait. `home` is envlock's folder on this machine."""
+        if os.pathsep in tempfile.gettempdir():
+            text = "%s cannot be on PYTHONPATH, for it holds `%s`\n\nhint: export TMPDIR=/tmp"
+            raise EnvlockException(text % (tempfile.gettempdir(), os.pathsep))
         self.folder = tempfile.mkdtemp(prefix="envlock-metaflow-")
         self._package = package
         self._home = home

@@ -106,6 +106,8 @@ class Launcher(object):
             variables.setdefault(name, value or "")
         variables[ABSENT_VARIABLE] = json.dumps(environment.absent)
         variables.update(self._code.variables())
+        if environment.python_path:
+            variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], environment.python_path])
         variables.update(self._service.variables())
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
@@ -155,7 +157,7 @@ class Launcher(object):
             environment = self._environments[answer["identity"]]
             environment.prefix, environment.failure = answer.get("prefix"), answer.get("text")
             environment.identity = answer.get("ids")
-            environment.variables = _without_pythons_own(answer.get("variables", {}))
+            environment.take(answer.get("variables", {}))
             if environment.failure is not None:
                 then = "its task fails" if environment.steps in self._fetched else "the run will stop there"
                 self._say("no environment for %s; %s" % (environment.steps, then), bad=True)
@@ -175,6 +177,12 @@ class _Environment(object):
         self.identity = None
         self.failure = None
         self.variables = {}
+        self.python_path = ""
+
+    def take(self, variables):
+        """The variables of a task; where modules are is for Metaflow to say first, and envlock's process has others."""
+        self.python_path = variables.get("PYTHONPATH") or ""
+        self.variables = {name: value for name, value in variables.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
     @property
     def absent(self):
@@ -183,11 +191,6 @@ class _Environment(object):
     @property
     def is_done(self):
         return self.prefix is not None or self.failure is not None
-
-
-def _without_pythons_own(variables):
-    """Without those that say where modules are: a task's are Metaflow's, and envlock's process has others."""
-    return {name: value for name, value in variables.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def _name(identity):
