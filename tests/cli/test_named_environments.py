@@ -228,15 +228,18 @@ def test_a_pin_that_somebody_changed(mine: ProjectFolder, yours: ProjectFolder, 
         whole.replace("alpha<2", "alpha<3"),
         whole[: len(whole) // 2],
         "",
-        f"<<<<<<< mine\n{whole}",
     ):
         pin.write_text(text)
         said = envlock("check", cwd=yours.folder, check=3).stdout
         assert "DemoFlow/train: DAMAGED" in said
         assert "at envlock.lock/aliases/team/base/@tags/v1.toml" in said
         assert "error[damaged-pin]" in envlock("lock", cwd=yours.folder, check=3).stderr
+    pin.write_text(f"<<<<<<< mine\n{whole}")
+    said = envlock("check", cwd=yours.folder, check=3).stdout
+    assert "repair: envlock lock" in said
     assert "git checkout" not in said, "git refuses that while a merge is under way"
-    assert "delete it and run `envlock lock`" in said
+    assert "pinned team/base:v1" in envlock("lock", cwd=yours.folder).stdout
+    assert pin.read_text() == whole
     pin.write_text(whole.replace("format = 1", "format = 2"))
     assert (
         "newer"

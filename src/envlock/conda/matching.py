@@ -53,3 +53,14 @@ def satisfies(package: LockedPackage, requirement: str) -> bool:
         return bool(MatchSpec(plain).matches(record_of(package)))
     except InvalidMatchSpecError:
         return False
+
+
+def is_newer(package: LockedPackage, other: LockedPackage) -> bool:
+    """Whether a conda package has a later version than another, in conda's order, or a later build of the same."""
+    from rattler import Version
+
+    versions = Version(package.version), Version(other.version)
+    if versions[0] != versions[1]:
+        return bool(versions[0] > versions[1])
+    builds = [each.conda.build_number if each.conda else 0 for each in (package, other)]
+    return builds[0] > builds[1]

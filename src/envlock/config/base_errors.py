@@ -42,15 +42,17 @@ class DamagedPin(DamageError):
     code = "damaged-pin"
 
     def __init__(self, path: str, reason: str, *, is_merge: bool = False) -> None:
-        again = "delete it and run `envlock lock`"
         super().__init__(
             "the pin of a named environment was changed or cut off after it was written",
             locations=(Location(path),),
-            details=(reason,),
-            hint=f"{again}: the name is looked up again"
+            details=(reason, "once envlock.toml is settled, `envlock lock` takes the later move")
             if is_merge
-            else f"restore it (`git checkout -- {path}`), or {again}",
+            else (reason,),
+            hint="envlock lock"
+            if is_merge
+            else f"restore it (`git checkout -- {path}`), or delete it and run `envlock lock`",
         )
+        self.is_merge = is_merge
 
 
 class NewerPinFormat(ConfigError):

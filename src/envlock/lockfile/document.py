@@ -186,6 +186,11 @@ def requirement_lines(requirements: Requirements) -> Iterable[str]:
             yield f"{key} = {array([str(item) for item in value])}"
 
 
+def lock_from(document: Mapping[str, Any]) -> Lock:
+    """The lock that a file's TOML describes, nothing of it proved. Raises KeyError, TypeError, ... on other content."""
+    return _from_document(document)[0]
+
+
 def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
     table = document["tool"]["envlock"]
     stamp = table["stamp"]

@@ -156,7 +156,7 @@ class _Checking:
                 verdict="damaged",
                 reasons=("the file lies where another lock belongs",),
                 location=Location(self.shown(path)),
-                repair=f"git checkout -- {self.shown(path)}",
+                repair="envlock lock",
             )
         settings = self.project.settings
         if python_url and not settings.python_mirror:  # else it is fetched from there, whatever the lock says
@@ -181,8 +181,10 @@ class _Checking:
         own = [(path, lock) for path, lock in self.readable() if environment.name in lock.asked_by]
         before = predecessor(environment, arch, [lock for _, lock in own], self.claims.req_ids)
         if before is not None:
+            branches = [each for each in own if each[1].arch == arch and each[1].req_id not in self.claims.req_ids]
             self.explained.update(path for path, lock in own if lock == before)
-            return self.changed(environment, arch, before)
+            self.explained.update(path for path, _ in branches)
+            return self.changed(environment, arch, before, len({lock for _, lock in branches}))
         elsewhere = [
             other
             for other in self.project.settings.archs
@@ -260,17 +262,18 @@ class _Checking:
             repair="envlock lock",
         )
 
-    def changed(self, environment: Environment, arch: Arch, before: Lock) -> Finding:
+    def changed(self, environment: Environment, arch: Arch, before: Lock, branches: int) -> Finding:
         from envlock.lockfile.satisfaction import differences
 
         found = differences(before, environment.requirements)
         graver = [difference for difference in found if not difference.is_satisfied] or list(found)
         keys = [key for key in (environment.origin(difference.thing) for difference in graver) if key]
+        merged = f"{branches} branches that locked it were merged; `envlock lock` keeps the packages of all"
         return Finding(
             environment=environment.name,
             arch=arch,
             verdict="restamp" if all(difference.is_satisfied for difference in found) else "stale",
-            reasons=tuple(difference.sentence for difference in graver),
+            reasons=(*(difference.sentence for difference in graver), *([merged] if branches > 1 else [])),
             location=self.project.locate(keys[0] if keys else key_of(environment)),
             repair="envlock lock",
         )
@@ -279,12 +282,24 @@ class _Checking:
         """Locks that no environment asks for, and pins that none names."""
         for path in lock_files(self.folder):
             if path not in self.explained and not self.claims.has(path):
-                yield self.orphan(path, path.parent.parent.name, "no environment of envlock.toml asks for this lock")
+                yield self.unasked(path)
         if os.path.isdir(self.folder / "aliases"):  # noqa: PTH112  no pins, nothing to import
             from envlock.lockfile.alias_pins import unnamed_pins
 
             for path in unnamed_pins(self.project):
                 yield self.orphan(path, "", "no environment of envlock.toml names what this pins")
+
+    def unasked(self, path: Path) -> Finding:
+        from envlock.lockfile.errors import ConflictMarkersInLock
+
+        arch = path.parent.parent.name
+        try:
+            read_lock(path, shown=self.shown(path))
+        except ConflictMarkersInLock as error:
+            return self.unreadable("", arch, path, error)
+        except EnvlockError:  # whatever is wrong with it, it goes
+            pass
+        return self.orphan(path, arch, "no environment of envlock.toml asks for this lock")
 
     def orphan(self, path: Path, arch: str, reason: str) -> Finding:
         return Finding("", arch, "orphan", (reason,), Location(self.shown(path)), "envlock lock")
@@ -295,8 +310,18 @@ class _Checking:
             self.others = []
             for path in lock_files(self.folder):
                 with suppress(EnvlockError):  # a damaged one explains nothing; it is reported by itself
-                    self.others.append((path, read_lock(path)))
+                    self.others += [(path, lock) for lock in self.locks_in(path)]
         return self.others
+
+    def locks_in(self, path: Path) -> tuple[Lock, ...]:
+        """The lock in a file; of one with conflict markers, both sides. Raises as `read_lock`."""
+        from envlock.lockfile.errors import ConflictMarkersInLock
+        from envlock.lockfile.merging import locks_in
+
+        try:
+            return (read_lock(path),)
+        except ConflictMarkersInLock:
+            return tuple(lock for lock, _ in locks_in(path, self.shown(path)))
 
     def not_yet(self, environment: Environment) -> Finding:
         table, key = environment.deferred[0]

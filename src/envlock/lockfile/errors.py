@@ -29,7 +29,8 @@ class ConflictMarkersInLock(DamageError):
         super().__init__(
             "a lock file contains merge conflict markers",
             locations=(Location(path, line),),
-            hint="delete the file and run `envlock lock`: the pins of the other locks are kept",
+            details=("once envlock.toml is settled, `envlock lock` keeps the packages of both sides",),
+            hint="envlock lock",
         )
 
 
@@ -83,7 +84,7 @@ class TwoLocks(StaleError):
         super().__init__(
             f"`{environment}` has {len(paths)} locks for {arch}",
             locations=tuple(Location(path) for path in paths),
-            hint="`envlock lock` keeps the newest of them",
+            hint="`envlock lock` makes one of them",
         )
 
 

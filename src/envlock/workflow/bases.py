@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from envlock.config.base_errors import DamagedPin
 from envlock.config.named import IDENTITY, trouble, with_pin
-from envlock.config.pins import FOLDER
+from envlock.config.pins import FOLDER, parse_pin, pin_path
 from envlock.config.project import Base, Environment, Project
 from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
+from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.alias_pins import pinned_by, unnamed_pins
+from envlock.lockfile.merging import sides
 from envlock.model.alias import parse_alias
 from envlock.model.pin import Pin
 from envlock.workflow.base_errors import BaseLacksArch
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock, LockedPackage
     from envlock.resolve.port import Base as BaseRequest
     from envlock.workflow.finding import Finder
+
+
+_SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
 
 
 class Bases:
@@ -54,18 +62,19 @@ class Bases:
                 continue
             seen.add((base.kind, base.meant or base.written))
             wrong = trouble(self._project, environment)
-            if wrong is not None:
+            is_merge = isinstance(wrong, DamagedPin) and wrong.is_merge
+            if wrong is not None and not is_merge:
                 errors.append(wrong)
             elif base.pin is None or base.meant in wanted:
                 try:
-                    pin = self.look_up(base)
+                    before, pin = self.settled(base) if is_merge else (base.pin, self.look_up(base))
                     self.refuse_another_history(base.pin, pin)
                 except EnvlockError as error:
                     error.locations += (self._project.locate(base.key),)
                     errors.append(error)
                 else:
-                    if pin != base.pin:
-                        fresh[base.kind, base.meant] = Pinned(pin, base.pin)
+                    if is_merge or pin != base.pin:
+                        fresh[base.kind, base.meant] = Pinned(pin, before)
 
         def renewed(each: Environment) -> Environment:
             found = fresh.get((each.base.kind, each.base.meant)) if each.base and not each.base.fetch_at_exec else None
@@ -73,12 +82,33 @@ class Bases:
 
         return self._project.with_environments(renewed), tuple(fresh.values()), tuple(errors)
 
-    def look_up(self, base: Base) -> Pin:
-        """What a name, ids or a pathspec stand for now, by the cache or by Metaflow.
+    def settled(self, base: Base) -> tuple[Pin, Pin]:
+        """The two moves that a merge left in a pin, the later one last; the same twice where only that can be read.
+
+        Where git put lines of both together, the later move is looked up. Raises DamagedPin where it is another one.
+        """
+        path = pin_path(self._project.lock_folder, base.kind, base.meant)
+        shown = path.relative_to(self._project.folder).as_posix()
+        text = read_file(path, PIN_BYTES, within=self._project.folder).decode("utf-8", "replace")
+        pins: list[Pin] = []
+        for side in sides(text) or ():
+            with suppress(EnvlockError):
+                pins.append(parse_pin(side.encode(), base.kind, base.meant, shown))
+        pins.sort(key=lambda pin: pin.sequence)
+        latest = max(map(int, _SEQUENCE.findall(text)), default=0)
+        if not pins or pins[-1].sequence < latest:
+            pins.append(self.look_up(base, latest))
+            if pins[-1].record not in text:
+                raise DamagedPin(shown, f"move {latest} is another one in the cache than on either branch")
+        return pins[0], pins[-1]
+
+    def look_up(self, base: Base, move: int = 0) -> Pin:
+        """What a name, ids or a pathspec stand for now, by the cache or by Metaflow; or what a name did at a move.
 
         Raises what finding it raises, and what reading its lock raises.
         """
-        found = self._finder.word(base.meant) if base.kind == "name" else self._finder.task(base.meant)
+        word = f"{base.meant}@{move}" if move else base.meant
+        found = self._finder.word(word) if base.kind == "name" else self._finder.task(base.meant)
         arch = next((arch for arch in self._project.settings.archs if arch in found.archs), found.archs[0])
         lock = self._finder.lock(found, arch)
         record = found.record
@@ -100,7 +130,6 @@ class Bases:
             return
         from envlock.cache.alias_errors import BrokenAliasChain
         from envlock.cache.layout import record_path
-        from envlock.config.pins import pin_path
         from envlock.workflow.check_online import disagreement
 
         alias = parse_alias(before.meant)

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,9 +17,9 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.alias_pins import write_pin
-from envlock.lockfile.errors import DamagedLock, UnwritableLockFolder
-from envlock.lockfile.folder import Claims, lock_bytes, lock_files, lock_path, locks_of, path_of, read_lock, write_lock
-from envlock.lockfile.predecessor import predecessor
+from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, UnwritableLockFolder
+from envlock.lockfile.folder import Claims, lock_bytes, lock_path, locks_of, path_of, read_lock, write_lock
+from envlock.lockfile.merging import write_attributes
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
@@ -30,8 +29,9 @@ from envlock.resolve.errors import merge_archs
 from envlock.workflow.bases import Bases, given_up, lacking_archs
 from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
+from envlock.workflow.old_locks import OldLocks, is_unmerged, with_left_over
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
-from envlock.workflow.pruning import prune, remove, sweep
+from envlock.workflow.pruning import left_over, prune, remove, sweep
 from envlock.workflow.user import user
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Locking:
         start: Sequence[Lock],
     ) -> None:
         self.offline = offline
-        self.start = start
+        self.old = OldLocks(project, start)
         self.project = project
         self.selection = selection
         self.upgrade = upgrade
@@ -83,7 +83,6 @@ class _Locking:
         self.folder = project.lock_folder
         self.bases = Bases(project)
         self.given_up: frozenset[str] = frozenset()
-        self._known: list[Lock] | None = None
         self._guard = threading.Lock()
         self._file_hashes: FileHashes | None = None
 
@@ -93,6 +92,7 @@ class _Locking:
         _raise_all(not_yet(self.project, environments))
         self.check_upgrade(environments)
         self.project, pinned, errors = self.bases.pinned(environments, self.upgrade)
+        self.old.project = self.project
         environments = self.selection.choose(self.project)
         _raise_all([*errors, *lacking_archs(self.project, environments, archs)])
         self.given_up = given_up(self.project, pinned)
@@ -109,7 +109,9 @@ class _Locking:
             done.update(self.resolve(todo))
         results = tuple(done[number] for number in sorted(done))
         self.write(results, pinned)
-        replaced, pruned = prune(self.project, results, everything=self.selection.is_everything)
+        replaced, pruned = left_over(self.project, results, everything=self.selection.is_everything)
+        results = with_left_over(self.project, results, [*replaced, *pruned])
+        prune(self.project, [*replaced, *pruned])
         sweep(self.folder)
         return LockResult(results, replaced, pruned, pinned)
 
@@ -117,7 +119,7 @@ class _Locking:
         """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""
         if not self.upgrade.packages:
             return
-        names = upgradable(self.known(), [each.requirements for each in environments])
+        names = upgradable(self.old.known(), [each.requirements for each in environments])
         for package in sorted(self.upgrade.packages - names):
             raise NoSuchSelection("package", package, sorted(names))
 
@@ -135,6 +137,8 @@ class _Locking:
                 if new.before is None:
                     written.append(pin_path(self.folder, new.pin.kind, new.pin.meant))
                 write_pin(self.folder, new.pin)
+            if written:
+                write_attributes(self.folder)
         except BaseException as error:
             for path in written:
                 remove(path)
@@ -148,27 +152,34 @@ class _Locking:
         if not paths or not (self.upgrade.is_nothing or job.pin):
             return None
         if len(paths) > 1:
-            newest = max((read_lock(path, shown=self.shown(path)) for path in paths), key=lambda lock: lock.resolved_at)
-            return Locked(job.names, newest, lock_path(self.folder, newest), job.arch, "settled")
+            return None
         (path,) = paths
-        proof = prove(lock_bytes(path, shown=self.shown(path)))
-        if proof is not None:
-            its_place = path_of(self.folder, proof.arch, proof.req_id, proof.full_id)
-        else:  # raises what is wrong, unless only the layout was changed
-            its_place = lock_path(self.folder, read_lock(path, shown=self.shown(path)))
+        shown = self.shown(path)
+        try:
+            proof = prove(lock_bytes(path, shown=shown))
+            if proof is not None:
+                its_place = path_of(self.folder, proof.arch, proof.req_id, proof.full_id)
+            else:  # raises what is wrong, unless only the layout was changed
+                its_place = lock_path(self.folder, read_lock(path, shown=shown))
+        except ConflictMarkersInLock:
+            return None
+        except DamagedLock:
+            if is_unmerged(self.folder):
+                return None
+            raise
         if its_place != path:
-            raise DamagedLock(self.shown(path), "the file lies where another lock belongs")
+            return None
         return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)
 
     def resolve(self, todo: Sequence[tuple[int, Job]]) -> dict[int, Locked]:
         """The jobs that need more than a look, all at once."""
-        before = {number: self.before(job) for number, job in todo}
+        before = {number: self.old.before(job, self.given_up) for number, job in todo}
         done = self.fetched([(number, job) for number, job in todo if job.pin], before)
         rest: list[tuple[int, Job]] = []
         for number, job in todo:
             if number in done:
                 continue
-            stamped = self.restamped(job, before[number])
+            stamped = self.settled(job) or self.restamped(job, before[number])
             if stamped is None:
                 rest.append((number, job))
             else:
@@ -177,7 +188,12 @@ class _Locking:
         pythons = self.pythons([job for _, job in rest if not (job.requirements.has_conda or job.extended)])
         done.update(self.solved([(number, job, _python_for(job, pythons), "") for number, job in rest], before))
         self.level(rest, before, done)
+        done.update((number, self.old.merged(done[number], job, self.given_up)) for number, job in rest)
         return done
+
+    def settled(self, job: Job) -> Locked | None:
+        """The job as done, where branches were merged and one of their locks has all that the others have."""
+        return self.old.settled(job, self.given_up) if self.upgrade.is_nothing else None
 
     def level(
         self, solved: Sequence[tuple[int, Job]], before: Mapping[int, Lock | None], done: dict[int, Locked]
@@ -191,7 +207,7 @@ class _Locking:
 
         mine = {number: job for number, job in solved if job.requirements.has_conda and not job.extended}
         found = {number: done[number].lock for number in mine}
-        for number, series in ahead_of_others(found, self.known()).items():
+        for number, series in ahead_of_others(found, self.old.known()).items():
             job = mine[number]
             try:
                 done.update(self.solved([(number, job, None, series)], before))
@@ -236,7 +252,8 @@ class _Locking:
         for number, job in todo:
             assert job.pin is not None
             try:
-                lock = self.bases.lock(job.pin, job.arch)
+                known = self.old.proved(job.pin.req_id, job.pin.full_id(job.arch), job.arch)
+                lock = known or self.bases.lock(job.pin, job.arch)
             except EnvlockError as error:
                 errors.append(self.with_lines(error, job))
             else:
@@ -259,24 +276,14 @@ class _Locking:
         for number, (lock, note) in take(self.project, todo, self.instant, self.reporter).items():
             path = lock_path(self.folder, lock)
             done[number] = Locked(lock.asked_by, lock, path, lock.arch, "fetched", before[number], (note,))
-            self.known().append(lock)
+            self.old.add(lock)
         left = [(number, job) for number, job in todo if number not in done]
-        before.update({number: self.before(job) for number, job in left})
+        before.update({number: self.old.before(job, self.given_up) for number, job in left})
         return left
-
-    def before(self, job: Job) -> Lock | None:
-        """The lock to start from: its own, one of the same requirements for another arch, or a predecessor."""
-        same = [lock for lock in self.known() if lock.req_id == job.requirements.req_id]
-        own = [lock for lock in same if lock.arch == job.arch]
-        if own:
-            return max(own, key=lambda lock: lock.resolved_at)
-        claimed = {each.requirements.req_id for each in self.project.environments()}
-        older = predecessor(job.environments[0], job.arch, self.known(), claimed)
-        return older if older is not None else next(iter(same), None)
 
     def restamped(self, job: Job, before: Lock | None) -> Locked | None:
         """The old lock under the new requirements, when it serves them as it is."""
-        if before is None or before.arch != job.arch or not self.upgrade.is_nothing:
+        if before is None or before.arch != job.arch or not self.upgrade.is_nothing or not self.old.is_proved(before):
             return None
         from envlock.lockfile.satisfaction import differences
 
@@ -291,7 +298,7 @@ class _Locking:
             return {}
         from envlock.workflow.python_choice import pythons_of
 
-        chosen, failed = pythons_of(jobs, self.project, self.upgrade, self.known())
+        chosen, failed = pythons_of(jobs, self.project, self.upgrade, self.old.known())
         _raise_all([self.with_lines(error, job) for job, error in failed])
         return chosen
 
@@ -335,7 +342,8 @@ class _Locking:
         )
         self.reporter.advanced("locking", label)
         path = lock_path(self.folder, new)
-        if before is not None and before.identity == new.identity and before.arch == new.arch and path.exists():
+        same = before is not None and (before.identity, before.arch) == (new.identity, new.arch)
+        if before is not None and same and self.old.is_whole(before):
             return Locked(job.names, before, path, job.arch, "kept", before, resolution.notes)
         return Locked(job.names, new, path, job.arch, "locked", before, resolution.notes)
 
@@ -369,15 +377,6 @@ class _Locking:
         keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
-
-    def known(self) -> list[Lock]:
-        """Every readable lock of the tree, read once; only asked when something has to be resolved."""
-        if self._known is None:
-            self._known = list(self.start)
-            for path in lock_files(self.folder):
-                with suppress(EnvlockError):  # what cannot be read is no start; check says what is wrong with it
-                    self._known.append(read_lock(path))
-        return self._known
 
     def shown(self, path: Path) -> str:
         return os.path.relpath(path, self.project.folder)

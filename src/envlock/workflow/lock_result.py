@@ -47,12 +47,14 @@ class Locked:
     path: Path
     arch: Arch
     action: str
-    """`kept`, `re-stamped`, `locked`, `fetched` (the lock of a named environment), or `settled` (two locks, of which
-    one was kept)."""
+    """`kept`, `re-stamped`, `locked`, `fetched` (the lock of a named environment), `settled` (several locks, of which
+    one was kept), or `merged` (several, whose packages were kept)."""
     before: Lock | None = None
     notes: tuple[str, ...] = ()
     is_named: bool = False
     """Whether it is a named environment's: another lock beside it may be that of one which asks for the same."""
+    beside: tuple[Path, ...] = ()
+    """Files of other branches that it stands for."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,46 +13,47 @@ from envlock.config.project import LOCK_FOLDER_NAME, Project
 from envlock.lockfile.alias_pins import unnamed_pins
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, lock_files, lock_path
+from envlock.lockfile.merging import remove_attributes
 from envlock.workflow.lock_result import Locked
 
 _WRITING = 60.0
 
 
-def prune(
+def left_over(
     project: Project, results: Sequence[Locked], *, everything: bool
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Delete what was replaced now and, where `everything` was locked, what was left over from before; both told apart.
+    """The files that were replaced now and, where `everything` was locked, those that nothing asks for any more.
 
     A part of the project says nothing of the rest: another environment's old lock is what its next one starts from.
-    Raises UnwritableLockFolder.
     """
     folder = project.lock_folder
     claims = Claims(project)
     fresh = {each.path for each in results}
-    replaced = {lock_path(folder, each.before) for each in results if each.before is not None and each.action != "kept"}
+    changed = [each for each in results if each.action != "kept"]
+    replaced = {lock_path(folder, each.before) for each in changed if each.before is not None}
+    replaced.update(path for each in changed for path in each.beside)
     beside = {each.path.parent for each in results if not each.is_named}
     old: list[Path] = []
-    left_over: list[Path] = []
+    unasked: list[Path] = []
     for path in lock_files(folder):
         if path in fresh or claims.is_pinned(path):
             continue
         rival = path.parent in beside
         if rival or (not claims.has(path) and (everything or path in replaced)):
-            _delete(project, path)
-            (old if rival or path in replaced else left_over).append(path)
+            (old if rival or path in replaced else unasked).append(path)
     if everything and (folder / PINS).is_dir():
-        for path in unnamed_pins(project):
-            _delete(project, path)
-            left_over.append(path)
-    return tuple(old), tuple(left_over)
+        unasked += unnamed_pins(project)
+    return tuple(old), tuple(unasked)
 
 
-def _delete(project: Project, path: Path) -> None:
-    try:
-        remove(path)
-    except OSError as error:
-        shown = os.path.relpath(project.lock_folder, project.folder)
-        raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
+def prune(project: Project, paths: Iterable[Path]) -> None:
+    """Delete files of the lock folder. Raises UnwritableLockFolder."""
+    for path in paths:
+        try:
+            remove(path)
+        except OSError as error:  # noqa: PERF203  the first that fails ends it
+            shown = os.path.relpath(project.lock_folder, project.folder)
+            raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
 
 
 def sweep(folder: Path) -> None:
@@ -69,6 +70,8 @@ def remove(path: Path) -> None:
         path.unlink()
     with suppress(OSError):  # they hold other locks, or are not there
         for folder in path.parents:
+            if folder.name == LOCK_FOLDER_NAME:
+                remove_attributes(folder)
             folder.rmdir()
             if folder.name == LOCK_FOLDER_NAME:
                 break

@@ -142,6 +142,8 @@ def as_text(project: Project, result: LockResult) -> str:
         lines.append(line.replace("{archs}", archs))
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
+    if any(each.action in {"merged", "settled"} for each in result.locked):
+        lines.append(f"branches were merged: `git add {project.lock_folder.name}` tells git that the locks are settled")
     return printable("\n".join([*lines, _summary(result)])) + "\n"
 
 

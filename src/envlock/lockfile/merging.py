@@ -1,0 +1,93 @@
+"""What git's merges leave in a lock folder, and what of it can still be read.
+
+Two branches that lock one environment differently each take away the same old file and add a new one. Git takes that
+for a file that was renamed twice, and would write its conflict markers into both. So the lock folder has a
+`.gitattributes` which has it leave locks as they are. Where that did not hold (an older branch, a tool that does not
+know attributes), both sides are read from between the markers. Pins of names keep the markers: they have one path on
+both branches, so that git would leave only one of the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import tomli
+
+from envlock.errors import ConfigError, EnvlockError
+from envlock.files import holds, write_atomically
+from envlock.lockfile.document import lock_from, parse
+from envlock.lockfile.folder import lock_bytes
+from envlock.model.lock import Lock
+
+ATTRIBUTES = """\
+# Where two branches locked the same, git keeps both locks whole; `envlock lock` then makes one of them.
+*.toml merge=binary
+/aliases/** merge
+"""
+_MARKER = re.compile(r"(<{7,}|\|{7,}|={7,}|>{7,})(?: .*)?\r?\n?\Z")
+
+
+def sides(text: str) -> tuple[str, str] | None:
+    r"""Both sides of a text with git's conflict markers, of any length and style; None where they do not add up.
+
+    What the branches have in common with their ancestor is in neither.
+
+    >>> sides("a\n<<<<<<< HEAD\nb\n||||||| 1a2b\nx\n=======\nc\n>>>>>>> theirs\nd\n")
+    ('a\nb\nd\n', 'a\nc\nd\n')
+    >>> sides("a\n<<<<<<< HEAD\nb\n") is None
+    True
+    """
+    found: dict[str, list[str]] = {"<": [], "|": [], "=": []}
+    part, size, times = "", 0, 0
+    for line in text.splitlines(keepends=True):
+        marker = _MARKER.match(line)
+        kind = marker[1][0] if marker is not None else ""
+        if marker is None or (part and len(marker[1]) != size):  # longer ones stand between versions of an ancestor
+            for each in (part,) if part else ("<", "="):
+                found[each].append(line)
+        elif {"": "<", "<": "|=", "|": "=", "=": ">"}[part].find(kind) < 0:
+            return None
+        else:
+            part, size, times = ("" if kind == ">" else kind), len(marker[1]), times + (kind == ">")
+    return ("".join(found["<"]), "".join(found["="])) if times and not part else None
+
+
+def locks_in(path: Path, shown: str) -> Iterator[tuple[Lock, bool]]:
+    """The locks that can be read in a file which is no whole lock any more, and whether each is proved.
+
+    One that is not proved tells which versions were locked, and no more: git may have put lines of both together.
+    """
+    try:
+        text = lock_bytes(path, shown=shown).decode("utf-8", "replace")
+    except EnvlockError:  # it is no file
+        return
+    for side in dict.fromkeys(sides(text) or (text,)):
+        try:
+            yield parse(side.encode(), shown), True
+        except EnvlockError:  # noqa: PERF203  each side for itself
+            lock = _unproved(side)
+            if lock is not None:
+                yield lock, False
+
+
+def _unproved(text: str) -> Lock | None:
+    try:
+        return lock_from(tomli.loads(text))
+    except (tomli.TOMLDecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError, ConfigError):
+        return None
+
+
+def write_attributes(folder: Path) -> None:
+    """Have git leave the locks of a folder as they are. A file that is there already is not touched."""
+    path = folder / ".gitattributes"
+    if not path.exists():
+        write_atomically(path, ATTRIBUTES.encode())
+
+
+def remove_attributes(folder: Path) -> None:
+    """Take away what `write_attributes` wrote, where there is nothing else in the folder."""
+    path = folder / ".gitattributes"
+    if [*folder.iterdir()] == [path] and holds(path, ATTRIBUTES.encode()):
+        path.unlink()

@@ -1,0 +1,229 @@
+"""The locks that a project has before it is locked: what to keep, what to start from, and what to make of several.
+
+Several locks of one environment and arch are there after a merge of two branches. What they agree on is kept, and so is
+what only one of them has. Where they differ, the newer version is: as a rule only one branch moved it, and pins move
+upwards; who wants an older one says so in envlock.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from envlock.config.project import Project
+from envlock.errors import DamageError, EnvlockError
+from envlock.lockfile.errors import ConflictMarkersInLock
+from envlock.lockfile.folder import lock_files, lock_path, pinned, read_lock
+from envlock.lockfile.merging import locks_in
+from envlock.lockfile.predecessor import predecessor
+from envlock.model.arch import Arch
+from envlock.model.lock import Lock, LockedPackage
+from envlock.workflow.lock_jobs import Job
+from envlock.workflow.lock_result import Locked
+
+
+class OldLocks:
+    """The locks in a project's folder, read once, when something has to be resolved."""
+
+    def __init__(self, project: Project, start: Sequence[Lock] = ()) -> None:
+        """`start` are locks from elsewhere, to be known too."""
+        self.project = project
+        self._folder = project.lock_folder
+        self._start = start
+        self._files: dict[Lock, list[Path]] | None = None
+        self._unproved: set[Lock] = set()
+
+    @property
+    def _read(self) -> dict[Lock, list[Path]]:
+        """Every lock that can be read, with the files that it was found in: both sides of a conflict too."""
+        if self._files is None:
+            self._files = {lock: [] for lock in self._start}
+            for path in lock_files(self._folder):
+                shown = os.path.relpath(path, self.project.folder)
+                try:
+                    self._files.setdefault(read_lock(path, shown=shown), []).append(path)
+                except DamageError as error:
+                    found = list(locks_in(path, shown))
+                    if not found and isinstance(error, ConflictMarkersInLock):
+                        raise  # else what it pins would move, and nobody would be told
+                    self._unproved.update(lock for lock, is_proved in found if not is_proved)
+                    for lock, _ in found:
+                        self._files.setdefault(lock, []).append(path)
+                except EnvlockError:  # written by a newer envlock: no start; check says what is wrong with it
+                    continue
+        return self._files
+
+    def known(self) -> tuple[Lock, ...]:
+        """Every lock that can be read. Raises ConflictMarkersInLock where neither side of a conflict can."""
+        return tuple(self._read)
+
+    def add(self, lock: Lock) -> None:
+        """Know one more lock."""
+        self._read.setdefault(lock, [])
+
+    def is_proved(self, lock: Lock) -> bool:
+        """Whether a lock may be used as it is; else its versions are all that it is good for."""
+        return lock in self._read and lock not in self._unproved
+
+    def is_whole(self, lock: Lock) -> bool:
+        """Whether a lock lies at its place, and nothing else in the same file."""
+        path = lock_path(self._folder, lock)
+        return self.is_proved(lock) and [each for each, files in self._read.items() if path in files] == [lock]
+
+    def proved(self, req_id: str, full_id: str | None, arch: Arch) -> Lock | None:
+        """The proved lock with these ids, wherever it was read."""
+        ids = (req_id, full_id, arch)
+        found = (lock for lock in self._read if (lock.req_id, lock.full_id, lock.arch) == ids)
+        return next(filter(self.is_proved, found), None)
+
+    def own(self, job: Job, given_up: frozenset[str] = frozenset()) -> list[Lock]:
+        """The locks of just what a job asks for; without those that only named environments are pinned to."""
+        own = [lock for lock in self._read if (lock.req_id, lock.arch) == (job.requirements.req_id, job.arch)]
+        others = pinned(self.project, job.arch, job.requirements.req_id) if len(own) > 1 else ()
+        left = [lock for lock in own if lock.full_id not in given_up]
+        return [lock for lock in left if lock.full_id not in others] or left or own
+
+    def branches(self, job: Job, given_up: frozenset[str] = frozenset()) -> list[Lock]:
+        """The locks that branches made of a job's environments and arch; more than one where they were merged."""
+        own = self.own(job, given_up)
+        if own:
+            return own
+        claimed = {each.requirements.req_id for each in self.project.environments()}
+        return [
+            lock
+            for lock in self._read
+            if lock.arch == job.arch and lock.req_id not in claimed and job.environments[0].name in lock.asked_by
+        ]
+
+    def before(self, job: Job, given_up: frozenset[str] = frozenset()) -> Lock | None:
+        """The lock to start from: that of the branches, one of the same for another arch, or a predecessor."""
+        branches = self.branches(job, given_up)
+        if len(branches) > 1:
+            return together(branches)
+        if branches and branches[0].req_id == job.requirements.req_id:
+            return branches[0]
+        claimed = {each.requirements.req_id for each in self.project.environments()}
+        older = predecessor(job.environments[0], job.arch, self.known(), claimed)
+        same = (lock for lock in self._read if lock.req_id == job.requirements.req_id)
+        return older if older is not None else next(same, None)
+
+    def settled(self, job: Job, given_up: frozenset[str]) -> Locked | None:
+        """The job as done, where one of its own locks has all that the others have: two branches were merged."""
+        own = self.own(job, given_up)
+        best = _newest_packages(own)
+        own = [lock for lock in own if self._read[lock]]  # what came from elsewhere is started from, and stamped anew
+        for lock in sorted(filter(self.is_proved, own), key=_age, reverse=True):
+            if all(_version(best[key]) == _version(each) for key, each in _packages(lock)):
+                path = lock_path(self._folder, lock)
+                return Locked(job.names, lock, path, job.arch, "settled", notes=given_up_notes(lock, own))
+        return None
+
+    def merged(self, done: Locked, job: Job, given_up: frozenset[str]) -> Locked:
+        """What was solved from the locks of several branches, with what each of them had; all others as they are."""
+        branches = self.branches(job, given_up)
+        if len(branches) < 2 or done.lock is None:
+            return done
+        old = tuple(path for lock in branches for path in self._read[lock])
+        notes = (*given_up_notes(done.lock, branches), *done.notes)
+        return replace(done, action="merged", notes=notes, beside=old)
+
+
+def with_left_over(project: Project, results: Sequence[Locked], left_over: Sequence[Path]) -> tuple[Locked, ...]:
+    """The results, with what other locks of the same environments had that are about to be deleted."""
+    gone = [lock for path in left_over for lock in _locks_at(project, path)]
+
+    def told(each: Locked) -> Locked:
+        rivals = [lock for lock in gone if lock.arch == each.arch and set(lock.asked_by) & set(each.environments)]
+        if each.action not in {"kept", "settled"} or not rivals:
+            return each
+        mine = [each.lock] if each.lock is not None else _locks_at(project, each.path)
+        notes = (note for kept in mine for note in given_up_notes(kept, rivals) if note not in each.notes)
+        return replace(each, notes=(*notes, *each.notes))
+
+    return tuple(told(each) for each in results) if gone else tuple(results)
+
+
+def _locks_at(project: Project, path: Path) -> list[Lock]:
+    """What can be read in a lock file: its lock, or both sides of a conflict."""
+    shown = os.path.relpath(path, project.folder)
+    try:
+        return [read_lock(path, shown=shown)]
+    except DamageError:
+        return [lock for lock, _ in locks_in(path, shown)]
+    except EnvlockError:
+        return []
+
+
+def is_unmerged(folder: Path) -> bool:
+    """Whether git has a merge, a rebase, a cherry-pick or a stash under way in which files of a folder conflict."""
+    command = ["git", "ls-files", "--unmerged", "--", folder.name]
+    try:
+        done = subprocess.run(command, cwd=folder.parent, capture_output=True, check=False)
+    except OSError:  # without git, there is no merge
+        return False
+    return done.returncode == 0 and bool(done.stdout)
+
+
+def together(locks: Sequence[Lock]) -> Lock:
+    """What several locks pin together: of each package the newest. It is nothing that was resolved."""
+    packages = [package for _, package in sorted(_newest_packages(locks).items())]
+    return replace(max(locks, key=_age), packages=tuple(packages))
+
+
+def given_up_notes(kept: Lock, branches: Iterable[Lock]) -> tuple[str, ...]:
+    """A line for each package that a lock has in another version than one of the branches, with who had which."""
+    mine, notes = dict(_packages(kept)), []
+    found: dict[tuple[str, str], dict[str, Lock]] = {}
+    for lock in branches:
+        for key, package in _packages(lock):
+            found.setdefault(key, {}).setdefault(_version(package), lock)
+    for key, by_version in sorted(found.items()):
+        version = _version(mine[key]) if key in mine else ""
+        others = [f"{other} of {_said(lock)}" for other, lock in by_version.items() if other != version]
+        if version and others:
+            whose = f" of {_said(by_version[version])}" if version in by_version and by_version[version] != kept else ""
+            notes.append(f"{key[1]} {version}{whose} stays, not {' or '.join(others)}")
+    return tuple(notes)
+
+
+def _said(lock: Lock) -> str:
+    return f"{lock.req_id[:7]} ({lock.resolved_by}, {lock.resolved_at})"
+
+
+def _newest_packages(locks: Iterable[Lock]) -> dict[tuple[str, str], LockedPackage]:
+    best: dict[tuple[str, str], LockedPackage] = {}
+    for lock in sorted(locks, key=_age, reverse=True):
+        for key, package in _packages(lock):
+            if key not in best or _is_newer(package, best[key]):
+                best[key] = package
+    return best
+
+
+def _packages(lock: Lock) -> Iterable[tuple[tuple[str, str], LockedPackage]]:
+    return (((package.kind, package.name), package) for package in lock.packages)
+
+
+def _version(package: LockedPackage) -> str:
+    return f"{package.version} {package.build}" if package.build else package.version
+
+
+def _age(lock: Lock) -> tuple[str, str]:
+    return lock.resolved_at, lock.full_id
+
+
+def _is_newer(package: LockedPackage, other: LockedPackage) -> bool:
+    if _version(package) == _version(other):
+        return False
+    if package.kind == "conda":
+        from envlock.conda.matching import is_newer
+
+        return is_newer(package, other)
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(package.version) > Version(other.version)
+    except InvalidVersion:
+        return False
