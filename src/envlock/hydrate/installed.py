@@ -141,7 +141,7 @@ def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
         if not row:
             continue
         path = f"{site}/{row[0]}"
-        if path[len(site) + 1] in "./" or "/." in path:
+        if row[0].startswith((".", "/")) or "/." in row[0]:
             path = os.path.normpath(os.path.join(site, row[0]))  # noqa: PTH118
             if path.startswith(("../", "/")):
                 continue
