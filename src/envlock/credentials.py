@@ -9,32 +9,51 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from envlock.errors import ConfigError
+from envlock.errors import ConfigError, Location
 from envlock.files import json_of
-from envlock.model.url import host, strip_credentials
+from envlock.model.url import VARIABLE, host, is_web, strip_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from netrc import netrc
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A URL in prose: a password may hold what elsewhere ends it.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
 _PORTS = {"http": "80", "https": "443"}
+_OF_A_PATH = "/%:@!$&'()*+,;=~"
+"""What stands in a path as it is, beside letters and digits."""
 
 
 class UnsetVariable(ConfigError):
-    """A variable that an index URL, or a pair of variables, relies on is not set."""
+    """A variable that a URL, or a pair of variables, relies on is not set, or holds nothing."""
 
     code = "unset-variable"
 
-    def __init__(self, variable: str, needed_by: str) -> None:
+    def __init__(
+        self, variable: str, needed_by: str, *, is_empty: bool = False, locations: tuple[Location, ...] = ()
+    ) -> None:
         super().__init__(
-            f"the environment variable `{variable}` is not set",
+            f"the environment variable `{variable}` is {'empty' if is_empty else 'not set'}",
+            locations=locations,
             details=(f"needed by {needed_by}",),
             hint=f"export {variable}=...",
+        )
+
+
+class BadVariable(ConfigError):
+    """A URL with variables is not what it has to be, once they are filled in. What they hold is never told."""
+
+    code = "bad-variable"
+
+    def __init__(self, variables: Sequence[str], needed_by: str, expected: str) -> None:
+        named = " and ".join(f"`{variable}`" for variable in dict.fromkeys(variables))
+        super().__init__(
+            f"`{needed_by}` is not {expected}, with what the environment variable{'s'[: len(set(variables)) - 1]} "
+            f"{named} hold{'s' if len(set(variables)) == 1 else ''}",
+            details=("what a variable holds is not shown: it may be a secret",),
+            hint=f"export {variables[0]}=...",
         )
 
 
@@ -101,23 +120,107 @@ def credentials_for(url: str, environment: Mapping[str, str] | None = None) -> C
     return Credentials([url], environment).for_url(url)
 
 
-def with_variables(text: str, needed_by: str, environment: Mapping[str, str] | None = None) -> str:
-    """The text, each `${VARIABLE}` in it replaced by the variable's value; `needed_by` is a URL to complain of.
+def with_variables(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """The text, each `${VARIABLE}` in it replaced by the variable's value.
 
-    >>> with_variables("https://channel.example/t/${TOKEN}/team", "...", {"TOKEN": "tk-1"})
-    'https://channel.example/t/tk-1/team'
+    >>> with_variables("s3://team/${BRANCH}", {"BRANCH": "main"})
+    's3://team/main'
 
-    Raises UnsetVariable.
+    Raises UnsetVariable for one that is not set or empty, and BadVariable for what is not written as a variable.
     """
     known = os.environ if environment is None else environment
+    needed_by = strip_credentials(text)
+    for variable in VARIABLE.findall(text):
+        if not known.get(variable):
+            raise UnsetVariable(variable, needed_by, is_empty=variable in known)
+    if "${" in VARIABLE.sub("", text):
+        raise BadVariable(["NAME"], needed_by, "written with variables of the form ${NAME}")
+    return VARIABLE.sub(lambda found: known[found[1]], text)
 
-    def value(match: re.Match[str]) -> str:
-        try:
-            return known[match[1]]
-        except KeyError:
-            raise UnsetVariable(match[1], needed_by) from None
 
-    return _VARIABLE.sub(value, text)
+class Address(NamedTuple):
+    """A URL as envlock.toml has it, with its variables filled in, and what of it may be kept."""
+
+    url: str
+    """What is asked: every variable filled in, user name and password percent-encoded."""
+    kept: str
+    """As locks name it: without credentials, and with the variables of its path, which may be secrets, as written."""
+
+    @property
+    def asked(self) -> str:
+        """The URL without user name, password and query."""
+        return strip_credentials(self.url)
+
+    @property
+    def hidden(self) -> tuple[str, str] | None:
+        """The beginning of the URL that no lock and no message may hold, and what stands there in its place."""
+        if "${" not in self.kept:
+            return None
+        end = self.kept.rindex("}") + 1
+        return self.asked[: len(self.asked) - len(self.kept) + end], self.kept[:end]
+
+
+def address(
+    written: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    fits: Callable[[str], bool] = is_web,
+    expected: str = "the URL of a package index",
+) -> Address:
+    """The URL that a text of envlock.toml means: the one place where variables are filled in, and the result judged.
+
+    A variable of the user name or the password stands for what it holds, whatever signs are in it; everywhere else for
+    a piece of the URL's text.
+
+    >>> variables = {"WHO": "me", "TOKEN": "p@ss", "HOST": "index.example", "TEAM": "tk-1"}
+    >>> address("https://${WHO}:${TOKEN}@${HOST}/${TEAM}/simple/", variables)
+    Address(url='https://me:p%40ss@index.example/tk-1/simple/', kept='https://index.example/${TEAM}/simple/')
+
+    Raises UnsetVariable for a variable that is not set or empty, and BadVariable where the result does not fit.
+    """
+    if "${" not in written:
+        return Address(written, strip_credentials(written))
+    known = os.environ if environment is None else environment
+    needed_by = strip_credentials(written)
+    start, end = _userinfo_span(written)
+    url, kept, at = "", "", 0
+    for found in VARIABLE.finditer(written):
+        value = known.get(found[1], "")
+        if not value:
+            raise UnsetVariable(found[1], needed_by, is_empty=found[1] in known)
+        url, kept, at = url + written[at : found.start()], kept + written[at : found.start()], found.end()
+        is_of_path = found.start() > 0 and "/" in url.partition("://")[2]
+        if start <= found.start() < end:
+            # One variable may hold both, the user name and the password.
+            value = quote(value, safe="" if ":" in written[start:end] else ":")
+        elif is_of_path:
+            value = quote(value, safe=_OF_A_PATH)
+        url, kept = url + value, kept + (found[0] if is_of_path else value)
+    made = Address(url + written[at:], strip_credentials(kept + written[at:]))
+    if "${" in made.url or not fits(made.url):
+        raise BadVariable(VARIABLE.findall(written), needed_by, expected)
+    return made
+
+
+def hide(text: str, addresses: Iterable[Address]) -> str:
+    """The text with what no lock and no message may hold put back as it is written.
+
+    >>> hide("https://index.example/tk-1/rich is gone", [address("https://index.example/${T}/simple", {"T": "tk-1"})])
+    'https://index.example/${T}/rich is gone'
+    """
+    for each in addresses:
+        if each.hidden is not None:
+            secret, written = each.hidden
+            text = re.sub(re.escape(secret), written.replace("\\", r"\\"), text, flags=re.IGNORECASE)
+    return text
+
+
+def revealed(url: str, addresses: Iterable[Address]) -> str:
+    """The URL to ask, of one that a lock holds: `hide` undone, for what these addresses themselves have hidden."""
+    for each in addresses:
+        if each.hidden is not None and url.startswith(each.hidden[1]):
+            return each.hidden[0] + url[len(each.hidden[1]) :]
+    return url
 
 
 class Credentials:
@@ -167,25 +270,32 @@ class Credentials:
 
     def _may_be_told(self, url: str) -> bool:
         """Whether what is kept by host alone may be sent: encrypted, or to an index that is configured as it is."""
-        return url.lower().startswith("https://") or any(_place(index) == _place(url) for index in self._index_urls)
+        return url.lower().startswith("https://") or any(_place(index) == _place(url) for index in self._filled_in(url))
 
     def _from_index_urls(self, url: str) -> Credential | None:
-        same = [
-            index for index in self._index_urls if "@" in index and _place(index) == _place(url) and _userinfo(index)
-        ]
+        same = [index for index in self._filled_in(url) if _place(index) == _place(url) and _userinfo(index)]
         if not same:
             return None
         path = strip_credentials(url)
         best = max(same, key=lambda index: len(os.path.commonpath([strip_credentials(index), path])))
-        raw = _userinfo(best)
-        username, separator, password = raw.partition(":")
-        if separator:
-            return Credential(self._expanded(username, best), self._expanded(password, best))
-        username, _, password = self._expanded(raw, best).partition(":")
-        return Credential(username, password)
+        username, _, password = _userinfo(best).partition(":")
+        return Credential(unquote(username), unquote(password))
 
-    def _expanded(self, text: str, url: str) -> str:
-        return with_variables(unquote(text), strip_credentials(url), self._environment)
+    def _filled_in(self, url: str) -> Iterator[str]:
+        """The index URLs that may be of the place of `url`, their variables filled in.
+
+        One whose place is only known by a variable that is not set is of no place.
+        """
+        for index in self._index_urls:
+            place = strip_credentials(index).partition("://")[2].partition("/")[0]
+            is_open = "${" in place or "://" not in index
+            if not is_open and _place(index) != _place(url):
+                continue
+            try:
+                yield address(index, self._environment, fits=lambda _: True).url
+            except UnsetVariable:
+                if not is_open:
+                    raise
 
     def _from_netrc(self, url: str) -> Credential | None:
         if self._netrc is None:
@@ -258,6 +368,15 @@ def _userinfo(url: str) -> str:
     """What stands before the host, as written."""
     authority = url.partition("://")[2].partition("/")[0]
     return authority.rpartition("@")[0]
+
+
+def _userinfo_span(text: str) -> tuple[int, int]:
+    """Where in a URL, as it is written, user name and password stand; nowhere is (0, 0)."""
+    head, separator, rest = text.partition("://")
+    start = len(head) + len(separator)
+    place = strip_credentials(text)[start:].partition("/")[0]
+    end = rest.find(f"@{place}") if separator else -1
+    return (start, start + end) if end > 0 else (0, 0)
 
 
 def _place(url: str) -> tuple[str, str]:

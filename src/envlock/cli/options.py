@@ -77,13 +77,15 @@ def complete_environment(incomplete: str) -> list[str]:
 def complete_alias(incomplete: str) -> list[str]:
     """Names in the project's cache, where that is a folder: a shell does not wait for a bucket."""
     project = _nearby_project()
-    if project is None or "://" in project.cache_url:
+    if project is None:
         return []
     from envlock.cache.aliases import Aliases
     from envlock.cache.opening import open_store
 
     try:
-        store = open_store(project.cache_url, project.settings.cache_options)
+        if "://" in project.cache_url:
+            return []
+        store = open_store(project.cache_url, project.cache_options)
         return [str(alias) for alias in Aliases(store).names(incomplete)]
     except (EnvlockError, OSError):
         return []

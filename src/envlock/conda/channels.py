@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from envlock.conda.errors import BadChannelMirror
-from envlock.model.url import strip_credentials
+from envlock.credentials import Address, address
+from envlock.model.url import is_channel, is_mirror, strip_credentials
 
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
@@ -55,20 +56,32 @@ def channel_base(name_or_url: str) -> str:
     return f"{scheme.lower()}://{authority.lower()}{slash}{path}".rstrip("/")
 
 
+def channel_address(written: str) -> Address:
+    """A channel as it is asked, and its canonical URL, as locks hold it, with the variables of its path as written.
+
+    >>> channel_address("https://me:pw@channel.example/t/tk-1234/team/").kept
+    'https://channel.example/team'
+
+    Raises UnsetVariable and BadVariable.
+    """
+    found = address(written.strip(), fits=is_channel, expected="a conda channel")
+    return found._replace(kept=channel_base(found.kept))
+
+
 def mirrors_in_force(configured: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     """For each channel that has a mirror, its canonical URL and the URL that is asked in its place.
 
     `ENVLOCK_CHANNEL_MIRRORS`, such as `conda-forge=https://mirror.example/main other=file:///srv/other`, wins over what
-    is configured. Raises BadChannelMirror.
+    is configured. Variables are filled in. Raises BadChannelMirror, UnsetVariable and BadVariable.
 
     >>> dict(mirrors_in_force([("https://channel.example/team/", "https://mirror.example/team/")]))
     {'https://channel.example/team': 'https://mirror.example/team'}
     """
     mirrors = {}
     for channel, mirror in configured:
-        mirrors[channel_base(channel)] = _checked(mirror, f"{channel} = {mirror}", "channel-mirrors")
+        mirrors[channel_address(channel).kept] = _checked(mirror, f"{channel} = {mirror}", "channel-mirrors")
     for channel, mirror in _of_the_environment():
-        mirrors[channel_base(channel)] = mirror
+        mirrors[channel_address(channel).kept] = mirror
     return mirrors
 
 
@@ -97,10 +110,10 @@ def _of_the_environment() -> Iterator[tuple[str, str]]:
 
 
 def _checked(mirror: str, found: str, named_by: str) -> str:
-    scheme, separator, rest = mirror.strip().partition("://")
-    if not separator or scheme.lower() not in _SCHEMES or not rest.strip("/"):
+    mirror = address(mirror.strip(), fits=is_mirror, expected="the URL of a mirror").url
+    if not is_mirror(mirror):
         channel = found.partition("=")[0].strip()
         raise BadChannelMirror(
             f"{channel}={without_secrets(mirror)}", named_by, f"a mirror is a URL: {', '.join(sorted(_SCHEMES))}"
         )
-    return mirror.strip().rstrip("/")
+    return mirror.rstrip("/")

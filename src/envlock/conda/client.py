@@ -10,10 +10,11 @@ import base64
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
-from envlock.conda.channels import channel_base
-from envlock.credentials import Credentials, with_variables
-from envlock.model.url import host, strip_credentials
+from envlock.conda.channels import channel_address
+from envlock.credentials import Address, Credentials
+from envlock.model.url import host
 
 if TYPE_CHECKING:
     from rattler.networking import Client
@@ -47,7 +48,10 @@ class Place(NamedTuple):
 
     def canonical(self, url: str) -> str:
         """The URL of a file in the channel, as locks hold it: below the channel's own URL."""
-        return self.base + url[len(self.source) :] if url.startswith(f"{self.source}/") else url
+        for source in (self.source, quote(self.source, safe=":/%@$")):  # py-rattler encodes the braces of a variable
+            if url.startswith(f"{source}/"):
+                return self.base + url[len(source) :]
+        return url
 
     @property
     def bucket(self) -> str:
@@ -63,11 +67,13 @@ def places_of(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> tuple[
     >>> places_of(["https://channel.example/team"], {"https://channel.example/team": "file:///srv/team"})[0].source
     'file:///srv/team'
 
-    Raises UnsetVariable and BadNetrc.
+    Raises UnsetVariable, BadVariable and BadNetrc.
     """
-    written = {channel_base(url): url for url in reversed(channel_urls)}
-    bases = dict.fromkeys([*map(channel_base, channel_urls), *mirrors])
-    return tuple(_place(base, mirrors.get(base) or written[base]) for base in bases)
+    channels = [channel_address(url) for url in channel_urls]
+    written = {each.kept: each for each in reversed(channels)}
+    bases = dict.fromkeys([*(each.kept for each in channels), *mirrors])
+    mirrored = {base: Address(url, base) for base, url in mirrors.items()}
+    return tuple(_place(base, mirrored.get(base) or written[base]) for base in bases)
 
 
 def client_for(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> Client:
@@ -77,21 +83,21 @@ def client_for(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> Clien
     `mirrors_in_force`. The client is asked for canonical URLs. Beside what envlock itself knows of credentials, those
     of RATTLER_AUTH_FILE, of `rattler auth login` and of netrc are used, and for `s3://` those of AWS.
 
-    Raises UnsetVariable and BadNetrc.
+    Raises UnsetVariable, BadVariable and BadNetrc.
     """
     places = places_of(channel_urls, mirrors)
     return client_of(places, places)
 
 
-def _place(base: str, written: str) -> Place:
-    if "://" not in written:
-        written = base
-    credential = Credentials([written]).for_url(strip_credentials(written))
+def _place(base: str, found: Address) -> Place:
+    if "://" not in found.url:
+        found = Address(base, base)
+    credential = Credentials([found.url]).for_url(found.asked)
     header = ""
     if credential is not None:
         pair = f"{credential.username}:{credential.password}".encode()
         header = f"Basic {base64.b64encode(pair).decode()}"
-    return Place(base, with_variables(strip_credentials(written).rstrip("/"), base), header)
+    return Place(base, found.asked.rstrip("/"), header)
 
 
 def client_of(known: Sequence[Place], places: Sequence[Place]) -> Client:

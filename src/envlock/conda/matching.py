@@ -43,11 +43,15 @@ def satisfies(package: LockedPackage, requirement: str) -> bool:
     from rattler import MatchSpec
     from rattler.exceptions import InvalidMatchSpecError
 
-    from envlock.conda.channels import channel_base
+    from envlock.conda.channels import channel_address
     from envlock.conda.records import record_of
+    from envlock.errors import ConfigError
 
     channel, separator, plain = requirement.rpartition("::")
-    if separator and (package.conda is None or channel_base(channel) != package.conda.channel):
+    try:
+        if separator and (package.conda is None or channel_address(channel).kept != package.conda.channel):
+            return False
+    except ConfigError:  # which channel that is, only an environment says that has its variables
         return False
     try:
         return bool(MatchSpec(plain).matches(record_of(package)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.conda.channels import channel_base
+from envlock.conda.channels import channel_address
 from envlock.conda.client import Place
 from envlock.model.arch import Arch
 from envlock.model.conda_requirement import CondaRequirement
@@ -122,7 +122,7 @@ def match_spec(requirement: CondaRequirement, question: Question) -> MatchSpec:
 
     channel = ""
     if requirement.channel:
-        base = channel_base(requirement.channel)
+        base = channel_address(requirement.channel).kept
         channel = next((place.source for place in question.places if place.base == base), base) + "::"
     try:
         return MatchSpec(f"{channel}{requirement._replace(channel='')}")

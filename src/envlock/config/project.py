@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from envlock.errors import Location
+from envlock.errors import ConfigError, Location
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirements import Requirements
+from envlock.model.url import is_endpoint, is_mirror
 from envlock.places import expanded
 
 TYPE_CHECKING = False
@@ -184,9 +185,36 @@ class Project(NamedTuple):
 
     @property
     def cache_url(self) -> str:
-        """The cache, as fsspec understands it: a URL, or an absolute folder."""
-        cache = self.settings.cache or "envlock-cache"
+        """The cache, as fsspec understands it: a URL, or an absolute folder. Raises UnsetVariable."""
+        cache = self._filled("cache", self.settings.cache or "envlock-cache")
         return cache if "://" in cache else str((self.folder / expanded(cache)).absolute())
+
+    @property
+    def cache_options(self) -> CacheOptions:
+        """How the cache is reached, variables filled in. Raises UnsetVariable, BadVariable."""
+        options = self.settings.cache_options
+        endpoint = self._filled("cache-options.endpoint", options.endpoint, is_endpoint, "the URL of a web server")
+        return options._replace(endpoint=endpoint)
+
+    @property
+    def python_mirror(self) -> str:
+        """Where exact Python builds are fetched from, variables filled in. Raises UnsetVariable, BadVariable."""
+        return self._filled("python-mirror", self.settings.python_mirror, is_mirror, "the URL of a mirror")
+
+    def _filled(
+        self, key: str, written: str, fits: Callable[[str], bool] | None = None, expected: str = "the place of a cache"
+    ) -> str:
+        """The value of a key of `[envlock]` with its variables filled in. Where that fails, the error has the line."""
+        if "${" not in written:
+            return written
+        from envlock.credentials import address, with_variables
+
+        try:
+            # A cache may be a folder, or a bucket, in whose names no sign stands for another.
+            return address(written, fits=fits, expected=expected).url if fits else with_variables(written)
+        except ConfigError as error:
+            error.locations = (self.locate(("envlock", *key.split("."))),)
+            raise
 
     def flow(self, name: str) -> Flow | None:
         """The flow of that name, if there is one."""

@@ -33,7 +33,7 @@ from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirement import normalize_name
-from envlock.model.url import is_channel, is_host_pattern, is_web, strip_channel_credentials, strip_credentials
+from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, strip_channel_credentials
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
 CHANNEL_PRIORITIES = ("strict", "disabled")
@@ -170,6 +170,8 @@ class _Reading:
         scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
         if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
             raise ValueError(mirrors)
+        if "python-mirror" in table and not is_mirror(table["python-mirror"]):
+            raise ValueError(table["python-mirror"])
         if not all(map(is_conda_name, scripts)):
             raise ValueError(scripts)
         options = CacheOptions(**table.get("cache-options", {}))
@@ -304,24 +306,6 @@ def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
     """Raises ValueError when something is not among the right values; the full reader then says which."""
     if not set(found) <= set(right):
         raise ValueError(found)
-
-
-def is_mirror(url: str) -> bool:
-    """Whether a channel can be asked for there.
-
-    >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("file:///srv/main"), is_mirror("main")
-    (True, True, False)
-    """
-    return "://" in url and is_channel(url)
-
-
-def is_endpoint(url: str) -> bool:
-    """Whether a service can be asked there, by a URL that holds no secret.
-
-    >>> is_endpoint("https://objects.example:9000"), is_endpoint("objects.example"), is_endpoint("http://me:pw@x")
-    (True, False, False)
-    """
-    return is_web(url) and "${" not in url and strip_credentials(url) == url
 
 
 def is_user(name: str) -> bool:

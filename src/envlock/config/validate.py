@@ -27,7 +27,7 @@ from envlock.config.instants import absolute_instant, span_of
 from envlock.config.level import normalize_python, requirement_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
-from envlock.config.read import is_conda_name, is_endpoint, is_mirror, is_user
+from envlock.config.read import is_conda_name, is_user
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.text import decoded, location, parsed
@@ -43,7 +43,7 @@ from envlock.model.requirement import (
     is_package_name,
     normalize_specifier,
 )
-from envlock.model.url import is_channel, is_host_pattern, is_web, strip_credentials
+from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +113,10 @@ class _Values:
             if isinstance(url, str) and not is_mirror(url):
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
                 yield BadValue(channel, url, "a mirror is a URL", self.at(place), hint=hint)
+        mirror = table.get("python-mirror")
+        if isinstance(mirror, str) and not is_mirror(mirror):
+            hint = 'write it as `python-mirror = "https://mirror.example/python"`'
+            yield BadValue("python-mirror", mirror, "a mirror is a URL", self.at((*key, "python-mirror")), hint=hint)
         endpoint = _table(table, "cache-options").get("endpoint")
         if isinstance(endpoint, str) and endpoint and not is_endpoint(endpoint):
             yield BadValue(

@@ -148,6 +148,24 @@ def _is_web(url: str) -> bool:
     return place is not None and int(place["port"] or 0) <= _LARGEST_PORT
 
 
+def is_mirror(url: str) -> bool:
+    """Whether a channel, or the builds of Python, can be asked for there.
+
+    >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("file:///srv/main"), is_mirror("main")
+    (True, True, False)
+    """
+    return any("://" in each and _is_channel(each) for each in _stood_in(url))
+
+
+def is_endpoint(url: str) -> bool:
+    """Whether a service can be asked there, by a URL that holds no secret.
+
+    >>> is_endpoint("https://objects.example:9000"), is_endpoint("objects.example"), is_endpoint("http://me:pw@x")
+    (True, False, False)
+    """
+    return is_web(url) and strip_credentials(url) == url
+
+
 def _stood_in(text: str) -> tuple[str, ...]:
     """The text with something in the place of each variable that is right wherever one may stand; none where it is not.
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tomli_w
 
-from envlock.credentials import credentials_for
-from envlock.model.url import strip_credentials
+from envlock.credentials import Address, address, credentials_for, hide
+from envlock.model.url import direct_url_fault
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
 from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
@@ -53,6 +53,13 @@ class Compilation:
         if request.provided and not provided_index:
             provided_index = write_index(folder / "provided", request.provided)
         self._provided_index = provided_index
+        self._addresses = addresses_of(request)
+        self._roots = {
+            str(root): str(root._replace(url=wheel_address(root.url).url))
+            for root in request.requirements.roots()
+            if "${" in root.url
+        }
+        """Requirements by URL, each with the same that has its variables filled in."""
         self._configuration = self._settings()
         (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration))
 
@@ -69,12 +76,13 @@ class Compilation:
     ) -> Answer:
         """Run uv on these requirements; `pins` is a pylock whose versions are kept where possible.
 
+        What variables of a URL's path hold stands nowhere in the answer: they stand there as they are written.
         `python` stands in place of the target's; packages that are among `excludes` are taken for not needed, and
         `built`, a name and a version, for a source distribution that needs nothing.
 
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
-        (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in requirements))
+        (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in self._filled_in(requirements)))
         (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints))
         (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes))
         configuration = self._configuration
@@ -104,7 +112,7 @@ class Compilation:
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip
         text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
-        return Answer(completed.returncode, text, completed.stderr)
+        return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
 
     def lock(
         self,
@@ -120,7 +128,12 @@ class Compilation:
         Its output is uv's lock. Wheels are not chosen by it: a version may have none for the arch. With `fewest`, uv
         prefers an older version to several versions of one package.
         """
-        project = {"name": PROJECT, "version": "0", "requires-python": ">=3.6", "dependencies": list(requirements)}
+        project = {
+            "name": PROJECT,
+            "version": "0",
+            "requires-python": ">=3.6",
+            "dependencies": self._filled_in(requirements),
+        }
         settings = {
             "package": False,
             "environments": [environment],
@@ -141,7 +154,10 @@ class Compilation:
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip
         text = found.read_text() if completed.returncode == 0 else ""
-        return Answer(completed.returncode, text, completed.stderr)
+        return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
+
+    def _filled_in(self, requirements: Iterable[str]) -> list[str]:
+        return [self._roots.get(line, line) for line in requirements]
 
     def beside(self, name: str) -> Compilation:
         """The same request in a folder of its own, for a run at the same time."""
@@ -175,7 +191,23 @@ class Compilation:
 
     def _with_credentials(self, name: str, url: str) -> str:
         """The URL without its credentials; uv is told them by variables."""
-        found = credentials_for(url)
+        place = address(url)
+        found = credentials_for(place.url)
         if found is not None:
             self.variables[f"UV_INDEX_{name}_USERNAME"], self.variables[f"UV_INDEX_{name}_PASSWORD"] = found
-        return strip_credentials(url)
+        return place.asked
+
+
+def addresses_of(request: Request) -> tuple[Address, ...]:
+    """Where a request's indexes are, and the packages that it asks by URL. Raises UnsetVariable, BadVariable."""
+    indexes = (address(url) for url in (*request.index_urls, request.default_index_url) if url)
+    return (*indexes, *(wheel_address(root.url) for root in request.requirements.roots() if root.url))
+
+
+def wheel_address(url: str) -> Address:
+    """The URL of a package, as `address` has it: without credentials, whatever its variables hold."""
+    return address(
+        url,
+        fits=lambda found: not direct_url_fault(found),
+        expected="the URL of a file on a web server, without credentials",
+    )

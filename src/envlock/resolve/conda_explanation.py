@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from envlock.conda.bridge import Ended
-from envlock.conda.channels import channel_base, mirrors_in_force, without_secrets
+from envlock.conda.channels import channel_address, mirrors_in_force, without_secrets
 from envlock.conda.errors import ChannelFailure
 from envlock.conda.fetching import clean
 from envlock.conda.names import conda_name
@@ -56,7 +56,7 @@ _CREDENTIALS = (
 def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     """A channel that did not give what it was asked for."""
     named = failure.url or "a channel"
-    packages = tuple(name for name in request.requirements.channels if channel_base(name) == failure.url)
+    packages = tuple(name for name in request.requirements.channels if channel_address(name).kept == failure.url)
     error: type[_OfOneEnvironment] = ChannelUnreachable
     message, hint = f"{named} did not answer", "check the network and the channel's URL, then `envlock lock` again"
     if failure.kind == "unauthorized":

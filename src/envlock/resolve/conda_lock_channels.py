@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-from envlock.conda.channels import channel_base, without_secrets
+from envlock.conda.channels import channel_address, channel_base, without_secrets
 from envlock.conda.client import Place
 
 _TOKEN = re.compile(r"(?<=/t/)[^/]+")
@@ -38,7 +38,7 @@ def named_channels(names: Iterable[str], places: Iterable[Place]) -> tuple[Named
     """
     by_base: dict[str, str] = {}
     for name in names:
-        by_base.setdefault(channel_base(name), name)
+        by_base.setdefault(channel_address(name).kept, name)
     found = []
     for number, place in enumerate(places):
         name = by_base[place.base]

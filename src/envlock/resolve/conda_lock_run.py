@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
-from envlock.conda.channels import channel_base
+from envlock.conda.channels import channel_address
 from envlock.credentials import redact
 from envlock.files import json_of
 from envlock.model.conda_requirement import CondaRequirement
@@ -110,7 +110,7 @@ def _labelled(requirement: CondaRequirement, labels: Mapping[str, str]) -> Conda
     """The requirement, its channel a name that conda-lock leaves alone: of a URL it keeps the last part."""
     if not requirement.channel:
         return requirement
-    return requirement._replace(channel=labels.get(channel_base(requirement.channel), requirement.channel))
+    return requirement._replace(channel=labels.get(channel_address(requirement.channel).kept, requirement.channel))
 
 
 def _unlabelled(text: str, names: Mapping[str, str]) -> CondaRequirement:

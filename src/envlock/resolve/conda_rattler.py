@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from envlock.conda.bridge import Ended
-from envlock.conda.channels import channel_base, mirrors_in_force
+from envlock.conda.channels import channel_address, mirrors_in_force
 from envlock.conda.client import places_of
 from envlock.conda.errors import ChannelFailure
 from envlock.conda.names import conda_name
@@ -62,10 +62,10 @@ class CondaResolver:
 
 
 def question_of(request: Request) -> Question:
-    """What a request asks of its channels. Raises UnsetVariable, BadNetrc and BadChannelMirror."""
+    """What a request asks of its channels. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
     urls = request.channel_urls or requirements.channels
-    bases = tuple(dict.fromkeys(map(channel_base, requirements.channels)))
+    bases = tuple(dict.fromkeys(channel_address(channel).kept for channel in requirements.channels))
     places = {place.base: place for place in places_of(urls, mirrors_in_force(request.channel_mirrors))}
     return Question(
         arch=request.arch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from envlock.credentials import credentials_for
+from envlock.credentials import address, credentials_for
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
 from envlock.resolve.errors import IndexNotFound
@@ -18,7 +18,7 @@ def missing_index(request: Request) -> str | None:
     """
     if request.offline:
         return None
-    return next(_missing((*request.index_urls, request.default_index_url)), None)
+    return next((url for _, url in _missing((*request.index_urls, request.default_index_url))), None)
 
 
 def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) -> None:
@@ -30,30 +30,31 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
     if request.offline:
         return
     used = {package.index.rstrip("/") for package in packages}
-    unused = [url for url in request.index_urls if strip_credentials(url).rstrip("/") not in used]
-    for url in _missing(unused):
+    unused = [url for url in request.index_urls if address(url).kept.rstrip("/") not in used]
+    for written, url in _missing(unused):
         raise IndexNotFound(
             request.name,
             request.arch,
             f"there is no package index at {url}",
             details=("nothing came from it, and the next index was asked for what only it may have",),
             hint="correct the URL in `extra_indices`, or take it out",
-            packages=(url,),
+            packages=(strip_credentials(written),),
         )
 
 
-def _missing(urls: Iterable[str]) -> Iterator[str]:
-    """Those of the URLs, without credentials, at which there is no index."""
-    for url in filter(None, urls):
+def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the URLs at which there is no index: as they are written, and as locks would name them."""
+    for written in filter(None, urls):
         import httpx
 
-        known_as = strip_credentials(url)
-        root = known_as.rstrip("/") + "/"
+        place = address(written)
+        url = place.url
+        root = place.asked.rstrip("/") + "/"
         try:
             # Only the status is read: the root page of a large index is tens of megabytes.
             with httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer:
                 status = answer.status_code
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             continue
         if status == httpx.codes.NOT_FOUND:
-            yield known_as
+            yield written, place.kept

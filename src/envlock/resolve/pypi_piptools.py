@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from envlock.credentials import credentials_for, redact
+from envlock.credentials import address, credentials_for, hide, redact
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
-from envlock.model.url import host, strip_credentials
+from envlock.model.url import host
 from envlock.places import home
+from envlock.resolve.compilation import addresses_of, wheel_address
 from envlock.resolve.errors import (
     NoSolution,
     NoSuchPackage,
@@ -120,7 +121,7 @@ class PipToolsResolver:
             request.name,
             request.arch,
             "pip-tools could not resolve it, though uv can",
-            details=_reason(done.stderr),
+            details=_reason(hide(done.stderr, addresses_of(request))),
             hint=_USE_UV,
         )
 
@@ -173,7 +174,8 @@ def _as_of(target: Target) -> tuple[str, str, str]:
 
 def _write_input(folder: Path, request: Request) -> None:
     """The files that pip-compile reads: roots, what conda provides, and the versions to keep."""
-    (folder / _INPUT).write_text("".join(f"{root}\n" for root in request.requirements.roots()))
+    roots = (root._replace(url=wheel_address(root.url).url) for root in request.requirements.roots())
+    (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots))
     provided = write_stub_wheels(folder / "provided", request.provided)
     (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided))
     names = {each.name for each in request.provided}
@@ -185,7 +187,7 @@ def _write_input(folder: Path, request: Request) -> None:
 def _environment(folder: Path, request: Request) -> dict[str, str]:
     indexes = [_with_credentials(url) for url in request.index_urls]
     default = _with_credentials(request.default_index_url) if request.default_index_url else ""
-    plain = [url for url in (*request.index_urls, request.default_index_url) if url.lower().startswith("http://")]
+    plain = [url for url in (*indexes, default) if url.lower().startswith("http://")]
     variables = {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -203,8 +205,9 @@ def _environment(folder: Path, request: Request) -> dict[str, str]:
 
 def _with_credentials(url: str) -> str:
     """The URL with whatever credentials are known for it, for a variable of the process."""
-    found = credentials_for(url)
-    scheme, _, rest = strip_credentials(url).partition("://")
+    place = address(url)
+    found = credentials_for(place.url)
+    scheme, _, rest = place.asked.partition("://")
     who = f"{quote(found.username, safe='')}:{quote(found.password, safe='')}@" if found is not None else ""
     return f"{scheme}://{who}{rest}"
 

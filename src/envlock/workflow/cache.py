@@ -44,7 +44,7 @@ class VerifyResult:
 
 def list_cache(project: Project) -> Contents:
     """What the project's cache holds. Raises CacheUnusable."""
-    return read_contents(open_store(project.cache_url, project.settings.cache_options))
+    return read_contents(open_store(project.cache_url, project.cache_options))
 
 
 def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter | None = None) -> VerifyResult:
@@ -54,7 +54,7 @@ def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter |
     again where this project has it. Raises CacheUnusable.
     """
     reporter = reporter or Reporter()
-    store = open_store(project.cache_url, project.settings.cache_options)
+    store = open_store(project.cache_url, project.cache_options)
     verification = verify(store, reporter)
     if not repair or not verification.findings:
         return VerifyResult(verification)

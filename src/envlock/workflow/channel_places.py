@@ -10,8 +10,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from envlock.credentials import with_variables
-from envlock.model.url import host, strip_channel_credentials, strip_credentials
+from envlock.credentials import UnsetVariable, address
+from envlock.model.url import host, is_channel, strip_channel_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,11 +27,17 @@ class ChannelPlaces:
 
     def __init__(self, channel_urls: Iterable[str], mirrors: tuple[tuple[str, str], ...]) -> None:
         """`channel_urls` as configured, credentials included; `mirrors` as envlock.toml has them."""
-        self._tokens = {
-            strip_channel_credentials(url).rstrip("/"): strip_credentials(url).rstrip("/")
-            for url in channel_urls
-            if strip_channel_credentials(url) != strip_credentials(url)
-        }
+        self._asked: dict[str, str] = {}
+        self._unset: dict[str, UnsetVariable] = {}
+        for url in channel_urls:
+            if "://" not in url and "${" not in url:
+                continue
+            try:
+                found = address(url, fits=is_channel, expected="a conda channel")
+            except UnsetVariable as error:
+                self._unset[strip_channel_credentials(url).rstrip("/")] = error
+            else:
+                self._asked[strip_channel_credentials(found.kept).rstrip("/")] = found.asked.rstrip("/")
         self._mirrors: dict[str, str] = {}
         if mirrors or os.environ.get(MIRRORS_VARIABLE):
             from envlock.conda.channels import mirrors_in_force
@@ -39,16 +45,19 @@ class ChannelPlaces:
             self._mirrors = dict(mirrors_in_force(mirrors))
 
     def of(self, artifact: Artifact) -> str:
-        """The URL to ask for a package of a channel. User names and passwords are not in it; a token may be."""
+        """The URL to ask for a package of a channel. User names and passwords are not in it; a token may be.
+
+        Raises UnsetVariable where the channel's own URL has a variable that is not set.
+        """
         channel = artifact.channel.rstrip("/")
         if not artifact.url.startswith(f"{channel}/"):
             return artifact.url
         rest = artifact.url[len(channel) :]
         if channel in self._mirrors:
             return self._mirrors[channel].rstrip("/") + rest
-        if channel in self._tokens:
-            return with_variables(self._tokens[channel], channel) + rest
-        return artifact.url
+        if channel in self._unset:
+            raise self._unset[channel]
+        return self._asked.get(channel, channel) + rest
 
 
 def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[[int], None]) -> None:

@@ -123,7 +123,7 @@ class Finder:
 
     @cached_property
     def _memory(self) -> Remembered | None:
-        return remembered(self.project.cache_url, self.project.settings.cache_options) if self._recalls else None
+        return remembered(self.project.cache_url, self.project.cache_options) if self._recalls else None
 
     @cached_property
     def url(self) -> str:
@@ -133,7 +133,7 @@ class Finder:
     @cached_property
     def store(self) -> Store:
         """The project's cache. Raises what opening one raises, and NewerCache."""
-        store = open_store(self.project.cache_url, self.project.settings.cache_options)
+        store = open_store(self.project.cache_url, self.project.cache_options)
         check_format(store)
         return store
 

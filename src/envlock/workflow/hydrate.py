@@ -48,7 +48,7 @@ def hydrate(
         environments=environments_folder(),
         source=source,
         installer=_installer(project.settings, lock, reporter, unpack_anew=anew),
-        pythons=LockedPythons(source, reporter, mirror=project.settings.python_mirror, offline=offline),
+        pythons=LockedPythons(source, reporter, mirror=lambda: project.python_mirror, offline=offline),
         reporter=reporter,
         force=force,
     )

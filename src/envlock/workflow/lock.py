@@ -27,7 +27,7 @@ from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
 from envlock.resolve.errors import merge_archs
 from envlock.workflow.bases import Bases, given_up, lacking_archs
-from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, workers
+from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, unfit_urls, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.old_locks import OldLocks, is_unmerged, with_left_over
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
@@ -185,6 +185,7 @@ class _Locking:
             else:
                 done[number] = stamped
         rest = self.taken(rest, before, done)
+        _raise_all(unfit_urls(self.project, [job for _, job in rest]))
         pythons = self.pythons([job for _, job in rest if not (job.requirements.has_conda or job.extended)])
         done.update(self.solved([(number, job, _python_for(job, pythons), "") for number, job in rest], before))
         self.level(rest, before, done)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from envlock.config.project import Environment, KeyPath, Project
+from envlock.errors import ConfigError
 from envlock.model.arch import Arch
 from envlock.model.pin import Pin
 from envlock.model.requirements import Requirements
+from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.resolve.errors import NotYet
 
 _WORKERS = min(8, max(2, os.cpu_count() or 1))
@@ -64,6 +66,52 @@ def workers(jobs: Sequence[Job]) -> int:
     """How many of them are solved at a time."""
     most = _CONDA_WORKERS if all(job.requirements.type == "conda" for job in jobs) else _WORKERS
     return min(most, len(jobs) or 1)
+
+
+def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
+    """An error for each URL that these jobs ask, and that is none once its variables are filled in, with its places.
+
+    An index that is passed over would leave its packages to the next one, which may be anybody's.
+    """
+    asked: dict[tuple[str, str, str], list[KeyPath | None]] = {}
+    for environment in dict.fromkeys(each for job in jobs for each in job.environments):
+        origins = dict(environment.origins)
+        rows: list[tuple[str, str, KeyPath | None]] = [
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.index_urls),
+            ("index", environment.default_index_url, ("envlock", "index-url")),
+            *(("channel", url, origins.get(strip_channel_credentials(url))) for url in environment.channel_urls),
+            *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
+        ]
+        for kind, written, key in rows:
+            asked.setdefault((kind, written, ""), []).append(key)
+        if environment.requirements.has_conda:
+            for channel, url in project.settings.channel_mirrors:
+                asked["mirror", url, channel] = [("envlock", "channel-mirrors", channel)]
+    errors: list[ConfigError] = []
+    for (kind, written, channel), keys in asked.items():
+        if "${" in written + channel:
+            try:
+                _fill_in(kind, written, channel)
+            except ConfigError as error:
+                error.locations = tuple(dict.fromkeys(project.locate(key) for key in keys if key))
+                errors.append(error)
+    return errors
+
+
+def _fill_in(kind: str, written: str, channel: str) -> None:
+    """Raise UnsetVariable or BadVariable where a URL cannot be filled in."""
+    from envlock.conda.channels import channel_address, mirrors_in_force
+    from envlock.credentials import address
+    from envlock.resolve.compilation import wheel_address
+
+    if kind == "mirror":
+        mirrors_in_force([(channel, written)])
+    elif kind == "channel":
+        channel_address(written)
+    elif kind == "package":
+        wheel_address(written)
+    else:
+        address(written)
 
 
 def not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:

@@ -82,7 +82,7 @@ def push(
     NewerCache; and CacheUnusable when the cache cannot be read or written.
     """
     locks = chosen_locks(project, selection or Selection())
-    store = open_store(project.cache_url, project.settings.cache_options)
+    store = open_store(project.cache_url, project.cache_options)
     check_format(store)
     return push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
 

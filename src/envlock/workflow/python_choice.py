@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from envlock.config.project import Project
-from envlock.errors import EnvlockError
+from envlock.errors import ConfigError, EnvlockError
 from envlock.interpreters import machine_series
 from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.python_range import python_allows, releases_of
 from envlock.model.requirements import Requirements
+from envlock.model.url import is_mirror
 from envlock.resolve.errors import NoFittingPython
 from envlock.workflow.lock_jobs import Job
 from envlock.workflow.lock_result import Upgrade
@@ -68,13 +69,24 @@ def pythons_of(
         if req_id in chosen:
             continue
         keep = _to_keep(job, project, upgrade, known)
-        mirror = project.settings.python_mirror
         try:
+            mirror = project.python_mirror if job.requirements.python_from == "uv" else ""
             chosen[req_id] = choose_python(job.names, job.requirements, archs, keep=keep, mirror=mirror)
         except EnvlockError as error:
+            error.details = tuple(_hidden(each, project.settings.python_mirror) for each in error.details)
             failed.append((job, error))
             chosen[req_id] = {}
     return chosen, failed
+
+
+def _hidden(text: str, mirror: str) -> str:
+    """The text without what variables of the mirror's URL hold."""
+    from envlock.credentials import address, hide
+
+    try:
+        return hide(text, [address(mirror, fits=is_mirror)])
+    except ConfigError:  # nothing was asked there
+        return text
 
 
 def _to_keep(job: Job, project: Project, upgrade: Upgrade, known: Sequence[Lock]) -> tuple[Lock, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envlock.credentials import redact
 from envlock.hydrate.errors import BadPythonArchive
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
@@ -15,6 +16,7 @@ from envlock.places import home
 from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from envlock.hydrate.port import ArtifactSource
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 class LockedPythons:
     """The Pythons of this machine, `$ENVLOCK_HOME/pythons` included, where missing ones are brought to."""
 
-    def __init__(self, source: ArtifactSource, reporter: Reporter, *, mirror: str = "", offline: bool = False) -> None:
+    def __init__(
+        self, source: ArtifactSource, reporter: Reporter, *, mirror: Callable[[], str] = str, offline: bool = False
+    ) -> None:
+        """`mirror` tells, when that is needed, where uv is to fetch Pythons from; an empty text is their own host."""
         self._source = source
         self._reporter = reporter
         self._mirror = mirror
@@ -53,20 +58,22 @@ class LockedPythons:
     def _downloaded(self, lock: Lock, missing: NoInterpreter) -> Interpreter:
         """The newest fitting build that uv knows, installed by uv below envlock's own folder."""
         series, wanted = lock.python.series, lock.requirements.python
+        mirror = self._mirror()
         request = ",".join(filter(None, (f"=={series}.*", wanted)))
         self._reporter.noted(f"no CPython {series} that fits is on this machine: uv downloads one")
         installed = run_uv(
             [
                 "python", "install", "--no-bin",
-                *(["--mirror", self._mirror] if self._mirror else []),
+                *(["--mirror", mirror] if mirror else []),
                 *(["--offline"] if self._offline else []),
                 request,
             ],
             extra={"UV_PYTHON_INSTALL_DIR": str(self._folder), "UV_PYTHON_DOWNLOADS": "manual"},
         )  # fmt: skip
         if installed.returncode != 0:
-            tried = tuple(f"uv could not download one: {line}" for line in uv_reason(installed.stderr)[:1])
-            more = tuple(f"  {line}" for line in uv_reason(installed.stderr)[1:])
+            reason = uv_reason(redact(installed.stderr))
+            tried = tuple(f"uv could not download one: {line}" for line in reason[:1])
+            more = tuple(f"  {line}" for line in reason[1:])
             raise NoInterpreter(series, wanted, missing.found, more=(*tried, *more)) from None
         found = find_interpreter(series, lambda version: allows(lock, version), wanted=wanted)
         self._reporter.noted(f"CPython {found.version} is now in {found.path.parent.parent}")

@@ -22,6 +22,14 @@ _PATIENCE = 30.0
 """How many seconds the end of a run waits for what is not written yet. Nobody waits for this process then."""
 
 
+def _is_there(project: Project) -> bool:
+    try:
+        url = project.cache_url
+    except EnvlockError:  # a variable of its URL is not set here
+        return False
+    return "://" in url or os.path.isdir(url)  # noqa: PTH112
+
+
 class Keeper:
     """Writes what it is told behind everybody's back. The first thing that fails ends it: no run fails for a note.
 
@@ -33,8 +41,7 @@ class Keeper:
         self._flow = flow
         self._waiting: SimpleQueue[RanIn | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        url = project.cache_url
-        self._is_wanted = bool(project.settings.cache) and ("://" in url or os.path.isdir(url))  # noqa: PTH112
+        self._is_wanted = bool(project.settings.cache) and _is_there(project)
 
     def keep(self, run: str, step: str, lock: Lock) -> None:
         """Note that a step of a run begins in a lock's environment. Does not wait."""
@@ -59,7 +66,7 @@ class Keeper:
         from envlock.cache.pathspecs import Pathspecs
 
         with suppress(EnvlockError, OSError):  # the cache is out of reach, read-only, or of a newer format
-            store = open_store(self._project.cache_url, self._project.settings.cache_options)
+            store = open_store(self._project.cache_url, self._project.cache_options)
             check_format(store)
             pathspecs = Pathspecs(store)
             while (ran := self._waiting.get()) is not None:

@@ -69,7 +69,7 @@ def take(
     """
     taken: dict[int, tuple[Lock, str]] = {}
     has_span = span_of(project.settings.exclude_newer) is not None
-    store = open_store(project.cache_url, project.settings.cache_options)
+    store = open_store(project.cache_url, project.cache_options)
     try:
         check_format(store)
         for number, job in todo:

@@ -61,7 +61,7 @@ class CacheThenUpstream:
         brought: dict[str, Path] = {}
         errors: list[EnvlockError] = []
         absent: list[str] = []
-        store = open_store(self._project.cache_url, self._project.settings.cache_options)
+        store = open_store(self._project.cache_url, self._project.cache_options)
         self._reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
         with ProjectUpstream(self._project) as upstream:
             bringing = _Bringing(self._reporter, store, None if self._offline else upstream, self._local)

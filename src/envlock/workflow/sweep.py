@@ -51,7 +51,7 @@ def sweep(
     marks = Marks()
     for folder in (project.lock_folder, *map(_tree, trees)):
         mark_tree(marks, folder, os.path.relpath(folder, project.folder))
-    store = open_store(project.cache_url, project.settings.cache_options)
+    store = open_store(project.cache_url, project.cache_options)
     check_format(store)
     return (sweep_store if delete else plan)(store, limits, marks, reporter or Reporter())
 

@@ -31,9 +31,11 @@ class ProjectUpstream:
         from envlock.credentials import Credentials
 
         environments = project.environments()
-        indexes = (url for each in environments for url in (*each.index_urls, each.default_index_url) if url)
+        indexes = [url for each in environments for url in (*each.index_urls, each.default_index_url) if url]
+        direct = (root.url for each in environments for root in each.requirements.pypi if root.url)
+        self._with_variables = tuple(dict.fromkeys(url for url in (*indexes, *direct) if "${" in url))
         self._channel_urls = tuple(dict.fromkeys(url for each in environments for url in each.channel_urls))
-        self._settings = project.settings
+        self._project = project
         mirrors = (url for _, url in project.settings.channel_mirrors)
         known = [*indexes, *self._channel_urls, *mirrors, project.settings.python_mirror]
         self._http: Upstream = Upstream(Credentials(known))
@@ -74,13 +76,34 @@ class ProjectUpstream:
 
     def _place(self, artifact: Artifact) -> str:
         if not artifact.channel:
-            return from_mirror(artifact, self._settings.python_mirror)
+            return self._of_an_index(artifact)
         with self._lock:
             if self._places is None:
                 from envlock.workflow.channel_places import ChannelPlaces
 
-                self._places = ChannelPlaces(self._channel_urls, self._settings.channel_mirrors)
+                self._places = ChannelPlaces(self._channel_urls, self._project.settings.channel_mirrors)
         return self._places.of(artifact)
+
+    def _of_an_index(self, artifact: Artifact) -> str:
+        """The URL of a wheel or of an exact Python; variables in it are only those of envlock.toml."""
+        if not artifact.filename.endswith(_WHEEL):
+            return from_mirror(artifact, self._project.python_mirror)
+        if "${" not in artifact.url:
+            return artifact.url
+        from envlock.credentials import UnsetVariable, address, revealed
+
+        unset: UnsetVariable | None = None
+        for written in self._with_variables:
+            try:
+                found = revealed(artifact.url, [address(written)])
+            except UnsetVariable as error:  # noqa: PERF203  another URL may be the one
+                unset = unset or error
+            else:
+                if found != artifact.url:
+                    return found
+        if unset is not None:
+            raise unset
+        return artifact.url
 
 
 def from_mirror(artifact: Artifact, python_mirror: str) -> str:
