@@ -18,7 +18,7 @@ from envlock.workflow.lock import lock
 from envlock.workflow.push import push
 from envlock.workflow.upstreams import ProjectUpstream
 from tests.channel import Channel, Credentials
-from tests.index import Index
+from tests.index import Index, Release
 from tests.support import files_holding
 
 SECRET = "s3cr3t-t0ken"
@@ -175,6 +175,17 @@ def test_what_stands_in_a_path_may_be_a_secret_and_is_never_kept(
         lock(load_project(path))
     assert caught.value.code == "no-solution"
     assert secret not in told(caught.value)
+
+
+def test_what_is_fetched_to_be_hashed_is_filled_in_too(
+    make_index: Callable[..., Index], written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host, secret = parts(index := make_index(Release("alpha", "1.1"), hashes=("md5",)))
+    monkeypatch.setenv("TEAM", secret)
+    path = written(f'index-url = "http://{host}/${{TEAM}}/simple/"\n[env.base.pypi.packages]\nalpha = "==1.1"\n')
+    (package,) = locked(path).packages
+    assert package.sha256 == index.artifact("alpha-1.1-py3-none-any.whl").sha256
+    assert not files_holding(secret, tmp_path)
 
 
 def test_what_a_path_needs_to_be_fetched_is_named(

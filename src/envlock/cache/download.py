@@ -113,15 +113,16 @@ class Upstream:
         to: Path,
         algorithms: Iterable[str],
         *,
+        at: str = "",
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> dict[str, str]:
-        """Make `to` the file at an artifact's URL, whose SHA-256 nobody told; its digests, that one among them.
+        """Make `to` the file at an artifact's URL, or at `at`, whose SHA-256 nobody told; its digests, with that one.
 
         Nothing is proved but the size, where it is known: whoever asks compares the digests. As `fetch` otherwise.
         """
         with to.open("xb") as file:
-            body = _Body(artifact, artifact.url, file, on_bytes, on_size, tuple(algorithms))
+            body = _Body(artifact, at or artifact.url, file, on_bytes, on_size, tuple(algorithms))
             try:
                 self._bring(artifact, body)
                 body.prove_size()

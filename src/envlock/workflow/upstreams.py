@@ -72,7 +72,8 @@ class ProjectUpstream:
         on_size: Callable[[int], None],
     ) -> dict[str, str]:
         """Make `to` the file at an artifact's URL; its digests. As `cache.download.Upstream.hash`."""
-        return self._http.hash(artifact, to, algorithms, on_bytes=on_bytes, on_size=on_size)
+        at = self._place(artifact)
+        return self._http.hash(artifact, to, algorithms, at=at, on_bytes=on_bytes, on_size=on_size)
 
     def _place(self, artifact: Artifact) -> str:
         if not artifact.channel:
