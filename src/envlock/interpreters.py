@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import HydrateError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
-from envlock.places import home
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -239,8 +240,8 @@ def _write_known(known: dict[str, str]) -> None:
     import contextlib
     import json
 
-    with contextlib.suppress(OSError):  # a memo that cannot be kept costs time only
-        write_atomically(home() / "interpreters.json", json.dumps(known, indent=1, sort_keys=True).encode())
+    with contextlib.suppress(OSError), Closed():  # a memo that cannot be kept costs time only
+        write_atomically(folder_in_home() / "interpreters.json", json.dumps(known, indent=1, sort_keys=True).encode())
 
 
 def _names(folder: str) -> list[str]:

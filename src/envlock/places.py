@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
-from envlock.errors import ConfigError
+from envlock.errors import ConfigError, Location
+from envlock.trust import VARIABLE, distrust, distrust_home, make_folder
 
 
 class NoHome(ConfigError):
@@ -20,13 +22,60 @@ class NoHome(ConfigError):
         )
 
 
+class UntrustedHome(ConfigError):
+    """What envlock keeps on this machine, and runs, may have been written by somebody else."""
+
+    code = "untrusted-home"
+
+    def __init__(self, path: str, reason: str) -> None:
+        quoted = shlex.quote(path)
+        hints = {
+            "anybody": f"chmod -R o-w {quoted}, or delete it where you do not know who wrote into it",
+            "the group": f"chmod -R g-w {quoted}, or, where the group is to share it: export {VARIABLE}=<group>",
+            "it is not": f"chmod 2770 {quoted}, or: unset {VARIABLE}",
+            VARIABLE: f"export {VARIABLE}=<name or number of the group that shares the home>, or: unset {VARIABLE}",
+            "": "export ENVLOCK_HOME=<a folder of your own>, or, where a group is to share it: "
+            f"export {VARIABLE}=<group>",
+        }
+        super().__init__(
+            "envlock does not run what others may have written",
+            locations=(Location(path),),
+            details=(reason,),
+            hint=next(hint for start, hint in hints.items() if reason.startswith(start)),
+        )
+
+
 def home() -> Path:
     """The folder of envlock on this machine: `$ENVLOCK_HOME`, or `~/.envlock`.
 
     Holds `environments/` (hydrated prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked
-    interpreters) and small memos. Everything in it can be deleted; it is made again from the cache. Raises NoHome.
+    interpreters) and small memos. Everything in it can be deleted; it is made again from the cache. Raises NoHome, and
+    UntrustedHome where somebody else may have written into it.
     """
-    return expanded(os.environ.get("ENVLOCK_HOME") or "~/.envlock").absolute()
+    found = expanded(os.environ.get("ENVLOCK_HOME") or "~/.envlock").absolute()
+    path, reason = distrust_home(str(found))
+    if reason:
+        raise UntrustedHome(path, reason)
+    return found
+
+
+def folder_in_home(*parts: str, is_private: bool = False) -> Path:
+    """A folder of the home, made now where it is missing, that nobody else may write into: see `make_folder`.
+
+    Raises as `home`, and OSError.
+    """
+    top = home()
+    folder = top.joinpath(*parts)
+    make_folder(str(folder), str(top), is_private=is_private)
+    return folder
+
+
+def trusted(path: Path) -> Path:
+    """The path, where nobody else may have written what lies there. Raises UntrustedHome."""
+    reason = distrust(str(path))
+    if reason:
+        raise UntrustedHome(str(path), reason)
+    return path
 
 
 def expanded(path: str) -> Path:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
+from envlock.places import folder_in_home
+from envlock.trust import distrust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +75,14 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _KEPT and (name not in _NUMBERS or value.isdecimal())  # uv refuses to run with anything else
     }
-    return {**kept, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(extra or {})}
+    return {**kept, **_own_cache(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(extra or {})}
+
+
+def _own_cache() -> dict[str, str]:
+    """Another cache, where others may have written into uv's: what is unpacked there is linked into environments."""
+    chosen = os.environ.get("UV_CACHE_DIR")
+    place = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "uv")  # noqa: PTH111, PTH118
+    return {"UV_CACHE_DIR": str(folder_in_home("uv", is_private=True))} if distrust(place) else {}
 
 
 def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

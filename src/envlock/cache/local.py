@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from envlock.cache.packages import path_of
+from envlock.trust import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class LocalPackages:
         placed. Raises OSError of the local disk.
         """
         path = self._home / path_of(artifact)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(str(path.parent), str(self._home))
         with _alone(path.parent) as is_alone:
             found = self.find(artifact)
             if found is not None:

@@ -21,7 +21,8 @@ from envlock.cache.folder_store import FolderStore
 from envlock.cache.layout import record_path
 from envlock.cache.opening import BUCKETS, shown_url
 from envlock.errors import EnvlockError
-from envlock.places import home
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 
 if TYPE_CHECKING:
     from envlock.cache.layout import EnvironmentPlace
@@ -57,7 +58,8 @@ class Remembered:
 
     def keep_record(self, record: AliasRecord) -> None:
         """Remember the record of a name that never moves."""
-        with suppress(EnvlockError):
+        with suppress(EnvlockError, OSError), Closed():
+            folder_in_home(FOLDER)
             self._store.put(record_path(record.alias, record.sequence), record.render())
 
     def lock(self, place: EnvironmentPlace) -> Lock | None:
@@ -69,7 +71,8 @@ class Remembered:
 
     def keep_lock(self, lock: Lock) -> None:
         """Remember a lock."""
-        with suppress(EnvlockError):
+        with suppress(EnvlockError, OSError), Closed():
+            folder_in_home(FOLDER)
             self._environments.write(lock)
 
 

@@ -130,10 +130,11 @@ def give_name(name: str, prefix: str, *, force: bool) -> None:
     """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable."""
     from envlock.cli.light.wanted import named_link
     from envlock.hydrate.errors import storage_error
+    from envlock.places import folder_in_home
 
     link = Path(named_link(name))
     try:
-        link.parent.mkdir(parents=True, exist_ok=True)
+        folder_in_home("named")
         if os.path.lexists(link):
             target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
             if target == prefix:

@@ -17,6 +17,7 @@ from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.alias import has_variables
 from envlock.model.arch import host_arch
+from envlock.places import home, trusted
 from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix, hydrate
 
@@ -140,7 +141,8 @@ def _named(wanted: Wanted) -> str:
     if not link.is_symlink():
         names = sorted(path.name for path in link.parent.iterdir()) if link.parent.is_dir() else []
         raise NoSuchName(wanted.name, names)
-    prefix = link.readlink()
+    home()  # whoever may write names decides what is run
+    prefix = trusted(link.readlink())
     marker = read_marker(prefix)
     if marker is None:
         raise NamedEnvironmentGone(wanted.name, f"{prefix} is not there, or not whole")

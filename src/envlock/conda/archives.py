@@ -23,7 +23,8 @@ from envlock.conda.matching import name_in
 from envlock.conda.names import pypi_names
 from envlock.files import MEMO_BYTES, json_of, read_file
 from envlock.model.requirement import normalize_name
-from envlock.places import home
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 
 if TYPE_CHECKING:
     from rattler.networking import Client
@@ -222,8 +223,8 @@ def _remembered(package: LockedPackage) -> tuple[tuple[str, str], ...] | None:
 def _remember(package: LockedPackage, distributions: tuple[tuple[str, str], ...]) -> None:
     data = json.dumps({"package": package.filename, "distributions": distributions}, indent=1)
     path = _memo(package)
-    with suppress(OSError):  # it will be looked up again
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), Closed():  # it will be looked up again
+        folder_in_home(*path.parent.relative_to(home()).parts)
         # Not forced to the disk, which takes longer than to look it up: half a memo is none.
         stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
         stage.write_text(f"{data}\n")

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.conda.client import Place, client_of
-from envlock.places import home
+from envlock.places import folder_in_home
 
 if TYPE_CHECKING:
     from rattler import Gateway
 
 
 def repodata_folder() -> Path:
-    """Where repodata is kept on this machine; everything in it can be deleted. Raises NoHome."""
-    return home() / "conda" / "repodata"
+    """Where repodata is kept on this machine, made now; all of it can be deleted. Raises NoHome, UntrustedHome."""
+    # py-rattler makes the files in it as open as the umask says, and they decide what is locked.
+    return folder_in_home("conda", "repodata", is_private=True)
 
 
 class Gateways:
@@ -47,7 +48,6 @@ class Gateways:
         from rattler.repo_data.gateway import SourceConfig
 
         folder = repodata_folder()
-        folder.mkdir(parents=True, exist_ok=True)
         known: list[Place] = []
         # Offline, only what is kept from before is used, however old.
         config = SourceConfig(cache_action="force-cache-only" if self._offline else "cache-or-fetch")

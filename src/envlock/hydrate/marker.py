@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from envlock import __version__
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.interpreters import Interpreter
+from envlock.places import trusted
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -50,11 +51,15 @@ class Marker:
 def find(lock: Lock, environments: Path) -> Path | None:
     """The prefix of a lock, where it is whole and its interpreter is the file that it was made of; else None.
 
-    Reads one small file and looks at another. Never waits, never writes.
+    Reads one small file and looks at another. Never waits, never writes. Raises UntrustedHome where others may have
+    written into the prefix.
     """
     prefix = environments / lock.prefix_name
     marker = read_marker(prefix)
-    return prefix if marker and marker.is_of(lock) and marker.python_is_unchanged else None
+    if marker is None:
+        return None
+    trusted(prefix)
+    return prefix if marker.is_of(lock) and marker.python_is_unchanged else None
 
 
 def signature(path: Path) -> tuple[int, ...]:

@@ -14,6 +14,9 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+from envlock.places import home
+from envlock.trust import Closed, make_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -34,11 +37,12 @@ def make_once(
 
     `seal` is called once the folder is at its place, for a mark that `is_whole` looks for. What is at the place without
     being whole is removed first. `waiting` is called when another process has the work in hand. When `build` or `seal`
-    raise, nothing is left, and a kill at any moment leaves nothing that is at its place and whole. Raises OSError.
+    raise, nothing is left, and a kill at any moment leaves nothing that is at its place and whole. What is made is
+    closed to others, whatever the umask. Raises OSError.
     """
     stages = place.parent / STAGES
-    stages.mkdir(parents=True, exist_ok=True)
-    with _holding(_lock_of(stages, place.name), waiting):
+    make_folder(str(stages), str(home()))
+    with Closed(), _holding(_lock_of(stages, place.name), waiting):
         if is_whole():
             return False
         _remove_dead(stages, mine=place.name)

@@ -20,7 +20,7 @@ from envlock.credentials import address, credentials_for, hide, redact
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import host
-from envlock.places import home
+from envlock.places import folder_in_home
 from envlock.resolve.compilation import addresses_of, wheel_address
 from envlock.resolve.errors import (
     NoSolution,
@@ -106,7 +106,7 @@ class PipToolsResolver:
             _INPUT, "--output-file", _OUTPUT, "--constraint", _CONSTRAINTS,
             "--resolver", "backtracking", "--no-config", "--allow-unsafe", "--no-strip-extras", "--no-header",
             "--no-annotate", "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-options",
-            "--no-emit-find-links", "--no-color", "--quiet", "--cache-dir", str(home() / "pip-tools"),
+            "--no-emit-find-links", "--no-color", "--quiet", "--cache-dir", str(folder_in_home("pip-tools")),
             "--pip-args", "--only-binary :all: --no-input --keyring-provider disabled",
         ]  # fmt: skip
         if "pre" in request.requirements.pip_flags:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from envlock.cache.local import LocalPackages
 from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.model.artifact import Artifact
-from envlock.places import home
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ class FetchedHashes:
                 return None
             found, size = self._fetch(package, told)
             if all(found[name] == digest for name, digest in told.items()):
-                memo.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(memo, json.dumps({"sha256": found["sha256"], "size": size}).encode())
+                folder_in_home("hashed")
+                with Closed():
+                    write_atomically(memo, json.dumps({"sha256": found["sha256"], "size": size}).encode())
             return found, size
 
     def _fetch(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
         artifact = Artifact(package.filename, "", package.url, package.size)
         self._began(package)
-        packages = home() / "packages"
-        packages.mkdir(parents=True, exist_ok=True)
+        packages = folder_in_home("packages")
         try:
             with (
                 tempfile.TemporaryDirectory(dir=packages, prefix=".hashed-", ignore_cleanup_errors=True) as folder,

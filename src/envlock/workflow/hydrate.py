@@ -30,7 +30,7 @@ def hydrate(
 
     `offline` asks the cache alone, `force` goes on where this machine lacks what the lock asks for, `anew` makes it
     also where it is there. Costs half a millisecond when it is there. May be called from several threads and processes
-    at once. Raises HydrateError, DamageError, and what fetching raises.
+    at once. Raises HydrateError, DamageError, UntrustedHome, and what fetching raises.
     """
     found = None if anew else find_prefix(lock)
     if found is not None:

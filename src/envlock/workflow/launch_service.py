@@ -28,13 +28,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from envlock.activation import activated, changes
 from envlock.errors import EnvlockError
-from envlock.places import home
+from envlock.places import folder_in_home, home
 from envlock.reporter import Reporter
 from envlock.workflow.launch import Plan, Start, plan
 from envlock.workflow.ran import Keeper
@@ -116,6 +117,8 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
             )
         )
         place = str(home())
+        with suppress(OSError):  # in a home that cannot be written, tasks are slower, and that is all
+            folder_in_home("bytecode")
     except EnvlockError as error:
         channel.send(event="refused", text=error.render())
         return None

@@ -12,7 +12,8 @@ from envlock.hydrate.errors import BadPythonArchive
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
 from envlock.model.python_range import python_allows
-from envlock.places import home
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
@@ -61,15 +62,17 @@ class LockedPythons:
         mirror = self._mirror()
         request = ",".join(filter(None, (f"=={series}.*", wanted)))
         self._reporter.noted(f"no CPython {series} that fits is on this machine: uv downloads one")
-        installed = run_uv(
-            [
-                "python", "install", "--no-bin",
-                *(["--mirror", mirror] if mirror else []),
-                *(["--offline"] if self._offline else []),
-                request,
-            ],
-            extra={"UV_PYTHON_INSTALL_DIR": str(self._folder), "UV_PYTHON_DOWNLOADS": "manual"},
-        )  # fmt: skip
+        folder_in_home("pythons")
+        with Closed():
+            installed = run_uv(
+                [
+                    "python", "install", "--no-bin",
+                    *(["--mirror", mirror] if mirror else []),
+                    *(["--offline"] if self._offline else []),
+                    request,
+                ],
+                extra={"UV_PYTHON_INSTALL_DIR": str(self._folder), "UV_PYTHON_DOWNLOADS": "manual"},
+            )  # fmt: skip
         if installed.returncode != 0:
             reason = uv_reason(redact(installed.stderr))
             tried = tuple(f"uv could not download one: {line}" for line in reason[:1])

@@ -12,6 +12,7 @@ import os
 
 from envlock import __version__
 from envlock.files import MEMO_BYTES, read_file
+from envlock.trust import distrust, distrust_home, make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def recall(key: Sequence[str]) -> str | None:
     for path, signature in zip(rows[::2], rows[1::2], strict=False):
         if _signature(path) != signature:
             return None
-    return prefix
+    # Whoever may write memos decides what is run. Working it out the whole way says what is wrong.
+    return None if distrust_home(home())[1] or distrust(prefix) else prefix
 
 
 def remember(key: Sequence[str], prefix: str, paths: Iterable[str], *, began: int) -> None:
@@ -62,8 +64,8 @@ def remember(key: Sequence[str], prefix: str, paths: Iterable[str], *, began: in
     path = _path(key)
     stage = f"{path}.{os.getpid()}"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(stage, "wb") as file:
+        make_folder(os.path.dirname(path), home())
+        with open(os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "wb") as file:
             file.write("\0".join(fields).encode("utf-8", "surrogateescape"))
         os.replace(stage, path)
     except OSError:

@@ -63,7 +63,7 @@ def share_bytecode(folder, home):
             continue
         shared = os.path.join(home, "bytecode", hashlib.sha256(origins.pop().encode()).hexdigest()[:20])
         try:
-            os.makedirs(shared, exist_ok=True)
+            os.makedirs(shared, 0o755, exist_ok=True)
             os.symlink(shared, os.path.join(current, "__pycache__"))
         except OSError:
             return  # the tasks are slower then, and that is all

@@ -1,0 +1,174 @@
+"""Whose envlock's home is: nothing is run, or believed, that anybody else may have written.
+
+A home holds environments and interpreters, which are run, and memos, which say where they are. So what belongs to
+another user (but root), or may be written by others, is refused: the home, the folders in it, and each prefix. What
+envlock makes there is closed to others, whatever the umask.
+
+A home that several people share is one on purpose: ENVLOCK_HOME_GROUP names their group, which may write, and whose
+members may own what is in it. Imports `os` alone, for the commands that start fast.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+VARIABLE = "ENVLOCK_HOME_GROUP"
+FOLDERS = (
+    *("", "environments", "environments/.stages", "pythons", "packages", "conda", "conda/packages"),
+    *("conda/distributions", "conda/repodata", "memo", "named", "remembered", "bytecode", "hashed", "pip-tools", "uv"),
+)
+"""Below a home, what is held against these rules whenever the home is looked up; prefixes are, when they are found."""
+_ROOT = 0
+_OTHERS, _GROUP, _KEEPS_GROUP = 0o002, 0o020, 0o2000
+
+
+def distrust(path: str) -> str:
+    """Why what lies at `path` may be another's; empty where it may not, or where nothing is. A look at the disk."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    try:
+        group = shared_by()
+    except KeyError as error:
+        return f"{VARIABLE} names a group that is not known here: {error.args[0]}"
+    if found.st_mode & _OTHERS:
+        return "anybody on this machine may write it"
+    is_of_group = group is not None and found.st_gid == group
+    if found.st_mode & _GROUP and not is_of_group and (group is not None or not _is_mine_alone(found.st_gid)):
+        return f"the group {_group_name(found.st_gid)} may write it"
+    if found.st_uid in {os.geteuid(), _ROOT} or (is_of_group and _is_member(found.st_uid, found.st_gid)):
+        return ""
+    return f"it belongs to {_user_name(found.st_uid)}"
+
+
+def distrust_home(home: str) -> tuple[str, str]:
+    """The first folder of a home that is not to be trusted, and why; both empty where there is none."""
+    for folder in FOLDERS:
+        path = os.path.join(home, folder) if folder else home
+        reason = distrust(path)
+        if reason:
+            return path, reason
+    if os.environ.get(VARIABLE) and os.path.isdir(home):
+        mode = os.stat(home).st_mode
+        if not (mode & _GROUP and mode & _KEEPS_GROUP):
+            return home, f"it is not made to be shared by the group of {VARIABLE}: what one makes, others could not use"
+    return "", ""
+
+
+def shared_by() -> int | None:
+    """The number of the group that shares the home; None where the home is one user's. Raises KeyError."""
+    chosen = os.environ.get(VARIABLE, "")
+    if not chosen or chosen.isdecimal():
+        return int(chosen) if chosen else None
+    import grp
+
+    try:
+        return grp.getgrnam(chosen).gr_gid
+    except (KeyError, ValueError):
+        raise KeyError(chosen) from None
+
+
+def make_folder(path: str, home: str, *, is_private: bool = False) -> None:
+    """Make a folder of the home, and those that it lies in: nobody else may write there. Raises OSError.
+
+    Nobody else may read it either where it `is_private`, or the home itself, unless that is root's, which may be an
+    image's that others run from. Where the home is shared, it is as open as that, and of its group.
+    """
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent != path:
+        make_folder(parent, home)
+    is_private = is_private or (path == home and os.geteuid() != _ROOT)
+    try:
+        os.mkdir(path, 0o700 if is_private else 0o755)
+    except FileExistsError:
+        return
+    if os.environ.get(VARIABLE) and path.startswith(f"{home}/"):
+        above = os.stat(home)
+        os.chmod(path, above.st_mode & 0o7777)
+
+
+class Closed:
+    """As long as its `with` lasts, what this process makes is closed to others. Threads may be in it at once.
+
+    Where the home is shared, it is open to the group.
+    """
+
+    _guard = allocate_lock()
+    _inside = 0
+    _umask = 0
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not Closed._inside:
+                Closed._umask = os.umask(0o022)
+                os.umask(0o002 if os.environ.get(VARIABLE) else Closed._umask | 0o022)
+            Closed._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._guard:
+            Closed._inside -= 1
+            if not Closed._inside:
+                os.umask(Closed._umask)
+
+
+def _is_mine_alone(group: int) -> bool:
+    """Whether nobody but this user, and root, is known to be in a group: such as that of the user's own name."""
+    import grp
+    import pwd
+
+    try:
+        members = set(grp.getgrgid(group).gr_mem)
+    except KeyError:
+        members = set()
+    everybody = pwd.getpwall()
+    members |= {user.pw_name for user in everybody if user.pw_gid == group}
+    try:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return members <= {"root"}
+    # Of a directory that does not list its users, nobody can tell who is in a group.
+    return members <= {"root", me} and any(user.pw_name == me for user in everybody)
+
+
+def _is_member(user: int, group: int) -> bool:
+    """Whether the owner of a group's file is in it. One without an entry here is taken at the file's word."""
+    import grp
+    import pwd
+
+    try:
+        members = grp.getgrgid(group).gr_mem
+    except KeyError:
+        return True
+    try:
+        owner = pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return owner.pw_gid == group or owner.pw_name in members
+
+
+def _user_name(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _group_name(number: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
