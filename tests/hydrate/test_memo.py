@@ -159,7 +159,9 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
         said, modules = imported(*arguments, cwd=project.folder)
         assert said == prefix
         light = {f"envlock.cli.light.{name}" for name in ("arguments", "memo", "wanted", "path", "run")} | {
-            "envlock.trust"
+            "envlock.files",
+            "envlock.trust",
+            "errno",
         }
         if arguments[0] == "run":
             light.add("envlock.activation")
