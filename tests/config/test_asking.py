@@ -37,6 +37,11 @@ TABLES = {
     "channel of python": 'conda = { libraries = { "conda-forge::python" = "" }, python = ">=3.11" }',
     "conda only": 'pypi = { packages = { rich = "15" }, conda_only = { ffmpeg = "6" }, python = "3.12" }',
     "only conda only": 'pypi = { conda_only = { ffmpeg = "" } }',
+    "twice": "pypi = { packages = { x = ['<3', '>=2 ; os_name == \"nt\"'], 'x[a]' = '' } }",
+    "its index": "pypi = { packages = { x = { version = '2', index = 'https://me:pw@index.example/cu' }, y = '' } }",
+    "index for a marker": """pypi = { packages = { x = [
+        { index = "https://index.example/cu", marker = "os_name == 'posix'" }, "2 ; os_name == 'nt'"
+    ] } }""",
     "mixed": 'pypi = { packages = { rich = "" } }\nconda = { libraries = { numpy = "" }, python = "3.11.4" }',
     "system": 'sys_packages = { packages = { __cuda = "12.4", __glibc = "2.35" } }',
     "microarchitecture": 'conda = { libraries = { x = "" } }\nsys_packages.packages = { __archspec = "x86_64_v3" }',

@@ -148,6 +148,10 @@ def test_the_entries_that_are_fixed_are_read_beside_those_that_are_not(tmp_path:
             "@pypi(packages={'rich': '13'})\n    @conda(libraries={'ffmpeg': ''})\n    @named_env(name='a')",
             {"pypi": {"packages": {"rich": "13"}}, "conda": {"libraries": {"ffmpeg": ""}}, "named_env": {"name": "a"}},
         ),
+        (
+            "@pypi(packages={'rich': '>=13', 'rich[jupyter]': '<15'})",
+            {"pypi": {"packages": {"rich": ">=13", "rich[jupyter]": "<15"}}},
+        ),
     ],
 )
 def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path: Path) -> None:
@@ -179,8 +183,16 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         ),
         (
             "@pypi(packages={'rich': '>=13 ; python_version>\"3\"'})\n    @pypi(packages={'rich': '<14'})",
-            {"pypi": {"packages": {"rich": '>=13 ; python_version>"3"'}}},
-            "@pypi(packages=…): `rich <14` was not carried over beside `rich >=13 ; python_version>\"3\"`",
+            {"pypi": {"packages": {"rich": ['>=13 ; python_version>"3"', "<14"]}}},
+            (
+                "@pypi(packages=…): `rich` is asked twice at one level; "
+                '`[">=13 ; python_version>\\"3\\"", "<14"]` was written'
+            ),
+        ),
+        (
+            "@pypi(packages={'rich': '13', 'rich[jupyter]': '<12'})",
+            {"pypi": {"packages": {"rich": "13"}}},
+            "@pypi(packages=…): `rich[jupyter] <12` was not carried over beside `rich==13`",
         ),
         (
             "@named_env(name='a')\n    @named_env(name='b')",

@@ -331,6 +331,64 @@ def test_removing_from_pypi_what_conda_is_asked_for_says_so() -> None:
     assert "conda" not in tomli.loads(remove_packages(text, TRAIN, ["ffmpeg"], conda=True)[0])["flow"]["Train"]
 
 
+LONGER = """\
+[env.a.pypi.packages]
+torch = [
+  "2.3 ; sys_platform == 'linux'", # linux
+  { version = "2.2",  marker = "sys_platform == 'darwin'", index = "x" }, # mac
+]
+rich = { version = "1",   index = 'y' } # c
+more.version = "2"
+more.index = "x"
+"Req" = "1"
+"Req[socks]" = ">=1"
+
+[env.a.pypi.packages.uvicorn]
+# the server
+extras = ["standard"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("requirement", "index", "old", "new"),
+    [
+        ("rich>=2", "", '"1",   index', '">=2",   index'),
+        ("rich", "z", "version = \"1\",   index = 'y'", 'index = "z"'),
+        (
+            "torch==2.4 ; sys_platform=='linux'",
+            "",
+            "\"2.3 ; sys_platform == 'linux'\"",
+            "\"==2.4 ; sys_platform=='linux'\"",
+        ),
+        ("torch==2.4 ; sys_platform=='darwin'", "", '"2.2",', '"==2.4",'),
+        ("torch>=2", "", "# mac\n", '# mac\n  ">=2",\n'),
+        ("more>=3", "", 'more.version = "2"', 'more.version = ">=3"'),
+        ("more[all]", "", 'more.version = "2"\nmore.index', '"more[all]".index'),
+        ("Req[socks]>=2", "", '">=1"', '">=2"'),
+        ("Req[all]>=2", "", '">=1"\n', '">=1"\n"Req[all]" = ">=2"\n'),
+        ("uvicorn>=1", "", '["standard"]\n', '["standard"]\nversion = ">=1"\n'),
+    ],
+)
+def test_a_list_or_a_table_is_changed_where_it_has_to_be(requirement: str, index: str, old: str, new: str) -> None:
+    text, _ = add_packages(LONGER, ("env", "a"), [requirement], index=index)
+    assert text == LONGER.replace(old, new, 1)
+
+
+@pytest.mark.parametrize("package", ["torch", "rich", "more", "req", "uvicorn"])
+def test_a_package_is_removed_however_it_is_written(package: str) -> None:
+    text, changes = remove_packages(LONGER, ("env", "a"), [package])
+    left = tomli.loads(text)["env"]["a"]["pypi"]["packages"]
+    assert {name.partition("[")[0].lower() for name in left} == {"torch", "rich", "more", "req", "uvicorn"} - {package}
+    assert len(changes) == (2 if package == "req" else 1)
+
+
+def test_a_new_package_of_an_index_is_a_table() -> None:
+    text, (change,) = add_packages("[env.a]\n", ("env", "a"), ["torch>=2 ; sys_platform == 'linux'"], index="cu121")
+    wanted = {"version": ">=2", "marker": "sys_platform == 'linux'", "index": "cu121"}
+    assert tomli.loads(text)["env"]["a"]["pypi"]["packages"] == {"torch": wanted}
+    assert str(change).startswith("+ torch = { version")
+
+
 @pytest.mark.parametrize("name", ["pandas>=2", "-x", ""])
 def test_only_names_are_removed(name: str) -> None:
     with pytest.raises(BadPackageName):

@@ -159,6 +159,49 @@ def test_two_spellings_of_one_package_must_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("packages", "found"),
+    [
+        ('x = ">=1", X = "<2"', ["x<2", "x>=1"]),
+        ('x = ["<2", ">=1"]', ["x<2", "x>=1"]),
+        ('x = "1.0", X = "1.0"', ["x==1.0"]),
+        ('x = "1.0", X = "1.0.0"', ["x==1.0", "x==1.0.0"]),
+        ('x = "", "x[a]" = ""', ["x", "x[a]"]),
+        (
+            "x = [\"1 ; os_name == 'nt'\", \"2 ; os_name == 'posix'\"]",
+            ["x==1 ; os_name == 'nt'", "x==2 ; os_name == 'posix'"],
+        ),
+        ("x = { version = '>=1', extras = ['b'], marker = \"os_name == 'nt'\" }", ["x[b]>=1 ; os_name == 'nt'"]),
+    ],
+)
+def test_what_is_asked_of_one_package_adds_up(tmp_path: Path, packages: str, found: list[str]) -> None:
+    environment = steps(tmp_path, f"pypi = {{ packages = {{ {packages} }} }}")["end"]
+    assert environment is not None
+    assert environment.requirements.document()["pypi"] == found
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        'x = "1", X = "2"',
+        'x = ">=2", X = "<2"',
+        'x = ">2", "x[a]" = "<=2.0"',
+        "'x@https://a.example/x-1-py3-none-any.whl' = '', 'X@https://a.example/x-2-py3-none-any.whl' = ''",
+        "x = { index = 'https://a.example' }, X = { index = 'https://b.example' }",
+    ],
+)
+def test_what_can_never_hold_together_is_refused_with_both_places(tmp_path: Path, packages: str) -> None:
+    error = refused(tmp_path, f"pypi = {{ packages = {{ {packages} }} }}")
+    assert error.code == "disagreeing-values"
+    assert len(error.locations) == 2
+
+
+def test_an_index_that_is_named_nowhere_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, "pypi = { packages = { x = [{ index = 'cu121' }] } }")
+    assert error.code == "unknown-index"
+    assert lines(error) == [(6, "flow.Train.pypi.packages.x.0")]
+
+
+@pytest.mark.parametrize(
     ("tables", "code"),
     [
         ('named_env = { name = "a/b", pathspec = "F/1/s" }', "name-and-pathspec"),

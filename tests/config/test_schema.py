@@ -49,6 +49,8 @@ SENSE_CASES = {
     "a version of what may be older",
     "a link script of a version",
     "a list of users with a word for all",
+    "an index for a URL",
+    "an index that is neither name nor URL, and a name that no index can have",
 }
 
 # What the light reader refuses a moment later, as it takes these for free keys.

@@ -196,9 +196,9 @@ BAD = {
         """\
         error[unknown-key]: `python_from` is not a key of `[envlock]`
           at envlock.toml:2 (envlock.python_from)
-          keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, hosts, allow-older, \
-datastore, metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, channel-mirrors, \
-link-scripts, compile-bytecode, resolver, use-remote-latest
+          keys: archs, cache, cache-options, exclude-newer, python-from, index-url, extra-indices, indexes, hosts, \
+allow-older, datastore, metaflow-requirements, system-requirements, python-mirror, channels, channel-priority, \
+channel-mirrors, link-scripts, compile-bytecode, resolver, use-remote-latest
 
         hint: did you mean `python-from`?
         """,
@@ -275,17 +275,91 @@ link-scripts, compile-bytecode, resolver, use-remote-latest
     "a whole number for a version": (
         "[env.z.pypi.packages]\n'zope.interface' = 7\n",
         """\
-        error[wrong-type]: `zope.interface` must be a string, not the number 7
+        error[wrong-type]: `zope.interface` must be a string, a table, or a list of strings or tables, not the number 7
           at envlock.toml:2 (env.z.pypi.packages.zope.interface)
 
         hint: write it as `"zope.interface" = "7"`
         """,
     ),
-    "a table for a version": (
-        "[env.z.pypi.packages]\npandas = { version = '>=2', extras = [] }\n",
+    "a key that no table of a package has": (
+        "[env.z.pypi.packages]\npandas = { verison = '>=2' }\n",
+        """\
+        error[unknown-key]: `verison` is not a key of `[env.z.pypi.packages.pandas]`
+          at envlock.toml:2 (env.z.pypi.packages.pandas.verison)
+          keys: version, extras, marker, index
+
+        hint: did you mean `version`?
+        """,
+    ),
+    "a number in a list of versions": (
+        "[env.z.pypi.packages]\npandas = [\n  '>=2',\n  3,\n]\n",
+        """\
+        error[wrong-type]: `pandas` must be a string, a table, or a list of strings or tables, not one with the \
+number 3 in it
+          at envlock.toml:4 (env.z.pypi.packages.pandas.1)
+
+        hint: change it to a string, a table, or a list of strings or tables
+        """,
+    ),
+    "no version in a list": (
+        "[env.z.pypi.packages]\npandas = []\n",
+        """\
+        error[bad-value]: `[]` is no value of `pandas`: it needs at least one
+          at envlock.toml:2 (env.z.pypi.packages.pandas)
+
+        hint: write it as `pandas = [">=2", "<3"]`
+        """,
+    ),
+    "a marker that is none, in a table": (
+        "[env.z.pypi.packages]\npandas = { marker = 'red' }\n",
+        """\
+        error[bad-marker]: `red` is not an environment marker: expected a marker variable or quoted string
+          at envlock.toml:2 (env.z.pypi.packages.pandas)
+          examples: `sys_platform == 'linux'`, `python_version < '3.12'`
+
+        hint: write the value as ">=1,<2 ; sys_platform == 'linux'"
+        """,
+    ),
+    "a marker in the version of a table": (
+        "[env.z.pypi.packages]\npandas = { version = \">=2 ; sys_platform == 'linux'\" }\n",
+        """\
+        error[bad-version-specifier]: `>=2 ; sys_platform == 'linux'` is not a version specifier: a table says its \
+marker as `marker`
+          at envlock.toml:2 (env.z.pypi.packages.pandas.version)
+          examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`
+
+        hint: write a version or a range of versions; an empty text means any version
+        """,
+    ),
+    "an index for a URL": (
+        "[env.z.pypi.packages]\n'a@https://files.example/a-1-py3-none-any.whl' = { index = 'x' }\n",
+        """\
+        error[bad-value]: `x` is no value of `index`: a URL is one file already
+          at envlock.toml:2 (env.z.pypi.packages.a@https://files.example/a-1-py3-none-any.whl.index)
+
+        hint: leave `index` out
+        """,
+    ),
+    "an index that is neither name nor URL, and a name that no index can have": (
+        "envlock.indexes = {'a b' = 'https://a.example/'}\n[env.z.pypi.packages]\nx = { index = 'ftp://x.example' }\n",
+        """\
+        error[bad-value]: `a b` is no value of `indexes`: a name has letters, digits, `-`, `_` and `.`
+          at envlock.toml:1 (envlock.indexes.a b)
+
+        hint: write it as `indexes.pytorch = "https://index.example/cu121/"`
+
+        error[bad-index-url]: `ftp://x.example` is not the URL of a package index
+          at envlock.toml:3 (env.z.pypi.packages.x.index)
+          an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment
+
+        hint: write it as "https://index.example/simple/"
+        """,
+    ),
+    "a table for a version of a conda package": (
+        "[env.z.conda.libraries]\npandas = { version = '>=2', extras = [] }\n",
         """\
         error[wrong-type]: `pandas` must be a string, not a table
-          at envlock.toml:2 (env.z.pypi.packages.pandas)
+          at envlock.toml:2 (env.z.conda.libraries.pandas)
 
         hint: write it as `pandas = ">=2"`
         """,

@@ -33,7 +33,12 @@ requirements_texts = st.builds(
     st.sampled_from(["", ">=1", ">=1,<2", "==1.2.*", "~=1.4", "!=1.3"]),
     st.sampled_from(["", "", " ; sys_platform == 'linux'", ' ; python_version < "3.12"']),
 )
-pypi = st.lists(requirements_texts.map(parse_requirement), max_size=4, unique_by=lambda each: each.name).map(
+asked_of_pypi = st.builds(
+    lambda text, index: parse_requirement(text)._replace(from_index=index),
+    requirements_texts,
+    st.sampled_from(["", "", "https://index.example/cu121/", "https://other.example"]),
+)
+pypi = st.lists(asked_of_pypi, max_size=4, unique_by=lambda each: (each.name, each.marker)).map(
     lambda found: tuple(sorted(found, key=str))
 )
 conda_texts = st.builds(

@@ -143,6 +143,7 @@ system = st.dictionaries(
     max_size=2,
 )
 texts = st.sampled_from(["", "x", "a/b:v1"])
+indexes = st.sampled_from(["cu121", "nowhere", "a b", "ftp://index.example", "https://${U}:pw@index.example/cu121", ""])
 booleans = st.booleans()
 wrong = st.sampled_from([1, 1.5, [], {}, [1], {"x": 1}, "text", True])
 
@@ -164,9 +165,15 @@ def table(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     return st.tuples(right, odd).map(lambda both: {**both[0], **both[1]})
 
 
+markers = st.sampled_from(["", " ", "sys_platform == 'linux'", "colour == 'red'", "; python_version < '3'"])
+extras = lists(st.sampled_from(["socks", "Full_Set", "a b", ""]))
+package_tables = table(version=specifiers, extras=extras, marker=markers, index=indexes)
+packages = st.one_of(
+    specifiers, package_tables, st.lists(st.one_of(specifiers, package_tables), max_size=2), st.just([[">=1"]])
+)
 levels = {
     "pypi": table(
-        packages=st.dictionaries(names, specifiers, max_size=2),
+        packages=st.dictionaries(names, st.one_of(specifiers, packages), max_size=2),
         extra_indices=lists(urls),
         extras=lists(st.just("pre")),
         python=pythons,
@@ -191,6 +198,7 @@ documents = table(
         python_dash_from=st.sampled_from(["machine", "uv", "conda", "snake"]),
         index_dash_url=urls,
         extra_dash_indices=lists(urls),
+        indexes=st.dictionaries(st.sampled_from(["cu121", "cu121", "a b", "https://x", ""]), urls, max_size=1),
         hosts=lists(st.sampled_from(["index.example", "*.index.example", "https://x"])),
         datastore=st.sampled_from(["s3", "local", "floppy", ["s3", "gs"], ["floppy"]]),
         metaflow_dash_requirements=booleans,
@@ -222,7 +230,7 @@ documents = table(
 MERGING = {
     "disagreeing-values", "name-and-pathspec", "disabled-with-requirements", "fetch-at-exec-without-name",
     "fetch-at-exec-with-requirements", "named-env-with-requirements-at-flow-level", "named-env-disabled",
-    "flow-without-file", "unknown-flow", "unknown-step", "unknown-channel",
+    "flow-without-file", "unknown-flow", "unknown-step", "unknown-channel", "unknown-index",
 }  # fmt: skip
 
 
@@ -239,7 +247,7 @@ def verdict(read: Any, *arguments: Any) -> set[str]:
 one_entry = st.one_of(
     st.tuples(conda_names, constraints).map(lambda entry: {"env": {"base": {"conda": {"libraries": dict([entry])}}}}),
     st.tuples(conda_names, constraints).map(lambda entry: {"env": {"base": {"pypi": {"conda_only": dict([entry])}}}}),
-    st.tuples(names, specifiers).map(lambda entry: {"env": {"base": {"pypi": {"packages": dict([entry])}}}}),
+    st.tuples(names, packages).map(lambda entry: {"env": {"base": {"pypi": {"packages": dict([entry])}}}}),
     system.map(lambda asked: {"env": {"base": {"sys_packages": {"packages": asked}}}}),
     st.tuples(st.sampled_from(["linux-aarch64", "osx-arm64"]), system).map(
         lambda entry: {"envlock": {"system-requirements": dict([entry])}}

@@ -23,6 +23,14 @@ Channel = Annotated[
 ]
 
 
+Index = Annotated[
+    str,
+    typer.Option(
+        "--index", metavar="INDEX", help="The one index it comes from: a name of `[envlock.indexes]`, or a URL."
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -36,6 +44,7 @@ def register(app: typer.Typer) -> None:
         env: EnvTarget = "",
         conda: CondaTarget = False,
         channel: Channel = "",
+        index: Index = "",
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
@@ -48,9 +57,21 @@ def register(app: typer.Typer) -> None:
 
         Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
         `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`,
-        `envlock add --conda "ffmpeg>=6" --step encode`, `envlock add --conda samtools --channel bioconda`.
+        `envlock add --conda "ffmpeg>=6" --step encode`, `envlock add --conda samtools --channel bioconda`,
+        `envlock add "torch>=2.3" --index pytorch`.
         """
-        return edit(config, flow, step, env, packages, conda=conda, channel=channel, adding=True, as_json=as_json)
+        return edit(
+            config,
+            flow,
+            step,
+            env,
+            packages,
+            conda=conda,
+            channel=channel,
+            index=index,
+            adding=True,
+            as_json=as_json,
+        )
 
 
 def edit(
@@ -64,6 +85,7 @@ def edit(
     adding: bool,
     as_json: bool,
     channel: str = "",
+    index: str = "",
 ) -> int:
     """Add or remove packages, and say what changed."""
     from pathlib import Path
@@ -81,6 +103,8 @@ def edit(
     if channel and (not conda or any("::" in package for package in packages)):
         reason = "a package names its channel already" if conda else "`--channel` is for conda packages: add `--conda`"
         raise BadUsage(reason, command)
+    if index and conda:
+        raise BadUsage("`--index` is for packages of PyPI; a conda package comes from a `--channel`", command)
     assert config is None or isinstance(config, Path)
     project = open_project(config)
     level = choose_level(project, flow=flow, step=step, env=env)
@@ -88,7 +112,7 @@ def edit(
     if channel:
         text, channel, asked = add_channel(text, level, channel)
     if adding:
-        text, changes = add_packages(text, level, packages, conda=conda, channel=channel)
+        text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index)
     else:
         text, changes = remove_packages(text, level, packages, conda=conda)
     if text != project.text:
@@ -114,7 +138,18 @@ def edit(
     return 0
 
 
-def _json(entry: tuple[str, str] | None) -> dict[str, str] | None:
+def _json(entry: tuple[str, object] | None) -> dict[str, object] | None:
     from envlock.config.quoting import without_credentials
 
-    return None if entry is None else {"package": without_credentials(entry[0]), "version": entry[1]}
+    if entry is None:
+        return None
+    return {"package": without_credentials(entry[0]), "version": _told(entry[1])}
+
+
+def _told(value: object) -> object:
+    """A value of envlock.toml without the credentials that an index's URL in it may have."""
+    from envlock.config.quoting import without_credentials
+
+    if isinstance(value, dict):
+        return {part: _told(inner) for part, inner in value.items()}
+    return [_told(item) for item in value] if isinstance(value, list) else without_credentials(str(value))

@@ -77,7 +77,7 @@ def _name(shown: Description) -> str:
 
 
 def _requested(asked: Requirements) -> str:
-    pypi = ", ".join(str(each) for each in asked.pypi)
+    pypi = ", ".join(each.said for each in asked.pypi)
     conda = ", ".join((*asked.conda, *asked.conda_only))
     if not conda:
         return pypi or "nothing"
@@ -152,6 +152,7 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "sources": {
             "indexes": list(asked.indexes),
             "default_index": asked.default_index or None,
+            "package_indexes": {str(each): each.from_index for each in asked.pypi if each.from_index},
             "channels": list(asked.channels),
         },
         "channel_priority": (asked.channel_priority or "strict") if asked.has_conda else None,

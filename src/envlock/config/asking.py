@@ -5,7 +5,7 @@ What such a table cannot say, the project's settings have to: where they say oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def _tables(project: Project, wanted: Requirements) -> dict[str, Any]:
     if wanted.pip_flags:
         pypi["extras"] = list(wanted.pip_flags)
     if wanted.pypi:
-        pypi["packages"] = dict(map(_pypi_entry, wanted.pypi))
+        pypi["packages"] = _pypi_entries(wanted.pypi, settings.get("indexes", {}))
     if wanted.conda_only:
         pypi["conda_only"] = dict(map(_conda_entry, wanted.conda_only))
     if wanted.has_conda:
@@ -123,11 +123,25 @@ def _ahead(wanted: Sequence[str], project: Sequence[str]) -> list[str]:
     return list(wanted)
 
 
-def _pypi_entry(requirement: PypiRequirement) -> tuple[str, str]:
+def _pypi_entries(requirements: Iterable[PypiRequirement], indexes: Mapping[str, str]) -> dict[str, Any]:
+    names = {strip_credentials(url): name for name, url in indexes.items()}
+    entries: dict[str, list[Any]] = {}
+    for requirement in requirements:
+        key, value = _pypi_entry(requirement, names)
+        entries.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in entries.items()}
+
+
+def _pypi_entry(requirement: PypiRequirement, index_names: Mapping[str, str]) -> tuple[str, Any]:
     extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
     at = f"@{requirement.url}" if requirement.url else ""
+    key = f"{requirement.name}{extras}{at}"
+    if requirement.from_index:
+        index = index_names.get(requirement.from_index, requirement.from_index)
+        said = {"version": requirement.specifier, "marker": requirement.marker, "index": index}
+        return key, {part: text for part, text in said.items() if text}
     value = f"{requirement.specifier} ; {requirement.marker}" if requirement.marker else requirement.specifier
-    return f"{requirement.name}{extras}{at}", value.strip()
+    return key, value.strip()
 
 
 def _conda_entry(text: str) -> tuple[str, str]:

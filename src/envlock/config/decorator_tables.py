@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
-from envlock.config.level import normalize_python, requirement_of
+from envlock.config.level import normalize_python, requirement_of, requirements_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, system_version
+from envlock.config.toml_tables import value_text
 from envlock.errors import ConfigError
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
-from envlock.model.requirement import normalize_name, normalize_specifier
+from envlock.model.requirement import contradict, normalize_name, normalize_specifier
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
@@ -158,7 +159,7 @@ class LevelTables:
         if not isinstance(value, dict):
             self.note(line, f"{label} is no dict of names and versions: `{value}`")
             return
-        kept: dict[str, str] = self.tables.setdefault(table, {}).setdefault(key, {})
+        kept: dict[str, Any] = self.tables.setdefault(table, {}).setdefault(key, {})
         for name, version in value.items():
             if not isinstance(name, str) or isinstance(version, (list, dict, bool)) or version is None:
                 self.note(line, f"{label}: `{name}: {version}` is no name and version")
@@ -174,7 +175,7 @@ class LevelTables:
             self._drop_if_empty(table, key)
 
     def _put_version(
-        self, kept: dict[str, str], place: tuple[str, str], label: str, line: int, name: str, version: str
+        self, kept: dict[str, Any], place: tuple[str, str], label: str, line: int, name: str, version: str
     ) -> None:
         is_pypi = place == ("pypi", "packages")
         name = self._without_credentials(name, label, line)
@@ -183,18 +184,41 @@ class LevelTables:
             self.note(line, f"{label}: `{name}: {version}` was not carried over: {wrong}")
             return
         package = package_of(name, is_pypi=is_pypi)
-        before = next((other for other in kept if package_of(other, is_pypi=is_pypi) == package), None)
+        same = [other for other in kept if package_of(other, is_pypi=is_pypi) == package]
+        before = next(iter(same), None)
         if before is None:
             kept[name] = version
-        elif before != name and any(mark in before + name for mark in ("@", "[", "::")):
+        elif is_pypi:
+            self._put_beside(kept, same, label, line, name, version)
+        elif before != name and "::" in before + name:
             self.note(line, f"{label}: `{name} {version}` was not carried over beside `{before} {kept[before]}`")
         elif kept[before] != version:
-            both = _both(kept[before], version, is_pypi=is_pypi)
-            if both is None:
-                self.note(line, f"{label}: `{name} {version}` was not carried over beside `{before} {kept[before]}`")
-                return
+            both = f"{kept[before]},{version}" if kept[before] and version else kept[before] or version
             self.note(line, f"{label}: `{name}` is asked twice at one level; `{both}` was written")
             kept[before] = both
+
+    def _put_beside(
+        self, kept: dict[str, Any], same: list[str], label: str, line: int, name: str, version: str
+    ) -> None:
+        """Ask for one thing more of a package of PyPI, unless it contradicts what is asked of it already."""
+        new = requirement_of(name, version)
+        for other in same:
+            for asked, _ in requirements_of(other, kept[other]):
+                if contradict(asked, new):
+                    self.note(line, f"{label}: `{name} {version}` was not carried over beside `{asked}`")
+                    return
+                if asked == new:
+                    return
+        key = next((other for other in same if requirement_of(other, "")[:2] == requirement_of(name, "")[:2]), name)
+        if key not in kept:
+            kept[key] = version
+            return
+        if isinstance(kept[key], str) and (both := _both(kept[key], version)) is not None:
+            kept[key] = both
+        else:
+            kept[key] = [*(kept[key] if isinstance(kept[key], list) else [kept[key]]), version]
+        written = kept[key] if isinstance(kept[key], str) else value_text(kept[key])
+        self.note(line, f"{label}: `{name}` is asked twice at one level; `{written}` was written")
 
     def _without_credentials(self, text: str, label: str, line: int) -> str:
         start = max(text.find("http"), 0)
@@ -319,14 +343,12 @@ def package_of(key: str, *, is_pypi: bool) -> str:
     return normalize_name(key.partition("@")[0].partition("[")[0].strip())
 
 
-def _both(first: str, second: str, *, is_pypi: bool) -> str | None:
+def _both(first: str, second: str) -> str | None:
     """One constraint that means both; None where there is none to be written."""
-    if not first or not second:
-        return first or second
-    if not is_pypi:
-        return f"{first},{second}"
     if ";" in first or ";" in second:
         return None
+    if not first or not second:
+        return first or second
     return ",".join(dict.fromkeys((*normalize_specifier(first).split(","), *normalize_specifier(second).split(","))))
 
 

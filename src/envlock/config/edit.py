@@ -19,6 +19,7 @@ from envlock.config.project import KeyPath, Project
 from envlock.config.quoting import shown, without_credentials
 from envlock.config.selection import NoSuchSelection
 from envlock.config.toml_scan import line_number, scan
+from envlock.config.toml_tables import value_text
 from envlock.errors import ConfigError, Location
 from envlock.files import write_atomically
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
@@ -70,20 +71,24 @@ class Change:
     """One package's entry, before and after: (key, value) as the file has them; None where it is not asked."""
 
     level: KeyPath
-    before: tuple[str, str] | None
-    after: tuple[str, str] | None
+    before: tuple[str, Any] | None
+    after: tuple[str, Any] | None
 
     def __str__(self) -> str:
         """`+ pandas = ">=2"`, `- pandas = "2.1"`, or `~ pandas = "2.1" -> ">=2"`."""
         if self.before is None or self.after is None:
             return f"- {_entry(self.before)}" if self.before else f"+ {_entry(self.after)}"
         is_same = self.before[0] == self.after[0]
-        return f"~ {_entry(self.before)} -> {toml_text.quoted(self.after[1]) if is_same else _entry(self.after)}"
+        return f"~ {_entry(self.before)} -> {_value(self.after[1]) if is_same else _entry(self.after)}"
 
 
-def _entry(entry: tuple[str, str] | None) -> str:
+def _entry(entry: tuple[str, Any] | None) -> str:
     assert entry is not None
-    return f"{toml_text.key_text(without_credentials(entry[0]))} = {toml_text.quoted(entry[1])}"
+    return f"{toml_text.key_text(without_credentials(entry[0]))} = {_value(entry[1])}"
+
+
+def _value(value: Any) -> str:
+    return without_credentials(value_text(value))
 
 
 def choose_level(project: Project, *, flow: str = "", step: str = "", env: str = "") -> KeyPath:
@@ -116,12 +121,13 @@ def choose_level(project: Project, *, flow: str = "", step: str = "", env: str =
 
 
 def add_packages(
-    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False, channel: str = ""
+    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False, channel: str = "", index: str = ""
 ) -> tuple[str, tuple[Change, ...]]:
     """The text with these requirements asked at `level`, and what changed; what is asked already changes nothing.
 
-    `channel` is the one that conda packages are to come from. Raises BadPackageName, BadVersionSpecifier, BadCondaEntry
-    or BadChannel before anything is done.
+    A new version replaces the one that is asked under the same marker; the rest of a table, and of a list, stays.
+    `channel` is the one that conda packages are to come from, `index` the one that PyPI's are. Raises BadPackageName,
+    BadVersionSpecifier, BadCondaEntry or BadChannel before anything is done.
     """
     if conda:
         entries = [conda_entry(requirement, channel) for requirement in requirements]
@@ -131,16 +137,18 @@ def add_packages(
     for key, value in entries:
         table = (*level, *_TABLES[conda])
         asked = _table(text, table)
-        before = _key_of(asked, package_of(key, is_pypi=not conda), is_pypi=not conda)
+        before = _key_for(asked, key, is_pypi=not conda)
         if before is None:
-            edited = toml_text.insert(text, (*table, key), toml_text.quoted(value), header=len(level))
-            before, after = key, (key, value)
+            new = _with_index(value, index)
+            edited = toml_text.insert(text, (*table, key), value_text(new), header=len(level))
+            before, after = key, (key, new)
         else:
-            after = (_renamed(before, key, conda=conda), value)
+            after = (_renamed(before, key, conda=conda), _amended(asked[before], value, index))
             if after == (before, asked[before]):
                 continue
-            edited = toml_text.replace(text, (*table, before), toml_text.quoted(value), name=after[0])
-        _prove(text, edited, (*table, before), (*table, after[0]), value)
+            edited = toml_text.rename(text, (*table, before), after[0]) if after[0] != before else text
+            edited = _edited(edited, (*table, after[0]), asked[before], after[1])
+        _prove(text, edited, (*table, before), (*table, after[0]), after[1])
         changes.append(Change(level, (before, asked[before]) if before in asked else None, after))
         text = edited
     return text, tuple(changes)
@@ -155,14 +163,77 @@ def remove_packages(
     for package in packages:
         table = (*level, *_TABLES[conda])
         asked = _table(text, table)
-        key = _key_of(asked, package_of(package, is_pypi=is_pypi), is_pypi=is_pypi)
-        if key is None:
+        keys = _keys_of(asked, package_of(package, is_pypi=is_pypi), is_pypi=is_pypi)
+        if not keys:
             raise _not_asked(text, level, package, conda=conda)
-        edited = toml_text.remove(text, (*table, key), keep=3 if len(level) > 3 else 2)
-        _prove(text, edited, (*table, key), None, None)
-        changes.append(Change(level, (key, asked[key]), None))
-        text = edited
+        for key in keys:
+            edited = toml_text.remove(text, (*table, key), keep=_keep(level))
+            _prove(text, edited, (*table, key), None, None)
+            changes.append(Change(level, (key, asked[key]), None))
+            text = edited
     return text, tuple(changes)
+
+
+def _edited(text: str, path: KeyPath, before: Any, after: Any) -> str:
+    """The text with `after` where `before` stands, and every part that they share as it is written."""
+    if isinstance(before, list) and isinstance(after, list):
+        for number, (old, new) in enumerate(zip(before, after, strict=False)):
+            text = _edited(text, (*path, str(number)), old, new)
+        for item in after[len(before) :]:
+            text = toml_text.append(text, path, value_text(item))
+        return text
+    if isinstance(before, dict) and isinstance(after, dict):
+        for part in {**before, **after}:
+            own = (*path, part)
+            if part not in after:
+                text = toml_text.remove(text, own, keep=len(path))
+            elif part not in before:
+                text = toml_text.insert(text, own, value_text(after[part]), header=len(path))
+            else:
+                text = _edited(text, own, before[part], after[part])
+        return text
+    return text if before == after else toml_text.replace(text, path, value_text(after))
+
+
+def _keep(level: KeyPath) -> int:
+    """How many parts the tables have that stay, though nothing is left in them."""
+    return 3 if len(level) > 3 else 2
+
+
+def _with_index(value: str, index: str) -> Any:
+    """What an entry says of a new package: its version and marker, and its index where it has one."""
+    if not index:
+        return value
+    version, _, marker = (part.strip() for part in value.partition(";"))
+    said = {"version": version, "marker": marker, "index": index}
+    return {part: text for part, text in said.items() if text}
+
+
+def _amended(before: Any, value: str, index: str) -> Any:
+    """What an entry says once it asks for `value`; what else it said of the package stays.
+
+    >>> _amended({"version": "2.3", "index": "cu121"}, ">=2.4", "")
+    {'version': '>=2.4', 'index': 'cu121'}
+    >>> _amended(["2.3 ; sys_platform == 'linux'", "2.2"], "2.4 ; sys_platform == 'linux'", "")
+    ["2.4 ; sys_platform == 'linux'", '2.2']
+    """
+    if isinstance(before, list):
+        marker = _marker(value)
+        same = [number for number, item in enumerate(before) if _marker(item) == marker]
+        new = _amended(before[same[0]], value, index) if same else _with_index(value, index)
+        at = same[0] if same else len(before)
+        return [*before[:at], new, *before[at + 1 :]]
+    if isinstance(before, dict):
+        version, _, marker = (part.strip() for part in value.partition(";"))
+        new = {"version": version, "marker": "" if _marker(before) == _marker(value) else marker, "index": index}
+        said = {**before, **{part: text for part, text in new.items() if text or part == "version"}}
+        return {part: text for part, text in said.items() if text}
+    return _with_index(value, index)
+
+
+def _marker(value: Any) -> str:
+    marker = value.get("marker", "") if isinstance(value, dict) else value.partition(";")[2]
+    return "".join(str(marker).replace('"', "'").split())
 
 
 def load_text(path: Path, text: str) -> Project:
@@ -229,7 +300,7 @@ def _pypi_entry(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _table(text: str, path: KeyPath) -> Mapping[str, str]:
+def _table(text: str, path: KeyPath) -> Mapping[str, Any]:
     table: Any = tomli.loads(text)
     for name in path:
         table = table.get(name, {})
@@ -237,8 +308,19 @@ def _table(text: str, path: KeyPath) -> Mapping[str, str]:
     return table
 
 
-def _key_of(asked: Mapping[str, str], package: str, *, is_pypi: bool) -> str | None:
-    return next((key for key in asked if package_of(key, is_pypi=is_pypi) == package), None)
+def _keys_of(asked: Mapping[str, Any], package: str, *, is_pypi: bool) -> list[str]:
+    return [key for key in asked if package_of(key, is_pypi=is_pypi) == package]
+
+
+def _key_for(asked: Mapping[str, Any], key: str, *, is_pypi: bool) -> str | None:
+    """The entry that a new one of the same package stands in place of: of several, one with the same extras."""
+    same = _keys_of(asked, package_of(key, is_pypi=is_pypi), is_pypi=is_pypi)
+    alike = [each for each in same if _extras(each) == _extras(key)] if len(same) > 1 else same
+    return next(iter(alike), None)
+
+
+def _extras(key: str) -> str:
+    return key.partition("[")[2].partition("]")[0].replace(" ", "").lower()
 
 
 def _renamed(before: str, key: str, *, conda: bool) -> str:
@@ -282,11 +364,11 @@ def _places(text: str, package: str) -> Iterator[tuple[KeyPath, bool]]:
         levels += [("flow", name), *(("flow", name, "step", step) for step in flow.get("step", {}))]
     for level in levels:
         for conda, table in _TABLES.items():
-            if _key_of(_table(text, (*level, *table)), _bare(package), is_pypi=not conda) is not None:
+            if _keys_of(_table(text, (*level, *table)), _bare(package), is_pypi=not conda):
                 yield level, conda
 
 
-def _prove(before: str, after: str, old: KeyPath, new: KeyPath | None, value: str | None) -> None:
+def _prove(before: str, after: str, old: KeyPath, new: KeyPath | None, value: Any) -> None:
     """Hold that the edit did what it says and nothing else: what is parsed of both texts differs in one entry."""
     expected, found = tomli.loads(before), tomli.loads(after)
     _set(expected, old, None)
@@ -296,7 +378,7 @@ def _prove(before: str, after: str, old: KeyPath, new: KeyPath | None, value: st
         raise AssertionError(f"an edit of {'.'.join(old)} changed something else")
 
 
-def _set(document: dict[str, Any], path: KeyPath, value: str | None) -> None:
+def _set(document: dict[str, Any], path: KeyPath, value: Any) -> None:
     table = document
     for name in path[:-1]:
         table = table.setdefault(name, {})

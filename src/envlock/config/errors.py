@@ -259,6 +259,20 @@ class DisagreeingValues(ConfigError):
         super().__init__(f"two values that disagree: {found}", locations=tuple(places), hint="keep one of them")
 
 
+class UnknownIndex(ConfigError):
+    """A package that is to come from an index which `[envlock.indexes]` does not name."""
+
+    code = "unknown-index"
+
+    def __init__(self, found: str, right: Sequence[str], at: Location) -> None:
+        super().__init__(
+            f"a package is asked of the index `{shown(found)}`, which `[envlock.indexes]` does not name",
+            locations=(at,),
+            details=listed("indexes", [shown(each) for each in right]),
+            hint=near(found, right) or f'add `indexes.{shown(found)} = "https://..."` to `[envlock]`, or write the URL',
+        )
+
+
 class NameAndPathspec(ConfigError):
     """A named environment that is named twice over."""
 
@@ -350,6 +364,8 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
         return UnknownFlow(values[0], values[1:], at[0])
     if rule == FlowWithoutFile.code:
         return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
+    if rule == UnknownIndex.code:
+        return UnknownIndex(values[0], values[1:], at[0])
     if rule == "unknown-channel":
         from envlock.config.conda_errors import UnknownChannel
 

@@ -7,10 +7,18 @@ the rules that concern one level only; `merge` puts a step over its flow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.config.project import KeyPath
-from envlock.model.requirement import BadVersionSpecifier, PypiRequirement, normalize_specifier, parse_requirement
+from envlock.model.requirement import (
+    BadVersionSpecifier,
+    PypiRequirement,
+    contradict,
+    normalize_name,
+    normalize_specifier,
+    parse_requirement,
+)
+from envlock.model.url import is_web, strip_credentials
 
 if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
@@ -28,6 +36,16 @@ class Conflict(Exception):
         self.values = values
 
 
+class PypiEntry(NamedTuple):
+    """One thing that is asked of PyPI, with the key that asks."""
+
+    requirement: PypiRequirement
+    """Its index carries no credentials."""
+    key: KeyPath
+    written: str = ""
+    """The index as written, credentials included: for fetching only."""
+
+
 class Level:
     """What one level asks, each thing with the key that asks it. Filled while a table is read, then left alone."""
 
@@ -35,7 +53,7 @@ class Level:
         self.key = key
         self.python: tuple[str, KeyPath, str] | None = None  # the range, the key, and what it says as written
         self.disabled: tuple[bool, KeyPath] | None = None
-        self.pypi: dict[str, tuple[PypiRequirement, KeyPath]] = {}
+        self.pypi: dict[str, list[PypiEntry]] = {}
         self.conda: dict[str, CondaEntry] = {}
         self.conda_only: dict[str, CondaEntry] = {}
         self.conda_table: KeyPath | None = None  # the table that makes this a level with conda, packages or none
@@ -53,8 +71,10 @@ class Level:
         return bool(self.python or self.pypi or self.conda or self.conda_only or self.system or self.named)
 
 
-def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
+def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str] | None = None) -> Level:
     """The level that a table of `TABLES` (and `disabled`) describes. Types are already known to be right.
+
+    `indexes` are those that packages may name, as written.
 
     Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion, BadAlias.
     """
@@ -71,7 +91,7 @@ def read_level(table: Mapping[str, Any], key: KeyPath) -> Level:
             written = table[name]["python"]
             agree_python(level, written, _range(name, written), (*own, "python"))
     if "pypi" in table:
-        _read_pypi(level, table["pypi"], (*key, "pypi"))
+        _read_pypi(level, table["pypi"], (*key, "pypi"), indexes or {})
     if "conda" in table:
         from envlock.config.conda_tables import read_conda
 
@@ -106,11 +126,43 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
     return parse_requirement(f"{name}{normalize_specifier(specifier)}{tail}")
 
 
-def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
+def requirements_of(name: str, value: Any) -> list[tuple[PypiRequirement, str]]:
+    """The requirements that an entry of a `packages` table means, a string, a table or a list, each with its `index`.
+
+    >>> [str(each) for each, _ in requirements_of("torch", ["2.3.1 ; sys_platform == 'linux'", {"extras": ["opt"]}])]
+    ["torch==2.3.1 ; sys_platform == 'linux'", 'torch[opt]']
+    >>> requirements_of("torch", {"version": ">=2", "index": "cu121"})[0][1]
+    'cu121'
+    """
+    return [_one_of(name, item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement, str]:
+    if isinstance(value, str):
+        return requirement_of(name, value), ""
+    version, marker, index = value.get("version", ""), value.get("marker", "").strip(), value.get("index", "")
+    if ";" in version or (index and "@" in name):
+        raise BadVersionSpecifier(version, "a marker is said by `marker`, and a URL needs no index")
+    requirement = requirement_of(name, f"{version} ; {marker}" if marker else version)
+    extras = {*requirement.extras, *map(normalize_name, value.get("extras", ()))}
+    return requirement._replace(extras=tuple(sorted(extras))), index
+
+
+def is_index_name(text: str) -> bool:
+    """Whether an index can be called that in `[envlock.indexes]`.
+
+    >>> is_index_name("pytorch-cu121"), is_index_name("https://index.example/simple/"), is_index_name("")
+    (True, False, False)
+    """
+    return text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+
+
+def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str]) -> None:
     for name, value in table.get("packages", {}).items():
-        here = (*key, "packages", name)
-        requirement = requirement_of(name, value)
-        add_pypi(level, requirement, here)
+        for number, (requirement, said) in enumerate(requirements_of(name, value)):
+            here = (*key, "packages", name, *([str(number)] if isinstance(value, list) else ()))
+            index = _index_of(said, known, here)
+            add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
     level.indexes += [(url, (*key, "extra_indices")) for url in table.get("extra_indices", ())]
     level.pip_flags += table.get("extras", ())
     if table.get("conda_only"):
@@ -119,12 +171,30 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
         read_conda_only(level, table["conda_only"], (*key, "conda_only"))
 
 
-def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath) -> None:
-    """Ask for one more package; asking twice for other things is a Conflict."""
-    before = level.pypi.get(requirement.name)
-    if before is not None and before[0] != requirement:
-        raise Conflict("disagreeing-values", before[1], key, values=(str(before[0]), str(requirement)))
-    level.pypi[requirement.name] = (requirement, key)
+def _index_of(said: str, known: Mapping[str, str], key: KeyPath) -> str:
+    """The URL of the index that an `index` says, as written."""
+    if not said:
+        return ""
+    if is_index_name(said):
+        if said not in known:
+            raise Conflict("unknown-index", key, values=(said, *known))
+        return known[said]
+    if not is_web(said):
+        raise ValueError(said)
+    return said
+
+
+def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: str = "") -> None:
+    """Ask for one thing more. What is asked of one package adds up; what can never hold together is a Conflict."""
+    asked = level.pypi.setdefault(requirement.name, [])
+    for number, before in enumerate(asked):
+        if contradict(before.requirement, requirement):
+            raise Conflict("disagreeing-values", before.key, key, values=(before.requirement.said, requirement.said))
+        if str(before.requirement) == str(requirement):
+            if index and not before.written:
+                asked[number] = PypiEntry(requirement, key, index)
+            return
+    asked.append(PypiEntry(requirement, key, index))
 
 
 def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
@@ -177,6 +247,7 @@ def normalize_python(text: str) -> str:
 
 def _first_ask(level: Level) -> KeyPath:
     places = [level.python and level.python[1], level.named and level.named[2]]
-    places += [key for _, key in (*level.pypi.values(), *level.system.values())]
+    places += [entry.key for entries in level.pypi.values() for entry in entries]
+    places += [key for _, key in level.system.values()]
     places += [entry.key for entry in (*level.conda.values(), *level.conda_only.values())]
     return next(place for place in places if place)

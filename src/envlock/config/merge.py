@@ -43,10 +43,12 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     if base.named and (base.pypi or base.conda or base.conda_only):
         raise Conflict("named-env-with-requirements-at-flow-level", base.named[2])
     pypi = {**base.pypi, **own.pypi}
+    asked = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
     system = {**base.system, **own.system}
     python = own.python or base.python
     conda = _Conda(base, own, defaults)
-    keys = [*(key for _, key in (*pypi.values(), *system.values())), *conda.keys(), *([python[1]] if python else [])]
+    keys = [*(entry.key for entry in asked), *(key for _, key in system.values())]
+    keys += [*conda.keys(), *([python[1]] if python else [])]
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
         _check_fetch(fetch[1], named, keys)
@@ -54,7 +56,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     requirements = Requirements(
         python=python[0] if python else "",
         python_from="conda" if conda.is_there else defaults.python_from,
-        pypi=tuple(pypi[key][0] for key in sorted(pypi)),
+        pypi=tuple(entry.requirement for entry in asked),
         metaflow=defaults.metaflow,
         indexes=tuple(strip_credentials(url) for url, _ in indexes),
         default_index=strip_credentials(defaults.index_url),
@@ -68,13 +70,16 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
             defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
         ),
     )
-    origins: list[tuple[str, KeyPath]] = [(key, pypi[key][1]) for key in sorted(pypi)]
+    origins: list[tuple[str, KeyPath]] = [(entry.requirement.name, entry.key) for entry in asked]
+    origins += [(str(entry.requirement), entry.key) for entry in asked if len(pypi[entry.requirement.name]) > 1]
+    origins += [(entry.requirement.from_index, entry.key) for entry in asked if entry.written]
     origins += [(strip_credentials(url), key) for url, key in indexes]
     origins += conda.origins()
     origins += [
         (name, ("envlock", "system-requirements", arch, name))
         for arch, floors in defaults.system.items()
         for name in floors
+        if name not in system
     ]
     origins += [(name, system[name][1]) for name in sorted(system)]
     if python:
@@ -87,6 +92,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         origins=tuple(origins),
         index_urls=tuple(url for url, _ in indexes),
         default_index_url=defaults.index_url,
+        package_index_urls=tuple(dict.fromkeys(entry.written for entry in asked if entry.written)),
         channel_urls=tuple(written for _, written, _ in conda.channels),
         deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,

@@ -118,11 +118,14 @@ class Environment(NamedTuple):
     """`Flow/step`, or the name of an `[env.*]` table."""
     requirements: Requirements
     origins: tuple[tuple[str, KeyPath], ...] = ()
-    """For each thing asked, the key that asks: `python`, a normalised package name, `conda:` and the name of a conda
-    package, an index or a channel without credentials, a virtual package."""
+    """For each thing asked, the key that asks: `python`, a normalised package name (where that is asked for more than
+    once, each requirement too), `conda:` and the name of a conda package, an index or a channel without credentials, a
+    virtual package."""
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     default_index_url: str = ""
+    package_index_urls: tuple[str, ...] = ()
+    """The indexes that single packages name, as written: for fetching only."""
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels` as written, credentials and `${VARIABLE}`s included: for fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
@@ -141,6 +144,10 @@ class Environment(NamedTuple):
     def origin(self, thing: str) -> KeyPath | None:
         """The key in envlock.toml that asked for `thing`, if one did."""
         return dict(self.origins).get(thing)
+
+    def all_origins(self, thing: str) -> tuple[KeyPath, ...]:
+        """Every key in envlock.toml that asked for `thing`: a package may be asked for in several places."""
+        return tuple(key for each, key in self.origins if each == thing)
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 import tomli
 
 from envlock.config.flowfile import FlowSource, read_flows
-from envlock.config.level import Conflict, Level, add_pypi, read_level
+from envlock.config.level import Conflict, Level, add_pypi, is_index_name, read_level
 from envlock.config.merge import Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import (
@@ -214,6 +214,9 @@ class _Reading:
             known(tuple(packages), packages_of(arch))
         newer = settings.exclude_newer
         _all_web([*table.get("extra-indices", ()), *(url for url in [table.get("index-url")] if url is not None)])
+        _all_web(table.get("indexes", {}).values())
+        if not all(map(is_index_name, table.get("indexes", {}))):
+            raise ValueError("indexes")
         _all_channels(table.get("channels", ()))
         priority = table.get("channel-priority", "strict")
         known((priority,), CHANNEL_PRIORITIES)
@@ -270,7 +273,7 @@ class _Reading:
         _all_web(table.get("pypi", {}).get("extra_indices", ()))
         _all_channels(table.get("conda", {}).get("channels", ()))
         known(tuple(table.get("sys_packages", {}).get("packages", ())), tuple(VIRTUAL_PACKAGES))
-        return read_level(table, key)
+        return read_level(table, key, self.table.get("indexes", {}))
 
     def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
         key: KeyPath = ("env", name)

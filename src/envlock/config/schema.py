@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from datetime import date, datetime
 from functools import cache
-from typing import Any, Literal, TypeAlias, Union
+from typing import Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,12 +28,35 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class PackageTable(Table):
+    """One package of PyPI, where a version alone does not say enough."""
+
+    version: str = Field(default="", examples=[">=2,<3"])
+    """The version: `2.2.3`, `>=2,<3`, or empty for any."""
+    extras: list[str] = Field(default=[], examples=[["socks"]])
+    """Extras of the package, beside those that its name carries."""
+    marker: str = Field(default="", examples=["sys_platform == 'linux'"])
+    """The environment marker (PEP 508) under which it is asked for."""
+    index: str = Field(default="", examples=["pytorch"])
+    """The one index that the package comes from: a name out of `[envlock.indexes]`, or a URL. Nothing else is asked of
+    that index."""
+
+
+Package: TypeAlias = Union[  # noqa: UP007
+    str, PackageTable, Annotated[list[Union[str, PackageTable]], Field(min_length=1, examples=[[">=2", "<3"]])]  # noqa: UP007
+]
+
+
 class PypiTable(Table):
     """Packages from PyPI: `@pypi` of a step, `@pypi_base` of a flow."""
 
-    packages: dict[str, str] = Field(default={}, examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}])
+    packages: dict[str, Package] = Field(
+        default={},
+        examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}],
+    )
     """Package to version: `2.2.3`, `>=2,<3`, or empty for any; `; marker` may follow. The name may carry extras, or a
-    URL: `name@https://...`."""
+    URL: `name@https://...`. A table says more: `{ version, extras, marker, index }`. A list holds several of these: all
+    of them count, each where its marker is true."""
     extra_indices: list[str] = Field(default=[], examples=[["https://index.example/simple/"]])
     """More package indexes, asked in this order before the default one; the first that has a package is the only one
     asked for it. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
@@ -183,6 +206,9 @@ class ProjectTable(Table):
     """The package index that is asked last, in place of PyPI."""
     extra_indices: list[str] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
     """More package indexes for every environment, asked after those of its step and flow."""
+    indexes: dict[str, str] = Field(default={}, examples=[{"pytorch": "https://index.example/cu121/"}])
+    """Package indexes by name, for packages that name one as their `index`. They are asked for those packages and for
+    nothing else. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
     hosts: list[str] = Field(default=[], examples=[["index.example", "*.files.example"]])
     """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
     allow_older: list[str] = Field(default=[], alias="allow-older", examples=[["hydra-core"]])
@@ -259,8 +285,10 @@ def json_schema_text() -> str:
 def node_at(path: tuple[str, ...]) -> Schema:
     """The part of the JSON schema that describes the value at `path`; empty where it describes none.
 
-    >>> node_at(("flow", "Train", "pypi", "packages", "rich"))
+    >>> node_at(("flow", "Train", "conda", "libraries", "ffmpeg"))
     {'type': 'string'}
+    >>> node_at(("flow", "Train", "pypi", "packages", "rich", "0", "version"))["examples"]
+    ['>=2,<3']
     >>> node_at(("flow", "Train", "pypi", "python"))["examples"]
     ['>=3.11,<3.13']
     >>> node_at(("envlock", "nothing"))
@@ -268,14 +296,26 @@ def node_at(path: tuple[str, ...]) -> Schema:
     """
     node = json_schema()
     for part in path:
-        node = _resolved(node.get("properties", {}).get(part) or _free_child(node, part))
+        ways = map(_resolved, node.get("anyOf", [node]))
+        known = (way.get("properties", {}).get(part) or _free_child(way, part) for way in ways)
+        node = _resolved(next((each for each in known if each), {}))
     return node
+
+
+def ways_at(path: tuple[str, ...]) -> tuple[Schema, ...]:
+    """Each of the schemas of which one describes the value at `path`: mostly a single one.
+
+    >>> [way["type"] for way in ways_at(("flow", "Train", "pypi", "packages", "rich"))]
+    ['string', 'object', 'array']
+    """
+    node = node_at(path)
+    return tuple(_resolved(way) for way in node.get("anyOf", [node]))
 
 
 def _free_child(node: Schema, part: str) -> Schema:
     """What a free key of a table, or an item of a list, is described by."""
-    if part.isdecimal() and (items := [way["items"] for way in node.get("anyOf", [node]) if "items" in way]):
-        return dict(items[0])
+    if part.isdecimal() and "items" in node:
+        return dict(node["items"])
     free = node.get("additionalProperties")
     return dict(free) if isinstance(free, dict) else {}
 

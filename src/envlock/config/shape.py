@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 Shape: TypeAlias = str | dict[str, "Shape"] | tuple["Shape"]
 """A type's name, a table of known keys, or (in a 1-tuple) a table of free keys."""
 
+_PACKAGE: Shape = {"version": "string", "extras": "strings", "marker": "string", "index": "string"}
 _PYPI: Shape = {
-    "packages": ("string",),
+    "packages": ("package",),
     "extra_indices": "strings",
     "extras": "strings",
     "python": "string",
@@ -43,6 +44,7 @@ _SETTINGS: Shape = {
     "python-from": "string",
     "index-url": "string",
     "extra-indices": "strings",
+    "indexes": ("string",),
     "hosts": "strings",
     "allow-older": "strings",
     "datastore": "string or strings",
@@ -96,6 +98,9 @@ def _fits_type(value: Any, name: str) -> bool:
         return type(value) is bool
     if name == "strings":
         return type(value) is list and all(type(item) is str for item in value)
+    if name == "package":
+        items = value if type(value) is list and value else [value]
+        return all(type(item) is str or fits(item, _PACKAGE) for item in items)
     if name == "string or strings":
         return _fits_type(value, "string") or _fits_type(value, "strings")
     return type(value) is str or hasattr(value, "isoformat")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType
 from envlock.config.quoting import shown
-from envlock.config.schema import Document, Schema, node_at
+from envlock.config.schema import Document, Schema, node_at, ways_at
 from envlock.config.system import VIRTUAL_PACKAGES, packages_of
 from envlock.config.text import WrittenFloat, location
 from envlock.model.arch import UnknownArch
@@ -96,7 +96,8 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     if _is_type_error(error):
         return _wrong_type(path, error["input"], at)
     if kind == "too_short":
-        hint = f"write it as `{_written(path[-1], node_at(path))}`"
+        listed = next(way for way in ways_at(path) if "minItems" in way)
+        hint = f"write it as `{_written(path[-1], listed)}`"
         return BadValue(path[-1], "[]", "it needs at least one", at, hint=hint)
     found = str(error["input"])
     if path[:2] == ("envlock", "archs") or (
@@ -120,7 +121,7 @@ def _choices(node: Schema) -> Sequence[str]:
 
 def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
     *table, key = path
-    known: Schema = node_at(tuple(table)).get("properties", {})
+    known: Schema = next((way["properties"] for way in ways_at(tuple(table)) if "properties" in way), {})
     kind = table[-1] if table and table[-1] in {*_TABLES, "envlock"} else (table[-2] if table else "")
     inner = [name for name in known if key in node_at((*table, name)).get("properties", {})]
     advice = None
@@ -155,23 +156,29 @@ def _right(node: Schema) -> str:
     >>> _right(node_at(("envlock", "exclude-newer"))), _right(node_at(("envlock", "archs")))
     ('a string, a date and time, or a date', 'a list of strings')
     """
+    if "$ref" in node:
+        return "a table"
     if "anyOf" in node:
         ways = list(dict.fromkeys(_right(way) for way in node["anyOf"]))
         return " or ".join(ways) if len(ways) <= 2 else f"{', '.join(ways[:-1])}, or {ways[-1]}"
     formats = {"date": "a date", "date-time": "a date and time"}
-    types = {"string": "a string", "boolean": "true or false", "array": "a list of strings", "object": "a table"}
+    listed = "a list of strings or tables" if "anyOf" in node.get("items", {}) else "a list of strings"
+    types = {"string": "a string", "boolean": "true or false", "array": listed, "object": "a table"}
     return formats.get(node.get("format", "")) or types[node["type"]]
 
 
 def _converted(path: KeyPath, value: Any) -> Any:
     """What was meant by a value of a wrong type, where that is plain; else None."""
-    kind = node_at(path).get("type")
+    kinds = [way.get("type") for way in ways_at(path)]
+    kind = kinds[0]
     if kind == "string" and "enum" not in node_at(path):
         if isinstance(value, dict) and isinstance(value.get("version"), str):
             return value["version"]
         if isinstance(value, WrittenFloat):
             return value.written
-        if type(value) is int and (path[-1] == "python" or path[-2] in {"packages", "libraries", "conda_only"}):
+        if type(value) is int and (
+            path[-1] in {"python", "version"} or path[-2] in {"packages", "libraries", "conda_only"}
+        ):
             return str(value)
     if kind == "boolean" and isinstance(value, str) and value.lower() in {"true", "false"}:
         return value.lower() == "true"

@@ -105,10 +105,21 @@ def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str
     """The text with another value at a key that it has; with `name`, the key's last part is renamed too."""
     node = _entry_at(scan(text), path)
     text = text[: node.value[0]] + value + text[node.value[1] :]
-    start, end = node.parts[-1]
-    if name is None or name == path[-1]:
-        return text
-    return text[:start] + key_text(name) + text[end:]
+    return text if name is None or name == path[-1] else rename(text, path, name)
+
+
+def rename(text: str, path: Key, name: str) -> str:
+    r"""The text with another last part of a key, wherever it is written: in an entry, or in the headers of its table.
+
+    >>> rename("[a.b]\nx = 1\n[a.b.c]\ny = 2\n", ("a", "b"), "d")
+    '[a.d]\nx = 1\n[a.d.c]\ny = 2\n'
+    """
+    for node in reversed(scan(text)):
+        place = len(path) - 1 - len(node.container)
+        if node.path[: len(path)] == path and 0 <= place < len(node.parts):
+            start, end = node.parts[place]
+            text = text[:start] + key_text(name) + text[end:]
+    return text
 
 
 def append(text: str, path: Key, value: str) -> str:
@@ -124,16 +135,35 @@ def append(text: str, path: Key, value: str) -> str:
         return f"{text[:at]}{value}{text[at:]}"
     start, end = items[-1].value
     before = text[_line_start(text, start) : start]
-    gap = f"{_newline(text)}{before}" if not before.strip() else " "
-    return f"{text[:end]},{gap}{value}{text[end:]}"
+    line_end = _line_end(text, end)
+    rest = text[end:line_end]
+    if before.strip() or re.fullmatch(r"\s*,?\s*(?:#.*)?\r?\n", rest) is None:
+        gap = f"{_newline(text)}{before}" if not before.strip() else " "
+        return f"{text[:end]},{gap}{value}{text[end:]}"
+    comma = "," if rest.lstrip().startswith(",") else ""
+    after = rest if comma else f",{rest}"  # a comment stays beside its item
+    return f"{text[:end]}{after}{before}{value}{comma}{_newline(text)}{text[line_end:]}"
 
 
 def remove(text: str, path: Key, *, keep: int) -> str:
     """The text without an entry that it has, and without the tables that only held it.
 
-    Tables of `keep` parts or fewer stay, as do sections that hold a comment.
+    Tables of `keep` parts or fewer stay, as do sections that hold a comment. The entry may be a table with a header of
+    its own, or of dotted keys.
     """
-    text = _without_entry(text, scan(text), _entry_at(scan(text), path))
+    nodes = scan(text)
+    while not _has_entry(nodes, path):
+        within = [node for node in nodes if node.path[: len(path)] == path]
+        if not within:
+            break
+        part = next((node for node in within if not node.is_header), within[0])
+        if part.is_header:  # its comments stay, as those around an entry do
+            text = text[: _line_start(text, part.start)] + text[_line_end(text, part.value[1]) :]
+        else:
+            text = _without_entry(text, nodes, part)
+        nodes = scan(text)
+    else:
+        text = _without_entry(text, nodes, _entry_at(nodes, path))
     for length in range(len(path) - 1, keep, -1):
         nodes = scan(text)
         inner = [node for node in nodes if node.path[:length] == path[:length] and len(node.path) > length]
@@ -145,6 +175,10 @@ def remove(text: str, path: Key, *, keep: int) -> str:
         elif own is not None:
             text = _without_entry(text, nodes, own)
     return text
+
+
+def _has_entry(nodes: Sequence[Node], path: Key) -> bool:
+    return any(node.path == path and not node.is_header for node in nodes)
 
 
 def _entry_at(nodes: Sequence[Node], path: Key) -> Node:

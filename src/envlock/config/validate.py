@@ -24,7 +24,7 @@ from envlock.config.errors import (
     UnknownKey,
 )
 from envlock.config.instants import absolute_instant, span_of
-from envlock.config.level import normalize_python, requirement_of
+from envlock.config.level import is_index_name, normalize_python, requirement_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_user
@@ -99,6 +99,7 @@ class _Values:
         yield from self.index(table.get("index-url"), (*key, "index-url"))
         for place, url in _strings(table, key, "extra-indices"):
             yield from self.index(url, place)
+        yield from self.indexes(_table(table, "indexes"), (*key, "indexes"))
         for place, host in _strings(table, key, "hosts"):
             if not is_host_pattern(host):
                 hint = 'write it as `hosts = ["index.example"]`'
@@ -140,6 +141,14 @@ class _Values:
                     hint = f'write it as `{name} = ["{example}"]`'
                     yield BadValue(name, package, f"it takes names of {kind} packages", self.at(place), hint=hint)
 
+    def indexes(self, named: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
+        for name, url in named.items():
+            yield from self.index(url, (*key, name))
+            if not is_index_name(name):
+                hint = 'write it as `indexes.pytorch = "https://index.example/cu121/"`'
+                reason = "a name has letters, digits, `-`, `_` and `.`"
+                yield BadValue("indexes", name, reason, self.at((*key, name)), hint=hint)
+
     def users(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
         for place, user in _strings(table, key, "use-remote-latest"):
             if not is_user(user):
@@ -164,8 +173,9 @@ class _Values:
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Iterator[ConfigError]:
         pypi, conda = _table(table, "pypi"), _table(table, "conda")
         for name, value in _table(pypi, "packages").items():
-            if isinstance(value, str):
-                yield from self.requirement(name, value, (*key, "pypi", "packages", name))
+            place = (*key, "pypi", "packages", name)
+            for number, item in enumerate(value if isinstance(value, list) else [value]):
+                yield from self.package(name, item, (*place, str(number)) if isinstance(value, list) else place)
         for place, url in _strings(pypi, (*key, "pypi"), "extra_indices"):
             yield from self.index(url, place)
         for name, value in _table(conda, "libraries").items():
@@ -206,6 +216,30 @@ class _Values:
     def channel(self, value: str, key: KeyPath) -> Iterator[ConfigError]:
         if not is_channel(value):
             yield BadChannel(value, self.at(key))
+
+    def package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if isinstance(value, str):
+            yield from self.requirement(name, value, key)
+        if not isinstance(value, dict):
+            return
+        said = {part: text for part, text in value.items() if isinstance(text, str)}
+        version, marker, index = (said.get(part, "") for part in ("version", "marker", "index"))
+        if ";" in version:
+            yield BadVersionSpecifier(
+                shown(version), "a table says its marker as `marker`", locations=(self.at((*key, "version")),)
+            )
+        elif not marker.strip():
+            yield from self.requirement(name, version, key)
+        else:
+            yield from self.requirement(name, f"{version} ; {marker}", key)
+        for place, extra in _strings(value, key, "extras"):
+            if not is_package_name(extra):
+                yield BadPackageName(shown(extra), locations=(self.at(place),))
+        if index and "@" in name:
+            hint = "leave `index` out"
+            yield BadValue("index", index, "a URL is one file already", self.at((*key, "index")), hint=hint)
+        elif index and not is_index_name(index):
+            yield from self.index(index, (*key, "index"))
 
     def requirement(self, name: str, value: str, key: KeyPath) -> Iterator[ConfigError]:
         specifier, _, marker = value.partition(";")

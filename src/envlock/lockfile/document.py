@@ -177,9 +177,11 @@ def _python_lines(python: LockedPython) -> Iterable[str]:
 def requirement_lines(requirements: Requirements) -> Iterable[str]:
     """The lines of the table that `requirements_from` reads; what is empty is left out."""
     for key, value in requirements.document().items():
-        if key == "system":
-            rows = [array(row) for row in sorted(requirements.system)]
-            yield f"system = [{', '.join(rows)}]"
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            rows = [array(map(str, row)) for row in value if isinstance(row, list)]
+            yield f"{key} = [{', '.join(rows)}]"
+        elif key == "system":
+            yield "system = []"
         elif isinstance(value, str) and value:
             yield f"{key} = {quoted(value)}"
         elif isinstance(value, list) and value:

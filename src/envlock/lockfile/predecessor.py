@@ -45,7 +45,7 @@ def _asked(requirements: Requirements) -> set[str]:
     conda = (*requirements.conda, *requirements.conda_only)
     return {
         *(root.name for root in requirements.pypi),
-        *(str(root) for root in requirements.pypi),
+        *(root.said for root in requirements.pypi),
         *(f"conda:{name_in(text)}" for text in conda),
         *(f"conda:{text}" for text in conda),
     }

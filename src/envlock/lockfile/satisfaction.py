@@ -6,7 +6,7 @@ so this module is for the moment when ids differ, never for the moment when they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
@@ -99,23 +99,48 @@ def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]
 
 
 def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
-    before = {(root.name, str(root)) for root in lock.requirements.roots()}
-    now = {(root.name, str(root)) for root in asked.roots()}
-    wheels = {package.name for package in lock.pypi_packages}
+    before, now = set(lock.requirements.roots()), set(asked.roots())
+    wheels = {package.name: package for package in lock.pypi_packages}
     versions = {**_provided(lock), **{package.name: package.version for package in lock.pypi_packages}}
-    old_roots = {root.name: root for root in lock.requirements.roots()}
-    for root in asked.roots():
-        if (root.name, str(root)) in before:
+    old_roots, new_roots = _by_name(before), _by_name(now)
+    for root in dict.fromkeys(asked.roots()):
+        if root in before:
             continue
         version = versions.get(root.name)
         locked = f"locked: {root.name} {version}" if version else "not locked"
-        yield Difference(root.name, f"{root}, {locked}", _serves(root, old_roots.get(root.name), version))
-    reached = reachable(lock.pypi_packages, {root.name for root in asked.roots()})
-    for name in sorted({name for name, _ in before} - {name for name, _ in now}):
-        # What came with its extras, or from its URL, is not known to be what the others would bring.
-        own = old_roots[name].extras or old_roots[name].url
-        is_kept = (not own and (name in reached or name not in wheels)) or name not in versions
-        yield Difference(name, f"{name} is asked for no more", is_kept)
+        index = wheels[root.name].index if root.name in wheels else ""
+        if root.from_index and index:
+            locked += f" from {index}"
+        thing = root.name if len(new_roots[root.name]) == 1 else str(root)
+        is_served = _serves(root, old_roots.get(root.name, ()), version, index)
+        yield Difference(thing, f"{root.said}, {locked}", is_served)
+    reached = reachable(lock.pypi_packages, new_roots)
+    for name, roots in sorted(old_roots.items()):
+        # What came with its extras, from its URL or from its own index is not known to be what the others would bring.
+        own = [root for root in roots if root.extras or root.url or root.from_index]
+        if name not in new_roots:
+            is_kept = (not own and (name in reached or name not in wheels)) or name not in versions
+            yield Difference(name, f"{name} is asked for no more", is_kept)
+        elif len(roots) > 1 or len(new_roots[name]) > 1:
+            for root in sorted(set(roots) - now):
+                is_kept = root not in own or name not in versions or _replaced(root, new_roots[name])
+                yield Difference(name, f"{root.said} is asked for no more", is_kept)
+
+
+def _by_name(roots: Iterable[PypiRequirement]) -> dict[str, list[PypiRequirement]]:
+    found: dict[str, list[PypiRequirement]] = {}
+    for root in roots:
+        found.setdefault(root.name, []).append(root)
+    return found
+
+
+def _replaced(before: PypiRequirement, now: Iterable[PypiRequirement]) -> bool:
+    """Whether what is asked now has all that a requirement brings beyond versions: then that is not missing."""
+    return any(
+        set(before.extras) <= set(each.extras)
+        and (before.marker, before.url, before.from_index) == (each.marker, each.url, each.from_index)
+        for each in now
+    )
 
 
 def _provided(lock: Lock) -> dict[str, str]:
@@ -123,19 +148,26 @@ def _provided(lock: Lock) -> dict[str, str]:
     return {name: version for p in lock.conda_packages if p.conda for name, version in p.conda.provides}
 
 
-def _serves(root: PypiRequirement, before: PypiRequirement | None, version: str | None) -> bool:
-    same_kind = before is not None and (before.extras, before.marker, before.url) == (
-        root.extras,
-        root.marker,
-        root.url,
+def _serves(root: PypiRequirement, before: Sequence[PypiRequirement], version: str | None, index: str) -> bool:
+    """Whether a lock with that version, from that index, serves a requirement that is new.
+
+    `before` are those of the same package that the lock was made for.
+    """
+    same_kind = any(
+        (each.extras, each.marker, each.url, each.from_index) == (root.extras, root.marker, root.url, root.from_index)
+        for each in before
     )
     plain = not (root.extras or root.marker or root.url)
-    if before is not None and (before.extras or before.url):
+    if root.from_index:
+        plain = plain and index.rstrip("/") == root.from_index.rstrip("/")
+    if any(each.extras or each.url for each in before) or any(
+        each.from_index and not root.from_index for each in before
+    ):
         plain = False  # what came with the extras is in the lock, and would not be in a new one
     if version is None:
         # A requirement whose marker is false for this arch has no package, then and now.
         return same_kind and bool(root.marker)
-    return (same_kind or plain) and not (root.url and not same_kind) and _allows(root.specifier, version)
+    return (same_kind or plain) and _allows(root.specifier, version)
 
 
 def _allows(specifier: str, version: str) -> bool:

@@ -37,6 +37,7 @@ _REQUIREMENT = re.compile(
     r"(?:@\s*(?P<url>\S+?)\s*(?:\s;(?P<url_marker>.*))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;(?P<marker>.*))?)\s*\Z",
     re.DOTALL,
 )
+_PLAIN = re.compile(r"(==|!=|<=|>=|<|>)(\d+(?:\.\d+)*)")
 _FOREIGN = re.compile(r"[^\S \t]|[\x00\\]")
 """What no requirement has: white space other than PEP 508's, and what would escape something in a marker's text."""
 _SPACE = re.compile(r"""('[^']*'|"[^"]*")|\s+""")
@@ -124,11 +125,82 @@ class PypiRequirement(NamedTuple):
     specifier: str = ""
     marker: str = ""
     url: str = ""
+    from_index: str = ""
+    """The URL, without credentials, of the one index that it comes from; empty where the project's are asked."""
 
     def __str__(self) -> str:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         body = f"{self.name}{extras} @ {self.url}" if self.url else f"{self.name}{extras}{self.specifier}"
         return f"{body} ; {self.marker}" if self.marker else body
+
+    @property
+    def said(self) -> str:
+        """The requirement as messages show it, with the index where it names one.
+
+        >>> parse_requirement("torch==2.3.1")._replace(from_index="https://index.example/cu121").said
+        'torch==2.3.1 (from https://index.example/cu121)'
+        """
+        return f"{self} (from {self.from_index})" if self.from_index else str(self)
+
+
+def contradict(one: PypiRequirement, other: PypiRequirement) -> bool:
+    """Whether nothing can be what both ask for, as far as that is plain without an index: else the resolver judges.
+
+    Plain are versions that are numbers alone, and markers that are spelt alike.
+
+    >>> contradict(parse_requirement("x==1.0"), parse_requirement("x==1.0.0"))
+    False
+    >>> contradict(parse_requirement("x>=2"), parse_requirement("x<1.5"))
+    True
+    >>> linux, mac = "x==1 ; sys_platform=='linux'", "x==2 ; sys_platform=='darwin'"
+    >>> contradict(parse_requirement(linux), parse_requirement(mac))
+    False
+    """
+    if one.name != other.name or one.marker != other.marker:
+        return False
+    if (one.url and other.url and one.url != other.url) or (
+        one.from_index and other.from_index and one.from_index != other.from_index
+    ):
+        return True
+    if (one.url and other.from_index) or (other.url and one.from_index):
+        return True
+    return bool(one.specifier and other.specifier) and _is_empty(f"{one.specifier},{other.specifier}")
+
+
+def _is_empty(specifier: str) -> bool:
+    """Whether no version fits all clauses; the clauses that are not about plain numbers are passed over."""
+    clauses = [found.groups() for found in map(_PLAIN.fullmatch, specifier.split(",")) if found is not None]
+    exact = [_numbers(version) for operator, version in clauses if operator == "=="]
+    if exact:
+        return any(not _fits(exact[0], operator, _numbers(version)) for operator, version in clauses)
+    lowest = max(
+        ((_numbers(version), operator == ">") for operator, version in clauses if operator[0] == ">"), default=None
+    )
+    highest = min(
+        ((_numbers(version), operator != "<") for operator, version in clauses if operator[0] == "<"), default=None
+    )
+    if lowest is None or highest is None:
+        return False
+    return lowest[0] > highest[0] or (lowest[0] == highest[0] and (lowest[1] or not highest[1]))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, without the zeros at its end: 1.0 and 1.0.0 are one."""
+    numbers = [int(number) for number in version.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _fits(version: tuple[int, ...], operator: str, other: tuple[int, ...]) -> bool:
+    return {
+        "==": version == other,
+        "!=": version != other,
+        "<": version < other,
+        "<=": version <= other,
+        ">": version > other,
+        ">=": version >= other,
+    }[operator]
 
 
 def normalize_name(name: str) -> str:

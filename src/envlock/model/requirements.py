@@ -25,6 +25,7 @@ class Requirements(NamedTuple):
     python_from: str = "machine"
     """Where the interpreter comes from: `machine`, `uv` or `conda`."""
     pypi: tuple[PypiRequirement, ...] = ()
+    """What the user asks of PyPI. A package may be asked for more than once: all that is asked of it holds."""
     metaflow: tuple[PypiRequirement, ...] = ()
     """What Metaflow itself needs to run a step, added for the datastores in use."""
     indexes: tuple[str, ...] = ()
@@ -99,7 +100,15 @@ class Requirements(NamedTuple):
             "system": sorted([arch, name, version] for arch, name, version in self.system),
             "base": self.base,
             **({"channel-priority": self.channel_priority} if self.channel_priority else {}),
+            **({"package-indexes": pinned} if (pinned := self._package_indexes()) else {}),
         }
+
+    def _package_indexes(self) -> list[Plain]:
+        """For each requirement that comes from one index alone: its text, and that index."""
+        return [
+            [text, index]
+            for text, index in sorted((str(each), each.from_index) for each in self.pypi if each.from_index)
+        ]
 
     @property
     def req_id(self) -> str:

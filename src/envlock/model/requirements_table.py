@@ -26,7 +26,7 @@ REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "base": str,
 }
 """The keys of the table, those of `Requirements.document()`; empty values are left out."""
-LATER_KEYS: dict[str, type[str]] = {"channel-priority": str}
+LATER_KEYS: dict[str, type[str] | type[list[Plain]]] = {"channel-priority": str, "package-indexes": list}
 """Keys that are no part of the document where they are empty."""
 
 
@@ -64,10 +64,13 @@ def _is_row(value: object) -> bool:
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
     """The requirements in the table. Raises KeyError, TypeError, ValueError on other content."""
     requirements_document(table)
+    indexes = dict(table.get("package-indexes", ()))
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],
-        pypi=tuple(parse_requirement(text) for text in table.get("pypi", ())),
+        pypi=tuple(
+            parse_requirement(text)._replace(from_index=indexes.get(text, "")) for text in table.get("pypi", ())
+        ),
         metaflow=tuple(parse_requirement(text) for text in table.get("metaflow", ())),
         indexes=tuple(table.get("indexes", ())),
         default_index=table.get("default-index", ""),

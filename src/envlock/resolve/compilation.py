@@ -7,14 +7,15 @@ through variables named after the generated indexes, so that none is ever in a f
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
 
 from envlock.credentials import Address, address, credentials_for, hide
-from envlock.model.url import direct_url_fault
+from envlock.model.url import direct_url_fault, strip_credentials
+from envlock.resolve.errors import NoSolution
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
 from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
@@ -22,6 +23,7 @@ from envlock.resolve.target import Target
 from envlock.uv_command import uv_environment, uv_executable
 
 _INPUT = "requirements.in"
+_PYPROJECT = "pyproject.toml"
 _CONSTRAINTS = "constraints.txt"
 _EXCLUDES = "excludes.txt"
 _BUILT = "built.toml"
@@ -60,6 +62,7 @@ class Compilation:
             if "${" in root.url
         }
         """Requirements by URL, each with the same that has its variables filled in."""
+        self.package_indexes = package_indexes(request, target)
         self._configuration = self._settings()
         (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration))
 
@@ -82,7 +85,7 @@ class Compilation:
 
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
-        (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in self._filled_in(requirements)))
+        source = self._write_input(requirements)
         (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints))
         (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes))
         configuration = self._configuration
@@ -99,7 +102,7 @@ class Compilation:
             output = ("--output-file", _OUTPUT)
         completed = self.processes.run(
             [
-                str(uv_executable()), "pip", "compile", _INPUT, "--constraints", _CONSTRAINTS,
+                str(uv_executable()), "pip", "compile", source, "--constraints", _CONSTRAINTS,
                 *(("--excludes", _EXCLUDES) if excludes else ()),
                 "--config-file", _BUILT if built else "uv.toml", "--directory", str(self.folder),
                 "--python", sys.executable, "--python-version", python or self.target.python,
@@ -112,7 +115,8 @@ class Compilation:
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
         )  # fmt: skip
         text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
-        return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
+        error = hide(completed.stderr, self._addresses).replace(f"{PROJECT} depends on ", "you require ")
+        return Answer(completed.returncode, hide(text, self._addresses), error)
 
     def lock(
         self,
@@ -139,8 +143,9 @@ class Compilation:
             "environments": [environment],
             "constraint-dependencies": list(constraints),
             "workspace": {"members": []},  # so that no folder above is looked at
+            **self._sources(),
         }
-        (self.folder / "pyproject.toml").write_text(tomli_w.dumps({"project": project, "tool": {"uv": settings}}))
+        (self.folder / _PYPROJECT).write_text(tomli_w.dumps({"project": project, "tool": {"uv": settings}}))
         found = self.folder / "uv.lock"
         found.unlink(missing_ok=True)  # which uv would keep to
         completed = self.processes.run(
@@ -164,6 +169,42 @@ class Compilation:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         return Compilation(folder, self.request, self.target, self.processes, self._provided_index)
+
+    def _write_input(self, requirements: Iterable[str]) -> str:
+        """Write what is asked, and return the file's name.
+
+        Only a project's own file can say that a package comes from one index, which is then asked for nothing else.
+        """
+        if not self.package_indexes:
+            (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in self._filled_in(requirements)))
+            return _INPUT
+        project = {"name": PROJECT, "version": "0", "dependencies": self._filled_in(requirements)}
+        tool = {"uv": {"workspace": {"members": []}, **self._sources()}}
+        (self.folder / _PYPROJECT).write_text(tomli_w.dumps({"project": project, "tool": tool}))
+        return _PYPROJECT
+
+    def asked_indexes(self) -> dict[str, str]:
+        """For each package that comes from one index alone, the URL that uv is told of it."""
+        written = self._written_indexes()
+        return {name: address(written.get(url, url)).asked for name, url in self.package_indexes.items()}
+
+    def _written_indexes(self) -> dict[str, str]:
+        return {strip_credentials(url): url for url in self.request.package_index_urls}
+
+    def _sources(self) -> dict[str, object]:
+        """What tells uv the indexes of single packages, in a project's table of its own."""
+        urls = sorted(set(self.package_indexes.values()))
+        written = self._written_indexes()
+        indexes = [
+            {
+                "name": f"package-{number}",
+                "url": self._with_credentials(f"PACKAGE_{number}", written.get(url, url)),
+                "explicit": True,
+            }
+            for number, url in enumerate(urls)
+        ]
+        sources = {name: {"index": f"package-{urls.index(url)}"} for name, url in self.package_indexes.items()}
+        return {"index": indexes, "sources": sources} if indexes else {}
 
     def _settings(self) -> dict[str, object]:
         """The content of uv.toml."""
@@ -200,8 +241,11 @@ class Compilation:
 
 def addresses_of(request: Request) -> tuple[Address, ...]:
     """Where a request's indexes are, and the packages that it asks by URL. Raises UnsetVariable, BadVariable."""
-    indexes = (address(url) for url in (*request.index_urls, request.default_index_url) if url)
-    return (*indexes, *(wheel_address(root.url) for root in request.requirements.roots() if root.url))
+    indexes = (*request.index_urls, request.default_index_url, *request.package_index_urls)
+    return (
+        *(address(url) for url in indexes if url),
+        *(wheel_address(root.url) for root in request.requirements.roots() if root.url),
+    )
 
 
 def wheel_address(url: str) -> Address:
@@ -210,4 +254,35 @@ def wheel_address(url: str) -> Address:
         url,
         fits=lambda found: not direct_url_fault(found),
         expected="the URL of a file on a web server, without credentials",
+    )
+
+
+def package_indexes(request: Request, target: Target) -> Mapping[str, str]:
+    """For each package that comes from one index alone, on this target: that index, without credentials.
+
+    Raises NoSolution.
+    """
+    found: dict[str, str] = {}
+    if not any(root.from_index for root in request.requirements.roots()):
+        return found
+    from packaging.markers import Marker
+
+    texts = target.marker_texts()
+    roots = [root for root in request.requirements.roots() if not root.marker or Marker(root.marker).evaluate(texts)]
+    for root in roots:
+        if root.from_index and found.setdefault(root.name, root.from_index) != root.from_index:
+            raise _several(request, root.name, sorted({each.from_index for each in roots if each.name == root.name}))
+    for root in roots:
+        if root.url and root.name in found:
+            raise _several(request, root.name, [root.url, found[root.name]])
+    return found
+
+
+def _several(request: Request, package: str, places: Iterable[str]) -> NoSolution:
+    return NoSolution(
+        request.name,
+        request.arch,
+        f"{package} is to come from {' and from '.join(filter(None, places))}",
+        hint="give the two markers that exclude each other, or keep one of them",
+        packages=(package,),
     )

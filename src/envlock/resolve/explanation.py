@@ -152,7 +152,14 @@ def _kind(
     if missing is not None:
         dead = index_is_missing()
         if dead is not None:
-            return IndexNotFound, f"there is no package index at {dead}", "correct `index-url` or `extra_indices`"
+            hint = "correct `index-url`, `extra_indices` or `indexes`"
+            return IndexNotFound, f"there is no package index at {dead}", hint
+        own = next(
+            (root.from_index for root in request.requirements.roots() if root.from_index and root.name == missing[1]),
+            None,
+        )
+        if own is not None:
+            return NoSuchPackage, f"`{missing[1]}` is not on {own}, its `index`", "correct its name, or its `index`"
         return (
             NoSuchPackage,
             f"`{missing[1]}` is on none of the indexes",

@@ -123,10 +123,13 @@ class _Served:
         self.conda = {package.name: package for package in base.lock.conda_packages}
         self.versions = {each.name: each.version for each in provided_by(base.lock.conda_packages)}
         self.versions |= {package.name: package.version for package in base.lock.pypi_packages}
+        self.indexes = {package.name: package.index for package in base.lock.pypi_packages}
 
     def has_pypi(self, root: PypiRequirement) -> bool:
         """Whether a requirement is met, as far as that is plain to see."""
         version = self.versions.get(root.name)
+        if root.from_index and self.indexes.get(root.name, "").rstrip("/") != root.from_index.rstrip("/"):
+            return False
         return version is not None and not (root.extras or root.url) and _specifiers(root.specifier).contains(version)
 
     def has_conda(self, request: Request, text: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Compilation
@@ -53,20 +54,23 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
     """
     request = compilation.request
     locked = {p.name: p.version for p in packages if request.pins.get(p.name) != p.version}
-    roots = {root.name: str(root) for root in request.requirements.roots() if root.name in locked and not root.url}
     direct = {root.name for root in request.requirements.roots() if root.url}
-    asked = {name: roots.get(name, name) for name in locked if name not in direct}
+    roots: dict[str, list[str]] = {}
+    for root in request.requirements.roots():
+        if root.name in locked and root.name not in direct:
+            roots.setdefault(root.name, []).append(str(root))
+    asked = {name: roots.get(name, [name]) for name in locked if name not in direct}
     if not asked:
         return ()
     releases = allowed_releases(request)
-    at_best = _alone(compilation, asked.values(), wheels_only=False, python=releases[-1])
-    newer = {name: text for name, text in asked.items() if at_best.get(name, locked[name]) != locked[name]}
+    at_best = _alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
+    newer = {name: texts for name, texts in asked.items() if at_best.get(name, locked[name]) != locked[name]}
     if not newer:
         return ()
-    wheels = _alone(compilation, newer.values())
+    wheels = _alone(compilation, chain.from_iterable(newer.values()))
     sources = at_best
     if len(releases) > 1:
-        sources = _alone(compilation, newer.values(), wheels_only=False)
+        sources = _alone(compilation, chain.from_iterable(newer.values()), wheels_only=False)
     older: list[_Older] = []
     notes: list[str] = []
     for name in sorted(newer):
@@ -104,12 +108,12 @@ def _refuse(request: Request, older: Sequence[_Older]) -> None:
 
 
 def _for_an_older_python(
-    compilation: Compilation, asked: str, name: str, version: str, releases: Sequence[str]
+    compilation: Compilation, asked: Sequence[str], name: str, version: str, releases: Sequence[str]
 ) -> tuple[str, ...]:
     """A sentence where a newer release would serve all but the oldest of the allowed releases of Python."""
 
     def at(release: str) -> str:
-        return _alone(compilation, [asked], python=release).get(name, version)
+        return _alone(compilation, asked, python=release).get(name, version)
 
     newest = at(releases[-1])
     if newest == version:

@@ -84,6 +84,8 @@ class Request:
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` with their credentials."""
     default_index_url: str = ""
+    package_index_urls: tuple[str, ...] = ()
+    """The indexes that single requirements name, with their credentials."""
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels` with their credentials."""
     file_hashes: FileHashes | None = None

@@ -18,7 +18,8 @@ def missing_index(request: Request) -> str | None:
     """
     if request.offline:
         return None
-    return next((url for _, url in _missing((*request.index_urls, request.default_index_url))), None)
+    urls = (*request.package_index_urls, *request.index_urls, request.default_index_url)
+    return next((url for _, url in _missing(urls)), None)
 
 
 def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) -> None:

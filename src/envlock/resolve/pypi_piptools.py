@@ -145,6 +145,16 @@ def _refuse_what_it_cannot(request: Request) -> None:
             hint=f'ask for `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
             packages=("python",),
         )
+    pinned = next((root for root in request.requirements.roots() if root.from_index), None)
+    if pinned is not None:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"pip-tools cannot take {pinned.name} from one index and ask that for nothing else",
+            details=(f"asked for: {pinned.said}",),
+            hint=f"take its `index` out, or {_USE_UV}",
+            packages=(pinned.name,),
+        )
     if request.offline:
         raise ResolverCannot(
             request.name, request.arch, "pip-tools cannot lock offline", hint=f"lock with the network, or {_USE_UV}"

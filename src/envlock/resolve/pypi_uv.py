@@ -123,7 +123,7 @@ class UvResolver:
                 roots,
                 "--format", "pylock.toml", "--no-annotate",
                 constraints=(*decided, *more.constraints, *excluded),
-                pins=_as_pylock({**request.pins, **more.limits}),
+                pins=_as_pylock({**request.pins, **more.limits}, compilation.asked_indexes()),
             )  # fmt: skip
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
@@ -214,7 +214,7 @@ def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, st
     return replace(package, sha256=found["sha256"], size=size)
 
 
-def _as_pylock(pins: Mapping[str, str]) -> str:
+def _as_pylock(pins: Mapping[str, str], indexes: Mapping[str, str]) -> str:
     """The versions to keep, in the one form in which uv takes preferences: its own output file."""
     if not pins:
         return ""
@@ -224,6 +224,10 @@ def _as_pylock(pins: Mapping[str, str]) -> str:
         {
             "lock-version": "1.0",
             "created-by": "envlock",
-            "packages": [{"name": name, "version": version} for name, version in sorted(pins.items())],
+            "packages": [
+                # Where a package comes from one index alone, uv prefers only what is of that.
+                {"name": name, "version": version, **({"index": indexes[name]} if name in indexes else {})}
+                for name, version in sorted(pins.items())
+            ],
         }
     )

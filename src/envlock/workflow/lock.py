@@ -322,6 +322,7 @@ class _Locking:
             exclude_newer=instant,
             index_urls=environment.index_urls,
             default_index_url=environment.default_index_url,
+            package_index_urls=environment.package_index_urls,
             channel_urls=environment.channel_urls,
             channel_mirrors=self.project.settings.channel_mirrors,
             file_hashes=self.file_hashes(),
@@ -375,7 +376,7 @@ class _Locking:
         if job.pin is not None:
             things = ("named_env",)
         environment = job.environments[0]
-        keys = [key for key in (environment.origin(thing) for thing in things) if key is not None]
+        keys = [key for thing in things for key in environment.all_origins(thing)]
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
 

@@ -78,6 +78,7 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
         origins = dict(environment.origins)
         rows: list[tuple[str, str, KeyPath | None]] = [
             *(("index", url, origins.get(strip_credentials(url))) for url in environment.index_urls),
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.package_index_urls),
             ("index", environment.default_index_url, ("envlock", "index-url")),
             *(("channel", url, origins.get(strip_channel_credentials(url))) for url in environment.channel_urls),
             *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
