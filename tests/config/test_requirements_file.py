@@ -13,6 +13,7 @@ from envlock.config.read import load_project
 from envlock.config.validate import explain
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.requirement import parse_requirement
+from envlock.model.requirements_table import requirements_from
 
 CONFIG = '[env.base]\nrequirements = "r.txt"\n'
 AT = Location("envlock.toml", 2, "env.base.requirements")
@@ -200,3 +201,42 @@ def test_a_credential_in_a_line_of_the_project_is_never_shown(tmp_path: Path) ->
     )
     for line in lines:
         assert SECRET not in whole(refused(tmp_path, f"{line}\n")), line
+
+
+def test_no_other_file_that_is_not_of_the_project_is_shown_either(tmp_path: Path) -> None:
+    outside = tmp_path / "shadow"
+    outside.write_text(f"root:{SECRET}:19000\nx y {SECRET}\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    config = project / "envlock.toml"
+    config.write_text(f'[flow.Train]\nfile = "{outside}"\n')
+    with pytest.raises(EnvlockError) as caught:
+        load_project(config)
+    assert (caught.value.code, caught.value.locations[0].line) == ("flow-file-syntax", 1)
+    assert SECRET not in whole(caught.value)
+    config.unlink()
+    config.symlink_to(outside)
+    with pytest.raises(EnvlockError) as caught:
+        load_project(config)
+    assert (caught.value.code, caught.value.locations[0].line) == ("not-toml", 1)
+    assert SECRET not in whole(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pypi", [f"demo @ https://me:{SECRET}@files.example/demo-1.0-py3-none-any.whl"]),
+        ("indexes", [f"https://me:{SECRET}@index.example/simple"]),
+        ("indexes", ["../wheels"]),
+        ("default-index", f"https://index.example/simple?token={SECRET}"),
+        ("default-index", "ftp://${HOST}/simple"),
+        ("channels", [f"https://conda.example/t/{SECRET}/team"]),
+        ("channels", ["../channel"]),
+    ],
+)
+def test_what_a_lock_or_a_pin_asks_passes_the_same_gate(key: str, value: str | list[str]) -> None:
+    table = {"python-from": "machine", "indexes": ["https://${HOST}/simple"], "channels": ["conda-forge", "${TEAM}"]}
+    assert requirements_from(table).channels == ("conda-forge", "${TEAM}")
+    with pytest.raises((ValueError, ConfigError)) as caught:
+        requirements_from({**table, key: value})
+    assert SECRET not in str(caught.value)

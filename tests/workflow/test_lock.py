@@ -289,3 +289,24 @@ def test_errors_of_the_resolver_carry_the_lines_that_cause_them(project: Project
         locked(project)
     keys = [location.key for location in caught.value.locations]
     assert keys == ["env.demo.pypi.packages.alpha", "env.demo.pypi.packages.theta"]
+
+
+# What a requirements file asks.
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("alpha==99", "no-solution"),
+        ("no-such-package", "no-such-package"),
+        ("--extra-index-url {index}gone/simple", "index-not-found"),
+    ],
+)
+def test_what_fails_of_a_requirements_file_names_its_line(project: ProjectFolder, line: str, code: str) -> None:
+    project.write('[env.base]\nrequirements = "r.txt"\n', archs=["linux-64"])
+    asked = line.format(index=project.index_url.removesuffix("simple/"))
+    (project.folder / "r.txt").write_text(f"# ours\nlam\n{asked}\n")
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(project.config))
+    assert caught.value.code == code
+    assert [(at.path, at.line, at.key) for at in caught.value.locations] == [("r.txt", 3, "env.base.requirements")]

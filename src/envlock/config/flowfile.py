@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
-from envlock.files import FLOW_BYTES, NotPlain, read_file
+from envlock.files import FLOW_BYTES, NotPlain, is_of, read_file
 
 # Bases from these modules bring no steps: a flow that has them is still known whole.
 _STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
@@ -91,7 +91,10 @@ def read_flows(
 def parse_module(
     path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
 ) -> FlowModule:
-    """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax."""
+    """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
+
+    An error repeats a line of the file only where that is of the project, or where no project names it.
+    """
     try:
         source = read_file(path, FLOW_BYTES, within=project)
     except NotPlain as error:
@@ -110,7 +113,8 @@ def parse_module(
             assert isinstance(tree, ast.Module)
     except SyntaxError as error:
         named = (named_by(),) if named_by else ()
-        raise FlowFileSyntax(path, error.lineno, error.msg, error.text or "", locations=named) from None
+        text = (error.text or "") if project is None or is_of(path, project) else ""
+        raise FlowFileSyntax(path, error.lineno, error.msg, text, locations=named) from None
     except (ValueError, RecursionError, MemoryError) as error:
         named = (named_by(),) if named_by else ()
         raise FlowFileSyntax(path, None, str(error) or "it is nested too deeply", locations=named) from None

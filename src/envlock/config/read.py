@@ -115,11 +115,16 @@ class Unexplained(ConfigError):
 
 
 def _explained(source: str | bytes, path: Path) -> ConfigError:
+    from envlock.config.errors import NotToml
     from envlock.config.validate import explain
     from envlock.errors import EnvlockError
 
     try:
         explain(source, path)
+    except NotToml as error:
+        if path.is_symlink():  # what it leads to may be a file that the reader of the message must not see
+            error.details = ()
+        return error
     except EnvlockError as error:
         return error  # type: ignore[return-value]
     return Unexplained(path.name)

@@ -9,6 +9,7 @@ from envlock.model.arch import Arch
 from envlock.model.canonical import Plain
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 
 REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "python": str,
@@ -62,9 +63,18 @@ def _is_row(value: object) -> bool:
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
-    """The requirements in the table. Raises KeyError, TypeError, ValueError on other content."""
+    """The requirements in the table, held to what envlock.toml may ask.
+
+    Raises KeyError, TypeError, ValueError and ConfigError on other content.
+    """
     requirements_document(table)
     indexes = dict(table.get("package-indexes", ()))
+    for url in (*table.get("indexes", ()), *indexes.values(), *filter(None, [table.get("default-index", "")])):
+        if not is_web(url) or strip_credentials(url) != url:
+            raise ValueError(f"requirements name an index that is none: {strip_credentials(url)!r}")
+    for channel in table.get("channels", ()):
+        if not is_channel(channel) or strip_channel_credentials(channel) != channel:
+            raise ValueError(f"requirements name a channel that is none: {strip_channel_credentials(channel)!r}")
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],
