@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +49,9 @@ def pushed(tmp_path: Path, own: Index) -> Callable[..., Lock]:
         folder = tmp_path / f"of-{len(list(tmp_path.iterdir()))}"
         project = locked_project(folder, own, {"alpha": [ALPHA, *EXTRAS[user]]}, archs=[arch])
         (path,) = lock_files(project.lock_folder)
-        made = replace(read_lock(path), resolved_by=user, resolved_at=f"2026-11-01T{hour:02}:00:00Z", **changes)  # type: ignore[arg-type]
+        made = replace(
+            read_lock(path), **{"resolved_by": user, "resolved_at": f"2024-11-01T{hour:02}:00:00Z", **changes}
+        )  # type: ignore[arg-type]
         push_locks(project, store_of(project), [made]).raise_failures()
         return made
 
@@ -82,7 +85,7 @@ def test_a_push_says_who_resolved_what(pushed: Callable[..., Lock], tmp_path: Pa
     store = store_of(load_project(next(tmp_path.glob("of-*/envlock.toml"))))
     (place,) = Resolved(store).of(made.req_id, LINUX)
     assert place.environment == environment_place(made)
-    assert (place.time, place.user) == ("20261101T090000Z", "..=2FZo=C3=AB")
+    assert (place.time, place.user) == ("20241101T090000Z", "..=2FZo=C3=AB")
     assert paths(store, "resolved") == {place.path}
     assert Resolved(store).of(made.req_id, Arch("osx-64")) == ()
 
@@ -115,6 +118,18 @@ def test_whose_lock_is_taken(
         (note,) = result.locked[0].notes
         assert note == f"resolved by {whose} at {locks[whose].resolved_at}, and taken from {store_of(project).url}"
     assert lock(project).locked[0].action == "kept"
+
+
+def test_a_clock_that_is_ahead_makes_nobody_the_newest_for_ever(
+    pushed: Callable[..., Lock], fresh: Callable[..., Project], tmp_path: Path
+) -> None:
+    """A record that says it was resolved after it was written is as old as it was written, by the store's own clock."""
+    for user, year, written in (("mia", 2077, 1_000_000_000), ("joe", 2024, 1_750_000_000)):
+        known = set((tmp_path / "cache").rglob("resolved/**/*"))
+        pushed(user, 9, resolved_at=f"{year}-11-01T09:00:00Z")
+        for record in set((tmp_path / "cache").rglob("resolved/**/*")) - known:
+            os.utime(record, (written, written))
+    assert taken(fresh('":any:"'))[0] == "joe"
 
 
 def test_what_is_locked_here_stays(pushed: Callable[..., Lock], fresh: Callable[..., Project], own: Index) -> None:
@@ -171,7 +186,7 @@ def test_archs_that_nobody_resolved_get_the_same_python(
 def test_a_span_is_kept_to(pushed: Callable[..., Lock], fresh: Callable[..., Project]) -> None:
     """`exclude-newer = "7d"` is in no id: what others resolved with less patience may be too new."""
     pushed("tester", 12)
-    pushed("mia", 9, exclude_newer="2026-11-01T00:00:00Z")
+    pushed("mia", 9, exclude_newer="2024-11-01T00:00:00Z")
     pushed("joe", 10, exclude_newer="2100-01-01T00:00:00Z")
     assert taken(fresh('":any:"', more='exclude-newer = "7d"'))[0] == "mia"
 

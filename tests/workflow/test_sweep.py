@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from envlock.cache.marks import BY_DOUBT
 from envlock.cache.packages import path_of
 from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.cache.port import Store
-from envlock.cache.sweep import ENVIRONMENT, SWEEPING, Sweep
+from envlock.cache.sweep import ENVIRONMENT, LEFTOVER, SWEEPING, Sweep
 from envlock.cache.sweep_errors import (
     BadSpan,
     NoClock,
@@ -420,6 +421,94 @@ class TestAnnouncing:
                 pass
         assert len(recorder.notes) == 1
         assert "being swept" in recorder.notes[0]
+        assert flag._path in recorder.notes[0]
+        assert "delete that file" in recorder.notes[0]
+
+    def test_a_flag_from_the_future_is_waited_for_as_long_as_any(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """It counts while it is renewed, whatever its date, and no longer; then it is in nobody's way any more."""
+        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.4)
+        store.put(sweep_path("a1"), b"{}")
+        age(tmp_path / "cache", -1000, "/sweeps/")
+        began = time.monotonic()
+        with announced(store, Needs()):
+            assert 0.4 <= time.monotonic() - began < 20
+        assert paths(store, "sweeps") == set()
+
+    def test_a_sweep_whose_clock_is_ahead_is_waited_for_while_it_lives(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.5)
+        store.put(sweep_path("a1"), b"{}")
+        ended = threading.Event()
+
+        def renew() -> None:
+            for number in range(12):
+                age(tmp_path / "cache", -1000 - number, "/sweeps/")
+                time.sleep(0.1)
+            ended.set()
+            store.delete(sweep_path("a1"))
+
+        thread = threading.Thread(target=renew)
+        thread.start()
+        with announced(store, Needs()):
+            assert ended.is_set()
+        thread.join()
+
+    def test_a_flag_from_the_future_that_cannot_be_deleted(
+        self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.1)
+        store.put(sweep_path("a1"), b"{}")
+        age(tmp_path / "cache", -1000, "/sweeps/")
+
+        class Undeletable(ShiftedStore):
+            def delete(self, path: str) -> None:
+                raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
+
+        with announced(Undeletable(store, 0), Needs()):  # type: ignore[arg-type]
+            pass
+
+
+class TestDatesAhead:
+    """Whoever writes into a cache may have a clock that is wrong, or choose a date."""
+
+    def test_a_flag_is_a_leftover(self, project: Project, store: Store, tmp_path: Path) -> None:
+        store.put(sweep_path("a1"), b"{}")
+        age(tmp_path / "cache", -1000, "/sweeps/")
+        assert [each.path for each in sweep(project, limits_of(), delete=True).of(LEFTOVER)] == [sweep_path("a1")]
+        assert paths(store, "sweeps") == set()
+
+    def test_one_that_a_clock_explains_stays(self, project: Project, store: Store, tmp_path: Path) -> None:
+        store.put(sweep_path("a1"), b"{}")
+        age(tmp_path / "cache", -0.5, "/sweeps/")
+        assert sweep(project, limits_of(), delete=True).of(LEFTOVER) == ()
+
+    def test_what_stays_for_its_date_is_told(self, project: Project, store: Store, tmp_path: Path) -> None:
+        store.put(push_path("a1"), Needs().render())
+        age(tmp_path / "cache", -1000, "/pushes/", "/envs/")
+        recorder = Recorder()
+        found = sweep(project, limits_of(grace="0"), delete=True, reporter=recorder)
+        assert found.of(ENVIRONMENT) == ()
+        (warning,) = [each for each in recorder.warnings if "ahead" in each]
+        assert warning.startswith("envs/")
+        assert f"and {len(paths(store, 'envs'))} more in {store.url}" in warning
+
+    def test_a_cache_that_can_only_be_read_does_not_age_by_one_file(
+        self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        age(tmp_path / "cache", 1)
+        packages = sorted((tmp_path / "cache" / "packages").rglob("*.whl"))
+        then = time.time() + 1000 * 24 * 3600
+        os.utime(packages[0], (then, then))
+
+        class ReadOnly(ShiftedStore):
+            def put(self, path: str, data: bytes) -> None:
+                raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
+
+        monkeypatch.setattr(sweep_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
+        assert sweep(project, limits_of(grace="2d")).doomed == ()
 
 
 DEEP = b"[" * 100_000

@@ -6,7 +6,8 @@ first, one of the two sees the other: the sweep leaves what the push needs, or t
 needs a store in which what was written is seen by whoever looks later, as folders and all buckets are.
 
 Whoever is killed leaves its file. A push's counts for a day, a sweep's for a quarter of an hour after it was last
-renewed, both by the server's clock; and both look whether theirs still counts before they rely on it.
+renewed, both by the server's clock; and both look whether theirs still counts before they rely on it. A sweep's that is
+dated ahead counts for a quarter of an hour of being watched without being renewed.
 """
 
 from __future__ import annotations
@@ -112,14 +113,29 @@ class Announcement:
             return
         mine = self._store.entry(self._path)
         written, began = mine.modified if mine else None, time.monotonic()
+        renewed: dict[str, tuple[float | None, float]] = {}
         pause, is_told = _PAUSE, False
         while True:
-            now = None if written is None else written + time.monotonic() - began
-            sweeps &= {entry.path for entry in self._store.entries(SWEEPS) if is_alive(entry, now, SWEEP_LIVES)}
+            steady = time.monotonic()
+            now = None if written is None else written + steady - began
+            alive = [entry for entry in self._store.entries(SWEEPS) if entry.path in sweeps]
+            alive = [entry for entry in alive if is_alive(entry, now, SWEEP_LIVES)]
+            for entry in alive:
+                if renewed.get(entry.path, (None, 0.0))[0] != entry.modified:
+                    renewed[entry.path] = (entry.modified, steady)
+            # By its date it may live for years: a clock was set wrong, or somebody chose it.
+            frozen = {entry.path for entry in alive if steady - renewed[entry.path][1] >= SWEEP_LIVES}
+            for path in frozen:
+                with suppress(CacheUnusable):  # else the next push waits as long
+                    self._store.delete(path)
+            sweeps = {entry.path for entry in alive} - frozen
             if not sweeps:
                 return
             if pause == _LONGEST_PAUSE and not is_told:
-                self._reporter.noted(f"{self._store.url} is being swept; waiting for that to end")
+                self._reporter.noted(
+                    f"{self._store.url} is being swept; waiting for that to end, or for {min(sweeps)} in it to stay "
+                    f"as it is for {SWEEP_LIVES / 60:.0f} minutes; if nobody is sweeping, delete that file"
+                )
                 is_told = True
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -147,6 +163,11 @@ def is_alive(entry: Entry, now: float | None, lives: float) -> bool:
     return now is not None and entry.modified is not None and now - entry.modified < lives
 
 
+def is_ahead(entry: Entry, now: float | None) -> bool:
+    """Whether a file is dated more than a day ahead of the server's clock, further than clocks differ."""
+    return now is not None and entry.modified is not None and entry.modified - now > PUSH_LIVES
+
+
 class Announced(NamedTuple):
     """What the pushes that are under way need."""
 
@@ -156,6 +177,8 @@ class Announced(NamedTuple):
     """Announcements of pushes that were killed long ago."""
     unreadable: tuple[UnreadableAnnouncement, ...] = ()
     """Those that cannot be understood: such a push may need anything."""
+    ahead: tuple[Entry, ...] = ()
+    """Those that are dated so far ahead of the server's clock that they would count for longer than any push takes."""
 
 
 def announcements(store: Store, now: float | None) -> Announced:
@@ -164,8 +187,11 @@ def announcements(store: Store, now: float | None) -> Announced:
     packages: set[str] = set()
     dead: list[Entry] = []
     unreadable: list[UnreadableAnnouncement] = []
+    ahead: list[Entry] = []
     count = 0
     for entry in store.entries(PUSHES):
+        if is_ahead(entry, now):
+            ahead.append(entry)
         if now is not None and entry.modified is not None and now - entry.modified >= PUSH_LIVES:
             dead.append(entry)
             continue
@@ -179,7 +205,9 @@ def announcements(store: Store, now: float | None) -> Announced:
         environments |= needs.environments
         packages |= needs.packages
         count += 1
-    return Announced(Needs(frozenset(environments), frozenset(packages)), count, tuple(dead), tuple(unreadable))
+    return Announced(
+        Needs(frozenset(environments), frozenset(packages)), count, tuple(dead), tuple(unreadable), tuple(ahead)
+    )
 
 
 class SweepFlag:

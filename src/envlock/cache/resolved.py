@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from envlock.cache.layout import ResolvedPlace, resolved_at, resolved_folder, resolved_place
 
 if TYPE_CHECKING:
-    from envlock.cache.port import Store
+    from envlock.cache.port import Entry, Store
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
 
@@ -35,6 +36,16 @@ class Resolved:
             self._store.put(place.path, (json.dumps(said, indent=1) + "\n").encode())
 
     def of(self, req_id: str, arch: Arch) -> tuple[ResolvedPlace, ...]:
-        """Who resolved these requirements for an arch, the newest first. One listing."""
-        found = (resolved_at(entry.path) for entry in self._store.entries(resolved_folder(req_id, arch)))
-        return tuple(sorted((place for place in found if place is not None), reverse=True))
+        """Who resolved these requirements for an arch, the newest first. One listing.
+
+        A record says when by the clock of whoever resolved, and it was resolved before it was written: of one that is
+        dated after that, the store's own clock decides. So nobody's stays the newest because a clock was wrong.
+        """
+        found = ((resolved_at(entry.path), entry) for entry in self._store.entries(resolved_folder(req_id, arch)))
+        dated = ((min(place.time, _written(entry) or place.time), place) for place, entry in found if place is not None)
+        return tuple(place for _, place in sorted(dated, reverse=True))
+
+
+def _written(entry: Entry) -> str:
+    """When a record was written, as records say it; nothing where the store does not say."""
+    return "" if entry.modified is None else time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(entry.modified))

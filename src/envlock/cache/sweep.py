@@ -8,10 +8,11 @@ name keeps its records: they are its history, and say what was, not what is ther
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.announcing import PUSH_LIVES, SWEEP_LIVES, Announced, SweepFlag, announcements, is_alive
+from envlock.cache.announcing import PUSH_LIVES, SWEEP_LIVES, Announced, SweepFlag, announcements, is_ahead, is_alive
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import (
@@ -173,6 +174,7 @@ class _Planning:
             for entry, path in ((each, _pointed(each)) for each in resolved)
             if path and (path in gone or (path not in there and not self.is_young(entry)))
         ]
+        self.warn_of_dates([*announced.ahead, *environments, *packages, *(entry for entry, _ in runs)])
         self.count(POINTER, [*resolved, *(entry for entry, _ in runs)])
         self.count(ENVIRONMENT, environments)
         self.count(PACKAGE, packages)
@@ -189,6 +191,16 @@ class _Planning:
             pushes=announced.pushes,
             unreadable=(*self.unreadable, *self.unreadable_locks),
         )
+
+    def warn_of_dates(self, entries: Sequence[Entry]) -> None:
+        """Say what stays for long because it is dated ahead."""
+        ahead = sorted(entry.path for entry in entries if is_ahead(entry, self.now))
+        if ahead:
+            first = ahead[0] if len(ahead) == 1 else f"{ahead[0]} and {len(ahead) - 1} more"
+            self.reporter.warned(
+                f"{first} in {self.store.url}: dated more than a day ahead of the cache's own clock, so it stays, and "
+                "what it needs, until then; if nobody needs it, delete it"
+            )
 
     def runs(self) -> Sequence[tuple[Entry, str]]:
         """The records of steps that ran; those that are young mark."""
@@ -239,7 +251,7 @@ class _Planning:
         """What killed processes left: announcements, flags, trials of the store."""
         yield from announced.dead
         for entry in self.store.entries(SWEEPS):
-            if entry.modified is not None and not is_alive(entry, self.now, SWEEP_LIVES):
+            if (entry.modified is not None and not is_alive(entry, self.now, SWEEP_LIVES)) or is_ahead(entry, self.now):
                 yield entry
         for entry in self.store.entries(PROBES):
             if entry.modified is not None and self.now - entry.modified >= PUSH_LIVES:
@@ -268,6 +280,8 @@ def _pointed(entry: Entry) -> str:
 def _now(store: Store) -> float:
     """What the server's clock says; where nothing can be written, when it was last written to. Raises NoClock.
 
+    What is dated ahead of this machine's clock does not make it later than that is.
+
     Nothing is written where nothing is: the cache may be a folder that is not meant to be.
     """
     everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PACKAGES)
@@ -279,7 +293,7 @@ def _now(store: Store) -> float:
     except CacheUnusable:  # it may be read all the same, and an earlier time only keeps more
         folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES)
         times = [entry.modified for folder in folders for entry in store.entries(folder) if entry.modified is not None]
-        return max(times, default=0.0)
+        return min(max(times, default=0.0), time.time())
     try:
         entry = store.entry(path)
     finally:
