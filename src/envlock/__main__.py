@@ -70,9 +70,25 @@ def _prepare_streams() -> None:
         sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as we live
         sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
-        # A path that is not UTF-8 is given back as its bytes; what an encoding lacks is at least told.
-        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding == "utf-8" else "backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        # What a user chose that cannot fail, such as `PYTHONIOENCODING=ascii:replace`, stays.
+        if hasattr(stream, "reconfigure") and stream.errors in {"strict", "surrogateescape", "surrogatepass"}:
+            is_utf8 = stream.encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
+            stream.reconfigure(errors=_bytes_given_back() if is_utf8 else "backslashreplace")
+
+
+def _bytes_given_back() -> str:
+    """The name of an error handler: a path that is not UTF-8 is given back as its bytes, what has none is spelt out."""
+    import codecs
+
+    def spelt(error: UnicodeError) -> tuple[str | bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        first = error.object[error.start]
+        is_byte = "\udc80" <= first <= "\udcff"
+        return (bytes([ord(first) - 0xDC00]) if is_byte else f"\\u{ord(first):04x}"), error.start + 1
+
+    codecs.register_error("envlock", spelt)
+    return "envlock"
 
 
 def _run(arguments: list[str]) -> int:
@@ -133,10 +149,16 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:
     try:
-        if _wants_json(_own(arguments)):
+        if _wants(_own(arguments), "json"):
             import json
 
-            sys.stdout.write(json.dumps({"error": error.as_dict()}, indent=2) + "\n")
+            from envlock.errors import without_commands
+
+            sys.stdout.write(without_commands(json.dumps({"error": error.as_dict()}, indent=2)) + "\n")
+        elif _wants(_own(arguments), "github"):
+            from envlock.cli.light.check import error_as_github
+
+            sys.stdout.write(error_as_github(error, arguments))
         elif sys.stderr.isatty():
             from envlock.cli.console import show_error
 
@@ -149,9 +171,9 @@ def _report(error: EnvlockError, arguments: list[str]) -> int:
     return error.exit_status
 
 
-def _wants_json(own: list[str]) -> bool:
+def _wants(own: list[str], style: str) -> bool:
     return any(
-        each in {"--json", "--format=json"} or own[place : place + 2] == ["--format", "json"]
+        each in {f"--{style}", f"--format={style}"} or own[place : place + 2] == ["--format", style]
         for place, each in enumerate(own)
     )
 

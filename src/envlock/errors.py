@@ -14,6 +14,7 @@ is stable and has a page in `docs/reference/errors/`. The subclasses live beside
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, NamedTuple
 
 
@@ -36,21 +37,52 @@ class Location(NamedTuple):
 
 
 def printable(text: str) -> str:
-    r"""The text with `?` for what would steer a terminal: names and values come from files that others wrote.
+    r"""The text, of some lines, without what would steer who shows it: names and values come from files of others.
+
+    A terminal is steered by control characters and by those that turn the order of letters around: `?` stands for them.
+    A log of CI is steered by a line that begins with `::`, or by `##[` anywhere: neither is left.
 
     >>> printable("Train\x1b[2J/start\n  at envlock.toml")
     'Train?[2J/start\n  at envlock.toml'
+    >>> printable("the step\n  ::error::x ##[add-mask]y")
+    'the step\n  | ::error::x #\\u0023[add-mask]y'
+    """
+    return without_commands(steady(text))
+
+
+def one_line(text: str) -> str:
+    r"""As `printable`, of text that is meant to be a part of a line: a name, a reason, a path.
+
+    >>> one_line("Train\n::add-mask::start")
+    'Train ::add-mask::start'
+    """
+    return printable(text if text.isprintable() else " ".join(filter(None, map(str.strip, text.splitlines()))))
+
+
+def steady(text: str) -> str:
+    """The text with `?` for each character that moves, hides or turns around what is shown; line breaks and tabs stay.
+
+    So do most bytes of a path that is not UTF-8 (surrogates stand for them): the path is of use as it is.
     """
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() or each in "\n\t" or "\udc80" <= each <= "\udcff" else "?" for each in text
+        each if each.isprintable() or each in "\n\t" or "\udca0" <= each <= "\udcff" else "?" for each in text
     )
 
 
-def _is_byte(character: str) -> bool:
-    """Whether it stands for a byte of a path that is not UTF-8."""
-    return "\udc80" <= character <= "\udcff"
+def without_commands(text: str) -> str:
+    """The text, where no line is a command to GitHub, Azure Pipelines or TeamCity.
+
+    In JSON, which is changed only inside of strings, it means the same as before.
+    """
+    if "::" not in text and "##" not in text:
+        return text
+    return _MARKS.sub(r"#\\u0023", _COMMANDS.sub(r"\1| ", text))
+
+
+_COMMANDS = re.compile(r"^([^\S\n]*)(?=::)", re.MULTILINE)
+_MARKS = re.compile(r"##(?=\[|vso\[|teamcity\[)")
 
 
 class EnvlockError(Exception):
@@ -86,11 +118,11 @@ class EnvlockError(Exception):
         <BLANKLINE>
         hint: envlock init
         """
-        lines = [f"error[{self.code}]: {self.message}"]
-        lines += [f"  at {location}" for location in self.locations]
+        lines = [f"error[{self.code}]: {one_line(self.message)}"]
+        lines += [f"  at {one_line(str(location))}" for location in self.locations]
         lines += [f"  {line}" for detail in self.details for line in detail.splitlines()]
         if self.hint:
-            lines += ["", f"hint: {self.hint}"]
+            lines += ["", f"hint: {one_line(self.hint)}"]
         return printable("\n".join(lines))
 
     def as_dict(self) -> dict[str, object]:

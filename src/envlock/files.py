@@ -136,8 +136,8 @@ def holds(path: Path | str, data: bytes) -> bool:
 def is_of(path: Path | str, project: Path | str) -> bool:
     """Whether a file is of a project, wherever links lead: what it holds may be shown to who reads of the project.
 
-    What is of a project: its folder, the work tree of git that has it, and the folder of what its envlock.toml is a
-    link to, for build tools lay out a project as links.
+    What is of a project: its folder, the work tree of git that has it, and the folder of another envlock.toml that its
+    own is a link to, for build tools lay out a project as links.
     """
     real = os.path.realpath(path)
     return any(_is_below(real, folder) for folder in _folders_of_project(os.path.abspath(project)))  # noqa: PTH100
@@ -162,9 +162,9 @@ def leads_out(path: Path | str, project: Path | str) -> bool:
 
 
 def _folders_of_project(root: str) -> tuple[str, ...]:
-    real = os.path.realpath(root)
-    linked = os.path.dirname(os.path.realpath(f"{root}/envlock.toml"))  # noqa: PTH120
-    tree = real
+    real = tree = os.path.realpath(root)
+    folder, name = os.path.split(os.path.realpath(f"{root}/envlock.toml"))
+    linked = folder if name == "envlock.toml" else real
     while not os.path.lexists(f"{tree}/.git"):
         tree, below = os.path.dirname(tree), tree  # noqa: PTH120
         if tree == below:

@@ -63,7 +63,7 @@ def test_an_error_is_json_where_json_was_asked(
     }
 
 
-@pytest.mark.parametrize("arguments", [["run", "--", "tool", "--json"], ["check", "--format", "github"], ["lock"]])
+@pytest.mark.parametrize("arguments", [["run", "--", "tool", "--json"], ["check", "--format", "text"], ["lock"]])
 def test_the_json_of_another_command_is_not_ours(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:

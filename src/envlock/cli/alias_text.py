@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.cache.alias_errors import target_of
-from envlock.errors import EnvlockError, printable
+from envlock.errors import EnvlockError, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,15 +46,6 @@ def given_notes(given: Given) -> Iterator[str]:
         yield printable(as_text(given.pushed))
     if given.lacking:
         yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
-
-
-def one_line(text: str) -> str:
-    r"""What somebody else wrote, as one line that steers no terminal.
-
-    >>> one_line("passes\n* 9  now  root \x1b[2J")
-    'passes * 9 now root ?[2J'
-    """
-    return printable(" ".join(text.split()))
 
 
 def given_document(given: Given) -> dict[str, object]:

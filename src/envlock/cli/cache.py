@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from envlock.cli.options import ConfigOption, JsonOption, open_project
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -219,7 +219,7 @@ def _environment_document(each: CachedEnvironment) -> dict[str, object]:
 
 def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     """One finding, as a paragraph."""
-    lines = [f"{finding.verdict}: {finding.path}", f"  {finding.reason}"]
+    lines = [f"{finding.verdict}: {one_line(finding.path)}", f"  {one_line(finding.reason)}"]
     if finding.needed_by:
         lines.append(f"  needed by {_names(finding.needed_by)}")
     elif finding.verdict == "damaged-package":
@@ -276,7 +276,7 @@ def verification_document(result: VerifyResult, status: int) -> dict[str, object
 
 def _names(names: tuple[str, ...]) -> str:
     hidden = len(names) - _NAMES_SHOWN
-    return printable(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
+    return one_line(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def _count(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
 from envlock.cache.sweep import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Doomed
 from envlock.cli.progress import readable_size
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.cache.sweep import Limits, Sweep
@@ -53,7 +53,7 @@ def sweep_text(swept: Sweep, *, deleted: bool) -> str:
         lines.append("nothing was deleted; `--delete` does it")
     if swept.unreadable:
         lines.append(f"{_count(len(swept.unreadable), 'file')} cannot be read; what they may need stays")
-    return printable("\n".join(lines))
+    return "\n".join(map(one_line, lines))
 
 
 def sweep_document(swept: Sweep, limits: Limits, *, deleted: bool) -> dict[str, object]:

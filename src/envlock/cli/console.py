@@ -8,13 +8,18 @@ Importing this module costs nothing; rich and typer are imported with the first 
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from envlock.errors import EnvlockError, ManyErrors
+from envlock.errors import EnvlockError, ManyErrors, steady, without_commands
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterator
+    from typing import TextIO
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.text import Text
 
     from envlock.cli.options import (
@@ -66,11 +71,35 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+class _Stream:
+    """stdout or stderr, whichever it is when it is written to; no line of it is a command to CI."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, text: str) -> int:
+        written: int = getattr(sys, self._name).write(without_commands(text))
+        return written
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(getattr(sys, self._name), name)
+
+
 @cache
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
+    from rich.segment import Segment
 
-    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    class SteadyConsole(Console):
+        """One that shows the text of others, and its own style alone."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                text = segment.text
+                yield segment if segment.control else Segment(steady(text), segment.style)
+
+    stream = cast("TextIO", _Stream("stderr" if stderr else "stdout"))
+    made = SteadyConsole(file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = _PIPE_WIDTH
     return made

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from envlock.cli.options import ArchOption, ConfigOption, JsonOption, PathspecOption, complete_alias, open_project
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
@@ -77,7 +77,7 @@ def as_text(project: Project, fetched: Fetched) -> str:
     lines.append(f"{fetched.found.said} on {archs} serves {serves}")
     if fetched.left_out:
         lines.append(f"it is there for {', '.join(fetched.left_out)} too, which was not asked for")
-    return printable("\n".join(lines))
+    return "\n".join(map(one_line, lines))
 
 
 def as_document(project: Project, fetched: Fetched) -> dict[str, object]:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envlock.errors import printable
+from envlock.errors import one_line
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class LiveReporter(Reporter):
 
     def _say(self, line: str) -> None:
         # Never under our lock: printing takes rich's, and drawing, which holds that one, takes ours.
-        line = printable(line)
+        line = one_line(line)
         if self._given is None:
             sys.stderr.write(f"{line}\n")
         else:
@@ -183,10 +183,10 @@ class LiveReporter(Reporter):
         with self._lock:
             for name, phase in self._phases.items():
                 bar = ProgressBar(total=max(phase.total, 1), completed=phase.done, width=_BAR_WIDTH)
-                bars.add_row(printable(name), bar, phase.state(now))
+                bars.add_row(one_line(name), bar, phase.state(now))
                 items += list(phase.items)[-_MOST_ITEMS:] if phase.in_bytes else phase.items
         shown = [
-            Spinner("dots", Text(printable(item), "dim", overflow="ellipsis", no_wrap=True))
+            Spinner("dots", Text(one_line(item), "dim", overflow="ellipsis", no_wrap=True))
             for item in items[:_MOST_ITEMS]
         ]
         hidden = len(items) - len(shown)

@@ -17,7 +17,7 @@ from envlock.cli.options import (
     open_project,
     selection,
 )
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.workflow.push import PushResult
@@ -57,9 +57,9 @@ def register(app: typer.Typer) -> None:
             return max((error.exit_status for error in result.failures), default=0)
         out.print(as_text(result))
         for sentence in _collisions(result):
-            err.print(f"warning: {printable(sentence)}")
+            err.print(f"warning: {one_line(sentence)}")
         for environment in result.withheld:
-            err.print(f"not pushed, for want of a package: {printable(environment)}")
+            err.print(f"not pushed, for want of a package: {one_line(environment)}")
         result.raise_failures()
         return 0
 

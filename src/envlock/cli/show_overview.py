@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def overview_table(overview: Overview) -> Table:
     for title in ("identity", "on this machine"):
         table.add_column(title, no_wrap=True)
     for flow, file, steps in overview.flows:
-        table.add_row(f"{flow} ({file})")
+        table.add_row(one_line(f"{flow} ({file})"))
         for step in steps:
             table.add_row(*_row(step, indent="  "))
     if overview.named:
@@ -49,7 +49,7 @@ def overview_table(overview: Overview) -> Table:
 
 
 def _row(line: Line, *, indent: str) -> tuple[str, ...]:
-    name = printable(f"{indent}{line.name}")
+    name = indent + one_line(line.name)
     if line.lock is None:
         return (name, _STATES.get(line.state, line.state))
     identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"

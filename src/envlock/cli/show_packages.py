@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +41,7 @@ def package_renderables(lock: Lock) -> list[RenderableType]:
         table.add_column(no_wrap=True, justify="right")
         table.add_column(style="dim")
         for row in _rows(lock):
-            table.add_row(*map(printable, row))
+            table.add_row(*map(one_line, row))
         shown += [f"Conda packages ({_totals(lock.conda_packages)})", Padding(table, (0, 0, 0, 2))]
     if lock.pypi_packages or not shown:
         names = [_pinned(package) for package in lock.pypi_packages]
@@ -121,7 +121,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
         cells = [
             cell.rjust(widths[at]) if at == len(row) - 2 else cell.ljust(widths[at]) for at, cell in enumerate(row)
         ]
-        lines.append(printable("  " + "  ".join(cells).rstrip()))
+        lines.append("  " + one_line("  ".join(cells).rstrip()))
     return "\n".join(lines)
 
 

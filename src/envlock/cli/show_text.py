@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -25,7 +25,8 @@ def head(shown: Description | Disabled) -> str:
     from envlock.workflow.show import Disabled
 
     if isinstance(shown, Disabled):
-        return f"{shown.name} is disabled: it runs in the interpreter that starts the flow\n  at {shown.location}"
+        disabled = f"{shown.name} is disabled: it runs in the interpreter that starts the flow"
+        return f"{one_line(disabled)}\n  at {one_line(str(shown.location))}"
     lock = shown.lock
     facts = [(label, value) for label, value in _facts(shown) if value]
     width = max(len(label) for label, _ in facts)
@@ -62,14 +63,12 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Extends", asked.base),
         ("Netflix req_id", reference_req_id(lock)),
     ]
-    return [(what, printable(said)) for what, said in facts]
+    return [(what, one_line(said)) for what, said in facts]
 
 
 def _name(shown: Description) -> str:
     if shown.alias is None:
         return ""
-    from envlock.cli.alias_text import one_line
-
     record = shown.alias
     at = f"{record.alias} (move {record.sequence})" if record.alias.moves else str(record.alias)
     why = f": {record.why}" if record.why else ""

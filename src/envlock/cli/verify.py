@@ -17,7 +17,7 @@ from envlock.cli.options import (
     open_project,
     selection,
 )
-from envlock.errors import printable
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,10 +63,10 @@ def register(app: typer.Typer) -> None:
             out.print(json.dumps(as_document(result, status), indent=2))
             return status
         for environment in result.damaged:
-            out.print(printable("\n".join(damage_lines(environment))))
-        out.print(printable(summary(result)))
+            out.print("\n".join(map(one_line, damage_lines(environment))))
+        out.print(one_line(summary(result)))
         for line in _notes(result):
-            err.print(printable(line))
+            err.print(one_line(line))
         return status
 
 

@@ -62,7 +62,7 @@ def load_project(path: Path) -> Project:
     """
     path = path.absolute()
     try:
-        source = read_file(path, CONFIG_BYTES)
+        source = read_file(path, CONFIG_BYTES, within=path.parent if path.name == CONFIG_NAME else None)
         text = source.decode()
     except FileNotFoundError:
         from envlock.config.errors import NoConfig

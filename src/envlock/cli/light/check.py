@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock.cli.light.arguments import read_options
 from envlock.config.selection import Selection
-from envlock.errors import printable
+from envlock.errors import EnvlockError, Location, one_line, printable, without_commands
 from envlock.lockfile.drift import Finding, Verdict
 from envlock.model.arch import parse_arch
 from envlock.workflow.check import check
@@ -98,11 +98,11 @@ def as_text(verdict: Verdict) -> str:
         first = group[0]
         archs = ", ".join(finding.arch for finding in group if finding.arch)
         name = first.environment or "(no environment)"
-        lines = [f"{name}{f' on {archs}' if archs else ''}: {_WORDS[first.verdict]}"]
+        lines = [f"{one_line(name)}{f' on {archs}' if archs else ''}: {_WORDS[first.verdict]}"]
         if first.location is not None:
-            lines.append(f"  at {first.location}")
-        lines += [f"  {reason}" for reason in first.reasons]
-        lines.append(f"  repair: {first.repair}")
+            lines.append(f"  at {one_line(str(first.location))}")
+        lines += [f"  {one_line(reason)}" for reason in first.reasons]
+        lines.append(f"  repair: {one_line(first.repair)}")
         paragraphs.append("\n".join(lines))
     return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(verdict)}\n"
 
@@ -137,27 +137,62 @@ def as_json(verdict: Verdict) -> str:
         "archs": verdict.archs,
         "findings": findings,
     }
-    return json.dumps(summary, indent=2) + "\n"
+    return without_commands(json.dumps(summary, indent=2)) + "\n"
 
 
 def as_github(finding: Finding, folder: Path) -> str:
     """A finding as a workflow command, which the code host shows beside its line of the checkout."""
+    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
+    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
+    return _annotation(
+        f"envlock: {_WORDS[finding.verdict]}", [f"{where}: {text}" if where else text], finding.location, folder
+    )
+
+
+def error_as_github(error: EnvlockError, arguments: Sequence[str]) -> str:
+    """What ends a command as workflow commands: each error beside its line of the checkout, where it has one.
+
+    `arguments` are those of the command line: they say which envlock.toml its places are relative to.
+    """
+    from itertools import pairwise
+
+    from envlock.config.read import find_config
+    from envlock.errors import ManyErrors
+
+    given = [each.removeprefix("--config=") for each in arguments if each.startswith("--config=")]
+    given += [value for option, value in pairwise(arguments) if option == "--config"]
+    try:
+        folder = Path(given[-1]).parent if given else find_config(Path.cwd()).parent
+    except EnvlockError:
+        folder = Path.cwd()
+    return "".join(
+        _annotation(
+            f"envlock: {each.code}",
+            [each.message, *each.details, *([f"hint: {each.hint}"] if each.hint else [])],
+            each.locations[0] if each.locations else None,
+            folder,
+        )
+        for each in (error.errors if isinstance(error, ManyErrors) else (error,))
+    )
+
+
+def _annotation(title: str, lines: Sequence[str], at: Location | None, folder: Path) -> str:
+    """One workflow command. Names and values in it end no line, and begin no command of their own."""
     import os
 
-    place = ""
-    if finding.location is not None:
+    properties = []
+    if at is not None and os.path.lexists(folder / at.path):
         base = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()  # noqa: PTH109
-        place = f" file={_escaped(os.path.relpath(folder / finding.location.path, base), in_property=True)}"
-        if finding.location.line is not None:
-            place += f",line={finding.location.line}"
-        place += ","
-    title = _escaped(f"envlock: {_WORDS[finding.verdict]}", in_property=True)
-    text = printable("; ".join((*finding.reasons, f"repair: {finding.repair}")))
-    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
-    return f"::error{place or ' '}title={title}::{_escaped(f'{where}: {text}' if where else text)}\n"
+        properties.append(f"file={_of_property(os.path.relpath(folder / at.path, base))}")
+        properties += [f"line={at.line}"] if at.line is not None else []
+    properties.append(f"title={_of_property(title)}")
+    text = "%0A".join(_of_message(line) for each in lines for line in each.splitlines() or [""])
+    return f"::error {','.join(properties)}::{text}\n"
 
 
-def _escaped(text: str, *, in_property: bool = False) -> str:
-    for old, new in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-        text = text.replace(old, new)
-    return text.replace(":", "%3A").replace(",", "%2C") if in_property else text
+def _of_message(text: str) -> str:
+    return one_line(text).replace("%", "%25")
+
+
+def _of_property(text: str) -> str:
+    return _of_message(text).replace(":", "%3A").replace(",", "%2C")

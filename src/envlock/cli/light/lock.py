@@ -12,7 +12,7 @@ from envlock.cli.light.lock_new import asked, check_usage
 from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
-from envlock.errors import EnvlockError, printable
+from envlock.errors import EnvlockError, one_line, without_commands
 from envlock.model.arch import parse_arch
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_aliases import Naming
@@ -102,13 +102,13 @@ def report(
         document = as_document(project, result, given)
         if new is not None:
             document["written"] = [f"env.{new.name}"] if new.is_new else []
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(without_commands(json.dumps(document, indent=2)) + "\n")
     else:
         if new is not None and new.is_new:
-            sys.stdout.write(printable(f"wrote [env.{new.name}] into {project.path.name}\n"))
+            sys.stdout.write(f"{one_line(f'wrote [env.{new.name}] into {project.path.name}')}\n")
         sys.stdout.write(as_text(project, result))
         sys.stdout.write("".join(f"{_given_text(each)}\n" for each in given))
-        sys.stderr.write("".join(f"{printable(line)}\n" for line in naming.left(result)))
+        sys.stderr.write("".join(f"{one_line(line)}\n" for line in naming.left(result)))
     return 0
 
 
@@ -144,7 +144,7 @@ def as_text(project: Project, result: LockResult) -> str:
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
     if any(each.action in {"merged", "settled"} for each in result.locked):
         lines.append(f"branches were merged: `git add {project.lock_folder.name}` tells git that the locks are settled")
-    return printable("\n".join([*lines, _summary(result)])) + "\n"
+    return "".join(f"{one_line(line)}\n" for line in (*lines, _summary(result)))
 
 
 def _pinned(each: Pinned) -> str:

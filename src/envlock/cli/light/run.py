@@ -78,9 +78,9 @@ def variables_in(prefix: str, *, keep_pythonpath: bool) -> dict[str, str]:
 
 
 def _warn(message: str) -> None:
-    from envlock.errors import printable
+    from envlock.errors import one_line
 
-    sys.stderr.write(printable(f"warning: {message}\n"))
+    sys.stderr.write(f"warning: {one_line(message)}\n")
 
 
 def forget_signals() -> None:

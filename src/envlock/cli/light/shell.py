@@ -97,6 +97,6 @@ def _look_around(prefix: str) -> None:
         from envlock.cli.shell import AlreadyInShell
 
         raise AlreadyInShell(name)
-    from envlock.errors import printable
+    from envlock.errors import one_line
 
-    sys.stderr.write(printable(f"note: this shell is inside that of {name}; `exit` goes back there\n"))
+    sys.stderr.write(f"note: this shell is inside that of {one_line(name)}; `exit` goes back there\n")

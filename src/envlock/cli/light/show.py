@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 def _tell(names: Sequence[str], options: Mapping[str, Sequence[str]]) -> int:
     from envlock.cli.show_text import document, text
     from envlock.config.read import find_config, load_project
+    from envlock.errors import without_commands
     from envlock.model.arch import parse_arch
     from envlock.workflow.show import describe
 
@@ -47,7 +48,8 @@ def _tell(names: Sequence[str], options: Mapping[str, Sequence[str]]) -> int:
     if "--json" in options:
         import json
 
-        sys.stdout.write(json.dumps({"environments": [document(each) for each in found]}, indent=2) + "\n")
+        written = json.dumps({"environments": [document(each) for each in found]}, indent=2)
+        sys.stdout.write(without_commands(written) + "\n")
     else:
         sys.stdout.write("\n".join(f"{text(each)}\n" for each in found))
     return 0

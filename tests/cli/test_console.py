@@ -1,0 +1,188 @@
+"""What others called something steers neither the terminal nor the log of CI, whichever command shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+import envlock.cli.console as console_module
+from envlock.__main__ import main
+from envlock.cli.console import _console
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError, Location
+from envlock.lockfile.folder import write_lock
+from envlock.model.arch import host_arch
+from envlock.model.lock import Lock, LockedPython
+from tests.support import isolation
+
+HERE = host_arch()
+EVIL = (
+    "::error::own\n::add-mask::x\r\n  ::set-env name=A::b ##[add-mask]y ##vso[task.x]z "
+    "\x1b[2J\x1b]0;t\x07\x9b31m\u202e\u2028::debug::q"
+)
+CONFIG = """\
+[envlock]
+archs = [{archs}]
+cache = "cache"
+metaflow-requirements = false
+
+[env.{name}.pypi]
+python = "3.12"
+"""
+FLOW = """\
+from metaflow import FlowSpec, step
+
+class EvilFlow(FlowSpec):
+    @step
+    def start(self): pass
+    @step
+    def end(self): pass
+"""
+
+
+def write_config(folder: Path, name: str, more: str = "", *, archs: str = f'"{HERE}"') -> None:
+    text = CONFIG.format(name=json.dumps(name), archs=archs) + more
+    (folder / "envlock.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[Path]:
+    """A project whose environment, flow file, lock files, author and alias are called by whoever means harm."""
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
+        made = tmp_path_factory.mktemp("evil") / EVIL.replace("/", "_")[:20]
+        made.mkdir()
+        write_config(made, EVIL, f"[flow.EvilFlow]\nfile = {json.dumps(EVIL + '.py')}\n")
+        (made / f"{EVIL}.py").write_text(FLOW)
+        for environment in load_project(made / "envlock.toml").environments():
+            lock = Lock(
+                HERE, environment.requirements, LockedPython("machine", "3.12.0"), (),
+                asked_by=(environment.name,), resolved_by=EVIL, resolved_at="2026-11-01T00:00:00Z",
+            )  # fmt: skip
+            path = write_lock(made / "envlock.lock", lock)
+        (path.parent / f"pylock.{EVIL}.toml").write_text("")
+        before = Path.cwd()
+        os.chdir(made)
+        yield made
+        os.chdir(before)
+
+
+def assert_harmless(text: str, *, own: str = r"(?!)") -> None:
+    for line in text.splitlines():
+        assert re.match(own, line) or not line.lstrip().startswith("::"), line
+        assert "##[" not in line
+        assert "##vso[" not in line
+    assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\r"), ascii(text)
+
+
+COMMANDS = [
+    *(["check"], ["check", "--format", "json"], ["lock", "--offline"], ["show"], ["show", "--json"], ["show", EVIL]),
+    *(["show", EVIL, "--json"], ["show", "nothing\n::error::x"], ["push"], ["cache", "ls"], ["cache", "ls", "--json"]),
+    *(["cache", "verify"], ["cache", "gc"], ["alias", "give", EVIL, "team/x"], ["alias", "ls"], ["verify"]),
+    *(["get", EVIL], ["path", "--env", EVIL], ["run", "--env", "x\n::error::y"]),
+    ["check", "--config", "a\n::error::b.toml"],
+    *(["::error::command"], ["check", "--::error::option\n::error::x"], ["add", "a\n::error::x"], ["init"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: ascii(" ".join(command))[:40])
+def test_no_command_passes_on_what_a_name_says(
+    folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) != 70
+    told = capsys.readouterr()
+    assert_harmless(told.out)
+    assert_harmless(told.err)
+    if "json" in "".join(command):
+        json.loads(told.out)
+
+
+def test_annotations_are_of_envlock_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--format", "github"]) == 3
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 2
+    assert_harmless(told, own=r"::error file=[^:,]+(?:,line=\d+)?,title=envlock%3A [^:]+::")
+
+
+def test_an_error_is_an_annotation_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "sub"
+    project.mkdir()
+    (project / "envlock.toml").write_text('[envlock]\nchannels = 3\nhosts = ["%\\n::error::x"]\n')
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--config", "sub/envlock.toml", "--format=github"]) == 2
+    told = capsys.readouterr()
+    assert told.err == ""
+    first, second = told.out.splitlines()
+    assert first.startswith("::error file=sub/envlock.toml,line=2,title=envlock%3A wrong-type::")
+    assert "%0Ahint: " in first
+    assert second.startswith("::error file=sub/envlock.toml,line=3,title=envlock%3A bad-value::")
+    assert "%25" in second
+
+
+def test_an_error_without_a_file_is_an_annotation_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--format", "github"]) == 2
+    assert capsys.readouterr().out.startswith("::error title=envlock%3A no-config::")
+
+
+def test_a_message_is_one_line_and_so_is_a_place() -> None:
+    text = EnvlockError("a\n::error::b", locations=(Location("c\n::d::"),), hint="e\n::f::").render()
+    assert text.splitlines() == ["error[envlock]: a ::error::b", "  at c ::d::", "", "hint: e ::f::"]
+
+
+def test_on_a_terminal_style_is_left_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    console_module._console.cache_clear()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    _console(stderr=False).print(Text("::error::\x1b[2J", style="bold"))
+    _console(stderr=False).print("::error::")
+    console_module._console.cache_clear()
+    assert sys.stdout.getvalue() == "\x1b[1m::error::?[2J\x1b[0m\n| ::error::\n"  # type: ignore[attr-defined]
+
+
+NARROW = [
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    {"LC_ALL": "C"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "ascii:surrogateescape"},
+    {"PYTHONIOENCODING": "latin-1:strict"},
+    {"PYTHONIOENCODING": "utf-8:surrogateescape"},
+]
+
+
+@pytest.mark.parametrize("variables", NARROW, ids=lambda found: ",".join(f"{key}={found[key]}" for key in found))
+def test_what_an_encoding_lacks_is_told_in_another_way(tmp_path: Path, variables: dict[str, str]) -> None:
+    flow = os.fsdecode(b"caf\xe9\xc3\xa9.py")
+    write_config(tmp_path, "Zoë 数", archs='"linux-64"', more='[flow."EvilFlow"]\nfile = "flow.py"\n')
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / flow).write_text("")
+    # One process for all of them, for an encoding is chosen when an interpreter starts.
+    code = (
+        "import sys, os; from envlock.__main__ import main\n"
+        "for arguments in (['show'], ['show', 'Zo\\u00eb \\u6570'], ['check'], ['check', '--format', 'github'], "
+        "['check', '--config', os.fsdecode(b'caf\\xe9\\xc3\\xa9.py')], ['cache', 'ls'], ['push']):\n"
+        "    assert main(arguments) in {0, 1, 2}, arguments\n"
+        "sys.stdout.write('\\ud800 end\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\ud800 end" in done.stdout
+    assert b"Zo" in done.stdout
+    assert b"Traceback" not in done.stderr
