@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.config.read import load_project
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.netflix import netflix_req_id
@@ -280,6 +281,89 @@ def test_the_id_of_the_reference() -> None:
     }
     sources = {"conda": ["conda-forge"], "pypi": ["https://index.example/simple"]}
     assert reference_req_id(lock) == netflix_req_id(dependencies, sources)
+
+
+FLOW_OF_ONE = """
+from metaflow import FlowSpec, step
+
+class Train(FlowSpec):
+    @step
+    def start(self): self.next(self.end)
+    @step
+    def end(self): pass
+"""
+GLIBC = {"sys": ["__glibc==2.28=0"]}
+TRAIN = "[flow.Train]\nfile = 'flow.py'\n"
+
+
+@pytest.mark.parametrize(
+    ("tables", "dependencies", "flags"),
+    [
+        # Of a step, the reference leaves pip's flags out of the id; of a file that its own command reads, not.
+        (
+            TRAIN + "pypi = { packages = { rich = '13.0' }, extras = ['pre'], python = '3.12' }",
+            {"conda": ["python==3.12"], "pypi": ["requests==>=2.21.0", "rich==13"], **GLIBC},
+            (),
+        ),
+        (
+            "[env.base]\npypi = { packages = { rich = '13.0' }, extras = ['pre'], python = '3.12' }",
+            {"conda": ["python==3.12"], "pypi": ["requests==>=2.21.0", "rich==13"], **GLIBC},
+            ("--pre",),
+        ),
+        # What the user says of the machine stands there as it is said, what comes by itself with its build.
+        (
+            "[env.base]\nconda = { libraries = { numpy='1' }, python='3.12' }\nsys_packages.packages.__cuda = '12.4'",
+            {
+                "conda": ["numpy==1", "python==3.12", "requests==>=2.21.0"],
+                "sys": ["__cuda==12.4", "__glibc==2.28=0"],
+            },
+            (),
+        ),
+        (
+            "[env.base]\npypi = { packages = { rich = '' }, python = '3.12' }\nsys_packages.packages.__glibc = '2.31'",
+            {"conda": ["python==3.12"], "pypi": ["requests==>=2.21.0", "rich"], "sys": ["__glibc==2.31"]},
+            (),
+        ),
+        # Python is hashed as it is written: two numbers are no series there.
+        (
+            "[env.base]\nconda = { libraries = { numpy = '' }, python = '3.9' }",
+            {"conda": ["numpy", "python==3.9", "requests==>=2.21.0"], **GLIBC},
+            (),
+        ),
+        (
+            "[env.base]\nconda = { libraries = { numpy = '' }, python = '3.9.*' }",
+            {"conda": ["numpy", "python==3.9.*", "requests==>=2.21.0"], **GLIBC},
+            (),
+        ),
+        (
+            "[env.base]\nconda = { libraries = { numpy = '' }, python = '3.10.0' }",
+            {"conda": ["numpy", "python==3.10", "requests==>=2.21.0"], **GLIBC},
+            (),
+        ),
+        # Where none is asked, it is the launcher's series; and an environment without packages is conda's.
+        (
+            TRAIN + "pypi = { packages = { rich = '' } }",
+            {"conda": ["python==3.12.*"], "pypi": ["requests==>=2.21.0", "rich"], **GLIBC},
+            (),
+        ),
+        (
+            TRAIN + "pypi = { python = '3.12' }",
+            {"conda": ["python==3.12", "requests==>=2.21.0"], **GLIBC},
+            (),
+        ),
+    ],
+)
+def test_the_id_of_the_reference_is_made_of_what_envlock_toml_says(
+    tables: str, dependencies: dict[str, list[str]], flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "flow.py").write_text(FLOW_OF_ONE)
+    (tmp_path / "envlock.toml").write_text(f"[envlock]\nindex-url = 'https://index.example/simple'\n{tables}\n")
+    project = load_project(tmp_path / "envlock.toml")
+    asked = project.environments()[0].requirements
+    lock = Lock(arch=HERE, requirements=asked, python=LockedPython("machine", "3.12.1"), packages=())
+    pypi = {"pypi": ["https://index.example/simple"]} if "pypi" in dependencies else {}
+    expected = netflix_req_id(dependencies, {"conda": ["conda-forge"], **pypi}, {"pypi": flags} if flags else {})
+    assert reference_req_id(lock, project) == expected
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,6 @@ def head(shown: Description | Disabled) -> str:
 
 def _facts(shown: Description) -> list[tuple[str, str]]:
     from envlock.cli.show_packages import provided
-    from envlock.workflow.reference_id import reference_req_id
 
     lock = shown.lock
     asked = lock.requirements
@@ -61,7 +60,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("System", ", ".join(_system(lock))),
         ("Conda provides", ", ".join(f"{name} {version}" for name, version in sorted(provided(lock).items()))),
         ("Extends", asked.base),
-        ("Netflix req_id", reference_req_id(lock)),
+        ("Netflix req_id", shown.reference_id),
     ]
     return [(what, one_line(said)) for what, said in facts]
 
@@ -111,7 +110,6 @@ def document(shown: Description | Disabled) -> dict[str, object]:
     """One environment in full, for machines."""
     from envlock.cli.alias_text import record_document
     from envlock.cli.show_packages import package_documents, provided, totals_document
-    from envlock.workflow.reference_id import reference_req_id
     from envlock.workflow.show import Disabled
 
     if isinstance(shown, Disabled):
@@ -124,7 +122,7 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "req_id": lock.req_id,
         "full_id": lock.full_id,
         "identity": lock.identity,
-        "netflix_req_id": reference_req_id(lock),
+        "netflix_req_id": shown.reference_id,
         "task": shown.task or None,
         "alias": record_document(shown.alias) if shown.alias else None,
         "used_by": list(shown.used_by),

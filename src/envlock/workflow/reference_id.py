@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tomli
 
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.lock import Lock
 from envlock.model.netflix import netflix_req_id
 from envlock.model.requirement import PypiRequirement
+from envlock.model.requirements import TYPES, Requirements
+
+if TYPE_CHECKING:
+    from envlock.config.project import KeyPath, Project
 
 _OPERATORS = (">=", ">", "~=", "===", "==", "!=", "<=", "<")
 """The order in which people write the clauses of a range; envlock sorts them, and the reference keeps them."""
@@ -16,25 +23,94 @@ _SYSTEM = ("__glibc", "__cuda")
 """The virtual packages that the reference knows."""
 
 
-def reference_req_id(lock: Lock) -> str:
-    """The `req_id` of metaflow-netflixext for what a lock asks, as far as it can be known from the lock alone.
+class _Asked(NamedTuple):
+    """What the reference hashes and a lock does not say: it is in envlock.toml."""
+
+    is_step: bool = True
+    """Whether a step asks: the reference leaves pip's flags out of the ids of steps."""
+    python: str = ""
+    """As written."""
+    system: Mapping[str, str] | None = None
+    """What its own `sys_packages` say, as written; None where that is not known."""
+
+
+def reference_req_id(lock: Lock, project: Project | None = None) -> str:
+    """The `req_id` of metaflow-netflixext for what a lock asks, as far as it can be known.
 
     The reference mixes in facts of the machine that resolves (its glibc, its pip.conf, its default Python). Here stand
-    the declared ones instead: so it is the same id where that machine had what envlock.toml declares.
+    the declared and the locked ones instead: so it is the same id where that machine had those. What only envlock.toml
+    says (which way a version is written, and whether a step asks) is taken from `project`, where that asks for the
+    same; else a step is assumed to ask.
     """
     asked = lock.requirements
-    metaflow = () if asked.type == "pypi" else asked.metaflow
-    python = [f"python=={_range(asked.python)}"] if asked.python else []
+    said = _said(project, asked) if project is not None else _Asked()
+    kind = _type_of(asked)
     dependencies = {
-        "conda": [*_conda(asked.conda, metaflow), *python],
+        "conda": [*_conda(asked.conda, () if kind == "pypi" else asked.metaflow), *_python(lock, said)],
         "npconda": _conda(asked.conda_only),
-        "pypi": _pypi(asked.roots()),
-        "sys": [
-            f"{name}=={version}=0" for arch, name, version in asked.system if arch == lock.arch and name in _SYSTEM
-        ],
+        "pypi": _pypi((*asked.pypi, *(asked.metaflow if kind == "pypi" else ()))),
+        "sys": _system_of(lock, said.system),
     }
-    sources = {"conda": asked.channels or ("conda-forge",), "pypi": (*_default_index(lock), *asked.indexes)}
-    return netflix_req_id(_present(dependencies), _present(sources), _present({"pypi": asked.pip_flags}))
+    indexes = (*_default_index(lock), *asked.indexes) if kind != "conda" else ()
+    sources = {"conda": asked.channels or ("conda-forge",), "pypi": indexes}
+    flags = () if said.is_step else [f"--{flag}" for flag in asked.pip_flags]
+    return netflix_req_id(_present(dependencies), _present(sources), _present({"pypi": flags}))
+
+
+def _said(project: Project, asked: Requirements) -> _Asked:
+    """What the environment of a project that asks for the same says; a step's where one does."""
+    steps = [step.environment for flow in project.flows for step in flow.steps]
+    same = [each for each in (*steps, *project.named) if each and each.requirements.req_id == asked.req_id]
+    if not same:
+        return _Asked()
+    environment = same[0]
+    document = tomli.loads(project.text)
+    own = {name: key for name, key in environment.origins if "sys_packages" in key}
+    python = environment.origin("python")
+    return _Asked(
+        is_step=any(environment is each for each in steps),
+        python=_at(document, python) if python else "",
+        system={name: _at(document, key) for name, key in own.items()},
+    )
+
+
+def _at(document: Mapping[str, Any], key: KeyPath) -> str:
+    """The text at a key; empty where it is none."""
+    value: Any = document
+    for part in key:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _type_of(asked: Requirements) -> str:
+    """The reference's type: what is asked decides, and an environment that asks for nothing is conda's.
+
+    >>> _type_of(Requirements()), _type_of(Requirements(pypi=(PypiRequirement("rich"),), conda_only=("ffmpeg",)))
+    ('conda', 'pypi')
+    """
+    kinds = {kind for kind, packages in (("conda", asked.conda), ("pypi", asked.pypi)) if packages}
+    kinds |= {asked.base.partition(":")[0]} & {*TYPES}
+    return (kinds.pop() if kinds else "conda") if len(kinds) < 2 else "mixed"
+
+
+def _python(lock: Lock, said: _Asked) -> list[str]:
+    from packaging.utils import canonicalize_version
+
+    asked = lock.requirements
+    if asked.base:
+        return []
+    if said.python:
+        return [f"python=={canonicalize_version(said.python)}"]
+    return [f"python=={_range(asked.python) if asked.python else f'{lock.python.series}.*'}"]
+
+
+def _system_of(lock: Lock, own: Mapping[str, str] | None) -> list[str]:
+    """The virtual packages: what the user says as it is said, what comes by itself with the build that it has."""
+    declared = {name: version for arch, name, version in lock.requirements.system if arch == lock.arch}
+    if own is None:  # nothing but `sys_packages` is known to say what driver there is
+        own = {name: version for name, version in declared.items() if name == "__cuda"}
+    said = {name: own.get(name) or f"{version}=0" for name, version in {**declared, **own}.items() if name in _SYSTEM}
+    return [f"{name}=={version}" for name, version in said.items()]
 
 
 def _conda(texts: Iterable[str], metaflow: Iterable[PypiRequirement] = ()) -> list[str]:

@@ -18,6 +18,7 @@ from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.workflow.hydrate import find_prefix
 from envlock.workflow.launch import locks_by_name
+from envlock.workflow.reference_id import reference_req_id
 
 if TYPE_CHECKING:
     from envlock.model.alias_record import AliasRecord
@@ -54,6 +55,8 @@ class Description:
     """Where it is on this machine, if it is."""
     task: str = ""
     """The pathspec of the task that it was looked up for."""
+    reference_id: str = ""
+    """The `req_id` of the reference implementation for what is asked, as far as it can be known."""
     alias: AliasRecord | None = None
     """The move of a name in the cache that it was looked up by."""
 
@@ -274,6 +277,7 @@ def _description(project: Project, lock: Lock, place: str, task: str = "") -> De
         used_by=tuple(each.name for each in project.environments() if each.requirements.req_id == lock.req_id),
         prefix=find_prefix(lock),
         task=task,
+        reference_id=reference_req_id(lock, project),
     )
 
 
