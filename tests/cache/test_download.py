@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -305,6 +306,89 @@ def test_a_body_that_always_breaks_off(target: Path) -> None:
     with Host(lambda handler, _: handler.send(DATA[:500], length=len(DATA))) as host:
         failure(UpstreamUnreachable, artifact(host.url(NAME)), target)
         assert len(host.asked) == ATTEMPTS
+
+
+def test_a_body_that_comes_byte_by_byte(target: Path) -> None:
+    """Each byte comes in time, and the last would come next week."""
+    ended = threading.Event()
+
+    def drip(handler: Handler, _: Asked) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        handler.close_connection = True
+        with suppress(OSError):
+            while not ended.wait(0.02):
+                handler.wfile.write(b"x")
+
+    began = time.monotonic()
+    with Host(drip) as host, Upstream(Credentials(), pause=0.01, patience=0.3) as hosts:
+        with pytest.raises(UpstreamUnreachable) as caught:
+            hosts.fetch(artifact(host.url(NAME)), target)
+        ended.set()
+    assert "bytes in 0 seconds" in caught.value.reason
+    assert 0.3 * ATTEMPTS <= time.monotonic() - began < 10
+    assert not target.exists()
+
+
+def test_a_body_that_begins_well_and_then_trickles(target: Path) -> None:
+    """What came fast before buys no time."""
+    ended = threading.Event()
+
+    def slow_down(handler: Handler, _: Asked) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(DATA[:-1000])
+            while not ended.wait(0.02):
+                handler.wfile.write(b"x")
+
+    with Host(slow_down) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
+        with pytest.raises(UpstreamUnreachable):
+            hosts.fetch(artifact(host.url(NAME)), target)
+        ended.set()
+
+
+def test_headers_that_never_end(target: Path) -> None:
+    ended = threading.Event()
+
+    def drip(handler: Handler, _: Asked) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not ended.wait(0.02):
+                handler.wfile.write(b"x")
+
+    began = time.monotonic()
+    with Host(drip) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
+        with pytest.raises(UpstreamUnreachable, match="127"):
+            hosts.fetch(artifact(host.url(NAME)), target)
+        ended.set()
+    assert time.monotonic() - began < 10
+    assert not target.exists()
+
+
+def test_a_slow_line_is_patient_enough(target: Path) -> None:
+    def answer(handler: Handler, _: Asked) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        for start in range(0, len(DATA), 100_000):
+            handler.wfile.write(DATA[start : start + 100_000])
+            time.sleep(0.05)
+
+    with Host(answer) as host, Upstream(Credentials(), patience=0.2) as hosts:
+        hosts.fetch(artifact(host.url(NAME)), target)
+    assert target.read_bytes() == DATA
+
+
+def test_a_file_whose_size_is_not_locked_has_an_end(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envlock.cache.download.PACKAGE_BYTES", len(DATA) - 1)
+    with Host(lambda handler, _: handler.send(DATA)) as host:
+        error = failure(UpstreamHashMismatch, artifact(host.url(NAME), size=None), target)
+    assert "its size is not locked" in error.details[1]
 
 
 def test_nobody_listens(target: Path) -> None:

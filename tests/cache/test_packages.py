@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ class TestPackages:
         assert WHEEL.sha256 in text
         assert hashlib.sha256(damaged).hexdigest() in text
         assert text.endswith("hint: envlock cache verify --repair")
+
+    @pytest.mark.parametrize("size", [len(DATA), None])
+    def test_what_is_far_too_large_does_not_fill_the_disk(
+        self, store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
+    ) -> None:
+        monkeypatch.setattr("envlock.cache.packages.PACKAGE_BYTES", 1 << 20)
+        place = tmp_path / "cache" / path_of(WHEEL)
+        place.parent.mkdir(parents=True)
+        with place.open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(CacheHashMismatch) as caught:
+            Packages(store).fetch(replace(WHEEL, size=size), tmp_path / "out")
+        assert "more" in caught.value.details[1]
+        assert not (tmp_path / "out").exists()
 
     def test_without_a_size_being_there_is_enough(self, store: FolderStore, wheel: Path) -> None:
         unsized = Artifact(WHEEL.filename, WHEEL.sha256, WHEEL.url)

@@ -166,6 +166,20 @@ def test_a_transfer_that_the_library_would_wait_for_forever(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_server_that_sends_a_trickle(
+    bucket: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte is progress, and the last would come next week."""
+    monkeypatch.setattr(store, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(store, "_SLOW", 1 << 40)
+    proxy.breaks(Break.DRIP, "GET", times=ALWAYS)
+    began = time.monotonic()
+    with pytest.raises(CacheUnreachable):
+        bucket.fetch("packages/a", tmp_path / "target")
+    assert time.monotonic() - began < 20
+    assert not (tmp_path / "target").exists()
+
+
 def test_a_large_file_whose_parts_fail(
     bucket: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from envlock.resolve.python_builds import (
     exact_builds,
     newest_series,
 )
+from tests.cache.hosts import Asked, Handler, Host
 from tests.hydrate.builds import served, sums
 
 
@@ -161,6 +164,24 @@ def test_sums_that_lack_the_archive_are_an_error(tmp_path: Path, content: bytes)
         exact_builds("==3.11.9", (LINUX_64,), mirror=host.url)
     assert caught.value.exit_status == 3
     assert build.filename in caught.value.render()
+
+
+@pytest.mark.parametrize("limit", ["_SUMS_BYTES", "_SUMS_SECONDS"])
+def test_a_host_that_sends_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(python_builds, limit, 0.2 if limit == "_SUMS_SECONDS" else 100)
+
+    def send(handler: Handler, _: Asked) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"x\n")
+                time.sleep(0.01)
+
+    with Host(send) as host, pytest.raises(PythonHostUnreachable) as caught:
+        exact_builds("==3.11.9", [LINUX_64], mirror=host.url("python"))
+    assert "it sent" in caught.value.details[0]
 
 
 def test_credentials_of_a_mirror_are_sent_and_kept_nowhere(tmp_path: Path) -> None:

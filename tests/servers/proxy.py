@@ -22,6 +22,7 @@ class Break(Enum):
     CUT = "half of the body of the answer comes, then the connection is reset"
     STALL = "nothing comes, and the server never sees it"
     STALL_HALFWAY = "half of the body of the answer comes, then nothing"
+    DRIP = "the body of the answer comes byte by byte"
     MOVED = "301, as S3 answers for a bucket of another region"
     DENIED = "403, as S3 and Google answer to who may not"
 
@@ -124,6 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
             if fate is Break.STALL_HALFWAY:
                 self.stall()
             self.reset()
+        elif fate is Break.DRIP:
+            self.answer(answer.status, told, data, send=0)
+            for byte in data:
+                if self.proxy.ended.wait(0.05):
+                    return
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
         else:
             self.answer(answer.status, told, data)
 

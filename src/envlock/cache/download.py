@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from concurrent.futures import CancelledError
+import time
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +19,7 @@ from envlock.cache.errors import (
     UpstreamUnreachable,
 )
 from envlock.credentials import Credentials, redact
+from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ _PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _REDIRECTS = 10
 _BLOCK = 1 << 18
+PATIENCE = 60.0
+"""Seconds within which an answer has to begin, and after which it is looked how much has come in them."""
+_SLOWEST = 8 << 10
+"""Bytes a second. Who sends less keeps us waiting on purpose, or is of no use."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another attempt may change."""
 
@@ -55,10 +62,13 @@ class _Passing(Exception):
 class Upstream:
     """The hosts that locks name. One pool of connections; any thread may fetch. Close it, or use it in a `with`."""
 
-    def __init__(self, credentials: Credentials, *, connections: int = 8, pause: float = _PAUSE) -> None:
+    def __init__(
+        self, credentials: Credentials, *, connections: int = 8, pause: float = _PAUSE, patience: float = PATIENCE
+    ) -> None:
         self._credentials = credentials
         self._connections = connections
         self._pause = pause
+        self._patience = patience
         self._lock = threading.Lock()
         self._opened: httpx.Client | None = None
         self._stopped = threading.Event()
@@ -188,10 +198,17 @@ class Upstream:
         try:
             self._check(artifact, response, was_known=was_known)
             body.begin(response)
-            for block in response.iter_raw(_BLOCK):
+            began, before = time.monotonic(), body.count
+            for block in response.iter_raw():  # as it comes: whoever waits for a whole block waits for a trickle, too
                 if self._stopped.is_set():
                     raise CancelledError
                 body.write(block)
+                seconds = time.monotonic() - began
+                if seconds >= self._patience:
+                    came = body.count - before
+                    if came < _SLOWEST * seconds:
+                        raise _Passing(response.url.host, f"it sent {came} bytes in {seconds:.0f} seconds")
+                    began, before = time.monotonic(), body.count
         finally:
             response.close()
         if body.is_cut_off("content-length" in response.headers):
@@ -228,7 +245,7 @@ class Upstream:
             authorization = self._credentials.authorization(str(url)) if is_safe else None
             if authorization is not None:
                 headers["Authorization"] = authorization
-            response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+            response = self._sent(client, client.build_request("GET", url, headers=headers))
             if not response.has_redirect_location:
                 return response, authorization is not None
             response.close()
@@ -238,6 +255,26 @@ class Upstream:
             is_safe = is_safe and not (url.scheme == "https" and target.scheme == "http")
             url = target
         raise UpstreamUnreachable(url.host, f"more than {_REDIRECTS} redirects", (artifact.filename,))
+
+    def _sent(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        """The head of the answer. What httpx limits is the time between two bytes of it, so its thread may be left."""
+        answer: Future[httpx.Response] = Future()
+
+        def send() -> None:
+            try:
+                answer.set_result(client.send(request, stream=True))
+            except BaseException as error:  # noqa: BLE001  raised where it is waited for
+                answer.set_exception(error)
+
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            return answer.result(self._patience)
+        except FutureTimeout:
+            if answer.done():  # what was sent timed out itself
+                raise
+            answer.add_done_callback(_close)
+            reason = f"it did not begin an answer in {self._patience:.0f} seconds"
+            raise _Passing(request.url.host, reason, is_silence=True) from None
 
     def _client(self) -> httpx.Client:
         import httpx
@@ -251,6 +288,11 @@ class Upstream:
                     limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
                 )
             return self._opened
+
+
+def _close(answer: Future[httpx.Response]) -> None:
+    if answer.exception() is None:
+        answer.result().close()
 
 
 class _Body:
@@ -298,15 +340,16 @@ class _Body:
             self._on_size(self.count + int(length))
 
     def write(self, block: bytes) -> None:
-        """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked."""
+        """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked, or could be."""
         self._file.write(block)
         for each in self._hashes.values():
             each.update(block)
         self.count += len(block)
         self._on_bytes(len(block))
         size = self.artifact.size
-        if size is not None and self.count > size:
-            raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got="more")
+        if self.count > (PACKAGE_BYTES if size is None else size):
+            expected = f"at most {PACKAGE_BYTES} bytes, as its size is not locked" if size is None else f"{size} bytes"
+            raise UpstreamHashMismatch(self.artifact, expected=expected, got="more")
 
     def is_cut_off(self, length_was_told: bool) -> bool:
         """Whether bytes are missing though the connection ended as it should: only where its length was not told."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.errors import CacheHashMismatch
 from envlock.cache.layout import package_path
 from envlock.cache.port import tell_nobody
-from envlock.files import sha256_of
+from envlock.files import PACKAGE_BYTES, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from envlock.cache.port import Store
     from envlock.model.artifact import Artifact
+
+
+_BLOCK = 1 << 20
 
 
 class Packages:
@@ -48,8 +51,19 @@ class Packages:
         Raises CacheHashMismatch when its bytes are others than those that were locked; `to` is not there then.
         """
         path = path_of(artifact)
+        size = PACKAGE_BYTES if artifact.size is None else artifact.size
+        came = 0
+
+        def bounded(count: int) -> None:
+            nonlocal came
+            came += count
+            if came > size + _BLOCK:  # else who writes into the cache fills this disk; a little more its hash tells of
+                place = f"{self._store.url}/{path}"
+                raise CacheHashMismatch(artifact.filename, place, expected=f"{size} bytes", got="more")
+            on_bytes(count)
+
         try:
-            self._store.fetch(path, to, on_bytes=on_bytes)
+            self._store.fetch(path, to, on_bytes=bounded)
             got = sha256_of(to)
         except FileNotFoundError:
             return False

@@ -6,6 +6,7 @@ folder that the archive itself lies in, and goes into the lock: from then on nob
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -21,7 +22,7 @@ from envlock.model.url import strip_credentials
 from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PLATFORMS = {
     ("linux", "x86_64", "gnu"): LINUX_64,
@@ -31,6 +32,8 @@ _PLATFORMS = {
 }
 _ARCHIVES = ("install_only.tar.gz", "install_only_stripped.tar.gz")
 _SUMS = "SHA256SUMS"
+_SUMS_BYTES, _SUMS_SECONDS = 8 << 20, 60.0
+"""The most that such a file has, ten times what there is, and how long it may take."""
 
 
 class NoPythonBuild(ResolveError):
@@ -188,14 +191,27 @@ def _read_sums(url: str) -> Mapping[str, str]:
 
     shown = strip_credentials(url)
     try:
-        answer = httpx.get(shown, auth=credentials_for(url), follow_redirects=True, timeout=30)
-        answer.raise_for_status()
+        with httpx.stream("GET", shown, auth=credentials_for(url), follow_redirects=True, timeout=30) as answer:
+            answer.raise_for_status()
+            text = _bounded(shown, answer.iter_bytes()).decode(errors="replace")
     except httpx.HTTPStatusError as error:
         raise PythonHostUnreachable(shown, f"HTTP status {error.response.status_code}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise PythonHostUnreachable(shown, str(error) or type(error).__name__) from None
-    rows = (line.split() for line in answer.text.splitlines())
+    rows = (line.split() for line in text.splitlines())
     return {row[1].lstrip("*"): row[0].lower() for row in rows if len(row) == 2 and _is_sha256(row[0])}
+
+
+def _bounded(url: str, blocks: Iterable[bytes]) -> bytes:
+    """All of an answer that ends in time and is no larger than such a file can be."""
+    began, found = time.monotonic(), bytearray()
+    for block in blocks:
+        found += block
+        if len(found) > _SUMS_BYTES:
+            raise PythonHostUnreachable(url, f"it sent more than {_SUMS_BYTES} bytes")
+        if time.monotonic() - began > _SUMS_SECONDS:
+            raise PythonHostUnreachable(url, f"it sent {len(found)} bytes in {_SUMS_SECONDS:.0f} seconds")
+    return bytes(found)
 
 
 def _is_sha256(text: str) -> bool:

@@ -74,6 +74,8 @@ def fetch_from_bucket(artifact: Artifact, at: str, to: Path, on_bytes: Callable[
 
     class _Writer:
         def write(self, block: bytes, /) -> int:
+            if artifact.size is not None and file.tell() + len(block) > artifact.size:
+                raise UpstreamHashMismatch(artifact, expected=f"{artifact.size} bytes", got="more")
             file.write(block)
             digest.update(block)
             on_bytes(len(block))

@@ -43,6 +43,8 @@ SILENT_SECONDS = 60.0
 """How long a transfer may make no progress, beside what its next piece takes on a slow line."""
 _SLOW = 128 << 10
 """Bytes a second."""
+_TRICKLE = 8 << 10
+"""Bytes a second, too: a transfer that makes less progress, for as long as it may make none, is given up."""
 PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 _CREATE_ATTEMPTS = 6
@@ -280,7 +282,7 @@ class _Progress(Callback):  # type: ignore[misc]
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         super().__init__()
         self._on_bytes = on_bytes
-        self._told = 0
+        self.told = 0
         self._lock = threading.Lock()
         self.last = time.monotonic()
 
@@ -298,21 +300,27 @@ class _Progress(Callback):  # type: ignore[misc]
     def tell(self, count: int) -> None:
         """`count` bytes have moved in all."""
         with self._lock:
-            more = count - self._told
-            self._told = count
+            more = count - self.told
+            self.told = count
         if more:
             self._on_bytes(more)
 
 
 async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silence: float) -> None:
-    """Wait for a transfer as long as it makes progress. Raises _Stalled."""
+    """Wait for a transfer as long as it makes progress, and more than a trickle of it. Raises _Stalled."""
     task = asyncio.ensure_future(moving)
+    began, before = time.monotonic(), progress.told
     try:
         while (left := progress.last + silence - time.monotonic()) > 0:
-            done, _ = await asyncio.wait({task}, timeout=left)
+            done, _ = await asyncio.wait({task}, timeout=min(left, silence))
             if done:
                 await task
                 return
+            seconds = time.monotonic() - began
+            if seconds >= silence:
+                if progress.told - before < _TRICKLE * seconds:
+                    raise _Stalled(f"{progress.told - before} bytes moved in {seconds:.0f} seconds")
+                began, before = time.monotonic(), progress.told
         raise _Stalled(f"nothing moved for {silence:.0f} seconds")
     finally:
         if not task.done():
