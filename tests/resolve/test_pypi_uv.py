@@ -418,6 +418,8 @@ def falling_back() -> Iterator[Index]:
         *(Release("antlr", "4.9.3", tags=(), sdist=True), Release("antlr", "4.13")),
         Release("app", "1.0", requires=("omega",)),
         Release("old", "1.0", requires=("hydra<1", "sourced<2")),
+        *(Release("dbt", "1.12.0", requires=("diff<9",)), Release("dbt", "1.12.6", ("diff<9",), tags=(), sdist=True)),
+        *(Release("diff", "8.6"), Release("diff", "9.1")),
     )
     with Index(*releases, page_cache_control="max-age=600, public") as served:
         yield served
@@ -457,6 +459,9 @@ def test_a_major_version_that_is_ruled_out_by_requirements_is_nobodys_fault(fall
     found = ask(falling_back, "hydra", "sourced", "old")
     assert versions(found) == {"hydra": "0.11.3", "sourced": "1.0", "old": "1.0"}
     assert found.notes == ()
+    assert [note.partition(";")[0] for note in ask(falling_back, "dbt").notes] == [
+        "dbt 1.12.6 has no usable wheel for linux-64"
+    ]
 
 
 # Patch releases of Python.
@@ -486,7 +491,6 @@ def test_an_older_release_for_other_reasons_is_not_said(index: Index) -> None:
 @pytest.mark.parametrize(
     ("root", "arch", "python"),
     [
-        ("epsilon", LINUX_64, "3.12.0"),
         ("gamma", OSX_ARM64, "3.12.0"),
         ("gamma", OSX_64, "3.12.0"),
         ("delta>=1.5", LINUX_64, "3.12.0"),

@@ -35,10 +35,12 @@ _BAD_URL = re.compile(
     re.IGNORECASE,
 )
 _NO_EXTRA = re.compile(r"The package `([^`=]+)(?:==([^`]+))?` does not have an extra named `([^`]+)`")
+_LINES, _LENGTH = 8, 400
+"""How much of uv's reasoning is shown."""
 _CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
 _CULPRIT = (
     re.compile(r"Wheels are required for `([^`]+)`"),
-    re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:[=<>!~]=?\S+)? has no (?:usable )?wheels"),
+    re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:[=<>!~]=?\S+)? ha(?:s|ve) no (?:usable )?wheels"),
 )
 # Advice about options that envlock sets itself would only mislead.
 _OUR_OWN_OPTION = re.compile(
@@ -46,6 +48,9 @@ _OUR_OWN_OPTION = re.compile(
     r"|tool\.uv\.environments|`requires-python`"
 )
 _ADVICE = re.compile(r"\s*Consider [^.]*(?:`--|`exclude-newer-package`)[^.]*\.")
+
+_EXAMPLE = re.compile(r" \(e\.g\., `[^`]*`\)")
+"""A tag of the target: the same sentence has another for each arch."""
 
 _CREDENTIALS = (
     "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
@@ -71,7 +76,15 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
 
 def reason_of(text: str) -> tuple[str, ...]:
     """What of uv's text is shown: its sentences, without secrets and without advice that would only mislead."""
-    return tuple(line for line in shorten(redact(text)) if not _OUR_OWN_OPTION.search(line))
+    lines = [_cut(line) for line in shorten(redact(text)) if not _OUR_OWN_OPTION.search(line)]
+    if len(lines) > _LINES:
+        lines[2 : 3 - _LINES] = [f"... ({len(lines) - _LINES + 1} more steps)"]
+    return tuple(lines)
+
+
+def _cut(line: str) -> str:
+    """A line without its middle where it is longer than anybody reads."""
+    return line if len(line) <= _LENGTH else f"{line[: _LENGTH // 2]} ... {line[-_LENGTH // 2 :]}"
 
 
 def mentioned(names: Iterable[str], text: str) -> set[str]:
@@ -123,7 +136,8 @@ def shorten(text: str) -> tuple[str, ...]:
     text = _ADVICE.sub("", "\n".join(paragraphs)).replace("your project's requirements", "your requirements")
     text = text.replace("your project depends on", "you require")
     text = text.replace(", we can conclude that your requirements are", ":")
-    text = text.replace(", we can conclude that", ":").replace(". And because", ".\nAnd because")
+    text = re.sub(r",? we can conclude that", ":", _EXAMPLE.sub("", text))
+    text = text.replace(". And because", ".\nAnd because")
     return tuple(dict.fromkeys(text.splitlines()))
 
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from itertools import chain
 
 from envlock.model.lock import LockedPackage
-from envlock.resolve.compilation import Compilation
+from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.explanation import culprit
 from envlock.resolve.port import Request
 from envlock.resolve.releases import allowed_releases, range_of
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
-_NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
+_LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")
+NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,16 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
     asked = {name: roots.get(name, [name]) for name in locked if name not in direct}
     if not asked:
         return ()
+    exact = _of_exact_versions(compilation, locked)
     releases = allowed_releases(request)
-    at_best = _alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
+    at_best = alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
     newer = {name: texts for name, texts in asked.items() if at_best.get(name, locked[name]) != locked[name]}
     if not newer:
-        return ()
-    wheels = _alone(compilation, chain.from_iterable(newer.values()))
+        return exact
+    wheels = alone(compilation, chain.from_iterable(newer.values()))
     sources = at_best
     if len(releases) > 1:
-        sources = _alone(compilation, chain.from_iterable(newer.values()), wheels_only=False)
+        sources = alone(compilation, chain.from_iterable(newer.values()), wheels_only=False)
     older: list[_Older] = []
     notes: list[str] = []
     for name in sorted(newer):
@@ -86,7 +88,24 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             if culprits:
                 older.append(_Older(name, wheel, version, culprits))
     _refuse(request, [each for each in older if each.is_major and each.name not in request.allow_older])
-    return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes)
+    return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes, *exact)
+
+
+def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each requirement such as `2.2` that reads like a series, and has later releases of that."""
+    series = {
+        root.name: match[1]
+        for root in compilation.request.requirements.pypi
+        if root.name in locked and (match := _LIKE_A_SERIES.match(root.specifier))
+    }
+    if not series:
+        return ()
+    newest = alone(compilation, [f"{name}=={version}.*" for name, version in series.items()])
+    return tuple(
+        f'`{name} = "{version}"` means {version} itself; {newest[name]} is there too: "{version}.*" means any {version}'
+        for name, version in sorted(series.items())
+        if name in newest and newest[name] not in {locked[name], version}
+    )
 
 
 def _refuse(request: Request, older: Sequence[_Older]) -> None:
@@ -113,7 +132,7 @@ def _for_an_older_python(
     """A sentence where a newer release would serve all but the oldest of the allowed releases of Python."""
 
     def at(release: str) -> str:
-        return _alone(compilation, asked, python=release).get(name, version)
+        return alone(compilation, asked, python=release).get(name, version)
 
     newest = at(releases[-1])
     if newest == version:
@@ -127,11 +146,18 @@ def _for_an_older_python(
     return (f'{why}; {version} was locked: `python = "{needed}"` allows the newer one',)
 
 
-def _alone(
-    compilation: Compilation, asked: Iterable[str], *, wheels_only: bool = True, python: str = ""
+def alone(
+    compilation: Compilation,
+    asked: Iterable[str],
+    *,
+    wheels_only: bool = True,
+    python: str = "",
+    offline: bool = True,
 ) -> Mapping[str, str]:
+    """The version of each package that uv would choose of what is asked, were nothing else needed."""
+    network = ("--offline",) if offline else ()
     answer = compilation.run(
-        asked, "--no-deps", "--offline", "--no-annotate", "--quiet", wheels_only=wheels_only, python=python
+        asked, "--no-deps", "--no-annotate", "--quiet", *network, wheels_only=wheels_only, python=python
     )
     return dict(_PINNED.findall(answer.output)) if answer.status == 0 else {}
 
@@ -139,7 +165,7 @@ def _alone(
 def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
     """Whether nothing but its missing wheel rules a release out."""
     answer = compilation.run(
-        _roots(compilation),
+        roots_of(compilation),
         *("--offline", "--no-annotate", "--quiet"),
         constraints=[f"{name}=={version}"],
         built=(name, version),
@@ -148,22 +174,30 @@ def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
 
 
 def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
-    """The packages whose missing wheels alone rule a release out; none where something else does."""
-    roots = _roots(compilation)
+    """The packages that a release needs and whose missing wheels alone rule it out; none where something else does."""
     without: list[str] = []
     while True:
-        answer = compilation.run(
-            roots, "--offline", "--no-annotate", "--quiet", constraints=[requirement], excludes=without
-        )
+        answer = _offline(compilation, [requirement], excludes=without)
         if answer.status == 0:
-            return tuple(without)
-        found = culprit(answer.error) if _NO_WHEEL.search(answer.error) else None
-        if found is None or found in without:
+            break
+        found = culprit(answer.error) if NO_WHEEL.search(answer.error) else None
+        if found is None or found in without or requirement.startswith(f"{found}=="):
             return ()
         without.append(found)
+    if not without:
+        return ()
+    answer = _offline(compilation, roots_of(compilation), constraints=[requirement], excludes=without)
+    return tuple(without) if answer.status == 0 else ()
 
 
-def _roots(compilation: Compilation) -> list[str]:
+def _offline(
+    compilation: Compilation, asked: Iterable[str], *, constraints: Iterable[str] = (), excludes: Iterable[str] = ()
+) -> Answer:
+    return compilation.run(asked, "--offline", "--no-annotate", "--quiet", constraints=constraints, excludes=excludes)
+
+
+def roots_of(compilation: Compilation) -> list[str]:
+    """What a request asks of PyPI, as requirements."""
     return [str(root) for root in compilation.request.requirements.roots()]
 
 

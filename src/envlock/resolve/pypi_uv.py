@@ -12,6 +12,7 @@ from pathlib import Path
 from envlock.model.lock import LockedPackage
 from envlock.model.url import host
 from envlock.resolve.answers import Selected, select, with_edges
+from envlock.resolve.causes import cause_of
 from envlock.resolve.compilation import Compilation
 from envlock.resolve.contradiction import contested, extras_unknown
 from envlock.resolve.errors import (
@@ -35,6 +36,8 @@ _ROUNDS = 30
 _ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
 """What an index may tell of a file in place of its SHA-256."""
 _FETCHES = 4
+_SETTLING = 10
+"""How often what some release of Python needs may bring more; each round is a solve."""
 _KNOWN_FLAGS = frozenset({"pre"})
 
 
@@ -93,7 +96,7 @@ class UvResolver:
         roots = [str(root) for root in request.requirements.roots()]
         beside, alone = compilation.beside("releases"), compilation.beside("alone")
         more, graph, lacking = More(), None, ""
-        for _ in range(_ROUNDS):
+        for _ in range(_SETTLING):
             try:
                 selected, warnings = self._solve(compilation, versions, more)
             except (NoSolution, NoWheel) as error:
@@ -126,7 +129,8 @@ class UvResolver:
                 pins=_as_pylock({**request.pins, **more.limits}, compilation.asked_indexes()),
             )  # fmt: skip
             if answer.status != 0:
-                raise explain(request, answer.error, lambda: missing_index(request))
+                error = explain(request, answer.error, lambda: missing_index(request))
+                raise cause_of(compilation.beside("cause"), answer.error, error)
             selected = _checked(request, select(answer.output, compilation.target, request.provided))
             if not selected.unfit:
                 return selected, answer.error

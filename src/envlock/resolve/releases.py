@@ -206,7 +206,7 @@ class More:
         return {
             name: version
             for name, version in graph.packages.items()
-            if name not in elsewhere and found.get(name) != version
+            if name not in elsewhere and not _is_same(found.get(name), version)
         }
 
     def with_(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage]) -> More:
@@ -324,6 +324,13 @@ def range_of(first: str, last: str, releases: Sequence[str]) -> str:
     major, minor, _ = (int(part) for part in last.split("."))
     upper = f"{major}.{minor + 1}" if last == releases[-1] else releases[releases.index(last) + 1]
     return f">={first},<{upper}"
+
+
+def _is_same(version: str | None, other: str) -> bool:
+    """Whether two versions are one: 2.2 and 2.2.0 are."""
+    from packaging.version import Version
+
+    return version == other or (version is not None and Version(version) == Version(other))
 
 
 def _at_most(name: str, version: str) -> str:

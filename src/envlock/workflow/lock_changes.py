@@ -51,7 +51,7 @@ class ArchChanges:
 def compare(before: Lock, after: Lock) -> ArchChanges:
     """What differs from one lock to another of the same arch."""
     changes = []
-    old_python, new_python = _python(before), _python(after)
+    old_python, new_python = python_of(before), python_of(after)
     if old_python != new_python:
         changes.append(PackageChange("python", "Python", old_python, new_python))
     old = {(package.name, package.kind): package for package in before.packages}
@@ -74,7 +74,7 @@ def _shown(package: LockedPackage | None, with_build: bool) -> str:
     return f"{package.version} ({package.build or package.sha256[:12]})" if with_build else package.version
 
 
-def _python(lock: Lock) -> str:
+def python_of(lock: Lock) -> str:
     """The interpreter as `full_id` counts it; a conda package is among the packages."""
     if lock.python.source == "conda":
         return "of conda"

@@ -183,12 +183,14 @@ def _change(each: Locked) -> str:
 
 def differences_of(each: Locked) -> list[str]:
     """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
+    from envlock.workflow.lock_changes import python_of
+
     assert each.lock is not None
     old = {package.name: package for package in each.before.packages} if each.before else {}
     new = {package.name: package for package in each.lock.packages}
     changes = []
-    if each.before is not None and each.before.python != each.lock.python:
-        changes.append(f"python {each.before.python.version} -> {each.lock.python.version}")
+    if each.before is not None and python_of(each.before) != python_of(each.lock):
+        changes.append(f"python {python_of(each.before)} -> {python_of(each.lock)}")
     for name in sorted({*old, *new}):
         if name not in old:
             changes.append(f"+{name} {new[name].version}")

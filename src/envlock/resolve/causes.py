@@ -1,0 +1,183 @@
+"""Why a solve failed, where uv's text alone names no cause or a wrong one, and what would help: asked of uv once more.
+
+Only ever on the way to an error, so a few runs more cost nobody anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from envlock.model.requirement import PypiRequirement
+from envlock.model.url import strip_credentials
+from envlock.resolve.compilation import Compilation
+from envlock.resolve.errors import NoSolution, NoWheel, _OfOneEnvironment
+from envlock.resolve.explanation import culprit, explain
+from envlock.resolve.fallback import NO_WHEEL, alone, roots_of
+from envlock.resolve.port import Request
+
+_HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")
+_UNPUBLISHED = re.compile(r"there (?:is|are) no versions? of ([A-Za-z0-9._-]+)==(\d+(?:\.\d+)?)(?=[\s,])")
+_PLATFORMS = re.compile(r"Wheels are available for `([^`]+)` \(v[^)]*\) on the following platforms?: (.*)")
+_TAG = re.compile(r"`([^`]+)`")
+_GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
+_MACOS = re.compile(r"macosx_(\d+)_(\d+)_(.*)")
+_SERIES = tuple(f"3.{minor}" for minor in range(8, 16))
+"""The Pythons for which a wheel is looked for where the one that is asked has none."""
+_MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64", "osx-64": "x86_64", "osx-arm64": "arm64"}
+_BUILD = "envlock does not build packages yet"
+
+
+def cause_of(compilation: Compilation, text: str, error: _OfOneEnvironment) -> _OfOneEnvironment:
+    """The error that says what uv's text means, with its cause and what helps; `error` where nothing more is known."""
+    if isinstance(error, NoWheel):
+        error = _of_missing_wheel(compilation, text, error)
+    elif isinstance(error, NoSolution):
+        error = _of_no_solution(compilation, text, error)
+    return _with_metaflow(compilation.request, text, error)
+
+
+def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> _OfOneEnvironment:
+    request, name = compilation.request, culprit(text)
+    if name is None:
+        return error
+    asked = next((str(root) for root in request.requirements.roots() if root.name == name), name)
+    version = alone(compilation, [asked], wheels_only=False).get(name)
+    if version is not None:
+        answer = compilation.run(roots_of(compilation), "--no-annotate", "--quiet", built=(name, version))
+        if answer.status != 0 and not NO_WHEEL.search(answer.error):  # with a wheel, it would fail all the same
+            return explain(request, answer.error, lambda: None)
+    sentence, hint = _what_helps(compilation, text, name, asked, error.sentence)
+    return NoWheel(request.name, request.arch, sentence, details=error.details, hint=hint, packages=error.packages)
+
+
+def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sentence: str) -> tuple[str, str]:
+    """What is wrong with the wheels of a package, and what to do."""
+    request = compilation.request
+    root = next((root for root in request.requirements.pypi if root.name == name), None)
+    other = alone(compilation, [name]).get(name)
+    pythons = [series for series in _SERIES if name in alone(compilation, [asked], python=f"{series}.0")]
+    if pythons:
+        is_old = _numbers(request.python) < _numbers(pythons[0])
+        fitting = f"{pythons[0]} or later" if is_old else f"{pythons[-1]} or older"
+        return sentence, f"ask for Python {fitting}, for which {asked} has wheels, or allow another version of it"
+    if other is not None:
+        return sentence, f"{name} {other} has one: allow that version of it; {_BUILD}"
+    platforms = _tags(_PLATFORMS, text, name)
+    if platforms:
+        return sentence, _with_platforms(request, name, platforms, root)
+    if "with a matching" not in text:
+        hint = f"build a wheel of {name} and put it on an index of yours, or take it from conda, in a `conda` table"
+        return f"no release of `{name}` that fits has a wheel, only its source", f"{_BUILD}: {hint}"
+    return sentence, f"take the arch out of `archs`, or allow another version of {name}; {_BUILD}"
+
+
+def _with_platforms(request: Request, name: str, platforms: list[str], root: PypiRequirement | None) -> str:
+    """What to do about wheels that are for these platforms and no others."""
+    if all(each.startswith("win") for each in platforms):
+        marked = _marked(name, "sys_platform == 'win32'", root)
+        return f"it is for Windows only, and not needed here: {marked}"
+    floor = _floor(request, platforms)
+    if floor:
+        return f"raise the floor for {request.arch} in [envlock.system-requirements]: `{floor}`"
+    linux = [each for each in platforms if "linux" in each]
+    macos = [each for each in platforms if each.startswith("macosx")]
+    of_own = linux if request.arch.startswith("linux") else macos
+    if of_own:
+        machines = sorted({machine for machine in _MACHINES.values() if any(each.endswith(machine) for each in of_own)})
+        marker = " or ".join(f"platform_machine == '{machine}'" for machine in machines)
+    else:
+        marker = "sys_platform == 'linux'" if linux else "sys_platform == 'darwin'"
+    return f"ask for it only where it has wheels: {_marked(name, marker, root)}; or take {request.arch} out of `archs`"
+
+
+def _marked(name: str, marker: str, root: PypiRequirement | None) -> str:
+    if root is not None:
+        specifier = root.specifier.removeprefix("==") if "," not in root.specifier else root.specifier
+        wanted = f"{specifier} ; {marker}" if specifier else f"; {marker}"
+        return f'`{name} = "{wanted}"`'
+    return f"give what needs {name} the marker `; {marker}`"
+
+
+def _floor(request: Request, platforms: Iterable[str]) -> str:
+    """The lowest floor with which one of the platforms fits; empty where none does."""
+    machine = _MACHINES[request.arch]
+    if request.arch.startswith("linux"):
+        found = [match for match in map(_GLIBC.fullmatch, platforms) if match and match[2] == machine]
+        return f'__glibc = "2.{min(int(match[1]) for match in found)}"' if found else ""
+    macos = [match for match in map(_MACOS.fullmatch, platforms) if match and match[3] in {machine, "universal2"}]
+    versions = [(int(match[1]), int(match[2])) for match in macos]
+    return '__osx = "{}.{}"'.format(*min(versions)) if versions else ""
+
+
+def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> NoSolution:
+    request = compilation.request
+    roots = {root.name: root for root in request.requirements.roots()}
+    details, hint = list(error.details), error.hint
+    for name, index in dict.fromkeys(_HIDDEN.findall(text)):
+        asked = str(roots[name]) if name in roots else name
+        for other, version in _elsewhere(compilation, asked, name, index):
+            details.append(
+                f"{name} is taken from {strip_credentials(index)}, the first index that has it; {other} has {version}"
+            )
+            hint = f"put the index that has the right {name} first, or ask for a version that the first one has"
+    for name, version in _UNPUBLISHED.findall(text):
+        if name in roots and roots[name].specifier == f"=={version}":
+            some = alone(compilation, [f"{name}=={version}.*"]).get(name)
+            if some is not None:
+                hint = (
+                    f'`{name} = "{version}"` means {version} itself; `{name} = "{version}.*"` means any, such as {some}'
+                )
+    if (tuple(details), hint) == (error.details, error.hint):
+        return error
+    return type(error)(
+        request.name, request.arch, error.sentence, details=tuple(details), hint=hint, packages=error.packages
+    )
+
+
+def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> list[tuple[str, str]]:
+    """The indexes after the first that have what is asked, and which version."""
+    request = compilation.request
+    urls = [*request.index_urls, request.default_index_url]
+    shown = [strip_credentials(url).rstrip("/") for url in urls]
+    start = shown.index(first.rstrip("/")) + 1 if first.rstrip("/") in shown else 0
+    found = []
+    for url in urls[start:]:
+        only = replace(request, index_urls=(), default_index_url=url, provided=())
+        version = alone(compilation.beside("elsewhere", only), [asked], offline=request.offline).get(name)
+        if version is not None:
+            found.append((strip_credentials(url) or "uv's default index", version))
+    return found
+
+
+def _with_metaflow(request: Request, text: str, error: _OfOneEnvironment) -> _OfOneEnvironment:
+    """The error, telling which of the requirements in it are Metaflow's own."""
+    if request.requirements.type != "pypi":
+        return error
+    asked = {root.name for root in request.requirements.pypi}
+    needs = [
+        need for need in request.requirements.metaflow if need.name in asked and f"{need.name}{need.specifier}" in text
+    ]
+    if not needs:
+        return error
+    names = " and ".join(f"`{need.name}{need.specifier}`" for need in needs)
+    return type(error)(
+        error.environment,
+        error.arch,
+        error.sentence,
+        details=(*error.details, f"{names} is what Metaflow itself needs inside of a step"),
+        hint=f"allow {names}, or set `metaflow-requirements = false` in [envlock] and ask for its needs yourself",
+        packages=error.packages,
+    )
+
+
+def _numbers(python: str) -> tuple[int, int]:
+    major, minor = (int(part) for part in python.split(".")[:2])
+    return major, minor
+
+
+def _tags(pattern: re.Pattern[str], text: str, name: str) -> list[str]:
+    """The tags that uv lists for the wheels of a package; of its newest release, where it lists several."""
+    found = [match for match in pattern.finditer(text) if match[1] == name]
+    return _TAG.findall(found[-1][found[-1].re.groups]) if found else []
