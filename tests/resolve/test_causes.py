@@ -148,6 +148,7 @@ def test_the_index_that_hides_a_version_and_the_one_that_has_it_are_named(served
     told = error.details[-1]
     assert first.url in told
     assert f"{served.url} has 2.0" in told
+    assert f'`doubled = {{ version = ">=2", index = "{served.url}" }}`' in (error.hint or "")
     assert "dependency confusion" not in error.render()
 
 

@@ -121,7 +121,9 @@ def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> N
             details.append(
                 f"{name} is taken from {strip_credentials(index)}, the first index that has it; {other} has {version}"
             )
-            hint = f"put the index that has the right {name} first, or ask for a version that the first one has"
+            wanted = roots[name].specifier if name in roots else f"=={version}"
+            alone_from = f'`{name} = {{ version = "{wanted}", index = "{other}" }}`'
+            hint = f"take it from that index alone, {alone_from}, or name that index before the other"
     for name, version in _UNPUBLISHED.findall(text):
         if name in roots and roots[name].specifier == f"=={version}":
             some = alone(compilation, [f"{name}=={version}.*"]).get(name)
