@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,16 @@ from tests.channel import Channel, Credentials, Package, built_channels, copy_ch
 from tests.index import Index
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear the signals that are ignored here, as below `nohup` or behind a shell's `&`.
+
+    A handler that does nothing ignores as well, and is not inherited.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 class Envlock(Protocol):
