@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envlock.model.arch import ARCHS
+from tests import forked
 from tests.index import Index
 
 ENVLOCK = Path(sys.executable).with_name("envlock")
@@ -80,20 +81,24 @@ def run_envlock(
     `check` is the exit status to insist on: True for 0, False for any. No command may ever end in a traceback. With
     `notes`, a file that is not there yet, the command is watched.
     """
-    # Python's own bytecode is no effect of the command.
-    command = [str(ENVLOCK)] if notes is None else [sys.executable, "-B", "-c", _WATCH, str(notes)]
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    effects = tuple(notes.read_text().splitlines()) if notes is not None else ()
-    ran = Ran(done.returncode, done.stdout, done.stderr, effects)
+    variables = {**os.environ, **(env or {})}
+    if notes is None and forked.wanted(variables):
+        ran = Ran(*forked.forks().run(arguments, cwd, variables, TIMEOUT))
+    else:
+        # Python's own bytecode is no effect of the command.
+        command = [str(ENVLOCK)] if notes is None else [sys.executable, "-B", "-c", _WATCH, str(notes)]
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=cwd,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        effects = tuple(notes.read_text().splitlines()) if notes is not None else ()
+        ran = Ran(done.returncode, done.stdout, done.stderr, effects)
     said = f"envlock {' '.join(arguments)} -> {ran.status}\n{ran.text}"
     assert "Traceback (most recent call last)" not in ran.text, said
     assert "this is a defect" not in ran.text, said

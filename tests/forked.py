@@ -1,0 +1,233 @@
+"""The real command in a process of its own that is forked from one that has imported everything: all but its start-up.
+
+An interpreter that starts and imports costs more than most commands then do. So each test process keeps a parent of
+commands (`python -m tests.forked FD`), which forks a process for each: with the folder, the variables, the mask and the
+streams that it is told, it calls what the console script calls, and ends as that does.
+
+`ENVLOCK_TESTS_START=1` starts each command anew instead, as does any variable that an interpreter reads when it starts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_ANEW = "ENVLOCK_TESTS_START" in os.environ  # read before a test has an environment of its own
+_LENGTH = struct.Struct("!I")
+_AT_START = ("PYTHON", "LANG", "LC_", "FSSPEC_", "LD_", "MALLOC_")
+
+
+class Forks:
+    """What a test process knows of its parent of commands."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._variables = dict(os.environ)
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+            )
+        atexit.register(self.close)
+
+    def takes(self, variables: Mapping[str, str]) -> bool:
+        """Whether an interpreter that starts with these variables would be as the parent is."""
+        return _at_start(variables) == _at_start(self._variables)
+
+    def run(
+        self, arguments: Sequence[str], cwd: Path, variables: Mapping[str, str], timeout: float
+    ) -> tuple[int, str, str]:
+        """The exit status of the command with these arguments (negative: a signal's number), and what it said."""
+        mask = os.umask(0)
+        os.umask(mask)
+        asked = json.dumps([list(arguments), str(cwd), dict(variables), mask]).encode("utf-8", "surrogateescape")
+        (out, out_end), (error, error_end), (status, status_end) = (os.pipe() for _ in range(3))
+        given = [os.open(os.devnull, os.O_RDONLY), out_end, error_end, status_end]
+        try:
+            with self._guard:
+                socket.send_fds(self._control, [_LENGTH.pack(len(asked))], given)
+                self._control.sendall(asked)
+        finally:
+            for each in given:
+                os.close(each)
+        heard = _read_all({out: b"", error: b"", status: b""}, timeout, arguments)
+        return int(heard[status]), heard[out].decode(), heard[error].decode()
+
+    def close(self) -> None:
+        """End the parent, and see that it is gone."""
+        self._control.close()
+        self._process.wait()
+
+
+@cache
+def forks() -> Forks:
+    """The one of this process."""
+    return Forks()
+
+
+def wanted(variables: Mapping[str, str]) -> bool:
+    """Whether a command with these variables may be forked."""
+    return not _ANEW and sys.platform == "linux" and forks().takes(variables)
+
+
+def _at_start(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name.startswith(_AT_START)}
+
+
+def _read_all(heard: dict[int, bytes], timeout: float, arguments: Sequence[str]) -> dict[int, bytes]:
+    """Everything that comes out of these pipes, which are closed then."""
+    end = time.monotonic() + timeout
+    with selectors.DefaultSelector() as ready:
+        for each in heard:
+            ready.register(each, selectors.EVENT_READ)
+        try:
+            while ready.get_map():
+                if not (events := ready.select(end - time.monotonic())) and time.monotonic() > end:
+                    raise subprocess.TimeoutExpired(list(arguments), timeout)
+                for key, _ in events:
+                    if data := os.read(key.fd, 1 << 16):
+                        heard[key.fd] += data
+                    else:
+                        ready.unregister(key.fd)
+        finally:
+            for each in heard:
+                os.close(each)
+    return heard
+
+
+# The parent.
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a process for each request, and tell how each ended, until nobody is there to ask."""
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    wake, woken = socket.socketpair()
+    wake.setblocking(False)
+    woken.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end, and so does this
+    signal.set_wakeup_fd(wake.fileno())
+    statuses: dict[int, int] = {}
+    with selectors.DefaultSelector() as ready:
+        ready.register(control, selectors.EVENT_READ)
+        ready.register(woken, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is woken:
+                    woken.recv(1 << 16)
+                    _tell(statuses)
+                    continue
+                request = _receive(control)
+                if request is None:
+                    return
+                asked, given = request
+                pid = os.fork()
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
+                    ready.close()
+                    for each in (control, wake, woken):
+                        each.close()
+                    for each in (*statuses.values(), given[3]):
+                        os.close(each)
+                    _be(asked, given[:3])
+                statuses[pid] = given.pop()
+                for each in given:
+                    os.close(each)
+
+
+def _import_everything() -> None:
+    import envlock
+
+    for module in pkgutil.walk_packages(envlock.__path__, "envlock."):
+        if not module.name.endswith(("_process", ".reactivate", "__main__", ".azure", ".gcs", ".s3", ".conda_lock")):
+            importlib.import_module(module.name)
+    for name in ("envlock.__main__", "httpx", "rich.console", "rich.progress", "tomli", "tomlkit", "typer.testing"):
+        importlib.import_module(name)
+
+
+def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
+    length, given, _, _ = socket.recv_fds(control, _LENGTH.size, 4)
+    if not length:
+        return None
+    missing = _LENGTH.unpack(length)[0]
+    data = b""
+    while len(data) < missing:
+        data += control.recv(missing - len(data))
+    return json.loads(data.decode("utf-8", "surrogateescape")), given
+
+
+def _tell(statuses: dict[int, int]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        pipe = statuses.pop(pid)
+        os.write(pipe, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(pipe)
+
+
+def _be(asked: Any, streams: Sequence[int]) -> None:
+    """Be the command: never returns."""
+    arguments, cwd, variables, mask = asked
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    os.umask(mask)
+    time.tzset()
+    tempfile.tempdir = None
+    said = {"encoding": sys.stdout.encoding, "errors": sys.stdout.errors}
+    sys.stdin = open(0, **said, closefd=False)  # noqa: SIM115  as long as the process lives
+    sys.stdout = open(1, "w", **said, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.argv = [str(Path(sys.executable).with_name("envlock")), *arguments]
+    from envlock.__main__ import main
+
+    status = 1
+    try:
+        status = main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001  the interpreter itself would print it
+        traceback.print_exc()
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status & 0xFF)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
