@@ -15,39 +15,84 @@ if TYPE_CHECKING:
 
     from envlock.errors import EnvlockError
 
-_INTERRUPTED = 130
 _BROKEN_PIPE = 141
-_TERMINATED = 143
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came, as CI sends it to a job that is cancelled: what is under way is given up as for Ctrl-C."""
+_ENDED = {129: "hung up", 130: "interrupted", 143: "terminated"}
+"""What is said, by exit status: 128 and the number of the signal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (`sys.argv` without the program's name) and return its exit status.
 
     0 all is well, 1 stale or missing, 2 configuration or usage, 3 damage, 4 resolve, 5 hydrate, 70 a defect in envlock,
-    130 interrupted, 141 the reader of our output went away, 143 terminated.
+    129 the terminal went away, 130 interrupted, 141 the reader of our output went away, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _prepare_streams()
+    told = _Told()
     try:
+        if argv is None:
+            told.listen()
         status = _run(arguments)
         sys.stdout.flush()
         if argv is None and arguments[0:1] in (["check"], ["lock"], ["path"], ["show"]):
             _leave(status)
-    except Terminated:
-        sys.stderr.write("terminated\n")
-        return _TERMINATED
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return _INTERRUPTED
+        return _ended(told.status)
     except BrokenPipeError:
         _discard_output()
         return _BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the one place where every failure ends: rendered, never a traceback
+        if told.is_told or _is_of_interrupt(error):
+            return _ended(told.status)
         return _report(_as_envlock_error(error, arguments), arguments)
+    return status
+
+
+class _Told:
+    """Whether a signal came that ends a command, and what the exit status is then.
+
+    SIGTERM (as CI sends it to a job that is cancelled) and SIGHUP (the terminal went away) end a command as Ctrl-C
+    does: what it started ends too, and the folders that it made go. One that the parent ignores, as `nohup` does, stays
+    ignored.
+    """
+
+    def __init__(self) -> None:
+        self.status = 130
+        self.is_told = False
+
+    def listen(self) -> None:
+        """From now on a signal raises KeyboardInterrupt, once: a second one does not disturb the end."""
+        import _signal  # type: ignore[import-not-found]  # `signal` would bring `enum`
+
+        def end(number: int, _: object) -> None:
+            is_again, self.is_told = self.is_told, True
+            if number != _signal.SIGINT and is_again:
+                return
+            self.status = 128 + number
+            raise KeyboardInterrupt
+
+        for each in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+            if _signal.getsignal(each) not in {_signal.SIG_IGN, None}:
+                _signal.signal(each, end)
+
+
+def _is_of_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C lies behind an error: modules that are being imported make another one of it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _ended(status: int) -> int:
+    try:
+        sys.stderr.write(f"{_ENDED[status]}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except OSError:  # the terminal is gone
+        _discard_output()
     return status
 
 
@@ -98,8 +143,6 @@ def _run(arguments: list[str]) -> int:
             from envlock.cli.light.check import main as light
         elif command == "lock":
             from envlock.cli.light.lock import main as light
-
-            _end_well_when_terminated()
         elif command == "path":
             from envlock.cli.light.path import main as light
         elif command == "run":
@@ -112,16 +155,6 @@ def _run(arguments: list[str]) -> int:
     from envlock.cli.app import run
 
     return run(arguments)
-
-
-def _end_well_when_terminated() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: processes that it started and folders that it made go with it."""
-    import _signal  # type: ignore[import-not-found]  # `signal` would bring `enum`
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    _signal.signal(_signal.SIGTERM, terminate)
 
 
 def _own(arguments: list[str]) -> list[str]:

@@ -63,6 +63,16 @@ def test_an_error_is_json_where_json_was_asked(
     }
 
 
+def test_an_import_that_ctrl_c_broke_off_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = ImportError("cannot import name 'BaseModel'")
+    error.__context__ = KeyboardInterrupt()
+    failing(monkeypatch, error)
+    assert main(["check"]) == 130
+    assert capfd.readouterr().err == "interrupted\n"
+
+
 @pytest.mark.parametrize("arguments", [["run", "--", "tool", "--json"], ["check", "--format", "text"], ["lock"]])
 def test_the_json_of_another_command_is_not_ours(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]

@@ -92,6 +92,81 @@ def test_ctrl_c(
         assert left == before
 
 
+@pytest.mark.parametrize(
+    ("command", "how", "ignored"),
+    [("push", signal.SIGTERM, signal.SIGHUP), ("create", signal.SIGHUP, None), ("lock", signal.SIGHUP, None)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_a_signal_ends_every_command_as_ctrl_c_does(
+    make_index: MakeIndex,
+    tmp_path: Path,
+    envlock: Envlock,
+    isolated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    how: signal.Signals,
+    ignored: signal.Signals | None,
+) -> None:
+    served = make_index()
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write_env("alpha", python=SERIES, archs=[host_arch()])
+    slow = "simple/beta/"
+    if command != "lock":
+        envlock("lock")
+        slow = "files/*/beta-*.whl"
+    served.slow(slow, seconds=60)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+
+    def as_nohup() -> None:
+        if ignored is not None:
+            signal.signal(ignored, signal.SIG_IGN)
+
+    running = subprocess.Popen(
+        [ENVLOCK, command], cwd=project.folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=as_nohup,
+    )  # fmt: skip
+    with running:
+        try:
+            wait_until(lambda: served.has_been_asked(slow))
+            if ignored is not None:
+                running.send_signal(ignored)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    running.wait(timeout=0.5)
+            running.send_signal(how)
+            running.send_signal(how)  # who sends it twice disturbs nothing
+            _, err = running.communicate(timeout=10)
+        finally:
+            served.close()
+            running.kill()
+    assert running.returncode == 128 + how
+    assert err.splitlines()[-1] == {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}[how]
+    assert "Traceback" not in err
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not list((isolated / "envlock" / "environments").glob("metaflow_*/*"))
+    assert list(project.folder.rglob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "command"), [("tomli", "check"), ("typer", "cache ls"), ("pydantic", "show"), ("rich.table", "show")]
+)
+def test_ctrl_c_while_modules_are_imported_is_no_defect(tmp_path: Path, module: str, command: str) -> None:
+    (tmp_path / "envlock.toml").write_text("[nonsense]\n" if module == "pydantic" else "[envlock]\n")
+    code = (
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        f"sys.argv = ['envlock', *{command.split()!r}]\n"
+        "from envlock.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_ctrl_c_in_a_command_that_runs_is_that_commands(
     project: ProjectFolder, envlock: Envlock, tmp_path: Path
 ) -> None:

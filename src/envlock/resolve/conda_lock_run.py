@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,7 +14,7 @@ from urllib.parse import unquote
 
 from envlock.conda.channels import channel_address
 from envlock.credentials import redact
-from envlock.files import json_of
+from envlock.files import json_of, temporary_folder
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.resolve.conda_lock_channels import NamedChannel
@@ -72,8 +71,8 @@ def locked_rows(
         "executable": str(executable or ""),
     }
     last: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="envlock-") as name:
-        folder, errors = Path(name), Path(name) / "errors.txt"
+    with temporary_folder() as folder:
+        errors = folder / "errors.txt"
         environment = _environment(request, channels, folder, executable)
         with processes.begin(_COMMAND, environment, folder=folder, errors=errors) as process:
             if process is not None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from envlock.credentials import address, credentials_for, hide, redact
+from envlock.files import temporary_folder
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import host
@@ -85,8 +85,8 @@ class PipToolsResolver:
         """The version of each package, as pip-compile decides; none for one that is asked by URL."""
         from packaging.requirements import Requirement
 
-        with tempfile.TemporaryDirectory(prefix="envlock-") as folder:
-            written = self._compile(Path(folder), request)
+        with temporary_folder() as folder:
+            written = self._compile(folder, request)
         pinned: dict[str, str] = {}
         provided = {each.name for each in request.provided}
         for line in written.splitlines():

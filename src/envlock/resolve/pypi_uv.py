@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
+from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.url import host
 from envlock.resolve.answers import Selected, select, with_edges
@@ -72,9 +71,9 @@ class UvResolver:
                 hint="only `pre` does",
             )
         target = target_of(request.requirements, request.arch, request.python)
-        with tempfile.TemporaryDirectory(prefix="envlock-") as folder, ThreadPoolExecutor(1) as beside:
+        with temporary_folder() as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
-            compilation = Compilation(Path(folder), request, target, self._processes)
+            compilation = Compilation(folder, request, target, self._processes)
             if not request.requirements.roots():
                 refuse_missing_index(request, ())
                 return Resolution(())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cache.local import LocalPackages
-from envlock.files import MEMO_BYTES, read_file, write_atomically
+from envlock.files import MEMO_BYTES, read_file, temporary_folder, write_atomically
 from envlock.model.artifact import Artifact
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
@@ -63,10 +62,10 @@ class FetchedHashes:
         packages = folder_in_home("packages")
         try:
             with (
-                tempfile.TemporaryDirectory(dir=packages, prefix=".hashed-", ignore_cleanup_errors=True) as folder,
+                temporary_folder(".hashed-", packages) as folder,
                 ProjectUpstream(self._project) as upstream,
             ):
-                file = Path(folder, "file")
+                file = folder / "file"
                 found = upstream.hash(
                     artifact,
                     file,

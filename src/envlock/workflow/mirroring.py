@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from envlock.cache.local import LocalPackages
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError
+from envlock.files import temporary_folder
 from envlock.hydrate.collisions import collisions, refuse_reserved
 from envlock.model.artifact import Artifact
 from envlock.places import home
@@ -62,10 +62,9 @@ def mirror_into(
     """A mirror from this machine and from the project's upstream into a store, as long as the context lasts."""
     with (
         ProjectUpstream(project) as upstream,
-        # Not below ENVLOCK_HOME: what a killed process leaves here, the system takes away.
-        tempfile.TemporaryDirectory(prefix="envlock-push-", ignore_cleanup_errors=True) as stage,
+        temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
     ):
-        yield Mirror(store, upstream, Path(stage), reporter, seen or SeenWheels(), workers)
+        yield Mirror(store, upstream, stage, reporter, seen or SeenWheels(), workers)
 
 
 class Mirror:

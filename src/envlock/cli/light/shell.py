@@ -47,7 +47,7 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
     def folder() -> str:
         import tempfile
 
-        made.append(tempfile.mkdtemp(prefix="envlock-shell-"))
+        made.append(tempfile.mkdtemp(prefix=f"envlock-shell-{os.getpid()}-"))
         return made[-1]
 
     try:

@@ -1,5 +1,7 @@
 """Metaflow, its extensions and the flow's code, put where interpreters that have no Metaflow can import them."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -18,7 +20,11 @@ class CodePackage(object):
         if os.pathsep in tempfile.gettempdir():
             text = "%s cannot be on PYTHONPATH, for it holds `%s`\n\nhint: export TMPDIR=/tmp"
             raise EnvlockException(text % (tempfile.gettempdir(), os.pathsep))
-        self.folder = tempfile.mkdtemp(prefix="envlock-metaflow-")
+        self.folder = tempfile.mkdtemp(prefix="envlock-metaflow-%d-" % os.getpid())
+        # As long as this process lives, no command of envlock takes the folder for one that was left behind.
+        self._handle = os.open(self.folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # some network mounts have no locks
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._package = package
         self._home = home
         self._variables = None
