@@ -192,6 +192,8 @@ class ProjectFolder:
         tables += [more, f"[env.{name}.conda.libraries]", libraries_table(*libraries)]
         if pypi:
             tables += [f"[env.{name}.pypi.packages]", packages_table(*pypi)]
+        if "channels =" not in settings:  # these channels, and no others
+            settings += "\nchannels = []"
         if system:
             tables += [f"[env.{name}.sys_packages.packages]"]
             tables += [f"{json.dumps(package)} = {json.dumps(version)}" for package, version in system.items()]

@@ -149,14 +149,6 @@ WRONG = [
         hint="file:///",
     ),
     Wrong(
-        "a channel beside a package that is not asked",
-        FLOW + "[flow.DemoFlow.conda]\nchannels = ['conda-forge']\nlibraries = { 'biconda::samtools' = '' }",
-        "unknown-channel",
-        ("libraries = { 'biconda::samtools' = '' }",),
-        ("`biconda`", "channels: conda-forge"),
-        hint='add "biconda" to `channels`',
-    ),
-    Wrong(
         "a CUDA that is none",
         FLOW + "sys_packages = { packages = { __cuda = 'latest' } }",
         "bad-value",

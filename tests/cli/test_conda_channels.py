@@ -16,7 +16,10 @@ def test_four_archs_read_the_common_part_of_a_channel_once(
 ) -> None:
     served = make_channel(data_package("python", "3.12.1"), data_package("tool", "1.0"))
     served.slow("*", seconds=0.05)  # so that the archs are under way together
-    project.write(f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}')
+    project.write(
+        f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}',
+        settings="channels = []",
+    )
     envlock("lock")
 
     assert len(project.locks) == 4
@@ -36,11 +39,14 @@ def test_names_that_only_conda_has(
         data_package("_x86_64-microarch-level", "2"),
     )
     table = '[env.demo]\nconda = {{ libraries = {{ tool = "", {} }}, channels = ["{}"] }}'
-    project.write(table.format('_x86_64-microarch-level = ">=1"', served.url_of("main")))
+    project.write(table.format('_x86_64-microarch-level = ">=1"', served.url_of("main")), settings="channels = []")
     envlock("lock")
     served.publish(data_package("_openmp_mutex", "4.6", depends=["_libgcc_mutex"]))
 
-    project.write(table.format('_x86_64-microarch-level = ">=2", libstdcxx-ng = ""', served.url_of("main")))
+    project.write(
+        table.format('_x86_64-microarch-level = ">=2", libstdcxx-ng = ""', served.url_of("main")),
+        settings="channels = []",
+    )
     assert "+libstdcxx-ng 14.1\n" in envlock("lock").stdout
     assert envlock("check").stdout.startswith("fresh")
     assert "_openmp_mutex 4.5 -> 4.6" in envlock("lock", "--upgrade-package", "_openmp_mutex").stdout
@@ -62,7 +68,7 @@ def test_all_archs_get_python_of_one_series(
         data_package("tool", "1.0", depends=["python"]),
     )
     table = f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}'
-    project.write(table, settings="metaflow-requirements = false")
+    project.write(table, settings="metaflow-requirements = false\nchannels = []")
     said = envlock("lock").text
     assert "CPython 3.12" in said
     assert "CPython 3.13" not in said
@@ -77,6 +83,6 @@ def test_an_arch_that_cannot_have_the_older_python_says_so(
         data_package("python", "3.13.0", subdir="osx-arm64"),
     )
     table = f'[env.demo]\nconda = {{ python = ">=3.12", channels = ["{served.url_of("main")}"] }}'
-    project.write(table, settings="metaflow-requirements = false", archs=["linux-64", "osx-arm64"])
+    project.write(table, settings="metaflow-requirements = false\nchannels = []", archs=["linux-64", "osx-arm64"])
     assert "note: CPython 3.12, which another arch has, cannot be had here" in envlock("lock").text
     assert {read_lock(path).python.version for path in project.locks} == {"3.12.1", "3.13.0"}

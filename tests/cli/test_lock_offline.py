@@ -18,7 +18,7 @@ def test_a_channel_that_was_read_is_not_asked_again(
 ) -> None:
     served = make_channel(PYTHON, data_package("tool", "1.0"), data_package("other", "1.0"))
     text = f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}'
-    settings = "metaflow-requirements = false"
+    settings = "metaflow-requirements = false\nchannels = []"
     project.write(text, settings=settings)
     envlock("lock")
     served.close()
@@ -33,7 +33,7 @@ def test_a_channel_that_was_never_read(
     served = make_channel(PYTHON)
     project.write(
         f'[env.demo]\nconda = {{ python = "3.12", channels = ["{served.url_of("main")}"] }}',
-        settings="metaflow-requirements = false",
+        settings="metaflow-requirements = false\nchannels = []",
     )
     said = envlock("lock", "--offline", check=4).text
     assert "cannot be asked offline" in said
@@ -49,9 +49,11 @@ def test_an_index_that_was_read_is_not_asked_again(
     tmp_path: object,
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", f"{tmp_path}/uv")
-    project.write('[env.demo.pypi]\npackages = { alpha = "", beta = "" }', settings="metaflow-requirements = false")
+    project.write(
+        '[env.demo.pypi]\npackages = { alpha = "", beta = "" }', settings="metaflow-requirements = false\nchannels = []"
+    )
     envlock("lock")
-    project.write('[env.demo.pypi]\npackages = { alpha = "" }', settings="metaflow-requirements = false")
+    project.write('[env.demo.pypi]\npackages = { alpha = "" }', settings="metaflow-requirements = false\nchannels = []")
     envlock("lock", "--offline", "--upgrade")
 
 
@@ -59,7 +61,7 @@ def test_an_index_that_was_never_read(
     project: ProjectFolder, envlock: Envlock, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", f"{tmp_path}/cold")
-    project.write('[env.demo.pypi]\npackages = { alpha = "" }', settings="metaflow-requirements = false")
+    project.write('[env.demo.pypi]\npackages = { alpha = "" }', settings="metaflow-requirements = false\nchannels = []")
     said = envlock("lock", "--offline", check=4).text
     assert "error[index-unreachable]" in said
     assert "lock once with the network" in said

@@ -46,6 +46,7 @@ CONFIG = """\
 [envlock]
 archs = ["linux-64"]
 index-url = "https://index.example/simple/"
+channels = []
 
 [env.media]
 

@@ -32,6 +32,7 @@ TABLES = {
     "conda python": 'conda = { python = "=3.12" }',
     "bare conda": "conda = { channels = [] }",
     "channels": 'conda = { libraries = { "bioconda::samtools" = ">=1,<2" }, channels = ["bioconda"], python = "3.12" }',
+    "channel of one package": 'conda = { libraries = { "bioconda::samtools" = "" } }',
     "order": 'conda = { libraries = { x = "" }, channels = ["conda-forge", "https://me:pw@conda.example/t/abc/team"] }',
     "build of python": 'conda = { libraries = { python = "3.12=*_cpython" } }',
     "channel of python": 'conda = { libraries = { "conda-forge::python" = "" }, python = ">=3.11" }',
@@ -136,6 +137,14 @@ def test_settings_of_channels_that_differ(tmp_path: Path) -> None:
         'write `channel-priority = "disabled"`',
         "take `bioconda` out of `channels`",
     )
+
+
+def test_the_default_channel_that_is_not_wanted(tmp_path: Path) -> None:
+    requirements = wanted(tmp_path / "theirs", "channels = []", TABLES["channels"])
+    assert requirements.channels == ("bioconda",)
+    with pytest.raises(SettingsDiffer) as caught:
+        asked(load(tmp_path / "mine", ""), requirements)
+    assert caught.value.details == ("write `channels = []`",)
 
 
 def test_what_was_said_to_do_is_enough(tmp_path: Path) -> None:

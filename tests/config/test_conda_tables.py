@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from envlock.config.project import Environment
-from envlock.errors import ConfigError
 from envlock.model.requirements import type_over
 from tests.config.test_merge import lines, load, refused, steps
 
@@ -200,51 +199,37 @@ def test_other_credentials_are_no_other_requirements(tmp_path: Path) -> None:
 def test_a_secret_beside_a_package_is_used_for_fetching_alone(tmp_path: Path) -> None:
     found = conda(tmp_path, 'conda = { libraries = { "https://me:pw@conda.example/t/token/team::numpy" = "" } }')
     assert found.requirements.conda == ("https://conda.example/team::numpy",)
-    assert found.requirements.channels == ("https://conda.example/team", "conda-forge")
-    assert found.channel_urls == ("https://me:pw@conda.example/t/token/team", "conda-forge")
+    assert found.requirements.channels == ("conda-forge",)
+    assert found.channel_urls == ("conda-forge", "https://me:pw@conda.example/t/token/team")
     key = found.origin("conda:numpy")
     assert key is not None
     at = str(load(tmp_path, (tmp_path / "envlock.toml").read_text()).locate(key))
     assert at == "envlock.toml:6 (flow.Train.conda.libraries.https://conda.example/team::numpy)"
 
 
-def test_channels_that_only_packages_name_come_first_by_name(tmp_path: Path) -> None:
-    tables = (
-        'conda = { libraries = { "zeta::a" = "", "alpha::z" = "" } }\npypi = { conda_only = { "beta::ffmpeg" = "" } }'
-    )
-    assert conda(tmp_path, tables).requirements.channels == ("alpha", "beta", "zeta", "conda-forge")
-    named = conda(tmp_path, 'conda = { libraries = { "zeta::a" = "", "conda-forge::b" = "" } }').requirements
-    assert named.channels == ("conda-forge", "zeta")
+def test_a_channel_that_only_packages_name_is_none_of_the_environment(tmp_path: Path) -> None:
+    tables = 'conda = { libraries = { "zeta::a" = "" } }\npypi = { conda_only = { "https://me:pw@b.example::f" = "" } }'
+    found = conda(tmp_path, tables)
+    assert found.requirements.channels == ("conda-forge",)
+    assert found.channel_urls == ("conda-forge", "zeta", "https://me:pw@b.example")
+    assert found.origin("zeta") == ("flow", "Train", "conda", "libraries", "zeta::a")
 
 
-@pytest.mark.parametrize("where", ["step", "flow", "project"])
-def test_a_channel_that_is_not_asked_is_unknown(tmp_path: Path, where: str) -> None:
-    channels = 'channels = ["bioconda", "https://me:pw@conda.example/team"]'
-    settings = channels if where == "project" else ""
-    flow = f"conda = {{ {channels} }}\n" if where == "flow" else ""
-    own = f"{channels}, " if where == "step" else ""
-    with pytest.raises(ConfigError) as caught:
-        steps(
-            tmp_path,
-            f'{flow}[flow.Train.step.end]\nconda = {{ {own}libraries = {{ "biconda::samtools" = "" }} }}',
-            settings=settings,
-        )
-    error = caught.value
-    assert error.code == "unknown-channel"
-    assert error.locations[0].key == "flow.Train.step.end.conda.libraries.biconda::samtools"
-    assert error.locations[0].line is not None
-    assert error.details == ("channels: bioconda, https://conda.example/team",)
-    assert error.hint == "did you mean `bioconda`?"
-
-
-def test_an_unknown_channel_shows_no_secret(tmp_path: Path) -> None:
-    error = refused(
-        tmp_path, 'conda = { channels = ["x"], libraries = { "https://me:pw@conda.example/t/token/y::numpy" = "" } }'
-    )
-    assert error.code == "unknown-channel"
-    assert "pw" not in error.render()
-    assert "token" not in error.render()
-    assert 'add "https://conda.example/y" to `channels`' in error.render()
+@pytest.mark.parametrize(
+    ("settings", "own", "channels"),
+    [
+        ("", '["bioconda"]', ("bioconda", "conda-forge")),
+        ("", "[]", ("conda-forge",)),
+        ('channels = ["team"]', '["bioconda"]', ("bioconda", "team")),
+        ("channels = []", '["bioconda"]', ("bioconda",)),
+        ("channels = []", "[]", ()),
+    ],
+)
+def test_channels_are_more_beside_the_projects(
+    tmp_path: Path, settings: str, own: str, channels: tuple[str, ...]
+) -> None:
+    found = conda(tmp_path, f"conda = {{ channels = {own}, libraries = {{ numpy = '' }} }}", settings=settings)
+    assert found.requirements.channels == channels
 
 
 def test_the_priority_of_channels_is_asked_where_there_is_conda(tmp_path: Path) -> None:

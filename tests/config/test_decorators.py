@@ -304,8 +304,8 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
         (
             "@conda_base(libraries={'bioconda::samtools': ''})",
             "@conda(channels=['conda-forge'])",
-            {"conda": {"channels": ["conda-forge", "bioconda"]}},
-            "packages name the channel bioconda; it was added to `conda.channels`",
+            {"conda": {"channels": ["conda-forge"]}},
+            None,
         ),
         (
             "@conda_base(libraries={'bioconda::samtools': ''}, channels=['bioconda'])",

@@ -21,7 +21,7 @@ from envlock.config.edit import (
     remove_packages,
     save,
 )
-from envlock.config.edit_conda import add_channel, conda_entry
+from envlock.config.edit_conda import channel_name, conda_entry
 from envlock.config.level import requirement_of
 from envlock.config.read import load_project
 from envlock.config.selection import NoSuchSelection
@@ -166,35 +166,16 @@ channels = []  # none
 """
 
 
-@pytest.mark.parametrize(
-    ("level", "line"),
-    [
-        (("flow", "Train"), '    "bioconda",'),
-        (("flow", "Train", "step", "fit"), 'conda = { libraries = { numpy = "" }, channels = ["bioconda"] }'),
-        (("env", "base"), 'conda.channels = ["bioconda"]'),
-        (("env", "empty"), 'channels = ["bioconda"]  # none'),
-    ],
-)
-def test_a_channel_is_added_where_others_are_asked(level: tuple[str, ...], line: str) -> None:
-    edited, name, change = add_channel(CHANNELS, level, "bioconda")
-    assert [each for each in edited.splitlines() if each not in CHANNELS.splitlines()] == [line]
-    assert (name, str(change)) == ("bioconda", '+ channels: "bioconda"')
-    assert add_channel(edited, level, "bioconda") == (edited, "bioconda", None)
-
-
 def test_a_channel_that_is_asked_already_is_named_without_its_secret() -> None:
     text = CHANNELS.replace('"two"', '"https://me:pw@conda.example/t/token/team"')
-    found = add_channel(text, ("flow", "Train", "step", "fit"), "https://you:pw@conda.example/team/")
-    assert found == (text, "https://conda.example/team", None)
-
-
-def test_where_no_channel_is_asked_none_is_added() -> None:
-    assert add_channel(TEXT, FIT, "bioconda") == (TEXT, "bioconda", None)
+    found = channel_name(text, ("flow", "Train", "step", "fit"), "https://you:pw@conda.example/team/")
+    assert found == "https://conda.example/team"
+    assert channel_name(text, ("env", "base"), "https://you:pw@conda.example/team/").startswith("https://you:pw@")
 
 
 def test_what_is_no_channel_is_refused() -> None:
     with pytest.raises(ConfigError, match="is not a conda channel"):
-        add_channel(CHANNELS, FIT, "./here")
+        channel_name(CHANNELS, FIT, "./here")
 
 
 def test_add_says_from_what_to_what() -> None:

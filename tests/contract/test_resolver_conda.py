@@ -274,6 +274,14 @@ def test_a_package_of_a_named_channel_comes_from_there_or_is_refused(
     assert '`resolver.conda = "rattler"`' in (caught.value.hint or "")
 
 
+def test_a_channel_of_one_package_has_no_say_in_others_or_is_refused(adapter: Adapter, mirrored: Channel) -> None:
+    if adapter.tells_channels_by_url:
+        assert versions(adapter.ask("other::elsewhere")) == {"elsewhere": "1.0", "lower": "2.0"}
+        return
+    with pytest.raises(ResolverCannot, match="give that no say in other packages"):
+        adapter.ask("other::elsewhere")
+
+
 def test_channels_by_url_and_in_a_folder(adapter: Adapter, channel: Channel) -> None:
     by_url, folder = channel.url_of("main"), (channel.folder / "other").as_uri()
     found = adapter.ask("lower", "elsewhere", channels=(by_url, folder))

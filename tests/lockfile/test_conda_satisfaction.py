@@ -94,6 +94,7 @@ def conda(*texts: str) -> Requirements:
         (ASKED._replace(channels=(OTHER, CHANNEL)), OTHER, False, f"channels {OTHER}, {CHANNEL}, locked with"),
         (ASKED._replace(channels=(CHANNEL, "new", OTHER)), "new", False, ""),
         (ASKED._replace(channels=(CHANNEL,)), "channels", False, ""),
+        (ASKED._replace(channels=(CHANNEL, OTHER, "after all")), "after all", True, ""),
         (
             ASKED._replace(channel_priority="disabled"),
             "channel-priority",

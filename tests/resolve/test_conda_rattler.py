@@ -148,6 +148,20 @@ def test_a_package_can_be_asked_of_one_channel(forge: Channel) -> None:
     assert lower.url.startswith(channel_base("other"))
 
 
+@pytest.mark.parametrize("priority", ["", "disabled"])
+def test_a_channel_that_only_a_package_names_has_no_say_in_others(forge: Channel, priority: str) -> None:
+    found = ask("other::elsewhere", channels=("conda-forge",), channel_priority=priority)
+
+    assert pins(found) == {"elsewhere": "1.0", "lower": "2.0"}
+    kept = ask("other::elsewhere", channels=("conda-forge",), channel_priority=priority, keep=found.packages)
+    assert kept.packages == found.packages
+    assert kept.notes == ()
+
+
+def test_a_package_may_come_from_a_channel_that_is_asked_for_nothing_else(forge: Channel) -> None:
+    assert pins(ask("other::lower", "upper", channels=("conda-forge",))) == {"lower": "3.0", "upper": "2.0"}
+
+
 def test_a_pin_of_a_later_channel_gives_way_to_an_earlier_one(forge: Channel) -> None:
     old = ask("lower", channels=("conda-forge", "other"), channel_priority="disabled")
     assert pins(old)["lower"] == "3.0"

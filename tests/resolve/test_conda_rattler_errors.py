@@ -115,6 +115,13 @@ def test_a_python_that_nobody_asked_for_is_told_with_the_channels(make_channel: 
     assert error.packages == (url,)  # type: ignore[attr-defined]
 
 
+def test_what_only_the_channel_of_one_package_has_is_told(make_channel: Callable[..., Channel]) -> None:
+    main = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
+    team = make_channel(data_package("part", "1.0", depends=("piece",)), data_package("piece", "1.0")).url_of("main")
+    error = failure(CondaConflict, "tool", f"{team}::part", channels=(main,))
+    assert error.hint == f"{team} has `piece`, but is asked for part alone: add it to `channels`"
+
+
 def test_a_requirement_is_told_without_its_channel(make_channel: Callable[..., Channel]) -> None:
     url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     error = failure(NoCondaBuild, f"{url}::tool ==3", channels=(url,))

@@ -117,6 +117,32 @@ def test_what_metaflow_needs_is_conda_s_in_a_mixed_environment(index: Index) -> 
     assert names(found, "pypi") == {"alpha 2.0", "beta 2.0"}
 
 
+def test_what_the_user_pins_on_pypi_is_what_metaflow_gets(make_index: Callable[..., Index]) -> None:
+    served = make_index(Release("torch", "2.1"), Release("torch", "9.0"))
+    found = RESOLVER.resolve(request_for(served, "lower", pypi=("torch<3",), metaflow=("torch>=2", "lower>=2")))
+    assert names(found, "pypi") == {"torch 2.1"}
+    assert not [each for each in names(found, "conda") if each.startswith("pytorch")]
+    assert "lower 2.0" in names(found, "conda")
+
+
+def test_a_pypi_package_of_its_own_index_goes_on_top_of_conda_s(index: Index, make_index: Callable[..., Index]) -> None:
+    gpu = make_index(Release("torch", "2.4.0+cu121", requires=("beta",)), Release("beta", "9.0"))
+    request = request_for(index, "beta", pypi=("torch", "lam"))
+    pinned = tuple(
+        each._replace(from_index=gpu.url) if each.name == "torch" else each for each in request.requirements.pypi
+    )
+    asked = replace(request, requirements=request.requirements._replace(pypi=pinned), package_index_urls=(gpu.url,))
+    found = RESOLVER.resolve(asked)
+    assert names(found, "pypi") == {"torch 2.4.0+cu121", "lam 1.0"}
+    assert "beta 1.5" in names(found, "conda")
+    asked = replace(
+        asked,
+        requirements=asked.requirements._replace(pypi=(parse_requirement("beta")._replace(from_index=gpu.url),)),
+    )
+    with pytest.raises(ConflictWithConda):
+        RESOLVER.resolve(asked)
+
+
 def test_conda_alone_has_no_pypi_part(index: Index) -> None:
     found = RESOLVER.resolve(request_for(index, "beta"))
     assert names(found, "pypi") == set()

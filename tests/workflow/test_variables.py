@@ -286,8 +286,8 @@ def test_a_mirror_is_filled_in(
 ) -> None:
     monkeypatch.setenv("MIRRORS", channel.url_of("main").rpartition("/")[0])
     path = written(
-        'channel-mirrors = { main-channel = "${MIRRORS}/main" }\n'
-        '[env.base.conda]\nlibraries = { upper = "" }\nchannels = ["main-channel"]\n'
+        'channel-mirrors = { main-channel = "${MIRRORS}/main" }\nchannels = ["main-channel"]\n'
+        '[env.base.conda]\nlibraries = { upper = "" }\n'
     )
     assert {package.name for package in locked(path).packages} >= {"upper"}
     monkeypatch.setenv("MIRRORS", "nonsense")

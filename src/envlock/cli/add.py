@@ -19,7 +19,7 @@ EnvTarget = Annotated[
 ]
 CondaTarget = Annotated[bool, typer.Option("--conda", help="From a conda channel, not from PyPI.")]
 Channel = Annotated[
-    str, typer.Option("--channel", metavar="CHANNEL", help="The conda channel that it must come from; with `--conda`.")
+    str, typer.Option("--channel", metavar="CHANNEL", help="The conda channel that it comes from; with `--conda`.")
 ]
 
 
@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
         Writes envlock.toml, and leaves your comments, order and style as they are. A package that is asked there
         already gets the new version. Nothing is locked yet: that is `envlock lock`.
 
-        With `--channel`, the channel is added to `channels` where others are asked and it is not among them.
+        With `--channel`, that package comes from the channel, and nothing else does.
 
         Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
         `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`,
@@ -93,9 +93,8 @@ def edit(
     from envlock.cli.console import err, out
     from envlock.cli.errors import BadUsage
     from envlock.cli.options import open_project
-    from envlock.config.edit import Change, add_packages, choose_level, remove_packages, save
-    from envlock.config.edit_conda import ChannelChange, add_channel
-    from envlock.config.quoting import without_credentials
+    from envlock.config.edit import add_packages, choose_level, remove_packages, save
+    from envlock.config.edit_conda import channel_name
 
     command = f"envlock {'add' if adding else 'remove'}"
     if env and (flow or step):
@@ -108,9 +107,9 @@ def edit(
     assert config is None or isinstance(config, Path)
     project = open_project(config)
     level = choose_level(project, flow=flow, step=step, env=env)
-    text, asked = project.text, None
+    text = project.text
     if channel:
-        text, channel, asked = add_channel(text, level, channel)
+        channel = channel_name(text, level, channel)
     if adding:
         text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index)
     else:
@@ -124,14 +123,11 @@ def edit(
         facts["changes"] = [
             {"table": ".".join(one.level), "before": _json(one.before), "after": _json(one.after)} for one in changes
         ]
-        if channel:
-            facts["channels"] = [without_credentials(asked.channel)] if asked else []
         out.print(json.dumps(facts, indent=2))
         return 0
-    every: list[Change | ChannelChange] = [*changes, *([asked] if asked else [])]
-    for one in every:
+    for one in changes:
         out.print(f"{one}  [{'.'.join(one.level)}]")
-    if every:
+    if changes:
         err.print("hint: envlock lock")
     else:
         err.print(f"[{'.'.join(level)}] asks for that already")

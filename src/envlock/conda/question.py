@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +60,7 @@ class Question:
 
     arch: Arch
     places: tuple[Place, ...]
-    """The channels, the first of which counts most."""
+    """The channels, the first of which counts most, then those that are asked for single packages."""
     wanted: tuple[CondaRequirement, ...]
     system: tuple[tuple[str, str], ...] = ()
     """What the machine has: virtual packages and their versions, and none beyond them."""
@@ -72,6 +72,8 @@ class Question:
     """Whether a package comes only from the first channel that has one of its name."""
     exclude_newer: str = ""
     """An instant, RFC 3339; packages that are not known to be newer stay."""
+    single: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The canonical URLs of channels that have no say but in these packages."""
 
     @property
     def subdirs(self) -> tuple[str, str]:
@@ -79,9 +81,13 @@ class Question:
         return (self.arch, "noarch")
 
     @property
-    def sources(self) -> list[str]:
-        """The channels as py-rattler is told them."""
-        return [place.source for place in self.places]
+    def channels(self) -> list[str]:
+        """The channels that have a say in every package, as py-rattler is told them."""
+        return [place.source for place in self.places if place.base not in self.single]
+
+    def gives(self, base: str, name: str) -> bool:
+        """Whether a package of that name may come from a channel."""
+        return name in self.single.get(base, {name})
 
     @cached_property
     def by_source(self) -> Mapping[str, Place]:

@@ -32,7 +32,8 @@ from envlock.conda.signs_of_life import while_alive
 from envlock.model.lock import LockedPackage
 
 if TYPE_CHECKING:
-    from rattler import MatchSpec, RepoDataRecord
+    from rattler import Channel, Gateway, MatchSpec, PackageName, RepoDataRecord, Subdir
+    from rattler.repo_data.source import RepoDataSource
 
 Answer = TypeVar("Answer")
 
@@ -64,7 +65,7 @@ class Solving:
 
     def offers(self, name: str, question: Question, subdirs: Sequence[str]) -> tuple[Offer, ...]:
         """What the channels have of a package in these subdirs, the best last. Raises ChannelFailure and Ended."""
-        found = self._asked(lambda: self._records(question, question.sources, subdirs, [name]), question)
+        found = self._asked(lambda: self._records(question, self._sources(question), subdirs, [name]), question)
         records = sorted(found, key=lambda record: (record.version, record.build_number))
         return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
 
@@ -74,7 +75,7 @@ class Solving:
 
         async def ask() -> tuple[str, ...]:
             names = await self._gateways.of(question.places).names(
-                question.sources, [Subdir(each) for each in question.subdirs], channel_relations="disabled"
+                question.channels, [Subdir(each) for each in question.subdirs], channel_relations="disabled"
             )
             return tuple(name.normalized for name in names)
 
@@ -138,7 +139,7 @@ class Solving:
 
         try:
             return await solve(
-                question.sources,
+                self._sources(question),
                 specs,
                 gateway=self._gateways.of(question.places),
                 platforms=[Subdir(each) for each in question.subdirs],
@@ -166,11 +167,17 @@ class Solving:
         from rattler import MatchSpec
 
         bases = {place.base for place in question.places}
-        keep = [package for package in question.keep if package.conda is not None and package.conda.channel in bases]
+        keep = [
+            package
+            for package in question.keep
+            if package.conda is not None
+            and package.conda.channel in bases
+            and question.gives(package.conda.channel, package.name)
+        ]
         if not keep:
             return [], ()
         specs = [MatchSpec(f"{package.name} =={package.version}") for package in keep]
-        records = await self._records(question, question.sources, question.subdirs, specs)
+        records = await self._records(question, self._sources(question), question.subdirs, specs)
         offered: dict[tuple[str, str, str], list[RepoDataRecord]] = {}
         for record in records:
             key = (record.name.normalized, str(record.version), question.place_of(record).base)
@@ -187,8 +194,18 @@ class Solving:
                 gone.append(package)
         return found, tuple(gone)
 
+    def _sources(self, question: Question) -> list[Channel | str | RepoDataSource]:
+        """The channels as py-rattler is told them; of those that are asked for single packages, these alone."""
+        gateway = self._gateways.of(question.places)
+        single = ((place, question.single.get(place.base)) for place in question.places)
+        return [place.source if names is None else _Single(gateway, place.source, names) for place, names in single]
+
     async def _records(
-        self, question: Question, sources: Sequence[str], subdirs: Sequence[str], specs: Sequence[MatchSpec | str]
+        self,
+        question: Question,
+        sources: Sequence[Channel | str | RepoDataSource],
+        subdirs: Sequence[str],
+        specs: Sequence[MatchSpec | str],
     ) -> list[RepoDataRecord]:
         from rattler import Subdir
 
@@ -210,15 +227,37 @@ class Solving:
         for number, place in enumerate(question.places):
             later = [r.name.normalized for r in records if question.place_of(r) == place]
             names = [name for name in later if name not in free]
-            if number == 0 or not names:
+            if number == 0 or not names or place.base in question.single:
                 continue
-            earlier = question.sources[:number]
+            earlier = [each.source for each in question.places[:number]]
             for record in await self._records(question, earlier, question.subdirs, names):
                 source = question.place_of(record).source
                 first = found.get(record.name.normalized)
                 if first is None or earlier.index(source) < earlier.index(first):
                     found[record.name.normalized] = source
         return found
+
+
+class _Single:
+    """A channel that gives some packages and no others; implements py-rattler's RepoDataSource."""
+
+    def __init__(self, gateway: Gateway, source: str, names: frozenset[str]) -> None:
+        self._gateway = gateway
+        self._source = source
+        self._names = names
+
+    async def fetch_package_records(self, platform: Subdir, name: PackageName) -> list[RepoDataRecord]:
+        """The channel's records of a package, where it is one of those."""
+        if name.normalized not in self._names:
+            return []
+        answers = await self._gateway.query(
+            [self._source], [platform], [name.normalized], recursive=False, channel_relations="disabled"
+        )
+        return [record for answer in answers for record in answer]
+
+    def package_names(self, platform: Subdir) -> list[str]:  # noqa: ARG002
+        """The names of those packages."""
+        return sorted(self._names)
 
 
 def _kept_build(

@@ -14,7 +14,7 @@ import tomli
 from envlock.config.edit import load_text
 from envlock.config.edit_env import new_environment
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
-from envlock.config.project import Project
+from envlock.config.project import DEFAULT_CHANNEL, Project
 from envlock.config.system import archs_of
 from envlock.config.toml_text import quoted
 from envlock.errors import ConfigError, Location
@@ -67,7 +67,7 @@ def ask_for(project: Project, name: str, wanted: Requirements, *, said: str, use
         made = _with(project, name, {**tables, "sys_packages": {"packages": system}})
     found = _requirements(made, name)
     if found.req_id != wanted.req_id:
-        changes = list(_changes(found, wanted))
+        changes = list(_changes(found, wanted, tomli.loads(project.text).get("envlock", {})))
         if not changes:
             fields = [field for field in wanted._fields if getattr(wanted, field) != getattr(found, field)]
             raise CannotBeAsked(said, f"this envlock writes {', '.join(fields)} otherwise", use)
@@ -101,7 +101,7 @@ def _tables(project: Project, wanted: Requirements) -> dict[str, Any]:
     if wanted.conda_only:
         pypi["conda_only"] = dict(map(_conda_entry, wanted.conda_only))
     if wanted.has_conda:
-        own = [strip_channel_credentials(channel) for channel in settings.get("channels", ())]
+        own = [strip_channel_credentials(channel) for channel in settings.get("channels", (DEFAULT_CHANNEL,))]
         channels = _ahead(wanted.channels, own)
         is_said = conda or wanted.conda or wanted.conda_only or project.settings.python_from == "conda"
         if channels or not is_said:
@@ -161,7 +161,7 @@ def _system(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str
                 yield package, version
 
 
-def _changes(found: Requirements, wanted: Requirements) -> Iterator[str]:
+def _changes(found: Requirements, wanted: Requirements, settings: Mapping[str, Any]) -> Iterator[str]:
     """What to do in `[envlock]`, a setting a line, so that what is found becomes what is wanted."""
     if found.python_from != wanted.python_from:
         yield f"write `python-from = {quoted(wanted.python_from)}`"
@@ -180,7 +180,8 @@ def _changes(found: Requirements, wanted: Requirements) -> Iterator[str]:
     ):
         for each in names:
             if each not in others:
-                yield f"take `{each}` out of `{key}`"
+                is_default = key == "channels" and "channels" not in settings
+                yield "write `channels = []`" if is_default else f"take `{each}` out of `{key}`"
     floors = {(arch, package): version for arch, package, version in wanted.system}
     for arch, package, version in wanted.system:
         if (arch, package, version) not in found.system:

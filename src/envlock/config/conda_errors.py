@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from envlock.config.errors import listed, near
 from envlock.config.quoting import shown
 from envlock.errors import ConfigError, Location
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class BadChannel(ConfigError):
@@ -28,21 +22,6 @@ class BadChannel(ConfigError):
             hint="a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`"
             if ("/" in found and "://" not in found) or found.startswith("file:")
             else 'write it as "conda-forge", or "https://conda.example/team"',
-        )
-
-
-class UnknownChannel(ConfigError):
-    """A package of a channel that is not among those that are asked."""
-
-    code = "unknown-channel"
-
-    def __init__(self, channel: str, right: Sequence[str], at: Location) -> None:
-        super().__init__(
-            f"a package is asked of the channel `{shown(channel)}`, which is not among the environment's channels",
-            locations=(at,),
-            details=listed("channels", [shown(each) for each in right]),
-            hint=near(channel, right, 0.8)
-            or f'add "{shown(channel)}" to `channels`, or leave `{shown(channel)}::` out',
         )
 
 

@@ -13,8 +13,6 @@ from envlock.config.project import KeyPath
 from envlock.model.conda_requirement import CondaRequirement, conda_requirement
 from envlock.model.url import is_channel, strip_channel_credentials
 
-DEFAULT_CHANNEL = "conda-forge"
-
 
 class CondaEntry(NamedTuple):
     """One package that a conda table asks for, with the key that asks."""
@@ -122,25 +120,10 @@ def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping
         asked[left.name] = CondaEntry(left, here, channel)
 
 
-def channels_of(
-    entries: Iterable[CondaEntry], asked: Iterable[tuple[str, KeyPath]]
-) -> tuple[tuple[str, str, KeyPath], ...]:
-    """The channels of an environment that has a conda part: without credentials, as written, and who asks for each.
-
-    Where none was asked, those that packages name come first, then the default one. Raises Conflict for a package of a
-    channel that is not among those that were asked.
-    """
+def channels_of(asked: Iterable[tuple[str, KeyPath]]) -> tuple[tuple[str, str, KeyPath], ...]:
+    """The channels of an environment that has a conda part: without credentials, as written, and who asks for each."""
     found: dict[str, tuple[str, str, KeyPath]] = {}
     for written, key in asked:
         channel = strip_channel_credentials(written)
         found.setdefault(channel, (channel, written, key))
-    named = sorted((entry for entry in entries if entry.requirement.channel), key=lambda entry: entry.requirement)
-    if not found:
-        for entry in sorted(named, key=lambda entry: entry.requirement.channel):
-            channel = entry.requirement.channel
-            found.setdefault(channel, (channel, entry.channel, entry.key))
-        found.setdefault(DEFAULT_CHANNEL, (DEFAULT_CHANNEL, DEFAULT_CHANNEL, ()))
-    for entry in named:
-        if entry.requirement.channel not in found:
-            raise Conflict("unknown-channel", entry.key, values=(entry.requirement.channel, *found))
     return tuple(found.values())

@@ -12,6 +12,7 @@ from typing import Any
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.level import normalize_python, requirement_of, requirements_of
 from envlock.config.named import check_named
+from envlock.config.project import DEFAULT_CHANNEL
 from envlock.config.quoting import shown
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, system_version
 from envlock.config.toml_tables import value_text
@@ -290,7 +291,7 @@ def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
 
 
 def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
-    """Ask for each channel that a package names beside channels that are asked, as metaflow-netflixext does."""
+    """Ask for each channel that a package names, as metaflow-netflixext does: it then has a say in others too."""
     levels = (flow, level.tables)
     asked = [channel for tables in levels for channel in tables.get("conda", {}).get("channels", ())]
     named: dict[str, str] = {}
@@ -298,8 +299,8 @@ def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
         for table, key in (("conda", "libraries"), ("pypi", "conda_only")):
             for name in tables.get(table, {}).get(key, {}):
                 named[package_of(name, is_pypi=False)] = name.rpartition("::")[0]
-    missing = sorted({channel for channel in named.values() if channel} - set(asked))
-    if asked and missing:
+    missing = sorted({channel for channel in named.values() if channel} - {*asked, DEFAULT_CHANNEL})
+    if missing:
         level.tables.setdefault("conda", {}).setdefault("channels", []).extend(missing)
         level.note(level.line, f"packages name the channel {', '.join(missing)}; it was added to `conda.channels`")
 

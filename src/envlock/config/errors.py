@@ -366,10 +366,6 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
         return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
     if rule == UnknownIndex.code:
         return UnknownIndex(values[0], values[1:], at[0])
-    if rule == "unknown-channel":
-        from envlock.config.conda_errors import UnknownChannel
-
-        return UnknownChannel(values[0], values[1:], at[0])
     if rule == DisagreeingValues.code:
         return DisagreeingValues(values, at)
     return _PLAIN[rule](at)

@@ -93,7 +93,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         index_urls=tuple(url for url, _ in indexes),
         default_index_url=defaults.index_url,
         package_index_urls=tuple(dict.fromkeys(entry.written for entry in asked if entry.written)),
-        channel_urls=tuple(written for _, written, _ in conda.channels),
+        channel_urls=conda.channel_urls(),
         deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
@@ -121,16 +121,21 @@ class _Conda:
         if self.is_there:
             from envlock.config.conda_tables import channels_of
 
-            entries = [*self.libraries.values(), *self.only.values()]
-            self.channels = channels_of(entries, [*own.channels, *flow.channels, *defaults.channels])
+            self.channels = channels_of([*own.channels, *flow.channels, *defaults.channels])
 
     def keys(self) -> list[KeyPath]:
         return [entry.key for entry in (*self.libraries.values(), *self.only.values())]
+
+    def channel_urls(self) -> tuple[str, ...]:
+        """The channels as written, with those that are asked for one package alone."""
+        named = (entry.channel for entry in (*self.libraries.values(), *self.only.values()) if entry.channel)
+        return tuple(dict.fromkeys([*(written for _, written, _ in self.channels), *named]))
 
     def origins(self) -> list[tuple[str, KeyPath]]:
         """Who asks for each package, as `conda:<name>`, and for each channel."""
         packages = {**self.only, **self.libraries}
         asked: list[tuple[str, KeyPath]] = [(f"conda:{name}", packages[name].key) for name in sorted(packages)]
+        asked += [(each.requirement.channel, each.key) for each in packages.values() if each.channel]
         return asked + [(channel, key) for channel, _, key in self.channels if key]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from envlock.model.pin import Pin
 
 CONFIG_NAME = "envlock.toml"
+DEFAULT_CHANNEL = "conda-forge"
+"""The project's channel where `[envlock]` says nothing of any."""
 LOCK_FOLDER_NAME = "envlock.lock"
 
 KeyPath: TypeAlias = tuple[str, ...]
@@ -127,7 +129,8 @@ class Environment(NamedTuple):
     package_index_urls: tuple[str, ...] = ()
     """The indexes that single packages name, as written: for fetching only."""
     channel_urls: tuple[str, ...] = ()
-    """`requirements.channels` as written, credentials and `${VARIABLE}`s included: for fetching only."""
+    """`requirements.channels`, and those that single packages name, as written: credentials and `${VARIABLE}`s are
+    included, for fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
     """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
 

@@ -17,6 +17,7 @@ from envlock.config.merge import Defaults, merge
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import (
     CONFIG_NAME,
+    DEFAULT_CHANNEL,
     CacheOptions,
     Environment,
     Flow,
@@ -235,7 +236,9 @@ class _Reading:
                 Arch(arch): {package: system_version(package, version) for package, version in packages.items()}
                 for arch, packages in floors.items()
             },
-            channels=tuple((channel, ("envlock", "channels")) for channel in table.get("channels", ())),
+            channels=tuple((channel, ("envlock", "channels")) for channel in table["channels"])
+            if "channels" in table
+            else ((DEFAULT_CHANNEL, ()),),
             channel_priority="" if priority == "strict" else priority,
         )
 

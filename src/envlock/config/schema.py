@@ -76,11 +76,11 @@ class CondaTable(Table):
 
     libraries: dict[str, str] = Field(default={}, examples=[{"conda-forge::ffmpeg": ">=6"}])
     """Package to constraint: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any; a build may
-    follow, as in `1.4=py310*`. The name may begin with `channel::`, a channel that is among the environment's.
-    `python` means the Python of the environment."""
+    follow, as in `1.4=py310*`. The name may begin with `channel::`: this package comes from that channel and, unless
+    it is among `channels`, no other does. `python` means the Python of the environment."""
     channels: list[str] = Field(default=[], examples=[["conda-forge"]])
-    """Channels, names or URLs, asked before those of the flow and the project; the first that has a package is the only
-    one asked for it. Where none is named anywhere, `conda-forge` is asked. Credentials are used and never kept;
+    """More channels, names or URLs, asked before those of the flow and the project; the first that has a package is the
+    only one asked for it. Credentials are used and never kept;
     `${VARIABLE}` is taken from the environment."""
     python: str | None = Field(default=None, examples=["3.12"])
     """The Python to lock, a conda package: a range, `3.12` for any 3.12, or one release."""
@@ -229,8 +229,9 @@ class ProjectTable(Table):
     CUDA."""
     python_mirror: str | None = Field(default=None, alias="python-mirror", examples=["https://mirror.example/python"])
     """Where exact Python builds are fetched from, in place of their own host."""
-    channels: list[str] = Field(default=[], examples=[["conda-forge"]])
-    """Conda channels for every environment that has conda packages, asked after those of its step and flow."""
+    channels: list[str] = Field(default=["conda-forge"], examples=[["conda-forge"]])
+    """Conda channels for every environment that has conda packages, asked after those of its step and flow. An empty
+    list says none."""
     channel_priority: Literal["strict", "disabled"] = Field(
         default="strict", alias="channel-priority", examples=["disabled"]
     )

@@ -16,7 +16,9 @@ def conda_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
     before = lock.requirements
     if before.channels != asked.channels and before.has_conda == asked.has_conda:
         sentence = f"channels {words(asked.channels)}, locked with {words(before.channels)}"
-        yield Difference(_changed_channel(before.channels, asked.channels), sentence, is_satisfied=False)
+        # A channel after all others has no say in what is locked: the first that has a package gives it.
+        is_later = not asked.channel_priority and asked.channels[: len(before.channels)] == before.channels
+        yield Difference(_changed_channel(before.channels, asked.channels), sentence, is_satisfied=is_later)
     if before.channel_priority != asked.channel_priority:
         old, new = (each.channel_priority or "strict" for each in (before, asked))
         yield Difference("channel-priority", f"channel-priority {new}, locked with {old}", is_satisfied=False)
@@ -49,10 +51,9 @@ def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference
 def _roots(requirements: Requirements) -> dict[str, tuple[str, str]]:
     """For each conda package that is asked for: how, and by which table."""
     roots: dict[str, tuple[str, str]] = {}
-    if requirements.type != "pypi":
-        for each in requirements.metaflow:
-            name = conda_name(each.name)
-            roots[name] = (f"{name} {each.specifier}".strip(), "Metaflow")
+    for each in requirements.metaflow_of_conda:
+        name = conda_name(each.name)
+        roots[name] = (f"{name} {each.specifier}".strip(), "Metaflow")
     for table, texts in (("conda_only", requirements.conda_only), ("libraries", requirements.conda)):
         roots |= {name_in(text): (text, table) for text in texts}
     return roots

@@ -71,11 +71,28 @@ class Requirements(NamedTuple):
         return self.python_from == "conda"
 
     def roots(self) -> tuple[PypiRequirement, ...]:
-        """Every PyPI requirement that is resolved: the user's, then Metaflow's.
+        """Every PyPI requirement that is resolved: the user's, then Metaflow's as far as PyPI is to meet them."""
+        return self.pypi + self.metaflow_of_pypi
 
-        Where the user asks for conda packages, Metaflow's are conda packages too.
+    @property
+    def metaflow_of_pypi(self) -> tuple[PypiRequirement, ...]:
+        """What Metaflow needs and PyPI is to bring: all of it, or beside conda packages what the user asks of PyPI.
+
+        >>> needs = (PypiRequirement("boto3"), PypiRequirement("requests"))
+        >>> asked = Requirements(conda=("numpy",), pypi=needs[1:], metaflow=needs)
+        >>> [each.name for each in asked.metaflow_of_pypi], [each.name for each in asked.metaflow_of_conda]
+        (['requests'], ['boto3'])
         """
-        return self.pypi + (self.metaflow if self.type == "pypi" else ())
+        if self.type == "pypi":
+            return self.metaflow
+        own = {requirement.name for requirement in self.pypi}
+        return tuple(needed for needed in self.metaflow if needed.name in own)
+
+    @property
+    def metaflow_of_conda(self) -> tuple[PypiRequirement, ...]:
+        """What Metaflow needs and a channel is to bring."""
+        of_pypi = self.metaflow_of_pypi
+        return tuple(needed for needed in self.metaflow if needed not in of_pypi)
 
     def document(self) -> dict[str, Plain]:
         """The plain value that req_id hashes: version 1, fixed for ever.

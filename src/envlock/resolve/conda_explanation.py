@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -253,10 +254,9 @@ def _no_such(request: Request, question: Question, name: str, solving: Solving) 
 def _of_metaflow(request: Request) -> tuple[str, ...]:
     """The conda packages that are asked for Metaflow's sake alone."""
     requirements = request.requirements
-    if requirements.type == "pypi":
-        return ()
     asked = {parse_conda_requirement(text).name for text in (*requirements.conda, *requirements.conda_only)}
-    return tuple(name for name in (conda_name(each.name) for each in requirements.metaflow) if name not in asked)
+    needed = (conda_name(each.name) for each in requirements.metaflow_of_conda)
+    return tuple(name for name in needed if name not in asked)
 
 
 def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving) -> str:
@@ -268,8 +268,23 @@ def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving)
         return "that channel does not have it: name another one, or none"
     for name in _MISSING.findall(text):
         if not name.startswith("__") and not _offers(name, question, solving):
+            only = _only_there(name, question, solving)
+            if only:
+                return f"{only} has `{name}`, but is asked for {_single(only, question)} alone: add it to `channels`"
             return f"no channel has `{name}`: add the one that has it to `channels`"
     return "change one of the lines above"
+
+
+def _only_there(name: str, question: Question, solving: Solving) -> str:
+    """A channel that has a package, and is asked for others alone; empty where there is none."""
+    for place in question.places:
+        if place.base in question.single and _offers(name, replace(question, places=(place,), single={}), solving):
+            return place.base
+    return ""
+
+
+def _single(base: str, question: Question) -> str:
+    return ", ".join(sorted(question.single[base]))
 
 
 def _offers(name: str, question: Question, solving: Solving) -> tuple[Offer, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from envlock.conda.channels import channel_address
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.resolve.conda_executable import conda_executable
@@ -59,7 +60,8 @@ class CondaLockResolver:
         if request.fixed:  # which conda-lock has no way to be told
             return self._rattler.resolve(request)
         question = question_of(request)
-        channels = named_channels(request.requirements.channels, question.places)
+        general = [place for place in question.places if place.base not in question.single]
+        channels = named_channels(request.requirements.channels, general)
         run = _Run(request, channels, _merged(request, question.wanted), conda_executable())
         notes: tuple[str, ...] = (_DECIDED.format(run.solver),)
         if run.executable is not None:
@@ -177,6 +179,10 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
     for each in run.asked:
         if not reason and each.channel and each.channel not in named:
             reason = f"conda-lock cannot say that `{each.name}` must come from a channel that is asked by its URL"
+            if channel_address(each.channel).kept not in {channel.base for channel in run.channels}:
+                reason = (
+                    f"conda-lock cannot take `{each.name}` from {each.channel} and give that no say in other packages"
+                )
             packages = (f"conda:{each.name}",)
     if reason:
         raise ResolverCannot(

@@ -64,13 +64,20 @@ class CondaResolver:
 def question_of(request: Request) -> Question:
     """What a request asks of its channels. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
-    urls = request.channel_urls or requirements.channels
-    bases = tuple(dict.fromkeys(channel_address(channel).kept for channel in requirements.channels))
+    bases = dict.fromkeys(channel_address(channel).kept for channel in requirements.channels)
+    wanted = (*_series(request), *wanted_of(requirements))
+    single: dict[str, frozenset[str]] = {}
+    for each in wanted:
+        base = channel_address(each.channel).kept if each.channel else ""
+        if base and base not in bases:
+            single[base] = single.get(base, frozenset()) | {each.name}
+    urls = (*(request.channel_urls or requirements.channels), *(each.channel for each in wanted if each.channel))
     places = {place.base: place for place in places_of(urls, mirrors_in_force(request.channel_mirrors))}
     return Question(
         arch=request.arch,
-        places=tuple(places[base] for base in bases),
-        wanted=(*_series(request), *wanted_of(requirements)),
+        places=tuple(places[base] for base in (*bases, *single)),
+        single=single,
+        wanted=wanted,
         system=tuple((name, version) for arch, name, version in requirements.system if arch == request.arch),
         keep=request.conda_pins,
         fixed=request.fixed,
@@ -99,9 +106,8 @@ def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
     if not requirements.base:  # which brings its own
         yield CondaRequirement("python", conda_version(requirements.python))
     yield from map(parse_conda_requirement, (*requirements.conda, *requirements.conda_only))
-    if requirements.type != "pypi":
-        for needed in requirements.metaflow:
-            yield CondaRequirement(conda_name(needed.name), conda_version(needed.specifier))
+    for needed in requirements.metaflow_of_conda:
+        yield CondaRequirement(conda_name(needed.name), conda_version(needed.specifier))
 
 
 def conda_version(specifier: str) -> str:

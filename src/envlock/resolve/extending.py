@@ -34,12 +34,10 @@ def additions(request: Request, base: Base) -> Request:
     _refuse_python(request, base)
     if base.lock.python.source != "conda" and (asked.conda or asked.conda_only):
         raise _without_conda(request, base)
-    is_pypi = asked.type == "pypi"
     served = _Served(base)
     texts = [text for text in (*asked.conda, *asked.conda_only) if not served.has_conda(request, text)]
-    if not is_pypi:
-        texts += [text for text in map(served.lacking, asked.metaflow) if text]
-    roots = [root for root in (*asked.pypi, *(asked.metaflow if is_pypi else ())) if not served.has_pypi(root)]
+    texts += [text for text in map(served.lacking, asked.metaflow_of_conda) if text]
+    roots = [root for root in asked.roots() if not served.has_pypi(root)]
     return replace(
         request,
         requirements=asked._replace(

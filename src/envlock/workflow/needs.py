@@ -34,8 +34,5 @@ def _roots(lock: Lock) -> list[tuple[str, str, str]]:
     roots += [("conda", name_in(text), ASKED) for text in (*asked.conda, *asked.conda_only)]
     if asked.has_conda:
         roots.append(("conda", "python", ASKED))
-    if asked.type == "pypi":
-        roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow]
-    else:
-        roots += [("conda", conda_name(root.name), FOR_METAFLOW) for root in asked.metaflow]
-    return roots
+    roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow_of_pypi]
+    return roots + [("conda", conda_name(root.name), FOR_METAFLOW) for root in asked.metaflow_of_conda]
