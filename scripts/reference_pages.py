@@ -111,15 +111,13 @@ def _command(name: str, command: Any, heading: str) -> Iterator[str]:
     rows += [(_option(param), param.help or "") for param in options]
     if rows and not below:
         yield from ("", "| Option | Meaning |", "|---|---|")
-        yield from (f"| `{spelt}` | {_cell(meaning)} |" for spelt, meaning in rows)
+        yield from (f"| `{_cell(spelt)}` | {_cell(meaning)} |" for spelt, meaning in rows)
     for each in sorted(below):
         yield from _command(f"{name} {each}", below[each], heading + "#")
 
 
 def _argument(param: Any) -> str:
-    name = (param.metavar or param.name).upper().strip("[]").removesuffix("...")
-    name = f"{name}..." if param.nargs == -1 else name
-    return name if param.required else f"[{name}]"
+    return str(param.metavar or param.name)
 
 
 def _option(param: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -44,6 +46,32 @@ def test_each_command_has_help(envlock: Envlock, command: str, flag: str) -> Non
     ran = envlock(command, flag)
     assert f"Usage: envlock {command}" in ran.stdout
     assert ran.stderr == ""
+
+
+def leaves(command: Any, name: str = "envlock") -> Iterator[tuple[str, Any]]:
+    """Every command that has no commands of its own, by what is typed."""
+    below = getattr(command, "commands", {})
+    for each in below:
+        yield from leaves(below[each], f"{name} {each}")
+    if not below:
+        yield name, command
+
+
+def test_usage_has_each_argument_with_its_brackets_whole() -> None:
+    root = typer.main.get_command(build())
+    page = reference_pages.commands_page()
+    for name, command in leaves(root):
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
+        usage = " ".join([name, "[OPTIONS]", *(param.metavar for param in arguments)])
+        context = root.context_class(command, info_name=name)
+        assert " ".join(command.get_usage(context).split()) == f"Usage: {usage}"
+        assert f"```text\n{usage}\n```" in page
+        for param in arguments:
+            word = param.metavar
+            assert word.count("[") == word.count("]"), word
+            assert param.required != word.startswith("[") or word.startswith("--"), word
+            assert word.endswith("...") == (param.nargs == -1), word
+            assert len(word) <= 27, f"{word}: more of it is cut off in 80 columns"
 
 
 def test_help_is_in_sentences() -> None:

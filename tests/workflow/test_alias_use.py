@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.cache.alias_errors import AliasNotFound
 from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import environment_place
 from envlock.cache.opening import open_store
@@ -23,14 +24,16 @@ from envlock.model.alias import Alias
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.workflow.alias import give
-from envlock.workflow.alias_errors import AliasLacksArch, EnvironmentNotInCache, NothingAsks
+from envlock.workflow.alias_errors import AliasLacksArch, AmbiguousId, EnvironmentNotInCache, NothingAsks
 from envlock.workflow.choice import choose_one
 from envlock.workflow.finding import Finder, Found, LockNotFound
 from envlock.workflow.get import get
 from envlock.workflow.launch_service import serve
+from envlock.workflow.lock_new import using
 from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
 from envlock.workflow.push import push
 from envlock.workflow.ran import Keeper
+from envlock.workflow.show import Description, describe
 from tests.cache.locks import locked_project
 from tests.index import Index, Release
 from tests.support import ProjectFolder, run_envlock, snapshot
@@ -296,3 +299,52 @@ class TestKeeping:
         (lock,) = locks(project)
         (ran,) = Pathspecs(open_store(project.cache_url)).read("DemoFlow", "1700000000000000", "start")
         assert (ran.arch, ran.req_id, ran.full_id) == (lock.arch, lock.req_id, lock.full_id)
+
+
+class TestBeginningsOfIds:
+    """`show` and `cache ls` print twelve digits of each id, and whoever takes ids takes those."""
+
+    @staticmethod
+    def short(found: Found) -> str:
+        return f"{found.req_id[:12]}:{found.full_ids[0][1][:12]}"
+
+    def test_of_the_project_and_of_the_cache(self, project: Project, tmp_path: Path) -> None:
+        one = found(project, "one")
+        assert Finder(project).word(self.short(one)).full_ids == one.full_ids
+        other = of_another(tmp_path, project)
+        there = other.word(self.short(one))
+        assert (there.req_id, there.full_ids[:1]) == (one.req_id, one.full_ids[:1])
+        assert there.said == f"{one.req_id}:{one.full_ids[0][1]}"
+
+    def test_show_takes_them(self, project: Project, tmp_path: Path) -> None:
+        one = found(project, "one")
+        for asked in (project, of_another(tmp_path, project).project):
+            (shown,) = describe(asked, self.short(one), (one.full_ids[0][0],))
+            assert isinstance(shown, Description)
+            assert shown.lock.full_id == one.full_ids[0][1]
+
+    def test_those_of_two_are_refused(self, project: Project, tmp_path: Path) -> None:
+        one, two = found(project, "one"), found(project, "two")
+        path = next(path for path in lock_files(project.lock_folder) if path.parent.name == two.req_id)
+        twin = f"{one.req_id[:12]}{'0' * 28}"
+        (path.parent.parent / twin).mkdir()
+        path.rename(path.parent.parent / twin / f"pylock.{one.full_ids[0][1][:12]}{'1' * 28}.toml")
+        with pytest.raises(AmbiguousId):
+            Finder(project).word(self.short(one))
+
+    def test_those_of_nothing_are_told(self, project: Project) -> None:
+        with pytest.raises(LockNotFound):
+            Finder(project).word("0123456789ab:0123456789ab")
+
+    def test_a_name_that_looks_like_them_is_one(self, project: Project, tmp_path: Path) -> None:
+        give(Finder(project), Alias("cafe", "beef"), found(project, "two"))
+        assert of_another(tmp_path, project).word("cafe:beef").req_id == found(project, "two").req_id
+        one = found(project, "one")
+        with pytest.raises(AliasNotFound):
+            Finder(project).word(self.short(one), exact=True)
+
+    def test_envlock_toml_gets_whole_ones(self, project: Project, tmp_path: Path) -> None:
+        one = found(project, "one")
+        other = of_another(tmp_path, project)
+        asked = using(other.project, "base", "name", self.short(one))
+        assert f'name = "{one.req_id}:{one.full_ids[0][1]}"' in asked.project.text

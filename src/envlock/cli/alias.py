@@ -30,7 +30,7 @@ class _NamesFirst(TyperGroup):
 _Alias = Annotated[
     str, typer.Argument(metavar="NAME[:TAG]", autocompletion=complete_alias, help="The name; without a tag, `latest`.")
 ]
-_What = "a name, `name:tag@MOVE`, or `req_id:full_id`"
+_What = "a name, `name:tag@MOVE`, or `req_id:full_id`, of which the beginnings are enough"
 _Why = Annotated[str, typer.Option("-m", "--why", metavar="WHY", help="Why: kept with the move, for everybody.")]
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,8 +84,19 @@ def _register(built: typer.Typer, command: str, panel: str) -> None:
     module.register(built)
     for entry in built.registered_commands[commands:]:
         entry.rich_help_panel = panel
+        entry.cls = _Command
     for group in built.registered_groups[groups:]:
         group.rich_help_panel = panel
+        for entry in group.typer_instance.registered_commands if group.typer_instance else ():
+            entry.cls = _Command
+
+
+class _Command(TyperCommand):
+    """A command whose usage has its arguments as they are written here: typer's releases bracket them otherwise."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
+        arguments = (param for param in self.params if param.param_type_name == "argument")
+        return ["[OPTIONS]", *(str(getattr(param, "metavar", None) or param.name) for param in arguments)]
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -53,7 +53,8 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
                 autocompletion=complete_alias,
-                help="An environment of the cache, whether this project asks for it or not: a name or both ids.",
+                help="An environment of the cache, whether this project asks for it or not: a name, or the "
+                "beginnings of both ids.",
                 show_default=False,
             ),
         ] = None,

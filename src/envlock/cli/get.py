@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
                 autocompletion=complete_alias,
-                help="A name in the cache, one of its moves (`name:tag@MOVE`), or both ids.",
+                help="A name in the cache, one of its moves (`name:tag@MOVE`), or the beginnings of both ids.",
                 show_default=False,
             ),
         ] = None,

@@ -38,10 +38,11 @@ def register(app: typer.Typer) -> None:
         names: Annotated[
             Optional[list[str]],  # noqa: UP045
             typer.Argument(
-                metavar="[STEP|FLOW/STEP|FLOW|ENV|ID|NAME]...",
+                metavar="[STEP|FLOW|ENV|ID|NAME]...",
                 autocompletion=_complete,
-                help="What to tell of; an ID is `req_id:full_id`, a full_id, or its beginning; a NAME in the cache is "
-                "`team/base:v1`, or `team/base:stable@3` for one of its moves. Default: all, in brief.",
+                help="What to tell of; a STEP may be `FLOW/STEP`; an ID is `req_id:full_id`, a full_id, or its "
+                "beginning; a NAME in the cache is `team/base:v1`, or `team/base:stable@3` for one of its moves. "
+                "Default: all, in brief.",
                 show_default=False,
             ),
         ] = None,

@@ -28,6 +28,19 @@ class BadAliasName(ConfigError):
         )
 
 
+class AmbiguousId(ConfigError):
+    """The beginning of an id that several locks have."""
+
+    code = "ambiguous-id"
+
+    def __init__(self, found: str, identities: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(identities)} environments have an id that begins with `{found}`",
+            details=tuple(identities),
+            hint="give more of it, or `req_id:full_id`",
+        )
+
+
 class UnsetNameVariable(ConfigError):
     """A name or a pathspec holds a variable that the environment does not."""
 

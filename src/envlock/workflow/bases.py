@@ -108,7 +108,7 @@ class Bases:
         Raises what finding it raises, and what reading its lock raises.
         """
         word = f"{base.meant}@{move}" if move else base.meant
-        found = self._finder.word(word) if base.kind == "name" else self._finder.task(base.meant)
+        found = self._finder.word(word, exact=True) if base.kind == "name" else self._finder.task(base.meant)
         arch = next((arch for arch in self._project.settings.archs if arch in found.archs), found.archs[0])
         lock = self._finder.lock(found, arch)
         record = found.record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -21,10 +21,16 @@ from envlock.cache.pathspecs import Pathspecs
 from envlock.cache.remembered import remembered
 from envlock.errors import ConfigError, DamageError, EnvlockError, Location
 from envlock.lockfile.errors import NotLocked
-from envlock.lockfile.folder import candidates, locks_of, path_of, read_lock
+from envlock.lockfile.folder import candidates, lock_files, locks_of, path_of, read_lock
 from envlock.model.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
 from envlock.model.arch import ARCHS, Arch
-from envlock.workflow.alias_errors import AliasLacksArch, BadAliasName, EnvironmentNotInCache, UnsetNameVariable
+from envlock.workflow.alias_errors import (
+    AliasLacksArch,
+    AmbiguousId,
+    BadAliasName,
+    EnvironmentNotInCache,
+    UnsetNameVariable,
+)
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.pathspec import MetaflowMissing, NothingRecorded, PathspecNotFound, Recorded, recorded
 
@@ -35,7 +41,11 @@ if TYPE_CHECKING:
     from envlock.model.alias_record import AliasRecord
     from envlock.model.lock import Lock
 
-_IDENTITY = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
+_IDENTITY = re.compile(r"([0-9a-f]{4,40}):([0-9a-f]{4,40})\Z")
+
+
+_WHOLE = 40
+"""Hex digits of an id."""
 
 
 class LockNotFound(ConfigError):
@@ -101,7 +111,11 @@ def named(text: str) -> Alias:
 
 
 def is_identity(text: str) -> bool:
-    """Whether it is `req_id:full_id`."""
+    """Whether it is `req_id:full_id`, or may be the beginnings of both, as `show` prints them.
+
+    >>> is_identity("a" * 40 + ":" + "b" * 40), is_identity("3f2a90c1d4e5:77b0"), is_identity("team:v1")
+    (True, True, False)
+    """
     return _IDENTITY.match(text) is not None
 
 
@@ -157,16 +171,19 @@ class Finder:
             raise NotLocked(environment.name)
         return found_of(environment.name, locks)
 
-    def word(self, text: str) -> Found:
+    def word(self, text: str, *, exact: bool = False) -> Found:
         """What a name (`team/base:stable`, `team/base:stable@3`) or `req_id:full_id` stands for.
 
-        Costs the same number of requests whatever the cache holds. Raises BadAliasName, UnsetNameVariable,
-        AliasNotFound, LockNotFound, and what reading an alias raises.
+        Of ids, the beginnings of both are enough, unless it has to be `exact`: those of the project come first, then a
+        name that looks like that.
+        Costs the same number of requests whatever the cache holds, or a listing for beginnings of ids that only the
+        cache knows. Raises BadAliasName, UnsetNameVariable, AliasNotFound, LockNotFound, AmbiguousId, and what reading
+        an alias raises.
         """
         text = spelt_out(text)
         match = _IDENTITY.match(text)
-        if match:
-            found = self._widened(Found(text, match[1], ()), match[2])
+        if match and (not exact or len(text) == 2 * _WHOLE + 1):
+            found = self._of_ids(text, match[1], match[2])
             if found is None:
                 raise LockNotFound(text, self.project.lock_folder.name, self.url)
             return found
@@ -178,6 +195,21 @@ class Finder:
         if record is None:
             raise self.not_found(alias)
         return found_by(record)
+
+    def _of_ids(self, text: str, req_id: str, full_id: str) -> Found | None:
+        """What both ids, or the beginnings of both, stand for: in the project, as a name, or in the cache."""
+        if len(req_id) == len(full_id) == _WHOLE:
+            return self._widened(Found(text, req_id, ()), full_id)
+        paths = lock_files(self.project.lock_folder)
+        known = [(path.parent.name, path.name.split(".")[1]) for path in paths]
+        ids = _beginning(text, req_id, full_id, known)
+        if ids is None:
+            record = self._head(parse_alias(text))
+            if record is not None:
+                return found_by(record)
+            places = Environments(self.store).places()
+            ids = _beginning(text, req_id, full_id, [(place.req_id, place.full_id) for place in places])
+        return ids and self._widened(Found(":".join(ids), ids[0], ()), ids[1])
 
     def task(self, pathspec: str, *, widened: bool = True) -> Found:
         """What a task ran in, as Metaflow recorded it; where it did not, as the launcher did in the cache.
@@ -295,6 +327,14 @@ class Finder:
             raise error
         full_ids = tuple(sorted((each.arch, each.full_id) for each in ran if each.req_id == ran[0].req_id))
         return Found(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")
+
+
+def _beginning(text: str, req_id: str, full_id: str, known: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """The one of the known ids that begins so; None where none does. Raises AmbiguousId."""
+    ids = sorted({each for each in known if each[0].startswith(req_id) and each[1].startswith(full_id)})
+    if len(ids) > 1:
+        raise AmbiguousId(text, [":".join(each) for each in ids])
+    return ids[0] if ids else None
 
 
 def found_by(record: AliasRecord) -> Found:

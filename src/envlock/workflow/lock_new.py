@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from envlock.config.edit import CannotWrite, load_text, save
 from envlock.config.edit_env import EnvironmentExists, name_base
-from envlock.config.named import check_named
+from envlock.config.named import IDENTITY, check_named
 from envlock.config.pins import pin_path
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.files import holds
@@ -100,12 +100,17 @@ class Asked:
 def using(project: Project, name: str, kind: str, written: str) -> Asked:
     """An `[env.<name>]` that is, or extends, the environment of this `name` or `pathspec`.
 
-    Raises BadAliasName, BadPathspec, NamesAnother.
+    Of ids, the beginnings of both are enough; what is written is whole. Raises BadAliasName, BadPathspec, NamesAnother.
     """
     try:
         check_named(kind, written)
     except BadAlias as error:
         raise (BadAliasName(error) if kind == "name" else BadPathspec(written)) from None
+    from envlock.workflow.finding import Finder, is_identity
+
+    if kind == "name" and is_identity(written) and not IDENTITY.match(written):
+        found = Finder(project).word(written)
+        written = found.said if found.record is None else written
     text = name_base(project, name, kind, written)
     return Asked(name, load_text(project.path, text) if text != project.text else project, project)
 

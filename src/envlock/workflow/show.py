@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
-from envlock.errors import ConfigError, Location
+from envlock.errors import Location
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import candidates, lock_files, lock_path, locks_of, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
+from envlock.workflow.alias_errors import AmbiguousId
 from envlock.workflow.hydrate import find_prefix
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.reference_id import reference_req_id
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
     from envlock.workflow.finding import Finder, Found
 
 _PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
-
-
-class AmbiguousId(ConfigError):
-    """The beginning of an id that several locks have."""
-
-    code = "ambiguous-id"
-
-    def __init__(self, found: str, identities: Sequence[str]) -> None:
-        super().__init__(
-            f"{len(identities)} environments have an id that begins with `{found}`",
-            details=tuple(identities),
-            hint="give more of it, or `req_id:full_id`",
-        )
 
 
 @dataclass(frozen=True)
@@ -137,10 +125,10 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
 def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
     """The environments that a word stands for: a step, `Flow/step`, a flow, an `[env.*]` table, an id, or a name.
 
-    An id is `req_id:full_id`, or a full_id or its beginning; a name in the cache has a `/`, or a tag after `:`. What
-    the project calls so comes first. A step that several flows have stands for all of them. `archs` are this machine's
-    where none are given; ids are looked for among all archs. Raises NoSuchSelection, AmbiguousId, LockNotFound,
-    AliasNotFound, AliasLacksArch, and what is wrong with a lock or a name.
+    An id is `req_id:full_id`, or the beginnings of both, or a full_id or its beginning; a name in the cache has a `/`,
+    or a tag after `:`. What the project calls so comes first. A step that several flows have stands for all of them.
+    `archs` are this machine's where none are given; ids are looked for among all archs. Raises NoSuchSelection,
+    AmbiguousId, LockNotFound, AliasNotFound, AliasLacksArch, and what is wrong with a lock or a name.
     """
     meant = _meant(project, wanted)
     if meant:
@@ -239,8 +227,8 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
 
 
 def _has_id(path: Path, wanted: str) -> bool:
-    full_id = path.name.split(".")[1]
-    return f"{path.parent.name}:{full_id}" == wanted or full_id.startswith(wanted)
+    req_id, _, full_id = wanted.rpartition(":")
+    return path.parent.name.startswith(req_id) and path.name.split(".")[1].startswith(full_id)
 
 
 def _may_be_alias(project: Project, wanted: str) -> bool:
