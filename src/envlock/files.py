@@ -25,6 +25,8 @@ MEMO_BYTES = 4 << 20
 """The most that is read of what envlock noted for itself: markers, memos, records of a cache."""
 PACKAGE_BYTES = 16 << 30
 """The most that is fetched of a package whose size is not locked: four times the largest that there are."""
+METADATA_BYTES = 4 << 20
+"""The most that is read of what a wheel says of itself, its description included."""
 RECORD_BYTES = 256 << 20
 """The most that is read of what an installer wrote down about one package: a million files."""
 

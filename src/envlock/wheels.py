@@ -1,10 +1,13 @@
-"""What a wheel holds, read from the file itself: which paths of an environment it will have."""
+"""What a wheel holds, read from the file itself: which paths of an environment it will have, and what it says it is."""
 
 from __future__ import annotations
 
 import configparser
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
+
+from envlock.files import METADATA_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,19 @@ def paths_in(wheel: Path) -> dict[str, str]:
             return dict(_paths(archive))
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return {}
+
+
+def metadata_in(wheel: Path) -> str:
+    """The METADATA of a wheel; nothing for a file that is no wheel."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                folder, _, name = member.filename.partition("/")
+                if name == "METADATA" and folder.endswith(".dist-info") and member.file_size <= METADATA_BYTES:
+                    return archive.read(member).decode("utf-8", "replace")
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError):
+        pass
+    return ""
 
 
 def _paths(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:

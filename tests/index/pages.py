@@ -32,7 +32,7 @@ class Link:
     @property
     def metadata_sha256(self) -> str:
         """Of what lies at the URL with `.metadata`."""
-        return hashlib.sha256(self.artifact.release.metadata()).hexdigest()
+        return hashlib.sha256(self.artifact.release.served_metadata).hexdigest()
 
 
 def root_page(names: Sequence[str], *, as_json: bool) -> bytes:

@@ -43,6 +43,8 @@ class Release:
     scripts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """Further files of each wheel, by path, as text."""
+    said: Release | None = None
+    """Whose metadata the index serves in place of the wheels' own (PEP 658); None for an honest one."""
 
     @property
     def normalized(self) -> str:
@@ -64,6 +66,11 @@ class Release:
             lines.append(f"Provides-Extra: {extra}")
             lines += [f"Requires-Dist: {_under_extra(requirement, extra)}" for requirement in requirements]
         return ("\n".join(lines) + "\n").encode()
+
+    @property
+    def served_metadata(self) -> bytes:
+        """What the index says of the wheels."""
+        return (self.said or self).metadata()
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every file of the release: its wheels, then its sdist."""

@@ -246,7 +246,11 @@ class Index:
             artifact = self._files.get(filename)
             if artifact is None or (filename != match[1] and not self._has_metadata(artifact)):
                 return Answer(HTTPStatus.NOT_FOUND)
-            data = artifact.release.metadata() if filename != match[1] else self._tampered.get(filename, artifact.data)
+            data = (
+                artifact.release.served_metadata
+                if filename != match[1]
+                else self._tampered.get(filename, artifact.data)
+            )
             return Answer(HTTPStatus.OK, data, "application/octet-stream", _FOREVER)
         return Answer(HTTPStatus.NOT_FOUND)
 

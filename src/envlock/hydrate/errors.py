@@ -7,12 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from envlock.errors import DamageError, HydrateError, Location
+from envlock.model.url import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from envlock.hydrate.system import Unmet
+    from envlock.model.lock import LockedPackage
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -100,6 +102,25 @@ class ReservedPath(HydrateError):
             details=("a package with such a file could pass for another environment or another Python",),
             hint=f"lock a release of `{package}` without that file, or leave the package out",
         )
+
+
+class MisdescribedWheel(DamageError):
+    """A wheel says other things of itself than its index said when it was locked."""
+
+    code = "misdescribed-wheel"
+
+    def __init__(self, package: LockedPackage, differences: tuple[str, ...]) -> None:
+        super().__init__(
+            f"`{package.name}` {package.version} is not what its index said of it when it was locked",
+            details=(
+                f"index: {package.index or host(package.url) or 'unknown'}",
+                f"wheel: {package.filename}",
+                *differences,
+            ),
+            hint=f'lock another release (`{package.name} = "!={package.version}"`), and tell whoever keeps the index '
+            "that its metadata is not that of the file (PEP 658)",
+        )
+        self.differences = differences
 
 
 class UnfitForMachine(HydrateError):

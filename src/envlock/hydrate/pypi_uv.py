@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
+from envlock.files import METADATA_BYTES, read_file
 from envlock.hydrate.bytecode import compile_below
 from envlock.hydrate.collisions import sentences, settle
 from envlock.hydrate.errors import InstallFailed, ReservedPath, UnfitForMachine, disk_full
+from envlock.hydrate.installed import records_of_uv
+from envlock.hydrate.metadata import prove_metadata
 from envlock.hydrate.prefix import name_of
 from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
@@ -71,7 +74,7 @@ def settle_wheels(
 ) -> None:
     """Give each path that several wheels of `stage` bring to the last of them in the lock, and say which those are.
 
-    Raises HydrateError, such as ReservedPath.
+    Raises MisdescribedWheel where one is not what it was locked as, and HydrateError, such as ReservedPath.
     """
 
     def install(wheel: LockedPackage) -> None:
@@ -81,8 +84,17 @@ def settle_wheels(
         found = settle(lock.pypi_packages, site_packages, stage, install)
     except ValueError as error:
         raise InstallFailed(name_of(lock), (str(error),)) from error
+    records = records_of_uv(site_packages)
+    prove_metadata(lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
     for sentence in sentences(found):
         reporter.warned(f"{name_of(lock)}: {sentence}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_file(file, METADATA_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _site_packages(lock: Lock, prefix: Path) -> Path:

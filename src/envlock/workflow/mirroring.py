@@ -13,9 +13,11 @@ from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError
 from envlock.files import temporary_folder
 from envlock.hydrate.collisions import collisions, refuse_reserved
+from envlock.hydrate.errors import MisdescribedWheel
+from envlock.hydrate.metadata import prove_metadata
 from envlock.model.artifact import Artifact
 from envlock.places import home
-from envlock.wheels import WHEEL, paths_in
+from envlock.wheels import WHEEL, metadata_in, paths_in
 from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
@@ -36,12 +38,23 @@ class SeenWheels:
     def __init__(self) -> None:
         self._local = LocalPackages(home())
         self._paths: dict[str, Mapping[str, str]] = {}
+        self._metadata: dict[str, str] = {}
 
     def see(self, artifact: Artifact, file: Path) -> None:
         """Remember what a wheel brings; other files are passed by. Raises ReservedPath for what no prefix takes."""
         if artifact.filename.endswith(WHEEL):
+            self._metadata[artifact.sha256] = metadata_in(file)
             paths = self._paths[artifact.sha256] = paths_in(file)
             refuse_reserved(artifact.filename.partition("-")[0], paths)
+
+    def misdescribed(self, lock: Lock) -> MisdescribedWheel | None:
+        """The first of a lock's wheels, of those that were moved, that is not what it was locked as."""
+        moved = {each.name: self._metadata[each.sha256] for each in lock.pypi_packages if each.sha256 in self._metadata}
+        try:
+            prove_metadata(lock, moved)
+        except MisdescribedWheel as error:
+            return error
+        return None
 
     def collisions(self, lock: Lock) -> tuple[Collision, ...]:
         """The paths that several wheels of a lock bring, as far as they were seen. Reads those of this machine."""

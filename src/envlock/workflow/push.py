@@ -165,11 +165,13 @@ class _Pushing:
                 announcement.make()
                 wanted, looked_at = {}, list(artifacts.values())
             complete = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
+            wrong = [(lock, error) for lock in complete if (error := self.seen.misdescribed(lock)) is not None]
+            complete = [lock for lock in complete if lock not in [each for each, _ in wrong]]
             written = self.write(complete)
         return replace(
             done,
             written=written,
-            failures=together(failed.values()),
+            failures=together([*failed.values(), *(error for _, error in wrong)]),
             withheld=tuple(_called(lock) for lock in locks if lock not in complete),
             collisions=tuple((_called(lock), found) for lock in complete if (found := self.seen.collisions(lock))),
         )
