@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from envlock.config.read import load_project
+from envlock.config.selection import Selection
+from envlock.errors import EnvlockError
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import read_lock
+from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock
+from envlock.workflow.choice import SeveralEnvironments, choose_one
+from envlock.workflow.launch import locks_by_name
+from envlock.workflow.lock import lock
+from envlock.workflow.show import Description, describe
 from tests.conftest import Envlock
 from tests.index import Index, Release
 from tests.support import ProjectFolder, files_holding
@@ -235,6 +242,36 @@ def test_a_package_of_its_own_index_is_pushed_and_made(project: ProjectFolder, g
     assert list(prefix.glob("lib/python3*/site-packages/torch-2.4.0+cu121.dist-info"))
     shown = json.loads(envlock("show", "demo", "--json").stdout)["environments"][0]
     assert shown["sources"]["package_indexes"] == {"torch": gpu.url}
+
+
+def test_what_an_environment_is_does_not_hang_on_its_name(project: ProjectFolder) -> None:
+    project.write_flow(steps=("start", "end"))
+    tables = '[flow.DemoFlow]\nfile = "demoflow.py"\npypi.python = "3.11"\n[env."DemoFlow/gpu".pypi]\npython = "3.12"\n'
+    project.write(f'{tables}packages = {{ x = "1.0" }}', archs=["linux-64"])
+    lock(load_project(project.config))
+    loaded = load_project(project.config)
+    found = choose_one(loaded, environment="DemoFlow/gpu")
+    assert (found.is_step, found.key) == (False, ("env", "DemoFlow/gpu"))
+    assert [package.name for package in locks_by_name(loaded, [found], LINUX_64)["DemoFlow/gpu"].packages] == ["x"]
+    (shown,) = describe(loaded, "DemoFlow/gpu", [LINUX_64])
+    assert isinstance(shown, Description)
+    assert shown.used_by == ("DemoFlow/gpu",)
+    with pytest.raises(SeveralEnvironments) as caught:
+        choose_one(loaded)
+    assert caught.value.hint == "say which: `--flow DemoFlow --step start`"
+    project.write(tables, archs=["linux-64"])
+    (finding,) = check(load_project(project.config), Selection(environments=("DemoFlow/gpu",))).findings
+    assert finding.location is not None
+    assert (finding.location.line, finding.location.key) == (9, "env.DemoFlow/gpu")
+
+
+def test_an_environment_may_not_be_called_as_a_step_is(project: ProjectFolder) -> None:
+    project.write_flow(steps=("start", "end"))
+    project.write('[flow.DemoFlow]\nfile = "demoflow.py"\n[env."DemoFlow/end"]\npypi = {}')
+    with pytest.raises(EnvlockError) as refused:
+        load_project(project.config)
+    assert refused.value.code == "named-like-a-step"
+    assert [at.line for at in refused.value.locations] == [7, 5]
 
 
 def test_pip_tools_refuses_an_index_for_one_package(project: ProjectFolder, gpu: Index, envlock: Envlock) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import tomli
@@ -265,8 +266,8 @@ def options_of(level: KeyPath) -> str:
     '--flow Train --step fit'
     """
     if level[0] == "env":
-        return f"--env {level[1]}"
-    return f"--flow {level[1]}" + (f" --step {level[3]}" if len(level) > 2 else "")
+        return f"--env {quote(level[1])}"
+    return f"--flow {quote(level[1])}" + (f" --step {quote(level[3])}" if len(level) > 2 else "")
 
 
 def _known(kind: str, found: str, right: Sequence[str]) -> str:

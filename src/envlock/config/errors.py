@@ -338,6 +338,19 @@ class NamedEnvWithRequirementsAtFlowLevel(ConfigError):
         )
 
 
+class NamedLikeAStep(ConfigError):
+    """An `[env.*]` table whose name is that of a step's environment."""
+
+    code = "named-like-a-step"
+
+    def __init__(self, name: str, places: Sequence[Location]) -> None:
+        super().__init__(
+            f"the environment of a step is called `{shown(name)}` already",
+            locations=tuple(places),
+            hint=f'rename `[env."{shown(name)}"]`',
+        )
+
+
 class NamedEnvDisabled(ConfigError):
     """An `[env.*]` table that is disabled."""
 
@@ -366,6 +379,8 @@ def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location,
         return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
     if rule == UnknownIndex.code:
         return UnknownIndex(values[0], values[1:], at[0])
+    if rule == NamedLikeAStep.code:
+        return NamedLikeAStep(values[0], at)
     if rule == DisagreeingValues.code:
         return DisagreeingValues(values, at)
     return _PLAIN[rule](at)

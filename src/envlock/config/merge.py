@@ -88,6 +88,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         origins.append(("named_env", named[2]))
     return Environment(
         name=name,
+        key=own.key,
         requirements=requirements,
         origins=tuple(origins),
         index_urls=tuple(url for url, _ in indexes),

@@ -133,11 +133,19 @@ class Environment(NamedTuple):
     included, for fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
     """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
+    key: KeyPath = ()
+    """The table that it comes from: `("flow", "Train", "step", "start")`, whether or not that is written, or
+    `("env", "base")`. A name says nothing of its kind: `[env."Train/start"]` is no step."""
 
     base: Base | None = None
     """The named environment that it is, or extends. Its requirements are made of that one's."""
     aliases: tuple[tuple[str, KeyPath], ...] = ()
     """The names that it is given once it is locked, each with its key."""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is that of a flow's step, not an `[env.*]` table."""
+        return self.key[:1] == ("flow",)
 
     @property
     def is_fetched(self) -> bool:

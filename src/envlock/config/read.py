@@ -155,6 +155,12 @@ class _Reading:
         defaults = self.defaults(settings)
         flows = tuple(self.flow(name, table, defaults) for name, table in self.document.get("flow", {}).items())
         named = tuple(self.named(name, table, defaults) for name, table in self.document.get("env", {}).items())
+        steps = {
+            f"{flow.name}/{step.name}": ("flow", flow.name, "step", step.name) for flow in flows for step in flow.steps
+        }
+        for each in named:
+            if each.name in steps:
+                raise Conflict("named-like-a-step", each.key, steps[each.name], values=(each.name,))
         project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
         if not any(each.base for each in project.environments()):
             return project

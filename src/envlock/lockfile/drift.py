@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.project import Environment, KeyPath, Project
+from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import Claims, candidates, lock_bytes, lock_files, locks_of, read_lock
@@ -195,7 +195,7 @@ class _Checking:
             arch=arch,
             verdict="arch-missing" if elsewhere else "missing",
             reasons=(f"locked only for {', '.join(elsewhere)}" if elsewhere else "never locked",),
-            location=self.project.locate(key_of(environment)),
+            location=self.project.locate(environment.key),
             repair=f"envlock lock --arch {arch}" if elsewhere else "envlock lock",
         )
 
@@ -274,7 +274,7 @@ class _Checking:
             arch=arch,
             verdict="restamp" if all(difference.is_satisfied for difference in found) else "stale",
             reasons=(*(difference.sentence for difference in graver), *([merged] if branches > 1 else [])),
-            location=self.project.locate(keys[0] if keys else key_of(environment)),
+            location=self.project.locate(keys[0] if keys else environment.key),
             repair="envlock lock",
         )
 
@@ -348,12 +348,6 @@ class _Checking:
     def shown(self, path: Path) -> str:
         """The path as the user knows it: relative to envlock.toml."""
         return os.path.relpath(path, self.project.folder)
-
-
-def key_of(environment: Environment) -> KeyPath:
-    """The key of the table that an environment comes from."""
-    flow, _, step = environment.name.partition("/")
-    return ("flow", flow, "step", step) if step else ("env", flow)
 
 
 def _is_allowed(url: str, allowed: tuple[str, ...]) -> bool:

@@ -9,8 +9,11 @@ from envlock.errors import ConfigError, Location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
-    from envlock.config.project import Environment, Project
+    from envlock.config.project import Environment, KeyPath, Project
+
+    Meant: TypeAlias = tuple[str, KeyPath, Environment | None]
 
 
 class SeveralEnvironments(ConfigError):
@@ -18,15 +21,16 @@ class SeveralEnvironments(ConfigError):
 
     code = "several-environments"
 
-    def __init__(self, names: Sequence[str], named: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], key: KeyPath) -> None:
+        """`key` is the table of one of them."""
+        from envlock.config.edit import options_of
+
         self.names = tuple(names)
-        first = names[0]
-        flow, _, step = first.partition("/")
         super().__init__(
             "several environments are meant, and one is needed",
             locations=(Location("envlock.toml"),),
-            details=tuple(f"{name}" for name in names),
-            hint="say which: " + (f"`--env {first}`" if first in named else f"`--flow {flow} --step {step}`"),
+            details=tuple(names),
+            hint=f"say which: `{options_of(key)}`",
         )
 
 
@@ -64,31 +68,26 @@ def choose_one(project: Project, *, flow: str = "", step: str = "", environment:
     if environment:
         return Selection(environments=(environment,)).choose(project)[0]
     if not (flow or step):
-        meant: list[tuple[str, Environment | None]] = [(each.name, each) for each in project.environments()]
+        meant: list[Meant] = [(each.name, each.key, each) for each in project.environments()]
     else:
         Selection(flows=(flow,) if flow else (), steps=(step,) if step else ()).choose(project)
         meant = _steps(project, flow, step)
     if not meant:
         if flow and step:
-            raise NoSuchSelection("step", f"{flow}/{step}", [name for name, _ in _steps(project, flow, "")])
+            raise NoSuchSelection("step", f"{flow}/{step}", [name for name, *_ in _steps(project, flow, "")])
         raise NoEnvironments(project.path.name)
-    if len({each.requirements.req_id if each else "" for _, each in meant}) > 1:
-        raise SeveralEnvironments([name for name, _ in meant], [each.name for each in project.named])
-    name, chosen = meant[0]
+    name, key, chosen = meant[0]
+    if len({each.requirements.req_id if each else "" for *_, each in meant}) > 1:
+        raise SeveralEnvironments([name for name, *_ in meant], key)
     if chosen is None:
-        raise StepDisabled(name, project.locate(("flow", *_halves(name))))
+        raise StepDisabled(name, project.locate(key))
     return chosen
 
 
-def _steps(project: Project, flow: str, step: str) -> list[tuple[str, Environment | None]]:
+def _steps(project: Project, flow: str, step: str) -> list[Meant]:
     return [
-        (f"{each.name}/{one.name}", one.environment)
+        (f"{each.name}/{one.name}", ("flow", each.name, "step", one.name), one.environment)
         for each in project.flows
         for one in each.steps
         if flow in {"", each.name} and step in {"", one.name, f"{each.name}/{one.name}"}
     ]
-
-
-def _halves(name: str) -> tuple[str, str, str]:
-    flow, _, step = name.partition("/")
-    return flow, "step", step

@@ -95,9 +95,8 @@ def locks_by_name(project: Project, environments: Sequence[Environment], arch: A
 
         fetched = [(each.name, each.base.key) for each in environments if each.base is not None and each.is_fetched]
         raise FetchedAtExec([name for name, _ in fetched], tuple(project.locate(key) for _, key in fetched))
-    flows = {flow.name for flow in project.flows}
-    of_steps = [each.name for each in environments if each.name.partition("/")[0] in flows]
-    named = [each.name for each in environments if each.name not in of_steps]
+    of_steps = [each.name for each in environments if each.is_step]
+    named = [each.name for each in environments if not each.is_step]
     selection = Selection(steps=tuple(of_steps), environments=tuple(named), archs=(arch,))
     findings = check(project, selection).findings
     if findings:

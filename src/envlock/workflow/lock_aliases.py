@@ -39,7 +39,7 @@ class Naming:
             from envlock.workflow.finding import named
 
             if len({each.requirements.req_id for each in environments}) > 1:
-                raise SeveralEnvironments([each.name for each in environments], [each.name for each in project.named])
+                raise SeveralEnvironments([each.name for each in environments], environments[0].key)
             if not environments:
                 raise NoEnvironments(project.path.name)
             self._asked = [(environments[0].name, named(name)) for name in names]

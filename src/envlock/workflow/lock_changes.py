@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock, LockedPackage
 
 
+_CALLED = {"conda": "conda", "pypi": "PyPI"}
+
+
 @dataclass(frozen=True)
 class PackageChange:
     """One package that came, went or became another."""
@@ -21,6 +24,8 @@ class PackageChange:
     """The version, with the build where versions are equal; empty for one that came."""
     after: str
     """Empty for one that went."""
+    of: str = ""
+    """Where it is from, `conda` or `PyPI`, where both have one of the name."""
 
     @property
     def verb(self) -> str:
@@ -28,9 +33,11 @@ class PackageChange:
         return "added" if not self.before else "changed" if self.after else "removed"
 
     def __str__(self) -> str:
-        if self.verb == "added":
-            return f"+{self.name} {self.after}"
-        return f"-{self.name} {self.before}" if self.verb == "removed" else f"{self.name} {self.before} -> {self.after}"
+        """`+rich 14.0`, `-rich 13.0`, `rich 13.0 -> 14.0`, or `ninja 1.11 -> 1.13 (conda)` beside PyPI's."""
+        said = f"{self.name} {self.before} -> {self.after}"
+        if self.verb != "changed":
+            said = f"+{self.name} {self.after}" if self.after else f"-{self.name} {self.before}"
+        return f"{said} ({self.of})" if self.of else said
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,16 @@ class ArchChanges:
         return sum(change.verb == verb for change in self.changes)
 
 
-def compare(before: Lock, after: Lock) -> ArchChanges:
-    """What differs from one lock to another of the same arch."""
+def compare(before: Lock | None, after: Lock) -> ArchChanges:
+    """What differs from one lock to another of the same arch; everything, where there is none before."""
     changes = []
-    old_python, new_python = python_of(before), python_of(after)
-    if old_python != new_python:
-        changes.append(PackageChange("python", "Python", old_python, new_python))
-    old = {(package.name, package.kind): package for package in before.packages}
+    if before is not None and python_of(before) != python_of(after):
+        changes.append(PackageChange("python", "Python", python_of(before), python_of(after)))
+    old = {(package.name, package.kind): package for package in before.packages} if before is not None else {}
     new = {(package.name, package.kind): package for package in after.packages}
+    kinds: dict[str, set[str]] = {}
+    for name, kind in {*old, *new}:
+        kinds.setdefault(name, set()).add(kind)
     same = 0
     for key in sorted({*old, *new}):
         one, other = old.get(key), new.get(key)
@@ -63,8 +72,9 @@ def compare(before: Lock, after: Lock) -> ArchChanges:
             same += 1
             continue
         told = one is not None and other is not None and one.version == other.version
-        changes.append(PackageChange(key[1], key[0], _shown(one, told), _shown(other, told)))
-    return ArchChanges(before.arch, tuple(changes), same)
+        of = _CALLED[key[1]] if len(kinds[key[0]]) > 1 else ""
+        changes.append(PackageChange(key[1], key[0], _shown(one, told), _shown(other, told), of))
+    return ArchChanges(after.arch, tuple(changes), same)
 
 
 def _shown(package: LockedPackage | None, with_build: bool) -> str:

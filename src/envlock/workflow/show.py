@@ -22,6 +22,7 @@ from envlock.workflow.launch import locks_by_name
 from envlock.workflow.reference_id import reference_req_id
 
 if TYPE_CHECKING:
+    from envlock.config.project import KeyPath
     from envlock.model.alias_record import AliasRecord
     from envlock.workflow.finding import Finder, Found
 
@@ -147,7 +148,7 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
         finder = Finder(project, recalls=True)
         return _of_found(finder, finder.word(wanted), archs)
     names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
-    words = [name.partition("/")[2] for name in names] + [flow.name for flow in project.flows]
+    words = [step.name for flow in project.flows for step in flow.steps] + [flow.name for flow in project.flows]
     named = [environment.name for environment in project.named]
     raise NoSuchSelection("environment", wanted, list(dict.fromkeys([*words, *names, *named])))
 
@@ -173,35 +174,34 @@ def default_arch(project: Project) -> Arch:
         return project.settings.archs[0]
 
 
-def _meant(project: Project, wanted: str) -> list[tuple[str, Environment | None]]:
+def _meant(project: Project, wanted: str) -> list[tuple[KeyPath, Environment | None]]:
     """The named environment of that name; else that step of a flow; else that flow's steps; else steps of that name."""
-    named = [(each.name, each) for each in project.named if each.name == wanted]
-    steps = [
-        (flow.name, step.name, f"{flow.name}/{step.name}", step.environment)
-        for flow in project.flows
-        for step in flow.steps
+    named: list[tuple[KeyPath, Environment | None]] = [
+        (each.key, each) for each in project.named if each.name == wanted
     ]
-    for words in (
+    steps: list[tuple[KeyPath, Environment | None]] = [
+        (("flow", flow.name, "step", step.name), step.environment) for flow in project.flows for step in flow.steps
+    ]
+    for meant in (
         named,
-        [(full, environment) for _, _, full, environment in steps if full == wanted],
-        [(full, environment) for flow, _, full, environment in steps if flow == wanted],
-        [(full, environment) for _, step, full, environment in steps if step == wanted],
+        [each for each in steps if f"{each[0][1]}/{each[0][3]}" == wanted],
+        [each for each in steps if each[0][1] == wanted],
+        [each for each in steps if each[0][3] == wanted],
     ):
-        if words:
-            return list(words)
+        if meant:
+            return meant
     return []
 
 
 def _of_environments(
-    project: Project, meant: Sequence[tuple[str, Environment | None]], arch: Arch
+    project: Project, meant: Sequence[tuple[KeyPath, Environment | None]], arch: Arch
 ) -> list[Description | Disabled]:
     environments = [environment for _, environment in meant if environment is not None]
     locks = locks_by_name(project, environments, arch) if environments else {}
     found: list[Description | Disabled] = []
-    for name, environment in meant:
+    for key, environment in meant:
         if environment is None:
-            flow, _, step = name.partition("/")
-            found.append(Disabled(name, project.locate(("flow", flow, "step", step))))
+            found.append(Disabled(f"{key[1]}/{key[3]}", project.locate(key)))
         else:
             lock = locks[environment.name]
             (path,) = locks_of(project, environment, arch)

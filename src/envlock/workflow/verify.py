@@ -79,12 +79,11 @@ def verify(
             absent += named
             continue
         verification = verify_prefix(lock, prefix, reporter, unexpected=unexpected)
-        verified.append(VerifiedEnvironment(tuple(named), lock, verification, _repair(project, first[path])))
+        verified.append(VerifiedEnvironment(tuple(named), lock, verification, _repair(first[path])))
     return VerifyResult(tuple(verified), tuple(absent), tuple(unlocked))
 
 
-def _repair(project: Project, environment: Environment) -> str:
-    if environment in project.named:
-        return f"envlock create --env {environment.name} --rebuild"
-    flow, _, step = environment.name.partition("/")
-    return f"envlock create --flow {flow} --step {step} --rebuild"
+def _repair(environment: Environment) -> str:
+    from envlock.config.edit import options_of
+
+    return f"envlock create {options_of(environment.key)} --rebuild"

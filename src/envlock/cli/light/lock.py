@@ -183,24 +183,10 @@ def _change(each: Locked) -> str:
 
 def differences_of(each: Locked) -> list[str]:
     """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
-    from envlock.workflow.lock_changes import python_of
+    from envlock.workflow.lock_changes import compare
 
     assert each.lock is not None
-    old = {package.name: package for package in each.before.packages} if each.before else {}
-    new = {package.name: package for package in each.lock.packages}
-    changes = []
-    if each.before is not None and python_of(each.before) != python_of(each.lock):
-        changes.append(f"python {python_of(each.before)} -> {python_of(each.lock)}")
-    for name in sorted({*old, *new}):
-        if name not in old:
-            changes.append(f"+{name} {new[name].version}")
-        elif name not in new:
-            changes.append(f"-{name} {old[name].version}")
-        elif old[name].version != new[name].version:
-            changes.append(f"{name} {old[name].version} -> {new[name].version}")
-        elif old[name].sha256 != new[name].sha256:
-            changes.append(f"{name} {new[name].version} (another artifact)")
-    return changes
+    return [str(change) for change in compare(each.before, each.lock).changes]
 
 
 def _given_text(given: Given) -> str:
