@@ -511,6 +511,17 @@ class TestDatesAhead:
         assert sweep(project, limits_of(grace="2d")).doomed == ()
 
 
+def test_no_folder_stays_empty(project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "packages" / "00" / "1234").mkdir(parents=True)  # of an earlier sweep
+    sweep(project, limits_of(grace="0"), delete=True)
+    folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()]
+    assert folders
+    assert [path for path in folders if not any(path.iterdir())] == []
+    # Who wrote into the folders before, writes into them again.
+    push(other)
+    store.put("packages/00/x/y", b"")
+
+
 DEEP = b"[" * 100_000
 TOML_DEEP = b"x = " + DEEP
 

@@ -136,7 +136,7 @@ class FolderStore:
     def _staged(self, source: BinaryIO, on_bytes: Callable[[int], None]) -> Iterator[Path]:
         """A file of the stage with what the source holds, on the disk; gone afterwards, unless it was moved."""
         self._prepare()
-        stage, opened = _made_in(self._stage, lambda place: place.open("xb"))
+        stage, opened = self._in_stage(lambda place: place.open("xb"))
         try:
             with opened as file:
                 self._share(stage, is_folder=False)
@@ -153,6 +153,24 @@ class FolderStore:
         place = self._place(path)
         with self._said("written", place):
             place.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Take away the folders in which nothing is left, those that an earlier sweep left as well.
+
+        Whoever is about to write into one makes it again.
+        """
+        for folder, _, _ in os.walk(self._root, topdown=False):
+            if Path(folder) != self._root:
+                with suppress(OSError):  # there is something in it, or it is not ours to delete
+                    Path(folder).rmdir()
+
+    def _in_stage(self, make: Callable[[Path], Made]) -> tuple[Path, Made]:
+        """Something of a new name in the stage, which is made anew where a sweep took it away as it was empty."""
+        try:
+            return _made_in(self._stage, make)
+        except FileNotFoundError:
+            self._make_folder(self._stage)
+            return _made_in(self._stage, make)
 
     def _open(self, path: str) -> BinaryIO:
         """A file, open to be read. What would wait or never end, a pipe or a device, is not there."""
@@ -196,7 +214,7 @@ class FolderStore:
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
-        new, _ = _made_in(self._root if folder == self._stage else self._stage, Path.mkdir)
+        new, _ = _made_in(self._root, Path.mkdir) if folder == self._stage else self._in_stage(Path.mkdir)
         self._share(new, is_folder=True)
         try:
             new.rename(folder)

@@ -87,5 +87,8 @@ class MemoryStore:
         with _LOCK:
             _FILES.pop(key, None)
 
+    def tidy(self) -> None:
+        """Do nothing: there are no folders."""
+
     def _key(self, path: str) -> str:
         return f"{self._url}/{checked(path)}"

@@ -68,3 +68,6 @@ class Store(Protocol):
 
     def delete(self, path: str) -> None:
         """Take a file away; one that is not there is no error."""
+
+    def tidy(self) -> None:
+        """Take away folders in which nothing is left, where a store has such. Others may write meanwhile."""

@@ -134,7 +134,8 @@ def sweep(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Swe
                     raise failed
                 reporter.advanced(SWEEPING, each.path.rpartition("/")[2])
         reporter.ended(SWEEPING)
-        return found
+    store.tidy()
+    return found
 
 
 class _Planning:

@@ -168,6 +168,9 @@ class BucketStore:
         except FileNotFoundError:
             return
 
+    def tidy(self) -> None:
+        """Do nothing: a bucket has no folders."""
+
     def _key(self, path: str) -> str:
         return self._prefix + checked(path)
 
