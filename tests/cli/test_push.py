@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,19 @@ def test_push_twice(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     assert first.stdout == f"pushed 4 packages ({size / 1000:.1f} kB) and 4 environments to {tmp_path}/cache\n"
     second = envlock("push")
     assert second.stdout == f"nothing to push: 4 packages and 4 environments are in {tmp_path}/cache already\n"
-    assert second.stderr == ""
+    assert second.stderr.startswith("note: 4 packages were there already, by name and size, and were not read")
+    assert "push --verify" in second.stderr
+    assert envlock("push", "--verify").stderr == ""
+
+
+def test_what_was_damaged_is_told(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
+    envlock("push")
+    package = next((tmp_path / "cache" / "packages").rglob("*.whl"))
+    os.truncate(package, 3)
+    ran = envlock("push")
+    assert ran.stdout.startswith("pushed 1 package (")
+    assert f"warning: damaged in the cache, fetched anew: 1 file ({package.name})" in ran.stderr
+    assert "3 packages were there already" in ran.stderr
 
 
 def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
@@ -54,6 +67,8 @@ def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         "written": 1,
         "withheld": [],
         "collisions": [],
+        "damaged": [],
+        "unread": 0,
         "errors": [],
     }
     again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json

@@ -238,9 +238,12 @@ class TestVerify:
     def test_damage_of_the_same_size_is_found_and_mended(self, project: Project) -> None:
         push(project)
         damaged = damage_a_package(project)
-        assert push(project).moved_nothing, "a size is all that is looked at"
+        unread = push(project)
+        assert unread.moved_nothing, "a size is all that is looked at"
+        assert (unread.unread, unread.damaged) == (unread.packages, ())
         result = push(project, verify=True)
         assert result.moved == 1
+        assert (result.unread, result.damaged) == (0, (damaged.rpartition("/")[2],))
         assert_whole(open_store(project.cache_url))
         assert files_of(project)[damaged] == result.moved_bytes
 
@@ -249,7 +252,10 @@ class TestVerify:
         store = open_store(project.cache_url)
         path = next(iter(store.entries("packages"))).path
         store.put(path, b"cut off")
-        assert push(project).moved == 1
+        result = push(project)
+        assert result.moved == 1
+        assert result.damaged == (path.rpartition("/")[2],)
+        assert result.unread == result.packages - 1
         assert_whole(store)
 
     def test_a_damaged_environment_is_written_again(self, project: Project) -> None:

@@ -26,17 +26,27 @@ class Packages:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def look(self, artifact: Artifact, *, read: bool = False) -> bool | None:
+        """Whether what is at the artifact's place is the artifact; None where nothing is. One request.
+
+        Its size decides, where that is known; with `read`, its bytes, all of which are read.
+        """
+        path = path_of(artifact)
+        if not read:
+            entry = self._store.entry(path)
+            return None if entry is None else artifact.size in {None, entry.size}
+        try:
+            return self._store.sha256(path) == artifact.sha256
+        except FileNotFoundError:
+            return None
+
     def has(self, artifact: Artifact) -> bool:
         """Whether the artifact is there, in its right size where that is known. One request."""
-        entry = self._store.entry(path_of(artifact))
-        return entry is not None and artifact.size in {None, entry.size}
+        return self.look(artifact) is True
 
     def is_whole(self, artifact: Artifact) -> bool:
         """Whether the artifact is there and its bytes are those that were locked. Reads all of it."""
-        try:
-            return self._store.sha256(path_of(artifact)) == artifact.sha256
-        except FileNotFoundError:
-            return False
+        return self.look(artifact, read=True) is True
 
     def put(self, artifact: Artifact, file: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
         """Put a local file in. Raises CacheHashMismatch, and puts nothing, when it is not the artifact."""

@@ -58,6 +58,13 @@ def register(app: typer.Typer) -> None:
         out.print(as_text(result))
         for sentence in _collisions(result):
             err.print(f"warning: {one_line(sentence)}")
+        if result.damaged:
+            again = _count(len(result.damaged), "file")
+            err.print(f"warning: damaged in the cache, fetched anew: {again} ({one_line(', '.join(result.damaged))})")
+        if result.unread:
+            those = "was" if result.unread == 1 else "were"
+            there = f"{_count(result.unread, 'package')} {those} there already, by name and size, and {those} not read"
+            err.print(f"note: {there}; `envlock push --verify` reads and repairs")
         for environment in result.withheld:
             err.print(f"not pushed, for want of a package: {one_line(environment)}")
         result.raise_failures()
@@ -89,6 +96,8 @@ def as_document(result: PushResult) -> dict[str, object]:
         "environments": result.environments,
         "written": result.written,
         "withheld": list(result.withheld),
+        "damaged": list(result.damaged),
+        "unread": result.unread,
         "collisions": [
             {"environment": environment, "path": each.path, "packages": list(each.owners)}
             for environment, found in result.collisions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from envlock.cache.announcing import Needs, announced
@@ -50,6 +51,10 @@ class PushResult:
     collisions: tuple[tuple[str, tuple[Collision, ...]], ...] = ()
     """For each environment that is in the cache now: the paths that several of its wheels bring, as far as they were
     moved or are on this machine."""
+    damaged: tuple[str, ...] = ()
+    """Files that were in the cache with other bytes, or with more or fewer: those that could be had were replaced."""
+    unread: int = 0
+    """Packages that were there in their right size, and whose bytes nobody read."""
 
     @property
     def moved_nothing(self) -> bool:
@@ -142,13 +147,14 @@ class _Pushing:
         self.reporter = reporter
         self.workers = workers
         self.seen = SeenWheels()
+        self.damaged: set[str] = set()
 
     def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
         done = PushResult(self.store.url, len(artifacts), moved=0, moved_bytes=0, environments=len(locks), written=0)
         missing = self.missing(artifacts.values(), verify=verify)
         if not missing and self.has_all(locks):
-            return done
+            return replace(done, unread=0 if verify else len(artifacts))
         needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(artifacts))
         with announced(self.store, needs, self.reporter) as announcement:
             # What was there before the announcement, a sweep may have taken away until then.
@@ -173,6 +179,8 @@ class _Pushing:
             written=written,
             failures=together([*failed.values(), *(error for _, error in wrong)]),
             withheld=tuple(_called(lock) for lock in locks if lock not in complete),
+            damaged=tuple(sorted(self.damaged)),
+            unread=0 if verify else len(artifacts) - len(missing),
             collisions=tuple((_called(lock), found) for lock in complete if (found := self.seen.collisions(lock))),
         )
 
@@ -196,12 +204,14 @@ class _Pushing:
         asked = list(artifacts)
         found = []
         self.reporter.began(LOOKING, len(asked), "packages")
-        look = self.packages.is_whole if verify else self.packages.has
-        for artifact, is_there in in_parallel(look, asked, workers=self.workers):
-            if isinstance(is_there, EnvlockError):
-                raise is_there
-            if not is_there:
+        look = partial(self.packages.look, read=verify)
+        for artifact, is_right in in_parallel(look, asked, workers=self.workers):
+            if isinstance(is_right, EnvlockError):
+                raise is_right
+            if not is_right:
                 found.append(artifact)
+            if is_right is False:
+                self.damaged.add(artifact.filename)
             self.reporter.advanced(LOOKING, artifact.filename)
         self.reporter.ended(LOOKING)
         return found
