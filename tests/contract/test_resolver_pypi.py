@@ -17,6 +17,7 @@ from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
 from envlock.resolve.errors import (
     BadDirectUrl,
+    ConflictWithBase,
     ConflictWithConda,
     IndexNotFound,
     IndexUnauthorized,
@@ -358,6 +359,24 @@ def test_a_requirement_against_what_conda_provides_is_refused(adapter: Adapter, 
     with pytest.raises(ConflictWithConda) as caught:
         adapter.ask(index, "theta==2.0", provided=(Provided("beta", "2.0", "beta 2.0"),))
     assert "wants beta<2, and conda provides beta 2.0" in caught.value.message
+    assert "only beta" not in caught.value.render()
+
+
+@pytest.mark.parametrize("root", ["beta==1.5", "beta<2", "needs-older"])
+def test_a_conflict_with_a_base_says_what_the_base_has_and_not_what_is_published(
+    adapter: Adapter, make_index: Callable[..., Index], root: str
+) -> None:
+    """The index has that version; the environment that is extended has not."""
+    served = make_index(
+        *(Release("beta", version) for version in ("1.5", "2.0")),
+        Release("needs-older", "1.0", requires=("beta==1.5",)),
+    )
+    with pytest.raises(ConflictWithBase) as caught:
+        adapter.ask(served, root, provided=(Provided("beta", "2.0", "", base="team/base:v1"),))
+    said = caught.value.render()
+    assert "Because `team/base:v1` has beta 2.0 " in said or "and `team/base:v1` has beta 2.0: " in said
+    assert "no version" not in said
+    assert "only beta" not in said
 
 
 def test_an_extra_of_what_conda_provides_brings_its_packages(adapter: Adapter, index: Index) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import envlock.workflow.lock as workflow_lock
+from envlock.cli.light.lock import differences_of
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.drift import check
@@ -21,13 +25,16 @@ from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import ARCHS
 from envlock.reporter import Reporter
-from envlock.resolve.errors import NoSolution
+from envlock.resolve.errors import IndexUnreachable, NoSolution
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
+from envlock.uv_command import NoUv
 from envlock.workflow.lock import LockResult, Upgrade, lock
 from tests.index import Index, Release
 from tests.support import ProjectFolder, run_envlock, snapshot
 
+SERIES = "{}.{}".format(*sys.version_info[:2])
+NEXT = f"{sys.version_info[0]}.{sys.version_info[1] + 1}"
 TWO = "[env.one.pypi]\npackages = { alpha = '<2' }\n[env.two.pypi]\npackages = { lam = '' }\n"
 NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -310,3 +317,89 @@ def test_what_fails_of_a_requirements_file_names_its_line(project: ProjectFolder
         lock(load_project(project.config))
     assert caught.value.code == code
     assert [(at.path, at.line, at.key) for at in caught.value.locations] == [("r.txt", 3, "env.base.requirements")]
+
+
+# What is missing on the machine or around it.
+
+
+@pytest.fixture
+def hole() -> Iterator[str]:
+    """The URL of an index that takes no connection and refuses none: its queue is full."""
+    with socket.socket() as listening, contextlib.ExitStack() as waiting:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/simple/"
+
+
+@pytest.mark.parametrize("kind", ["refuses", "is silent", "has no address"])
+def test_an_index_where_nobody_is_is_one_error_and_soon(
+    tmp_path: Path, hole: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envlock.workflow.lock_jobs._PATIENCE", 0.5)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        refusing = f"http://127.0.0.1:{free.getsockname()[1]}/simple/"
+        url = {"refuses": refusing, "is silent": hole, "has no address": "https://no-such-host.invalid/simple/"}[kind]
+        project = ProjectFolder.make(tmp_path / "project", url)
+        project.write(TWO)
+        began = time.monotonic()
+        with pytest.raises(EnvlockError) as caught:
+            lock(load_project(project.config))
+    assert time.monotonic() - began < 10
+    error = caught.value
+    assert isinstance(error, IndexUnreachable)
+    assert url in error.message
+    assert all(name in error.message for name in ("one", "two", *ARCHS))
+    assert [location.key for location in error.locations] == ["envlock.index-url"]
+    assert not project.locks
+
+
+def test_an_index_that_is_slow_is_waited_for(
+    project: ProjectFolder, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envlock.workflow.lock_jobs._PATIENCE", 0.2)
+    served = make_index()
+    served.slow("simple/*", 0.6)
+    slow = ProjectFolder(project.folder, served.url)
+    slow.write(TWO, archs=["linux-64"])
+    assert len(lock(load_project(slow.config)).locked) == 2
+
+
+def test_a_missing_uv_is_one_error(project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(TWO)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr("uv.find_uv_bin", _no_uv)
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(project.config))
+    assert isinstance(caught.value, NoUv)
+
+
+def _no_uv() -> str:
+    raise FileNotFoundError
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_told"), [("3.97", True), (f">={SERIES}.58,<{NEXT}", True), (SERIES, False), (f">={SERIES}", False)]
+)
+def test_a_python_that_this_machine_lacks_is_told_when_locking(
+    project: ProjectFolder, asked: str, is_told: bool
+) -> None:
+    project.write(f"[env.demo.pypi]\npython = '{asked}'\npackages = {{ lam = '' }}\n")
+    notes = {note for each in lock(load_project(project.config)).locked for note in each.notes}
+    assert [("is on this machine" in note) for note in notes] == ([True] if is_told else [])
+
+
+def test_a_series_of_python_does_not_change_with_its_oldest_release(project: ProjectFolder) -> None:
+    for asked in (f">={SERIES}.4,<{NEXT}", SERIES):
+        project.write(f"[env.demo.pypi]\npython = '{asked}'\npackages = {{ lam = '' }}\n", archs=["linux-64"])
+        (locked,) = lock(load_project(project.config), upgrade=Upgrade(everything=True)).locked
+    assert locked.before is not None
+    assert locked.lock is not None
+    assert locked.before.python != locked.lock.python
+    assert not any("python" in change for change in differences_of(locked))

@@ -6,6 +6,7 @@ through variables named after the generated indexes, so that none is ever in a f
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Compilation:
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,
                 *(("--offline",) if self.request.offline and "--offline" not in arguments else ()),
             ],
-            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
+            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
         )  # fmt: skip
         text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
         error = hide(completed.stderr, self._addresses).replace(f"{PROJECT} depends on ", "you require ")
@@ -156,7 +157,7 @@ class Compilation:
                 "--no-progress", "--color", "never", "--quiet",
                 *(("--offline",) if self.request.offline or offline else ()),
             ],
-            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **self.variables}),
+            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
         )  # fmt: skip
         text = found.read_text() if completed.returncode == 0 else ""
         return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
@@ -239,6 +240,11 @@ class Compilation:
         if found is not None:
             self.variables[f"UV_INDEX_{name}_USERNAME"], self.variables[f"UV_INDEX_{name}_PASSWORD"] = found
         return place.asked
+
+
+def _retries() -> dict[str, str]:
+    """How often uv asks an index again: a time less than by itself, for who has no network waits for all of them."""
+    return {} if os.environ.get("UV_HTTP_RETRIES", "").isdecimal() else {"UV_HTTP_RETRIES": "2"}
 
 
 def addresses_of(request: Request) -> tuple[Address, ...]:

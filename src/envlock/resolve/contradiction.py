@@ -39,7 +39,7 @@ def explain_contradiction(
     """
     contradicted = tuple(contradicted)
     sides = [f"{_wanted(request, text, each)}, and {_shown(each)}" for each in contradicted]
-    return _conflict(request, contradicted, sides, reason, roots)
+    return _conflict(request, contradicted, sides, [_as_provided(line, contradicted) for line in reason], roots)
 
 
 def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
@@ -55,7 +55,7 @@ def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
 
 
 def _conflict(
-    request: Request, found: Iterable[Provided], sides: Iterable[str], reason: tuple[str, ...], roots: tuple[str, ...]
+    request: Request, found: Iterable[Provided], sides: Iterable[str], reason: Iterable[str], roots: tuple[str, ...]
 ) -> ConflictWithConda:
     found = tuple(found)
     of_base = any(each.base for each in found)
@@ -63,7 +63,7 @@ def _conflict(
         request.name,
         request.arch,
         "; ".join(sides),
-        details=reason,
+        details=tuple(reason),
         hint=_BASE_HINT if of_base else _HINT,
         packages=_things(found, roots),
     )
@@ -102,6 +102,14 @@ def _wanted(request: Request, text: str, provided: Provided) -> str:
             asked.append((f"{who} wants {match[0]}", match["specifier"]))
     refusing = [sentence for sentence, specifier in asked if not _allows(specifier, provided.version)]
     return next(iter(refusing), f"PyPI packages want another version of {provided.name}")
+
+
+def _as_provided(line: str, provided: Iterable[Provided]) -> str:
+    """A sentence of uv's that speaks of what is there already and not of what is published, which is more."""
+    for each in provided:
+        name = rf"{re.escape(each.name)}(?![\w.-]*[\w-])[^\s:]*"
+        line = re.sub(rf"there (?:is|are) no versions? of {name}|only {name} is available", _shown(each), line)
+    return line
 
 
 def _allows(specifier: str, version: str) -> bool:

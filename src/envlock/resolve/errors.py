@@ -55,12 +55,15 @@ class _OfOneEnvironment(ResolveError):
 
 
 def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
-    """The errors in order, those that differ in nothing but their arch made one."""
+    """The errors in order, each once, those that differ in nothing but their arch made one."""
     groups: list[list[EnvlockError]] = []
     known: dict[object, list[EnvlockError]] = {}
+    told: set[str] = set()
     for error in errors:
         if not isinstance(error, _OfOneEnvironment):
-            groups.append([error])
+            if error.render() not in told:
+                groups.append([error])
+            told.add(error.render())
             continue
         keys = (error.alike, error.in_general("{arch}").alike)
         group = next((known[key] for key in keys if key in known), None)
@@ -143,6 +146,20 @@ class IndexUnreachable(_OfOneEnvironment):
     """An index did not answer."""
 
     code = "index-unreachable"
+    nobody_there = False
+    """Whether there is nobody who would answer anything: then no other environment need be tried."""
+
+    @classmethod
+    def by(cls, environments: Sequence[str], archs: Sequence[str], indexes: Sequence[str]) -> IndexUnreachable:
+        """The failure of several environments for several archs, where nobody is at an index."""
+        names = ", ".join(indexes) or "an index"
+        return cls(
+            ", ".join(dict.fromkeys(environments)),
+            ", ".join(dict.fromkeys(archs)),
+            f"{names} did not answer",
+            hint="check the network and the index URL, then `envlock lock` again",
+            packages=tuple(indexes),
+        )
 
 
 class BadDirectUrl(_OfOneEnvironment):

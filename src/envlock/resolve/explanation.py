@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from envlock.credentials import redact
+from envlock.model.url import strip_credentials
 from envlock.resolve.contradiction import contradicted, explain_contradiction
 from envlock.resolve.errors import (
     BadDirectUrl,
@@ -25,6 +26,8 @@ _UNREACHABLE = re.compile(
     r"error sending request|client error \(Connect\)|dns error|timed out|Request failed after|Connection refused"
     r"|HTTP status server error"
 )
+_NOBODY = re.compile(r"client error \(Connect\)|dns error|Connection refused|operation timed out")
+_RETRIES = re.compile(r"Request failed after \d+ retr\w+ in [\d.]+s\s*")
 _OFFLINE = re.compile(r"network was disabled|not found in the cache|the network is disabled|offline", re.IGNORECASE)
 _UNAUTHORIZED = re.compile(r"lack of valid authentication credentials|401 Unauthorized|403 Forbidden")
 _NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
@@ -70,8 +73,11 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
-    error, message, hint = _kind(request, text, index_is_missing)
-    return error(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+    kind, message, hint = _kind(request, text, index_is_missing)
+    error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+    if isinstance(error, IndexUnreachable) and not request.offline:
+        error.nobody_there = _NOBODY.search(text) is not None
+    return error
 
 
 def reason_of(text: str) -> tuple[str, ...]:
@@ -125,7 +131,7 @@ def shorten(text: str) -> tuple[str, ...]:
     """
     paragraphs: list[str] = []
     for line in uv_reason(text):
-        clean = re.sub(r"^[^\w`'\"(]+\s*", "", line).strip()
+        clean = _RETRIES.sub("", re.sub(r"^[^\w`'\"(]+\s*", "", line)).strip()
         if not clean or clean.startswith(("No solution found", "Resolved ")):
             continue
         starts_new = _CONTINUED.match(line) is not None or not paragraphs
@@ -157,9 +163,12 @@ def _kind(
             "lock once with the network",
         )
     if _UNREACHABLE.search(text):
+        urls = (*request.index_urls, request.default_index_url, *request.package_index_urls)
+        asked = (strip_credentials(url) for url in filter(None, urls))
+        index = next((url for url in asked if url.rstrip("/") in text), "an index")
         return (
             IndexUnreachable,
-            "an index did not answer",
+            f"{index} did not answer",
             "check the network and the index URL, then `envlock lock` again",
         )
     missing = _NOT_FOUND.search(text)

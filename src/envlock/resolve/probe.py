@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from urllib.parse import SplitResult, urlsplit
 
 from envlock.credentials import address, credentials_for
 from envlock.model.lock import LockedPackage
@@ -41,6 +46,39 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
             hint="correct the URL in `extra_indices`, or take it out",
             packages=(strip_credentials(written),),
         )
+
+
+def silent(urls: Iterable[str], *, seconds: float) -> tuple[str, ...]:
+    """Those of these indexes, without credentials, whose host nobody answers at, in so much time.
+
+    Only a connection is tried, all at once. A host that a proxy stands before is taken to answer.
+    """
+    places: dict[tuple[str, int], str] = {}
+    for url in filter(None, urls):
+        parts = urlsplit(address(url).url)
+        if parts.scheme in {"http", "https"} and parts.hostname and not _has_proxy(parts):
+            places[parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)] = strip_credentials(url)
+    answering: set[tuple[str, int]] = set()
+
+    def connect(place: tuple[str, int]) -> None:
+        with suppress(OSError), socket.create_connection(place, timeout=seconds):
+            answering.add(place)
+
+    # Daemons, since looking up a name has no time limit of its own.
+    threads = [threading.Thread(target=connect, args=(place,), daemon=True) for place in places]
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return tuple(url for place, url in places.items() if place not in answering)
+
+
+def _has_proxy(parts: SplitResult) -> bool:
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -24,10 +24,11 @@ from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
+from envlock.model.url import strip_credentials
 from envlock.reporter import Reporter
-from envlock.resolve.errors import merge_archs
+from envlock.resolve.errors import IndexUnreachable, merge_archs
 from envlock.workflow.bases import Bases, given_up, lacking_archs
-from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, unfit_urls, workers
+from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, outcomes, unfit_urls, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.old_locks import OldLocks, is_unmerged, with_left_over
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
@@ -222,27 +223,30 @@ class _Locking:
         """The jobs, solved at once, each for its Python or for a series of it. Raises what fails of them."""
         done: dict[int, Locked] = {}
         self.reporter.began("locking", len(rest), "environments")
-        errors: list[EnvlockError] = []
+        errors: dict[int, EnvlockError] = {}
         if rest:
             self.the_resolver()  # before there are threads, each of which would make one
         pool = ThreadPoolExecutor(workers([job for _, job, _, _ in rest]))
         try:
-            futures = [
-                (number, job, pool.submit(self.solve, job, before[number], python, series))
+            futures = {
+                pool.submit(self.solve, job, before[number], python, series): (number, job)
                 for number, job, python, series in rest
-            ]
-            for number, job, future in futures:
-                try:
-                    done[number] = future.result()
-                except EnvlockError as error:  # noqa: PERF203  each job fails for itself; all failures are shown
-                    errors.append(self.with_lines(error, job))
+            }
+            for number, job, outcome in outcomes(futures, offline=self.offline):
+                if isinstance(outcome, EnvlockError):
+                    errors[number] = self.with_lines(outcome, job)
+                else:
+                    done[number] = outcome
+        except IndexUnreachable as error:  # for one is for all: the others are not waited for
+            self.the_resolver().stop()
+            raise self.with_lines(error, rest[0][1]) from None
         except BaseException:  # Ctrl-C, for one: what has begun is ended, what has not never begins
             self.the_resolver().stop()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
             self.reporter.ended("locking")
-        _raise_all(errors)
+        _raise_all([errors[number] for number in sorted(errors)])
         return done
 
     def fetched(self, todo: Sequence[tuple[int, Job]], before: Mapping[int, Lock | None]) -> dict[int, Locked]:
@@ -306,6 +310,7 @@ class _Locking:
     def solve(self, job: Job, before: Lock | None, python: LockedPython | None, series: str) -> Locked:
         """One job, resolved; without a Python where that is solved for too, maybe of a series. Runs in a thread."""
         from envlock.resolve.port import Request
+        from envlock.workflow.python_choice import absent_here
 
         label = f"{job.names[0]} {job.arch}"
         self.reporter.doing("locking", label)
@@ -343,11 +348,12 @@ class _Locking:
             resolved_at=format_instant(self.moment),
         )
         self.reporter.advanced("locking", label)
+        notes = (*resolution.notes, *absent_here(new, self.project.settings.archs))
         path = lock_path(self.folder, new)
         same = before is not None and (before.identity, before.arch) == (new.identity, new.arch)
         if before is not None and same and self.old.is_whole(before):
-            return Locked(job.names, before, path, job.arch, "kept", before, resolution.notes)
-        return Locked(job.names, new, path, job.arch, "locked", before, resolution.notes)
+            return Locked(job.names, before, path, job.arch, "kept", before, notes)
+        return Locked(job.names, new, path, job.arch, "locked", before, notes)
 
     def file_hashes(self) -> FileHashes:
         with self._guard:
@@ -377,6 +383,8 @@ class _Locking:
             things = ("named_env",)
         environment = job.environments[0]
         keys = [key for thing in things for key in environment.all_origins(thing)]
+        if environment.default_index_url and strip_credentials(environment.default_index_url) in things:
+            keys.append(("envlock", "index-url"))
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeVar
 
 from envlock.config.project import Environment, KeyPath, Project
-from envlock.errors import ConfigError
+from envlock.errors import ConfigError, EnvlockError
 from envlock.model.arch import Arch
 from envlock.model.pin import Pin
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
-from envlock.resolve.errors import NotYet
+from envlock.resolve.errors import IndexUnreachable, NotYet
+
+_Result = TypeVar("_Result")
 
 _WORKERS = min(8, max(2, os.cpu_count() or 1))
 """Solves at a time. Each opens up to fifty connections to the index: four at once on two processors were measured to
 take twice as long as two at once."""
+_PATIENCE = 4.0
+"""Seconds without any answer, after which the indexes are asked for a sign of life, and as long to give one."""
 _CONDA_WORKERS = 8
 """The same where all are of conda packages: they share what is read of the channels, so the archs are read together."""
 
@@ -113,6 +120,42 @@ def _fill_in(kind: str, written: str, channel: str) -> None:
         wheel_address(written)
     else:
         address(written)
+
+
+def outcomes(
+    futures: Mapping[Future[_Result], tuple[int, Job]], *, offline: bool = False
+) -> Iterator[tuple[int, Job, _Result | EnvlockError]]:
+    """What becomes of each job, as they end: its result, or why it failed.
+
+    Where none ends for a while, the indexes are asked for a sign of life. Raises IndexUnreachable for all jobs where
+    nobody is at an index.
+    """
+    jobs = [job for _, job in futures.values()]
+    ended, pending = wait(futures, timeout=None if offline else _PATIENCE, return_when=FIRST_COMPLETED)
+    if pending and not ended:
+        from envlock.resolve.probe import silent
+
+        asked = [job.environments[0] for job in jobs]
+        urls = {url for each in asked for url in (*each.index_urls, each.default_index_url, *each.package_index_urls)}
+        quiet = silent(sorted(urls), seconds=_PATIENCE)
+        if quiet:
+            raise _nobody_at(quiet, jobs)
+    for future in chain(ended, as_completed(pending)):
+        number, job = futures[future]
+        try:
+            yield number, job, future.result()
+        except IndexUnreachable as error:
+            if error.nobody_there:
+                raise _nobody_at((error.sentence.partition(" did not")[0],), jobs, error.details) from None
+            yield number, job, error
+        except EnvlockError as error:  # each fails for itself; all failures are shown
+            yield number, job, error
+
+
+def _nobody_at(indexes: Sequence[str], jobs: Sequence[Job], details: tuple[str, ...] = ()) -> IndexUnreachable:
+    error = IndexUnreachable.by([name for job in jobs for name in job.names], [job.arch for job in jobs], indexes)
+    error.details = details
+    return error
 
 
 def not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from envlock.config.project import Project
 from envlock.errors import ConfigError, EnvlockError
-from envlock.interpreters import machine_series
+from envlock.interpreters import VARIABLE as PYTHONS_VARIABLE
+from envlock.interpreters import NoInterpreter, find_interpreter, machine_series, only_chosen
 from envlock.lockfile.predecessor import predecessor
-from envlock.model.arch import Arch
+from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.python_range import python_allows, releases_of
 from envlock.model.requirements import Requirements
@@ -98,6 +100,27 @@ def _to_keep(job: Job, project: Project, upgrade: Upgrade, known: Sequence[Lock]
     claimed = {each.requirements.req_id for each in project.environments()}
     older = (predecessor(job.environments[0], arch, known, claimed) for arch in project.settings.archs)
     return tuple(same or [lock for lock in older if lock is not None])
+
+
+def absent_here(lock: Lock, archs: Iterable[Arch]) -> tuple[str, ...]:
+    """A sentence where no CPython of this machine serves a lock, for who locks for its arch: better known early."""
+    asked, python = lock.requirements.python, lock.python
+    try:
+        is_for_here = python.source == "machine" and host_arch() in archs
+    except UnsupportedHost:
+        is_for_here = False
+    if not is_for_here:
+        return ()
+    is_here = python.series in machine_series()
+    if is_here and releases_of(f"{python.series}.0", asked) != releases_of(f"{python.series}.0", ""):
+        with suppress(NoInterpreter):  # a file's name tells the series; which release it is, only the file itself
+            find_interpreter(python.series, lambda version: version in releases_of(python.version, asked))
+            return ()
+    elif is_here:
+        return ()
+    fails = f"`run` fails here unless ${PYTHONS_VARIABLE} names one"
+    then = fails if only_chosen() else "`run` has uv download one"
+    return (f"no CPython {python.series} that fits is on this machine: {then}",)
 
 
 def ahead_of_others(found: Mapping[int, Lock | None], known: Iterable[Lock]) -> dict[int, str]:
