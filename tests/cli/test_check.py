@@ -159,6 +159,8 @@ def test_what_is_fetched_when_its_step_starts_is_not_counted_as_fresh(project: P
     later = '[env.later]\nnamed_env = { name = "team/base", fetch_at_exec = true }'
     project.write(later)
     assert envlock("check").stdout == "nothing is locked: 1 fetched when the step starts\n"
+    for command in ("lock", "push"):
+        assert envlock(command).stdout == f"nothing to {command}: 1 environment is fetched when its step starts\n"
     project.write(f"{later}\n[env.now]\n", settings="metaflow-requirements = false", archs=["linux-64"])
     envlock("lock")
     assert envlock("check").stdout == "fresh: 1 environment on 1 arch; 1 fetched when the step starts\n"

@@ -7,8 +7,9 @@ from textwrap import dedent
 
 import pytest
 
+from envlock.config.read import load_project
 from envlock.config.validate import explain
-from envlock.errors import ConfigError, Location, ManyErrors
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 
 PATH = Path("/somewhere/envlock.toml")
 
@@ -140,7 +141,7 @@ BAD = {
         error[not-toml]: `envlock.toml` is not TOML: it begins with a byte order mark
           at envlock.toml:1
 
-        hint: the format is described at https://toml.io
+        hint: save it as `UTF-8`, not as `UTF-8 with BOM`, or: sed -i '1s/^\\xEF\\xBB\\xBF//' envlock.toml
         """,
     ),
     "nested without end": (
@@ -830,6 +831,51 @@ def test_a_version_that_pep_440_does_not_know(specifier: str) -> None:
 @pytest.mark.parametrize("specifier", [">>3", "3.x", ">=3.*", "3.11.x", "py312"])
 def test_a_python_that_pep_440_does_not_know(specifier: str) -> None:
     assert told(f"[env.z.pypi]\npython = '{specifier}'\n").startswith("error[bad-python-specifier]")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "[env.base.pypi.packages]\nruamel.yaml = '>=0.18'\nzope.interface = ''",
+            {2: "ruamel.yaml", 3: "zope.interface"},
+        ),
+        ("[env.base.pypi]\npackages = { ruamel.yaml = '', rich = '' }", {2: "ruamel.yaml"}),
+        ("[env.base]\npypi.packages.ruamel.yaml = ''\nconda.libraries.a.b = '1'", {2: "ruamel.yaml", 3: "a.b"}),
+        ("[env.base.pypi]\nconda_only.lib.cairo = ''", {2: "lib.cairo"}),
+        # No TOML: one of them is a value and a table.
+        (
+            "[env.base.pypi.packages]\nruamel.yaml = ''\nruamel.yaml.clib = ''",
+            {2: "ruamel.yaml", 3: "ruamel.yaml.clib"},
+        ),
+        ("[env.base.pypi.packages]\nzope.index = '>=6'\nzope.version = '1'", {2: "zope.index"}),
+    ],
+)
+def test_a_name_with_a_dot_needs_quotes(text: str, names: dict[int, str], tmp_path: Path) -> None:
+    path = tmp_path / "envlock.toml"
+    path.write_text(text)
+    for read in (lambda: explain(text, path), lambda: load_project(path)):
+        with pytest.raises(EnvlockError) as caught:
+            read()
+        errors = caught.value.errors if isinstance(caught.value, ManyErrors) else (caught.value,)
+        assert {error.code for error in errors} == {"dotted-name"}
+        assert {error.locations[0].line: error.message.split("`")[1] for error in errors} == names
+        assert all(f'"{error.message.split("`")[1]}" = ' in (error.hint or "") for error in errors)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[env.base.pypi.packages]\nrich.version = '>=13'\nrich.extras = ['jupyter']\n'ruamel.yaml' = ''",
+        "[envlock]\nindexes.cu121 = 'https://index.example/cu121/'\n[env.base.pypi.packages]\ntorch.index = 'cu121'",
+        "[envlock]\nindexes.6 = 'https://index.example/6/'\n[env.base.pypi.packages]\ntorch.index = '6'",
+        "[env.base]\nsys_packages.packages.__cuda = '12.4'",
+    ],
+)
+def test_a_table_of_a_package_may_be_written_with_dots(text: str, tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text(text)
+    explain(text, tmp_path / "envlock.toml")
+    load_project(tmp_path / "envlock.toml")
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:

@@ -92,6 +92,22 @@ def test_the_folder_above_the_flow_is_found_from_anywhere(
     assert set(plan(start(project, file=below / "demoflow.py")).steps) == set(STEPS)
 
 
+def test_a_link_to_the_flow_is_of_the_project_that_has_it(project: ProjectFolder, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = elsewhere / "demoflow.py"
+    link.symlink_to(project.folder / "demoflow.py")
+    assert plan(start(project, file=link)).project.path == project.config
+    (elsewhere / "envlock.toml").write_text("")  # of another project, which knows no such flow
+    assert plan(start(project, file=link)).project.path == project.config
+    project.config.unlink()
+    (elsewhere / "envlock.toml").write_text("")
+    assert refused(project, file=link).code == "flow-not-in-config"
+    (elsewhere / "envlock.toml").unlink()
+    error = refused(project, file=link)
+    assert (error.code, str(elsewhere) in error.message) == ("no-config", True)
+
+
 def test_there_is_no_envlock_toml(project: ProjectFolder) -> None:
     project.config.unlink()
     error = refused(project)

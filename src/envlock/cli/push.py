@@ -77,7 +77,9 @@ def as_text(result: PushResult) -> str:
 
     there = f"{_count(result.packages, 'package')} and {_count(result.environments, 'environment')}"
     if not result.environments:
-        return "nothing to push: no environment is chosen"
+        from envlock.cli.light.lock import later
+
+        return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is chosen'}"
     if result.moved_nothing:
         return f"nothing to push: {there} are in {result.cache} already"
     moved = f"{_count(result.moved, 'package')} ({readable_size(result.moved_bytes)})"

@@ -72,7 +72,14 @@ class NotToml(ConfigError):
     code = "not-toml"
 
     def __init__(
-        self, path: str, reason: str, *, line: int | None = None, column: int | None = None, text: str = ""
+        self,
+        path: str,
+        reason: str,
+        *,
+        line: int | None = None,
+        column: int | None = None,
+        text: str = "",
+        hint: str = "the format is described at https://toml.io",
     ) -> None:
         line_shown = shown(text.rstrip(), 120)
         pointer = f"\n{' ' * (column - 1)}^" if column is not None and line_shown == text.rstrip() else ""
@@ -80,7 +87,22 @@ class NotToml(ConfigError):
             f"`{path}` is not TOML: {reason}",
             locations=(Location(path, line),),
             details=(f"{line_shown}{pointer}",) if line_shown else (),
-            hint="the format is described at https://toml.io",
+            hint=hint,
+        )
+
+
+class DottedName(ConfigError):
+    """A package whose name has a dot, as a key without quotes: TOML makes a table of what stands before the dot."""
+
+    code = "dotted-name"
+
+    def __init__(self, name: str, value: str, at: Location) -> None:
+        table, _, key = name.partition(".")
+        super().__init__(
+            f"`{shown(name)}` without quotes is the key `{shown(key)}` of a table `{shown(table)}`, and no name",
+            locations=(at,),
+            details=("a dot in a key of TOML makes a table of what stands before it",),
+            hint=f'write it as `"{shown(name)}" = {shown(value)}`',
         )
 
 

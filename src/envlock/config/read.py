@@ -94,6 +94,8 @@ def project_of(path: Path, text: str) -> Project:
     try:
         return reading.project()
     except Conflict as conflict:
+        if conflict.rule == "unknown-index" and (explained := _explained(text, path)).code == "dotted-name":
+            raise explained from None
         raise _conflict_error(conflict, reading) from None
     except (ValueError, ConfigError) as error:
         explained = _explained(text, path)

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from envlock.config.errors import MergeConflict, NotToml, WrittenTwice
+from envlock.config.errors import DottedName, MergeConflict, NotToml, WrittenTwice
 from envlock.config.locate import line_of, written_twice
 from envlock.config.quoting import shown
+from envlock.config.toml_scan import scan
 from envlock.errors import Location
 from envlock.files import toml_of
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from envlock.config.project import KeyPath
 
+_OF_PACKAGES = ("packages", "libraries", "conda_only")
+_OF_A_PACKAGE = tuple((key,) for key in ("version", "extras", "marker", "index"))
+_VERSION_LIKE = re.compile(r"""["'][ ]*(?:[<>=!~]=?|[0-9]|["'])""")
 _CONFLICT_MARKERS = re.compile(r"^(?:<{7,}|={7,}|>{7,})(?: |$)", re.MULTILINE)
 
 
@@ -56,12 +62,33 @@ def parsed(text: str, name: str) -> dict[str, Any]:
             key, lines = twice
             raise WrittenTwice(key[-1], tuple(Location(name, line, _dotted(key)) for line in lines)) from None
         if text.startswith("\ufeff"):
-            raise NotToml(name, "it begins with a byte order mark", line=1) from None
+            hint = "save it as `UTF-8`, not as `UTF-8 with BOM`, or: sed -i '1s/^\\xEF\\xBB\\xBF//' " + name
+            raise NotToml(name, "it begins with a byte order mark", line=1, hint=hint) from None
         line = "".join(text.split("\n")[error.lineno - 1 : error.lineno])
         reason = error.msg[:1].lower() + error.msg[1:]
         if error.msg.startswith("Cannot declare"):
             reason = "a dotted key has made this table already"
         raise NotToml(name, reason, line=error.lineno, column=error.colno, text=line) from None
+
+
+def dotted_names(text: str, name: str, indexes: Container[str] = ()) -> list[DottedName]:
+    """An error for each package that is asked by a name with a dot and without quotes, whether or not that is TOML.
+
+    `package.version = ">=1"` is a way to write a table, as are its other keys; `indexes` are those that one may name.
+    """
+    found = []
+    for node in scan(text):
+        at = next((n for n, part in enumerate(node.path) if part in _OF_PACKAGES), len(node.path))
+        package, rest = node.path[at + 1 : at + 2], node.path[at + 2 :]
+        is_dotted = at + 1 >= len(node.container) and bool(rest) and not node.is_header
+        if not is_dotted or "sys_packages" in node.path[:at]:
+            continue
+        value = text[slice(*node.value)]
+        is_version = _VERSION_LIKE.match(value) is not None and value.strip("\"'") not in indexes
+        if node.path[at] == "packages" and rest in _OF_A_PACKAGE and not (rest == ("index",) and is_version):
+            continue
+        found.append(DottedName(".".join((*package, *rest)), value, location(text, name, node.path)))
+    return found
 
 
 def location(text: str, name: str, key: KeyPath) -> Location:

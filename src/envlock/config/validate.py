@@ -21,6 +21,7 @@ from envlock.config.errors import (
     BadMarker,
     BadPythonSpecifier,
     BadValue,
+    NotToml,
     UnknownKey,
 )
 from envlock.config.instants import absolute_instant, span_of
@@ -30,7 +31,7 @@ from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_user
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.text import decoded, location, parsed
+from envlock.config.text import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
@@ -71,10 +72,22 @@ def _line(error: ConfigError) -> int:
 def _errors(source: str | bytes, name: str) -> list[ConfigError]:
     try:
         text = decoded(source, name)
-        document = parsed(text, name)
     except ConfigError as error:
         return [error]
-    return [*shape_errors(document, text, name), *_Values(document, text, name).errors()]
+    try:
+        document = parsed(text, name)
+    except NotToml as error:
+        return [*dotted_names(text, name)] or [error]
+    except ConfigError as error:
+        return [error]
+    dotted = dotted_names(text, name, _table(_table(document, "envlock"), "indexes"))
+    tables = tuple((each.locations[0].key or "").rpartition(".")[0] for each in dotted)
+    others = (*shape_errors(document, text, name), *_Values(document, text, name).errors())
+    return [*dotted, *(each for each in others if not (tables and _key(each).startswith(tables)))]
+
+
+def _key(error: ConfigError) -> str:
+    return (error.locations[0].key or "") if error.locations else ""
 
 
 class _Values:

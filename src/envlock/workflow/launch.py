@@ -14,7 +14,7 @@ from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import Environment, Flow, Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
-from envlock.errors import EnvlockError, Location, ManyErrors
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.lockfile.drift import Finding, check
 from envlock.lockfile.folder import candidates, locks_of, read_lock
 from envlock.model.arch import Arch, host_arch
@@ -52,10 +52,11 @@ class Plan:
 def plan(start: Start) -> Plan:
     """The lock of every step, all proved fresh and whole.
 
-    Reads envlock.toml (the nearest at or above the flow's file), the flow's file and this arch's locks; writes nothing
-    and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with all that is wrong.
+    Reads envlock.toml (the nearest at or above the flow's file, or what that is a link to), the flow's file and this
+    arch's locks; writes nothing and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with
+    all that is wrong.
     """
-    project = load_project(find_config(start.file.absolute().parent))
+    project = _project(start)
     environments = _environments(project, _flow(project, start), start.steps)
     needed = {step: environment for step, environment in environments.items() if environment is not None}
     _refuse_remote(start, needed)
@@ -109,6 +110,27 @@ def locks_by_name(project: Project, environments: Sequence[Environment], arch: A
             read[path] = read_lock(path, shown=_shown(project, path))
         locks[environment.name] = read[path]
     return locks
+
+
+def _project(start: Start) -> Project:
+    """The project of a flow's file; where that is a link, the first of both places whose envlock.toml has the flow."""
+    file = start.file.absolute()
+    found: list[Project] = []
+    missing: list[ConfigError] = []
+    for folder in dict.fromkeys((file.parent, file.resolve().parent)):
+        try:
+            project = load_project(find_config(folder))
+        except ConfigError as error:
+            if error.code != "no-config":
+                raise
+            missing.append(error)
+            continue
+        if project.flow(start.flow) is not None:
+            return project
+        found.append(project)
+    if not found:
+        raise missing[0]
+    return found[0]
 
 
 def _flow(project: Project, start: Start) -> Flow:

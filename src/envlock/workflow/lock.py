@@ -114,7 +114,8 @@ class _Locking:
         results = with_left_over(self.project, results, [*replaced, *pruned])
         prune(self.project, [*replaced, *pruned])
         sweep(self.folder)
-        return LockResult(results, replaced, pruned, pinned)
+        fetched = sum(each.is_fetched for each in environments)
+        return LockResult(results, replaced, pruned, pinned, fetched)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
         """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""

@@ -75,6 +75,8 @@ class LockResult:
     pruned: tuple[Path, ...]
     """Files that no environment asked for."""
     pinned: tuple[Pinned, ...] = ()
+    fetched: int = 0
+    """How many of the environments are fetched when their step starts, and never locked."""
 
     @property
     def changed(self) -> bool:

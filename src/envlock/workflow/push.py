@@ -55,6 +55,8 @@ class PushResult:
     """Files that were in the cache with other bytes, or with more or fewer: those that could be had were replaced."""
     unread: int = 0
     """Packages that were there in their right size, and whose bytes nobody read."""
+    fetched: int = 0
+    """How many of the environments are fetched when their step starts, and never pushed."""
 
     @property
     def moved_nothing(self) -> bool:
@@ -86,10 +88,13 @@ def push(
     Raises StaleError, DamageError or ConfigError for locks that are not fresh and whole, before anything is moved;
     NewerCache; and CacheUnusable when the cache cannot be read or written.
     """
-    locks = chosen_locks(project, selection or Selection())
+    selection = selection or Selection()
+    locks = chosen_locks(project, selection)
+    fetched = sum(each.is_fetched for each in selection.choose(project))
     store = open_store(project.cache_url, project.cache_options)
     check_format(store)
-    return push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
+    done = push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
+    return replace(done, fetched=fetched)
 
 
 def push_locks(

@@ -161,7 +161,7 @@ def _pinned(each: Pinned) -> str:
 def _summary(result: LockResult) -> str:
     total = f"{len(result.locked)} lock{'s' if len(result.locked) != 1 else ''}"
     if not result.changed and not result.locked:
-        return "nothing to lock: envlock.toml asks for no environment"
+        return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml asks for no environment'}"
     if not result.changed:
         return f"nothing changed: {total} up to date"
     written = sum(each.action != "kept" for each in result.locked)
@@ -171,6 +171,17 @@ def _summary(result: LockResult) -> str:
     if result.pruned:
         parts.append(f"{len(result.pruned)} pruned")
     return f"{total}: {', '.join(parts)}"
+
+
+def later(fetched: int) -> str:
+    """What is said of environments that are fetched when their steps start.
+
+    >>> later(1), later(2)
+    ('1 environment is fetched when its step starts', '2 environments are fetched when their steps start')
+    """
+    if fetched == 1:
+        return "1 environment is fetched when its step starts"
+    return f"{fetched} environments are fetched when their steps start"
 
 
 def _change(each: Locked) -> str:
