@@ -17,7 +17,8 @@ def conda_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
     if before.channels != asked.channels and before.has_conda == asked.has_conda:
         sentence = f"channels {words(asked.channels)}, locked with {words(before.channels)}"
         # A channel after all others has no say in what is locked: the first that has a package gives it.
-        is_later = not asked.channel_priority and asked.channels[: len(before.channels)] == before.channels
+        is_first = bool(before.channels) and asked.channels[: len(before.channels)] == before.channels
+        is_later = is_first and not asked.channel_priority
         yield Difference(_changed_channel(before.channels, asked.channels), sentence, is_satisfied=is_later)
     if before.channel_priority != asked.channel_priority:
         old, new = (each.channel_priority or "strict" for each in (before, asked))
