@@ -125,6 +125,16 @@ def test_what_the_user_pins_on_pypi_is_what_metaflow_gets(make_index: Callable[.
     assert "lower 2.0" in names(found, "conda")
 
 
+def test_what_metaflow_needs_gives_way_where_it_brings_what_the_user_pins(index: Index) -> None:
+    """conda's alpha 2.0 would bring beta 1.5, and nobody but Metaflow asks for alpha."""
+    asked = request_for(index, "lower", pypi=("beta==2.0",), metaflow=("alpha>=2", "torch>=2"))
+    found = RESOLVER.resolve(asked)
+    assert names(found, "pypi") == {"alpha 2.0", "beta 2.0"}
+    assert {"lower 2.0", "pytorch 2.4.0"} < names(found, "conda")
+    with pytest.raises(ConflictWithConda):
+        RESOLVER.resolve(request_for(index, "alpha", pypi=("beta==2.0",), metaflow=("alpha>=2",)))
+
+
 def test_a_pypi_package_of_its_own_index_goes_on_top_of_conda_s(index: Index, make_index: Callable[..., Index]) -> None:
     gpu = make_index(Release("torch", "2.4.0+cu121", requires=("beta",)), Release("beta", "9.0"))
     request = request_for(index, "beta", pypi=("torch", "lam"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envlock.conda.names import conda_name
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.errors import (
     CondaConflict,
@@ -79,7 +80,14 @@ class ByType:
             _refuse_python(request, packages)
         if not roots:
             return replace(solved, packages=packages, notes=(*solved.notes, *notes))
-        found = self._on_top(request, packages, _version_of_python(solved))
+        try:
+            found = self._on_top(request, packages, _version_of_python(solved))
+        except ConflictWithConda as error:
+            # What the user asks of PyPI is theirs: what Metaflow needs, and collides with it, is met from PyPI then.
+            moved = _with_metaflow_of_pypi(request, packages, error)
+            if moved is None:
+                raise
+            return self._with_conda(moved)
         return Resolution(
             packages=tuple(sorted((*packages, *found.packages), key=lambda each: (each.kind, each.name))),
             notes=(*solved.notes, *notes, *found.notes),
@@ -213,6 +221,23 @@ def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
                 hint="take it from PyPI, in `packages`, or ask for it in a `conda` table, where Python packages may be",
                 packages=(f"conda:{root}",),
             )
+
+
+def _with_metaflow_of_pypi(
+    request: Request, packages: Sequence[LockedPackage], error: ConflictWithConda
+) -> Request | None:
+    """The request with those of Metaflow's needs asked of PyPI that alone bring the conda packages of a conflict."""
+    asked = request.requirements
+    edges = {package.name: package.dependencies for package in packages}
+    conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}
+    if conflicting & _reachable(edges, ["python", *_names((*asked.conda, *asked.conda_only))]):
+        return None
+    moved = tuple(
+        needed for needed in asked.metaflow_of_conda if conflicting & _reachable(edges, [conda_name(needed.name)])
+    )
+    if not moved:
+        return None
+    return replace(request, requirements=asked._replace(pypi=(*asked.pypi, *moved)))
 
 
 def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]) -> None:

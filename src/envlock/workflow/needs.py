@@ -35,4 +35,10 @@ def _roots(lock: Lock) -> list[tuple[str, str, str]]:
     if asked.has_conda:
         roots.append(("conda", "python", ASKED))
     roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow_of_pypi]
-    return roots + [("conda", conda_name(root.name), FOR_METAFLOW) for root in asked.metaflow_of_conda]
+    of_conda = {package.name for package in lock.conda_packages}
+    for (
+        root
+    ) in asked.metaflow_of_conda:  # or PyPI's, where a conda package would have collided with what is asked there
+        name = conda_name(root.name)
+        roots.append(("conda", name, FOR_METAFLOW) if name in of_conda else ("pypi", root.name, FOR_METAFLOW))
+    return roots

@@ -166,8 +166,9 @@ def _range(specifier: str) -> str:
 def _default_index(lock: Lock) -> tuple[str, ...]:
     if lock.requirements.default_index:
         return (lock.requirements.default_index,)
-    used = {package.index for package in lock.packages if package.index} - set(lock.requirements.indexes)
-    return tuple(sorted(used))
+    asked = lock.requirements
+    used = {package.index for package in lock.packages if package.index} - set(asked.indexes)
+    return tuple(sorted(used - {root.from_index for root in asked.pypi}))
 
 
 def _present(groups: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
