@@ -366,6 +366,50 @@ def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, s
     assert remains(making.environments) == []
 
 
+LEADING_OUT = {
+    "an absolute path": {"/tmp/envlock-evil": File(b"x")},
+    "a path above": {"../evil": File(b"x")},
+    "a path that goes above later": {"share/../../evil": File(b"x")},
+    "a path that ends early": {"share/a\0b": File(b"x")},
+    "an absolute link": {"lib/link": File(target="/etc/passwd")},
+    "a link above": {"lib/link": File(target="../../../../etc/passwd")},
+    "a link through a link": {"a/b/top": File(target="../.."), "a/b/link": File(target="top/../..")},
+    "a file behind a link": {"lib/link": File(target="/tmp"), "lib/link/envlock-evil": File(b"x")},
+}
+
+
+@pytest.mark.parametrize("kind", LEADING_OUT)
+@pytest.mark.parametrize("suffix", [".conda", ".tar.bz2"])
+def test_an_archive_that_leads_out_of_the_environment_is_refused(tmp_path: Path, kind: str, suffix: str) -> None:
+    """py-rattler ends the whole process for an absolute path."""
+    making = CondaMaking(tmp_path, own=(Package("cracked", "1.0", files=LEADING_OUT[kind], suffix=suffix),))
+    with pytest.raises(BadCondaArchive) as caught:
+        making.ensure()
+    said = caught.value.render()
+    assert f"`cracked-1.0-0{suffix}`" in said
+    assert "leads out of the environment" in said or kind == "a file behind a link"
+    assert not list(tmp_path.rglob("evil"))
+    assert not Path("/tmp/envlock-evil").exists()
+    assert remains(making.environments) == []
+
+
+def test_links_that_stay_are_left_alone(tmp_path: Path) -> None:
+    links = {
+        "lib/real/a": File(b"x"),
+        "lib/up": File(target="../lib/real"),
+        "lib/through": File(target="up/a"),
+        "lib/dangling": File(target="../nowhere"),
+        "top": File(target="lib/real/../real"),
+    }
+    making = CondaMaking(tmp_path, own=(Package("linked", "1.0", files=links),))
+    for _ in range(2):  # out of the archive, then out of what was unpacked
+        prefix = making.ensure()
+        assert {path: (prefix / path).readlink().as_posix() for path in links if links[path].target} == {
+            path: file.target for path, file in links.items() if file.target
+        }
+        shutil.rmtree(prefix)
+
+
 def _without_metadata(suffix: str) -> bytes:
     """An archive of the right kind that holds no package."""
     data = io.BytesIO()

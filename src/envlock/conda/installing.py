@@ -7,10 +7,12 @@ the hashes of its own list of files each time (py-rattler's full validation), an
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,9 @@ from envlock.model.lock import LockedPackage
 _META = "conda-meta"
 _LOSERS = "__clobbers__"
 _NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)
+_PATHS_JSON, _FILES = "info/paths.json", "info/files"
+_SUSPICIOUS = re.compile(rb'\.\.|\\u|"_path"\s*:\s*"[/\\]')
+_LINK = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*"),\s*"path_type": "softlink"')
 _PATH = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*")')
 
 
@@ -32,6 +37,15 @@ class NotLinked(Exception):
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
+
+
+class LeadsOut(Exception):
+    """A package has a path, or a link, that leads out of the environment it is linked into."""
+
+    def __init__(self, package: LockedPackage, reason: str) -> None:
+        super().__init__(reason)
+        self.package = package
+        self.reason = reason
 
 
 class Clobber(NamedTuple):
@@ -47,17 +61,22 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
 
     Files that name their own prefix name `place`, where the stage is renamed to. `unpacked` is the shared folder of
     unpacked packages; many processes may use it at once. Nothing is asked of a network, and no script is run. Where two
-    packages want one path, which of them has it depends on the packages alone. Raises NotLinked, and OSError of the
-    local disk.
+    packages want one path, which of them has it depends on the packages alone. Raises NotLinked, LeadsOut, and OSError
+    of the local disk.
     """
     from rattler import exceptions
     from rattler.install import install as link
     from rattler.package_cache import PackageCache, ValidationMode
 
+    packages = [package for package, _ in archives]
     urls = {package.name: path.as_uri() for package, path in archives}
     records = [record_of(package, urls[package.name]) for package, _ in archives]
 
     async def linked() -> None:
+        # py-rattler ends the whole process for a path that is absolute, and takes any other as it is.
+        lists = await asyncio.gather(*(_listed(package, archive, unpacked) for package, archive in archives))
+        for package, listed in zip(packages, lists, strict=True):
+            _refuse_paths(package, listed)
         # An unpacked package is known by its archive's path too, which holds the SHA-256: two channels may have
         # different archives of one name, version and build.
         cache = PackageCache.new_layered([unpacked], True, ValidationMode.full())
@@ -75,7 +94,8 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
         run(linked())
     except (exceptions.InstallerError, exceptions.LinkError, exceptions.IoError, exceptions.CacheDirError) as error:
         raise NotLinked(tuple(line.removeprefix("Caused by: ") for line in str(error).splitlines())) from None
-    for package, _ in archives:
+    _refuse_links(packages, stage, place)
+    for package in packages:
         record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
         _say_where_it_is_from(record, urls[package.name], package.url)
     _remove_empty(stage / _LOSERS)
@@ -131,6 +151,77 @@ def _record_in(document: bytes) -> tuple[str, list[dict[str, Any]]]:
     """The name of a package and its paths. Raises one of _NO_RECORD for what is no record of a package."""
     record = json_of(document)
     return str(record["name"]), list(record["paths_data"]["paths"])
+
+
+async def _listed(package: LockedPackage, archive: Path, unpacked: Path) -> dict[str, bytes | None]:
+    """The list of files in a package: where it is unpacked already, from there, which takes a tenth of the time."""
+    from rattler.package_streaming import PackageArchive
+
+    folder = f"{package.name}-{package.version}-{package.build}-{hashlib.sha256(str(archive).encode()).hexdigest()}"
+    try:
+        return {_PATHS_JSON: read_file(unpacked / folder / _PATHS_JSON, RECORD_BYTES)}
+    except OSError:
+        pass
+    try:
+        opened = await PackageArchive.from_path(archive)
+        found = await opened.read_files([_PATHS_JSON])
+        return found if found[_PATHS_JSON] is not None else await opened.read_files([_FILES])
+    except (OSError, ValueError):  # what is no archive is found when it is unpacked
+        return {}
+
+
+def _refuse_paths(package: LockedPackage, listed: Mapping[str, bytes | None]) -> None:
+    """Raises LeadsOut for a path that is not one below the environment."""
+    document, files = listed.get(_PATHS_JSON) or b"", listed.get(_FILES) or b""
+    paths = files.decode(errors="replace").splitlines()
+    if _SUSPICIOUS.search(document):  # next to none is, and parsing all of them takes its time
+        try:
+            paths += [str(entry["_path"]) for entry in json_of(document)["paths"]]
+        except (ValueError, KeyError, TypeError):
+            return  # py-rattler says what is wrong with it
+    for path in paths:
+        if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise LeadsOut(package, f"its path `{path}` leads out of the environment")
+
+
+def _refuse_links(packages: Sequence[LockedPackage], stage: Path, place: Path) -> None:
+    """Raises LeadsOut for a link of a package, in the stage, that does not stay there."""
+    links: dict[str, LockedPackage] = {}
+    for package in packages:
+        record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
+        links |= {json.loads(path): package for path in _LINK.findall(record.read_bytes())}
+    top = os.path.realpath(stage)
+    for name, package in links.items():
+        try:
+            target = os.readlink(stage / name)  # noqa: PTH115
+        except OSError:  # another package has the path, as a file
+            continue
+        stays, is_direct = _followed(name, target, links)
+        if stays and not is_direct:
+            stays = f"{os.path.realpath(stage / name)}/".startswith(f"{top}/")
+        if not stays and not target.startswith(f"{place}/"):
+            raise LeadsOut(package, f"its link `{name}` leads out of the environment, to `{target}`")
+
+
+def _followed(name: str, target: str, links: Collection[str]) -> tuple[bool, bool]:
+    """Whether a link stays below the root by its words alone, and whether it goes through no other link.
+
+    >>> _followed("lib/a.so", "../b/a.so", ()), _followed("lib/a.so", "../../b", ()), _followed("a", "/etc", ())
+    ((True, True), (False, True), (False, True))
+    >>> _followed("lib/a", "b/../../c", {"lib/b"})
+    (True, False)
+    """
+    parts = name.split("/")[:-1]
+    is_direct = not any("/".join(parts[:count]) in links for count in range(1, len(parts) + 1))
+    for part in target.split("/"):
+        if part == ".." and not parts:
+            return False, is_direct
+        if part == "..":
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+            is_direct = is_direct and "/".join(parts) not in links
+    return not target.startswith("/"), is_direct
 
 
 def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:

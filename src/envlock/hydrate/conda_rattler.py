@@ -87,6 +87,15 @@ class CondaInstaller:
         run_link_scripts(lock, place, self._link_scripts, self._reporter)
 
     def _link(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
+        from envlock.conda.installing import LeadsOut
+
+        try:
+            self._link_twice(lock, files, stage, place)
+        except LeadsOut as error:
+            channel = error.package.conda.channel if error.package.conda is not None else ""
+            raise BadCondaArchive(error.package.filename, channel, (error.reason,)) from None
+
+    def _link_twice(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
         from envlock.conda.installing import NotLinked, install
 
         archives = [(package, files[package.sha256]) for package in lock.conda_packages]
