@@ -82,9 +82,8 @@ def test_every_line_is_that_of_the_definition() -> None:
     ],
 )
 def test_however_metaflow_is_imported(imports: str, base: str, step: str, tmp_path: Path) -> None:
-    text = (
-        f"{imports}\nclass TrainFlow({base}):\n    @{step}\n    def start(self): pass\n    @other\n    def no(): pass\n"
-    )
+    text = f"{imports}\nclass TrainFlow({base}):\n    @{step}\n    def start(self): pass\n"
+    text += "    @staticmethod\n    def no(): pass\n"
     line = imports.count("\n") + 2
     assert read(text, tmp_path) == (FlowSource("TrainFlow", line, (("start", line + 2),), complete=True),)
 

@@ -48,6 +48,7 @@ SENSE_CASES = {
     "an endpoint with a secret",
     "a version of what may be older",
     "a link script of a version",
+    "a step that no method can be called",
     "a list of users with a word for all",
     "an index for a URL",
     "an index that is neither name nor URL, and a name that no index can have",

@@ -46,6 +46,7 @@ use-remote-latest = ["mia", "joe"]
 
 [flow.TrainFlow]
 file = "train_flow.py"
+steps = ["start", "train", "score", "end"]
 pypi = { python = ">=3.11,<3.12", packages = { pandas = "2.2.3", "requests[socks]" = ">=2 ; sys_platform == 'linux'" } }
 conda = { libraries = { "conda-forge::ffmpeg" = "" }, channels = ["conda-forge"], python = "3.11" }
 
@@ -209,7 +210,7 @@ channel-mirrors, link-scripts, compile-bytecode, resolver, use-remote-latest
         """\
         error[unknown-key]: `python` is not a key of `[flow.X]`
           at envlock.toml:3 (flow.X.python)
-          keys: pypi, conda, named_env, sys_packages, file, disabled, step
+          keys: pypi, conda, named_env, sys_packages, file, steps, disabled, step
 
         hint: it belongs into `pypi` or `conda`
         """,
@@ -239,7 +240,7 @@ channel-mirrors, link-scripts, compile-bytecode, resolver, use-remote-latest
         """\
         error[unknown-key]: `pypi_base` is not a key of `[flow.X]`
           at envlock.toml:3 (flow.X.pypi_base)
-          keys: pypi, conda, named_env, sys_packages, file, disabled, step
+          keys: pypi, conda, named_env, sys_packages, file, steps, disabled, step
 
         hint: say it with `pypi` of the flow
         """,
@@ -578,6 +579,15 @@ marker as `marker`
           at envlock.toml:2 (envlock.hosts.0)
 
         hint: write it as `hosts = ["index.example"]`
+        """,
+    ),
+    "a step that no method can be called": (
+        "[flow.TrainFlow]\nfile = 'train_flow.py'\nsteps = ['start', 'Train/middle']\n",
+        """\
+        error[bad-value]: `Train/middle` is no value of `steps`: it takes names of steps
+          at envlock.toml:3 (flow.TrainFlow.steps.1)
+
+        hint: write it as `steps = ["start", "train", "end"]`
         """,
     ),
     "a flow without a file": (

@@ -126,7 +126,7 @@ def test_a_step_comes_from_elsewhere(project: ProjectFolder) -> None:
     error = refused(project, steps=(*STEPS, "tune"))
     assert error.code == "step-not-in-config"
     assert error.locations[0].line is not None
-    assert "[flow.DemoFlow.step.tune]" in str(error.hint)
+    assert 'steps = ["start", "train", "end", "tune"]' in str(error.hint)
 
 
 def test_nothing_is_locked(project: ProjectFolder) -> None:

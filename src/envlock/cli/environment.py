@@ -109,7 +109,7 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
             if folder == project.folder:
                 break
     yield str(project.path)
-    yield from (str(flow.file) for flow in project.flows)
+    yield from (str(path) for flow in project.flows for path in (flow.file, *flow.modules))
     yield from _requirements_files(project)
     if base is not None:
         from envlock.config.pins import pin_path

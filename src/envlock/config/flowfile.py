@@ -1,15 +1,17 @@
 """The flows of a Python file and their steps, read from its text. The file is never imported or run.
 
 This is on the path of `envlock check` and of every task start, so it imports nothing heavy, and
-looks at module and class bodies only, never into functions.
+looks at module and class bodies only, never into functions. A flow whose steps are not told there, because of a base in
+another module or of names that may mean several things, is left to `flow_classes.py`.
 """
 
 from __future__ import annotations
 
 import _ast as ast
 import builtins
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from envlock.errors import ConfigError, Location
 from envlock.files import FLOW_BYTES, NotPlain, is_of, read_file
 
 # Bases from these modules bring no steps: a flow that has them is still known whole.
-_STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
+STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
 
 
 class FlowFileMissing(ConfigError):
@@ -51,6 +53,15 @@ class FlowFileSyntax(ConfigError):
         self.path = path
 
 
+class Doubt(NamedTuple):
+    """Something that may bring steps to a flow, and cannot be read."""
+
+    path: Path
+    line: int
+    reason: str
+    """A sentence: what it is, and why it cannot."""
+
+
 class FlowSource(NamedTuple):
     """A flow, as its file declares it."""
 
@@ -60,7 +71,21 @@ class FlowSource(NamedTuple):
     steps: tuple[tuple[str, int], ...]
     """Each step and its line: `start` first, `end` last, the others in the file's order."""
     complete: bool
-    """False where a base class comes from another module: there may be steps that are not seen."""
+    """False where there may be steps that are not seen."""
+    doubts: tuple[Doubt, ...] = ()
+    """What may bring steps; where nothing is missing for all that, it does not."""
+    targets: tuple[str, ...] = ()
+    """Where there are doubts: the steps that those which are seen go on to."""
+    files: tuple[Path, ...] = ()
+    """The other modules of the project that were read for it."""
+
+    def missing(self, named: Iterable[str] = ()) -> tuple[str, ...]:
+        """The steps that the flow surely has and that are neither seen nor `named`.
+
+        Metaflow refuses a flow with steps that none leads to. So where nothing is missing, nothing else is there.
+        """
+        known = {*self.step_names(), *named}
+        return tuple(step for step in dict.fromkeys(("start", *self.targets, "end")) if step not in known)
 
     def step_names(self) -> tuple[str, ...]:
         """The steps' names, in order."""
@@ -68,15 +93,31 @@ class FlowSource(NamedTuple):
 
 
 def read_flows(
-    path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
+    path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None, wanted: str = ""
 ) -> tuple[FlowSource, ...]:
     """The flows in a Python file, in its order; none if it has none.
 
     `named_by` tells, for an error, where the file is named. No link in the folder `project` leads out of the project.
-    Costs one parse of the file, a millisecond or two for two hundred lines. Raises FlowFileMissing, UnsafeFile or
-    FlowFileSyntax.
+    With `wanted`, the name of a flow, only that one is surely read whole, and found where the file makes it in a
+    function or imports it. Costs one parse of the file, a millisecond or two for two hundred lines, and one of each
+    module of the project that has to be read. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
     """
-    module = parse_module(path, named_by=named_by, project=project)
+    tree = parse_tree(path, named_by=named_by, project=project)
+    try:
+        return _flows_of(tree, path, project, wanted)
+    except RecursionError:
+        named = (named_by(),) if named_by else ()
+        raise FlowFileSyntax(path, None, "it is nested too deeply", locations=named) from None
+
+
+def _flows_of(tree: ast.Module, path: Path, project: Path | None, wanted: str) -> tuple[FlowSource, ...]:
+    module = FlowModule(tree)
+    flows = module.flows()
+    asked = [flow for flow in flows if flow.name == wanted] if wanted else flows
+    if (wanted and not asked) or not all(map(module.is_plain, asked)):
+        from envlock.config.flow_classes import FlowReader
+
+        return FlowReader(path, project).flows(tree, wanted)
     return tuple(
         FlowSource(
             name=flow.name,
@@ -84,14 +125,19 @@ def read_flows(
             steps=tuple((step.name, step.lineno) for step in module.steps(flow)),
             complete=not module.foreign_bases(flow),
         )
-        for flow in module.flows()
+        for flow in flows
     )
 
 
-def parse_module(
+def parse_module(path: Path, *, project: Path | None = None) -> FlowModule:
+    """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax."""
+    return FlowModule(parse_tree(path, project=project))
+
+
+def parse_tree(
     path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
-) -> FlowModule:
-    """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
+) -> ast.Module:
+    """The syntax tree of a file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
 
     An error repeats a line of the file only where that is of the project, or where no project names it.
     """
@@ -111,6 +157,7 @@ def parse_module(
             warnings.simplefilter("ignore")
             tree = compile(source, str(path), "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
             assert isinstance(tree, ast.Module)
+            return tree
     except SyntaxError as error:
         named = (named_by(),) if named_by else ()
         text = (error.text or "") if project is None or is_of(path, project) else ""
@@ -118,7 +165,6 @@ def parse_module(
     except (ValueError, RecursionError, MemoryError) as error:
         named = (named_by(),) if named_by else ()
         raise FlowFileSyntax(path, None, str(error) or "it is nested too deeply", locations=named) from None
-    return FlowModule(tree)
 
 
 def shown(path: Path) -> str:
@@ -154,6 +200,8 @@ class FlowModule:
         self._modules: dict[str, str] = {}
         """Local name to the module that it stands for."""
         self._called: set[str] = set()
+        self._is_ambiguous = False
+        """Whether a name is bound twice, or a class is changed after it was made."""
         self.has_metaflow_star = False
         """Whether any name that the file does not define may be Metaflow's."""
         self._foreign_star = False
@@ -166,6 +214,27 @@ class FlowModule:
         Those below FlowSpec, and those below a class of another module that have steps or are called by the file.
         """
         return [each for each in self.classes.values() if self._is_flow(each)]
+
+    def is_plain(self, flow: ast.ClassDef) -> bool:
+        """Whether this file alone tells all steps of a flow, and in the simplest of ways."""
+        if (
+            self._is_ambiguous
+            or self._foreign_star
+            or {"setattr", "delattr"} & self._called
+            or self.foreign_bases(flow)
+        ):
+            return False
+        return not any(
+            each.keywords
+            or not all(map(self._is_known, each.decorator_list))
+            or not all(
+                self._is_known(decorator)
+                for method in statements(each.body)
+                if isinstance(method, ast.FunctionDef)
+                for decorator in method.decorator_list
+            )
+            for each in self.lineage(flow)
+        )
 
     def is_base(self, flow: ast.ClassDef) -> bool:
         """Whether a flow only serves other flows of the file as their base: they inherit it, and nothing calls it."""
@@ -217,8 +286,21 @@ class FlowModule:
             return None
         return origin[1]
 
+    def _is_known(self, decorator: ast.expr) -> bool:
+        """Whether a decorator is surely `step`, or surely makes no step."""
+        origin = self.origin(decorator)
+        if origin is not None:
+            top = origin[0].partition(".")[0]
+            return origin[1] == "step" or top == "metaflow" or top in sys.stdlib_module_names
+        name = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return isinstance(name, ast.Name) and name.id in {"property", "staticmethod", "classmethod"}
+
+    def _bind(self, name: str) -> None:
+        self._is_ambiguous |= name in self.classes or name in self._imported or name in self._modules
+
     def _read(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ClassDef):
+            self._bind(statement.name)
             # Defined twice, the later one counts, and stands where it is.
             self.classes.pop(statement.name, None)
             self.classes[statement.name] = statement
@@ -227,7 +309,16 @@ class FlowModule:
         elif isinstance(statement, ast.Import):
             for alias in statement.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
-                self._modules[alias.asname or module] = module
+                name = alias.asname or module
+                if self._modules.get(name) != module:
+                    self._bind(name)
+                self._modules[name] = module
+        elif isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name):
+                    self._bind(target.id)
+                elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                    self._is_ambiguous |= target.value.id in self.classes
         elif (
             isinstance(statement, ast.Expr)
             and isinstance(statement.value, ast.Call)
@@ -239,10 +330,12 @@ class FlowModule:
         module = "." * statement.level + (statement.module or "")
         for alias in statement.names:
             if alias.name != "*":
+                if self._imported.get(alias.asname or alias.name) != (module, alias.name):
+                    self._bind(alias.asname or alias.name)
                 self._imported[alias.asname or alias.name] = (module, alias.name)
             elif _is_metaflow(module):
                 self.has_metaflow_star = True
-                for name in _STAR:
+                for name in METAFLOW_STAR:
                     self._imported.setdefault(name, (module, name))
             else:
                 self._foreign_star = True
@@ -272,7 +365,7 @@ class FlowModule:
             return False
         origin = self.origin(base)
         if origin is not None:
-            return origin[0].partition(".")[0] not in _STEPLESS_MODULES
+            return origin[0].partition(".")[0] not in STEPLESS_MODULES
         if isinstance(base, ast.Name):
             return base.id not in self.classes and (self._foreign_star or not hasattr(builtins, base.id))
         return True
@@ -283,7 +376,7 @@ def _is_metaflow(module: str) -> bool:
 
 
 # What `from metaflow import *` brings that matters here.
-_STAR = (
+METAFLOW_STAR = (
     "FlowSpec",
     "FlowMutator",
     "step",

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from envlock.config.flowfile import Doubt
     from envlock.model.pin import Pin
 
 CONFIG_NAME = "envlock.toml"
@@ -169,11 +170,17 @@ class Step(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A flow of the project, with every step that its file declares, in the file's order."""
+    """A flow of the project, with every step that its classes declare, in the file's order."""
 
     name: str
     file: Path
     steps: tuple[Step, ...]
+    modules: tuple[Path, ...] = ()
+    """The other files of the project that its classes come from."""
+    doubts: tuple[Doubt, ...] = ()
+    """Why it may have other steps, where that is not ruled out: what cannot be read, and may bring them."""
+    missing: tuple[str, ...] = ()
+    """Steps that it surely has in that case, and that are not among its steps."""
 
     def step(self, name: str) -> Step | None:
         """The step of that name, if there is one."""

@@ -255,18 +255,25 @@ class _Reading:
         if "file" not in table:
             raise Conflict("flow-without-file", key)
         file = self.path.parent / table["file"]
-        source = self.flow_source(
-            name, read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=self.path.parent)
-        )
+        project = self.path.parent
+        sources = read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=project, wanted=name)
+        source = self.flow_source(name, sources)
         level = self.level(table, key)
-        asked = table.get("step", {})
-        steps = tuple(step for step, _ in source.steps)
+        asked, told = table.get("step", {}), table.get("steps")
+        if not all(map(str.isidentifier, told or ())):
+            raise ValueError(told)
+        steps = tuple(dict.fromkeys((*source.step_names(), *(told or ()))))
         unknown = [step for step in asked if step not in steps]
-        if unknown and source.complete:
+        if unknown and (source.complete or told is not None):
             raise Conflict("unknown-step", (*key, "step", unknown[0]), values=(unknown[0], name, *steps))
+        # That envlock.toml has a table for a step does not say that there is no other.
+        is_whole = source.complete or (told is not None and not source.missing(told))
         return Flow(
             name=name,
             file=file,
+            modules=source.files,
+            doubts=() if is_whole else source.doubts,
+            missing=() if is_whole else source.missing((*steps, *unknown)),
             steps=tuple(
                 Step(
                     step,

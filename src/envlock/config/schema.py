@@ -135,7 +135,11 @@ class FlowTable(_Requirements):
     """A flow, named after its class. What it says holds for each of its steps."""
 
     file: str = Field(examples=["train_flow.py"])
-    """The file that defines the flow, relative to envlock.toml. It is read for its steps, and never run."""
+    """The file that defines the flow, relative to envlock.toml. It and the modules of the project that its classes come
+    from are read for its steps, and never run."""
+    steps: list[str] | None = Field(default=None, examples=[["start", "train", "end"]])
+    """The flow's steps, where they cannot all be read: with a base class of an installed package, for one. Those that
+    can be read need not be named."""
     disabled: bool | None = Field(default=None, examples=[True])
     """Whether the flow's steps have no environment, those aside that ask for something."""
     step: dict[str, StepTable] = Field(default={}, examples=[{"train": {"pypi": {"packages": {"xgboost": ">=2,<3"}}}}])

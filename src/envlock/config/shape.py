@@ -61,7 +61,7 @@ _SETTINGS: Shape = {
 }
 DOCUMENT: Shape = {
     "envlock": _SETTINGS,
-    "flow": ({**_LEVEL, "file": "string", "step": (dict(_LEVEL),)},),
+    "flow": ({**_LEVEL, "file": "string", "steps": "strings", "step": (dict(_LEVEL),)},),
     "env": (
         {
             "requirements": "string",

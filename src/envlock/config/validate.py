@@ -104,6 +104,10 @@ class _Values:
         for kind in ("flow", "env"):
             for name, level in _tables(_table(self.document, kind)):
                 yield from self.level(level, (kind, name))
+                for place, step in _strings(level, (kind, name), "steps") if kind == "flow" else ():
+                    if not step.isidentifier():
+                        hint = 'write it as `steps = ["start", "train", "end"]`'
+                        yield BadValue("steps", step, "it takes names of steps", self.at(place), hint=hint)
                 for step, own in _tables(_table(level, "step")) if kind == "flow" else ():
                     yield from self.level(own, (kind, name, "step", step))
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.project import Environment, Project
+from envlock.config.project import Environment, Flow, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import Claims, candidates, lock_bytes, lock_files, locks_of, read_lock
@@ -32,6 +32,7 @@ EXIT_STATUS = {
     "alias-moved": 1,
     "not-yet": 2,
     "unknown-name": 2,
+    "steps-unknown": 2,
     "unreadable": 2,
     "damaged": 3,
     "pin-disagrees": 3,
@@ -112,6 +113,11 @@ class _Checking:
                 continue
             for arch in archs:
                 yield from self.environment(environment, arch)
+        # Who names steps knows them: Metaflow, which has made the flow, does.
+        if not selection.steps and (selection.flows or not selection.environments):
+            for flow in self.project.flows:
+                if flow.doubts and (not selection.flows or flow.name in selection.flows):
+                    yield self.unread(flow)
         if selection.is_everything:
             yield from self.orphans()
 
@@ -227,6 +233,22 @@ class _Checking:
             reasons=(error.message, *error.details),
             location=error.locations[0],
             repair=error.hint or "envlock lock",
+        )
+
+    def unread(self, flow: Flow) -> Finding:
+        """That a flow may have other steps than those that are checked."""
+        at = flow.doubts[0]
+        reasons = [at.reason, *(f"{self.shown(doubt.path)}:{doubt.line}: {doubt.reason}" for doubt in flow.doubts[1:])]
+        if flow.missing:
+            reasons.append(f"steps that it has, and that cannot be read: {', '.join(flow.missing)}")
+        steps = ", ".join(f'"{step}"' for step in (*(step.name for step in flow.steps), *flow.missing))
+        return Finding(
+            environment=f"{flow.name}/*",
+            arch="",
+            verdict="steps-unknown",
+            reasons=tuple(reasons),
+            location=Location(self.shown(at.path), at.line),
+            repair=f"write `steps = [{steps}]` in `[flow.{flow.name}]`, and what else it has, then `envlock lock`",
         )
 
     def lacking(self, environment: Environment, arch: Arch) -> Finding | None:

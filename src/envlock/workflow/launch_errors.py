@@ -25,21 +25,21 @@ class FlowNotInConfig(ConfigError):
 
 
 class StepNotInConfig(ConfigError):
-    """A flow that is started has a step which its file does not show: a base class in another module brings it."""
+    """A flow that is started has a step which cannot be read from the files of its project."""
 
     code = "step-not-in-config"
 
     def __init__(self, flow: str, steps: Sequence[str], known: Sequence[str], location: Location) -> None:
         named = ", ".join(f"`{step}`" for step in steps)
-        tables = ", ".join(f"`[flow.{flow}.step.{step}]`" for step in steps)
+        every = ", ".join(f'"{step}"' for step in (*known, *steps))
         super().__init__(
             f"envlock does not know {'the step' if len(steps) == 1 else 'the steps'} {named} of `{flow}`",
             locations=(location,),
             details=(
-                f"steps that the file of `{flow}` shows: {', '.join(known) or 'none'}",
-                "steps of a base class in another module are seen only where envlock.toml names them",
+                f"steps that can be read: {', '.join(known) or 'none'}",
+                "steps that come from outside of the project's files, or are made while it runs, have to be named",
             ),
-            hint=f"add {tables} (it may be empty), then run `envlock lock`",
+            hint=f"write `steps = [{every}]` in `[flow.{flow}]`, then run `envlock lock`",
         )
 
 

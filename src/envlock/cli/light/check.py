@@ -31,6 +31,7 @@ _WORDS = {
     "alias-moved": "moved since it was pinned",
     "pin-disagrees": "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
     "unknown-name": "not known what is named",
+    "steps-unknown": "may have steps that are not known",
     "unreadable": "written by another version",
     "damaged": "DAMAGED",
     "host-not-allowed": "HOST NOT ALLOWED",

@@ -1,0 +1,186 @@
+"""Flows whose file alone does not tell their steps: bases in other modules, aliases, classes made in functions.
+
+Where something may be in several ways, all of them count: a step too many is locked for nothing, while one too few
+would stop the flow when it starts. What cannot be read is a `Doubt`. Imported for such flows alone: `flowfile.py` reads
+the others.
+"""
+
+from __future__ import annotations
+
+import _ast as ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from envlock.config.flowfile import Doubt, FlowSource, statements
+from envlock.config.module_names import (
+    DEEPEST,
+    NO_STEPS,
+    Class,
+    Function,
+    Module,
+    ModuleNames,
+    OfMetaflow,
+    Scope,
+    Unknown,
+    doubt_of,
+    local_scope,
+    walk,
+)
+
+
+class FlowReader:
+    """Reads the flows of one file, and of the project's other files what they need."""
+
+    def __init__(self, path: Path, project: Path | None = None) -> None:
+        self._path = str(path.absolute())
+        self._names = ModuleNames(path, project)
+
+    def flows(self, tree: ast.Module, wanted: str = "") -> tuple[FlowSource, ...]:
+        """The flows of the file, whose text was parsed already; `wanted` too where the file only imports it."""
+        file = Module(self._path, tree)
+        self._names.modules[self._path] = file
+        found: dict[str, list[Class]] = {}
+        for each in self._classes(file):
+            found.setdefault(each.node.name, []).append(each)
+        if wanted and wanted not in found:
+            for name in (wanted, *file.called):
+                for meaning in self._names.name(name, file, ()) or ():
+                    if isinstance(meaning, Class) and meaning.node.name == wanted:
+                        found.setdefault(wanted, []).append(meaning)
+        sources = (self._source(file, alternatives) for alternatives in found.values())
+        return tuple(source for source in sources if source is not None)
+
+    def _classes(self, file: Module) -> Iterator[Class]:
+        """Every class of a file that a flow may be made of, those in functions last."""
+        for bindings in file.scope.names.values():
+            for each in bindings:
+                if isinstance(each, ast.ClassDef):
+                    yield Class(file, each, ())
+        functions = [each for each in statements(file.tree.body) if isinstance(each, ast.FunctionDef)]
+        pending: list[tuple[ast.FunctionDef, tuple[Scope, ...]]] = [(each, ()) for each in functions]
+        while pending:
+            function, around = pending.pop(0)
+            scopes = (*around, local_scope(function))
+            for statement in statements(function.body):
+                if isinstance(statement, ast.ClassDef):
+                    yield Class(file, statement, scopes)
+                elif isinstance(statement, ast.FunctionDef) and len(scopes) < DEEPEST:
+                    pending.append((statement, scopes))
+
+    def _source(self, file: Module, alternatives: Sequence[Class]) -> FlowSource | None:
+        lineage, doubts, is_flow = self._lineage(alternatives)
+        steps: dict[str, tuple[Class, ast.FunctionDef]] = {}
+        others: set[str] = set()
+        for each in lineage:
+            own: set[str] = set()
+            for method in statements(each.node.body):
+                if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    continue
+                own.add(method.name)
+                if isinstance(method, ast.FunctionDef) and method.name not in {*steps, *others}:
+                    is_step, doubtful = self._is_step(method, each)
+                    if is_step:
+                        steps[method.name] = (each, method)
+                    doubts += doubtful if not is_step else ()
+            others |= own - steps.keys()
+        name = alternatives[0].node.name
+        if not is_flow and not (doubts and (steps or name in file.called)):
+            return None
+        places = {id(each.node): number for number, each in enumerate(lineage)}
+        found = sorted(
+            steps.items(),
+            key=lambda item: (
+                item[0] != "start",
+                item[0] == "end",
+                item[1][0].file is not file,
+                places[id(item[1][0].node)] if item[1][0].file is not file else 0,
+                item[1][1].lineno,
+            ),
+        )
+        targets = {target: None for _, (_, method) in found for target in _next_steps(method)} if doubts else {}
+        source = FlowSource(
+            name=name,
+            line=alternatives[-1].node.lineno,
+            steps=tuple((step, method.lineno) for step, (_, method) in found),
+            complete=True,
+            doubts=tuple(dict.fromkeys(doubts)),
+            targets=tuple(targets),
+            files=tuple(Path(path) for path, each in self._names.modules.items() if each is not file),
+        )
+        return source._replace(complete=not source.doubts or not source.missing())
+
+    def _lineage(self, alternatives: Sequence[Class]) -> tuple[list[Class], list[Doubt], bool]:
+        """The classes and all their bases, nearest first; what cannot be read of them; and whether it is a flow."""
+        order: list[Class] = []
+        doubts: list[Doubt] = []
+        above: list[ast.ClassDef] = []
+        is_flow = False
+
+        def climb(each: Class) -> None:
+            nonlocal is_flow
+            if each.node in above or len(above) > DEEPEST:
+                return
+            above.append(each.node)
+            order.append(each)
+            doubts.extend(self._doubts_of_class(each))
+            for base in each.node.bases:
+                for meaning in self._names.meanings(base, each.file, each.scopes):
+                    if isinstance(meaning, Class):
+                        climb(meaning)
+                    elif meaning == OfMetaflow("FlowSpec"):
+                        is_flow = True
+                    elif isinstance(meaning, Unknown):
+                        doubts.append(meaning.doubt)
+                    elif meaning != NO_STEPS:
+                        doubts.append(doubt_of(each.file, base, "is no class that can be read"))
+            above.pop()
+
+        for each in alternatives:
+            climb(each)
+        # A base that several classes have comes after all of them, as Python has it.
+        last = {id(each.node): number for number, each in enumerate(order)}
+        return [each for number, each in enumerate(order) if last[id(each.node)] == number], doubts, is_flow
+
+    def _doubts_of_class(self, each: Class) -> Iterator[Doubt]:
+        """What may give a class steps, or take them, beside its body and its bases."""
+        makers = [(keyword.value, "is its metaclass") for keyword in each.node.keywords if keyword.arg != "total"]
+        for node, what in (*makers, *((decorator, "decorates it") for decorator in each.node.decorator_list)):
+            meanings = self._names.meanings(node.func if isinstance(node, ast.Call) else node, each.file, each.scopes)
+            if not all(meaning == NO_STEPS or isinstance(meaning, OfMetaflow) for meaning in meanings):
+                yield doubt_of(each.file, node, f"{what}, and may add steps")
+        if each.node.name in each.file.touched:
+            line = each.file.touched[each.node.name]
+            yield Doubt(Path(each.file.path), line, f"`{each.node.name}` is changed after it was made")
+
+    def _is_step(self, method: ast.FunctionDef, owner: Class) -> tuple[bool, list[Doubt]]:
+        """Whether a method is a step, and which decorators may make it one where none surely does."""
+        doubts = []
+        for decorator in method.decorator_list:
+            node = decorator.func if isinstance(decorator, ast.Call) else decorator
+            for meaning in self._names.meanings(node, owner.file, owner.scopes):
+                # A team may hand on Metaflow's `step` through a module that is not the project's.
+                if isinstance(meaning, (OfMetaflow, Unknown)) and meaning.name == "step":
+                    return True, []
+                if isinstance(meaning, Function) and self._makes_steps(meaning):
+                    return True, []
+                if isinstance(meaning, Unknown):
+                    doubts.append(doubt_of(owner.file, decorator, f"may make a step of `{method.name}`"))
+        return False, doubts
+
+    def _makes_steps(self, function: Function) -> bool:
+        scopes = (*function.scopes, local_scope(function.node))
+        return any(
+            OfMetaflow("step") in self._names.meanings(node, function.file, scopes)
+            for node in walk(function.node)
+            if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)
+        )
+
+
+def _next_steps(method: ast.FunctionDef) -> Iterator[str]:
+    """The steps that a step goes on to. Metaflow itself reads them from the text, in this form and no other."""
+    for node in walk(method):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "next":
+            for given in node.args:
+                for target in given.values if isinstance(given, ast.Dict) else (given,):
+                    if isinstance(target, ast.Attribute):
+                        yield target.attr

@@ -1,0 +1,380 @@
+"""What the names of a Python module stand for, read from its text and from that of other modules of the project.
+
+Nothing is run. Only files of the project are read, and only those that a question leads to. Where a name may mean
+several things, it means all of them; where that cannot be read, it is `Unknown`, with the line that is why.
+"""
+
+from __future__ import annotations
+
+import _ast as ast
+import builtins
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from envlock.config.flowfile import METAFLOW_STAR, STEPLESS_MODULES, Doubt, parse_tree, statements
+from envlock.errors import EnvlockError
+
+DEEPEST = 40
+"""How far names lead to each other."""
+
+NO_STEPS = "no steps"
+"""What a name stands for that has no say in a flow's steps: of Python itself, or a plain value."""
+
+_MAKE_CLASSES = {"NamedTuple", "NewType", "TypedDict", "namedtuple"}
+"""Functions of Python itself that give classes without steps."""
+
+
+class Module:
+    """A module of the project, and what its names are bound to."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path = path
+        self.tree = tree
+        self.scope = Scope(tree.body)
+        self.called: dict[str, None] = {}
+        self.touched: dict[str, int] = {}
+        """Classes that get or lose attributes after they were made, with the line."""
+        for statement in statements(tree.body):
+            for node in walk(statement) if isinstance(statement, (ast.Expr, ast.Assign, ast.For, ast.If)) else ():
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    self.called[node.func.id] = None
+                    if node.func.id in {"setattr", "delattr"} and node.args and isinstance(node.args[0], ast.Name):
+                        self.touched[node.args[0].id] = node.lineno
+                elif (
+                    isinstance(node, ast.Attribute)
+                    and isinstance(node.ctx, ast.Store)
+                    and isinstance(node.value, ast.Name)
+                ):
+                    self.touched[node.value.id] = node.lineno
+
+
+class Import(NamedTuple):
+    """A name that an import brings."""
+
+    module: str
+    level: int
+    name: str
+    """Empty where it is the module that is meant."""
+    line: int
+
+
+Binding: TypeAlias = "ast.AST | Import | None"
+"""What gives a name its value; None for a parameter."""
+
+
+class Scope:
+    """The names of a module or of a function, each with everything that may have bound it."""
+
+    def __init__(self, body: Sequence[ast.stmt]) -> None:
+        self.names: dict[str, list[Binding]] = {}
+        self.stars: list[Import] = []
+        self._read(body, surely=True)
+
+    def _read(self, body: Sequence[ast.stmt], *, surely: bool) -> None:
+        for statement in body:
+            if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                self._bind(statement.name, statement, surely=surely)
+            elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+                self._read_import(statement, surely=surely)
+            elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+                for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+                    self._assign(target, statement.value, surely=surely)
+            elif isinstance(statement, ast.If) and _is_for_type_checkers(statement.test):
+                self._read(statement.orelse, surely=surely)
+            else:
+                for field in ("body", "handlers", "orelse", "finalbody"):
+                    for child in getattr(statement, field, ()):
+                        inner = child.body if isinstance(child, ast.ExceptHandler) else [child]
+                        self._read(inner, surely=surely and isinstance(statement, ast.With))
+
+    def _read_import(self, statement: ast.Import | ast.ImportFrom, *, surely: bool) -> None:
+        for alias in statement.names:
+            if isinstance(statement, ast.Import):
+                module = alias.name if alias.asname else alias.name.partition(".")[0]
+                self._bind(alias.asname or module, Import(module, 0, "", statement.lineno), surely=surely)
+                continue
+            found = Import(statement.module or "", statement.level, alias.name, statement.lineno)
+            if alias.name == "*":
+                self.stars.append(found)
+            else:
+                self._bind(alias.asname or alias.name, found, surely=surely)
+
+    def _assign(self, target: ast.expr, value: ast.expr, *, surely: bool) -> None:
+        if isinstance(target, ast.Name):
+            self._bind(target.id, value, surely=surely)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+            for number, each in enumerate(target.elts):
+                self._assign(each, values[number] if len(values) == len(target.elts) else value, surely=surely)
+
+    def _bind(self, name: str, binding: Binding, *, surely: bool) -> None:
+        if surely:
+            self.names[name] = [binding]
+        else:
+            self.names.setdefault(name, []).append(binding)
+
+
+class Class(NamedTuple):
+    """A class, and the functions around it, the outermost first."""
+
+    file: Module
+    node: ast.ClassDef
+    scopes: tuple[Scope, ...]
+
+
+class Function(NamedTuple):
+    """A function, and those around it."""
+
+    file: Module
+    node: ast.FunctionDef
+    scopes: tuple[Scope, ...]
+
+
+class Folder(NamedTuple):
+    """A package without an `__init__.py`."""
+
+    path: str
+
+
+class OfMetaflow(NamedTuple):
+    """Something of Metaflow's own, by its last name."""
+
+    name: str
+
+
+class Unknown(NamedTuple):
+    """What cannot be read."""
+
+    doubt: Doubt
+    name: str = ""
+    """What it is called where it comes from."""
+
+
+Meaning: TypeAlias = "Class | Function | Module | Folder | OfMetaflow | Unknown | str"
+"""What a name stands for; `NO_STEPS` for what has no say in a flow's steps."""
+
+
+class ModuleNames:
+    """The modules of a project, as far as somebody asks for them. `path` is the file that they are asked from."""
+
+    def __init__(self, path: Path, project: Path | None = None) -> None:
+        self._path = os.path.abspath(path)  # noqa: PTH100  pathlib's own keeps `..`
+        own = os.path.dirname(self._path)  # noqa: PTH120
+        self._project = os.path.abspath(project) if project else own  # noqa: PTH100
+        self._roots = tuple(dict.fromkeys((own, self._project, os.path.join(self._project, "src"))))  # noqa: PTH118
+        self.modules: dict[str, Module | Unknown] = {}
+        self._depth = 0
+
+    def meanings(self, node: ast.AST, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
+        """Everything that an expression may stand for."""
+        self._depth += 1
+        try:
+            if self._depth > DEEPEST:
+                return [Unknown(doubt_of(file, node, "refers to itself"))]
+            return self._meanings_of(node, file, scopes)
+        finally:
+            self._depth -= 1
+
+    def _meanings_of(self, node: ast.AST, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
+        if isinstance(node, ast.Name):
+            found = self.name(node.id, file, scopes, node)
+            if found is None and hasattr(builtins, node.id):
+                return [NO_STEPS]
+            return (
+                [Unknown(doubt_of(file, node, "is not defined in a file that can be read"))] if found is None else found
+            )
+        if isinstance(node, ast.Attribute):
+            return [
+                inner
+                for meaning in self.meanings(node.value, file, scopes)
+                for inner in self._attribute(meaning, node.attr, doubt_of(file, node, "cannot be read"))
+            ]
+        if isinstance(node, ast.Subscript):  # of a generic class
+            return self.meanings(node.value, file, scopes)
+        if isinstance(node, ast.Constant):
+            return []
+        if isinstance(node, ast.IfExp):
+            return self.meanings(node.body, file, scopes) + self.meanings(node.orelse, file, scopes)
+        if isinstance(node, ast.BoolOp):
+            return [meaning for each in node.values for meaning in self.meanings(each, file, scopes)]
+        if isinstance(node, ast.Call):
+            return self._called(node, file, scopes)
+        return [Unknown(doubt_of(file, node, "cannot be read"))]
+
+    def _called(self, node: ast.Call, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
+        """What a call gives: the classes that a function of the project returns."""
+        found: list[Meaning] = []
+        for meaning in self.meanings(node.func, file, scopes):
+            if isinstance(meaning, Function):
+                inside = (*meaning.scopes, local_scope(meaning.node))
+                for statement in statements(meaning.node.body):
+                    if isinstance(statement, ast.Return) and statement.value is not None:
+                        found += self.meanings(statement.value, meaning.file, inside)
+            elif meaning == NO_STEPS and _last_name(node.func) in _MAKE_CLASSES:
+                found.append(NO_STEPS)
+            else:
+                found.append(Unknown(doubt_of(file, node, "is made when the flow is read")))
+        return found
+
+    def name(
+        self, name: str, file: Module, scopes: tuple[Scope, ...], node: ast.AST | None = None
+    ) -> list[Meaning] | None:
+        """What a name may stand for; None where nothing binds it."""
+        for number in range(len(scopes), 0, -1):
+            if name in scopes[number - 1].names:
+                return self._bound(scopes[number - 1].names[name], file, scopes[:number], node)
+        if name in file.scope.names:
+            return self._bound(file.scope.names[name], file, (), node)
+        for star in reversed([star for scope in (file.scope, *scopes) for star in scope.stars]):
+            found = self._starred(name, star, file)
+            if found is not None:
+                return found
+        return None
+
+    def _starred(self, name: str, star: Import, file: Module) -> list[Meaning] | None:
+        for module in self._module(star, file):
+            if isinstance(module, Module):
+                found = self._guarded_name(name, module)
+                if found is not None:
+                    return found
+            elif isinstance(module, OfMetaflow) and name in METAFLOW_STAR:
+                return [OfMetaflow(name)]
+            elif isinstance(module, Unknown) and not hasattr(builtins, name):
+                return [module._replace(name=name)]
+        return None
+
+    def _guarded_name(self, name: str, file: Module) -> list[Meaning] | None:
+        self._depth += 1
+        try:
+            return self.name(name, file, ()) if self._depth < DEEPEST else None
+        finally:
+            self._depth -= 1
+
+    def _bound(
+        self, bindings: Sequence[Binding], file: Module, scopes: tuple[Scope, ...], node: ast.AST | None
+    ) -> list[Meaning]:
+        found: list[Meaning] = []
+        for each in bindings:
+            if isinstance(each, ast.ClassDef):
+                found.append(Class(file, each, scopes))
+            elif isinstance(each, ast.FunctionDef):
+                found.append(Function(file, each, scopes))
+            elif isinstance(each, Import):
+                for module in self._module(each, file):
+                    doubt = Doubt(Path(file.path), each.line, f"`{each.name}` is not in the module `{each.module}`")
+                    found += self._attribute(module, each.name, doubt) if each.name else [module]
+            elif each is None:
+                found.append(Unknown(doubt_of(file, node, "is a parameter") if node else Doubt(Path(file.path), 1, "")))
+            else:
+                found += self.meanings(each, file, scopes)
+        return found
+
+    def _attribute(self, meaning: Meaning, name: str, doubt: Doubt) -> list[Meaning]:
+        if isinstance(meaning, Module):
+            found = self._guarded_name(name, meaning)
+            if found is None and os.path.basename(meaning.path) == "__init__.py":  # noqa: PTH119
+                found = self._file_at(os.path.dirname(meaning.path), name)  # noqa: PTH120
+            return [Unknown(doubt, name)] if found is None else found
+        if isinstance(meaning, Folder):
+            found = self._file_at(meaning.path, name)
+            return [Unknown(doubt, name)] if found is None else found
+        if isinstance(meaning, OfMetaflow):
+            return [OfMetaflow(name)]
+        if isinstance(meaning, Class):
+            inner = Scope(meaning.node.body).names.get(name)
+            return [Unknown(doubt, name)] if inner is None else self._bound(inner, meaning.file, meaning.scopes, None)
+        if isinstance(meaning, Unknown):
+            return [meaning._replace(name=name)]
+        return [NO_STEPS] if meaning == NO_STEPS else [Unknown(doubt, name)]
+
+    def _module(self, wanted: Import, file: Module) -> list[Meaning]:
+        """The module that an import leads to: a file of the project, where it is one."""
+        names = wanted.module.split(".") if wanted.module else []
+        folders = list(self._roots)
+        if wanted.level:
+            folder = file.path
+            for _ in range(wanted.level):
+                folder = os.path.dirname(folder)  # noqa: PTH120
+            folders = [folder]
+        elif names[0] == "metaflow":
+            return [OfMetaflow(names[-1])]
+        for folder in folders:
+            found: list[Meaning] | None = [Folder(folder)]
+            if wanted.level and os.path.isfile(os.path.join(folder, "__init__.py")) and not names:  # noqa: PTH113, PTH118
+                found = self._file_at(os.path.dirname(folder), os.path.basename(folder))  # noqa: PTH119, PTH120
+            for name in names:
+                at = found[0] if found else None
+                if isinstance(at, Module):
+                    at = Folder(os.path.dirname(at.path)) if os.path.basename(at.path) == "__init__.py" else None  # noqa: PTH119, PTH120
+                found = (
+                    self._file_at(at.path, name)
+                    if isinstance(at, Folder)
+                    else found
+                    if isinstance(at, Unknown)
+                    else None
+                )
+            if found is not None:
+                return found
+        if not wanted.level and (names[0] in sys.stdlib_module_names or names[0] in STEPLESS_MODULES):
+            return [NO_STEPS]
+        shown = "." * wanted.level + wanted.module
+        return [Unknown(Doubt(Path(file.path), wanted.line, f"the module `{shown}` is no file of the project"))]
+
+    def _file_at(self, folder: str, name: str) -> list[Meaning] | None:
+        """The module of that name in a folder, if it is there."""
+        place = os.path.join(folder, name)  # noqa: PTH118
+        if not any(place.startswith(f"{root.rstrip('/')}/") for root in self._roots):
+            return None
+        for path in (os.path.join(place, "__init__.py"), f"{place}.py"):  # noqa: PTH118
+            if os.path.lexists(path):
+                return [self._parsed(path)]
+        return [Folder(place)] if os.path.isdir(place) else None  # noqa: PTH112
+
+    def _parsed(self, path: str) -> Module | Unknown:
+        if path not in self.modules:
+            try:
+                self.modules[path] = Module(path, parse_tree(Path(path), project=Path(self._project)))
+            except EnvlockError as error:
+                line = error.locations[0].line if error.locations else None
+                self.modules[path] = Unknown(Doubt(Path(path), line or 1, error.message))
+        return self.modules[path]
+
+
+def local_scope(function: ast.FunctionDef) -> Scope:
+    """The names of a function, parameters included."""
+    scope = Scope(function.body)
+    given = function.args
+    for each in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
+        if each is not None and each.arg not in scope.names:
+            scope.names[each.arg] = [None]
+    return scope
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, in no order."""
+    pending = [node]
+    while pending:
+        each = pending.pop()
+        yield each
+        for field in each._fields:
+            value = getattr(each, field, None)
+            inner = value if isinstance(value, list) else (value,)
+            pending += [child for child in inner if isinstance(child, ast.AST)]
+
+
+def _is_for_type_checkers(test: ast.expr) -> bool:
+    return _last_name(test) == "TYPE_CHECKING"
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def doubt_of(file: Module, node: ast.AST, reason: str) -> Doubt:
+    """A doubt whose sentence begins with the text of a node."""
+    from envlock.config.fixed_values import source_of
+
+    return Doubt(Path(file.path), getattr(node, "lineno", 1), f"`{source_of(node)}` {reason}")
