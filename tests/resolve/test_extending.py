@@ -246,3 +246,16 @@ def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
     found = extend(others, index, wheels, asked(index, pypi=("theta",), source="machine"))
     assert {each.name for each in found.packages} == {"alpha", "theta", "beta"}
     assert package(found, "alpha") == wheels.lock.packages[0]
+
+
+def test_releases_of_python_that_the_base_was_not_locked_for_are_refused(resolver: ByType, index: Index) -> None:
+    narrow = asked(index, pypi=("lam",), python=">=3.12,<3.12.4", source="machine")
+    base = base_of(resolver, index, narrow)
+    for python in ("", "==3.12.*"):
+        with pytest.raises(ConflictWithBase) as caught:
+            resolver.resolve(request(index, asked(index, pypi=("alpha",), python=python, source="machine"), base))
+        assert 'python = ">=3.12,<3.12.4"' in (caught.value.hint or "")
+        assert caught.value.packages[0] == "python"
+    for python in (">=3.12,<3.12.4", "<3.12.3"):
+        found = resolver.resolve(request(index, asked(index, pypi=("alpha<2",), python=python, source="machine"), base))
+        assert {each.name for each in found.packages} == {"lam", "alpha"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage
+from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.resolve.errors import BaseWithoutConda, CondaConflict, ConflictWithBase, UnexpectedAnswer
 from envlock.resolve.port import Base, Provided, Request, Resolution
@@ -168,6 +169,15 @@ def _refuse_python(request: Request, base: Base) -> None:
             request.arch,
             f"Python {asked} is asked, and `{base.name}` has Python {has.version}{oldest}",
             hint=f"leave `python` out: it is that of `{base.name}`; or extend another environment",
+            packages=("python", "named_env"),
+        )
+    of_base = base.lock.requirements.python
+    if has.source == "machine" and set(releases_of(has.version, asked)) - set(releases_of(has.version, of_base)):
+        raise ConflictWithBase(
+            request.name,
+            request.arch,
+            f"releases of Python {has.series} are allowed that `{base.name}` was not locked for: it is for {of_base}",
+            hint=f'ask for `python = "{of_base}"`, or extend another environment',
             packages=("python", "named_env"),
         )
 

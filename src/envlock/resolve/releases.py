@@ -220,10 +220,10 @@ def allowed_releases(request: Request) -> tuple[str, ...]:
 
     One where Python is an exact build or a conda package; else those of the series from the oldest on.
     """
-    source = request.base.lock.python.source if request.base is not None else request.requirements.python_from
-    if source != "machine":
+    asked = request.requirements if request.base is None else request.base.lock.requirements
+    if asked.python_from != "machine":
         return (request.python,)
-    return releases_of(request.python, request.requirements.python) or (request.python,)
+    return releases_of(request.python, asked.python) or (request.python,)
 
 
 def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage], roots: Sequence[str]) -> Graph:
