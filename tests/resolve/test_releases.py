@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.resolve.errors import ReleasesDiffer
+from envlock.resolve.errors import IndexUnreachable, ReleasesDiffer
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import Index, Release
@@ -156,6 +157,33 @@ def test_what_the_cache_happens_to_hold_does_not_decide(make_index: Callable[...
     )
     ask(served, "tool==1.0")
     assert versions(ask(served, "late")) == {"late": "1.0", "tool": "2.0"}
+
+
+def test_what_only_a_later_release_needs_may_be_missing_offline(
+    make_index: Callable[..., Index], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cold"))
+    served = make_index(
+        Release("late", "1.0", requires=("tool ; python_full_version >= '3.11.4'",)), Release("tool", "1.0")
+    )
+    narrow = "<3.11.4,>=3.11"
+    ask(served, "late", asked=narrow)
+    assert versions(ask(served, "late", asked=narrow, offline=True)) == {"late": "1.0"}
+    with pytest.raises(IndexUnreachable) as caught:
+        ask(served, "late", offline=True)
+    assert "offline" in caught.value.sentence
+
+
+def test_an_index_that_fails_for_what_a_later_release_needs_is_no_conflict(
+    make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    served = make_index(
+        Release("late", "1.0", requires=("tool ; python_full_version >= '3.11.4'",)), Release("tool", "1.0")
+    )
+    served.fail("simple/tool/", status=503)
+    with pytest.raises(IndexUnreachable):
+        ask(served, "late")
 
 
 @pytest.mark.parametrize("arch", [LINUX_64, OSX_ARM64])

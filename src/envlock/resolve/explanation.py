@@ -59,6 +59,10 @@ _CREDENTIALS = (
     "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
     "or as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
 )
+_LOCKED_OFFLINE = (
+    "an index cannot be asked offline, and not all that is needed of it is kept on this machine",
+    "lock once with the network",
+)
 _WHEELS = (
     "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
     "or take the arch out of `archs`; envlock does not build packages yet"
@@ -78,6 +82,12 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     if isinstance(error, IndexUnreachable) and not request.offline:
         error.nobody_there = _NOBODY.search(text) is not None
     return error
+
+
+def not_kept(request: Request) -> IndexUnreachable:
+    """The error of a request that cannot be met offline."""
+    sentence, hint = _LOCKED_OFFLINE
+    return IndexUnreachable(request.name, request.arch, sentence, hint=hint)
 
 
 def reason_of(text: str) -> tuple[str, ...]:
@@ -157,11 +167,7 @@ def _kind(
             _CREDENTIALS,
         )
     if request.offline and _OFFLINE.search(text):
-        return (
-            IndexUnreachable,
-            "an index cannot be asked offline, and not all that is needed of it is kept on this machine",
-            "lock once with the network",
-        )
+        return IndexUnreachable, *_LOCKED_OFFLINE
     if _UNREACHABLE.search(text):
         urls = (*request.index_urls, request.default_index_url, *request.package_index_urls)
         asked = (strip_credentials(url) for url in filter(None, urls))

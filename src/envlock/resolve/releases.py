@@ -22,7 +22,7 @@ from envlock.model.python_range import releases_of
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import PROJECT, Answer, Compilation
 from envlock.resolve.errors import ReleasesDiffer
-from envlock.resolve.explanation import explain, mentioned, reason_of, root_names
+from envlock.resolve.explanation import explain, mentioned, not_kept, reason_of, root_names
 from envlock.resolve.port import Provided, Request
 from envlock.resolve.probe import missing_index
 from envlock.resolve.target import Target
@@ -255,6 +255,8 @@ def _with_other_versions(
 ) -> Graph:
     """As few other versions than those of `pins` as possible, one of each package."""
     request, releases = compilation.request, allowed_releases(compilation.request)
+    if answer.status != 0 and "No solution found" not in answer.error:
+        raise explain(request, answer.error, lambda: missing_index(request))
     free: set[str] = set()
     limits: list[str] = []
     first: Graph | None = None
@@ -276,6 +278,8 @@ def _with_other_versions(
         answer = compilation.lock(roots, marker, constraints=[*pinned, *limits], fewest=True)
     if first is not None:
         raise releases_differ(request, first, str(first.differing))
+    if request.offline:  # uv says that there is no version of what is not kept
+        raise not_kept(request)
     split = _SPLIT.search(answer.error)
     if split is not None:
         raise _release_without(request, compilation.target, split[1], answer.error)
