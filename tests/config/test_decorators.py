@@ -10,6 +10,7 @@ import pytest
 from envlock.config.decorators import DecoratedFlow, read_decorators
 
 FLOWS = Path(__file__).with_name("flows")
+BARE = "a bare {} below a disabled flow: the step stays disabled; `disabled = false` gives it one"
 HEAD = "import functools, os\nimport metaflow as mf\nfrom metaflow import *\nfrom team import thing\n"
 
 
@@ -263,6 +264,45 @@ def test_what_is_written_otherwise_is_noted(decorators: str, tables: dict[str, A
     assert step(decorators, tmp_path) == (tables, [note])
 
 
+def test_one_url_that_no_lock_can_hold_leaves_out_itself_alone(tmp_path: Path) -> None:
+    tool = "tool@git+https://code.example/tool@v1"
+    tables, notes = step(f"@pypi(packages={{'rich': '13', {tool!r}: '', 'attrs': ''}})", tmp_path)
+    assert tables == {"pypi": {"packages": {"rich": "13", "attrs": ""}}}
+    assert len(notes) == 1
+    assert f"`{tool}: ` was not carried over" in notes[0]
+    tables, notes = step("@pypi(packages={'rich': '13'}, extra_indices=['../a', 'https://index.example/b'])", tmp_path)
+    assert tables == {"pypi": {"packages": {"rich": "13"}, "extra_indices": ["https://index.example/b"]}}
+    assert notes == ["@pypi(extra_indices=…): `../a` is not the URL of a package index, and was not carried over"]
+
+
+def test_a_disabled_flow_keeps_where_packages_come_from(tmp_path: Path) -> None:
+    """What envlock.toml takes beside `disabled`, and steps that ask for something all the same inherit."""
+    flow = read(
+        "@pypi_base(extra_indices=['https://index.example/a'], extras=['pre'], python='3.12')\n"
+        "@conda_base(channels=['bioconda'], libraries={'numpy': ''})\n"
+        "@sys_packages_base(disabled=True)\n"
+        "class OneFlow(FlowSpec):\n    @step\n    def start(self): pass\n",
+        tmp_path,
+    )
+    assert flow.tables == {
+        "disabled": True,
+        "pypi": {"extra_indices": ["https://index.example/a"], "extras": ["pre"]},
+        "conda": {"channels": ["bioconda"]},
+    }
+    (note,) = flow.notes
+    assert (note.line, note.message) == (7, "disabled, so this was not carried over: python 3.12, numpy")
+
+
+def test_a_note_names_the_line_of_its_decorator(tmp_path: Path) -> None:
+    flow = read(
+        "class OneFlow(FlowSpec):\n    @retry\n    @pypi(\n        packages={'rich': ''},\n    )\n"
+        "    @named_env(\n        name='a', pathspec='Flow/1/start')\n    @conda(libraries={'other::upper': ''})\n"
+        "    @step\n    def start(self): pass\n",
+        tmp_path,
+    )
+    assert {note.line: note.message.partition(" ")[0] for note in flow.notes} == {10: "`name`", 12: "packages"}
+
+
 @pytest.mark.parametrize(
     "decorators",
     [
@@ -287,7 +327,28 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
             "@conda_base(disabled=True)",
             "@conda",
             {},
-            "a bare @conda below a disabled flow: the step stays disabled; `disabled = false` gives it one",
+            BARE.format("@conda"),
+        ),
+        *(
+            (
+                "@conda_base(disabled=True)",
+                empty,
+                {},
+                BARE.format(empty.partition("(")[0]),
+            )
+            for empty in ("@conda(libraries={})", "@pypi(packages={}, extra_indices=[])", "@conda(python=None)")
+        ),
+        (
+            "@pypi_base(packages={'rich': ''}, extra_indices=['https://index.example/a'])",
+            "@named_env(name='a', disabled=False)",
+            {"named_env": {"name": "a"}},
+            None,
+        ),
+        (
+            "@pypi_base(extra_indices=['https://index.example/a'])",
+            "@named_env(name='a', fetch_at_exec=True)",
+            {"named_env": {"name": "a", "fetch_at_exec": True}},
+            None,
         ),
         (
             "@pypi_base(disabled=True)",

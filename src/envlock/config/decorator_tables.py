@@ -59,8 +59,10 @@ class LevelTables:
         self.disabled: bool | None = None
         self.line = 0
         """The line of the level's first decorator."""
-        self.bare = ""
-        """A decorator without parameters, where there is one."""
+        self.lines: dict[str, int] = {}
+        """For each table, and for `disabled`, the line of the first decorator that says something of it."""
+        self.bare: tuple[str, int] | None = None
+        """The first decorator that asks for nothing, with its line: without parameters, or with empty ones."""
         self.notes: list[tuple[int, str]] = []
 
     def add(self, decorator: str, line: int, arguments: Mapping[str, object]) -> None:
@@ -68,14 +70,15 @@ class LevelTables:
         kind = decorator.removesuffix("_base")
         kind = "pypi" if kind == "pip" else kind
         self.line = self.line or line
-        if not arguments:
-            self.bare = decorator
+        if not any(value not in ({}, [], None) for value in arguments.values()):
+            self.bare = self.bare or (decorator, line)
         arguments = _one_spelling(kind, arguments)
         for parameter, value in arguments.items():
             label = f"@{decorator}({parameter}=…)"
             if value is None:
                 continue
             if parameter == "disabled":
+                self.lines.setdefault("disabled", line)
                 self._disable(label, line, value)
                 continue
             place = _PLACES[kind].get(parameter)
@@ -84,7 +87,12 @@ class LevelTables:
                 continue
             if place != (kind, parameter) and place != ("conda", "libraries"):
                 self.note(line, f"{label} is written as `{'.'.join(place)}`")
+            self.lines.setdefault(place[0], line)
             self._put(place, label, line, value)
+
+    def line_of(self, *tables: str) -> int:
+        """The line of the decorator that speaks of one of these tables; of the level's first where none does."""
+        return next((self.lines[table] for table in tables if table in self.lines), self.line)
 
     def note(self, line: int, message: str) -> None:
         """Tell the user something about a line of the flow file."""
@@ -249,45 +257,76 @@ def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict
     tables: dict[str, Any] = {name: level.tables[name] for name in TABLES if name in level.tables}
     flow_is_disabled = bool((flow or {}).get("disabled"))
     if level.disabled:
-        if tables:
-            level.note(level.line, "disabled, so this was not carried over: " + ", ".join(level.asked()))
-        return {"disabled": True}
+        # What a disabled flow says of indexes and channels holds for the steps that ask for something all the same.
+        kept = _only(tables, _SOURCES) if level.is_flow else {}
+        level.tables = _without(tables, _SOURCES) if level.is_flow else tables
+        if level.tables:
+            said = ", ".join(level.asked())
+            level.note(level.line_of("disabled"), f"disabled, so this was not carried over: {said}")
+        return {"disabled": True, **kept}
     if flow_is_disabled and level.disabled is False:
         return {"disabled": False, **tables}
     if flow_is_disabled and tables:
         level.note(level.line, "this step has an environment although its flow is disabled, as in metaflow-netflixext")
-    elif flow_is_disabled and level.bare:
+    elif flow_is_disabled and level.bare is not None:
+        name, line = level.bare
+        level.note(
+            line, f"a bare @{name} below a disabled flow: the step stays disabled; `disabled = false` gives it one"
+        )
+    elif flow_is_disabled and level.line:
         level.note(
             level.line,
-            f"a bare @{level.bare} below a disabled flow: the step stays disabled; `disabled = false` gives it one",
+            "nothing that this step asks for was carried over, so it stays disabled like its flow; `disabled = false` "
+            "gives it an environment",
         )
     return tables
+
+
+_SOURCES = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
+"""What says where packages come from, and asks for none."""
+
+
+def _only(tables: Mapping[str, Any], places: set[tuple[str, str]]) -> dict[str, Any]:
+    kept = {
+        name: {key: value for key, value in table.items() if (name, key) in places} for name, table in tables.items()
+    }
+    return {name: table for name, table in kept.items() if table}
+
+
+def _without(tables: Mapping[str, Any], places: set[tuple[str, str]]) -> dict[str, Any]:
+    return _only(tables, {(name, key) for name, table in tables.items() for key in table} - places)
 
 
 def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
     named = level.tables.get("named_env")
     if named is None:
         return
+    line = level.line_of("named_env")
     if "name" in named and "pathspec" in named:
-        level.note(level.line, f"`name` and `pathspec` exclude each other; `pathspec` {named.pop('pathspec')} left out")
+        level.note(line, f"`name` and `pathspec` exclude each other; `pathspec` {named.pop('pathspec')} left out")
     if "name" not in named and "pathspec" not in named and flow.get("named_env") is None:
-        level.note(level.line, "`fetch_at_exec` needs a `name` or a `pathspec`, and was not carried over")
+        level.note(line, "`fetch_at_exec` needs a `name` or a `pathspec`, and was not carried over")
         level.tables.pop("named_env")
         return
-    others = [table for table in ("pypi", "conda") if table in level.tables]
+    others = [table for table in ("pypi", "conda") if table in _without(level.tables, _SOURCES)]
     if level.is_flow and others:
         left = LevelTables(is_flow=True)
         left.tables = {str(table): level.tables.pop(table) for table in others}
         level.note(
-            level.line, "a flow takes a named environment or packages, not both; left out: " + ", ".join(left.asked())
+            level.line_of(*others),
+            "a flow takes a named environment or packages, not both; left out: " + ", ".join(left.asked()),
         )
         return
-    inherited = [table for table in ("pypi", "conda") if table in flow]
+    inherited = [table for table in ("pypi", "conda") if table in _without(_tables_of(flow), _SOURCES)]
     if named.get("fetch_at_exec") and (others or inherited):
-        level.note(level.line, "`fetch_at_exec` excludes packages of its own, and was not carried over")
+        level.note(line, "`fetch_at_exec` excludes packages of its own, and was not carried over")
         named.pop("fetch_at_exec")
         if not named:
             level.tables.pop("named_env")
+
+
+def _tables_of(level: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: level[name] for name in TABLES if name in level}
 
 
 def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
@@ -302,7 +341,8 @@ def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
     missing = sorted({channel for channel in named.values() if channel} - {*asked, DEFAULT_CHANNEL})
     if missing:
         level.tables.setdefault("conda", {}).setdefault("channels", []).extend(missing)
-        level.note(level.line, f"packages name the channel {', '.join(missing)}; it was added to `conda.channels`")
+        line = level.line_of("conda", "pypi")
+        level.note(line, f"packages name the channel {', '.join(missing)}; it was added to `conda.channels`")
 
 
 def move_lone_python(levels: Iterable[dict[str, Any]]) -> None:

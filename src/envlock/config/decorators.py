@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class DecoratedFlow:
     decorators: tuple[int, ...]
     """The lines of the decorators that were read: those to be removed."""
     notes: tuple[Note, ...]
+    lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """For each step (empty for the flow) and table, the line of the decorator that asks for it; for a table without a
+    name, that of the first decorator."""
 
 
 def read_decorators(path: Path) -> tuple[DecoratedFlow, ...]:
@@ -79,8 +82,10 @@ class _FlowReading:
         own = self.flow_level()
         tables = settle(own)
         step_tables = {}
+        lines = _lines("", own)
         for step in steps:
             level = self.step_level(step)
+            lines |= _lines(step.name, level)
             step_tables[step.name] = settle(level, flow=tables)
             self.note_level(level, step.name)
         self.note_level(own, "")
@@ -97,6 +102,7 @@ class _FlowReading:
             step_tables={name: table for name, table in step_tables.items() if table},
             decorators=tuple(sorted(self.lines)),
             notes=tuple(sorted(self.notes, key=lambda note: note.line)),
+            lines=lines,
         )
 
     def flow_level(self) -> LevelTables:
@@ -215,6 +221,11 @@ class _FlowReading:
     def note(self, place: ast.expr | NotFixed, message: str, step: str = "") -> None:
         line = place.line if isinstance(place, NotFixed) else place.lineno
         self.notes.append(Note(line, _one_line(message), step))
+
+
+def _lines(step: str, level: LevelTables) -> dict[tuple[str, str], int]:
+    lines = {(step, table): line for table, line in level.lines.items()}
+    return {**lines, (step, ""): level.line} if level.line else lines
 
 
 def _one_line(message: str) -> str:

@@ -210,7 +210,7 @@ def _without_refused(flows: list[FoundFlow], error: EnvlockError) -> list[FoundF
     """The flows without the levels that the error is about, which become notes."""
     errors = error.errors if isinstance(error, ManyErrors) else (error,)
     refused = {
-        tuple(location.key.split("."))[1 : 4 if ".step." in location.key else 2]: one.message
+        tuple(location.key.split("."))[1 : 5 if ".step." in location.key else 3]: one.message
         for one in errors
         for location in one.locations
         if location.key is not None and location.key.startswith("flow.")
@@ -218,17 +218,18 @@ def _without_refused(flows: list[FoundFlow], error: EnvlockError) -> list[FoundF
     return [
         replace(
             found,
-            flow=_leave_out(found.flow, [(key[2:], why) for key, why in refused.items() if key[0] == found.flow.name]),
+            flow=_leave_out(found.flow, [(key[1:], why) for key, why in refused.items() if key[0] == found.flow.name]),
         )
         for found in flows
     ]
 
 
 def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str]]) -> DecoratedFlow:
-    for step, why in refused:
-        name = step[0] if step else ""
+    for key, why in refused:
+        name, table = ("", "", *key)[-2:] if key[:1] != ("step",) else (*key[1:3], "")[:2]
         message = f"what its decorators ask for was not carried over: {why}"
-        notes = (*flow.notes, Note(flow.line, message, name))
+        line = next((flow.lines[name, each] for each in (table, "") if (name, each) in flow.lines), flow.line)
+        notes = (*flow.notes, Note(line, message, name))
         if name and name in flow.step_tables:
             kept = {other: tables for other, tables in flow.step_tables.items() if other != name}
             flow = replace(flow, step_tables=kept, notes=notes)
