@@ -232,7 +232,11 @@ def test_an_index_whose_variable_is_not_set_is_an_error_at_the_package(
     assert project.pins()["torch"] == "2.4.0+cu121"
 
 
-def test_a_package_of_its_own_index_is_pushed_and_made(project: ProjectFolder, gpu: Index, envlock: Envlock) -> None:
+def test_a_package_of_its_own_index_is_pushed_and_made(
+    make_index: Callable[..., Index], project: ProjectFolder, envlock: Envlock
+) -> None:
+    """From an index as those for CUDA builds are: HTML, no metadata beside the files, a quoted `+` in their URLs."""
+    gpu = make_index(*GPU, html_only=True, metadata=False, link=lambda url: url.replace("+", "%2B"))
     text = f'[env.demo.pypi]\npackages = {{ torch = {{ index = "{gpu.url}" }} }}\n'
     project.write(text, archs=["linux-64", "linux-aarch64"])
     envlock("lock")

@@ -363,6 +363,39 @@ def test_a_package_is_removed_however_it_is_written(package: str) -> None:
     assert len(changes) == (2 if package == "req" else 1)
 
 
+TABLES_OF_ITS_OWN = """\
+[[env.a.pypi.packages.torch]]
+version = "2.3"
+marker = "sys_platform == 'linux'"
+
+[[env.a.pypi.packages.torch]]
+version = "2.2"
+marker = "sys_platform == 'darwin'"
+
+[env.b]
+"""
+
+
+@pytest.mark.parametrize(
+    ("requirement", "edited"),
+    [
+        ("torch==2.4 ; sys_platform == 'linux'", TABLES_OF_ITS_OWN.replace('"2.3"', '"==2.4"')),
+        (
+            "torch>=2",
+            TABLES_OF_ITS_OWN.replace("\n[env.b]", '\n[[env.a.pypi.packages.torch]]\nversion = ">=2"\n\n[env.b]'),
+        ),
+        (
+            "torch[x]==2.4 ; sys_platform == 'linux'",
+            TABLES_OF_ITS_OWN.replace('"2.3"', '"==2.4"').replace("packages.torch", 'packages."torch[x]"'),
+        ),
+    ],
+)
+def test_an_array_of_tables_is_edited_too(requirement: str, edited: str) -> None:
+    assert add_packages(TABLES_OF_ITS_OWN, ("env", "a"), [requirement])[0] == edited
+    removed, _ = remove_packages(TABLES_OF_ITS_OWN, ("env", "a"), ["torch"])
+    assert tomli.loads(removed) == {"env": {"b": {}}}
+
+
 def test_a_new_package_of_an_index_is_a_table() -> None:
     text, (change,) = add_packages("[env.a]\n", ("env", "a"), ["torch>=2 ; sys_platform == 'linux'"], index="cu121")
     wanted = {"version": ">=2", "marker": "sys_platform == 'linux'", "index": "cu121"}

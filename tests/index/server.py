@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 from tests.index.catalogue import CATALOGUE
 from tests.index.pages import HTML_PAGE, JSON_PAGE, Link, package_page, root_page
@@ -207,6 +208,7 @@ class Index:
 
     def answer(self, method: str, path: str, accept: str, authorization: str) -> Answer:
         """The answer to one request, and a note of it."""
+        path = unquote(path)
         below = path.partition("?")[0].removeprefix(self._root) if path.startswith(self._root) else ""
         user = _user(authorization)
         with self._lock:

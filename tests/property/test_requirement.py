@@ -9,7 +9,13 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from envlock.errors import ConfigError
-from envlock.model.requirement import PypiRequirement, normalize_name, normalize_specifier, parse_requirement
+from envlock.model.requirement import (
+    PypiRequirement,
+    contradict,
+    normalize_name,
+    normalize_specifier,
+    parse_requirement,
+)
 
 space = st.sampled_from(["", "", "", " ", "  ", "\t"])
 name = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,6}[A-Za-z0-9])?", fullmatch=True)
@@ -156,3 +162,19 @@ def test_names_are_normalised_as_packaging_does(text: str) -> None:
     except ConfigError:
         return
     assert mine == canonicalize_name(text, validate=True)
+
+
+plain_clauses = st.builds(
+    lambda operator, version: f"{operator}{version}",
+    st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from(["1", "1.0", "1.5", "2", "2.0.0", "2.0.1", "3"]),
+)
+SAMPLES = ["0.9", "1", "1.0.1", "1.2", "1.5", "1.5.post1", "1.9", "2", "2.0.0.1", "2.0.1", "2.5", "3", "3.1", "2.0rc1"]
+
+
+@given(one=st.lists(plain_clauses, max_size=3), other=st.lists(plain_clauses, max_size=3))
+def test_what_is_called_a_contradiction_no_version_meets(one: list[str], other: list[str]) -> None:
+    first, second = (parse_requirement(f"x{','.join(clauses)}") for clauses in (one, other))
+    if contradict(first, second):
+        both = SpecifierSet(",".join([*one, *other]), prereleases=True)
+        assert not [version for version in SAMPLES if version in both]

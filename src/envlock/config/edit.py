@@ -181,7 +181,8 @@ def _edited(text: str, path: KeyPath, before: Any, after: Any) -> str:
         for number, (old, new) in enumerate(zip(before, after, strict=False)):
             text = _edited(text, (*path, str(number)), old, new)
         for item in after[len(before) :]:
-            text = toml_text.append(text, path, value_text(item))
+            lines = [f"{part} = {value_text(value)}" for part, value in item.items()] if isinstance(item, dict) else []
+            text = toml_text.append(text, path, value_text(item), lines=lines)
         return text
     if isinstance(before, dict) and isinstance(after, dict):
         for part in {**before, **after}:
@@ -201,9 +202,9 @@ def _keep(level: KeyPath) -> int:
     return 3 if len(level) > 3 else 2
 
 
-def _with_index(value: str, index: str) -> Any:
+def _with_index(value: str, index: str, *, is_table: bool = False) -> Any:
     """What an entry says of a new package: its version and marker, and its index where it has one."""
-    if not index:
+    if not index and not is_table:
         return value
     version, _, marker = (part.strip() for part in value.partition(";"))
     said = {"version": version, "marker": marker, "index": index}
@@ -221,7 +222,8 @@ def _amended(before: Any, value: str, index: str) -> Any:
     if isinstance(before, list):
         marker = _marker(value)
         same = [number for number, item in enumerate(before) if _marker(item) == marker]
-        new = _amended(before[same[0]], value, index) if same else _with_index(value, index)
+        are_tables = all(isinstance(item, dict) for item in before)
+        new = _amended(before[same[0]], value, index) if same else _with_index(value, index, is_table=are_tables)
         at = same[0] if same else len(before)
         return [*before[:at], new, *before[at + 1 :]]
     if isinstance(before, dict):

@@ -114,21 +114,27 @@ def rename(text: str, path: Key, name: str) -> str:
     >>> rename("[a.b]\nx = 1\n[a.b.c]\ny = 2\n", ("a", "b"), "d")
     '[a.d]\nx = 1\n[a.d.c]\ny = 2\n'
     """
-    for node in reversed(scan(text)):
-        place = len(path) - 1 - len(node.container)
-        if node.path[: len(path)] == path and 0 <= place < len(node.parts):
-            start, end = node.parts[place]
-            text = text[:start] + key_text(name) + text[end:]
+    spans = {
+        node.parts[place]
+        for node in scan(text)
+        if node.path[: len(path)] == path and 0 <= (place := len(path) - 1 - len(node.container)) < len(node.parts)
+    }
+    for start, end in sorted(spans, reverse=True):
+        text = text[:start] + key_text(name) + text[end:]
     return text
 
 
-def append(text: str, path: Key, value: str) -> str:
-    r"""The text with one more item, at the end of an array that it has.
+def append(text: str, path: Key, value: str, *, lines: Sequence[str] = ()) -> str:
+    r"""The text with one more item, at the end of an array that it has; `lines` are the item's in an array of tables.
 
     >>> append("channels = ['a']  # ours\n", ("channels",), "'b'"), append("x = [\n  1,\n]", ("x",), "2")
     ("channels = ['a', 'b']  # ours\n", 'x = [\n  1,\n  2,\n]')
     """
     nodes = scan(text)
+    tables = [node for node in nodes if node.is_header and node.path[:-1] == path]
+    if tables:
+        section = _newline(text).join([f"[[{'.'.join(map(key_text, path))}]]", *lines])
+        return _after(text, nodes, tables[-1], section)
     items = [node for node in nodes if node.container == path and node.is_nested and not node.parts]
     if not items:
         at = _entry_at(nodes, path).value[0] + 1
