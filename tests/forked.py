@@ -57,12 +57,15 @@ class Forks:
         return _at_start(variables) == _at_start(self._variables)
 
     def run(
-        self, arguments: Sequence[str], cwd: Path, variables: Mapping[str, str], timeout: float
+        self, arguments: Sequence[str], cwd: Path, variables: Mapping[str, str], timeout: float, code: str = ""
     ) -> tuple[int, str, str]:
-        """The exit status of the command with these arguments (negative: a signal's number), and what it said."""
+        """The exit status of the command with these arguments (negative: a signal's number), and what it said.
+
+        With `code`, that is run in the command's place, as `python -c` would.
+        """
         mask = os.umask(0)
         os.umask(mask)
-        asked = json.dumps([list(arguments), str(cwd), dict(variables), mask]).encode("utf-8", "surrogateescape")
+        asked = json.dumps([list(arguments), str(cwd), dict(variables), mask, code]).encode("utf-8", "surrogateescape")
         (out, out_end), (error, error_end), (status, status_end) = (os.pipe() for _ in range(3))
         given = [os.open(os.devnull, os.O_RDONLY), out_end, error_end, status_end]
         try:
@@ -79,6 +82,15 @@ class Forks:
         """End the parent, and see that it is gone."""
         self._control.close()
         self._process.wait()
+
+
+def run_python(code: str, *arguments: str, cwd: Path = ROOT, timeout: float = 120) -> tuple[int, str, str]:
+    """What `python -c CODE ARGUMENTS...` comes to, with envlock imported already."""
+    if wanted(os.environ):
+        return forks().run(arguments, cwd, os.environ, timeout, code)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 @cache
@@ -197,7 +209,7 @@ def _tell(statuses: dict[int, int]) -> None:
 
 def _be(asked: Any, streams: Sequence[int]) -> None:
     """Be the command: never returns."""
-    arguments, cwd, variables, mask = asked
+    arguments, cwd, variables, mask, code = asked
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -211,12 +223,14 @@ def _be(asked: Any, streams: Sequence[int]) -> None:
     sys.stdin = open(0, **said, closefd=False)  # noqa: SIM115  as long as the process lives
     sys.stdout = open(1, "w", **said, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.argv = [str(Path(sys.executable).with_name("envlock")), *arguments]
+    sys.argv = ["-c" if code else str(Path(sys.executable).with_name("envlock")), *arguments]
     from envlock.__main__ import main
 
     status = 1
     try:
-        status = main()
+        if code:
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        status = 0 if code else main()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001  the interpreter itself would print it

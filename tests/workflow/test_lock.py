@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +29,7 @@ from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from envlock.uv_command import NoUv
 from envlock.workflow.lock import LockResult, Upgrade, lock
+from tests.forked import run_python
 from tests.index import Index, Release
 from tests.support import ProjectFolder, run_envlock, snapshot
 
@@ -265,8 +265,7 @@ def test_a_kill_at_any_moment_of_writing_damages_nothing(
         shutil.copytree(start.folder, tmp_path / str(moment))
         project = ProjectFolder(tmp_path / str(moment), served.url)
         old = {path: path.read_bytes() for path in project.locks}
-        died = [sys.executable, "-c", DIE, str(moment), *command.split()]
-        status = subprocess.run(died, cwd=project.folder, capture_output=True, check=False).returncode
+        status, _, _ = run_python(DIE, str(moment), *command.split(), cwd=project.folder)
         if status == 0:
             break
         assert status == -9

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,7 +38,7 @@ from envlock.workflow.alias import give
 from envlock.workflow.finding import Finder
 from envlock.workflow.push import push
 from envlock.workflow.sweep import limits_of, sweep
-from tests.servers.processes import ROOT
+from tests.forked import run_python
 from tests.support import snapshot, wait_until
 from tests.workflow.made_up import ShiftedStore, age, made_up_project, packages_in, paths, store_of
 from tests.workflow.recording import Recorder
@@ -248,9 +246,9 @@ class TestLeftovers:
             "sweep(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
         )
         kills = 0
-        done = None
-        while done is None or (done.returncode and kills < 20):
-            done = subprocess.run([sys.executable, "-c", script, str(project.path)], cwd=ROOT, check=False)
+        status = -9
+        while status and kills < 20:
+            status, _, _ = run_python(script, str(project.path))
             for path in paths(store, "resolved"):
                 full_id, req_id = path.rpartition("-")[2], path.split("/")[1]
                 assert store.entry(f"envs/linux-64/{req_id}/{full_id}.toml"), "a pointer goes first"
@@ -258,7 +256,7 @@ class TestLeftovers:
                 lock = next(lock for lock in LOCKS(project) if environment_place(lock).path == each)
                 assert all(store.entry(path_of(artifact)) for artifact in artifacts_of(lock))
             age(tmp_path / "cache", 1, "sweeps")
-            kills += done.returncode != 0
+            kills += status != 0
         assert 2 <= kills < 20
         assert packages_in(store) == {"shared", "own"}
 
