@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,16 +54,20 @@ class Handler(BaseHTTPRequestHandler):
 class Host:
     """A host; `with Host(answer) as host:` starts and stops it."""
 
-    def __init__(self, answer: Callable[[Handler, Asked], None]) -> None:
+    def __init__(self, answer: Callable[[Handler, Asked], None], tls: ssl.SSLContext | None = None) -> None:
+        """With `tls`, over https."""
         self.answer = answer
         self.asked: list[Asked] = []
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.host = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:  # hands are shaken by the thread of each request
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def url(self, path: str, name: str = "127.0.0.1", user: str = "") -> str:
         """The URL of a path there."""
-        return f"http://{user}{'@' if user else ''}{name}:{self._server.server_address[1]}/{path}"
+        return f"{self._scheme}://{user}{'@' if user else ''}{name}:{self._server.server_address[1]}/{path}"
 
     def __enter__(self) -> Host:
         self._thread.start()
