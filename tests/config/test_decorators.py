@@ -443,3 +443,12 @@ def test_no_note_shows_a_credential_or_breaks_its_line(tmp_path: Path) -> None:
         for note in notes:
             assert "s3cr3t" not in note
             assert "\n" not in note
+
+
+def test_names_given_to_metaflows_own_are_known(tmp_path: Path) -> None:
+    text = "s = mf.step\nneeds = pypi\nclass OneFlow(FlowSpec):\n"
+    text += "    @needs(packages={'rich': '13'})\n    @s\n    def start(self): pass\n"
+    found = read(text, tmp_path)
+    assert found.steps == ("start",)
+    assert found.step_tables == {"start": {"pypi": {"packages": {"rich": "13"}}}}
+    assert found.notes == ()

@@ -30,6 +30,8 @@ class ByHand:
 
     said: dict[str, str]
     tasks: dict[str, dict[str, Any]]
+    inner: dict[str, Any]
+    """The task that the last one started."""
 
     def seen(self, task: str) -> Any:
         """What a task saw."""
@@ -50,7 +52,8 @@ def by_hand(locked_flows: Flows, shared_uv_cache: Path) -> Iterator[ByHand]:
         for each in ended.values():
             assert each.status == 0, each.text
         tasks = {task["pathspec"].split("/")[-1]: task for task in flows.tasks(f"BareFlow/{RUN}")}
-        yield ByHand({name: each.text for name, each in ended.items()}, tasks)
+        (inner,) = flows.tasks("InnerFlow/inside")
+        yield ByHand({name: each.text for name, each in ended.items()}, tasks, inner)
 
 
 def test_a_task_enters_its_environment_by_itself(by_hand: ByHand, series: tuple[str, str]) -> None:
@@ -72,6 +75,13 @@ def test_metaflow_records_the_environment_of_each_task(by_hand: ByHand) -> None:
     for task in by_hand.tasks.values():
         assert task["recorded"] == task["seen"]["identity"]
     assert by_hand.tasks["t2"]["recorded"]
+
+
+def test_a_task_that_a_locked_task_starts_enters_its_own(by_hand: ByHand, series: tuple[str, str]) -> None:
+    seen = by_hand.inner["seen"]
+    assert (seen["python"], seen["alpha"], seen["entered_by_itself"]) == (series[1], "1.1", True)
+    assert seen["prefix"] != by_hand.seen("t5")["prefix"]
+    assert by_hand.inner["recorded"] == seen["identity"]
 
 
 def test_a_disabled_step_stays_outside(by_hand: ByHand) -> None:

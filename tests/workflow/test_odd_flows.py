@@ -37,6 +37,7 @@ def steps(*names: str, step: str = "step", end: str = "") -> str:
     return indent("\n".join(lines), "    ") + "\n"
 
 
+FOUR = ("start", "middle", "late", "end")
 ALL = steps("start", "middle", "end")
 BASE = f"{IMPORT}class Base(FlowSpec):\n{steps('start', end='middle')}"
 REST = steps("middle", "end")
@@ -85,6 +86,31 @@ GREEN: dict[str, dict[str, str]] = {
             f"{IMPORT}import typing\nT = typing.TypeVar('T')\nclass Base(FlowSpec, typing.Generic[T]):\n"
             f"{steps('start', end='middle')}"
         ),
+    },
+    "generic of the same file": {
+        "flow.py": (
+            f"{IMPORT}from typing import Generic, TypeVar\nT = TypeVar('T')\n"
+            f"class Base(FlowSpec, Generic[T]):\n{steps('start', end='middle')}"
+            f"{ODD.replace('(Base)', '(Base[int])')}"
+        ),
+    },
+    "generic beside the flow's own base": {
+        "flow.py": (
+            f"{IMPORT}from typing import Generic, TypeVar\nT = TypeVar('T')\n"
+            f"class Base(Generic[T]):\n{steps('start', end='middle')}"
+            f"{ODD.replace('(Base)', '(Base[int], FlowSpec)')}"
+        ),
+    },
+    "base under another name": {"flow.py": f"{BASE}Other = Base\n{ODD.replace('(Base)', '(Other)')}"},
+    "base inside of a class": {
+        "flow.py": (
+            f"{IMPORT}class Team:\n    class Base(FlowSpec):\n{indent(steps('start', end='middle'), '    ')}"
+            f"{ODD.replace('(Base)', '(Team.Base)')}"
+        )
+    },
+    "base by choice": {"flow.py": f"{BASE}import os\n{ODD.replace('(Base)', '(Base if os.sep else FlowSpec)')}"},
+    "metaflow by another name": {
+        "flow.py": f"import metaflow as mf\nF = mf.FlowSpec\ns = mf.step\nclass Odd(F):\n{steps(*FOUR, step='s')}"
     },
     "step under another name": {
         "flow.py": f"{IMPORT}s = step\nclass Odd(FlowSpec):\n{steps('start', 'middle', 'end', step='s')}"

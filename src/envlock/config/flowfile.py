@@ -317,6 +317,9 @@ class FlowModule:
             for target in statement.targets:
                 if isinstance(target, ast.Name):
                     self._bind(target.id)
+                    origin = self.origin(statement.value) if isinstance(statement.value, _NAMES) else None
+                    if origin is not None:  # `s = step` is as good as an import
+                        self._imported[target.id] = origin
                 elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
                     self._is_ambiguous |= target.value.id in self.classes
         elif (
@@ -345,8 +348,9 @@ class FlowModule:
             return
         found[node.name] = node
         for base in node.bases:
-            if isinstance(base, ast.Name) and base.id in self.classes:
-                self._climb(self.classes[base.id], found)
+            plain = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
+            if isinstance(plain, ast.Name) and plain.id in self.classes:
+                self._climb(self.classes[plain.id], found)
 
     def _is_flow(self, node: ast.ClassDef) -> bool:
         bases = [base for each in self.lineage(node) for base in each.bases]
@@ -369,6 +373,9 @@ class FlowModule:
         if isinstance(base, ast.Name):
             return base.id not in self.classes and (self._foreign_star or not hasattr(builtins, base.id))
         return True
+
+
+_NAMES = (ast.Name, ast.Attribute)
 
 
 def _is_metaflow(module: str) -> bool:

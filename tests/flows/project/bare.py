@@ -1,4 +1,7 @@
-"""A flow whose tasks are started one by one, as a scheduler does it."""
+"""A flow whose tasks are started one by one, as a scheduler does it; the last one starts a task of another flow."""
+
+import subprocess
+import sys
 
 from metaflow import FlowSpec, environment, parallel, step
 from seen import what_is_here
@@ -25,6 +28,9 @@ class BareFlow(FlowSpec):
     @step
     def end(self):
         self.seen = what_is_here()
+        ids = ["--run-id", "inside", "--task-id"]
+        for command in (["init", *ids, "t1"], ["step", "start", *ids, "t2", "--input-paths", "inside/_parameters/t1"]):
+            subprocess.check_call([sys.executable, "inner.py", "--environment=envlock", *command])
 
 
 if __name__ == "__main__":
