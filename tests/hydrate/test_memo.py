@@ -16,6 +16,7 @@ from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydrate.making import SERIES
+from tests.support import Ran
 
 KEY = ("project", "/work folder", "", "Flow", "train", "")
 LATER = time.time_ns() + 3600 * 10**9
@@ -178,6 +179,32 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
     assert "envlock.config.read" in modules
     project.config.write_text(project.config.read_text().replace("1.1", "1.0"))
     assert "error[stale-lock]" in envlock("path", "--step", "train", check=1).stderr
+
+
+def test_a_name_tells_when_its_project_has_locked_something_else(
+    project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
+    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    old = envlock("create", "--name", "jup").stdout
+    command = ("run", "--name", "jup", "--", "python", "-c", "import alpha; print(alpha.__version__)")
+
+    def run() -> Ran:
+        return envlock(*command, cwd=tmp_path)
+
+    assert (run().text, run().text) == ("1.1\n", "1.1\n")
+    project.write_env("alpha==1.0", python=SERIES, archs=[host_arch()])
+    ran = run()
+    assert ran.stdout == "1.1\n"
+    assert "warning: `jup` is an older environment: `demo` changed in envlock.toml" in ran.stderr
+    envlock("lock")
+    again = f"envlock create --config {project.config} --name jup --force"
+    assert again in run().stderr
+    assert again in envlock("path", "--name", "jup", cwd=tmp_path).stderr
+    assert envlock(*again.split()[1:], cwd=tmp_path).stdout != old
+    assert (run().text, run().text) == ("1.0\n", "1.0\n")
+    project.config.rename(tmp_path / "elsewhere.toml")
+    assert run().text == "1.0\n"
 
 
 def test_a_nearer_envlock_toml_wins_at_once(project: ProjectFolder, envlock: Envlock) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from envlock.cli.one_environment import ConfigOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
 from envlock.cli.options import PathspecOption, complete_alias
 from envlock.errors import ConfigError, Location
+
+if TYPE_CHECKING:
+    from envlock.cli.light.wanted import Wanted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -94,8 +97,10 @@ def register(app: typer.Typer) -> None:
 
         if name is not None and not _NAME.match(name):
             raise BadName(name)
+        asked: Wanted | None = None
         if shared is None and pathspec is None:
-            prefix = prefix_of(wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild))
+            asked = wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild)
+            prefix = prefix_of(asked)
         else:
             if (shared and pathspec) or flow or step or env:
                 from envlock.cli.errors import BadUsage
@@ -105,7 +110,7 @@ def register(app: typer.Typer) -> None:
                 )
             prefix = _make_shared(shared, pathspec, config, offline=offline, force=force, anew=rebuild)
         if name is not None:
-            give_name(name, prefix, force=force)
+            give_name(name, prefix, asked, force=force)
         typer.echo(prefix)
         return 0
 
@@ -127,8 +132,12 @@ def _make_shared(
         return str(hydrate(finder.project, lock, reporter, offline=offline, force=force, anew=anew))
 
 
-def give_name(name: str, prefix: str, *, force: bool) -> None:
-    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable."""
+def give_name(name: str, prefix: str, asked: Wanted | None, *, force: bool) -> None:
+    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
+
+    `asked` is which environment of a project it is, so that one can tell when that has another; None for any other.
+    """
+    from envlock.cli.environment import keep_origin
     from envlock.cli.light.wanted import named_link
     from envlock.hydrate.errors import storage_error
     from envlock.places import folder_in_home
@@ -138,13 +147,12 @@ def give_name(name: str, prefix: str, *, force: bool) -> None:
         folder_in_home("named")
         if os.path.lexists(link):
             target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
-            if target == prefix:
-                return
-            if not force:
+            if target != prefix and not force:
                 raise NameTaken(name, link, target)
         stage = link.with_name(f".{name}.{os.getpid()}")
         stage.unlink(missing_ok=True)
         stage.symlink_to(prefix)
         stage.replace(link)
+        keep_origin(name, asked)
     except OSError as error:
         raise storage_error(error, link.parent) from error

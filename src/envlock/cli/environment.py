@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cli.errors import BadUsage
 from envlock.cli.light.memo import remember
-from envlock.cli.light.wanted import Wanted, named_link
+from envlock.cli.light.wanted import Wanted, named_link, origin_file
 from envlock.config.project import CONFIG_NAME
 from envlock.config.read import find_config, load_project
-from envlock.errors import ConfigError, HydrateError
+from envlock.errors import ConfigError, EnvlockError, HydrateError, printable
+from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.marker import read_marker
 from envlock.interpreters import version_of
@@ -139,7 +142,7 @@ def _named(wanted: Wanted) -> str:
         raise BadUsage("--name stands alone: it already says which environment", "envlock run")
     link = Path(named_link(wanted.name))
     if not link.is_symlink():
-        names = sorted(path.name for path in link.parent.iterdir()) if link.parent.is_dir() else []
+        names = sorted(path.name for path in link.parent.iterdir() if path.is_symlink()) if link.parent.is_dir() else []
         raise NoSuchName(wanted.name, names)
     home()  # whoever may write names decides what is run
     prefix = trusted(link.readlink())
@@ -149,5 +152,59 @@ def _named(wanted: Wanted) -> str:
     version = version_of(Path(marker.python))
     if version is None or version.split(".")[:2] != marker.python_version.split(".")[:2]:
         raise NamedEnvironmentGone(wanted.name, f"its interpreter {marker.python} is {version or 'gone'}")
-    remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
+    origin = _origin(wanted.name)
+    if origin is None:
+        remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
+    else:
+        _compare(wanted, origin, prefix)
     return str(prefix)
+
+
+def keep_origin(name: str, wanted: Wanted | None) -> None:
+    """Write down which environment of which project a name was given to; None for what is of no project."""
+    path = Path(origin_file(name))
+    if wanted is None:
+        path.unlink(missing_ok=True)
+        return
+    config = Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd())
+    said = {"config": str(config), "flow": wanted.flow, "step": wanted.step, "environment": wanted.environment}
+    write_atomically(path, json.dumps(said).encode())
+
+
+def _origin(name: str) -> Wanted | None:
+    """Which environment of which project a name was given to, where that is known."""
+    try:
+        said = json.loads(read_file(origin_file(name), MEMO_BYTES))
+        config, flow, step, environment = (str(said[key]) for key in ("config", "flow", "step", "environment"))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return Wanted(config=config, flow=flow, step=step, environment=environment)
+
+
+def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
+    """Warn where the project of a name has locked something else since; remember where it has not."""
+    key = ("named", wanted.name, str(prefix))
+    if not Path(origin.config).exists():  # the project is gone, and the environment is what is left of it
+        remember(key, str(prefix), (origin.config, *_of_prefix(prefix)), began=wanted.began)
+        return
+    try:
+        project = load_project(Path(origin.config))
+        environment = choose_one(project, flow=origin.flow, step=origin.step, environment=origin.environment)
+        if environment.is_fetched:
+            return
+        lock = find_lock(project, environment, host_arch())
+    except EnvlockError as error:
+        _warn_of_older(wanted.name, origin, error.message)
+        return
+    if environments_folder() / lock.prefix_name != prefix:
+        _warn_of_older(wanted.name, origin, f"`{environment.name}` was locked anew since")
+    elif environment.base is None or not has_variables(environment.base.written):
+        deciding = _deciding(origin, project, environment.base, lock, prefix)
+        remember(key, str(prefix), deciding, began=wanted.began)
+
+
+def _warn_of_older(name: str, origin: Wanted, why: str) -> None:
+    options = (("--config", origin.config), ("--flow", origin.flow), ("--step", origin.step))
+    said = [f"{option} {value}" for option, value in (*options, ("--env", origin.environment)) if value]
+    command = f"envlock create {' '.join(said)} --name {name} --force"
+    sys.stderr.write(printable(f"warning: `{name}` is an older environment: {why}\n  for the new one: {command}\n"))

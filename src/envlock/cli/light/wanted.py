@@ -89,8 +89,16 @@ def named_link(name: str) -> str:
     return os.path.join(home(), "named", name)
 
 
+def origin_file(name: str) -> str:
+    """Where `envlock create --name` keeps which environment of which project a name was given to."""
+    return os.path.join(home(), "named", f".{name}.from")
+
+
 def _named(name: str) -> str | None:
     try:
-        return recall(("prefix", os.readlink(named_link(name))))
+        prefix = os.readlink(named_link(name))
+        if os.path.lexists(origin_file(name)):
+            return recall(("named", name, prefix))
+        return recall(("prefix", prefix))
     except (OSError, ValueError):
         return None
