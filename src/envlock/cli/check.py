@@ -35,7 +35,11 @@ def register(app: typer.Typer) -> None:
             ),
         ] = "text",
         online: Annotated[
-            bool, typer.Option("--online", help="Ask the cache too: whether names still stand for what is locked.")
+            bool,
+            typer.Option(
+                "--online",
+                help="Ask the cache whether names still stand for what is locked, and indexes what was yanked.",
+            ),
         ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,

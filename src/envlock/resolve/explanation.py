@@ -38,6 +38,7 @@ _BAD_URL = re.compile(
     re.IGNORECASE,
 )
 _NO_EXTRA = re.compile(r"The package `([^`=]+)(?:==([^`]+))?` does not have an extra named `([^`]+)`")
+_YANKED = re.compile(r"^warning: `([^`=\s]+)==([^`\s]+)` is yanked(?: \(reason: \"(.*)\"\))?$", re.MULTILINE)
 _LINES, _LENGTH = 8, 400
 """How much of uv's reasoning is shown."""
 _CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
@@ -119,6 +120,21 @@ def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
     (('rich', '15.0', 'nope'),)
     """
     return tuple(dict.fromkeys(_NO_EXTRA.findall(text)))
+
+
+def yanked(text: str) -> tuple[str, ...]:
+    """A sentence for each release that uv warns was taken back by those who published it (PEP 592).
+
+    >>> yanked('warning: `xi==1.1` is yanked (reason: "it was broken")')
+    ('xi 1.1 was yanked: it was broken',)
+    """
+    found = dict.fromkeys(_YANKED.findall(text))
+    return tuple(yanked_sentence(name, version, reason) for name, version, reason in found)
+
+
+def yanked_sentence(name: str, version: str, reason: str) -> str:
+    """That a release was yanked, and why, where that is said."""
+    return f"{name} {version} was yanked" + (f": {' '.join(reason.split())}" if reason.strip() else "")
 
 
 def culprit(text: str) -> str | None:

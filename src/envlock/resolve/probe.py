@@ -1,19 +1,31 @@
-"""Asking an index whether it is there: one that is not answers as one that lacks a package does, with 404."""
+"""Asking an index itself: whether it is there, and what has become of the files of a package.
+
+One that is not there answers as one that lacks a package does, with 404.
+"""
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from html.parser import HTMLParser
 from urllib.parse import SplitResult, urlsplit
 
 from envlock.credentials import address, credentials_for
+from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import IndexNotFound
+from envlock.resolve.errors import IndexNotFound, IndexUnauthorized, IndexUnreachable
 from envlock.resolve.port import Request
+
+_JSON = "application/vnd.pypi.simple.v1+json"
+_DEADLINE = 60.0
+_LARGEST = 64 << 20
+"""Bytes of a page: ten times the largest that is known."""
+_AGAIN = "check the network and the index URL, then run it again"
 
 
 def missing_index(request: Request) -> str | None:
@@ -97,3 +109,68 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
             continue
         if status == httpx.codes.NOT_FOUND:
             yield written, place.kept
+
+
+def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, str | None]:
+    """The files of a package that an index has, each with why it was yanked (PEP 592), or None where it was not.
+
+    `written` is the index as envlock.toml has it. None at all where the index has no such package. One request. Raises
+    IndexUnauthorized, IndexUnreachable.
+    """
+    import httpx
+
+    place = address(written)
+    page = f"{place.asked.rstrip('/')}/{name}/"
+    body, kind = b"", ""
+    try:
+        with httpx.stream(
+            "GET",
+            page,
+            auth=credentials_for(place.url),
+            follow_redirects=True,
+            timeout=10,
+            headers={"Accept": f"{_JSON}, text/html;q=0.2"},
+        ) as answer:
+            status, kind = answer.status_code, answer.headers.get("Content-Type", "")
+            end = time.monotonic() + _DEADLINE
+            for piece in answer.iter_bytes() if status == httpx.codes.OK else ():
+                body += piece
+                if len(body) > _LARGEST or time.monotonic() > end:
+                    raise IndexUnreachable(environment, arch, f"{place.kept} does not come to an end", hint=_AGAIN)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = type(error).__name__
+        raise IndexUnreachable(environment, arch, f"{place.kept} did not answer", details=(why,), hint=_AGAIN) from None
+    if status == httpx.codes.NOT_FOUND:
+        return {}
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        hint = "give the credentials in ~/.netrc, or as `${VARIABLE}`s in the URL"
+        raise IndexUnauthorized(environment, arch, f"{place.kept} refuses access", hint=hint)
+    if status == httpx.codes.OK:
+        try:
+            return _in_json(body) if "json" in kind else _in_html(body)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            status = 0
+    said = f"status {status}" if status else "it is no page of a package index"
+    raise IndexUnreachable(environment, arch, f"{place.kept} gave no page for {name}", details=(said,), hint=_AGAIN)
+
+
+def _in_json(body: bytes) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for file in json.loads(body)["files"]:
+        yanked = file.get("yanked", False)
+        found[str(file["filename"])] = None if yanked is False else yanked if isinstance(yanked, str) else ""
+    return found
+
+
+def _in_html(body: bytes) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            given = dict(attributes)
+            if tag == "a" and given.get("href"):
+                name = filename_of(str(given["href"]).partition("#")[0].partition("?")[0])
+                found[name] = (given["data-yanked"] or "") if "data-yanked" in given else None
+
+    Links().feed(body.decode("utf-8", "replace"))
+    return found

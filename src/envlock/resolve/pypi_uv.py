@@ -22,7 +22,7 @@ from envlock.resolve.errors import (
     UnknownHash,
     UnknownPipFlag,
 )
-from envlock.resolve.explanation import explain, missing_extras
+from envlock.resolve.explanation import explain, missing_extras, yanked
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.probe import missing_index, refuse_missing_index
@@ -82,7 +82,7 @@ class UvResolver:
             wheels_of_base = [each.name for each in request.provided if not each.package]
             found = with_edges(packages, graph.needed_by, graph.indexes, wheels_of_base)
             refuse_missing_index(request, found)
-            return Resolution(found, (*extras, *notes.result()), not_of_oldest=graph.not_of_oldest)
+            return Resolution(found, (*yanked(warnings), *extras, *notes.result()), not_of_oldest=graph.not_of_oldest)
 
     def _for_all_releases(
         self, compilation: Compilation, versions: Mapping[str, str], pool: Executor

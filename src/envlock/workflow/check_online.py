@@ -1,21 +1,31 @@
-"""`check --online`: whether names still stand for what they are pinned to, by the cache."""
+"""`check --online`: whether names still stand for what they are pinned to, by the cache, and what indexes took back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from envlock.cache.parallel import in_parallel
 from envlock.config.named import IDENTITY
 from envlock.config.pins import pin_path
 from envlock.config.selection import Selection
-from envlock.errors import Location
+from envlock.credentials import address
+from envlock.errors import EnvlockError, Location
 from envlock.lockfile.drift import Finding, Verdict
+from envlock.lockfile.folder import locks_of, read_lock
 from envlock.model.alias import Alias, parse_alias
+from envlock.reporter import Reporter
+from envlock.resolve.explanation import yanked_sentence
+from envlock.resolve.probe import files_of
 from envlock.workflow.finding import Finder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envlock.config.project import Environment, Project
     from envlock.model.alias_record import AliasRecord
+    from envlock.model.lock import Lock
     from envlock.model.pin import Pin
 
 
@@ -73,3 +83,86 @@ def disagreement(finder: Finder, pin: Pin, alias: Alias, head: AliasRecord | Non
     if record is not None and record.digest == pin.record:
         return ""
     return f"move {pin.sequence} in the cache is another record" + (f", of {record.req_id}" if record else "")
+
+
+def with_indexes(
+    project: Project, verdict: Verdict, selection: Selection | None = None, reporter: Reporter | None = None
+) -> Verdict:
+    """The verdict, with the locked releases that were yanked, or are on their index no more. One request a package.
+
+    Raises what `files_of` raises.
+    """
+    selection = selection or Selection()
+    reporter = reporter or Reporter()
+    locks = dict(_locks(project, selection))
+    asked: dict[tuple[str, str], tuple[str, str]] = {}
+    for lock, environments in locks.values():
+        for package in lock.pypi_packages:
+            if package.index:
+                written = _as_written(environments[0], package.index)
+                asked.setdefault((written, package.name), (environments[0].name, lock.arch))
+    files: dict[tuple[str, str], dict[str, str | None]] = {}
+    errors: list[EnvlockError] = []
+    reporter.began("asking", len(asked), "packages")
+    for key, found in in_parallel(lambda key: files_of(*key, *asked[key]), asked):
+        reporter.advanced("asking", key[1])
+        if isinstance(found, EnvlockError):
+            errors.append(found)
+        else:
+            files[key] = found
+    reporter.ended("asking")
+    if errors:
+        raise errors[0]
+    findings = [
+        each for path, (lock, asking) in locks.items() for each in _taken_back(project, path, lock, asking, files)
+    ]
+    return verdict._replace(findings=(*verdict.findings, *findings))
+
+
+def _locks(project: Project, selection: Selection) -> Iterator[tuple[Path, tuple[Lock, list[Environment]]]]:
+    """The whole locks of the chosen environments, each once, with who asks for it."""
+    asking: dict[Path, list[Environment]] = {}
+    for environment in selection.choose(project):
+        if not environment.deferred and not environment.is_fetched:
+            for arch in selection.choose_archs(project):
+                for path in locks_of(project, environment, arch):
+                    asking.setdefault(path, []).append(environment)
+    for path, environments in asking.items():
+        with suppress(EnvlockError):  # what is wrong with it is found already
+            yield path, (read_lock(path), environments)
+
+
+def _as_written(environment: Environment, index: str) -> str:
+    """The index that a lock names as envlock.toml has it, with credentials; where it has it not, as locked."""
+    known = (*environment.package_index_urls, *environment.index_urls, environment.default_index_url)
+    same = (each for each in known if each and address(each).kept.rstrip("/") == index.rstrip("/"))
+    return next(same, index)
+
+
+def _taken_back(
+    project: Project,
+    path: Path,
+    lock: Lock,
+    asking: Sequence[Environment],
+    files: Mapping[tuple[str, str], Mapping[str, str | None]],
+) -> Iterator[Finding]:
+    reasons: dict[str, str] = {}
+    for package in lock.pypi_packages:
+        there = files.get((_as_written(asking[0], package.index), package.name)) if package.index else None
+        if there is None:
+            continue
+        if package.filename not in there:
+            reasons[package.name] = f"{package.filename} is not on {package.index} any more"
+        elif (why := there[package.filename]) is not None:
+            reasons[package.name] = yanked_sentence(package.name, package.version, why)
+    if reasons:
+        keys = (each.origin(name) for each in asking for name in reasons)
+        key = next((key for key in keys if key is not None), None)
+        yield Finding(
+            environment=", ".join(each.name for each in asking),
+            arch=lock.arch,
+            verdict="yanked",
+            reasons=tuple(reasons.values()),
+            location=project.locate(key) if key else Location(path.relative_to(project.folder).as_posix()),
+            repair="envlock lock " + " ".join(f"-P {name}" for name in reasons),
+        )

@@ -29,6 +29,7 @@ _WORDS = {
     "base-lacks-arch": "named for another arch",
     "not-yet": "cannot be locked by this version",
     "alias-moved": "moved since it was pinned",
+    "yanked": "yanked, or not on its index any more",
     "pin-disagrees": "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
     "unknown-name": "not known what is named",
     "steps-unknown": "may have steps that are not known",
@@ -58,12 +59,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report(config: Path | None, selection: Selection, style: str, *, online: bool = False) -> int:
-    """Check and print in one of FORMATS; the exit status. `online` asks the cache about names too."""
+    """Check and print in one of FORMATS; the exit status. `online` asks the cache and the indexes too."""
     project, verdict = check(config, selection)
     if online:
-        from envlock.workflow.check_online import with_cache
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.check_online import with_cache, with_indexes
 
-        verdict = with_cache(project, verdict, selection)
+        with LiveReporter() as reporter:
+            verdict = with_indexes(project, with_cache(project, verdict, selection), selection, reporter)
     if style == "json":
         sys.stdout.write(as_json(verdict))
     elif style == "github":
