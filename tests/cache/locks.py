@@ -46,7 +46,10 @@ def locked_project(
     arch needs.
     """
     project = ProjectFolder.make(folder, index_url or index.url)
-    tables = "\n".join(f'[env.{name}.pypi]\npackages = {{ {name} = "1" }}' for name in environments)
+    tables = "\n".join(
+        f"[env.{name}.pypi]\n{asking(name, any(each.startswith(f'{name}-') for each in files))}"
+        for name, files in environments.items()
+    )
     project.write(tables, settings=settings, archs=list(archs))
     loaded = load_project(project.config)
     for environment in loaded.environments():
@@ -66,6 +69,11 @@ def locked_project(
                 ),
             )
     return loaded
+
+
+def asking(name: str, is_locked: bool = False) -> str:
+    """The line that asks for a package; one that is not locked, no arch needs: it is there for a req_id of its own."""
+    return f"""packages.{name} = "1{"" if is_locked else " ; os_name == 'nt'"}\""""
 
 
 PLATFORM: Mapping[Arch, str] = {

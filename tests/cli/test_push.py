@@ -89,7 +89,7 @@ def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index
 
 
 def test_a_push_of_stale_locks(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
-    locked.path.write_text(locked.path.read_text().replace('two = "1"', 'two = "2"'))
+    locked.path.write_text(locked.path.read_text().replace('two = "1', 'two = "2'))
     ran = envlock("push", check=1)
     assert "hint: envlock lock" in ran.stderr
     assert not (tmp_path / "cache").exists()

@@ -78,7 +78,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     contents = {
         "media": (ffmpeg(), *(replace(each, conda=replace(each.conda, provides=())) for each in PACKAGES)),  # type: ignore[type-var]
         "mixed": (*PACKAGES, WHEEL),
-        "wheels": (ZLIB, PYTHON, TZDATA, WHEEL),
+        "wheels": (ZLIB, PYTHON, TZDATA, WHEEL, replace(WHEEL, name="requests", version="2.32.3")),
     }
     project = load_project(tmp_path / "envlock.toml")
     for environment in project.named:
@@ -111,7 +111,7 @@ def test_all_in_brief(project: Path, envlock: Envlock) -> None:
     assert [line[:4] for line in lines[1:]] == [
         ["media", "locked", "3.12", "6"],
         ["mixed", "locked", "3.12", "6"],
-        ["wheels", "locked", "3.12", "4"],
+        ["wheels", "locked", "3.12", "5"],
     ]
 
 
@@ -172,7 +172,7 @@ def test_wheels_on_a_python_from_conda(project: Path, envlock: Envlock) -> None:
     lines = said(envlock, "wheels")
     assert lines[0] == "Environment of type pypi, <id>:<id>"
     assert "  Requested           demo>=1" in lines
-    assert lines[-2:] == ["PyPI packages (1, 12.3 kB)", "  demo==1.2.3"]
+    assert lines[-3:] == ["PyPI packages (2, 24.7 kB)", "  demo==1.2.3", "  requests==2.32.3"]
 
 
 def test_a_mixed_environment_for_machines(project: Path, envlock: Envlock) -> None:

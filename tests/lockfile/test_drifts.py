@@ -14,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from envlock.lockfile.folder import read_lock, write_lock
-from envlock.model.lock import LockedPython
+from envlock.config.read import load_project
+from envlock.lockfile.drift import check
+from envlock.lockfile.errors import DamagedLock
+from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
+from envlock.model.lock import LockedPackage, LockedPython
+from envlock.workflow.hydrate import hydrate
+from envlock.workflow.launch_errors import HostNotAllowed
+from envlock.workflow.lock import lock
 from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -200,7 +206,8 @@ def two_branches(project: ProjectFolder) -> None:
     from envlock.lockfile.folder import read_lock, write_lock
 
     lock = read_lock(project.lock_of("linux-64"))
-    write_lock(project.lock_folder, replace(lock, packages=lock.packages[:2]))
+    first = replace(lock.packages[0], sha256="0" * 64)
+    write_lock(project.lock_folder, replace(lock, packages=(first, *lock.packages[1:])))
 
 
 def move_lock(project: ProjectFolder) -> None:
@@ -472,3 +479,78 @@ def test_the_host_of_an_exact_python_is_to_be_allowed_too(project: ProjectFolder
     mirror = 'python-mirror = "https://mirror.example/"'
     project.write_env("lam", archs=["linux-64"], settings=f"{allowed}\n{mirror}")
     envlock("check")
+
+
+def changed_lock(project: ProjectFolder, **changes: object) -> None:
+    """Put a lock of other content in the place of the first arch's, with digest and ids that fit."""
+    path = project.lock_of(ARCHS[0])
+    lock = read_lock(path)
+    path.unlink()
+    write_lock(project.lock_folder, replace(lock, **changes))  # type: ignore[arg-type]
+
+
+def packages_of(project: ProjectFolder) -> dict[str, LockedPackage]:
+    return {package.name: package for package in read_lock(project.lock_of(ARCHS[0])).packages}
+
+
+def found(project: ProjectFolder) -> list[tuple[str, str]]:
+    """Verdict and reason of each finding."""
+    return [(each.verdict, each.reasons[0]) for each in check(load_project(project.config)).findings[:1]]
+
+
+def test_a_lock_without_what_is_asked_is_damage(copy: ProjectFolder) -> None:
+    there = packages_of(copy)
+    changed_lock(copy, packages=(there["alpha"], there["beta"]))
+    assert found(copy) == [("damaged", "it is for 'lam', which is not in it")]
+    with pytest.raises(DamagedLock):
+        lock(load_project(copy.config))
+
+
+def test_a_lock_without_what_a_package_needs_is_damage(copy: ProjectFolder) -> None:
+    there = packages_of(copy)
+    changed_lock(copy, packages=(there["alpha"], there["lam"]))
+    assert found(copy) == [("damaged", "a package needs 'beta', which is not in it")]
+
+
+@pytest.mark.parametrize("elsewhere", ["index", "url"])
+def test_every_url_of_a_lock_is_held_to_the_hosts(copy: ProjectFolder, elsewhere: str) -> None:
+    there = packages_of(copy)
+    strange = f"https://evil.example/{there['lam'].filename}"
+    changed_lock(copy, packages=(there["alpha"], there["beta"], replace(there["lam"], **{elsewhere: strange})))
+    assert found(copy) == []
+    in_config("[envlock]", '[envlock]\nhosts = ["127.0.0.1"]')(copy)
+    assert found(copy) == [("host-not-allowed", "evil.example is not among the hosts of envlock.toml")]
+    before = copy.snapshot()
+    with pytest.raises(HostNotAllowed) as caught:
+        lock(load_project(copy.config))
+    assert caught.value.locations[0].line == 2
+    assert copy.snapshot() == before
+
+
+def test_what_is_locked_anew_is_held_to_the_hosts_before_it_is_written(project: ProjectFolder) -> None:
+    project.write_env("lam", archs=ARCHS[:1], settings='hosts = ["files.example"]')
+    with pytest.raises(HostNotAllowed, match="demo"):
+        lock(load_project(project.config))
+    assert not project.lock_folder.exists()
+
+
+def test_a_lock_from_anywhere_is_held_to_the_hosts_before_it_is_hydrated(copy: ProjectFolder) -> None:
+    locked = read_lock(copy.lock_of(ARCHS[0]))
+    in_config("[envlock]", '[envlock]\nhosts = ["files.example"]')(copy)
+    with pytest.raises(HostNotAllowed):
+        hydrate(load_project(copy.config), locked)
+
+
+def test_a_file_is_proved_once_however_many_steps_share_it(
+    copy: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path, **options: str) -> bytes:
+        read.append(path)
+        return lock_bytes(path, **options)
+
+    monkeypatch.setattr("envlock.lockfile.drift.lock_bytes", counted)
+    verdict = check(load_project(copy.config))
+    assert (verdict.exit_status, verdict.environments) == (0, 3)
+    assert sorted(read) == sorted(copy.locks)

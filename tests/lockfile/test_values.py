@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from envlock.lockfile.document import parse, render
+from envlock.lockfile.document import parse, proof_of, render
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.proof import prove
+from envlock.lockfile.text import body_of, digest_of
 from envlock.model.lock import Lock, LockedPython
+from envlock.model.requirement import parse_requirement
+from tests.lockfile.conda_locks import CONDA, MIXED, MOVED, MUTEX
 from tests.lockfile.test_formats import LOCKS, TORCH
 
 LOCK = LOCKS["pylock.machine.toml"]
@@ -72,6 +75,111 @@ def test_what_is_unsafe_to_use_is_damage_though_it_hashes_to_its_digest(lock: Lo
     with pytest.raises(DamagedLock) as caught:
         parse(data, "pylock.toml")
     assert "malformed" in caught.value.render()
+
+
+def restamped(lock: Lock, old: str, new: str) -> bytes:
+    """A lock whose text was changed, and which has the digest of what it is then."""
+    text = render(lock)
+    assert old in text
+    changed = text.replace(old, new, 1)
+    return changed.replace(digest_of(body_of(text)), digest_of(body_of(changed))).encode()
+
+
+WHEEL_URL = 'url = "https://files.example/cd/torch-2.0%2Bcpu-py3-none-any.whl"'
+ANYWHERE = "https://evil.example/demo-1.2.3.tar.gz"
+OTHER_FORMS = {
+    "a table of another tool": (LOCK, "[tool.envlock.python]", "[tool.evil]\nx = 1\n\n[tool.envlock.python]"),
+    "a table at the end": (LOCK, 'pip-flags = ["pre"]', 'pip-flags = ["pre"]\n\n[tool.evil]\nx = 1'),
+    "a key of envlock's": (LOCK, "format = 1\n", "format = 1\nevil = 1\n"),
+    "a key of the Python": (LOCK, 'source = "machine"\n', 'source = "machine"\nevil = 1\n'),
+    "another type": (LOCK, 'type = "pypi"', 'type = "mixed"'),
+    "an sdist": (
+        LOCK,
+        ", wheels = [",
+        f', sdist = {{url = "{ANYWHERE}", hashes = {{sha256 = "{"0" * 64}"}}}}, wheels = [',
+    ),
+    "an archive": (LOCK, ", wheels = [", f', archive = {{url = "{ANYWHERE}"}}, wheels = ['),
+    "an index that is no web address": (LOCK, "https://index.example/simple", "file:///srv/wheels"),
+    "an index with credentials": (LOCK, "https://index.example/simple", "https://me:pw@index.example/simple"),
+    "a marker of Windows": (LOCK, "sys_platform == 'linux'", "sys_platform == 'win32'"),
+    "a second marker": (LOCK, "'x86_64'\"]", "'x86_64'\", \"sys_platform == 'win32'\"]"),
+    "another range of Python": (LOCK, "==3.12.*,>=3.12.4", ">=3.8"),
+    "extras of the file": (LOCK, 'created-by = "envlock"', 'created-by = "envlock"\nextras = ["x"]'),
+    "a size with a sign": (LOCK, "size = 12345", "size = +12345"),
+    "a marker of a package": (LOCK, ', version = "1.2.3"', ', version = "1.2.3", marker = "os_name == \'nt\'"'),
+    "a name that the URL says": (LOCK, WHEEL_URL, f'name = "torch-2.0+cpu-py3-none-any.whl", {WHEEL_URL}'),
+    "the name of an edge": (LOCK, '{name = "torch"}', '{name = "../torch"}'),
+    "a requirement in another spelling": (LOCK, '"requests>=2.21.0"', '"requests >= 2.21.0"'),
+    "a build number of nothing": (MIXED, 'build = "2_gnu"', 'build = "2_gnu", number = 0'),
+    "an empty licence": (MIXED, ', depends = ["__glibc', ', license = "", depends = ["__glibc'),
+    "a channel that the URL says": (
+        MIXED,
+        f'{MUTEX.filename}"',
+        f'{MUTEX.filename}", channel = "s3://team-channel/main", subdir = "linux-64"',
+    ),
+    "milliseconds of nothing": (MIXED, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000Z"),
+}
+
+
+@pytest.mark.parametrize(("lock", "old", "new"), OTHER_FORMS.values(), ids=list(OTHER_FORMS))
+def test_what_envlock_does_not_write_is_damage_though_it_hashes_to_its_digest(lock: Lock, old: str, new: str) -> None:
+    data = restamped(lock, old, new)
+    assert prove(data) is None
+    with pytest.raises(DamagedLock):
+        parse(data, "pylock.toml")
+
+
+def test_a_table_after_the_stamp_is_damage() -> None:
+    data = render(LOCK).encode() + b"\n[tool.evil]\nx = 1\n"
+    assert prove(data) is None
+    with pytest.raises(DamagedLock):
+        parse(data, "pylock.toml")
+
+
+def test_every_url_is_named() -> None:
+    proof = prove(render(LOCK).encode())
+    assert proof is not None
+    assert proof.others == {"https://index.example/simple", "https://other.example/simple"}
+    conda = prove(render(MIXED).encode())
+    assert conda is not None
+    assert conda.others == {"https://conda.example/team", "file:///srv/channel", "https://index.example/simple"}
+    assert proof_of(LOCK) == proof
+    assert proof_of(MIXED) == conda
+
+
+DEMO, ASKED = LOCK.packages[0], LOCK.requirements._replace(metaflow=(), pypi=(parse_requirement("demo"),))
+LACKING = {
+    "a root": (replace(LOCK, packages=(TORCH,), requirements=ASKED), "demo"),
+    "what Metaflow needs": (LOCK, "requests"),
+    "what a package needs": (replace(LOCK, packages=(DEMO,), requirements=ASKED), "torch"),
+    "what a conda package needs": (
+        replace(MIXED, packages=tuple(p for p in MIXED.packages if p.name != "tzdata")),
+        "tzdata",
+    ),
+    "a conda package": (
+        replace(MIXED, packages=(MOVED, *(p for p in MIXED.packages if p.name not in {"tool", "numpy"}))),
+        "numpy",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lock", "name"), LACKING.values(), ids=list(LACKING))
+def test_what_is_asked_for_or_needed_and_not_there_is_told(lock: Lock, name: str) -> None:
+    lock = replace(lock, packages=tuple(sorted(lock.packages, key=lambda each: (each.kind, each.name))))
+    proof = prove(render(lock).encode())
+    assert proof is not None
+    assert f"{name!r}, which is not in it" in proof.missing
+
+
+def test_what_is_whole_lacks_nothing() -> None:
+    for lock in (
+        replace(LOCK, requirements=ASKED),
+        replace(LOCK, packages=(), requirements=ASKED._replace(pypi=(parse_requirement("demo ; os_name == 'nt'"),))),
+        replace(CONDA, requirements=CONDA.requirements._replace(conda=())),
+        MIXED,
+        EXACT,
+    ):
+        assert proof_of(lock).missing == ""
 
 
 def test_a_local_mirror_of_python_builds_may_be_locked() -> None:

@@ -17,7 +17,7 @@ from envlock.lockfile.folder import write_lock
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock, LockedPackage
 from envlock.places import home
-from tests.cache.locks import MACHINE
+from tests.cache.locks import MACHINE, asking
 
 DAY = 24 * 3600.0
 
@@ -35,11 +35,12 @@ def made_up_project(
 ) -> Project:
     """A project with an `[env.*]` table and a lock for each environment, of packages of these names.
 
-    A package of a name is the same in all projects. `asks` is a further requirement, for another req_id.
+    A package of a name is the same in all projects. `asks` is a further requirement, which no arch needs, for another
+    req_id.
     """
     folder.mkdir(parents=True)
-    more = f', {asks} = "1"' if asks else ""
-    tables = [f'[env.{name}.pypi]\npackages = {{ {name} = "1"{more} }}' for name in environments]
+    more = f"\n{asking(asks)}" if asks else ""
+    tables = [f"[env.{name}.pypi]\n{asking(name, name in names)}{more}" for name, names in environments.items()]
     head = f'[envlock]\ncache = "{cache}"\nmetaflow-requirements = false\narchs = {list(archs)!r}\n{settings}\n'
     (folder / "envlock.toml").write_text(head.replace("'", '"') + "\n".join(tables) + "\n")
     project = load_project(folder / "envlock.toml")

@@ -153,7 +153,7 @@ class TestGiving:
             of(finder, "one")
 
     def test_what_is_stale(self, project: Project) -> None:
-        project.path.write_text(project.path.read_text().replace('one = "1"', 'one = "2"'))
+        project.path.write_text(project.path.read_text().replace('one = "1', 'one = "2'))
         changed = Finder(load_project(project.path))
         with pytest.raises(EnvlockError) as caught:
             of(changed, "one")

@@ -34,7 +34,7 @@ from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
 from envlock.workflow.push import push
 from envlock.workflow.ran import Keeper
 from envlock.workflow.show import Description, describe
-from tests.cache.locks import locked_project
+from tests.cache.locks import asking, locked_project
 from tests.index import Index, Release
 from tests.support import ProjectFolder, run_envlock, snapshot
 
@@ -61,7 +61,7 @@ def found(project: Project, name: str) -> Found:
 def of_another(tmp_path: Path, project: Project, *, name: str = "one", archs: tuple[str, ...] = TWO) -> Finder:
     """Somebody else's project, which asks for the same under another name, has no lock, and has the same cache."""
     made = ProjectFolder.make(tmp_path / "another", project.text.partition('index-url = "')[2].partition('"')[0])
-    made.write(f'[env.mine.pypi]\npackages = {{ {name} = "1" }}', settings='cache = "../cache"', archs=list(archs))
+    made.write(f"[env.mine.pypi]\n{asking(name)}", settings='cache = "../cache"', archs=list(archs))
     return Finder(load_project(made.config))
 
 

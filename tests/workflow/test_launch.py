@@ -198,7 +198,7 @@ def test_two_locks_of_one_environment(project: ProjectFolder) -> None:
     shutil.copy(path, path.with_name(f"pylock.{'0' * 40}.toml"))
     text = refused(project).render()
     assert "error[two-locks]" in text
-    assert "`envlock lock` keeps the newest" in text
+    assert "`envlock lock` makes one of them" in text
 
 
 def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:

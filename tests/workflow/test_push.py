@@ -300,7 +300,7 @@ class TestLocks:
         self.refused(project, NotLocked)
 
     def test_stale(self, project: Project) -> None:
-        project.path.write_text(project.path.read_text().replace('one = "1"', 'one = "2"'))
+        project.path.write_text(project.path.read_text().replace('one = "1', 'one = "2'))
         assert self.refused(load_project(project.path), ManyErrors).exit_status == 1
 
     def test_damaged(self, tmp_path: Path, index: Index) -> None:

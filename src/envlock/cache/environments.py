@@ -8,7 +8,7 @@ from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import ENVIRONMENTS, EnvironmentPlace, environment_at, environment_place
 from envlock.cache.packages import path_of
 from envlock.errors import DamageError
-from envlock.lockfile.document import parse, render
+from envlock.lockfile.document import parse, proof_of, render
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.proof import prove
 from envlock.model.artifact import artifacts_of
@@ -63,4 +63,7 @@ class Environments:
             ) from None
         if environment_place(lock) != place:
             raise CachedLockDamaged(shown, "it is the lock of another environment")
+        missing = proof_of(lock).missing
+        if missing:
+            raise CachedLockDamaged(shown, missing)
         return lock

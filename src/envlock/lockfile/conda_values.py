@@ -21,7 +21,7 @@ BUILD = r"[0-9A-Za-z_][0-9A-Za-z_.+]*"
 MD5 = r"[0-9a-f]{32}"
 _PATH = r"/[^\x00-\x20\x7f\"\\?#]*"
 CONDA_URL = rf"(?:{URL}|s3://[A-Za-z0-9._-]+{_PATH}|file://{_PATH})"
-TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
+TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.(?!000)[0-9]{3})?Z"
 NOARCH = r"python|generic"
 SITE_PACKAGES = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)*"
 # No control character of ASCII or Latin-1, and nothing that turns the direction of a line.

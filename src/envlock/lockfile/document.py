@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 
@@ -26,18 +26,24 @@ from envlock.lockfile.text import (
     CONDA,
     CONDA_FORMAT,
     FORMAT,
+    REQUIREMENTS,
     STAMP,
     body_of,
     digest_of,
     ends_with_stamp,
     filename_of,
     head_of,
+    table_lines,
+    tail_of,
 )
 from envlock.lockfile.values import twice, wrong_package, wrong_python
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.model.requirements_table import requirements_from
+
+if TYPE_CHECKING:
+    from envlock.lockfile.proof import Proof
 
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
@@ -62,21 +68,36 @@ def parse(data: bytes, path: str) -> Lock:
     text, document = parse_toml(data, path)
     try:
         lock, digest, req_id, found_full_id = _from_document(document)
-        is_as_written = digest_of(body_of(text)) == digest and ends_with_stamp(text)
-        body = "" if is_as_written else _body(lock)
+        body = _body(lock)
         ids = (lock.req_id, lock.full_id)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError) as error:
         raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
-    if not is_as_written:
-        if digest_of(body) != digest:
-            raise DamagedLock(path, "its content does not hash to its digest")
-        if tomli.loads(render(lock)) != document:
-            raise DamagedLock(path, "it holds something that envlock did not write")
+    if digest_of(body) != digest and digest_of(body_of(text)) != digest:
+        raise DamagedLock(path, "its content does not hash to its digest")
     if ids[0] != req_id:
         raise DamagedLock(path, "its requirements do not hash to its req-id")
     if ids[1] != found_full_id:
         raise DamagedLock(path, "its packages do not hash to its full-id")
+    is_as_written = body_of(text) == body and ends_with_stamp(text)
+    if digest_of(body) != digest or not (is_as_written or tomli.loads(render(lock)) == document):
+        raise DamagedLock(path, "it holds something that envlock did not write")
     return lock
+
+
+def proof_of(lock: Lock) -> Proof:
+    """What `prove` says of a lock's file."""
+    from envlock.lockfile.proof import Proof, prove
+
+    found = prove(render(lock).encode())
+    if found is not None:
+        return found
+    asked = lock.requirements  # a value has a spelling that `prove` leaves to `parse`
+    others = {*asked.indexes, asked.default_index, *(each.index for each in lock.packages)}
+    others |= {each.from_index for each in asked.pypi}
+    others |= {*asked.channels, *(each.conda.channel for each in lock.packages if each.conda)}
+    urls = tuple(each.url for each in lock.packages)
+    strangers = frozenset(url for url in others if "://" in url)
+    return Proof(lock.arch, lock.req_id, lock.full_id, urls, lock.python.url, strangers)
 
 
 def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
@@ -121,21 +142,25 @@ def _body(lock: Lock) -> str:
         from envlock.lockfile.conda_packages import conda_line
 
         lines += [*CONDA.splitlines(), *(f"    {conda_line(package)}," for package in conda)]
-    lines += [
-        "]",
-        "",
-        "[tool.envlock]",
-        f"format = {CONDA_FORMAT if conda else FORMAT}",
-        f"arch = {quoted(lock.arch)}",
-        f"type = {quoted(lock.requirements.type)}",
-        f"req-id = {quoted(lock.req_id)}",
-        f"full-id = {quoted(lock.full_id)}",
-    ]
-    if lock.exclude_newer:
-        lines.append(f"exclude-newer = {quoted(lock.exclude_newer)}")
-    lines += ["", "[tool.envlock.python]", *_python_lines(lock.python)]
-    lines += ["", "[tool.envlock.requirements]", *requirement_lines(lock.requirements)]
-    return head_of(lock.arch, lock.python.source, lock.python.version) + "\n".join(lines) + "\n"
+    python = lock.python
+    head = head_of(lock.arch, python.source, python.version)
+    tail = tail_of(
+        CONDA_FORMAT if conda else FORMAT,
+        lock.arch,
+        lock.requirements.type,
+        (lock.req_id, lock.full_id),
+        lock.exclude_newer,
+        {"source": python.source, "version": python.version, **(_file_of(python) if python.url else {})},
+    )
+    return head + "".join(f"{line}\n" for line in lines) + "]\n" + tail + _requirements_of(lock.requirements)
+
+
+def _file_of(python: LockedPython) -> dict[str, str]:
+    return {"filename": python.filename, "url": python.url, "sha256": python.sha256}
+
+
+def _requirements_of(requirements: Requirements) -> str:
+    return REQUIREMENTS + "".join(f"{line}\n" for line in requirement_lines(requirements))
 
 
 def package_line(package: LockedPackage) -> str:
@@ -165,27 +190,9 @@ def package_line(package: LockedPackage) -> str:
     return f"{{{', '.join(fields)}}}"
 
 
-def _python_lines(python: LockedPython) -> Iterable[str]:
-    yield f"source = {quoted(python.source)}"
-    yield f"version = {quoted(python.version)}"
-    if python.url:
-        yield f"filename = {quoted(python.filename)}"
-        yield f"url = {quoted(python.url)}"
-        yield f"sha256 = {quoted(python.sha256)}"
-
-
 def requirement_lines(requirements: Requirements) -> Iterable[str]:
     """The lines of the table that `requirements_from` reads; what is empty is left out."""
-    for key, value in requirements.document().items():
-        if isinstance(value, list) and value and isinstance(value[0], list):
-            rows = [array(map(str, row)) for row in value if isinstance(row, list)]
-            yield f"{key} = [{', '.join(rows)}]"
-        elif key == "system":
-            yield "system = []"
-        elif isinstance(value, str) and value:
-            yield f"{key} = {quoted(value)}"
-        elif isinstance(value, list) and value:
-            yield f"{key} = {array([str(item) for item in value])}"
+    return table_lines(requirements.document())
 
 
 def lock_from(document: Mapping[str, Any]) -> Lock:

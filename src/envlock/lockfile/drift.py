@@ -11,10 +11,10 @@ from typing import NamedTuple
 from envlock.config.project import Environment, Flow, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.folder import Claims, candidates, lock_bytes, lock_files, locks_of, read_lock
+from envlock.lockfile.folder import Claims, candidates, full_id_of, lock_bytes, lock_files, locks_of, read_lock
 from envlock.lockfile.proof import prove
 from envlock.model.arch import Arch
-from envlock.model.url import host
+from envlock.model.url import strange_hosts
 
 TYPE_CHECKING = False  # a lock is read whole only to say what is wrong
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ EXIT_STATUS = {
     "orphan": 1,
     "base-lacks-arch": 1,
     "alias-moved": 1,
+    "yanked": 1,
     "not-yet": 2,
     "unknown-name": 2,
     "steps-unknown": 2,
@@ -98,6 +99,7 @@ class _Checking:
         self.folder = project.lock_folder
         self.claims = Claims(project)
         self.proved: dict[Path, tuple[Finding, ...]] = {}
+        self.places: dict[tuple[str, Arch], tuple[Path, ...]] = {}
         self.explained: set[Path] = set()
         self.others: list[tuple[Path, Lock]] | None = None
 
@@ -125,7 +127,13 @@ class _Checking:
         if environment.base is not None and (lacking := self.lacking(environment, arch)):
             yield lacking
             return
-        paths = locks_of(self.project, environment, arch)
+        key = (environment.requirements.req_id, arch)
+        if environment.base is not None:
+            paths = locks_of(self.project, environment, arch)
+        elif key in self.places:
+            paths = self.places[key]
+        else:
+            paths = self.places[key] = locks_of(self.project, environment, arch)
         if not paths:
             yield self.unlocked(environment, arch)
         if len(paths) > 1:
@@ -141,36 +149,39 @@ class _Checking:
             yield from self.file(environment, arch, path)
 
     def file(self, environment: Environment, arch: Arch, path: Path) -> Iterator[Finding]:
-        """What is wrong with one lock file that should be this environment's."""
-        urls: tuple[str, ...]
+        """What is wrong with one lock file that should be this environment's: proved once, whoever shares it."""
+        if path not in self.proved:
+            self.proved[path] = tuple(self.of_file(arch, path))
+        for finding in self.proved[path]:
+            yield finding._replace(environment=environment.name)
+
+    def of_file(self, arch: Arch, path: Path) -> Iterator[Finding]:
+        """What is wrong with a lock file, whoever it is for."""
         try:
             proof = prove(lock_bytes(path, shown=self.shown(path)))
-            if proof is not None:
-                ids = (proof.arch, proof.req_id, proof.full_id)
-                urls, python_url = proof.urls, proof.python_url
-            else:
-                lock = read_lock(path, shown=self.shown(path))
-                ids = (lock.arch, lock.req_id, lock.full_id)
-                urls, python_url = tuple(package.url for package in lock.packages), lock.python.url
+            if proof is None:
+                from envlock.lockfile.document import proof_of
+
+                proof = proof_of(read_lock(path, shown=self.shown(path)))
         except EnvlockError as error:
-            yield self.unreadable(environment.name, arch, path, error)
+            yield self.unreadable("", arch, path, error)
             return
-        if ids != (arch, path.parent.name, path.name.split(".")[1]):
+        is_here = proof[:3] == (arch, path.parent.name, full_id_of(path))
+        wrong = "" if is_here else "the file lies where another lock belongs"
+        if wrong or proof.missing:
             yield Finding(
-                environment=environment.name,
+                environment="",
                 arch=arch,
                 verdict="damaged",
-                reasons=("the file lies where another lock belongs",),
+                reasons=(wrong or proof.missing,),
                 location=Location(self.shown(path)),
-                repair="envlock lock",
+                repair="envlock lock" if wrong else f"git checkout -- {self.shown(path)}",
             )
         settings = self.project.settings
-        if python_url and not settings.python_mirror:  # else it is fetched from there, whatever the lock says
-            urls = (*urls, python_url)
-        strange = sorted({host(url) or url for url in urls if settings.hosts and not _is_allowed(url, settings.hosts)})
+        strange = strange_hosts(proof.named(mirrored=bool(settings.python_mirror)), settings.hosts)
         if strange:
             yield Finding(
-                environment=environment.name,
+                environment="",
                 arch=arch,
                 verdict="host-not-allowed",
                 reasons=tuple(f"{name} is not among the hosts of envlock.toml" for name in strange),
@@ -370,27 +381,6 @@ class _Checking:
     def shown(self, path: Path) -> str:
         """The path as the user knows it: relative to envlock.toml."""
         return os.path.relpath(path, self.project.folder)
-
-
-def _is_allowed(url: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a URL's host is in the allow-list, and its port where the list names one.
-
-    >>> _is_allowed("https://a.index.example/x", ("*.index.example",))
-    True
-    >>> _is_allowed("https://index.example/x", ("*.index.example",))
-    False
-    >>> _is_allowed("https://index.example:8443/x", ("index.example:8443",))
-    True
-    >>> _is_allowed("https://index.example:444/x", ("index.example:8443",))
-    False
-    """
-    name = host(url)
-    authority = url.partition("://")[2].partition("/")[0].lower()
-    for pattern in map(str.lower, allowed):
-        found = authority if ":" in pattern else name
-        if found.endswith(pattern[1:]) if pattern.startswith("*.") else found == pattern:
-            return True
-    return False
 
 
 def _line_with(path: Path, text: str) -> int | None:

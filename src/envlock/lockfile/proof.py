@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from envlock.files import toml_of
 from envlock.lockfile.text import (
     CONDA_FORMAT,
     FORMAT,
+    REQUIREMENTS,
     STAMP,
     TAIL,
     body_of,
@@ -22,20 +23,36 @@ from envlock.lockfile.text import (
     ends_with_stamp,
     filename_of,
     head_of,
+    table_lines,
+    tail_of,
 )
-from envlock.lockfile.values import NAME, SHA256, URL, VERSION, is_wheel, twice, wrong_python
+from envlock.lockfile.values import (
+    COUNT,
+    INDEX,
+    NAME,
+    SHA256,
+    UPLOAD_TIME,
+    URL,
+    VERSION,
+    is_wheel,
+    missing,
+    twice,
+    wrong_python,
+)
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
+from envlock.model.requirements import type_of
 from envlock.model.requirements_table import requirements_document
 
-_REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 _PACKAGE = re.compile(
     rf'    \{{name = "({NAME})", version = "({VERSION})"'
-    r'(?:, dependencies = \[\{name = "[^"\\]*"\}(?:, \{name = "[^"\\]*"\})*\])?'
-    r'(?:, index = "[^"\\]*")?'
-    r', wheels = \[\{(?:name = "([^"\\]*)", )?(?:upload-time = [0-9TZ:.+-]+, )?'
-    rf'url = "({URL})"(?:, size = [0-9]{{1,15}})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
+    rf'(?:, dependencies = \[\{{name = "{NAME}"\}}(?:, \{{name = "{NAME}"\}})*\])?'
+    rf'(?:, index = "({INDEX})")?'
+    rf', wheels = \[\{{(?:name = "([^"\\]*)", )?(?:upload-time = {UPLOAD_TIME}, )?'
+    rf'url = "({URL})"(?:, size = {COUNT})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
 )
+_EDGES = re.compile(rf'\{{name = "({NAME})"\}}')
+_ROOT = re.compile(NAME)
 
 
 class Proof(NamedTuple):
@@ -48,6 +65,14 @@ class Proof(NamedTuple):
     """Where the packages come from."""
     python_url: str
     """Where the Python comes from; empty where it has no file of its own."""
+    others: frozenset[str] = frozenset()
+    """The other URLs in it: indexes and channels, of packages and of what is asked."""
+    missing: str = ""
+    """What is asked for or needed and not in it, in a sentence; empty where nothing is."""
+
+    def named(self, *, mirrored: bool) -> tuple[str, ...]:
+        """Every URL in it; without that of an exact Python where builds come from a mirror, whatever the lock says."""
+        return (*self.urls, *sorted(self.others), *([self.python_url] if self.python_url and not mirrored else []))
 
 
 class ProvedPackages(NamedTuple):
@@ -58,6 +83,23 @@ class ProvedPackages(NamedTuple):
     urls: list[str]
     end: int
     """Where in the body they end."""
+    others: set[str]
+    """The other URLs in their lines."""
+    provided: frozenset[str] = frozenset()
+    """The PyPI distributions in conda packages, and the names of those."""
+    missing: str = ""
+    """A conda package that one of them needs, or that is asked for, and that is not there."""
+
+
+class _Asked(NamedTuple):
+    """A section of requirements, read."""
+
+    req_id: str
+    kind: str
+    roots: tuple[str, ...]
+    """The PyPI packages that are asked for on every arch."""
+    conda: tuple[str, ...]
+    urls: frozenset[str]
 
 
 def prove(data: bytes) -> Proof | None:
@@ -74,7 +116,7 @@ def prove(data: bytes) -> Proof | None:
 def _prove(text: str) -> Proof | None:
     body = body_of(text)
     tail = body.rfind(TAIL)
-    requirements = body.rfind(_REQUIREMENTS)
+    requirements = body.rfind(REQUIREMENTS)
     stamp = text.rfind(STAMP)
     if not 0 <= tail < requirements or not ends_with_stamp(text):
         return None
@@ -88,38 +130,75 @@ def _prove(text: str) -> Proof | None:
     head = head_of(table["arch"], python["source"], python["version"])
     if not body.startswith(head):
         return None
+    asked = _asked(body[requirements:])
+    if asked is None:
+        return None
     found = _wheels(body, len(head))
     if found is not None and table["format"] == CONDA_FORMAT:
         from envlock.lockfile.conda_proof import with_conda
 
-        found = with_conda(body, found, table["arch"], python["source"], python["version"])
+        found = with_conda(body, found, table["arch"], python["source"], python["version"], asked.conda)
     elif table["format"] != FORMAT or python["source"] == "conda":
         return None
     if found is None or body[found.end : tail + 1] != "]\n\n":
         return None
     content = full_id(python["source"], python["version"], filename, sha256, found.rows)
-    asked = _req_id(body[requirements:])
-    if table["full-id"] != content or table["req-id"] != asked:
+    number, newest = table["format"], table.get("exclude-newer", "")
+    if body[tail:requirements] != tail_of(number, table["arch"], asked.kind, (asked.req_id, content), newest, python):
         return None
-    return Proof(arch=table["arch"], req_id=asked, full_id=content, urls=tuple(found.urls), python_url=url)
+    return Proof(
+        arch=table["arch"],
+        req_id=asked.req_id,
+        full_id=content,
+        urls=tuple(found.urls),
+        python_url=url,
+        others=asked.urls.union(found.others),
+        missing=found.missing or _missing(body, found, asked.roots),
+    )
+
+
+def _missing(body: str, found: ProvedPackages, roots: tuple[str, ...]) -> str:
+    wheels = {row[1] for row in found.rows if row[0] == "pypi"}
+    edges = _EDGES.findall(body, 0, found.end)
+    return missing((), edges, wheels) or missing(roots, (), wheels | found.provided if found.provided else wheels)
 
 
 def _wheels(body: str, start: int) -> ProvedPackages | None:
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
+    others: set[str] = set()
     position = start
     while match := _PACKAGE.match(body, position):
-        name, version, written, place, digest = match.groups()
-        wheel = written or filename_of(place)
+        name, version, index, written, place, digest = match.groups()
+        wheel = filename_of(place)
+        if written is not None:
+            if written == wheel:
+                return None
+            wheel = written
         if not is_wheel(wheel):
             return None
         rows.append(("pypi", name, version, "", wheel, digest))
         urls.append(place)
+        if index:
+            others.add(index)
         position = match.end()
-    return None if twice(row[1] for row in rows) else ProvedPackages(rows, urls, position)
+    return None if twice(row[1] for row in rows) else ProvedPackages(rows, urls, position, others)
 
 
 @lru_cache(maxsize=256)
-def _req_id(section: str) -> str:
-    """The id of a requirements section: the same text in the lock of each arch."""
-    return req_id(requirements_document(toml_of(section)["tool"]["envlock"]["requirements"]))
+def _asked(section: str) -> _Asked | None:
+    """What a section of requirements says, the same text in the lock of each arch; None where it is spelt otherwise."""
+    document = requirements_document(toml_of(section)["tool"]["envlock"]["requirements"])
+    if section != REQUIREMENTS + "".join(f"{line}\n" for line in table_lines(document)):
+        return None
+    pypi, metaflow, conda, conda_only, channels, indexes = (
+        [str(text) for text in cast("list[str]", document[key])]
+        for key in ("pypi", "metaflow", "conda", "conda-only", "channels", "indexes")
+    )
+    kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
+    # What stands after a semicolon may rule a package out.
+    plain = (text for text in (*pypi, *(metaflow if kind == "pypi" else ())) if " ; " not in text)
+    roots = [match[0] for match in map(_ROOT.match, plain) if match is not None]
+    own = [str(index) for _, index in cast("list[list[str]]", document.get("package-indexes", []))]
+    urls = [url for url in (*indexes, *own, str(document["default-index"]), *channels) if "://" in url]
+    return _Asked(req_id(document), kind, tuple(roots), (*conda, *conda_only), frozenset(urls))

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping
 
+from envlock.lockfile.quoting import array, quoted
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.model.canonical import Plain
 
 FORMAT = 1
 """Of a lock whose packages are all wheels."""
@@ -17,6 +23,7 @@ CONDA_FORMAT = 2
 """Of a lock with conda packages, and the highest that is read."""
 STAMP = "\n[tool.envlock.stamp]\n"
 TAIL = "\n[tool.envlock]\n"
+REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 """What stands between the wheels and the conda packages."""
 
@@ -38,6 +45,41 @@ def head_of(arch: Arch, python_source: str, python_version: str) -> str:
         f'requires-python = "{requires_python(python_source, python_version)}"\n'
         'created-by = "envlock"\n\npackages = [\n'
     )
+
+
+def tail_of(
+    number: int, arch: str, kind: str, ids: tuple[str, str], exclude_newer: str, python: Mapping[str, str]
+) -> str:
+    """How the body of a lock goes on after its packages, up to its requirements.
+
+    `number` is that of the format, `kind` the environment's type, `ids` are req_id and full_id, `python` is the table
+    of its Python.
+    """
+    lines = [
+        f"format = {number}",
+        f"arch = {quoted(arch)}",
+        f"type = {quoted(kind)}",
+        f"req-id = {quoted(ids[0])}",
+        f"full-id = {quoted(ids[1])}",
+    ]
+    if exclude_newer:
+        lines.append(f"exclude-newer = {quoted(exclude_newer)}")
+    lines += ["", "[tool.envlock.python]", *(f"{key} = {quoted(value)}" for key, value in python.items() if value)]
+    return TAIL + "\n".join(lines) + "\n"
+
+
+def table_lines(document: Mapping[str, Plain]) -> Iterator[str]:
+    """The lines of a table of requirements; what is empty is left out, but for `system`.
+
+    >>> list(table_lines({"python": "", "pypi": ["alpha"], "system": [["linux-64", "__glibc", "2.28"]]}))
+    ['pypi = ["alpha"]', 'system = [["linux-64", "__glibc", "2.28"]]']
+    """
+    for key, value in document.items():
+        if isinstance(value, str) and value:
+            yield f"{key} = {quoted(value)}"
+        elif isinstance(value, list) and (value or key == "system"):
+            rows = [array(map(str, each)) if isinstance(each, list) else quoted(str(each)) for each in value]
+            yield f"{key} = [{', '.join(rows)}]"
 
 
 def body_of(text: str) -> str:

@@ -7,7 +7,7 @@ the digest says. Patterns are strings: `proof` puts them into one regular expres
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_-]*"
 SHA256 = r"[0-9a-f]{64}"
 # The authority is plain: two readers of a stranger one may not agree on which host it names.
 URL = r"[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/[^\x00-\x20\x7f\"\\?#]*"
+
+INDEX = r"[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?:/[^\x00-\x20\x7f\"\\?#]*)?"
+UPLOAD_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z"
+COUNT = r"(?:0|[1-9][0-9]{0,14})"
 
 _WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,195}\.whl")
 _ARCHIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}")
@@ -41,6 +45,8 @@ def wrong_package(package: LockedPackage) -> str:
         ("version", package.version, VERSION),
         ("url", package.url, URL),
         ("sha256", package.sha256, SHA256),
+        ("index", package.index, f"(?:{INDEX})?"),
+        *(("dependency", name, NAME) for name in package.dependencies),
     ):
         if re.fullmatch(pattern, value) is None:
             return f"{what} {shown(what, value)!r}"
@@ -57,7 +63,7 @@ def shown(what: str, value: str) -> str:
     >>> shown("url", "https://me:secret@index.example/t/token/x?token=y")
     'https://index.example/t/***/x'
     """
-    if what not in {"url", "channel"} or type(value) is not str:
+    if what not in {"url", "channel", "index"} or type(value) is not str:
         return value
     from envlock.model.url import strip_credentials
 
@@ -81,6 +87,18 @@ def wrong_python(source: str, version: str, url: str = "", filename: str = "", s
     if _ARCHIVE.fullmatch(filename) is None:
         return f"file name {filename!r}"
     return "" if re.fullmatch(SHA256, sha256) else f"sha256 {sha256!r}"
+
+
+def missing(roots: Iterable[str], edges: Iterable[str], held: Container[str]) -> str:
+    """What is asked for, or needed by a package, and not held, in a sentence; empty where nothing is.
+
+    >>> missing(["a"], ["b"], {"a", "b"}), missing(["a"], ["b"], {"a"})
+    ('', "a package needs 'b', which is not in it")
+    """
+    for name in roots:
+        if name not in held:
+            return f"it is for {name!r}, which is not in it"
+    return next((f"a package needs {name!r}, which is not in it" for name in edges if name not in held), "")
 
 
 def twice(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,12 +59,7 @@ class Requirements(NamedTuple):
         >>> Requirements(base="conda:<req_id>:<hash>", pypi=(PypiRequirement("rich"),), python_from="conda").type
         'mixed'
         """
-        base = self.base.partition(":")[0]
-        if base in TYPES:
-            return type_over(base, self)
-        if self.conda:
-            return "mixed" if self.pypi else "conda"
-        return "conda" if self.python_from == "conda" and not self.pypi and not self.conda_only else "pypi"
+        return type_of(self.base, self.python_from, self.pypi, self.conda, self.conda_only)
 
     @property
     def has_conda(self) -> bool:
@@ -149,8 +145,20 @@ def type_over(base: str, asked: Requirements) -> str:
     >>> type_over("pypi", Requirements()), type_over("conda", Requirements(conda_only=("ffmpeg",)))
     ('pypi', 'conda')
     """
-    added = {kind for kind, packages in (("conda", asked.conda), ("pypi", asked.pypi)) if packages}
-    return base if added <= {base} else "mixed"
+    return type_of(base, "", asked.pypi, asked.conda, asked.conda_only)
+
+
+def type_of(
+    base: str, python_from: str, pypi: Sequence[object], conda: Sequence[object], conda_only: Sequence[object]
+) -> str:
+    """The type of an environment that asks for these packages; `base` and `python_from` are as in Requirements."""
+    extended = base.partition(":")[0]
+    if extended in TYPES:
+        added = {kind for kind, packages in (("conda", conda), ("pypi", pypi)) if packages}
+        return extended if added <= {extended} else "mixed"
+    if conda:
+        return "mixed" if pypi else "conda"
+    return "conda" if python_from == "conda" and not pypi and not conda_only else "pypi"
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ judged as one that they can make right. What it is once they are filled in is ju
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """How a variable is written; nothing else that begins with `${` is one."""
@@ -221,3 +222,36 @@ def _has_bad_port(authority: str) -> bool:
         authority = authority[authority.find("]") + 1 :]
     port = authority.partition(":")[2]
     return bool(port) and not port.isdigit()
+
+
+def strange_hosts(urls: Iterable[str], allowed: Sequence[str]) -> tuple[str, ...]:
+    """The hosts that URLs name and a list does not, sorted; of a URL without a host, the URL. An empty list allows all.
+
+    >>> strange_hosts(["https://index.example/a", "https://index.example/b", "file:///srv"], ["files.example"])
+    ('file:///srv', 'index.example')
+    """
+    if not allowed:
+        return ()
+    one_each = {"/".join(url.split("/", 3)[:3]): url for url in urls}
+    return tuple(sorted({host(url) or url for url in one_each.values() if not _is_allowed(url, allowed)}))
+
+
+def _is_allowed(url: str, allowed: Sequence[str]) -> bool:
+    """Whether a URL's host is in the allow-list, and its port where the list names one.
+
+    >>> _is_allowed("https://a.index.example/x", ("*.index.example",))
+    True
+    >>> _is_allowed("https://index.example/x", ("*.index.example",))
+    False
+    >>> _is_allowed("https://index.example:8443/x", ("index.example:8443",))
+    True
+    >>> _is_allowed("https://index.example:444/x", ("index.example:8443",))
+    False
+    """
+    name = host(url)
+    authority = url.partition("://")[2].partition("/")[0].lower()
+    for pattern in map(str.lower, allowed):
+        found = authority if ":" in pattern else name
+        if found.endswith(pattern[1:]) if pattern.startswith("*.") else found == pattern:
+            return True
+    return False

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
+from envlock.model.url import strange_hosts
+
+if TYPE_CHECKING:
+    from envlock.config.project import Project
+    from envlock.lockfile.proof import Proof
 
 
 class FlowNotInConfig(ConfigError):
@@ -73,6 +79,16 @@ class HostNotAllowed(DamageError):
             details=tuple(reasons),
             hint=repair,
         )
+
+
+def refuse_strange_hosts(project: Project, proof: Proof, environments: Sequence[str]) -> None:
+    """Raise HostNotAllowed for a lock with a URL on a host that envlock.toml does not allow."""
+    settings = project.settings
+    strange = strange_hosts(proof.named(mirrored=bool(settings.python_mirror)), settings.hosts)
+    if strange:
+        reasons = [f"{name} is not among the hosts of envlock.toml" for name in strange]
+        at = project.locate(("envlock", "hosts"))
+        raise HostNotAllowed(environments, reasons, at, "add the host to `hosts` in envlock.toml, if it is right")
 
 
 class DatastoreNotLocked(StaleError):

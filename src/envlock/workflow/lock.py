@@ -17,10 +17,11 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.alias_pins import write_pin
-from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, UnwritableLockFolder
-from envlock.lockfile.folder import Claims, lock_bytes, lock_path, locks_of, path_of, read_lock, write_lock
+from envlock.lockfile.document import proof_of
+from envlock.lockfile.errors import UnwritableLockFolder
+from envlock.lockfile.folder import Claims, lock_path, locks_of, path_of, write_lock
 from envlock.lockfile.merging import write_attributes
-from envlock.lockfile.proof import prove
+from envlock.lockfile.proof import Proof
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
@@ -30,7 +31,7 @@ from envlock.resolve.errors import IndexUnreachable, merge_archs
 from envlock.workflow.bases import Bases, given_up, lacking_archs
 from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, outcomes, unfit_urls, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
-from envlock.workflow.old_locks import OldLocks, is_unmerged, with_left_over
+from envlock.workflow.old_locks import OldLocks, proof_at, with_left_over
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
 from envlock.workflow.pruning import left_over, prune, remove, sweep
 from envlock.workflow.user import user
@@ -109,6 +110,9 @@ class _Locking:
         if todo:
             done.update(self.resolve(todo))
         results = tuple(done[number] for number in sorted(done))
+        for each in results if self.project.settings.hosts else ():
+            if each.action != "kept" and each.lock is not None:
+                self.refuse_strange(each.environments, proof_of(each.lock))
         self.write(results, pinned)
         replaced, pruned = left_over(self.project, results, everything=self.selection.is_everything)
         results = with_left_over(self.project, results, [*replaced, *pruned])
@@ -116,6 +120,13 @@ class _Locking:
         sweep(self.folder)
         fetched = sum(each.is_fetched for each in environments)
         return LockResult(results, replaced, pruned, pinned, fetched)
+
+    def refuse_strange(self, environments: Sequence[str], proof: Proof) -> None:
+        """Raise HostNotAllowed where a lock names a host that envlock.toml does not allow."""
+        if self.project.settings.hosts:
+            from envlock.workflow.launch_errors import refuse_strange_hosts
+
+            refuse_strange_hosts(self.project, proof, environments)
 
     def check_upgrade(self, environments: Sequence[Environment]) -> None:
         """Refuse to upgrade what nothing locks or asks for: a misspelt name would pass for a current package."""
@@ -151,26 +162,13 @@ class _Locking:
     def kept(self, job: Job) -> Locked | None:
         """The job as done, when its lock is there and may stay."""
         paths = locks_of(self.project, job.environments[0], job.arch, self.given_up)
-        if not paths or not (self.upgrade.is_nothing or job.pin):
-            return None
-        if len(paths) > 1:
+        if len(paths) != 1 or not (self.upgrade.is_nothing or job.pin):
             return None
         (path,) = paths
-        shown = self.shown(path)
-        try:
-            proof = prove(lock_bytes(path, shown=shown))
-            if proof is not None:
-                its_place = path_of(self.folder, proof.arch, proof.req_id, proof.full_id)
-            else:  # raises what is wrong, unless only the layout was changed
-                its_place = lock_path(self.folder, read_lock(path, shown=shown))
-        except ConflictMarkersInLock:
+        proof = proof_at(self.project, path)
+        if proof is None or path_of(self.folder, *proof[:3]) != path:
             return None
-        except DamagedLock:
-            if is_unmerged(self.folder):
-                return None
-            raise
-        if its_place != path:
-            return None
+        self.refuse_strange(job.names, proof)
         return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)
 
     def resolve(self, todo: Sequence[tuple[int, Job]]) -> dict[int, Locked]:

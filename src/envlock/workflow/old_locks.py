@@ -15,10 +15,12 @@ from pathlib import Path
 
 from envlock.config.project import Project
 from envlock.errors import DamageError, EnvlockError
-from envlock.lockfile.errors import ConflictMarkersInLock
-from envlock.lockfile.folder import lock_files, lock_path, pinned, read_lock
+from envlock.lockfile.document import proof_of
+from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock
+from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, pinned, read_lock
 from envlock.lockfile.merging import locks_in
 from envlock.lockfile.predecessor import predecessor
+from envlock.lockfile.proof import Proof, prove
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage
 from envlock.workflow.lock_jobs import Job
@@ -155,6 +157,22 @@ def _locks_at(project: Project, path: Path) -> list[Lock]:
         return [lock for lock, _ in locks_in(path, shown)]
     except EnvlockError:
         return []
+
+
+def proof_at(project: Project, path: Path) -> Proof | None:
+    """The proof of a lock file; None where a merge left something else in it. Raises as `read_lock` for any damage."""
+    shown = os.path.relpath(path, project.folder)
+    try:
+        proof = prove(lock_bytes(path, shown=shown)) or proof_of(read_lock(path, shown=shown))
+    except ConflictMarkersInLock:
+        return None
+    except DamagedLock:
+        if is_unmerged(project.lock_folder):
+            return None
+        raise
+    if proof.missing:
+        raise DamagedLock(shown, proof.missing)
+    return proof
 
 
 def is_unmerged(folder: Path) -> bool:
