@@ -65,6 +65,7 @@ DOORS: list[Callable[[Path, str], None]] = [_of_config, _of_file, _of_add, _of_l
         (f"https://{SECRET}@files.example/acme_core-1.0-py3-none-any.whl", "credentials-in-direct-url"),
         ("https://${USER}:${TOKEN}@files.example/acme_core-1.0-py3-none-any.whl", "credentials-in-direct-url"),
         (f"https://files.example/acme_core-1.0-py3-none-any.whl?sig={SECRET}", "credentials-in-direct-url"),
+        (f"https://files.example/acme_core-1.0-py3-none-any.whl#token={SECRET}", "credentials-in-direct-url"),
         (f"git+https://user:{SECRET}@code.example/acme/core", "direct-url-not-web"),
         ("git+https://code.example/acme/core@v1", "direct-url-not-web"),
         ("file:///srv/acme_core-1.0-py3-none-any.whl", "direct-url-not-web"),
@@ -164,7 +165,7 @@ def test_two_lines_that_disagree_are_both_shown(tmp_path: Path) -> None:
 
 
 def test_a_line_of_a_file_that_is_not_of_the_project_is_never_shown(tmp_path: Path) -> None:
-    outside = tmp_path / "shadow"
+    outside = tmp_path / "shadow.txt"
     project = tmp_path / "project"
     project.mkdir()
     lines = [
@@ -203,6 +204,24 @@ def test_a_credential_in_a_line_of_the_project_is_never_shown(tmp_path: Path) ->
         assert SECRET not in whole(refused(tmp_path, f"{line}\n")), line
 
 
+@pytest.mark.parametrize("name", ["token", "token.key", ".netrc"])
+def test_a_file_of_a_secret_is_none_of_requirements(name: str, tmp_path: Path) -> None:
+    """A token can be read as the name of a package, would be asked of an index and stand in a lock."""
+    (tmp_path / name).write_text(SECRET)
+    (tmp_path / "requirements.txt").write_text("rich")
+    config = tmp_path / "project" / "envlock.toml"
+    config.parent.mkdir()
+    for path in (f"../{name}", str(tmp_path / name)):
+        config.write_text(f'[env.base]\nrequirements = "{path}"\n')
+        with pytest.raises(EnvlockError) as caught:
+            load_project(config)
+        assert (caught.value.code, caught.value.exit_status) == ("unsafe-file", 3)
+        assert caught.value.locations[0].line == 2
+        assert SECRET not in whole(caught.value)
+    config.write_text('[env.base]\nrequirements = "../requirements.txt"\n')
+    assert [each.name for each in load_project(config).named[0].requirements.pypi] == ["rich"]
+
+
 def test_no_other_file_that_is_not_of_the_project_is_shown_either(tmp_path: Path) -> None:
     outside = tmp_path / "shadow"
     outside.write_text(f"root:{SECRET}:19000\nx y {SECRET}\n")
@@ -216,6 +235,13 @@ def test_no_other_file_that_is_not_of_the_project_is_shown_either(tmp_path: Path
     assert SECRET not in whole(caught.value)
     config.unlink()
     config.symlink_to(outside)
+    with pytest.raises(EnvlockError) as caught:
+        load_project(config)
+    assert caught.value.code == "unreadable-config"
+    assert SECRET not in whole(caught.value)
+    config.unlink()
+    (tmp_path / "envlock.toml").write_text(outside.read_text())
+    config.symlink_to(tmp_path / "envlock.toml")  # as some build tools lay out a project
     with pytest.raises(EnvlockError) as caught:
         load_project(config)
     assert (caught.value.code, caught.value.locations[0].line) == ("not-toml", 1)

@@ -247,6 +247,22 @@ def test_a_direct_url_is_filled_in(
 # Channels.
 
 
+@pytest.mark.parametrize("kind", ["index", "channel"])
+def test_what_cannot_be_reached_is_told_without_what_its_path_holds(
+    kind: str, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM", SECRET)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    text = {
+        "index": 'index-url = "http://127.0.0.1:9/${TEAM}/simple"\n[env.base.pypi.packages]\nalpha = ""\n',
+        "channel": 'channels = ["http://127.0.0.1:9/${TEAM}/main"]\n[env.base.conda.libraries]\nupper = ""\n',
+    }
+    error = refused(written(text[kind]))
+    assert error.code == f"{kind}-unreachable"
+    assert "${TEAM}" in told(error)
+    assert SECRET not in told(error)
+
+
 @pytest.mark.parametrize("way", ["whole", "host", "path"])
 def test_a_channel_is_filled_in(
     way: str,
@@ -279,6 +295,23 @@ def test_a_channel_is_filled_in(
     assert push(load_project(path)).failures == ()
     assert not files_holding(password, tmp_path)
     assert way != "path" or not files_holding(secret, tmp_path)
+
+
+def test_a_channel_of_one_package_is_filled_in(
+    private_channel: Channel, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CHANNEL", private_channel.url_with_password("private"))
+    main = private_channel.url_with_password("main")
+    path = written(f'channels = ["{main}"]\n[env.base.conda.libraries]\n"${{CHANNEL}}::secret" = ""\n')
+    found = {package.name: package.url for package in locked(path).conda_packages}
+    assert found["secret"].startswith(private_channel.url_of("private"))
+    assert check(load_project(path)).exit_status == 0
+    monkeypatch.setenv("CHANNEL", "no channel")
+    written(path.read_text().removeprefix(BASE).replace('::secret" = ""', '::secret" = "<9"'))
+    assert check(load_project(path)).exit_status == 1
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(path))
+    assert (caught.value.code, caught.value.locations[0].line) == ("bad-variable", 6)
 
 
 def test_a_mirror_is_filled_in(

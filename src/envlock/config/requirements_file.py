@@ -24,6 +24,7 @@ from envlock.model.requirement import (
 )
 from envlock.model.url import is_web
 
+_SUFFIXES = (".txt", ".in")
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
 
@@ -58,6 +59,11 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
     the line; UnsafeFile.
     """
+    is_quoted = is_of(path, project)
+    if not is_quoted and path.suffix not in _SUFFIXES:
+        # What is asked there goes into a lock, and to indexes: a file of a secret would be one of requirements.
+        reason = "it is not of the project, and has no name of a file of requirements: `*.txt` or `*.in`"
+        raise UnsafeFile(name, reason, (named_by,))
     try:
         text = read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
     except NotPlain as error:
@@ -69,7 +75,6 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             (named_by,),
             is_read=False,
         ) from None
-    is_quoted = is_of(path, project)
     packages: list[tuple[PypiRequirement, int]] = []
     indexes: list[tuple[str, int]] = []
     flags: list[str] = []

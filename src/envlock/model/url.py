@@ -13,6 +13,7 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """How a variable is written; nothing else that begins with `${` is one."""
 _PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]*))?")
 _LARGEST_PORT = 65535
+_FRAGMENT = re.compile(r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*", re.ASCII)
 
 
 def strip_credentials(url: str) -> str:
@@ -184,14 +185,19 @@ def _stood_in(text: str) -> tuple[str, ...]:
 def direct_url_fault(url: str) -> str:
     """Why no lock can hold a package's own URL: `local`, `secret`, or nothing where one can.
 
+    Its fragment may be what pip knows of them: a hash, a name, a folder. Any other may be a token.
+
     >>> direct_url_fault("https://files.example/demo-1.0-py3-none-any.whl#sha256=0")
     ''
+    >>> direct_url_fault("https://files.example/demo-1.0-py3-none-any.whl#token=0")
+    'secret'
     >>> direct_url_fault("git+https://code.example/demo"), direct_url_fault("https://me:pw@files.example/demo.whl")
     ('local', 'secret')
     """
     if not is_web(url):
         return "local"
-    return "secret" if strip_credentials(url) != url.partition("#")[0] else ""
+    place, _, fragment = url.partition("#")
+    return "secret" if strip_credentials(url) != place or _FRAGMENT.fullmatch(fragment) is None else ""
 
 
 def is_host_pattern(text: str) -> bool:
