@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import ARCHS
 from tests.channel import Channel, data_package
 from tests.conftest import Envlock
-from tests.support import ProjectFolder
+from tests.support import ProjectFolder, files_holding
 
 
 def test_four_archs_read_the_common_part_of_a_channel_once(
@@ -86,3 +87,23 @@ def test_an_arch_that_cannot_have_the_older_python_says_so(
     project.write(table, settings="metaflow-requirements = false\nchannels = []", archs=["linux-64", "osx-arm64"])
     assert "note: CPython 3.12, which another arch has, cannot be had here" in envlock("lock").text
     assert {read_lock(path).python.version for path in project.locks} == {"3.12.1", "3.13.0"}
+
+
+def test_a_channel_that_is_asked_for_one_package_alone_from_asking_to_use(
+    private_channel: Channel, conda_project: ProjectFolder, tmp_path: Path, envlock: Envlock
+) -> None:
+    url = private_channel.url_of("private")
+    secret = url.replace("http://", "http://${WHO}:${PASSWORD}@")
+    variables = {"WHO": "reader", "PASSWORD": "s3cr3t-passw0rd"}
+    conda_project.write_conda_env(archs=["linux-64"], settings="metaflow-requirements = false")
+    added = envlock("add", "--conda", "secret>=2", "lower", "--channel", secret, env=variables)
+    assert added.stdout.startswith(f'+ "{url}::secret" = ">=2"')
+    envlock("remove", "--conda", "lower")
+    envlock("add", "--conda", "lower")
+    said = envlock("lock", env=variables).text + envlock("push", env=variables).text
+    places = {package.name: package.url for package in read_lock(conda_project.lock_of("linux-64")).packages}
+    assert places["secret"].startswith(f"{url}/")
+    assert not places["lower"].startswith(url)
+    assert envlock("check").stdout.startswith("fresh")
+    assert "s3cr3t" not in said
+    assert files_holding("s3cr3t-passw0rd", tmp_path) == set()

@@ -115,6 +115,12 @@ def test_a_python_that_nobody_asked_for_is_told_with_the_channels(make_channel: 
     assert error.packages == (url,)  # type: ignore[attr-defined]
 
 
+def test_a_channel_that_only_a_package_names_and_is_not_there(forge: Channel) -> None:
+    error = failure(ChannelNotFound, "upper", f"{forge.url_of('mian')}::lower", channels=("conda-forge",))
+    assert error.packages == ("conda:lower",)  # type: ignore[attr-defined]
+    assert error.hint == "correct what stands before `::`"
+
+
 def test_what_only_the_channel_of_one_package_has_is_told(make_channel: Callable[..., Channel]) -> None:
     main = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     team = make_channel(data_package("part", "1.0", depends=("piece",)), data_package("piece", "1.0")).url_of("main")

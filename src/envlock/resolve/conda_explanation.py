@@ -57,20 +57,27 @@ _CREDENTIALS = (
 def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     """A channel that did not give what it was asked for."""
     named = failure.url or "a channel"
-    packages = tuple(name for name in request.requirements.channels if channel_address(name).kept == failure.url)
+    asked = request.requirements
+    named_by = {each.name: each.channel for each in map(parse_conda_requirement, (*asked.conda, *asked.conda_only))}
+    packages = tuple(name for name in asked.channels if channel_address(name).kept == failure.url)
+    single = tuple(
+        _thing(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
+    )
     error: type[_OfOneEnvironment] = ChannelUnreachable
     message, hint = f"{named} did not answer", "check the network and the channel's URL, then `envlock lock` again"
     if failure.kind == "unauthorized":
         error, message, hint = ChannelUnauthorized, f"{named} refused the credentials, or wants some", _CREDENTIALS
     elif failure.kind in {"missing", "unreadable"}:
         error, message, hint = ChannelNotFound, f"there is no conda channel at {named}", "correct `channels`"
+        if single and not packages:
+            hint = "correct what stands before `::`"
     elif failure.kind == "uncached":
         message, hint = f"{named} cannot be asked offline", "lock once with the network"
     mirror = mirrors_in_force(request.channel_mirrors).get(failure.url, "")
     if mirror and error is ChannelNotFound:
         hint = "correct its mirror: `channel-mirrors`, or the variable ENVLOCK_CHANNEL_MIRRORS"
     details = (failure.reason, *((f"asked at its mirror, {without_secrets(mirror)}",) if mirror else ()))
-    return error(request.name, request.arch, message, details=details, hint=hint, packages=packages)
+    return error(request.name, request.arch, message, details=details, hint=hint, packages=packages or single)
 
 
 def of_specification(request: Request, error: BadSpecification) -> _OfOneEnvironment:
