@@ -158,6 +158,14 @@ def test_an_index_may_be_for_some_archs_alone(project: ProjectFolder, gpu: Index
     assert project.pins("osx-64")["torch"] == "2.2.2"
 
 
+def test_an_index_counts_for_a_release_of_python_that_is_not_the_oldest(
+    project: ProjectFolder, gpu: Index, envlock: Envlock
+) -> None:
+    write(project, f"torch = {{ marker = \"python_full_version >= '3.12.3'\", index = '{gpu.url}' }}")
+    envlock("lock")
+    assert project.pins() == {"torch": "2.4.0+cu121", "alpha": "1.0"}
+
+
 def test_a_version_from_its_own_index_is_kept_until_it_is_upgraded(
     project: ProjectFolder, gpu: Index, envlock: Envlock
 ) -> None:

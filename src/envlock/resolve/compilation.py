@@ -20,7 +20,7 @@ from envlock.resolve.errors import NoSolution
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
 from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
-from envlock.resolve.target import Target
+from envlock.resolve.target import Target, allowed_releases, truths
 from envlock.uv_command import uv_environment, uv_executable
 
 _INPUT = "requirements.in"
@@ -268,15 +268,15 @@ def wheel_address(url: str) -> Address:
 def package_indexes(request: Request, target: Target) -> Mapping[str, str]:
     """For each package that comes from one index alone, on this target: that index, without credentials.
 
-    Raises NoSolution.
+    One that only some of the allowed releases of Python ask of an index comes from there too. Raises NoSolution.
     """
     found: dict[str, str] = {}
     if not any(root.from_index for root in request.requirements.roots()):
         return found
-    from packaging.markers import Marker
-
-    texts = target.marker_texts()
-    roots = [root for root in request.requirements.roots() if not root.marker or Marker(root.marker).evaluate(texts)]
+    releases = allowed_releases(request)
+    roots = [
+        root for root in request.requirements.roots() if not root.marker or any(truths(root.marker, target, releases))
+    ]
     for root in roots:
         if root.from_index and found.setdefault(root.name, root.from_index) != root.from_index:
             raise _several(request, root.name, sorted({each.from_index for each in roots if each.name == root.name}))

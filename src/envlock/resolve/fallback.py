@@ -18,7 +18,8 @@ from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.explanation import culprit
 from envlock.resolve.port import Request
-from envlock.resolve.releases import allowed_releases, range_of
+from envlock.resolve.releases import range_of
+from envlock.resolve.target import allowed_releases
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")

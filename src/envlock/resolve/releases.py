@@ -25,10 +25,8 @@ from envlock.resolve.errors import ReleasesDiffer
 from envlock.resolve.explanation import explain, mentioned, not_kept, reason_of, root_names
 from envlock.resolve.port import Provided, Request
 from envlock.resolve.probe import missing_index
-from envlock.resolve.target import Target
+from envlock.resolve.target import UNKNOWN, Target, allowed_releases, truths
 
-_UNKNOWN = re.compile(r"\bplatform[._](?:release|version)\b")
-"""What no lock can know: the kernel of the machine. Either answer is allowed, so what hangs on it is always needed."""
 _SPLIT = re.compile(r"for split \(markers: (.*)\)")
 _SPLIT_NAME = re.compile(r"(?<=[\w\]])\{[^}]*\}")
 """What uv puts behind a name for which a marker holds."""
@@ -74,13 +72,13 @@ class Graph:
     def by_release(self) -> Mapping[str, Reached]:
         """What each allowed release needs."""
         markers = {edge.marker for edges in self.edges.values() for edge in edges if edge.marker}
-        truths = {marker: _truths(marker, self.target, self.releases) for marker in markers}
+        holding_at = {marker: truths(marker, self.target, self.releases) for marker in markers}
         known: dict[tuple[bool, ...], Reached] = {}
         found: dict[str, Reached] = {}
         for number, release in enumerate(self.releases):
-            row = tuple(truth[number] for truth in truths.values())
+            row = tuple(truth[number] for truth in holding_at.values())
             if row not in known:
-                holding = {"", *(marker for marker, truth in truths.items() if truth[number])}
+                holding = {"", *(marker for marker, truth in holding_at.items() if truth[number])}
                 known[row] = self._reached(holding)
             found[release] = known[row]
         return found
@@ -117,7 +115,7 @@ class Graph:
     def not_of_oldest(self) -> frozenset[str]:
         """The packages that the oldest release may do without."""
         markers = {edge.marker for edges in self.edges.values() for edge in edges if edge.marker}
-        sure = [m for m in markers if not _UNKNOWN.search(m) and _truths(m, self.target, self.releases[:1])[0]]
+        sure = [m for m in markers if not UNKNOWN.search(m) and truths(m, self.target, self.releases[:1])[0]]
         return frozenset(self.packages) - {name for name, _ in self._reached({"", *sure}).packages}
 
     def why(self, name: str) -> tuple[str, ...]:
@@ -154,7 +152,7 @@ class Graph:
 
     def _where(self, parent: str, edge: Edge) -> str:
         """The marker of an edge: in a few words where it is one of Python's releases, else as it was read."""
-        if "python" not in edge.marker or _UNKNOWN.search(edge.marker):
+        if "python" not in edge.marker or UNKNOWN.search(edge.marker):
             return edge.marker
         has = [release for release, reached in self.by_release.items() if (parent, edge) in reached.edges]
         first, last = has[0], has[-1]
@@ -213,17 +211,6 @@ class More:
         """The same, and what is lacking."""
         new = lacking.keys() - {each.name for each in packages}
         return More(tuple(sorted({*self.roots, *new})), {**self.limits, **lacking})
-
-
-def allowed_releases(request: Request) -> tuple[str, ...]:
-    """The releases of Python, in order, that an environment of a request may be made of.
-
-    One where Python is an exact build or a conda package; else those of the series from the oldest on.
-    """
-    asked = request.requirements if request.base is None else request.base.lock.requirements
-    if asked.python_from != "machine":
-        return (request.python,)
-    return releases_of(request.python, asked.python) or (request.python,)
 
 
 def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage], roots: Sequence[str]) -> Graph:
@@ -308,7 +295,7 @@ def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequen
 def _release_without(request: Request, target: Target, marker: str, text: str) -> ReleasesDiffer:
     """The error of the releases of a marker, which cannot have what is asked, while the oldest can; `text` is uv's."""
     releases = allowed_releases(request)
-    failing = _truths(marker, target, releases)
+    failing = truths(marker, target, releases)
     spared = [release for release, fails in zip(releases, failing, strict=True) if not fails]
     rows = [list(row) for has, row in groupby(releases, key=spared.__contains__) if has]
     asked = " or ".join(f'`python = "{range_of(row[0], row[-1], releases)}"`' for row in reversed(rows))
@@ -357,20 +344,6 @@ def _environment(target: Target, releases: Sequence[str]) -> str:
         f"python_full_version < '{major}.{minor + 1}'" if goes_on else f"python_full_version <= '{releases[-1]}'"
     )
     return " and ".join(parts)
-
-
-def _truths(marker: str, target: Target, releases: Sequence[str]) -> tuple[bool, ...]:
-    """With which releases a marker holds, as far as can be known."""
-    if _UNKNOWN.search(marker):
-        return (True,) * len(releases)
-    from packaging.markers import Marker
-
-    parsed = Marker(marker)
-    texts = {**target.marker_texts(), "extra": ""}
-    return tuple(
-        parsed.evaluate({**texts, "python_full_version": release, "implementation_version": release})
-        for release in releases
-    )
 
 
 def _read(answer: Answer, target: Target, releases: tuple[str, ...]) -> Graph:

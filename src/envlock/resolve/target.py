@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.python_range import releases_of
 from envlock.model.requirements import Requirements
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+    from envlock.resolve.port import Request
+
 _MACHINES = {LINUX_64: "x86_64", LINUX_AARCH64: "aarch64", OSX_64: "x86_64", OSX_ARM64: "arm64"}
 _UV_MACHINES = {OSX_64: "x86_64-apple-darwin", OSX_ARM64: "aarch64-apple-darwin"}
 _UV_GLIBC = (17, 28, *range(31, 41))
 """The minor versions of glibc 2 that uv takes in a platform name."""
+UNKNOWN = re.compile(r"\bplatform[._](?:release|version)\b")
+"""What no lock can know: the kernel of the machine. Either answer is allowed, so what hangs on it is always needed."""
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
@@ -103,3 +109,28 @@ def _linux_platforms(machine: str, glibc: int) -> Iterator[str]:
         if minor in _LEGACY:
             yield f"{_LEGACY[minor]}_{machine}"
     yield f"linux_{machine}"
+
+
+def allowed_releases(request: Request) -> tuple[str, ...]:
+    """The releases of Python, in order, that an environment of a request may be made of.
+
+    One where Python is an exact build or a conda package; else those of the series from the oldest on.
+    """
+    asked = request.requirements if request.base is None else request.base.lock.requirements
+    if asked.python_from != "machine":
+        return (request.python,)
+    return releases_of(request.python, asked.python) or (request.python,)
+
+
+def truths(marker: str, target: Target, releases: Sequence[str]) -> tuple[bool, ...]:
+    """With which releases a marker holds, as far as can be known."""
+    if UNKNOWN.search(marker):
+        return (True,) * len(releases)
+    from packaging.markers import Marker
+
+    parsed = Marker(marker)
+    texts = {**target.marker_texts(), "extra": ""}
+    return tuple(
+        parsed.evaluate({**texts, "python_full_version": release, "implementation_version": release})
+        for release in releases
+    )
