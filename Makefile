@@ -5,7 +5,7 @@ READY := .venv/envlock-ready
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo demo-team lint format bench docs-check clean
+.PHONY: help setup test test-slow demo demo-team lint format bench docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ $(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
 
 test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
 	@scripts/test.sh
+
+test-slow: $(READY) $(SERVERS)  ## the few tests that `make test` leaves out because they take minutes
+	@$(BIN)/python -m pytest -q -n auto -m slow
 
 demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
 	@$(BIN)/python scripts/demo.py

@@ -18,6 +18,7 @@ from envlock.config.read import load_project
 from envlock.lockfile.folder import lock_files, read_lock
 from scripts.demo import fitted
 from tests.channel import Channel
+from tests.support import run_envlock
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/**/envlock.toml") if ".metaflow" not in path.parts)
@@ -104,7 +105,9 @@ def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[st
 
 @pytest.mark.index
 @pytest.mark.flows
-@pytest.mark.parametrize("server", ["moto", "gcs", "azurite"])
+@pytest.mark.parametrize(
+    "server", ["moto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azurite"))]
+)
 def test_two_people_share_a_cache(server: str, tmp_path: Path) -> None:
     said = run(["python", str(ROOT / "scripts" / "demo_team.py"), "--on", server], tmp_path)
     assert said.count("[ok]") == 6
@@ -157,6 +160,8 @@ def demo(folder: Path) -> list[str]:
 
 def run(command: list[str], folder: Path) -> str:
     """What a program beside this Python prints; it must end well."""
+    if command[0] == "envlock":
+        return run_envlock(*command[1:], cwd=folder).stdout
     program = str(Path(sys.executable).with_name(command[0]))
     done = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

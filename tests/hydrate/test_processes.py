@@ -126,14 +126,14 @@ def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
     tmp_path: Path, channel: Channel, whom: str
 ) -> None:
     channel.need()
-    command = [sys.executable, "-m", "tests.hydrate.killing", tmp_path, "conda", 3, 14, whom]
+    command = [sys.executable, "-m", "tests.hydrate.killing", tmp_path, "conda", 3, 8, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["broken"] == []
-    assert result["unfinished"] >= 6, "the ends came too late to prove anything"
+    assert result["unfinished"] >= 3, "the ends came too late to prove anything"
     making = CondaMaking(tmp_path, ("click", "vintage", "clobber-one"), wheels=wheels(3))
     assert wrong_files(making.ensure()) == []
     assert remains(making.environments) == []
