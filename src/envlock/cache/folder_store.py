@@ -212,6 +212,7 @@ class FolderStore:
         One that got its permissions at its place would keep others out for ever when its maker is killed before.
         """
         if folder.is_dir():
+            self._refuse_way_out(folder)
             return
         self._make_folder(folder.parent)
         new, _ = _made_in(self._root, Path.mkdir) if folder == self._stage else self._in_stage(Path.mkdir)
@@ -222,6 +223,12 @@ class FolderStore:
             new.rmdir()
             if not folder.is_dir():  # else another made it, and there is something in it already
                 raise
+
+    def _refuse_way_out(self, folder: Path) -> None:
+        """Write nowhere but in the root, whatever links others made in it."""
+        root, real = os.path.realpath(self._root), os.path.realpath(folder)
+        if real != root and not real.startswith(f"{root}/"):
+            raise OSError(errno.ELOOP, f"it leads out of the cache by a link, to {real}", str(folder))
 
     def _share(self, place: Path, *, is_folder: bool) -> None:
         """Give what was made the root's group and permissions, as far as its maker may."""
