@@ -47,14 +47,22 @@ class BadVariable(ConfigError):
 
     code = "bad-variable"
 
-    def __init__(self, variables: Sequence[str], needed_by: str, expected: str) -> None:
-        named = " and ".join(f"`{variable}`" for variable in dict.fromkeys(variables))
+    def __init__(
+        self, variables: Sequence[str], needed_by: str, expected: str, *, locations: tuple[Location, ...] = ()
+    ) -> None:
+        names = list(dict.fromkeys(variables))
+        holding = f"with what {_listed(names)} hold{'s' if len(names) == 1 else ''}" if names else "as it is written"
         super().__init__(
-            f"`{needed_by}` is not {expected}, with what the environment variable{'s'[: len(set(variables)) - 1]} "
-            f"{named} hold{'s' if len(set(variables)) == 1 else ''}",
-            details=("what a variable holds is not shown: it may be a secret",),
-            hint=f"export {variables[0]}=...",
+            f"`{needed_by}` is not {expected}, {holding}",
+            locations=locations,
+            details=("what a variable holds is not shown: it may be a secret",) if names else (),
+            hint=f"export {names[0]}=..." if names else "write a variable as ${NAME}",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    kind = "the environment variable" + ("s" if len(names) > 1 else "")
+    return f"{kind} {' and '.join(f'`{name}`' for name in names)}"
 
 
 class BadNetrc(ConfigError):
@@ -134,7 +142,7 @@ def with_variables(text: str, environment: Mapping[str, str] | None = None) -> s
         if not known.get(variable):
             raise UnsetVariable(variable, needed_by, is_empty=variable in known)
     if "${" in VARIABLE.sub("", text):
-        raise BadVariable(["NAME"], needed_by, "written with variables of the form ${NAME}")
+        raise BadVariable((), needed_by, "the place of a cache")
     return VARIABLE.sub(lambda found: known[found[1]], text)
 
 

@@ -297,6 +297,15 @@ def test_a_channel_is_filled_in(
     assert way != "path" or not files_holding(secret, tmp_path)
 
 
+def test_variables_that_are_none_are_told_of_the_environments_mirrors_too(
+    written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written('channels = ["main-channel"]\n[env.base.conda]\nlibraries = { upper = "" }\n')
+    for mirror, code in (("https://${", "bad-variable"), ("https://${MIRROR}/x", "unset-variable"), ("x", "bad-")):
+        monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"main-channel={mirror}")
+        assert refused(path).code.startswith(code)
+
+
 def test_a_channel_of_one_package_is_filled_in(
     private_channel: Channel, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -378,10 +387,18 @@ def test_a_setting_that_is_a_url_is_filled_in(
     assert (caught.value.code, caught.value.locations[0].line) == ("bad-variable", 4)
 
 
-@pytest.mark.parametrize("value", ["nonsense", "ftp://mirror.example", "${A-B}", "https://${A B}/x"])
-def test_a_python_mirror_that_is_no_url_is_refused(value: str, written: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("python-mirror", value) for value in ("nonsense", "ftp://mirror.example", "${A-B}", "https://${A B}/x")),
+        *(("cache", value) for value in ("${ROOT:-/srv}/cache", "${}/cache", "s3://team/${BRANCH")),
+    ],
+)
+def test_what_no_variable_can_make_right_is_refused_at_once(
+    key: str, value: str, written: Callable[[str], Path]
+) -> None:
     with pytest.raises(EnvlockError) as caught:
-        load_project(written(f'python-mirror = "{value}"\n'))
+        load_project(written(f'{key} = "{value}"\n'))
     assert (caught.value.code, caught.value.locations[0].line) == ("bad-value", 4)
 
 

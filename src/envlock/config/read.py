@@ -34,7 +34,15 @@ from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirement import normalize_name
-from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, strip_channel_credentials
+from envlock.model.url import (
+    has_bad_variable,
+    is_channel,
+    is_endpoint,
+    is_host_pattern,
+    is_mirror,
+    is_web,
+    strip_channel_credentials,
+)
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
 CHANNEL_PRIORITIES = ("strict", "disabled")
@@ -184,6 +192,8 @@ class _Reading:
         scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
         if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
             raise ValueError(mirrors)
+        if has_bad_variable(table.get("cache", "")):
+            raise ValueError(table["cache"])
         if "python-mirror" in table and not is_mirror(table["python-mirror"]):
             raise ValueError(table["python-mirror"])
         if not all(map(is_conda_name, scripts)):

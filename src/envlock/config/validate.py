@@ -44,7 +44,15 @@ from envlock.model.requirement import (
     is_package_name,
     normalize_specifier,
 )
-from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, strip_credentials
+from envlock.model.url import (
+    has_bad_variable,
+    is_channel,
+    is_endpoint,
+    is_host_pattern,
+    is_mirror,
+    is_web,
+    strip_credentials,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -131,6 +139,10 @@ class _Values:
             if isinstance(url, str) and not is_mirror(url):
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
                 yield BadValue(channel, url, "a mirror is a URL", self.at(place), hint=hint)
+        cache = table.get("cache")
+        if isinstance(cache, str) and has_bad_variable(cache):
+            hint = "a variable is written as `${NAME}`, and nothing else begins with `${`"
+            yield BadValue("cache", cache, "", self.at((*key, "cache")), hint=hint)
         mirror = table.get("python-mirror")
         if isinstance(mirror, str) and not is_mirror(mirror):
             hint = 'write it as `python-mirror = "https://mirror.example/python"`'

@@ -80,6 +80,8 @@ def is_channel(text: str) -> bool:
     (True, True)
     >>> is_channel("s3://bucket/channel"), is_channel("file:///srv/channel"), is_channel("${CHANNEL}")
     (True, True, True)
+    >>> is_channel("s3://${BUCKET}/channel"), is_channel("file://${ROOT}/channel")
+    (True, True)
     >>> is_channel("./channel"), is_channel("ftp://conda.example/team"), is_channel("${CHAN NEL}"), is_channel("")
     (False, False, False, False)
     """
@@ -150,6 +152,15 @@ def _is_web(url: str) -> bool:
     return place is not None and int(place["port"] or 0) <= _LARGEST_PORT
 
 
+def has_bad_variable(text: str) -> bool:
+    """Whether something in it begins like a variable and is none.
+
+    >>> has_bad_variable("${ROOT}/cache"), has_bad_variable("${ROOT:-/srv}/cache"), has_bad_variable("${ROOT")
+    (False, True, True)
+    """
+    return "${" in text and "${" in VARIABLE.sub("", text)
+
+
 def is_mirror(url: str) -> bool:
     """Whether a channel, or the builds of Python, can be asked for there.
 
@@ -179,7 +190,10 @@ def _stood_in(text: str) -> tuple[str, ...]:
     rest = VARIABLE.sub("1", text[first.end() if first is not None else 0 :])
     if "${" in rest:
         return ()
-    return (rest,) if first is None else (f"https://1{rest}", f"https{rest}", f"1{rest}")
+    if first is not None:
+        return f"https://1{rest}", f"https{rest}", f"1{rest}"
+    # The place that a file: URL begins with is a path, with its slash.
+    return (rest, f"file:///{rest[7:]}") if text[:9].lower() == "file://${" else (rest,)
 
 
 def direct_url_fault(url: str) -> str:
