@@ -373,7 +373,7 @@ CHANGES |= {"chmod", "chown", "flock"}
 
 @pytest.mark.usefixtures("lacking")
 def test_a_create_that_is_killed_shows_nothing_or_all(root: Path) -> None:
-    """At every call to the system that changes something: nobody ever sees a record that is empty, and none stays taken."""
+    """At every change that it makes: nobody ever sees a record that is empty, and none stays taken."""
     import ctypes  # noqa: F401  so that the child need not
 
     FolderStore(root).put("packages/a", b"1")
