@@ -14,6 +14,7 @@ import pytest
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, machine_series
+from envlock.lockfile.drift import check
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.model.lock import Lock, LockedPython
@@ -24,11 +25,12 @@ from envlock.uv_command import run_uv
 from envlock.workflow import pythons as module
 from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import find_lock, find_prefix, hydrate
+from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.pythons import LockedPythons, allows
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydrate.builds import SERIES, VERSION, served, sums
 from tests.hydrate.making import Heard, Making, missing_files
-from tests.index import Index
+from tests.index import Index, Release
 from tests.support import ProjectFolder as Folder
 
 
@@ -69,6 +71,24 @@ def test_upstream_serves_where_the_cache_does_not(project: ProjectFolder, envloc
     prefix = hydrate(loaded, lock)
     assert hydrate(loaded, lock) == find_prefix(lock) == prefix
     assert prefix == home() / "environments" / f"metaflow_{lock.req_id}_{lock.full_id}"
+
+
+def test_every_release_of_python_gets_what_any_of_them_needs(tmp_path: Path, make_index: type[Index]) -> None:
+    """One marker holds for the first release of the series, and one for the last that can be: not both here."""
+    needs = (f"lam ; python_full_version < '{SERIES}.1'", f"zeta ; python_full_version >= '{SERIES}.59'")
+    served = make_index(Release("app", "1.0", requires=needs), Release("lam", "1.0"), Release("zeta", "1.0"))
+    project = Folder.make(tmp_path / "project", served.url)
+    project.write_env("app", python=SERIES, archs=[host_arch()])
+    loaded = load_project(project.config)
+    lock_project(loaded)
+    assert check(loaded).findings == ()
+    prefix = hydrate(loaded, find_lock(loaded, choose_one(loaded), host_arch()))
+    assert missing_files(prefix) == []
+    assert {path.name for path in prefix.glob("lib/python3*/site-packages/*.dist-info")} == {
+        "app-1.0.dist-info",
+        "lam-1.0.dist-info",
+        "zeta-1.0.dist-info",
+    }
 
 
 def test_a_changed_package_of_this_machine_is_refused(project: ProjectFolder, envlock: Envlock) -> None:
