@@ -417,6 +417,8 @@ def falling_back() -> Iterator[Index]:
         *(Release("omega", "1.4"), Release("omega", "2.3", requires=("antlr==4.9.*",))),
         *(Release("antlr", "4.9.3", tags=(), sdist=True), Release("antlr", "4.13")),
         Release("app", "1.0", requires=("omega",)),
+        Release("floored", "25.5"),
+        Release("floored", "26.9", tags=("py3-none-manylinux_2_34_x86_64",), sdist=True),
         Release("old", "1.0", requires=("hydra<1", "sourced<2")),
         *(Release("dbt", "1.12.0", requires=("diff<9",)), Release("dbt", "1.12.6", ("diff<9",), tags=(), sdist=True)),
         *(Release("diff", "8.6"), Release("diff", "9.1")),
@@ -431,6 +433,7 @@ def falling_back() -> Iterator[Index]:
         ("sourced", "sourced", "2.0", "1.0", "no usable wheel"),
         ("hydra", "hydra", "1.3.8", "0.11.3", "antlr"),
         ("app", "omega", "2.3", "1.4", "antlr"),
+        ("floored", "floored", "26.9", "25.5", "raise the floor"),
     ],
 )
 def test_going_back_a_major_version_for_want_of_wheels_is_an_error(

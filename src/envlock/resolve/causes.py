@@ -57,20 +57,30 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
     request = compilation.request
     root = next((root for root in request.requirements.pypi if root.name == name), None)
     other = alone(compilation, [name]).get(name)
-    pythons = [series for series in _SERIES if name in alone(compilation, [asked], python=f"{series}.0")]
-    if pythons:
-        is_old = _numbers(request.python) < _numbers(pythons[0])
-        fitting = f"{pythons[0]} or later" if is_old else f"{pythons[-1]} or older"
+    platforms = _tags(_PLATFORMS, text, name)
+    fitting = "" if platforms else _other_python(compilation, name, asked)
+    if fitting:
         return sentence, f"ask for Python {fitting}, for which {asked} has wheels, or allow another version of it"
     if other is not None:
         return sentence, f"{name} {other} has one: allow that version of it; {_BUILD}"
-    platforms = _tags(_PLATFORMS, text, name)
     if platforms:
         return sentence, _with_platforms(request, name, platforms, root)
     if "with a matching" not in text:
         hint = f"build a wheel of {name} and put it on an index of yours, or take it from conda, in a `conda` table"
         return f"no release of `{name}` that fits has a wheel, only its source", f"{_BUILD}: {hint}"
     return sentence, f"take the arch out of `archs`, or allow another version of {name}; {_BUILD}"
+
+
+def _other_python(compilation: Compilation, name: str, asked: str) -> str:
+    """The nearest Pythons for which a package has wheels: `3.9 or later`; empty where there is none."""
+    own = _numbers(compilation.request.python)
+    later = [series for series in _SERIES if _numbers(series) > own]
+    older = [series for series in reversed(_SERIES) if _numbers(series) < own]
+    for rest, word in ((later, "later"), (older, "older")):
+        for series in rest:
+            if name in alone(compilation, [asked], python=f"{series}.0"):
+                return f"{series} or {word}"
+    return ""
 
 
 def _with_platforms(request: Request, name: str, platforms: list[str], root: PypiRequirement | None) -> str:

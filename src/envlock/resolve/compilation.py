@@ -165,13 +165,13 @@ class Compilation:
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
         return [self._roots.get(line, line) for line in requirements]
 
-    def beside(self, name: str, request: Request | None = None) -> Compilation:
-        """The same request, or another, in a folder of its own, for a run at the same time."""
+    def beside(self, name: str, request: Request | None = None, target: Target | None = None) -> Compilation:
+        """The same request, or another, or for another target, in a folder of its own, for a run at the same time."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         if request is not None:
             return Compilation(folder, request, self.target, self.processes)
-        return Compilation(folder, self.request, self.target, self.processes, self._provided_index)
+        return Compilation(folder, self.request, target or self.target, self.processes, self._provided_index)
 
     def _write_input(self, requirements: Iterable[str]) -> str:
         """Write what is asked, and return the file's name.

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.explanation import culprit
-from envlock.resolve.port import Request
 from envlock.resolve.releases import range_of
 from envlock.resolve.target import allowed_releases
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")
+_BUILD = "envlock does not build packages yet"
 NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
 
 
@@ -88,7 +88,7 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             culprits = _culprits(compilation, f"{name}=={wheel}")
             if culprits:
                 older.append(_Older(name, wheel, version, culprits))
-    _refuse(request, [each for each in older if each.is_major and each.name not in request.allow_older])
+    _refuse(compilation, [each for each in older if each.is_major and each.name not in request.allow_older])
     return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes, *exact)
 
 
@@ -109,10 +109,12 @@ def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> t
     )
 
 
-def _refuse(request: Request, older: Sequence[_Older]) -> None:
+def _refuse(compilation: Compilation, older: Sequence[_Older]) -> None:
     """Raise OlderMajorVersion where there is any."""
     if not older:
         return
+    request = compilation.request
+    floor = ", ".join(_on_newer_systems(compilation, older))
     went = ", ".join(f"{each.name} from {each.newest} to {each.locked}" for each in older)
     asked = " and ".join(f"`{each.name}<{_major(each.newest)[1]}`" for each in older)
     names = ", ".join(f'"{each.name}"' for each in older)
@@ -122,9 +124,20 @@ def _refuse(request: Request, older: Sequence[_Older]) -> None:
         f"for want of wheels, it would go back a major version: {went}",
         details=tuple(each.sentence(request.arch) for each in older),
         hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]; "
-        "envlock does not build packages yet",
+        + (
+            f"{floor} has wheels for newer systems: raise the floor in [envlock.system-requirements]"
+            if floor
+            else _BUILD
+        ),
         packages=tuple(each.name for each in older),
     )
+
+
+def _on_newer_systems(compilation: Compilation, older: Sequence[_Older]) -> list[str]:
+    """The names of those whose newest release has a wheel for a newer glibc or macOS than is asked."""
+    newest = replace(compilation.target, glibc=(2, 40), macos=(26, 0))
+    beside = compilation.beside("newer", target=newest)
+    return [each.name for each in older if not each.culprits and alone(beside, [f"{each.name}=={each.newest}"])]
 
 
 def _for_an_older_python(
