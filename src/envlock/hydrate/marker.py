@@ -79,7 +79,7 @@ def read_marker(prefix: Path) -> Marker | None:
         marker = Marker(**{**known, "python_file": tuple(found["python_file"])})
         texts = (value for name, value in known.items() if name != "python_file")
         is_one = all(type(text) is str for text in texts) and all(type(number) is int for number in marker.python_file)
-        return marker if is_one and "\0" not in marker.python else None
+        return marker if is_one and b"\0" not in os.fsencode(marker.python) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

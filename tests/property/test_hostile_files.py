@@ -1,0 +1,312 @@
+"""Whatever stands in a file that envlock reads, it is told or passed over: nothing ends in a defect, and nothing hangs.
+
+A fuzzer of our own, for most mutations of bytes never get past a parser or a digest: values are mutated, and digests
+made right again. Each reader is given what others wrote, the same for a seed; `-m slow` takes a new seed, and more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock import activation, interpreters
+from envlock.activation_errors import owner_of
+from envlock.cache.aliases import Aliases
+from envlock.cache.announcing import Needs
+from envlock.cache.format import check_format
+from envlock.cache.marks import ran_in
+from envlock.cache.memory_store import MemoryStore
+from envlock.cache.packages import path_of
+from envlock.cache.pathspecs import Pathspecs, RanIn
+from envlock.cli.light import memo
+from envlock.conda.installing import clobbers, owners_of
+from envlock.config.decorators import read_decorators
+from envlock.config.flowfile import read_flows
+from envlock.config.metaflow_default import make_default
+from envlock.config.pins import STAMP, digest_of, parse_pin
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError
+from envlock.hydrate.installed import installed
+from envlock.hydrate.marker import read_marker
+from envlock.lockfile.alias_pins import render_pin
+from envlock.lockfile.document import parse, render
+from envlock.lockfile.proof import prove
+from envlock.lockfile.text import body_of
+from envlock.lockfile.text import digest_of as lock_digest
+from envlock.model.alias import Alias
+from envlock.model.alias_record import AliasRecord, BadRecord, parse_record
+from envlock.model.arch import LINUX_64
+from envlock.model.artifact import artifacts_of
+from envlock.model.pin import Pin
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+from tests.hostile import mutations, sha256
+from tests.servers.processes import ROOT
+
+ROUNDS = 120
+MANY = 3000
+LONGEST = 10.0
+"""Seconds that no file may take, on a machine that does eight other things."""
+LOCKS = sorted((ROOT / "tests" / "formats").glob("*/*.toml"))
+PIN = Pin(
+    "name",
+    "team/base:v1",
+    Requirements(
+        pypi=(parse_requirement("lam"),),
+        python="==3.12.*",
+        channels=("https://conda.example/x",),
+        conda=("numpy >=1",),
+        system=(("linux-64", "__glibc", "2.28"),),
+    ),
+    ((LINUX_64, "1" * 40),),
+    1,
+    record="2" * 64,
+)
+RECORD = AliasRecord("team/base", "v1", 1, "0" * 40, ((LINUX_64, "1" * 40),), "mia", "2026-11-01T00:00:00Z", "base")
+RAN = RanIn("TrainFlow", "1", "train", "linux-64", "0" * 40, "1" * 40)
+META = {
+    "name": "a",
+    "version": "1",
+    "build": "0",
+    "sha256": "f" * 64,
+    "files": ["lib/a"],
+    "paths_data": {
+        "paths": [
+            {"_path": "lib/a", "path_type": "hardlink", "sha256": "e" * 64, "sha256_in_prefix": "d" * 64},
+            {"_path": "__clobbers__/b", "original_path": "lib/a", "path_type": "softlink", "sha256": "c" * 64},
+        ]
+    },
+}
+FLOW = (ROOT / "tests" / "config" / "flows").glob("*.py")
+
+
+def stamped_lock(data: bytes) -> bytes:
+    text = data.decode(errors="replace")
+    return re.sub(r'digest = "[^"\n]*"', f'digest = "{lock_digest(body_of(text))}"', text).encode()
+
+
+def stamped_pin(data: bytes) -> bytes:
+    body = data.decode(errors="replace").rpartition("\n[stamp]")[0]
+    return f'{body}{STAMP}"{digest_of(body)}"\n'.encode()
+
+
+def stamped_record(data: bytes) -> bytes:
+    try:
+        fields = json.loads(data)
+        del fields["sha256"]
+        body = json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+        return (json.dumps({**fields, "sha256": sha256(body.encode())}, indent=1, ensure_ascii=False) + "\n").encode()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return data
+
+
+class Target:
+    """A format: a file as it should be, and what reads it."""
+
+    def __init__(
+        self,
+        seeds: list[bytes],
+        form: str,
+        read: Callable[[Path, bytes], object],
+        *,
+        says: type[Exception] | tuple[type[Exception], ...] = EnvlockError,
+        stamp: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self.seeds, self.form, self.read, self.says, self.stamp = seeds, form, read, says, stamp
+
+    def try_out(self, folder: Path, seed: int, rounds: int) -> None:
+        for number, whole in enumerate(self.seeds):
+            for data in mutations(whole, self.form, seed + number, rounds // len(self.seeds), self.stamp):
+                began = time.monotonic()
+                wrong = self.outcome(folder, data)
+                assert not wrong, f"{wrong}\n{data[:2000]!r}"
+                assert time.monotonic() - began < LONGEST, data[:2000]
+
+    def outcome(self, folder: Path, data: bytes) -> str:
+        """What is wrong with how the reader takes a file; nothing where it reads it, or says what it may say."""
+        try:
+            self.read(folder, data)
+        except self.says as error:
+            if not isinstance(error, EnvlockError):
+                return ""
+            is_told = json.dumps(error.as_dict()) and error.render() and error.exit_status != 70
+            return "" if is_told and error.code != "unexplained" else f"{error.code}: {error}"
+        except Exception as error:  # noqa: BLE001  whatever it is
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}"
+        return ""
+
+
+def read_lock(_: Path, data: bytes) -> None:
+    prove(data)
+    lock = parse(data, "lock")
+    render(lock)
+    for artifact in artifacts_of(lock):
+        path_of(artifact)
+
+
+def read_config(folder: Path, data: bytes) -> None:
+    (folder / "envlock.toml").write_bytes(data)
+    for environment in load_project(folder / "envlock.toml").environments():
+        assert environment.requirements.req_id
+
+
+def read_requirements(folder: Path, data: bytes) -> None:
+    (folder / "requirements.txt").write_bytes(data)
+    read_config(folder, b'[env.a]\nrequirements = "requirements.txt"\n')
+
+
+def read_flow(folder: Path, data: bytes) -> None:
+    path = folder / "flow.py"
+    path.write_bytes(data)
+    read_flows(path)
+    read_decorators(path)
+
+
+def read_ran(_: Path, data: bytes) -> None:
+    store = MemoryStore("memory://hostile-ran")
+    store.put(RAN.path, data)
+    list(ran_in(store))
+    Pathspecs(store).read(RAN.flow, RAN.run, RAN.step)
+
+
+def read_chain(_: Path, data: bytes) -> None:
+    store = MemoryStore("memory://hostile-alias")
+    store.put("aliases/team/base/@tags/v1/0000000001.json", data)
+    list(Aliases(store).heads())
+    Aliases(store).history(Alias("team/base", "v1"))
+
+
+def read_format(_: Path, data: bytes) -> None:
+    store = MemoryStore("memory://hostile-format")
+    store.put("CACHE.json", data)
+    check_format(store)
+
+
+def read_of_marker(folder: Path, data: bytes) -> None:
+    (folder / ".envlock.json").write_bytes(data)
+    marker = read_marker(folder)
+    assert marker is None or marker.python_is_unchanged in {True, False}
+
+
+def read_meta(folder: Path, data: bytes) -> None:
+    (folder / "conda-meta").mkdir(exist_ok=True)
+    (folder / "conda-meta" / "a-1-0.json").write_bytes(data)
+    installed(folder)
+    owner_of(folder, "lib/a")
+    clobbers(folder)
+    owners_of(folder, ["lib/a"])
+
+
+def read_record_of_wheel(folder: Path, data: bytes) -> None:
+    info = folder / "lib" / "python3.12" / "site-packages" / "a-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "INSTALLER").write_bytes(b"uv")
+    (info / "RECORD").write_bytes(data)
+    installed(folder)
+
+
+def read_variables(folder: Path, data: bytes) -> None:
+    for path in (folder / "etc" / "conda" / "env_vars.d" / "a.json", folder / "conda-meta" / "state"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    activation.activated(str(folder), {})
+
+
+def read_memo(_: Path, data: bytes) -> None:
+    path = Path(memo._path(["key"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    memo.recall(["key"])
+
+
+def read_interpreters(_: Path, data: bytes) -> None:
+    path = Path(os.environ["ENVLOCK_HOME"]) / "interpreters.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    interpreters._read_known()
+
+
+def read_metaflow(folder: Path, data: bytes) -> None:
+    (folder / ".metaflow").mkdir(exist_ok=True)
+    (folder / ".metaflow" / "config.json").write_bytes(data)
+    make_default(folder)
+
+
+def _marker() -> bytes:
+    fields = {"req_id": "0" * 40, "full_id": "1" * 40, "arch": "linux-64", "python": "/usr/bin/python3"}
+    return json.dumps({**fields, "python_version": "3.12.1", "python_file": [1, 2, 3], "envlock": "0.1.0"}).encode()
+
+
+REQUIREMENTS = b"""\
+rich>=13
+pandas[all]==2.2.3 ; python_version < "3.12" # why
+--extra-index-url https://index.example/simple
+--pre
+demo @ https://files.example/demo-1.0-py3-none-any.whl
+"""
+WHEEL_RECORD = (
+    b'a/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"a,b.py",,\n../../../bin/a,sha256=x,1\n'
+)
+TARGETS = {
+    "locks": Target([path.read_bytes() for path in LOCKS], "toml", read_lock, stamp=stamped_lock),
+    "pins": Target(
+        [render_pin(PIN).encode()],
+        "toml",
+        lambda _, data: parse_pin(data, "name", PIN.meant, "pin"),
+        stamp=stamped_pin,
+    ),
+    "envlock.toml": Target([(ROOT / "envlock.toml.example").read_bytes()], "toml", read_config),
+    "requirements files": Target([REQUIREMENTS], "text", read_requirements),
+    "flow files": Target([path.read_bytes() for path in sorted(FLOW)[:4]], "text", read_flow),
+    "alias records": Target(
+        [RECORD.render()], "json", lambda _, data: parse_record(data), says=BadRecord, stamp=stamped_record
+    ),
+    "alias chains": Target([RECORD.render()], "json", read_chain, stamp=stamped_record),
+    "records of runs": Target([RAN.render()], "json", read_ran),
+    "announcements": Target(
+        [Needs(frozenset({"envs/x"}), frozenset({"packages/y"})).render()],
+        "json",
+        lambda _, data: Needs.parse(data),
+        says=ValueError,
+    ),
+    "formats of caches": Target([b'{"format": 1, "exclusive-create": true, "nonce": "ab"}\n'], "json", read_format),
+    "markers": Target([_marker()], "json", read_of_marker),
+    "conda-meta": Target([json.dumps(META).encode()], "json", read_meta),
+    "RECORD": Target([WHEEL_RECORD], "text", read_record_of_wheel),
+    "variables": Target([b'{"A": "b", "env_vars": {"C": "d"}}'], "json", read_variables),
+    "memos": Target([b"envlock-memo-1\0000.1.0\0key\0/prefix\0/path\0001 2 3 4"], "text", read_memo),
+    "interpreters": Target([b'{"/usr/bin/python3": "1 2: cpython 3.12.1 - True x86_64"}'], "json", read_interpreters),
+    "Metaflow's settings": Target([b'{"METAFLOW_DEFAULT_ENVIRONMENT": "x", "A": {"b": [1]}}'], "json", read_metaflow),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
+    for flow in ("train", "nightly"):
+        lines = [f"    @step\n    def {step}(self): pass\n" for step in ("start", "train", "score", "end")]
+        head = f"from metaflow import FlowSpec, step\nclass {flow.capitalize()}Flow(FlowSpec):\n"
+        (tmp_path / f"{flow}_flow.py").write_text(head + "".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_read_is_told_or_passed_over(folder: Path, name: str) -> None:
+    TARGETS[name].try_out(folder, seed=8, rounds=ROUNDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_so_is_what_nobody_thought_of(folder: Path, name: str) -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")
+    TARGETS[name].try_out(folder, seed=seed, rounds=MANY)
