@@ -151,6 +151,12 @@ DEMO, ASKED = LOCK.packages[0], LOCK.requirements._replace(metaflow=(), pypi=(pa
 LACKING = {
     "a root": (replace(LOCK, packages=(TORCH,), requirements=ASKED), "demo"),
     "what Metaflow needs": (LOCK, "requests"),
+    "a root of this arch": (
+        replace(
+            LOCK, packages=(), requirements=ASKED._replace(pypi=(parse_requirement("demo ; sys_platform == 'linux'"),))
+        ),
+        "demo",
+    ),
     "what a package needs": (replace(LOCK, packages=(DEMO,), requirements=ASKED), "torch"),
     "what a conda package needs": (
         replace(MIXED, packages=tuple(p for p in MIXED.packages if p.name != "tzdata")),
@@ -171,10 +177,21 @@ def test_what_is_asked_for_or_needed_and_not_there_is_told(lock: Lock, name: str
     assert f"{name!r}, which is not in it" in proof.missing
 
 
+def test_a_version_that_is_not_asked_for_is_told() -> None:
+    for asked in ("demo>=2", "demo[fast]!=1.2.3 ; platform_machine == 'x86_64'"):
+        lock = replace(LOCK, requirements=ASKED._replace(pypi=(parse_requirement(asked),)))
+        assert "and demo 1.2.3 is in it" in proof_of(lock).missing
+
+
 def test_what_is_whole_lacks_nothing() -> None:
     for lock in (
         replace(LOCK, requirements=ASKED),
-        replace(LOCK, packages=(), requirements=ASKED._replace(pypi=(parse_requirement("demo ; os_name == 'nt'"),))),
+        *(
+            replace(LOCK, packages=(), requirements=ASKED._replace(pypi=(parse_requirement(f"demo ; {marker}"),)))
+            for marker in ("os_name == 'nt'", "sys_platform == 'darwin' or python_version < '3.12'", "extra == 'x'")
+        ),
+        replace(LOCK, requirements=ASKED._replace(pypi=(parse_requirement("demo<1 ; os_name == 'nt'"),))),
+        replace(LOCK, requirements=ASKED._replace(pypi=(parse_requirement(f"demo @ {DEMO.url}"),))),
         replace(CONDA, requirements=CONDA.requirements._replace(conda=())),
         MIXED,
         EXACT,

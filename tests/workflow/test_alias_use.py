@@ -18,6 +18,7 @@ from envlock.cache.opening import open_store
 from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.lockfile.document import render
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.alias import Alias
@@ -28,6 +29,7 @@ from envlock.workflow.alias_errors import AliasLacksArch, AmbiguousId, Environme
 from envlock.workflow.choice import choose_one
 from envlock.workflow.finding import Finder, Found, LockNotFound
 from envlock.workflow.get import get
+from envlock.workflow.launch_errors import HostNotAllowed
 from envlock.workflow.launch_service import serve
 from envlock.workflow.lock_new import using
 from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
@@ -81,6 +83,24 @@ class TestGet:
         assert check(other.project).findings == ()
         again = get(other, other.word("team/base:v1"))
         assert (again.written, again.kept) == ((), fetched.written)
+
+    def test_what_names_a_host_that_is_not_allowed_is_not_written(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        text = other.project.path.read_text().replace("[envlock]", '[envlock]\nhosts = ["files.example"]')
+        other.project.path.write_text(text)
+        with pytest.raises(HostNotAllowed):
+            get(Finder(load_project(other.project.path)), other.word("team/base:v1"))
+        assert not other.project.lock_folder.exists()
+
+    def test_what_lacks_a_package_is_damage_in_the_cache_too(self, project: Project, tmp_path: Path) -> None:
+        other = of_another(tmp_path, project)
+        (lock, *_) = (each for each in locks(project) if each.asked_by == ("one",))
+        first = replace(lock.packages[0], dependencies=("ghost",))
+        place = tmp_path / "cache" / environment_place(lock).path
+        place.write_text(render(replace(lock, packages=(first, *lock.packages[1:]))))
+        with pytest.raises(CachedLockDamaged) as caught:
+            get(other, other.word("team/base:v1"))
+        assert "'ghost', which is not in it" in caught.value.render()
 
     def test_what_nothing_asks_for_is_not_written(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, name="three")

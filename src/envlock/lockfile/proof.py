@@ -18,6 +18,7 @@ from envlock.lockfile.text import (
     REQUIREMENTS,
     STAMP,
     TAIL,
+    VALUES,
     body_of,
     digest_of,
     ends_with_stamp,
@@ -41,6 +42,8 @@ from envlock.lockfile.values import (
 )
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
+from envlock.model.marker import holds
+from envlock.model.requirement import rules_out
 from envlock.model.requirements import type_of
 from envlock.model.requirements_table import requirements_document
 
@@ -52,7 +55,7 @@ _PACKAGE = re.compile(
     rf'url = "({URL})"(?:, size = {COUNT})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
 )
 _EDGES = re.compile(rf'\{{name = "({NAME})"\}}')
-_ROOT = re.compile(NAME)
+_ROOT = re.compile(rf"({NAME})(?:\[[^\]]*\])?(?: @ \S+)?([^@; ]*)(?: ; (.*))?", re.DOTALL)
 
 
 class Proof(NamedTuple):
@@ -96,8 +99,8 @@ class _Asked(NamedTuple):
 
     req_id: str
     kind: str
-    roots: tuple[str, ...]
-    """The PyPI packages that are asked for on every arch."""
+    roots: tuple[tuple[str, str, str], ...]
+    """The PyPI packages that are asked for: name, specifier and marker of each."""
     conda: tuple[str, ...]
     urls: frozenset[str]
 
@@ -153,14 +156,19 @@ def _prove(text: str) -> Proof | None:
         urls=tuple(found.urls),
         python_url=url,
         others=asked.urls.union(found.others),
-        missing=found.missing or _missing(body, found, asked.roots),
+        missing=found.missing or _missing(body, found, asked.roots, table["arch"]),
     )
 
 
-def _missing(body: str, found: ProvedPackages, roots: tuple[str, ...]) -> str:
-    wheels = {row[1] for row in found.rows if row[0] == "pypi"}
+def _missing(body: str, found: ProvedPackages, roots: tuple[tuple[str, str, str], ...], arch: Arch) -> str:
+    wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
     edges = _EDGES.findall(body, 0, found.end)
-    return missing((), edges, wheels) or missing(roots, (), wheels | found.provided if found.provided else wheels)
+    asked = [(name, versions) for name, versions, marker in roots if not marker or holds(marker, VALUES[arch])]
+    for name, versions in asked:
+        if name in wheels and rules_out(versions, wheels[name]):
+            return f"it is for '{name}{versions}', and {name} {wheels[name]} is in it"
+    held = wheels.keys() | found.provided if found.provided else wheels
+    return missing((), edges, wheels) or missing((name for name, _ in asked), (), held)
 
 
 def _wheels(body: str, start: int) -> ProvedPackages | None:
@@ -196,9 +204,8 @@ def _asked(section: str) -> _Asked | None:
         for key in ("pypi", "metaflow", "conda", "conda-only", "channels", "indexes")
     )
     kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
-    # What stands after a semicolon may rule a package out.
-    plain = (text for text in (*pypi, *(metaflow if kind == "pypi" else ())) if " ; " not in text)
-    roots = [match[0] for match in map(_ROOT.match, plain) if match is not None]
+    texts = (*pypi, *(metaflow if kind == "pypi" else ()))
+    roots = [(match[1], match[2], match[3] or "") for match in map(_ROOT.fullmatch, texts) if match is not None]
     own = [str(index) for _, index in cast("list[list[str]]", document.get("package-indexes", []))]
     urls = [url for url in (*indexes, *own, str(document["default-index"]), *channels) if "://" in url]
     return _Asked(req_id(document), kind, tuple(roots), (*conda, *conda_only), frozenset(urls))

@@ -33,6 +33,17 @@ MARKERS: dict[Arch, str] = {
     OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
     OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
 }
+VALUES: dict[Arch, dict[str, str]] = {
+    arch: {
+        **dict(re.findall(r"(\w+) == '(\w+)'", marker)),
+        "os_name": "posix",
+        "platform_system": "Linux" if "linux" in marker else "Darwin",
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+    }
+    for arch, marker in MARKERS.items()
+}
+"""What markers compare, where the arch decides it."""
 _STAMP_LINES = re.compile(
     r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
 )

@@ -1,8 +1,9 @@
-"""Whether a text is an environment marker (PEP 508): its grammar, without evaluating it."""
+"""Environment markers (PEP 508): their grammar, and whether one is true as far as the machine's arch decides that."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from envlock.errors import ConfigError
 
@@ -66,3 +67,60 @@ def _comparison(kinds: list[str], at: int) -> int:
         return at + 1 if at >= 0 and kinds[at : at + 1] == [")"] else -1
     left, operator, right = (*kinds[at : at + 3], "", "", "")[:3]
     return at + 3 if left in _VALUES and operator == "operator" and right in _VALUES else -1
+
+
+def holds(marker: str, values: Mapping[str, str]) -> bool | None:
+    """Whether a marker is true where these variables have these values; None where it hangs on others too.
+
+    Only what compares texts is judged: versions are others'.
+
+    >>> linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    >>> holds("sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'", linux)
+    True
+    >>> holds("sys_platform == 'linux' and python_version < '3.12'", linux) is None
+    True
+    >>> holds("(sys_platform == 'darwin' or sys_platform == 'win32') and python_version < '3.12'", linux)
+    False
+    """
+    tokens: list[tuple[str, str]] = []
+    position, end = 0, len(marker.rstrip())
+    token = re.compile(_GRAMMAR)
+    while position < end:
+        match = token.match(marker, position)
+        if match is None or match.lastgroup is None:
+            return None
+        tokens.append((match.lastgroup, match[match.lastgroup]))
+        position = match.end()
+    try:
+        found, at = _any_of(tokens, 0, values)
+    except IndexError:  # it is no marker
+        return None
+    return found if at == len(tokens) else None
+
+
+def _any_of(tokens: list[tuple[str, str]], at: int, values: Mapping[str, str]) -> tuple[bool | None, int]:
+    found, at = _all_of(tokens, at, values)
+    while tokens[at : at + 1] == [("join", "or")]:
+        other, at = _all_of(tokens, at + 1, values)
+        found = True if found or other else None if None in (found, other) else False
+    return found, at
+
+
+def _all_of(tokens: list[tuple[str, str]], at: int, values: Mapping[str, str]) -> tuple[bool | None, int]:
+    found, at = _judged(tokens, at, values)
+    while tokens[at : at + 1] == [("join", "and")]:
+        other, at = _judged(tokens, at + 1, values)
+        found = False if False in (found, other) else None if None in (found, other) else True
+    return found, at
+
+
+def _judged(tokens: list[tuple[str, str]], at: int, values: Mapping[str, str]) -> tuple[bool | None, int]:
+    if tokens[at] == ("paren", "("):
+        found, at = _any_of(tokens, at + 1, values)
+        return found, at + 1
+    left, right = (text[1:-1] if kind == "text" else values.get(text) for kind, text in (tokens[at], tokens[at + 2]))
+    operator = " ".join(tokens[at + 1][1].split())
+    if left is None or right is None or operator not in {"==", "!=", "in", "not in"}:
+        return None, at + 3
+    is_so = left in right if operator.endswith("in") else left == right
+    return is_so == (operator in {"==", "in"}), at + 3

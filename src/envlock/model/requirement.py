@@ -167,6 +167,15 @@ def contradict(one: PypiRequirement, other: PypiRequirement) -> bool:
     return bool(one.specifier and other.specifier) and _is_empty(f"{one.specifier},{other.specifier}")
 
 
+def rules_out(specifier: str, version: str) -> bool:
+    """Whether a specifier plainly does not allow a version; one that is not numbers alone is never judged.
+
+    >>> rules_out("<3,>=1.1", "1.0"), rules_out("<3,>=1.1", "1.1.0"), rules_out(">=2", "1.0rc1")
+    (True, False, False)
+    """
+    return _is_empty(f"{specifier},=={version}") if specifier and _PLAIN.fullmatch(f"=={version}") else False
+
+
 def _is_empty(specifier: str) -> bool:
     """Whether no version fits all clauses; the clauses that are not about plain numbers are passed over."""
     clauses = [found.groups() for found in map(_PLAIN.fullmatch, specifier.split(",")) if found is not None]

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
+from envlock.lockfile.document import proof_of
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
 from envlock.workflow.alias_errors import NothingAsks
+from envlock.workflow.launch_errors import refuse_strange_hosts
 from envlock.workflow.pruning import remove
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
 
     Without `archs`, those that the project is for and that the environment has; `into` a folder, all. All are read
     before any is written. Raises NothingAsks, and nothing is written, where no environment of the project asks for it;
-    AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; UnwritableLockFolder.
+    AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
     """
     project = finder.project
     serves = tuple(each.name for each in project.environments() if each.requirements.req_id == found.req_id)
@@ -57,6 +59,9 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
         found.place(project.settings.archs[0])  # raises AliasLacksArch
     claims = Claims(project)
     locks = finder.cached_locks(found, wanted)
+    if into is None and project.settings.hosts:
+        for lock in locks:
+            refuse_strange_hosts(project, proof_of(lock), serves)
     folder = into or project.lock_folder
     written: list[Path] = []
     kept: list[Path] = []
