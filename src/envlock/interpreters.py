@@ -215,7 +215,8 @@ def _run(path: str) -> tuple[str, str]:
     try:
         ran = subprocess.run(
             [path, "-I", "-S", "-c", _QUESTION],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=60, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"does not run ({error})"

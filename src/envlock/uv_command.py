@@ -95,7 +95,7 @@ def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) 
         env=uv_environment(extra),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -22,7 +22,9 @@ from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import host_arch
 from envlock.model.lock import Lock, LockedPython
-from tests.support import isolation
+from tests.conftest import Envlock
+from tests.index import Index
+from tests.support import ProjectFolder, isolation
 
 HERE = host_arch()
 EVIL = (
@@ -193,3 +195,11 @@ def test_what_an_encoding_lacks_is_told_in_another_way(tmp_path: Path, variables
     assert b"\\ud800 end" in done.stdout
     assert b"Zo" in done.stdout
     assert b"Traceback" not in done.stderr
+
+
+def test_what_is_passed_to_a_resolver_is_utf_8_in_every_locale(
+    project: ProjectFolder, envlock: Envlock, index: Index
+) -> None:
+    project.write_env("alpha", name="base", settings=f'index-url = "{index.url}é/"', archs=[HERE])
+    ran = envlock("lock", check=4, env=NARROW[0])
+    assert "\\xe9/" in ran.stderr

@@ -227,5 +227,5 @@ def _remember(package: LockedPackage, distributions: tuple[tuple[str, str], ...]
         folder_in_home(*path.parent.relative_to(home()).parts)
         # Not forced to the disk, which takes longer than to look it up: half a memo is none.
         stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-        stage.write_text(f"{data}\n")
+        stage.write_text(f"{data}\n", encoding="utf-8")
         stage.replace(path)

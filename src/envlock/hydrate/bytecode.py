@@ -42,5 +42,5 @@ def _compile(folder: Path, python: Path, *, workers: int) -> subprocess.Complete
     command = ["-I", "-m", "compileall", "-q", "-j", str(workers), "--invalidation-mode", "timestamp"]
     return subprocess.run(
         [python, *command, folder],
-        env=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+        env=kept, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip

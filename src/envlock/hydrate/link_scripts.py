@@ -67,7 +67,7 @@ def _run(package: LockedPackage, script: Path, place: Path, reporter: Reporter) 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

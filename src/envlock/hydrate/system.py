@@ -144,7 +144,9 @@ def _x86_level() -> int:
 def _has(feature: str) -> bool:
     import subprocess
 
-    said = subprocess.run(["/usr/sbin/sysctl", "-n", feature], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        ["/usr/sbin/sysctl", "-n", feature], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return said.stdout.strip() == "1"
 
 

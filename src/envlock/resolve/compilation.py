@@ -65,7 +65,7 @@ class Compilation:
         """Requirements by URL, each with the same that has its variables filled in."""
         self.package_indexes = package_indexes(request, target)
         self._configuration = self._settings()
-        (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration))
+        (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration), encoding="utf-8")
 
     def run(
         self,
@@ -87,8 +87,8 @@ class Compilation:
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
         source = self._write_input(requirements)
-        (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints))
-        (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes))
+        (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+        (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes), encoding="utf-8")
         configuration = self._configuration
         if built is not None:
             name, version = built
@@ -96,10 +96,10 @@ class Compilation:
             known = configuration.get("dependency-metadata", [])
             assert isinstance(known, list)
             configuration = {**configuration, "dependency-metadata": [*known, assumed]}
-            (self.folder / _BUILT).write_text(tomli_w.dumps(configuration))
+            (self.folder / _BUILT).write_text(tomli_w.dumps(configuration), encoding="utf-8")
         output: tuple[str, ...] = ()
         if pins:
-            (self.folder / _OUTPUT).write_text(pins)
+            (self.folder / _OUTPUT).write_text(pins, encoding="utf-8")
             output = ("--output-file", _OUTPUT)
         completed = self.processes.run(
             [
@@ -115,7 +115,11 @@ class Compilation:
             ],
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
         )  # fmt: skip
-        text = (self.folder / _OUTPUT).read_text() if pins and completed.returncode == 0 else completed.stdout
+        text = (
+            (self.folder / _OUTPUT).read_text(encoding="utf-8")
+            if pins and completed.returncode == 0
+            else completed.stdout
+        )
         error = hide(completed.stderr, self._addresses).replace(f"{PROJECT} depends on ", "you require ")
         return Answer(completed.returncode, hide(text, self._addresses), error)
 
@@ -146,7 +150,9 @@ class Compilation:
             "workspace": {"members": []},  # so that no folder above is looked at
             **self._sources(),
         }
-        (self.folder / _PYPROJECT).write_text(tomli_w.dumps({"project": project, "tool": {"uv": settings}}))
+        (self.folder / _PYPROJECT).write_text(
+            tomli_w.dumps({"project": project, "tool": {"uv": settings}}), encoding="utf-8"
+        )
         found = self.folder / "uv.lock"
         found.unlink(missing_ok=True)  # which uv would keep to
         completed = self.processes.run(
@@ -159,7 +165,7 @@ class Compilation:
             ],
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
         )  # fmt: skip
-        text = found.read_text() if completed.returncode == 0 else ""
+        text = found.read_text(encoding="utf-8") if completed.returncode == 0 else ""
         return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
 
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
@@ -179,11 +185,13 @@ class Compilation:
         Only a project's own file can say that a package comes from one index, which is then asked for nothing else.
         """
         if not self.package_indexes:
-            (self.folder / _INPUT).write_text("".join(f"{line}\n" for line in self._filled_in(requirements)))
+            (self.folder / _INPUT).write_text(
+                "".join(f"{line}\n" for line in self._filled_in(requirements)), encoding="utf-8"
+            )
             return _INPUT
         project = {"name": PROJECT, "version": "0", "dependencies": self._filled_in(requirements)}
         tool = {"uv": {"workspace": {"members": []}, **self._sources()}}
-        (self.folder / _PYPROJECT).write_text(tomli_w.dumps({"project": project, "tool": tool}))
+        (self.folder / _PYPROJECT).write_text(tomli_w.dumps({"project": project, "tool": tool}), encoding="utf-8")
         return _PYPROJECT
 
     def asked_indexes(self) -> dict[str, str]:

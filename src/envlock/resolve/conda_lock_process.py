@@ -55,9 +55,11 @@ def lock(job: dict[str, Any], ask: Callable[[dict[str, Any]], list[dict[str, Any
 
     arch = job["arch"]
     # JSON is YAML.
-    Path(_SOURCE).write_text(json.dumps({"channels": job["channels"], "dependencies": job["specifications"]}))
-    Path(_VIRTUAL).write_text(json.dumps({"subdirs": {arch: {"packages": job["system"]}}}))
-    Path(_NO_NAMES).write_text("{}")
+    Path(_SOURCE).write_text(
+        json.dumps({"channels": job["channels"], "dependencies": job["specifications"]}), encoding="utf-8"
+    )
+    Path(_VIRTUAL).write_text(json.dumps({"subdirs": {arch: {"packages": job["system"]}}}), encoding="utf-8")
+    Path(_NO_NAMES).write_text("{}", encoding="utf-8")
     if not job["executable"]:
         _replace_solver(conda_solver, ask)
     conda_lock.make_lock_files(

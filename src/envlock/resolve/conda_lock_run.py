@@ -80,7 +80,7 @@ def locked_rows(
                 while "solve" in (last := _answer(process)):
                     understood = tuple(_unlabelled(text, names) for text in last["solve"]["specifications"])
                     tell(process, [_fetched(package) for package in solve(understood)])
-        said = errors.read_text(errors="replace")
+        said = errors.read_text(encoding="utf-8", errors="replace")
     if "packages" not in last:
         raise CondaLockFailed(_reason(last.get("failed") or last.get("unknown") or said, channels))
     rows: list[Row] = last["packages"]

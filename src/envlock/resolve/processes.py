@@ -35,7 +35,7 @@ class Processes:
                 stdin=subprocess.PIPE if given else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
             )
             self._running.add(process)
@@ -65,7 +65,7 @@ class Processes:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=file,
-                    text=True,
+                    encoding="utf-8",
                     errors="replace",
                 )
                 self._running.add(process)

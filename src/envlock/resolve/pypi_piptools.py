@@ -115,7 +115,7 @@ class PipToolsResolver:
             command += ["--uploaded-prior-to", request.exclude_newer]
         done = self._processes.run(command, _environment(folder, request), folder=folder)
         if done.returncode == 0:
-            return (folder / _OUTPUT).read_text()
+            return (folder / _OUTPUT).read_text(encoding="utf-8")
         self._uv.resolve(request)
         raise UnexpectedAnswer(
             request.name,
@@ -185,13 +185,13 @@ def _as_of(target: Target) -> tuple[str, str, str]:
 def _write_input(folder: Path, request: Request) -> None:
     """The files that pip-compile reads: roots, what conda provides, and the versions to keep."""
     roots = (root._replace(url=wheel_address(root.url).url) for root in request.requirements.roots())
-    (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots))
+    (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots), encoding="utf-8")
     provided = write_stub_wheels(folder / "provided", request.provided)
-    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided))
+    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided), encoding="utf-8")
     names = {each.name for each in request.provided}
     if request.pins:
         pins = (f"{name}=={version}\n" for name, version in sorted(request.pins.items()) if name not in names)
-        (folder / _OUTPUT).write_text("".join(pins))
+        (folder / _OUTPUT).write_text("".join(pins), encoding="utf-8")
 
 
 def _environment(folder: Path, request: Request) -> dict[str, str]:

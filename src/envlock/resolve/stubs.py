@@ -26,7 +26,7 @@ def write_index(folder: Path, provided: Iterable[Provided]) -> str:
         page = folder / each.name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         link = f'<a href="{_url(each)}#sha256={hashlib.sha256(_filename(each).encode()).hexdigest()}">'
-        page.write_text(f"<!DOCTYPE html><html><body>{link}{_filename(each)}</a></body></html>\n")
+        page.write_text(f"<!DOCTYPE html><html><body>{link}{_filename(each)}</a></body></html>\n", encoding="utf-8")
     return folder.as_uri()
 
 
