@@ -19,6 +19,7 @@ from envlock.cache.errors import (
     CacheUnusable,
     NewerCache,
     StoreNotExclusive,
+    together,
 )
 from envlock.cache.format import check_format, prove_exclusive_create
 from envlock.cache.opening import open_store
@@ -124,7 +125,8 @@ def test_a_reader(clouds: Clouds, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
         lambda: store.delete("packages/a"),
     ]
     for call in calls:
-        told(call, CacheReadOnly, "s3cr3t-of-reader")
+        error = told(call, CacheReadOnly, "s3cr3t-of-reader")
+        assert error.locations[0].path.startswith(f"{store.url}/")
     assert store.read("packages/a") == b"1"
 
 
@@ -226,7 +228,16 @@ def test_google_says_no(clouds: Clouds, log_in: LogIn) -> None:
             denying.breaks(Break.DENIED, method, times=100)
         store = open_store(cloud.url("x"), cloud.options)
         for call in (lambda: store.read("a"), lambda: store.entry("a"), lambda: store.put("a", b"1")):
-            told(call, CacheForbidden)
+            error = told(call, CacheForbidden)
+            assert [location.path for location in error.locations] == [f"{store.url}/a"]
+
+
+def test_one_cause_is_told_once_with_one_of_its_objects() -> None:
+    errors = [CacheForbidden("s3://team/x", "read", "403", place=f"s3://team/x/{name}") for name in "abca"]
+    (error,) = together(errors)
+    assert [location.path for location in error.locations] == ["s3://team/x/a"]
+    assert error.details == ("and 2 more of its files",)
+    assert len(together([*errors, CacheForbidden("s3://team/x", "written", "403")])) == 2
 
 
 def test_nobody_listens_at_azure(clouds: Clouds, log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:

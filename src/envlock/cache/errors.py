@@ -260,13 +260,22 @@ def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
     """
     groups: dict[tuple[object, ...], list[EnvlockError]] = {}
     for error in errors:
-        key = (type(error), error.place, error.reason) if isinstance(error, UpstreamError) else (error.render(),)
+        key: tuple[object, ...] = (error.render(),)
+        if isinstance(error, UpstreamError):
+            key = (type(error), error.place, error.reason)
+        elif isinstance(error, CacheUnusable):
+            key = (type(error), error.message)
         groups.setdefault(key, []).append(error)
     return tuple(_merged(group) for group in groups.values())
 
 
 def _merged(group: list[EnvlockError]) -> EnvlockError:
     first = group[0]
+    if isinstance(first, CacheUnusable):  # one cause, whichever of its objects was asked for
+        places = {location.path for error in group for location in error.locations}
+        if len(places) > 1:
+            first.details = (*first.details, f"and {len(places) - 1} more of its files")
+        return first
     if len(group) == 1 or not isinstance(first, UpstreamError):
         return first
     names = {name for error in group if isinstance(error, UpstreamError) for name in error.filenames}

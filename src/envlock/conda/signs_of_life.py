@@ -6,8 +6,9 @@ py-rattler's client has one time limit, for whole files, and that must let large
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envlock.conda.channels import without_secrets
@@ -45,8 +46,20 @@ def first_silent(places: Sequence[Place]) -> Place | None:
     web = [place for place in places if place.url.startswith(("http:", "https:"))]
     if not web:
         return None
-    with ThreadPoolExecutor(len(web)) as pool:
-        return next((place for place, alive in zip(web, pool.map(_answers, web), strict=True) if not alive), None)
+    alive: set[Place] = set()
+
+    def ask(place: Place) -> None:
+        if _answers(place):
+            alive.add(place)
+
+    # Daemons, since a host that sends its headers byte by byte keeps them for as long as it likes.
+    threads = [threading.Thread(target=ask, args=(place,), daemon=True) for place in web]
+    end = time.monotonic() + 2 * PATIENCE
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return next((place for place in web if place not in alive), None)
 
 
 def _answers(place: Place) -> bool:

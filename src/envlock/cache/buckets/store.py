@@ -75,7 +75,7 @@ class BucketStore:
         """The file at `path`, if there is one."""
         key = self._key(path)
         try:
-            found = self._do("read", lambda: self._service.find(key))
+            found = self._do("read", lambda: self._service.find(key), about=key)
         except FileNotFoundError:
             return None
         return Entry(path, found.size, found.modified)
@@ -83,7 +83,7 @@ class BucketStore:
     def entries(self, folder: str) -> Iterator[Entry]:
         """Every file below `folder`."""
         key = self._key(folder)
-        found = self._do("read", lambda: self._service.list(key), seconds=LISTING_SECONDS)
+        found = self._do("read", lambda: self._service.list(key), about=key, seconds=LISTING_SECONDS)
         if not found:
             self._prove_bucket("read")
         for each in found:
@@ -92,17 +92,17 @@ class BucketStore:
     def read(self, path: str) -> bytes:
         """A file's bytes."""
         key = self._key(path)
-        return self._do("read", lambda: self._service.read(key))
+        return self._do("read", lambda: self._service.read(key), about=key)
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes, part by part."""
         key = self._key(path)
-        size = self._do("read", lambda: self._service.find(key)).size
+        size = self._do("read", lambda: self._service.find(key), about=key).size
         digest = hashlib.sha256()
         for start in range(0, size, PART):
             end = min(start + PART, size)
             seconds = SMALL_SECONDS + (end - start) / _SLOW
-            digest.update(self._do("read", partial(self._service.read, key, start, end), seconds=seconds))
+            digest.update(self._do("read", partial(self._service.read, key, start, end), about=key, seconds=seconds))
         return digest.hexdigest()
 
     def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
@@ -115,7 +115,7 @@ class BucketStore:
             return self._service.download(key, to, progress)
 
         try:
-            self._move("read", download, on_bytes, 2 * PART, lambda: to.stat().st_size, local=to)
+            self._move("read", download, on_bytes, 2 * PART, lambda: to.stat().st_size, about=key, local=to)
         except BaseException:
             to.unlink(missing_ok=True)
             raise
@@ -124,7 +124,8 @@ class BucketStore:
         """Write a file, which a bucket shows when it is whole."""
         key = self._key(path)
         if isinstance(data, bytes):
-            self._do("written", lambda: self._service.write(key, data), seconds=SMALL_SECONDS + len(data) / _SLOW)
+            seconds = SMALL_SECONDS + len(data) / _SLOW
+            self._do("written", lambda: self._service.write(key, data), about=key, seconds=seconds)
             on_bytes(len(data))
             return
         with data.open("rb"):
@@ -133,7 +134,7 @@ class BucketStore:
         def upload(progress: _Progress) -> Coroutine[Any, Any, None]:
             return self._service.upload(key, data, progress)
 
-        self._move("written", upload, on_bytes, size, lambda: size, local=data)
+        self._move("written", upload, on_bytes, size, lambda: size, about=key, local=data)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file where none is.
@@ -152,10 +153,10 @@ class BucketStore:
     def _created(self, key: str, data: bytes) -> bool | None:
         """As `create`; None when it was refused, and nothing is there: another is not done yet, or it was deleted."""
         try:
-            self._do("written", lambda: self._service.create(key, data))
+            self._do("written", lambda: self._service.create(key, data), about=key)
         except _Refused:
             try:
-                return self._do("read", lambda: self._service.read(key)) == data
+                return self._do("read", lambda: self._service.read(key), about=key) == data
             except FileNotFoundError:
                 return None
         return True
@@ -164,7 +165,7 @@ class BucketStore:
         """Take a file away."""
         key = self._key(path)
         try:
-            self._do("read", lambda: self._service.delete(key), writes=True)
+            self._do("read", lambda: self._service.delete(key), about=key, writes=True)
         except FileNotFoundError:
             return
 
@@ -179,11 +180,12 @@ class BucketStore:
         doing: str,
         call: Callable[[], Coroutine[Any, Any, _Result]],
         *,
+        about: str,
         seconds: float | None = None,
         writes: bool | None = None,
         local: Path | None = None,
     ) -> _Result:
-        """What a coroutine of the service gives, tried again where that may help.
+        """What a coroutine of the service gives, tried again where that may help; `about` is the key of the object.
 
         Raises FileNotFoundError when reading what is not there, _Refused when a precondition does not hold.
         """
@@ -203,7 +205,8 @@ class BucketStore:
                 fault = fault_of(error)
                 attempts = 0 if time.monotonic() > patience else attempts - 1
                 if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
-                    raise self._error(fault, doing, writes=doing == "written" if writes is None else writes) from error
+                    is_write = doing == "written" if writes is None else writes
+                    raise self._error(fault, doing, about, writes=is_write) from error
             else:
                 self._is_silent = False
                 self._was_read |= doing == "read"
@@ -219,6 +222,7 @@ class BucketStore:
         size: int,
         moved: Callable[[], int],
         *,
+        about: str,
         local: Path,
     ) -> None:
         """A transfer, ended when it makes no progress. `size` is that of the largest piece that is told at once."""
@@ -229,10 +233,10 @@ class BucketStore:
             progress.restart()
             await _watched(call(progress), progress, silence)
 
-        self._do(doing, watched, seconds=0, local=local)
+        self._do(doing, watched, about=about, seconds=0, local=local)
         progress.tell(moved())
 
-    def _error(self, fault: Fault, doing: str, *, writes: bool) -> Exception:
+    def _error(self, fault: Fault, doing: str, about: str, *, writes: bool) -> Exception:
         if fault.kind is Kind.SILENT:
             self._is_silent = True  # the next call need not wait as long to learn it
         if fault.kind in {Kind.SILENT, Kind.PASSING}:
@@ -246,13 +250,13 @@ class BucketStore:
             return FileNotFoundError(fault.reason)
         if fault.kind is Kind.REGION:
             return CacheWrongRegion(self.url, doing, f"{fault.reason}: the bucket is in another region")
+        place = f"{self.url}/{about.removeprefix(self._prefix)}"
         if fault.kind is Kind.FORBIDDEN:
             if writes and self._was_read:
-                return CacheReadOnly(self.url, "written", fault.reason)
-            return CacheForbidden(self.url, doing, fault.reason, hint=self._service.login)
-        return CacheUnusable(
-            self.url, doing, fault.reason, hint="set `cache` in envlock.toml, or see what the server says"
-        )
+                return CacheReadOnly(self.url, "written", fault.reason, place=place)
+            return CacheForbidden(self.url, doing, fault.reason, hint=self._service.login, place=place)
+        hint = "set `cache` in envlock.toml, or see what the server says"
+        return CacheUnusable(self.url, doing, fault.reason, hint=hint, place=place)
 
     def _prove_bucket(self, doing: str) -> None:
         """Once, when something was not there: whether the bucket is. Raises CacheBucketMissing.

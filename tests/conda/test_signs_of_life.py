@@ -1,0 +1,41 @@
+"""Whether the hosts of channels answer is found out in bounded time, whatever they do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from envlock.conda import signs_of_life
+from envlock.conda.client import places_of
+from envlock.conda.signs_of_life import first_silent
+from tests.cache.hosts import Asked, Handler, Host
+
+
+def test_any_answer_counts() -> None:
+    with Host(lambda handler, _: handler.send(b"", status=503)) as host:
+        assert first_silent(places_of([host.url("a"), "file:///srv/b"], {})) is None
+
+
+def test_a_head_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time."""
+    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.3)
+    ended = threading.Event()
+
+    def drip(handler: Handler, _: Asked) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not ended.wait(0.02):
+                handler.wfile.write(b"x")
+
+    began = time.monotonic()
+    with Host(drip) as slow, Host(lambda handler, _: handler.send(b"x")) as quick:
+        places = places_of([quick.url("a"), slow.url("b")], {})
+        found = first_silent(places)
+        ended.set()
+    assert found is not None
+    assert found.url == slow.url("b")
+    assert time.monotonic() - began < 10
