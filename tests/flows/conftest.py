@@ -87,6 +87,11 @@ class Flows:
         """Where what runs here puts its temporary files."""
         return self.home / "tmp"
 
+    def runs(self, flow: str) -> set[str]:
+        """What Metaflow has written of a flow's runs, by their ids."""
+        folder = self.home / "metaflow" / ".metaflow" / flow
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
     def python(self, *arguments: str, **variables: str) -> Ended:
         """Run Python in the folder, and let it end however it does."""
         done = subprocess.run(

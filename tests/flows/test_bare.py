@@ -111,11 +111,13 @@ def test_nothing_is_left_behind(by_hand: ByHand, locked_flows: Flows) -> None:
 
 
 def test_what_cannot_enter_fails_before_anything_is_written(flows: Flows, isolated: Path) -> None:
-    def fails(*, python: str = "", **variables: str) -> str:
-        ended = bare(flows, "start", "t2", f"{RUN}/_parameters/t1", python=python, **variables)
+    def fails(**variables: str) -> str:
+        before = flows.runs("BareFlow")
+        ids = ("--run-id", "never", "--task-id", "t2", "--input-paths", f"{RUN}/_parameters/t1")
+        ended = flows.python("bare.py", "--environment=envlock", "step", "start", *ids, **variables)
         assert ended.status == 1, ended.text
         assert "Traceback" not in ended.text
-        assert not (flows.folder / ".metaflow" / "BareFlow").exists()
+        assert flows.runs("BareFlow") == before
         return ended.text
 
     # An interpreter that calls itself the environment's, and is not.
@@ -134,7 +136,18 @@ def test_what_cannot_enter_fails_before_anything_is_written(flows: Flows, isolat
     hidden = "import importlib.util, sys; sys.modules['envlock'] = None"
     (without / "sitecustomize.py").write_text(hidden + "\n")
     assert "has envlock's extension of Metaflow, but not envlock itself" in fails(PYTHONPATH=str(without))
-    # The step changed after it was locked, and an unknown step.
+    # Something else than Metaflow's own command runs the task.
+    code = (
+        "import sys; from metaflow.cli_components.step_cmd import step; step.callback.asks_envlock = True;"
+        "sys.argv = sys.argv[1:]; from bare import BareFlow; BareFlow()"
+    )
+    init = flows.python("bare.py", "--environment=envlock", "init", "--run-id", "stray", "--task-id", "t1")
+    assert init.status == 0, init.text
+    ids = ("--run-id", "stray", "--task-id", "t2", "--input-paths", "stray/_parameters/t1")
+    stray = flows.python("-c", code, "bare.py", "--environment=envlock", "step", "start", *ids)
+    assert stray.status == 1
+    assert "the task of `start` was started in a way that envlock does not know" in stray.text
+    # The step changed after it was locked.
     config = flows.folder / "envlock.toml"
     config.write_text(config.read_text().replace('alpha = "1.1"', 'alpha = "1.1.*"'))
     assert "error[stale-lock]: `BareFlow/start`" in fails()

@@ -24,11 +24,12 @@ pytestmark = [pytest.mark.flows, pytest.mark.index]
 
 def refuses(flows: Flows, *arguments: str, **variables: str) -> str:
     """What a flow says that is refused: before it has a run, and without a traceback."""
+    before = flows.runs("InnerFlow")
     ended = flows.python("inner.py", "--environment=envlock", *arguments, **variables)
     assert ended.status == 1, ended.text
     assert "Traceback" not in ended.text
     assert "run-id" not in ended.text
-    assert not (flows.folder / ".metaflow" / "InnerFlow").exists()
+    assert flows.runs("InnerFlow") == before
     return ended.text
 
 

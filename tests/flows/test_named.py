@@ -73,6 +73,9 @@ def test_each_step_has_what_its_name_stands_for(teams: Flows) -> None:
     assert alone.status == 0, alone.text
     (by_hand,) = [each for each in teams.tasks(f"NamedFlow/{ended.run_id}") if each["pathspec"].endswith("by-hand")]
     assert by_hand["recorded"] == by_hand["seen"]["identity"] == tasks["fetched"]["recorded"]
+    for more in ([], ["--skip-decorators"]):
+        spun = teams.python("named.py", "--environment=envlock", "spin", tasks["fetched"]["pathspec"], *more)
+        assert spun.status == 0, spun.text
     config = teams.folder / "envlock.toml"
     config.write_text(
         config.read_text().replace('name = "team/base:v1"', f'pathspec = "{tasks["fetched"]["pathspec"]}"')

@@ -375,10 +375,20 @@ def test_a_module_is_read_where_it_is_of_the_project_alone(projects: dict[str, P
         "def make(): return make()\nBase = make()\n", "class Base(Odd): pass\n", "Base = x = y = Base[Base]\n",
         "Base, = [*Base]\n", "Base = (lambda: Base)()\n", "from . import Base\n", "from ... import Base\n",
         "if x: pass\n" + "elif x: pass\n" * 5000,
+        # What would take for ever, were each way gone by itself.
+        "A0 = A0\n" + "".join(f"A{n + 1} = A{n} if x else A{n}\n" for n in range(35)) + "Base = A35\n",
+        "class A0: pass\n" + "".join(
+            f"class B{n}(A{n}): pass\nclass C{n}(A{n}): pass\nclass A{n + 1}(B{n}, C{n}): pass\n" for n in range(60)
+        ) + "class Base(A60): pass\n",
+        "from a0 import *\nfrom b0 import *\n",
     ],
 )  # fmt: skip
 def test_names_that_lead_nowhere_end(text: str, tmp_path: Path) -> None:
     (tmp_path / "flow.py").write_text(f"{IMPORT}{text}{ODD}")
+    for number in range(30):
+        for name in "ab":
+            stars = f"from a{number + 1} import *\nfrom b{number + 1} import *\n"
+            (tmp_path / f"{name}{number}.py").write_text(stars)
     with suppress(FlowFileSyntax):
         assert [flow.complete for flow in read_flows(tmp_path / "flow.py", wanted="Odd")] in ([], [False])
 

@@ -23,7 +23,6 @@ from envlock.config.module_names import (
     Scope,
     Unknown,
     doubt_of,
-    local_scope,
     walk,
 )
 
@@ -60,7 +59,7 @@ class FlowReader:
         pending: list[tuple[ast.FunctionDef, tuple[Scope, ...]]] = [(each, ()) for each in functions]
         while pending:
             function, around = pending.pop(0)
-            scopes = (*around, local_scope(function))
+            scopes = (*around, self._names.local_scope(function))
             for statement in statements(function.body):
                 if isinstance(statement, ast.ClassDef):
                     yield Class(file, statement, scopes)
@@ -111,20 +110,20 @@ class FlowReader:
 
     def _lineage(self, alternatives: Sequence[Class]) -> tuple[list[Class], list[Doubt], bool]:
         """The classes and all their bases, nearest first; what cannot be read of them; and whether it is a flow."""
-        order: list[Class] = []
         doubts: list[Doubt] = []
-        above: list[ast.ClassDef] = []
         is_flow = False
+        done: dict[ast.ClassDef, Class] = {}
+        begun: set[ast.ClassDef] = set()
 
         def climb(each: Class) -> None:
             nonlocal is_flow
-            if each.node in above or len(above) > DEEPEST:
+            if each.node in begun:
                 return
-            above.append(each.node)
-            order.append(each)
+            begun.add(each.node)
             doubts.extend(self._doubts_of_class(each))
-            for base in each.node.bases:
-                for meaning in self._names.meanings(base, each.file, each.scopes):
+            # The last base first: a class that several have as a base then comes after all of them, as Python has it.
+            for base in reversed(each.node.bases):
+                for meaning in reversed(self._names.meanings(base, each.file, each.scopes)):
                     if isinstance(meaning, Class):
                         climb(meaning)
                     elif meaning == OfMetaflow("FlowSpec"):
@@ -133,13 +132,11 @@ class FlowReader:
                         doubts.append(meaning.doubt)
                     elif meaning != NO_STEPS:
                         doubts.append(doubt_of(each.file, base, "is no class that can be read"))
-            above.pop()
+            done[each.node] = each
 
-        for each in alternatives:
+        for each in reversed(alternatives):
             climb(each)
-        # A base that several classes have comes after all of them, as Python has it.
-        last = {id(each.node): number for number, each in enumerate(order)}
-        return [each for number, each in enumerate(order) if last[id(each.node)] == number], doubts, is_flow
+        return list(reversed(done.values())), doubts, is_flow
 
     def _doubts_of_class(self, each: Class) -> Iterator[Doubt]:
         """What may give a class steps, or take them, beside its body and its bases."""
@@ -168,7 +165,8 @@ class FlowReader:
         return False, doubts
 
     def _makes_steps(self, function: Function) -> bool:
-        scopes = (*function.scopes, local_scope(function.node))
+        """Whether a function speaks of Metaflow's `step`: as a decorator, it may make one."""
+        scopes = (*function.scopes, self._names.local_scope(function.node))
         return any(
             OfMetaflow("step") in self._names.meanings(node, function.file, scopes)
             for node in walk(function.node)

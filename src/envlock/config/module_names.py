@@ -167,14 +167,32 @@ class ModuleNames:
         self._roots = tuple(dict.fromkeys((own, self._project, os.path.join(self._project, "src"))))  # noqa: PTH118
         self.modules: dict[str, Module | Unknown] = {}
         self._depth = 0
+        # What was worked out before, or is being worked out: names may lead to each other in any number of ways.
+        self._known: dict[tuple[ast.AST, tuple[Scope, ...]], list[Meaning]] = {}
+        self._exported: dict[tuple[str, str], list[Meaning] | None] = {}
+        self._scopes: dict[ast.FunctionDef, Scope] = {}
+
+    def local_scope(self, function: ast.FunctionDef) -> Scope:
+        """The names of a function, parameters included."""
+        if function not in self._scopes:
+            scope = self._scopes[function] = Scope(function.body)
+            given = function.args
+            for each in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
+                if each is not None and each.arg not in scope.names:
+                    scope.names[each.arg] = [None]
+        return self._scopes[function]
 
     def meanings(self, node: ast.AST, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
-        """Everything that an expression may stand for."""
+        """Everything that an expression may stand for. Each is worked out once."""
+        key = (node, scopes)
+        if key in self._known:
+            return self._known[key]
+        self._known[key] = [Unknown(doubt_of(file, node, "refers to itself"))]
         self._depth += 1
         try:
-            if self._depth > DEEPEST:
-                return [Unknown(doubt_of(file, node, "refers to itself"))]
-            return self._meanings_of(node, file, scopes)
+            if self._depth <= DEEPEST:
+                self._known[key] = list(dict.fromkeys(self._meanings_of(node, file, scopes)))
+            return self._known[key]
         finally:
             self._depth -= 1
 
@@ -209,7 +227,7 @@ class ModuleNames:
         found: list[Meaning] = []
         for meaning in self.meanings(node.func, file, scopes):
             if isinstance(meaning, Function):
-                inside = (*meaning.scopes, local_scope(meaning.node))
+                inside = (*meaning.scopes, self.local_scope(meaning.node))
                 for statement in statements(meaning.node.body):
                     if isinstance(statement, ast.Return) and statement.value is not None:
                         found += self.meanings(statement.value, meaning.file, inside)
@@ -237,7 +255,7 @@ class ModuleNames:
     def _starred(self, name: str, star: Import, file: Module) -> list[Meaning] | None:
         for module in self._module(star, file):
             if isinstance(module, Module):
-                found = self._guarded_name(name, module)
+                found = self._exported_name(name, module)
                 if found is not None:
                     return found
             elif isinstance(module, OfMetaflow) and name in METAFLOW_STAR:
@@ -246,12 +264,17 @@ class ModuleNames:
                 return [module._replace(name=name)]
         return None
 
-    def _guarded_name(self, name: str, file: Module) -> list[Meaning] | None:
-        self._depth += 1
-        try:
-            return self.name(name, file, ()) if self._depth < DEEPEST else None
-        finally:
-            self._depth -= 1
+    def _exported_name(self, name: str, file: Module) -> list[Meaning] | None:
+        """What another module finds under a name of `file`; each is worked out once."""
+        key = (file.path, name)
+        if key not in self._exported:
+            self._exported[key] = None
+            self._depth += 1
+            try:
+                self._exported[key] = self.name(name, file, ()) if self._depth < DEEPEST else None
+            finally:
+                self._depth -= 1
+        return self._exported[key]
 
     def _bound(
         self, bindings: Sequence[Binding], file: Module, scopes: tuple[Scope, ...], node: ast.AST | None
@@ -274,7 +297,7 @@ class ModuleNames:
 
     def _attribute(self, meaning: Meaning, name: str, doubt: Doubt) -> list[Meaning]:
         if isinstance(meaning, Module):
-            found = self._guarded_name(name, meaning)
+            found = self._exported_name(name, meaning)
             if found is None and os.path.basename(meaning.path) == "__init__.py":  # noqa: PTH119
                 found = self._file_at(os.path.dirname(meaning.path), name)  # noqa: PTH120
             return [Unknown(doubt, name)] if found is None else found
@@ -337,20 +360,12 @@ class ModuleNames:
         if path not in self.modules:
             try:
                 self.modules[path] = Module(path, parse_tree(Path(path), project=Path(self._project)))
+            except RecursionError:
+                self.modules[path] = Unknown(Doubt(Path(path), 1, f"`{os.path.basename(path)}` is nested too deeply"))  # noqa: PTH119
             except EnvlockError as error:
                 line = error.locations[0].line if error.locations else None
                 self.modules[path] = Unknown(Doubt(Path(path), line or 1, error.message))
         return self.modules[path]
-
-
-def local_scope(function: ast.FunctionDef) -> Scope:
-    """The names of a function, parameters included."""
-    scope = Scope(function.body)
-    given = function.args
-    for each in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
-        if each is not None and each.arg not in scope.names:
-            scope.names[each.arg] = [None]
-    return scope
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:

@@ -40,5 +40,20 @@ def _parameters(wanted, options, flow, datastore):
         for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no other list of them
         if not getattr(parameter, "IS_CONFIG_PARAMETER", False)
     }
-    parent = datastore.get_task_datastore(*decompress_list(options["input-paths"])[0].split("/"))
+    datastore = _of_the_parents(options, flow, datastore)
+    run, step, task, *attempt = decompress_list(options["input-paths"])[0].split("/")
+    parent = datastore.get_task_datastore(run, step, task, *map(int, attempt))
     return {each: str(parent[names[each]]) for each in wanted if each in names and names[each] in parent}
+
+
+def _of_the_parents(options, flow, datastore):
+    """The datastore that a task's parents are in: `spin` has one of its own, and tells its task where the run's is."""
+    kind, _, root = (options.get("orig-flow-datastore") or "").partition("@")
+    if not kind:
+        return datastore
+    from metaflow.datastore import FlowDataStore
+    from metaflow.plugins import DATASTORES
+
+    (storage,) = [each for each in DATASTORES if kind == each.TYPE]
+    storage.datastore_root = root
+    return FlowDataStore(flow.name, environment=None, storage_impl=storage, ds_root=root)

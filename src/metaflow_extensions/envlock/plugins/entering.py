@@ -66,7 +66,8 @@ def _as_the_launcher_knows(options, state):
     if not paths and options.get("input_paths_filename"):
         with open(options["input_paths_filename"], encoding="utf-8") as file:
             paths = file.read().strip(" \n\"'")
-    written = {"run-id": options["run_id"], "task-id": options["task_id"], "input-paths": paths}
+    written = {name.replace("_", "-"): value for name, value in options.items()}
+    written["input-paths"] = paths
     return written, state.flow, state.flow_datastore
 
 

@@ -3,18 +3,13 @@
 Standard library and Metaflow only: this is imported by each `import metaflow`, in the launcher and in every step.
 """
 
-import json
 import os
-import sys
-from collections import namedtuple
 
 from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_environment import InvalidEnvironmentException
 
-from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE
-
-Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
+from .envlock_environment import IDENTITY_VARIABLE
 
 
 class EnvlockInternalDecorator(StepDecorator):
@@ -70,11 +65,6 @@ class EnvlockInternalDecorator(StepDecorator):
         identity = os.environ.get(IDENTITY_VARIABLE)
         if not identity:
             return
-        _enter()
-
-        from metaflow import current
-
-        current._update_env({"envlock": Identity(*json.loads(identity))})  # noqa: SLF001  as every decorator does
         metadata.register_metadata(
             run_id,
             step_name,
@@ -88,16 +78,3 @@ class EnvlockInternalDecorator(StepDecorator):
                 )
             ],
         )
-
-
-def _enter():
-    """What is left to be done in the task itself, so that it and what it starts are in its environment."""
-    for name in json.loads(os.environ.pop(ABSENT_VARIABLE, "[]")):
-        if not os.environ.get(name):
-            os.environ.pop(name, None)
-    # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
-    # `python` of an environment may be a link to its base.
-    programs = os.path.dirname(sys.executable)
-    path = os.environ.get("PATH")
-    if not path or path.split(os.pathsep)[0] != programs:
-        os.environ["PATH"] = os.pathsep.join(filter(None, [programs, path]))

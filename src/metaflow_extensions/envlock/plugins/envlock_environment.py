@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+from collections import namedtuple
 
 from metaflow.exception import MetaflowException
 from metaflow.metaflow_environment import MetaflowEnvironment
@@ -20,6 +21,8 @@ TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
 
 # The names, as JSON, that are set for a task to nothing and that it must not have at all.
 ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
+
+Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
 
 _COMMANDS_OF_TASKS = ("step", "spin-step")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
@@ -115,6 +118,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
             from .entering import enter
 
             enter(step, options, state)
+        _arrive()
         self._settled_step = step
 
     def refuse_strays(self, step):
@@ -163,6 +167,25 @@ def is_inside(identity):
 def pathspec(flow, run, step):
     """What TASK_VARIABLE says of a task."""
     return "%s/%s/%s" % (flow, run, step)
+
+
+def _arrive():
+    """What is left to be done in the task itself, so that it and what it starts are in its environment."""
+    if not os.environ.get(IDENTITY_VARIABLE):
+        return
+    for name in json.loads(os.environ.pop(ABSENT_VARIABLE, "[]")):
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
+    # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
+    # `python` of an environment may be a link to its base.
+    programs = os.path.dirname(sys.executable)
+    path = os.environ.get("PATH")
+    if not path or path.split(os.pathsep)[0] != programs:
+        os.environ["PATH"] = os.pathsep.join(filter(None, [programs, path]))
+    from metaflow import current
+
+    identity = Identity(*json.loads(os.environ[IDENTITY_VARIABLE]))
+    current._update_env({"envlock": identity})  # noqa: SLF001  as every decorator does
 
 
 def _ask_before_tasks():
