@@ -286,7 +286,10 @@ def test_two_locks_of_the_same_requirements_are_settled(
     ours = project.lock_of("linux-64")
     theirs.write_bytes(kept)  # as a merge of two branches leaves it
     served.forget()
-    assert "settled" in envlock("lock").stdout
+    said = envlock("lock").stdout
+    assert "settled" in said
+    assert "alpha 2.1 stays, not 2.0 of" in said
+    assert "`git add envlock.lock`" in said
     assert project.locks == (ours,)
     assert served.requests == ()
     envlock("check")

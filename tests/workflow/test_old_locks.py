@@ -21,9 +21,10 @@ from envlock.workflow.choice import choose_one
 from envlock.workflow.finding import Finder
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import LockResult, Upgrade
-from envlock.workflow.old_locks import given_up_notes, together
+from envlock.workflow.old_locks import OldLocks, given_up_notes, together
 from tests.index import Index, Release
 from tests.lockfile.conda_locks import MIXED, conda_package
+from tests.lockfile.test_formats import LOCKS
 from tests.support import ProjectFolder, isolation
 from tests.workflow.made_up import made_up_project
 
@@ -353,3 +354,17 @@ def test_conda_packages_are_newer_by_condas_order() -> None:
     both = together([old, new])
     assert [package.filename for package in both.packages] == ["other-1.0-h10_10.conda", "tool-1.10-h1_0.conda"]
     assert len(given_up_notes(both, [old, new])) == 2
+
+
+def test_of_a_lock_that_is_not_proved_no_build_of_python_is_kept(tmp_path: Path) -> None:
+    """Its versions are, but a file and its hash are looked up again."""
+    project = ProjectFolder.make(tmp_path / "project", "https://index.example/simple/")
+    project.write_env("demo")
+    exact = replace(LOCKS["pylock.exact.toml"], packages=LOCKS["pylock.machine.toml"].packages)
+    path = write_lock(project.lock_folder, exact)
+    old = OldLocks(load_project(project.config))
+    assert (old.known(), old.with_pythons()) == ((exact,), (exact,))
+    path.write_text(path.read_text().replace("ef" * 32, "ee" * 32))
+    old = OldLocks(load_project(project.config))
+    assert [lock.packages for lock in old.known()] == [exact.packages]
+    assert old.with_pythons() == ()

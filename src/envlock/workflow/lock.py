@@ -302,7 +302,7 @@ class _Locking:
             return {}
         from envlock.workflow.python_choice import pythons_of
 
-        chosen, failed = pythons_of(jobs, self.project, self.upgrade, self.old.known())
+        chosen, failed = pythons_of(jobs, self.project, self.upgrade, self.old.with_pythons())
         _raise_all([self.with_lines(error, job) for job, error in failed])
         return chosen
 

@@ -62,6 +62,10 @@ class OldLocks:
         """Every lock that can be read. Raises ConflictMarkersInLock where neither side of a conflict can."""
         return tuple(self._read)
 
+    def with_pythons(self) -> tuple[Lock, ...]:
+        """Those whose Python may be kept: an exact build, file and hash, of a proved lock alone."""
+        return tuple(lock for lock in self._read if lock.python.source != "uv" or self.is_proved(lock))
+
     def add(self, lock: Lock) -> None:
         """Know one more lock."""
         self._read.setdefault(lock, [])
@@ -177,7 +181,7 @@ def proof_at(project: Project, path: Path) -> Proof | None:
 
 def is_unmerged(folder: Path) -> bool:
     """Whether git has a merge, a rebase, a cherry-pick or a stash under way in which files of a folder conflict."""
-    command = ["git", "ls-files", "--unmerged", "--", folder.name]
+    command = ["git", "-c", "core.fsmonitor=false", "ls-files", "--unmerged", "--", folder.name]
     try:
         done = subprocess.run(command, cwd=folder.parent, capture_output=True, check=False)
     except OSError:  # without git, there is no merge
