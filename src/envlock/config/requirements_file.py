@@ -59,14 +59,11 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
     the line; UnsafeFile.
     """
-    is_quoted = is_of(path, project)
-    if not is_quoted and path.suffix not in _SUFFIXES:
-        # What is asked there goes into a lock, and to indexes: a file of a secret would be one of requirements.
-        reason = "it is not of the project, and has no name of a file of requirements: `*.txt` or `*.in`"
-        raise UnsafeFile(name, reason, (named_by,))
     try:
         text = read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
     except NotPlain as error:
+        if "\0" in name:
+            raise BadRequirementsFile(f"`{shown(name)}` is no name of a file", (named_by,), is_read=False) from None
         raise UnsafeFile(name, error.reason, (named_by,)) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
@@ -75,6 +72,11 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             (named_by,),
             is_read=False,
         ) from None
+    is_quoted = is_of(path, project)
+    if not is_quoted and path.suffix not in _SUFFIXES:
+        # What is asked there goes into a lock, and to indexes: a file of a secret would be one of requirements.
+        reason = "it is not of the project, and has no name of a file of requirements: `*.txt` or `*.in`"
+        raise UnsafeFile(name, reason, (named_by,))
     packages: list[tuple[PypiRequirement, int]] = []
     indexes: list[tuple[str, int]] = []
     flags: list[str] = []
