@@ -143,6 +143,23 @@ def test_edges_are_those_of_every_release(served: Index) -> None:
     assert {package.index for package in found.packages} == {served.url}
 
 
+def test_a_url_that_only_some_releases_ask_is_what_is_locked(served: Index) -> None:
+    url = served.file_url("tool-1.0-py3-none-any.whl")
+    (found,) = ask(served, f"tool @ {url} ; python_full_version >= '3.11.4'").packages
+    assert (found.version, found.url, found.index) == ("1.0", url, "")
+
+
+def test_two_urls_of_one_version_cannot_be_locked(served: Index, make_index: Callable[..., Index]) -> None:
+    other = make_index(Release("tool", "1.0", files={"tool/more.py": ""})).file_url("tool-1.0-py3-none-any.whl")
+    with pytest.raises(ReleasesDiffer) as caught:
+        ask(
+            served,
+            f"tool @ {served.file_url('tool-1.0-py3-none-any.whl')} ; python_full_version < '3.11.4'",
+            f"tool @ {other} ; python_full_version >= '3.11.4'",
+        )
+    assert caught.value.packages[-1] == "tool"
+
+
 def test_a_pin_is_kept_where_it_serves_every_release(served: Index) -> None:
     assert versions(ask(served, "early", pins={"backport": "1.0"})) == {"early": "1.0", "backport": "1.0"}
     assert versions(ask(served, "late", pins={"tool": "2.0"})) == {"late": "1.0", "tool": "1.0"}

@@ -58,8 +58,9 @@ class Compilation:
         self._provided_index = provided_index
         self._addresses = addresses_of(request)
         self._roots = {
-            str(root): str(root._replace(url=wheel_address(root.url).url))
+            str(each): str(each._replace(url=wheel_address(root.url).url))
             for root in request.requirements.roots()
+            for each in (root, root._replace(marker=""))
             if "${" in root.url
         }
         """Requirements by URL, each with the same that has its variables filled in."""

@@ -67,6 +67,8 @@ class Graph:
     """By name, version and extra; the extra is empty for what is needed without one."""
     indexes: Mapping[str, str]
     """The index that a package is from, without credentials; none for one from a URL."""
+    several_sources: frozenset[str] = frozenset()
+    """Packages of which two files of one version are asked, by URLs."""
 
     @cached_property
     def by_release(self) -> Mapping[str, Reached]:
@@ -207,10 +209,11 @@ class More:
             if name not in elsewhere and not _is_same(found.get(name), version)
         }
 
-    def with_(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage]) -> More:
-        """The same, and what is lacking."""
+    def with_(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage], request: Request) -> More:
+        """The same, and what is lacking: by the URL, where a requirement of the request has one."""
         new = lacking.keys() - {each.name for each in packages}
-        return More(tuple(sorted({*self.roots, *new})), {**self.limits, **lacking})
+        by_url = {root.name: str(root._replace(marker="")) for root in request.requirements.roots() if root.url}
+        return More(tuple(sorted({*self.roots, *(by_url.get(name, name) for name in new)})), {**self.limits, **lacking})
 
 
 def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage], roots: Sequence[str]) -> Graph:
@@ -231,6 +234,8 @@ def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackag
             graph = _read(answer, compilation.target, releases)
             # Offline, uv would choose what its cache happens to hold of a package that was not solved for.
             if not offline or request.offline or graph.packages.keys() <= known:
+                if graph.several_sources:
+                    raise releases_differ(request, graph, min(graph.several_sources))
                 return graph
         if offline and request.offline:
             break
@@ -360,7 +365,8 @@ def _read(answer: Answer, target: Target, releases: tuple[str, ...]) -> Graph:
             edges[name, version, extra] = tuple(_edges(needed, versions))
         if "registry" in table["source"]:
             indexes[name] = strip_credentials(table["source"]["registry"])
-    return Graph(target, releases, edges, indexes)
+    several = {table["name"] for table in tables if versions[table["name"]].count(table.get("version", "")) > 1}
+    return Graph(target, releases, edges, indexes, frozenset(several))
 
 
 def _edges(tables: Iterable[Mapping[str, object]], versions: Mapping[str, Sequence[str]]) -> Iterator[Edge]:
