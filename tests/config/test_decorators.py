@@ -366,7 +366,7 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
             "@conda_base(libraries={'bioconda::samtools': ''})",
             "@conda(channels=['conda-forge'])",
             {"conda": {"channels": ["conda-forge"]}},
-            None,
+            "packages name the channel bioconda; it was added to `conda.channels`",
         ),
         (
             "@conda_base(libraries={'bioconda::samtools': ''}, channels=['bioconda'])",
