@@ -66,6 +66,12 @@ def blocks_in(*languages: str) -> list[Any]:
     return [pytest.param(block, id=block.name) for block in chosen] or [pytest.param(None, marks=pytest.mark.skip)]
 
 
+@cache
+def schema() -> jsonschema.Draft7Validator:
+    """The schema of envlock.toml, which a test of its own holds to be one."""
+    return jsonschema.Draft7Validator(json.loads((ROOT / "schemas/envlock.schema.json").read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize("block", blocks_in("toml"))
 def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
     document = tomli.loads(block.text)
@@ -73,8 +79,7 @@ def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
         parse(block.text.encode(), block.name)
     if not set(document) & {"envlock", "flow", "env"}:
         return  # some other tool's file
-    schema = json.loads((ROOT / "schemas" / "envlock.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(document, schema)
+    schema().validate(document)
     text = block.text
     for name, flow in document.get("flow", {}).items():
         steps = ["start", *(step for step in flow.get("step", {}) if step not in {"start", "end"}), "end"]
@@ -161,15 +166,21 @@ def test_commands_exist(page: Path) -> None:
 
 def refusal(line: str) -> str:
     """Why the real command line does not take it; empty when it does. Nothing is run."""
-    command = typer.main.get_command(app)
-    disarm(command)
     try:
-        command.main(args=shlex.split(line)[1:], prog_name="envlock", standalone_mode=False)
+        disarmed().main(args=shlex.split(line)[1:], prog_name="envlock", standalone_mode=False)
     except _UsageError as error:
         said = str(error.format_message())
         # `envlock add` and `envlock show --pathspec` in a sentence are names, and no lines to type.
         return "" if line.startswith(_MENTION) and re.search("Missing argument|requires an argument", said) else said
     return ""
+
+
+@cache
+def disarmed() -> Any:
+    """The command line, which does nothing."""
+    command = typer.main.get_command(app)
+    disarm(command)
+    return command
 
 
 def disarm(command: Any) -> None:
