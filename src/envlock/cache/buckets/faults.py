@@ -31,6 +31,8 @@ class Kind(Enum):
     NO_BUCKET = auto()
     EXISTS = auto()
     """A precondition does not hold: somebody, maybe we ourselves, wrote the object before, or writes it now."""
+    EMPTY = auto()
+    """A range was asked for of an object that has no bytes."""
     FORBIDDEN = auto()
     REGION = auto()
     """The bucket is in another region than the one that was asked."""
@@ -119,6 +121,7 @@ _IS_ANSWERED: dict[int, Kind] = {
     404: Kind.MISSING,
     409: Kind.EXISTS,
     412: Kind.EXISTS,
+    416: Kind.EMPTY,
     **dict.fromkeys(_PASSING_STATUS, Kind.PASSING),
 }
 
@@ -127,9 +130,9 @@ def fault_of(error: BaseException) -> Fault:
     """What an exception of a bucket's library means.
 
     >>> fault_of(PermissionError("Access Denied"))
-    Fault(kind=<Kind.FORBIDDEN: 4>, reason='Access Denied')
+    Fault(kind=<Kind.FORBIDDEN: 5>, reason='Access Denied')
     >>> fault_of(OSError("reading from s3://bucket/x failed")).kind
-    <Kind.OTHER: 8>
+    <Kind.OTHER: 9>
     """
     chain = tuple(_chain(error))
     reason = next((_said(*_answer(one), one) for one in chain if _answer(one)[0]), "")

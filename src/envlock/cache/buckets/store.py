@@ -22,10 +22,11 @@ from envlock.cache.buckets.errors import (
 )
 from envlock.cache.buckets.faults import Fault, Kind, fault_of
 from envlock.cache.buckets.service import PART
-from envlock.cache.errors import CacheReadOnly, CacheUnusable
+from envlock.cache.errors import CacheReadOnly, CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
 from envlock.errors import EnvlockError
+from envlock.files import LOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -90,9 +91,15 @@ class BucketStore:
             yield Entry(each.key[len(self._prefix) :], each.size, each.modified)
 
     def read(self, path: str) -> bytes:
-        """A file's bytes."""
+        """A file's bytes: a range of them, for an object may have any size."""
         key = self._key(path)
-        return self._do("read", lambda: self._service.read(key), about=key)
+        try:
+            data = self._do("read", lambda: self._service.read(key, 0, LOCK_BYTES + 1), about=key)
+        except _Empty:
+            return b""
+        if len(data) > LOCK_BYTES:
+            raise StoredFileTooLarge(f"{self.url}/{path}", LOCK_BYTES)
+        return data
 
     def sha256(self, path: str) -> str:
         """The SHA-256 of a file's bytes, part by part."""
@@ -243,6 +250,8 @@ class BucketStore:
             return CacheUnreachable(self.url, doing, fault.reason)
         if fault.kind is Kind.EXISTS:
             return _Refused(fault.reason)
+        if fault.kind is Kind.EMPTY:
+            return _Empty(fault.reason)
         if fault.kind is Kind.NO_BUCKET or (fault.kind is Kind.MISSING and doing == "written"):
             return CacheBucketMissing(self.url, doing, f"there is no bucket `{self._service.place.bucket}`")
         if fault.kind is Kind.MISSING:
@@ -277,6 +286,10 @@ class BucketStore:
 
 class _Refused(Exception):
     """A precondition does not hold."""
+
+
+class _Empty(Exception):
+    """A range was asked for of an object that has no bytes."""
 
 
 class _Stalled(TimeoutError):
