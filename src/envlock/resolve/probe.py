@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
 from urllib.parse import SplitResult, urlsplit
@@ -71,18 +71,29 @@ def silent(urls: Iterable[str], *, seconds: float) -> tuple[str, ...]:
         if parts.scheme in {"http", "https"} and parts.hostname and not _has_proxy(parts):
             places[parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)] = strip_credentials(url)
     answering: set[tuple[str, int]] = set()
+    threads: list[threading.Thread] = []
 
-    def connect(place: tuple[str, int]) -> None:
-        with suppress(OSError), socket.create_connection(place, timeout=seconds):
+    def begin(work: Callable[..., None], *arguments: object) -> None:
+        # A daemon, for looking up a name has no limit of its own.
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        threads.append(thread)
+        thread.start()
+
+    def look(place: tuple[str, int]) -> None:
+        with suppress(OSError):
+            # All at once: one that is of no use, as IPv6 often is, must not take the time of the others.
+            for *_, found in socket.getaddrinfo(*place, type=socket.SOCK_STREAM):
+                begin(connect, place, found[:2])
+
+    def connect(place: tuple[str, int], found: tuple[str, int]) -> None:
+        with suppress(OSError), socket.create_connection(found, timeout=seconds):
             answering.add(place)
 
-    # Daemons, since looking up a name has no time limit of its own.
-    threads = [threading.Thread(target=connect, args=(place,), daemon=True) for place in places]
     end = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+    for place in places:
+        begin(look, place)
+    while len(answering) < len(places) and time.monotonic() < end and any(map(threading.Thread.is_alive, threads)):
+        time.sleep(0.02)
     return tuple(url for place, url in places.items() if place not in answering)
 
 

@@ -138,7 +138,7 @@ def outcomes(
         asked = [job.environments[0] for job in jobs]
         urls = {url for each in asked for url in (*each.index_urls, each.default_index_url, *each.package_index_urls)}
         quiet = silent(sorted(urls), seconds=_PATIENCE)
-        if quiet:
+        if quiet and not any(future.done() for future in futures):
             raise _nobody_at(quiet, jobs)
     for future in chain(ended, as_completed(pending)):
         number, job = futures[future]
