@@ -15,7 +15,7 @@ import tomli_w
 TOKENS = [
     *(b"[" * 3000, b"{" * 3000, b"(" * 300, b"a." * 2000, b"9" * 5000, b" " * 300, b",,,,", b"../" * 9),
     *(b'"', b"'''", b"\\", b"\x00", b"\x1b[2J", b"\n::error::x\n", b"\r", b"\t", b"\xff", b"\xef\xbb\xbf"),
-    *(b"-1", b"1e999", b"nan", b"true", b"null", b"\xed\xa0\x80", "\u202e\u2028".encode(), b"<<<<<<< ours\n"),
+    *(b"-1", b"1e999", b"nan", b"true", b"null", b"\xed\xa0\x80", "\u202e\u2028".encode(), b"<<<<<<< ours\n", b"<![x["),
     *(b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"file:///dev/zero", b"https://h:99999/", b"${HOME}"),
     *(b"#", b"=", b"@", b"%", b"~", b"*", b"!", b";", b"://", b"https://["),
 ]

@@ -18,6 +18,8 @@ _SCHEMES = {"purelib": "", "platlib": "", "scripts": "bin/", "data": "./"}
 """The folders below `.data/` (PEP 427) and where each goes; an empty one is site-packages."""
 _SITE_PACKAGES = "site-packages/"
 _LONGEST_ENTRY_POINTS = 1 << 20
+_NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+"""What is raised of a file that is no wheel, is encrypted, or is packed in a way that Python does not know."""
 
 
 def paths_in(wheel: Path) -> dict[str, str]:
@@ -29,7 +31,7 @@ def paths_in(wheel: Path) -> dict[str, str]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return dict(_paths(archive))
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+    except _NO_WHEEL:
         return {}
 
 
@@ -41,7 +43,7 @@ def metadata_in(wheel: Path) -> str:
                 folder, _, name = member.filename.partition("/")
                 if name == "METADATA" and folder.endswith(".dist-info") and member.file_size <= METADATA_BYTES:
                     return archive.read(member).decode("utf-8", "replace")
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError):
+    except _NO_WHEEL:
         pass
     return ""
 

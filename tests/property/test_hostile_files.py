@@ -6,12 +6,14 @@ made right again. Each reader is given what others wrote, the same for a seed; `
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import re
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,8 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.resolve.probe import files_in
+from envlock.wheels import metadata_in, paths_in
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
 
@@ -241,6 +245,21 @@ def read_metaflow(folder: Path, data: bytes) -> None:
     make_default(folder)
 
 
+def read_wheel(folder: Path, data: bytes) -> None:
+    (folder / "a-1.0-py3-none-any.whl").write_bytes(data)
+    paths_in(folder / "a-1.0-py3-none-any.whl")
+    metadata_in(folder / "a-1.0-py3-none-any.whl")
+
+
+def _wheel() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("a-1.0.dist-info/entry_points.txt", "[console_scripts]\na = a:main\n")
+        wheel.writestr("a-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1.0\n")
+        wheel.writestr("a-1.0.data/scripts/b", "#!python\n")
+    return file.getvalue()
+
+
 def _marker() -> bytes:
     fields = {"req_id": "0" * 40, "full_id": "1" * 40, "arch": "linux-64", "python": "/usr/bin/python3"}
     return json.dumps({**fields, "python_version": "3.12.1", "python_file": [1, 2, 3], "envlock": "0.1.0"}).encode()
@@ -255,6 +274,9 @@ demo @ https://files.example/demo-1.0-py3-none-any.whl
 """
 WHEEL_RECORD = (
     b'a/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"a,b.py",,\n../../../bin/a,sha256=x,1\n'
+)
+PAGE = (
+    b'{"meta": {"api-version": "1.1"}, "name": "a", "files": [{"filename": "a-1.0.whl", "url": "x", "yanked": "why"}]}'
 )
 TARGETS = {
     "locks": Target([path.read_bytes() for path in LOCKS], "toml", read_lock, stamp=stamped_lock),
@@ -285,6 +307,16 @@ TARGETS = {
     "variables": Target([b'{"A": "b", "env_vars": {"C": "d"}}'], "json", read_variables),
     "memos": Target([b"envlock-memo-1\0000.1.0\0key\0/prefix\0/path\0001 2 3 4"], "text", read_memo),
     "interpreters": Target([b'{"/usr/bin/python3": "1 2: cpython 3.12.1 - True x86_64"}'], "json", read_interpreters),
+    "wheels": Target([_wheel()], "text", read_wheel),
+    "pages of an index, in JSON": Target(
+        [PAGE], "json", lambda _, data: files_in(data, "application/vnd.pypi.simple.v1+json"), says=ValueError
+    ),
+    "pages of an index, in HTML": Target(
+        [b'<!DOCTYPE html><a href="a-1.0.whl#sha256=0" data-yanked="why">a</a>'],
+        "text",
+        lambda _, data: files_in(data, "text/html"),
+        says=ValueError,
+    ),
     "Metaflow's settings": Target([b'{"METAFLOW_DEFAULT_ENVIRONMENT": "x", "A": {"b": [1]}}'], "json", read_metaflow),
 }
 

@@ -5,7 +5,6 @@ One that is not there answers as one that lacks a package does, with 404.
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from html.parser import HTMLParser
 from urllib.parse import SplitResult, urlsplit
 
 from envlock.credentials import address, credentials_for
+from envlock.files import json_of
 from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
@@ -158,16 +158,29 @@ def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, 
         raise IndexUnauthorized(environment, arch, f"{place.kept} refuses access", hint=hint)
     if status == httpx.codes.OK:
         try:
-            return _in_json(body) if "json" in kind else _in_html(body)
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return files_in(body, kind)
+        except ValueError:
             status = 0
     said = f"status {status}" if status else "it is no page of a package index"
     raise IndexUnreachable(environment, arch, f"{place.kept} gave no page for {name}", details=(said,), hint=_AGAIN)
 
 
+def files_in(body: bytes, kind: str) -> dict[str, str | None]:
+    """The files that a page of an index lists, each with why it was yanked, where it was. Raises ValueError."""
+    try:
+        return _in_json(body) if "json" in kind else _in_html(body)
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ) as error:  # the last is what Python's own parser raises
+        raise ValueError(str(error)) from None
+
+
 def _in_json(body: bytes) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for file in json.loads(body)["files"]:
+    for file in json_of(body)["files"]:
         yanked = file.get("yanked", False)
         found[str(file["filename"])] = None if yanked is False else yanked if isinstance(yanked, str) else ""
     return found

@@ -165,17 +165,14 @@ class Bases:
 
         Raises what fetching raises.
         """
-        import zipfile
-
         from envlock.model.artifact import Artifact
         from envlock.reporter import Reporter
+        from envlock.wheels import metadata_in
         from envlock.workflow.sources import CacheThenUpstream
 
         artifact = Artifact(package.filename, package.sha256, package.url, package.size)
         path = CacheThenUpstream(self._project, Reporter()).fetch([artifact])[artifact.sha256]
-        with zipfile.ZipFile(path) as wheel:
-            name = next((each for each in wheel.namelist() if each.endswith(".dist-info/METADATA")), None)
-            return wheel.read(name).decode("utf-8", "replace") if name else None
+        return metadata_in(path) or None
 
 
 def lacking_archs(

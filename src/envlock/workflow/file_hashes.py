@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cache.local import LocalPackages
-from envlock.files import MEMO_BYTES, read_file, temporary_folder, write_atomically
+from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, write_atomically
 from envlock.model.artifact import Artifact
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
@@ -107,7 +107,7 @@ def _memo_of(url: str, told: Mapping[str, str]) -> Path:
 
 def _remembered(memo: Path) -> tuple[str, int] | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        said = json.loads(read_file(memo, MEMO_BYTES))
+        said = json_of(read_file(memo, MEMO_BYTES))
         sha256, size = said["sha256"], said["size"]
         if isinstance(sha256, str) and len(bytes.fromhex(sha256)) == 32 and isinstance(size, int):
             return sha256, size
