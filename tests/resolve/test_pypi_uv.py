@@ -578,7 +578,7 @@ def test_an_index_that_does_not_answer(make_index: Callable[..., Index], monkeyp
         ask(served, "alpha")
 
 
-@pytest.mark.parametrize("status", [500, 503, DROP])
+@pytest.mark.parametrize("status", [500, 503, 400, 429, DROP])
 def test_an_index_that_fails(make_index: Callable[..., Index], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     served = make_index()

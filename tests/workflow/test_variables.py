@@ -416,3 +416,18 @@ def test_an_environment_that_is_here_needs_no_variable(
     monkeypatch.delenv("BASE")
     monkeypatch.delenv("CACHE")
     assert hydrate(load_project(path), found) == prefix
+
+
+def test_hosts_judges_what_a_variable_held(
+    index: Index, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, folder = parts(index)
+    monkeypatch.setenv("HOST", host)
+    asked = f'extra-indices = ["http://${{HOST}}/{folder}/simple/"]\n[env.base.pypi.packages]\nalpha = "==1.1"\n'
+    path = written(f'hosts = ["127.0.0.1"]\n{asked}')
+    locked(path)
+    monkeypatch.delenv("HOST")
+    assert check(load_project(path)).exit_status == 0
+    written(f'hosts = ["other.example"]\n{asked}')
+    (finding,) = check(load_project(path)).findings
+    assert (finding.verdict, "127.0.0.1" in finding.reasons[0]) == ("host-not-allowed", True)

@@ -247,12 +247,17 @@ def _has_bad_port(authority: str) -> bool:
 def strange_hosts(urls: Iterable[str], allowed: Sequence[str]) -> tuple[str, ...]:
     """The hosts that URLs name and a list does not, sorted; of a URL without a host, the URL. An empty list allows all.
 
+    A host that is a variable of envlock.toml is none that a lock names: its packages have what the variable held.
+
     >>> strange_hosts(["https://index.example/a", "https://index.example/b", "file:///srv"], ["files.example"])
     ('file:///srv', 'index.example')
+    >>> strange_hosts(["https://${HOST}/simple", "https://index.example/${TEAM}"], ["files.example"])
+    ('index.example',)
     """
     if not allowed:
         return ()
     one_each = {"/".join(url.split("/", 3)[:3]): url for url in urls}
+    one_each = {place: url for place, url in one_each.items() if "${" not in place}
     return tuple(sorted({host(url) or url for url in one_each.values() if not _is_allowed(url, allowed)}))
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from envlock.credentials import address
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import Compilation
@@ -152,14 +153,14 @@ def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> l
     """The indexes after the first that have what is asked, and which version."""
     request = compilation.request
     urls = [*request.index_urls, request.default_index_url]
-    shown = [strip_credentials(url).rstrip("/") for url in urls]
+    shown = [address(url).kept.rstrip("/") for url in urls]
     start = shown.index(first.rstrip("/")) + 1 if first.rstrip("/") in shown else 0
     found = []
     for url in urls[start:]:
         only = replace(request, index_urls=(), default_index_url=url, provided=())
         version = alone(compilation.beside("elsewhere", only), [asked], offline=request.offline).get(name)
         if version is not None:
-            found.append((strip_credentials(url) or "uv's default index", version))
+            found.append((address(url).kept or "uv's default index", version))
     return found
 
 

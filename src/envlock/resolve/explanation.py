@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from envlock.credentials import redact
-from envlock.model.url import strip_credentials
+from envlock.credentials import address, redact
 from envlock.resolve.contradiction import contradicted, explain_contradiction
 from envlock.resolve.errors import (
     BadDirectUrl,
@@ -26,6 +25,7 @@ _UNREACHABLE = re.compile(
     r"error sending request|client error \(Connect\)|dns error|timed out|Request failed after|Connection refused"
     r"|HTTP status server error"
 )
+_REFUSED = re.compile(r"HTTP status client error")
 _NOBODY = re.compile(r"client error \(Connect\)|dns error|Connection refused|operation timed out")
 _RETRIES = re.compile(r"Request failed after \d+ retr\w+ in [\d.]+s\s*")
 _OFFLINE = re.compile(r"network was disabled|not found in the cache|the network is disabled|offline", re.IGNORECASE)
@@ -184,10 +184,11 @@ def _kind(
         )
     if request.offline and _OFFLINE.search(text):
         return IndexUnreachable, *_LOCKED_OFFLINE
-    if _UNREACHABLE.search(text):
-        urls = (*request.index_urls, request.default_index_url, *request.package_index_urls)
-        asked = (strip_credentials(url) for url in filter(None, urls))
-        index = next((url for url in asked if url.rstrip("/") in text), "an index")
+    urls = (*request.index_urls, request.default_index_url, *request.package_index_urls)
+    asked = (address(url).kept for url in filter(None, urls))
+    index = next((url for url in asked if url.rstrip("/") in text), "")
+    if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
+        index = index or "an index"
         return (
             IndexUnreachable,
             f"{index} did not answer",
