@@ -85,7 +85,7 @@ WRONG = [
         FLOW + "[flow.DemoFlow.pypi.packages]\nalpha = 1.0",
         "wrong-type",
         ("alpha = 1.0",),
-        ("must be a string, not the number 1.0",),
+        ("or a list of strings or tables, not the number 1.0",),
         hint='alpha = "1.0"',
     ),
     Wrong("a string for a truth", FLOW + "disabled = 'yes'", "wrong-type", ("disabled = 'yes'",), ("true or false",)),
