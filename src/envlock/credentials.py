@@ -138,12 +138,12 @@ def with_variables(text: str, environment: Mapping[str, str] | None = None) -> s
     """
     known = os.environ if environment is None else environment
     needed_by = strip_credentials(text)
-    for variable in VARIABLE.findall(text):
+    for variable in re.findall(VARIABLE, text):
         if not known.get(variable):
             raise UnsetVariable(variable, needed_by, is_empty=variable in known)
-    if "${" in VARIABLE.sub("", text):
+    if "${" in re.sub(VARIABLE, "", text):
         raise BadVariable((), needed_by, "the place of a cache")
-    return VARIABLE.sub(lambda found: known[found[1]], text)
+    return re.sub(VARIABLE, lambda found: known[found[1]], text)
 
 
 class Address(NamedTuple):
@@ -192,7 +192,7 @@ def address(
     needed_by = strip_credentials(written)
     start, end = _userinfo_span(written)
     url, kept, at = "", "", 0
-    for found in VARIABLE.finditer(written):
+    for found in re.finditer(VARIABLE, written):
         value = known.get(found[1], "")
         if not value:
             raise UnsetVariable(found[1], needed_by, is_empty=found[1] in known)
@@ -206,7 +206,7 @@ def address(
         url, kept = url + value, kept + (found[0] if is_of_path else value)
     made = Address(url + written[at:], strip_credentials(kept + written[at:]))
     if "${" in made.url or not fits(made.url):
-        raise BadVariable(VARIABLE.findall(written), needed_by, expected)
+        raise BadVariable(re.findall(VARIABLE, written), needed_by, expected)
     return made
 
 

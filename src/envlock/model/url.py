@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Patterns are compiled where they are used, and kept by re: most projects have no need of them.
+VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
 """How a variable is written; nothing else that begins with `${` is one."""
-_PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]*))?")
+_PLACE = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]*))?"
 _LARGEST_PORT = 65535
-_FRAGMENT = re.compile(r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*", re.ASCII)
+_FRAGMENT = r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*"
 
 
 def strip_credentials(url: str) -> str:
@@ -148,7 +149,7 @@ def _is_web(url: str) -> bool:
     scheme, separator, rest = strip_credentials(url).partition("://")
     if not separator or scheme.lower() not in {"http", "https"} or not url.isprintable() or " " in url or "\\" in url:
         return False
-    place = _PLACE.fullmatch(_authority(rest))
+    place = re.fullmatch(_PLACE, _authority(rest))
     return place is not None and int(place["port"] or 0) <= _LARGEST_PORT
 
 
@@ -158,7 +159,7 @@ def has_bad_variable(text: str) -> bool:
     >>> has_bad_variable("${ROOT}/cache"), has_bad_variable("${ROOT:-/srv}/cache"), has_bad_variable("${ROOT")
     (False, True, True)
     """
-    return "${" in text and "${" in VARIABLE.sub("", text)
+    return "${" in text and "${" in re.sub(VARIABLE, "", text)
 
 
 def is_mirror(url: str) -> bool:
@@ -186,8 +187,8 @@ def _stood_in(text: str) -> tuple[str, ...]:
     """
     if "${" not in text:
         return (text,)
-    first = VARIABLE.match(text)
-    rest = VARIABLE.sub("1", text[first.end() if first is not None else 0 :])
+    first = re.match(VARIABLE, text)
+    rest = re.sub(VARIABLE, "1", text[first.end() if first is not None else 0 :])
     if "${" in rest:
         return ()
     if first is not None:
@@ -211,7 +212,7 @@ def direct_url_fault(url: str) -> str:
     if not is_web(url):
         return "local"
     place, _, fragment = url.partition("#")
-    return "secret" if strip_credentials(url) != place or _FRAGMENT.fullmatch(fragment) is None else ""
+    return "secret" if strip_credentials(url) != place or re.fullmatch(_FRAGMENT, fragment, re.ASCII) is None else ""
 
 
 def is_host_pattern(text: str) -> bool:
