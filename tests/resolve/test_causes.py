@@ -126,7 +126,11 @@ def test_long_reasons_are_cut(served: Index) -> None:
         ("linuxed==1.0", OSX_64, "`linuxed = \"1.0 ; sys_platform == 'linux'\"`"),
         ("modern", LINUX_64, '`__glibc = "2.34"`'),
         ("modern", OSX_ARM64, '`__osx = "14.0"`'),
-        ("modern", LINUX_AARCH64, "platform_machine == 'x86_64'"),
+        (
+            "modern",
+            LINUX_AARCH64,
+            "sys_platform == 'linux' and platform_machine == 'x86_64' or sys_platform == 'darwin'",
+        ),
     ],
 )
 def test_the_hint_follows_from_the_wheels_that_there_are(served: Index, root: str, arch: Arch, hint: str) -> None:

@@ -68,7 +68,7 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
         return sentence, _with_platforms(request, name, platforms, root)
     if "with a matching" not in text:
         hint = f"build a wheel of {name} and put it on an index of yours, or take it from conda, in a `conda` table"
-        return f"no release of `{name}` that fits has a wheel, only its source", f"{_BUILD}: {hint}"
+        return f"no release of `{name}` that fits has a wheel for it, only its source", f"{_BUILD}: {hint}"
     return sentence, f"take the arch out of `archs`, or allow another version of {name}; {_BUILD}"
 
 
@@ -92,15 +92,25 @@ def _with_platforms(request: Request, name: str, platforms: list[str], root: Pyp
     floor = _floor(request, platforms)
     if floor:
         return f"raise the floor for {request.arch} in [envlock.system-requirements]: `{floor}`"
-    linux = [each for each in platforms if "linux" in each]
-    macos = [each for each in platforms if each.startswith("macosx")]
-    of_own = linux if request.arch.startswith("linux") else macos
-    if of_own:
-        machines = sorted({machine for machine in _MACHINES.values() if any(each.endswith(machine) for each in of_own)})
-        marker = " or ".join(f"platform_machine == '{machine}'" for machine in machines)
-    else:
-        marker = "sys_platform == 'linux'" if linux else "sys_platform == 'darwin'"
-    return f"ask for it only where it has wheels: {_marked(name, marker, root)}; or take {request.arch} out of `archs`"
+    having = _having(platforms)
+    only_there = f"ask for it only where it has wheels: {_marked(name, having, root)}; or " if having else ""
+    return f"{only_there}take {request.arch} out of `archs`"
+
+
+def _having(platforms: Iterable[str]) -> str:
+    """The marker of the archs that some platform is for.
+
+    >>> _having(["manylinux_2_17_x86_64", "manylinux_2_28_aarch64", "macosx_11_0_arm64"])
+    "sys_platform == 'linux' or sys_platform == 'darwin' and platform_machine == 'arm64'"
+    """
+    parts = []
+    for system, tag, machines in (("linux", "linux", ("x86_64", "aarch64")), ("darwin", "macosx", ("x86_64", "arm64"))):
+        own = [each for each in platforms if tag in each and not each.startswith("musl")]
+        has = [each for each in machines if any(tag.endswith((each, "universal2")) for tag in own)]
+        if has:
+            limit = f" and platform_machine == '{has[0]}'" if len(has) == 1 else ""
+            parts.append(f"sys_platform == '{system}'{limit}")
+    return " or ".join(parts)
 
 
 def _marked(name: str, marker: str, root: PypiRequirement | None) -> str:
