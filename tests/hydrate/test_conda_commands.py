@@ -106,7 +106,7 @@ def test_an_archive_that_is_not_the_locked_one_is_refused_however_it_comes(
     path = "main/noarch/lower-2.0-0.conda"
     served.rewrite(path, (served.folder / "main/noarch/lower-1.2-0.conda").read_bytes())
     said = envlock("create", check=3).stderr
-    assert said.startswith("error[upstream-hash-mismatch]: ")
+    assert "error[upstream-hash-mismatch]: " in said  # on a slow machine, after what was fetched
     assert "lower-2.0-0.conda" in said
     assert not list((home() / "environments").glob("metaflow_*"))
     assert not list((home() / "packages").rglob("lower-2.0-0.conda"))
