@@ -211,7 +211,7 @@ def test_the_command_says_so(pushed: Callable[..., Lock], fresh: Callable[..., P
     made = pushed("mia", 9)
     project = fresh('["mia"]')
     said = envlock("lock").stdout
-    assert "fetched alpha on linux-64: 1 packages" in said
+    assert "fetched alpha on linux-64: 1 package, CPython" in said
     assert f"note: resolved by mia at {made.resolved_at}, and taken from {store_of(project).url}" in said
     assert "nothing changed" in envlock("lock").stdout
     envlock("check")

@@ -188,7 +188,8 @@ def _change(each: Locked) -> str:
     if each.lock is None or each.action == "kept":
         return "the same packages"
     if each.before is None or each.before.arch != each.arch:
-        return f"{len(each.lock.packages)} packages, CPython {each.lock.python.series}"
+        count = len(each.lock.packages)
+        return f"{count} package{'' if count == 1 else 's'}, CPython {each.lock.python.series}"
     return ", ".join(differences_of(each)) or "the same packages"
 
 
