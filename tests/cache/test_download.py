@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import socket
 import threading
 import time
@@ -326,8 +327,8 @@ def test_a_body_that_comes_byte_by_byte(target: Path) -> None:
         with pytest.raises(UpstreamUnreachable) as caught:
             hosts.fetch(artifact(host.url(NAME)), target)
         ended.set()
-    assert "bytes in 0 seconds" in caught.value.reason
-    assert 0.3 * ATTEMPTS <= time.monotonic() - began < 10
+    assert re.search(r"it sent \d+ bytes in \d+ seconds", caught.value.reason)
+    assert 0.3 * ATTEMPTS <= time.monotonic() - began < 60
     assert not target.exists()
 
 
@@ -366,7 +367,7 @@ def test_headers_that_never_end(target: Path) -> None:
         with pytest.raises(UpstreamUnreachable, match="127"):
             hosts.fetch(artifact(host.url(NAME)), target)
         ended.set()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert not target.exists()
 
 
@@ -377,9 +378,9 @@ def test_a_slow_line_is_patient_enough(target: Path) -> None:
         handler.end_headers()
         for start in range(0, len(DATA), 100_000):
             handler.wfile.write(DATA[start : start + 100_000])
-            time.sleep(0.05)
+            time.sleep(0.12)
 
-    with Host(answer) as host, Upstream(Credentials(), patience=0.2) as hosts:
+    with Host(answer) as host, Upstream(Credentials(), patience=1.0) as hosts:
         hosts.fetch(artifact(host.url(NAME)), target)
     assert target.read_bytes() == DATA
 

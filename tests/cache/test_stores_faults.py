@@ -176,7 +176,7 @@ def test_a_server_that_sends_a_trickle(
     began = time.monotonic()
     with pytest.raises(CacheUnreachable):
         bucket.fetch("packages/a", tmp_path / "target")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120
     assert not (tmp_path / "target").exists()
 
 

@@ -21,7 +21,7 @@ def test_any_answer_counts() -> None:
 
 def test_a_head_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time."""
-    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.3)
+    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.7)
     ended = threading.Event()
 
     def drip(handler: Handler, _: Asked) -> None:
@@ -38,4 +38,4 @@ def test_a_head_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None
         ended.set()
     assert found is not None
     assert found.url == slow.url("b")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

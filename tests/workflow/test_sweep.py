@@ -431,18 +431,18 @@ class TestAnnouncing:
         age(tmp_path / "cache", -1000, "/sweeps/")
         began = time.monotonic()
         with announced(store, Needs()):
-            assert 0.4 <= time.monotonic() - began < 20
+            assert 0.4 <= time.monotonic() - began < 60
         assert paths(store, "sweeps") == set()
 
     def test_a_sweep_whose_clock_is_ahead_is_waited_for_while_it_lives(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.5)
+        monkeypatch.setattr(announcing, "SWEEP_LIVES", 1.5)
         store.put(sweep_path("a1"), b"{}")
         ended = threading.Event()
 
         def renew() -> None:
-            for number in range(12):
+            for number in range(20):
                 age(tmp_path / "cache", -1000 - number, "/sweeps/")
                 time.sleep(0.1)
             ended.set()
