@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+from tests.support import wait_until
 
 _IDS = ["a" * 40, "b" * 40, "linux-64"]
 
@@ -109,3 +112,20 @@ for each in {list(told)!r}:
 print(json.dumps(said))
 """
     assert metaflow(code) == list(told.values())
+
+
+def test_what_a_task_was_given_goes_with_it_however_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    code = f"""
+import os, sys
+from metaflow_extensions.envlock.plugins.entering import _remove_at_the_end
+_remove_at_the_end({str(folder)!r})
+os.execv(sys.executable, [sys.executable, "-c", "import time; print('there', flush=True); time.sleep(60)"])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        assert task.stdout.readline() == "there\n"
+        assert folder.exists()
+        task.kill()
+    wait_until(lambda: not folder.exists())

@@ -14,6 +14,7 @@ from textwrap import indent
 
 import pytest
 
+from envlock.cli.light.check import as_github, as_json, as_text
 from envlock.config.flow_classes import FlowReader
 from envlock.config.flowfile import FlowFileSyntax, parse_module, parse_tree, read_flows
 from envlock.config.read import load_project
@@ -342,6 +343,17 @@ def test_check_is_green_for_what_runs(name: str, projects: dict[str, Path], told
         assert finding.location is not None
         lines = (projects[name] / finding.location.path).read_text().splitlines()
         assert 0 < (finding.location.line or 0) <= len(lines)
+
+
+def test_what_cannot_be_read_is_told_with_its_line(projects: dict[str, Path]) -> None:
+    found = check(load_project(projects["a base that brings a step in the middle"] / "envlock.toml"))
+    text = as_text(found)
+    assert "Odd/*: may have steps that are not known\n  at flow.py:2\n" in text
+    assert "the module `installed` is no file of the project" in text
+    assert "steps that it has, and that cannot be read: middle" in text
+    assert 'write `steps = ["start", "end", "middle"]` in `[flow.Odd]`' in text
+    assert "file=" in as_github(found.findings[0], projects["plain"])
+    assert json.loads(as_json(found))["findings"][0]["line"] == 2
 
 
 def test_who_names_a_step_hears_of_that_step_alone(projects: dict[str, Path]) -> None:
