@@ -23,9 +23,11 @@ from envlock.lockfile.drift import check
 from envlock.model.arch import host_arch
 from envlock.workflow.launch import Start, plan
 from envlock.workflow.launch_errors import StepNotInConfig
+from envlock.workflow.lock import lock
 from tests.config.test_flowfile import FLOWS
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
+from tests.workflow.recording import Recorder
 
 IMPORT = "from metaflow import FlowSpec, step\n"
 
@@ -354,6 +356,14 @@ def test_what_cannot_be_read_is_told_with_its_line(projects: dict[str, Path]) ->
     assert 'write `steps = ["start", "end", "middle"]` in `[flow.Odd]`' in text
     assert "file=" in as_github(found.findings[0], projects["plain"])
     assert json.loads(as_json(found))["findings"][0]["line"] == 2
+
+
+@pytest.mark.usefixtures("isolated")
+def test_locking_warns_of_steps_that_are_not_locked(projects: dict[str, Path]) -> None:
+    heard = Recorder()
+    lock(load_project(projects["a base that cannot be read"] / "envlock.toml"), reporter=heard)
+    lock(load_project(projects["sibling"] / "envlock.toml"), reporter=heard)
+    assert heard.warnings == ["Odd may have steps that are not locked: `envlock check` says why"]
 
 
 def test_who_names_a_step_hears_of_that_step_alone(projects: dict[str, Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from envlock.config.project import Environment, Project
+from envlock.config.project import Environment, Flow, Project
 from envlock.errors import ConfigError, Location
 from envlock.model.arch import Arch
 
@@ -39,6 +39,15 @@ class Selection(NamedTuple):
     def is_everything(self) -> bool:
         """Whether nothing was named."""
         return self == Selection()
+
+    def doubtful_flows(self, project: Project) -> tuple[Flow, ...]:
+        """The flows that may have steps which cannot be read, of those that are meant whole.
+
+        Who names steps knows them: Metaflow, which has made the flow, does.
+        """
+        if self.steps or (self.environments and not self.flows):
+            return ()
+        return tuple(flow for flow in project.flows if flow.doubts and (not self.flows or flow.name in self.flows))
 
     def choose(self, project: Project) -> tuple[Environment, ...]:
         """The environments that were meant. Raises NoSuchSelection."""

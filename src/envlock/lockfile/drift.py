@@ -115,11 +115,7 @@ class _Checking:
                 continue
             for arch in archs:
                 yield from self.environment(environment, arch)
-        # Who names steps knows them: Metaflow, which has made the flow, does.
-        if not selection.steps and (selection.flows or not selection.environments):
-            for flow in self.project.flows:
-                if flow.doubts and (not selection.flows or flow.name in selection.flows):
-                    yield self.unread(flow)
+        yield from map(self.unread, selection.doubtful_flows(self.project))
         if selection.is_everything:
             yield from self.orphans()
 

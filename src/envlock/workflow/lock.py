@@ -93,6 +93,8 @@ class _Locking:
         archs = self.selection.choose_archs(self.project)
         _raise_all(not_yet(self.project, environments))
         self.check_upgrade(environments)
+        for flow in self.selection.doubtful_flows(self.project):
+            self.reporter.warned(f"{flow.name} may have steps that are not locked: `envlock check` says why")
         self.project, pinned, errors = self.bases.pinned(environments, self.upgrade)
         self.old.project = self.project
         environments = self.selection.choose(self.project)
