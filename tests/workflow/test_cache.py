@@ -97,6 +97,28 @@ class TestWhatOthersPutThere:
         assert "aliases/team/base/@tags/v1/0000000001.json" in said
         assert all(place in said for place in planted)
 
+    @pytest.mark.parametrize("data", [b"[" * 100_000, b"", b'{"format": []}'])
+    def test_a_format_that_cannot_be_read_stops_nobody_who_reads(
+        self,
+        project: Project,
+        store: Store,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        data: bytes,
+    ) -> None:
+        before = {entry.path for folder in ("envs", "packages") for entry in store.entries(folder)}
+        store.put("CACHE.json", data)
+        monkeypatch.chdir(project.folder)
+        assert main(["cache", "ls"]) == 0
+        told = capsys.readouterr()
+        assert "8 environments" in told.out
+        assert "error[cache-format-damaged]" in told.err
+        assert main(["cache", "verify", "--repair"]) == 3
+        assert "damaged-format: CACHE.json" in capsys.readouterr().out
+        assert main(["cache", "gc", "--grace", "0", "--delete"]) == 3
+        assert "CACHE.json" in capsys.readouterr().err
+        assert before == {entry.path for folder in ("envs", "packages") for entry in store.entries(folder)}
+
     def test_names_are_listed(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["alias", "ls"]) == 3
         assert "team/base:v1" in "".join(capsys.readouterr())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.cache.environments import Environments
-from envlock.cache.errors import CacheUnusable
+from envlock.cache.errors import CacheFormatDamaged, CacheUnusable
 from envlock.cache.format import check_format
 from envlock.cache.layout import PACKAGES, EnvironmentPlace, package_at
 from envlock.cache.packages import path_of
@@ -51,6 +51,13 @@ class Contents:
     """The size of each package, by path."""
     strangers: tuple[str, ...]
     """Paths among the packages where envlock puts none."""
+    format_error: CacheFormatDamaged | None = None
+    """That the cache does not say which format it has, where it does not: what is there was read all the same."""
+
+    @property
+    def errors(self) -> tuple[EnvlockError, ...]:
+        """What is wrong with the cache as a whole."""
+        return () if self.format_error is None else (self.format_error,)
 
     @property
     def size(self) -> int:
@@ -74,7 +81,11 @@ def read_contents(store: Store) -> Contents:
     Others may push and sweep meanwhile: an environment that they write is whole or is not seen, and one that they take
     away is not missed.
     """
-    check_format(store)
+    format_error = None
+    try:
+        check_format(store)
+    except CacheFormatDamaged as error:
+        format_error = error
     locks = [(place, lock) for place, lock in _locks(store) if lock is not None]
     found = {entry.path: entry.size for entry in store.entries(PACKAGES)}  # after the environments that name them
     packages = {path: size for path, size in found.items() if package_at(path) is not None}
@@ -88,7 +99,8 @@ def read_contents(store: Store) -> Contents:
         size = sum(packages[path] for path in present)
         read.append(CachedEnvironment(place=place, lock=lock, size=size, missing=missing))
     read.sort(key=lambda each: (each.place.arch, each.place.identity))
-    return Contents(store.url, tuple(read), packages, tuple(sorted(found.keys() - packages.keys())))
+    strangers = tuple(sorted(found.keys() - packages.keys()))
+    return Contents(store.url, tuple(read), packages, strangers, format_error)
 
 
 def _locks(store: Store) -> Iterator[tuple[EnvironmentPlace, Lock | EnvlockError | None]]:

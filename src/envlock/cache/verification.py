@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.cache.contents import read_contents
-from envlock.cache.layout import package_at
+from envlock.cache.layout import FORMAT, package_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError
@@ -26,7 +26,7 @@ class CacheFinding:
     """One thing in a cache that is not as it should be."""
 
     verdict: str
-    """`damaged-package`, `missing-package`, or `damaged-lock`."""
+    """`damaged-package`, `missing-package`, `damaged-lock`, or `damaged-format`."""
     path: str
     """Below the cache's root."""
     reason: str
@@ -52,6 +52,8 @@ def verify(store: Store, reporter: Reporter) -> Verification:
     findings = [CacheFinding("damaged-package", path, reason, needs.get(path, ())) for path, reason in damaged.items()]
     missing = {path_of(artifact) for environment in contents.environments for artifact in environment.missing}
     findings += [CacheFinding("missing-package", path, "it is not there", needs[path]) for path in missing]
+    if contents.format_error is not None:
+        findings.append(CacheFinding("damaged-format", FORMAT, contents.format_error.message))
     unread = []
     for environment in contents.environments:
         if isinstance(environment.lock, DamageError):

@@ -12,10 +12,13 @@ from envlock.cli.options import ConfigOption, JsonOption, open_project
 from envlock.errors import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.table import Table
 
     from envlock.cache.contents import CachedEnvironment, Contents
     from envlock.cache.verification import CacheFinding
+    from envlock.errors import EnvlockError
     from envlock.workflow.cache import VerifyResult
 
 _DAMAGED = 3
@@ -45,6 +48,7 @@ def register(app: typer.Typer) -> None:
         else:
             out.print(contents_table(contents))
             out.print(contents_summary(contents))
+        _tell(() if as_json else contents.errors)
         return 0
 
     @group.command(epilog="Exit status: 0 all is whole, 3 something is damaged or missing.")
@@ -59,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
         Examples: `envlock cache verify`, `envlock cache verify --repair`.
         """
-        from envlock.cli.console import err, out, show_error
+        from envlock.cli.console import err, out
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.cache import verify_cache
 
@@ -74,9 +78,7 @@ def register(app: typer.Typer) -> None:
         out.print(verification_summary(result, repair=repair))
         for environment in result.verification.unread:
             err.print(f"note: {environment} was pushed by a newer envlock, which this one cannot read")
-        for error in result.failures:
-            err.print()
-            show_error(error)
+        _tell(result.failures)
         return status
 
     @group.command(epilog="Exit status: 0 all was read, 3 something is damaged; what it may need stayed.")
@@ -129,7 +131,7 @@ def register(app: typer.Typer) -> None:
         Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
         """
         from envlock.cli.cache_sweep import sweep_document, sweep_text
-        from envlock.cli.console import err, out, show_error
+        from envlock.cli.console import out
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.sweep import limits_of, sweep
 
@@ -140,10 +142,17 @@ def register(app: typer.Typer) -> None:
             out.print(json.dumps(sweep_document(swept, limits, deleted=delete), indent=2))
         else:
             out.print(sweep_text(swept, deleted=delete))
-            for error in swept.unreadable:
-                err.print()
-                show_error(error)
+            _tell(swept.unreadable)
         return max((error.exit_status for error in swept.unreadable), default=0)
+
+
+def _tell(errors: Iterable[EnvlockError]) -> None:
+    """Show errors that did not end the command, after what it did."""
+    from envlock.cli.console import err, show_error
+
+    for error in errors:
+        err.print()
+        show_error(error)
 
 
 def contents_table(contents: Contents) -> Table:
@@ -182,7 +191,8 @@ def contents_summary(contents: Contents) -> str:
     if contents.unnamed:
         size = sum(contents.packages[path] for path in contents.unnamed)
         lines.append(f"{_count(len(contents.unnamed), 'package')} of them ({readable_size(size)}) no environment names")
-    if any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments):
+    is_damaged = any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments)
+    if is_damaged or contents.format_error is not None:
         lines.append("not everything is whole: `envlock cache verify` tells what is wrong")
     return "\n".join(lines)
 
@@ -195,6 +205,7 @@ def contents_document(contents: Contents) -> dict[str, object]:
         "bytes": contents.size,
         "unnamed_packages": list(contents.unnamed),
         "strangers": list(contents.strangers),
+        "error": contents.format_error.as_dict() if contents.format_error else None,
         "environments": [_environment_document(each) for each in contents.environments],
     }
 

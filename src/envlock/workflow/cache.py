@@ -75,7 +75,7 @@ class _Repair:
         findings = self.verification.findings
         locks = [self.own[each.path] for each in findings if each.verdict == "damaged-lock" and each.path in self.own]
         known = self.known()
-        wrong = {each.path for each in findings if each.verdict != "damaged-lock"}
+        wrong = {each.path for each in findings if each.verdict.endswith("-package")}
         done = self.discard(wrong - known.keys())
         # What a lock that is written again names comes first, as always.
         needed = {path_of(each) for lock in locks for each in artifacts_of(lock)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envlock.cache.errors import CacheFormatDamaged
 from envlock.cache.format import check_format
 from envlock.cache.layout import EnvironmentPlace
 from envlock.cache.marks import BY_LOCK, Marks
@@ -52,7 +54,11 @@ def sweep(
     for folder in (project.lock_folder, *map(_tree, trees)):
         mark_tree(marks, folder, os.path.relpath(folder, project.folder))
     store = open_store(project.cache_url, project.cache_options)
-    check_format(store)
+    try:
+        check_format(store)
+    except CacheFormatDamaged as error:
+        found = plan(store, limits, marks, reporter or Reporter())
+        return replace(found, doomed=(), unreadable=(error, *found.unreadable))
     return (sweep_store if delete else plan)(store, limits, marks, reporter or Reporter())
 
 
