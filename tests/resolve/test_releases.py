@@ -157,7 +157,8 @@ def test_two_urls_of_one_version_cannot_be_locked(served: Index, make_index: Cal
             f"tool @ {served.file_url('tool-1.0-py3-none-any.whl')} ; python_full_version < '3.11.4'",
             f"tool @ {other} ; python_full_version >= '3.11.4'",
         )
-    assert caught.value.packages[-1] == "tool"
+    assert caught.value.packages == ("python", "tool")
+    assert 'python = ">=3.11.4,<3.12"' in (caught.value.hint or "")
 
 
 def test_a_pin_is_kept_where_it_serves_every_release(served: Index) -> None:

@@ -110,7 +110,7 @@ class UvResolver:
             if not new:
                 return _hashed(request, selected), warnings, graph, notes
             lacking = min(new)
-            more = more.with_(new, packages, request)
+            more = more.adding(new, packages, request)
         assert graph is not None
         raise releases_differ(request, graph, lacking)
 

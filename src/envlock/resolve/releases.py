@@ -134,9 +134,11 @@ class Graph:
         """The first and the last release of each row of releases that have the same version of a package, or none."""
         rows: list[tuple[object, list[str]]] = []
         for release, reached in self.by_release.items():
-            versions = frozenset(version for each, version in reached.packages if each == name)
-            if not rows or rows[-1][0] != versions:
-                rows.append((versions, []))
+            files: object = frozenset(version for each, version in reached.packages if each == name)
+            if name in self.several_sources:  # which only the requirements tell apart
+                files = frozenset(edge for _, edge in reached.edges if edge.name == name)
+            if not rows or rows[-1][0] != files:
+                rows.append((files, []))
             rows[-1][1].append(release)
         return tuple((row[0], row[-1]) for _, row in rows)
 
@@ -209,7 +211,7 @@ class More:
             if name not in elsewhere and not _is_same(found.get(name), version)
         }
 
-    def with_(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage], request: Request) -> More:
+    def adding(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage], request: Request) -> More:
         """The same, and what is lacking: by the URL, where a requirement of the request has one."""
         new = lacking.keys() - {each.name for each in packages}
         by_url = {root.name: str(root._replace(marker="")) for root in request.requirements.roots() if root.url}
@@ -279,7 +281,7 @@ def _with_other_versions(
 
 
 def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequence[str] = ()) -> ReleasesDiffer:
-    """The error of a package that not all allowed releases can have in one version or, with a reason, cannot have."""
+    """The error of a package that not all allowed releases can have as one file or, with a reason, cannot have."""
     runs = graph.runs(name)
     ranges = [range_of(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
     asked = " or ".join(f'`python = "{each}"`' for each in reversed(ranges))
