@@ -20,7 +20,7 @@ from envlock.resolve.mixed import ByType
 from envlock.resolve.port import Base, Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel
-from tests.index import Index
+from tests.index import Index, Release
 
 SYSTEM = tuple((LINUX_64, name, version) for name, version in (("__glibc", "2.28"), ("__linux", "5.10")))
 
@@ -228,6 +228,20 @@ def test_conda_on_the_python_of_a_machine(resolver: ByType, index: Index) -> Non
     with pytest.raises(BaseWithoutConda) as caught:
         extend(resolver, index, base, asked(index, "lower", source="machine"))
     assert caught.value.packages == ("conda:lower", "named_env")
+
+
+def test_a_package_of_the_index_that_the_base_has_it_from_is_there_already(
+    resolver: ByType, index: Index, make_index: Callable[..., Index]
+) -> None:
+    base = base_of(resolver, index, asked(index, pypi=("lam",), source="machine", python="==3.12.*"))
+    own, gpu = (
+        asked(index, source="machine")._replace(pypi=(parse_requirement("lam")._replace(from_index=url),))
+        for url in (index.url, make_index(Release("lam", "1.0")).url)
+    )
+    assert new(base, extend(resolver, index, base, own, package_index_urls=(index.url,))) == set()
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, gpu)
+    assert caught.value.packages[-1] == "named_env"
 
 
 def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
