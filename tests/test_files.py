@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from envlock.__main__ import main
 from envlock.config.pins import pin_path
 from envlock.config.read import load_project
-from envlock.files import NotPlain, holds, leads_out, read_file, temporary_folder
+from envlock.files import NotPlain, holds, leads_out, read_file, temporary_folder, write_atomically
 from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import LINUX_64
@@ -274,3 +275,20 @@ def test_a_temporary_folder_goes_whatever_happens_in_it(temporary: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         broken_off()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o002])
+def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, umask: int) -> None:
+    """In a checkout that a team shares, what one writes anew stays open to the others."""
+    kept, new = tmp_path / "kept", tmp_path / "new"
+    kept.write_bytes(b"1")
+    kept.chmod(0o664)
+    before = os.umask(umask)
+    try:
+        write_atomically(kept, b"2")
+        write_atomically(new, b"2")
+    finally:
+        os.umask(before)
+    assert kept.read_bytes() == b"2"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o664
+    assert stat.S_IMODE(new.stat().st_mode) == 0o666 & ~umask

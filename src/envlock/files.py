@@ -196,12 +196,17 @@ def _refuse_other_kinds(path: str, mode: int) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """Make `path` hold `data`, whole, or leave it as it was; parent folders are made.
 
-    The bytes are on disk before the name is: a kill at any moment leaves the old file or the new one.
+    The bytes are on disk before the name is: a kill at any moment leaves the old file or the new one. What is replaced
+    keeps its permissions, whatever the umask: others may read and write it as before.
     """
+    from contextlib import suppress
+
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         with stage.open("xb") as file:
+            with suppress(OSError):  # there was none, or the file system knows no permissions
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

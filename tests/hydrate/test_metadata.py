@@ -100,6 +100,10 @@ def test_what_conda_packages_may_provide_is_not_missed() -> None:
     assert list(differences(mixed, ALPHA, HEAD + AGREES + "Requires-Dist: more\nRequires-Dist: other\n")) == []
 
 
+def test_a_wheel_that_says_nothing_is_for_others_to_judge() -> None:
+    prove_metadata(LOCK, {"alpha": ""})
+
+
 def test_the_error_names_both() -> None:
     with pytest.raises(MisdescribedWheel) as caught:
         prove_metadata(LOCK, {"alpha": HEAD, "elsewhere": ""})
