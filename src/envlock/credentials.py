@@ -56,7 +56,9 @@ class BadVariable(ConfigError):
             f"`{needed_by}` is not {expected}, {holding}",
             locations=locations,
             details=("what a variable holds is not shown: it may be a secret",) if names else (),
-            hint=f"export {names[0]}=..." if names else "write a variable as ${NAME}",
+            hint=f"export {names[0]}={'https://' if needed_by.startswith('${') else ''}..."
+            if names
+            else "write a variable as ${NAME}",
         )
 
 

@@ -180,8 +180,8 @@ def test_channels_are_the_steps_then_the_flows_then_the_projects_without_duplica
     )
     assert found.requirements.channels == ("both", "https://conda.example/team", "flow", "project")
     assert found.channel_urls == ("both", "https://me:pw@conda.example/t/token/team/", "flow", "project")
-    assert found.origin("https://conda.example/team") == ("flow", "Train", "step", "end", "conda", "channels")
-    assert found.origin("project") == ("envlock", "channels")
+    assert found.origin("https://conda.example/team") == ("flow", "Train", "step", "end", "conda", "channels", "1")
+    assert found.origin("project") == ("envlock", "channels", "0")
 
 
 def test_other_credentials_are_no_other_requirements(tmp_path: Path) -> None:

@@ -127,6 +127,22 @@ def test_an_option_that_means_nothing_here_is_refused(line: str, tmp_path: Path)
     assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 2), AT))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rich==13.0 --hash=sha256:0", "with an option"),
+        ("rich \\", "goes on with"),
+        ("https://files.example/rich-13.0-py3-none-any.whl", "`name @ URL`"),
+        ("./rich", "a path"),
+        ("/srv/rich-13.0-py3-none-any.whl", "a path"),
+    ],
+)
+def test_what_pip_takes_beside_requirements_is_told_by_its_name(line: str, said: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, f"{line}\n")
+    assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 1), AT))
+    assert said in error.message
+
+
 def test_an_index_keeps_its_credentials_out_of_what_is_hashed(tmp_path: Path) -> None:
     (tmp_path / "envlock.toml").write_text(CONFIG)
     (tmp_path / "r.txt").write_text(f"--extra-index-url https://me:{SECRET}@index.example/simple\nrich\t# pretty\n")

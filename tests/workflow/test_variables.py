@@ -84,8 +84,8 @@ def test_an_index_that_is_none_once_it_is_filled_in_is_never_passed_over(
         monkeypatch.setenv("TEAM_INDEX", value)
     pypi = '[env.base.pypi]\npackages = { alpha = "" }\n'
     for text, line, key in (
-        (f'index-url = "{index.url}"\nextra-indices = ["${{TEAM_INDEX}}"]\n{pypi}', 5, "envlock.extra-indices"),
-        (f'index-url = "{index.url}"\n{pypi}extra_indices = ["${{TEAM_INDEX}}"]', 7, "env.base.pypi.extra_indices"),
+        (f'index-url = "{index.url}"\nextra-indices = ["${{TEAM_INDEX}}"]\n{pypi}', 5, "envlock.extra-indices.0"),
+        (f'index-url = "{index.url}"\n{pypi}extra_indices = ["${{TEAM_INDEX}}"]', 7, "env.base.pypi.extra_indices.0"),
         (f'index-url = "${{TEAM_INDEX}}"\n{pypi}', 4, "envlock.index-url"),
     ):
         error = refused(written(text))
@@ -94,6 +94,16 @@ def test_an_index_that_is_none_once_it_is_filled_in_is_never_passed_over(
         assert "`TEAM_INDEX`" in error.message
         assert [(at.line, at.key) for at in error.locations] == [(line, key)]
         assert SECRET not in told(error)
+
+
+def test_one_of_several_indexes_is_shown_on_its_own_line(
+    index: Index, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_INDEX", "nonsense")
+    error = refused(
+        written(f'extra-indices = [\n  "{index.url}",\n  "${{TEAM_INDEX}}",\n]\n[env.base.pypi.packages]\nalpha = ""\n')
+    )
+    assert [(at.line, at.key) for at in error.locations] == [(6, "envlock.extra-indices.1")]
 
 
 def test_an_index_of_a_requirements_file_names_its_line(

@@ -93,7 +93,7 @@ def read_conda(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     if set(table) - {"disabled"}:
         level.conda_table = level.conda_table or key
     _read_packages(level, level.conda, table.get("libraries", {}), (*key, "libraries"))
-    level.channels += [(channel, (*key, "channels")) for channel in table.get("channels", ())]
+    level.channels += [(channel, (*key, "channels", str(n))) for n, channel in enumerate(table.get("channels", ()))]
 
 
 def read_conda_only(level: Level, packages: Mapping[str, str], key: KeyPath) -> None:

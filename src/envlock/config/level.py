@@ -163,7 +163,7 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
             here = (*key, "packages", name, *([str(number)] if isinstance(value, list) else ()))
             index = _index_of(said, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
-    level.indexes += [(url, (*key, "extra_indices")) for url in table.get("extra_indices", ())]
+    level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
     level.pip_flags += table.get("extras", ())
     if table.get("conda_only"):
         from envlock.config.conda_tables import read_conda_only

@@ -248,13 +248,15 @@ class _Reading:
             python_from=settings.python_from,
             exclude_newer=_absolute(newer) if newer else "",
             index_url=table.get("index-url", ""),
-            indexes=tuple((url, ("envlock", "extra-indices")) for url in table.get("extra-indices", ())),
+            indexes=tuple(
+                (url, ("envlock", "extra-indices", str(n))) for n, url in enumerate(table.get("extra-indices", ()))
+            ),
             metaflow=metaflow_requirements(datastores) if table.get("metaflow-requirements", True) else (),
             system={
                 Arch(arch): {package: system_version(package, version) for package, version in packages.items()}
                 for arch, packages in floors.items()
             },
-            channels=tuple((channel, ("envlock", "channels")) for channel in table["channels"])
+            channels=tuple((channel, ("envlock", "channels", str(n))) for n, channel in enumerate(table["channels"]))
             if "channels" in table
             else ((DEFAULT_CHANNEL, ()),),
             channel_priority="" if priority == "strict" else priority,

@@ -26,6 +26,16 @@ from envlock.model.url import is_web
 
 _SUFFIXES = (".txt", ".in")
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
+_OTHERS = (
+    (re.compile(r"\\\Z"), "a line that goes on with `\\`, which envlock does not take"),
+    (re.compile(r"\s--[a-z]"), "a requirement with an option, which envlock does not take"),
+    (
+        re.compile(r"\A[a-zA-Z][a-zA-Z0-9+.-]*://"),
+        "a URL without the name of its package, which is written as `name @ URL`",
+    ),
+    (re.compile(r"\A\.{0,2}/"), "a path, which other machines do not have"),
+)
+"""What pip takes beside requirements (PEP 508)."""
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
 
 
@@ -59,19 +69,7 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
     the line; UnsafeFile.
     """
-    try:
-        text = read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
-    except NotPlain as error:
-        if "\0" in name:
-            raise BadRequirementsFile(f"`{shown(name)}` is no name of a file", (named_by,), is_read=False) from None
-        raise UnsafeFile(name, error.reason, (named_by,)) from None
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
-        raise BadRequirementsFile(
-            f"the requirements file `{shown(name)}` cannot be read: {reason[:1].lower()}{reason[1:]}",
-            (named_by,),
-            is_read=False,
-        ) from None
+    text = _text(path, name, named_by, project)
     is_quoted = is_of(path, project)
     if not is_quoted and path.suffix not in _SUFFIXES:
         # What is asked there goes into a lock, and to indexes: a file of a secret would be one of requirements.
@@ -88,6 +86,8 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
                 continue
             if line.startswith("-"):
                 _take_option(line, number, indexes, flags)
+            elif other := next((why for pattern, why in _OTHERS if pattern.search(line)), ""):
+                raise _NotTaken(other)
             else:
                 packages.append((parse_requirement(line), number))
         except _NotTaken as refused:
@@ -101,6 +101,22 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             reason = without_credentials(error.message) if is_quoted else "a line that is no requirement"
             raise BadRequirementsFile(reason, at) from None
     return RequirementsFile(tuple(packages), tuple(indexes), tuple(flags))
+
+
+def _text(path: Path, name: str, named_by: Location, project: Path) -> str:
+    try:
+        return read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
+    except NotPlain as error:
+        if "\0" in name:
+            raise BadRequirementsFile(f"`{shown(name)}` is no name of a file", (named_by,), is_read=False) from None
+        raise UnsafeFile(name, error.reason, (named_by,)) from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
+        raise BadRequirementsFile(
+            f"the requirements file `{shown(name)}` cannot be read: {reason[:1].lower()}{reason[1:]}",
+            (named_by,),
+            is_read=False,
+        ) from None
 
 
 class _NotTaken(Exception):
