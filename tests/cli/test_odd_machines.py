@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Envlock
-from tests.support import ENVLOCK, ProjectFolder
+from tests.index import Index
+from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
 
 UNKNOWN = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
 
@@ -37,18 +38,37 @@ def through_shell(project: ProjectFolder, arguments: str, redirection: str, **va
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.fixture
-def locked(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
+@pytest.fixture(scope="module")
+def locked_once(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_uv_cache: Path) -> ProjectFolder:
+    home = tmp_path_factory.mktemp("locked")
+    project = ProjectFolder.make(home / "project", index.url)
     project.write_env("lam", archs=["linux-64"])
-    envlock("lock")
+    with isolation(home, shared_uv_cache):
+        run_envlock("lock", cwd=project.folder)
     return project
+
+
+@pytest.fixture
+def locked(locked_once: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    shutil.copytree(locked_once.folder, tmp_path / "project")
+    return ProjectFolder(tmp_path / "project", locked_once.index_url)
+
+
+@pytest.fixture(scope="module")
+def statuses() -> dict[str, int]:
+    """What commands end with whose streams are open, once it is known."""
+    return {}
 
 
 @pytest.mark.parametrize("arguments", ["check", "lock", "push", "show", "--help", "path --env demo --no-hydrate"])
 @pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
-def test_a_closed_stream_changes_no_status(locked: ProjectFolder, arguments: str, closed: str) -> None:
+def test_a_closed_stream_changes_no_status(
+    locked: ProjectFolder, arguments: str, closed: str, statuses: dict[str, int]
+) -> None:
     before = locked.lock_of("linux-64").read_bytes()
-    assert through_shell(locked, arguments, closed)[0] == through_shell(locked, arguments, "")[0]
+    if arguments not in statuses:
+        statuses[arguments] = through_shell(locked, arguments, "")[0]
+    assert through_shell(locked, arguments, closed)[0] == statuses[arguments]
     assert locked.lock_of("linux-64").read_bytes() == before
 
 
