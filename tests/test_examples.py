@@ -134,7 +134,7 @@ def conda_example(
     tmp_path: Path, channel: Channel, isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Path]:
     """Copies an example, whose conda-forge is then the tests' channel."""
-    channel.need("numpy", "pandas", "requests")
+    channel.need("numpy 1.26", "pandas", "requests")
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
     monkeypatch.setenv("METAFLOW_USER", "tester")
 

@@ -99,22 +99,30 @@ class Channel:
         return tuple(each for each in PREFERRED if each in real)
 
     def need(self, *names: str, series: int = 1) -> None:
-        """Skip the test where main has none of these that runs here, or fewer series of Python that do."""
+        """Skip the test where main has none of these that runs here, or fewer series of Python that do.
+
+        A name may have a version behind it, or its beginning: `numpy 1.26`.
+        """
         import pytest
 
         known = self.records()
-        for name in names:
+        for each in names:
+            name, _, version = each.partition(" ")
             if not any(
-                record["name"] == name
-                and record["subdir"] in {"noarch", host_subdir()}
-                and not record.get("track_features")
+                record["name"] == name and record["version"].startswith(version) and self._runs(record)
                 for record in known.values()
             ):
                 reason = self.folder / "without-wheels.txt"
-                why = reason.read_text() if reason.exists() else "no C compiler"
-                pytest.skip(f"the test channel has no {name} for this machine: {why}")
+                why = reason.read_text() if reason.exists() else "no wheel, or no C compiler"
+                pytest.skip(f"the test channel has no {each} for this machine and {' or '.join(self.series)}: {why}")
         if len(self.series) < series:
             pytest.skip(f"{series} Pythons are needed that can be made into packages; here: {self.series}")
+
+    def _runs(self, record: Record) -> bool:
+        if record.get("track_features") or record["subdir"] not in {"noarch", host_subdir()}:
+            return False
+        wanted = [text.split()[1].removesuffix(".*") for text in record["depends"] if text.startswith("python_abi ")]
+        return not wanted or wanted[0] in self.series
 
     @property
     def requests(self) -> tuple[Request, ...]:

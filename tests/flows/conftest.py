@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,11 @@ STALE = {
     "VIRTUAL_ENV": "/nowhere",
     "PYTHONHOME": "",
 }
+
+# What Python 3.13.0 itself complains of when Metaflow packages code.
+_OF_GZIP = re.compile(
+    r"Exception ignored in: <gzip .*\nTraceback.*\n(?: .*\n)+ValueError: I/O operation on closed file\.\n"
+)
 
 # Prints every task of some runs: what it saw, and what was recorded of it.
 _TASKS = """
@@ -105,7 +111,7 @@ class Flows:
             timeout=TIMEOUT,
             check=False,
         )
-        return Ended(done.returncode, done.stdout)
+        return Ended(done.returncode, _OF_GZIP.sub("", done.stdout))
 
     def tasks(self, *runs: str) -> list[dict[str, Any]]:
         """Every task of these runs, as Metaflow's client knows it."""

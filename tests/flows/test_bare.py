@@ -16,6 +16,7 @@ from tests.support import isolation, run_envlock, wait_until
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
 RUN = "by-hand"
+PDB_STARTS = sys.version_info[:3] != (3, 13, 0)
 
 
 def bare(flows: Flows, step: str, task: str, parents: str, *more: str, python: str = "", **variables: str) -> Ended:
@@ -47,7 +48,7 @@ def by_hand(locked_flows: Flows, shared_uv_cache: Path) -> Iterator[ByHand]:
             "start": bare(flows, "start", "t2", f"{RUN}/_parameters/t1", python="-EOu", **STALE),
             "many": bare(flows, "many", "t3", f"{RUN}/start/t2", "--split-index", "0", "--ubf-context", "ubf_control"),
             "gather": bare(flows, "gather", "t4", f"{RUN}/many/t3,{RUN}/many/t3_node_1", **mine),
-            "end": bare(flows, "end", "t5", f"{RUN}/gather/t4", python="-m pdb -c continue"),
+            "end": bare(flows, "end", "t5", f"{RUN}/gather/t4", python="-m pdb -c continue" if PDB_STARTS else ""),
         }
         for each in ended.values():
             assert each.status == 0, each.text
@@ -93,6 +94,7 @@ def test_the_task_has_what_a_launcher_would_have_set(by_hand: ByHand) -> None:
     assert by_hand.seen("t2")["variables"]["SAID_BY_THE_FLOW"] == "yes"
 
 
+@pytest.mark.skipif(not PDB_STARTS, reason="the pdb of Python 3.13.0 takes no options for what it starts")
 def test_pythons_own_options_and_its_debugger_come_along(by_hand: ByHand) -> None:
     assert by_hand.seen("t2")["options"] == {"debug": False, "pdb": False}
     assert by_hand.seen("t5")["options"] == {"debug": True, "pdb": True}
