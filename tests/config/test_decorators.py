@@ -452,3 +452,25 @@ def test_names_given_to_metaflows_own_are_known(tmp_path: Path) -> None:
     assert found.steps == ("start",)
     assert found.step_tables == {"start": {"pypi": {"packages": {"rich": "13"}}}}
     assert found.notes == ()
+
+
+def test_steps_of_a_base_in_another_module_are_named(tmp_path: Path) -> None:
+    (tmp_path / "base.py").write_text(
+        "from metaflow import FlowSpec, step\nclass Base(FlowSpec):\n    @step\n    def start(self): pass\n"
+    )
+    (tmp_path / "flow.py").write_text(
+        "from metaflow import step\nfrom base import Base\nclass OneFlow(Base):\n    @step\n    def end(self): pass\n"
+    )
+    (found,) = read_decorators(tmp_path / "flow.py")
+    assert (found.steps, found.complete) == (("start", "end"), True)
+    assert [note.message for note in found.notes] == [
+        "base class `Base` comes from another module: its decorators are not read"
+    ]
+
+
+def test_a_class_that_only_looks_like_a_flow_is_none(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(
+        "from metaflow import FlowSpec, step\nclass FlowSpec: pass\n"
+        "class OneFlow(FlowSpec):\n    @step\n    def start(self): pass\n"
+    )
+    assert read_decorators(tmp_path / "flow.py") == ()

@@ -16,7 +16,7 @@ from typing import Any
 
 from envlock.config.decorator_tables import LevelTables, move_lone_python, settle
 from envlock.config.fixed_values import FixedValues, NotFixed, source_of
-from envlock.config.flowfile import FlowModule, parse_module, statements
+from envlock.config.flowfile import FlowModule, FlowSource, parse_module, read_flows, statements
 from envlock.config.quoting import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -43,7 +43,7 @@ class DecoratedFlow:
     line: int
     steps: tuple[str, ...]
     complete: bool
-    """False where a base class comes from another module: there may be steps and decorators that are not seen."""
+    """False where there may be steps that are not seen."""
     tables: dict[str, Any]
     """What `[flow.NAME]` says beside `file`: `pypi`, `conda`, `named_env`, `sys_packages`, `disabled`."""
     step_tables: dict[str, dict[str, Any]]
@@ -59,18 +59,24 @@ class DecoratedFlow:
 def read_decorators(path: Path) -> tuple[DecoratedFlow, ...]:
     """The flows of a Python file and what their decorators ask for, in the file's order.
 
-    A class that only serves as the base of other flows in the file is not a flow of its own. Raises FlowFileMissing or
-    FlowFileSyntax.
+    A class that only serves as the base of other flows in the file is not a flow of its own. The names of steps come
+    from the modules of bases too, their decorators do not. Raises FlowFileMissing or FlowFileSyntax.
     """
     module = parse_module(path)
     values = FixedValues(module)
-    return tuple(_FlowReading(module, values, flow).result() for flow in module.flows() if not module.is_base(flow))
+    sources = {source.name: source for source in read_flows(path)}
+    return tuple(
+        _FlowReading(module, values, flow, sources[flow.name]).result()
+        for flow in module.flows()
+        if flow.name in sources and not module.is_base(flow)
+    )
 
 
 class _FlowReading:
     """One pass over the decorators of a flow."""
 
-    def __init__(self, module: FlowModule, values: FixedValues, flow: ast.ClassDef) -> None:
+    def __init__(self, module: FlowModule, values: FixedValues, flow: ast.ClassDef, source: FlowSource) -> None:
+        self.source = source
         self.module = module
         self.values = values
         self.flow = flow
@@ -91,13 +97,14 @@ class _FlowReading:
         self.note_level(own, "")
         for base in self.module.foreign_bases(self.flow):
             text = source_of(base)
-            self.note(base, f"base class `{text}` comes from another module: its steps and decorators are not read")
+            what = "its decorators" if self.source.complete else "its steps and decorators"
+            self.note(base, f"base class `{text}` comes from another module: {what} are not read")
         move_lone_python([tables, *step_tables.values()])
         return DecoratedFlow(
             name=self.flow.name,
             line=self.flow.lineno,
-            steps=tuple(step.name for step in steps),
-            complete=not self.module.foreign_bases(self.flow),
+            steps=self.source.step_names(),
+            complete=self.source.complete,
             tables=tables,
             step_tables={name: table for name, table in step_tables.items() if table},
             decorators=tuple(sorted(self.lines)),
