@@ -53,6 +53,13 @@ def reason_of(place: Path) -> str:
     return caught.value.details[0]
 
 
+def of_a_team(place: Path, mode: int) -> None:
+    """Root gives it to a group that is not root's own; a user, who cannot, to none."""
+    if os.geteuid() == 0:
+        os.chown(place, -1, TEAM)
+    place.chmod(mode)
+
+
 def belongs_to_another(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root gives it away; a user, who cannot, is another one from here on."""
     if os.geteuid() == 0:
@@ -109,7 +116,7 @@ def test_a_link_is_as_trustworthy_as_what_it_leads_to(
 
 class TestGroups:
     def test_a_group_of_several_may_not_write(self, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        ours.chmod(0o770)
+        of_a_team(ours, 0o770)
         entry = grp.struct_group(("team", "x", ours.stat().st_gid, ["root", "mia"]))
         monkeypatch.setattr(grp, "getgrgid", lambda number: entry)
         assert reason_of(ours) == "the group team may write it"
@@ -124,10 +131,19 @@ class TestGroups:
         } <= {me.pw_name, "root"}
         assert (distrust(str(ours)) == "") is is_alone
 
+    @AS_ROOT
+    def test_roots_own_group_may(self, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As images have it that are run as any user; `sync` and `halt` are in it on some systems."""
+        entry = grp.struct_group(("root", "x", 0, ["halt", "sync"]))
+        monkeypatch.setattr(grp, "getgrgid", lambda number: entry)
+        os.chown(ours, 0, 0)
+        ours.chmod(0o775)
+        assert home() == ours
+
     def test_of_a_directory_that_lists_nobody_nothing_is_taken_for_granted(
         self, ours: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ours.chmod(0o775)
+        of_a_team(ours, 0o775)
         monkeypatch.setattr(pwd, "getpwall", list)
         assert "may write it" in reason_of(ours)
 

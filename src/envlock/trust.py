@@ -122,7 +122,12 @@ class Closed:
 
 
 def _is_mine_alone(group: int) -> bool:
-    """Whether nobody but this user, and root, is known to be in a group: such as that of the user's own name."""
+    """Whether nobody but this user, and root, is known to be in a group: such as that of the user's own name.
+
+    Root's own group is taken to be as root: who else is in it are accounts of the system, and users of containers.
+    """
+    if group == _ROOT:
+        return True
     import grp
     import pwd
 
