@@ -130,6 +130,33 @@ def _is_deeper(found: object, most: int) -> bool:
     return True
 
 
+DEEPEST_FOLDER = 128
+"""Folders in each other that are looked into. A name of an environment may have a hundred parts."""
+
+
+def files_below(top: Path | str, failed: Callable[[OSError], None] = lambda _: None) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below `top`, itself first, with the names of what is no folder in it; no link is followed.
+
+    However deep others nest folders, this does not break (`os.walk` does, before Python 3.12). `failed` is called for a
+    folder that cannot be listed.
+    """
+    waiting = [(os.fspath(top), 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        names: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for each in entries:
+                    if not each.is_dir(follow_symlinks=False):
+                        names.append(each.name)
+                    elif depth < DEEPEST_FOLDER:
+                        waiting.append((each.path, depth + 1))
+        except OSError as error:
+            failed(error)
+            continue
+        yield folder, names
+
+
 def holds(path: Path | str, data: bytes) -> bool:
     """Whether a file is there that holds just these bytes."""
     try:

@@ -119,6 +119,28 @@ class TestWhatOthersPutThere:
         assert "CACHE.json" in capsys.readouterr().err
         assert before == {entry.path for folder in ("envs", "packages") for entry in store.entries(folder)}
 
+    def test_folders_without_an_end_stop_nobody(
+        self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for where in ("envs", "packages", "aliases", "pushes", "pathspecs", "probe"):
+            place = tmp_path / "cache" / where
+            place.mkdir(exist_ok=True)
+            monkeypatch.chdir(place)
+            for _ in range(1500):
+                os.mkdir("d")  # noqa: PTH102
+                os.chdir("d")
+            Path("file").touch()
+            odd = place / "an\nodd \x1b name"
+            odd.write_text("")
+        os.utime(odd, (0, 0))  # that of the trials of the store, which go when they are old
+        monkeypatch.chdir(project.folder)
+        assert main(["cache", "ls"]) == 0
+        assert main(["cache", "verify"]) == 0
+        assert main(["cache", "gc", "--grace", "0", "--delete"]) == 3
+        said = capsys.readouterr()
+        assert "pathspecs/an odd ? name" in said.err
+        assert odd.exists(), "envlock did not put it there"
+
     def test_names_are_listed(self, planted: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["alias", "ls"]) == 3
         assert "team/base:v1" in "".join(capsys.readouterr())

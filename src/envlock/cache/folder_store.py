@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from envlock.cache.errors import CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
-from envlock.files import LOCK_BYTES, sha256_of_stream
+from envlock.files import LOCK_BYTES, files_below, sha256_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ STAGE = ".stage"
 """A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
 
 _STAGE_LIVES = 24 * 3600
-_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
-"""Why there is no file: the last two, a link that leads to itself and a socket."""
+_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO})
+"""Why there is no file of ours: the last two, a link that leads to itself and a socket."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What filesystems say that have no hard links: some network mounts, FUSE, exFAT."""
 _NO_NEW_NAMES = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM})
@@ -64,7 +64,7 @@ class FolderStore:
         """Every file below `folder`."""
         top = self._place(folder)
         with self._said("read", top):
-            for where, _, names in os.walk(top, onerror=_raise_unless_missing):
+            for where, names in files_below(top, _raise_unless_missing):
                 for name in names:
                     place = Path(where, name)
                     entry = _entry(place, place.relative_to(self._root).as_posix())
@@ -159,7 +159,7 @@ class FolderStore:
 
         Whoever is about to write into one makes it again.
         """
-        for folder, _, _ in os.walk(self._root, topdown=False):
+        for folder, _ in reversed(list(files_below(self._root))):
             if Path(folder) != self._root:
                 with suppress(OSError):  # there is something in it, or it is not ours to delete
                     Path(folder).rmdir()
@@ -371,5 +371,5 @@ def _nothing_at(place: Path) -> FileNotFoundError:
 
 
 def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if error.errno not in _NOTHING:
         raise error

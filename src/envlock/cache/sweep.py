@@ -8,6 +8,7 @@ name keeps its records: they are its history, and say what was, not what is ther
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,6 +51,8 @@ LEFTOVER = "leftover"
 KINDS = (POINTER, ENVIRONMENT, PACKAGE, LEFTOVER)
 """In the order in which they are deleted."""
 SWEEPING = "sweeping"
+_NONCE = re.compile(r"[0-9a-f]+(?:\.json)?")
+"""What envlock calls them: what is called otherwise is not ours to delete."""
 _READING = "reading environments"
 
 
@@ -250,6 +253,9 @@ class _Planning:
 
     def leftovers(self, announced: Announced) -> Iterable[Entry]:
         """What killed processes left: announcements, flags, trials of the store."""
+        yield from (entry for entry in self.left(announced) if _NONCE.fullmatch(entry.path.rpartition("/")[2]))
+
+    def left(self, announced: Announced) -> Iterable[Entry]:
         yield from announced.dead
         for entry in self.store.entries(SWEEPS):
             if (entry.modified is not None and not is_alive(entry, self.now, SWEEP_LIVES)) or is_ahead(entry, self.now):

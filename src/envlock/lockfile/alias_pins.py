@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.pins import FOLDER, FORMAT, STAMP, digest_of, pin_path
-from envlock.files import PIN_BYTES, read_file, toml_of
+from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.document import requirement_lines
 from envlock.lockfile.quoting import quoted
 
@@ -58,7 +57,7 @@ def unnamed_pins(project: Project) -> tuple[Path, ...]:
     named = {pin_path(project.lock_folder, base.kind, base.meant) for base in bases}
     found = {
         Path(parent, name)
-        for parent, _, names in os.walk(project.lock_folder / FOLDER)
+        for parent, names in files_below(project.lock_folder / FOLDER)
         for name in names
         if name.endswith(".toml") and not name.startswith(".")
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.edit import CannotWrite, load_text, save
@@ -15,15 +16,13 @@ from envlock.config.edit_env import EnvironmentExists, name_base
 from envlock.config.named import IDENTITY, check_named
 from envlock.config.pins import pin_path
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.files import holds
+from envlock.files import files_below, holds
 from envlock.model.alias import BadAlias
 from envlock.workflow.alias_errors import BadAliasName
 from envlock.workflow.pathspec import BadPathspec
 from envlock.workflow.pruning import remove
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from envlock.config.project import Project
     from envlock.model.lock import Lock
     from envlock.workflow.finding import Found
@@ -68,7 +67,12 @@ class Asked:
 
     def locks_before(self) -> frozenset[Path]:
         """What is in the lock folder now."""
-        return frozenset(self.before.lock_folder.rglob("*.toml") if self.is_new else ())
+        return frozenset(
+            Path(where, name)
+            for where, names in (files_below(self.before.lock_folder) if self.is_new else ())
+            for name in names
+            if name.endswith(".toml")
+        )
 
     def write(self, result: LockResult, there: frozenset[Path]) -> None:
         """Write envlock.toml, now that it is locked; where that fails, take back what is new of the locks.

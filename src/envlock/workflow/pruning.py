@@ -10,6 +10,7 @@ from pathlib import Path
 
 from envlock.config.pins import FOLDER as PINS
 from envlock.config.project import LOCK_FOLDER_NAME, Project
+from envlock.files import files_below
 from envlock.lockfile.alias_pins import unnamed_pins
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, lock_files, lock_path
@@ -58,7 +59,8 @@ def prune(project: Project, paths: Iterable[Path]) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what a process that was killed while it wrote left behind; whoever writes now needs no minute for it."""
-    for path in (*folder.glob("*/*/.pylock.*.part"), *(folder / PINS).glob("**/.*.toml.*.part")):
+    pins = (Path(where, name) for where, names in files_below(folder / PINS) for name in names)
+    for path in (*folder.glob("*/*/.pylock.*.part"), *(each for each in pins if each.match(".*.toml.*.part"))):
         with suppress(OSError):  # another process sweeps too, or it is not ours to delete
             if time.time() - path.stat().st_mtime > _WRITING:
                 path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheFormatDamaged
@@ -20,13 +21,12 @@ from envlock.config.instants import span_of
 from envlock.config.pins import FOLDER as PINS
 from envlock.config.pins import parse_pin
 from envlock.config.project import LOCK_FOLDER_NAME
-from envlock.files import PIN_BYTES, read_file, toml_of
+from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from envlock.config.project import Project
     from envlock.model.pin import Pin
@@ -82,7 +82,8 @@ def mark_tree(marks: Marks, folder: Path, shown: str) -> None:
 
 
 def _pin_files(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / PINS).rglob("*.toml") if not path.name.startswith("."))
+    found = (Path(where, name) for where, names in files_below(folder / PINS) for name in names)
+    return sorted(path for path in found if path.suffix == ".toml" and not path.name.startswith("."))
 
 
 def _pin(path: Path, folder: Path, shown: str) -> Pin:
