@@ -114,6 +114,19 @@ print(json.dumps(said))
     assert metaflow(code) == list(told.values())
 
 
+def test_a_debugger_that_cannot_come_along_is_told() -> None:
+    code = """
+import sys
+from metaflow_extensions.envlock.plugins.entering import own_arguments
+sys.argv = "flow.py step a".split()
+for each in ("python -m debugpy --listen 1 flow.py step a", "python -m pdb flow.py step a", "python flow.py step a"):
+    sys.orig_argv = each.split()
+    own_arguments()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "envlock: the task goes on without debugpy, which is not in its environment\n"
+
+
 def test_what_a_task_was_given_goes_with_it_however_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     folder.mkdir()

@@ -110,7 +110,8 @@ class FlowReader:
 
     def _lineage(self, alternatives: Sequence[Class]) -> tuple[list[Class], list[Doubt], bool]:
         """The classes and all their bases, nearest first; what cannot be read of them; and whether it is a flow."""
-        doubts: list[Doubt] = []
+        of_bases: list[Doubt] = []
+        of_makers: list[Doubt] = []
         is_flow = False
         done: dict[ast.ClassDef, Class] = {}
         begun: set[ast.ClassDef] = set()
@@ -120,7 +121,7 @@ class FlowReader:
             if each.node in begun:
                 return
             begun.add(each.node)
-            doubts.extend(self._doubts_of_class(each))
+            of_makers.extend(self._doubts_of_class(each))
             # The last base first: a class that several have as a base then comes after all of them, as Python has it.
             for base in reversed(each.node.bases):
                 for meaning in reversed(self._names.meanings(base, each.file, each.scopes)):
@@ -129,14 +130,14 @@ class FlowReader:
                     elif meaning == OfMetaflow("FlowSpec"):
                         is_flow = True
                     elif isinstance(meaning, Unknown):
-                        doubts.append(meaning.doubt)
+                        of_bases.append(meaning.doubt)
                     elif meaning != NO_STEPS:
-                        doubts.append(doubt_of(each.file, base, "is no class that can be read"))
+                        of_bases.append(doubt_of(each.file, base, "is no class that can be read"))
             done[each.node] = each
 
         for each in reversed(alternatives):
             climb(each)
-        return list(reversed(done.values())), doubts, is_flow
+        return list(reversed(done.values())), [*reversed(of_bases), *of_makers], is_flow
 
     def _doubts_of_class(self, each: Class) -> Iterator[Doubt]:
         """What may give a class steps, or take them, beside its body and its bases."""

@@ -118,7 +118,9 @@ def own_arguments():
     options, program = _split(told[1 : len(told) - rest])
     is_script = program[:1] not in (["-m"], ["-c"])
     if (is_script and len(program) > 1) or (program[:1] == ["-m"] and program[2:] and program[1] not in _RUNNERS):
-        program = sys.argv[:1]  # what runs the flow's file is not in the environment
+        runner = program[0] if is_script else program[1]
+        sys.stderr.write("envlock: the task goes on without %s, which is not in its environment\n" % runner)
+        program = sys.argv[:1]
     return options + program + sys.argv[1:]
 
 
