@@ -255,7 +255,7 @@ def test_a_name_is_not_taken_away_silently(envlock: Envlock) -> None:
     score = envlock("create", "--step", "score", "--name", "n", "--force").stdout.strip()
     assert score != train
     assert envlock("path", "--name", "n").stdout.strip() == score
-    assert sorted(path.name for path in (home() / "named").iterdir()) == ["n"]
+    assert sorted(path.name for path in (home() / "named").iterdir()) == [".n.from", "n"]
 
 
 @pytest.mark.usefixtures("one")

@@ -114,6 +114,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
             checkout.branch("same", BASE, Upgrade.of(everything=False, packages=["nu"]))
             served.publish(Release("zeta", "1.1"))
             checkout.branch("apart", THEIRS, Upgrade.of(everything=False, packages=["zeta"]))
+            checkout.branch("fewer", ("acme-core", "nu", "tau"))
             checkout.git("checkout", "-q", "ours")
             served.publish(*(Release(name, "2.0") for name in OLD))
             yield checkout.project.folder, served.url
@@ -200,9 +201,27 @@ def test_where_branches_differ_the_newer_version_stays_and_it_is_said_whose_it_i
 
 
 def test_lines_of_both_that_git_put_together(checkout: Checkout) -> None:
-    """Between the markers is then neither side's lock: its versions are kept, and hashes are looked up again."""
+    """Between the markers is then neither side's lock; git itself has both whole."""
     checkout.git("merge", "apart", may_fail=True)
-    checkout.settle(BOTH, old(BOTH, zeta="1.1"))
+    result = checkout.settle(BOTH, old(BOTH, zeta="1.1"))
+    assert "zeta 1.1 of" in result.locked[0].notes[0]
+
+
+def test_lines_of_both_where_git_cannot_be_asked(checkout: Checkout) -> None:
+    """What was locked is kept still; hashes are looked up again."""
+    checkout.git("merge", "apart", may_fail=True)
+    checkout.ask(BOTH)
+    git = checkout.project.folder / ".git"
+    git.rename(git.with_name("not-git"))
+    checkout.lock()
+    assert checkout.project.pins() == old(BOTH, zeta="1.1")
+    assert checkout.check().findings == ()
+
+
+def test_a_package_that_a_side_took_away_and_that_is_asked_for_still(checkout: Checkout) -> None:
+    checkout.git("merge", "fewer", may_fail=True)
+    result = checkout.settle(OURS, old(OURS))
+    assert result.locked[0].action in {"kept", "settled"}
 
 
 def test_a_newer_version_that_fits_no_more_is_told_too(checkout: Checkout) -> None:
@@ -239,6 +258,12 @@ def test_a_side_that_git_was_told_to_take(checkout: Checkout, side: str) -> None
     """Git then writes the content of one lock to the places of both."""
     merge(checkout, "-X", side)
     checkout.settle(SIDES[side], old(SIDES[side]))
+
+
+@pytest.mark.parametrize("side", ["ours", "theirs"])
+def test_a_side_that_git_was_told_to_take_where_both_are_asked_for(checkout: Checkout, side: str) -> None:
+    merge(checkout, "-X", side)
+    checkout.settle(BOTH, OLD)
 
 
 @pytest.mark.parametrize("side", ["--ours", "--theirs"])
@@ -281,14 +306,18 @@ def test_an_environment_that_one_side_took_away(checkout: Checkout) -> None:
     checkout.settle(THEIRS, old(THEIRS))
 
 
-def test_a_side_that_cannot_be_read_stops_it(checkout: Checkout) -> None:
+def test_a_side_that_nobody_can_read_stops_it(checkout: Checkout) -> None:
     """Else its pins would move, and nobody would be told."""
     path = checkout.project.lock_of("linux-64")
     path.write_text(f"<<<<<<< HEAD\n{path.read_text()}")
+    git = checkout.project.folder / ".git"
+    git.rename(git.with_name("not-git"))
     checkout.ask(BOTH)
     with pytest.raises(Exception, match="merge conflict markers") as caught:
         checkout.lock()
     assert getattr(caught.value, "code", "") == "conflict-markers"
+    git.with_name("not-git").rename(git)
+    checkout.settle(OURS, old(OURS))
 
 
 def test_the_lock_folder_tells_git_to_leave_locks_whole(checkout: Checkout) -> None:

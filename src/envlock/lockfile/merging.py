@@ -26,6 +26,8 @@ ATTRIBUTES = """\
 *.toml merge=binary
 /aliases/** merge
 """
+_SIDES = ("HEAD", "MERGE_HEAD", "REBASE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "stash", "HEAD^1", "HEAD^2")
+"""Where git has the sides of what is under way, or was just committed."""
 _MARKER = re.compile(r"(<{7,}|\|{7,}|={7,}|>{7,})(?: .*)?\r?\n?\Z")
 
 
@@ -77,6 +79,44 @@ def _unproved(text: str) -> Lock | None:
         return lock_from(tomli.loads(text))
     except (tomli.TOMLDecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError, ConfigError):
         return None
+
+
+def versions_in_git(path: Path, folder: Path) -> list[bytes]:
+    """What git has at a path on either side of a merge, a rebase, a cherry-pick or a stash, maybe committed by now.
+
+    `folder` is the project's. None where there is no git, or it is no work tree. One process.
+    """
+    place = path.relative_to(folder).as_posix()
+    asked = "".join(f"{side}:./{place}\n" for side in _SIDES).encode()
+    answer = _git(folder, "cat-file", "--batch", given=asked)
+    found: list[bytes] = []
+    at = 0
+    for _ in _SIDES:
+        line, _, _ = answer[at:].partition(b"\n")
+        at += len(line) + 1
+        words = line.split()
+        if len(words) == 3 and words[1] == b"blob":
+            size = int(words[2])
+            found.append(answer[at : at + size])
+            at += size + 1
+    return list(dict.fromkeys(found))
+
+
+def is_unmerged(folder: Path) -> bool:
+    """Whether git has something under way in which files of a lock folder conflict."""
+    return bool(_git(folder.parent, "ls-files", "--unmerged", "--", folder.name))
+
+
+def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """What git answers in a folder; nothing where it cannot."""
+    import subprocess
+
+    command = ["git", "-c", "core.fsmonitor=false", *arguments]
+    try:
+        done = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
+    except OSError:  # there is no git
+        return b""
+    return done.stdout if done.returncode == 0 else b""
 
 
 def write_attributes(folder: Path) -> None:

@@ -16,7 +16,7 @@ from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.alias_pins import pinned_by, unnamed_pins
-from envlock.lockfile.merging import sides
+from envlock.lockfile.merging import sides, versions_in_git
 from envlock.model.alias import parse_alias
 from envlock.model.pin import Pin
 from envlock.workflow.base_errors import BaseLacksArch
@@ -91,9 +91,9 @@ class Bases:
         shown = path.relative_to(self._project.folder).as_posix()
         text = read_file(path, PIN_BYTES, within=self._project.folder).decode("utf-8", "replace")
         pins: list[Pin] = []
-        for side in sides(text) or ():
+        for side in (*(each.encode() for each in sides(text) or ()), *versions_in_git(path, self._project.folder)):
             with suppress(EnvlockError):
-                pins.append(parse_pin(side.encode(), base.kind, base.meant, shown))
+                pins.append(parse_pin(side, base.kind, base.meant, shown))
         pins.sort(key=lambda pin: pin.sequence)
         latest = max(map(int, _SEQUENCE.findall(text)), default=0)
         if not pins or pins[-1].sequence < latest:

@@ -8,17 +8,17 @@ upwards; who wants an older one says so in envlock.toml.
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from envlock.config.project import Project
 from envlock.errors import DamageError, EnvlockError
-from envlock.lockfile.document import proof_of
+from envlock.lockfile.document import parse, proof_of
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock
 from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, pinned, read_lock
-from envlock.lockfile.merging import locks_in
+from envlock.lockfile.merging import is_unmerged, locks_in, versions_in_git
 from envlock.lockfile.predecessor import predecessor
 from envlock.lockfile.proof import Proof, prove
 from envlock.model.arch import Arch
@@ -44,19 +44,40 @@ class OldLocks:
         if self._files is None:
             self._files = {lock: [] for lock in self._start}
             for path in lock_files(self._folder):
-                shown = os.path.relpath(path, self.project.folder)
-                try:
-                    self._files.setdefault(read_lock(path, shown=shown), []).append(path)
-                except DamageError as error:
-                    found = list(locks_in(path, shown))
-                    if not found and isinstance(error, ConflictMarkersInLock):
-                        raise  # else what it pins would move, and nobody would be told
-                    self._unproved.update(lock for lock, is_proved in found if not is_proved)
-                    for lock, _ in found:
-                        self._files.setdefault(lock, []).append(path)
-                except EnvlockError:  # written by a newer envlock: no start; check says what is wrong with it
-                    continue
+                self._read_file(path, self._files)
+            # Of a lock that git put together with another, the whole one may have been found too.
+            proved = {_made(lock) for lock in self._files.keys() - self._unproved}
+            for lock in [lock for lock in self._unproved if _made(lock) in proved]:
+                del self._files[lock]
+                self._unproved.discard(lock)
         return self._files
+
+    def _read_file(self, path: Path, files: dict[Lock, list[Path]]) -> None:
+        shown = os.path.relpath(path, self.project.folder)
+        try:
+            lock = read_lock(path, shown=shown)
+        except DamageError as error:
+            sides = list(locks_in(path, shown))
+            found = [*((lock, True) for lock in self._in_git(path, shown)), *sides]
+            if not found and isinstance(error, ConflictMarkersInLock):
+                raise  # else what it pins would move, and nobody would be told
+            self._unproved.update(lock for lock, is_proved in found if not is_proved)
+            for lock, _ in found:
+                files.setdefault(lock, []).append(path)
+        except EnvlockError:  # written by a newer envlock: no start; check says what is wrong with it
+            return
+        else:
+            others = () if lock_path(self._folder, lock) == path else self._in_git(path, shown)
+            for each in (lock, *others):
+                files.setdefault(each, []).append(path)
+
+    def _in_git(self, path: Path, shown: str) -> Iterator[Lock]:
+        """The lock of a file as git has it, on either side of a merge."""
+        for data in versions_in_git(path, self.project.folder):
+            with suppress(EnvlockError):
+                lock = parse(data, shown)
+                if lock_path(self._folder, lock) == path:
+                    yield lock
 
     def known(self) -> tuple[Lock, ...]:
         """Every lock that can be read. Raises ConflictMarkersInLock where neither side of a conflict can."""
@@ -179,16 +200,6 @@ def proof_at(project: Project, path: Path) -> Proof | None:
     return proof
 
 
-def is_unmerged(folder: Path) -> bool:
-    """Whether git has a merge, a rebase, a cherry-pick or a stash under way in which files of a folder conflict."""
-    command = ["git", "-c", "core.fsmonitor=false", "ls-files", "--unmerged", "--", folder.name]
-    try:
-        done = subprocess.run(command, cwd=folder.parent, capture_output=True, check=False)
-    except OSError:  # without git, there is no merge
-        return False
-    return done.returncode == 0 and bool(done.stdout)
-
-
 def together(locks: Sequence[Lock]) -> Lock:
     """What several locks pin together: of each package the newest. It is nothing that was resolved."""
     packages = [package for _, package in sorted(_newest_packages(locks).items())]
@@ -209,6 +220,11 @@ def given_up_notes(kept: Lock, branches: Iterable[Lock]) -> tuple[str, ...]:
             whose = f" of {_said(by_version[version])}" if version in by_version and by_version[version] != kept else ""
             notes.append(f"{key[1]} {version}{whose} stays, not {' or '.join(others)}")
     return tuple(notes)
+
+
+def _made(lock: Lock) -> tuple[str, str, str]:
+    """Who made a lock, when, and for which arch."""
+    return lock.arch, lock.resolved_by, lock.resolved_at
 
 
 def _said(lock: Lock) -> str:
