@@ -408,12 +408,15 @@ def test_locks_in_trouble(project: ProjectFolder, envlock: Envlock) -> None:
         path.write_text(text)
         before = project.snapshot()
         assert shown in envlock("check", check=status).stdout
-        for command in (["lock"], ["push"], ["create"], ["run", "--", "true"]):
+        settles = [] if code == "conflict-markers" else [["lock"]]  # `lock` is what repairs that
+        for command in (*settles, ["push"], ["create"], ["run", "--", "true"]):
             said = envlock(*command, check=status).stderr
             assert f"error[{code}]" in said
             assert shown in said
             assert "hint: " in said
         assert project.snapshot() == before
+    assert "settled demo" in envlock("lock").stdout
+    envlock("check")
 
 
 @contextmanager
@@ -512,8 +515,8 @@ def test_a_lock_under_another_name(project: ProjectFolder, envlock: Envlock) -> 
     path = project.lock_of("linux-64")
     path.rename(path.with_name("pylock." + "0" * 40 + ".toml"))
     envlock("check", check=3)
-    assert "error[damaged-lock]" in envlock("lock", check=3).stderr
-    envlock("lock", "--upgrade")
+    envlock("push", check=3)
+    assert "settled demo" in envlock("lock").stdout, "a merge leaves such files"
     assert project.locks == (path,)
     envlock("check")
 
