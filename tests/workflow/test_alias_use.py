@@ -336,6 +336,13 @@ class TestBeginningsOfIds:
         assert (there.req_id, there.full_ids[:1]) == (one.req_id, one.full_ids[:1])
         assert there.said == f"{one.req_id}:{one.full_ids[0][1]}"
 
+    def test_all_digits_of_one_and_the_beginning_of_the_other(self, project: Project, tmp_path: Path) -> None:
+        one = found(project, "one")
+        full_id = one.full_ids[0][1]
+        other = of_another(tmp_path, project)
+        for asked in (f"{one.req_id}:{full_id[:8]}", f"{one.req_id[:8]}:{full_id}"):
+            assert other.word(asked).req_id == one.req_id
+
     def test_show_takes_them(self, project: Project, tmp_path: Path) -> None:
         one = found(project, "one")
         for asked in (project, of_another(tmp_path, project).project):
@@ -352,9 +359,10 @@ class TestBeginningsOfIds:
         with pytest.raises(AmbiguousId):
             Finder(project).word(self.short(one))
 
-    def test_those_of_nothing_are_told(self, project: Project) -> None:
+    @pytest.mark.parametrize("ids", ["0123456789ab:0123456789ab", f"{'a' * 40}:0123456789ab", f"0123:{'a' * 40}"])
+    def test_those_of_nothing_are_told(self, project: Project, ids: str) -> None:
         with pytest.raises(LockNotFound):
-            Finder(project).word("0123456789ab:0123456789ab")
+            Finder(project).word(ids)
 
     def test_a_name_that_looks_like_them_is_one(self, project: Project, tmp_path: Path) -> None:
         give(Finder(project), Alias("cafe", "beef"), found(project, "two"))

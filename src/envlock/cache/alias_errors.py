@@ -147,7 +147,8 @@ def _instead(name: str, near: Sequence[str]) -> str:
     if near:
         return f"did you mean `{near[0]}`?"
     if _SHORT_IDS.fullmatch(name):
-        return "ids count with all of their 40 digits: `envlock show --json` and `envlock alias ls --json` tell them"
+        told = "`envlock show --json` and `envlock alias ls --json` tell them"
+        return f"in envlock.toml, ids count with all of their 40 digits: {told}"
     return f"give it: envlock alias {name} --env NAME"
 
 

@@ -204,7 +204,10 @@ class Finder:
         known = [(path.parent.name, path.name.split(".")[1]) for path in paths]
         ids = _beginning(text, req_id, full_id, known)
         if ids is None:
-            record = self._head(parse_alias(text))
+            try:
+                record = self._head(parse_alias(text))
+            except BadAlias:  # with all digits of one of them
+                record = None
             if record is not None:
                 return found_by(record)
             places = Environments(self.store).places()
