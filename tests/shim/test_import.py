@@ -37,6 +37,7 @@ print(json.dumps([
     [each.name for each in STEP_DECORATORS if each.name.startswith("envlock")],
     SPIN_ALLOWED_DECORATORS[-1],
     [name for name in sys.modules if name.split(".")[0] == "envlock"],
+    metaflow_extensions.envlock.plugins.entering.own_arguments()[:2],
 ]))
 """
 
@@ -53,8 +54,9 @@ def extension(tmp_path: Path) -> Path:
 def test_every_python_imports_it(series: str, extension: Path, installed: Callable[..., Path]) -> None:
     done = run_python(series, _REPORT, paths=[extension, installed(series, METAFLOW)])
     assert done.returncode == 0, done.stderr
-    environments, decorators, spins, imported = json.loads(done.stdout)
+    environments, decorators, spins, imported, arguments = json.loads(done.stdout)
     assert "envlock" in environments
+    assert arguments == ["-s", "-c"]
     assert decorators == ["envlock_internal"]
     assert spins == "envlock_internal"
     assert imported == []
