@@ -81,7 +81,7 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     kind, message, hint = _kind(request, text, index_is_missing)
     error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named)
     if isinstance(error, IndexUnreachable) and not request.offline:
-        error.nobody_there = _NOBODY.search(text) is not None
+        error.nobody_there = bool(_NOBODY.search(text)) and not _unreachable_wheel(request, text)
     return error
 
 
@@ -188,10 +188,10 @@ def _kind(
     asked = (address(url).kept for url in filter(None, urls))
     index = next((url for url in asked if url.rstrip("/") in text), "")
     if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
-        index = index or "an index"
+        silent = _unreachable_wheel(request, text) or index or "an index"
         return (
             IndexUnreachable,
-            f"{index} did not answer",
+            f"{silent} did not answer",
             "check the network and the index URL, then `envlock lock` again",
         )
     missing = _NOT_FOUND.search(text)
@@ -224,6 +224,11 @@ def _kind(
     if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
         return BadDirectUrl, "a direct URL is no wheel that can be fetched", "only URLs of wheels can be locked"
     return UnexpectedAnswer, "uv could not resolve it", "see the reason above"
+
+
+def _unreachable_wheel(request: Request, text: str) -> str:
+    """The direct URL that uv's text is about, where it is about one and not about an index."""
+    return next((root.url for root in request.requirements.roots() if root.url and root.url in text), "")
 
 
 def _way_out(text: str) -> str:
