@@ -21,12 +21,19 @@ from envlock.files import NotPlain, holds, leads_out, read_file, temporary_folde
 from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import LINUX_64
-from envlock.model.lock import Lock, LockedPython
+from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
 MACHINE = LockedPython(source="machine", version="3.12.0")
+LAM = LockedPackage(
+    name="lam",
+    version="1.0",
+    filename="lam-1.0-py3-none-any.whl",
+    url="https://files.example/lam-1.0-py3-none-any.whl",
+    sha256="a" * 64,
+)
 PIN = Pin("name", "team/base:v1", Requirements(pypi=(parse_requirement("lam"),)), ((LINUX_64, "1" * 40),))
 CONFIG = """\
 [envlock]
@@ -71,7 +78,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_pin(found / "envlock.lock", PIN)
     for environment in load_project(found / "envlock.toml").environments():
         if environment.base is None:
-            write_lock(found / "envlock.lock", Lock(LINUX_64, environment.requirements, MACHINE, ()))
+            packages = (LAM,) if environment.requirements.pypi else ()
+            write_lock(found / "envlock.lock", Lock(LINUX_64, environment.requirements, MACHINE, packages))
     monkeypatch.chdir(found)
     return found
 
@@ -162,8 +170,9 @@ def test_links_lead_anywhere_in_the_project(folder: Path, capsys: pytest.Capture
         (folder / name).rename(folder / "real" / name)
         (folder / name).symlink_to(Path("real", name))
     status = main(["check"])
-    assert "cannot be read" not in "".join(capsys.readouterr())
-    assert status < 2
+    said = "".join(capsys.readouterr())
+    assert "cannot be read" not in said
+    assert status < 2, said
 
 
 def test_the_work_tree_of_git_is_of_the_project(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import lru_cache
 
 TYPE_CHECKING = False  # what starts in a few milliseconds reads files too
 if TYPE_CHECKING:
@@ -57,15 +58,16 @@ def read_file(path: Path | str, limit: int, *, within: Path | str | None = None)
     if "\0" in place:
         raise NotPlain(place, "no file can be called so")
     _refuse_other_kinds(place, os.stat(place).st_mode)  # noqa: PTH116  before it is opened: that alone moves some devices
-    if within is not None and leads_out(place, within):
-        raise NotPlain(place, "it is a link that leads out of the project")
     handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with open(handle, "rb", buffering=0) as file:  # noqa: PTH123
         found = os.fstat(handle)
         _refuse_other_kinds(place, found.st_mode)
-        data = file.read(limit + 1) if found.st_size <= limit else None
-        while data is not None and len(data) <= limit and (more := file.read(limit + 1 - len(data))):
-            data += more  # a read may give less than it was asked for
+        if within is not None and not _is_plainly_in(handle, within) and leads_out(place, within):
+            raise NotPlain(place, "it is a link that leads out of the project")
+        # As much at once as it says it has, for room is made for all that is asked for; it may have more than that.
+        data = file.read(found.st_size + 1) if found.st_size <= limit else None
+        while data is not None and len(data) <= limit and (more := file.read(min(_CHUNK, limit + 1 - len(data)))):
+            data += more
     if data is None or len(data) > limit:
         raise NotPlain(place, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
     return data
@@ -163,6 +165,20 @@ def holds(path: Path | str, data: bytes) -> bool:
         return read_file(path, len(data)) == data
     except OSError:
         return False
+
+
+def _is_plainly_in(handle: int, folder: Path | str) -> bool:
+    """Whether an open file is below a folder, in one look where the kernel tells; False where it does not."""
+    try:
+        place = os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115
+    except OSError:
+        return False
+    return _is_below(place, _real(os.fspath(folder)))
+
+
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def is_of(path: Path | str, project: Path | str) -> bool:

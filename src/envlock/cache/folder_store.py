@@ -74,7 +74,7 @@ class FolderStore:
     def read(self, path: str) -> bytes:
         """A file's bytes."""
         with self._open(path) as file, self._said("read", self._place(path)):
-            data = file.read(LOCK_BYTES + 1)
+            data = file.read(min(os.fstat(file.fileno()).st_size, LOCK_BYTES) + 1)
         if len(data) > LOCK_BYTES:
             raise StoredFileTooLarge(f"{self.url}/{path}", LOCK_BYTES)
         return data

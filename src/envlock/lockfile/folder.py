@@ -105,8 +105,10 @@ def lock_bytes(path: Path, *, shown: str | None = None) -> bytes:
     """What a lock file holds. Raises DamagedLock where it is no file that can be read."""
     from envlock.files import LOCK_BYTES, read_file
 
+    place = str(path)
+    project, *below = place.rsplit("/", 4)
     try:
-        return read_file(path, LOCK_BYTES, within=path.parent.parent.parent.parent)
+        return read_file(place, LOCK_BYTES, within=(project or "/") if len(below) == 4 else ".")
     except OSError as error:
         from envlock.lockfile.errors import DamagedLock
 
