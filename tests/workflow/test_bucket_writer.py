@@ -184,7 +184,9 @@ class TestEnvironments:
         self, team: Project, store: Store, good: Lock, evil: Lock, tmp_path: Path
     ) -> None:
         """Whoever writes can say any name. What is taken is written into the lock folder, for a review to see."""
-        forged = replace(good, packages=evil.packages, resolved_by="mia", resolved_at="2026-11-02T00:00:00Z")
+        (wanted,) = good.packages
+        packages = (*evil.packages, replace(wanted, dependencies=("evil",)))
+        forged = replace(good, packages=packages, resolved_by="mia", resolved_at="2026-11-02T00:00:00Z")
         store.put(environment_place(forged).path, render(forged).encode())
         Resolved(store).write(forged)
         assert resolved_place(forged) is not None
@@ -192,7 +194,19 @@ class TestEnvironments:
         for path in lock_files(taker.lock_folder):
             path.unlink()
         lock(taker)
-        assert runs(taker) == ("evil",)
+        assert runs(taker) == ("evil", "good")
+
+    def test_what_is_not_asked_for_is_not_taken(
+        self, team: Project, store: Store, good: Lock, evil: Lock, tmp_path: Path
+    ) -> None:
+        forged = replace(good, packages=evil.packages, resolved_by="mia", resolved_at="2026-11-02T00:00:00Z")
+        store.put(environment_place(forged).path, render(forged).encode())
+        Resolved(store).write(forged)
+        taker = made_up_project(tmp_path / "taker", {"good": ["good"]}, settings='use-remote-latest = ":any:"')
+        for path in lock_files(taker.lock_folder):
+            path.unlink()
+        lock(taker)
+        assert runs(taker) == ("good",), "that of the team, which is older"
 
 
 def names_of(store: Store, alias: Alias) -> Aliases:
