@@ -578,6 +578,19 @@ def test_an_index_that_does_not_answer(make_index: Callable[..., Index], monkeyp
         ask(served, "alpha")
 
 
+def test_a_direct_url_where_nobody_is_says_nothing_of_the_index(
+    index: Index, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    gone = make_index()
+    url = gone.file_url("alpha-1.1-py3-none-any.whl")
+    gone.close()
+    with pytest.raises(IndexUnreachable) as caught:
+        ask(index, f"alpha @ {url}")
+    assert caught.value.sentence == f"{url} did not answer"
+    assert not caught.value.nobody_there
+
+
 @pytest.mark.parametrize("status", [500, 503, 400, 429, DROP])
 def test_an_index_that_fails(make_index: Callable[..., Index], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
