@@ -68,6 +68,9 @@ def test_no_byte_of_it_can_be_changed(data: st.DataObject) -> None:
         ('"lam"', '"zeta"'),
         ('team/base:v1"', 'team/base:v2"'),
         ("linux-64 = ", "# linux-64 = "),
+        ("format = 1", "format = 1\nevil = 1"),
+        ("format = 1", 'format = 1\npathspec = "Flow/1/step"'),
+        ("[requirements]", "[evil]\nx = 1\n\n[requirements]"),
     ],
 )
 def test_a_pin_with_a_new_digest_is_not_believed_either(old: str, new: str) -> None:

@@ -33,6 +33,7 @@ FOLDER = "aliases"
 FORMAT = 1
 STAMP = "\n[stamp]\ndigest = "
 _ID = re.compile(r"[0-9a-f]{40}\Z")
+_KEYS = ("format", "sequence", "record", "req-id", "full-ids", "requirements", "stamp")
 _RECORD = re.compile(r"(?:[0-9a-f]{64})?\Z")
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
@@ -103,6 +104,8 @@ def digest_of(body: str) -> str:
 
 
 def _pin(table: Mapping[str, Any], kind: str) -> Pin:
+    if not set(table) <= {*_KEYS, kind}:
+        raise ValueError("it holds something that envlock did not write")
     full_ids = table["full-ids"]
     pin = Pin(
         kind=kind,
