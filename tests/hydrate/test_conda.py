@@ -17,6 +17,7 @@ import pytest
 
 from envlock.activation_errors import UnfitPrefix
 from envlock.conda.channels import channel_base
+from envlock.conda.installing import LeadsOut, _refuse_paths
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import (
     BadCondaArchive,
@@ -32,6 +33,7 @@ from envlock.hydrate.marker import read_marker
 from envlock.hydrate.port import Artifact
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.artifact import artifacts_of
+from envlock.model.lock import LockedPackage
 from tests.channel import Channel, File, Package, data_package
 from tests.channel.recipe import Dist, python_package
 from tests.hydrate.conda_making import CondaMaking, changed, files_naming, wheels, wrong_files
@@ -391,6 +393,25 @@ def test_an_archive_that_leads_out_of_the_environment_is_refused(tmp_path: Path,
     assert not list(tmp_path.rglob("evil"))
     assert not Path("/tmp/envlock-evil").exists()
     assert remains(making.environments) == []
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        b'{"paths": [{"_path": "' + path + b'"}], "more": 1}'
+        for path in (b"..", b"a/../../b", b"\\u002e./b", b"\\/etc/x", b"\\u002fetc/x", b"/etc/x")
+    ]
+    + [
+        b'{"more": ' + b"[" * 110 + b"]" * 110 + b', "paths": [{"_path": "/etc/x"}]}',  # serde reads 128
+        b'{"paths": ' + b"[" * 100_000 + b"..",
+        b'{"paths": {"..": 1}}',
+    ],
+)
+def test_however_a_list_of_files_spells_a_way_out(listed: bytes) -> None:
+    package = LockedPackage("cracked", "1.0", "cracked-1.0-0.conda", "https://channel.example/x", "0" * 64)
+    with pytest.raises(LeadsOut):
+        _refuse_paths(package, {"info/paths.json": listed})
+    _refuse_paths(package, {"info/paths.json": b'{"paths": [{"_path": "lib/a.so"}]}', "info/files": b"lib/a..b\n"})
 
 
 def test_links_that_stay_are_left_alone(tmp_path: Path) -> None:

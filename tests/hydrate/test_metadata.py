@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,30 @@ def test_what_agrees(text: str) -> None:
 def test_what_differs_is_said(text: str, said: str) -> None:
     (found,) = differences(LOCK, ALPHA, HEAD + text)
     assert said in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Requires-Dist: x; " + "(" * 1500 + "os_name == 'posix'" + ")" * 1500,
+        "Requires-Dist: x; " + "(" * 100_000,
+        "Requires-Dist: x" + " " * 1_000_000 + "y",
+        "Requires-Dist: " + ";" * 1_000_000,
+        "Requires-Dist: x; " + "extra" * 800,
+        "Requires-Dist: beta==" + "9" * 4000,
+        "Requires-Python: >=" + "9" * 4000,
+        "Requires-Dist: x; 'a' in extras",
+        "Requires-Dist: x; python_version in os_name and 'x' ~= '1'",
+        "Requires-Dist: \0\x1b]0;x\x07",
+        "Requires-Dist:\nRequires-Python:\nName:\n",
+        "\udcff" * 10,
+    ],
+)
+def test_no_text_ends_in_anything_else(text: str) -> None:
+    began = time.monotonic()
+    found = list(differences(LOCK, replace(ALPHA, dependencies=()), f"{text}\n"))
+    assert time.monotonic() - began < 5
+    assert all(len(each) < 10_000 for each in found)
 
 
 @pytest.mark.parametrize("head", ["Name: alphaa\nVersion: 1.0\n", "Name: alpha\nVersion: 1.0.1\n"])

@@ -177,8 +177,8 @@ def _refuse_paths(package: LockedPackage, listed: Mapping[str, bytes | None]) ->
     if _SUSPICIOUS.search(document):  # next to none is, and parsing all of them takes its time
         try:
             paths += [str(entry["_path"]) for entry in json_of(document)["paths"]]
-        except (ValueError, KeyError, TypeError):
-            return  # py-rattler says what is wrong with it
+        except (ValueError, KeyError, TypeError):  # py-rattler reads some that we do not
+            raise LeadsOut(package, "its list of files cannot be read, and may lead out of the environment") from None
     for path in paths:
         if path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise LeadsOut(package, f"its path `{path}` leads out of the environment")

@@ -10,10 +10,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from envlock.hydrate.errors import MisdescribedWheel
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
@@ -21,11 +20,15 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from packaging.markers import Marker
+
     from envlock.model.lock import Lock, LockedPackage
 
-_FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):[ \t]*(\S.*?)[ \t]*$")
+_FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):(.*)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_EXTRA = re.compile(r";.*\bextra\s*==")
+_EXTRA = re.compile(r"\bextra\s*==")
+_LONGEST = 4096
+"""Letters of a field. What is longer, nobody wrote to be read."""
 _OF_THE_MACHINE = ("platform_release", "platform_version")
 """What markers may ask of a system, and no lock says."""
 _MACHINES = {
@@ -56,7 +59,8 @@ def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
     """
     fields: dict[str, list[str]] = {}
     for name, value in _FIELD.findall(text.replace("\r\n", "\n").partition("\n\n")[0]):
-        fields.setdefault(name, []).append(value)
+        if len(value) <= _LONGEST:
+            fields.setdefault(name, []).append(value.strip())
     named, version = fields.get("Name", [""])[0], fields.get("Version", [""])[0]
     if named and (_normal(named) != package.name or not _is_version(package.version, version)):
         yield f"the wheel is of `{named}` {version}"
@@ -80,7 +84,7 @@ def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Itera
         # Of what conda packages provide, nobody is sure.
         if not name or name == package.name or (name not in locked and lock.conda_packages):
             continue
-        if _EXTRA.search(text) and " or " not in text:  # most are, and reading them takes its time
+        if _EXTRA.search(text.partition(";")[2]) and " or " not in text:  # most are, and reading them takes its time
             continue
         needed = _read(text)
         if needed is None or not _applies(needed.marker, lock):
@@ -95,7 +99,7 @@ def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Itera
 def _read(text: str) -> Requirement | None:
     try:
         return Requirement(text)
-    except InvalidRequirement:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -121,7 +125,7 @@ def _applies(marker: Marker | None, lock: Lock) -> bool:
                 "sys_platform": platform,
             }
         )
-    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+    except (ValueError, KeyError, TypeError, RecursionError):  # of a marker that only some other place has words for
         return False
 
 
@@ -129,14 +133,14 @@ def _applies(marker: Marker | None, lock: Lock) -> bool:
 def _allows(specifier: str, version: str) -> bool:
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
-    except (InvalidSpecifier, InvalidVersion):
+    except ValueError:
         return True
 
 
 def _is_version(locked: str, found: str) -> bool:
     try:
         return Version(locked) == Version(found)
-    except InvalidVersion:
+    except ValueError:
         return locked == found
 
 
