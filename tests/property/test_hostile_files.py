@@ -50,13 +50,15 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.resolve.answers import NotAPylock, select
 from envlock.resolve.probe import files_in
+from envlock.resolve.target import target_of
 from envlock.wheels import metadata_in, paths_in
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
 
 ROUNDS = 120
-MANY = 3000
+MANY = 1500
 LONGEST = 10.0
 """Seconds that no file may take, on a machine that does eight other things."""
 LOCKS = sorted((ROOT / "tests" / "formats").glob("*/*.toml"))
@@ -278,6 +280,27 @@ WHEEL_RECORD = (
 PAGE = (
     b'{"meta": {"api-version": "1.1"}, "name": "a", "files": [{"filename": "a-1.0.whl", "url": "x", "yanked": "why"}]}'
 )
+PYLOCK = b"""\
+lock-version = "1.0"
+created-by = "uv"
+requires-python = ">=3.12"
+
+[[packages]]
+name = "a"
+version = "1.0"
+marker = "python_version >= '3.8'"
+index = "https://index.example/simple"
+[[packages.wheels]]
+url = "https://files.example/a-1.0-py3-none-any.whl"
+upload-time = 2026-01-01T00:00:00Z
+size = 9
+hashes = { sha256 = "00" }
+
+[[packages]]
+name = "b"
+version = "2.0"
+archive = { url = "https://files.example/b-2.0-py3-none-any.whl", hashes = { sha256 = "00" } }
+"""
 TARGETS = {
     "locks": Target([path.read_bytes() for path in LOCKS], "toml", read_lock, stamp=stamped_lock),
     "pins": Target(
@@ -308,6 +331,12 @@ TARGETS = {
     "memos": Target([b"envlock-memo-1\0000.1.0\0key\0/prefix\0/path\0001 2 3 4"], "text", read_memo),
     "interpreters": Target([b'{"/usr/bin/python3": "1 2: cpython 3.12.1 - True x86_64"}'], "json", read_interpreters),
     "wheels": Target([_wheel()], "text", read_wheel),
+    "uv's answers": Target(
+        [PYLOCK],
+        "toml",
+        lambda _, data: select(data.decode("utf-8", "replace"), target_of(Requirements(), LINUX_64, "3.12.0")),
+        says=NotAPylock,
+    ),
     "pages of an index, in JSON": Target(
         [PAGE], "json", lambda _, data: files_in(data, "application/vnd.pypi.simple.v1+json"), says=ValueError
     ),

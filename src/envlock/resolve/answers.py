@@ -37,11 +37,24 @@ class Selected:
     """Of the packages without a SHA-256: by name, the digests that the index tells instead, by algorithm."""
 
 
+class NotAPylock(ValueError):
+    """What uv printed is not a lock that PEP 751 knows; the text says what is wrong with it."""
+
+
 def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Selected:
     """The one best wheel of each package of uv's pylock (PEP 751's own selection, by PEP 425 tags).
 
-    What is provided is not among the packages.
+    What is provided is not among the packages. Raises NotAPylock.
     """
+    from packaging.pylock import PylockValidationError
+
+    try:
+        return _select(text, target, provided)
+    except (PylockValidationError, ValueError, KeyError) as error:
+        raise NotAPylock(f"{type(error).__name__}: {error}") from error
+
+
+def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected:
     from packaging.pylock import Pylock
     from packaging.tags import create_compatible_tags_selector
     from packaging.utils import parse_wheel_filename

@@ -10,7 +10,7 @@ from dataclasses import replace
 from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.url import host
-from envlock.resolve.answers import Selected, select, with_edges
+from envlock.resolve.answers import NotAPylock, Selected, select, with_edges
 from envlock.resolve.causes import cause_of
 from envlock.resolve.compilation import Compilation
 from envlock.resolve.contradiction import contested, extras_unknown
@@ -19,6 +19,7 @@ from envlock.resolve.errors import (
     IndexHashMismatch,
     NoSolution,
     NoWheel,
+    UnexpectedAnswer,
     UnknownHash,
     UnknownPipFlag,
 )
@@ -130,7 +131,11 @@ class UvResolver:
             if answer.status != 0:
                 error = explain(request, answer.error, lambda: missing_index(request))
                 raise cause_of(compilation.beside("cause"), answer.error, error)
-            selected = _checked(request, select(answer.output, compilation.target, request.provided))
+            try:
+                found = select(answer.output, compilation.target, request.provided)
+            except NotAPylock as error:
+                raise UnexpectedAnswer(request.name, request.arch, f"what uv printed is no lock: {error}") from error
+            selected = _checked(request, found)
             if not selected.unfit:
                 return selected, answer.error
             excluded += [item.replace("==", "!=") for item in selected.unfit]
