@@ -40,7 +40,7 @@ STALE = {
 }
 
 # What Python 3.13.0 itself complains of when Metaflow packages code.
-_OF_GZIP = re.compile(
+OF_GZIP = re.compile(
     r"Exception ignored in: <gzip .*\nTraceback.*\n(?: .*\n)+ValueError: I/O operation on closed file\.\n"
 )
 
@@ -111,7 +111,7 @@ class Flows:
             timeout=TIMEOUT,
             check=False,
         )
-        return Ended(done.returncode, _OF_GZIP.sub("", done.stdout))
+        return Ended(done.returncode, OF_GZIP.sub("", done.stdout))
 
     def tasks(self, *runs: str) -> list[dict[str, Any]]:
         """Every task of these runs, as Metaflow's client knows it."""
