@@ -26,10 +26,12 @@ def child(making: Making | CondaMaking) -> int:
     """Start a child with a process group of its own that makes the environment; its process id."""
     pid = os.fork()
     if pid == 0:
-        os.setsid()
+        os.setpgid(0, 0)
         with suppress(BaseException):
             making.ensure()
         os._exit(0)
+    with suppress(ProcessLookupError):
+        os.setpgid(pid, pid)  # whoever of the two comes first: on a busy machine it is ended before it has begun
     return pid
 
 

@@ -31,7 +31,10 @@ def prefix_of(said: str) -> Path:
     return Path(said.strip())
 
 
-def test_a_mixed_environment_is_made_run_and_found(conda_project: ProjectFolder, envlock: Envlock) -> None:
+def test_a_mixed_environment_is_made_run_and_found(
+    conda_project: ProjectFolder, envlock: Envlock, channel: Channel
+) -> None:
+    channel.need("click")
     conda_project.write_conda_env("click", "speak", pypi=("lam",), archs=HERE)
     envlock("lock")
     made = envlock("create")

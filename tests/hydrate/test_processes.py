@@ -125,7 +125,7 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
 def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
     tmp_path: Path, channel: Channel, whom: str
 ) -> None:
-    channel.need()
+    channel.need("click")
     command = [sys.executable, "-m", "tests.hydrate.killing", tmp_path, "conda", 3, 8, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
@@ -142,7 +142,7 @@ def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
 def test_processes_that_want_the_same_and_different_conda_environments(
     tmp_path: Path, channel: Channel, start: Start
 ) -> None:
-    channel.need()
+    channel.need("click", "pygments")
     same = ("click", "pygments")
     others = [("click", "vintage"), ("speak", "pygments")]
     processes = [start(tmp_path, 2, names) for names in (same, same, *others)]
@@ -156,7 +156,7 @@ def test_processes_that_want_the_same_and_different_conda_environments(
 
 
 def test_processes_that_find_the_same_unpacked_package_changed(tmp_path: Path, channel: Channel, start: Start) -> None:
-    channel.need()
+    channel.need("click", "pygments")
     making = CondaMaking(tmp_path, ("click", "pygments"))
     making.ensure()
     for package in ("pygments", "click", "python"):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _TOO_LONG = "target prefix cannot be longer than the placeholder prefix"
 _REFUSED = ("Permission denied", "Operation not permitted", "Read-only file system")
+_NOT_WRITABLE = "no eligible writable layers"
+"""What py-rattler says where nobody but root may write into the folder of unpacked packages."""
 _NO_METADATA = "failed to read '"
 """What py-rattler says of a file below `info/` in an unpacked package; the name of the file follows."""
 _GONE = "No such file or directory"
@@ -126,6 +128,8 @@ class CondaInstaller:
         if refused is not None:
             named = re.search(r"'(/[^'\n]+)'", said)
             return HomeUnusable(named[1] if named else str(self._unpacked), refused)
+        if _NOT_WRITABLE in said:
+            return HomeUnusable(str(self._unpacked), _REFUSED[0])
         if _TOO_LONG in said:
             return PrefixTooLong(str(place), len(str(place).encode(errors="surrogateescape")), None, reasons[:2])
         failed = re.match(r"failed to (fetch|link) (\S+)", reasons[0]) if reasons else None
