@@ -76,6 +76,24 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlo
     assert config.read_text() == "# mine\n"
     envlock("init", "--force")
     assert config.read_text() != "# mine\n"
+    assert (tmp_path / "envlock.toml.old").read_text() == "# mine\n"
+
+
+def test_what_writing_anew_drops_is_kept_and_told(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    config = tmp_path / "envlock.toml"
+    envlock("init", "plain.py")
+    migrated = config.read_text() + 'pypi = { packages = { pandas = "2.2.3", "requests[socks]" = "" } }\n'
+    config.write_text(migrated)
+    ran = envlock("init", "--force", "plain.py", "--metaflow-default")
+    assert (tmp_path / "envlock.toml.old").read_text() == migrated
+    assert "note: the envlock.toml that was there is kept as envlock.toml.old\n" in ran.stderr
+    assert ".pypi.packages.pandas\n" in ran.stderr
+    assert '.pypi.packages."requests[socks]"\n' in ran.stderr
+    config.write_text(migrated)
+    told = envlock("init", "--force", "plain.py", "--json").json
+    assert told["old"] == "envlock.toml.old.2"
+    assert [key.partition(".pypi.")[2] for key in told["dropped"]] == ["packages.pandas", 'packages."requests[socks]"']
 
 
 def test_bad_files(tmp_path: Path, envlock: Envlock) -> None:
@@ -87,6 +105,20 @@ def test_bad_files(tmp_path: Path, envlock: Envlock) -> None:
     assert "  at broken.py:2\n" in broken
     assert envlock("init", "tool.py", check=2).stderr.startswith("error[no-flow-in-file]: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.py", "tool.py"]
+
+
+def test_metaflow_default_leaves_an_envlock_toml_as_it_is(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    config = tmp_path / "envlock.toml"
+    for arguments in ((), ("plain.py",)):
+        config.write_text("# mine\n")
+        ran = envlock("init", *arguments, "--metaflow-default")
+        assert ran.stdout == "wrote .metaflow/config.json\n"
+        assert "envlock.toml is there already, and stays as it is" in ran.stderr
+        assert config.read_text() == "# mine\n"
+        assert (tmp_path / ".metaflow" / "config.json").exists()
+        shutil.rmtree(tmp_path / ".metaflow")
+    assert envlock("init", "--metaflow-default", "--json").json["written"] == [".metaflow/config.json"]
 
 
 def test_a_flow_that_was_migrated_needs_no_option(tmp_path: Path, envlock: Envlock) -> None:

@@ -159,8 +159,30 @@ def test_an_envlock_toml_is_not_overwritten_unasked(tmp_path: Path) -> None:
         write_first_file(tmp_path, made, schema=True, metaflow_default=True)
     assert config.read_text() == "mine\n"
     assert [path.name for path in tmp_path.iterdir()] == ["envlock.toml"]
-    assert write_first_file(tmp_path, made, force=True) == (config,)
+    written = write_first_file(tmp_path, made, force=True)
+    assert (written.files, written.dropped) == ((config,), None), "what is no TOML has no keys to name"
     assert config.read_text() == made.text
+
+
+def test_what_is_written_anew_is_kept_beside_it_with_its_permissions(tmp_path: Path) -> None:
+    config = tmp_path / "envlock.toml"
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    skeleton, made = first_file(tmp_path, []), first_file(tmp_path, [tmp_path / "plain.py"])
+    assert write_first_file(tmp_path, skeleton).old is None
+    assert write_first_file(tmp_path, made, force=True).old is None, "a skeleton says nothing of its own"
+    for number, name in enumerate(["envlock.toml.old", "envlock.toml.old.2"]):
+        mine = made.text + f"pypi = {{ packages = {{ rich = '{number}' }} }}\n[envlock]\nhosts = ['index.example']\n"
+        config.write_text(mine.replace("\n[envlock]\n", "\n", 1))
+        config.chmod(0o600)
+        written = write_first_file(tmp_path, made, force=True)
+        assert written.old == tmp_path / name
+        assert written.old.stat().st_mode & 0o777 == 0o600
+        assert written.dropped is not None
+        assert len(written.dropped) == 2
+        assert written.dropped[0].endswith(".pypi.packages.rich")
+        assert written.dropped[1] == "envlock.hosts"
+    assert "rich = '0'" in (tmp_path / "envlock.toml.old").read_text()
+    assert write_first_file(tmp_path, made, force=True).old is None, "nothing changed"
 
 
 def test_flow_files_are_found_by_their_text(tmp_path: Path) -> None:

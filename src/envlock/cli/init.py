@@ -10,12 +10,14 @@ import typer
 from envlock.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from envlock.config.first_file import FirstFile
+    from envlock.config.first_file import FirstFile, Written
 
 FlowFiles = Annotated[
     Optional[list[Path]],  # noqa: UP045  typer reads this when it runs, on Python 3.10 too
     typer.Argument(metavar="[FLOW_FILE]...", help="Python files with flows. Default: an empty envlock.toml."),
 ]
+
+_MOST_DROPPED = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +26,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def init(
         flow_files: FlowFiles = None,
-        force: Annotated[bool, typer.Option("--force", help="Write it anew where there is one.")] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Write it anew where there is one, kept as envlock.toml.old.")
+        ] = False,
         schema: Annotated[
             bool, typer.Option("--schema", help="Also write the JSON schema, so that an editor helps with the file.")
         ] = False,
@@ -40,22 +44,51 @@ def register(app: typer.Typer) -> None:
         here and in envlock.toml.
 
         Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
-        `envlock init train_flow.py --metaflow-default`.
+        `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default`: that leaves an envlock.toml
+        which is there as it is.
         """
         from envlock.config.first_file import first_file, write_first_file
+        from envlock.config.project import CONFIG_NAME
 
         folder = Path.cwd()
+        if metaflow_default and not (force or schema) and (folder / CONFIG_NAME).exists():
+            _only_default(folder, as_json=as_json)
+            return 0
         made = first_file(folder, flow_files or (), schema=schema)
         written = write_first_file(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
-        names = [path.relative_to(folder).as_posix() for path in written]
+        names = [path.relative_to(folder).as_posix() for path in written.files]
         if as_json:
-            _print_json(made, names)
+            _print_json(made, names, written)
         else:
-            _print(folder, made, names)
+            _print(folder, made, names, written)
         return 0
 
 
-def _print_json(made: FirstFile, names: list[str]) -> None:
+def _only_default(folder: Path, *, as_json: bool) -> None:
+    """Make envlock Metaflow's default in a folder that has its envlock.toml, and say so."""
+    import json
+
+    from envlock.cli.console import err, out
+    from envlock.config.metaflow_default import make_default
+
+    name = make_default(folder).relative_to(folder).as_posix()
+    if as_json:
+        out.print(json.dumps({"written": [name], "flows": [], "old": None, "dropped": []}, indent=2))
+        return
+    out.print(f"wrote {name}")
+    err.print("note: envlock.toml is there already, and stays as it is")
+    err.print("\nnext:")
+    for line in _COMMIT:
+        err.print(f"  {line}")
+
+
+_COMMIT = (
+    "commit envlock.toml, envlock.lock and .metaflow/config.json; where .gitignore has `.metaflow`,",
+    "  write `.metaflow/*` and `!.metaflow/config.json` in its place",
+)
+
+
+def _print_json(made: FirstFile, names: list[str], written: Written) -> None:
     import json
 
     from envlock.cli.console import out
@@ -70,10 +103,16 @@ def _print_json(made: FirstFile, names: list[str]) -> None:
         }
         for found in made.flows
     ]
-    out.print(json.dumps({"written": names, "flows": flows}, indent=2))
+    document = {
+        "written": names,
+        "flows": flows,
+        "old": written.old.name if written.old else None,
+        "dropped": None if written.dropped is None else list(written.dropped),
+    }
+    out.print(json.dumps(document, indent=2))
 
 
-def _print(folder: Path, made: FirstFile, names: list[str]) -> None:
+def _print(folder: Path, made: FirstFile, names: list[str], written: Written) -> None:
     from rich.text import Text
 
     from envlock.cli.console import err, out
@@ -85,6 +124,14 @@ def _print(folder: Path, made: FirstFile, names: list[str]) -> None:
         asking = len(found.flow.step_tables)
         decorators = f", {len(found.flow.decorators)} decorators" if found.flow.decorators else ""
         out.print(f"  {found.flow.name}: {len(found.flow.steps)} steps, {asking} of their own{decorators}")
+    if written.old:
+        err.print(f"note: the envlock.toml that was there is kept as {written.old.name}")
+    if written.dropped:
+        err.print("\nin it, and no longer in envlock.toml:")
+        for key in written.dropped[:_MOST_DROPPED]:
+            err.print(f"  {key}")
+        if (more := len(written.dropped) - _MOST_DROPPED) > 0:
+            err.print(f"  and {more} more")
     notes = [(found.file, note) for found in made.flows for note in found.flow.notes]
     if notes:
         err.print("\nto be looked at:")
@@ -109,8 +156,7 @@ def _next_lines(made: FirstFile, names: list[str], unnamed: tuple[Path, ...]) ->
             lines.append(f"remove the decorators from {found.file}, lines {places}: they need another --environment")
     lines.append("envlock lock")
     if ".metaflow/config.json" in names:
-        lines.append("commit envlock.toml, envlock.lock and .metaflow/config.json; where .gitignore has `.metaflow`,")
-        lines.append("  write `.metaflow/*` and `!.metaflow/config.json` in its place")
+        lines += _COMMIT
     if made.flows:
         option = "" if ".metaflow/config.json" in names else " --environment=envlock"
         lines.append(f"python {made.flows[0].file}{option} run")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from envlock.config.project import CONFIG_NAME, Project
 from envlock.config.toml_tables import tables_text
 from envlock.config.toml_text import key_text, quoted
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.files import FLOW_BYTES, read_file, write_atomically
+from envlock.files import CONFIG_BYTES, FLOW_BYTES, read_file, toml_of, write_atomically
 
 SCHEMA_NAME = ".envlock.schema.json"
 
@@ -101,7 +103,7 @@ class ConfigExists(ConfigError):
         super().__init__(
             f"`{path}` is there already",
             locations=(Location(path),),
-            hint="`envlock add` adds packages to it; `envlock init --force` writes it anew",
+            hint="`envlock add` adds packages to it; `envlock init --force` writes it anew and keeps this one too",
         )
 
 
@@ -120,6 +122,18 @@ class FirstFile:
     text: str
     flows: tuple[FoundFlow, ...]
     project: Project
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `init` wrote: its files, the copy of the envlock.toml that was there, and which keys of that are gone.
+
+    `dropped` is None where nobody can tell: the old file was no TOML.
+    """
+
+    files: tuple[Path, ...]
+    old: Path | None = None
+    dropped: tuple[str, ...] | None = ()
 
 
 def first_file(folder: Path, files: Sequence[Path], *, schema: bool = False) -> FirstFile:
@@ -151,11 +165,13 @@ def compose(flows: Sequence[FoundFlow], *, schema: bool = False) -> str:
 
 def write_first_file(
     folder: Path, made: FirstFile, *, force: bool = False, schema: bool = False, metaflow_default: bool = False
-) -> tuple[Path, ...]:
-    """Write envlock.toml into a folder, with what else was asked for, and return the files.
+) -> Written:
+    """Write envlock.toml into a folder, with what else was asked for.
 
-    Raises ConfigExists where there is one and `force` is not given, BadMetaflowConfig, CannotWrite; then nothing is
-    written.
+    With `force`, one that is there is kept beside it, as `envlock.toml.old`, unless it says nothing of its own.
+
+    Raises ConfigExists where there is one and `force` is not given, BadMetaflowConfig, CannotWrite; then the
+    envlock.toml that was there stays.
     """
     from envlock.config.edit import CannotWrite
 
@@ -163,7 +179,10 @@ def write_first_file(
     if path.exists() and not force:
         raise ConfigExists(CONFIG_NAME)
     written = [path]
+    before = b""
     try:
+        if path.exists():
+            before = read_file(path, CONFIG_BYTES)
         if metaflow_default:
             from envlock.config.metaflow_default import make_default
 
@@ -173,10 +192,44 @@ def write_first_file(
 
             written.append(folder / SCHEMA_NAME)
             write_atomically(written[-1], json_schema_text().encode())
+        skeletons = (compose(()).encode(), compose((), schema=True).encode())
+        is_lost = before not in (b"", made.text.encode(), *skeletons)
+        old = _kept_beside(path, before) if is_lost else None
         write_atomically(path.resolve(), made.text.encode())
     except OSError as error:
         raise CannotWrite(written[-1].name, error.strerror or str(error)) from None
-    return tuple(written)
+    return Written(tuple(written), old, _dropped(before, made.text) if is_lost else ())
+
+
+def _kept_beside(path: Path, data: bytes) -> Path:
+    """A new file beside `path` with these bytes, which no fewer people may read and no more. None is overwritten."""
+    for number in itertools.count(1):
+        old = path.with_name(f"{path.name}.old" + (f".{number}" if number > 1 else ""))
+        try:
+            old.touch(stat.S_IMODE(path.stat().st_mode), exist_ok=False)
+        except FileExistsError:
+            continue
+        write_atomically(old, data)
+        return old
+    raise AssertionError("some number is free")
+
+
+def _dropped(before: bytes, text: str) -> tuple[str, ...] | None:
+    """The keys that an envlock.toml had and another lacks, or has with another value. No values: they may be secret."""
+    try:
+        old = toml_of(before.decode())
+    except ValueError:
+        return None
+    kept = _leaves(toml_of(text))
+    return tuple(key for key, value in _leaves(old).items() if key not in kept or kept[key] != value)
+
+
+def _leaves(table: Mapping[str, object], above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        key = f"{above}{key_text(name)}"
+        found |= _leaves(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return found
 
 
 def flow_files(folder: Path) -> tuple[Path, ...]:
