@@ -10,7 +10,7 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import NoSolution, NoWheel, _OfOneEnvironment, merge_archs
+from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment, merge_archs
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import Index, Release
@@ -175,3 +175,30 @@ def test_a_version_that_reads_like_a_series_is_told(served: Index) -> None:
     for root in ("series==2.2.*", "series==2.2.1", "series>=2.2", "series==2.3.5"):
         assert ask(served, root).notes == ()
     assert '`series = "2.3.*"`' in (refused(served, "series==2.3").hint or "")
+
+
+@pytest.mark.parametrize("asked", ["{}==23.0 ; sys_platform == 'linux'", "{}[extra]==23.0", "{}==23.0"])
+def test_what_has_no_wheel_is_a_package_and_not_its_version_or_marker(served: Index, asked: str) -> None:
+    error = refused(served, asked.format("young"), python="3.14.0")
+    assert isinstance(error, NoWheel)
+    assert "`young` has no wheel" in error.sentence
+    assert error.packages == ("young",)
+    assert "ask for Python 3.13 or older, for which young" in (error.hint or "")
+    assert "sys_platform" not in error.render()
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "{}>=2", "{}[extra]>=2", "{}>=2 ; sys_platform == 'linux'", "{}; os_name == 'posix'"]
+)
+def test_a_name_that_no_index_has_is_told_as_such_however_it_is_asked(served: Index, form: str) -> None:
+    error = refused(served, form.format("grwon"), "grown<9")
+    assert isinstance(error, NoSuchPackage)
+    assert "`grwon` is on none of the indexes" in error.sentence
+    assert error.packages == ("grwon",)
+
+
+@pytest.mark.parametrize("asked", ["series[extra]==2.3", "series==2.3; os_name == 'posix'"])
+def test_a_series_is_told_of_what_is_asked_with_an_extra_or_a_marker(served: Index, asked: str) -> None:
+    error = refused(served, asked)
+    assert isinstance(error, NoSolution)
+    assert '`series = "2.3.*"`' in (error.hint or "")

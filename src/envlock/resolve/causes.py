@@ -13,13 +13,17 @@ from envlock.credentials import address
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import Compilation
-from envlock.resolve.errors import NoSolution, NoWheel, _OfOneEnvironment
+from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment
 from envlock.resolve.explanation import culprit, explain
 from envlock.resolve.fallback import NO_WHEEL, alone, roots_of
 from envlock.resolve.port import Request
+from envlock.resolve.probe import missing_index
 
 _HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")
-_UNPUBLISHED = re.compile(r"there (?:is|are) no versions? of ([A-Za-z0-9._-]+)==(\d+(?:\.\d+)?)(?=[\s,])")
+_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?"
+_NONE_OF = re.compile(rf"there (?:is|are) no versions? of {_NAME}(?![\w.-])|\bonly {_NAME}(?![\w.-])\S* is available")
+"""What uv says of a package that no index has, too, where it is asked with an extra or a marker."""
+_UNPUBLISHED = re.compile(rf"there (?:is|are) no versions? of {_NAME}==(\d+(?:\.\d+)?)(?=[\s,])")
 _PLATFORMS = re.compile(r"Wheels are available for `([^`]+)` \(v[^)]*\) on the following platforms?: (.*)")
 _TAG = re.compile(r"`([^`]+)`")
 _GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
@@ -35,7 +39,7 @@ def cause_of(compilation: Compilation, text: str, error: _OfOneEnvironment) -> _
     if isinstance(error, NoWheel):
         error = _of_missing_wheel(compilation, text, error)
     elif isinstance(error, NoSolution):
-        error = _of_no_solution(compilation, text, error)
+        error = _of_missing_package(compilation, text) or _of_no_solution(compilation, text, error)
     return _with_metaflow(compilation.request, text, error)
 
 
@@ -43,7 +47,7 @@ def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> _O
     request, name = compilation.request, culprit(text)
     if name is None:
         return error
-    asked = next((str(root) for root in request.requirements.roots() if root.name == name), name)
+    asked = next((str(root._replace(marker="")) for root in request.requirements.roots() if root.name == name), name)
     version = alone(compilation, [asked], wheels_only=False).get(name)
     if version is not None:
         answer = compilation.run(roots_of(compilation), "--no-annotate", "--quiet", built=(name, version))
@@ -130,6 +134,17 @@ def _floor(request: Request, platforms: Iterable[str]) -> str:
     macos = [match for match in map(_MACOS.fullmatch, platforms) if match and match[3] in {machine, "universal2"}]
     versions = [(int(match[1]), int(match[2])) for match in macos]
     return '__osx = "{}.{}"'.format(*min(versions)) if versions else ""
+
+
+def _of_missing_package(compilation: Compilation, text: str) -> NoSuchPackage | None:
+    """The error of a package that no index has, where uv says only that none of its versions fits."""
+    request = compilation.request
+    for name in dict.fromkeys("".join(found) for found in _NONE_OF.findall(text)):
+        answer = compilation.run([name], "--no-deps", "--no-annotate", "--quiet")
+        error = explain(request, answer.error, lambda: missing_index(request)) if answer.status != 0 else None
+        if isinstance(error, NoSuchPackage):
+            return error
+    return None
 
 
 def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> NoSolution:

@@ -7,6 +7,7 @@ through variables named after the generated indexes, so that none is ever in a f
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
 from envlock.resolve.target import Target, allowed_releases, truths
 from envlock.uv_command import uv_environment, uv_executable
 
+_MARKED = re.compile(r"(?<=[\w\]])\{[^{}]*\}")
+"""What uv puts behind a name that is asked with a marker: `alpha{sys_platform == 'linux'}>=2`."""
 _INPUT = "requirements.in"
 _PYPROJECT = "pyproject.toml"
 _CONSTRAINTS = "constraints.txt"
@@ -121,7 +124,7 @@ class Compilation:
             if pins and completed.returncode == 0
             else completed.stdout
         )
-        error = hide(completed.stderr, self._addresses).replace(f"{PROJECT} depends on ", "you require ")
+        error = self._told(completed.stderr).replace(f"{PROJECT} depends on ", "you require ")
         return Answer(completed.returncode, hide(text, self._addresses), error)
 
     def lock(
@@ -167,7 +170,11 @@ class Compilation:
             uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
         )  # fmt: skip
         text = found.read_text(encoding="utf-8") if completed.returncode == 0 else ""
-        return Answer(completed.returncode, hide(text, self._addresses), hide(completed.stderr, self._addresses))
+        return Answer(completed.returncode, hide(text, self._addresses), self._told(completed.stderr))
+
+    def _told(self, stderr: str) -> str:
+        """What uv says, without secrets and without the markers behind names: they hold where it speaks of them."""
+        return _MARKED.sub("", hide(stderr, self._addresses))
 
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
         return [self._roots.get(line, line) for line in requirements]

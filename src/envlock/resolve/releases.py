@@ -28,8 +28,6 @@ from envlock.resolve.probe import missing_index
 from envlock.resolve.target import UNKNOWN, Target, allowed_releases, truths
 
 _SPLIT = re.compile(r"for split \(markers: (.*)\)")
-_SPLIT_NAME = re.compile(r"(?<=[\w\]])\{[^}]*\}")
-"""What uv puts behind a name for which a marker holds."""
 _FITTING = re.compile(r"no\s+`[^`]*`-compatible\s+wheels")
 _RUNS = 40
 """How many runs of uv may look for versions that serve all releases; each costs as much as a warm solve."""
@@ -311,7 +309,7 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
         request.name,
         request.arch,
         f"{who}, which is allowed, cannot have what is asked",
-        details=reason_of(_FITTING.sub(f"no wheel for {request.arch}", _SPLIT_NAME.sub("", text))),
+        details=reason_of(_FITTING.sub(f"no wheel for {request.arch}", text)),
         hint=f"ask for {asked}, or change one of the lines above" if asked else "change one of the lines above",
         packages=(*(["python"] if asked else []), *sorted(mentioned(root_names(request), text))),
     )
