@@ -69,24 +69,24 @@ class Claims:
         self._project = project
         self.req_ids: set[str] = set()
         self._free: set[str] = set()
-        self._pinned: set[tuple[str, str]] = set()
+        self._pinned: set[tuple[str, str, str]] = set()
         for each in project.environments():
             req_id = each.requirements.req_id
             self.req_ids.add(req_id)
             if each.base is None or each.base.extends or each.base.pin is None:
                 self._free.add(req_id)
             else:
-                self._pinned |= {(req_id, full_id) for _, full_id in each.base.pin.full_ids}
+                self._pinned |= {(arch, req_id, full_id) for arch, full_id in each.base.pin.full_ids}
 
     def has(self, path: Path) -> bool:
         """Whether an environment asks for what a file locks, whatever else is locked for it."""
-        if path.parent.parent.name not in self._project.settings.archs:
-            return False
-        return path.parent.name in self._free or self.is_pinned(path)
+        is_free = path.parent.name in self._free and path.parent.parent.name in self._project.settings.archs
+        return is_free or self.is_pinned(path)
 
     def is_pinned(self, path: Path) -> bool:
-        """Whether a named environment stands for just that lock."""
-        return (path.parent.name, full_id_of(path)) in self._pinned
+        """Whether a named environment stands for just that lock, for an arch of the project."""
+        arch = path.parent.parent.name
+        return arch in self._project.settings.archs and (arch, path.parent.name, full_id_of(path)) in self._pinned
 
 
 def full_id_of(path: Path) -> str:

@@ -53,7 +53,7 @@ def prune(project: Project, paths: Iterable[Path]) -> None:
         try:
             remove(path)
         except OSError as error:  # noqa: PERF203  the first that fails ends it
-            shown = os.path.relpath(project.lock_folder, project.folder)
+            shown = os.path.relpath(path, project.folder)
             raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
 
 
@@ -67,9 +67,12 @@ def sweep(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file of a lock folder, and its folders where they are empty then."""
+    """Delete a file of a lock folder, or an empty folder in its place, and its folders where they are empty then."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
     with suppress(OSError):  # they hold other locks, or are not there
         for folder in path.parents:
             if folder.name == LOCK_FOLDER_NAME:
