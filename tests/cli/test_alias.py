@@ -87,6 +87,32 @@ class TestGive:
         moved = envlock("alias", "team/base", "team/base:v1").stdout
         assert re.search(r"moved team/base:latest to team/base:v1: .*\(move 3; before, it was [0-9a-f]{12}:", moved)
 
+    @pytest.mark.parametrize(
+        ("words", "meant"),
+        [
+            ("list", "envlock alias ls"),
+            ("rm team/base:v1", "envlock alias rollback NAME:TAG"),
+            ("delete", "envlock alias rollback NAME:TAG"),
+            ("tag --env base", "envlock alias NAME:TAG --env ENVIRONMENT"),
+            ("show team/base", "envlock show NAME:TAG"),
+            ("pull", "envlock get NAME:TAG"),
+            ("rolback team/base", "envlock alias rollback"),
+        ],
+    )
+    def test_a_word_that_reads_as_a_command_names_nothing(self, tmp_path: Path, words: str, meant: str) -> None:
+        (tmp_path / "envlock.toml").touch()
+        refused = run_envlock("alias", *words.split(), cwd=tmp_path, check=2)
+        word = words.split()[0]
+        assert refused.stderr.startswith(f"error[usage]: `{word}` is no command of `envlock alias`")
+        assert f"envlock alias give {word} --env NAME" in refused.stderr
+        assert meant in refused.stderr.partition("hint: ")[2]
+
+    def test_the_same_words_are_names_where_they_are_written_as_such(
+        self, project: ProjectFolder, envlock: Envlock
+    ) -> None:
+        assert envlock("alias", "list:v1", "--env", "base").stdout.startswith("gave list:v1 to base: ")
+        assert envlock("alias", "give", "tag", "--env", "base").stdout.startswith("gave tag:latest to base: ")
+
     def test_what_it_brings_first_is_told(self, project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "cache")
         given = envlock("alias", "team/base:v1", "--env", "base")

@@ -18,12 +18,44 @@ _DAMAGED = 3
 
 
 class _NamesFirst(TyperGroup):
-    """`envlock alias team/base:v1` is `envlock alias give team/base:v1`."""
+    """`envlock alias team/base:v1` is `envlock alias give team/base:v1`; a word that reads as a command is no name."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         if args and args[0] not in {*self.commands, "-h", "--help"}:
+            self._refuse_commands(args[0])
             args = ["give", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_commands(self, word: str) -> None:
+        """Raise BadUsage where a name, which everybody would see, was hardly meant."""
+        from difflib import get_close_matches
+
+        meant = _READ_AS_COMMANDS.get(word, "")
+        if not meant and (alike := get_close_matches(word, self.commands, n=1, cutoff=0.8)):
+            meant = f"envlock alias {alike[0]}"
+        if meant:
+            from envlock.cli.errors import BadUsage
+
+            raise BadUsage(
+                f"`{word}` is no command of `envlock alias`, and reads too much like one to be taken for a name",
+                "envlock alias",
+                details=(f"to name an environment so: envlock alias give {word} --env NAME",),
+                hint=meant,
+            )
+
+
+_GIVE = "envlock alias NAME:TAG --env ENVIRONMENT"
+_STAYS = "a name is never taken away; a tag that moves goes back: envlock alias rollback NAME:TAG"
+_READ_AS_COMMANDS = {
+    "list": "envlock alias ls",
+    **dict.fromkeys(("rm", "remove", "delete", "del", "untag"), _STAYS),
+    **dict.fromkeys(("move", "mv", "add", "create", "push", "tag", "set", "new"), _GIVE),
+    **dict.fromkeys(("get", "pull", "fetch"), "envlock get NAME:TAG"),
+    "show": "envlock show NAME:TAG",
+    "help": "envlock alias --help",
+    "history": "envlock alias log NAME:TAG",
+}
+"""What is typed out of habit, and what does it here. With a tag or a `/`, the same words are names."""
 
 
 # typer reads these annotations when it runs, on Python 3.10 too.

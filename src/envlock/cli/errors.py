@@ -13,8 +13,8 @@ class BadUsage(ConfigError):
 
     code = "usage"
 
-    def __init__(self, message: str, command: str) -> None:
-        super().__init__(message, hint=f"{command} --help")
+    def __init__(self, message: str, command: str, *, details: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, details=details, hint=hint or f"{command} --help")
 
 
 class MachineRefused(EnvlockError):
