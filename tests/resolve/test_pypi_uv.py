@@ -26,6 +26,7 @@ from envlock.resolve.errors import (
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import DROP, Index, Release
+from tests.index.catalogue import LINUX_64 as ON_LINUX
 
 SECRET = "s3cr3t-t0ken"
 
@@ -417,6 +418,8 @@ def falling_back() -> Iterator[Index]:
         *(Release("omega", "1.4"), Release("omega", "2.3", requires=("antlr==4.9.*",))),
         *(Release("antlr", "4.9.3", tags=(), sdist=True), Release("antlr", "4.13")),
         Release("app", "1.0", requires=("omega",)),
+        *(Release("lab", "4.0", requires=("server",)), Release("server", "2.0", requires=("crypt",))),
+        *(Release("crypt", "25.1"), Release("crypt", "26.2", tags=(f"py3-none-{ON_LINUX}",), sdist=True)),
         Release("floored", "25.5"),
         Release("floored", "26.9", tags=("py3-none-manylinux_2_34_x86_64",), sdist=True),
         Release("old", "1.0", requires=("hydra<1", "sourced<2")),
@@ -445,7 +448,21 @@ def test_going_back_a_major_version_for_want_of_wheels_is_an_error(
     assert f"{name} from {newest} to {older}" in said
     assert culprit in said
     assert f'allow-older = ["{name}"]' in said
-    assert caught.value.packages == (name,)
+    assert caught.value.packages == ((name,) if name == root else (name, root))
+    assert (f"{root} brings {name}" in said) is (name != root)
+    assert "`archs`" not in said
+
+
+def test_the_requirement_that_brings_what_would_go_back_is_named_and_the_arch_that_lacks_it(
+    falling_back: Index,
+) -> None:
+    """As jupyterlab's argon2-cffi-bindings on an Intel Mac."""
+    assert versions(ask(falling_back, "lab"))["crypt"] == "26.2"
+    with pytest.raises(OlderMajorVersion) as caught:
+        ask(falling_back, "lab", arch=OSX_64)
+    assert caught.value.packages == ("crypt", "lab")
+    assert caught.value.details[1:] == ("lab brings crypt, by way of server",)
+    assert "or take osx-64 out of `archs`" in (caught.value.hint or "")
 
 
 def test_a_major_version_may_be_given_up_where_the_project_says_so(falling_back: Index) -> None:

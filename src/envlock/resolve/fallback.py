@@ -13,14 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from envlock.model.arch import ARCHS
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.explanation import culprit
 from envlock.resolve.releases import range_of
-from envlock.resolve.target import allowed_releases
+from envlock.resolve.target import allowed_releases, target_of
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
+_NEEDED_BY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\S*\s+# via (.*)$", re.MULTILINE)
 _LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")
 _BUILD = "envlock does not build packages yet"
 NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
@@ -88,7 +90,7 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             culprits = _culprits(compilation, f"{name}=={wheel}")
             if culprits:
                 older.append(_Older(name, wheel, version, culprits))
-    _refuse(compilation, [each for each in older if each.is_major and each.name not in request.allow_older])
+    _refuse(compilation, [each for each in older if each.is_major and each.name not in request.allow_older], locked)
     return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes, *exact)
 
 
@@ -109,7 +111,7 @@ def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> t
     )
 
 
-def _refuse(compilation: Compilation, older: Sequence[_Older]) -> None:
+def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[str, str]) -> None:
     """Raise OlderMajorVersion where there is any."""
     if not older:
         return
@@ -118,19 +120,64 @@ def _refuse(compilation: Compilation, older: Sequence[_Older]) -> None:
     went = ", ".join(f"{each.name} from {each.newest} to {each.locked}" for each in older)
     asked = " and ".join(f"`{each.name}<{_major(each.newest)[1]}`" for each in older)
     names = ", ".join(f'"{each.name}"' for each in older)
+    brought = _brought(compilation, [each.name for each in older], locked)
+    out = f", or take {request.arch} out of `archs`" if _on_other_archs(compilation, older) else ""
     raise OlderMajorVersion(
         request.name,
         request.arch,
         f"for want of wheels, it would go back a major version: {went}",
-        details=tuple(each.sentence(request.arch) for each in older),
-        hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]; "
+        details=(*(each.sentence(request.arch) for each in older), *map(_path_told, brought)),
+        hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]{out}; "
         + (
             f"{floor} has wheels for newer systems: raise the floor in [envlock.system-requirements]"
             if floor
             else _BUILD
         ),
-        packages=tuple(each.name for each in older),
+        packages=tuple(dict.fromkeys((*(each.name for each in older), *(path[0] for path in brought)))),
     )
+
+
+def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """For each package that is not asked itself, the shortest way to it from one that is: `(root, ..., package)`."""
+    roots = {root.name for root in compilation.request.requirements.roots()}
+    wanted = [name for name in names if name not in roots]
+    if not wanted:
+        return []
+    kept = [f"{name}=={version}" for name, version in locked.items()]
+    answer = compilation.run(
+        roots_of(compilation), "--offline", "--annotation-style", "line", "--quiet", constraints=kept
+    )
+    needed_by = {name: by.split(", ") for name, by in _NEEDED_BY.findall(answer.output)}
+    found = []
+    for name in wanted:
+        ways, seen = [(name,)], {name}
+        for way in ways:  # which grows: the nearest come first
+            if way[0] in roots:
+                found.append(way)
+                break
+            new = [each for each in needed_by.get(way[0], ()) if each not in seen]
+            seen.update(new)
+            ways += [(each, *way) for each in new]
+    return found
+
+
+def _path_told(path: Sequence[str]) -> str:
+    """Who brings a package.
+
+    >>> _path_told(("lab", "server", "crypt")), _path_told(("lab", "server"))
+    ('lab brings crypt, by way of server', 'lab brings server')
+    """
+    return f"{path[0]} brings {path[-1]}" + (f", by way of {', '.join(path[1:-1])}" if path[1:-1] else "")
+
+
+def _on_other_archs(compilation: Compilation, older: Sequence[_Older]) -> bool:
+    """Whether another arch has wheels for all of them."""
+    request = compilation.request
+    if any(each.culprits for each in older):
+        return False
+    newest = [f"{each.name}=={each.newest}" for each in older]
+    targets = (target_of(request.requirements, arch, request.python) for arch in ARCHS if arch != request.arch)
+    return any(len(alone(compilation.beside("arch", target=target), newest)) == len(older) for target in targets)
 
 
 def _on_newer_systems(compilation: Compilation, older: Sequence[_Older]) -> list[str]:
