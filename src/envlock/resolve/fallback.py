@@ -150,7 +150,8 @@ def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str
     needed_by = {name: by.split(", ") for name, by in _NEEDED_BY.findall(answer.output)}
     found = []
     for name in wanted:
-        ways, seen = [(name,)], {name}
+        ways: list[tuple[str, ...]] = [(name,)]
+        seen = {name}
         for way in ways:  # which grows: the nearest come first
             if way[0] in roots:
                 found.append(way)
