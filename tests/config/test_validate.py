@@ -610,6 +610,34 @@ marker as `marker`
         hint: write it as "https://index.example/simple/"
         """,
     ),
+    "a variable with a default, and one that does not end": (
+        "[envlock]\nextra-indices = ['http://${U}:${T:-s3cret}@host.example/simple/', 'https://${T@host.example/simple/']\n",
+        """\
+        error[bad-index-url]: `http://host.example/simple/` is not the URL of a package index
+          at envlock.toml:2 (envlock.extra-indices.0)
+          `${T:...}` is no variable: one is written as `${NAME}`, and has no default
+          an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment
+
+        hint: write it as "https://${USER}:${PASSWORD}@index.example/simple/"
+
+        error[bad-index-url]: `https://host.example/simple/` is not the URL of a package index
+          at envlock.toml:2 (envlock.extra-indices.1)
+          a `${` has no `}` after it: a variable is written as `${NAME}`
+          an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment
+
+        hint: write it as "https://${USER}:${PASSWORD}@index.example/simple/"
+        """,
+    ),
+    "a mirror that is a variable with a default": (
+        "[envlock]\npython-mirror = 'https://${MIRROR:-mirror.example}/python'\n",
+        """\
+        error[bad-value]: `https://${MIRROR:-mirror.example}/python` is no value of `python-mirror`: `${MIRROR:...}` \
+is no variable: one is written as `${NAME}`, and has no default
+          at envlock.toml:2 (envlock.python-mirror)
+
+        hint: write it as `python-mirror = "https://mirror.example/python"`
+        """,
+    ),
     "a name for an index": (
         "[flow.X]\nfile = 'x.py'\n[flow.X.step.a]\npypi.extra_indices = ['https://index.example/', 'conda-forge']\n",
         """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from envlock.config.quoting import shown
 from envlock.errors import ConfigError, Location
+from envlock.model.url import variable_fault
 
 
 class BadChannel(ConfigError):
@@ -16,6 +17,7 @@ class BadChannel(ConfigError):
             f"`{shown(found)}` is not a conda channel",
             locations=(at,) if at else (),
             details=(
+                *([fault] if (fault := variable_fault(found)) else ()),
                 "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
                 "or a URL that begins with https://, http://, s3:// or file:///",
             ),

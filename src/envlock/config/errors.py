@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, DamageError, Location
+from envlock.model.url import variable_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,11 +208,17 @@ class BadIndexUrl(ConfigError):
     code = "bad-index-url"
 
     def __init__(self, found: str, *locations: Location) -> None:
+        fault = variable_fault(found)
         super().__init__(
             f"`{shown(found)}` is not the URL of a package index",
             locations=locations,
-            details=("an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",),
-            hint='write it as "https://index.example/simple/"',
+            details=(
+                *([fault] if fault else ()),
+                "an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",
+            ),
+            hint='write it as "https://${USER}:${PASSWORD}@index.example/simple/"'
+            if fault
+            else 'write it as "https://index.example/simple/"',
         )
         self.found = found
 

@@ -6,7 +6,7 @@ import re
 
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\s]*\}|[^\s\"'\]}])+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\n]*\}|[^\s\"'\]}])+")
 _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
@@ -21,6 +21,8 @@ def without_credentials(text: str) -> str:
     'channels = ["https://conda.example/team"]'
     >>> without_credentials("https//me:pw@index.example/simple/")
     'https//index.example/simple/'
+    >>> without_credentials("https://me:pw${TOKEN:-a b}@index.example/simple/")
+    'https://index.example/simple/'
     """
     return _ALMOST_URL.sub(r"\1", _URL.sub(lambda url: _stripped(url[0]), text))
 

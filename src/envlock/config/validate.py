@@ -52,6 +52,7 @@ from envlock.model.url import (
     is_mirror,
     is_web,
     strip_credentials,
+    variable_fault,
 )
 
 if TYPE_CHECKING:
@@ -138,21 +139,22 @@ class _Values:
             yield from self.channel(channel, place)
             if isinstance(url, str) and not is_mirror(url):
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
-                yield BadValue(channel, url, "a mirror is a URL", self.at(place), hint=hint)
+                yield BadValue(channel, url, variable_fault(url) or "a mirror is a URL", self.at(place), hint=hint)
         cache = table.get("cache")
         if isinstance(cache, str) and has_bad_variable(cache):
             hint = "a variable is written as `${NAME}`, and nothing else begins with `${`"
-            yield BadValue("cache", cache, "", self.at((*key, "cache")), hint=hint)
+            yield BadValue("cache", cache, variable_fault(cache), self.at((*key, "cache")), hint=hint)
         mirror = table.get("python-mirror")
         if isinstance(mirror, str) and not is_mirror(mirror):
             hint = 'write it as `python-mirror = "https://mirror.example/python"`'
-            yield BadValue("python-mirror", mirror, "a mirror is a URL", self.at((*key, "python-mirror")), hint=hint)
+            reason = variable_fault(mirror) or "a mirror is a URL"
+            yield BadValue("python-mirror", mirror, reason, self.at((*key, "python-mirror")), hint=hint)
         endpoint = _table(table, "cache-options").get("endpoint")
         if isinstance(endpoint, str) and endpoint and not is_endpoint(endpoint):
             yield BadValue(
                 "endpoint",
                 strip_credentials(endpoint),
-                "it takes the URL of a web server, without user, password and query",
+                variable_fault(endpoint) or "it takes the URL of a web server, without user, password and query",
                 self.at((*key, "cache-options", "endpoint")),
                 hint='write it as `endpoint = "https://objects.example"`; credentials come from the environment',
             )

@@ -162,6 +162,29 @@ def has_bad_variable(text: str) -> bool:
     return "${" in text and "${" in re.sub(VARIABLE, "", text)
 
 
+def variable_fault(text: str) -> str:
+    """What in it begins like a variable and is none, and why; nothing where all are. Shows a name, never a default.
+
+    >>> variable_fault("https://${USER}:${TOKEN:-s3cret}@index.example/simple/")
+    '`${TOKEN:...}` is no variable: one is written as `${NAME}`, and has no default'
+    >>> variable_fault("https://${USER}:${TOKEN@index.example/simple/")
+    'a `${` has no `}` after it: a variable is written as `${NAME}`'
+    >>> variable_fault("https://${HO ST}/"), variable_fault("https://${HOST}/")
+    ('`${...}` is no variable: one is written as `${NAME}`', '')
+    """
+    found = re.search(
+        r"\$\{(?![A-Za-z_][A-Za-z0-9_]*\})(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<then>[:=?+%#^,-]))?", text
+    )
+    if found is None:
+        return ""
+    if "}" not in text[found.end() :]:
+        return "a `${` has no `}` after it: a variable is written as `${NAME}`"
+    shown = f"${{{found['name'] or ''}{found['then'] or ''}...}}"
+    return f"`{shown}` is no variable: one is written as `${{NAME}}`" + (
+        ", and has no default" if found["name"] else ""
+    )
+
+
 def is_mirror(url: str) -> bool:
     """Whether a channel, or the builds of Python, can be asked for there.
 
