@@ -141,6 +141,24 @@ def test_wheels_that_uv_shares_are_repaired_too(project: ProjectFolder, envlock:
     assert envlock("path", "--step", "start").stdout == f"{prefix}\n"
 
 
+@pytest.mark.parametrize("made", ["of wheels", "of both kinds"])
+def test_what_is_made_later_has_no_part_in_what_was_repaired(
+    project: ProjectFolder, envlock: Envlock, made: str
+) -> None:
+    """uv links what it unpacked once into every environment, so that an edit is in all that are made since."""
+    wheels, both = ("--flow", "DemoFlow", "--step", "start"), ("--env", "both")
+    edited, later = (wheels, both) if made == "of wheels" else (both, wheels)
+    prefix = Path(envlock("path", *edited).stdout.strip())
+    module = site_of(prefix) / "alpha" / "__init__.py"
+    whole = module.read_bytes()
+    damage(module)
+    envlock("create", *edited, "--rebuild", "--offline")
+    assert module.read_bytes() == whole
+    after = Path(envlock("path", *later).stdout.strip())
+    assert (site_of(after) / "alpha" / "__init__.py").read_bytes() == whole
+    assert envlock("verify").status == 0
+
+
 def test_packages_that_were_put_there_by_hand(project: ProjectFolder, envlock: Envlock) -> None:
     prefix = Path(envlock("path", "--step", "train").stdout.strip())
     (site_of(prefix) / "odd.py").write_text("")

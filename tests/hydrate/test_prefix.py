@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,9 +16,11 @@ import pytest
 from envlock.activation import activated
 from envlock.activation_errors import UnfitPrefix
 from envlock.errors import HydrateError
+from envlock.hydrate import pypi_uv
 from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine
 from envlock.hydrate.marker import NAME, read_marker
 from envlock.hydrate.port import Installer
+from envlock.hydrate.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
@@ -53,6 +56,25 @@ def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
     assert run(prefix, "python", "-c", "import package_0.part_2, sys; print(sys.prefix)") == str(prefix)
     assert making.find() == prefix
     assert making.ensure(installer=Never()) == prefix
+
+
+def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
+    making: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "uv-cache"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    monkeypatch.setattr(pypi_uv, "PATIENCE", "1")
+    (module,) = making.ensure().glob("lib/python*/site-packages/package_0/part_0.py")
+    with module.open("a") as file:
+        file.write("PART = 'edited'\n")
+    shutil.rmtree(making.prefix)
+    heard = Heard()
+    with (cache / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as another run of uv does
+        making.ensure(installer=UvInstaller(heard, unpack_anew=True))
+    (warning,) = heard.warnings
+    assert "`uv cache clean`" in warning
+    assert "edited" not in module.read_text()
 
 
 def test_exactly_the_locked_packages_are_in_it(making: Making) -> None:

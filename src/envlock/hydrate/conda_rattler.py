@@ -20,7 +20,7 @@ from envlock.hydrate.installed import paths_of, records_of_uv
 from envlock.hydrate.link_scripts import run_link_scripts
 from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.prefix import name_of
-from envlock.hydrate.pypi_uv import NO_ROOM, fill, settle_wheels
+from envlock.hydrate.pypi_uv import NO_ROOM, fill, forget_unpacked, settle_wheels
 from envlock.hydrate.scripts import move_scripts
 from envlock.reporter import Reporter
 
@@ -56,13 +56,14 @@ class CondaInstaller:
     ) -> None:
         """`unpacked` is where unpacked packages are, for all environments; `link_scripts` names packages.
 
-        `unpack_anew` trusts no wheel that uv unpacked before. Conda packages that are unpacked are proved each time.
+        `unpack_anew` trusts no wheel that uv unpacked before, and has uv forget it. Conda packages that are
+        unpacked are proved each time.
         """
         self._unpacked = unpacked
         self._reporter = reporter or Reporter()
         self._link_scripts = link_scripts
         self._compiles = compile_bytecode
-        self._options = ("--no-cache",) if unpack_anew else ()
+        self._unpacks_anew = unpack_anew
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment: a fifth of a second for 20 packages that are unpacked. Raises HydrateError."""
@@ -75,7 +76,8 @@ class CondaInstaller:
             raise LinkFailed(name_of(lock), (f"there is no bin/python{lock.python.series} in its packages",))
         if wheels:
             # Python in a conda environment may say that it is externally managed: here envlock is who manages it.
-            options = ("--break-system-packages", *self._options)
+            anew = forget_unpacked(lock, stage, self._reporter) if self._unpacks_anew else ()
+            options = ("--break-system-packages", *anew)
             fill(lock, wheels, files, stage, "install", "--no-deps", *options)
             settle_wheels(lock, files, stage, site_packages, self._reporter, *options)
             move_scripts(site_packages, stage, place)

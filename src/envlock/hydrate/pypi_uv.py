@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock, LockedPackage
 
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
+PATIENCE = "30"
+"""How many seconds other runs of uv are waited for before its cache is cleaned."""
 _PYLOCK = "pylock.toml"
 _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
@@ -34,10 +36,10 @@ class UvInstaller:
     def __init__(
         self, reporter: Reporter | None = None, *, compile_bytecode: bool = False, unpack_anew: bool = False
     ) -> None:
-        """`unpack_anew` trusts no wheel that uv unpacked before: environments share the files of those."""
+        """`unpack_anew` trusts no wheel that uv unpacked before, and has uv forget it: environments share its files."""
         self._reporter = reporter or Reporter()
         self._compiles = compile_bytecode
-        self._options = ("--no-cache",) if unpack_anew else ()
+        self._unpacks_anew = unpack_anew
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
@@ -45,13 +47,31 @@ class UvInstaller:
         create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
         run(lock, files, stage, *create, str(stage))
         if lock.packages:
-            fill(lock, lock.packages, files, stage, "sync", *self._options)
-            settle_wheels(lock, files, stage, _site_packages(lock, stage), self._reporter, *self._options)
+            options = forget_unpacked(lock, stage, self._reporter) if self._unpacks_anew else ()
+            fill(lock, lock.packages, files, stage, "sync", *options)
+            settle_wheels(lock, files, stage, _site_packages(lock, stage), self._reporter, *options)
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules where that is wanted. Raises DiskFull."""
         if self._compiles:
             compile_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
+
+
+def forget_unpacked(lock: Lock, stage: Path, reporter: Reporter) -> tuple[str, ...]:
+    """Take a lock's wheels out of uv's cache, and return the options with which they are unpacked anew then.
+
+    uv has no option that replaces what it unpacked of a wheel on this machine: `--refresh` and `--reinstall` link the
+    same files. Where other runs of uv do not end in time, says that the cache has them still.
+    """
+    names = [wheel.name for wheel in lock.pypi_packages]
+    extra = {"UV_LOCK_TIMEOUT": PATIENCE, "TMPDIR": str(stage.parent)}
+    if run_uv(["cache", "clean", *names, "--quiet"], extra=extra).returncode == 0:
+        return ()
+    reporter.warned(
+        f"{name_of(lock)}: uv's cache could not be cleaned, so environments that are made later may have what was "
+        "changed in this one: run `uv cache clean`"
+    )
+    return ("--no-cache",)
 
 
 def fill(
