@@ -418,6 +418,9 @@ def falling_back() -> Iterator[Index]:
         *(Release("omega", "1.4"), Release("omega", "2.3", requires=("antlr==4.9.*",))),
         *(Release("antlr", "4.9.3", tags=(), sdist=True), Release("antlr", "4.13")),
         Release("app", "1.0", requires=("omega",)),
+        *(Release("wide", "0.9", requires=("mega",)), Release("wide", "1.3", requires=("mega>=2", "antlr==4.9.*"))),
+        *(Release("mega", "1.4"), Release("mega", "2.0", tags=(), sdist=True)),
+        Release("mega", "2.1", requires=("antlr==4.9.*",)),
         *(Release("lab", "4.0", requires=("server",)), Release("server", "2.0", requires=("crypt",))),
         *(Release("crypt", "25.1"), Release("crypt", "26.2", tags=(f"py3-none-{ON_LINUX}",), sdist=True)),
         Release("floored", "25.5"),
@@ -473,6 +476,19 @@ def test_a_major_version_may_be_given_up_where_the_project_says_so(falling_back:
     with pytest.raises(OlderMajorVersion) as caught:
         ask(falling_back, "hydra", "sourced", allow_older=("hydra",))
     assert caught.value.packages == ("sourced",)
+
+
+def test_what_the_users_own_requirement_excludes_is_not_said_to_have_no_wheel(
+    falling_back: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `hydra-core` with `omegaconf = "<2"`, whose solve never reads the metadata of a later omegaconf."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    found = ask(falling_back, "wide", "mega<2")
+    assert versions(found) == {"wide": "0.9", "mega": "1.4"}
+    assert found.notes == ()
+    with pytest.raises(OlderMajorVersion) as caught:
+        ask(falling_back, "wide")
+    assert "wide 1.3 needs antlr, which has no wheel for linux-64" in caught.value.details
 
 
 def test_a_major_version_that_is_ruled_out_by_requirements_is_nobodys_fault(falling_back: Index) -> None:

@@ -1,8 +1,9 @@
 """Whether an older release was taken than there is, for want of a wheel or for the sake of an older Python.
 
 Then the user is told; where a whole major version is given up for want of a wheel, that is an error, unless
-`allow-older` names the package. Everything here is asked of uv's cache, without network and without building anything:
-which release of a package would be chosen on its own, with and without wheels, and whether the rest would go with it.
+`allow-older` names the package. Everything here is asked of uv's cache, without building anything: which release of a
+package would be chosen on its own, with and without wheels, and whether the rest would go with it. Only where metadata
+is wanted that no solve has read yet is the index asked for it, so that the answer is the same with any cache.
 Packages whose version was kept from an older lock are not looked at.
 """
 
@@ -25,6 +26,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.
 _NEEDED_BY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\S*\s+# via (.*)$", re.MULTILINE)
 _LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")
 _BUILD = "envlock does not build packages yet"
+_NOT_KEPT = re.compile(r"network was disabled|not found in the cache")
 NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
 
 
@@ -226,36 +228,48 @@ def alone(
 
 def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
     """Whether nothing but its missing wheel rules a release out."""
-    answer = compilation.run(
-        roots_of(compilation),
-        *("--offline", "--no-annotate", "--quiet"),
-        constraints=[f"{name}=={version}"],
-        built=(name, version),
-    )
-    return answer.status == 0
+    constraint = f"{name}=={version}"
+    return _ask(compilation, roots_of(compilation), constraints=[constraint], built=(name, version)).status == 0
 
 
 def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
     """The packages that a release needs and whose missing wheels alone rule it out; none where something else does."""
     without: list[str] = []
     while True:
-        answer = _offline(compilation, [requirement], excludes=without)
+        answer = _ask(compilation, [requirement], excludes=without)
         if answer.status == 0:
             break
-        found = culprit(answer.error) if NO_WHEEL.search(answer.error) else None
+        is_known = NO_WHEEL.search(answer.error) and not _NOT_KEPT.search(answer.error)
+        found = culprit(answer.error) if is_known else None
         if found is None or found in without or requirement.startswith(f"{found}=="):
             return ()
         without.append(found)
     if not without:
         return ()
-    answer = _offline(compilation, roots_of(compilation), constraints=[requirement], excludes=without)
+    for name in without[:-1]:  # some of its releases may have no wheel, and others need what has none
+        fewer = [each for each in without if each != name]
+        if _ask(compilation, [requirement], excludes=fewer).status == 0:
+            without = fewer
+    answer = _ask(compilation, roots_of(compilation), constraints=[requirement], excludes=without)
     return tuple(without) if answer.status == 0 else ()
 
 
-def _offline(
-    compilation: Compilation, asked: Iterable[str], *, constraints: Iterable[str] = (), excludes: Iterable[str] = ()
+def _ask(
+    compilation: Compilation,
+    asked: Sequence[str],
+    *,
+    constraints: Sequence[str] = (),
+    excludes: Sequence[str] = (),
+    built: tuple[str, str] | None = None,
 ) -> Answer:
-    return compilation.run(asked, "--offline", "--no-annotate", "--quiet", constraints=constraints, excludes=excludes)
+    """A solve from uv's cache; with the network where that lacks something, and the request allows it."""
+
+    def run(*network: str) -> Answer:
+        quiet = ("--no-annotate", "--quiet")
+        return compilation.run(asked, *network, *quiet, constraints=constraints, excludes=excludes, built=built)
+
+    answer = run("--offline")
+    return run() if answer.status != 0 and _NOT_KEPT.search(answer.error) else answer
 
 
 def roots_of(compilation: Compilation) -> list[str]:
