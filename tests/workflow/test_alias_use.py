@@ -18,6 +18,7 @@ from envlock.cache.opening import open_store
 from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.config.selection import Selection
 from envlock.lockfile.document import render
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
@@ -26,11 +27,13 @@ from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.workflow.alias import give
 from envlock.workflow.alias_errors import AliasLacksArch, AmbiguousId, EnvironmentNotInCache, NothingAsks
+from envlock.workflow.base_errors import BaseLacksArch
 from envlock.workflow.choice import choose_one
 from envlock.workflow.finding import Finder, Found, LockNotFound
 from envlock.workflow.get import get
 from envlock.workflow.launch_errors import HostNotAllowed
 from envlock.workflow.launch_service import serve
+from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import using
 from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
 from envlock.workflow.push import push
@@ -215,6 +218,25 @@ class TestPathspecs:
         assert given.move.record.source == "TrainFlow/142/start"
         assert given.move.record.full_ids == ((LINUX_64, ran.full_id),)
         assert given.lacking == (OSX_ARM64,)
+
+    def test_what_ran_on_one_arch_is_for_that_one_until_it_is_named_where_it_ran_from(
+        self, project: Project, tmp_path: Path, no_metaflow: None
+    ) -> None:
+        Pathspecs(open_store(project.cache_url)).write(self.kept(project))
+        other = of_another(tmp_path, project).project
+        head = other.text.partition("[env.")[0]
+        other.path.write_text(f'{head}[env.mine]\nnamed_env = {{ pathspec = "TrainFlow/142/start" }}\n')
+        with pytest.raises(BaseLacksArch) as caught:
+            lock(load_project(other.path))
+        named = "`envlock alias TEAM/NAME:TAG --pathspec TrainFlow/142/start`"
+        assert named in (caught.value.hint or "")
+        lock(load_project(other.path), selection=Selection(archs=(LINUX_64,)))
+        (lacking,) = check(load_project(other.path)).findings
+        assert (lacking.verdict, lacking.repair) == ("base-lacks-arch", caught.value.hint)
+        give(Finder(project), Alias("team/rerun", "v1"), Finder(project).task("TrainFlow/142/start"))
+        other.path.write_text(f'{head}[env.mine]\nnamed_env = {{ name = "team/rerun:v1" }}\n')
+        lock(load_project(other.path))
+        assert check(load_project(other.path)).findings == ()
 
     def test_what_nobody_knows(self, project: Project, no_metaflow: None) -> None:
         finder = Finder(project)

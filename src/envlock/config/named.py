@@ -98,6 +98,17 @@ def trouble(project: Project, environment: Environment) -> EnvlockError | None:
     return None
 
 
+def ways_to_have(pin: Pin, arch: Arch) -> str:
+    """What helps where a named environment is not there for an arch."""
+    less = f"or take {arch} out of `archs`"
+    if pin.kind == "name":
+        return f"have it locked for {arch} and named anew, {less}"
+    return (
+        f"what ran on one arch counts for that one: `envlock alias TEAM/NAME:TAG --pathspec {pin.meant}`, where it ran "
+        f"from, names it for each arch that it is locked for there; name that, {less}"
+    )
+
+
 def with_pin(environment: Environment, pin: Pin) -> Environment:
     """The environment, its name standing for what the pin says."""
     base = environment.base

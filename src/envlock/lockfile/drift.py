@@ -263,6 +263,8 @@ class _Checking:
         base = environment.base
         if base is None or base.pin is None or base.pin.full_id(arch) is not None:
             return None
+        from envlock.config.named import ways_to_have
+
         there = ", ".join(each for each, _ in base.pin.full_ids)
         return Finding(
             environment=environment.name,
@@ -270,7 +272,7 @@ class _Checking:
             verdict="base-lacks-arch",
             reasons=(f"`{base.meant}` is not there for {arch}; it is there for {there}",),
             location=self.project.locate(base.key),
-            repair=f"name an environment that is there for {arch}, or take {arch} out of `archs`",
+            repair=ways_to_have(base.pin, arch),
         )
 
     def never_fetched(self, environment: Environment, arch: Arch) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from envlock.config.named import ways_to_have
 from envlock.errors import ConfigError, Location
 
 if TYPE_CHECKING:
@@ -36,5 +37,5 @@ class BaseLacksArch(ConfigError):
             f"`{pin.meant}` is not there for {arch}, and {', '.join(f'`{name}`' for name in names)} needs it",
             locations=(location,),
             details=("it is there for: " + ", ".join(each for each, _ in pin.full_ids),),
-            hint=f"have it locked for {arch} and named anew, or take {arch} out of `archs`",
+            hint=ways_to_have(pin, arch),
         )
