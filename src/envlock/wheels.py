@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ WHEEL = ".whl"
 _SCHEMES = {"purelib": "", "platlib": "", "scripts": "bin/", "data": "./"}
 """The folders below `.data/` (PEP 427) and where each goes; an empty one is site-packages."""
 _SITE_PACKAGES = "site-packages/"
+_MODULES = re.compile(r"^lib(64)?/python3\.\d+/site-packages/")
+"""Where data files are modules: `lib64` is a link to `lib`."""
 _LONGEST_ENTRY_POINTS = 1 << 20
 _NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
 """What is raised of a file that is no wheel, is encrypted, or is packed in a way that Python does not know."""
@@ -58,7 +61,7 @@ def _paths(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
             scheme, _, rest = name.partition("/")
             if scheme in _SCHEMES:
                 place = _SCHEMES[scheme] or _SITE_PACKAGES
-                yield f"{place.removeprefix('./')}{rest}", digest
+                yield _MODULES.sub(_SITE_PACKAGES, f"{place.removeprefix('./')}{rest}"), digest
             continue
         yield f"{_SITE_PACKAGES}{member.filename}", digest
         if folder.endswith(".dist-info") and name == "entry_points.txt" and member.file_size <= _LONGEST_ENTRY_POINTS:

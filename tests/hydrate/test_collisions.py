@@ -90,6 +90,33 @@ def test_damage_in_a_path_that_several_bring_is_found_and_named_after_the_winner
     assert (finding.verdict, finding.package.name) == ("changed", "zeta-first")
 
 
+def test_modules_that_come_as_data_are_the_same_paths(tmp_path: Path) -> None:
+    """`lib64` is a link to `lib` in a virtual environment."""
+    path = f"zz-1.0.data/data/lib64/python{SERIES}/site-packages/alpha_one/__init__.py"
+    made = making(tmp_path, ALPHA, Release("zz", "1.0", files={path: "OF = 'zz'\n"}))
+    heard = Heard()
+    prefix = made.ensure(installer=UvInstaller(heard))
+    site = prefix / "lib" / f"python{SERIES}" / "site-packages"
+    assert (site / "alpha_one/__init__.py").read_text() == "OF = 'zz'\n"
+    assert verify_prefix(made.lock, prefix, unexpected=True).findings == ()
+    assert any("alpha-one and zz" in line for line in heard.warnings)
+    before = making(tmp_path / "before", ALPHA, Release("aa", "1.0", files={path.replace("zz", "aa"): "OF = 'aa'\n"}))
+    site = before.ensure() / "lib" / f"python{SERIES}" / "site-packages"
+    assert "PLATFORM" in (site / "alpha_one/__init__.py").read_text()
+
+
+def test_a_file_of_one_that_is_a_folder_of_another_is_told_with_both_names(tmp_path: Path) -> None:
+    one = Release("one", "1.0", files={"shared/x": "a file\n"})
+    two = Release("two", "1.0", files={"shared/x/y.py": ""})
+    made = making(tmp_path, one, two)
+    with pytest.raises(HydrateError) as refused:
+        made.ensure()
+    assert refused.value.code == "file-and-folder"
+    assert "`one`" in refused.value.message
+    assert "`two`" in refused.value.message
+    assert remains(made.environments) == []
+
+
 def test_over_conda_packages_too_the_last_wheel_of_the_lock_wins(tmp_path: Path) -> None:
     under = data_package("under", "1.0", {"share/note.txt": "under\n"})
     made = CondaMaking(tmp_path, own=(under,), wheels=COLLIDING)

@@ -6,13 +6,12 @@ order wins, always. What a wheel brought is read where uv wrote it down, in its 
 
 from __future__ import annotations
 
-import os
 import shutil
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydrate.errors import ReservedPath
-from envlock.hydrate.installed import named_in, paths_of, records_of_uv
+from envlock.hydrate.installed import below, named_in, paths_of, records_of_uv
 from envlock.hydrate.marker import NAME as MARKER
 
 if TYPE_CHECKING:
@@ -53,6 +52,22 @@ def collisions(brought: Mapping[str, Mapping[str, str]]) -> tuple[Collision, ...
     )
 
 
+def clash(brought: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
+    """A path that is a file of one package and a folder of another, and their names; None where there is none.
+
+    >>> clash({"a": ["shared/x"], "b": ["shared/x/y.py"]})
+    ('shared/x', 'a', 'b')
+    """
+    files = {path: name for name, paths in brought.items() for path in paths}
+    for path, name in sorted(files.items()):
+        folder = path.rpartition("/")[0]
+        while folder:
+            if folder in files:
+                return folder, files[folder], name
+            folder = folder.rpartition("/")[0]
+    return None
+
+
 def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
     """What to say of collisions: one sentence for the packages that collide, however many paths they share.
 
@@ -80,10 +95,14 @@ def settle(
     records = {wheel.name: records[wheel.name] for wheel in wheels if wheel.name in records}
     named = {name: named_in(record) for name, record in records.items()}
     site = site_packages.relative_to(stage).as_posix()
+    is_linked = (stage / "lib64").is_symlink()
+    is_spelled_alike = True  # a module may be a wheel's data, too
     for name, paths in named.items():
         outside = [path.strip('"') for path in paths if path.startswith((".", "/", '"'))]
-        refuse_reserved(name, [os.path.normpath(f"{site}/{path}") for path in outside])
-    if sum(map(len, named.values())) == len(set().union(*named.values())):
+        places = [below(site, path, is_linked=is_linked) for path in outside]
+        refuse_reserved(name, places)
+        is_spelled_alike &= not any(place.startswith(f"{site}/") for place in places)
+    if is_spelled_alike and sum(map(len, named.values())) == len(set().union(*named.values())):
         return ()
     found = collisions({name: paths_of(record, stage) for name, record in records.items()})
     winners = {each.owners[-1] for each in found}

@@ -123,6 +123,19 @@ class MisdescribedWheel(DamageError):
         self.differences = differences
 
 
+class FileAndFolder(HydrateError):
+    """One package brings a file where another brings a folder: they cannot be in one environment."""
+
+    code = "file-and-folder"
+
+    def __init__(self, environment: str, path: str, of_file: str, of_folder: str) -> None:
+        super().__init__(
+            f"`{of_file}` and `{of_folder}` cannot be in one environment, `{environment}`",
+            details=(f"`{path}` is a file of `{of_file}` and a folder of `{of_folder}`",),
+            hint=f"leave `{of_file}` or `{of_folder}` out, or lock other releases of them",
+        )
+
+
 class UnfitForMachine(HydrateError):
     """A locked wheel does not run on this machine, though its arch is right: the system is older than it asks for."""
 

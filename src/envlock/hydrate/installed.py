@@ -136,17 +136,30 @@ def _wheel_of(file: Path) -> str:
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
     """The files that a RECORD names, below the prefix, each with its digest as it is spelled there, or empty."""
     site = record_file.parent.parent.relative_to(prefix).as_posix()
+    is_linked = os.path.islink(prefix / "lib64")  # noqa: PTH114
     text = read_file(record_file, RECORD_BYTES).decode("utf-8", "surrogateescape")
     for row in csv.reader(text.splitlines()):
         if not row:
             continue
         path = f"{site}/{row[0]}"
         if row[0].startswith((".", "/")) or "/." in row[0]:
-            path = os.path.normpath(os.path.join(site, row[0]))  # noqa: PTH118
+            path = below(site, row[0], is_linked=is_linked)
             if path.startswith(("../", "/")):
                 continue
         if not path.endswith(".pyc") or not is_bytecode(path):
             yield path, row[1] if len(row) > 1 else ""
+
+
+def below(site: str, path: str, *, is_linked: bool) -> str:
+    """A path of a RECORD in the folder `site`, relative to the prefix.
+
+    `is_linked` says that `lib64` is a link to `lib`, as uv makes it in virtual environments.
+
+    >>> below("lib/python3.12/site-packages", "../../../lib64/python3.12/site-packages/a.py", is_linked=True)
+    'lib/python3.12/site-packages/a.py'
+    """
+    found = os.path.normpath(os.path.join(site, path))  # noqa: PTH118
+    return "lib" + found[len("lib64") :] if is_linked and found.startswith("lib64/") else found
 
 
 def _hexadecimal(value: str) -> str:

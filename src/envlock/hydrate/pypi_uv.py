@@ -9,13 +9,14 @@ import tomli_w
 
 from envlock.files import METADATA_BYTES, read_file
 from envlock.hydrate.bytecode import compile_below
-from envlock.hydrate.collisions import sentences, settle
-from envlock.hydrate.errors import InstallFailed, ReservedPath, UnfitForMachine, disk_full
+from envlock.hydrate.collisions import clash, sentences, settle
+from envlock.hydrate.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full
 from envlock.hydrate.installed import records_of_uv
 from envlock.hydrate.metadata import prove_metadata
 from envlock.hydrate.prefix import name_of
 from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
+from envlock.wheels import paths_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,6 +138,9 @@ def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> 
     reserved = _RESERVED.search(completed.stderr)
     if reserved is not None:
         raise ReservedPath(reserved["wheel"].partition("-")[0], f"bin/{reserved['name']}")
+    clashing = clash({each.name: paths_in(files[each.sha256]) for each in lock.pypi_packages if each.sha256 in files})
+    if clashing is not None:
+        raise FileAndFolder(name_of(lock), *clashing)
     raise InstallFailed(name_of(lock), reasons)
 
 
