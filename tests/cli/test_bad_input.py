@@ -256,12 +256,9 @@ WRONG = [
     Wrong(
         "a pip flag without meaning",
         FLOW + "pypi = { extras = ['no-deps'], packages = { alpha = '' } }",
-        "unknown-pip-flag",
-        (),
-        ("`no-deps`",),
-        hint="`pre`",
-        lock_only=True,
-        status=4,
+        "bad-value",
+        ("pypi = { extras = ['no-deps'], packages = { alpha = '' } }",),
+        ("`no-deps`", "`pre`"),
     ),
     Wrong(
         "a package that no index has",

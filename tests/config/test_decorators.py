@@ -273,6 +273,9 @@ def test_one_url_that_no_lock_can_hold_leaves_out_itself_alone(tmp_path: Path) -
     tables, notes = step("@pypi(packages={'rich': '13'}, extra_indices=['../a', 'https://index.example/b'])", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13"}, "extra_indices": ["https://index.example/b"]}}
     assert notes == ["@pypi(extra_indices=…): `../a` is not the URL of a package index, and was not carried over"]
+    tables, notes = step("@pypi(packages={'rich': '13'}, extras=['pre', 'no-deps'])", tmp_path)
+    assert tables == {"pypi": {"packages": {"rich": "13"}, "extras": ["pre"]}}
+    assert notes == ["@pypi(extras=…): `no-deps` means nothing when locking, and was not carried over"]
 
 
 def test_a_disabled_flow_keeps_where_packages_come_from(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ SENSE = {
     *("not-toml", "merge-conflict", "written-twice"),
 }
 SENSE_CASES = {
+    "flags of pip that mean nothing when locking, and extras of a package",
     "a mirror that is a variable with a default",
     "a host with a scheme",
     "a floor that is no version",

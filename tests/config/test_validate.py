@@ -628,6 +628,20 @@ marker as `marker`
         hint: write it as "https://${USER}:${PASSWORD}@index.example/simple/"
         """,
     ),
+    "flags of pip that mean nothing when locking, and extras of a package": (
+        "[env.z.pypi]\nextras = ['--pre', 'pre', 'socks']\n",
+        """\
+        error[bad-value]: `--pre` is no value of `extras`: it takes `pre`, which allows pre-releases
+          at envlock.toml:2 (env.z.pypi.extras.0)
+
+        hint: write `extras = ["pre"]`; the extras of a package belong to its name: `"requests[socks]" = ""`
+
+        error[bad-value]: `socks` is no value of `extras`: it takes `pre`, which allows pre-releases
+          at envlock.toml:2 (env.z.pypi.extras.2)
+
+        hint: write `extras = ["pre"]`; the extras of a package belong to its name: `"requests[socks]" = ""`
+        """,
+    ),
     "a mirror that is a variable with a default": (
         "[envlock]\npython-mirror = 'https://${MIRROR:-mirror.example}/python'\n",
         """\

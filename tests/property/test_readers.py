@@ -175,7 +175,7 @@ levels = {
     "pypi": table(
         packages=st.dictionaries(names, st.one_of(specifiers, packages), max_size=2),
         extra_indices=lists(urls),
-        extras=lists(st.just("pre")),
+        extras=lists(st.sampled_from(["pre", "pre", "pre", "--pre", "socks"])),
         python=pythons,
         conda_only=st.dictionaries(conda_names, constraints, max_size=1),
         disabled=booleans,

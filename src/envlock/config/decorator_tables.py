@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
-from envlock.config.level import normalize_python, requirement_of, requirements_of
+from envlock.config.level import PIP_FLAGS, normalize_python, requirement_of, requirements_of
 from envlock.config.named import check_named
 from envlock.config.project import DEFAULT_CHANNEL
 from envlock.config.quoting import shown
@@ -158,6 +158,8 @@ class LevelTables:
                 self.note(line, f"{label}: `{url}` is no conda channel, and was not carried over")
             elif place == ("pypi", "extra_indices") and not is_web(url):
                 self.note(line, f"{label}: `{url}` is not the URL of a package index, and was not carried over")
+            elif place == ("pypi", "extras") and url not in PIP_FLAGS:
+                self.note(line, f"{label}: `{url}` means nothing when locking, and was not carried over")
             elif url not in kept:
                 kept.append(url)
         if not kept:

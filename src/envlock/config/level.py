@@ -148,6 +148,10 @@ def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement,
     return requirement._replace(extras=tuple(sorted(extras))), index
 
 
+PIP_FLAGS = ("pre",)
+"""What `extras` takes: the flags of pip, without dashes, that have a meaning when locking."""
+
+
 def is_index_name(text: str) -> bool:
     """Whether an index can be called that in `[envlock.indexes]`.
 
@@ -164,7 +168,10 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
             index = _index_of(said, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
-    level.pip_flags += table.get("extras", ())
+    flags = table.get("extras", ())
+    if not set(flags) <= {*PIP_FLAGS}:
+        raise ValueError(flags)
+    level.pip_flags += flags
     if table.get("conda_only"):
         from envlock.config.conda_tables import read_conda_only
 

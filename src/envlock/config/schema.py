@@ -61,7 +61,7 @@ class PypiTable(Table):
     """More package indexes, asked in this order before the default one; the first that has a package is the only one
     asked for it. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
     extras: list[str] = Field(default=[], examples=[["pre"]])
-    """Flags of pip, without dashes. `pre` allows pre-releases."""
+    """Flags of pip, without dashes: `pre`, which allows pre-releases. No other means anything when locking."""
     python: str | None = Field(default=None, examples=[">=3.11,<3.13"])
     """The Python to lock: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])

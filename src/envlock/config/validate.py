@@ -25,7 +25,7 @@ from envlock.config.errors import (
     UnknownKey,
 )
 from envlock.config.instants import absolute_instant, span_of
-from envlock.config.level import is_index_name, normalize_python, requirement_of
+from envlock.config.level import PIP_FLAGS, is_index_name, normalize_python, requirement_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_user
@@ -209,6 +209,10 @@ class _Values:
                 yield from self.package(name, item, (*place, str(number)) if isinstance(value, list) else place)
         for place, url in _strings(pypi, (*key, "pypi"), "extra_indices"):
             yield from self.index(url, place)
+        for place, flag in _strings(pypi, (*key, "pypi"), "extras"):
+            if flag not in PIP_FLAGS:
+                hint = 'write `extras = ["pre"]`; the extras of a package belong to its name: `"requests[socks]" = ""`'
+                yield BadValue("extras", flag, "it takes `pre`, which allows pre-releases", self.at(place), hint=hint)
         for name, value in _table(conda, "libraries").items():
             yield from self.conda_package(name, value, (*key, "conda", "libraries", name))
         for name, value in _table(pypi, "conda_only").items():
