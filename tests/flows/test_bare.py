@@ -42,11 +42,13 @@ class ByHand:
 @pytest.fixture(scope="module")
 def by_hand(locked_flows: Flows, shared_uv_cache: Path) -> Iterator[ByHand]:
     flows, mine = locked_flows, {**STALE, "_METAFLOW_ENVLOCK_TASK": f"BareFlow/{RUN}/gather"}
+    disabled = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "BareFlow//many"}
+    of_ubf = ("--split-index", "0", "--ubf-context", "ubf_control")
     with isolation(flows.home, shared_uv_cache):
         ended = {
             "init": flows.python("bare.py", "--environment=envlock", "init", "--run-id", RUN, "--task-id", "t1"),
             "start": bare(flows, "start", "t2", f"{RUN}/_parameters/t1", python="-EOu", **STALE),
-            "many": bare(flows, "many", "t3", f"{RUN}/start/t2", "--split-index", "0", "--ubf-context", "ubf_control"),
+            "many": bare(flows, "many", "t3", f"{RUN}/start/t2", *of_ubf, **disabled),
             "gather": bare(flows, "gather", "t4", f"{RUN}/many/t3,{RUN}/many/t3_node_1", **mine),
             "end": bare(flows, "end", "t5", f"{RUN}/gather/t4", python="-m pdb -c continue" if PDB_STARTS else ""),
         }
@@ -70,6 +72,11 @@ def test_what_a_task_inherits_of_another_one_has_no_say(by_hand: ByHand) -> None
     assert seen["virtual_env"] == seen["prefix"]
     assert not [path for path in seen["sys_path"] if path.startswith(("/nowhere", sys.prefix))]
     assert seen["variables"]["HOME"]
+
+
+def test_a_locked_step_is_not_disabled_because_a_variable_says_so(by_hand: ByHand) -> None:
+    seen = by_hand.seen("t3")
+    assert Path(seen["prefix"]).name == "metaflow_{}_{}".format(*seen["identity"])
 
 
 def test_metaflow_records_the_environment_of_each_task(by_hand: ByHand) -> None:

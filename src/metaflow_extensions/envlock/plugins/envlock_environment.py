@@ -147,12 +147,34 @@ def is_settled(flow, run, step):
     """Whether this process is where a task belongs: in the environment that was told, or outside of all, as was told.
 
     No variable alone says so: it has to be of this task, and this interpreter that of the environment which it names.
+    What another machine is told of a disabled step holds for no one run, and whatever its task starts inherits it: it
+    is believed only where envlock cannot be asked.
     """
     identity = os.environ.get(IDENTITY_VARIABLE)
     told = os.environ.get(TASK_VARIABLE)
     if identity is None or told not in (pathspec(flow, run, step), pathspec(flow, "", step)):
         return False
-    return not identity or is_inside(identity)
+    if identity:
+        return is_inside(identity)
+    return told != pathspec(flow, "", step) or not _can_ask()
+
+
+def _can_ask():
+    """Whether this machine has envlock, and an envlock.toml for the flow's file."""
+    from .service import has_envlock
+
+    file = os.path.abspath(sys.argv[0])
+    folders = {os.path.dirname(file), os.path.dirname(os.path.realpath(file))}
+    return any(map(_has_config, folders)) and has_envlock()
+
+
+def _has_config(folder):
+    """Whether an envlock.toml is in a folder or above it, where envlock itself would look."""
+    while not os.path.exists(os.path.join(folder, "envlock.toml")):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return False
+    return True
 
 
 def is_inside(identity):

@@ -97,10 +97,19 @@ class Service(object):
         self._answers.put({"event": "ended", "text": text})
 
 
+def has_envlock():
+    """Whether there is an envlock to ask: here, or where the launcher of an outer flow had it."""
+    return _is_here() or bool(os.environ.get(LAUNCHER_VARIABLE))
+
+
+def _is_here():
+    found = find_spec("envlock")
+    return found is not None and found.origin is not None  # a folder of that name beside the flow has no origin
+
+
 def _python_with_envlock():
     """A Python that has envlock, and the PYTHONPATH under which it has it."""
-    found = find_spec("envlock")
-    if found is not None and found.origin is not None:  # a folder of that name beside the flow has no origin
+    if _is_here():
         return sys.executable, os.environ.get("PYTHONPATH", "")
     told = os.environ.get(LAUNCHER_VARIABLE)
     if told:
