@@ -143,6 +143,25 @@ def test_what_pip_takes_beside_requirements_is_told_by_its_name(line: str, said:
     assert said in error.message
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("itsdangerous==2.2.0 \\\n    --hash=sha256:00\n", "`pip-compile` without `--generate-hashes`"),
+        ("rich==13.0 --hash=sha256:00\n", "the lock has the hashes"),
+        ("--hash=sha256:00\n", "the lock has the hashes"),
+        ("-r base.txt\n", "what that file asks for"),
+        ("--requirement=base.txt\n", "what that file asks for"),
+        ("-c constraints.txt\n", "the versions of that file"),
+        ("-i https://index.example/simple\n", "`index-url`"),
+        ("--find-links wheels\n", "as a requirement"),
+    ],
+)
+def test_what_to_write_instead_is_said(text: str, advice: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, text)
+    assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 1), AT))
+    assert advice in (error.hint or "")
+
+
 def test_an_index_keeps_its_credentials_out_of_what_is_hashed(tmp_path: Path) -> None:
     (tmp_path / "envlock.toml").write_text(CONFIG)
     (tmp_path / "r.txt").write_text(f"--extra-index-url https://me:{SECRET}@index.example/simple\nrich\t# pretty\n")

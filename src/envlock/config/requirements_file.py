@@ -36,6 +36,20 @@ _OTHERS = (
     (re.compile(r"\A\.{0,2}/"), "a path, which other machines do not have"),
 )
 """What pip takes beside requirements (PEP 508)."""
+_HASHES = (
+    "leave out hashes and what follows `\\`, for the lock has the hashes of all files itself: `pip-compile` without"
+    " `--generate-hashes`; or name the file that this one is made from, such as `requirements.in`"
+)
+_ADVICE = (
+    (re.compile(r"\\\Z|(?:\A|\s)--hash\b"), _HASHES),
+    (
+        re.compile(r"\A(?:-r|--requirement)\b"),
+        "write here what that file asks for: no file is read from within another",
+    ),
+    (re.compile(r"\A(?:-c|--constraint)\b"), "write the versions of that file as requirements, or in envlock.toml"),
+    (re.compile(r"\A(?:-i|--index-url)\b"), "write `index-url` into `[envlock]`, or `--extra-index-url URL` here"),
+)
+"""What to do instead of what stands in a line."""
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
 
 
@@ -44,12 +58,12 @@ class BadRequirementsFile(ConfigError):
 
     code = "bad-requirements-file"
 
-    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True) -> None:
+    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
         super().__init__(
             reason,
             locations=locations,
             details=("taken: requirements (PEP 508), comments, --extra-index-url URL, --pre",) if is_read else (),
-            hint="write what it means as a requirement, or in envlock.toml"
+            hint=(hint or "write what it means as a requirement, or in envlock.toml")
             if is_read
             else "`requirements` is the path of a text file, relative to the folder of envlock.toml",
         )
@@ -91,7 +105,9 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             else:
                 packages.append((parse_requirement(line), number))
         except _NotTaken as refused:
-            raise BadRequirementsFile(f"{refused}: `{shown(line)}`" if is_quoted else str(refused), at) from None
+            hint = next((advice for pattern, advice in _ADVICE if pattern.search(line)), "")
+            reason = f"{refused}: `{shown(line)}`" if is_quoted else str(refused)
+            raise BadRequirementsFile(reason, at, hint=hint) from None
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine, PythonIsNoPackage) as error:
             error.locations = at
             raise
