@@ -220,6 +220,16 @@ WRONG = [
         status=4,
     ),
     Wrong(
+        "a python that is older than what can be locked",
+        "[env.a.pypi]\npython = '2.7'",
+        "no-fitting-python",
+        ("python = '2.7'",),
+        ("asked by a", "the oldest that can be locked is Python 3.6"),
+        hint="ask for Python 3.6 or later",
+        lock_only=True,
+        status=4,
+    ),
+    Wrong(
         "an exact python that uv does not have",
         "[env.a.pypi]\npython = '>=3.99'",
         "no-python-build",

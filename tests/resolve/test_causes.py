@@ -10,7 +10,7 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment, merge_archs
+from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, ResolverCannot, _OfOneEnvironment, merge_archs
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import Index, Release
@@ -202,3 +202,11 @@ def test_a_series_is_told_of_what_is_asked_with_an_extra_or_a_marker(served: Ind
     error = refused(served, asked)
     assert isinstance(error, NoSolution)
     assert '`series = "2.3.*"`' in (error.hint or "")
+
+
+def test_a_python_of_conda_that_is_too_old_for_pypi_is_one_error(served: Index) -> None:
+    error = refused(served, "series", python="2.7.18", archs=TWO)
+    assert isinstance(error, ResolverCannot)
+    assert "Python 2.7.18 is older than 3.6" in error.sentence
+    assert error.packages == ("python",)
+    assert error.details == ()

@@ -9,6 +9,8 @@ import re
 
 _CLAUSE = re.compile(r"(==|!=|<=|>=|<|>|~=)(\d+(?:\.\d+)*)(\.\*)?\Z")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*\Z")
+OLDEST = (3, 6)
+"""The oldest series that packages can be solved for, and that an environment can be made of."""
 _PATCHES = 60
 """No series of Python has as many releases."""
 

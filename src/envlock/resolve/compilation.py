@@ -16,6 +16,7 @@ from pathlib import Path
 import tomli_w
 
 from envlock.credentials import Address, address, credentials_for, hide
+from envlock.model.python_range import OLDEST
 from envlock.model.url import direct_url_fault, strip_credentials
 from envlock.resolve.errors import NoSolution
 from envlock.resolve.port import Request
@@ -144,7 +145,7 @@ class Compilation:
         project = {
             "name": PROJECT,
             "version": "0",
-            "requires-python": ">=3.6",
+            "requires-python": ">={}.{}".format(*OLDEST),
             "dependencies": self._filled_in(requirements),
         }
         settings = {

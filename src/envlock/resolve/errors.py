@@ -306,11 +306,15 @@ class NoFittingPython(ResolveError):
 
     code = "no-fitting-python"
 
-    def __init__(self, environments: tuple[str, ...], asked: str, *, here: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, environments: tuple[str, ...], asked: str, *, here: tuple[str, ...] = (), oldest: str = ""
+    ) -> None:
+        found = f"on this machine: {', '.join(here) or 'none'}; none that uv can download fits either"
+        ask = f"ask for Python {oldest} or later" if oldest else "widen `python` in envlock.toml"
         super().__init__(
             f"no Python fits `{asked}`, asked by {', '.join(environments)}",
-            details=(f"on this machine: {', '.join(here) or 'none'}; none that uv can download fits either",),
-            hint="widen `python` in envlock.toml, or install such an interpreter",
+            details=(f"the oldest that can be locked is Python {oldest}" if oldest else found,),
+            hint=ask if oldest else f"{ask}, or install such an interpreter",
         )
         self.environments = environments
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
+from envlock.model.python_range import OLDEST
 from envlock.model.url import host
 from envlock.resolve.answers import NotAPylock, Selected, select, with_edges
 from envlock.resolve.causes import cause_of
@@ -19,6 +20,7 @@ from envlock.resolve.errors import (
     IndexHashMismatch,
     NoSolution,
     NoWheel,
+    ResolverCannot,
     UnexpectedAnswer,
     UnknownHash,
     UnknownPipFlag,
@@ -78,6 +80,7 @@ class UvResolver:
             if not request.requirements.roots():
                 refuse_missing_index(request, ())
                 return Resolution(())
+            _refuse_old_python(request)
             packages, warnings, graph, notes = self._for_all_releases(compilation, versions, beside)
             extras = _missing_extras(request, warnings)
             wheels_of_base = [each.name for each in request.provided if not each.package]
@@ -144,6 +147,20 @@ class UvResolver:
             request.arch,
             f"no release of {', '.join(sorted({item.partition('!=')[0] for item in excluded}))} has a wheel for it",
             hint="raise the floor in [envlock.system-requirements]",
+        )
+
+
+def _refuse_old_python(request: Request) -> None:
+    """Raises ResolverCannot."""
+    oldest = "{}.{}".format(*OLDEST)
+    major, minor = (int(part) for part in request.python.split(".")[:2])
+    if (major, minor) < OLDEST:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"Python {request.python} is older than {oldest}, the oldest that packages of PyPI can be chosen for",
+            hint=f"ask for Python {oldest} or later, or for conda packages only",
+            packages=("python",),
         )
 
 

@@ -14,7 +14,7 @@ from envlock.interpreters import NoInterpreter, find_interpreter, machine_series
 from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock, LockedPython
-from envlock.model.python_range import python_allows, releases_of
+from envlock.model.python_range import OLDEST, python_allows, releases_of
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_mirror
 from envlock.resolve.errors import NoFittingPython
@@ -54,6 +54,8 @@ def choose_python(
             series = newest_series(asked)
         except NoPythonBuild:
             raise NoFittingPython(environments, asked, here=machine_series()) from None
+    if _numbers(series) < OLDEST:
+        raise NoFittingPython(environments, asked, oldest="{}.{}".format(*OLDEST))
     oldest = oldest_release(series, asked)
     if oldest is None:
         raise NoFittingPython(environments, asked, here=machine_series())
