@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.cli.light.lock import as_text
 from envlock.config.read import load_project
 from envlock.lockfile.drift import Verdict
 from envlock.lockfile.drift import check as check_project
@@ -174,6 +175,35 @@ def test_whatever_was_merged_and_however_it_is_settled_no_pin_moves(
     if settled == "both":
         checkout.git(*WAYS[way])
         assert checkout.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("checkout", ["with attributes"], indirect=True)
+@pytest.mark.parametrize(
+    ("way", "deleted"), [(merge, "ours"), (merge, "theirs"), (rebase, "ours"), (stash_pop, "theirs")]
+)
+def test_a_lock_that_one_side_changed_and_the_other_deleted_is_left_to_git_add(
+    checkout: Checkout, way: Callable[[Checkout], None], deleted: str
+) -> None:
+    """Whether there is anything to lock then, or not."""
+    for branch in ("ours", "theirs"):
+        checkout.git("checkout", "-q", "-B", branch, "base")
+        if branch == deleted:
+            checkout.git("rm", "-q", "-r", "envlock.lock/linux-64")
+        else:
+            path = checkout.project.lock_of("linux-64")
+            write_lock(checkout.project.lock_folder, replace(read_lock(path), resolved_by="somebody else"))
+        checkout.commit(branch)
+    checkout.git("checkout", "-q", "ours")
+    if way is rebase:  # in a work tree of its own, whose `.git` is a file
+        checkout.git("checkout", "-q", "base")
+        checkout.git("worktree", "add", "-q", "../tree", "ours")
+        checkout = Checkout(checkout.project.folder.with_name("tree"), checkout.project.index_url)
+    way(checkout)
+    project = load_project(checkout.project.config)
+    assert "`git add envlock.lock`" in as_text(project, checkout.lock())
+    assert checkout.check().findings == ()
+    checkout.git("add", "envlock.lock")
+    assert "git add" not in as_text(project, checkout.lock())
 
 
 def test_check_says_what_a_merge_left_and_that_lock_settles_it(checkout: Checkout) -> None:

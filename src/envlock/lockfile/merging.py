@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import tomli
@@ -28,6 +29,8 @@ ATTRIBUTES = """\
 """
 _SIDES = ("HEAD", "MERGE_HEAD", "REBASE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "stash", "HEAD^1", "HEAD^2")
 """Where git has the sides of what is under way, or was just committed."""
+_UNDER_WAY = ("MERGE_HEAD", "REBASE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "AUTO_MERGE")
+"""What lies in git's folder while there may be conflicts; the last one also after `git stash pop`."""
 _MARKER = re.compile(r"(<{7,}|\|{7,}|={7,}|>{7,})(?: .*)?\r?\n?\Z")
 
 
@@ -105,6 +108,18 @@ def versions_in_git(path: Path, folder: Path) -> list[bytes]:
 def is_unmerged(folder: Path) -> bool:
     """Whether git has something under way in which files of a lock folder conflict."""
     return bool(_git(folder.parent, "ls-files", "--unmerged", "--", folder.name))
+
+
+def awaits_git_add(folder: Path) -> bool:
+    """Whether files of a lock folder conflict, where git has a merge or the like under way. No process where not."""
+    with suppress(OSError):
+        for parent in folder.absolute().parents:
+            git = parent / ".git"
+            if git.is_file():  # of a work tree, or a submodule
+                git = parent / git.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir:").strip()
+            if git.is_dir():
+                return any((git / name).exists() for name in _UNDER_WAY) and is_unmerged(folder)
+    return False
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:

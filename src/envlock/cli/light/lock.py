@@ -13,6 +13,7 @@ from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, one_line, without_commands
+from envlock.lockfile.merging import awaits_git_add
 from envlock.model.arch import parse_arch
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_aliases import Naming
@@ -142,7 +143,8 @@ def as_text(project: Project, result: LockResult) -> str:
         lines.append(line.replace("{archs}", archs))
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
-    if any(each.action in {"merged", "settled"} for each in result.locked):
+    is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
+    if is_settled or awaits_git_add(project.lock_folder):
         lines.append(f"branches were merged: `git add {project.lock_folder.name}` tells git that the locks are settled")
     return "".join(f"{one_line(line)}\n" for line in (*lines, _summary(result)))
 
