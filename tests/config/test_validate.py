@@ -127,13 +127,40 @@ BAD = {
         hint: the format is described at https://toml.io
         """,
     ),
+    "UTF-16 with its mark": (
+        "[envlock]\n".encode("utf-16"),
+        """\
+        error[not-toml]: `envlock.toml` is not TOML: it is UTF-16 text
+          at envlock.toml:1
+
+        hint: save the file as UTF-8
+        """,
+    ),
+    "UTF-16 without its mark": (
+        "[envlock]\n".encode("utf-16-le"),
+        """\
+        error[not-toml]: `envlock.toml` is not TOML: it holds NUL bytes, as UTF-16 text does
+          at envlock.toml:1
+
+        hint: save the file as UTF-8
+        """,
+    ),
+    "a table of steps that is called as the list of their names": (
+        "[flow.TrainFlow]\nfile = 'x.py'\n[flow.TrainFlow.steps.train.pypi]\npackages = {}\n",
+        """\
+        error[wrong-type]: `steps` must be a list of strings, not a table
+          at envlock.toml:3 (flow.TrainFlow.steps)
+
+        hint: write it as `[flow.TrainFlow.step.train]`
+        """,
+    ),
     "not UTF-8": (
         b"# caf\xe9\na = 1\n",
         """\
         error[not-toml]: `envlock.toml` is not TOML: byte 0xe9 is not UTF-8
           at envlock.toml:1
 
-        hint: the format is described at https://toml.io
+        hint: save the file as UTF-8
         """,
     ),
     "a byte order mark": (

@@ -139,9 +139,10 @@ def _wrong_type(path: KeyPath, value: Any, at: Location) -> ConfigError:
             path[-2], f"one with {_found(value)} in it", _right(listed), at, example=_written(path[-2], listed)
         )
     node = node_at(path)
-    return WrongType(
-        path[-1], _found(value), _right(node), at, example=_written(path[-1], node, _converted(path, value))
-    )
+    example = _written(path[-1], node, _converted(path, value))
+    if path[0] == "flow" and path[2:] == ("steps",) and isinstance(value, dict):
+        example = f"[flow.{_toml_key(path[1])}.step.{_toml_key(next(iter(value), 'train'))}]"
+    return WrongType(path[-1], _found(value), _right(node), at, example=example)
 
 
 def _written(key: str, node: Schema, value: Any = None) -> str | None:

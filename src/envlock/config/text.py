@@ -40,15 +40,20 @@ class WrittenFloat(float):
         return made
 
 
+_SAVE = "save the file as UTF-8"
+
+
 def decoded(source: str | bytes, name: str) -> str:
     """The text of a file called `name`. Raises NotToml where it is not UTF-8."""
     if isinstance(source, str):
         return source
+    if source.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise NotToml(name, "it is UTF-16 text", line=1, hint=_SAVE)
     try:
         return source.decode()
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
-        raise NotToml(name, f"byte {source[error.start]:#04x} is not UTF-8", line=line) from None
+        raise NotToml(name, f"byte {source[error.start]:#04x} is not UTF-8", line=line, hint=_SAVE) from None
 
 
 def parsed(text: str, name: str) -> dict[str, Any]:
@@ -61,6 +66,8 @@ def parsed(text: str, name: str) -> dict[str, Any]:
         if error.msg.startswith("Cannot") and (twice := written_twice(text)):
             key, lines = twice
             raise WrittenTwice(key[-1], tuple(Location(name, line, _dotted(key)) for line in lines)) from None
+        if "\0" in text:
+            raise NotToml(name, "it holds NUL bytes, as UTF-16 text does", line=1, hint=_SAVE) from None
         if text.startswith("\ufeff"):
             hint = "save it as `UTF-8`, not as `UTF-8 with BOM`, or: sed -i '1s/^\\xEF\\xBB\\xBF//' " + name
             raise NotToml(name, "it begins with a byte order mark", line=1, hint=hint) from None
