@@ -512,6 +512,21 @@ def test_a_lock_without_what_a_package_needs_is_damage(copy: ProjectFolder) -> N
     assert found(copy) == [("damaged", "a package needs 'beta', which is not in it")]
 
 
+def test_a_package_from_another_index_than_its_own_is_damage(copy: ProjectFolder) -> None:
+    in_config("[envlock]", f'[envlock]\nindexes = {{ team = "{copy.index_url}" }}')(copy)
+    in_config('alpha = ">=1"', 'alpha = { version = ">=1", index = "team" }')(copy)
+    asked = next(each for each in load_project(copy.config).environments() if each.is_step).requirements
+    alpha, *others = read_lock(copy.lock_of(ARCHS[0])).packages
+    changed_lock(copy, requirements=asked)
+    assert "damaged" not in {verdict for verdict, _ in found(copy)}
+    changed_lock(copy, packages=(replace(alpha, index="https://other.example/simple"), *others))
+    ((verdict, reason),) = found(copy)
+    assert verdict == "damaged"
+    assert "alpha 2.0 from https://other.example/simple is in it" in reason
+    with pytest.raises(DamagedLock):
+        lock(load_project(copy.config))
+
+
 @pytest.mark.parametrize("elsewhere", ["index", "url"])
 def test_every_url_of_a_lock_is_held_to_the_hosts(copy: ProjectFolder, elsewhere: str) -> None:
     there = packages_of(copy)

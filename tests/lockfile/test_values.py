@@ -13,6 +13,7 @@ from envlock.lockfile.proof import prove
 from envlock.lockfile.text import body_of, digest_of
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
 from tests.lockfile.conda_locks import CONDA, MIXED, MOVED, MUTEX
 from tests.lockfile.test_formats import LOCKS, TORCH
 
@@ -181,6 +182,42 @@ def test_a_version_that_is_not_asked_for_is_told() -> None:
     for asked in ("demo>=2", "demo[fast]!=1.2.3 ; platform_machine == 'x86_64'"):
         lock = replace(LOCK, requirements=ASKED._replace(pypi=(parse_requirement(asked),)))
         assert "and demo 1.2.3 is in it" in proof_of(lock).missing
+
+
+def pinned(index: str, marker: str = "") -> Requirements:
+    """demo, asked of one index alone."""
+    return ASKED._replace(pypi=(parse_requirement(f"demo{marker}")._replace(from_index=index),))
+
+
+@pytest.mark.parametrize("found", ["https://other.example/simple", "https://index.example/simple/more", ""])
+@pytest.mark.parametrize("upload_time", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+01:00"])
+def test_a_package_from_another_index_than_its_own_is_told(found: str, upload_time: str) -> None:
+    packages = (replace(DEMO, index=found, upload_time=upload_time), TORCH)
+    for marker in ("", " ; sys_platform == 'linux'"):
+        lock = replace(LOCK, packages=packages, requirements=pinned("https://index.example/simple", marker))
+        parse(render(lock).encode(), "pylock.toml")
+        assert "it is for 'demo' from https://index.example/simple, and demo 1.2.3" in proof_of(lock).missing
+
+
+@pytest.mark.parametrize(
+    ("asked", "marker"),
+    [
+        ("https://index.example/simple/", ""),
+        ("https://Index.example:443/simple", ""),
+        ("https://${HOST}:${PORT}/simple", ""),
+        ("https://${TEAM}.example/simple", ""),
+        ("${BASE}/simple", ""),
+        ("${INDEX}", ""),
+        ("https://other.example/simple", " ; sys_platform == 'darwin'"),
+    ],
+)
+def test_the_index_of_a_package_may_be_written_otherwise(asked: str, marker: str) -> None:
+    assert proof_of(replace(LOCK, requirements=pinned(asked, marker))).missing == ""
+
+
+@pytest.mark.parametrize("asked", ["https://${HOST}/other", "https://${TEAM}.other/simple", "${BASE}/other"])
+def test_a_variable_of_an_index_stands_for_no_more_than_its_place(asked: str) -> None:
+    assert "it is for 'demo' from" in proof_of(replace(LOCK, requirements=pinned(asked))).missing
 
 
 def test_what_is_whole_lacks_nothing() -> None:

@@ -90,7 +90,13 @@ def with_conda(
     names = {name for name, _ in named}
     lacking = missing(map(name_in, asked), _names_in(needed), names)
     return ProvedPackages(
-        rows + wheels.rows, urls + wheels.urls, position, others, frozenset(provided | names), lacking
+        rows + wheels.rows,
+        urls + wheels.urls,
+        position,
+        others,
+        frozenset(provided | names),
+        wheels.indexes,
+        lacking,
     )
 
 

@@ -8,6 +8,7 @@ None, and the caller reads the file the thorough way, which knows how to say wha
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -35,6 +36,7 @@ from envlock.lockfile.values import (
     UPLOAD_TIME,
     URL,
     VERSION,
+    is_index,
     is_wheel,
     missing,
     twice,
@@ -71,7 +73,7 @@ class Proof(NamedTuple):
     others: frozenset[str] = frozenset()
     """The other URLs in it: indexes and channels, of packages and of what is asked."""
     missing: str = ""
-    """What is asked for or needed and not in it, in a sentence; empty where nothing is."""
+    """What is asked for or needed and not in it as it must be, in a sentence; empty where nothing is."""
 
     def named(self, *, mirrored: bool) -> tuple[str, ...]:
         """Every URL in it; without that of an exact Python where builds come from a mirror, whatever the lock says."""
@@ -90,8 +92,20 @@ class ProvedPackages(NamedTuple):
     """The other URLs in their lines."""
     provided: frozenset[str] = frozenset()
     """The PyPI distributions in conda packages, and the names of those."""
+    indexes: Mapping[str, str] = {}
+    """The index that each wheel's package is from, where its line names one."""
     missing: str = ""
     """A conda package that one of them needs, or that is asked for, and that is not there."""
+
+
+class Root(NamedTuple):
+    """A PyPI package that is asked for."""
+
+    name: str
+    specifier: str
+    marker: str
+    only_index: str
+    """The one index that it comes from; empty where it may come from any."""
 
 
 class _Asked(NamedTuple):
@@ -99,8 +113,7 @@ class _Asked(NamedTuple):
 
     req_id: str
     kind: str
-    roots: tuple[tuple[str, str, str], ...]
-    """The PyPI packages that are asked for: name, specifier and marker of each."""
+    roots: tuple[Root, ...]
     conda: tuple[str, ...]
     urls: frozenset[str]
 
@@ -160,21 +173,47 @@ def _prove(text: str) -> Proof | None:
     )
 
 
-def _missing(body: str, found: ProvedPackages, roots: tuple[tuple[str, str, str], ...], arch: Arch) -> str:
+def _missing(body: str, found: ProvedPackages, roots: Iterable[Root], arch: Arch) -> str:
     wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
-    edges = _EDGES.findall(body, 0, found.end)
-    asked = [(name, versions) for name, versions, marker in roots if not marker or holds(marker, VALUES[arch])]
-    for name, versions in asked:
-        if name in wheels and rules_out(versions, wheels[name]):
-            return f"it is for '{name}{versions}', and {name} {wheels[name]} is in it"
-    held = wheels.keys() | found.provided if found.provided else wheels
-    return missing((), edges, wheels) or missing((name for name, _ in asked), (), held)
+    return not_as_asked(wheels, found.indexes, found.provided, _EDGES.findall(body, 0, found.end), roots, arch)
+
+
+def not_as_asked(
+    wheels: Mapping[str, str],
+    indexes: Mapping[str, str],
+    provided: Container[str],
+    edges: Iterable[str],
+    roots: Iterable[Root],
+    arch: Arch,
+) -> str:
+    """What is asked for or needed and not there as it must be, in a sentence; empty where nothing is.
+
+    `wheels` are versions by name, `indexes` where those are from, `provided` what conda packages bring.
+    """
+    asked = [root for root in roots if not root.marker or holds(root.marker, VALUES[arch])]
+    for name, specifier, _, index in asked:
+        if name in wheels and rules_out(specifier, wheels[name]):
+            return f"it is for '{name}{specifier}', and {name} {wheels[name]} is in it"
+        if index and name in wheels and not is_index(indexes.get(name, ""), index):
+            place = indexes.get(name) or "no index"
+            return f"it is for '{name}' from {index}, and {name} {wheels[name]} from {place} is in it"
+    return missing((), edges, wheels) or next(
+        (missing((name,), (), ()) for name, *_ in asked if name not in wheels and name not in provided), ""
+    )
+
+
+def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ...]:
+    """The requirements; `indexes` are those of the texts that come from one index alone."""
+    found = ((text, _ROOT.fullmatch(text)) for text in texts)
+    return tuple(
+        Root(match[1], match[2], match[3] or "", indexes.get(text, "")) for text, match in found if match is not None
+    )
 
 
 def _wheels(body: str, start: int) -> ProvedPackages | None:
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
-    others: set[str] = set()
+    indexes: dict[str, str] = {}
     position = start
     while match := _PACKAGE.match(body, position):
         name, version, index, written, place, digest = match.groups()
@@ -188,9 +227,11 @@ def _wheels(body: str, start: int) -> ProvedPackages | None:
         rows.append(("pypi", name, version, "", wheel, digest))
         urls.append(place)
         if index:
-            others.add(index)
+            indexes[name] = index
         position = match.end()
-    return None if twice(row[1] for row in rows) else ProvedPackages(rows, urls, position, others)
+    if twice(row[1] for row in rows):
+        return None
+    return ProvedPackages(rows, urls, position, set(indexes.values()), indexes=indexes)
 
 
 @lru_cache(maxsize=256)
@@ -205,7 +246,6 @@ def _asked(section: str) -> _Asked | None:
     )
     kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
-    roots = [(match[1], match[2], match[3] or "") for match in map(_ROOT.fullmatch, texts) if match is not None]
-    own = [str(index) for _, index in cast("list[list[str]]", document.get("package-indexes", []))]
-    urls = [url for url in (*indexes, *own, str(document["default-index"]), *channels) if "://" in url]
-    return _Asked(req_id(document), kind, tuple(roots), (*conda, *conda_only), frozenset(urls))
+    own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
+    urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels) if "://" in url]
+    return _Asked(req_id(document), kind, roots_in(texts, own), (*conda, *conda_only), frozenset(urls))

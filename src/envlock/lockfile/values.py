@@ -26,6 +26,7 @@ COUNT = r"(?:0|[1-9][0-9]{0,14})"
 _WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,195}\.whl")
 _ARCHIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}")
 _PYTHON = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:(?:a|b|rc)[0-9]{1,4})?")
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
 _LARGEST = 1 << 50
 
 
@@ -87,6 +88,48 @@ def wrong_python(source: str, version: str, url: str = "", filename: str = "", s
     if _ARCHIVE.fullmatch(filename) is None:
         return f"file name {filename!r}"
     return "" if re.fullmatch(SHA256, sha256) else f"sha256 {sha256!r}"
+
+
+def is_index(index: str, asked: str) -> bool:
+    """Whether the index that a package was locked from is the one that was asked, which may name variables.
+
+    A lock has what a variable of the host held, and those of the path as they are written.
+
+    >>> is_index("https://index.example/a", "https://Index.example:443/a/"), is_index("https://b.example/a", "https://a")
+    (True, False)
+    >>> is_index("https://index.example/${TEAM}/simple", "https://${HOST}/${TEAM}/simple/")
+    True
+    >>> is_index("", "https://index.example/a")
+    False
+    """
+    if index == asked:
+        return True
+    index, asked = _plain_index(index), _plain_index(asked)
+    if "${" not in asked:
+        return index == asked
+    if not asked.startswith(("http://", "https://")):  # a variable at the beginning may hold any part of a URL
+        return re.fullmatch(".+".join(map(re.escape, _VARIABLE.split(asked))), index) is not None
+    scheme, _, rest = asked.partition("://")
+    place, slash, path = rest.partition("/")
+    named = re.sub(r":\$\{[^}]*\}$", "", place)  # the port of the scheme is written nowhere
+    held = "[^/:]+".join(map(re.escape, _VARIABLE.split(named.lower()))) + ("" if named == place else "(?::[0-9]+)?")
+    return re.fullmatch(f"{scheme}://{held}{re.escape(slash + path)}", index) is not None
+
+
+def _plain_index(url: str) -> str:
+    """The URL as it is compared: host in lower case, no port of the scheme, no slash at the end."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rstrip("/")
+    place, slash, path = rest.partition("/")
+    scheme = scheme.lower()
+    if "${" not in place:
+        place = place.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, ":"))
+    if "%" in path:
+        from urllib.parse import unquote
+
+        path = unquote(path)
+    return f"{scheme}://{place}{slash}{path}".rstrip("/")
 
 
 def missing(roots: Iterable[str], edges: Iterable[str], held: Container[str]) -> str:
