@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envlock.credentials import BadNetrc, Credential, Credentials, UnsetVariable, credentials_for, redact
+from envlock.credentials import (
+    BadNetrc,
+    Credential,
+    Credentials,
+    UnsetVariable,
+    address,
+    credentials_for,
+    hide,
+    redact,
+    revealed,
+)
 from envlock.model.url import host, is_local, strip_credentials
 
 
@@ -184,3 +194,42 @@ def test_what_is_kept_by_host_is_not_sent_in_the_clear(url: str, told: bool) -> 
     }
     credentials = Credentials(["https://index.example/simple/", "http://index.example:8080/simple/"], variables)
     assert (credentials.for_url(url) is not None) is told
+
+
+TOKEN = "aGk6c2VjcmV0+x=="
+INDEX = address("https://index.example/${TOK}/simple/", {"TOK": TOKEN})
+
+
+@pytest.mark.parametrize(
+    ("spelled", "hidden"),
+    [
+        (f"https://index.example/{TOKEN}/files/x.whl", "https://index.example/${TOK}/files/x.whl"),
+        ("https://index.example/aGk6c2VjcmV0%2bx%3D%3D/files/x.whl", "https://index.example/${TOK}/files/x.whl"),
+        (f"https://index.example//{TOKEN}//x.whl", "https://index.example//${TOK}//x.whl"),
+        (f"https://INDEX.example:443/a/../{TOKEN}/x.whl", "https://INDEX.example:443/a/../${TOK}/x.whl"),
+        (f"https://index.example/t-{TOKEN}/%{ord('x'):x}/x.whl", "https://index.example/t-${TOK}/%78/x.whl"),
+    ],
+)
+def test_a_secret_of_a_path_is_hidden_and_found_again_however_it_is_spelled(spelled: str, hidden: str) -> None:
+    assert hide(spelled, [INDEX]) == hidden
+    assert revealed(hidden, [INDEX]) == hidden.replace("${TOK}", TOKEN)
+    assert hide(f"error for url ({spelled}), see <{spelled}>", [INDEX]) == f"error for url ({hidden}), see <{hidden}>"
+
+
+def test_a_secret_of_a_path_is_hidden_on_every_host_and_sent_to_its_own_alone() -> None:
+    hidden = "https://files.example/${TOK}/x.whl"
+    assert hide(f"https://files.example/{TOKEN}/x.whl", [INDEX]) == hidden
+    assert hide(f"GET /{TOKEN}/x.whl", [INDEX]) == "GET /${TOK}/x.whl"
+    for other in (hidden, "http://index.example/${TOK}/x.whl", "https://index.example:8443/${TOK}/x.whl"):
+        assert revealed(other, [INDEX]) == other
+
+
+@pytest.mark.parametrize("word", ["team", "packages"])
+def test_an_ordinary_word_is_hidden_at_the_indexs_own_place_alone(word: str) -> None:
+    index = address("https://index.example/${TEAM}/simple/", {"TEAM": word})
+    assert (
+        hide(f"https://index.example//{word}/{word}-1.0.whl", [index])
+        == f"https://index.example//${{TEAM}}/{word}-1.0.whl"
+    )
+    for text in (f"https://files.example/{word}/x.whl", f"because {word} depends on {word}"):
+        assert hide(text, [index]) == text

@@ -24,6 +24,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
 _PORTS = {"http": "80", "https": "443"}
 _OF_A_PATH = "/%:@!$&'()*+,;=~"
 """What stands in a path as it is, beside letters and digits."""
+_LONG = 8
+"""How many signs a value has at least that is looked for on every host."""
 
 
 class UnsetVariable(ConfigError):
@@ -155,6 +157,8 @@ class Address(NamedTuple):
     """What is asked: every variable filled in, user name and password percent-encoded."""
     kept: str
     """As locks name it: without credentials, and with the variables of its path, which may be secrets, as written."""
+    values: tuple[tuple[str, str], ...] = ()
+    """The variables of its path, each with the text that stands for it in `url`."""
 
     @property
     def asked(self) -> str:
@@ -184,7 +188,8 @@ def address(
 
     >>> variables = {"WHO": "me", "TOKEN": "p@ss", "HOST": "index.example", "TEAM": "tk-1"}
     >>> address("https://${WHO}:${TOKEN}@${HOST}/${TEAM}/simple/", variables)
-    Address(url='https://me:p%40ss@index.example/tk-1/simple/', kept='https://index.example/${TEAM}/simple/')
+    Address(url='https://me:p%40ss@index.example/tk-1/simple/', kept='https://index.example/${TEAM}/simple/', \
+values=(('TEAM', 'tk-1'),))
 
     Raises UnsetVariable for a variable that is not set or empty, and BadVariable where the result does not fit.
     """
@@ -194,6 +199,7 @@ def address(
     needed_by = strip_credentials(written)
     start, end = _userinfo_span(written)
     url, kept, at = "", "", 0
+    values: dict[str, str] = {}
     for found in re.finditer(VARIABLE, written):
         value = known.get(found[1], "")
         if not value:
@@ -204,9 +210,11 @@ def address(
             # One variable may hold both, the user name and the password.
             value = quote(value, safe="" if ":" in written[start:end] else ":")
         elif is_of_path:
-            value = quote(value, safe=_OF_A_PATH)
+            value = values[found[1]] = quote(value, safe=_OF_A_PATH)
         url, kept = url + value, kept + (found[0] if is_of_path else value)
-    made = Address(url + written[at:], strip_credentials(kept + written[at:]))
+    place = strip_credentials(kept + written[at:])
+    of_path = tuple((name, value) for name, value in values.items() if f"${{{name}}}" in place)
+    made = Address(url + written[at:], place, of_path)
     if "${" in made.url or not fits(made.url):
         raise BadVariable(re.findall(VARIABLE, written), needed_by, expected)
     return made
@@ -215,21 +223,77 @@ def address(
 def hide(text: str, addresses: Iterable[Address]) -> str:
     """The text with what no lock and no message may hold put back as it is written.
 
+    What a variable holds is found in every URL, however it is spelled there. A short value, or one that is a word, is
+    put back at the address's own place only, and none where it is a part of a file's name.
+
     >>> hide("https://index.example/tk-1/rich is gone", [address("https://index.example/${T}/simple", {"T": "tk-1"})])
     'https://index.example/${T}/rich is gone'
+    >>> team = address("https://index.example/${T}/simple", {"T": "t0ken+x=="})
+    >>> hide("https://index.example//t0ken%2Bx%3D%3D/a.whl, https://files.example/x/t0ken+x==/a.whl", [team])
+    'https://index.example//${T}/a.whl, https://files.example/x/${T}/a.whl'
     """
-    for each in addresses:
+    secret = [each for each in addresses if each.hidden is not None]
+    for each in secret:
         if each.hidden is not None:
-            secret, written = each.hidden
-            text = re.sub(re.escape(secret), written.replace("\\", r"\\"), text, flags=re.IGNORECASE)
+            begins, written = each.hidden
+            text = re.sub(re.escape(begins), written.replace("\\", r"\\"), text, flags=re.IGNORECASE)
+    found = [
+        (each, name, value, spelled)
+        for each in secret
+        for name, value in each.values
+        if (spelled := _spelled(value)) and re.search(spelled, text, re.IGNORECASE)
+    ]
+    if found:
+        text = _URL.sub(lambda match: _hidden_in(match[0], found), text)
+    for _, name, value, spelled in found:
+        if _is_secret(value):
+            text = re.sub(f"(?<=/){spelled}(?=/)", f"${{{name}}}", text, flags=re.IGNORECASE)
     return text
 
 
+def _hidden_in(url: str, found: Iterable[tuple[Address, str, str, str]]) -> str:
+    place = _place(url)
+    start = url.index("://") + 3
+    begin = url.find("/", start) + 1
+    if not begin:
+        return url
+    end = re.search(r"[?#]|\Z", url[begin:])
+    path, query = (url[begin : begin + end.start()], url[begin + end.start() :]) if end else (url[begin:], "")
+    folders, slash, name = path.rpartition("/")
+    folders = f"/{folders}{slash}"
+    for each, variable, value, spelled in found:
+        written, is_own = f"${{{variable}}}", place == _place(each.url)
+        if _is_secret(value) or (is_own and len(value) >= _LONG):
+            folders = re.sub(spelled, written, folders, flags=re.IGNORECASE)
+            name = re.sub(rf"\A{spelled}(?![\w+-]|\.\w)", written, name, flags=re.IGNORECASE)
+            query = re.sub(spelled, written, query, flags=re.IGNORECASE)
+        elif is_own and written not in folders:
+            folders = re.sub(f"(?<=/){spelled}(?=/)", written, folders, flags=re.IGNORECASE)
+    return url[:begin] + folders[1:] + name + query
+
+
+def _spelled(value: str) -> str:
+    """A pattern of every spelling of a variable's value in a path: each sign as it is, or percent-encoded."""
+    signs = (
+        f"(?:{re.escape(sign)}|{''.join(f'%(?:25)*{byte:02x}' for byte in sign.encode())})"
+        for sign in unquote(value).strip("/")
+    )
+    return "".join(signs)
+
+
+def _is_secret(value: str) -> bool:
+    """Whether a value cannot be an ordinary word, such as the name of a team, that other URLs have too."""
+    return len(value) >= _LONG and (len(value) >= 2 * _LONG or not value.isalpha())
+
+
 def revealed(url: str, addresses: Iterable[Address]) -> str:
-    """The URL to ask, of one that a lock holds: `hide` undone, for what these addresses themselves have hidden."""
+    """The URL to ask, of one that a lock holds: `hide` undone, at these addresses' own places and nowhere else."""
     for each in addresses:
-        if each.hidden is not None and url.startswith(each.hidden[1]):
-            return each.hidden[0] + url[len(each.hidden[1]) :]
+        if "${" in url and each.values and _place(url) == _place(each.url):
+            values = dict(each.values)
+            found = re.sub(VARIABLE, lambda written: values.get(written[1], written[0]), url)  # noqa: B023  used at once
+            if found != url:
+                return found
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +186,44 @@ def test_what_stands_in_a_path_may_be_a_secret_and_is_never_kept(
         lock(load_project(path))
     assert caught.value.code == "no-solution"
     assert secret not in told(caught.value)
+
+
+def percent_encoded(url: str) -> str:
+    """The URL, a letter of its first folder spelled otherwise."""
+    return re.sub(r"^(http://[^/]+/)(.)", lambda found: f"{found[1]}%{ord(found[2]):02X}", url)
+
+
+def test_what_an_index_spells_otherwise_is_never_kept_or_told(
+    make_index: Callable[..., Index], written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    index = make_index(Release("alpha", "1.1"), link=percent_encoded)
+    host, secret = parts(index)
+    monkeypatch.setenv("TEAM", secret)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    path = written(
+        f'cache = "../cache"\nindex-url = "http://{host}/${{TEAM}}/simple/"\n[env.base.pypi.packages]\nalpha = ""\n'
+    )
+    index.fail("files/*")
+    error = refused(path)
+    assert "${TEAM}/files/" in told(error)
+    assert secret[1:] not in told(error)
+    index.mend()
+    assert locked(path).packages[0].url.startswith(f"http://{host}/${{TEAM}}/files/")
+    assert push(load_project(path)).moved == 1
+    assert not files_holding(secret[1:], tmp_path)
+
+
+def test_a_link_to_another_host_that_holds_a_secret_is_refused(
+    make_index: Callable[..., Index], written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    index = make_index(Release("alpha", "1.1"), link=lambda url: url.replace("127.0.0.1", "localhost"))
+    host, secret = parts(index)
+    monkeypatch.setenv("TEAM", secret)
+    error = refused(written(f'index-url = "http://{host}/${{TEAM}}/simple/"\n[env.base.pypi.packages]\nalpha = ""\n'))
+    assert (error.code, error.exit_status) == ("secret-in-link", 4)
+    assert "`TEAM`" in error.message
+    assert secret not in told(error)
+    assert not files_holding(secret, tmp_path)
 
 
 def test_what_is_fetched_to_be_hashed_is_filled_in_too(

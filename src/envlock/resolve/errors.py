@@ -295,6 +295,12 @@ class UnlockableCondaPackage(_OfOneEnvironment):
     code = "unlockable-conda-package"
 
 
+class SecretInLink(_OfOneEnvironment):
+    """An index links to another place with the value of a variable in the link."""
+
+    code = "secret-in-link"
+
+
 class UnexpectedAnswer(_OfOneEnvironment):
     """A resolver said something that envlock does not know."""
 

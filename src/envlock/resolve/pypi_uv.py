@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from envlock.credentials import revealed
 from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
-from envlock.model.url import host
+from envlock.model.url import VARIABLE, host
 from envlock.resolve.answers import NotAPylock, Selected, select, with_edges
 from envlock.resolve.causes import cause_of
-from envlock.resolve.compilation import Compilation
+from envlock.resolve.compilation import Compilation, addresses_of
 from envlock.resolve.contradiction import contested, extras_unknown
 from envlock.resolve.errors import (
     BadDirectUrl,
@@ -21,6 +23,7 @@ from envlock.resolve.errors import (
     NoSolution,
     NoWheel,
     ResolverCannot,
+    SecretInLink,
     UnexpectedAnswer,
     UnknownHash,
     UnknownPipFlag,
@@ -174,6 +177,7 @@ def _missing_extras(request: Request, warnings: str) -> tuple[str, ...]:
 
 
 def _checked(request: Request, selected: Selected) -> Selected:
+    _refuse_secrets(request, selected)
     if selected.contested:
         raise contested(request, selected.contested)
     if selected.not_wheels:
@@ -194,6 +198,25 @@ def _checked(request: Request, selected: Selected) -> Selected:
             packages=selected.unfit_urls,
         )
     return selected
+
+
+def _refuse_secrets(request: Request, selected: Selected) -> None:
+    """Raises SecretInLink for a URL that holds what a variable of another place holds: nobody could fetch from it."""
+    for package in selected.packages:
+        if "${" not in package.url:
+            continue
+        left = re.search(VARIABLE, revealed(package.url, addresses_of(request)))
+        if left is not None:
+            raise SecretInLink(
+                request.name,
+                request.arch,
+                f"the index of {package.name} sends links to {host(package.url)} that hold the value of "
+                f"the environment variable `{left[1]}`",
+                details=("it may be a secret, which no lock may hold and which is sent to the index's own host only",),
+                hint=f"give the secret as a password (https://${{USER}}:${{{left[1]}}}@...), or let the index link to "
+                "files on its own host",
+                packages=(package.name,),
+            )
 
 
 def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
