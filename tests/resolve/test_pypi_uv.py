@@ -601,6 +601,7 @@ def test_an_index_that_is_not_there(index: Index) -> None:
     with pytest.raises(IndexNotFound) as caught:
         ask(f"{index.base}wrong/", "alpha")
     assert f"{index.base}wrong/" in caught.value.message
+    assert "`extra-indices`" in (caught.value.hint or ""), "as the key is written in [envlock]"
 
 
 def test_an_index_that_does_not_answer(make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:

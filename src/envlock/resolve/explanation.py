@@ -198,7 +198,7 @@ def _kind(
     if missing is not None:
         dead = index_is_missing()
         if dead is not None:
-            hint = "correct `index-url`, `extra_indices` or `indexes`"
+            hint = "correct `index-url`, `extra-indices` or `indexes` of `[envlock]`, or `extra_indices` of `pypi`"
             return IndexNotFound, f"there is no package index at {dead}", hint
         own = next(
             (root.from_index for root in request.requirements.roots() if root.from_index and root.name == missing[1]),

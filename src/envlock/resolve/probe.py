@@ -55,7 +55,7 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
             request.arch,
             f"there is no package index at {url}",
             details=("nothing came from it, and the next index was asked for what only it may have",),
-            hint="correct the URL in `extra_indices`, or take it out",
+            hint="correct the URL there, or take it out",
             packages=(strip_credentials(written),),
         )
 
