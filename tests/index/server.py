@@ -52,6 +52,7 @@ class Trouble:
     status: int | None = None
     times: int | None = None
     delay: float = 0.0
+    method: str = "*"
 
 
 class Index:
@@ -181,10 +182,13 @@ class Index:
         with self._lock:
             self._tampered[filename] = self._files[filename].data + b"\0" if data is None else data
 
-    def fail(self, pattern: str = "*", status: int = 500, times: int | None = None) -> None:
-        """Answer requests whose path matches (`simple/alpha/`, `files/*`) with `status`, or drop them (`DROP`)."""
+    def fail(self, pattern: str = "*", status: int = 500, times: int | None = None, method: str = "*") -> None:
+        """Answer requests whose path matches (`simple/alpha/`, `files/*`) with `status`, or drop them (`DROP`).
+
+        Those of one HTTP method alone, where that is named.
+        """
         with self._lock:
-            self._troubles.append(Trouble(pattern, status=status, times=times))
+            self._troubles.append(Trouble(pattern, status=status, times=times, method=method))
 
     def slow(self, pattern: str = "*", seconds: float = 1.0, times: int | None = None) -> None:
         """Answer requests whose path matches only after a pause."""
@@ -213,7 +217,7 @@ class Index:
         user = _user(authorization)
         with self._lock:
             self._arrivals.append(below)
-        trouble = self._trouble(below)
+        trouble = self._trouble(below, method)
         if trouble is not None and trouble.delay:
             self._closing.wait(trouble.delay)
         if trouble is not None and trouble.status is not None:
@@ -226,10 +230,10 @@ class Index:
             self._requests.append(Request(method, below, answer.status, user[0] if user else ""))
         return answer
 
-    def _trouble(self, path: str) -> Trouble | None:
+    def _trouble(self, path: str, method: str) -> Trouble | None:
         with self._lock:
             for trouble in self._troubles:
-                if fnmatch(path, trouble.pattern) and trouble.times != 0:
+                if fnmatch(path, trouble.pattern) and fnmatch(method, trouble.method) and trouble.times != 0:
                     if trouble.times is not None:
                         trouble.times -= 1
                     return replace(trouble)

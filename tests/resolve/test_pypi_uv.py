@@ -329,6 +329,8 @@ def test_refused_credentials_are_an_error_of_their_own(private_index: Index, url
         ask(given, "alpha")
     assert "wr0ng-passw0rd" not in caught.value.render()
     assert caught.value.hint is not None
+    assert private_index.url in caught.value.sentence
+    assert caught.value.packages == (private_index.url,)
 
 
 def test_links_with_secrets_are_locked_without_them(make_index: Callable[..., Index]) -> None:
@@ -633,6 +635,21 @@ def test_an_index_that_fails(make_index: Callable[..., Index], status: int, monk
     with pytest.raises(IndexUnreachable) as caught:
         ask(served, "alpha")
     assert caught.value.hint
+
+
+def test_an_index_that_answers_no_head_is_there_and_says_so(
+    make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    served = make_index(metadata=False)
+    served.fail("files/*", status=501, method="HEAD")
+    with pytest.raises(IndexUnreachable) as caught:
+        ask(served, "alpha")
+    assert f"{served.url} answered `501 Not Implemented`" in caught.value.message
+    assert "HEAD" in (caught.value.hint or "")
+    assert "network" not in (caught.value.hint or "")
+    assert caught.value.packages == (served.url,)
+    assert not caught.value.nobody_there
 
 
 def test_an_index_that_fails_once_is_asked_again(make_index: Callable[..., Index]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 from envlock.credentials import address, redact
+from envlock.model.url import strip_credentials
 from envlock.resolve.contradiction import contradicted, explain_contradiction
 from envlock.resolve.errors import (
     BadDirectUrl,
@@ -26,6 +28,7 @@ _UNREACHABLE = re.compile(
     r"|HTTP status server error"
 )
 _REFUSED = re.compile(r"HTTP status client error")
+_STATUS = re.compile(r"HTTP status (?:server|client) error \((\d+[^)]*)\)")
 _NOBODY = re.compile(r"client error \(Connect\)|dns error|Connection refused|operation timed out")
 _RETRIES = re.compile(r"Request failed after \d+ retr\w+ in [\d.]+s\s*")
 _OFFLINE = re.compile(r"network was disabled|not found in the cache|the network is disabled|offline", re.IGNORECASE)
@@ -79,6 +82,9 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
     kind, message, hint = _kind(request, text, index_is_missing)
+    index = _index_of(request, text)
+    if index and issubclass(kind, (IndexUnauthorized, IndexUnreachable)) and not _unreachable_wheel(request, text):
+        named = (strip_credentials(index),)
     error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named)
     if isinstance(error, IndexUnreachable) and not request.offline:
         error.nobody_there = bool(_NOBODY.search(text)) and not _unreachable_wheel(request, text)
@@ -176,24 +182,21 @@ def shorten(text: str) -> tuple[str, ...]:
 def _kind(
     request: Request, text: str, index_is_missing: Callable[[], str | None]
 ) -> tuple[type[_OfOneEnvironment], str, str]:
+    index = address(_index_of(request, text)).kept
+    place = _unreachable_wheel(request, text) or index or "an index"
     if _UNAUTHORIZED.search(text):
-        return (
-            IndexUnauthorized,
-            "an index refused the credentials, or wants some",
-            _CREDENTIALS,
-        )
+        return IndexUnauthorized, f"{place} refused the credentials, or wants some", _CREDENTIALS
     if request.offline and _OFFLINE.search(text):
         return IndexUnreachable, *_LOCKED_OFFLINE
-    urls = (*request.index_urls, request.default_index_url, *request.package_index_urls)
-    asked = (address(url).kept for url in filter(None, urls))
-    index = next((url for url in asked if url.rstrip("/") in text), "")
-    if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
-        silent = _unreachable_wheel(request, text) or index or "an index"
-        return (
-            IndexUnreachable,
-            f"{silent} did not answer",
-            "check the network and the index URL, then `envlock lock` again",
-        )
+    if _UNREACHABLE.search(text) or (index and place == index and _REFUSED.search(text)):
+        status = _STATUS.search(text)
+        if status is None:
+            again = "check the network and the index URL, then `envlock lock` again"
+            return IndexUnreachable, f"{place} did not answer", again
+        again = "`envlock lock` again later, or ask those who run the index"
+        if status[1].startswith("501"):
+            again = "have the index answer HEAD requests for its files, or serve their metadata beside them (PEP 658)"
+        return IndexUnreachable, f"{place} answered `{status[1]}`", again
     missing = _NOT_FOUND.search(text)
     if missing is not None:
         dead = index_is_missing()
@@ -224,6 +227,14 @@ def _kind(
     if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
         return BadDirectUrl, "a direct URL is no wheel that can be fetched", "only URLs of wheels can be locked"
     return UnexpectedAnswer, "uv could not resolve it", "see the reason above"
+
+
+def _index_of(request: Request, text: str) -> str:
+    """The index, as it is written, that uv's text is about; one by its host, where files lie beside the index."""
+    urls = [*filter(None, (*request.index_urls, request.default_index_url, *request.package_index_urls))]
+    kept = {url: address(url).kept.rstrip("/") for url in urls}
+    of_host = [url for url in urls if f"//{urlsplit(kept[url]).netloc}/" in text]
+    return next((url for url in urls if kept[url] in text), of_host[0] if len(of_host) == 1 else "")
 
 
 def _unreachable_wheel(request: Request, text: str) -> str:
