@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -140,6 +141,20 @@ def test_check_calls_it_damage_and_says_what_lies_there(
     assert says in said
     assert path.name in said
     assert "root:" not in said
+
+
+@pytest.mark.parametrize("depth", [3, 2, 1])
+@pytest.mark.parametrize("command", ["check", "check --format github", "show", "lock", "verify"])
+def test_a_folder_of_locks_that_is_a_link_to_itself_is_damage(
+    folder: Path, command: str, depth: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = the_lock(folder).parents[depth - 1]
+    shutil.rmtree(path)
+    path.symlink_to(path.name)
+    assert main(command.split()) == 3
+    said = "".join(capsys.readouterr())
+    assert "damaged-" in said  # with pins in the folder, one of them may be told first
+    assert "`git checkout -- " in said
 
 
 @pytest.mark.parametrize("says", PUT)

@@ -301,6 +301,61 @@ name = "b"
 version = "2.0"
 archive = { url = "https://files.example/b-2.0-py3-none-any.whl", hashes = { sha256 = "00" } }
 """
+NINES = "9" * 5000
+HEX = "0x" + "f" * 9000
+DEEP = "(" * 3000 + "sys_platform=='linux'" + ")" * 3000
+BEYOND = {
+    "a number in hexadecimal for a list": ("envlock.archs", HEX),
+    "a number in octal for a text": ("envlock.cache", "0o" + "7" * 9000),
+    "a number in binary for a package": ("env.a.pypi.packages.alpha", "0b" + "1" * 20_000),
+    "a version": ("env.a.pypi.packages.alpha", f'"=={NINES}"'),
+    "a version in parentheses": ("env.a.pypi.packages.alpha", f'" (>=1, <{NINES})"'),
+    "a Python": ("env.a.pypi.python", f'"3.{NINES}"'),
+    "a version of the system": ("envlock.system-requirements.linux-64.__glibc", f'"{NINES}.1"'),
+    "a version that is asked of the system": ("env.a.sys_packages.packages.__cuda", f'"{NINES}"'),
+    "the port of an index": ("envlock.index-url", f'"https://index.example:{NINES}/"'),
+    "the port of an endpoint": ("envlock.cache-options.endpoint", f'"https://objects.example:{NINES}"'),
+    "the port of a channel": ("env.a.conda.channels", f'["https://conda.example:{NINES}/x"]'),
+    "the port of a wheel": ("env.a.pypi.packages.alpha", f'"@ https://files.example:{NINES}/a-1-py3-none-any.whl"'),
+    "parentheses in a marker": ("env.a.pypi.packages.alpha", f'"1.0;{DEEP}"'),
+    "parentheses in a marker of its own": ("env.a.pypi.packages.alpha", f'{{ version = "1", marker = "{DEEP}" }}'),
+    "a version in a marker": ("env.a.pypi.packages.alpha", f"\"1.0; python_version<'{NINES}'\""),
+    "a place with U+0000": ("envlock.cache", r'"a\u0000"'),
+    "an instant before all years": ("envlock.exclude-newer", "0001-01-01T00:00:00+23:59"),
+    "an instant after all years": ("envlock.exclude-newer", "9999-12-31T23:59:59-23:59"),
+    "the last day of all": ("envlock.exclude-newer", "9999-12-31"),
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_a_value_beyond_what_can_be_read_is_told_with_its_line(folder: Path, what: str) -> None:
+    key, value = BEYOND[what]
+    table, _, name = key.rpartition(".")
+    with pytest.raises(EnvlockError) as raised:
+        read_config(folder, f"[env.b]\n[{table}]\n{name} = {value}\n".encode())
+    assert raised.value.exit_status == 2
+    assert raised.value.code not in {"unexplained", "many-errors"}
+    assert raised.value.locations[0].line == 3
+    assert len(raised.value.render()) < 2000
+
+
+@pytest.mark.parametrize("line", [f"alpha=={NINES}", f"alpha; {DEEP}", f"a @ https://files.example:{NINES}/a.whl"])
+def test_so_is_one_in_a_requirements_file(folder: Path, line: str) -> None:
+    with pytest.raises(EnvlockError) as raised:
+        read_requirements(folder, f"rich\n{line}\n".encode())
+    assert raised.value.exit_status == 2
+    assert raised.value.locations[0].line == 2
+
+
+@pytest.mark.parametrize("written", [HEX, "0x1_0000_0000_0000_0000", str(-(2**63) - 1)])
+def test_an_integer_of_a_lock_has_64_bits(tmp_path: Path, written: str) -> None:
+    data = re.sub(rb"(\[tool\.envlock\]\n)", rb"\1odd = " + written.encode() + b"\n", LOCKS[0].read_bytes())
+    assert b"odd" in data
+    with pytest.raises(EnvlockError) as raised:
+        read_lock(tmp_path, stamped_lock(data))
+    assert raised.value.exit_status == 3
+
+
 TARGETS = {
     "locks": Target([path.read_bytes() for path in LOCKS], "toml", read_lock, stamp=stamped_lock),
     "pins": Target(

@@ -248,7 +248,7 @@ def normalize_python(text: str) -> str:
     """
     text = text.strip()
     if text.replace(".", "").isdigit() and text.count(".") == 1:
-        return f"=={text}.*"
+        text = f"=={text}.*"
     return normalize_specifier(text)
 
 

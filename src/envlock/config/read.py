@@ -192,7 +192,7 @@ class _Reading:
         scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
         if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
             raise ValueError(mirrors)
-        if has_bad_variable(table.get("cache", "")):
+        if has_bad_variable(table.get("cache", "")) or "\0" in table.get("cache", ""):
             raise ValueError(table["cache"])
         if "python-mirror" in table and not is_mirror(table["python-mirror"]):
             raise ValueError(table["python-mirror"])

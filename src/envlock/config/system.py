@@ -39,10 +39,10 @@ CONDA_DEFAULT_SYSTEM: dict[Arch, dict[str, str]] = {
 """What an environment that holds conda packages has beyond `DEFAULT_SYSTEM`."""
 
 _FORMS = {
-    "__glibc": (r"[0-9]+\.[0-9]+", "it takes two numbers", "2.28"),
-    "__linux": (r"[0-9]+\.[0-9]+(?:\.[0-9]+)?", "it takes two numbers, or three", "4.18"),
-    "__osx": (r"[0-9]+\.[0-9]+", "it takes two numbers", "13.0"),
-    "__cuda": (r"[0-9]+(?:\.[0-9]+)?", "it takes one number, or two", "12.4"),
+    "__glibc": (r"[0-9]{1,9}\.[0-9]{1,9}", "it takes two numbers", "2.28"),
+    "__linux": (r"[0-9]{1,9}\.[0-9]{1,9}(?:\.[0-9]{1,9})?", "it takes two numbers, or three", "4.18"),
+    "__osx": (r"[0-9]{1,9}\.[0-9]{1,9}", "it takes two numbers", "13.0"),
+    "__cuda": (r"[0-9]{1,9}(?:\.[0-9]{1,9})?", "it takes one number, or two", "12.4"),
     "__archspec": (r"[a-z0-9_]+", "it takes the name of a microarchitecture", "x86_64_v3"),
 }
 _ARM = ("aarch64", "arm", "neoverse", "thunderx", "cortex", "a64fx", "ampere")

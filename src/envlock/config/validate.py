@@ -7,6 +7,7 @@ file) is the light reader's.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import InvalidMarker, Marker
@@ -35,6 +36,7 @@ from envlock.config.text import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
+from envlock.model.marker import is_marker
 from envlock.model.requirement import (
     BadPackageName,
     BadVersionSpecifier,
@@ -144,6 +146,10 @@ class _Values:
         if isinstance(cache, str) and has_bad_variable(cache):
             hint = "a variable is written as `${NAME}`, and nothing else begins with `${`"
             yield BadValue("cache", cache, variable_fault(cache), self.at((*key, "cache")), hint=hint)
+        elif isinstance(cache, str) and "\0" in cache:
+            hint = 'write it as `cache = "s3://bucket/envlock"`, or as the path of a folder'
+            reason = "no place has the character U+0000 in its name"
+            yield BadValue("cache", cache, reason, self.at((*key, "cache")), hint=hint)
         mirror = table.get("python-mirror")
         if isinstance(mirror, str) and not is_mirror(mirror):
             hint = 'write it as `python-mirror = "https://mirror.example/python"`'
@@ -294,10 +300,15 @@ class _Values:
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
             yield type(error)(locations=at)
         if marker.strip():
+            reason = "" if is_marker(marker) else "it nests too deeply, or has a text that is too long"
             try:
                 Marker(marker)
             except InvalidMarker as error:
-                yield BadMarker(marker.strip(), str(error).partition("\n")[0].lower(), at[0])
+                reason = str(error).partition("\n")[0].lower()
+            except RecursionError:
+                pass
+            if reason:
+                yield BadMarker(marker.strip(), reason, at[0])
 
     def python(self, value: Any, key: KeyPath, range_of: Callable[[str], str]) -> Iterator[ConfigError]:
         if not isinstance(value, str):
@@ -314,6 +325,8 @@ class _Values:
             yield BadIndexUrl(value, self.at(key))
 
     def instant(self, value: Any, key: KeyPath) -> Iterator[ConfigError]:
+        if isinstance(value, date):
+            value = value.isoformat()
         if not isinstance(value, str) or not value or span_of(value) is not None:
             return
         try:

@@ -24,12 +24,12 @@ def lock_path(folder: Path, lock: Lock) -> Path:
 
 
 def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
-    """The files that claim to lock these requirements for this arch: one, when all is well. Sorted."""
-    try:
-        names = os.listdir(folder / arch / req_id)  # noqa: PTH208  names are all it needs, and it is asked often
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    return tuple(folder / arch / req_id / name for name in sorted(names) if _is_lock(name))
+    """The files that claim to lock these requirements for this arch: one, when all is well. Sorted.
+
+    Raises DamagedLock where their folder cannot be listed.
+    """
+    names = _names_in(folder / arch / req_id)
+    return tuple(folder / arch / req_id / name for name in names if _is_lock(name))
 
 
 def locks_of(
@@ -97,7 +97,7 @@ def full_id_of(path: Path) -> str:
 def lock_files(folder: Path) -> tuple[Path, ...]:
     """Every lock file of the tree, sorted."""
     return tuple(
-        path for arch in ARCHS for req_id in _folders(folder / arch) for path in candidates(folder, arch, req_id)
+        path for arch in ARCHS for req_id in _names_in(folder / arch) for path in candidates(folder, arch, req_id)
     )
 
 
@@ -141,8 +141,13 @@ def _is_lock(name: str) -> bool:
     return name.startswith("pylock.") and name.endswith(".toml")
 
 
-def _folders(path: Path) -> list[str]:
+def _names_in(path: Path) -> list[str]:
     try:
-        return sorted(os.listdir(path))  # noqa: PTH208
+        return sorted(os.listdir(path))  # noqa: PTH208  names are all it needs, and it is asked often
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:  # a link that leads to itself, or no permission
+        from envlock.lockfile.errors import DamagedLock
+
+        first = next((each for each in (*reversed(path.parents), path) if not os.path.exists(each)), path)  # noqa: PTH110
+        raise DamagedLock(str(first), f"it cannot be read: {error.strerror}") from None

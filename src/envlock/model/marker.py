@@ -18,6 +18,10 @@ _GRAMMAR = (
     r"""|(?P<text>'[^']*'|"[^"]*"))"""
 )
 _VALUES = ("variable", "text")
+_DEEPEST = 50
+"""Parentheses in each other that a marker may have. What reads markers does so by recursion."""
+_LONGEST = 255
+"""Characters that a text in a marker may have. One that is a version is read as numbers."""
 
 
 class NotAMarker(ConfigError):
@@ -48,9 +52,20 @@ def is_marker(text: str) -> bool:
         match = token.match(text, position)
         if match is None or match.lastgroup is None:
             return False
+        if match.end() - match.start("text") > _LONGEST + 2 and match.lastgroup == "text":
+            return False
         kinds.append(match[0].strip() if match.lastgroup == "paren" else match.lastgroup)
         position = match.end()
-    return _expression(kinds, 0) == len(kinds) > 0
+    return not _is_deep(kinds) and _expression(kinds, 0) == len(kinds) > 0
+
+
+def _is_deep(kinds: list[str]) -> bool:
+    depth = 0
+    for kind in kinds:
+        depth += (kind == "(") - (kind == ")")
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _expression(kinds: list[str], at: int) -> int:

@@ -37,6 +37,8 @@ _REQUIREMENT = re.compile(
     r"(?:@\s*(?P<url>\S+?)\s*(?:\s;(?P<url_marker>.*))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;(?P<marker>.*))?)\s*\Z",
     re.DOTALL,
 )
+_LONGEST = 255
+"""Characters that one clause may have. No version is as long, and a number of thousands of digits cannot be read."""
 _PLAIN = re.compile(r"(==|!=|<=|>=|<|>)(\d+(?:\.\d+)*)")
 _FOREIGN = re.compile(r"[^\S \t]|[\x00\\]")
 """What no requirement has: white space other than PEP 508's, and what would escape something in a marker's text."""
@@ -273,6 +275,8 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
         clause = part.strip()
         if bare_is_pin and clause[:1].isalnum():
             clause = f"=={clause}"
+        if len(clause) > _LONGEST:
+            raise BadVersionSpecifier(f"{clause[:40]}...", f"it has more than {_LONGEST} characters")
         if _CLAUSE.match(clause) is None:
             raise BadVersionSpecifier(text)
         clauses.add("".join(clause.split()))

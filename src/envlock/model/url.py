@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 # Patterns are compiled where they are used, and kept by re: most projects have no need of them.
 VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
 """How a variable is written; nothing else that begins with `${` is one."""
-_PLACE = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]*))?"
+_PLACE = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{0,9}))?"
 _LARGEST_PORT = 65535
 _FRAGMENT = r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*"
 
