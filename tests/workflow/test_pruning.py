@@ -181,6 +181,19 @@ def test_the_lock_of_a_named_environment_goes_with_its_arch(project: ProjectFold
     assert lock_files(project.lock_folder) == before[:1]
 
 
+@pytest.mark.parametrize("place", ["", f"/{OSX_ARM64}", "/aliases"])
+@pytest.mark.parametrize("kind", ["named"])
+def test_a_file_where_a_folder_belongs_is_named(project: ProjectFolder, place: str) -> None:
+    path = project.folder / f"envlock.lock{place}"
+    shutil.rmtree(path)
+    path.write_text("mine\n")
+    with pytest.raises(UnwritableLockFolder) as caught:
+        lock(load_project(project.config))
+    assert [str(each) for each in caught.value.locations] == [f"envlock.lock{place}"]
+    assert "move it away" in (caught.value.hint or "")
+    assert path.read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("kind", ["plain"])
 def test_a_folder_with_something_in_it_is_no_lock_to_delete(project: ProjectFolder) -> None:
     folder = project.lock_of(LINUX_64).with_name(f"pylock.{'0' * 40}.toml")

@@ -93,10 +93,11 @@ class UnwritableLockFolder(ConfigError):
 
     code = "unwritable-lock-folder"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, *, is_in_the_way: bool = False) -> None:
+        """`path` is the folder, or the file or folder that lies where another thing belongs."""
         super().__init__(
             f"the lock folder cannot be written: {reason}",
             locations=(Location(path),),
-            details=("nothing was changed",),
-            hint="make it writable, and run `envlock lock` again",
+            details=() if is_in_the_way else ("nothing was changed",),
+            hint=f"{'move it away' if is_in_the_way else 'make it writable'}, and run `envlock lock` again",
         )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
 from envlock.lockfile.document import proof_of
-from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
 from envlock.workflow.alias_errors import NothingAsks
 from envlock.workflow.launch_errors import refuse_strange_hosts
-from envlock.workflow.pruning import remove
+from envlock.workflow.pruning import remove, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,8 +77,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
                 remove(path)
             replaced += rivals
     except OSError as error:
-        shown = os.path.relpath(folder, project.folder)
-        raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
+        raise unwritable(project, folder, error) from None
     left_out = tuple(arch for arch in found.archs if arch not in wanted)
     return Fetched(found, locks, tuple(written), tuple(kept), tuple(replaced), serves, left_out)
 

@@ -18,7 +18,6 @@ from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.document import proof_of
-from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, lock_path, locks_of, path_of, write_lock
 from envlock.lockfile.merging import write_attributes
 from envlock.lockfile.proof import Proof
@@ -33,7 +32,7 @@ from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, outcomes, unfit_ur
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.old_locks import OldLocks, proof_at, with_left_over
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
-from envlock.workflow.pruning import left_over, prune, remove, sweep
+from envlock.workflow.pruning import left_over, prune, remove, sweep, unwritable
 from envlock.workflow.user import user
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class _Locking:
             for path in written:
                 remove(path)
             if isinstance(error, OSError):
-                raise UnwritableLockFolder(self.shown(self.folder), error.strerror or str(error)) from None
+                raise unwritable(self.project, self.folder, error) from None
             raise
 
     def kept(self, job: Job) -> Locked | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from envlock.lockfile.merging import remove_attributes
 from envlock.workflow.lock_result import Locked
 
 _WRITING = 60.0
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
 
 
 def left_over(
@@ -53,8 +55,18 @@ def prune(project: Project, paths: Iterable[Path]) -> None:
         try:
             remove(path)
         except OSError as error:  # noqa: PERF203  the first that fails ends it
-            shown = os.path.relpath(path, project.folder)
-            raise UnwritableLockFolder(shown, error.strerror or str(error)) from None
+            raise unwritable(project, project.lock_folder, error) from None
+
+
+def unwritable(project: Project, folder: Path, error: OSError) -> UnwritableLockFolder:
+    """Why a folder of locks cannot be written, with what is in the way where something is."""
+    odd = None
+    if error.errno in _IN_THE_WAY and isinstance(error.filename, str):
+        place = Path(error.filename)
+        below = [each for each in (*reversed(place.parents), place) if each == folder or folder in each.parents]
+        odd = next((each for each in below if os.path.lexists(each) and (each == place or not each.is_dir())), None)
+    shown = os.path.relpath(odd or folder, project.folder)
+    return UnwritableLockFolder(shown, error.strerror or str(error), is_in_the_way=odd is not None)
 
 
 def sweep(folder: Path) -> None:
