@@ -258,6 +258,30 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
             {"pypi": {"extra_indices": ["https://index.example/a"]}},
             "@pypi(extra_indices=…): the credentials in a URL were left out; keep them in ~/.netrc",
         ),
+        (
+            "@pypi(extra_indices=['https://index.example/a?x=s3cr3t'])",
+            {"pypi": {"extra_indices": ["https://index.example/a"]}},
+            (
+                "@pypi(extra_indices=…): the query of a URL was left out: "
+                "it may hold a token, and no index is sent one"
+            ),
+        ),
+        (
+            "@conda(libraries={'u:s3cr3t@conda.example::z': '1', 'y': '2'})",
+            {"conda": {"libraries": {"y": "2"}}},
+            (
+                "@conda(libraries=…): `conda.example::z: 1` was not carried over: "
+                "`conda.example` is no conda channel"
+            ),
+        ),
+        (
+            "@pypi(packages={'rich': '13'}, extra_indices=['u:s3cr3t@index.example/simple'])",
+            {"pypi": {"packages": {"rich": "13"}}},
+            (
+                "@pypi(extra_indices=…): `index.example/simple` is not the URL of a package index, "
+                "and was not carried over"
+            ),
+        ),
     ],
 )  # fmt: skip
 def test_what_is_written_otherwise_is_noted(decorators: str, tables: dict[str, Any], note: str, tmp_path: Path) -> None:

@@ -236,9 +236,13 @@ class LevelTables:
         url, separator, package = text[start:].partition("::")
         authority, _, path = url.partition("://")[2].partition("/")
         has_token = "/t/" in f"/{path}"
-        if "@" not in authority and not has_token:
+        if "@" in authority or has_token:
+            self.note(line, f"{label}: the credentials in a URL were left out; keep them in ~/.netrc")
+        elif start == 0 and "://" in url and strip_credentials(url) != url:
+            # Not that of a package by its URL, which is another file without it.
+            self.note(line, f"{label}: the query of a URL was left out: it may hold a token, and no index is sent one")
+        else:
             return text
-        self.note(line, f"{label}: the credentials in a URL were left out; keep them in ~/.netrc")
         stripped = strip_channel_credentials(url) if has_token else strip_credentials(url)
         return text[:start] + stripped + separator + package
 

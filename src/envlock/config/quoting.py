@@ -9,6 +9,8 @@ from envlock.model.url import strip_channel_credentials, strip_credentials
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\n]*\}|[^\s\"'\]}])+")
 _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
+_NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/]+:(?![:/])[^\s\"'`@]+@(?=[\w\[])")
+"""A user name and a password before a host, where no scheme stands before them."""
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 
 
@@ -21,10 +23,12 @@ def without_credentials(text: str) -> str:
     'channels = ["https://conda.example/team"]'
     >>> without_credentials("https//me:pw@index.example/simple/")
     'https//index.example/simple/'
+    >>> without_credentials("`me:pw@index.example::rich`")
+    '`index.example::rich`'
     >>> without_credentials("https://me:pw${TOKEN:-a b}@index.example/simple/")
     'https://index.example/simple/'
     """
-    return _ALMOST_URL.sub(r"\1", _URL.sub(lambda url: _stripped(url[0]), text))
+    return _NO_SCHEME.sub("", _ALMOST_URL.sub(r"\1", _URL.sub(lambda url: _stripped(url[0]), text)))
 
 
 def _stripped(url: str) -> str:
