@@ -210,3 +210,20 @@ def test_a_python_of_conda_that_is_too_old_for_pypi_is_one_error(served: Index) 
     assert "Python 2.7.18 is older than 3.6" in error.sentence
     assert error.packages == ("python",)
     assert error.details == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("series==2.3.0rc9", "ask for 2.2.1, the one before, or 2.3.5, the newest"),
+        ("series==2.3.4; os_name == 'posix'", "ask for 2.2.1, the one before, or 2.3.5, the newest"),
+        ("series[extra]==9.1.1", "ask for 2.3.5, the newest"),
+        ("series==1.0", "ask for 2.3.5, the newest"),
+    ],
+)
+def test_a_version_that_was_never_published_is_told_with_those_nearby(served: Index, asked: str, near: str) -> None:
+    error = refused(served, asked, "young", archs=TWO)
+    assert isinstance(error, NoSolution)
+    assert error.sentence.startswith("there is no series ")
+    assert error.hint == near
+    assert error.packages == ("series",)

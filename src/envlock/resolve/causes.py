@@ -14,7 +14,7 @@ from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import Compilation
 from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment
-from envlock.resolve.explanation import culprit, explain
+from envlock.resolve.explanation import NO_WAY_OUT, culprit, explain
 from envlock.resolve.fallback import NO_WHEEL, alone, roots_of
 from envlock.resolve.port import Request
 from envlock.resolve.probe import missing_index
@@ -24,6 +24,7 @@ _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?"
 _NONE_OF = re.compile(rf"there (?:is|are) no versions? of {_NAME}(?![\w.-])|\bonly {_NAME}(?![\w.-])\S* is available")
 """What uv says of a package that no index has, too, where it is asked with an extra or a marker."""
 _UNPUBLISHED = re.compile(rf"there (?:is|are) no versions? of {_NAME}==(\d+(?:\.\d+)?)(?=[\s,])")
+_NOWHERE = re.compile(rf"there (?:is|are) no versions? of {_NAME}==([^\s,*]+)(?=[\s,])")
 _PLATFORMS = re.compile(r"Wheels are available for `([^`]+)` \(v[^)]*\) on the following platforms?: (.*)")
 _TAG = re.compile(r"`([^`]+)`")
 _GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
@@ -168,10 +169,27 @@ def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> N
                     f'`{name} = "{version}"` means {version} itself; `{name} = "{version}.*"` means any, such as {some}'
                 )
     if (tuple(details), hint) == (error.details, error.hint):
-        return error
+        return _of_no_such_version(compilation, text, error)
     return type(error)(
         request.name, request.arch, error.sentence, details=tuple(details), hint=hint, packages=error.packages
     )
+
+
+def _of_no_such_version(compilation: Compilation, text: str, error: NoSolution) -> NoSolution:
+    """The error, where a version itself is asked that was never published, with those that there are nearby."""
+    request = compilation.request
+    if error.hint != NO_WAY_OUT:  # something else is known to hide it
+        return error
+    roots = {(root.name, root.specifier) for root in request.requirements.pypi}
+    for name, version in _NOWHERE.findall(text):
+        if (name, f"=={version}") in roots:
+            below, newest = (alone(compilation, [asked]).get(name) for asked in (f"{name}<{version}", name))
+            near = [f"{below}, the one before"] if below and below != newest else []
+            near += [f"{newest}, the newest"] if newest else []
+            hint = f"ask for {', or '.join(near)}" if near else error.hint
+            sentence = f"there is no {name} {version}"
+            return type(error)(request.name, request.arch, sentence, details=error.details, hint=hint, packages=(name,))
+    return error
 
 
 def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> list[tuple[str, str]]:

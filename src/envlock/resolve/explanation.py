@@ -67,6 +67,8 @@ _LOCKED_OFFLINE = (
     "an index cannot be asked offline, and not all that is needed of it is kept on this machine",
     "lock once with the network",
 )
+NO_WAY_OUT = "change one of the lines above"
+"""The hint where nothing more is known of a contradiction."""
 _WHEELS = (
     "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
     "or take the arch out of `archs`; envlock does not build packages yet"
@@ -249,7 +251,7 @@ def _way_out(text: str) -> str:
         return "choose a later `exclude-newer`, or change one of the lines above"
     if "does not satisfy Python" in text:
         return "ask for another `python`, or change one of the lines above"
-    return "change one of the lines above"
+    return NO_WAY_OUT
 
 
 def root_names(request: Request) -> set[str]:
