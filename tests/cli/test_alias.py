@@ -371,3 +371,8 @@ def test_the_shell_completes_names(project: ProjectFolder, envlock: Envlock, lin
 def test_the_shell_waits_for_no_bucket(project: ProjectFolder, envlock: Envlock) -> None:
     project.config.write_text(project.config.read_text().replace("../cache", "s3://nowhere/x"))
     assert completions(envlock, "envlock get t", project.folder) == []
+
+
+def test_completing_after_a_word_that_reads_as_a_command_says_nothing(tmp_path: Path, envlock: Envlock) -> None:
+    (tmp_path / "envlock.toml").touch()
+    assert completions(envlock, "envlock alias rm t", tmp_path) == []

@@ -22,7 +22,8 @@ class _NamesFirst(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         if args and args[0] not in {*self.commands, "-h", "--help"}:
-            self._refuse_commands(args[0])
+            if not ctx.resilient_parsing:  # a shell that completes the line is told nothing
+                self._refuse_commands(args[0])
             args = ["give", *args]
         return super().parse_args(ctx, args)
 
