@@ -208,6 +208,46 @@ GREEN: dict[str, dict[str, str]] = {
         "team/base.py": BASE,
     },
 }
+BLOCKS = {
+    "match": "match 1:\n case _:\n",
+    "try": "try:\n  raise ValueError\nexcept ValueError:\n",
+    "finally": "try: pass\nfinally:\n",
+    "with": "import contextlib\nwith contextlib.suppress(ValueError):\n",
+    "while": "while 'middle' not in vars():\n",
+    "for": "for _ in '1':\n",
+    "for else": "for _ in '': pass\nelse:\n",
+}
+for _name, _head in BLOCKS.items():
+    _middle = indent(_head, "    ") + indent(steps("middle", end="end"), "    ")
+    GREEN[f"a step in a body of {_name}"] = {
+        "flow.py": f"{IMPORT}class Odd(FlowSpec):\n{steps('start', end='middle')}{_middle}{steps('end')}"
+    }
+GREEN |= {
+    "a step that is no method, and is told": {
+        "flow.py": f"{IMPORT}from helper import middle\nclass Odd(FlowSpec):\n{steps('start', end='middle')}"
+        f"    middle = middle\n{steps('end')}",
+        "helper.py": f"{IMPORT}@step\ndef middle(self):\n    self.next(self.end)\n",
+        "envlock.toml": 'steps = ["middle"]',
+    },
+}
+# What gives a flow the step `middle` without a method: in its body, and after it.
+NO_METHODS = {
+    "another name of a function": ("_m = middle", "middle = _m", ""),
+    "an import": ("", "from helper import middle", ""),
+    "a partial decorator": (
+        "",
+        "import functools\n@functools.partial(step)\ndef middle(self): self.next(self.end)",
+        "",
+    ),
+    "a walrus": ("_m = middle", "(middle := _m)", ""),
+    "a loop": ("_m = middle", "for middle in [_m]: pass", ""),
+    "vars": ("_m = middle", "vars()['middle'] = _m", ""),
+    "an annotated attribute": ("", "", "Odd.middle: object = middle"),
+    "type.__setattr__": ("", "", "type.__setattr__(Odd, 'middle', middle)"),
+    "setattr in a function": ("", "", "def late(): setattr(Odd, 'middle', middle)\nlate()"),
+    "a loop after it": ("", "", "for Odd.middle in [middle]: pass"),
+    "a class under another name": ("", "", "O = Odd\nO.middle = middle"),
+}
 RED: dict[str, dict[str, str]] = {
     "a base that cannot be read": {"flow.py": f"{IMPORT}from installed import Base\n{ODD}"},
     "a base that brings a step in the middle": {
@@ -248,6 +288,16 @@ RED: dict[str, dict[str, str]] = {
         "envlock.toml": "[flow.Odd.step.start]",
     },
     "not all steps are told": {"flow.py": f"{IMPORT}from installed import Base\n{ODD}", "envlock.toml": "steps = []"},
+}
+for _name, (_before, _inside, _after) in NO_METHODS.items():
+    _class = f"class Odd(FlowSpec):\n{steps('start', end='middle')}{indent(_inside, '    ')}\n{steps('end')}"
+    RED[f"a step by {_name}"] = {
+        "flow.py": f"{IMPORT}from helper import middle\n{_before}\n{_class}{_after}\n",
+        "helper.py": f"{IMPORT}@step\ndef middle(self): self.next(self.end)\n",
+    }
+RED["a start that is no method"] = {
+    "flow.py": f"{IMPORT}from helper import first\nclass Odd(FlowSpec):\n    start = first\n{steps('middle', 'end')}",
+    "helper.py": f"{IMPORT}def first(self): self.next(self.middle)\nfirst.__name__ = 'start'\nfirst = step(first)\n",
 }
 INSTALLED = {
     "installed.py": f"{BASE}class Middle:\n{steps('middle', end='end')}class Mixin:\n    def helper(self): pass\n"

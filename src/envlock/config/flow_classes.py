@@ -11,7 +11,7 @@ import _ast as ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from envlock.config.flowfile import Doubt, FlowSource, statements
+from envlock.config.flowfile import Doubt, FlowSource, lacking_steps, next_steps, statements
 from envlock.config.module_names import (
     DEEPEST,
     NO_STEPS,
@@ -96,7 +96,9 @@ class FlowReader:
                 item[1][1].lineno,
             ),
         )
-        targets = {target: None for _, (_, method) in found for target in _next_steps(method)} if doubts else {}
+        if not doubts and not _serves_others(name, file):
+            doubts = list(_doubts_of_lacking(found, alternatives[-1]))
+        targets = {target.attr: None for _, (_, method) in found for target in next_steps(method)} if doubts else {}
         source = FlowSource(
             name=name,
             line=alternatives[-1].node.lineno,
@@ -175,11 +177,18 @@ class FlowReader:
         )
 
 
-def _next_steps(method: ast.FunctionDef) -> Iterator[str]:
-    """The steps that a step goes on to. Metaflow itself reads them from the text, in this form and no other."""
-    for node in walk(method):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "next":
-            for given in node.args:
-                for target in given.values if isinstance(given, ast.Dict) else (given,):
-                    if isinstance(target, ast.Attribute):
-                        yield target.attr
+def _serves_others(name: str, file: Module) -> bool:
+    """Whether a flow is only a base of others in its file: some inherit it, and nothing calls it."""
+    bases = [base for each in statements(file.tree.body) if isinstance(each, ast.ClassDef) for base in each.bases]
+    named = [base.value if isinstance(base, ast.Subscript) else base for base in bases]
+    return name not in file.called and any(isinstance(base, ast.Name) and base.id == name for base in named)
+
+
+def _doubts_of_lacking(steps: Sequence[tuple[str, tuple[Class, ast.FunctionDef]]], flow: Class) -> Iterator[Doubt]:
+    """The places which tell that a flow has steps that are not among its methods, however it comes by them."""
+    files = {id(target): owner.file for _, (owner, method) in steps for target in next_steps(method)}
+    for name, target in lacking_steps([method for _, (_, method) in steps]).items():
+        if target is not None:
+            yield doubt_of(files[id(target)], target, "is a step, and no method with `@step` that can be read")
+        else:
+            yield Doubt(Path(flow.file.path), flow.node.lineno, f"`{name}` is no method with `@step` that can be read")

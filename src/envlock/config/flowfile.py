@@ -1,8 +1,8 @@
 """The flows of a Python file and their steps, read from its text. The file is never imported or run.
 
 This is on the path of `envlock check` and of every task start, so it imports nothing heavy, and
-looks at module and class bodies only, never into functions. A flow whose steps are not told there, because of a base in
-another module or of names that may mean several things, is left to `flow_classes.py`.
+looks at module and class bodies only, and at the last statement of steps. A flow whose steps are not told there,
+because of a base in another module or of names that may mean several things, is left to `flow_classes.py`.
 """
 
 from __future__ import annotations
@@ -176,17 +176,42 @@ def shown(path: Path) -> str:
 
 
 def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body and of the `if`, `try`, `with` and loop blocks in it, in order; never into functions."""
+    """The statements of a body and of the `if`, `try`, `with`, `match` and loop blocks in it, in order.
+
+    Never into functions and classes.
+    """
     for statement in body:
         yield statement
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
-        for field in ("body", "handlers", "orelse", "finalbody"):
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
             for child in getattr(statement, field, ()):
-                if isinstance(child, ast.ExceptHandler):
+                if isinstance(child, (ast.ExceptHandler, ast.match_case)):
                     yield from statements(child.body)
                 elif isinstance(child, ast.stmt):
                     yield from statements([child])
+
+
+def next_steps(method: ast.FunctionDef) -> Iterator[ast.Attribute]:
+    """The steps that a step goes on to. Metaflow itself reads its last statement, in this form and no other."""
+    last = method.body[-1]
+    call = last.value if isinstance(last, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "next":
+        for given in call.args:
+            for target in given.values if isinstance(given, ast.Dict) else (given,):
+                if isinstance(target, ast.Attribute):
+                    yield target
+
+
+def lacking_steps(steps: Sequence[ast.FunctionDef]) -> dict[str, ast.Attribute | None]:
+    """The steps that a flow with these surely has beside, and what goes on to each; nothing goes on to `start`."""
+    keywords = [key.arg for step in steps for each in step.decorator_list for key in getattr(each, "keywords", ())]
+    # Another step may be told to be the first; one that is alone is.
+    wanted: dict[str, ast.Attribute | None] = {"start": None} if len(steps) > 1 and "start" not in keywords else {}
+    wanted.update((target.attr, target) for step in steps for target in next_steps(step))
+    for step in steps:
+        wanted.pop(step.name, None)
+    return wanted
 
 
 class FlowModule:
@@ -222,6 +247,7 @@ class FlowModule:
             or self._foreign_star
             or {"setattr", "delattr"} & self._called
             or self.foreign_bases(flow)
+            or (lacking_steps(self.steps(flow)) and not self.is_base(flow))
         ):
             return False
         return not any(

@@ -85,9 +85,9 @@ class Scope:
             elif isinstance(statement, ast.If) and _is_for_type_checkers(statement.test):
                 self._read(statement.orelse, surely=surely)
             else:
-                for field in ("body", "handlers", "orelse", "finalbody"):
+                for field in ("body", "handlers", "orelse", "finalbody", "cases"):
                     for child in getattr(statement, field, ()):
-                        inner = child.body if isinstance(child, ast.ExceptHandler) else [child]
+                        inner = child.body if isinstance(child, (ast.ExceptHandler, ast.match_case)) else [child]
                         self._read(inner, surely=surely and isinstance(statement, ast.With))
 
     def _read_import(self, statement: ast.Import | ast.ImportFrom, *, surely: bool) -> None:
