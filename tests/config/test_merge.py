@@ -195,6 +195,47 @@ def test_what_can_never_hold_together_is_refused_with_both_places(tmp_path: Path
     assert len(error.locations) == 2
 
 
+TEAM = "https://index.example/team"
+
+
+@pytest.mark.parametrize(
+    ("step", "places"),
+    [
+        ('x = "2.0"', [TEAM]),
+        (
+            "x = [\"2.0 ; sys_platform == 'linux'\", \"3.0 ; sys_platform == 'darwin'\"]",
+            [TEAM, TEAM],
+        ),
+        ('x = { version = "2.0", extras = ["a"] }', [TEAM]),
+        ('x = { version = "2.0", index = "https://other.example" }', ["https://other.example"]),
+        ('"x@https://files.example/x-2.0-py3-none-any.whl" = ""', [""]),
+    ],
+)
+def test_the_index_of_a_flows_package_holds_for_a_step_that_names_none(
+    tmp_path: Path, step: str, places: list[str]
+) -> None:
+    found = steps(
+        tmp_path,
+        'pypi = { packages = { x = { index = "team" } } }\n[flow.Train.step.end.pypi.packages]\n' + step,
+        settings='indexes = { team = "https://me:${TOKEN}@index.example/team" }',
+    )["end"]
+    assert found is not None
+    assert [each.from_index for each in found.requirements.pypi] == places
+    if TEAM in places:
+        assert found.package_index_urls == ("https://me:${TOKEN}@index.example/team",)
+        assert found.origin(TEAM) == ("flow", "Train", "pypi", "packages", "x")
+
+
+def test_a_flow_that_takes_a_package_from_several_places_says_nothing_of_a_steps(tmp_path: Path) -> None:
+    markers = (
+        "{ marker = \"sys_platform == 'linux'\", index = 'https://index.example' }, \"1 ; sys_platform == 'darwin'\""
+    )
+    tables = f"pypi = {{ packages = {{ x = [{markers}] }} }}\n[flow.Train.step.end.pypi.packages]\nx = '2'"
+    found = steps(tmp_path, tables)["end"]
+    assert found is not None
+    assert [each.from_index for each in found.requirements.pypi] == [""]
+
+
 def test_an_index_that_is_named_nowhere_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path, "pypi = { packages = { x = [{ index = 'cu121' }] } }")
     assert error.code == "unknown-index"

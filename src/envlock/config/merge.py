@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from envlock.config.level import Conflict, Level
+from envlock.config.level import Conflict, Level, PypiEntry
 from envlock.config.project import Base, Environment, KeyPath
 from envlock.config.system import system_rows
 from envlock.model.arch import Arch
@@ -33,8 +33,8 @@ class Defaults(NamedTuple):
 def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:
     """The environment of a step (or of a named environment, without a flow); None where it is disabled.
 
-    The step wins key by key: a package's constraint is replaced whole, scalars win, indexes and channels are the step's
-    first, then the flow's, then the project's. Raises Conflict.
+    The step wins key by key: a package's constraint is replaced whole, but for the index that it comes from; scalars
+    win; indexes and channels are the step's first, then the flow's, then the project's. Raises Conflict.
     """
     base = flow if flow is not None else Level(())
     if _is_disabled(base, own):
@@ -42,7 +42,8 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     named = own.named or base.named
     if base.named and (base.pypi or base.conda or base.conda_only):
         raise Conflict("named-env-with-requirements-at-flow-level", base.named[2])
-    pypi = {**base.pypi, **own.pypi}
+    pins = _pins(base, own)
+    pypi = {**base.pypi, **own.pypi, **{name: _from(own.pypi[name], pin) for name, pin in pins.items()}}
     asked = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
     system = {**base.system, **own.system}
     python = own.python or base.python
@@ -73,6 +74,7 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
     origins: list[tuple[str, KeyPath]] = [(entry.requirement.name, entry.key) for entry in asked]
     origins += [(str(entry.requirement), entry.key) for entry in asked if len(pypi[entry.requirement.name]) > 1]
     origins += [(entry.requirement.from_index, entry.key) for entry in asked if entry.written]
+    origins += [(pin.requirement.from_index, pin.key) for pin in pins.values()]
     origins += [(strip_credentials(url), key) for url, key in indexes]
     origins += conda.origins()
     origins += [
@@ -98,6 +100,28 @@ def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Envi
         deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
+
+
+def _pins(flow: Level, own: Level) -> dict[str, PypiEntry]:
+    """What of the flow names the one index of a package that the step asks for, and does not say where it is from.
+
+    An index is where a package comes from, no constraint: without it, another index would be asked for that name.
+    """
+    found: dict[str, PypiEntry] = {}
+    for name in sorted(flow.pypi.keys() & own.pypi.keys()):
+        pins = {entry.requirement.from_index for entry in flow.pypi[name]}
+        is_said = any(entry.requirement.from_index or entry.requirement.url for entry in own.pypi[name])
+        if len(pins) == 1 and "" not in pins and not is_said:
+            found[name] = flow.pypi[name][0]
+    return found
+
+
+def _from(entries: Iterable[PypiEntry], pin: PypiEntry) -> list[PypiEntry]:
+    index = pin.requirement.from_index
+    return [
+        entry._replace(requirement=entry.requirement._replace(from_index=index), written=pin.written)
+        for entry in entries
+    ]
 
 
 class _Conda:
