@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from netrc import netrc
 
 # A URL in prose: a password may hold what elsewhere ends it.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
+# Schemes are short: without a bound, a long word costs the square of its length.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
 _PORTS = {"http": "80", "https": "443"}
 _OF_A_PATH = "/%:@!$&'()*+,;=~"
 """What stands in a path as it is, beside letters and digits."""

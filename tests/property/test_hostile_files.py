@@ -35,6 +35,7 @@ from envlock.config.flowfile import read_flows
 from envlock.config.metaflow_default import make_default
 from envlock.config.pins import STAMP, digest_of, parse_pin
 from envlock.config.read import load_project
+from envlock.credentials import redact
 from envlock.errors import EnvlockError
 from envlock.hydrate.installed import installed
 from envlock.hydrate.marker import read_marker
@@ -337,6 +338,23 @@ def test_a_value_beyond_what_can_be_read_is_told_with_its_line(folder: Path, wha
     assert raised.value.code not in {"unexplained", "many-errors"}
     assert raised.value.locations[0].line == 3
     assert len(raised.value.render()) < 2000
+
+
+@pytest.mark.parametrize("decorator", [f"python={HEX}", f"packages={{'a': {HEX}}}", f"packages={{'a': '{NINES}'}}"])
+def test_so_is_one_in_a_decorator(folder: Path, decorator: str) -> None:
+    head, *rest = (folder / "train_flow.py").read_text().splitlines(keepends=True)
+    text = f"{head}from metaflow import pypi_base\n@pypi_base({decorator})\n{''.join(rest)}"
+    found = TARGETS["flow files"].outcome(folder, text.encode())
+    assert not found
+
+
+def test_a_long_word_costs_no_more_than_its_length(folder: Path) -> None:
+    began = time.process_time()
+    with pytest.raises(EnvlockError) as raised:
+        read_config(folder, f'[envlock]\nhosts = "{"x" * 300_000}"\n'.encode())
+    redact(raised.value.render() + "x" * 300_000)
+    assert raised.value.locations[0].line == 2
+    assert time.process_time() - began < LONGEST
 
 
 @pytest.mark.parametrize("line", [f"alpha=={NINES}", f"alpha; {DEEP}", f"a @ https://files.example:{NINES}/a.whl"])

@@ -36,7 +36,7 @@ def source_of(node: ast.AST) -> str:
     """
     try:
         text = " ".join(without_credentials(ast.unparse(node)).split())
-    except RecursionError:
+    except (RecursionError, ValueError):  # deeper than Python walks, or a number with more digits than it writes
         return "..."
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -59,7 +59,10 @@ class FixedValues:
         try:
             if self._depth > _DEEPEST:
                 raise NotFixed(node, "refers to itself")
-            return self._value(node, scope)
+            found = self._value(node, scope)
+            if isinstance(found, int) and found.bit_length() > 64:
+                raise NotFixed(node, "has too many digits")
+            return found
         except (TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
             raise NotFixed(node, f"cannot be computed ({error})") from None
         finally:

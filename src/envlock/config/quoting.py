@@ -6,7 +6,8 @@ import re
 
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\$\{[^}\n]*\}|[^\s\"'\]}])+")
+# Schemes are short: without a bound, a long word costs the square of its length.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://(?:\$\{[^}\n]*\}|[^\s\"'\]}])+")
 _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
 _NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/]+:(?![:/])[^\s\"'`@]+@(?=[\w\[])")
