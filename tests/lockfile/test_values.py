@@ -11,6 +11,7 @@ from envlock.lockfile.document import parse, proof_of, render
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.proof import prove
 from envlock.lockfile.text import body_of, digest_of
+from envlock.model.arch import OSX_ARM64
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -218,6 +219,61 @@ def test_the_index_of_a_package_may_be_written_otherwise(asked: str, marker: str
 @pytest.mark.parametrize("asked", ["https://${HOST}/other", "https://${TEAM}.other/simple", "${BASE}/other"])
 def test_a_variable_of_an_index_stands_for_no_more_than_its_place(asked: str) -> None:
     assert "it is for 'demo' from" in proof_of(replace(LOCK, requirements=pinned(asked))).missing
+
+
+def with_file(filename: str, version: str = "1.2.3", upload_time: str = "", **changes: Any) -> str:
+    """What is told of a lock of demo whose file is called so."""
+    demo = replace(
+        DEMO, filename=filename, url=f"https://files.example/{filename}", version=version, upload_time=upload_time
+    )
+    return proof_of(replace(LOCK, packages=(demo, TORCH), requirements=ASKED, **changes)).missing
+
+
+@pytest.mark.parametrize("upload_time", ["", "2026-01-02T03:04:05+01:00"])
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "evil-1.2.3-py3-none-any.whl",
+        "demo_evil-1.2.3-py3-none-any.whl",
+        "demo-1.2.4-py3-none-any.whl",
+        "demo-1.2.3rc1-py3-none-any.whl",
+        "demo-1.2.3.whl",
+        "demo-1.2.3-py2-none-any.whl",
+        "demo-1.2.3-py313-none-any.whl",
+        "demo-1.2.3-cp311-cp311-manylinux_2_28_x86_64.whl",
+        "demo-1.2.3-cp313-abi3-manylinux_2_28_x86_64.whl",
+        "demo-1.2.3-pp310-pypy310_pp73-manylinux_2_28_x86_64.whl",
+        "demo-1.2.3-cp312-cp312-manylinux_2_28_aarch64.whl",
+        "demo-1.2.3-cp312-cp312-macosx_11_0_x86_64.whl",
+        "demo-1.2.3-cp312-cp312-win_amd64.whl",
+    ],
+)
+def test_the_file_of_another_package_version_machine_or_python_is_told(filename: str, upload_time: str) -> None:
+    assert filename in with_file(filename, upload_time=upload_time)
+
+
+@pytest.mark.parametrize(
+    ("filename", "version"),
+    [
+        ("Demo-1.2.3-py2.py3-none-any.whl", "1.2.3"),
+        ("demo-1.2.3-1local-py3-none-any.whl", "1.2.3"),
+        ("demo-2024.07.04-py3-none-any.whl", "2024.7.4"),
+        ("demo-1.0.0-py3-none-any.whl", "1.0"),
+        ("demo-1.0.0.post1-py3-none-any.whl", "1.0.0.post1"),
+        ("demo-1.0.beta1-py3-none-any.whl", "1.0b1"),
+        ("demo-1.0_cu12-py3-none-any.whl", "1.0+cu12"),
+        ("demo-1.2.3-cp36-abi3-manylinux1_x86_64.manylinux2014_x86_64.whl", "1.2.3"),
+        ("demo-1.2.3-cp311.cp312-none-linux_x86_64.whl", "1.2.3"),
+        ("demo-1.2.3-py3-none-musllinux_1_2_x86_64.whl", "1.2.3"),
+    ],
+)
+def test_a_file_may_spell_its_package_and_version_otherwise(filename: str, version: str) -> None:
+    assert with_file(filename, version) == ""
+
+
+@pytest.mark.parametrize("platform", ["macosx_11_0_arm64", "macosx_10_9_universal2", "any"])
+def test_a_file_for_several_machines_is_for_each_of_them(platform: str) -> None:
+    assert with_file(f"demo-1.2.3-py3-none-{platform}.whl", arch=OSX_ARM64) == ""
 
 
 def test_what_is_whole_lacks_nothing() -> None:

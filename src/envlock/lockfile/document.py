@@ -36,7 +36,7 @@ from envlock.lockfile.text import (
     table_lines,
     tail_of,
 )
-from envlock.lockfile.values import twice, wrong_package, wrong_python
+from envlock.lockfile.values import twice, wrong_package, wrong_python, wrong_wheel
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -99,7 +99,8 @@ def proof_of(lock: Lock) -> Proof:
     strangers = frozenset(url for url in others if "://" in url)
     wheels, conda = lock.pypi_packages, lock.conda_packages
     roots = (*asked.pypi, *(asked.metaflow if asked.type == "pypi" else ()))
-    missing = not_as_asked(
+    rows = [("pypi", each.name, each.version, "", each.filename, "") for each in wheels]
+    missing = wrong_wheel(rows, lock.arch, lock.python.version) or not_as_asked(
         {each.name: each.version for each in wheels},
         {each.name: each.index for each in wheels},
         {name for each in conda for name in (each.name, *dict(each.conda.provides if each.conda else ()))},

@@ -41,6 +41,7 @@ from envlock.lockfile.values import (
     missing,
     twice,
     wrong_python,
+    wrong_wheel,
 )
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
@@ -169,7 +170,9 @@ def _prove(text: str) -> Proof | None:
         urls=tuple(found.urls),
         python_url=url,
         others=asked.urls.union(found.others),
-        missing=found.missing or _missing(body, found, asked.roots, table["arch"]),
+        missing=found.missing
+        or wrong_wheel(found.rows, table["arch"], python["version"])
+        or _missing(body, found, asked.roots, table["arch"]),
     )
 
 

@@ -7,7 +7,7 @@ the digest says. Patterns are strings: `proof` puts them into one regular expres
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,6 +130,83 @@ def _plain_index(url: str) -> str:
 
         path = unquote(path)
     return f"{scheme}://{place}{slash}{path}".rstrip("/")
+
+
+def wrong_wheel(rows: Iterable[Sequence[str]], arch: str, python: str) -> str:
+    """A wheel whose file is that of another package, version, arch or Python, in a sentence; empty where none is.
+
+    Rows are as full_id hashes them, `python` is a version. What a file's name does not say for certain passes.
+
+    >>> row = ("pypi", "demo", "1.0", "", "demo-1.0-cp312-cp312-macosx_11_0_arm64.whl", "")
+    >>> wrong_wheel([row], "osx-arm64", "3.12.4")
+    ''
+    >>> wrong_wheel([row], "linux-64", "3.12.4")
+    "the file of 'demo' is for another machine or Python: demo-1.0-cp312-cp312-macosx_11_0_arm64.whl"
+    >>> wrong_wheel([("pypi", "demo", "1.1", *row[3:])], "osx-arm64", "3.12.4")
+    "the file of 'demo' 1.1 is called as another's: demo-1.0-cp312-cp312-macosx_11_0_arm64.whl"
+    """
+    tags: dict[str, Sequence[str]] = {}
+    for row in rows:
+        kind, name, version, _, wheel, _ = row
+        if kind != "pypi":
+            continue
+        start = f"{name.replace('-', '_')}-{version}-"
+        if wheel.startswith(start):
+            tags[wheel[len(start) :]] = row
+        else:
+            parts = wheel.split("-", 2)
+            is_its = len(parts) == 3 and re.sub(r"[-_.]+", "-", parts[0]).lower() == name
+            if not is_its or not _may_be_version(parts[1], version):
+                return f"the file of {name!r} {version} is called as another's: {wheel}"
+            tags[parts[2]] = row
+    for tag, row in tags.items():
+        if not _may_run(tag.removesuffix(".whl"), arch, python):
+            return f"the file of {row[1]!r} is for another machine or Python: {row[4]}"
+    return ""
+
+
+def _may_be_version(written: str, version: str) -> bool:
+    """Whether a file's version may be that version in another spelling."""
+    one, other = (re.match(r"v?([0-9]+(?:\.[0-9]+)*)(.*)", each.lower()) for each in (written, version))
+    if one is None or other is None or "!" in version:
+        return True
+    numbers = [[int(number) for number in each[1].split(".")] for each in (one, other)]
+    for each in numbers:
+        while each and not each[-1]:
+            each.pop()
+    return numbers[0] == numbers[1] and bool(one[2]) == bool(other[2])
+
+
+def _may_run(tags: str, arch: str, python: str) -> bool:
+    """Whether a wheel of these tags may be for that arch and Python."""
+    parts = tags.rsplit("-", 2)
+    if len(parts) < 3:
+        return False
+    interpreter = parts[0].rpartition("-")[2]
+    return any(_may_be_of(each, arch) for each in parts[2].split(".")) and any(
+        _may_interpret(each, parts[1], python) for each in interpreter.split(".")
+    )
+
+
+_MACHINES = {"linux-64": "_x86_64", "linux-aarch64": "_aarch64", "osx-64": "_x86_64", "osx-arm64": "_arm64"}
+_OTHERS = ("_x86_64", "_aarch64", "_arm64", "_i686", "_armv7l", "_armv6l", "_ppc64le", "_ppc64", "_s390x", "_riscv64")
+
+
+def _may_be_of(platform: str, arch: str) -> bool:
+    if platform.startswith(("macosx_", "win")) if arch.startswith("linux") else not platform.startswith("macosx_"):
+        return platform == "any"
+    return platform.endswith(_MACHINES[arch]) or not platform.endswith(_OTHERS)
+
+
+def _may_interpret(tag: str, abi: str, python: str) -> bool:
+    found = re.fullmatch(r"(cp|py)([0-9])([0-9]*)", tag)
+    if found is None:
+        return not tag.startswith(("pp", "jy", "ip"))
+    major, minor = (int(number) for number in python.split(".")[:2])
+    series = (int(found[2]), int(found[3] or 0))
+    if found[1] == "py" or "abi3" in abi.split(".") or not found[3]:
+        return series[0] == major and series[1] <= minor
+    return series == (major, minor)
 
 
 def missing(roots: Iterable[str], edges: Iterable[str], held: Container[str]) -> str:
