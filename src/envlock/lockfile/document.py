@@ -36,7 +36,7 @@ from envlock.lockfile.text import (
     table_lines,
     tail_of,
 )
-from envlock.lockfile.values import twice, wrong_package, wrong_python, wrong_wheel
+from envlock.lockfile.values import is_instant, twice, wrong_package, wrong_python, wrong_wheel
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -256,6 +256,8 @@ def _refuse_unsafe(lock: Lock) -> None:
         wrong = wrong_package(package)
         if wrong:
             raise ValueError(f"package {package.name!r} has {wrong}")
+    if lock.exclude_newer and not is_instant(lock.exclude_newer):
+        raise ValueError(f"exclude-newer {lock.exclude_newer!r} is no instant")
     name = twice(package.name for package in lock.pypi_packages)
     if name:
         raise ValueError(f"package {name!r} is there twice")

@@ -37,6 +37,7 @@ from envlock.lockfile.values import (
     URL,
     VERSION,
     is_index,
+    is_instant,
     is_wheel,
     missing,
     twice,
@@ -161,6 +162,8 @@ def _prove(text: str) -> Proof | None:
         return None
     content = full_id(python["source"], python["version"], filename, sha256, found.rows)
     number, newest = table["format"], table.get("exclude-newer", "")
+    if newest and not is_instant(newest):
+        return None
     if body[tail:requirements] != tail_of(number, table["arch"], asked.kind, (asked.req_id, content), newest, python):
         return None
     return Proof(

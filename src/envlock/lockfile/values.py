@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import LockedPackage
 
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
-VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_-]*"
+VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_-]{0,199}"
 SHA256 = r"[0-9a-f]{64}"
 # The authority is plain: two readers of a stranger one may not agree on which host it names.
 URL = r"[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/[^\x00-\x20\x7f\"\\?#]*"
@@ -26,6 +26,10 @@ COUNT = r"(?:0|[1-9][0-9]{0,14})"
 _WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,195}\.whl")
 _ARCHIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}")
 _PYTHON = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:(?:a|b|rc)[0-9]{1,4})?")
+_INSTANT = re.compile(
+    r"[0-9]{1,4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 _LARGEST = 1 << 50
 
@@ -37,6 +41,15 @@ def is_wheel(filename: str) -> bool:
     (True, False)
     """
     return _WHEEL.fullmatch(filename) is not None
+
+
+def is_instant(text: str) -> bool:
+    """Whether it is what `exclude-newer` of a lock may be.
+
+    >>> is_instant("2026-11-02T00:00:00Z"), is_instant("7d"), is_instant("2026-13-02T00:00:00Z")
+    (True, False, False)
+    """
+    return _INSTANT.fullmatch(text) is not None
 
 
 def wrong_package(package: LockedPackage) -> str:
