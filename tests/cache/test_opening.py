@@ -159,3 +159,8 @@ def test_opening_a_bucket_imports_no_backend() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_that_is_a_link_to_itself_can_be_named_through_another(tmp_path: Path) -> None:
+    (tmp_path / "cache").symlink_to("cache")
+    assert open_store(f"{tmp_path}/project/../cache").url == f"{tmp_path}/cache"

@@ -21,6 +21,12 @@ def test_from_nothing(tmp_path: Path, envlock: Envlock) -> None:
     envlock("check")
 
 
+def test_a_link_to_itself_is_no_file_and_gives_way(tmp_path: Path, envlock: Envlock) -> None:
+    (tmp_path / "envlock.toml").symlink_to("envlock.toml")
+    assert envlock("init").stdout == "wrote envlock.toml\n"
+    envlock("check")
+
+
 def test_from_nothing_beside_flows(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
     assert "  envlock init --force plain.py   reads the flows in this folder\n" in envlock("init").stderr

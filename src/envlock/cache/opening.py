@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,7 +65,7 @@ def shown_url(url: str) -> str:
 def _folder(path: Path) -> Store:
     from envlock.cache.folder_store import FolderStore
 
-    return FolderStore(path.resolve() if ".." in path.parts else path)
+    return FolderStore(Path(os.path.realpath(path)) if ".." in path.parts else path)
 
 
 def _folder_of_url(url: str, rest: str) -> Store:

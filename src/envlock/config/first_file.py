@@ -195,7 +195,7 @@ def write_first_file(
         skeletons = (compose(()).encode(), compose((), schema=True).encode())
         is_lost = before not in (b"", made.text.encode(), *skeletons)
         old = _kept_beside(path, before) if is_lost else None
-        write_atomically(path.resolve(), made.text.encode())
+        write_atomically(Path(os.path.realpath(path)), made.text.encode())
     except OSError as error:
         raise CannotWrite(written[-1].name, error.strerror or str(error)) from None
     return Written(tuple(written), old, _dropped(before, made.text) if is_lost else ())
