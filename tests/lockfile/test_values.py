@@ -224,6 +224,13 @@ def test_a_variable_of_an_index_stands_for_no_more_than_its_place(asked: str) ->
     assert "it is for 'demo' from" in proof_of(replace(LOCK, requirements=pinned(asked))).missing
 
 
+@pytest.mark.parametrize("asked", ["==3.11.*", "<3.12", "<3.13,>=3.12.5", "==3.12.3"])
+def test_a_python_that_is_not_asked_for_is_told(asked: str) -> None:
+    lock = replace(LOCK, requirements=ASKED._replace(python=asked))
+    assert proof_of(lock).missing == f"it is for Python {asked}, and Python 3.12.4 is in it"
+    assert proof_of(replace(lock, requirements=ASKED._replace(python="==3.12.*"))).missing == ""
+
+
 def with_file(filename: str, version: str = "1.2.3", upload_time: str = "", **changes: Any) -> str:
     """What is told of a lock of demo whose file is called so."""
     demo = replace(

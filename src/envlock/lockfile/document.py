@@ -86,7 +86,7 @@ def parse(data: bytes, path: str) -> Lock:
 
 def proof_of(lock: Lock) -> Proof:
     """What `prove` says of a lock's file."""
-    from envlock.lockfile.proof import Proof, not_as_asked, prove, roots_in
+    from envlock.lockfile.proof import Proof, another_python, not_as_asked, prove, roots_in
 
     found = prove(render(lock).encode())
     if found is not None:
@@ -100,13 +100,18 @@ def proof_of(lock: Lock) -> Proof:
     wheels, conda = lock.pypi_packages, lock.conda_packages
     roots = (*asked.pypi, *(asked.metaflow if asked.type == "pypi" else ()))
     rows = [("pypi", each.name, each.version, "", each.filename, "") for each in wheels]
-    missing = wrong_wheel(rows, lock.arch, lock.python.version) or not_as_asked(
-        {each.name: each.version for each in wheels},
-        {each.name: each.index for each in wheels},
-        {name for each in conda for name in (each.name, *dict(each.conda.provides if each.conda else ()))},
-        [name for each in wheels for name in each.dependencies],
-        roots_in(map(str, roots), {str(each): each.from_index for each in asked.pypi}),
-        lock.arch,
+    version = lock.python.version
+    missing = (
+        another_python(asked.python, version)
+        or wrong_wheel(rows, lock.arch, version)
+        or not_as_asked(
+            {each.name: each.version for each in wheels},
+            {each.name: each.index for each in wheels},
+            {name for each in conda for name in (each.name, *dict(each.conda.provides if each.conda else ()))},
+            [name for each in wheels for name in each.dependencies],
+            roots_in(map(str, roots), {str(each): each.from_index for each in asked.pypi}),
+            lock.arch,
+        )
     )
     return Proof(lock.arch, lock.req_id, lock.full_id, urls, lock.python.url, strangers, missing)
 

@@ -115,6 +115,8 @@ class _Asked(NamedTuple):
 
     req_id: str
     kind: str
+    python: str
+    """The Python that is asked for, a specifier set."""
     roots: tuple[Root, ...]
     conda: tuple[str, ...]
     urls: frozenset[str]
@@ -174,6 +176,7 @@ def _prove(text: str) -> Proof | None:
         python_url=url,
         others=asked.urls.union(found.others),
         missing=found.missing
+        or another_python(asked.python, python["version"])
         or wrong_wheel(found.rows, table["arch"], python["version"])
         or _missing(body, found, asked.roots, table["arch"]),
     )
@@ -182,6 +185,19 @@ def _prove(text: str) -> Proof | None:
 def _missing(body: str, found: ProvedPackages, roots: Iterable[Root], arch: Arch) -> str:
     wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
     return not_as_asked(wheels, found.indexes, found.provided, _EDGES.findall(body, 0, found.end), roots, arch)
+
+
+def another_python(asked: str, version: str) -> str:
+    """That the Python is not one that is asked for, in a sentence; empty where it may be.
+
+    >>> another_python("<3.13,>=3.12", "3.13.0"), another_python("==3.12.*", "3.12.4")
+    ('it is for Python <3.13,>=3.12, and Python 3.13.0 is in it', '')
+    >>> another_python("==3.12.*", "3.11.4")
+    'it is for Python ==3.12.*, and Python 3.11.4 is in it'
+    """
+    series = [each[2:-2] for each in asked.split(",") if re.fullmatch(r"==[0-9]+(?:\.[0-9]+)*\.\*", each)]
+    fits = not rules_out(asked, version) and all(f"{version}.".startswith(f"{each}.") for each in series)
+    return "" if fits else f"it is for Python {asked}, and Python {version} is in it"
 
 
 def not_as_asked(
@@ -254,4 +270,6 @@ def _asked(section: str) -> _Asked | None:
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
     own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
     urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels) if "://" in url]
-    return _Asked(req_id(document), kind, roots_in(texts, own), (*conda, *conda_only), frozenset(urls))
+    return _Asked(
+        req_id(document), kind, str(document["python"]), roots_in(texts, own), (*conda, *conda_only), frozenset(urls)
+    )
