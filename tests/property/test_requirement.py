@@ -116,7 +116,9 @@ def test_what_ours_accepts_packaging_accepts_with_the_same_meaning(text: str) ->
 @settings(max_examples=250, deadline=None)
 @given(spelled)
 def test_what_packaging_accepts_ours_accepts(text: str) -> None:
-    is_odd = "===" in text and "," in text  # packaging takes the comma for a part of the version; ours refuses it
+    # packaging takes the comma for a part of the version, and a marker without a space before it for one of the URL's
+    # fragment; ours refuses both.
+    is_odd = ("===" in text and "," in text) or "#egg=x;" in text
     if theirs(text) is not None and not is_odd:
         assert ours(text) is not None, text
 

@@ -51,7 +51,8 @@ class _Loop:
     def _settle(self) -> None:
         assert self._loop is not None
         assert self._thread is not None
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        # Two rounds later: a call that was cancelled a moment ago hears of it in the next one, and tidies up.
+        self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.call_soon, self._loop.stop)
         self._thread.join(1.0)
         time.sleep(max(0.0, self.last_answer + _SETTLED_AFTER - time.monotonic()))
 
