@@ -66,6 +66,15 @@ conda = { channels = ["https://conda.example/conda-forge"] }
 """
 
 
+REQUESTS = replace(
+    WHEEL,
+    name="requests",
+    version="2.32.3",
+    filename="requests-2.32.3-py3-none-any.whl",
+    url="https://files.example/ab/requests-2.32.3-py3-none-any.whl",
+)
+
+
 def ffmpeg(channel: str = OTHER) -> LockedPackage:
     """A package that one channel has and another one too."""
     return conda_package("ffmpeg", "7.1", "gpl_h1_0", channel=channel, depends=("libzlib",), dependencies=("libzlib",))
@@ -78,7 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     contents = {
         "media": (ffmpeg(), *(replace(each, conda=replace(each.conda, provides=())) for each in PACKAGES)),  # type: ignore[type-var]
         "mixed": (*PACKAGES, WHEEL),
-        "wheels": (ZLIB, PYTHON, TZDATA, WHEEL, replace(WHEEL, name="requests", version="2.32.3")),
+        "wheels": (ZLIB, PYTHON, TZDATA, WHEEL, REQUESTS),
     }
     project = load_project(tmp_path / "envlock.toml")
     for environment in project.named:
