@@ -51,6 +51,15 @@ def metadata_in(wheel: Path) -> str:
     return ""
 
 
+def unpacked_size(wheel: Path) -> int:
+    """Bytes of everything in a wheel, unpacked; none for a file that is no wheel."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except _NO_WHEEL:
+        return 0
+
+
 def _paths(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
     for member in archive.infolist():
         folder, _, name = member.filename.partition("/")

@@ -9,8 +9,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.lockfile.merging import sides
-from envlock.lockfile.text import VALUES
-from envlock.model.arch import ARCHS, Arch
+from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
 from envlock.model.marker import holds
 from envlock.model.requirement import rules_out
 
@@ -45,10 +44,15 @@ markers = st.recursive(
 @many
 @given(marker=markers, arch=st.sampled_from(ARCHS), release=st.sampled_from(["3.11.2", "3.12.4", "3.13.0"]))
 def test_a_marker_that_the_arch_decides_is_judged_as_packaging_judges_it(marker: str, arch: Arch, release: str) -> None:
-    found = holds(marker, VALUES[arch])
+    found = holds(marker, MARKER_VALUES[arch])
     if found is not None:
         series = release.rpartition(".")[0]
-        values = {**VALUES[arch], "python_version": series, "python_full_version": release, "platform_release": "5"}
+        values = {
+            **MARKER_VALUES[arch],
+            "python_version": series,
+            "python_full_version": release,
+            "platform_release": "5",
+        }
         assert Marker(marker).evaluate(values) is found
 
 

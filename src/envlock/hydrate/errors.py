@@ -257,19 +257,11 @@ def storage_error(error: OSError, place: Path, wheels: Iterable[Path] = ()) -> H
 
 def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...] = ()) -> DiskFull:
     """The error that there is no room at `place`, with what is free there and what the wheels take unpacked."""
-    needed = sum(_unpacked_size(wheel) for wheel in wheels)
+    from envlock.wheels import unpacked_size
+
+    needed = sum(map(unpacked_size, wheels))
     try:
         status = os.statvfs(next(folder for folder in (place, *place.parents) if folder.exists()))
     except OSError:
         return DiskFull(place, needed=needed, available=None, details=details)
     return DiskFull(place, needed=needed, available=status.f_bavail * status.f_frsize, details=details)
-
-
-def _unpacked_size(wheel: Path) -> int:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            return sum(member.file_size for member in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return 0

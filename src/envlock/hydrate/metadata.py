@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.hydrate.errors import MisdescribedWheel
-from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
+from envlock.model.arch import MARKER_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,12 +31,6 @@ _LONGEST = 4096
 """Letters of a field. What is longer, nobody wrote to be read."""
 _OF_THE_MACHINE = ("platform_release", "platform_version")
 """What markers may ask of a system, and no lock says."""
-_MACHINES = {
-    LINUX_64: ("linux", "Linux", "x86_64"),
-    LINUX_AARCH64: ("linux", "Linux", "aarch64"),
-    OSX_64: ("darwin", "Darwin", "x86_64"),
-    OSX_ARM64: ("darwin", "Darwin", "arm64"),
-}
 
 
 def prove_metadata(lock: Lock, texts: Mapping[str, str]) -> None:
@@ -109,20 +103,14 @@ def _applies(marker: Marker | None, lock: Lock) -> bool:
         return True
     if any(name in str(marker) for name in _OF_THE_MACHINE):
         return False
-    platform, system, machine = _MACHINES[lock.arch]
     try:
         return marker.evaluate(
             {
+                **MARKER_VALUES[lock.arch],
                 "extra": "",
-                "implementation_name": "cpython",
                 "implementation_version": lock.python.version,
-                "os_name": "posix",
-                "platform_machine": machine,
-                "platform_python_implementation": "CPython",
-                "platform_system": system,
                 "python_full_version": lock.python.version,
                 "python_version": lock.python.series,
-                "sys_platform": platform,
             }
         )
     except (ValueError, KeyError, TypeError, RecursionError):  # of a marker that only some other place has words for

@@ -19,7 +19,6 @@ from envlock.lockfile.text import (
     REQUIREMENTS,
     STAMP,
     TAIL,
-    VALUES,
     body_of,
     digest_of,
     ends_with_stamp,
@@ -44,7 +43,7 @@ from envlock.lockfile.values import (
     wrong_python,
     wrong_wheel,
 )
-from envlock.model.arch import ARCHS, Arch
+from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
 from envlock.model.identity import full_id, req_id
 from envlock.model.marker import holds
 from envlock.model.requirement import rules_out
@@ -212,7 +211,7 @@ def not_as_asked(
 
     `wheels` are versions by name, `indexes` where those are from, `provided` what conda packages bring.
     """
-    asked = [root for root in roots if not root.marker or holds(root.marker, VALUES[arch])]
+    asked = [root for root in roots if not root.marker or holds(root.marker, MARKER_VALUES[arch])]
     for name, specifier, _, index in asked:
         if name in wheels and rules_out(specifier, wheels[name]):
             return f"it is for '{name}{specifier}', and {name} {wheels[name]} is in it"

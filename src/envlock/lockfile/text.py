@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from envlock.lockfile.quoting import array, quoted
-from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.arch import MARKER_VALUES, Arch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,22 +28,9 @@ CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 """What stands between the wheels and the conda packages."""
 
 MARKERS: dict[Arch, str] = {
-    LINUX_64: "sys_platform == 'linux' and platform_machine == 'x86_64'",
-    LINUX_AARCH64: "sys_platform == 'linux' and platform_machine == 'aarch64'",
-    OSX_64: "sys_platform == 'darwin' and platform_machine == 'x86_64'",
-    OSX_ARM64: "sys_platform == 'darwin' and platform_machine == 'arm64'",
+    arch: f"sys_platform == '{values['sys_platform']}' and platform_machine == '{values['platform_machine']}'"
+    for arch, values in MARKER_VALUES.items()
 }
-VALUES: dict[Arch, dict[str, str]] = {
-    arch: {
-        **dict(re.findall(r"(\w+) == '(\w+)'", marker)),
-        "os_name": "posix",
-        "platform_system": "Linux" if "linux" in marker else "Darwin",
-        "platform_python_implementation": "CPython",
-        "implementation_name": "cpython",
-    }
-    for arch, marker in MARKERS.items()
-}
-"""What markers compare, where the arch decides it."""
 _STAMP_LINES = re.compile(
     r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Sequence
 
+from envlock.model.arch import MARKER_VALUES, Arch
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.model.lock import LockedPackage
@@ -201,14 +203,13 @@ def _may_run(tags: str, arch: str, python: str) -> bool:
     )
 
 
-_MACHINES = {"linux-64": "_x86_64", "linux-aarch64": "_aarch64", "osx-64": "_x86_64", "osx-arm64": "_arm64"}
 _OTHERS = ("_x86_64", "_aarch64", "_arm64", "_i686", "_armv7l", "_armv6l", "_ppc64le", "_ppc64", "_s390x", "_riscv64")
 
 
 def _may_be_of(platform: str, arch: str) -> bool:
     if platform.startswith(("macosx_", "win")) if arch.startswith("linux") else not platform.startswith("macosx_"):
         return platform == "any"
-    return platform.endswith(_MACHINES[arch]) or not platform.endswith(_OTHERS)
+    return platform.endswith(f"_{MARKER_VALUES[Arch(arch)]['platform_machine']}") or not platform.endswith(_OTHERS)
 
 
 def _may_interpret(tag: str, abi: str, python: str) -> bool:

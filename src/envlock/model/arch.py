@@ -16,6 +16,24 @@ OSX_ARM64 = Arch("osx-arm64")
 
 ARCHS: tuple[Arch, ...] = (LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64)
 
+MARKER_VALUES: dict[Arch, dict[str, str]] = {
+    arch: {
+        "sys_platform": "linux" if system == "Linux" else "darwin",
+        "platform_machine": machine,
+        "os_name": "posix",
+        "platform_system": system,
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+    }
+    for arch, system, machine in (
+        (LINUX_64, "Linux", "x86_64"),
+        (LINUX_AARCH64, "Linux", "aarch64"),
+        (OSX_64, "Darwin", "x86_64"),
+        (OSX_ARM64, "Darwin", "arm64"),
+    )
+}
+"""What environment markers (PEP 508) compare, where the architecture decides it."""
+
 _HOSTS = {
     ("Linux", "x86_64"): LINUX_64,
     ("Linux", "aarch64"): LINUX_AARCH64,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from envlock.credentials import address
+from envlock.model.arch import MARKER_VALUES
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import Compilation
@@ -31,7 +32,6 @@ _GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
 _MACOS = re.compile(r"macosx_(\d+)_(\d+)_(.*)")
 _SERIES = tuple(f"3.{minor}" for minor in range(8, 16))
 """The Pythons for which a wheel is looked for where the one that is asked has none."""
-_MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64", "osx-64": "x86_64", "osx-arm64": "arm64"}
 _BUILD = "envlock does not build packages yet"
 
 
@@ -128,7 +128,7 @@ def _marked(name: str, marker: str, root: PypiRequirement | None) -> str:
 
 def _floor(request: Request, platforms: Iterable[str]) -> str:
     """The lowest floor with which one of the platforms fits; empty where none does."""
-    machine = _MACHINES[request.arch]
+    machine = MARKER_VALUES[request.arch]["platform_machine"]
     if request.arch.startswith("linux"):
         found = [match for match in map(_GLIBC.fullmatch, platforms) if match and match[2] == machine]
         return f'__glibc = "2.{min(int(match[1]) for match in found)}"' if found else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, MARKER_VALUES, OSX_64, OSX_ARM64, Arch
 from envlock.model.python_range import releases_of
 from envlock.model.requirements import Requirements
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from envlock.resolve.port import Request
 
-_MACHINES = {LINUX_64: "x86_64", LINUX_AARCH64: "aarch64", OSX_64: "x86_64", OSX_ARM64: "arm64"}
 _UV_MACHINES = {OSX_64: "x86_64-apple-darwin", OSX_ARM64: "aarch64-apple-darwin"}
 _UV_GLIBC = (17, 28, *range(31, 41))
 """The minor versions of glibc 2 that uv takes in a platform name."""
@@ -45,7 +44,7 @@ class Target:
         if not self.is_linux:
             return _UV_MACHINES[self.arch]
         minor = min((known for known in _UV_GLIBC if known >= self.glibc[1]), default=_UV_GLIBC[-1])
-        return f"{_MACHINES[self.arch]}-manylinux_2_{minor}"
+        return f"{MARKER_VALUES[self.arch]['platform_machine']}-manylinux_2_{minor}"
 
     @property
     def uv_environment(self) -> dict[str, str]:
@@ -57,7 +56,7 @@ class Target:
         from packaging.tags import compatible_tags, cpython_tags, mac_platforms
 
         major, minor = (int(part) for part in self.python.split(".")[:2])
-        machine = _MACHINES[self.arch]
+        machine = MARKER_VALUES[self.arch]["platform_machine"]
         platforms = list(
             _linux_platforms(machine, self.glibc[1]) if self.is_linux else mac_platforms(self.macos, machine)
         )
@@ -72,17 +71,12 @@ class Target:
     def marker_texts(self) -> dict[str, str]:
         """The PEP 508 environment of the target, by variable."""
         return {
-            "implementation_name": "cpython",
+            **MARKER_VALUES[self.arch],
             "implementation_version": self.python,
-            "os_name": "posix",
-            "platform_machine": _MACHINES[self.arch],
-            "platform_python_implementation": "CPython",
             "platform_release": "",
-            "platform_system": "Linux" if self.is_linux else "Darwin",
             "platform_version": "",
             "python_full_version": self.python,
             "python_version": ".".join(self.python.split(".")[:2]),
-            "sys_platform": "linux" if self.is_linux else "darwin",
         }
 
 
