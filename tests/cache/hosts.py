@@ -6,6 +6,7 @@ import base64
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -49,6 +50,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         if length is not None and length != len(data):
             self.close_connection = True
+
+
+class Trickle:
+    """Answers with `head`, and then a byte at a time, each of which comes in time, until it is `ended`."""
+
+    def __init__(self, head: bytes) -> None:
+        self.ended = threading.Event()
+        self._head = head
+
+    def __call__(self, handler: Handler, _: Asked) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(self._head)
+            while not self.ended.wait(0.02):
+                handler.wfile.write(b"x")
 
 
 class Host:

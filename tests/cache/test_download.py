@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from envlock.cache.errors import (
 from envlock.credentials import Credentials
 from envlock.errors import EnvlockError
 from envlock.model.artifact import Artifact
-from tests.cache.hosts import Asked, Handler, Host
+from tests.cache.hosts import Asked, Handler, Host, Trickle
 
 DATA = os.urandom(1_000_000)
 NAME = "demo-1.0-py3-none-any.whl"
@@ -309,24 +308,17 @@ def test_a_body_that_always_breaks_off(target: Path) -> None:
         assert len(host.asked) == ATTEMPTS
 
 
+HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(DATA)}\r\n\r\n".encode()
+
+
 def test_a_body_that_comes_byte_by_byte(target: Path) -> None:
     """Each byte comes in time, and the last would come next week."""
-    ended = threading.Event()
-
-    def drip(handler: Handler, _: Asked) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(DATA)))
-        handler.end_headers()
-        handler.close_connection = True
-        with suppress(OSError):
-            while not ended.wait(0.02):
-                handler.wfile.write(b"x")
-
+    trickle = Trickle(HEAD)
     began = time.monotonic()
-    with Host(drip) as host, Upstream(Credentials(), pause=0.01, patience=0.3) as hosts:
+    with Host(trickle) as host, Upstream(Credentials(), pause=0.01, patience=0.3) as hosts:
         with pytest.raises(UpstreamUnreachable) as caught:
             hosts.fetch(artifact(host.url(NAME)), target)
-        ended.set()
+        trickle.ended.set()
     assert re.search(r"it sent \d+ bytes in \d+ seconds", caught.value.reason)
     assert 0.3 * ATTEMPTS <= time.monotonic() - began < 60
     assert not target.exists()
@@ -334,39 +326,20 @@ def test_a_body_that_comes_byte_by_byte(target: Path) -> None:
 
 def test_a_body_that_begins_well_and_then_trickles(target: Path) -> None:
     """What came fast before buys no time."""
-    ended = threading.Event()
-
-    def slow_down(handler: Handler, _: Asked) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(DATA)))
-        handler.end_headers()
-        handler.close_connection = True
-        with suppress(OSError):
-            handler.wfile.write(DATA[:-1000])
-            while not ended.wait(0.02):
-                handler.wfile.write(b"x")
-
-    with Host(slow_down) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
+    trickle = Trickle(HEAD + DATA[:-1000])
+    with Host(trickle) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
         with pytest.raises(UpstreamUnreachable):
             hosts.fetch(artifact(host.url(NAME)), target)
-        ended.set()
+        trickle.ended.set()
 
 
 def test_headers_that_never_end(target: Path) -> None:
-    ended = threading.Event()
-
-    def drip(handler: Handler, _: Asked) -> None:
-        handler.close_connection = True
-        with suppress(OSError):
-            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-            while not ended.wait(0.02):
-                handler.wfile.write(b"x")
-
+    trickle = Trickle(b"HTTP/1.1 200 OK\r\nX-Long: ")
     began = time.monotonic()
-    with Host(drip) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
+    with Host(trickle) as host, Upstream(Credentials(), pause=0.01, patience=0.2) as hosts:
         with pytest.raises(UpstreamUnreachable, match="127"):
             hosts.fetch(artifact(host.url(NAME)), target)
-        ended.set()
+        trickle.ended.set()
     assert time.monotonic() - began < 60
     assert not target.exists()
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import suppress
 
 import pytest
 
 from envlock.conda import signs_of_life
 from envlock.conda.client import places_of
 from envlock.conda.signs_of_life import first_silent
-from tests.cache.hosts import Asked, Handler, Host
+from tests.cache.hosts import Host, Trickle
 
 
 def test_any_answer_counts() -> None:
@@ -22,20 +20,12 @@ def test_any_answer_counts() -> None:
 def test_a_head_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time."""
     monkeypatch.setattr(signs_of_life, "PATIENCE", 0.7)
-    ended = threading.Event()
-
-    def drip(handler: Handler, _: Asked) -> None:
-        handler.close_connection = True
-        with suppress(OSError):
-            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-            while not ended.wait(0.02):
-                handler.wfile.write(b"x")
-
+    trickle = Trickle(b"HTTP/1.1 200 OK\r\nX-Long: ")
     began = time.monotonic()
-    with Host(drip) as slow, Host(lambda handler, _: handler.send(b"x")) as quick:
+    with Host(trickle) as slow, Host(lambda handler, _: handler.send(b"x")) as quick:
         places = places_of([quick.url("a"), slow.url("b")], {})
         found = first_silent(places)
-        ended.set()
+        trickle.ended.set()
     assert found is not None
     assert found.url == slow.url("b")
     assert time.monotonic() - began < 60

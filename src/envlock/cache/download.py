@@ -109,13 +109,7 @@ class Upstream:
         of the local disk.
         """
         with to.open("xb") as file:
-            body = _Body(artifact, at or artifact.url, file, on_bytes, on_size)
-            try:
-                self._bring(artifact, body)
-                body.prove()
-            except BaseException:
-                to.unlink()
-                raise
+            self._bring(to, _Body(artifact, at or artifact.url, file, on_bytes, on_size), _Body.prove)
 
     def hash(
         self,
@@ -133,15 +127,20 @@ class Upstream:
         """
         with to.open("xb") as file:
             body = _Body(artifact, at or artifact.url, file, on_bytes, on_size, tuple(algorithms))
-            try:
-                self._bring(artifact, body)
-                body.prove_size()
-            except BaseException:
-                to.unlink()
-                raise
+            self._bring(to, body, _Body.prove_size)
         return body.digests()
 
-    def _bring(self, artifact: Artifact, body: _Body) -> None:
+    def _bring(self, to: Path, body: _Body, prove: Callable[[_Body], None]) -> None:
+        """Fill `to`, which the body writes to, and prove it; where that fails, `to` is gone."""
+        try:
+            self._transfer(body)
+            prove(body)
+        except BaseException:
+            to.unlink()
+            raise
+
+    def _transfer(self, body: _Body) -> None:
+        artifact = body.artifact
         if is_local(body.url):
             self._copy(artifact, body)
         elif body.url.lower().startswith(("https://", "http://")) and host(body.url):
