@@ -250,7 +250,6 @@ class Channel:
 
 
 def _without_token(path: str) -> tuple[str, str | None]:
-    parts = path.split("/", 3)
-    if len(parts) == 4 and parts[1] == "t":
-        return f"/{parts[3]}", parts[2]
-    return path, None
+    before, separator, after = path.partition("/t/")
+    token, slash, rest = after.partition("/")
+    return (f"{before}/{rest}", token) if separator and slash else (path, None)

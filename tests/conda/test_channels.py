@@ -6,6 +6,7 @@ import pytest
 
 from envlock.conda.channels import at_mirror, channel_base, mirrors_in_force, without_secrets
 from envlock.conda.errors import BadChannelMirror
+from envlock.model.url import strip_channel_credentials
 
 BASE = channel_base("conda-forge")
 
@@ -31,6 +32,23 @@ def test_a_name_is_what_py_rattler_makes_of_it() -> None:
 )
 def test_one_channel_has_one_url(url: str) -> None:
     assert channel_base(url) == "https://channel.example/team"
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://channel.example/api/t/tk-123-abc/team", "https://channel.example/api/team"),
+        ("https://me:pw@Channel.example/api/t/${TOKEN}/team/", "https://channel.example/api/team"),
+        ("https://channel.example/t/tk-1/t/tk-2/team", "https://channel.example/team"),
+        ("https://channel.example/t", "https://channel.example/t"),
+        ("s3://bucket/t/x/team", "s3://bucket/t/x/team"),
+        ("file:///t/x/team", "file:///t/x/team"),
+    ],
+)
+def test_what_a_lock_asks_and_where_it_is_from_are_one_url(url: str, base: str) -> None:
+    assert channel_base(url) == strip_channel_credentials(url) == base
+    assert channel_base(base) == base
+    assert without_secrets(f"{url.rstrip('/')}/noarch/a-1-0.conda").lower() == f"{base}/noarch/a-1-0.conda"
 
 
 def test_a_folder_called_t_is_no_token_where_it_ends_the_path() -> None:

@@ -54,6 +54,10 @@ def as_token(channel: Channel, monkeypatch: pytest.MonkeyPatch, home: Path) -> s
     return channel.url_with_token("private")
 
 
+def as_token_below_a_folder(channel: Channel, monkeypatch: pytest.MonkeyPatch, home: Path) -> str:
+    return channel.url_of("private").replace("/private", "/t/tk-s3cr3t-t0ken/private")
+
+
 def as_token_of_a_variable(channel: Channel, monkeypatch: pytest.MonkeyPatch, home: Path) -> str:
     monkeypatch.setenv("CHANNEL_TOKEN", "tk-s3cr3t-t0ken")
     return channel.url_with_token("private").replace("tk-s3cr3t-t0ken", "${CHANNEL_TOKEN}")
@@ -66,7 +70,16 @@ def as_bearer(channel: Channel, monkeypatch: pytest.MonkeyPatch, home: Path) -> 
     return channel.url_of("private")
 
 
-WAYS = (in_url, in_variables, in_index_variables, in_netrc, as_token, as_token_of_a_variable, as_bearer)
+WAYS = (
+    in_url,
+    in_variables,
+    in_index_variables,
+    in_netrc,
+    as_token,
+    as_token_below_a_folder,
+    as_token_of_a_variable,
+    as_bearer,
+)
 
 
 def locked(channel: Channel, url: str) -> tuple[LockedPackage, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from envlock.conda.errors import BadChannelMirror
 from envlock.credentials import Address, address
-from envlock.model.url import is_channel, is_mirror, strip_credentials
+from envlock.model.url import is_channel, is_mirror, strip_channel_credentials, strip_credentials
 
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
 _SCHEMES = frozenset({"http", "https", "file", "s3"})
+_TOKEN = re.compile(r"(?<=/)t/(?!noarch\b|(?:linux|osx|win)-)[^/]*(?:/|\Z)")
 
 
 def without_secrets(url: str) -> str:
@@ -23,17 +25,18 @@ def without_secrets(url: str) -> str:
     >>> without_secrets("https://channel.example/t/${TOKEN}/team"), without_secrets("conda-forge")
     ('https://channel.example/team', 'conda-forge')
 
-    A token stands right after the host, as `strip_channel_credentials` has it; a folder may well be called `t`.
+    A token is what `strip_channel_credentials` takes for one; but a channel may be called `t`, with its folders below.
 
+    >>> without_secrets("https://channel.example/api/t/tk-1234/team"), without_secrets("https://channel.example/t/noarch")
+    ('https://channel.example/api/team', 'https://channel.example/t/noarch')
     >>> without_secrets("file:///srv/t/x/channel/noarch/a-1-0.conda")
     'file:///srv/t/x/channel/noarch/a-1-0.conda'
     """
-    url = strip_credentials(url)
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = strip_credentials(url).partition("://")
     host, slash, path = rest.partition("/")
-    if host and path.startswith("t/"):
-        path = path[2:].partition("/")[2]
-    return f"{scheme}://{host}{slash}{path}" if separator else url
+    if scheme.lower() in {"http", "https"}:
+        path = _TOKEN.sub("", f"/{path}")[1:]
+    return f"{scheme}{separator}{host}{slash}{path}"
 
 
 @lru_cache(maxsize=256)
@@ -47,13 +50,11 @@ def channel_base(name_or_url: str) -> str:
 
     A name alone means what it means to py-rattler; only that costs its import.
     """
-    scheme, separator, rest = without_secrets(name_or_url.strip()).partition("://")
-    if not separator:
-        from rattler import Channel
+    if "://" in name_or_url:
+        return strip_channel_credentials(name_or_url.strip())
+    from rattler import Channel
 
-        return Channel(name_or_url.strip().strip("/")).base_url.rstrip("/")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme.lower()}://{authority.lower()}{slash}{path}".rstrip("/")
+    return Channel(name_or_url.strip().strip("/")).base_url.rstrip("/")
 
 
 def channel_address(written: str) -> Address:
