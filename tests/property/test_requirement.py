@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
@@ -130,6 +133,14 @@ def test_the_canonical_spelling_stays_as_it_is(text: str) -> None:
     if mine is not None:
         assert parse_requirement(str(mine)) == mine
         assert str(parse_requirement(str(mine))) == str(mine)
+
+
+@pytest.mark.parametrize("text", ["x{}y", "x{}@", "x @ u{}y", "x ({}y", "x[a]{}>", "x>=1{}@ ;", "x{}' y' @"])
+def test_spaces_cost_no_more_than_their_number(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigError):
+        parse_requirement(text.format(" " * 20_000))
+    assert time.process_time() - began < 1
 
 
 @settings(max_examples=100, deadline=None)

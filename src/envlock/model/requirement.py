@@ -31,12 +31,9 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 """One clause of a PEP 440 specifier set."""
-_REQUIREMENT = re.compile(
-    r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
-    r"(?:\[(?P<extras>[^\]]*)\])?\s*"
-    r"(?:@\s*(?P<url>\S+?)\s*(?:\s;(?P<url_marker>.*))?|(?P<specifier>\(?[^;@]*?\)?)\s*(?:;(?P<marker>.*))?)\s*\Z",
-    re.DOTALL,
-)
+_BEGINNING = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[^\]]*)\]\s*)?")
+_URL = re.compile(r"@\s*(?P<url>\S+)(?:\s+;(?P<marker>.*))?\Z", re.DOTALL)
+"""What may follow; else it is clauses, and a marker after the first `;`. Nothing here is tried in more than one way."""
 _LONGEST = 255
 """Characters that one clause may have. No version is as long, and a number of thousands of digits cannot be read."""
 _PLAIN = re.compile(r"(==|!=|<=|>=|<|>)(\d+(?:\.\d+)*)")
@@ -295,21 +292,25 @@ def parse_requirement(text: str) -> PypiRequirement:
     Raises BadPackageName, BadVersionSpecifier, NotAMarker, CredentialsInDirectUrl, DirectUrlOfThisMachine or
     PythonIsNoPackage.
     """
-    match = _REQUIREMENT.match(text.strip())
-    if match is None or _FOREIGN.search(text.strip()):
+    text = text.strip()
+    match = _BEGINNING.match(text)
+    rest = text[match.end() :] if match is not None else ""
+    at = _URL.match(rest)
+    specifier, semicolon, after = ("", "", "") if at is not None else rest.partition(";")
+    if match is None or "@" in specifier or _FOREIGN.search(text):
         raise BadPackageName(" ".join(text.split()))
     inside = (match["extras"] or "").strip()
     extras = {normalize_name(extra.strip()) for extra in inside.split(",")} if inside else set()
-    written = match["marker"] if match["url_marker"] is None else match["url_marker"]
+    written = at["marker"] if at is not None else after if semicolon else None
     marker = _SPACE.sub(lambda found: found[1] or " ", written or "").strip()
     if written is not None and not is_marker(marker):
         raise NotAMarker(marker)
     requirement = PypiRequirement(
         name=normalize_name(match["name"]),
         extras=tuple(sorted(extras)),
-        specifier=_normalize_specifier(match["specifier"] or "", bare_is_pin=False),
+        specifier=_normalize_specifier(specifier, bare_is_pin=False),
         marker=marker,
-        url=match["url"] or "",
+        url=at["url"] if at is not None else "",
     )
     if requirement.name == "python":
         raise PythonIsNoPackage(requirement.specifier)
