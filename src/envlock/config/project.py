@@ -144,6 +144,12 @@ class Environment(NamedTuple):
     """The names that it is given once it is locked, each with its key."""
 
     @property
+    def every_index_url(self) -> tuple[str, ...]:
+        """All indexes that may be asked, as written: those of single packages, the others in order, the default."""
+        urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
+        return tuple(url for url in urls if url)
+
+    @property
     def is_step(self) -> bool:
         """Whether it is that of a flow's step, not an `[env.*]` table."""
         return self.key[:1] == ("flow",)

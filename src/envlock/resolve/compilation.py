@@ -266,9 +266,8 @@ def _retries() -> dict[str, str]:
 
 def addresses_of(request: Request) -> tuple[Address, ...]:
     """Where a request's indexes are, and the packages that it asks by URL. Raises UnsetVariable, BadVariable."""
-    indexes = (*request.index_urls, request.default_index_url, *request.package_index_urls)
     return (
-        *(address(url) for url in indexes if url),
+        *map(address, request.every_index_url),
         *(wheel_address(root.url) for root in request.requirements.roots() if root.url),
     )
 

@@ -83,13 +83,14 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
-    kind, message, hint = _kind(request, text, index_is_missing)
-    index = _index_of(request, text)
-    if index and issubclass(kind, (IndexUnauthorized, IndexUnreachable)) and not _unreachable_wheel(request, text):
+    wheel = _wheel_of(request, text)
+    index = "" if wheel else _index_of(request, text)
+    kind, message, hint = _kind(request, text, wheel, index, index_is_missing)
+    if index and issubclass(kind, (IndexUnauthorized, IndexUnreachable)):
         named = (strip_credentials(index),)
     error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named)
     if isinstance(error, IndexUnreachable) and not request.offline:
-        error.nobody_there = bool(_NOBODY.search(text)) and not _unreachable_wheel(request, text)
+        error.nobody_there = bool(_NOBODY.search(text)) and not wheel
     return error
 
 
@@ -182,15 +183,15 @@ def shorten(text: str) -> tuple[str, ...]:
 
 
 def _kind(
-    request: Request, text: str, index_is_missing: Callable[[], str | None]
+    request: Request, text: str, wheel: str, index: str, index_is_missing: Callable[[], str | None]
 ) -> tuple[type[_OfOneEnvironment], str, str]:
-    index = address(_index_of(request, text)).kept
-    place = _unreachable_wheel(request, text) or index or "an index"
+    """The class, the sentence and the hint; `wheel` or `index` is the URL that uv's text is about."""
+    place = wheel or address(index).kept or "an index"
     if _UNAUTHORIZED.search(text):
         return IndexUnauthorized, f"{place} refused the credentials, or wants some", _CREDENTIALS
     if request.offline and _OFFLINE.search(text):
         return IndexUnreachable, *_LOCKED_OFFLINE
-    if _UNREACHABLE.search(text) or (index and place == index and _REFUSED.search(text)):
+    if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
         status = _STATUS.search(text)
         if status is None:
             again = "check the network and the index URL, then `envlock lock` again"
@@ -233,13 +234,13 @@ def _kind(
 
 def _index_of(request: Request, text: str) -> str:
     """The index, as it is written, that uv's text is about; one by its host, where files lie beside the index."""
-    urls = [*filter(None, (*request.index_urls, request.default_index_url, *request.package_index_urls))]
+    urls = request.every_index_url
     kept = {url: address(url).kept.rstrip("/") for url in urls}
     of_host = [url for url in urls if f"//{urlsplit(kept[url]).netloc}/" in text]
     return next((url for url in urls if kept[url] in text), of_host[0] if len(of_host) == 1 else "")
 
 
-def _unreachable_wheel(request: Request, text: str) -> str:
+def _wheel_of(request: Request, text: str) -> str:
     """The direct URL that uv's text is about, where it is about one and not about an index."""
     return next((root.url for root in request.requirements.roots() if root.url and root.url in text), "")
 

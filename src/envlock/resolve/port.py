@@ -97,6 +97,12 @@ class Request:
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as they are named in `requirements.channels`, each with the URL that is asked in its place."""
 
+    @property
+    def every_index_url(self) -> tuple[str, ...]:
+        """All indexes that may be asked, as written: those of single packages, the others in order, the default."""
+        urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
+        return tuple(url for url in urls if url)
+
 
 @dataclass(frozen=True)
 class Resolution:

@@ -35,8 +35,7 @@ def missing_index(request: Request) -> str | None:
     """
     if request.offline:
         return None
-    urls = (*request.package_index_urls, *request.index_urls, request.default_index_url)
-    return next((url for _, url in _missing(urls)), None)
+    return next((url for _, url in _missing(request.every_index_url)), None)
 
 
 def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) -> None:
@@ -66,7 +65,7 @@ def silent(urls: Iterable[str], *, seconds: float) -> tuple[str, ...]:
     Only a connection is tried, all at once. A host that a proxy stands before is taken to answer.
     """
     places: dict[tuple[str, int], str] = {}
-    for url in filter(None, urls):
+    for url in urls:
         parts = urlsplit(address(url).url)
         if parts.scheme in {"http", "https"} and parts.hostname and not _has_proxy(parts):
             places[parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)] = strip_credentials(url)
@@ -106,7 +105,7 @@ def _has_proxy(parts: SplitResult) -> bool:
 
 def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Those of the URLs at which there is no index: as they are written, and as locks would name them."""
-    for written in filter(None, urls):
+    for written in urls:
         import httpx
 
         place = address(written)

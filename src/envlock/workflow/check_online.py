@@ -134,8 +134,7 @@ def _locks(project: Project, selection: Selection) -> Iterator[tuple[Path, tuple
 
 def _as_written(environment: Environment, index: str) -> str:
     """The index that a lock names as envlock.toml has it, with credentials; where it has it not, as locked."""
-    known = (*environment.package_index_urls, *environment.index_urls, environment.default_index_url)
-    same = (each for each in known if each and address(each).kept.rstrip("/") == index.rstrip("/"))
+    same = (each for each in environment.every_index_url if address(each).kept.rstrip("/") == index.rstrip("/"))
     return next(same, index)
 
 

@@ -135,8 +135,7 @@ def outcomes(
     if pending and not ended:
         from envlock.resolve.probe import silent
 
-        asked = [job.environments[0] for job in jobs]
-        urls = {url for each in asked for url in (*each.index_urls, each.default_index_url, *each.package_index_urls)}
+        urls = {url for job in jobs for url in job.environments[0].every_index_url}
         quiet = silent(sorted(urls), seconds=_PATIENCE)
         if quiet and not any(future.done() for future in futures):
             raise _nobody_at(quiet, jobs)

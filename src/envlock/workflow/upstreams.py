@@ -31,12 +31,7 @@ class ProjectUpstream:
         from envlock.credentials import Credentials
 
         environments = project.environments()
-        indexes = [
-            url
-            for each in environments
-            for url in (*each.index_urls, each.default_index_url, *each.package_index_urls)
-            if url
-        ]
+        indexes = [url for each in environments for url in each.every_index_url]
         direct = (root.url for each in environments for root in each.requirements.pypi if root.url)
         self._with_variables = tuple(dict.fromkeys(url for url in (*indexes, *direct) if "${" in url))
         self._channel_urls = tuple(dict.fromkeys(url for each in environments for url in each.channel_urls))
