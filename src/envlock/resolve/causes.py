@@ -15,8 +15,8 @@ from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
 from envlock.resolve.compilation import Compilation
 from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment
-from envlock.resolve.explanation import NO_WAY_OUT, culprit, explain
-from envlock.resolve.fallback import NO_WHEEL, alone, roots_of
+from envlock.resolve.explanation import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
+from envlock.resolve.fallback import alone
 from envlock.resolve.port import Request
 from envlock.resolve.probe import missing_index
 
@@ -32,7 +32,6 @@ _GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
 _MACOS = re.compile(r"macosx_(\d+)_(\d+)_(.*)")
 _SERIES = tuple(f"3.{minor}" for minor in range(8, 16))
 """The Pythons for which a wheel is looked for where the one that is asked has none."""
-_BUILD = "envlock does not build packages yet"
 
 
 def cause_of(compilation: Compilation, text: str, error: _OfOneEnvironment) -> _OfOneEnvironment:
@@ -51,7 +50,7 @@ def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> _O
     asked = next((str(root._replace(marker="")) for root in request.requirements.roots() if root.name == name), name)
     version = alone(compilation, [asked], wheels_only=False).get(name)
     if version is not None:
-        answer = compilation.run(roots_of(compilation), "--no-annotate", "--quiet", built=(name, version))
+        answer = compilation.run(compilation.roots, "--no-annotate", "--quiet", built=(name, version))
         if answer.status != 0 and not NO_WHEEL.search(answer.error):  # with a wheel, it would fail all the same
             return explain(request, answer.error, lambda: None)
     sentence, hint = _what_helps(compilation, text, name, asked, error.sentence)
@@ -68,13 +67,13 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
     if fitting:
         return sentence, f"ask for Python {fitting}, for which {asked} has wheels, or allow another version of it"
     if other is not None:
-        return sentence, f"{name} {other} has one: allow that version of it; {_BUILD}"
+        return sentence, f"{name} {other} has one: allow that version of it; {NO_BUILDING}"
     if platforms:
         return sentence, _with_platforms(request, name, platforms, root)
     if "with a matching" not in text:
         hint = f"build a wheel of {name} and put it on an index of yours, or take it from conda, in a `conda` table"
-        return f"no release of `{name}` that fits has a wheel for it, only its source", f"{_BUILD}: {hint}"
-    return sentence, f"take the arch out of `archs`, or allow another version of {name}; {_BUILD}"
+        return f"no release of `{name}` that fits has a wheel for it, only its source", f"{NO_BUILDING}: {hint}"
+    return sentence, f"take the arch out of `archs`, or allow another version of {name}; {NO_BUILDING}"
 
 
 def _other_python(compilation: Compilation, name: str, asked: str) -> str:

@@ -61,7 +61,9 @@ class Compilation:
             provided_index = write_index(folder / "provided", request.provided)
         self._provided_index = provided_index
         self._addresses = addresses_of(request)
-        self._roots = {
+        self.roots = [str(root) for root in request.requirements.roots()]
+        """What the request asks of PyPI, as requirements."""
+        self._by_url = {
             str(each): str(each._replace(url=wheel_address(root.url).url))
             for root in request.requirements.roots()
             for each in (root, root._replace(marker=""))
@@ -129,15 +131,9 @@ class Compilation:
         return Answer(completed.returncode, hide(text, self._addresses), error)
 
     def lock(
-        self,
-        requirements: Iterable[str],
-        environment: str,
-        *,
-        constraints: Iterable[str] = (),
-        offline: bool = False,
-        fewest: bool = False,
+        self, environment: str, *, constraints: Iterable[str] = (), offline: bool = False, fewest: bool = False
     ) -> Answer:
-        """Run `uv lock` on these requirements, for everything that a marker (`environment`) allows at once.
+        """Run `uv lock` on the request's roots, for everything that a marker (`environment`) allows at once.
 
         Its output is uv's lock. Wheels are not chosen by it: a version may have none for the arch. With `fewest`, uv
         prefers an older version to several versions of one package.
@@ -146,7 +142,7 @@ class Compilation:
             "name": PROJECT,
             "version": "0",
             "requires-python": ">={}.{}".format(*OLDEST),
-            "dependencies": self._filled_in(requirements),
+            "dependencies": self._filled_in(self.roots),
         }
         settings = {
             "package": False,
@@ -178,7 +174,7 @@ class Compilation:
         return _MARKED.sub("", hide(stderr, self._addresses))
 
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
-        return [self._roots.get(line, line) for line in requirements]
+        return [self._by_url.get(line, line) for line in requirements]
 
     def beside(self, name: str, request: Request | None = None, target: Target | None = None) -> Compilation:
         """The same request, or another, or for another target, in a folder of its own, for a run at the same time."""

@@ -33,7 +33,7 @@ _NOBODY = re.compile(r"client error \(Connect\)|dns error|Connection refused|ope
 _RETRIES = re.compile(r"Request failed after \d+ retr\w+ in [\d.]+s\s*")
 _OFFLINE = re.compile(r"network was disabled|not found in the cache|the network is disabled|offline", re.IGNORECASE)
 _UNAUTHORIZED = re.compile(r"lack of valid authentication credentials|401 Unauthorized|403 Forbidden")
-_NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
+NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required for|only-binary|no-build")
 _NOT_FOUND = re.compile(r"`?([A-Za-z0-9._-]+)`? was not found in the package registry")
 _BAD_URL = re.compile(
     r"Failed to (?:download|fetch|read)|Failed to parse|not a valid (?:wheel|archive)|invalid wheel"
@@ -69,9 +69,10 @@ _LOCKED_OFFLINE = (
 )
 NO_WAY_OUT = "change one of the lines above"
 """The hint where nothing more is known of a contradiction."""
+NO_BUILDING = "envlock does not build packages yet"
 _WHEELS = (
     "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
-    "or take the arch out of `archs`; envlock does not build packages yet"
+    f"or take the arch out of `archs`; {NO_BUILDING}"
 )
 
 
@@ -217,7 +218,7 @@ def _kind(
             f"`{missing[1]}` is on none of the indexes",
             "correct its name, or add the index that has it to `extra_indices`",
         )
-    if _NO_WHEEL.search(text):
+    if NO_WHEEL.search(text):
         package = culprit(text)
         series = ".".join(request.python.split(".")[:2])
         return (

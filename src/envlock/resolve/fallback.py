@@ -18,16 +18,14 @@ from envlock.model.arch import ARCHS
 from envlock.model.lock import LockedPackage
 from envlock.resolve.compilation import Answer, Compilation
 from envlock.resolve.errors import OlderMajorVersion
-from envlock.resolve.explanation import culprit
+from envlock.resolve.explanation import NO_BUILDING, NO_WHEEL, culprit, root_names
 from envlock.resolve.releases import range_of
 from envlock.resolve.target import allowed_releases, target_of
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _NEEDED_BY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\S*\s+# via (.*)$", re.MULTILINE)
 _LIKE_A_SERIES = re.compile(r"==(\d+(?:\.\d+)?)\Z")
-_BUILD = "envlock does not build packages yet"
 _NOT_KEPT = re.compile(r"network was disabled|not found in the cache")
-NO_WHEEL = re.compile(r"no usable wheels|no wheels with a matching|Wheels are required")
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
         + (
             f"{floor} has wheels for newer systems: raise the floor in [envlock.system-requirements]"
             if floor
-            else _BUILD
+            else NO_BUILDING
         ),
         packages=tuple(dict.fromkeys((*(each.name for each in older), *(path[0] for path in brought)))),
     )
@@ -141,14 +139,12 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
 
 def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str, str]) -> list[tuple[str, ...]]:
     """For each package that is not asked itself, the shortest way to it from one that is: `(root, ..., package)`."""
-    roots = {root.name for root in compilation.request.requirements.roots()}
+    roots = root_names(compilation.request)
     wanted = [name for name in names if name not in roots]
     if not wanted:
         return []
     kept = [f"{name}=={version}" for name, version in locked.items()]
-    answer = compilation.run(
-        roots_of(compilation), "--offline", "--annotation-style", "line", "--quiet", constraints=kept
-    )
+    answer = compilation.run(compilation.roots, "--offline", "--annotation-style", "line", "--quiet", constraints=kept)
     needed_by = {name: by.split(", ") for name, by in _NEEDED_BY.findall(answer.output)}
     found = []
     for name in wanted:
@@ -229,7 +225,7 @@ def alone(
 def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
     """Whether nothing but its missing wheel rules a release out."""
     constraint = f"{name}=={version}"
-    return _ask(compilation, roots_of(compilation), constraints=[constraint], built=(name, version)).status == 0
+    return _ask(compilation, compilation.roots, constraints=[constraint], built=(name, version)).status == 0
 
 
 def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
@@ -250,7 +246,7 @@ def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
         fewer = [each for each in without if each != name]
         if _ask(compilation, [requirement], excludes=fewer).status == 0:
             without = fewer
-    answer = _ask(compilation, roots_of(compilation), constraints=[requirement], excludes=without)
+    answer = _ask(compilation, compilation.roots, constraints=[requirement], excludes=without)
     return tuple(without) if answer.status == 0 else ()
 
 
@@ -270,11 +266,6 @@ def _ask(
 
     answer = run("--offline")
     return run() if answer.status != 0 and _NOT_KEPT.search(answer.error) else answer
-
-
-def roots_of(compilation: Compilation) -> list[str]:
-    """What a request asks of PyPI, as requirements."""
-    return [str(root) for root in compilation.request.requirements.roots()]
 
 
 def _major(version: str) -> tuple[int, int]:

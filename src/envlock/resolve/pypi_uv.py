@@ -28,7 +28,7 @@ from envlock.resolve.errors import (
     UnknownHash,
     UnknownPipFlag,
 )
-from envlock.resolve.explanation import explain, missing_extras, yanked
+from envlock.resolve.explanation import NO_BUILDING, explain, missing_extras, yanked
 from envlock.resolve.fallback import fallback_notes
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.probe import missing_index, refuse_missing_index
@@ -99,7 +99,6 @@ class UvResolver:
         What the oldest release needs is solved for first. Raises ReleasesDiffer.
         """
         request = compilation.request
-        roots = [str(root) for root in request.requirements.roots()]
         beside, alone = compilation.beside("releases"), compilation.beside("alone")
         more, graph, lacking = More(), None, ""
         for _ in range(_SETTLING):
@@ -112,7 +111,7 @@ class UvResolver:
                 raise releases_differ(request, graph, lacking, reason=reason) from None
             packages = selected.packages
             notes = pool.submit(fallback_notes, alone, packages)
-            graph = needed_by_releases(beside, packages, roots)
+            graph = needed_by_releases(beside, packages)
             new = more.lacking(graph, packages, request.provided)
             if not new:
                 return _hashed(request, selected), warnings, graph, notes
@@ -124,12 +123,11 @@ class UvResolver:
     def _solve(self, compilation: Compilation, versions: Mapping[str, str], more: More) -> tuple[Selected, str]:
         """The packages for the oldest release of Python, and what uv warned of."""
         request = compilation.request
-        roots = [*map(str, request.requirements.roots()), *more.roots]
         decided = [f"{name}=={version}" for name, version in versions.items()]
         excluded: list[str] = []
         for _ in range(1 if decided else _ROUNDS):
             answer = compilation.run(
-                roots,
+                [*compilation.roots, *more.roots],
                 "--format", "pylock.toml", "--no-annotate",
                 constraints=(*decided, *more.constraints, *excluded),
                 pins=_as_pylock({**request.pins, **more.limits}, compilation.asked_indexes()),
@@ -185,7 +183,7 @@ def _checked(request: Request, selected: Selected) -> Selected:
             request.name,
             request.arch,
             f"{', '.join(selected.not_wheels)} would have to be built, or lies on this machine only",
-            hint="name the URL of a wheel that other machines can reach; envlock does not build packages yet",
+            hint=f"name the URL of a wheel that other machines can reach; {NO_BUILDING}",
             packages=selected.not_wheels,
         )
     if selected.unfit_urls:

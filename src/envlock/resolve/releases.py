@@ -216,7 +216,7 @@ class More:
         return More(tuple(sorted({*self.roots, *(by_url.get(name, name) for name in new)})), {**self.limits, **lacking})
 
 
-def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage], roots: Sequence[str]) -> Graph:
+def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage]) -> Graph:
     """What all allowed releases need of the requirements, in the versions of `packages` if at all possible.
 
     Costs a run of uv out of its cache; more, and requests, only where releases need different packages. Raises
@@ -229,7 +229,7 @@ def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackag
     pinned = [f"{name}=={version}" for name, version in pins.items()]
     known = {*pins, *(each.name for each in request.provided)}
     for offline in (True, False):
-        answer = compilation.lock(roots, marker, constraints=pinned, offline=offline)
+        answer = compilation.lock(marker, constraints=pinned, offline=offline)
         if answer.status == 0:
             graph = _read(answer, compilation.target, releases)
             # Offline, uv would choose what its cache happens to hold of a package that was not solved for.
@@ -239,12 +239,10 @@ def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackag
                 return graph
         if offline and request.offline:
             break
-    return _with_other_versions(compilation, pins, roots, answer, marker)
+    return _with_other_versions(compilation, pins, answer, marker)
 
 
-def _with_other_versions(
-    compilation: Compilation, pins: Mapping[str, str], roots: Sequence[str], answer: Answer, marker: str
-) -> Graph:
+def _with_other_versions(compilation: Compilation, pins: Mapping[str, str], answer: Answer, marker: str) -> Graph:
     """As few other versions than those of `pins` as possible, one of each package."""
     request, releases = compilation.request, allowed_releases(compilation.request)
     if answer.status != 0 and "No solution found" not in answer.error:
@@ -267,7 +265,7 @@ def _with_other_versions(
                 break
             free |= named or pins.keys()
         pinned = [f"{name}=={version}" for name, version in pins.items() if name not in free]
-        answer = compilation.lock(roots, marker, constraints=[*pinned, *limits], fewest=True)
+        answer = compilation.lock(marker, constraints=[*pinned, *limits], fewest=True)
     if first is not None:
         raise releases_differ(request, first, str(first.differing))
     if request.offline:  # uv says that there is no version of what is not kept
