@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from envlock.errors import ConfigError, Location
 from envlock.files import json_of
-from envlock.model.url import VARIABLE, host, is_web, strip_credentials
+from envlock.model.url import VARIABLE, host, is_web, strip_credentials, variable_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -146,7 +146,7 @@ def with_variables(text: str, environment: Mapping[str, str] | None = None) -> s
     for variable in re.findall(VARIABLE, text):
         if not known.get(variable):
             raise UnsetVariable(variable, needed_by, is_empty=variable in known)
-    if "${" in re.sub(VARIABLE, "", text):
+    if variable_fault(text):
         raise BadVariable((), needed_by, "the place of a cache")
     return re.sub(VARIABLE, lambda found: known[found[1]], text)
 

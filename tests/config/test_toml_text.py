@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envlock.config.toml_scan import scan
-from envlock.config.toml_text import insert, key_text, quoted, remove, replace
+from envlock.config.toml_text import insert, key_text, quoted, remove, rename, replace
 
 LEVELS = (("flow", "A"), ("flow", "A", "step", "fit"), ("flow", "A", "step", "end"), ("flow", "B"), ("env", "base"))
 PACKAGES = ("pypi", "packages")
@@ -141,10 +141,12 @@ def test_what_is_replaced_changes_alone(text: str, data: st.DataObject) -> None:
         return
     path = data.draw(st.sampled_from(entries))
 
-    edited = replace(text, path, quoted("9"), name="renamed[x]")
+    renamed = (*path[:-1], "renamed[x]")
 
-    assert value_at(edited, (*path[:-1], "renamed[x]")) == "9"
-    back = replace(edited, (*path[:-1], "renamed[x]"), quoted(value_at(text, path)), name=path[-1])
+    edited = rename(replace(text, path, quoted("9")), path, renamed[-1])
+
+    assert value_at(edited, renamed) == "9"
+    back = rename(replace(edited, renamed, quoted(value_at(text, path))), renamed, path[-1])
     assert tomli.loads(back) == tomli.loads(text)
     assert len(back.splitlines()) <= len(text.splitlines())
 

@@ -304,7 +304,11 @@ def _pypi_entry(text: str) -> tuple[str, str]:
 
 
 def _table(text: str, path: KeyPath) -> Mapping[str, Any]:
-    table: Any = tomli.loads(text)
+    return _table_in(tomli.loads(text), path)
+
+
+def _table_in(document: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
+    table: Any = document
     for name in path:
         table = table.get(name, {})
     assert isinstance(table, dict)
@@ -367,7 +371,7 @@ def _places(text: str, package: str) -> Iterator[tuple[KeyPath, bool]]:
         levels += [("flow", name), *(("flow", name, "step", step) for step in flow.get("step", {}))]
     for level in levels:
         for conda, table in _TABLES.items():
-            if _keys_of(_table(text, (*level, *table)), _bare(package), is_pypi=not conda):
+            if _keys_of(_table_in(document, (*level, *table)), _bare(package), is_pypi=not conda):
                 yield level, conda
 
 

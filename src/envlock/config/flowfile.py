@@ -129,9 +129,9 @@ def _flows_of(tree: ast.Module, path: Path, project: Path | None, wanted: str) -
     )
 
 
-def parse_module(path: Path, *, project: Path | None = None) -> FlowModule:
+def parse_module(path: Path) -> FlowModule:
     """The parsed file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax."""
-    return FlowModule(parse_tree(path, project=project))
+    return FlowModule(parse_tree(path))
 
 
 def parse_tree(

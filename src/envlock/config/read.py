@@ -35,13 +35,13 @@ from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import (
-    has_bad_variable,
     is_channel,
     is_endpoint,
     is_host_pattern,
     is_mirror,
     is_web,
     strip_channel_credentials,
+    variable_fault,
 )
 
 PYTHON_SOURCES = ("machine", "uv", "conda")
@@ -192,8 +192,9 @@ class _Reading:
         scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
         if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
             raise ValueError(mirrors)
-        if has_bad_variable(table.get("cache", "")) or "\0" in table.get("cache", ""):
-            raise ValueError(table["cache"])
+        cache = table.get("cache", "")
+        if "\0" in cache or variable_fault(cache):
+            raise ValueError(cache)
         if "python-mirror" in table and not is_mirror(table["python-mirror"]):
             raise ValueError(table["python-mirror"])
         if not all(map(is_conda_name, scripts)):
@@ -212,7 +213,7 @@ class _Reading:
             raise ValueError(latest)
         return Settings(
             archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
-            cache=table.get("cache", ""),
+            cache=cache,
             cache_options=options,
             exclude_newer=_instant_text(table.get("exclude-newer", "")),
             python_from=python_from,

@@ -101,11 +101,10 @@ def insert_section(text: str, header: Key, body: str, inline: str) -> str:
     return _after(text, nodes, headers[-1], section) if headers else _at_end(text, section)
 
 
-def replace(text: str, path: Key, value: str, *, name: str | None = None) -> str:
-    """The text with another value at a key that it has; with `name`, the key's last part is renamed too."""
-    node = _entry_at(scan(text), path)
-    text = text[: node.value[0]] + value + text[node.value[1] :]
-    return text if name is None or name == path[-1] else rename(text, path, name)
+def replace(text: str, path: Key, value: str) -> str:
+    """The text with another value at a key that it has."""
+    start, end = _entry_at(scan(text), path).value
+    return text[:start] + value + text[end:]
 
 
 def rename(text: str, path: Key, name: str) -> str:

@@ -47,7 +47,6 @@ from envlock.model.requirement import (
     normalize_specifier,
 )
 from envlock.model.url import (
-    has_bad_variable,
     is_channel,
     is_endpoint,
     is_host_pattern,
@@ -143,9 +142,9 @@ class _Values:
                 hint = 'write it as `conda-forge = "https://mirror.example/conda-forge"`'
                 yield BadValue(channel, url, variable_fault(url) or "a mirror is a URL", self.at(place), hint=hint)
         cache = table.get("cache")
-        if isinstance(cache, str) and has_bad_variable(cache):
+        if isinstance(cache, str) and (fault := variable_fault(cache)):
             hint = "a variable is written as `${NAME}`, and nothing else begins with `${`"
-            yield BadValue("cache", cache, variable_fault(cache), self.at((*key, "cache")), hint=hint)
+            yield BadValue("cache", cache, fault, self.at((*key, "cache")), hint=hint)
         elif isinstance(cache, str) and "\0" in cache:
             hint = 'write it as `cache = "s3://bucket/envlock"`, or as the path of a folder'
             reason = "no place has the character U+0000 in its name"

@@ -153,15 +153,6 @@ def _is_web(url: str) -> bool:
     return place is not None and int(place["port"] or 0) <= _LARGEST_PORT
 
 
-def has_bad_variable(text: str) -> bool:
-    """Whether something in it begins like a variable and is none.
-
-    >>> has_bad_variable("${ROOT}/cache"), has_bad_variable("${ROOT:-/srv}/cache"), has_bad_variable("${ROOT")
-    (False, True, True)
-    """
-    return "${" in text and "${" in re.sub(VARIABLE, "", text)
-
-
 def variable_fault(text: str) -> str:
     """What in it begins like a variable and is none, and why; nothing where all are. Shows a name, never a default.
 
@@ -169,9 +160,11 @@ def variable_fault(text: str) -> str:
     '`${TOKEN:...}` is no variable: one is written as `${NAME}`, and has no default'
     >>> variable_fault("https://${USER}:${TOKEN@index.example/simple/")
     'a `${` has no `}` after it: a variable is written as `${NAME}`'
-    >>> variable_fault("https://${HO ST}/"), variable_fault("https://${HOST}/")
-    ('`${...}` is no variable: one is written as `${NAME}`', '')
+    >>> variable_fault("https://${HO ST}/"), variable_fault("https://${HOST}/"), variable_fault("$${A}{B}")
+    ('`${...}` is no variable: one is written as `${NAME}`', '', '')
     """
+    if "${" not in text:
+        return ""
     found = re.search(
         r"\$\{(?![A-Za-z_][A-Za-z0-9_]*\})(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<then>[:=?+%#^,-]))?", text
     )
