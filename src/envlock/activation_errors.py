@@ -1,4 +1,4 @@
-"""Why an environment cannot be entered: it lies where none can be, or what its packages do then goes wrong."""
+"""Why an environment cannot be entered: its path cannot be used, or an activation script of a package fails."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from envlock.files import RECORD_BYTES, json_of, read_file
 
 
 class UnfitPrefix(HydrateError):
-    """The environment's path holds a character that `PATH`, or what its packages write, cannot hold."""
+    """The environment's path contains a character that breaks `PATH`, or the scripts of its packages."""
 
     code = "unfit-prefix"
 
     def __init__(self, path: str, characters: str) -> None:
         shown = (each if each.isprintable() else repr(each)[1:-1] for each in characters)
         super().__init__(
-            f"the environment's path holds {' and '.join(f'`{each}`' for each in shown)}",
+            f"the environment's path contains {' and '.join(f'`{each}`' for each in shown)}",
             locations=(Location(path),),
             details=(
-                "PATH ends a folder there, so the environment's programs would not be found"
+                "PATH separates folders with `:`, so the environment's programs would not be found"
                 if ":" in characters
-                else "what is written into scripts and programs ends or changes there",
+                else "packages write the path into their scripts and programs, and this would break them",
             ),
             hint="export ENVLOCK_HOME=/short",
         )

@@ -103,7 +103,7 @@ class TestGive:
         (tmp_path / "envlock.toml").touch()
         refused = run_envlock("alias", *words.split(), cwd=tmp_path, check=2)
         word = words.split()[0]
-        assert refused.stderr.startswith(f"error[usage]: `{word}` is no command of `envlock alias`")
+        assert refused.stderr.startswith(f"error[usage]: `{word}` is not a command of `envlock alias`")
         assert f"envlock alias give {word} --env NAME" in refused.stderr
         assert meant in refused.stderr.partition("hint: ")[2]
 

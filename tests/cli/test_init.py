@@ -93,7 +93,7 @@ def test_what_writing_anew_drops_is_kept_and_told(tmp_path: Path, envlock: Envlo
     config.write_text(migrated)
     ran = envlock("init", "--force", "plain.py", "--metaflow-default")
     assert (tmp_path / "envlock.toml.old").read_text() == migrated
-    assert "note: the envlock.toml that was there is kept as envlock.toml.old\n" in ran.stderr
+    assert "note: the previous envlock.toml is kept as envlock.toml.old\n" in ran.stderr
     assert ".pypi.packages.pandas\n" in ran.stderr
     assert '.pypi.packages."requests[socks]"\n' in ran.stderr
     config.write_text(migrated)
@@ -120,7 +120,7 @@ def test_metaflow_default_leaves_an_envlock_toml_as_it_is(tmp_path: Path, envloc
         config.write_text("# mine\n")
         ran = envlock("init", *arguments, "--metaflow-default")
         assert ran.stdout == "wrote .metaflow/config.json\n"
-        assert "envlock.toml is there already, and stays as it is" in ran.stderr
+        assert "envlock.toml exists already and was not changed" in ran.stderr
         assert config.read_text() == "# mine\n"
         assert (tmp_path / ".metaflow" / "config.json").exists()
         shutil.rmtree(tmp_path / ".metaflow")

@@ -41,7 +41,7 @@ def test_push_twice(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     assert first.stdout == f"pushed 4 packages ({size / 1000:.1f} kB) and 4 environments to {tmp_path}/cache\n"
     second = envlock("push")
     assert second.stdout == f"nothing to push: 4 packages and 4 environments are in {tmp_path}/cache already\n"
-    assert second.stderr.startswith("note: 4 packages were there already, by name and size, and were not read")
+    assert second.stderr.startswith("note: 4 packages were there already (same name and size), and were not read")
     assert "push --verify" in second.stderr
     assert envlock("push", "--verify").stderr == ""
 
@@ -52,7 +52,7 @@ def test_what_was_damaged_is_told(locked: Project, envlock: Envlock, tmp_path: P
     os.truncate(package, 3)
     ran = envlock("push")
     assert ran.stdout.startswith("pushed 1 package (")
-    assert f"warning: damaged in the cache, fetched anew: 1 file ({package.name})" in ran.stderr
+    assert f"warning: damaged in the cache, fetched again: 1 file ({package.name})" in ran.stderr
     assert "3 packages were there already" in ran.stderr
 
 
@@ -80,7 +80,7 @@ def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index
     ran = envlock("push", check=3)
     assert ran.stdout.startswith("pushed 3 packages (")
     assert ran.stdout.endswith(f" and 2 environments to {tmp_path}/cache, of 4 packages and 4 environments\n")
-    assert "not pushed, for want of a package: two on linux-64\n" in ran.stderr
+    assert "not pushed, because a package is missing: two on linux-64\n" in ran.stderr
     assert f"error[upstream-hash-mismatch]: what 127.0.0.1 sent for {LAM} is not what was locked" in ran.stderr
     assert ran.stderr.rstrip().endswith("`envlock lock --upgrade-package lam`")
     answer = envlock("push", "--json", check=3).json

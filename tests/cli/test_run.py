@@ -47,7 +47,7 @@ def test_a_prefix_that_path_cannot_hold_is_refused(
     named_prefix("demo", conda=False)
     for command in (("run", "--name", "demo", "--", "python", "-V"), ("shell", "--name", "demo")):
         ran = envlock(*command, check=5)
-        assert "error[unfit-prefix]: the environment's path holds `:`" in ran.stderr
+        assert "error[unfit-prefix]: the environment's path contains `:`" in ran.stderr
         assert ran.stdout == ""
 
 

@@ -400,7 +400,7 @@ def test_check_is_green_for_what_runs(name: str, projects: dict[str, Path], told
 def test_what_cannot_be_read_is_told_with_its_line(projects: dict[str, Path]) -> None:
     found = check(load_project(projects["a base that brings a step in the middle"] / "envlock.toml"))
     text = as_text(found)
-    assert "Odd/*: may have steps that are not known\n  at flow.py:2\n" in text
+    assert "Odd/*: may have steps that envlock cannot read\n  at flow.py:2\n" in text
     assert "the module `installed` is no file of the project" in text
     assert "steps that it has, and that cannot be read: middle" in text
     assert 'write `steps = ["start", "end", "middle"]` in `[flow.Odd]`' in text

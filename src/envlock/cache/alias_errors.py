@@ -147,8 +147,8 @@ def _instead(name: str, near: Sequence[str]) -> str:
     if near:
         return f"did you mean `{near[0]}`?"
     if _SHORT_IDS.fullmatch(name):
-        told = "`envlock show --json` and `envlock alias ls --json` tell them"
-        return f"in envlock.toml, ids count with all of their 40 digits: {told}"
+        told = "`envlock show --json` and `envlock alias ls --json` print them"
+        return f"in envlock.toml, ids must have all 40 digits: {told}"
     return f"give it: envlock alias {name} --env NAME"
 
 

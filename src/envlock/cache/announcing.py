@@ -133,8 +133,8 @@ class Announcement:
                 return
             if pause == _LONGEST_PAUSE and not is_told:
                 self._reporter.noted(
-                    f"{self._store.url} is being swept; waiting for that to end, or for {min(sweeps)} in it to stay "
-                    f"as it is for {SWEEP_LIVES / 60:.0f} minutes; if nobody is sweeping, delete that file"
+                    f"{self._store.url} is being swept; waiting until that is over, or until {min(sweeps)} in it "
+                    f"has not changed for {SWEEP_LIVES / 60:.0f} minutes; if nobody is sweeping, delete that file"
                 )
                 is_told = True
             time.sleep(pause)

@@ -272,7 +272,7 @@ class Upstream:
             if answer.done():  # what was sent timed out itself
                 raise
             answer.add_done_callback(_close)
-            reason = f"it did not begin an answer in {self._patience:.0f} seconds"
+            reason = f"it did not start to answer within {self._patience:.0f} seconds"
             raise _Passing(request.url.host, reason, is_silence=True) from None
 
     def _client(self) -> httpx.Client:
@@ -347,7 +347,11 @@ class _Body:
         self._on_bytes(len(block))
         size = self.artifact.size
         if self.count > (PACKAGE_BYTES if size is None else size):
-            expected = f"at most {PACKAGE_BYTES} bytes, as its size is not locked" if size is None else f"{size} bytes"
+            expected = (
+                f"at most {PACKAGE_BYTES} bytes, because its size is not in the lock"
+                if size is None
+                else f"{size} bytes"
+            )
             raise UpstreamHashMismatch(self.artifact, expected=expected, got="more")
 
     def is_cut_off(self, length_was_told: bool) -> bool:

@@ -160,7 +160,7 @@ class StoredFileTooLarge(DamageError):
 
     def __init__(self, place: str, limit: int) -> None:
         super().__init__(
-            f"a file in the cache has more than {limit >> 20} MiB, and envlock never wrote one of its kind that large",
+            f"a file in the cache is larger than {limit >> 20} MiB, which is more than envlock writes to such a file",
             locations=(Location(place),),
             hint="delete that file: envlock did not put it there",
         )

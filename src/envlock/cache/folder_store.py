@@ -228,7 +228,7 @@ class FolderStore:
         """Write nowhere but in the root, whatever links others made in it."""
         root, real = os.path.realpath(self._root), os.path.realpath(folder)
         if real != root and not real.startswith(f"{root}/"):
-            raise OSError(errno.ELOOP, f"it leads out of the cache by a link, to {real}", str(folder))
+            raise OSError(errno.ELOOP, f"a symlink leads out of the cache, to {real}", str(folder))
 
     def _share(self, place: Path, *, is_folder: bool) -> None:
         """Give what was made the root's group and permissions, as far as its maker may."""

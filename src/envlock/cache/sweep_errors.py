@@ -38,9 +38,9 @@ class UnreadableAnnouncement(DamageError):
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            "a push may be under way that needs what only it knows, so no environment and no package goes",
+            "a push may be running, and what it needs is unknown, so no environment and no package is deleted",
             locations=(Location(place),),
-            details=("the file says what a push is going to need, and it was damaged, or a newer envlock wrote it",),
+            details=("this file lists what a push needs; it is damaged, or a newer envlock wrote it",),
             hint="sweep with the newest envlock; when nobody is pushing, delete that file",
         )
 
@@ -53,7 +53,7 @@ class UnreadableKept(DamageError):
     def __init__(self, place: str, why: EnvlockError, kept: str) -> None:
         """`kept` is why the environment stays: `a name`, `its age`."""
         super().__init__(
-            "a lock that stays cannot be read, so no package goes: which ones it needs is not known",
+            "a lock that must stay cannot be read, so it is unknown which packages it needs; no package is deleted",
             locations=(Location(place),),
             details=(f"it stays because of {kept}", why.message, *why.details),
             hint="run `envlock cache verify --repair` in the project that this lock is of, or delete that file",

@@ -19,14 +19,14 @@ EnvTarget = Annotated[
 ]
 CondaTarget = Annotated[bool, typer.Option("--conda", help="From a conda channel, not from PyPI.")]
 Channel = Annotated[
-    str, typer.Option("--channel", metavar="CHANNEL", help="The conda channel that it comes from; with `--conda`.")
+    str, typer.Option("--channel", metavar="CHANNEL", help="Take it from this conda channel; needs `--conda`.")
 ]
 
 
 Index = Annotated[
     str,
     typer.Option(
-        "--index", metavar="INDEX", help="The one index it comes from: a name of `[envlock.indexes]`, or a URL."
+        "--index", metavar="INDEX", help="Take it from this index only: a name in `[envlock.indexes]`, or a URL."
     ),
 ]
 
@@ -48,12 +48,12 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Ask for packages: for a flow, one of its steps, or a named environment.
+        """Add packages to a flow, one of its steps, or a named environment.
 
-        Writes envlock.toml, and leaves your comments, order and style as they are. A package that is asked there
-        already gets the new version. Nothing is locked yet: that is `envlock lock`.
+        Edits envlock.toml and keeps your comments, order and style. A package that is there already gets the new
+        version. It does not lock anything: run `envlock lock` next.
 
-        With `--channel`, that package comes from the channel, and nothing else does.
+        With `--channel`, only that package comes from the channel.
 
         Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
         `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`,
@@ -103,7 +103,7 @@ def edit(
         reason = "a package names its channel already" if conda else "`--channel` is for conda packages: add `--conda`"
         raise BadUsage(reason, command)
     if index and conda:
-        raise BadUsage("`--index` is for packages of PyPI; a conda package comes from a `--channel`", command)
+        raise BadUsage("`--index` is for PyPI packages; for a conda package, use `--channel`", command)
     assert config is None or isinstance(config, Path)
     project = open_project(config)
     level = choose_level(project, flow=flow, step=step, env=env)

@@ -38,15 +38,15 @@ class _NamesFirst(TyperGroup):
             from envlock.cli.errors import BadUsage
 
             raise BadUsage(
-                f"`{word}` is no command of `envlock alias`, and reads too much like one to be taken for a name",
+                f"`{word}` is not a command of `envlock alias`, and looks too much like one to be a name",
                 "envlock alias",
-                details=(f"to name an environment so: envlock alias give {word} --env NAME",),
+                details=(f"to give an environment this name: envlock alias give {word} --env NAME",),
                 hint=meant,
             )
 
 
 _GIVE = "envlock alias NAME:TAG --env ENVIRONMENT"
-_STAYS = "a name is never taken away; a tag that moves goes back: envlock alias rollback NAME:TAG"
+_STAYS = "names cannot be deleted; to move a tag back: envlock alias rollback NAME:TAG"
 _READ_AS_COMMANDS = {
     "list": "envlock alias ls",
     **dict.fromkeys(("rm", "remove", "delete", "del", "untag"), _STAYS),
@@ -63,7 +63,7 @@ _READ_AS_COMMANDS = {
 _Alias = Annotated[
     str, typer.Argument(metavar="NAME[:TAG]", autocompletion=complete_alias, help="The name; without a tag, `latest`.")
 ]
-_What = "a name, `name:tag@MOVE`, or `req_id:full_id`, of which the beginnings are enough"
+_What = "a name, `name:tag@MOVE`, or the first digits of both ids, as `req_id:full_id`"
 _Why = Annotated[str, typer.Option("-m", "--why", metavar="WHY", help="Why: kept with the move, for everybody.")]
 
 
@@ -141,7 +141,7 @@ def _register_giving(group: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Let a tag stand for what it stood for at an earlier move. That is a move of its own: nothing is forgotten.
+        """Move a tag back to what it stood for before. This is a new move: the history is kept.
 
         Refused where somebody else moves the tag at the same moment.
 
@@ -165,7 +165,7 @@ def _register_giving(group: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Let a second tag of a name stand for what the first one stands for now.
+        """Move a second tag of a name to what the first one stands for.
 
         Refused where somebody else moves the second tag at the same moment.
 
@@ -187,7 +187,7 @@ def _register_giving(group: typer.Typer) -> None:
 def _register_reading(group: typer.Typer) -> None:
     @group.command()
     def log(name: _Alias, as_json: JsonOption = False, config: ConfigOption = None) -> int:
-        """Tell the history of a tag, newest move first: who, when, why, from what, and which packages changed.
+        """Show the history of a tag, newest move first: who, when, why, from what, and which packages changed.
 
         Each record is proved to follow the one before it.
 
@@ -214,7 +214,7 @@ def _register_reading(group: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Tell which packages came, went and changed from one environment to another, for each arch.
+        """Show which packages were added, removed and changed between two environments, for each arch.
 
         Examples: `envlock alias diff team/base:v1 team/base:v2`,
         `envlock alias diff team/base:stable@3 team/base:candidate`.

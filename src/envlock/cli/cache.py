@@ -28,7 +28,7 @@ _NAMES_SHOWN = 2
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Show the cache, prove it, and sweep it.", no_args_is_help=True)
+    group = typer.Typer(help="List, verify and clean up the cache.", no_args_is_help=True)
     app.add_typer(group, name="cache")
 
     @group.command()
@@ -81,7 +81,7 @@ def register(app: typer.Typer) -> None:
         _tell(result.failures)
         return status
 
-    @group.command(epilog="Exit status: 0 all was read, 3 something is damaged; what it may need stayed.")
+    @group.command(epilog="Exit status: 0 done, 3 a file is damaged, and what it may need was kept.")
     def gc(
         keep_moves: Annotated[
             Optional[int],  # noqa: UP045
@@ -119,14 +119,16 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = "7d",
-        delete: Annotated[bool, typer.Option("--delete", help="Do it; without, it is only shown.")] = False,
+        delete: Annotated[
+            bool, typer.Option("--delete", help="Delete it. Without this option, gc only shows it.")
+        ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Show what nothing in the cache points to any more, and with `--delete` take it away.
+        """Show what is no longer needed in the cache; with `--delete`, delete it.
 
-        Kept is what names stand for and stood for, what recent runs ran in, what the locks of this project and of
-        every `--lock-tree` name, what pushes that are under way need, and what is young. Others may push meanwhile.
+        It keeps what names stand for and stood for, what recent runs ran in, what the locks of this project and of
+        every `--lock-tree` need, what running pushes need, and everything recent. Others can push at the same time.
 
         Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
         """

@@ -25,7 +25,7 @@ _KEPT = {
     BY_LOCK: "by locks",
     BY_PUSH: "by pushes under way",
     BY_AGE: "by their age",
-    BY_DOUBT: "by what cannot be read",
+    BY_DOUBT: "by files that cannot be read",
 }
 _DAY = 24 * 3600
 
@@ -52,7 +52,7 @@ def sweep_text(swept: Sweep, *, deleted: bool) -> str:
     if swept.doomed and not deleted:
         lines.append("nothing was deleted; `--delete` does it")
     if swept.unreadable:
-        lines.append(f"{_count(len(swept.unreadable), 'file')} cannot be read; what they may need stays")
+        lines.append(f"{_count(len(swept.unreadable), 'file')} cannot be read; what they may need is kept")
     return "\n".join(map(one_line, lines))
 
 

@@ -38,13 +38,13 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option(
                 "--online",
-                help="Ask the cache whether names still stand for what is locked, and indexes what was yanked.",
+                help="Also ask the cache whether names have moved, and the indexes whether releases were yanked.",
             ),
         ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Say whether envlock.toml and its locks agree. Offline, unless told otherwise; writes nothing, ever.
+        """Check that the locks match envlock.toml. Offline by default; never writes anything.
 
         Examples: `envlock check`, `envlock check --step train --arch linux-64`, `envlock check --format github`.
         """

@@ -56,8 +56,8 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
                 autocompletion=complete_alias,
-                help="An environment of the cache, whether this project asks for it or not: a name, or the "
-                "beginnings of both ids.",
+                help="An environment in the cache, even if this project does not use it: a name, or the "
+                "first digits of both ids, as `req_id:full_id`.",
                 show_default=False,
             ),
         ] = None,
@@ -79,7 +79,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
         rebuild: Annotated[
             bool,
-            typer.Option("--rebuild", help="Make it anew also where it is there, of packages that are proved again."),
+            typer.Option(
+                "--rebuild", help="Make it again, even if it exists, from packages whose hashes are checked again."
+            ),
         ] = False,
         offline: OfflineOption = False,
         config: ConfigOption = None,

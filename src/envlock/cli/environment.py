@@ -197,7 +197,7 @@ def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
         _warn_of_older(wanted.name, origin, error.message)
         return
     if environments_folder() / lock.prefix_name != prefix:
-        _warn_of_older(wanted.name, origin, f"`{environment.name}` was locked anew since")
+        _warn_of_older(wanted.name, origin, f"`{environment.name}` has been locked again since")
     elif environment.base is None or not has_variables(environment.base.written):
         deciding = _deciding(origin, project, environment.base, lock, prefix)
         remember(key, str(prefix), deciding, began=wanted.began)
@@ -207,4 +207,4 @@ def _warn_of_older(name: str, origin: Wanted, why: str) -> None:
     options = (("--config", origin.config), ("--flow", origin.flow), ("--step", origin.step))
     said = [f"{option} {value}" for option, value in (*options, ("--env", origin.environment)) if value]
     command = f"envlock create {' '.join(said)} --name {name} --force"
-    sys.stderr.write(printable(f"warning: `{name}` is an older environment: {why}\n  for the new one: {command}\n"))
+    sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to get the new one: {command}\n"))

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
                 autocompletion=complete_alias,
-                help="A name in the cache, one of its moves (`name:tag@MOVE`), or the beginnings of both ids.",
+                help="A name in the cache, one of its moves (`name:tag@MOVE`), or the first digits of both ids.",
                 show_default=False,
             ),
         ] = None,
@@ -35,15 +35,19 @@ def register(app: typer.Typer) -> None:
         arch: ArchOption = None,
         into: Annotated[
             Optional[Path],  # noqa: UP045
-            typer.Option("--into", metavar="FOLDER", help="Write the locks into this folder, whoever asks for them."),
+            typer.Option(
+                "--into",
+                metavar="FOLDER",
+                help="Write the locks into this folder, whether or not envlock.toml needs them.",
+            ),
         ] = None,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Fetch the locks of an environment from the cache into envlock.lock, where an environment asks for them.
+        """Fetch the locks of an environment from the cache into envlock.lock, if envlock.toml needs them.
 
-        They take the place of what was locked for the same requirements. Where no environment of envlock.toml asks for
-        them, nothing is written, unless `--into` says where.
+        They replace the locks for the same requirements. If no environment in envlock.toml needs them, nothing is
+        written, except with `--into`.
 
         Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
         `envlock get team/base:v1 --into locks`.

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     def init(
         flow_files: FlowFiles = None,
         force: Annotated[
-            bool, typer.Option("--force", help="Write it anew where there is one, kept as envlock.toml.old.")
+            bool, typer.Option("--force", help="Replace an existing envlock.toml; it is kept as envlock.toml.old.")
         ] = False,
         schema: Annotated[
             bool, typer.Option("--schema", help="Also write the JSON schema, so that an editor helps with the file.")
@@ -44,8 +44,8 @@ def register(app: typer.Typer) -> None:
         here and in envlock.toml.
 
         Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
-        `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default`: that leaves an envlock.toml
-        which is there as it is.
+        `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default` (it does not change
+        an existing envlock.toml).
         """
         from envlock.config.first_file import first_file, write_first_file
         from envlock.config.project import CONFIG_NAME
@@ -76,7 +76,7 @@ def _only_default(folder: Path, *, as_json: bool) -> None:
         out.print(json.dumps({"written": [name], "flows": [], "old": None, "dropped": []}, indent=2))
         return
     out.print(f"wrote {name}")
-    err.print("note: envlock.toml is there already, and stays as it is")
+    err.print("note: envlock.toml exists already and was not changed")
     err.print("\nnext:")
     for line in _COMMIT:
         err.print(f"  {line}")
@@ -125,9 +125,9 @@ def _print(folder: Path, made: FirstFile, names: list[str], written: Written) ->
         decorators = f", {len(found.flow.decorators)} decorators" if found.flow.decorators else ""
         out.print(f"  {found.flow.name}: {len(found.flow.steps)} steps, {asking} of their own{decorators}")
     if written.old:
-        err.print(f"note: the envlock.toml that was there is kept as {written.old.name}")
+        err.print(f"note: the previous envlock.toml is kept as {written.old.name}")
     if written.dropped:
-        err.print("\nin it, and no longer in envlock.toml:")
+        err.print("\nonly in the previous envlock.toml:")
         for key in written.dropped[:_MOST_DROPPED]:
             err.print(f"  {key}")
         if (more := len(written.dropped) - _MOST_DROPPED) > 0:

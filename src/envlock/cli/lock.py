@@ -27,21 +27,27 @@ def register(app: typer.Typer) -> None:
         step: StepOption = None,
         env: EnvOption = None,
         arch: ArchOption = None,
-        upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="Let every pin move.")] = False,
+        upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="Upgrade every package.")] = False,
         upgrade_package: Annotated[
             Optional[list[str]],  # noqa: UP045
-            typer.Option("--upgrade-package", "-P", metavar="NAME", help="Let this pin move, or `python`. Repeatable."),
+            typer.Option(
+                "--upgrade-package", "-P", metavar="NAME", help="Upgrade this package, or `python`. Repeatable."
+            ),
         ] = None,
         upgrade_alias: Annotated[
             Optional[list[str]],  # noqa: UP045
-            typer.Option("--upgrade-alias", metavar="NAME", help="Look up again what this stands for. Repeatable."),
+            typer.Option(
+                "--upgrade-alias", metavar="NAME", help="Look up again what this name stands for. Repeatable."
+            ),
         ] = None,
         upgrade_aliases: Annotated[
             bool, typer.Option("--upgrade-aliases", help="Look up again every name whose tag moves.")
         ] = False,
         alias: Annotated[
             Optional[list[str]],  # noqa: UP045
-            typer.Option("--alias", metavar="NAME:TAG", help="Name the environment so in the cache. Repeatable."),
+            typer.Option(
+                "--alias", metavar="NAME:TAG", help="Give the environment this name in the cache. Repeatable."
+            ),
         ] = None,
         using: Annotated[
             Optional[str],  # noqa: UP045
@@ -49,13 +55,13 @@ def register(app: typer.Typer) -> None:
                 "--using",
                 metavar="NAME[:TAG]",
                 autocompletion=complete_alias,
-                help="Let the one `--env` be this environment, by its name or its ids, with what it asks for on top.",
+                help="Base `--env` on this environment, given by its name or its ids, and add what `--env` asks for.",
             ),
         ] = None,
         using_pathspec: Annotated[
             Optional[str],  # noqa: UP045
             typer.Option(
-                "--using-pathspec", metavar="FLOW/RUN/STEP", help="The same, with what a step of a run ran in."
+                "--using-pathspec", metavar="FLOW/RUN/STEP", help="Like `--using`, with what a step of a run ran in."
             ),
         ] = None,
         from_name: Annotated[
@@ -64,25 +70,30 @@ def register(app: typer.Typer) -> None:
                 "--from",
                 metavar="NAME[:TAG]",
                 autocompletion=complete_alias,
-                help="Let the one `--env`, a new one, ask for what this environment asks for, by its name or its ids.",
+                help="Make a new `--env` with the requirements of this environment, given by its name or its ids.",
             ),
         ] = None,
         from_pathspec: Annotated[
             Optional[str],  # noqa: UP045
-            typer.Option("--from-pathspec", metavar="FLOW/RUN/STEP", help="The same, for what a step of a run ran in."),
+            typer.Option(
+                "--from-pathspec", metavar="FLOW/RUN/STEP", help="Like `--from`, for what a step of a run ran in."
+            ),
         ] = None,
         offline: Annotated[
-            bool, typer.Option("--offline", help="Ask no index and no channel: what is kept of them here has to do.")
+            bool,
+            typer.Option("--offline", help="Ask no index and no channel; use what this machine has cached of them."),
         ] = False,
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
         """Resolve what changed in envlock.toml into locks, one for each environment and arch.
 
-        Old pins are kept; with nothing changed, nothing is written. Locks that nothing asks for any more are deleted.
+        Locked versions are kept where envlock.toml allows them. If nothing changed, nothing is written. Locks that
+        envlock.toml no longer needs are deleted.
 
-        `--using` and `--from` write the table of `--env` into envlock.toml, once it is locked. With `--using`, it is
-        that environment, or extends it. With `--from`, it asks for the same anew, for all archs of the project.
+        `--using` and `--from` lock `--env` and write its table into envlock.toml. With `--using`, it is the
+        named environment, or extends it. With `--from`, the same requirements are resolved again, for all archs of the
+        project.
 
         Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`,
         `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.

@@ -52,13 +52,13 @@ NameOption = Annotated[
         "--name", metavar="N", autocompletion=complete_name, help="What `envlock create --name N` made; works anywhere."
     ),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Take packages from the cache alone.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Take packages from the cache only.")]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Make the environment even where this machine lacks what its lock asks for.")
+    bool, typer.Option("--force", help="Make the environment even if this machine lacks what its lock requires.")
 ]
 
 KeepOption = Annotated[
-    bool, typer.Option("--keep-pythonpath", help="Hand PYTHONPATH on, though what it leads to is not locked.")
+    bool, typer.Option("--keep-pythonpath", help="Pass PYTHONPATH on; the modules that it leads to are not locked.")
 ]
 
 

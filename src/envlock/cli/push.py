@@ -60,13 +60,15 @@ def register(app: typer.Typer) -> None:
             err.print(f"warning: {one_line(sentence)}")
         if result.damaged:
             again = _count(len(result.damaged), "file")
-            err.print(f"warning: damaged in the cache, fetched anew: {again} ({one_line(', '.join(result.damaged))})")
+            err.print(f"warning: damaged in the cache, fetched again: {again} ({one_line(', '.join(result.damaged))})")
         if result.unread:
             those = "was" if result.unread == 1 else "were"
-            there = f"{_count(result.unread, 'package')} {those} there already, by name and size, and {those} not read"
-            err.print(f"note: {there}; `envlock push --verify` reads and repairs")
+            there = (
+                f"{_count(result.unread, 'package')} {those} there already (same name and size), and {those} not read"
+            )
+            err.print(f"note: {there}; `envlock push --verify` reads and repairs them")
         for environment in result.withheld:
-            err.print(f"not pushed, for want of a package: {one_line(environment)}")
+            err.print(f"not pushed, because a package is missing: {one_line(environment)}")
         result.raise_failures()
         return 0
 

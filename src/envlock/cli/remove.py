@@ -23,10 +23,9 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """No longer ask for packages: for a flow, one of its steps, or a named environment.
+        """Remove packages from a flow, one of its steps, or a named environment.
 
-        Writes envlock.toml, and leaves your comments, order and style as they are. Nothing is locked yet: that is
-        `envlock lock`.
+        Edits envlock.toml and keeps your comments, order and style. It does not lock anything: run `envlock lock` next.
 
         Examples: `envlock remove pandas`, `envlock remove rich --step train`, `envlock remove ffmpeg --conda`.
         """

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="[STEP|FLOW|ENV|ID|NAME]...",
                 autocompletion=_complete,
-                help="What to tell of; a STEP may be `FLOW/STEP`; an ID is `req_id:full_id`, a full_id, or its "
+                help="What to show; a STEP may be `FLOW/STEP`; an ID is `req_id:full_id`, a full_id, or its "
                 "beginning; a NAME in the cache is `team/base:v1`, or `team/base:stable@3` for one of its moves. "
                 "Default: all, in brief.",
                 show_default=False,
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> int:
-        """Tell what is locked: packages, Python, sources, ids, who locked it and when, and where it is on this machine.
+        """Show what is locked: packages, Python, sources, ids, who locked it and when, and where it is on this machine.
 
         Examples: `envlock show`, `envlock show train`, `envlock show TrainFlow/train --arch osx-arm64`,
         `envlock show team/base:v1`, `envlock show --pathspec TrainFlow/142/train`.

@@ -46,8 +46,8 @@ def register(app: typer.Typer) -> None:
     ) -> int:
         """Compare the environments on this machine with what was installed, file by file.
 
-        Says of each file that is missing or was changed which package it belongs to, and how the environment is made
-        anew. Nothing is written, and no network is asked. Bytecode, which Python writes later, is no damage.
+        For each file that is missing or modified, it names the package, and the command that makes the environment
+        again. It writes nothing and does not use the network. It ignores bytecode that Python writes later.
 
         Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
         """

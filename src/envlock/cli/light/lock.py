@@ -145,7 +145,7 @@ def as_text(project: Project, result: LockResult) -> str:
     lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
     is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
     if is_settled or awaits_git_add(project.lock_folder):
-        lines.append(f"branches were merged: `git add {project.lock_folder.name}` tells git that the locks are settled")
+        lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
     return "".join(f"{one_line(line)}\n" for line in (*lines, _summary(result)))
 
 
