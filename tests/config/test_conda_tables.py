@@ -8,7 +8,7 @@ import pytest
 
 from envlock.config.project import Environment
 from envlock.model.requirements import type_over
-from tests.config.test_merge import lines, load, refused, steps
+from tests.config.test_inherit import lines, load, refused, steps
 
 
 def conda(folder: Path, tables: str, *, settings: str = "", step: str = "end") -> Environment:

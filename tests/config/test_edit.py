@@ -22,9 +22,9 @@ from envlock.config.edit import (
     save,
 )
 from envlock.config.edit_conda import channel_name, conda_entry
-from envlock.config.level import requirement_of
 from envlock.config.read import load_project
 from envlock.config.selection import NoSuchSelection
+from envlock.config.tables import requirement_of
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.conda_requirement import conda_requirement, parse_conda_requirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from envlock.conda.channels import channel_base
-from envlock.config.system import system_rows
+from envlock.config.system_packages import system_rows
 from envlock.errors import ResolveError
 from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
 from envlock.model.conda_requirement import parse_conda_requirement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from envlock.config.system import system_rows
+from envlock.config.system_packages import system_rows
 from envlock.model.arch import ARCHS
 from envlock.model.conda_requirement import conda_requirement
 from envlock.model.lock import Lock, LockedPackage, LockedPython

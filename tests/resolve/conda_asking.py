@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from envlock.config.system import system_rows
+from envlock.config.system_packages import system_rows
 from envlock.model.arch import LINUX_64, Arch
 from envlock.model.lock import LockedPackage
 from envlock.model.requirements import Requirements

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from envlock.config.system import system_rows
+from envlock.config.system_packages import system_rows
 from envlock.errors import ResolveError
 from envlock.model.arch import LINUX_64
 from envlock.model.conda_requirement import parse_conda_requirement

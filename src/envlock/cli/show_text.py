@@ -90,7 +90,7 @@ def _channels(asked: Requirements) -> str:
 
 def _system(lock: Lock) -> list[str]:
     """What the machine must bring, without what every environment with conda packages takes for granted."""
-    from envlock.config.system import CONDA_DEFAULT_SYSTEM
+    from envlock.config.system_packages import CONDA_DEFAULT_SYSTEM
 
     usual = CONDA_DEFAULT_SYSTEM[lock.arch].items()
     rows = [(name, version) for arch, name, version in lock.requirements.system if arch == lock.arch]

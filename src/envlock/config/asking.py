@@ -15,7 +15,7 @@ from envlock.config.edit import load_text
 from envlock.config.edit_env import new_environment
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import DEFAULT_CHANNEL, Project
-from envlock.config.system import archs_of
+from envlock.config.system_packages import archs_of
 from envlock.config.toml_text import quoted
 from envlock.errors import ConfigError, Location
 from envlock.model.conda_requirement import parse_conda_requirement

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from envlock.config.level import Conflict, Level, agree_python, normalize_python
 from envlock.config.project import KeyPath
+from envlock.config.tables import Conflict, Level, agree_python, normalize_python
 from envlock.model.conda_requirement import CondaRequirement, conda_requirement
 from envlock.model.url import is_channel, strip_channel_credentials
 

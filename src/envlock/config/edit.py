@@ -15,10 +15,10 @@ import tomli
 from envlock.config import toml_text
 from envlock.config.decorator_tables import package_of
 from envlock.config.edit_conda import conda_entry
-from envlock.config.level import requirement_of
 from envlock.config.project import KeyPath, Project
 from envlock.config.quoting import shown, without_credentials
 from envlock.config.selection import NoSuchSelection
+from envlock.config.tables import requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.config.toml_tables import value_text
 from envlock.errors import ConfigError, Location

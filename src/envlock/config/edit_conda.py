@@ -8,8 +8,8 @@ from typing import Any
 
 import tomli
 
-from envlock.config.conda_errors import BadChannel, BadCondaEntry
 from envlock.config.conda_tables import NoChannel, entry_of
+from envlock.config.errors import BadChannel, BadCondaEntry
 from envlock.config.project import KeyPath
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.url import is_channel, strip_channel_credentials

@@ -271,14 +271,6 @@ class Project(NamedTuple):
 
     def locate(self, key: KeyPath) -> Location:
         """The file and line of a key. Reads the text again, so it is for error messages."""
-        return located(key, self.text, self.path.name)
+        from envlock.config.toml_source import location
 
-
-def located(key: KeyPath, text: str, name: str) -> Location:
-    """Where a key stands in the text of an envlock.toml of that name, or in the file that it names."""
-    from envlock.config.locate import line_of
-    from envlock.config.quoting import shown
-
-    if isinstance(key, LineOfFile):
-        return Location(shown(key.file, 200), key.line, shown(".".join(key), 200))
-    return Location(name, line_of(text, key), shown(".".join(key), 200))
+        return location(self.text, self.path.name, key)

@@ -12,8 +12,7 @@ from typing import Any
 import tomli
 
 from envlock.config.flowfile import FlowSource, read_flows
-from envlock.config.level import Conflict, Level, add_pypi, is_index_name, read_level
-from envlock.config.merge import Defaults, merge
+from envlock.config.inherit import Defaults, inherit
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import (
     CONFIG_NAME,
@@ -26,10 +25,10 @@ from envlock.config.project import (
     Project,
     Settings,
     Step,
-    located,
 )
 from envlock.config.shape import fits
-from envlock.config.system import VIRTUAL_PACKAGES, packages_of, system_version
+from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of, system_version
+from envlock.config.tables import Conflict, Level, add_pypi, is_index_name, read_level
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS, Arch
@@ -148,7 +147,9 @@ def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
 
 
 def _location(reading: _Reading, key: KeyPath) -> Location:
-    return located(key, reading.text, reading.path.name)
+    from envlock.config.toml_source import location
+
+    return location(reading.text, reading.path.name, key)
 
 
 class _Reading:
@@ -290,7 +291,7 @@ class _Reading:
             steps=tuple(
                 Step(
                     step,
-                    merge(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults),
+                    inherit(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults),
                 )
                 for step in (*steps, *unknown)
             ),
@@ -318,7 +319,7 @@ class _Reading:
             self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
         if table.get("environment-yml"):
             level.deferred.append(("environment-yml", (*key, "environment-yml")))
-        environment = merge(name, None, level, defaults)
+        environment = inherit(name, None, level, defaults)
         if environment is None:
             raise Conflict("named-env-disabled", key)
         if table.get("aliases"):

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType
 from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at, ways_at
-from envlock.config.system import VIRTUAL_PACKAGES, packages_of
-from envlock.config.text import WrittenFloat, location
+from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
+from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 
 if TYPE_CHECKING:

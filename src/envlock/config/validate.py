@@ -14,9 +14,10 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envlock.config.base_errors import BadNamedEnv
-from envlock.config.conda_errors import BadChannel, BadCondaEntry
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.errors import (
+    BadChannel,
+    BadCondaEntry,
     BadIndexUrl,
     BadInstant,
     BadMarker,
@@ -26,13 +27,13 @@ from envlock.config.errors import (
     UnknownKey,
 )
 from envlock.config.instants import absolute_instant, span_of
-from envlock.config.level import PIP_FLAGS, is_index_name, normalize_python, requirement_of
 from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_user
 from envlock.config.shape_errors import shape_errors
-from envlock.config.system import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.text import decoded, dotted_names, location, parsed
+from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
+from envlock.config.tables import PIP_FLAGS, is_index_name, normalize_python, requirement_of
+from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement

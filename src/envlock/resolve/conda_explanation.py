@@ -15,7 +15,7 @@ from envlock.conda.fetching import clean
 from envlock.conda.names import conda_name
 from envlock.conda.question import BadSpecification, Offer, Question, TookTooLong, Unlockable, Unsolvable
 from envlock.conda.solving import Solving
-from envlock.config.system import packages_of
+from envlock.config.system_packages import packages_of
 from envlock.model.arch import ARCHS
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.errors import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from envlock.config.level import Conflict, Level, PypiEntry
 from envlock.config.project import Base, Environment, KeyPath
-from envlock.config.system import system_rows
+from envlock.config.system_packages import system_rows
+from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
@@ -30,7 +30,7 @@ class Defaults(NamedTuple):
     channel_priority: str = ""
 
 
-def merge(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:
+def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:
     """The environment of a step (or of a named environment, without a flow); None where it is disabled.
 
     The step wins key by key: a package's constraint is replaced whole, but for the index that it comes from; scalars

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.config.system import BadSystemVersion, system_version
-from tests.config.test_merge import steps
+from envlock.config.system_packages import BadSystemVersion, system_version
+from tests.config.test_inherit import steps
 
 CONDA = 'conda = { libraries = { numpy = "" } }\n'
 PYPI = 'pypi = { packages = { rich = "" } }\n'

@@ -1,4 +1,4 @@
-"""The text of envlock.toml: decoded, parsed, and where in it a key stands."""
+"""The text of envlock.toml: decode it, parse it, and find the line of a key."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import tomli
 
 from envlock.config.errors import DottedName, MergeConflict, NotToml, WrittenTwice
-from envlock.config.locate import line_of, written_twice
+from envlock.config.project import LineOfFile
 from envlock.config.quoting import shown
-from envlock.config.toml_scan import scan
+from envlock.config.toml_scan import Key, line_number, scan
 from envlock.errors import Location
 from envlock.files import toml_of
 
@@ -99,8 +99,47 @@ def dotted_names(text: str, name: str, indexes: Container[str] = ()) -> list[Dot
 
 
 def location(text: str, name: str, key: KeyPath) -> Location:
-    """Where a key stands in the text of the file called `name`; no credential in a key is shown."""
+    """Where a key stands in the text of the envlock.toml called `name`, or in the file that it names.
+
+    No credential in a key is shown.
+    """
+    if isinstance(key, LineOfFile):
+        return Location(shown(key.file, 200), key.line, _dotted(key))
     return Location(name, line_of(text, key), _dotted(key) or None)
+
+
+def line_of(text: str, key: Key) -> int | None:
+    r"""The line, from 1, of `key`; that of its nearest parent where it is not written; None where nothing is.
+
+    Items of arrays are named by their number, and so are tables of an array of tables. Never raises, whatever the text.
+
+    >>> text = "[flow.Train]\npypi.packages = { rich = '15', requests = '2' }\nfile = 'train.py'\n"
+    >>> line_of(text, ("flow", "Train", "pypi", "packages", "rich")), line_of(text, ("flow", "Train", "file"))
+    (2, 3)
+    >>> line_of(text, ("flow", "Train", "conda")), line_of(text, ("env",))
+    (1, None)
+    """
+    nodes = scan(text)
+    for length in range(len(key), 0, -1):
+        within = [node for node in nodes if node.path[:length] == key[:length]]
+        if within:
+            own = next((node for node in within if len(node.path) == length), within[0])
+            return line_number(text, own.start)
+    return None
+
+
+def written_twice(text: str) -> tuple[Key, tuple[int, ...]] | None:
+    r"""The first key that is defined more than once, with its lines; None where there is none.
+
+    >>> written_twice("[a]\nx = 1\n[a.b]\n[a]\n")
+    (('a',), (1, 4))
+    """
+    starts: dict[Key, list[int]] = {}
+    for node in scan(text):
+        starts.setdefault(node.path, []).append(node.start)
+    twice = ((key, found) for key, found in starts.items() if len(found) > 1)
+    key, found = next(twice, ((), []))
+    return (key, tuple(line_number(text, start) for start in found)) if found else None
 
 
 def _dotted(key: KeyPath) -> str:

@@ -1,7 +1,7 @@
 """The tables of one level (a flow's, a step's, or a named environment's), put together.
 
 Tables of one level are merged and must agree: two values for one thing are an error that shows both lines. Here live
-the rules that concern one level only; `merge` puts a step over its flow.
+the rules that concern one level only; `inherit` puts a step over its flow.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str
 
         read_conda(level, table["conda"], (*key, "conda"))
     if "sys_packages" in table:
-        from envlock.config.system import system_version
+        from envlock.config.system_packages import system_version
 
         for package, version in table["sys_packages"].get("packages", {}).items():
             here = (*key, "sys_packages", "packages", package)

@@ -13,7 +13,7 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.config.locate import line_of, written_twice
+from envlock.config.toml_source import line_of, written_twice
 
 DOCUMENT = '''\
 # a comment with [brackets] and key = "value"
