@@ -5,7 +5,7 @@ READY := .venv/envlock-ready
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow demo demo-team lint format bench docs-check clean
+.PHONY: help setup test test-slow demo demo-team lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ format: $(READY)  ## format the code and mend what ruff can mend
 
 bench: $(READY)  ## measure envlock against what it rests on, and against its peers
 	@$(BIN)/python -m benchmarks --write
+
+docs: $(READY)  ## build the documentation as a site, and check its links
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@! grep -rlE '<(script|img|iframe)[^>]* src="?https?:|<link[^>]* rel="?stylesheet[^>]* href="?https?:' build/site || \
+		{ echo "docs: these pages load something from elsewhere" >&2; exit 1; }
+	@echo "docs: build/site is ready; to read it: $(BIN)/python -m http.server --directory build/site"
 
 docs-check: $(READY)  ## hold the documentation to the code
 	@$(BIN)/python scripts/error_index.py

@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 import tomli
 import typer.main
+import yaml
 
 from envlock.cli.app import _UsageError, app
 from envlock.config.read import load_project
@@ -112,14 +113,15 @@ def test_json_parses(block: Block) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    within = ROOT / "docs" if page.is_relative_to(ROOT / "docs") else ROOT  # the site has docs/ alone
     broken = []
     for target in _LINK.findall(text):
         if "://" in target or target.startswith("mailto:"):
             continue
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        if not file.exists() or not file.is_relative_to(ROOT):
-            broken.append(f"{target}: there is no such file")
+        if not file.exists() or not file.is_relative_to(within):
+            broken.append(f"{target}: there is no such file below {within}")
         elif anchor and anchor not in anchors(file):
             broken.append(f"{target}: there is no such heading")
     assert broken == []
@@ -207,7 +209,22 @@ def test_every_page_can_be_found() -> None:
         pages = {(page.parent / target.partition("#")[0]).resolve() for target in targets if "://" not in target}
         todo += [each for each in pages - found if each in PAGES]
         found |= pages
-    assert {str(page.relative_to(ROOT)) for page in set(PAGES) - found if "docs" in page.parts} == set()
+    assert {str(page.relative_to(ROOT)) for page in set(PAGES) - found if page.is_relative_to(ROOT / "docs")} == set()
+
+
+def test_the_site_lists_every_page_as_the_index_does() -> None:
+    """The pages of single errors are reached from theirs, docs/reference/errors/index.md."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    home, *sections = site["nav"]
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    headed = re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", index, re.MULTILINE)
+    assert home == {"Home": "index.md"}
+    assert sections == [{heading: _LINK.findall(text)} for heading, text in headed]
+    pages = {page.relative_to(ROOT / "docs") for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    listed = {Path(page) for section in sections for paths in section.values() for page in paths}
+    errors = Path("reference/errors")
+    assert pages - listed - {Path("index.md")} == {page for page in pages if page.parent == errors} - listed
+    assert errors / "index.md" in listed
 
 
 def test_a_wrong_command_is_refused() -> None:
