@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from envlock.errors import EnvlockError
+from envlock.config.selection import NoSuchSelection
+from envlock.errors import EnvlockError, Location
 from scripts.error_index import PAGES, documented_errors, index_page, summary, with_status
 
 ERRORS = documented_errors()
@@ -38,3 +39,14 @@ def test_an_error_is_documented(error: type[EnvlockError]) -> None:
     assert with_status(text, error) == text, "run `make docs-check`"
     assert re.search(rf"^error\[{error.code}\]: \S", text, re.MULTILINE), "it shows the error as it is printed"
     assert "## What to do" in text
+
+
+def test_who_knows_more_makes_another_error() -> None:
+    error = NoSuchSelection("step", "strat", ["start"])
+    place = Location("envlock.toml", 3)
+    more = error.adding("its flow is disabled", locations=(place,))
+    assert (type(more), more.hint, more.message) == (type(error), error.hint, error.message)
+    assert more.details == (*error.details, "its flow is disabled")
+    assert more.locations == (*error.locations, place)
+    assert error.at(place).locations == (place,)
+    assert error.locations == (Location("envlock.toml"),)

@@ -1,7 +1,7 @@
 """The one tree of errors: each is a failure that the user can act on.
 
 An error takes facts and renders itself: what was found, where (file, line, key), and the command that helps. Its `code`
-is stable and has a page in `docs/reference/errors/`. The subclasses live beside what raises them (`config/errors.py`,
+is stable and has a page in `docs/reference/errors/`. Each folder has its errors in one module (`config/errors.py`,
 `resolve/errors.py`, ...); a test walks the tree and holds codes unique and documented.
 
     EnvlockError                     exit status 2
@@ -16,6 +16,10 @@ from __future__ import annotations
 
 import re
 from typing import ClassVar, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Location(NamedTuple):
@@ -89,25 +93,64 @@ class EnvlockError(Exception):
     """A failure the user can act on.
 
     `message` is one sentence. `locations` say where it was found, `details` are further lines of facts, and `hint` is
-    the command or the change that helps.
+    the command or the change that helps. A class may give each of the texts as a template, which the facts fill in:
+
+    >>> class UnknownStep(EnvlockError):
+    ...     code = "unknown-step"
+    ...     message = "the flow `{flow}` has no step `{step}`"
+    ...     hint = "envlock show"
+    >>> print(UnknownStep(flow="Train", step="strat", locations=(Location("envlock.toml", 3),)).render())
+    error[unknown-step]: the flow `Train` has no step `strat`
+      at envlock.toml:3
+    <BLANKLINE>
+    hint: envlock show
+
+    What is passed goes before the class's template, and is taken as it is. An error that was raised is never changed:
+    who knows more makes another one (`at`, `adding`).
     """
 
     code: ClassVar[str] = "envlock"
     exit_status: ClassVar[int] = 2
+    message: str = ""
+    hint: str | None = None
+    details: tuple[str, ...] = ()
 
     def __init__(
         self,
-        message: str,
+        message: str | None = None,
         *,
         locations: tuple[Location, ...] = (),
-        details: tuple[str, ...] = (),
+        details: tuple[str, ...] | None = None,
         hint: str | None = None,
+        **facts: object,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        own = type(self)
+        self.message = own.message.format_map(facts) if message is None else message
         self.locations = locations
-        self.details = details
-        self.hint = hint
+        self.details = tuple(line.format_map(facts) for line in own.details) if details is None else details
+        self.hint = own.hint.format_map(facts) if hint is None and own.hint else hint
+        super().__init__(self.message)
+
+    def at(self, *locations: Location) -> Self:
+        """The same error, found at these places.
+
+        >>> EnvlockError("no such step").at(Location("envlock.toml", 3)).locations
+        (Location(path='envlock.toml', line=3, key=None),)
+        """
+        return self._with(locations=locations)
+
+    def adding(self, *details: str, locations: tuple[Location, ...] = ()) -> Self:
+        """The same error, with more lines of facts, and more places.
+
+        >>> EnvlockError("no such step", details=("steps: start, end",)).adding("its flow is disabled").details
+        ('steps: start, end', 'its flow is disabled')
+        """
+        return self._with(details=(*self.details, *details), locations=(*self.locations, *locations))
+
+    def _with(self, **changes: object) -> Self:
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update({**self.__dict__, **changes})
+        return made
 
     def render(self) -> str:
         """The error as plain text, readable without colour.

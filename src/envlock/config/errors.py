@@ -91,6 +91,10 @@ class NotToml(ConfigError):
             hint=hint,
         )
 
+    def unquoted(self) -> NotToml:
+        """The same error without the line: for a file that whoever reads the message may not be allowed to read."""
+        return self._with(details=())
+
 
 class DottedName(ConfigError):
     """A package whose name has a dot, as a key without quotes: TOML makes a table of what stands before the dot."""

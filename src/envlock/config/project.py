@@ -244,8 +244,7 @@ class Project(NamedTuple):
             # A cache may be a folder, or a bucket, in whose names no sign stands for another.
             return address(written, fits=fits, expected=expected).url if fits else with_variables(written)
         except ConfigError as error:
-            error.locations = (self.locate(("envlock", *key.split("."))),)
-            raise
+            raise error.at(self.locate(("envlock", *key.split(".")))) from None
 
     def flow(self, name: str) -> Flow | None:
         """The flow of that name, if there is one."""

@@ -133,7 +133,7 @@ def _explained(source: str | bytes, path: Path) -> ConfigError:
         explain(source, path)
     except NotToml as error:
         if path.is_symlink():  # what it leads to may be a file that the reader of the message must not see
-            error.details = ()
+            return error.unquoted()
         return error
     except EnvlockError as error:
         return error  # type: ignore[return-value]

@@ -109,8 +109,7 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             reason = f"{refused}: `{shown(line)}`" if is_quoted else str(refused)
             raise BadRequirementsFile(reason, at, hint=hint) from None
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine, PythonIsNoPackage) as error:
-            error.locations = at
-            raise
+            raise error.at(*at) from None
         except BadIndexUrl as error:
             raise BadIndexUrl(error.found if is_quoted else "what stands here", *at) from None
         except ConfigError as error:
