@@ -15,7 +15,7 @@ from uv import find_uv_bin
 
 from envlock.lockfile.folder import read_lock as read
 from envlock.model.arch import ARCHS
-from envlock.resolve.target import target_of
+from envlock.resolve.platform_tags import target_of
 from tests.conftest import Envlock
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, all_pins, own_project

@@ -23,8 +23,8 @@ from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.resolve.conda_executable import NAMES
 from envlock.resolve.conda_lock import CondaLockResolver
+from envlock.resolve.conda_lock_run import NAMES
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import (
     ChannelNotFound,

@@ -51,9 +51,9 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.resolve.answers import NotAPylock, select
-from envlock.resolve.probe import files_in
-from envlock.resolve.target import target_of
+from envlock.resolve.index_check import files_in
+from envlock.resolve.platform_tags import target_of
+from envlock.resolve.uv_output import NotAPylock, select
 from envlock.wheels import metadata_in, paths_in
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT

@@ -18,8 +18,8 @@ from envlock.model.arch import LINUX_64
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.requirements import Requirements
 from envlock.resolve import conda_lock_process
-from envlock.resolve.conda_executable import NoCondaExecutable, conda_executable
 from envlock.resolve.conda_lock import CondaLockResolver
+from envlock.resolve.conda_lock_run import NoCondaExecutable, conda_executable
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import ResolverCannot, ResolverNotInstalled, ResolversDisagree, UnexpectedAnswer
 from envlock.resolve.port import Request, Resolution
@@ -225,7 +225,7 @@ def test_stopping_ends_what_conda_lock_started(tmp_path: Path, monkeypatch: pyte
 
 
 def test_only_its_process_imports_it() -> None:
-    asking = "from envlock.config.project import Settings\nfrom envlock.resolve.choosing import resolver_for\n"
+    asking = "from envlock.config.project import Settings\nfrom envlock.resolve.choose_resolver import resolver_for\n"
     modules = modules_after(
         asking + "from envlock.resolve.conda_lock import CondaLockResolver\n"
         "resolver_for(Settings(conda_resolver='conda-lock', pypi_resolver='pip-tools'))\nCondaLockResolver()\n"
@@ -247,6 +247,6 @@ def test_without_its_package_there_is_no_resolver(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("release", ["3.0.4", "4.1.0", "5.0"])
 def test_a_release_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
-    monkeypatch.setattr("envlock.resolve.installed.version", lambda _: release)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: release)
     with pytest.raises(ResolverNotInstalled, match=f"here is {release}"):
         CondaLockResolver()

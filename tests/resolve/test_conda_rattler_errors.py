@@ -16,7 +16,7 @@ from envlock.credentials import UnsetVariable
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
 from envlock.model.requirement import parse_requirement
-from envlock.resolve.conda_explanation import shorten
+from envlock.resolve.conda_errors import shorten
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import (
     BadMatchSpec,

@@ -15,10 +15,10 @@ from envlock.model.arch import ARCHS, LINUX_64, Arch
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.resolve.conda_provided import extras_in, provided_by, pypi_version
 from envlock.resolve.errors import CondaOnlyWithPython, ConflictWithConda, ExtraOfCondaPackage, UnexpectedAnswer
 from envlock.resolve.mixed import ByType
 from envlock.resolve.port import Provided, Request, Resolution
-from envlock.resolve.provided import extras_in, provided_by, pypi_version
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel, Dist, python_package
 from tests.index import Index, Release

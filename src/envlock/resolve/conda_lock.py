@@ -15,11 +15,10 @@ from urllib.parse import unquote
 from envlock.conda.channels import channel_address
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
-from envlock.resolve.conda_executable import conda_executable
-from envlock.resolve.conda_lock_channels import NamedChannel, canonical, named_channels
-from envlock.resolve.conda_lock_run import CondaLockFailed, Row, locked_rows
+from envlock.resolve.choose_resolver import require_conda_lock
+from envlock.resolve.conda_lock_formats import CannotMerge, NamedChannel, canonical, merged, named_channels
+from envlock.resolve.conda_lock_run import CondaLockFailed, Row, conda_executable, locked_rows
 from envlock.resolve.conda_rattler import CondaResolver, question_of
-from envlock.resolve.conda_specifications import CannotMerge, merged
 from envlock.resolve.errors import (
     CondaConflict,
     NoCondaBuild,
@@ -29,7 +28,6 @@ from envlock.resolve.errors import (
     UnexpectedAnswer,
     UnmetSystemRequirement,
 )
-from envlock.resolve.installed import require_conda_lock
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 

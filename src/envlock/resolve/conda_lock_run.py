@@ -1,10 +1,11 @@
-"""One run of conda-lock for one request: the job that its process is given, and the talk with it."""
+"""One run of conda-lock for one request: the executable, the job that its process is given, and what it answers."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,11 +15,11 @@ from urllib.parse import unquote
 
 from envlock.conda.channels import channel_address
 from envlock.credentials import redact
+from envlock.errors import ConfigError
 from envlock.files import json_of, temporary_folder
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
-from envlock.resolve.conda_lock_channels import NamedChannel
-from envlock.resolve.conda_specifications import read_back
+from envlock.resolve.conda_lock_formats import NamedChannel, read_back
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
 from envlock.uv_command import uv_environment
@@ -166,3 +167,36 @@ def _reason(text: str, channels: tuple[NamedChannel, ...]) -> list[str]:
     for secret in (value for channel in channels for value in channel.variables.values() if value):
         text = text.replace(secret, "...").replace(unquote(secret), "...")
     return [line.strip() for line in text.splitlines() if line.strip()][-12:]
+
+
+VARIABLE = "ENVLOCK_CONDA_EXE"
+NAMES = ("micromamba", "mamba", "conda")
+"""In the order of preference: the first ones solve faster."""
+
+
+class NoCondaExecutable(ConfigError):
+    """ENVLOCK_CONDA_EXE names nothing that can be run."""
+
+    code = "no-conda-executable"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{VARIABLE} is `{found}`, which is no executable",
+            hint=f"export {VARIABLE}= to a conda, mamba or micromamba; or empty, to do without one",
+        )
+
+
+def conda_executable() -> Path | None:
+    """The executable that ENVLOCK_CONDA_EXE names, else the first on PATH. None without one, and where it is empty.
+
+    Raises NoCondaExecutable.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen is None:
+        return next((Path(found) for name in NAMES if (found := shutil.which(name)) is not None), None)
+    if not chosen.strip():
+        return None
+    found = shutil.which(chosen.strip())
+    if found is None:
+        raise NoCondaExecutable(chosen)
+    return Path(found).absolute()

@@ -16,7 +16,7 @@ from envlock.lockfile.conda_values import wrong_conda_package
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.resolve import conda_explanation as explanation
+from envlock.resolve import conda_errors
 from envlock.resolve.errors import UnexpectedAnswer
 from envlock.resolve.port import Request, Resolution
 
@@ -47,15 +47,15 @@ class CondaResolver:
             solved = self._solving.solve(question)
             _refuse_unsafe(solved.packages, question.subdirs)
         except Unsolvable as error:
-            raise explanation.of_conflict(request, question, error, self._solving) from None
+            raise conda_errors.of_conflict(request, question, error, self._solving) from None
         except ChannelFailure as error:
-            raise explanation.of_channel(request, error) from None
+            raise conda_errors.of_channel(request, error) from None
         except BadSpecification as error:
-            raise explanation.of_specification(request, error) from None
+            raise conda_errors.of_specification(request, error) from None
         except TookTooLong as error:
-            raise explanation.of_timeout(request, error) from None
+            raise conda_errors.of_timeout(request, error) from None
         except Unlockable as error:
-            raise explanation.of_unlockable(request, error) from None
+            raise conda_errors.of_unlockable(request, error) from None
         except Ended:
             raise UnexpectedAnswer(request.name, request.arch, "solving was ended before it was done") from None
         return Resolution(solved.packages, tuple(map(_gone, solved.gone)), _python(solved.packages))

@@ -14,9 +14,9 @@ from envlock.model.conda_requirement import CondaRequirement, parse_conda_requir
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
+from envlock.resolve.conda_provided import provided_by
 from envlock.resolve.errors import BaseWithoutConda, CondaConflict, ConflictWithBase, UnexpectedAnswer
 from envlock.resolve.port import Base, Provided, Request, Resolution
-from envlock.resolve.provided import provided_by
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.conda.names import conda_name
 from envlock.model.conda_requirement import parse_conda_requirement
+from envlock.resolve.conda_provided import extras_in, pypi_version
 from envlock.resolve.errors import (
     CondaConflict,
     CondaOnlyWithPython,
@@ -18,7 +19,6 @@ from envlock.resolve.errors import (
 )
 from envlock.resolve.extending import additions, conda_conflict, joined, new_of, provided_over, refuse_twice
 from envlock.resolve.port import Base, Extras, Request, Resolution, Resolver
-from envlock.resolve.provided import extras_in, pypi_version
 
 if TYPE_CHECKING:
     from envlock.conda.archives import Archives

@@ -21,7 +21,8 @@ from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import host
 from envlock.places import folder_in_home
-from envlock.resolve.compilation import addresses_of, wheel_address
+from envlock.resolve.choose_resolver import require_pip_tools
+from envlock.resolve.conda_provided import write_stub_wheels
 from envlock.resolve.errors import (
     NoSolution,
     NoSuchPackage,
@@ -30,12 +31,11 @@ from envlock.resolve.errors import (
     ResolversDisagree,
     UnexpectedAnswer,
 )
-from envlock.resolve.installed import require_pip_tools
+from envlock.resolve.platform_tags import Target, target_of
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_uv import UvResolver
-from envlock.resolve.stub_wheels import write_stub_wheels
-from envlock.resolve.target import Target, target_of
+from envlock.resolve.uv_compile import addresses_of, wheel_address
 from envlock.uv_command import uv_environment
 
 if TYPE_CHECKING:

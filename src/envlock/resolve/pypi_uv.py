@@ -13,10 +13,6 @@ from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.url import VARIABLE, host
-from envlock.resolve.answers import NotAPylock, Selected, select, with_edges
-from envlock.resolve.causes import cause_of
-from envlock.resolve.compilation import Compilation, addresses_of
-from envlock.resolve.contradiction import contested, extras_unknown
 from envlock.resolve.errors import (
     BadDirectUrl,
     IndexHashMismatch,
@@ -28,13 +24,17 @@ from envlock.resolve.errors import (
     UnknownHash,
     UnknownPipFlag,
 )
-from envlock.resolve.explanation import NO_BUILDING, explain, missing_extras, yanked
-from envlock.resolve.fallback import fallback_notes
+from envlock.resolve.failure_causes import cause_of
+from envlock.resolve.index_check import missing_index, refuse_missing_index
+from envlock.resolve.platform_tags import target_of
 from envlock.resolve.port import Request, Resolution
-from envlock.resolve.probe import missing_index, refuse_missing_index
 from envlock.resolve.processes import Processes
-from envlock.resolve.releases import Graph, More, needed_by_releases, releases_differ
-from envlock.resolve.target import target_of
+from envlock.resolve.provided_conflicts import contested, extras_unknown
+from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
+from envlock.resolve.uv_compile import Compilation, addresses_of
+from envlock.resolve.uv_errors import NO_BUILDING, explain, missing_extras, yanked
+from envlock.resolve.uv_output import NotAPylock, Selected, select, with_edges
+from envlock.resolve.wheel_fallback import fallback_notes
 
 _ROUNDS = 30
 """How often a floor that uv does not know may send the solver back; each round costs a warm solve."""

@@ -16,8 +16,8 @@ from envlock.lockfile.drift import Finding, Verdict
 from envlock.lockfile.folder import locks_of, read_lock
 from envlock.model.alias import Alias, parse_alias
 from envlock.reporter import Reporter
-from envlock.resolve.explanation import yanked_sentence
-from envlock.resolve.probe import files_of
+from envlock.resolve.index_check import files_of
+from envlock.resolve.uv_errors import yanked_sentence
 from envlock.workflow.finding import Finder
 
 if TYPE_CHECKING:

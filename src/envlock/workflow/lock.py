@@ -365,7 +365,7 @@ class _Locking:
 
     def the_resolver(self) -> Resolver:
         if self.resolver is None:
-            from envlock.resolve.choosing import resolver_for
+            from envlock.resolve.choose_resolver import resolver_for
 
             self.resolver = resolver_for(self.project.settings, offline=self.offline)
         return self.resolver

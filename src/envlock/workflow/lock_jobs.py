@@ -110,7 +110,7 @@ def _fill_in(kind: str, written: str, channel: str) -> None:
     """Raise UnsetVariable or BadVariable where a URL cannot be filled in."""
     from envlock.conda.channels import channel_address, mirrors_in_force
     from envlock.credentials import address
-    from envlock.resolve.compilation import wheel_address
+    from envlock.resolve.uv_compile import wheel_address
 
     if kind == "mirror":
         mirrors_in_force([(channel, written)])
@@ -133,7 +133,7 @@ def outcomes(
     jobs = [job for _, job in futures.values()]
     ended, pending = wait(futures, timeout=None if offline else _PATIENCE, return_when=FIRST_COMPLETED)
     if pending and not ended:
-        from envlock.resolve.probe import silent
+        from envlock.resolve.index_check import silent
 
         urls = {url for job in jobs for url in job.environments[0].every_index_url}
         quiet = silent(sorted(urls), seconds=_PATIENCE)

@@ -13,12 +13,12 @@ from envlock.credentials import address
 from envlock.model.arch import MARKER_VALUES
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
-from envlock.resolve.compilation import Compilation
 from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment
-from envlock.resolve.explanation import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
-from envlock.resolve.fallback import alone
+from envlock.resolve.index_check import missing_index
 from envlock.resolve.port import Request
-from envlock.resolve.probe import missing_index
+from envlock.resolve.uv_compile import Compilation
+from envlock.resolve.uv_errors import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
+from envlock.resolve.wheel_fallback import alone
 
 _HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?"

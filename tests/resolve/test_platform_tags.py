@@ -17,7 +17,7 @@ from uv import find_uv_bin
 
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirements import Requirements
-from envlock.resolve.target import Target, target_of
+from envlock.resolve.platform_tags import Target, target_of
 
 
 def target(arch: Arch, python: str = "3.12.4", **floors: str) -> Target:

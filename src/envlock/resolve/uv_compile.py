@@ -18,11 +18,11 @@ import tomli_w
 from envlock.credentials import Address, address, credentials_for, hide
 from envlock.model.python_range import OLDEST
 from envlock.model.url import direct_url_fault, strip_credentials
+from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index
 from envlock.resolve.errors import NoSolution
+from envlock.resolve.platform_tags import Target, allowed_releases, truths
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
-from envlock.resolve.stubs import INDEX_NAME, dependency_metadata, write_index
-from envlock.resolve.target import Target, allowed_releases, truths
 from envlock.uv_command import uv_environment, uv_executable
 
 _MARKED = re.compile(r"(?<=[\w\]])\{[^{}]*\}")

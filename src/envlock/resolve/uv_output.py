@@ -11,9 +11,9 @@ from envlock.lockfile.document import format_upload_time
 from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import is_local, strip_credentials
+from envlock.resolve.conda_provided import is_stub
+from envlock.resolve.platform_tags import Target
 from envlock.resolve.port import Provided
-from envlock.resolve.stubs import is_stub
-from envlock.resolve.target import Target
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageWheel

@@ -20,12 +20,12 @@ import tomli
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.url import strip_credentials
-from envlock.resolve.compilation import PROJECT, Answer, Compilation
 from envlock.resolve.errors import ReleasesDiffer
-from envlock.resolve.explanation import explain, mentioned, not_kept, reason_of, root_names
+from envlock.resolve.index_check import missing_index
+from envlock.resolve.platform_tags import UNKNOWN, Target, allowed_releases, truths
 from envlock.resolve.port import Provided, Request
-from envlock.resolve.probe import missing_index
-from envlock.resolve.target import UNKNOWN, Target, allowed_releases, truths
+from envlock.resolve.uv_compile import PROJECT, Answer, Compilation
+from envlock.resolve.uv_errors import explain, mentioned, not_kept, reason_of, root_names
 
 _SPLIT = re.compile(r"for split \(markers: (.*)\)")
 _FITTING = re.compile(r"no\s+`[^`]*`-compatible\s+wheels")

@@ -9,7 +9,7 @@ import pytest
 
 from envlock.config.project import Settings
 from envlock.model.arch import host_arch
-from envlock.resolve.choosing import conda_resolver, pypi_resolver, resolver_for
+from envlock.resolve.choose_resolver import conda_resolver, pypi_resolver, resolver_for
 from envlock.resolve.conda_lock import CondaLockResolver
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import ResolverNotInstalled

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from envlock.credentials import address, redact
 from envlock.model.url import strip_credentials
-from envlock.resolve.contradiction import contradicted, explain_contradiction
 from envlock.resolve.errors import (
     BadDirectUrl,
     IndexNotFound,
@@ -21,6 +20,7 @@ from envlock.resolve.errors import (
     _OfOneEnvironment,
 )
 from envlock.resolve.port import Request
+from envlock.resolve.provided_conflicts import contradicted, explain_contradiction
 from envlock.uv_command import uv_reason
 
 _UNREACHABLE = re.compile(
