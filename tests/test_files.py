@@ -16,16 +16,14 @@ from pathlib import Path
 import pytest
 
 from envlock.__main__ import main
-from envlock.config.pins import pin_path
 from envlock.config.read import load_project
 from envlock.files import NotPlain, holds, leads_out, read_file, temporary_folder, write_atomically
-from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
-from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.named.pin import Pin, pin_path, write_pin
 
 MACHINE = LockedPython(source="machine", version="3.12.0")
 LAM = LockedPackage(

@@ -14,15 +14,15 @@ import pytest
 
 from envlock.cache.layout import record_path
 from envlock.cache.opening import open_store
-from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.cli.alias_text import log_text
-from envlock.model.alias import Alias
 from envlock.model.arch import ARCHS, host_arch
-from envlock.workflow.alias_history import LoggedMove
-from tests.cache.alias_drafts import draft
+from envlock.named.alias import Alias
+from envlock.named.diff import LoggedMove
+from envlock.named.run_record import Pathspecs, RanIn
 from tests.cli.test_help import completions
 from tests.conftest import Envlock
 from tests.index import Index
+from tests.named.alias_drafts import draft
 from tests.support import ProjectFolder, isolation, run_envlock, snapshot
 
 HERE = host_arch()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from envlock.cache.opening import open_store
-from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.config.edit import CannotWrite
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
+from envlock.named.run_record import Pathspecs, RanIn
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import ChangedMeanwhile, using
 from tests.channel import Channel

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.model.alias_record import parse_record
 from envlock.model.arch import host_arch
+from envlock.named.move import parse_record
 from tests.conftest import Envlock
 from tests.index import Index, Release
 from tests.support import ProjectFolder

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.cache.layout import alias_folder, record_at, record_path
-from envlock.model.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadAlias, parse_alias, parse_reference
-from envlock.model.alias_record import LAST, AliasRecord, BadRecord, parse_record
 from envlock.model.arch import ARCHS
+from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadAlias, parse_alias, parse_reference
+from envlock.named.move import LAST, AliasRecord, BadRecord, parse_record
 from tests.property.strategies import words
 
 _edges = st.sampled_from("abcz019")

@@ -21,36 +21,34 @@ import pytest
 
 from envlock import activation, interpreters
 from envlock.activation_errors import owner_of
-from envlock.cache.aliases import Aliases
 from envlock.cache.announcing import Needs
 from envlock.cache.format import check_format
 from envlock.cache.marks import ran_in
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
-from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.cli.light import memo
 from envlock.conda.installing import clobbers, owners_of
 from envlock.config.decorators import read_decorators
 from envlock.config.flowfile import read_flows
 from envlock.config.metaflow_default import make_default
-from envlock.config.pins import STAMP, digest_of, parse_pin
 from envlock.config.read import load_project
 from envlock.credentials import redact
 from envlock.errors import EnvlockError
 from envlock.hydrate.installed import installed
 from envlock.hydrate.marker import read_marker
-from envlock.lockfile.alias_pins import render_pin
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.proof import prove
 from envlock.lockfile.text import body_of
 from envlock.lockfile.text import digest_of as lock_digest
-from envlock.model.alias import Alias
-from envlock.model.alias_record import AliasRecord, BadRecord, parse_record
 from envlock.model.arch import LINUX_64
 from envlock.model.artifact import artifacts_of
-from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.named.alias import Alias
+from envlock.named.history import Aliases
+from envlock.named.move import AliasRecord, BadRecord, parse_record
+from envlock.named.pin import STAMP, Pin, digest_of, parse_pin, render_pin
+from envlock.named.run_record import Pathspecs, RanIn
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select

@@ -11,9 +11,9 @@ import pytest
 from envlock.conda.channels import channel_base
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
-from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.named.pin import Pin
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import BaseWithoutConda, ConflictWithBase
 from envlock.resolve.mixed import ByType

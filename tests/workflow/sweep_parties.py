@@ -13,19 +13,19 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import envlock.workflow.alias as alias_module
+import envlock.named.give as alias_module
 import envlock.workflow.push as push_module
 from envlock.cache.environments import Environments
 from envlock.cache.marks import Marks
 from envlock.cache.packages import Packages
 from envlock.cache.sweep import Limits, sweep
 from envlock.config.read import load_project
-from envlock.model.alias import parse_alias
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
+from envlock.named.alias import parse_alias
+from envlock.named.give import give
+from envlock.named.lookup import Finder
 from envlock.reporter import Reporter
-from envlock.workflow.alias import give
-from envlock.workflow.finding import Finder
 
 
 def write(project_folder: str, number: str, rounds: str) -> int:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.alias_errors import BrokenAliasChain
-from envlock.cache.aliases import Aliases
 from envlock.cache.errors import CachedLockDamaged, CacheHashMismatch, CacheUnusable, NewerCache, NotInCache
 from envlock.cache.layout import (
     EnvironmentPlace,
@@ -25,7 +23,6 @@ from envlock.cache.layout import (
     sweep_path,
 )
 from envlock.cache.packages import path_of
-from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.cache.port import Store
 from envlock.cache.resolved import Resolved
 from envlock.cache.verification import verify
@@ -34,13 +31,16 @@ from envlock.config.read import load_project
 from envlock.lockfile.document import render
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock
-from envlock.model.alias import Alias, parse_alias
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
+from envlock.named.alias import Alias, parse_alias
+from envlock.named.errors import BrokenAliasChain
+from envlock.named.give import give
+from envlock.named.history import Aliases
+from envlock.named.lookup import Finder
+from envlock.named.run_record import Pathspecs, RanIn
 from envlock.reporter import Reporter
-from envlock.workflow.alias import give
 from envlock.workflow.check_online import with_cache
-from envlock.workflow.finding import Finder
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import Upgrade
 from envlock.workflow.push import push
@@ -328,13 +328,13 @@ class TestRuns:
 
     @pytest.fixture(autouse=True)
     def _nobody_knows_runs(self, monkeypatch: pytest.MonkeyPatch, good: Lock, store: Store) -> None:
-        from envlock.workflow import finding
-        from envlock.workflow.pathspec import MetaflowMissing
+        from envlock.named import lookup
+        from envlock.named.errors import MetaflowMissing
 
         def missing(pathspec: str) -> object:
             raise MetaflowMissing(pathspec)
 
-        monkeypatch.setattr(finding, "recorded", missing)
+        monkeypatch.setattr(lookup, "recorded", missing)
         self.note(store, good)
 
     def note(self, store: Store, lock: Lock) -> None:

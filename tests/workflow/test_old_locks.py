@@ -16,10 +16,10 @@ from envlock.lockfile.drift import Verdict
 from envlock.lockfile.drift import check as check_project
 from envlock.lockfile.folder import read_lock, write_lock
 from envlock.lockfile.merging import ATTRIBUTES
-from envlock.model.alias import Alias
-from envlock.workflow.alias import give
+from envlock.named.alias import Alias
+from envlock.named.give import give
+from envlock.named.lookup import Finder
 from envlock.workflow.choice import choose_one
-from envlock.workflow.finding import Finder
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import LockResult, Upgrade
 from envlock.workflow.old_locks import OldLocks, given_up_notes, together

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.pathspecs import Pathspecs, RanIn
 from envlock.config.read import load_project
 from envlock.lockfile.drift import check
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files
-from envlock.model.alias import Alias
 from envlock.model.arch import LINUX_64, OSX_ARM64
-from envlock.workflow.alias import give
+from envlock.named.alias import Alias
+from envlock.named.give import give
+from envlock.named.lookup import Finder
+from envlock.named.run_record import Pathspecs, RanIn
 from envlock.workflow.choice import choose_one
-from envlock.workflow.finding import Finder
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push
 from tests.cache.locks import asking, locked_project

@@ -21,10 +21,10 @@ from envlock.model.lock import Lock, LockedPython
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import LockResult, Upgrade
 from envlock.workflow.push import push_locks
-from tests.cache.alias_drafts import CountingStore
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
 from tests.index import Index
+from tests.named.alias_drafts import CountingStore
 from tests.workflow.made_up import paths, store_of
 from tests.workflow.recording import Recorder
 

@@ -10,13 +10,11 @@ import pytest
 
 import envlock.workflow.sweep as sweep_module
 from envlock.cache import announcing
-from envlock.cache.alias_errors import BrokenAliasChain
 from envlock.cache.announcing import Needs, SweepFlag, announced
 from envlock.cache.errors import CacheReadOnly, NewerCache
 from envlock.cache.layout import environment_place, probe_path, push_path, record_path, sweep_path
 from envlock.cache.marks import BY_DOUBT
 from envlock.cache.packages import path_of
-from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.cache.port import Store
 from envlock.cache.sweep import ENVIRONMENT, LEFTOVER, SWEEPING, Sweep
 from envlock.cache.sweep_errors import (
@@ -31,11 +29,13 @@ from envlock.config.project import Project
 from envlock.errors import EnvlockError
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_files, read_lock
-from envlock.model.alias import parse_alias
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
-from envlock.workflow.alias import give
-from envlock.workflow.finding import Finder
+from envlock.named.alias import parse_alias
+from envlock.named.errors import BrokenAliasChain, DamagedPathspecRecord
+from envlock.named.give import give
+from envlock.named.lookup import Finder
+from envlock.named.run_record import Pathspecs, RanIn
 from envlock.workflow.push import push
 from envlock.workflow.sweep import limits_of, sweep
 from tests.forked import run_python

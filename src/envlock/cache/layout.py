@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import UnsafePath
-from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.arch import ARCHS, Arch
+from envlock.named.alias import Alias, BadAlias, parse_alias
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock

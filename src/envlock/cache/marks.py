@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from envlock.cache.aliases import Aliases
 from envlock.cache.errors import CacheUnusable, UnsafePath
 from envlock.cache.layout import PATHSPECS, EnvironmentPlace, environment_place
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
-from envlock.cache.pathspecs import DamagedPathspecRecord, RanIn
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import json_of
 from envlock.model.artifact import artifacts_of
+from envlock.named.errors import DamagedPathspecRecord
+from envlock.named.history import Aliases
+from envlock.named.run_record import RanIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

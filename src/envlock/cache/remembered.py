@@ -15,21 +15,21 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from envlock.cache.aliases import Aliases
 from envlock.cache.environments import Environments
 from envlock.cache.folder_store import FolderStore
 from envlock.cache.layout import record_path
 from envlock.cache.opening import BUCKETS, shown_url
 from envlock.errors import EnvlockError
+from envlock.named.history import Aliases
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
 
 if TYPE_CHECKING:
     from envlock.cache.layout import EnvironmentPlace
     from envlock.config.project import CacheOptions
-    from envlock.model.alias import Alias
-    from envlock.model.alias_record import AliasRecord
     from envlock.model.lock import Lock
+    from envlock.named.alias import Alias
+    from envlock.named.move import AliasRecord
 
 FOLDER = "remembered"
 _WHERE = (

@@ -12,7 +12,7 @@ from envlock.cli.one_environment import OneEnv, OneFlow, OneStep
 from envlock.cli.options import ConfigOption, JsonOption, PathspecOption, complete_alias, open_project
 
 if TYPE_CHECKING:
-    from envlock.workflow.finding import Finder, Found
+    from envlock.named.lookup import Finder, Found
 
 _DAMAGED = 3
 
@@ -114,8 +114,8 @@ def _register_giving(group: typer.Typer) -> None:
         from envlock.cli.alias_text import given_document, given_notes, given_text
         from envlock.cli.console import err, out
         from envlock.cli.progress import LiveReporter
-        from envlock.workflow.alias import give as give_name
-        from envlock.workflow.finding import Finder, named
+        from envlock.named.give import give as give_name
+        from envlock.named.lookup import Finder, named
 
         alias = named(name)
         finder = Finder(open_project(config))
@@ -149,8 +149,8 @@ def _register_giving(group: typer.Typer) -> None:
         """
         from envlock.cli.alias_text import given_document, given_text
         from envlock.cli.console import out
-        from envlock.workflow.alias import rollback as roll_back
-        from envlock.workflow.finding import Finder, named
+        from envlock.named.give import rollback as roll_back
+        from envlock.named.lookup import Finder, named
 
         alias = named(name)
         given = roll_back(Finder(open_project(config)), alias, to=to, why=why)
@@ -173,9 +173,9 @@ def _register_giving(group: typer.Typer) -> None:
         """
         from envlock.cli.alias_text import given_document, given_text
         from envlock.cli.console import out
-        from envlock.workflow.alias import promote as promote_name
-        from envlock.workflow.alias import promotion_target
-        from envlock.workflow.finding import Finder, named
+        from envlock.named.give import promote as promote_name
+        from envlock.named.give import promotion_target
+        from envlock.named.lookup import Finder, named
 
         source = named(name)
         target = promotion_target(source, tag)
@@ -195,8 +195,8 @@ def _register_reading(group: typer.Typer) -> None:
         """
         from envlock.cli.alias_text import log_document, log_text
         from envlock.cli.console import out
-        from envlock.workflow.alias_history import log as history
-        from envlock.workflow.finding import Finder, named
+        from envlock.named.diff import log as history
+        from envlock.named.lookup import Finder, named
 
         alias = named(name)
         finder = Finder(open_project(config), recalls=True)
@@ -221,8 +221,8 @@ def _register_reading(group: typer.Typer) -> None:
         """
         from envlock.cli.alias_text import comparison_document, comparison_text
         from envlock.cli.console import out
-        from envlock.workflow.alias_history import difference
-        from envlock.workflow.finding import Finder
+        from envlock.named.diff import difference
+        from envlock.named.lookup import Finder
 
         finder = Finder(open_project(config), recalls=True)
         comparison = difference(finder, finder.word(before), finder.word(after))
@@ -247,8 +247,8 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.cli.alias_text import list_document, list_table
         from envlock.cli.console import err, out
         from envlock.errors import DamageError
-        from envlock.workflow.alias_history import list_aliases
-        from envlock.workflow.finding import Finder, spelt_out
+        from envlock.named.diff import list_aliases
+        from envlock.named.lookup import Finder, spelt_out
 
         finder = Finder(open_project(config))
         listed = list_aliases(finder, spelt_out(prefix))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.cache.alias_errors import target_of
 from envlock.errors import EnvlockError, one_line, printable
+from envlock.named.errors import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from envlock.model.alias import Alias
-    from envlock.model.alias_record import AliasRecord
-    from envlock.workflow.alias import Given
-    from envlock.workflow.alias_history import Comparison, LoggedMove
-    from envlock.workflow.finding import Found
-    from envlock.workflow.lock_changes import ArchChanges, PackageChange
+    from envlock.named.alias import Alias
+    from envlock.named.diff import ArchChanges, Comparison, LoggedMove, PackageChange
+    from envlock.named.give import Given
+    from envlock.named.lookup import Found
+    from envlock.named.move import AliasRecord
 
 _CHANGES_SHOWN = 6
 _SIGNS = {"added": "+", "removed": "-", "changed": " "}

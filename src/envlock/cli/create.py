@@ -124,7 +124,7 @@ def _make_shared(
     from envlock.cli.options import open_project
     from envlock.cli.progress import LiveReporter
     from envlock.model.arch import host_arch
-    from envlock.workflow.finding import Finder
+    from envlock.named.lookup import Finder
     from envlock.workflow.hydrate import hydrate
 
     finder = Finder(open_project(config), recalls=True)

@@ -18,8 +18,8 @@ from envlock.hydrate.marker import NAME as MARKER
 from envlock.hydrate.marker import read_marker
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
-from envlock.model.alias import has_variables
 from envlock.model.arch import host_arch
+from envlock.named.alias import has_variables
 from envlock.places import home, trusted
 from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix, hydrate
@@ -115,7 +115,7 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
     yield from (str(path) for flow in project.flows for path in (flow.file, *flow.modules))
     yield from _requirements_files(project)
     if base is not None:
-        from envlock.config.pins import pin_path
+        from envlock.named.pin import pin_path
 
         yield str(pin_path(project.lock_folder, base.kind, base.meant))
     path = lock_path(project.lock_folder, lock)

@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
         from envlock.cli.console import out
         from envlock.cli.errors import BadUsage
         from envlock.model.arch import parse_arch
-        from envlock.workflow.finding import Finder
+        from envlock.named.lookup import Finder
         from envlock.workflow.get import get as fetch
 
         if (name is None) == (pathspec is None):

@@ -79,8 +79,8 @@ def complete_alias(incomplete: str) -> list[str]:
     project = _nearby_project()
     if project is None:
         return []
-    from envlock.cache.aliases import Aliases
     from envlock.cache.opening import open_store
+    from envlock.named.history import Aliases
 
     try:
         if "://" in project.cache_url:

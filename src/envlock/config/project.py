@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from envlock.config.flowfile import Doubt
-    from envlock.model.pin import Pin
+    from envlock.named.pin import Pin
 
 CONFIG_NAME = "envlock.toml"
 DEFAULT_CHANNEL = "conda-forge"

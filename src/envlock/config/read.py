@@ -175,7 +175,7 @@ class _Reading:
         project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
         if not any(each.base for each in project.environments()):
             return project
-        from envlock.config.named import attached
+        from envlock.named.base import attached
 
         folder = project.lock_folder
         return project.with_environments(lambda each: attached(each, folder))
@@ -323,7 +323,7 @@ class _Reading:
         if environment is None:
             raise Conflict("named-env-disabled", key)
         if table.get("aliases"):
-            from envlock.config.named import check_named
+            from envlock.named.base import check_named
 
             for alias in table["aliases"]:
                 check_named("aliases", alias)

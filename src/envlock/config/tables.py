@@ -209,7 +209,7 @@ def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
         raise Conflict("name-and-pathspec", (*key, "name"), (*key, "pathspec"))
     for kind in ("name", "pathspec"):
         if kind in table:
-            from envlock.config.named import check_named
+            from envlock.named.base import check_named
 
             check_named(kind, table[kind])
             level.named = (kind, table[kind], (*key, kind))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from envlock.config.base_errors import BadNamedEnv
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.errors import (
     BadChannel,
@@ -27,7 +26,6 @@ from envlock.config.errors import (
     UnknownKey,
 )
 from envlock.config.instants import absolute_instant, span_of
-from envlock.config.named import check_named
 from envlock.config.quoting import shown
 from envlock.config.read import is_conda_name, is_user
 from envlock.config.shape_errors import shape_errors
@@ -35,7 +33,6 @@ from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, p
 from envlock.config.tables import PIP_FLAGS, is_index_name, normalize_python, requirement_of
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.model.alias import BadAlias
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.marker import is_marker
 from envlock.model.requirement import (
@@ -56,6 +53,9 @@ from envlock.model.url import (
     strip_credentials,
     variable_fault,
 )
+from envlock.named.alias import BadAlias
+from envlock.named.base import check_named
+from envlock.named.errors import BadNamedEnv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

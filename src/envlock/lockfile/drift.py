@@ -214,7 +214,7 @@ class _Checking:
 
     def unpinned(self, environment: Environment, archs: tuple[Arch, ...]) -> Iterator[Finding]:
         """What is wrong with an environment that is named, and not known by that name yet."""
-        from envlock.config.named import trouble
+        from envlock.named.base import trouble
 
         base = environment.base
         assert base is not None
@@ -263,7 +263,7 @@ class _Checking:
         base = environment.base
         if base is None or base.pin is None or base.pin.full_id(arch) is not None:
             return None
-        from envlock.config.named import ways_to_have
+        from envlock.named.errors import ways_to_have
 
         there = ", ".join(each for each, _ in base.pin.full_ids)
         return Finding(
@@ -315,7 +315,7 @@ class _Checking:
             if path not in self.explained and not self.claims.has(path):
                 yield self.unasked(path)
         if os.path.isdir(self.folder / "aliases"):  # noqa: PTH112  no pins, nothing to import
-            from envlock.lockfile.alias_pins import unnamed_pins
+            from envlock.named.pin import unnamed_pins
 
             for path in unnamed_pins(self.project):
                 yield self.orphan(path, "", "no environment of envlock.toml names what this pins")

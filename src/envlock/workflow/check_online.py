@@ -7,26 +7,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from envlock.cache.parallel import in_parallel
-from envlock.config.named import IDENTITY
-from envlock.config.pins import pin_path
 from envlock.config.selection import Selection
 from envlock.credentials import address
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.drift import Finding, Verdict
 from envlock.lockfile.folder import locks_of, read_lock
-from envlock.model.alias import Alias, parse_alias
+from envlock.named.alias import Alias, parse_alias
+from envlock.named.base import IDENTITY
+from envlock.named.lookup import Finder
+from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
 from envlock.resolve.uv_errors import yanked_sentence
-from envlock.workflow.finding import Finder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.config.project import Environment, Project
-    from envlock.model.alias_record import AliasRecord
     from envlock.model.lock import Lock
-    from envlock.model.pin import Pin
+    from envlock.named.move import AliasRecord
+    from envlock.named.pin import Pin
 
 
 def with_cache(project: Project, verdict: Verdict, selection: Selection | None = None) -> Verdict:

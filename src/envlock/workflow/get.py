@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envlock.errors import EnvlockError
 from envlock.lockfile.document import proof_of
 from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
-from envlock.workflow.alias_errors import NothingAsks
+from envlock.named.errors import NothingAsks
 from envlock.workflow.launch_errors import refuse_strange_hosts
 from envlock.workflow.pruning import remove, unwritable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
-    from envlock.workflow.finding import Finder, Found
+    from envlock.named.lookup import Finder, Found
 
 
 @dataclass(frozen=True)

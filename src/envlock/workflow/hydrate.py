@@ -99,7 +99,7 @@ def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
     Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, NotYet, DamageError: each with the command that repairs it.
     """
     if environment.is_fetched:
-        from envlock.workflow.at_exec import looked_up
+        from envlock.named.bases import looked_up
 
         return looked_up(project, environment, arch, {})
     from envlock.workflow.launch import locks_by_name

@@ -92,7 +92,7 @@ def locks_by_name(project: Project, environments: Sequence[Environment], arch: A
 
         raise ArchNotLocked(environments[0].name, arch, project.settings.archs, in_config=False)
     if any(environment.is_fetched for environment in environments):
-        from envlock.workflow.base_errors import FetchedAtExec
+        from envlock.named.errors import FetchedAtExec
 
         fetched = [(each.name, each.base.key) for each in environments if each.base is not None and each.is_fetched]
         raise FetchedAtExec([name for name, _ in fetched], tuple(project.locate(key) for _, key in fetched))
@@ -194,8 +194,8 @@ def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> Envlo
 
 def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockError:
     """What `check` found of one or several environments, as the error that stops a flow."""
-    from envlock.config.named import trouble
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
+    from envlock.named.base import trouble
     from envlock.resolve.errors import NotYet
     from envlock.workflow.launch_errors import HostNotAllowed, StaleLock
 
@@ -208,7 +208,7 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     if unknown is not None:
         return unknown
     if first.verdict == "base-lacks-arch":
-        from envlock.workflow.base_errors import BaseLacksArch
+        from envlock.named.errors import BaseLacksArch
 
         assert environment.base is not None
         assert environment.base.pin is not None

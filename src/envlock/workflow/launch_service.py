@@ -35,10 +35,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from envlock.activation import activated, changes
 from envlock.errors import EnvlockError
+from envlock.named.run_record import Keeper
 from envlock.places import folder_in_home, home
 from envlock.reporter import Reporter
 from envlock.workflow.launch import Plan, Start, plan
-from envlock.workflow.ran import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -132,7 +132,7 @@ def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], chann
     """Make the environment that a step's name stands for at this moment."""
 
     def looked_up() -> Lock:
-        from envlock.workflow.at_exec import fetch
+        from envlock.named.bases import fetch
 
         lock = fetch(planned, request["fetch"], request["variables"])
         locks[request["as"]] = lock

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.instants import format_instant, span_of
-from envlock.config.pins import pin_path
 from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
-from envlock.lockfile.alias_pins import write_pin
 from envlock.lockfile.document import proof_of
 from envlock.lockfile.folder import Claims, lock_path, locks_of, path_of, write_lock
 from envlock.lockfile.merging import write_attributes
@@ -25,9 +23,10 @@ from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
+from envlock.named.bases import Bases, given_up, lacking_archs
+from envlock.named.pin import pin_path, write_pin
 from envlock.reporter import Reporter
 from envlock.resolve.errors import IndexUnreachable, merge_archs
-from envlock.workflow.bases import Bases, given_up, lacking_archs
 from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, outcomes, unfit_urls, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 from envlock.workflow.old_locks import OldLocks, proof_at, with_left_over

@@ -12,9 +12,9 @@ from typing import TypeVar
 from envlock.config.project import Environment, KeyPath, Project
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.arch import Arch
-from envlock.model.pin import Pin
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.named.pin import Pin
 from envlock.resolve.errors import IndexUnreachable, NotYet
 
 _Result = TypeVar("_Result")

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 
 from envlock.config.edit import CannotWrite, load_text, save
 from envlock.config.edit_env import EnvironmentExists, name_base
-from envlock.config.named import IDENTITY, check_named
-from envlock.config.pins import pin_path
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.files import files_below, holds
-from envlock.model.alias import BadAlias
-from envlock.workflow.alias_errors import BadAliasName
-from envlock.workflow.pathspec import BadPathspec
+from envlock.named.alias import BadAlias
+from envlock.named.base import IDENTITY, check_named
+from envlock.named.errors import BadAliasName, BadPathspec
+from envlock.named.pin import pin_path
 from envlock.workflow.pruning import remove
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.model.lock import Lock
-    from envlock.workflow.finding import Found
+    from envlock.named.lookup import Found
     from envlock.workflow.lock_result import LockResult
 
 
@@ -110,7 +109,7 @@ def using(project: Project, name: str, kind: str, written: str) -> Asked:
         check_named(kind, written)
     except BadAlias as error:
         raise (BadAliasName(error) if kind == "name" else BadPathspec(written)) from None
-    from envlock.workflow.finding import Finder, is_identity
+    from envlock.named.lookup import Finder, is_identity
 
     if kind == "name" and is_identity(written) and not IDENTITY.match(written):
         found = Finder(project).word(written)
@@ -126,7 +125,7 @@ def from_requirements(project: Project, name: str, kind: str, said: str) -> Aske
     it and reading its locks raise.
     """
     from envlock.config.asking import ask_for
-    from envlock.workflow.finding import Finder
+    from envlock.named.lookup import Finder
 
     if any(each.name == name for each in project.named):
         raise EnvironmentExists(name, project.locate(("env", name)))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
-from envlock.model.pin import Pin
 from envlock.model.requirement import name_in_either
+from envlock.named.pin import Pin
 
 
 @dataclass(frozen=True)

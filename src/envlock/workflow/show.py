@@ -16,15 +16,15 @@ from envlock.lockfile.drift import check
 from envlock.lockfile.folder import candidates, lock_files, lock_path, locks_of, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
-from envlock.workflow.alias_errors import AmbiguousId
+from envlock.named.errors import AmbiguousId
 from envlock.workflow.hydrate import find_prefix
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.reference_id import reference_req_id
 
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath
-    from envlock.model.alias_record import AliasRecord
-    from envlock.workflow.finding import Finder, Found
+    from envlock.named.lookup import Finder, Found
+    from envlock.named.move import AliasRecord
 
 _PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
 
@@ -139,7 +139,7 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
         return tuple(dict.fromkeys(found))
     if _PREFIX.match(wanted):
         return _of_id(project, wanted, archs)
-    from envlock.workflow.finding import Finder, is_identity
+    from envlock.named.lookup import Finder, is_identity
 
     if is_identity(wanted):
         finder = Finder(project, recalls=True)
@@ -159,7 +159,7 @@ def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
     One for each arch that its step is known to have run on. Raises as `Finder.task` does, LockNotFound, and what is
     wrong with the lock.
     """
-    from envlock.workflow.finding import Finder
+    from envlock.named.lookup import Finder
 
     finder = Finder(project, recalls=True)
     found = finder.task(pathspec, widened=False)
@@ -219,7 +219,7 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
     if len(identities) > 1:
         raise AmbiguousId(wanted, identities)
     if not paths and ":" not in wanted:
-        from envlock.workflow.finding import LockNotFound
+        from envlock.named.errors import LockNotFound
 
         raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
     locks = [(read_lock(path, shown=_shown(project, path)), _shown(project, path)) for path in paths]

@@ -16,20 +16,20 @@ from envlock.cache.opening import open_store
 from envlock.cache.sweep import Limits, Sweep, plan
 from envlock.cache.sweep import sweep as sweep_store
 from envlock.cache.sweep_errors import BadSpan, NoLockTree
-from envlock.config.base_errors import DamagedPin
 from envlock.config.instants import span_of
-from envlock.config.pins import FOLDER as PINS
-from envlock.config.pins import parse_pin
 from envlock.config.project import LOCK_FOLDER_NAME
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.folder import lock_files, read_lock
+from envlock.named.errors import DamagedPin
+from envlock.named.pin import FOLDER as PINS
+from envlock.named.pin import parse_pin
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from envlock.config.project import Project
-    from envlock.model.pin import Pin
+    from envlock.named.pin import Pin
 
 GRACE = "7d"
 RUNS = "90d"

@@ -15,16 +15,16 @@ from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, one_line, without_commands
 from envlock.lockfile.merging import awaits_git_add
 from envlock.model.arch import parse_arch
+from envlock.named.lock_aliases import Naming
 from envlock.workflow.lock import lock as lock_project
-from envlock.workflow.lock_aliases import Naming
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from envlock.named.give import Given
     from envlock.reporter import Reporter
-    from envlock.workflow.alias import Given
     from envlock.workflow.lock_new import Asked
 
 _VALUES = (
@@ -197,7 +197,7 @@ def _change(each: Locked) -> str:
 
 def differences_of(each: Locked) -> list[str]:
     """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
-    from envlock.workflow.lock_changes import compare
+    from envlock.named.diff import compare
 
     assert each.lock is not None
     return [str(change) for change in compare(each.before, each.lock).changes]

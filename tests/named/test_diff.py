@@ -9,7 +9,7 @@ from envlock.cli.light.lock import differences_of
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.workflow.lock_changes import compare
+from envlock.named.diff import compare
 from envlock.workflow.lock_result import Locked
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from envlock.cache.port import Entry, Store, tell_nobody
-from envlock.model.alias import parse_alias
-from envlock.model.alias_record import AliasRecord
 from envlock.model.arch import LINUX_64
+from envlock.named.alias import parse_alias
+from envlock.named.move import AliasRecord
 
 
 def draft(alias: str, letter: str = "a", *, who: str = "mia", when: str = "2026-11-01T00:00:00Z") -> AliasRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envlock.model.alias import (
+from envlock.named.alias import (
     Alias,
     BadAlias,
     MissingVariable,

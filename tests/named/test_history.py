@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.alias_errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerAliasRecord, NoSuchMove
-from envlock.cache.aliases import Aliases
 from envlock.cache.errors import StoreNotExclusive
 from envlock.cache.layout import record_path
 from envlock.cache.opening import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.project import CacheOptions
-from envlock.model.alias import Alias, parse_alias
-from envlock.model.alias_record import AliasRecord
-from tests.cache.alias_drafts import CarelessStore, CountingStore, draft
+from envlock.named.alias import Alias, parse_alias
+from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerAliasRecord, NoSuchMove
+from envlock.named.history import Aliases
+from envlock.named.move import AliasRecord
+from tests.named.alias_drafts import CarelessStore, CountingStore, draft
 from tests.servers.clouds import CLOUDS, Cloud
 from tests.servers.processes import ROOT
 
@@ -293,7 +293,7 @@ def place(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Clou
 
 
 def _race(url: str, options: CacheOptions, alias: str, *, same: bool) -> list[dict[str, object]]:
-    command = [sys.executable, "-m", "tests.cache.alias_racing", url, json.dumps(options._asdict()), alias, str(same)]
+    command = [sys.executable, "-m", "tests.named.alias_racing", url, json.dumps(options._asdict()), alias, str(same)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, object]] = json.loads(done.stdout)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from envlock.cache.aliases import Move
 from envlock.cache.announcing import Needs, announced
 from envlock.config.instants import format_instant
-from envlock.model.alias import Alias
-from envlock.model.alias_record import AliasRecord
+from envlock.named.alias import Alias
+from envlock.named.errors import AliasNeverMoves, NoEarlierMove
+from envlock.named.history import Move
+from envlock.named.lookup import Finder, Found, found_by, named
+from envlock.named.move import AliasRecord
 from envlock.reporter import Reporter
-from envlock.workflow.alias_errors import AliasNeverMoves, NoEarlierMove
-from envlock.workflow.finding import Finder, Found, found_by, named
 from envlock.workflow.push import PushResult, push_locks
 from envlock.workflow.user import user
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from envlock.files import json_of
-from envlock.model.alias import Alias, BadAlias, parse_alias
 from envlock.model.arch import ARCHS, Arch
+from envlock.named.alias import Alias, BadAlias, parse_alias
 
 FORMAT = 1
 LAST = 9_999_999_999

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from envlock.config.base_errors import DamagedPin
-from envlock.config.named import IDENTITY, trouble, with_pin
-from envlock.config.pins import FOLDER, parse_pin, pin_path
 from envlock.config.project import Base, Environment, Project
 from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
-from envlock.lockfile.alias_pins import pinned_by, unnamed_pins
 from envlock.lockfile.merging import sides, versions_in_git
-from envlock.model.alias import parse_alias
-from envlock.model.pin import Pin
-from envlock.workflow.base_errors import BaseLacksArch
+from envlock.named.alias import BadAlias, MissingVariable, parse_alias, substituted
+from envlock.named.base import IDENTITY, named, trouble, with_pin
+from envlock.named.errors import BadNamedEnv, BaseLacksArch, DamagedPin, NamedEnvVariableUnset
+from envlock.named.pin import FOLDER, Pin, parse_pin, pin_path, pinned_by, unnamed_pins
 from envlock.workflow.lock_result import Pinned, Upgrade
 
 if TYPE_CHECKING:
+    from envlock.config.project import Environment, Project
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock, LockedPackage
+    from envlock.named.lookup import Finder
     from envlock.resolve.port import Base as BaseRequest
-    from envlock.workflow.finding import Finder
-
+    from envlock.workflow.launch import Plan
 
 _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
 
@@ -41,7 +40,7 @@ class Bases:
 
     @cached_property
     def _finder(self) -> Finder:
-        from envlock.workflow.finding import Finder
+        from envlock.named.lookup import Finder
 
         return Finder(self._project)
 
@@ -128,8 +127,8 @@ class Bases:
         """
         if before is None or not before.sequence or before.record == now.record:
             return
-        from envlock.cache.alias_errors import BrokenAliasChain
         from envlock.cache.layout import record_path
+        from envlock.named.errors import BrokenAliasChain
         from envlock.workflow.check_online import disagreement
 
         alias = parse_alias(before.meant)
@@ -147,7 +146,7 @@ class Bases:
 
         Raises EnvironmentNotInCache, and what reading a lock raises.
         """
-        from envlock.workflow.finding import Found
+        from envlock.named.lookup import Found
 
         key = (f"{pin.req_id}:{pin.full_id(arch)}", arch)
         if key not in self._locks:
@@ -222,3 +221,37 @@ def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
     if upgrade.all_aliases:
         return set().union(*moving.values()) if moving else set()
     return set().union(*(moving.get(alias, set()) for alias in upgrade.aliases))
+
+
+def fetch(planned: Plan, step: str, values: Mapping[str, str]) -> Lock:
+    """The lock of what a step's name stands for now; `values` are the variables that only the run knows.
+
+    Those of this process's environment come before them. Raises as `looked_up`, and DatastoreNotLocked.
+    """
+    from envlock.workflow.launch import refuse_unserved_datastore
+
+    environment = planned.fetched[step]
+    lock = looked_up(planned.project, environment, planned.arch, values)
+    refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
+    return lock
+
+
+def looked_up(project: Project, environment: Environment, arch: Arch, values: Mapping[str, str]) -> Lock:
+    """The lock of an environment whose name is looked up now, and never pinned.
+
+    Raises NamedEnvVariableUnset, BadNamedEnv, BaseLacksArch, and what finding an environment in the cache raises.
+    """
+    base = environment.base
+    assert base is not None
+    at = project.locate(base.key)
+    try:
+        meant = named(base.kind, substituted(base.written, {**values, **os.environ}))
+    except MissingVariable as missing:
+        raise NamedEnvVariableUnset(base.written, missing.variable, at) from None
+    except BadAlias as bad:
+        raise BadNamedEnv(base.kind, bad.text, bad.reason, at) from None
+    bases = Bases(project)
+    pin = bases.look_up(base._replace(meant=meant))
+    if pin.full_id(arch) is None:
+        raise BaseLacksArch((environment.name,), pin, arch, at)
+    return bases.lock(pin, arch)

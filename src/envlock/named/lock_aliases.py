@@ -11,9 +11,9 @@ from envlock.lockfile.folder import locks_of
 if TYPE_CHECKING:
     from envlock.config.project import Environment, KeyPath, Project
     from envlock.config.selection import Selection
-    from envlock.model.alias import Alias
+    from envlock.named.alias import Alias
+    from envlock.named.give import Given
     from envlock.reporter import Reporter
-    from envlock.workflow.alias import Given
     from envlock.workflow.lock_result import LockResult, Upgrade
 
 
@@ -35,8 +35,8 @@ class Naming:
         self._said: list[tuple[str, Alias]] = []
         self._asked: list[tuple[str, Alias]] = []
         if names:
+            from envlock.named.lookup import named
             from envlock.workflow.choice import NoEnvironments, SeveralEnvironments
-            from envlock.workflow.finding import named
 
             if len({each.requirements.req_id for each in environments}) > 1:
                 raise SeveralEnvironments([each.name for each in environments], environments[0].key)
@@ -53,7 +53,7 @@ class Naming:
         wanted = [(environment, alias) for environment, alias in self._wanted(project) if not alias.moves]
         new = [each for each in wanted if not (upgrade.is_nothing and _is_locked(project, each[0]))]
         if new:
-            from envlock.workflow.finding import Finder
+            from envlock.named.lookup import Finder
 
             finder = Finder(project)
             for environment, alias in new:
@@ -82,8 +82,8 @@ class Naming:
         if not wanted:
             return ()
         from envlock.config.read import load_project
-        from envlock.workflow.alias import give
-        from envlock.workflow.finding import Finder
+        from envlock.named.give import give
+        from envlock.named.lookup import Finder
 
         project = load_project(self._config)
         finder = Finder(project)
@@ -104,7 +104,7 @@ class Naming:
 
 def _named_at(project: Project, text: str, key: KeyPath) -> Alias:
     """What a text of envlock.toml names; where it is none, the error says which line it is in."""
-    from envlock.workflow.finding import named
+    from envlock.named.lookup import named
 
     try:
         return named(text)

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.config.base_errors import DamagedPin
-from envlock.config.named import extended
-from envlock.config.pins import digest_of, parse_pin, pin_path, read_pin
-from envlock.lockfile.alias_pins import render_pin, write_pin
 from envlock.model.arch import ARCHS, LINUX_64, OSX_ARM64
-from envlock.model.pin import Pin
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.named.base import extended
+from envlock.named.errors import DamagedPin
+from envlock.named.pin import Pin, digest_of, parse_pin, pin_path, read_pin, render_pin, write_pin
 from tests.property.strategies import requirements
 
 IDS = st.text("0123456789abcdef", min_size=40, max_size=40)

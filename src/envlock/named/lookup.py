@@ -9,62 +9,46 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from envlock.cache.alias_errors import AliasNotFound
-from envlock.cache.aliases import Aliases
 from envlock.cache.environments import Environments
 from envlock.cache.errors import UnsafePath
 from envlock.cache.format import check_format
 from envlock.cache.layout import EnvironmentPlace, environment_place
 from envlock.cache.opening import open_store, shown_url
 from envlock.cache.parallel import in_parallel
-from envlock.cache.pathspecs import Pathspecs
 from envlock.cache.remembered import remembered
-from envlock.errors import ConfigError, DamageError, EnvlockError, Location
+from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import candidates, lock_files, locks_of, path_of, read_lock
-from envlock.model.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
 from envlock.model.arch import ARCHS, Arch
-from envlock.workflow.alias_errors import (
+from envlock.named.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
+from envlock.named.errors import (
     AliasLacksArch,
+    AliasNotFound,
     AmbiguousId,
     BadAliasName,
     EnvironmentNotInCache,
+    LockNotFound,
+    MetaflowMissing,
+    NothingRecorded,
+    PathspecNotFound,
     UnsetNameVariable,
 )
+from envlock.named.history import Aliases
+from envlock.named.run_record import Pathspecs, recorded
 from envlock.workflow.launch import locks_by_name
-from envlock.workflow.pathspec import MetaflowMissing, NothingRecorded, PathspecNotFound, Recorded, recorded
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
     from envlock.cache.remembered import Remembered
     from envlock.config.project import Environment, Project
-    from envlock.model.alias_record import AliasRecord
     from envlock.model.lock import Lock
+    from envlock.named.move import AliasRecord
 
 _IDENTITY = re.compile(r"([0-9a-f]{4,40}):([0-9a-f]{4,40})\Z")
 
 
 _WHOLE = 40
 """Hex digits of an id."""
-
-
-class LockNotFound(ConfigError):
-    """An environment that ran, or was named by its ids, has no lock in the project or its cache."""
-
-    code = "lock-not-found"
-
-    def __init__(self, wanted: Recorded | str, folder: str, cache: str) -> None:
-        if isinstance(wanted, str):
-            message, where = f"no lock has the id `{wanted}`", folder
-        else:
-            message = f"the lock of `{wanted.pathspec}` is not here: {wanted.req_id}:{wanted.full_id}"
-            where = f"{folder}/{wanted.arch}/{wanted.req_id}"
-        super().__init__(
-            message,
-            locations=(Location(where),),
-            details=(f"it is not in the cache {cache} either",),
-            hint=f"run `envlock push` where it was locked; it may be in the history: git log --all -- {where}",
-        )
 
 
 @dataclass(frozen=True)
@@ -274,8 +258,8 @@ class Finder:
             lock = environments.read(place)
         except FileNotFoundError:
             if found.task and len(found.full_ids) == 1:
-                wanted = Recorded(found.task, place.req_id, place.full_id, place.arch)
-                raise LockNotFound(wanted, self.project.lock_folder.name, self.url) from None
+                where = f"{self.project.lock_folder.name}/{place.arch}/{place.req_id}"
+                raise LockNotFound(place.identity, where, self.url, ran=found.task) from None
             raise EnvironmentNotInCache(found.said, place.identity, place.arch, self.store.url) from None
         if self._memory:
             self._memory.keep_lock(lock)

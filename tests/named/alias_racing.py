@@ -1,4 +1,4 @@
-"""Sixteen processes that give one name at the same moment: `python -m tests.cache.alias_racing URL OPTIONS ALIAS SAME`.
+"""Sixteen processes that give one name at the same moment: `python -m tests.named.alias_racing URL OPTIONS ALIAS SAME`.
 
 Prints JSON: for each, who it is, whether it made a record, and the error that it was told. With SAME, all mean the same
 environment.
@@ -13,11 +13,11 @@ import select
 import sys
 from dataclasses import replace
 
-from envlock.cache.aliases import Aliases
 from envlock.cache.opening import open_store
 from envlock.config.project import CacheOptions
 from envlock.errors import EnvlockError
-from tests.cache.alias_drafts import draft
+from envlock.named.history import Aliases
+from tests.named.alias_drafts import draft
 
 PROCESSES = 16
 _BACKENDS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.alias_errors import AliasMoved, AliasNotFound, AliasTaken, BrokenAliasChain, NoSuchMove
 from envlock.cache.environments import Environments
 from envlock.cache.layout import package_at, record_path
 from envlock.cache.opening import open_store
@@ -21,26 +20,32 @@ from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import lock_files
-from envlock.model.alias import Alias
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.model.artifact import artifacts_of
-from envlock.workflow.alias import give, promote, promotion_target, rollback
-from envlock.workflow.alias_errors import (
+from envlock.named.alias import Alias
+from envlock.named.diff import difference, list_aliases, log
+from envlock.named.errors import (
     AliasLacksArch,
+    AliasMoved,
     AliasNeverMoves,
+    AliasNotFound,
+    AliasTaken,
     BadAliasName,
+    BrokenAliasChain,
     EnvironmentNotInCache,
+    LockNotFound,
     NoEarlierMove,
+    NoSuchMove,
     UnsetNameVariable,
 )
-from envlock.workflow.alias_history import difference, list_aliases, log
+from envlock.named.give import give, promote, promotion_target, rollback
+from envlock.named.lookup import Finder, Found, named
 from envlock.workflow.choice import choose_one
-from envlock.workflow.finding import Finder, Found, LockNotFound, named
 from envlock.workflow.get import get
 from envlock.workflow.push import push
-from tests.cache.alias_drafts import CountingStore
 from tests.cache.locks import locked_project
 from tests.index import Index
+from tests.named.alias_drafts import CountingStore
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
 NEWER = "alpha-1.1-py3-none-any.whl"
@@ -81,7 +86,7 @@ def files(project: Project) -> list[str]:
 
 def assert_names_lead_somewhere(store: Store) -> int:
     """Every name's environment is there, with all packages; how many names there are."""
-    from envlock.cache.aliases import Aliases
+    from envlock.named.history import Aliases
 
     environments = Environments(store)
     for place in environments.places():
@@ -408,10 +413,10 @@ import itertools, os, signal, sys
 from pathlib import Path
 from envlock.cache.folder_store import FolderStore
 from envlock.config.read import load_project
-from envlock.model.alias import Alias
-from envlock.workflow.alias import give
+from envlock.named.alias import Alias
+from envlock.named.give import give
 from envlock.workflow.choice import choose_one
-from envlock.workflow.finding import Finder
+from envlock.named.lookup import Finder
 import envlock.workflow.push
 project = load_project(Path(sys.argv[1]))
 def killing(method, count, number, late):

@@ -11,33 +11,40 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.alias_errors import AliasNotFound
 from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import environment_place
 from envlock.cache.opening import open_store
-from envlock.cache.pathspecs import DamagedPathspecRecord, Pathspecs, RanIn
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.document import render
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
-from envlock.model.alias import Alias
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPython
-from envlock.workflow.alias import give
-from envlock.workflow.alias_errors import AliasLacksArch, AmbiguousId, EnvironmentNotInCache, NothingAsks
-from envlock.workflow.base_errors import BaseLacksArch
+from envlock.named.alias import Alias
+from envlock.named.errors import (
+    AliasLacksArch,
+    AliasNotFound,
+    AmbiguousId,
+    BadPathspec,
+    BaseLacksArch,
+    DamagedPathspecRecord,
+    EnvironmentNotInCache,
+    LockNotFound,
+    MetaflowMissing,
+    NothingAsks,
+)
+from envlock.named.give import give
+from envlock.named.lookup import Finder, Found
+from envlock.named.run_record import Keeper, Pathspecs, RanIn
 from envlock.workflow.choice import choose_one
-from envlock.workflow.finding import Finder, Found, LockNotFound
 from envlock.workflow.get import get
 from envlock.workflow.launch_errors import HostNotAllowed
 from envlock.workflow.launch_service import serve
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import using
-from envlock.workflow.pathspec import BadPathspec, MetaflowMissing
 from envlock.workflow.push import push
-from envlock.workflow.ran import Keeper
 from envlock.workflow.show import Description, describe
 from tests.cache.locks import asking, locked_project
 from tests.index import Index, Release

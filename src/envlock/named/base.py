@@ -9,18 +9,18 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from envlock.config.base_errors import BadNamedEnv, NamedEnvVariableUnset
-from envlock.config.pins import read_pin
 from envlock.errors import EnvlockError
-from envlock.model.alias import BadAlias, MissingVariable, has_variables, parse_alias, substituted
 from envlock.model.requirements import Requirements
+from envlock.named.alias import BadAlias, MissingVariable, has_variables, parse_alias, substituted
+from envlock.named.errors import BadNamedEnv, NamedEnvVariableUnset
+from envlock.named.pin import read_pin
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.config.project import Environment, Project
     from envlock.model.arch import Arch
-    from envlock.model.pin import Pin
+    from envlock.named.pin import Pin
 
 IDENTITY = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
 _PATHSPEC = re.compile(
@@ -96,17 +96,6 @@ def trouble(project: Project, environment: Environment) -> EnvlockError | None:
     except EnvlockError as damage:
         return damage
     return None
-
-
-def ways_to_have(pin: Pin, arch: Arch) -> str:
-    """What helps where a named environment is not there for an arch."""
-    less = f"or take {arch} out of `archs`"
-    if pin.kind == "name":
-        return f"have it locked for {arch} and named anew, {less}"
-    return (
-        f"what ran on one arch counts for that one: `envlock alias TEAM/NAME:TAG --pathspec {pin.meant}`, where it ran "
-        f"from, names it for each arch that it is locked for there; name that, {less}"
-    )
 
 
 def with_pin(environment: Environment, pin: Pin) -> Environment:

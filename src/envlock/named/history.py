@@ -12,7 +12,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.alias_errors import (
+from envlock.cache.format import prove_exclusive_create
+from envlock.cache.layout import ALIASES, alias_folder, record_at, record_path
+from envlock.cache.parallel import in_parallel
+from envlock.errors import DamageError, EnvlockError
+from envlock.named.alias import Alias, BadAlias, parse_alias
+from envlock.named.errors import (
     AliasBusy,
     AliasMoved,
     AliasTaken,
@@ -21,12 +26,7 @@ from envlock.cache.alias_errors import (
     NoSuchMove,
     shown_target,
 )
-from envlock.cache.format import prove_exclusive_create
-from envlock.cache.layout import ALIASES, alias_folder, record_at, record_path
-from envlock.cache.parallel import in_parallel
-from envlock.errors import DamageError, EnvlockError
-from envlock.model.alias import Alias, BadAlias, parse_alias
-from envlock.model.alias_record import AliasRecord, BadRecord, NewerRecord, parse_record
+from envlock.named.move import AliasRecord, BadRecord, NewerRecord, parse_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
