@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from envlock.cli import progress
-from envlock.cli.progress import QUIET_SECONDS, LiveReporter, readable_size
+from envlock.cli.progress import QUIET_SECONDS, LiveReporter
 
 
 def plain() -> Console:
@@ -184,10 +184,3 @@ def test_a_phase_that_nobody_opened_is_passed_over() -> None:
         reporter.advanced("x", "y")
         reporter.grew("x", 1)
         reporter.ended("x")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (10**9, "1.0 GB"), (10**13, "10000.0 GB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    assert readable_size(count) == text

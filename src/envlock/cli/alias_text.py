@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError, one_line, printable
 from envlock.named.errors import target_of
+from envlock.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def log_text(alias: Alias, moves: Sequence[LoggedMove], url: str, *, drawn: bool
     from rich.text import Text
 
     dot, line = ("●", "│") if drawn else ("*", "|")
-    text = Text(printable(f"{alias}, {_count(len(moves), 'move')} in {url}\n"), "bold" if drawn else "")
+    text = Text(printable(f"{alias}, {count(len(moves), 'move')} in {url}\n"), "bold" if drawn else "")
     for move in reversed(moves):
         is_first = move.record.sequence == 1
         is_head = move is moves[-1]
@@ -238,7 +239,3 @@ def list_document(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]], ur
             for alias, record in listed
         ],
     }
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -10,6 +10,7 @@ import typer
 
 from envlock.cli.options import ConfigOption, JsonOption, open_project
 from envlock.errors import one_line
+from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -161,7 +162,6 @@ def contents_table(contents: Contents) -> Table:
     """The environments of a cache, one a row."""
     from rich.table import Table
 
-    from envlock.cli.progress import readable_size
     from envlock.errors import EnvlockError
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -178,21 +178,20 @@ def contents_table(contents: Contents) -> Table:
         if each.missing:
             count += f", {len(each.missing)} missing"
         python = each.lock.python.series if each.lock.python.source == "machine" else each.lock.python.version
-        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, count, readable_size(each.size))
+        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, count, byte_size(each.size))
     return table
 
 
 def contents_summary(contents: Contents) -> str:
     """Totals, and what stands out."""
-    from envlock.cli.progress import readable_size
     from envlock.errors import EnvlockError
 
-    environments = _count(len(contents.environments), "environment")
-    packages = f"{_count(len(contents.packages), 'package')} ({readable_size(contents.size)})"
+    environments = count(len(contents.environments), "environment")
+    packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
     lines = ["", f"{environments} and {packages} in {contents.url}"]
     if contents.unnamed:
         size = sum(contents.packages[path] for path in contents.unnamed)
-        lines.append(f"{_count(len(contents.unnamed), 'package')} of them ({readable_size(size)}) no environment names")
+        lines.append(f"{count(len(contents.unnamed), 'package')} of them ({byte_size(size)}) no environment names")
     is_damaged = any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments)
     if is_damaged or contents.format_error is not None:
         lines.append("not everything is whole: `envlock cache verify` tells what is wrong")
@@ -244,16 +243,14 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
 
 def verification_summary(result: VerifyResult, *, repair: bool) -> str:
     """What was read, how much of it was wrong, and what to do."""
-    from envlock.cli.progress import readable_size
-
     contents = result.verification.contents
     read = (
-        f"{_count(len(contents.packages), 'package')} ({readable_size(contents.size)}) and "
-        f"{_count(len(contents.environments), 'environment')} in {contents.url}"
+        f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)}) and "
+        f"{count(len(contents.environments), 'environment')} in {contents.url}"
     )
     if not result.verification.findings:
         return f"whole: {read}"
-    found = f"read {read}: {_count(len(result.verification.findings), 'finding')}"
+    found = f"read {read}: {count(len(result.verification.findings), 'finding')}"
     if not result.findings:
         return f"{found}, all repaired"
     if repair:
@@ -290,7 +287,3 @@ def verification_document(result: VerifyResult, status: int) -> dict[str, object
 def _names(names: tuple[str, ...]) -> str:
     hidden = len(names) - _NAMES_SHOWN
     return one_line(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
 from envlock.cache.sweep import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Doomed
-from envlock.cli.progress import readable_size
 from envlock.errors import one_line
+from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
     from envlock.cache.sweep import Limits, Sweep
@@ -40,19 +40,19 @@ def sweep_text(swept: Sweep, *, deleted: bool) -> str:
         largest = sorted(swept.of(PACKAGE), key=lambda each: (-each.size, each.path))[:_LARGEST]
         if largest:
             lines += ["", "the largest:"]
-            lines += [f"  {readable_size(each.size):>10}  {_called(each)}, {_aged(each)}" for each in largest]
+            lines += [f"  {byte_size(each.size):>10}  {_called(each)}, {_aged(each)}" for each in largest]
         lines.append("")
     else:
         lines.append(f"nothing to delete in {swept.url}")
     kept = sum(swept.kept.values())
     reasons = [f"{swept.kept[reason]} {said}" for reason, said in _KEPT.items() if swept.kept.get(reason)]
-    lines.append(f"kept: {_count(kept, 'environment')}" + (f", {', '.join(reasons)}" if reasons else ""))
+    lines.append(f"kept: {count(kept, 'environment')}" + (f", {', '.join(reasons)}" if reasons else ""))
     if swept.pushes:
-        lines.append(f"{_count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
+        lines.append(f"{count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
     if swept.doomed and not deleted:
         lines.append("nothing was deleted; `--delete` does it")
     if swept.unreadable:
-        lines.append(f"{_count(len(swept.unreadable), 'file')} cannot be read; what they may need is kept")
+        lines.append(f"{count(len(swept.unreadable), 'file')} cannot be read; what they may need is kept")
     return "\n".join(map(one_line, lines))
 
 
@@ -92,8 +92,8 @@ def _row(swept: Sweep, kind: str) -> str:
     total = swept.totals.get(kind)
     if total is None:
         return f"  {_TITLES[kind]}: {len(going)}"
-    of = f" of {readable_size(total.size)}" if kind == PACKAGE else ""
-    return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {readable_size(size)}{of}" if of else "")
+    of = f" of {byte_size(total.size)}" if kind == PACKAGE else ""
+    return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {byte_size(size)}{of}" if of else "")
 
 
 def _called(each: Doomed) -> str:
@@ -107,8 +107,4 @@ def _aged(each: Doomed) -> str:
     ('1 day old', 'less than a day old')
     """
     days = int(each.age // _DAY)
-    return f"{_count(days, 'day')} old" if days else "less than a day old"
-
-
-def _count(count: int, noun: str, nouns: str = "") -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
+    return f"{count(days, 'day')} old" if days else "less than a day old"

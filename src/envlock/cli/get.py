@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -73,9 +72,9 @@ def register(app: typer.Typer) -> None:
 
 def as_text(project: Project, fetched: Fetched) -> str:
     """What was fetched, and whom it serves."""
-    lines = [f"wrote {_shown(project, path)}" for path in fetched.written]
-    lines += [f"kept {_shown(project, path)}: it is that lock already" for path in fetched.kept]
-    lines += [f"replaced {_shown(project, path)}" for path in fetched.replaced]
+    lines = [f"wrote {project.shown(path)}" for path in fetched.written]
+    lines += [f"kept {project.shown(path)}: it is that lock already" for path in fetched.kept]
+    lines += [f"replaced {project.shown(path)}" for path in fetched.replaced]
     archs = ", ".join(lock.arch for lock in fetched.locks)
     serves = ", ".join(fetched.serves) or "no environment of envlock.toml"
     lines.append(f"{fetched.found.said} on {archs} serves {serves}")
@@ -91,13 +90,9 @@ def as_document(project: Project, fetched: Fetched) -> dict[str, object]:
         "req_id": fetched.found.req_id,
         "full_ids": dict(fetched.found.full_ids),
         "archs": [lock.arch for lock in fetched.locks],
-        "written": [_shown(project, path) for path in fetched.written],
-        "kept": [_shown(project, path) for path in fetched.kept],
-        "replaced": [_shown(project, path) for path in fetched.replaced],
+        "written": [project.shown(path) for path in fetched.written],
+        "kept": [project.shown(path) for path in fetched.kept],
+        "replaced": [project.shown(path) for path in fetched.replaced],
         "serves": list(fetched.serves),
         "left_out": list(fetched.left_out),
     }
-
-
-def _shown(project: Project, path: Path) -> str:
-    return os.path.relpath(path, project.folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import one_line
 from envlock.reporter import Reporter
+from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,15 +39,15 @@ class _Phase:
 
     def amount(self) -> str:
         if self.in_bytes:
-            return readable_size(self.done)
-        return f"{self.done} {self.unit[:-1] if self.done == 1 else self.unit}"
+            return byte_size(self.done)
+        return count(self.done, self.unit.removesuffix("s"))
 
     def state(self, now: float) -> str:
         """`3/8 environments`, or `1.2/3.4 GB at 5.6 MB/s`."""
         if not self.in_bytes:
             return f"{self.done}/{self.total} {self.unit}"
         rate = self.done / max(now - self.began, 1e-9)
-        return f"{readable_size(self.done)} of {readable_size(self.total)}, {readable_size(int(rate))}/s"
+        return f"{byte_size(self.done)} of {byte_size(self.total)}, {byte_size(int(rate))}/s"
 
 
 class LiveReporter(Reporter):
@@ -192,17 +193,3 @@ class LiveReporter(Reporter):
         hidden = len(items) - len(shown)
         rest = [Text(f"  and {hidden} more", "dim")] if hidden else []
         return Group(bars, *shown, *rest)
-
-
-def readable_size(count: int) -> str:
-    """Bytes for people.
-
-    >>> readable_size(999), readable_size(1_500_000)
-    ('999 bytes', '1.5 MB')
-    """
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")

@@ -18,6 +18,7 @@ from envlock.cli.options import (
     selection,
 )
 from envlock.errors import one_line
+from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
     from envlock.workflow.push import PushResult
@@ -59,12 +60,12 @@ def register(app: typer.Typer) -> None:
         for sentence in _collisions(result):
             err.print(f"warning: {one_line(sentence)}")
         if result.damaged:
-            again = _count(len(result.damaged), "file")
+            again = count(len(result.damaged), "file")
             err.print(f"warning: damaged in the cache, fetched again: {again} ({one_line(', '.join(result.damaged))})")
         if result.unread:
             those = "was" if result.unread == 1 else "were"
             there = (
-                f"{_count(result.unread, 'package')} {those} there already (same name and size), and {those} not read"
+                f"{count(result.unread, 'package')} {those} there already (same name and size), and {those} not read"
             )
             err.print(f"note: {there}; `envlock push --verify` reads and repairs them")
         for environment in result.withheld:
@@ -75,17 +76,15 @@ def register(app: typer.Typer) -> None:
 
 def as_text(result: PushResult) -> str:
     """What was done, as a sentence."""
-    from envlock.cli.progress import readable_size
-
-    there = f"{_count(result.packages, 'package')} and {_count(result.environments, 'environment')}"
+    there = f"{count(result.packages, 'package')} and {count(result.environments, 'environment')}"
     if not result.environments:
         from envlock.cli.light.lock import later
 
         return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is chosen'}"
     if result.moved_nothing:
         return f"nothing to push: {there} are in {result.cache} already"
-    moved = f"{_count(result.moved, 'package')} ({readable_size(result.moved_bytes)})"
-    done = f"pushed {moved} and {_count(result.written, 'environment')} to {result.cache}"
+    moved = f"{count(result.moved, 'package')} ({byte_size(result.moved_bytes)})"
+    done = f"pushed {moved} and {count(result.written, 'environment')} to {result.cache}"
     is_all = (result.moved, result.written) == (result.packages, result.environments)
     return done if is_all else f"{done}, of {there}"
 
@@ -120,7 +119,3 @@ def _collisions(result: PushResult) -> tuple[str, ...]:
         for sentence in sentences(found):
             said.setdefault(sentence, environment)
     return tuple(f"{environment}: {sentence}" for sentence, environment in said.items())
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

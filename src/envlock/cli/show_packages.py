@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envlock.errors import one_line
+from envlock.words import byte_size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -152,9 +153,7 @@ def _totals(packages: Sequence[LockedPackage]) -> str:
 
 
 def _size(count: int | None) -> str:
-    from envlock.cli.progress import readable_size
-
-    return "" if count is None else readable_size(count)
+    return "" if count is None else byte_size(count)
 
 
 def _pypi_title(lock: Lock) -> str:

@@ -18,6 +18,7 @@ from envlock.cli.options import (
     selection,
 )
 from envlock.errors import one_line
+from envlock.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,11 +99,11 @@ def summary(result: VerifyResult) -> str:
     if not result.verified:
         return "nothing to verify: none of the environments is on this machine"
     files = sum(each.verification.files for each in result.verified)
-    compared = f"{_count(files, 'file')} in {_count(len(result.verified), 'environment')}"
+    compared = f"{count(files, 'file')} in {count(len(result.verified), 'environment')}"
     if not result.damaged:
         return f"as installed: {compared}"
     found = sum(len(each.verification.findings) for each in result.damaged)
-    return f"compared {compared}: {_count(found, 'finding')} in {len(result.damaged)}"
+    return f"compared {compared}: {count(found, 'finding')} in {len(result.damaged)}"
 
 
 def _notes(result: VerifyResult) -> Iterator[str]:
@@ -139,7 +140,3 @@ def as_document(result: VerifyResult, status: int) -> dict[str, object]:
         "absent": list(result.absent),
         "unlocked": list(result.unlocked),
     }
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -7,12 +7,11 @@ for the way from PyPI to conda. A name that the mapping does not have is the sam
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-_SEPARATORS = re.compile(r"[-_.]+")
+from envlock.model.requirement import normalize_name
 
 
 def pypi_names(conda_name: str) -> tuple[str, ...]:
@@ -25,7 +24,7 @@ def pypi_names(conda_name: str) -> tuple[str, ...]:
     """
     name = conda_name.lower()
     found = _published().get(name)
-    return (_normalized(name),) if found is None else tuple(found.split())
+    return (normalize_name(name),) if found is None else tuple(found.split())
 
 
 def conda_name(pypi_name: str) -> str:
@@ -34,7 +33,7 @@ def conda_name(pypi_name: str) -> str:
     >>> conda_name("torch"), conda_name("typing_extensions"), conda_name("numpy"), conda_name("Our.Own")
     ('pytorch', 'typing_extensions', 'numpy', 'our-own')
     """
-    name = _normalized(pypi_name)
+    name = normalize_name(pypi_name)
     return _packages().get(name, name)
 
 
@@ -61,7 +60,3 @@ def _sections() -> tuple[str, str]:
 def _by_first_word(lines: str) -> Mapping[str, str]:
     rows = [line.partition(" ") for line in lines.splitlines()]
     return {first: rest for first, _, rest in rows}
-
-
-def _normalized(name: str) -> str:
-    return _SEPARATORS.sub("-", name).lower()

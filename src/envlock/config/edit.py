@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,6 +23,7 @@ from envlock.config.toml_tables import value_text
 from envlock.errors import ConfigError, Location
 from envlock.files import write_atomically
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
+from envlock.words import did_you_mean
 
 _TABLES: dict[bool, tuple[str, str]] = {False: ("pypi", "packages"), True: ("conda", "libraries")}
 
@@ -347,8 +347,7 @@ def _not_asked(text: str, level: KeyPath, package: str, *, conda: bool) -> NotAs
         options = f"{options_of(where)}{' --conda' if is_conda else ''}"
         hint = f"envlock remove {without_credentials(package)} {options}"
     if hint is None:
-        near = get_close_matches(package, list(_table(text, (*level, *_TABLES[conda]))), n=1)
-        hint = f"did you mean `{near[0]}`?" if near else None
+        hint = did_you_mean(package, list(_table(text, (*level, *_TABLES[conda]))))
     keys = [(*where, *_TABLES[is_conda]) for where, is_conda in places]
     found = [
         Location("envlock.toml", line_number(text, node.start), shown(".".join(node.path), 200))

@@ -6,6 +6,7 @@ seven to import.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -267,6 +268,10 @@ class Project(NamedTuple):
             for flow in self.flows
         )
         return self._replace(flows=flows, named=tuple(map(change, self.named)))
+
+    def shown(self, path: Path) -> str:
+        """The path as messages name it: relative to the folder of envlock.toml."""
+        return os.path.relpath(path, self.folder)
 
     def locate(self, key: KeyPath) -> Location:
         """The file and line of a key. Reads the text again, so it is for error messages."""

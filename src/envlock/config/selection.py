@@ -8,6 +8,7 @@ from typing import NamedTuple
 from envlock.config.project import Environment, Flow, Project
 from envlock.errors import ConfigError, Location
 from envlock.model.arch import Arch
+from envlock.words import did_you_mean
 
 
 class NoSuchSelection(ConfigError):
@@ -16,14 +17,11 @@ class NoSuchSelection(ConfigError):
     code = "no-such-selection"
 
     def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(found, right, n=1)
         super().__init__(
             f"this project has no {kind} `{found}`",
             locations=(Location("envlock.toml"),),
             details=(f"{kind}s: " + (", ".join(right) or "none"),),
-            hint=f"did you mean `{near[0]}`?" if near else None,
+            hint=did_you_mean(found, right),
         )
 
 

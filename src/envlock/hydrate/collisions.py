@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.hydrate.errors import ReservedPath
 from envlock.hydrate.installed import below, named_in, paths_of, records_of_uv
 from envlock.hydrate.marker import NAME as MARKER
+from envlock.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,7 +78,7 @@ def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
     said = []
     for owners, group in groupby(sorted(found, key=lambda each: (each.owners, each.path)), lambda each: each.owners):
         paths = [each.path for each in group]
-        more = f" (and {len(paths) - 1} more path{'s' if len(paths) > 2 else ''})" if len(paths) > 1 else ""
+        more = f" (and {count(len(paths) - 1, 'more path')})" if len(paths) > 1 else ""
         bring = f"{', '.join(owners[:-1])} and {owners[-1]} {'both' if len(owners) == 2 else 'all'} bring"
         said.append(f"{bring} {paths[0]}{more}: {owners[-1]} has it, the later one in the lock")
     return tuple(said)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import DamageError, HydrateError, Location
 from envlock.model.url import host
+from envlock.words import byte_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,9 +41,9 @@ class DiskFull(HydrateError):
     def __init__(self, path: Path, *, needed: int | None, available: int | None, details: tuple[str, ...] = ()) -> None:
         facts = []
         if needed:
-            facts.append(f"the environment takes up to {megabytes(needed)}")
+            facts.append(f"the environment takes up to {byte_size(needed)}")
         if available is not None:
-            facts.append(f"free there now: {megabytes(available)}")
+            facts.append(f"free there now: {byte_size(available)}")
         super().__init__(
             "no space is left for the environment",
             locations=(Location(str(path)),),
@@ -236,15 +237,6 @@ class BadPythonArchive(DamageError):
             f"`{filename}` is not an archive of a Python build: {reason}",
             hint='lock again (`envlock lock --upgrade`), or set `python-from = "machine"` in envlock.toml',
         )
-
-
-def megabytes(count: int) -> str:
-    """A size for people.
-
-    >>> megabytes(1_500_000), megabytes(900)
-    ('1.5 MB', '0.1 MB')
-    """
-    return f"{max(count / 1e6, 0.1):,.1f} MB"
 
 
 def storage_error(error: OSError, place: Path, wheels: Iterable[Path] = ()) -> HydrateError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from envlock.files import MEMO_BYTES, RECORD_BYTES, json_of, read_file
+from envlock.model.requirement import normalize_name
 
 
 class Package(NamedTuple):
@@ -130,7 +130,7 @@ def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
 
 def _wheel_of(file: Path) -> str:
     """The normalised name of the wheel whose `.dist-info` holds this file."""
-    return _normalised(file.parent.name.removesuffix(".dist-info").partition("-")[0])
+    return normalize_name(file.parent.name.removesuffix(".dist-info").partition("-")[0])
 
 
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
@@ -181,10 +181,6 @@ def is_bytecode(path: str) -> bool:
     (True, False)
     """
     return path.endswith(".pyc") and os.path.basename(os.path.dirname(path)) == "__pycache__"  # noqa: PTH119, PTH120
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _object(path: Path) -> dict[str, Any] | None:

@@ -137,8 +137,8 @@ class _Checking:
                 environment=environment.name,
                 arch=arch,
                 verdict="two-locks",
-                reasons=tuple(f"{self.shown(path)} locks it too" for path in paths[1:]),
-                location=Location(self.shown(paths[0])),
+                reasons=tuple(f"{self.project.shown(path)} locks it too" for path in paths[1:]),
+                location=Location(self.project.shown(paths[0])),
                 repair="envlock lock",
             )
         for path in paths:
@@ -154,11 +154,11 @@ class _Checking:
     def of_file(self, arch: Arch, path: Path) -> Iterator[Finding]:
         """What is wrong with a lock file, whoever it is for."""
         try:
-            proof = prove(lock_bytes(path, shown=self.shown(path)))
+            proof = prove(lock_bytes(path, shown=self.project.shown(path)))
             if proof is None:
                 from envlock.lockfile.document import proof_of
 
-                proof = proof_of(read_lock(path, shown=self.shown(path)))
+                proof = proof_of(read_lock(path, shown=self.project.shown(path)))
         except EnvlockError as error:
             yield self.unreadable("", arch, path, error)
             return
@@ -170,8 +170,8 @@ class _Checking:
                 arch=arch,
                 verdict="damaged",
                 reasons=(wrong or proof.missing,),
-                location=Location(self.shown(path)),
-                repair="envlock lock" if wrong else f"git checkout -- {self.shown(path)}",
+                location=Location(self.project.shown(path)),
+                repair="envlock lock" if wrong else f"git checkout -- {self.project.shown(path)}",
             )
         settings = self.project.settings
         strange = strange_hosts(proof.named(mirrored=bool(settings.python_mirror)), settings.hosts)
@@ -181,8 +181,8 @@ class _Checking:
                 arch=arch,
                 verdict="host-not-allowed",
                 reasons=tuple(f"{name} is not among the hosts of envlock.toml" for name in strange),
-                location=Location(self.shown(path), _line_with(path, strange[0])),
-                repair=f"git checkout -- {self.shown(path)}, or add the host to `hosts` in envlock.toml",
+                location=Location(self.project.shown(path), _line_with(path, strange[0])),
+                repair=f"git checkout -- {self.project.shown(path)}, or add the host to `hosts` in envlock.toml",
             )
 
     def unlocked(self, environment: Environment, arch: Arch) -> Finding:
@@ -245,7 +245,10 @@ class _Checking:
     def unread(self, flow: Flow) -> Finding:
         """That a flow may have other steps than those that are checked."""
         at = flow.doubts[0]
-        reasons = [at.reason, *(f"{self.shown(doubt.path)}:{doubt.line}: {doubt.reason}" for doubt in flow.doubts[1:])]
+        reasons = [
+            at.reason,
+            *(f"{self.project.shown(doubt.path)}:{doubt.line}: {doubt.reason}" for doubt in flow.doubts[1:]),
+        ]
         if flow.missing:
             reasons.append(f"steps that it has, and that cannot be read: {', '.join(flow.missing)}")
         steps = ", ".join(f'"{step}"' for step in (*(step.name for step in flow.steps), *flow.missing))
@@ -254,7 +257,7 @@ class _Checking:
             arch="",
             verdict="steps-unknown",
             reasons=tuple(reasons),
-            location=Location(self.shown(at.path), at.line),
+            location=Location(self.project.shown(at.path), at.line),
             repair=f"write `steps = [{steps}]` in `[flow.{flow.name}]`, and what else it has, then `envlock lock`",
         )
 
@@ -325,7 +328,7 @@ class _Checking:
 
         arch = path.parent.parent.name
         try:
-            read_lock(path, shown=self.shown(path))
+            read_lock(path, shown=self.project.shown(path))
         except ConflictMarkersInLock as error:
             return self.unreadable("", arch, path, error)
         except EnvlockError:  # whatever is wrong with it, it goes
@@ -333,7 +336,7 @@ class _Checking:
         return self.orphan(path, arch, "no environment of envlock.toml asks for this lock")
 
     def orphan(self, path: Path, arch: str, reason: str) -> Finding:
-        return Finding("", arch, "orphan", (reason,), Location(self.shown(path)), "envlock lock")
+        return Finding("", arch, "orphan", (reason,), Location(self.project.shown(path)), "envlock lock")
 
     def readable(self) -> list[tuple[Path, Lock]]:
         """The locks that can be read, read once: one that others still ask for may have been this environment's too."""
@@ -352,7 +355,7 @@ class _Checking:
         try:
             return (read_lock(path),)
         except ConflictMarkersInLock:
-            return tuple(lock for lock, _ in locks_in(path, self.shown(path)))
+            return tuple(lock for lock, _ in locks_in(path, self.project.shown(path)))
 
     def not_yet(self, environment: Environment) -> Finding:
         table, key = environment.deferred[0]
@@ -366,19 +369,15 @@ class _Checking:
         )
 
     def unreadable(self, environment: str, arch: str, path: Path, error: EnvlockError) -> Finding:
-        at = error.locations[0] if error.locations else Location(self.shown(path))
+        at = error.locations[0] if error.locations else Location(self.project.shown(path))
         return Finding(
             environment=environment,
             arch=arch,
             verdict="damaged" if error.exit_status == 3 else "unreadable",
             reasons=(error.message, *error.details),
-            location=Location(self.shown(path), at.line),
+            location=Location(self.project.shown(path), at.line),
             repair=error.hint or "envlock lock",
         )
-
-    def shown(self, path: Path) -> str:
-        """The path as the user knows it: relative to envlock.toml."""
-        return os.path.relpath(path, self.project.folder)
 
 
 def _line_with(path: Path, text: str) -> int | None:

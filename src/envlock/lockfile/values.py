@@ -10,6 +10,7 @@ import re
 from collections.abc import Container, Iterable, Sequence
 
 from envlock.model.arch import MARKER_VALUES, Arch
+from envlock.model.requirement import normalize_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def wrong_wheel(rows: Iterable[Sequence[str]], arch: str, python: str) -> str:
             tags[wheel[len(start) :]] = row
         else:
             parts = wheel.split("-", 2)
-            is_its = len(parts) == 3 and re.sub(r"[-_.]+", "-", parts[0]).lower() == name
+            is_its = len(parts) == 3 and normalize_name(parts[0]) == name
             if not is_its or not _may_be_version(parts[1], version):
                 return f"the file of {name!r} {version} is called as another's: {wheel}"
             tags[parts[2]] = row

@@ -6,6 +6,7 @@ import os
 from typing import NewType
 
 from envlock.errors import ConfigError, Location
+from envlock.words import did_you_mean
 
 Arch = NewType("Arch", str)
 
@@ -49,14 +50,11 @@ class UnknownArch(ConfigError):
     code = "unknown-arch"
 
     def __init__(self, found: str, *, locations: tuple[Location, ...] = ()) -> None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(found, ARCHS, n=1, cutoff=0.5)
         super().__init__(
             f"`{found}` is not an architecture",
             locations=locations,
             details=("architectures: " + ", ".join(ARCHS),),
-            hint=f"did you mean `{near[0]}`?" if near else None,
+            hint=did_you_mean(found, ARCHS, cutoff=0.5),
         )
 
 

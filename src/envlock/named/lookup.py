@@ -232,7 +232,7 @@ class Finder:
         path = path_of(self.project.lock_folder, arch, place.req_id, place.full_id)
         if not path.is_file():
             return None
-        lock = read_lock(path, shown=os.path.relpath(path, self.project.folder))
+        lock = read_lock(path, shown=self.project.shown(path))
         return lock if environment_place(lock) == place else None
 
     def cached_lock(self, found: Found, arch: Arch) -> Lock:

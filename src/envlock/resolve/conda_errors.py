@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from envlock.conda.bridge import Ended
@@ -32,6 +31,7 @@ from envlock.resolve.errors import (
     _OfOneEnvironment,
 )
 from envlock.resolve.port import Request
+from envlock.words import did_you_mean
 
 _LINES = 25
 _WIDTH = 160
@@ -252,8 +252,8 @@ def _no_such(request: Request, question: Question, name: str, solving: Solving) 
         details += (_NEEDED.format(name),)
         hint, packages = "add the channel that has it to `channels`", channels
     else:
-        near = get_close_matches(name, _names(question, solving), n=3, cutoff=0.75)
-        hint = f"did you mean `{near[0]}`?" if near else "correct its name, or add the channel that has it"
+        near = did_you_mean(name, _names(question, solving), cutoff=0.75)
+        hint = near or "correct its name, or add the channel that has it"
     sentence = f"no channel has `{name}`"
     return NoSuchCondaPackage(request.name, request.arch, sentence, details=details, hint=hint, packages=packages)
 

@@ -5,7 +5,6 @@ Only light modules are imported while all is well: this stands between the user 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +106,7 @@ def locks_by_name(project: Project, environments: Sequence[Environment], arch: A
     for environment in environments:
         (path,) = locks_of(project, environment, arch)
         if path not in read:
-            read[path] = read_lock(path, shown=_shown(project, path))
+            read[path] = read_lock(path, shown=project.shown(path))
         locks[environment.name] = read[path]
     return locks
 
@@ -138,7 +137,7 @@ def _flow(project: Project, start: Start) -> Flow:
     if flow is None:
         from envlock.workflow.launch_errors import FlowNotInConfig
 
-        file = os.path.relpath(start.file, project.folder)
+        file = project.shown(start.file)
         raise FlowNotInConfig(start.flow, str(project.path), [each.name for each in project.flows], file)
     return flow
 
@@ -226,21 +225,17 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     if first.verdict in {"stale", "restamp"}:
         return StaleLock(names, arch, first.reasons, first.location, first.repair)
     if first.verdict == "two-locks":
-        return TwoLocks(named, arch, tuple(_shown(project, path) for path in paths))
+        return TwoLocks(named, arch, tuple(project.shown(path) for path in paths))
     if first.verdict == "host-not-allowed":
         return HostNotAllowed(names, first.reasons, first.location, first.repair)
     for path in paths:
         try:
-            read_lock(path, shown=_shown(project, path))
+            read_lock(path, shown=project.shown(path))
         except EnvlockError as error:  # noqa: PERF203  what is wrong with the file is this error itself
             return error
-    at = first.location or Location(_shown(project, paths[0]))
+    at = first.location or Location(project.shown(paths[0]))
     return DamagedLock(at.path, "; ".join(first.reasons), line=at.line)
 
 
 def _one_of(errors: Sequence[EnvlockError]) -> EnvlockError:
     return errors[0] if len(errors) == 1 else ManyErrors(tuple(errors))
-
-
-def _shown(project: Project, path: Path) -> str:
-    return os.path.relpath(path, project.folder)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
 from envlock.model.url import strange_hosts
+from envlock.words import did_you_mean
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
@@ -20,13 +20,13 @@ class FlowNotInConfig(ConfigError):
     code = "flow-not-in-config"
 
     def __init__(self, flow: str, config: str, flows: Sequence[str], file: str) -> None:
-        near = get_close_matches(flow, flows, n=1)
+        near = did_you_mean(flow, flows)
         table = f'add `[flow.{flow}]` with `file = "{file}"`, then run `envlock lock`'
         super().__init__(
             f"the flow `{flow}` is not in envlock.toml",
             locations=(Location(config),),
             details=(f"flows there: {', '.join(flows) or 'none'}",),
-            hint=f"did you mean `{near[0]}`? Else {table}" if near else table,
+            hint=f"{near} Else {table}" if near else table,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -386,9 +385,6 @@ class _Locking:
             keys.append(("envlock", "index-url"))
         error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
         return error
-
-    def shown(self, path: Path) -> str:
-        return os.path.relpath(path, self.project.folder)
 
 
 def _python_for(job: Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) -> LockedPython | None:

@@ -7,7 +7,6 @@ upwards; who wants an older one says so in envlock.toml.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -53,7 +52,7 @@ class OldLocks:
         return self._files
 
     def _read_file(self, path: Path, files: dict[Lock, list[Path]]) -> None:
-        shown = os.path.relpath(path, self.project.folder)
+        shown = self.project.shown(path)
         try:
             lock = read_lock(path, shown=shown)
         except DamageError as error:
@@ -175,7 +174,7 @@ def with_left_over(project: Project, results: Sequence[Locked], left_over: Seque
 
 def _locks_at(project: Project, path: Path) -> list[Lock]:
     """What can be read in a lock file: its lock, or both sides of a conflict."""
-    shown = os.path.relpath(path, project.folder)
+    shown = project.shown(path)
     try:
         return [read_lock(path, shown=shown)]
     except DamageError:
@@ -186,7 +185,7 @@ def _locks_at(project: Project, path: Path) -> list[Lock]:
 
 def proof_at(project: Project, path: Path) -> Proof | None:
     """The proof of a lock file; None where a merge left something else in it. Raises as `read_lock` for any damage."""
-    shown = os.path.relpath(path, project.folder)
+    shown = project.shown(path)
     try:
         proof = prove(lock_bytes(path, shown=shown)) or proof_of(read_lock(path, shown=shown))
     except ConflictMarkersInLock:

@@ -65,7 +65,7 @@ def unwritable(project: Project, folder: Path, error: OSError) -> UnwritableLock
         place = Path(error.filename)
         below = [each for each in (*reversed(place.parents), place) if each == folder or folder in each.parents]
         odd = next((each for each in below if os.path.lexists(each) and (each == place or not each.is_dir())), None)
-    shown = os.path.relpath(odd or folder, project.folder)
+    shown = project.shown(odd or folder)
     return UnwritableLockFolder(shown, error.strerror or str(error), is_in_the_way=odd is not None)
 
 

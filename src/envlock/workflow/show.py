@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +104,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
             return Line(name, state or "arch-missing")
         (path,) = locks_of(project, environment, arch)
         if path not in known:
-            lock = read_lock(path, shown=_shown(project, path))
+            lock = read_lock(path, shown=project.shown(path))
             known[path] = Line(name, "locked", lock, find_prefix(lock))
         return Line(name, "locked", known[path].lock, known[path].prefix)
 
@@ -114,7 +113,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
         flows=tuple(
             (
                 flow.name,
-                os.path.relpath(flow.file, project.folder),
+                project.shown(flow.file),
                 tuple(line(step.name, step.environment) for step in flow.steps),
             )
             for flow in project.flows
@@ -205,7 +204,7 @@ def _of_environments(
         else:
             lock = locks[environment.name]
             (path,) = locks_of(project, environment, arch)
-            found.append(_description(project, lock, _shown(project, path)))
+            found.append(_description(project, lock, project.shown(path)))
     return found
 
 
@@ -222,7 +221,7 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
         from envlock.named.errors import LockNotFound
 
         raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
-    locks = [(read_lock(path, shown=_shown(project, path)), _shown(project, path)) for path in paths]
+    locks = [(read_lock(path, shown=project.shown(path)), project.shown(path)) for path in paths]
     return tuple(_description(project, lock, shown) for lock, shown in locks)
 
 
@@ -246,7 +245,7 @@ def _of_found(finder: Finder, found: Found, archs: Sequence[Arch]) -> tuple[Desc
         own = finder.own_lock(found, arch)
         if own is not None:
             path = lock_path(finder.project.lock_folder, own)
-            description = _description(finder.project, own, _shown(finder.project, path), found.task)
+            description = _description(finder.project, own, finder.project.shown(path), found.task)
         else:
             cached = finder.cached_lock(found, arch)
             description = _description(finder.project, cached, finder.url, found.task)
@@ -267,7 +266,3 @@ def _description(project: Project, lock: Lock, place: str, task: str = "") -> De
         task=task,
         reference_id=reference_req_id(lock, project),
     )
-
-
-def _shown(project: Project, path: Path) -> str:
-    return os.path.relpath(path, project.folder)

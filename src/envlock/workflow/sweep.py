@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +51,7 @@ def sweep(
     """
     marks = Marks()
     for folder in (project.lock_folder, *map(_tree, trees)):
-        mark_tree(marks, folder, os.path.relpath(folder, project.folder))
+        mark_tree(marks, folder, project.shown(folder))
     store = open_store(project.cache_url, project.cache_options)
     try:
         check_format(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from envlock import words
 from envlock.cli.light.arguments import read_options
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location, one_line, printable, without_commands
@@ -84,8 +85,8 @@ def as_text(verdict: Verdict) -> str:
             return f"nothing is locked: {later}\n"
         if not verdict.environments:
             return "nothing to check: envlock.toml asks for no environment\n"
-        count = f"{verdict.environments} environment{'s' if verdict.environments != 1 else ''}"
-        archs = f"{verdict.archs} arch{'s' if verdict.archs != 1 else ''}"
+        count = words.count(verdict.environments, "environment")
+        archs = words.count(verdict.archs, "arch")
         return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for finding in verdict.findings:
@@ -113,8 +114,7 @@ def as_text(verdict: Verdict) -> str:
 
 def _summary(verdict: Verdict) -> str:
     meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[verdict.exit_status]
-    count = len(verdict.findings)
-    return f"{count} finding{'s' if count != 1 else ''}; worst: {meaning} (exit {verdict.exit_status})"
+    return f"{words.count(len(verdict.findings), 'finding')}; worst: {meaning} (exit {verdict.exit_status})"
 
 
 def as_json(verdict: Verdict) -> str:

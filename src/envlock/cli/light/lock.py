@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from envlock.errors import EnvlockError, one_line, without_commands
 from envlock.lockfile.merging import awaits_git_add
 from envlock.model.arch import parse_arch
 from envlock.named.lock_aliases import Naming
+from envlock.words import count
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
@@ -142,7 +142,7 @@ def as_text(project: Project, result: LockResult) -> str:
         archs = ", ".join(each.arch for each in group)
         lines.append(line.replace("{archs}", archs))
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
-    lines += [f"pruned {os.path.relpath(path, project.folder)}: nothing asks for it" for path in result.pruned]
+    lines += [f"pruned {project.shown(path)}: nothing asks for it" for path in result.pruned]
     is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
     if is_settled or awaits_git_add(project.lock_folder):
         lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
@@ -161,7 +161,7 @@ def _pinned(each: Pinned) -> str:
 
 
 def _summary(result: LockResult) -> str:
-    total = f"{len(result.locked)} lock{'s' if len(result.locked) != 1 else ''}"
+    total = count(len(result.locked), "lock")
     if not result.changed and not result.locked:
         return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml asks for no environment'}"
     if not result.changed:
@@ -190,8 +190,7 @@ def _change(each: Locked) -> str:
     if each.lock is None or each.action == "kept":
         return "the same packages"
     if each.before is None or each.before.arch != each.arch:
-        count = len(each.lock.packages)
-        return f"{count} package{'' if count == 1 else 's'}, CPython {each.lock.python.series}"
+        return f"{count(len(each.lock.packages), 'package')}, CPython {each.lock.python.series}"
     return ", ".join(differences_of(each)) or "the same packages"
 
 
@@ -219,7 +218,7 @@ def as_document(project: Project, result: LockResult, given: Sequence[Given] = (
                 "environments": list(each.environments),
                 "arch": each.arch,
                 "action": each.action,
-                "path": os.path.relpath(each.path, project.folder),
+                "path": project.shown(each.path),
                 "changes": differences_of(each) if each.lock is not None else [],
                 "notes": list(each.notes),
             }
@@ -235,6 +234,6 @@ def as_document(project: Project, result: LockResult, given: Sequence[Given] = (
             }
             for each in result.pinned
         ],
-        "replaced": [os.path.relpath(path, project.folder) for path in result.replaced],
-        "pruned": [os.path.relpath(path, project.folder) for path in result.pruned],
+        "replaced": [project.shown(path) for path in result.replaced],
+        "pruned": [project.shown(path) for path in result.pruned],
     }

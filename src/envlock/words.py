@@ -1,0 +1,56 @@
+"""Words that messages are made of: so many things, so many bytes, lists, near names."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """So many things; `nouns` is the plural where it is not the noun with an `s`.
+
+    >>> count(1, "lock"), count(2, "lock"), count(0, "push", "pushes")
+    ('1 lock', '2 locks', '0 pushes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"
+
+
+def byte_size(number: int) -> str:
+    """So many bytes, in the unit that fits.
+
+    >>> byte_size(999), byte_size(1_500_000)
+    ('999 bytes', '1.5 MB')
+    """
+    if number < 1000:
+        return count(number, "byte")
+    amount = number / 1000
+    for unit in ("kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def listed(items: Iterable[str], word: str = "and") -> str:
+    """The items in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"], "or")
+    ('a', 'a and b', 'a, b or c')
+    """
+    *first, last = items
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def did_you_mean(found: str, right: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """The hint that names the right word most like `found`; None where no word is like it.
+
+    `cutoff` is how alike they have to be, from 0 to 1.
+
+    >>> did_you_mean("cond", ["conda", "pypi"]), did_you_mean("x", ["conda", "pypi"])
+    ('did you mean `conda`?', None)
+    """
+    from difflib import get_close_matches
+
+    alike = get_close_matches(found, right, n=1, cutoff=cutoff)
+    return f"did you mean `{alike[0]}`?" if alike else None
