@@ -127,10 +127,9 @@ def test_every_key_has_a_meaning_and_an_example_that_is_right() -> None:
                 jsonschema.Draft7Validator({**about, "definitions": definitions}).validate(example)
 
 
-@pytest.mark.parametrize("name", [name for name, (source, _) in BAD.items() if isinstance(source, str)])
+@pytest.mark.parametrize("name", [name for name, (source, *_) in BAD.items() if isinstance(source, str)])
 def test_schema_and_reader_and_light_reader_agree_on_shapes(name: str) -> None:
-    source, told = BAD[name]
-    code = told.strip().removeprefix("error[").partition("]")[0]
+    source, (code, *_), *_ = BAD[name]
     if code in {"not-toml", "merge-conflict", "written-twice"}:
         return
     document = tomli.loads(source)
