@@ -139,7 +139,7 @@ def test_the_good_path_imports_nothing_heavy(flow: ProjectFolder) -> None:
     )
     status, *modules = done.stderr.split()
     assert status == "0"
-    assert "envlock.lockfile.proof" in modules
+    assert "envlock.lockfile.summary" in modules
     assert [name for name in modules if name.partition(".")[0] in HEAVY] == []
     assert "envlock.lockfile.document" not in modules
 

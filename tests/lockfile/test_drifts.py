@@ -501,7 +501,7 @@ def found(project: ProjectFolder) -> list[tuple[str, str]]:
 def test_a_lock_without_what_is_asked_is_damage(copy: ProjectFolder) -> None:
     there = packages_of(copy)
     changed_lock(copy, packages=(there["alpha"], there["beta"]))
-    assert found(copy) == [("damaged", "it is for 'lam', which is not in it")]
+    assert found(copy) == [("damaged", "lam is required, but not locked")]
     with pytest.raises(DamagedLock):
         lock(load_project(copy.config))
 
@@ -509,7 +509,7 @@ def test_a_lock_without_what_is_asked_is_damage(copy: ProjectFolder) -> None:
 def test_a_lock_without_what_a_package_needs_is_damage(copy: ProjectFolder) -> None:
     there = packages_of(copy)
     changed_lock(copy, packages=(there["alpha"], there["lam"]))
-    assert found(copy) == [("damaged", "a package needs 'beta', which is not in it")]
+    assert found(copy) == [("damaged", "a package depends on beta, which is not locked")]
 
 
 def test_a_package_from_another_index_than_its_own_is_damage(copy: ProjectFolder) -> None:
@@ -522,7 +522,7 @@ def test_a_package_from_another_index_than_its_own_is_damage(copy: ProjectFolder
     changed_lock(copy, packages=(replace(alpha, index="https://other.example/simple"), *others))
     ((verdict, reason),) = found(copy)
     assert verdict == "damaged"
-    assert "alpha 2.0 from https://other.example/simple is in it" in reason
+    assert "alpha 2.0 from https://other.example/simple is locked" in reason
     with pytest.raises(DamagedLock):
         lock(load_project(copy.config))
 

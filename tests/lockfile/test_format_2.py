@@ -11,10 +11,10 @@ import pytest
 import tomli
 from packaging.pylock import Pylock
 
+from envlock.lockfile.canonical_text import STAMP, body_of, digest_of
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.errors import DamagedLock, NewerLockFormat
-from envlock.lockfile.proof import prove
-from envlock.lockfile.text import STAMP, body_of, digest_of
+from envlock.lockfile.summary import quick_summary
 from envlock.model.lock import Lock
 from tests.lockfile.conda_locks import CONDA, MIXED, NUMPY, PYTHON
 
@@ -36,7 +36,7 @@ def resealed(text: str) -> bytes:
 def test_format_2_is_read_as_it_was_meant(name: str) -> None:
     data = (V2 / name).read_bytes()
     assert parse(data, name) == LOCKS[name]
-    proof = prove(data)
+    proof = quick_summary(data)
     assert proof is not None
     assert f"{proof.req_id}:{proof.full_id}" == IDS[name] == LOCKS[name].identity
     assert proof.urls == tuple(package.url for package in LOCKS[name].packages)
@@ -111,7 +111,7 @@ def changed(old: str, new: str) -> str:
 )
 def test_every_change_is_damage(old: str, new: str) -> None:
     data = changed(old, new).encode()
-    assert prove(data) is None
+    assert quick_summary(data) is None
     with pytest.raises(DamagedLock):
         parse(data, "x")
 
@@ -132,7 +132,7 @@ def test_every_change_is_damage(old: str, new: str) -> None:
 )
 def test_what_no_lock_may_say_is_damage_though_its_digest_fits(old: str, new: str, reason: str) -> None:
     data = resealed(changed(old, new))
-    assert prove(data) is None
+    assert quick_summary(data) is None
     with pytest.raises(DamagedLock) as caught:
         parse(data, "x")
     assert reason in caught.value.reason
@@ -142,7 +142,7 @@ def test_format_2_without_conda_packages_is_damage() -> None:
     text = render(CONDA)
     start, end = text.index("    {name"), text.index("]\n\n[tool.envlock]")
     data = resealed(text[:start] + text[end:])
-    assert prove(data) is None
+    assert quick_summary(data) is None
     with pytest.raises(DamagedLock, match="changed or cut off") as caught:
         parse(data, "x")
     assert "format 2 without conda packages" in caught.value.reason
@@ -150,7 +150,7 @@ def test_format_2_without_conda_packages_is_damage() -> None:
 
 def test_a_comment_between_the_packages_is_layout() -> None:
     text = changed('    {name = "python"', '  # reviewed\n  {  name = "python"')
-    assert prove(text.encode()) is None
+    assert quick_summary(text.encode()) is None
     assert parse(text.encode(), "x") == MIXED
 
 
@@ -162,8 +162,8 @@ def test_an_older_envlock_is_told_to_upgrade() -> None:
 
 def test_proving_imports_little() -> None:
     program = (
-        "import sys; from envlock.lockfile.proof import prove\n"
-        "assert prove(open(sys.argv[1], 'rb').read())\n"
+        "import sys; from envlock.lockfile.summary import quick_summary\n"
+        "assert quick_summary(open(sys.argv[1], 'rb').read())\n"
         "print(*(name for name in sys.modules if name.partition('.')[0] in sys.argv[2:]))"
     )
     heavy = ("rattler", "packaging", "pydantic", "dataclasses", "httpx", "asyncio")

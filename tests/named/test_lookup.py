@@ -110,7 +110,7 @@ class TestGet:
         place.write_text(render(replace(lock, packages=(first, *lock.packages[1:]))))
         with pytest.raises(CachedLockDamaged) as caught:
             get(other, other.word("team/base:v1"))
-        assert "'ghost', which is not in it" in caught.value.render()
+        assert "ghost" in caught.value.render()
 
     def test_what_nothing_asks_for_is_not_written(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, name="three")

@@ -36,10 +36,10 @@ from envlock.credentials import redact
 from envlock.errors import EnvlockError
 from envlock.hydrate.installed import installed
 from envlock.hydrate.marker import read_marker
+from envlock.lockfile.canonical_text import body_of
+from envlock.lockfile.canonical_text import digest_of as lock_digest
 from envlock.lockfile.document import parse, render
-from envlock.lockfile.proof import prove
-from envlock.lockfile.text import body_of
-from envlock.lockfile.text import digest_of as lock_digest
+from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import LINUX_64
 from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import parse_requirement
@@ -151,7 +151,7 @@ class Target:
 
 
 def read_lock(_: Path, data: bytes) -> None:
-    prove(data)
+    quick_summary(data)
     lock = parse(data, "lock")
     render(lock)
     for artifact in artifacts_of(lock):

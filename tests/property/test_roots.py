@@ -8,7 +8,7 @@ from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from envlock.lockfile.merging import sides
+from envlock.lockfile.merge_conflicts import sides
 from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
 from envlock.model.marker import holds
 from envlock.model.requirement import rules_out

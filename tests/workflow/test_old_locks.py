@@ -15,7 +15,7 @@ from envlock.config.read import load_project
 from envlock.lockfile.drift import Verdict
 from envlock.lockfile.drift import check as check_project
 from envlock.lockfile.folder import read_lock, write_lock
-from envlock.lockfile.merging import ATTRIBUTES
+from envlock.lockfile.merge_conflicts import ATTRIBUTES
 from envlock.named.alias import Alias
 from envlock.named.give import give
 from envlock.named.lookup import Finder

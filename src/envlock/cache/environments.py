@@ -8,9 +8,9 @@ from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import ENVIRONMENTS, EnvironmentPlace, environment_at, environment_place
 from envlock.cache.packages import path_of
 from envlock.errors import DamageError
-from envlock.lockfile.document import parse, proof_of, render
+from envlock.lockfile.document import parse, render, summary_of
 from envlock.lockfile.errors import DamagedLock
-from envlock.lockfile.proof import prove
+from envlock.lockfile.summary import quick_summary
 from envlock.model.artifact import artifacts_of
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Environments:
             data = self._store.read(place.path)
         except (FileNotFoundError, DamageError):
             return False
-        proof = prove(data)
-        return proof is not None and EnvironmentPlace(proof.arch, proof.req_id, proof.full_id) == place
+        found = quick_summary(data)
+        return found is not None and EnvironmentPlace(found.arch, found.req_id, found.full_id) == place
 
     def write(self, lock: Lock) -> None:
         """Write a lock at its place. Its packages are there already: who finds it, finds them."""
         self._store.put(environment_place(lock).path, render(lock).encode())
 
     def read(self, place: EnvironmentPlace) -> Lock:
-        """The lock of an environment, proved whole and to be the one that its path says.
+        """The lock of an environment, verified to be whole, and the one that its path says.
 
         Raises CachedLockDamaged, NewerLockFormat, FileNotFoundError.
         """
@@ -63,7 +63,7 @@ class Environments:
             ) from None
         if environment_place(lock) != place:
             raise CachedLockDamaged(shown, "it is the lock of another environment")
-        missing = proof_of(lock).missing
-        if missing:
-            raise CachedLockDamaged(shown, missing)
+        inconsistency = summary_of(lock).inconsistency
+        if inconsistency:
+            raise CachedLockDamaged(shown, inconsistency)
         return lock

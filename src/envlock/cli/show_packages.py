@@ -53,9 +53,9 @@ def package_renderables(lock: Lock) -> list[RenderableType]:
 
 def package_documents(lock: Lock) -> list[dict[str, object]]:
     """The packages, for machines."""
-    from envlock.workflow.needs import ASKED, FOR_METAFLOW, needs
+    from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
 
-    why = needs(lock)
+    why = reasons_of(lock)
     documents = []
     for package in lock.packages:
         reasons = why[package.kind, package.name]
@@ -97,9 +97,9 @@ def provided(lock: Lock) -> Mapping[str, str]:
 
 
 def _rows(lock: Lock) -> list[tuple[str, ...]]:
-    from envlock.workflow.needs import needs
+    from envlock.lockfile.graph import reasons_of
 
-    why = needs(lock)
+    why = reasons_of(lock)
     channels = _short_channels(lock)
     return [
         (
@@ -138,7 +138,7 @@ def _short_channels(lock: Lock) -> dict[str, str]:
 
 
 def _reasons(why: Sequence[str]) -> str:
-    from envlock.workflow.needs import ASKED, FOR_METAFLOW
+    from envlock.lockfile.graph import ASKED, FOR_METAFLOW
 
     roots = [reason for reason in why if reason in {ASKED, FOR_METAFLOW}]
     names = [reason for reason in why if reason not in roots]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from envlock.model.requirement import normalize_name
+from envlock.model.requirement import normalized
 
 
 def pypi_names(conda_name: str) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def pypi_names(conda_name: str) -> tuple[str, ...]:
     """
     name = conda_name.lower()
     found = _published().get(name)
-    return (normalize_name(name),) if found is None else tuple(found.split())
+    return (normalized(name),) if found is None else tuple(found.split())
 
 
 def conda_name(pypi_name: str) -> str:
@@ -33,7 +33,7 @@ def conda_name(pypi_name: str) -> str:
     >>> conda_name("torch"), conda_name("typing_extensions"), conda_name("numpy"), conda_name("Our.Own")
     ('pytorch', 'typing_extensions', 'numpy', 'our-own')
     """
-    name = normalize_name(pypi_name)
+    name = normalized(pypi_name)
     return _packages().get(name, name)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envlock.files import MEMO_BYTES, RECORD_BYTES, json_of, read_file
-from envlock.model.requirement import normalize_name
+from envlock.model.requirement import normalized
 
 
 class Package(NamedTuple):
@@ -130,7 +130,7 @@ def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
 
 def _wheel_of(file: Path) -> str:
     """The normalised name of the wheel whose `.dist-info` holds this file."""
-    return normalize_name(file.parent.name.removesuffix(".dist-info").partition("-")[0])
+    return normalized(file.parent.name.removesuffix(".dist-info").partition("-")[0])
 
 
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:

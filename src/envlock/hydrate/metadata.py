@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from envlock.hydrate.errors import MisdescribedWheel
 from envlock.model.arch import MARKER_VALUES
-from envlock.model.requirement import normalize_name
+from envlock.model.requirement import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,14 +57,14 @@ def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
         if len(value) <= _LONGEST:
             fields.setdefault(name, []).append(value.strip())
     named, version = fields.get("Name", [""])[0], fields.get("Version", [""])[0]
-    if named and (normalize_name(named) != package.name or not _is_version(package.version, version)):
+    if named and (normalized(named) != package.name or not _is_version(package.version, version)):
         yield f"the wheel is of `{named}` {version}"
     requires_python = fields.get("Requires-Python", [""])[0]
     if not _allows(requires_python, lock.python.version):
         yield f"the wheel is for Python {requires_python}, and Python {lock.python.version} is locked"
     requirements = fields.get("Requires-Dist", [])
     yield from _unmet(lock, package, requirements)
-    known = {normalize_name(match[0]) for each in requirements if (match := _NAME.match(each))}
+    known = {normalized(match[0]) for each in requirements if (match := _NAME.match(each))}
     for name in package.dependencies:
         if name not in known:
             yield f"it was locked with `{name}`, which the wheel does not need"
@@ -75,7 +75,7 @@ def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Itera
     locked = {each.name: each.version for each in lock.pypi_packages}
     for text in requirements:
         match = _NAME.match(text)
-        name = normalize_name(match[0]) if match else ""
+        name = normalized(match[0]) if match else ""
         # Of what conda packages provide, nobody is sure.
         if not name or name == package.name or (name not in locked and lock.conda_packages):
             continue

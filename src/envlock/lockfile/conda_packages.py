@@ -1,25 +1,183 @@
-"""Conda packages in a lock: one line of TOML each, and back.
+"""The conda packages of a lock: what they may hold, their lines, and both readers of those lines.
 
-A field that is empty is left out, and so is what another one says: `channel` and `subdir` where the URL is
-`channel/subdir/file`, `filename` where the URL ends in it, and the edges, which are the names in `depends`.
+A field that is empty is left out of a line, and so is what another field says: `channel` and `subdir` where the URL is
+`channel/subdir/file`, `filename` where the URL ends in it, and the edges, which are the names in `depends`. Only locks
+with conda packages import this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from envlock.conda.matching import edges
-from envlock.lockfile.conda_values import parts
-from envlock.lockfile.quoting import array, quoted
-from envlock.lockfile.text import filename_of
-from envlock.model.lock import CondaFacts, LockedPackage
+from envlock.conda.matching import edges, name_in
+from envlock.lockfile.allowed_values import COUNT, LARGEST, NAME, SHA256, URL, VERSION, shown, twice
+from envlock.lockfile.canonical_text import CONDA, array, filename_of, quoted
+from envlock.lockfile.consistency import missing
+from envlock.lockfile.summary import PackageLines
+
+if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
+    from datetime import datetime
+
+    from envlock.model.lock import CondaFacts, Lock, LockedPackage
+
+_NAME = r"(?!__)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?"
+_VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_]*"
+_BUILD = r"[0-9A-Za-z_][0-9A-Za-z_.+]*"
+_MD5 = r"[0-9a-f]{32}"
+_PATH = r"/[^\x00-\x20\x7f\"\\?#]*"
+_URL = rf"(?:{URL}|s3://[A-Za-z0-9._-]+{_PATH}|file://{_PATH})"
+_TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.(?!000)[0-9]{3})?Z"
+_NOARCH = r"python|generic"
+_SITE_PACKAGES = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)*"
+# No control character of ASCII or Latin-1, and nothing that turns the direction of a line.
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+
+_PRINTABLE = re.compile(rf"[^{_UNPRINTABLE}]*")
+_SECRET = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://.*/t/[^/]")
+_CHARACTERS = rf'[^"\\{_UNPRINTABLE}]*'
+_TEXT = rf'"{_CHARACTERS}(?:\\["\\]{_CHARACTERS})*"'
+_SOME_TEXT = rf'(?!""){_TEXT}'
+_TEXTS = rf"\[{_TEXT}(?:, {_TEXT})*\]"
+_PROVIDED = rf'\["{NAME}", "{VERSION}"\]'
+_PACKAGE = re.compile(
+    rf'    \{{name = "({_NAME})", version = "({_VERSION})", build = "({_BUILD})"'
+    rf'(?:, number = [1-9][0-9]{{0,14}})?(?:, noarch = "(?:{_NOARCH})")?, url = "({_URL})"'
+    rf'(?:, channel = "([^"\\]*)", subdir = "([a-z0-9-]+)")?(?:, filename = "([^"\\]*)")?'
+    rf'(?:, size = {COUNT})?(?:, timestamp = {_TIMESTAMP})?(?:, md5 = "{_MD5}")?, sha256 = "({SHA256})"'
+    rf"(?:, license = {_SOME_TEXT})?(?:, depends = ({_TEXTS}))?(?:, constrains = {_TEXTS})?"
+    rf"(?:, provides = \[({_PROVIDED}(?:, {_PROVIDED})*)\])?"
+    rf'(?:, site-packages = "{_SITE_PACKAGES}")?\}},\n'
+)
+_NAMES = re.compile(rf'\["({NAME})"')
+_NEEDED = re.compile(_TEXT)
+
+
+def _is_archive(filename: str, name: str, version: str, build: str) -> bool:
+    """Whether a file has the name that the archive of that package has.
+
+    >>> _is_archive("zlib-1.3-h1_0.conda", "zlib", "1.3", "h1_0")
+    True
+    >>> _is_archive("zlib-1.3-h1_0.whl", "zlib", "1.3", "h1_0")
+    False
+    """
+    stem = f"{name}-{version}-{build}"
+    return filename in (f"{stem}.conda", f"{stem}.tar.bz2") and len(filename) <= 200
+
+
+def _has_token(url: str) -> bool:
+    """Whether a URL carries an access token as conda's channels do, `/t/TOKEN/`.
+
+    >>> _has_token("https://conda.example/t/ab-123/main/noarch/zlib-1.3-0.conda")
+    True
+    >>> _has_token("https://conda.example/main/noarch/zlib-1.3-0.conda")
+    False
+    """
+    return "/t/" in url and _SECRET.match(url) is not None
+
+
+@lru_cache(maxsize=64)
+def _is_channel(url: str) -> bool:
+    """Whether a channel may have this name: a plain URL, without a token, and without a slash at its end.
+
+    >>> _is_channel("https://conda.example/main"), _is_channel("main"), _is_channel("https://u:p@conda.example/main")
+    (True, False, False)
+    """
+    return not url.endswith("/") and re.fullmatch(_URL, url + "/") is not None and not _has_token(url)
+
+
+def parts(url: str) -> tuple[str, str]:
+    """The channel and the subdir in an archive's URL.
+
+    >>> parts("https://conda.example/main/noarch/tzdata-2026a-0.conda")
+    ('https://conda.example/main', 'noarch')
+    """
+    channel, _, subdir = url.rpartition("/")[0].rpartition("/")
+    return channel, subdir
+
+
+def wrong_conda_part(lock: Lock) -> str:
+    """The value of a lock's conda packages that no lock may hold, in a sentence; empty where there is none."""
+    packages = lock.conda_packages
+    for package in packages:
+        wrong = wrong_conda_package(package, (lock.arch, "noarch"))
+        if wrong:
+            return f"conda package {package.name!r} has {wrong}"
+    name = twice(package.name for package in packages)
+    if name:
+        return f"conda package {name!r} is there twice"
+    rows = [(package.name, package.version) for package in packages]
+    provided = {name for package in packages if package.conda for name, _ in package.conda.provides}
+    return wrong_whole(lock.python.source, lock.python.version, rows, provided, [p.name for p in lock.pypi_packages])
+
+
+def wrong_whole(
+    source: str, version: str, conda: Iterable[tuple[str, str]], provided: set[str], pypi: Iterable[str]
+) -> str:
+    """How the parts of a lock with conda packages contradict each other; empty where they do not.
+
+    `conda` are names and versions; `provided` are the PyPI distributions in them; `pypi` are the names of the wheels.
+    """
+    if source != "conda":
+        return f"it has conda packages, but its Python is from {source!r}"
+    if ("python", version) not in conda:
+        return f"its Python is the conda package of version {version!r}, which is not in it"
+    both = sorted(provided.intersection(pypi))
+    return f"package {both[0]!r} is locked from PyPI, though a conda package provides it" if both else ""
+
+
+def wrong_conda_package(package: LockedPackage, subdirs: Iterable[str]) -> str:
+    """The value of a conda package that no lock may hold; empty where there is none. `subdirs` fit the lock's arch."""
+    facts = package.conda
+    if facts is None:
+        return "no channel"
+    for what, value, pattern in (
+        ("name", package.name, _NAME),
+        ("version", package.version, _VERSION),
+        ("build", package.build, _BUILD),
+        ("url", package.url, _URL),
+        ("sha256", package.sha256, SHA256),
+        ("md5", facts.md5, f"(?:{_MD5})?"),
+        ("timestamp", package.upload_time, f"(?:{_TIMESTAMP})?"),
+        ("noarch", facts.noarch, f"(?:{_NOARCH})?"),
+        ("site-packages", facts.site_packages, f"(?:{_SITE_PACKAGES})?"),
+    ):
+        if type(value) is not str or re.fullmatch(pattern, value) is None:
+            return f"{what} {shown(what, value)!r}"
+    if _has_token(package.url):
+        return f"an access token in its URL, {shown('url', package.url)!r}"
+    if not _is_channel(facts.channel):
+        return f"channel {shown('channel', facts.channel)!r}"
+    if facts.subdir not in subdirs:
+        return f"subdir {facts.subdir!r}"
+    if not _is_archive(package.filename, package.name, package.version, package.build):
+        return f"file name {package.filename!r}"
+    return _wrong_numbers(package, facts) or _wrong_texts(facts)
+
+
+def _wrong_numbers(package: LockedPackage, facts: CondaFacts) -> str:
+    for what, number in (("size", package.size), ("number", facts.build_number)):
+        if number is not None and (type(number) is not int or not 0 <= number < LARGEST):
+            return f"{what} {number!r}"
+    return ""
+
+
+def _wrong_texts(facts: CondaFacts) -> str:
+    for text in (facts.license, *facts.depends, *facts.constrains):
+        if type(text) is not str or _PRINTABLE.fullmatch(text) is None:
+            return f"text {text!r}"
+    for name, version in facts.provides:
+        if re.fullmatch(NAME, name) is None or re.fullmatch(VERSION, version) is None:
+            return f"distribution {name!r} {version!r}"
+    return ""
 
 
 def conda_line(package: LockedPackage) -> str:
     """A conda package as one line of TOML.
 
+    >>> from envlock.model.lock import CondaFacts, LockedPackage
     >>> print(conda_line(LockedPackage(
     ...     kind="conda", name="zlib", version="1.3", build="h1_0", filename="zlib-1.3-h1_0.conda", sha256="ab",
     ...     url="https://conda.example/main/linux-64/zlib-1.3-h1_0.conda", upload_time="2026-01-02T03:04:05.678Z",
@@ -72,6 +230,8 @@ def conda_packages_from(entries: Sequence[Mapping[str, Any]]) -> tuple[LockedPac
 
 
 def _package_from(entry: Mapping[str, Any], names: Container[str]) -> LockedPackage:
+    from envlock.model.lock import CondaFacts, LockedPackage
+
     url = entry["url"]
     channel, subdir = parts(url)
     stamp = entry.get("timestamp")
@@ -113,3 +273,63 @@ def _text_of(moment: datetime) -> str:
     """A date-time in UTC, to the millisecond where it has any: a channel's timestamps are that exact."""
     exact = "milliseconds" if moment.microsecond and moment.microsecond % 1000 == 0 else "auto"
     return moment.isoformat(timespec=exact).replace("+00:00", "Z")
+
+
+def with_conda(
+    body: str, wheels: PackageLines, arch: str, source: str, version: str, required: Iterable[str]
+) -> PackageLines | None:
+    """The conda packages whose lines follow those of the wheels, and the wheels; None for any other spelling.
+
+    `source` and `version` are the locked Python's; `required` are match specifications.
+    """
+    if not body.startswith(CONDA, wheels.end):
+        return None
+    rows: list[tuple[str, str, str, str, str, str]] = []
+    urls: list[str] = []
+    others = set(wheels.others)
+    provided: set[str] = set()
+    needed: dict[str, None] = {}
+    subdirs = (arch, "noarch")
+    position = wheels.end + len(CONDA)
+    while match := _PACKAGE.match(body, position):
+        name, number, build, url, channel, subdir, written, digest, depends, provides = match.groups()
+        filename = filename_of(url)
+        if written is not None:
+            if written == filename:
+                return None
+            filename = written
+        if channel is None:
+            channel, subdir = parts(url)
+        elif (channel, subdir) == parts(url):
+            return None
+        else:
+            others.add(channel)
+        if not _is_channel(channel) or subdir not in subdirs or _has_token(url):
+            return None
+        if not _is_archive(filename, name, number, build):
+            return None
+        if depends:
+            needed.update(dict.fromkeys(_NEEDED.findall(depends)))
+        if provides:
+            provided.update(_NAMES.findall(provides))
+        rows.append(("conda", name, number, build, filename, digest))
+        urls.append(url)
+        position = match.end()
+    named = [(row[1], row[2]) for row in rows]
+    if twice(name for name, _ in named) or wrong_whole(source, version, named, provided, [r[1] for r in wheels.rows]):
+        return None
+    names = {name for name, _ in named}
+    return PackageLines(
+        rows=rows + wheels.rows,
+        urls=urls + wheels.urls,
+        end=position,
+        others=others,
+        provided=frozenset(provided | names),
+        indexes=wheels.indexes,
+        missing=missing(map(name_in, required), _names_in(needed), names),
+    )
+
+
+def _names_in(needed: Iterable[str]) -> Iterator[str]:
+    """The packages in match specifications, each in quotes; without system packages, and those under a condition."""
+    return (name_in(text[1:-1]) for text in needed if not text.startswith('"__') and ";" not in text)

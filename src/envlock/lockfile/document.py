@@ -1,12 +1,11 @@
-"""The text of a lock, and back.
+"""Locks written, and read in full.
 
-Design goals, in order: complete (nothing is decided when it is used), a valid PEP 751 file for its arch, provable
+Design goals, in order: complete (nothing is decided when it is used), a valid PEP 751 file for its arch, verifiable
 without a network, one line for a package, the same bytes wherever it is written.
 
-A file is a header comment, a *body*, and a *stamp*. The body is the lock's content in one canonical spelling; `digest`
-is the SHA-256 of the body. So a reader that trusts nothing hashes the body as it stands, and only when that does not
-fit (somebody added a comment or a space) parses it and hashes how it should be spelt: a change of layout is no damage,
-and any change of content is. The stamp holds the digest, who and when, which belong to no id.
+`canonical_text` says what a file consists of. A reader that trusts nothing hashes the body as it stands, and only when
+that does not fit (somebody added a comment or a space) parses it and hashes its canonical spelling: a change of layout
+is no damage, and any change of content is.
 """
 
 from __future__ import annotations
@@ -14,36 +13,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli
 
 from envlock.errors import ConfigError
 from envlock.files import toml_of
-from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
-from envlock.lockfile.quoting import array, quoted
-from envlock.lockfile.text import (
+from envlock.lockfile.allowed_values import is_instant, twice, wrong_package, wrong_python
+from envlock.lockfile.canonical_text import (
     CONDA,
     CONDA_FORMAT,
     FORMAT,
     REQUIREMENTS,
     STAMP,
+    array,
     body_of,
     digest_of,
     ends_with_stamp,
     filename_of,
     head_of,
+    quoted,
     table_lines,
     tail_of,
 )
-from envlock.lockfile.values import is_instant, twice, wrong_package, wrong_python, wrong_wheel
+from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
+from envlock.lockfile.summary import Summary, quick_summary
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.model.requirements_table import requirements_from
-
-if TYPE_CHECKING:
-    from envlock.lockfile.proof import Proof
 
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
@@ -61,11 +59,11 @@ def render(lock: Lock) -> str:
 
 
 def parse(data: bytes, path: str) -> Lock:
-    """The lock in a file's bytes, its digest and both its ids proved. `path` is how messages call the file.
+    """The lock in a file's bytes, verified: its digest and both its ids. `path` is how messages call the file.
 
     Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
     """
-    text, document = parse_toml(data, path)
+    text, document = _parse_toml(data, path)
     try:
         lock, digest, req_id, found_full_id = _from_document(document)
         body = _body(lock)
@@ -79,44 +77,21 @@ def parse(data: bytes, path: str) -> Lock:
     if ids[1] != found_full_id:
         raise DamagedLock(path, "its packages do not hash to its full-id")
     is_as_written = body_of(text) == body and ends_with_stamp(text)
-    if digest_of(body) != digest or not (is_as_written or tomli.loads(render(lock)) == document):
+    is_same = digest_of(body) == digest and (is_as_written or tomli.loads(render(lock)) == document)
+    if not is_same or quick_summary(render(lock).encode()) is None:
         raise DamagedLock(path, "it holds something that envlock did not write")
     return lock
 
 
-def proof_of(lock: Lock) -> Proof:
-    """What `prove` says of a lock's file."""
-    from envlock.lockfile.proof import Proof, another_python, not_as_asked, prove, roots_in
-
-    found = prove(render(lock).encode())
-    if found is not None:
-        return found
-    asked = lock.requirements  # a value has a spelling that `prove` leaves to `parse`
-    others = {*asked.indexes, asked.default_index, *(each.index for each in lock.packages)}
-    others |= {each.from_index for each in asked.pypi}
-    others |= {*asked.channels, *(each.conda.channel for each in lock.packages if each.conda)}
-    urls = tuple(each.url for each in lock.packages)
-    strangers = frozenset(url for url in others if "://" in url)
-    wheels, conda = lock.pypi_packages, lock.conda_packages
-    roots = (*asked.pypi, *(asked.metaflow if asked.type == "pypi" else ()))
-    rows = [("pypi", each.name, each.version, "", each.filename, "") for each in wheels]
-    version = lock.python.version
-    missing = (
-        another_python(asked.python, version)
-        or wrong_wheel(rows, lock.arch, version)
-        or not_as_asked(
-            {each.name: each.version for each in wheels},
-            {each.name: each.index for each in wheels},
-            {name for each in conda for name in (each.name, *dict(each.conda.provides if each.conda else ()))},
-            [name for each in wheels for name in each.dependencies],
-            roots_in(map(str, roots), {str(each): each.from_index for each in asked.pypi}),
-            lock.arch,
-        )
-    )
-    return Proof(lock.arch, lock.req_id, lock.full_id, urls, lock.python.url, strangers, missing)
+def summary_of(lock: Lock) -> Summary:
+    """What `summarize` says of a lock's file. Raises DamagedLock where the lock holds what no file may hold."""
+    summary = quick_summary(render(lock).encode())
+    if summary is None:
+        raise DamagedLock(lock.identity, "it holds a value that no lock may hold")
+    return summary
 
 
-def parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
+def _parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
     """A lock file's text and its TOML, of a format that this envlock reads. Raises as `parse` does."""
     try:
         text = data.decode()
@@ -267,7 +242,7 @@ def _refuse_unsafe(lock: Lock) -> None:
     if name:
         raise ValueError(f"package {name!r} is there twice")
     if lock.conda_packages or python.source == "conda":
-        from envlock.lockfile.conda_values import wrong_conda_part
+        from envlock.lockfile.conda_packages import wrong_conda_part
 
         wrong = wrong_conda_part(lock)
         if wrong:

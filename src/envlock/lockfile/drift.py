@@ -12,7 +12,7 @@ from envlock.config.project import Environment, Flow, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import Claims, candidates, full_id_of, lock_bytes, lock_files, locks_of, read_lock
-from envlock.lockfile.proof import prove
+from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import Arch
 from envlock.model.url import strange_hosts
 
@@ -154,27 +154,27 @@ class _Checking:
     def of_file(self, arch: Arch, path: Path) -> Iterator[Finding]:
         """What is wrong with a lock file, whoever it is for."""
         try:
-            proof = prove(lock_bytes(path, shown=self.project.shown(path)))
+            proof = quick_summary(lock_bytes(path, shown=self.project.shown(path)))
             if proof is None:
-                from envlock.lockfile.document import proof_of
+                from envlock.lockfile.document import summary_of
 
-                proof = proof_of(read_lock(path, shown=self.project.shown(path)))
+                proof = summary_of(read_lock(path, shown=self.project.shown(path)))
         except EnvlockError as error:
             yield self.unreadable("", arch, path, error)
             return
         is_here = proof[:3] == (arch, path.parent.name, full_id_of(path))
         wrong = "" if is_here else "the file lies where another lock belongs"
-        if wrong or proof.missing:
+        if wrong or proof.inconsistency:
             yield Finding(
                 environment="",
                 arch=arch,
                 verdict="damaged",
-                reasons=(wrong or proof.missing,),
+                reasons=(wrong or proof.inconsistency,),
                 location=Location(self.project.shown(path)),
                 repair="envlock lock" if wrong else f"git checkout -- {self.project.shown(path)}",
             )
         settings = self.project.settings
-        strange = strange_hosts(proof.named(mirrored=bool(settings.python_mirror)), settings.hosts)
+        strange = strange_hosts(proof.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
         if strange:
             yield Finding(
                 environment="",
@@ -297,7 +297,7 @@ class _Checking:
         )
 
     def changed(self, environment: Environment, arch: Arch, before: Lock, branches: int) -> Finding:
-        from envlock.lockfile.satisfaction import differences
+        from envlock.lockfile.differences import differences
 
         found = differences(before, environment.requirements)
         graver = [difference for difference in found if not difference.is_satisfied] or list(found)
@@ -350,7 +350,7 @@ class _Checking:
     def locks_in(self, path: Path) -> tuple[Lock, ...]:
         """The lock in a file; of one with conflict markers, both sides. Raises as `read_lock`."""
         from envlock.lockfile.errors import ConflictMarkersInLock
-        from envlock.lockfile.merging import locks_in
+        from envlock.lockfile.merge_conflicts import locks_in
 
         try:
             return (read_lock(path),)

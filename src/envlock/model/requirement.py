@@ -221,6 +221,11 @@ def normalize_name(name: str) -> str:
     """
     if not _NAME.match(name):
         raise BadPackageName(name)
+    return normalized(name)
+
+
+def normalized(name: str) -> str:
+    """As `normalize_name`, of what need not be a name."""
     return _SEPARATORS.sub("-", name).lower()
 
 

@@ -13,7 +13,7 @@ from envlock.config.project import Base, Environment, Project
 from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
-from envlock.lockfile.merging import sides, versions_in_git
+from envlock.lockfile.merge_conflicts import sides, versions_in_git
 from envlock.named.alias import BadAlias, MissingVariable, parse_alias, substituted
 from envlock.named.base import IDENTITY, named, trouble, with_pin
 from envlock.named.errors import BadNamedEnv, BaseLacksArch, DamagedPin, NamedEnvVariableUnset

@@ -157,8 +157,7 @@ def _pin(table: Mapping[str, Any], kind: str) -> Pin:
 
 def render_pin(pin: Pin) -> str:
     """The text of a pin; the same for the same pin, wherever it is written."""
-    from envlock.lockfile.quoting import quoted
-    from envlock.lockfile.text import table_lines
+    from envlock.lockfile.canonical_text import quoted, table_lines
 
     move = [f"sequence = {pin.sequence}", f"record = {quoted(pin.record)}"] if pin.sequence else []
     lines = [

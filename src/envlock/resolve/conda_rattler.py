@@ -12,7 +12,7 @@ from envlock.conda.errors import ChannelFailure
 from envlock.conda.names import conda_name
 from envlock.conda.question import BadSpecification, Question, TookTooLong, Unlockable, Unsolvable
 from envlock.conda.solving import SECONDS, Solving
-from envlock.lockfile.conda_values import wrong_conda_package
+from envlock.lockfile.conda_packages import wrong_conda_package
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements

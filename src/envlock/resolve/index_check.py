@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from envlock.credentials import address, credentials_for
 from envlock.files import json_of
-from envlock.lockfile.text import filename_of
+from envlock.lockfile.canonical_text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
 from envlock.resolve.errors import IndexNotFound, IndexUnauthorized, IndexUnreachable

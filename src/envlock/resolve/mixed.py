@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.conda.names import conda_name
+from envlock.lockfile.graph import reachable
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.conda_provided import extras_in, pypi_version
 from envlock.resolve.errors import (
@@ -203,12 +204,12 @@ class ByType:
 def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
     """Refuse Python packages that `conda_only` brings, unless Python itself needs them. Raises CondaOnlyWithPython."""
     edges = {package.name: package.dependencies for package in packages}
-    of_python = _reachable(edges, ["python"])
+    of_python = reachable(edges, ["python"])
     holding = {
         each.name: each for each in packages if each.conda and each.conda.provides and each.name not in of_python
     }
     for root in _names(request.requirements.conda_only):
-        for name in sorted(_reachable(edges, [root]) & holding.keys()):
+        for name in sorted(reachable(edges, [root]) & holding.keys()):
             package = holding[name]
             assert package.conda is not None
             distributions = ", ".join(" ".join(each) for each in package.conda.provides)
@@ -230,10 +231,10 @@ def _with_metaflow_of_pypi(
     asked = request.requirements
     edges = {package.name: package.dependencies for package in packages}
     conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}
-    if conflicting & _reachable(edges, ["python", *_names((*asked.conda, *asked.conda_only))]):
+    if conflicting & reachable(edges, ["python", *_names((*asked.conda, *asked.conda_only))]):
         return None
     moved = tuple(
-        needed for needed in asked.metaflow_of_conda if conflicting & _reachable(edges, [conda_name(needed.name)])
+        needed for needed in asked.metaflow_of_conda if conflicting & reachable(edges, [conda_name(needed.name)])
     )
     if not moved:
         return None
@@ -248,7 +249,7 @@ def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Seq
         kind, _, name = thing.partition(":")
         if kind != "conda" or name in asked:
             continue
-        bringing = [root for root in asked if name in _reachable(edges, [root])]
+        bringing = [root for root in asked if name in reachable(edges, [root])]
         if bringing:
             error.details += (f"{name} comes with {', '.join(bringing)}, asked of conda",)
             error.packages += tuple(f"conda:{root}" for root in bringing)
@@ -256,17 +257,6 @@ def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Seq
 
 def _names(conda: Iterable[str]) -> list[str]:
     return [parse_conda_requirement(text).name for text in conda]
-
-
-def _reachable(edges: Mapping[str, Sequence[str]], roots: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    todo = [root for root in roots if root in edges]
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo += [each for each in edges.get(name, ()) if each not in seen]
-    return seen
 
 
 def _version_of_python(solved: Resolution) -> str:

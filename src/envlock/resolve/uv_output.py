@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from envlock.files import toml_of
+from envlock.lockfile.canonical_text import filename_of
 from envlock.lockfile.document import format_upload_time
-from envlock.lockfile.text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import is_local, strip_credentials
 from envlock.resolve.conda_provided import is_stub

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
-from envlock.lockfile.document import proof_of
+from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
 from envlock.named.errors import NothingAsks
 from envlock.workflow.launch_errors import refuse_strange_hosts
@@ -59,7 +59,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
     locks = finder.cached_locks(found, wanted)
     if into is None and project.settings.hosts:
         for lock in locks:
-            refuse_strange_hosts(project, proof_of(lock), serves)
+            refuse_strange_hosts(project, summary_of(lock), serves)
     folder = into or project.lock_folder
     written: list[Path] = []
     kept: list[Path] = []

@@ -40,10 +40,10 @@ def hydrate(
     from envlock.workflow.sources import CacheThenUpstream
 
     if project.settings.hosts:
-        from envlock.lockfile.document import proof_of
+        from envlock.lockfile.document import summary_of
         from envlock.workflow.launch_errors import refuse_strange_hosts
 
-        refuse_strange_hosts(project, proof_of(lock), lock.asked_by or (lock.identity,))
+        refuse_strange_hosts(project, summary_of(lock), lock.asked_by or (lock.identity,))
     reporter = reporter or Reporter()
     source = CacheThenUpstream(project, reporter, offline)
     if anew:

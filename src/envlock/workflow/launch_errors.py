@@ -11,7 +11,7 @@ from envlock.words import did_you_mean
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
-    from envlock.lockfile.proof import Proof
+    from envlock.lockfile.summary import Summary
 
 
 class FlowNotInConfig(ConfigError):
@@ -81,10 +81,10 @@ class HostNotAllowed(DamageError):
         )
 
 
-def refuse_strange_hosts(project: Project, proof: Proof, environments: Sequence[str]) -> None:
+def refuse_strange_hosts(project: Project, summary: Summary, environments: Sequence[str]) -> None:
     """Raise HostNotAllowed for a lock with a URL on a host that envlock.toml does not allow."""
     settings = project.settings
-    strange = strange_hosts(proof.named(mirrored=bool(settings.python_mirror)), settings.hosts)
+    strange = strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
     if strange:
         reasons = [f"{name} is not among the hosts of envlock.toml" for name in strange]
         at = project.locate(("envlock", "hosts"))

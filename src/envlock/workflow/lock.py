@@ -14,10 +14,10 @@ from envlock.config.instants import format_instant, span_of
 from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
-from envlock.lockfile.document import proof_of
+from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import Claims, lock_path, locks_of, path_of, write_lock
-from envlock.lockfile.merging import write_attributes
-from envlock.lockfile.proof import Proof
+from envlock.lockfile.merge_conflicts import write_attributes
+from envlock.lockfile.summary import Summary
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
@@ -111,7 +111,7 @@ class _Locking:
         results = tuple(done[number] for number in sorted(done))
         for each in results if self.project.settings.hosts else ():
             if each.action != "kept" and each.lock is not None:
-                self.refuse_strange(each.environments, proof_of(each.lock))
+                self.refuse_strange(each.environments, summary_of(each.lock))
         self.write(results, pinned)
         replaced, pruned = left_over(self.project, results, everything=self.selection.is_everything)
         results = with_left_over(self.project, results, [*replaced, *pruned])
@@ -120,7 +120,7 @@ class _Locking:
         fetched = sum(each.is_fetched for each in environments)
         return LockResult(results, replaced, pruned, pinned, fetched)
 
-    def refuse_strange(self, environments: Sequence[str], proof: Proof) -> None:
+    def refuse_strange(self, environments: Sequence[str], proof: Summary) -> None:
         """Raise HostNotAllowed where a lock names a host that envlock.toml does not allow."""
         if self.project.settings.hosts:
             from envlock.workflow.launch_errors import refuse_strange_hosts
@@ -288,7 +288,7 @@ class _Locking:
         """The old lock under the new requirements, when it serves them as it is."""
         if before is None or before.arch != job.arch or not self.upgrade.is_nothing or not self.old.is_proved(before):
             return None
-        from envlock.lockfile.satisfaction import differences
+        from envlock.lockfile.differences import differences
 
         if not all(difference.is_satisfied for difference in differences(before, job.requirements)):
             return None

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from envlock.config.project import Project
 from envlock.errors import DamageError, EnvlockError
-from envlock.lockfile.document import parse, proof_of
+from envlock.lockfile.document import parse, summary_of
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock
 from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, pinned, read_lock
-from envlock.lockfile.merging import is_unmerged, locks_in, versions_in_git
+from envlock.lockfile.merge_conflicts import is_unmerged, locks_in, versions_in_git
 from envlock.lockfile.predecessor import predecessor
-from envlock.lockfile.proof import Proof, prove
+from envlock.lockfile.summary import Summary, quick_summary
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage
 from envlock.workflow.lock_jobs import Job
@@ -183,19 +183,19 @@ def _locks_at(project: Project, path: Path) -> list[Lock]:
         return []
 
 
-def proof_at(project: Project, path: Path) -> Proof | None:
+def proof_at(project: Project, path: Path) -> Summary | None:
     """The proof of a lock file; None where a merge left something else in it. Raises as `read_lock` for any damage."""
     shown = project.shown(path)
     try:
-        proof = prove(lock_bytes(path, shown=shown)) or proof_of(read_lock(path, shown=shown))
+        proof = quick_summary(lock_bytes(path, shown=shown)) or summary_of(read_lock(path, shown=shown))
     except ConflictMarkersInLock:
         return None
     except DamagedLock:
         if is_unmerged(project.lock_folder):
             return None
         raise
-    if proof.missing:
-        raise DamagedLock(shown, proof.missing)
+    if proof.inconsistency:
+        raise DamagedLock(shown, proof.inconsistency)
     return proof
 
 

@@ -13,7 +13,7 @@ from envlock.config.project import LOCK_FOLDER_NAME, Project
 from envlock.files import files_below
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import Claims, lock_files, lock_path
-from envlock.lockfile.merging import remove_attributes
+from envlock.lockfile.merge_conflicts import remove_attributes
 from envlock.named.pin import FOLDER as PINS
 from envlock.named.pin import unnamed_pins
 from envlock.workflow.lock_result import Locked

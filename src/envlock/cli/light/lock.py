@@ -12,7 +12,7 @@ from envlock.config.project import Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, one_line, without_commands
-from envlock.lockfile.merging import awaits_git_add
+from envlock.lockfile.merge_conflicts import awaits_git_add
 from envlock.model.arch import parse_arch
 from envlock.named.lock_aliases import Naming
 from envlock.words import count

@@ -1,18 +1,39 @@
-"""Why each package of a lock is there: who asked for it, and which locked packages need it."""
+"""The packages of a lock as a graph: what a package brings with it, and why each one is there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from envlock.conda.matching import name_in
 from envlock.conda.names import conda_name
-from envlock.model.lock import Lock
+from envlock.model.lock import Lock, LockedPackage
 
 ASKED = "asked for"
 FOR_METAFLOW = "for Metaflow"
 
 
-def needs(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
+def reachable(edges: Mapping[str, Sequence[str]], roots: Iterable[str]) -> set[str]:
+    """What the roots need, themselves included, as far as `edges` has it.
+
+    >>> sorted(reachable({"a": ["b"], "b": ["a", "c"], "c": [], "d": []}, ["a", "x"]))
+    ['a', 'b', 'c']
+    """
+    seen: set[str] = set()
+    todo = list(roots)
+    while todo:
+        name = todo.pop()
+        if name in edges and name not in seen:
+            seen.add(name)
+            todo += edges[name]
+    return seen
+
+
+def edges_of(packages: Iterable[LockedPackage]) -> dict[str, tuple[str, ...]]:
+    """The names of the packages that each package needs, packages of one kind."""
+    return {package.name: package.dependencies for package in packages}
+
+
+def reasons_of(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """For each package, by kind and name: `ASKED` where it was, `FOR_METAFLOW`, then the packages that need it, sorted.
 
     Of its own kind alone: that a wheel needs what a conda package provides is known to the resolver, not to the lock.
@@ -36,9 +57,7 @@ def _roots(lock: Lock) -> list[tuple[str, str, str]]:
         roots.append(("conda", "python", ASKED))
     roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow_of_pypi]
     of_conda = {package.name for package in lock.conda_packages}
-    for (
-        root
-    ) in asked.metaflow_of_conda:  # or PyPI's, where a conda package would have collided with what is asked there
+    for root in asked.metaflow_of_conda:  # PyPI's, where a conda package would have collided with a requirement
         name = conda_name(root.name)
         roots.append(("conda", name, FOR_METAFLOW) if name in of_conda else ("pypi", root.name, FOR_METAFLOW))
     return roots

@@ -1,7 +1,7 @@
-"""Whether an older lock still serves what is asked now, and if not, why.
+"""How requirements differ from those that a lock was made for, and whether the lock serves them all the same.
 
-The judge is the lock itself: versions, edges, recorded requirements. No index is asked. `packaging` is imported here,
-so this module is for the moment when ids differ, never for the moment when they agree.
+The lock alone decides: its versions, its edges, its recorded requirements. No index is asked. `packaging` is imported
+here, so this module is for the moment when ids differ, never for the moment when they agree.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from envlock.model.lock import Lock, LockedPackage
+from envlock.conda.matching import name_in, satisfies
+from envlock.conda.names import conda_name
+from envlock.lockfile.graph import edges_of, reachable
+from envlock.model.lock import Lock
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
@@ -56,15 +59,14 @@ def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
         ("exclude-newer", before.exclude_newer, asked.exclude_newer, False),
     ):
         if old != new:
-            yield Difference(thing, f"{thing} {words(new)}, locked with {words(old)}", is_served)
+            yield Difference(thing, f"{thing} {_words(new)}, locked with {_words(old)}", is_served)
     if before.base != asked.base:
         yield Difference("named_env", _base_sentence(before.base, asked.base), is_satisfied=False)
     if before.has_conda == asked.has_conda:  # else `python-from` says it, and the rest follows from that
         yield from _system_differences(lock, asked)
-    from envlock.lockfile.conda_satisfaction import conda_differences  # which imports this module
-
-    yield from conda_differences(lock, asked)
-    yield from _package_differences(lock, asked)
+    yield from _channel_differences(lock.requirements, asked)
+    yield from _conda_differences(lock, asked)
+    yield from _pypi_differences(lock, asked)
 
 
 def _python_serves(lock: Lock, asked: str) -> bool:
@@ -98,7 +100,7 @@ def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]
             )
 
 
-def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+def _pypi_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
     before, now = set(lock.requirements.roots()), set(asked.roots())
     wheels = {package.name: package for package in lock.pypi_packages}
     versions = {**_provided(lock), **{package.name: package.version for package in lock.pypi_packages}}
@@ -114,7 +116,7 @@ def _package_differences(lock: Lock, asked: Requirements) -> Iterator[Difference
         thing = root.name if len(new_roots[root.name]) == 1 else str(root)
         is_served = _serves(root, old_roots.get(root.name, ()), version, index)
         yield Difference(thing, f"{root.said}, {locked}", is_served)
-    reached = reachable(lock.pypi_packages, new_roots)
+    reached = reachable(edges_of(lock.pypi_packages), new_roots)
     for name, roots in sorted(old_roots.items()):
         # What came with its extras, from its URL or from its own index is not known to be what the others would bring.
         own = [root for root in roots if root.extras or root.url or root.from_index]
@@ -174,21 +176,61 @@ def _allows(specifier: str, version: str) -> bool:
     return SpecifierSet(specifier).contains(Version(version), prereleases=True)
 
 
-def reachable(packages: Iterable[LockedPackage], roots: Iterable[str]) -> set[str]:
-    """The names of the packages that the roots need, themselves included, as far as they are among `packages`."""
-    edges = {package.name: package.dependencies for package in packages}
-    seen: set[str] = set()
-    todo = [root for root in roots if root in edges]
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo += [dependency for dependency in edges.get(name, ()) if dependency not in seen]
-    return seen
-
-
-def words(value: object) -> str:
+def _words(value: object) -> str:
     """A value of envlock.toml in a sentence."""
     if isinstance(value, tuple):
         return ", ".join(str(item) for item in value) or "none"
     return str(value) or "none"
+
+
+def _channel_differences(before: Requirements, asked: Requirements) -> Iterator[Difference]:
+    if before.channels != asked.channels and before.has_conda == asked.has_conda:
+        sentence = f"channels {_words(asked.channels)}, locked with {_words(before.channels)}"
+        # A channel after all others has no say in what is locked: the first that has a package gives it.
+        is_first = bool(before.channels) and asked.channels[: len(before.channels)] == before.channels
+        is_later = is_first and not asked.channel_priority
+        yield Difference(_changed_channel(before.channels, asked.channels), sentence, is_satisfied=is_later)
+    if before.channel_priority != asked.channel_priority:
+        old, new = (each.channel_priority or "strict" for each in (before, asked))
+        yield Difference("channel-priority", f"channel-priority {new}, locked with {old}", is_satisfied=False)
+
+
+def _conda_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+    packages = {package.name: package for package in lock.conda_packages}
+    before, now = _conda_roots(lock.requirements), _conda_roots(asked)
+    for name in sorted(now):
+        text, table = now[name]
+        if before.get(name) == now[name]:
+            continue
+        if name in before and before[name][0] == text:
+            moved = f"conda package {text} is asked for by `{table}`, locked for `{before[name][1]}`"
+            yield Difference(f"conda:{name}", moved, is_satisfied=True)
+            continue
+        package = packages.get(name)
+        if package is None:
+            yield Difference(f"conda:{name}", f"conda package {text}, not locked", is_satisfied=False)
+            continue
+        source = f" of {package.conda.channel}" if package.conda and "::" in text else ""
+        locked = f"locked: {package.version} {package.build}{source}"
+        yield Difference(f"conda:{name}", f"conda package {text}, {locked}", satisfies(package, text))
+    reached = reachable(edges_of(lock.conda_packages), {*now, "python"})
+    for name in sorted(set(before) - set(now)):
+        yield Difference(f"conda:{name}", f"conda package {name} is asked for no more", name in reached)
+
+
+def _conda_roots(requirements: Requirements) -> dict[str, tuple[str, str]]:
+    """For each conda package that is asked for: how, and by which table."""
+    roots: dict[str, tuple[str, str]] = {}
+    for each in requirements.metaflow_of_conda:
+        name = conda_name(each.name)
+        roots[name] = (f"{name} {each.specifier}".strip(), "Metaflow")
+    for table, texts in (("conda_only", requirements.conda_only), ("libraries", requirements.conda)):
+        roots |= {name_in(text): (text, table) for text in texts}
+    return roots
+
+
+def _changed_channel(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    """The first channel that is new, else the first that has another place; else the word for all of them."""
+    new = [channel for channel in now if channel not in before]
+    moved = [channel for channel, old in zip(now, before, strict=False) if channel != old]
+    return next(iter(new + moved), "channels")

@@ -1,16 +1,15 @@
-"""The spelling of a lock file, shared by those who write it whole and those who only prove it.
+"""The canonical text of a lock file, for its writer (`document`) and its fast reader (`summary`).
 
-A file is a header comment, a *body*, and a *stamp*. The body is the lock's content in one canonical spelling; `digest`
-is the SHA-256 of the body. The stamp holds the digest, who and when, which belong to no id.
+A file is a header comment, a *body*, and a *stamp*. The body is the lock's content in its one canonical spelling;
+`digest` is the SHA-256 of the body. The stamp holds the digest, who locked and when, which belong to no id.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from envlock.lockfile.quoting import array, quoted
 from envlock.model.arch import MARKER_VALUES, Arch
 
 TYPE_CHECKING = False
@@ -34,6 +33,28 @@ MARKERS: dict[Arch, str] = {
 _STAMP_LINES = re.compile(
     r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
 )
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def quoted(text: str) -> str:
+    r"""A string as TOML spells it.
+
+    >>> print(quoted('a "word"'), quoted("a\tb\0"))
+    "a \"word\"" "a\tb\u0000"
+    """
+    if _UNSAFE.search(text) is None:
+        return f'"{text}"'
+    return '"' + _UNSAFE.sub(lambda match: _ESCAPES.get(match[0], f"\\u{ord(match[0]):04x}"), text) + '"'
+
+
+def array(items: Iterable[str]) -> str:
+    """Strings as a TOML array on one line.
+
+    >>> print(array(["a", "b"]))
+    ["a", "b"]
+    """
+    return f"[{', '.join(quoted(item) for item in items)}]"
 
 
 def head_of(arch: Arch, python_source: str, python_version: str) -> str:

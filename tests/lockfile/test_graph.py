@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
-from envlock.workflow.needs import ASKED, FOR_METAFLOW, needs
 from tests.lockfile.conda_locks import MIXED, WHEEL, conda_package
 
 
@@ -16,7 +16,7 @@ def wheel(name: str, *dependencies: str) -> LockedPackage:
 
 def test_of_a_mixed_lock() -> None:
     requests = conda_package("requests", "2.32.3", "0", depends=("tool",), dependencies=("tool",))
-    found = needs(replace(MIXED, packages=(*MIXED.conda_packages, requests, wheel("demo", "tool"), wheel("tool"))))
+    found = reasons_of(replace(MIXED, packages=(*MIXED.conda_packages, requests, wheel("demo", "tool"), wheel("tool"))))
     assert found["conda", "numpy"] == (ASKED,)
     assert found["conda", "libzlib"] == ("numpy", "python")
     assert found["conda", "python"] == (ASKED, "numpy")
@@ -29,11 +29,11 @@ def test_of_a_mixed_lock() -> None:
 def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() -> None:
     asked = MIXED.requirements._replace(conda=(), pypi=(parse_requirement("demo"),))
     packages = (*MIXED.conda_packages, wheel("demo", "requests"), wheel("requests"))
-    found = needs(replace(MIXED, requirements=asked, packages=packages))
+    found = reasons_of(replace(MIXED, requirements=asked, packages=packages))
     assert found["pypi", "requests"] == (FOR_METAFLOW, "demo")
     assert found["pypi", "demo"] == (ASKED,)
 
 
 def test_the_python_that_is_asked_for_by_its_build_is_asked_for_once() -> None:
     asked = MIXED.requirements._replace(conda=("python 3.13.* *_cp313",))
-    assert needs(replace(MIXED, requirements=asked))["conda", "python"] == (ASKED, "numpy")
+    assert reasons_of(replace(MIXED, requirements=asked))["conda", "python"] == (ASKED, "numpy")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envlock.lockfile.satisfaction import Difference, differences
+from envlock.lockfile.differences import Difference, differences
 from envlock.model.arch import LINUX_64, OSX_64
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envlock.lockfile.satisfaction import differences
+from envlock.lockfile.differences import differences
 from envlock.model.arch import LINUX_64, OSX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement, parse_requirement
