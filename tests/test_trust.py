@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envlock.cli.light.memo import recall, remember
-from envlock.hydrate.marker import Marker, find, write_marker
+from envlock.hydrate.prefix import Receipt, find_prefix, write_receipt
 from envlock.hydrate.stage import make_once
 from envlock.places import UntrustedHome, folder_in_home, home, trusted
 from envlock.trust import FOLDERS, VARIABLE, Closed, distrust
@@ -230,19 +230,19 @@ class TestPrefixes:
     def prefix(self, ours: Path) -> Path:
         place = folder_in_home("environments") / LOCK.prefix_name
         place.mkdir(0o755)
-        write_marker(place, Marker(LOCK.req_id, LOCK.full_id, LOCK.arch, str(place / "python"), "3.11.7", (1, 2, 3)))
+        write_receipt(place, Receipt(LOCK.req_id, LOCK.full_id, LOCK.arch, str(place / "python"), "3.11.7", (1, 2, 3)))
         return place
 
     def test_one_that_anybody_may_write_is_refused(self, prefix: Path) -> None:
         prefix.chmod(0o777)
         with pytest.raises(UntrustedHome) as caught:
-            find(LOCK, prefix.parent)
+            find_prefix(LOCK, prefix.parent.parent)
         assert caught.value.locations[0].path == str(prefix)
 
     def test_one_of_another_user_is_refused(self, prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         belongs_to_another(prefix, monkeypatch)
         with pytest.raises(UntrustedHome):
-            find(LOCK, prefix.parent)
+            find_prefix(LOCK, prefix.parent.parent)
 
     @pytest.mark.parametrize("opened", ["environments/x", "memo", "environments", "", "named"])
     def test_a_memo_counts_only_where_nobody_else_may_write(self, ours: Path, opened: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCRIPT_SECONDS = 30.0
 """How long all scripts of a prefix may take together."""
 
-_MARKER = ".envlock.json"  # of `hydrate/marker.py`, which is dearer to import than all of this takes
+_RECEIPT = ".envlock.json"  # also in `hydrate/prefix.py`, whose import costs more than all of this takes
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
 _UNSET = "***unset***"  # conda's way to say that a variable of an environment is no longer one
 STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
@@ -66,12 +66,12 @@ def activated(
     that ends its shell, or does not end at all, and for files of variables that cannot be read.
     """
     if ":" in prefix:
-        from envlock.activation_errors import UnfitPrefix
+        from envlock.hydrate.errors import UnfitPrefix
 
         raise UnfitPrefix(prefix, ":")
     is_conda = os.path.isdir(os.path.join(prefix, "conda-meta"))
     outer = environ.get("CONDA_PREFIX", "")
-    if is_conda or (outer and os.path.exists(os.path.join(outer, _MARKER))):
+    if is_conda or (outer and os.path.exists(os.path.join(outer, _RECEIPT))):
         variables = _deactivated(environ, warn, seconds)
     else:
         variables = dict(environ)
@@ -93,6 +93,15 @@ def activated(
             variables[f"__CONDA_SHLVL_0_{name}"] = variables[name]
         variables[name] = value
     return _sourced(_scripts(prefix, "activate.d"), prefix, variables, warn, seconds)
+
+
+def without_python(environ: Mapping[str, str], *more: str) -> dict[str, str]:
+    """The variables for a process that runs a certain Python: without any that steer Python, or begin with `more`.
+
+    >>> without_python({"PATH": "/bin", "PYTHONPATH": "/mine", "CONDA_PREFIX": "/env"}, "CONDA_")
+    {'PATH': '/bin'}
+    """
+    return {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "__PYVENV", *more))}
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
@@ -299,10 +308,10 @@ def _is_identifier(name: str) -> bool:
 
 
 def _failure() -> type[ActivationFailed]:
-    from envlock.activation_errors import ActivationFailed
+    from envlock.hydrate.errors import ActivationFailed
 
     return ActivationFailed
 
 
 if TYPE_CHECKING:
-    from envlock.activation_errors import ActivationFailed
+    from envlock.hydrate.errors import ActivationFailed

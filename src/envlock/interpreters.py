@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from envlock.activation import without_python
 from envlock.errors import HydrateError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home, home
@@ -77,7 +78,9 @@ def machine_series() -> tuple[str, ...]:
     return tuple(sorted(found, key=_numbers))
 
 
-def find_interpreter(series: str, accepts: Callable[[str], bool], *, wanted: str = "") -> Interpreter:
+def find_interpreter(
+    series: str, accepts: Callable[[str], bool], *, wanted: str = "", downloads: Path | None = None
+) -> Interpreter:
     """The interpreter of `series` with the highest version that `accepts`; one of `$ENVLOCK_PYTHONS` before any other.
 
     `wanted` is what the error calls the versions that would do. Each candidate is run once, and asked again only when
@@ -86,7 +89,7 @@ def find_interpreter(series: str, accepts: Callable[[str], bool], *, wanted: str
     fitting: list[tuple[bool, list[int], Interpreter]] = []
     found: list[str] = []
     others: set[str] = set()
-    for candidate in _candidates():
+    for candidate in _candidates(downloads):
         if candidate.series not in {"", series}:
             others.add(candidate.series)
             continue
@@ -103,7 +106,7 @@ def find_interpreter(series: str, accepts: Callable[[str], bool], *, wanted: str
         return max(fitting, key=lambda entry: entry[:2])[2]
     if others:
         found.append("other series here: " + ", ".join(sorted(others, key=_numbers)))
-    places = dict.fromkeys(place for place, _ in _places() if os.path.exists(place))
+    places = dict.fromkeys(place for place, _ in _places(downloads) if os.path.exists(place))
     raise NoInterpreter(series, wanted, (*found, "looked in: " + (", ".join(places) or f"nothing (${VARIABLE})")))
 
 
@@ -117,7 +120,7 @@ def only_chosen() -> bool:
     return os.environ.get(VARIABLE, "").startswith(_ONLY)
 
 
-def _places() -> Iterator[tuple[str, bool]]:
+def _places(downloads: Path | None) -> Iterator[tuple[str, bool]]:
     """The folders that are looked in, in order, and whether the user named them; an executable stands for itself."""
     chosen = os.environ.get(VARIABLE, "").removeprefix(_ONLY)
     for place in filter(None, chosen.split(os.pathsep)):
@@ -133,7 +136,7 @@ def _places() -> Iterator[tuple[str, bool]]:
     for root, prefix in (
         (os.path.join(os.environ.get("PYENV_ROOT") or os.path.join(user, ".pyenv"), "versions"), ""),
         (os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(data, "uv", "python"), "cpython-"),
-        (str(home() / "pythons"), "cpython-"),
+        (str(downloads or home() / "pythons"), "cpython-"),
         ("/usr/local/opt", "python@3."),
         ("/opt/homebrew/opt", "python@3."),
     ):
@@ -141,11 +144,11 @@ def _places() -> Iterator[tuple[str, bool]]:
     yield from ((folder, False) for folder in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"))
 
 
-def _candidates() -> list[_Candidate]:
+def _candidates(downloads: Path | None = None) -> list[_Candidate]:
     """Every file that is named as an interpreter is, each real file once, in the order of the places."""
     seen: set[str] = set()
     candidates = []
-    for place, chosen in _places():
+    for place, chosen in _places(downloads):
         named = chosen and os.path.isfile(place)
         for path in [place] if named else _interpreters_in(place):
             real = os.path.realpath(path)
@@ -211,13 +214,17 @@ def _run(path: str) -> tuple[str, str]:
     """What the interpreter says of itself, and why it did not; one of the two is empty."""
     import subprocess
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "__PYVENV"))}
     try:
         ran = subprocess.run(
             [path, "-I", "-S", "-c", _QUESTION],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
-            timeout=60, check=False,
-        )  # fmt: skip
+            env=without_python(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"does not run ({error})"
     if ran.returncode == 0 and len(ran.stdout.split()) == 5:

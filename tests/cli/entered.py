@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from envlock.hydrate.marker import Marker, signature, write_marker
+from envlock.hydrate.prefix import Receipt, signature, write_receipt
 from envlock.interpreters import find_interpreter
 from envlock.places import home
 
@@ -26,8 +26,8 @@ def named_prefix(name: str, *, conda: bool = True, script: str = 'export FROM_SC
         }.items():
             (prefix / file).parent.mkdir(parents=True, exist_ok=True)
             (prefix / file).write_text(text)
-    marker = Marker("0" * 40, name * 2, "linux-64", str(python.path), python.version, signature(python.path))
-    write_marker(prefix, marker)
+    marker = Receipt("0" * 40, name * 2, "linux-64", str(python.path), python.version, signature(python.path))
+    write_receipt(prefix, marker)
     link = home() / "named" / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(prefix)

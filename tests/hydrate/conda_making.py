@@ -19,11 +19,12 @@ from packaging.version import Version
 
 from envlock.conda.channels import channel_base
 from envlock.hydrate.conda_rattler import CondaInstaller
-from envlock.hydrate.marker import find
-from envlock.hydrate.port import Artifact, Installer
-from envlock.hydrate.prefix import ensure
+from envlock.hydrate.hydrate import hydrate
+from envlock.hydrate.port import Installer
+from envlock.hydrate.prefix import find_prefix
 from envlock.interpreters import Interpreter
 from envlock.model.arch import Arch, host_arch
+from envlock.model.artifact import Artifact
 from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
@@ -209,11 +210,11 @@ class CondaMaking:
             compile_bytecode=self.compile_bytecode,
         )
 
-    def ensure(self, *, installer: Installer | None = None, lock: Lock | None = None, force: bool = False) -> Path:
-        return ensure(
+    def hydrate(self, *, installer: Installer | None = None, lock: Lock | None = None, force: bool = False) -> Path:
+        return hydrate(
             lock or self.lock,
-            environments=self.environments,
-            source=self,
+            self,
+            self.place,
             installer=installer or self.installer(),
             pythons=NoPythons(),
             reporter=self.reporter,
@@ -221,7 +222,7 @@ class CondaMaking:
         )
 
     def find(self) -> Path | None:
-        return find(self.lock, self.environments)
+        return find_prefix(self.lock, self.place)
 
 
 def _fits(record: Mapping[str, Any], series: str) -> bool:
@@ -279,7 +280,7 @@ def main() -> None:
     making = making_of(Path(place), int(count), names)
     assert making.lock
     print("began", flush=True)
-    print(making.ensure(), flush=True)
+    print(making.hydrate(), flush=True)
 
 
 def making_of(place: Path, count: int, names: Iterable[str]) -> CondaMaking:

@@ -28,7 +28,7 @@ def child(making: Making | CondaMaking) -> int:
     if pid == 0:
         os.setpgid(0, 0)
         with suppress(BaseException):
-            making.ensure()
+            making.hydrate()
         os._exit(0)
     with suppress(ProcessLookupError):
         os.setpgid(pid, pid)  # whoever of the two comes first: on a busy machine it is ended before it has begun

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from envlock.hydrate.marker import find
-from envlock.hydrate.port import Artifact, Installer, Pythons
-from envlock.hydrate.prefix import ensure
+from envlock.hydrate.hydrate import hydrate
+from envlock.hydrate.port import Installer, Pythons
+from envlock.hydrate.prefix import find_prefix
 from envlock.hydrate.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import host_arch
+from envlock.model.artifact import Artifact
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.reporter import Reporter
@@ -156,26 +157,26 @@ class Making:
     def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
         return {file.sha256: self.place / "packages" / file.sha256 / file.filename for file in artifacts}
 
-    def ensure(
+    def hydrate(
         self,
         *,
         lock: Lock | None = None,
-        environments: Path | None = None,
+        home: Path | None = None,
         installer: Installer | None = None,
         pythons: Pythons | None = None,
         reporter: Reporter | None = None,
     ) -> Path:
-        return ensure(
+        return hydrate(
             lock or self.lock,
-            environments=environments or self.environments,
-            source=self,
+            self,
+            home or self.place,
             installer=installer or UvInstaller(),
             pythons=pythons or MachinePythons(),
             reporter=reporter or Reporter(),
         )
 
     def find(self) -> Path | None:
-        return find(self.lock, self.environments)
+        return find_prefix(self.lock, self.place)
 
     def for_arch(self, arch: str) -> Lock:
         return replace(self.lock, arch=arch)  # type: ignore[arg-type]
@@ -210,7 +211,7 @@ def main() -> None:
     assert making.lock
     print("began", flush=True)
     installer = CountingInstaller(making.installs)
-    print(making.ensure(installer=installer, reporter=heard), flush=True)
+    print(making.hydrate(installer=installer, reporter=heard), flush=True)
     print("\n".join(heard.notes), file=sys.stderr)
 
 

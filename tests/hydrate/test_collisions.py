@@ -10,7 +10,7 @@ import pytest
 from envlock.errors import HydrateError
 from envlock.hydrate.collisions import is_reserved
 from envlock.hydrate.pypi_uv import UvInstaller
-from envlock.hydrate.verification import verify_prefix
+from envlock.hydrate.verify import verify_prefix
 from tests.channel import data_package
 from tests.hydrate.conda_making import CondaMaking
 from tests.hydrate.making import SERIES, Heard, Making, remains
@@ -60,7 +60,7 @@ def test_the_last_wheel_of_the_lock_has_a_path_that_several_bring(tmp_path: Path
     made = making(tmp_path, *COLLIDING)
     for attempt in range(3):  # uv links side by side: left to itself, it gives either content
         heard = Heard()
-        prefix = made.ensure(installer=UvInstaller(heard))
+        prefix = made.hydrate(installer=UvInstaller(heard))
         site = prefix / "lib" / f"python{SERIES}" / "site-packages"
         assert {path: (site / path).read_text() for path in HAS} == HAS, attempt
         assert "from zeta_first import main" in (prefix / "bin/tool").read_text()
@@ -75,13 +75,13 @@ def test_the_last_wheel_of_the_lock_has_a_path_that_several_bring(tmp_path: Path
         shutil.rmtree(prefix)
     # What is linked is shared: the wheels themselves are still what they were.
     alone = making(tmp_path / "alone", ALPHA)
-    site = alone.ensure() / "lib" / f"python{SERIES}" / "site-packages"
+    site = alone.hydrate() / "lib" / f"python{SERIES}" / "site-packages"
     assert (site / "shared/both.py").read_text() == "OF = 'alpha-one'\n"
 
 
 def test_damage_in_a_path_that_several_bring_is_found_and_named_after_the_winner(tmp_path: Path) -> None:
     made = making(tmp_path, *COLLIDING)
-    prefix = made.ensure()
+    prefix = made.hydrate()
     site = prefix / "lib" / f"python{SERIES}" / "site-packages"
     changed = site / "shared/both.py"
     changed.unlink()
@@ -95,13 +95,13 @@ def test_modules_that_come_as_data_are_the_same_paths(tmp_path: Path) -> None:
     path = f"zz-1.0.data/data/lib64/python{SERIES}/site-packages/alpha_one/__init__.py"
     made = making(tmp_path, ALPHA, Release("zz", "1.0", files={path: "OF = 'zz'\n"}))
     heard = Heard()
-    prefix = made.ensure(installer=UvInstaller(heard))
+    prefix = made.hydrate(installer=UvInstaller(heard))
     site = prefix / "lib" / f"python{SERIES}" / "site-packages"
     assert (site / "alpha_one/__init__.py").read_text() == "OF = 'zz'\n"
     assert verify_prefix(made.lock, prefix, unexpected=True).findings == ()
     assert any("alpha-one and zz" in line for line in heard.warnings)
     before = making(tmp_path / "before", ALPHA, Release("aa", "1.0", files={path.replace("zz", "aa"): "OF = 'aa'\n"}))
-    site = before.ensure() / "lib" / f"python{SERIES}" / "site-packages"
+    site = before.hydrate() / "lib" / f"python{SERIES}" / "site-packages"
     assert "PLATFORM" in (site / "alpha_one/__init__.py").read_text()
 
 
@@ -110,7 +110,7 @@ def test_a_file_of_one_that_is_a_folder_of_another_is_told_with_both_names(tmp_p
     two = Release("two", "1.0", files={"shared/x/y.py": ""})
     made = making(tmp_path, one, two)
     with pytest.raises(HydrateError) as refused:
-        made.ensure()
+        made.hydrate()
     assert refused.value.code == "file-and-folder"
     assert "`one`" in refused.value.message
     assert "`two`" in refused.value.message
@@ -121,7 +121,7 @@ def test_over_conda_packages_too_the_last_wheel_of_the_lock_wins(tmp_path: Path)
     under = data_package("under", "1.0", {"share/note.txt": "under\n"})
     made = CondaMaking(tmp_path, own=(under,), wheels=COLLIDING)
     for _ in range(2):
-        prefix = made.ensure()
+        prefix = made.hydrate()
         (site,) = prefix.glob("lib/python*/site-packages")
         assert {path: (site / path).read_text() for path in HAS} == HAS
         assert verify_prefix(made.lock, prefix, unexpected=True).findings == ()
@@ -139,7 +139,7 @@ def test_of_conda_packages_the_same_one_has_the_path_each_time(tmp_path: Path) -
     made = CondaMaking(tmp_path, own=own)
     seen = set()
     for _ in range(3):
-        prefix = made.ensure()
+        prefix = made.hydrate()
         seen.add((prefix / "share/note.txt").read_text())
         assert verify_prefix(made.lock, prefix).findings == ()
         shutil.rmtree(prefix)
@@ -157,7 +157,7 @@ def test_of_conda_packages_the_same_one_has_the_path_each_time(tmp_path: Path) -
 def test_a_wheel_may_not_bring_what_is_the_environments_own(tmp_path: Path, path: str) -> None:
     made = making(tmp_path, Release("evil", "1.0", files={path: "home = /tmp\n"}))
     with pytest.raises(HydrateError) as refused:
-        made.ensure()
+        made.hydrate()
     assert (refused.value.code, refused.value.exit_status) == ("reserved-path", 5)
     assert "`evil`" in refused.value.message
     assert remains(made.environments) == []
@@ -186,7 +186,7 @@ def test_which_paths_are_the_environments_own(path: str, is_its_own: bool) -> No
 def test_a_command_may_not_be_called_as_the_interpreter_is(tmp_path: Path) -> None:
     made = making(tmp_path, Release("evil", "1.0", scripts={"python3": "evil:main"}))
     with pytest.raises(HydrateError) as refused:
-        made.ensure()
+        made.hydrate()
     assert refused.value.code == "reserved-path"
     assert "`bin/python3`" in refused.value.message
 
@@ -195,6 +195,6 @@ def test_a_command_may_not_be_called_as_the_interpreter_is(tmp_path: Path) -> No
 def test_a_conda_package_may_not_either(tmp_path: Path, path: str) -> None:
     made = CondaMaking(tmp_path, own=(data_package("evil", "1.0", {path: "home = /tmp\n"}),))
     with pytest.raises(HydrateError) as refused:
-        made.ensure()
+        made.hydrate()
     assert refused.value.code == "reserved-path"
     assert "`evil`" in refused.value.message

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from envlock.activation_errors import UnfitPrefix
 from envlock.conda.channels import channel_base
 from envlock.conda.installing import LeadsOut, _refuse_paths
 from envlock.errors import HydrateError
@@ -28,11 +27,11 @@ from envlock.hydrate.errors import (
     InstallFailed,
     LinkFailed,
     PrefixTooLong,
+    UnfitPrefix,
 )
-from envlock.hydrate.marker import read_marker
-from envlock.hydrate.port import Artifact
+from envlock.hydrate.prefix import read_receipt
 from envlock.model.arch import ARCHS, host_arch
-from envlock.model.artifact import artifacts_of
+from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import LockedPackage
 from tests.channel import Channel, File, Package, data_package
 from tests.channel.recipe import Dist, python_package
@@ -78,7 +77,7 @@ def placed(name: str, path: str, text: str, **options: object) -> Package:
 def test_a_conda_environment_runs_at_its_place(tmp_path: Path, store: Path, channel: Channel) -> None:
     channel.need("hello")
     making = CondaMaking(tmp_path, ("speak", "vintage", "hello", "click"), store=store)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert prefix == making.prefix == making.find()
     assert run(prefix, "python", "-c", "import click, speak, sys; print(sys.prefix)") == str(prefix)
     assert run(prefix, "speak") == "speak 1.1 from conda"
@@ -88,12 +87,12 @@ def test_a_conda_environment_runs_at_its_place(tmp_path: Path, store: Path, chan
     assert wrong_files(prefix) == []
     assert files_naming(prefix, ".stages") == []
     assert remains(making.environments) == []
-    assert making.ensure(installer=None) == prefix
+    assert making.hydrate(installer=None) == prefix
 
 
 def test_wheels_go_on_top_and_their_scripts_start_the_right_python(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("speak",), wheels=wheels(3), store=store)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert not list(prefix.rglob("*.pyc")), "what ran in the stage must leave no bytecode that names it"
     assert run(prefix, "wheel-2") == "wheel-2 1.0"
     assert run(prefix, "python", "-c", "import wheel_0, speak; print(wheel_0.__file__)").startswith(str(prefix))
@@ -109,7 +108,7 @@ def test_wheels_go_on_top_and_their_scripts_start_the_right_python(tmp_path: Pat
 @pytest.mark.parametrize("folder", ["with space", "a%20b#c", "ü", "(x) & y;z", "~"])
 def test_a_home_of_any_name_serves(tmp_path: Path, folder: str) -> None:
     making = CondaMaking(tmp_path / folder, ("speak", "vintage"), wheels=wheels(1))
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert run(prefix, "wheel-0") == "wheel-0 1.0"
     assert run(prefix, "speak") == "speak 1.1 from conda"
     assert wrong_files(prefix) == []
@@ -120,16 +119,16 @@ def test_a_home_of_any_name_serves(tmp_path: Path, folder: str) -> None:
 def test_a_home_that_breaks_conda_packages_is_refused(tmp_path: Path, folder: str) -> None:
     making = CondaMaking(tmp_path / folder, ("speak",))
     with pytest.raises(UnfitPrefix) as caught:
-        making.ensure()
+        making.hydrate()
     assert caught.value.render().startswith("error[unfit-prefix]: the environment's path holds `")
     assert not making.place.exists()
 
 
 def test_scripts_in_a_short_place_begin_with_the_interpreter(tmp_path: Path, store: Path) -> None:
-    from envlock.hydrate.scripts import move_scripts
+    from envlock.hydrate.shebangs import move_scripts
 
     making = CondaMaking(tmp_path, wheels=wheels(1), store=store)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     text = (prefix / "bin" / "wheel-0").read_text()
     move_scripts(making.site_packages, prefix, Path("/e"))
     moved = (prefix / "bin" / "wheel-0").read_text()
@@ -141,7 +140,7 @@ def test_scripts_in_a_short_place_begin_with_the_interpreter(tmp_path: Path, sto
 
 def test_the_prefix_is_known_to_conda_as_it_came_from_upstream(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("speak",), store=store)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     records = {path.stem: json.loads(path.read_text()) for path in (prefix / "conda-meta").glob("*.json")}
     assert {record["url"] for record in records.values()} == {package.url for package in making.lock.packages}
     assert {record["sha256"] for record in records.values()} == {package.sha256 for package in making.lock.packages}
@@ -150,22 +149,22 @@ def test_the_prefix_is_known_to_conda_as_it_came_from_upstream(tmp_path: Path, s
 
 def test_the_marker_names_the_python_inside(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, store=store)
-    prefix = making.ensure()
-    marker = read_marker(prefix)
-    assert marker is not None
-    assert marker.python == str(prefix / "bin" / f"python{making.series}")
-    assert marker.python_version == making.lock.python.version
-    inside = Path(marker.python)
+    prefix = making.hydrate()
+    receipt = read_receipt(prefix)
+    assert receipt is not None
+    assert receipt.python == str(prefix / "bin" / f"python{making.series}")
+    assert receipt.python_version == making.lock.python.version
+    inside = Path(receipt.python)
     inside.rename(inside.with_name("gone"))
     assert making.find() is None
-    assert making.ensure() == prefix
+    assert making.hydrate() == prefix
     assert inside.exists()
     assert wrong_files(prefix) == []
 
 
 def test_python_is_not_run_before_the_place_is_its_own(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, wheels=wheels(2), store=store, compile_bytecode=True)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     compiled = list(prefix.rglob("*.pyc"))
     assert any("wheel_1" in str(path) for path in compiled)
     assert any(path.name.startswith("json") or "json" in path.parts for path in compiled)
@@ -182,7 +181,7 @@ def test_a_python_that_is_externally_managed_takes_the_wheels(tmp_path: Path) ->
     series = CondaMaking(tmp_path).series
     managed = placed("managed", f"lib/python{series}/EXTERNALLY-MANAGED", "[externally-managed]\nError=no\n")
     making = CondaMaking(tmp_path, own=(managed,), wheels=wheels(1))
-    assert run(making.ensure(), "wheel-0") == "wheel-0 1.0"
+    assert run(making.hydrate(), "wheel-0") == "wheel-0 1.0"
 
 
 def test_nothing_is_left_where_temporary_files_are(
@@ -192,7 +191,7 @@ def test_nothing_is_left_where_temporary_files_are(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     making = CondaMaking(tmp_path / "place", ("speak",), wheels=wheels(1), store=store)
-    making.ensure()
+    making.hydrate()
     assert list(temporary.iterdir()) == []
     assert remains(making.environments) == []
 
@@ -201,7 +200,7 @@ def test_no_network_is_asked(tmp_path: Path, store: Path, monkeypatch: pytest.Mo
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     making = CondaMaking(tmp_path, ("speak",), wheels=wheels(1), store=store)
-    assert wrong_files(making.ensure()) == []
+    assert wrong_files(making.hydrate()) == []
 
 
 # What is shared between environments.
@@ -209,21 +208,21 @@ def test_no_network_is_asked(tmp_path: Path, store: Path, monkeypatch: pytest.Mo
 
 def test_what_was_unpacked_is_linked_again(tmp_path: Path) -> None:
     making = CondaMaking(tmp_path, ("speak",))
-    first = (making.ensure() / "lib" / f"python{making.series}" / "os.py").stat().st_ino
+    first = (making.hydrate() / "lib" / f"python{making.series}" / "os.py").stat().st_ino
     other = CondaMaking(tmp_path, ("speak", "lower"))
     assert other.prefix != making.prefix
-    assert (other.ensure() / "lib" / f"python{making.series}" / "os.py").stat().st_ino == first
+    assert (other.hydrate() / "lib" / f"python{making.series}" / "os.py").stat().st_ino == first
 
 
 def test_a_file_that_was_edited_through_an_environment_is_not_linked_into_the_next(tmp_path: Path) -> None:
     making = CondaMaking(tmp_path, ("speak",))
-    edited = making.ensure() / "lib" / f"python{making.series}" / "site-packages" / "speak" / "__init__.py"
+    edited = making.hydrate() / "lib" / f"python{making.series}" / "site-packages" / "speak" / "__init__.py"
     whole = edited.read_bytes()
     with edited.open("r+b") as file:
         file.write(b"import os; os.abort()")
     os.utime(edited, ns=(1577836800 * 10**9, 1577836800 * 10**9))
     other = CondaMaking(tmp_path, ("speak", "lower"))
-    assert (other.ensure() / edited.relative_to(making.prefix)).read_bytes() == whole
+    assert (other.hydrate() / edited.relative_to(making.prefix)).read_bytes() == whole
     assert wrong_files(other.prefix) == []
     assert run(other.prefix, "speak") == "speak 1.1 from conda"
 
@@ -231,7 +230,7 @@ def test_a_file_that_was_edited_through_an_environment_is_not_linked_into_the_ne
 @pytest.mark.parametrize("damage", ["a file", "a folder", "the list", "everything"])
 def test_what_is_missing_of_an_unpacked_package_is_unpacked_again(tmp_path: Path, damage: str) -> None:
     making = CondaMaking(tmp_path, ("speak",))
-    shutil.rmtree(making.ensure())
+    shutil.rmtree(making.hydrate())
     (unpacked,) = (path for path in making.unpacked.iterdir() if path.is_dir() and path.name.startswith("speak"))
     if damage == "a file":
         (unpacked / "site-packages/speak/__init__.py").unlink()
@@ -241,7 +240,7 @@ def test_what_is_missing_of_an_unpacked_package_is_unpacked_again(tmp_path: Path
         (unpacked / "info/paths.json").write_text("{")
     else:
         shutil.rmtree(making.unpacked)
-    assert wrong_files(making.ensure()) == []
+    assert wrong_files(making.hydrate()) == []
     assert run(making.prefix, "speak") == "speak 1.1 from conda"
 
 
@@ -251,7 +250,7 @@ def test_two_archives_of_one_name_version_and_build_are_two(tmp_path: Path) -> N
     assert one.prefix != two.prefix
     for making, text in ((one, "one"), (two, "two"), (one, "one")):
         shutil.rmtree(making.prefix, ignore_errors=True)
-        assert (making.ensure() / "share/twin.txt").read_text() == text
+        assert (making.hydrate() / "share/twin.txt").read_text() == text
 
 
 # Two packages that want one path.
@@ -262,7 +261,7 @@ def test_a_path_of_two_packages_is_told_and_the_same_one_has_it_each_time(tmp_pa
     for _ in range(4):
         shutil.rmtree(making.prefix, ignore_errors=True)
         making.reporter.warnings.clear()
-        prefix = making.ensure()
+        prefix = making.hydrate()
         assert (prefix / "share/clobber/who.txt").read_text() == "one\n"
         assert making.reporter.warnings == [
             "share/clobber/who.txt is of clobber-one and of clobber-two; clobber-one has it"
@@ -281,7 +280,7 @@ def test_many_such_paths_are_summed_up(tmp_path: Path) -> None:
     paths = [f"share/many/{number}.txt" for number in range(9)]
     own = tuple(data_package(name, "1.0", dict.fromkeys(paths, name)) for name in ("many-a", "many-b"))
     making = CondaMaking(tmp_path, own=own)
-    making.ensure()
+    making.hydrate()
     assert len(making.reporter.warnings) == 6
     assert making.reporter.warnings[-1] == "... and 4 more files of DemoFlow/train like that"
 
@@ -289,7 +288,7 @@ def test_many_such_paths_are_summed_up(tmp_path: Path) -> None:
 def test_the_same_bytes_twice_are_no_matter(tmp_path: Path) -> None:
     own = tuple(placed(name, "share/licence.txt", "the same") for name in ("same-a", "same-b"))
     making = CondaMaking(tmp_path, own=own)
-    assert (making.ensure() / "share/licence.txt").read_text() == "the same"
+    assert (making.hydrate() / "share/licence.txt").read_text() == "the same"
     assert making.reporter.warnings == []
 
 
@@ -297,7 +296,7 @@ def test_a_wheel_on_a_file_of_a_conda_package_is_told(tmp_path: Path) -> None:
     ours = python_package("shared", "1.0", dist=Dist("shared", "1.0"))
     theirs = Release("other", "1.0", files={"shared/__init__.py": "FROM = 'wheel'\n"})
     making = CondaMaking(tmp_path, own=(ours,), wheels=(theirs,))
-    prefix = making.ensure()
+    prefix = making.hydrate()
     path = f"lib/python{making.series}/site-packages/shared/__init__.py"
     assert making.reporter.warnings == [
         f"{path} is of the conda package shared and of the wheel of other; the wheel has it"
@@ -316,7 +315,7 @@ def test_an_archive_that_is_not_the_locked_one_is_named(tmp_path: Path, damage: 
     making = CondaMaking(tmp_path, ("speak",))
     making.fetch(artifacts_of(making.lock))
     if is_warm:
-        shutil.rmtree(making.ensure())
+        shutil.rmtree(making.hydrate())
     package = making.named("speak")
     path = making.file_of(package)
     status = path.stat()
@@ -333,7 +332,7 @@ def test_an_archive_that_is_not_the_locked_one_is_named(tmp_path: Path, damage: 
         path.unlink()
     making = AsTheyAre(tmp_path, ("speak",))
     with pytest.raises(ChangedArtifact) as caught:
-        making.ensure()
+        making.hydrate()
     assert caught.value.exit_status == 3
     assert "`speak` 1.1" in caught.value.message
     assert package.sha256 in caught.value.render()
@@ -361,7 +360,7 @@ def test_an_archive_that_was_locked_broken_is_named(tmp_path: Path, kind: str, s
     lock = changed(making.lock, making.named("cracked"), sha256=digest, size=len(data))
     making.__dict__["archives"] = {**making.archives, digest: data}
     with pytest.raises(BadCondaArchive) as caught:
-        making.ensure(lock=lock)
+        making.hydrate(lock=lock)
     assert caught.value.exit_status == 5
     assert f"`cracked-1.0-0{suffix}`" in caught.value.message
     assert f"channel: {channel_base('conda-forge')}" in caught.value.render()
@@ -386,7 +385,7 @@ def test_an_archive_that_leads_out_of_the_environment_is_refused(tmp_path: Path,
     """py-rattler ends the whole process for an absolute path."""
     making = CondaMaking(tmp_path, own=(Package("cracked", "1.0", files=LEADING_OUT[kind], suffix=suffix),))
     with pytest.raises(BadCondaArchive) as caught:
-        making.ensure()
+        making.hydrate()
     said = caught.value.render()
     assert f"`cracked-1.0-0{suffix}`" in said
     assert "leads out of the environment" in said or kind == "a file behind a link"
@@ -424,7 +423,7 @@ def test_links_that_stay_are_left_alone(tmp_path: Path) -> None:
     }
     making = CondaMaking(tmp_path, own=(Package("linked", "1.0", files=links),))
     for _ in range(2):  # out of the archive, then out of what was unpacked
-        prefix = making.ensure()
+        prefix = making.hydrate()
         assert {path: (prefix / path).readlink().as_posix() for path in links if links[path].target} == {
             path: file.target for path, file in links.items() if file.target
         }
@@ -447,7 +446,7 @@ def test_a_lock_whose_packages_hold_no_python_is_told(tmp_path: Path, store: Pat
     making = CondaMaking(tmp_path, ("lower",), store=store)
     without = tuple(package for package in making.lock.packages if package.name != "python")
     with pytest.raises(LinkFailed, match="could not be linked") as caught:
-        making.ensure(lock=replace(making.lock, packages=without))
+        making.hydrate(lock=replace(making.lock, packages=without))
     assert f"there is no bin/python{making.series}" in caught.value.render()
 
 
@@ -456,7 +455,7 @@ def test_a_wheel_that_uv_refuses_leaves_nothing(tmp_path: Path) -> None:
     wheel = making.named("wheel-0")
     lock = changed(making.lock, wheel, version="2.0")
     with pytest.raises(InstallFailed):
-        making.ensure(lock=lock)
+        making.hydrate(lock=lock)
     assert remains(making.environments) == []
 
 
@@ -467,7 +466,7 @@ def test_another_arch_is_refused(tmp_path: Path) -> None:
     making = CondaMaking(tmp_path)
     foreign = next(arch for arch in ARCHS if arch != host_arch())
     with pytest.raises(ForeignArch):
-        making.ensure(lock=replace(making.lock, arch=foreign))
+        making.hydrate(lock=replace(making.lock, arch=foreign))
     assert not making.environments.exists()
 
 
@@ -475,7 +474,7 @@ def test_a_path_that_is_too_long_is_refused_before_any_work(tmp_path: Path) -> N
     deep = tmp_path / "/".join(["d" * 100] * 2)
     making = CondaMaking(deep)
     with pytest.raises(PrefixTooLong) as caught:
-        making.ensure()
+        making.hydrate()
     said = caught.value.render()
     assert f"{len(str(making.prefix))} bytes" in said
     assert "at most 255 bytes" in said
@@ -488,7 +487,7 @@ def test_the_longest_path_that_is_allowed_works(tmp_path: Path, channel: Channel
     channel.need("hello")
     room = 255 - len(str(CondaMaking(tmp_path, ("hello",)).prefix)) - 1
     making = CondaMaking(tmp_path / ("x" * room), ("hello",))
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert len(str(prefix)) == 255
     assert run(prefix, "hello").startswith("hello 1.")
 
@@ -501,7 +500,7 @@ def test_a_package_with_less_room_is_named(tmp_path: Path) -> None:
     )
     making = CondaMaking(tmp_path, own=(cramped,))
     with pytest.raises(PrefixTooLong) as caught:
-        making.ensure()
+        making.hydrate()
     assert "cramped-1.0-0.conda" in caught.value.render()
     assert "lib/cramped.bin" in caught.value.render()
     assert remains(making.environments) == []
@@ -510,7 +509,7 @@ def test_a_package_with_less_room_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, small_disk: Path) -> None:
     making = CondaMaking(small_disk, ("speak",))
     with pytest.raises(DiskFull) as caught:
-        making.ensure()
+        making.hydrate()
     assert "free there now: " in caught.value.render()
     assert remains(making.environments) == []
 
@@ -520,7 +519,7 @@ def test_a_disk_that_is_full_of_environments_only(tmp_path: Path, small_disk: Pa
     making = CondaMaking(tmp_path, wheels=heavy)
     making.environments.symlink_to(small_disk)
     with pytest.raises(DiskFull):
-        making.ensure()
+        making.hydrate()
 
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -531,7 +530,7 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     making.unpacked.chmod(0o555)
     try:
         with pytest.raises(HomeUnusable):
-            making.ensure()
+            making.hydrate()
     finally:
         making.unpacked.chmod(0o755)
 
@@ -541,7 +540,7 @@ def test_a_file_where_unpacked_packages_should_be_is_told(tmp_path: Path) -> Non
     making.unpacked.parent.mkdir(parents=True)
     making.unpacked.write_text("in the way")
     with pytest.raises(HydrateError) as caught:
-        making.ensure()
+        making.hydrate()
     assert caught.value.exit_status == 5
     assert remains(making.environments) == []
 
@@ -551,7 +550,7 @@ def test_a_file_where_unpacked_packages_should_be_is_told(tmp_path: Path) -> Non
 
 def test_link_scripts_do_not_run_and_are_told_once(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("greets", "sulks"), store=store)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert not (prefix / "share/greets/linked.txt").exists()
     (note,) = (note for note in making.reporter.notes if "link script" in note)
     assert note == (
@@ -567,7 +566,7 @@ def test_a_link_script_that_is_allowed_runs_where_the_environment_stays(tmp_path
     )
     own = data_package("tells", "1.5", {"bin/.tells-post-link.sh": script}, number=3)
     making = CondaMaking(tmp_path, ("greets", "sulks"), own=(own,), link_scripts=("greets", "Tells"))
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert (prefix / "share/greets/linked.txt").read_text() == "greets was linked\n"
     assert (prefix / "said.txt").read_text().splitlines() == [
         str(prefix), "tells", "1.5", "3", str(prefix), str(prefix / "bin" / "python"), "unset",
@@ -585,13 +584,13 @@ def test_scripts_run_after_those_of_what_is_needed(tmp_path: Path) -> None:
 
     own = (noting("aa", "bb"), noting("bb", "cc"), noting("cc", "aa"), noting("dd"))
     making = CondaMaking(tmp_path, own=own, link_scripts=("aa", "bb", "cc", "dd"))
-    assert (making.ensure() / "order.txt").read_text().split() == ["cc", "bb", "aa", "dd"]
+    assert (making.hydrate() / "order.txt").read_text().split() == ["cc", "bb", "aa", "dd"]
 
 
 def test_a_link_script_that_fails_is_an_error_with_what_it_said(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("sulks",), store=store, link_scripts=("sulks",))
     with pytest.raises(HydrateError) as caught:
-        making.ensure()
+        making.hydrate()
     said = caught.value.render()
     assert said.startswith("error[link-script-failed]: the link script of `sulks` failed with exit status 3\n")
     assert "no, not here" in said

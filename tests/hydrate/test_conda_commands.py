@@ -187,6 +187,6 @@ def test_python_alone_may_come_from_a_channel(conda_project: ProjectFolder, envl
     envlock("lock")
     prefix = prefix_of(envlock("create").stdout)
     assert wrong_files(prefix) == []
-    marker = json.loads((prefix / ".envlock.json").read_text())
-    assert marker["python"].startswith(f"{prefix}/bin/python3.")
+    receipt = json.loads((prefix / ".envlock.json").read_text())
+    assert receipt["python"].startswith(f"{prefix}/bin/python3.")
     assert envlock("run", "--", "lam").stdout.startswith("lam ")

@@ -29,7 +29,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, small_disk: 
     making.write_artifacts()
     environments = small_disk / "environments"
     with pytest.raises(DiskFull) as caught:
-        making.ensure(environments=environments)
+        making.hydrate(home=small_disk)
     said = caught.value.render()
     assert caught.value.exit_status == 5
     assert str(environments) in said
@@ -46,8 +46,8 @@ def test_a_disk_with_room_for_nothing_at_all(tmp_path: Path, small_disk: Path) -
     environments.mkdir()
     fill(small_disk / "filler")
     with pytest.raises(DiskFull) as caught:
-        making.ensure(environments=environments)
+        making.hydrate(home=small_disk)
     assert "free there now: 0" in caught.value.render()
     assert remains(environments) == []
     (small_disk / "filler").unlink()
-    assert missing_files(making.ensure(environments=environments)) == []
+    assert missing_files(making.hydrate(home=small_disk)) == []

@@ -115,7 +115,7 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
     assert result["broken"] == []
     assert result["left"] == []
     assert result["unfinished"] >= 10, "the ends came too late to prove anything"
-    assert making.ensure() == making.prefix
+    assert making.hydrate() == making.prefix
     assert missing_files(making.prefix) == []
     if whom != "one":
         assert remains(making.environments) == []
@@ -135,7 +135,7 @@ def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
     assert result["broken"] == []
     assert result["unfinished"] >= 3, "the ends came too late to prove anything"
     making = CondaMaking(tmp_path, ("click", "vintage", "clobber-one"), wheels=wheels(3))
-    assert wrong_files(making.ensure()) == []
+    assert wrong_files(making.hydrate()) == []
     assert remains(making.environments) == []
 
 
@@ -158,7 +158,7 @@ def test_processes_that_want_the_same_and_different_conda_environments(
 def test_processes_that_find_the_same_unpacked_package_changed(tmp_path: Path, channel: Channel, start: Start) -> None:
     channel.need("click", "pygments")
     making = CondaMaking(tmp_path, ("click", "pygments"))
-    making.ensure()
+    making.hydrate()
     for package in ("pygments", "click", "python"):
         (unpacked,) = (path for path in making.unpacked.glob(f"{package}-[0-9]*") if path.is_dir())
         next(path for path in sorted(unpacked.rglob("__init__.py"))).write_bytes(b"changed")
@@ -177,7 +177,7 @@ def test_what_the_dead_left_is_removed_by_whoever_builds_next(making: Making, st
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert remains(making.environments) != []
-    Making(tmp_path, count=0).ensure()
+    Making(tmp_path, count=0).hydrate()
     assert remains(making.environments) == []
 
 
@@ -185,7 +185,7 @@ def test_the_stage_of_the_living_is_left_alone(making: Making, start: Start, tmp
     making.gate.touch()
     process = start(making)
     installing(making, process)
-    Making(tmp_path, count=0).ensure()
+    Making(tmp_path, count=0).hydrate()
     making.gate.unlink()
     assert process.communicate(timeout=60)[0] == f"{making.prefix}\n"
     assert process.returncode == 0

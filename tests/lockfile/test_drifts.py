@@ -19,8 +19,8 @@ from envlock.lockfile.drift import check
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
+from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
-from envlock.workflow.launch_errors import HostNotAllowed
 from envlock.workflow.lock import lock
 from tests.conftest import Envlock
 from tests.index import Index

@@ -39,8 +39,8 @@ from envlock.named.give import give
 from envlock.named.lookup import Finder, Found
 from envlock.named.run_record import Keeper, Pathspecs, RanIn
 from envlock.workflow.choice import choose_one
+from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.get import get
-from envlock.workflow.launch_errors import HostNotAllowed
 from envlock.workflow.launch_service import serve
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import using

@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 
 from envlock import activation, interpreters
-from envlock.activation_errors import owner_of
 from envlock.cache.announcing import Needs
 from envlock.cache.format import check_format
 from envlock.cache.marks import ran_in
@@ -34,8 +33,10 @@ from envlock.config.metaflow_default import make_default
 from envlock.config.read import load_project
 from envlock.credentials import redact
 from envlock.errors import EnvlockError
+from envlock.hydrate.errors import owner_of
 from envlock.hydrate.installed import installed
-from envlock.hydrate.marker import read_marker
+from envlock.hydrate.prefix import read_receipt
+from envlock.hydrate.wheels import metadata_in, paths_in
 from envlock.lockfile.canonical_text import body_of
 from envlock.lockfile.canonical_text import digest_of as lock_digest
 from envlock.lockfile.document import parse, render
@@ -52,7 +53,6 @@ from envlock.named.run_record import Pathspecs, RanIn
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
-from envlock.wheels import metadata_in, paths_in
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
 
@@ -198,7 +198,7 @@ def read_format(_: Path, data: bytes) -> None:
 
 def read_of_marker(folder: Path, data: bytes) -> None:
     (folder / ".envlock.json").write_bytes(data)
-    marker = read_marker(folder)
+    marker = read_receipt(folder)
     assert marker is None or marker.python_is_unchanged in {True, False}
 
 

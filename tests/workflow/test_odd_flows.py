@@ -21,8 +21,8 @@ from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.drift import check
 from envlock.model.arch import host_arch
+from envlock.workflow.errors import StepNotInConfig
 from envlock.workflow.launch import Start, plan
-from envlock.workflow.launch_errors import StepNotInConfig
 from envlock.workflow.lock import lock
 from tests.config.test_flowfile import FLOWS
 from tests.index import CATALOGUE, Index, Release

@@ -14,15 +14,14 @@ from envlock.config.project import CONFIG_NAME
 from envlock.config.read import find_config, load_project
 from envlock.errors import ConfigError, EnvlockError, HydrateError, printable
 from envlock.files import MEMO_BYTES, read_file, write_atomically
-from envlock.hydrate.marker import NAME as MARKER
-from envlock.hydrate.marker import read_marker
+from envlock.hydrate.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
 from envlock.places import home, trusted
 from envlock.workflow.choice import choose_one
-from envlock.workflow.hydrate import environments_folder, find_lock, find_prefix, hydrate
+from envlock.workflow.hydrate import find_lock, hydrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,10 +89,10 @@ def work_out(wanted: Wanted) -> str:
     project = load_project(Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd()))
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
-    prefix = None if wanted.rebuild else find_prefix(lock)
+    prefix = None if wanted.rebuild else find_prefix(lock, home())
     if prefix is None:
         if not wanted.hydrate:
-            raise NotHydrated(environment.name, environments_folder() / lock.prefix_name)
+            raise NotHydrated(environment.name, prefix_of(lock, home()))
         from envlock.cli.progress import LiveReporter
 
         with LiveReporter() as reporter:
@@ -131,10 +130,10 @@ def _requirements_files(project: Project) -> Iterator[str]:
 
 
 def _of_prefix(prefix: Path) -> Iterator[str]:
-    marker = read_marker(prefix)
-    yield str(prefix / MARKER)
-    if marker is not None:
-        yield marker.python
+    receipt = read_receipt(prefix)
+    yield str(prefix / RECEIPT)
+    if receipt is not None:
+        yield receipt.python
 
 
 def _named(wanted: Wanted) -> str:
@@ -146,12 +145,12 @@ def _named(wanted: Wanted) -> str:
         raise NoSuchName(wanted.name, names)
     home()  # whoever may write names decides what is run
     prefix = trusted(link.readlink())
-    marker = read_marker(prefix)
-    if marker is None:
+    receipt = read_receipt(prefix)
+    if receipt is None:
         raise NamedEnvironmentGone(wanted.name, f"{prefix} is not there, or not whole")
-    version = version_of(Path(marker.python))
-    if version is None or version.split(".")[:2] != marker.python_version.split(".")[:2]:
-        raise NamedEnvironmentGone(wanted.name, f"its interpreter {marker.python} is {version or 'gone'}")
+    version = version_of(Path(receipt.python))
+    if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
+        raise NamedEnvironmentGone(wanted.name, f"its interpreter {receipt.python} is {version or 'gone'}")
     origin = _origin(wanted.name)
     if origin is None:
         remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
@@ -196,7 +195,7 @@ def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
     except EnvlockError as error:
         _warn_of_older(wanted.name, origin, error.message)
         return
-    if environments_folder() / lock.prefix_name != prefix:
+    if prefix_of(lock, home()) != prefix:
         _warn_of_older(wanted.name, origin, f"`{environment.name}` has been locked again since")
     elif environment.base is None or not has_variables(environment.base.written):
         deciding = _deciding(origin, project, environment.base, lock, prefix)

@@ -23,7 +23,7 @@ from envlock.words import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from envlock.hydrate.verification import Finding
+    from envlock.hydrate.verify import PrefixFinding
     from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
 
 _DAMAGED = 3
@@ -85,7 +85,7 @@ def damage_lines(environment: VerifiedEnvironment) -> Iterator[str]:
     yield ""
 
 
-def _finding_lines(verdict: str, findings: Sequence[Finding]) -> Iterator[str]:
+def _finding_lines(verdict: str, findings: Sequence[PrefixFinding]) -> Iterator[str]:
     for finding in findings[:_FILES_SHOWN]:
         reason = "" if verdict in _OF_FILES else f": {finding.reason}"
         yield f"    {verdict} {finding.path}".rstrip() + reason

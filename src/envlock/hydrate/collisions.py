@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydrate.errors import ReservedPath
 from envlock.hydrate.installed import below, named_in, paths_of, records_of_uv
-from envlock.hydrate.marker import NAME as MARKER
+from envlock.hydrate.prefix import RECEIPT
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import LockedPackage
 
 
-_RESERVED = ("pyvenv.cfg", MARKER.lower(), "conda-meta", "bin", "lib", "lib64")
+_RESERVED = ("pyvenv.cfg", RECEIPT.lower(), "conda-meta", "bin", "lib", "lib64")
 
 
 class Collision(NamedTuple):
@@ -129,7 +129,7 @@ def refuse_reserved(package: str, paths: Iterable[str]) -> None:
 
 
 def is_reserved(path: str) -> bool:
-    """Whether a path below a prefix is the environment's own: its marker, its interpreter, what tells which that is.
+    """Whether a path below a prefix is the environment's own: its receipt, its interpreter, what tells which that is.
 
     Names differ in case alone on some file systems only, so case counts nowhere.
 

@@ -7,7 +7,6 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from envlock.hydrate.bytecode import compile_below
 from envlock.hydrate.errors import (
     BadCondaArchive,
     HomeUnusable,
@@ -15,13 +14,13 @@ from envlock.hydrate.errors import (
     PrefixTooLong,
     ReservedPath,
     disk_full,
+    is_full,
 )
+from envlock.hydrate.finishing import compile_bytecode_below, run_link_scripts
 from envlock.hydrate.installed import paths_of, records_of_uv
-from envlock.hydrate.link_scripts import run_link_scripts
-from envlock.hydrate.marker import NAME as MARKER
-from envlock.hydrate.prefix import name_of
-from envlock.hydrate.pypi_uv import NO_ROOM, fill, forget_unpacked, settle_wheels
-from envlock.hydrate.scripts import move_scripts
+from envlock.hydrate.prefix import RECEIPT, name_of
+from envlock.hydrate.pypi_uv import fill, forget_unpacked, settle_wheels
+from envlock.hydrate.shebangs import move_scripts
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class CondaInstaller:
         """Compile modules where that is wanted, and run the link scripts that may. Raises HydrateError."""
         if self._compiles:
             folder = place / "lib" / f"python{lock.python.series}"
-            compile_below(folder, place / "bin" / "python", self._reporter)
+            compile_bytecode_below(folder, place / "bin" / "python", self._reporter)
         run_link_scripts(lock, place, self._link_scripts, self._reporter)
 
     def _link(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
@@ -124,7 +123,7 @@ class CondaInstaller:
     def _as_hydrate_error(self, lock: Lock, files: Mapping[str, Path], place: Path, error: NotLinked) -> HydrateError:
         reasons = error.reasons
         said = "\n".join(reasons)
-        if any(phrase in said for phrase in NO_ROOM):
+        if is_full(said):
             return disk_full(place.parent, files.values(), details=reasons[-1:])
         refused = next((phrase for phrase in _REFUSED if phrase in said), None)
         if refused is not None:
@@ -145,7 +144,7 @@ class CondaInstaller:
         """Refuse a conda package that says which environment this is, or that it is a virtual one."""
         from envlock.conda.installing import owners_of
 
-        found = [name for name in (MARKER, "pyvenv.cfg") if os.path.lexists(stage / name)]
+        found = [name for name in (RECEIPT, "pyvenv.cfg") if os.path.lexists(stage / name)]
         for path, package in owners_of(stage, found).items() if found else ():
             raise ReservedPath(package, path)
 

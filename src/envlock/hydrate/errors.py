@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import DamageError, HydrateError, Location
+from envlock.files import RECORD_BYTES, json_of, read_file
 from envlock.model.url import host
 from envlock.words import byte_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from envlock.hydrate.system import Unmet
+    from envlock.hydrate.machine_checks import Unmet
     from envlock.model.lock import LockedPackage
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXTS = tuple(map(os.strerror, _FULL))
 
 
 class ForeignArch(HydrateError):
@@ -227,6 +229,43 @@ class LinkScriptFailed(HydrateError):
         )
 
 
+class UnfitPrefix(HydrateError):
+    """The environment's path contains a character that breaks `PATH`, or the scripts of its packages."""
+
+    code = "unfit-prefix"
+
+    def __init__(self, path: str, characters: str) -> None:
+        shown = (each if each.isprintable() else repr(each)[1:-1] for each in characters)
+        super().__init__(
+            f"the environment's path contains {' and '.join(f'`{each}`' for each in shown)}",
+            locations=(Location(path),),
+            details=(
+                "PATH separates folders with `:`, so the environment's programs would not be found"
+                if ":" in characters
+                else "packages write the path into their scripts and programs, and this would break them",
+            ),
+            hint="export ENVLOCK_HOME=/short",
+        )
+
+
+class ActivationFailed(HydrateError):
+    """What a package does when its environment is entered went wrong."""
+
+    code = "activation-failed"
+
+    def __init__(self, prefix: str, path: str, reason: str) -> None:
+        self.path = path
+        relative = str(Path(path).relative_to(prefix))
+        package = owner_of(Path(prefix), relative)
+        of_package = f" of {package}" if package else ""
+        super().__init__(
+            f"the environment cannot be entered: {relative}{of_package} failed, {reason}",
+            locations=(Location(path),),
+            hint="`envlock verify` tells whether the file is as it was installed; if it is, ask for another version of "
+            f"{package.partition(' ')[0] or 'the package that brings it'} in envlock.toml, then `envlock lock`",
+        )
+
+
 class BadPythonArchive(DamageError):
     """A verified archive of a Python build is not laid out as one."""
 
@@ -242,14 +281,19 @@ class BadPythonArchive(DamageError):
 def storage_error(error: OSError, place: Path, wheels: Iterable[Path] = ()) -> HydrateError:
     """What an OSError met while writing below `place` means to the user."""
     path = str(error.filename or place)
-    if error.errno in FULL:
+    if error.errno in _FULL:
         return disk_full(place, wheels)
     return HomeUnusable(path, error.strerror or str(error))
 
 
+def is_full(output: str) -> bool:
+    """Whether the output of a program says that the disk, or a quota, is full."""
+    return any(text in output for text in _FULL_TEXTS)
+
+
 def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...] = ()) -> DiskFull:
     """The error that there is no room at `place`, with what is free there and what the wheels take unpacked."""
-    from envlock.wheels import unpacked_size
+    from envlock.hydrate.wheels import unpacked_size
 
     needed = sum(map(unpacked_size, wheels))
     try:
@@ -257,3 +301,15 @@ def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...]
     except OSError:
         return DiskFull(place, needed=needed, available=None, details=details)
     return DiskFull(place, needed=needed, available=status.f_bavail * status.f_frsize, details=details)
+
+
+def owner_of(prefix: Path, relative: str) -> str:
+    """The conda package that brought a file, as `name version`; empty where none says so."""
+    for record in sorted((prefix / "conda-meta").glob("*.json")):
+        try:
+            found = json_of(read_file(record, RECORD_BYTES))
+            if relative in found.get("files", ()):
+                return f"{found['name']} {found['version']}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # noqa: PERF203  another one may say it
+            continue
+    return ""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from envlock.model.artifact import Artifact
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from envlock.interpreters import Interpreter
+    from envlock.model.artifact import Artifact
     from envlock.model.lock import Lock
-
-__all__ = ["Artifact", "ArtifactSource", "Installer", "Pythons"]
 
 
 class ArtifactSource(Protocol):

@@ -1,174 +1,104 @@
-"""The life of one prefix: found whole, or made beside its place and renamed in.
+"""A prefix on this machine: where it is, and its receipt, the file that makes it count as whole.
 
-A prefix is `metaflow_<req_id>_<full_id>`. It counts only with its marker, which is written last.
+A prefix is `environments/metaflow_<req_id>_<full_id>` in a home. Its receipt is written last, so a prefix without one
+is what a killed process left, and is made anew.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import unicodedata
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.activation_errors import UnfitPrefix
-from envlock.errors import HydrateError
-from envlock.hydrate.errors import ForeignArch, PrefixTooLong, SystemNotMet, storage_error
-from envlock.hydrate.marker import Marker, find, read_marker, signature, write_marker
-from envlock.hydrate.proof import Proof
-from envlock.hydrate.stage import make_once
-from envlock.hydrate.system import unmet
+from envlock import __version__
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.interpreters import Interpreter
-from envlock.model.arch import host_arch
-from envlock.model.artifact import artifacts_of
-from envlock.reporter import Reporter
+from envlock.places import trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from envlock.hydrate.port import ArtifactSource, Installer, Pythons
     from envlock.model.lock import Lock
 
-
-LONGEST_PREFIX = 255
-"""Bytes: what binaries of conda packages have room for, where they name their own prefix."""
-
-_UNFIT_FOR_CONDA = "\"'`$\\"
-"""What ends a path too early in what conda packages write it into: shell scripts, and Python's own configuration."""
+RECEIPT = ".envlock.json"
+"""The file's name, in the prefix."""
 
 
-def ensure(
-    lock: Lock,
-    *,
-    environments: Path,
-    source: ArtifactSource,
-    installer: Installer,
-    pythons: Pythons,
-    reporter: Reporter,
-    force: bool = False,
-) -> Path:
-    """The prefix of a lock: the one that is there and whole, else made now. Absolute.
+@dataclass(frozen=True)
+class Receipt:
+    """What a prefix was made from."""
 
-    Many processes may ask for it at once: one makes it, the others wait. A prefix whose interpreter is gone, or was
-    replaced by one that the lock does not allow, is made anew. A machine that lacks what the lock asks for is refused
-    before anything is done, unless `force`. Raises HydrateError, and DamageError where an artifact is not what was
-    locked; nothing is left behind then.
+    req_id: str
+    full_id: str
+    arch: str
+    python: str
+    """The absolute path of the interpreter."""
+    python_version: str
+    python_file: tuple[int, ...]
+    """mtime, size and inode of the interpreter: while they stay the same, so does its version."""
+    envlock: str = __version__
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The interpreter that the prefix was made from."""
+        return Interpreter(Path(self.python), self.python_version)
+
+    def is_of(self, lock: Lock) -> bool:
+        """Whether the prefix was made from this lock."""
+        return (self.req_id, self.full_id, self.arch) == (lock.req_id, lock.full_id, lock.arch)
+
+    @property
+    def python_is_unchanged(self) -> bool:
+        """Whether the interpreter is still the same file. Costs one `stat`."""
+        return bool(self.python_file) and signature(Path(self.python)) == self.python_file
+
+
+def prefix_of(lock: Lock, home: Path) -> Path:
+    """Where the prefix of a lock belongs, whether or not it is there."""
+    return home / "environments" / lock.prefix_name
+
+
+def find_prefix(lock: Lock, home: Path) -> Path | None:
+    """The prefix of a lock, if it is whole and its interpreter is unchanged; else None.
+
+    Reads one small file and stats another. Never waits, never writes. Raises UntrustedHome if others may have written
+    into the prefix.
     """
-    found = find(lock, environments)
-    if found is not None:
-        return found
-    host = host_arch()
-    if lock.arch != host:
-        raise ForeignArch(name_of(lock), lock.arch, host)
-    _check_machine(lock, environments / lock.prefix_name, reporter, force=force)
-    return _Making(lock, environments, source, installer, pythons, reporter).run()
+    prefix = prefix_of(lock, home)
+    receipt = read_receipt(prefix)
+    if receipt is None:
+        return None
+    trusted(prefix)
+    return prefix if receipt.is_of(lock) and receipt.python_is_unchanged else None
 
 
 def name_of(lock: Lock) -> str:
-    """What a lock's environment is called in messages: the first step or table that asked for it."""
+    """What messages call the environment of a lock: the first step or table that it was locked for."""
     return lock.asked_by[0] if lock.asked_by else lock.full_id
 
 
-def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
-    """Whether the environment can be made here and will run, as far as can be told before the work."""
-    length = len(os.fsencode(prefix))
-    if lock.conda_packages and length > LONGEST_PREFIX:
-        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
-    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
-    found = [
-        each
-        for each in dict.fromkeys(str(prefix))
-        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
-    ]
-    if found:
-        raise UnfitPrefix(str(prefix), "".join(found))
-    lacking = unmet(lock)
-    if lacking and not force:
-        raise SystemNotMet(name_of(lock), lock.arch, lacking)
-    for package, asked, here in lacking:
-        reporter.warned(f"{name_of(lock)} is made though it asks for {package} {asked}; here: {here or 'none'}")
+def signature(path: Path) -> tuple[int, ...]:
+    """mtime, size and inode of a file; empty if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  pathlib's own raises for less
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-class _Making:
-    """One call that found no whole prefix."""
+def read_receipt(prefix: Path) -> Receipt | None:
+    """The receipt of a prefix; None if there is none, or it is not valid."""
+    try:
+        found = json_of(read_file(prefix / RECEIPT, MEMO_BYTES))
+        known = {field.name: found[field.name] for field in fields(Receipt)}
+        receipt = Receipt(**{**known, "python_file": tuple(found["python_file"])})
+        texts = (value for name, value in known.items() if name != "python_file")
+        is_valid = all(type(text) is str for text in texts) and all(type(part) is int for part in receipt.python_file)
+        return receipt if is_valid and b"\0" not in os.fsencode(receipt.python) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
-    def __init__(
-        self,
-        lock: Lock,
-        environments: Path,
-        source: ArtifactSource,
-        installer: Installer,
-        pythons: Pythons,
-        reporter: Reporter,
-    ) -> None:
-        self.lock = lock
-        self.environments = environments
-        self.prefix = environments / lock.prefix_name
-        self.source = source
-        self.installer = installer
-        self.pythons = pythons
-        self.reporter = reporter
-        self.files: Mapping[str, Path] = {}
-        self.python: Interpreter | None = None
 
-    def run(self) -> Path:
-        phase = f"hydrate {name_of(self.lock)}"
-        self.reporter.began(phase, len(self.lock.packages), "packages")
-        try:
-            if make_once(self.prefix, is_whole=self.is_whole, build=self.build, seal=self.seal, waiting=self.waiting):
-                self.reporter.advanced(phase, self.prefix.name, len(self.lock.packages))
-        except OSError as error:
-            raise storage_error(error, self.environments, self.files.values()) from error
-        finally:
-            self.reporter.ended(phase)
-        return self.prefix
-
-    def is_whole(self) -> bool:
-        """Whether another process made it meanwhile, or its interpreter changed in a way that the lock allows."""
-        if find(self.lock, self.environments) is not None:
-            return True
-        marker = read_marker(self.prefix)
-        if marker is None or not marker.is_of(self.lock):
-            return False
-        python = self.pythons.still_serves(self.lock, marker.interpreter.path)
-        if python is None:
-            self.reporter.noted(f"{marker.python} is gone or no longer fits: {name_of(self.lock)} is made anew")
-            return False
-        write_marker(self.prefix, self.marker(python))
-        return True
-
-    def build(self, stage: Path) -> None:
-        is_inside = self.lock.python.source == "conda"
-        self.python = self.python_inside() if is_inside else self.pythons.provide(self.lock)
-        packages = {package.sha256 for package in self.lock.packages}
-        self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
-        proof = Proof(self.lock, self.files)
-        try:
-            python = None if is_inside else self.python.path
-            self.installer.install(self.lock, self.files, python, stage, self.prefix)
-        except HydrateError:
-            proof.check()  # that a file was changed says more than what the installer makes of it
-            raise
-        proof.check()
-
-    def python_inside(self) -> Interpreter:
-        """The interpreter of a lock whose Python is one of its packages, where it will be."""
-        python = self.lock.python
-        return Interpreter(self.prefix / "bin" / f"python{python.series}", python.version)
-
-    def seal(self) -> None:
-        assert self.python is not None
-        self.installer.finish(self.lock, self.prefix)
-        write_marker(self.prefix, self.marker(self.python))
-
-    def marker(self, python: Interpreter) -> Marker:
-        return Marker(
-            req_id=self.lock.req_id,
-            full_id=self.lock.full_id,
-            arch=self.lock.arch,
-            python=str(python.path),
-            python_version=python.version,
-            python_file=signature(python.path),
-        )
-
-    def waiting(self) -> None:
-        self.reporter.noted(f"waiting for another process, which makes the environment of {name_of(self.lock)}")
+def write_receipt(prefix: Path, receipt: Receipt) -> None:
+    """Declare the prefix whole. Raises OSError."""
+    write_atomically(prefix / RECEIPT, (json.dumps(asdict(receipt), indent=1) + "\n").encode())

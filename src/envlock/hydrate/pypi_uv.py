@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from envlock.files import METADATA_BYTES, read_file
-from envlock.hydrate.bytecode import compile_below
 from envlock.hydrate.collisions import clash, sentences, settle
-from envlock.hydrate.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full
+from envlock.hydrate.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
+from envlock.hydrate.finishing import compile_bytecode_below
 from envlock.hydrate.installed import records_of_uv
-from envlock.hydrate.metadata import prove_metadata
 from envlock.hydrate.prefix import name_of
+from envlock.hydrate.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
-from envlock.wheels import paths_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from envlock.model.lock import Lock, LockedPackage
 
-NO_ROOM = ("No space left on device", "Disk quota exceeded")
 PATIENCE = "30"
 """How many seconds other runs of uv are waited for before its cache is cleaned."""
 _PYLOCK = "pylock.toml"
@@ -55,7 +53,7 @@ class UvInstaller:
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules where that is wanted. Raises DiskFull."""
         if self._compiles:
-            compile_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
+            compile_bytecode_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
 
 
 def forget_unpacked(lock: Lock, stage: Path, reporter: Reporter) -> tuple[str, ...]:
@@ -106,7 +104,7 @@ def settle_wheels(
     except ValueError as error:
         raise InstallFailed(name_of(lock), (str(error),)) from error
     records = records_of_uv(site_packages)
-    prove_metadata(lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
+    check_metadata(lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
     for sentence in sentences(found):
         reporter.warned(f"{name_of(lock)}: {sentence}")
 
@@ -130,7 +128,7 @@ def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> 
     if completed.returncode == 0:
         return
     reasons = uv_reason(completed.stderr)
-    if any(phrase in completed.stderr for phrase in NO_ROOM):
+    if is_full(completed.stderr):
         raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
     if "has no binary distribution" in completed.stderr:
         unfit = tuple(each.filename for each in lock.pypi_packages if f"`{each.name}`" in completed.stderr)

@@ -164,9 +164,9 @@ class Bases:
 
         Raises what fetching raises.
         """
+        from envlock.hydrate.wheels import metadata_in
         from envlock.model.artifact import Artifact
         from envlock.reporter import Reporter
-        from envlock.wheels import metadata_in
         from envlock.workflow.sources import CacheThenUpstream
 
         artifact = Artifact(package.filename, package.sha256, package.url, package.size)

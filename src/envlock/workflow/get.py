@@ -10,7 +10,7 @@ from envlock.errors import EnvlockError
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
 from envlock.named.errors import NothingAsks
-from envlock.workflow.launch_errors import refuse_strange_hosts
+from envlock.workflow.errors import refuse_strange_hosts
 from envlock.workflow.pruning import remove, unwritable
 
 if TYPE_CHECKING:

@@ -135,7 +135,7 @@ def _project(start: Start) -> Project:
 def _flow(project: Project, start: Start) -> Flow:
     flow = project.flow(start.flow)
     if flow is None:
-        from envlock.workflow.launch_errors import FlowNotInConfig
+        from envlock.workflow.errors import FlowNotInConfig
 
         file = project.shown(start.file)
         raise FlowNotInConfig(start.flow, str(project.path), [each.name for each in project.flows], file)
@@ -146,7 +146,7 @@ def _environments(project: Project, flow: Flow, steps: Sequence[str]) -> dict[st
     known = {step.name: step.environment for step in flow.steps}
     unknown = [step for step in steps if step not in known]
     if unknown:
-        from envlock.workflow.launch_errors import StepNotInConfig
+        from envlock.workflow.errors import StepNotInConfig
 
         raise StepNotInConfig(flow.name, unknown, tuple(known), project.locate(("flow", flow.name)))
     return {step: known[step] for step in steps}
@@ -155,7 +155,7 @@ def _environments(project: Project, flow: Flow, steps: Sequence[str]) -> dict[st
 def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
     remote = {step: decorator for step, decorator in start.remote.items() if step in needed}
     if remote or (start.command and needed):
-        from envlock.workflow.launch_errors import RemoteStepsNotYet
+        from envlock.workflow.errors import RemoteStepsNotYet
 
         raise RemoteStepsNotYet(start.flow, remote, start.command)
 
@@ -173,7 +173,7 @@ def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[E
             added = bool(environment.requirements.metaflow)
             lacking.setdefault((missing, added, named), []).append(environment.name)
     if lacking:
-        from envlock.workflow.launch_errors import DatastoreNotLocked
+        from envlock.workflow.errors import DatastoreNotLocked
 
         at = project.locate(("envlock", "datastore"))
         raise _one_of(
@@ -196,7 +196,7 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
     from envlock.named.base import trouble
     from envlock.resolve.errors import NotYet
-    from envlock.workflow.launch_errors import HostNotAllowed, StaleLock
+    from envlock.workflow.errors import HostNotAllowed, StaleLock
 
     first = group[0]
     names = tuple(dict.fromkeys(finding.environment for finding in group))

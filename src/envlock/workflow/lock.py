@@ -123,7 +123,7 @@ class _Locking:
     def refuse_strange(self, environments: Sequence[str], proof: Summary) -> None:
         """Raise HostNotAllowed where a lock names a host that envlock.toml does not allow."""
         if self.project.settings.hosts:
-            from envlock.workflow.launch_errors import refuse_strange_hosts
+            from envlock.workflow.errors import refuse_strange_hosts
 
             refuse_strange_hosts(self.project, proof, environments)
 

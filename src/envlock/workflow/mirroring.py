@@ -14,10 +14,9 @@ from envlock.errors import EnvlockError
 from envlock.files import temporary_folder
 from envlock.hydrate.collisions import collisions, refuse_reserved
 from envlock.hydrate.errors import MisdescribedWheel
-from envlock.hydrate.metadata import prove_metadata
+from envlock.hydrate.wheels import WHEEL, check_metadata, metadata_in, paths_in
 from envlock.model.artifact import Artifact
 from envlock.places import home
-from envlock.wheels import WHEEL, metadata_in, paths_in
 from envlock.workflow.upstreams import ProjectUpstream
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class SeenWheels:
         """The first of a lock's wheels, of those that were moved, that is not what it was locked as."""
         moved = {each.name: self._metadata[each.sha256] for each in lock.pypi_packages if each.sha256 in self._metadata}
         try:
-            prove_metadata(lock, moved)
+            check_metadata(lock, moved)
         except MisdescribedWheel as error:
             return error
         return None

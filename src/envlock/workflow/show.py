@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import Location
+from envlock.hydrate.prefix import find_prefix
 from envlock.lockfile.drift import check
 from envlock.lockfile.folder import candidates, lock_files, lock_path, locks_of, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
-from envlock.workflow.hydrate import find_prefix
+from envlock.places import home
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.reference_id import reference_req_id
 
@@ -105,7 +106,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
         (path,) = locks_of(project, environment, arch)
         if path not in known:
             lock = read_lock(path, shown=project.shown(path))
-            known[path] = Line(name, "locked", lock, find_prefix(lock))
+            known[path] = Line(name, "locked", lock, find_prefix(lock, home()))
         return Line(name, "locked", known[path].lock, known[path].prefix)
 
     return Overview(
@@ -262,7 +263,7 @@ def _description(project: Project, lock: Lock, place: str, task: str = "") -> De
             arch for arch in project.settings.archs if candidates(project.lock_folder, arch, lock.req_id)
         ),
         used_by=tuple(each.name for each in project.environments() if each.requirements.req_id == lock.req_id),
-        prefix=find_prefix(lock),
+        prefix=find_prefix(lock, home()),
         task=task,
         reference_id=reference_req_id(lock, project),
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.config.selection import Selection
-from envlock.hydrate.marker import read_marker
-from envlock.hydrate.verification import Verification, verify_prefix
+from envlock.hydrate.prefix import prefix_of, read_receipt
+from envlock.hydrate.verify import VerifiedPrefix, verify_prefix
 from envlock.lockfile.folder import locks_of, read_lock
 from envlock.model.arch import host_arch
+from envlock.places import home
 from envlock.reporter import Reporter
-from envlock.workflow.hydrate import environments_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ class VerifiedEnvironment:
     names: tuple[str, ...]
     """The steps and tables that ask for it."""
     lock: Lock
-    verification: Verification
+    verification: VerifiedPrefix
     repair: str
     """The command that makes it anew."""
 
@@ -74,8 +74,8 @@ def verify(
         first.setdefault(paths[0], environment)
     for path, named in names.items():
         lock = read_lock(path)
-        prefix = environments_folder() / lock.prefix_name
-        if read_marker(prefix) is None:
+        prefix = prefix_of(lock, home())
+        if read_receipt(prefix) is None:
             absent += named
             continue
         verification = verify_prefix(lock, prefix, reporter, unexpected=unexpected)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envlock.hydrate.errors import SystemNotMet
-from envlock.hydrate.system import Unmet, unmet
+from envlock.hydrate.machine_checks import Unmet, unmet
 from envlock.model.arch import ARCHS, Arch, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
@@ -92,7 +92,7 @@ def test_overrides_are_believed_as_conda_believes_them(
 def test_the_levels_of_processors_are_those_of_the_machine() -> None:
     from rattler import VirtualPackage
 
-    from envlock.hydrate.system import _processor
+    from envlock.hydrate.machine_checks import _processor
 
     (here,) = [str(each) for each in map(repr, VirtualPackage.detect()) if "Archspec" in each]
     for level in ("x86_64_v2", "x86_64_v3", "x86_64_v4"):
@@ -107,10 +107,12 @@ def test_a_driver_is_asked_for_its_cuda(tmp_path: Path, monkeypatch: pytest.Monk
     source = tmp_path / "driver.c"
     source.write_text("int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
-    monkeypatch.setattr("envlock.hydrate.system._DRIVERS", (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1")))
+    monkeypatch.setattr(
+        "envlock.hydrate.machine_checks._DRIVERS", (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1"))
+    )
     assert lacks(("__cuda", "12.4")) == []
     assert lacks(("__cuda", "12.5")) == [("__cuda", "12.5", "12.4")]
-    monkeypatch.setattr("envlock.hydrate.system._DRIVERS", (str(tmp_path / "gone.so"),))
+    monkeypatch.setattr("envlock.hydrate.machine_checks._DRIVERS", (str(tmp_path / "gone.so"),))
     assert lacks(("__cuda", "11")) == [("__cuda", "11", "")]
 
 
@@ -139,13 +141,13 @@ def test_nothing_is_made_on_a_machine_that_does_not_fit(tmp_path: Path, monkeypa
     lock = replace(making.lock, requirements=replace_system(making.lock.requirements, package, "2.28"))
     monkeypatch.setenv(f"CONDA_OVERRIDE_{package[2:].upper()}", "1.0")
     with pytest.raises(SystemNotMet, match="asks for more than this machine has"):
-        making.ensure(lock=lock)
+        making.hydrate(lock=lock)
     assert not making.environments.exists()
     monkeypatch.setenv(f"CONDA_OVERRIDE_{package[2:].upper()}", "99")
-    prefix = making.ensure(lock=lock)
+    prefix = making.hydrate(lock=lock)
     monkeypatch.setenv(f"CONDA_OVERRIDE_{package[2:].upper()}", "1.0")
     heard = Heard()
-    assert making.ensure(lock=lock, reporter=heard) == prefix, "what is there is not held against the machine"
+    assert making.hydrate(lock=lock, reporter=heard) == prefix, "what is there is not held against the machine"
     assert heard.notes == []
 
 
@@ -166,6 +168,6 @@ def test_force_makes_it_all_the_same(project: ProjectFolder, envlock: Envlock, c
     assert refused.stderr.startswith("error[system-not-met]: `demo` asks for more than this machine has\n")
     assert "__cuda: 12.4 is asked for, none is here" in refused.stderr
     forced = envlock(command, "--env", "demo", "--force", *tail, env=none)
-    assert "demo is made though it asks for __cuda 12.4; here: none" in forced.stderr
+    assert "warning: demo requires __cuda 12.4, and this machine has none" in forced.stderr
     again = envlock(command, "--env", "demo", *tail, env=none)
     assert again.stderr == ""

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
 from envlock.hydrate.installed import UNREADABLE, Claim, Package, installed
-from envlock.hydrate.marker import Marker, read_marker
-from envlock.hydrate.prefix import name_of
+from envlock.hydrate.prefix import RECEIPT, Receipt, name_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
 
@@ -35,7 +34,7 @@ _OF_UV = ("_virtualenv.py", "_virtualenv.pth")  # in every virtual environment t
 
 
 @dataclass(frozen=True)
-class Finding:
+class PrefixFinding:
     """One thing in a prefix that is not as it was installed."""
 
     verdict: str
@@ -49,18 +48,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerifiedPrefix:
     """What was compared in one prefix, and what is wrong with it."""
 
     prefix: Path
     files: int
-    findings: tuple[Finding, ...]
+    findings: tuple[PrefixFinding, ...]
     """By package, then by path."""
 
 
 def verify_prefix(
     lock: Lock, prefix: Path, reporter: Reporter | None = None, *, unexpected: bool = False
-) -> Verification:
+) -> VerifiedPrefix:
     """Compare all of a whole prefix with what was installed, and that with the lock. Reads every file once.
 
     `unexpected` also finds modules and activation scripts that no package brought.
@@ -72,27 +71,27 @@ def verify_prefix(
     if unexpected:
         findings += _unexpected(prefix, found)
     findings.sort(key=lambda each: (each.package.name == "", each.package, each.path, each.verdict))
-    return Verification(prefix, len(found.claims), tuple(findings))
+    return VerifiedPrefix(prefix, len(found.claims), tuple(findings))
 
 
-def _packages(lock: Lock, found: Installed) -> Iterator[Finding]:
+def _packages(lock: Lock, found: Installed) -> Iterator[PrefixFinding]:
     """Whether the packages that say they are here are those that were locked."""
     locked = {(each.kind, each.name): each for each in lock.packages}
     for key, (package, record, sha256) in found.packages.items():
         wanted = locked.get(key)
         if wanted is None:
-            yield Finding("not-locked", record, package, "it is not in the lock: it was put there since")
+            yield PrefixFinding("not-locked", record, package, "it is not in the lock: it was put there since")
         elif not _is_same(package.version, wanted.version):
             reason = f"it is version {package.version}, and {wanted.version} is locked"
-            yield Finding("other-package", record, package, reason)
+            yield PrefixFinding("other-package", record, package, reason)
         elif sha256 and sha256 != wanted.sha256:
             reason = f"it was linked from an archive with sha256 {sha256}, and {wanted.sha256} is locked"
-            yield Finding("other-package", record, package, reason)
+            yield PrefixFinding("other-package", record, package, reason)
     for key, wanted in locked.items():
         if key not in found.packages:
             kind = "conda" if wanted.kind == "conda" else "wheel"
             package = Package(wanted.name, wanted.version, wanted.build, kind)
-            yield Finding("not-installed", "", package, "nothing in the environment says that it is there")
+            yield PrefixFinding("not-installed", "", package, "nothing in the environment says that it is there")
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -106,24 +105,24 @@ def _is_same(one: str, other: str) -> bool:
         return False
 
 
-def _interpreter(lock: Lock, prefix: Path) -> Iterator[Finding]:
-    marker = read_marker(prefix)
-    if marker is None or not marker.is_of(lock):
-        yield Finding("interpreter", ".envlock.json", _OF_NOBODY, "its marker is of another environment")
+def _interpreter(lock: Lock, prefix: Path) -> Iterator[PrefixFinding]:
+    receipt = read_receipt(prefix)
+    if receipt is None or not receipt.is_of(lock):
+        yield PrefixFinding("interpreter", RECEIPT, _OF_NOBODY, "its receipt is of another environment")
         return
-    reason = _wrong_with_python(marker, prefix)
+    reason = _wrong_with_python(receipt, prefix)
     if reason:
-        yield Finding("interpreter", "bin/python", _OF_NOBODY, reason)
+        yield PrefixFinding("interpreter", "bin/python", _OF_NOBODY, reason)
 
 
-def _wrong_with_python(marker: Marker, prefix: Path) -> str:
-    python = marker.interpreter.path
+def _wrong_with_python(receipt: Receipt, prefix: Path) -> str:
+    python = receipt.interpreter.path
     if not python.exists():
         return f"the interpreter that it was made of is gone: {python}"
-    if not marker.python_is_unchanged:
+    if not receipt.python_is_unchanged:
         version = version_of(python)
-        if version is None or version.split(".")[:2] != marker.python_version.split(".")[:2]:
-            return f"{python} was Python {marker.python_version} when it was made, and is {version or 'none'} now"
+        if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
+            return f"{python} was Python {receipt.python_version} when it was made, and is {version or 'none'} now"
     if not os.path.exists(prefix / "bin" / "python"):  # noqa: PTH110
         return "it is not there"
     own = os.path.realpath(prefix / "bin" / "python")
@@ -134,7 +133,7 @@ def _wrong_with_python(marker: Marker, prefix: Path) -> str:
     return ""
 
 
-def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter, phase: str) -> Iterator[Finding]:
+def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter, phase: str) -> Iterator[PrefixFinding]:
     reporter.began(phase, len(claims), "files")
     # More threads than processors wait for the disk; hashing lets the others run.
     with ThreadPoolExecutor(min(_MOST_THREADS, (os.cpu_count() or 1) * 2)) as pool:
@@ -143,7 +142,7 @@ def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter, phase:
             reporter.advanced(phase, path)
             if reason:
                 verdict = "missing" if reason == _MISSING else "changed"
-                yield Finding(verdict, path, claim.package, reason)
+                yield PrefixFinding(verdict, path, claim.package, reason)
     reporter.ended(phase)
 
 
@@ -186,7 +185,7 @@ def _sha256(path: str) -> str:
     return sha256_of(Path(path))
 
 
-def _unexpected(prefix: Path, found: Installed) -> Iterator[Finding]:
+def _unexpected(prefix: Path, found: Installed) -> Iterator[PrefixFinding]:
     """What Python would import, or activation would read, and no package brought."""
     reason = "no package of the environment brought it"
     for site in prefix.glob("lib/python*"):
@@ -195,11 +194,11 @@ def _unexpected(prefix: Path, found: Installed) -> Iterator[Finding]:
             for name in names:
                 path = os.path.relpath(f"{folder}/{name}", prefix)
                 if name.endswith(_MODULES) and path not in found.claims and not _is_uvs(path):
-                    yield Finding("unexpected", path, _OF_NOBODY, reason)
+                    yield PrefixFinding("unexpected", path, _OF_NOBODY, reason)
     for script in sorted(prefix.glob(_OF_ACTIVATION)):
         path = os.path.relpath(script, prefix)
         if path not in found.claims:
-            yield Finding("unexpected", path, _OF_NOBODY, reason)
+            yield PrefixFinding("unexpected", path, _OF_NOBODY, reason)
 
 
 def _is_uvs(path: str) -> bool:

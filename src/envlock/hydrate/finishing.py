@@ -1,4 +1,4 @@
-"""Link scripts of conda packages: what a package wants run once it is linked. Only those run that are allowed."""
+"""What is done once a prefix is at its final place: compile bytecode, and run the link scripts of conda packages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from envlock.activation import without_python
 from envlock.files import MEMO_BYTES, read_file
-from envlock.hydrate.errors import LinkScriptFailed
+from envlock.hydrate.errors import LinkScriptFailed, disk_full, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -21,18 +22,50 @@ _MESSAGES = ".messages.txt"
 _MOST_LINES = 20
 
 
-def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter: Reporter) -> None:
-    """Run the link scripts of the packages that `allowed` names; say which others have one.
+def compile_bytecode_below(folder: Path, python: Path, reporter: Reporter) -> None:
+    """Compile every module below a folder with the environment's own interpreter, on all processors.
 
-    They run as conda runs them: by a shell, with PREFIX, PKG_NAME, PKG_VERSION and PKG_BUILDNUM, after those of the
-    packages that theirs needs. PREFIX is where the environment stays. Raises LinkScriptFailed.
+    Modules that do not compile are skipped: packages contain templates, and modules for other Pythons. The bytecode is
+    valid for the time and size of its source, as at a first import, so Python notices when somebody edits a module.
+    Raises DiskFull.
+    """
+    reporter.noted(f"compiling the modules below {folder}")
+    completed = _compile(folder, python, workers=0)
+    if "Traceback" in completed.stderr:  # processes cannot share memory here
+        completed = _compile(folder, python, workers=1)
+    output = completed.stdout + completed.stderr
+    if is_full(output):
+        raise disk_full(folder)
+    if completed.returncode not in {0, 1} or "Traceback" in completed.stderr:
+        last = (output.strip().splitlines() or ["no reason given"])[-1]
+        reporter.warned(f"could not compile the bytecode below {folder} ({last}); Python does it at the first import")
+
+
+def _compile(folder: Path, python: Path, *, workers: int) -> subprocess.CompletedProcess[str]:
+    command = ["-I", "-m", "compileall", "-q", "-j", str(workers), "--invalidation-mode", "timestamp"]
+    return subprocess.run(
+        [python, *command, folder],
+        env=without_python(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+
+
+def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter: Reporter) -> None:
+    """Run the link scripts of the packages that `allowed` names, and note which others have one.
+
+    They run as in conda: in a shell, with PREFIX, PKG_NAME, PKG_VERSION and PKG_BUILDNUM set, after those of the
+    packages that they depend on. `place` is where the environment stays. Raises LinkScriptFailed.
     """
     if not any((place / "bin").glob(".*-post-link.sh")):
         return
     scripts = {package.name: _script(package, place) for package in lock.conda_packages}
     names = {name.lower() for name in allowed}
     waiting = sorted(name for name, script in scripts.items() if name not in names and script.is_file())
-    for package in _needed_first(lock.conda_packages):
+    for package in _dependencies_first(lock.conda_packages):
         if package.name in names and scripts[package.name].is_file():
             _run(package, scripts[package.name], place, reporter)
     if waiting:
@@ -51,7 +84,7 @@ def _script(package: LockedPackage, place: Path) -> Path:
 def _run(package: LockedPackage, script: Path, place: Path, reporter: Reporter) -> None:
     reporter.noted(f"running the link script of {package.name}")
     facts = package.conda
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CONDA_", "__PYVENV"))}
+    kept = without_python(os.environ, "CONDA_")
     ran = subprocess.run(
         [shutil.which("bash") or "/bin/sh", script],
         env={
@@ -87,8 +120,8 @@ def _last_lines(text: str) -> Iterator[str]:
     yield from lines[-_MOST_LINES:]
 
 
-def _needed_first(packages: Iterable[LockedPackage]) -> Iterator[LockedPackage]:
-    """Each package after those that it needs; in the order of names where that leaves a choice."""
+def _dependencies_first(packages: Iterable[LockedPackage]) -> Iterator[LockedPackage]:
+    """Each package after its dependencies; by name if that leaves a choice."""
     by_name = {package.name: package for package in packages}
     seen: set[str] = set()
     for start in sorted(by_name):

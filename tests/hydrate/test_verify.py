@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydrate.marker import read_marker, write_marker
-from envlock.hydrate.verification import Finding, verify_prefix
+from envlock.hydrate.prefix import read_receipt, write_receipt
+from envlock.hydrate.verify import PrefixFinding, verify_prefix
 from envlock.model.lock import Lock
 from tests.channel import data_package
 from tests.hydrate.conda_making import CondaMaking, wheels
@@ -35,7 +35,7 @@ class Made:
         (found,) = self.prefix.glob("lib/python*/site-packages")
         return found
 
-    def findings(self, *, unexpected: bool = False) -> list[Finding]:
+    def findings(self, *, unexpected: bool = False) -> list[PrefixFinding]:
         return list(verify_prefix(self.lock, self.prefix, unexpected=unexpected).findings)
 
     def found(self, *, unexpected: bool = False) -> list[tuple[str, str, str]]:
@@ -47,11 +47,11 @@ def _copy(prefix: Path, lock: Lock, folder: Path) -> Made:
     """A copy that shares no file with the original."""
     place = folder / prefix.name
     shutil.copytree(prefix, place, symlinks=True)
-    marker = read_marker(prefix)
-    assert marker is not None
-    inside = marker.python.startswith(f"{prefix}/")
-    python = place / Path(marker.python).relative_to(prefix) if inside else Path(marker.python)
-    write_marker(place, replace(marker, python=str(python)))
+    receipt = read_receipt(prefix)
+    assert receipt is not None
+    inside = receipt.python.startswith(f"{prefix}/")
+    python = place / Path(receipt.python).relative_to(prefix) if inside else Path(receipt.python)
+    write_receipt(place, replace(receipt, python=str(python)))
     return Made(place, lock)
 
 
@@ -59,7 +59,7 @@ def _copy(prefix: Path, lock: Lock, folder: Path) -> Made:
 def made_of_wheels(tmp_path_factory: pytest.TempPathFactory) -> Making:
     making = Making(tmp_path_factory.mktemp("wheels"), count=2)
     making.write_artifacts()
-    making.ensure()
+    making.hydrate()
     return making
 
 
@@ -73,7 +73,7 @@ def made_of_both(tmp_path_factory: pytest.TempPathFactory) -> CondaMaking:
         own=(data_package("shares", "1.0", {"share/activates/note.txt": "another note\n"}),),
         wheels=(*wheels(2), over),
     )
-    making.ensure()
+    making.hydrate()
     return making
 
 
@@ -220,21 +220,21 @@ def test_activation_scripts_that_nobody_brought(of_both: Made) -> None:
 
 
 def test_the_interpreter(of_wheels: Made, tmp_path: Path) -> None:
-    marker = read_marker(of_wheels.prefix)
-    assert marker is not None
+    receipt = read_receipt(of_wheels.prefix)
+    assert receipt is not None
 
     def reason() -> str:
         (finding,) = of_wheels.findings()
         assert finding.verdict == "interpreter"
         return finding.reason
 
-    write_marker(of_wheels.prefix, replace(marker, python="/no/such/python"))
+    write_receipt(of_wheels.prefix, replace(receipt, python="/no/such/python"))
     assert reason() == "the interpreter that it was made of is gone: /no/such/python"
-    write_marker(of_wheels.prefix, replace(marker, python_version="3.7.1", python_file=(1, 2, 3)))
+    write_receipt(of_wheels.prefix, replace(receipt, python_version="3.7.1", python_file=(1, 2, 3)))
     assert f"was Python 3.7.1 when it was made, and is {SERIES}" in reason()
-    write_marker(of_wheels.prefix, replace(marker, full_id="0" * 40))
-    assert reason() == "its marker is of another environment"
-    write_marker(of_wheels.prefix, marker)
+    write_receipt(of_wheels.prefix, replace(receipt, full_id="0" * 40))
+    assert reason() == "its receipt is of another environment"
+    write_receipt(of_wheels.prefix, receipt)
     (of_wheels.prefix / "pyvenv.cfg").rename(tmp_path / "pyvenv.cfg")
     assert "pyvenv.cfg is missing" in reason()
     (tmp_path / "pyvenv.cfg").rename(of_wheels.prefix / "pyvenv.cfg")

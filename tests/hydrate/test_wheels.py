@@ -13,7 +13,7 @@ import pytest
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.hydrate.errors import MisdescribedWheel
-from envlock.hydrate.metadata import differences, prove_metadata
+from envlock.hydrate.wheels import check_metadata, differences
 from envlock.model.arch import LINUX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -126,12 +126,12 @@ def test_what_conda_packages_may_provide_is_not_missed() -> None:
 
 
 def test_a_wheel_that_says_nothing_is_for_others_to_judge() -> None:
-    prove_metadata(LOCK, {"alpha": ""})
+    check_metadata(LOCK, {"alpha": ""})
 
 
 def test_the_error_names_both() -> None:
     with pytest.raises(MisdescribedWheel) as caught:
-        prove_metadata(LOCK, {"alpha": HEAD, "elsewhere": ""})
+        check_metadata(LOCK, {"alpha": HEAD, "elsewhere": ""})
     assert caught.value.exit_status == 3
     assert caught.value.details[:2] == ("index: index.example", f"wheel: {ALPHA.filename}")
     assert len(caught.value.differences) == 2

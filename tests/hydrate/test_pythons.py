@@ -1,20 +1,25 @@
-"""A project's lock becomes a prefix: from the cache alone, with Pythons of every source."""
+"""Which interpreter a lock is hydrated with: one of the machine, one that uv downloads, or an exact build."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tarfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from envlock.config.read import load_project
-from envlock.errors import EnvlockError
+from envlock.hydrate import pythons as module
+from envlock.hydrate.errors import BadPythonArchive, ChangedArtifact, DiskFull
+from envlock.hydrate.pythons import LockedPythons, allows, unpack, unpacked
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, machine_series
-from envlock.lockfile.drift import check
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.model.lock import Lock, LockedPython
@@ -22,133 +27,175 @@ from envlock.model.requirements import Requirements
 from envlock.places import home
 from envlock.resolve import python_builds
 from envlock.uv_command import run_uv
-from envlock.workflow import pythons as module
-from envlock.workflow.choice import choose_one
-from envlock.workflow.hydrate import find_lock, find_prefix, hydrate
-from envlock.workflow.lock import lock as lock_project
-from envlock.workflow.pythons import LockedPythons, allows
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydrate.builds import SERIES, VERSION, served, sums
 from tests.hydrate.making import Heard, Making, missing_files
-from tests.index import Index, Release
-from tests.support import ProjectFolder as Folder
 
 
-def test_hydrating_needs_only_the_cache(
-    tmp_path: Path, make_index: type[Index], envlock: Envlock, monkeypatch: pytest.MonkeyPatch
+def locked(path: Path) -> LockedPython:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    url = f"https://builds.example/1/{path.name}"
+    return LockedPython(source="uv", version=VERSION, url=url, filename=path.name, sha256=sha256)
+
+
+def tar_of(path: Path, *members: tuple[str, bytes | tarfile.TarInfo]) -> Path:
+    """An archive of files by content, and of members as they are."""
+    with tarfile.open(path, "w:gz") as out:
+        for name, content in members:
+            if isinstance(content, tarfile.TarInfo):
+                out.addfile(content)
+            else:
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(content), 0o755
+                out.addfile(member, io.BytesIO(content))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tuple[str, tarfile.TarInfo]:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return name, member
+
+
+def left(pythons: Path) -> list[str]:
+    stages = pythons / ".stages"
+    return sorted(path.name for path in [*pythons.glob("*"), *stages.glob("*")] if path != stages)
+
+
+def test_a_build_is_unpacked_and_runs(archive: Path, tmp_path: Path) -> None:
+    python = locked(archive)
+    assert unpacked(python, tmp_path) is None
+    path = unpack(python, archive, tmp_path)
+    assert path == tmp_path / python.sha256 / "python" / "bin" / f"python{SERIES}"
+    assert unpacked(python, tmp_path) == path
+    said = subprocess.run(
+        [path, "-I", "-c", "import sys, json; print(sys.base_prefix)"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == str(tmp_path / python.sha256 / "python")
+    assert left(tmp_path) == [python.sha256]
+
+
+def test_it_is_unpacked_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, times = locked(archive), []
+    real = module._extract
+
+    def counting(members: tarfile.TarFile, folder: Path) -> None:
+        times.append(folder)
+        real(members, folder)
+
+    monkeypatch.setattr(module, "_extract", counting)
+    threads = [threading.Thread(target=unpack, args=(python, archive, tmp_path)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(times) == 1
+
+
+def test_another_archive_than_the_locked_one_is_never_opened(archive: Path, tmp_path: Path) -> None:
+    python = locked(archive)
+    other = tar_of(tmp_path / archive.name, ("python/bin/x", b"#!"))
+    with pytest.raises(ChangedArtifact) as caught:
+        unpack(python, other, tmp_path / "pythons")
+    assert caught.value.exit_status == 3
+    assert python.sha256 in caught.value.render()
+    assert left(tmp_path / "pythons") == []
+
+
+@pytest.mark.parametrize("own_check", [False, True], ids=["tarfile's filter", "own check"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../evil", b"x")],
+        [("/tmp/envlock-evil", b"x")],
+        [("python/../../evil", b"x")],
+        [special("python/link", tarfile.SYMTYPE, "../../..")],
+        [special("python/link", tarfile.SYMTYPE, "/etc/passwd")],
+        [special("python/link", tarfile.LNKTYPE, "../../evil")],
+        [special("python/device", tarfile.CHRTYPE)],
+        [special("python/pipe", tarfile.FIFOTYPE)],
+        [
+            special("python/a", tarfile.SYMTYPE, "."),
+            special("python/a/b", tarfile.SYMTYPE, "../.."),
+            ("python/b/evil", b"x"),
+        ],
+    ],
+    ids=lambda members: " ".join(name for name, _ in members),
+)
+def test_nothing_is_written_outside(
+    members: list[tuple[str, bytes | tarfile.TarInfo]],
+    own_check: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = make_index()
-    project = Folder.make(tmp_path / "project", index.url)
-    project.write_env("alpha>=2", "lam", python=SERIES, archs=[host_arch()])
-    envlock("lock")
-    envlock("push")
-    index.close()
-    asked = len(index.requests)
-    monkeypatch.setenv("ENVLOCK_HOME", str(tmp_path / "another-home"))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cold-cache"))
-    prefix = Path(envlock("path", "--offline").stdout.strip())
-    assert missing_files(prefix) == []
-    assert envlock("run", "--", "lam").stdout == "lam 1.0\n"
-    assert envlock("run", "--", "python", "-c", "import alpha, beta; print(alpha.__version__)").stdout == "2.0\n"
-    assert len(index.requests) == asked
+    if own_check:
+        if sys.version_info >= (3, 12):
+            pytest.skip("this Python always has the filter")
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    elif not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python has no filter")
+    inner = tmp_path / "deep" / "down" / "pythons"
+    bad = tar_of(tmp_path / "bad.tar.gz", *members)
+    before = {path for path in tmp_path.rglob("*") if inner not in path.parents}
+    with pytest.raises(BadPythonArchive, match=r"bad\.tar\.gz"):
+        unpack(locked(bad), bad, inner)
+    after = {path for path in tmp_path.rglob("*") if inner not in path.parents}
+    assert after - before <= {inner.parent.parent, inner.parent, inner}
+    assert not Path("/tmp/envlock-evil").exists()
+    assert left(inner) == []
 
 
-def test_offline_without_a_cache_is_an_error(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
-    envlock("lock")
-    ran = envlock("path", "--offline", check=5)
-    assert "error[not-in-cache]" in ran.stderr
-    assert not list((home() / "environments").glob("metaflow_*"))
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python always has the filter")
+def test_the_own_check_lets_real_builds_pass(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    path = unpack(locked(archive), archive, tmp_path)
+    assert (path.parent / "python3").resolve() == path.resolve()
+    assert subprocess.run([path, "-I", "-S", "-c", ""], check=False).returncode == 0
 
 
-def test_upstream_serves_where_the_cache_does_not(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
-    envlock("lock")
-    loaded = load_project(project.config)
-    environment = choose_one(loaded)
-    lock = find_lock(loaded, environment, host_arch())
-    assert find_prefix(lock) is None
-    prefix = hydrate(loaded, lock)
-    assert hydrate(loaded, lock) == find_prefix(lock) == prefix
-    assert prefix == home() / "environments" / f"metaflow_{lock.req_id}_{lock.full_id}"
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08 cut off"])
+def test_what_is_no_archive_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "cpython.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(BadPythonArchive) as caught:
+        unpack(locked(path), path, tmp_path / "pythons")
+    assert caught.value.exit_status == 3
+    assert left(tmp_path / "pythons") == []
 
 
-def test_every_release_of_python_gets_what_any_of_them_needs(tmp_path: Path, make_index: type[Index]) -> None:
-    """One marker holds for the first release of the series, and one for the last that can be: not both here."""
-    needs = (f"lam ; python_full_version < '{SERIES}.1'", f"zeta ; python_full_version >= '{SERIES}.59'")
-    served = make_index(Release("app", "1.0", requires=needs), Release("lam", "1.0"), Release("zeta", "1.0"))
-    project = Folder.make(tmp_path / "project", served.url)
-    project.write_env("app", python=SERIES, archs=[host_arch()])
-    loaded = load_project(project.config)
-    lock_project(loaded)
-    assert check(loaded).findings == ()
-    prefix = hydrate(loaded, find_lock(loaded, choose_one(loaded), host_arch()))
-    assert missing_files(prefix) == []
-    assert {path.name for path in prefix.glob("lib/python3*/site-packages/*.dist-info")} == {
-        "app-1.0.dist-info",
-        "lam-1.0.dist-info",
-        "zeta-1.0.dist-info",
-    }
+def test_an_archive_that_is_cut_off_is_an_error(archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cpython.tar.gz"
+    path.write_bytes(archive.read_bytes()[:200_000])
+    with pytest.raises(BadPythonArchive):
+        unpack(locked(path), path, tmp_path / "pythons")
+    assert left(tmp_path / "pythons") == []
 
 
-def test_a_changed_package_of_this_machine_is_refused(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
-    envlock("lock")
-    shutil.rmtree(envlock("path").stdout.strip())
-    (wheel,) = (home() / "packages").rglob("alpha-*.whl")
-    wheel.chmod(0o644)
-    data = bytearray(wheel.read_bytes())
-    data[len(data) // 2] ^= 1
-    wheel.write_bytes(data)
-    ran = envlock("path", check=3)
-    assert "error[changed-artifact]: the file of `alpha` 1.1 is not the one that was locked" in ran.stderr
-    assert f"rm '{wheel}'" in ran.stderr
-    wheel.unlink()
-    assert missing_files(Path(envlock("path").stdout.strip())) == []
+@pytest.mark.parametrize("place", [20, 100_000, 1_000_000])
+def test_an_archive_that_was_locked_broken_is_an_error(archive: Path, tmp_path: Path, place: int) -> None:
+    data = bytearray(archive.read_bytes())
+    for offset in range(place, place + 64):
+        data[offset] ^= 0x5A
+    path = tmp_path / "cpython.tar.gz"
+    path.write_bytes(data)
+    with pytest.raises(BadPythonArchive):
+        unpack(locked(path), path, tmp_path / "pythons")
+    assert left(tmp_path / "pythons") == []
 
 
-# Which lock an environment has.
+def test_an_archive_without_an_interpreter_is_an_error(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "cpython.tar.gz", ("python/bin/python2.7", b"x"))
+    with pytest.raises(BadPythonArchive) as caught:
+        unpack(locked(path), path, tmp_path / "pythons")
+    assert f"python/bin/python{SERIES}" in caught.value.message
+    assert left(tmp_path / "pythons") == []
 
 
-@pytest.fixture
-def locked(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
-    envlock("lock")
-    return project
-
-
-def test_what_is_not_locked_is_refused_with_the_command(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
-    ran = envlock("path", check=1)
-    assert "error[not-locked]" in ran.stderr
-    assert "hint: envlock lock" in ran.stderr
-
-
-def test_a_stale_lock_is_refused(locked: ProjectFolder, envlock: Envlock) -> None:
-    locked.write_env("alpha==1.0", python=SERIES, archs=[host_arch()])
-    ran = envlock("run", "--", "python", check=1)
-    assert "error[stale-lock]" in ran.stderr
-    assert "hint: envlock lock" in ran.stderr
-
-
-def test_an_arch_that_is_not_locked_is_refused(locked: ProjectFolder, envlock: Envlock) -> None:
-    other = "osx-64" if host_arch() != "osx-64" else "linux-64"
-    locked.write_env("alpha==1.1", python=SERIES, archs=[other])
-    ran = envlock("path", check=1)
-    assert "error[arch-not-locked]" in ran.stderr
-    assert host_arch() in ran.stderr
-
-
-def test_two_locks_are_refused(locked: ProjectFolder, envlock: Envlock) -> None:
-    path = locked.lock_of(host_arch())
-    path.with_name(f"pylock.{'0' * 40}.toml").write_bytes(path.read_bytes())
-    assert envlock("path", check=False).status in {1, 3}
-
-
-def test_a_damaged_lock_is_refused(locked: ProjectFolder, envlock: Envlock) -> None:
-    path = locked.lock_of(host_arch())
-    path.write_text(path.read_text().replace('version = "1.1"', 'version = "1.0"'))
-    assert "error[damaged-lock]" in envlock("path", check=3).stderr
+def test_a_full_disk_leaves_nothing(archive: Path, small_disk: Path) -> None:
+    with pytest.raises(DiskFull) as caught:
+        unpack(locked(archive), archive, small_disk / "pythons")
+    assert str(small_disk / "pythons") in caught.value.render()
+    assert left(small_disk / "pythons") == []
 
 
 # Pythons of the machine.
@@ -180,7 +227,7 @@ def test_an_exact_build_allows_itself_alone() -> None:
 
 
 def test_the_interpreter_of_the_machine_serves(tmp_path: Path) -> None:
-    pythons = LockedPythons(Making(tmp_path), Heard())
+    pythons = LockedPythons(Making(tmp_path), home(), Heard())
     found = pythons.provide(lock_for())
     assert found == find_interpreter(SERIES, lambda version: True)
     assert pythons.still_serves(lock_for(), found.path) == found
@@ -218,19 +265,19 @@ def test_no_interpreter_and_no_network_says_both(tmp_path: Path, monkeypatch: py
     heard = Heard()
     lock = lock_for(f"=={series}.*", version=f"{series}.0")
     with pytest.raises(NoInterpreter) as caught:
-        LockedPythons(Making(tmp_path), heard).provide(lock)
+        LockedPythons(Making(tmp_path), home(), heard).provide(lock)
     said = caught.value.render()
     assert f"there is no CPython {series} that fits `=={series}.*` on this machine" in said
     assert "other series here:" in said
     assert "uv could not download one: Failed to install cpython-" in said
     assert 'python-from = "uv"' in said
-    assert any("uv downloads one" in note for note in heard.notes)
+    assert any("downloading CPython" in note for note in heard.notes)
 
 
 def test_offline_asks_no_network(tmp_path: Path) -> None:
     series = missing_series()
     with pytest.raises(NoInterpreter) as caught:
-        LockedPythons(Making(tmp_path), Heard(), offline=True).provide(lock_for(version=f"{series}.0"))
+        LockedPythons(Making(tmp_path), home(), Heard(), offline=True).provide(lock_for(version=f"{series}.0"))
     assert "disabled" in caught.value.render()
 
 
@@ -240,7 +287,7 @@ def test_where_only_chosen_pythons_may_serve_none_is_downloaded(
     monkeypatch.setenv("ENVLOCK_PYTHONS", f"only:{tmp_path}")
     heard = Heard()
     with pytest.raises(NoInterpreter):
-        LockedPythons(Making(tmp_path), heard).provide(lock_for())
+        LockedPythons(Making(tmp_path), home(), heard).provide(lock_for())
     assert heard.notes == []
 
 
@@ -279,7 +326,7 @@ def test_uv_downloads_one_where_the_machine_has_none(
         elsewhere = find_interpreter
         pythons = home() / "pythons"
 
-        def only_envlocks_own(series: str, accepts: object, *, wanted: str) -> Interpreter:
+        def only_envlocks_own(series: str, accepts: object, *, wanted: str, downloads: Path) -> Interpreter:
             monkeypatch.setenv("ENVLOCK_PYTHONS", f"only:{os.pathsep.join(map(str, pythons.glob('cpython-*')))}")
             try:
                 return elsewhere(series, accepts, wanted=wanted)  # type: ignore[arg-type]
@@ -288,17 +335,17 @@ def test_uv_downloads_one_where_the_machine_has_none(
 
         monkeypatch.setattr(module, "find_interpreter", only_envlocks_own)
         heard = Heard()
-        found = LockedPythons(Making(tmp_path), heard).provide(lock_for(f"=={SERIES}.*"))
+        found = LockedPythons(Making(tmp_path), home(), heard).provide(lock_for(f"=={SERIES}.*"))
     assert host.paths == ["/cpython.tar.gz"]
     assert found.version == VERSION
     assert pythons in found.path.parents
     assert any(str(found.path.parent.parent) in note for note in heard.notes)
     making = Making(tmp_path)
     making.write_artifacts()
-    assert missing_files(making.ensure(pythons=LockedPythons(making, heard))) == []
+    assert missing_files(making.hydrate(pythons=LockedPythons(making, home(), heard))) == []
 
 
-# Exact builds.
+# Exact builds, from `python-from = "uv"` to the prefix.
 
 
 @pytest.fixture(scope="module")
@@ -363,24 +410,3 @@ def test_an_exact_build_of_another_version_than_it_says_is_refused(
         envlock("lock")
         ran = envlock("path", check=3)
     assert f"it holds CPython {VERSION}" in ran.stderr
-
-
-def test_several_threads_hydrate_one_lock_once(locked: ProjectFolder) -> None:
-    import threading
-
-    project = load_project(locked.config)
-    lock = find_lock(project, choose_one(project), host_arch())
-    found: list[Path | EnvlockError] = []
-
-    def work() -> None:
-        try:
-            found.append(hydrate(project, lock))
-        except EnvlockError as error:
-            found.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [home() / "environments" / lock.prefix_name] * 4

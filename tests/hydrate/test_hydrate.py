@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from envlock.activation import activated
-from envlock.activation_errors import UnfitPrefix
 from envlock.errors import HydrateError
 from envlock.hydrate import pypi_uv
-from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine
-from envlock.hydrate.marker import NAME, read_marker
+from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
 from envlock.hydrate.port import Installer
+from envlock.hydrate.prefix import RECEIPT, read_receipt
 from envlock.hydrate.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
@@ -48,14 +47,14 @@ def run(prefix: Path, *command: str) -> str:
 
 def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
     assert making.find() is None
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert prefix == making.prefix
     assert prefix.is_absolute()
     assert missing_files(prefix) == []
     assert remains(making.environments) == []
     assert run(prefix, "python", "-c", "import package_0.part_2, sys; print(sys.prefix)") == str(prefix)
     assert making.find() == prefix
-    assert making.ensure(installer=Never()) == prefix
+    assert making.hydrate(installer=Never()) == prefix
 
 
 def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
@@ -64,59 +63,59 @@ def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
     cache = tmp_path / "uv-cache"
     monkeypatch.setenv("UV_CACHE_DIR", str(cache))
     monkeypatch.setattr(pypi_uv, "PATIENCE", "1")
-    (module,) = making.ensure().glob("lib/python*/site-packages/package_0/part_0.py")
+    (module,) = making.hydrate().glob("lib/python*/site-packages/package_0/part_0.py")
     with module.open("a") as file:
         file.write("PART = 'edited'\n")
     shutil.rmtree(making.prefix)
     heard = Heard()
     with (cache / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)  # as another run of uv does
-        making.ensure(installer=UvInstaller(heard, unpack_anew=True))
+        making.hydrate(installer=UvInstaller(heard, unpack_anew=True))
     (warning,) = heard.warnings
     assert "`uv cache clean`" in warning
     assert "edited" not in module.read_text()
 
 
 def test_exactly_the_locked_packages_are_in_it(making: Making) -> None:
-    prefix = making.ensure()
+    prefix = making.hydrate()
     installed = {path.name for path in prefix.glob("lib/python*/site-packages/*.dist-info")}
     assert installed == {f"package_{number}-1.0.dist-info" for number in range(3)}
     assert not list(prefix.glob("lib/python*/site-packages/*.dist-info/direct_url.json"))
 
 
 def test_scripts_work_after_the_rename_and_nothing_names_the_stage(making: Making) -> None:
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert run(prefix, "command-1") == "package-1 1.0"
     texts = [path for path in prefix.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in texts if b".stages" in path.read_bytes()] == []
 
 
 def test_a_lock_without_packages_is_an_interpreter_alone(tmp_path: Path) -> None:
-    prefix = Making(tmp_path, count=0).ensure()
+    prefix = Making(tmp_path, count=0).hydrate()
     assert run(prefix, "python", "-c", "import sys; print(sys.prefix)") == str(prefix)
 
 
 def test_the_marker_says_whose_it_is(making: Making) -> None:
-    marker = json.loads((making.ensure() / NAME).read_text())
-    assert (marker["req_id"], marker["full_id"], marker["arch"]) == (
+    receipt = json.loads((making.hydrate() / RECEIPT).read_text())
+    assert (receipt["req_id"], receipt["full_id"], receipt["arch"]) == (
         making.lock.req_id,
         making.lock.full_id,
         making.lock.arch,
     )
     python = find_interpreter(SERIES, lambda version: True)
-    assert (marker["python"], marker["python_version"]) == (str(python.path), python.version)
+    assert (receipt["python"], receipt["python_version"]) == (str(python.path), python.version)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"req_id": "x"}', None])
 def test_what_has_no_good_marker_is_made_anew(making: Making, content: str | None) -> None:
-    prefix = making.ensure()
+    prefix = making.hydrate()
     (prefix / "left-over").touch()
     if content is None:
-        (prefix / NAME).unlink()
+        (prefix / RECEIPT).unlink()
     else:
-        (prefix / NAME).write_text(content)
+        (prefix / RECEIPT).write_text(content)
     assert making.find() is None
-    assert making.ensure() == prefix
+    assert making.hydrate() == prefix
     assert not (prefix / "left-over").exists()
     assert missing_files(prefix) == []
     assert remains(making.environments) == []
@@ -124,37 +123,37 @@ def test_what_has_no_good_marker_is_made_anew(making: Making, content: str | Non
 
 def test_a_marker_of_another_environment_does_not_count(making: Making, tmp_path: Path) -> None:
     other = Making(tmp_path, count=1)
-    other.ensure()
+    other.hydrate()
     shutil.copytree(other.prefix, making.prefix, symlinks=True)
     assert making.find() is None
-    assert missing_files(making.ensure()) == []
+    assert missing_files(making.hydrate()) == []
 
 
 def test_a_file_or_link_in_the_way_is_put_aside(making: Making, tmp_path: Path) -> None:
     making.environments.mkdir()
     making.prefix.write_text("in the way")
-    assert missing_files(making.ensure()) == []
+    assert missing_files(making.hydrate()) == []
     shutil.rmtree(making.prefix)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept").touch()
     making.prefix.symlink_to(elsewhere)
-    assert missing_files(making.ensure()) == []
+    assert missing_files(making.hydrate()) == []
     assert not making.prefix.is_symlink()
     assert (elsewhere / "kept").exists()
 
 
 def test_a_marker_of_a_newer_envlock_counts(making: Making) -> None:
-    prefix = making.ensure()
-    marker = json.loads((prefix / NAME).read_text())
-    (prefix / NAME).write_text(json.dumps({**marker, "envlock": "99.0", "more": 1}))
+    prefix = making.hydrate()
+    receipt = json.loads((prefix / RECEIPT).read_text())
+    (prefix / RECEIPT).write_text(json.dumps({**receipt, "envlock": "99.0", "more": 1}))
     assert making.find() == prefix
 
 
 def test_another_arch_is_refused_with_a_sentence(making: Making) -> None:
     foreign = next(arch for arch in ARCHS if arch != host_arch())
     with pytest.raises(ForeignArch) as caught:
-        making.ensure(lock=making.for_arch(foreign))
+        making.hydrate(lock=making.for_arch(foreign))
     assert f"`DemoFlow/train` for {foreign} cannot be made here: this machine is {host_arch()}" in caught.value.render()
     assert not making.environments.exists()
 
@@ -172,29 +171,29 @@ def test_an_interpreter_that_is_gone_is_noticed(
 ) -> None:
     first, second = linked_python(tmp_path / "first"), linked_python(tmp_path / "second")
     monkeypatch.setenv("ENVLOCK_PYTHONS", f"only:{first.parent}:{second.parent}")
-    prefix = making.ensure()
-    marker = read_marker(prefix)
-    assert marker is not None
-    assert marker.python == str(first)
+    prefix = making.hydrate()
+    receipt = read_receipt(prefix)
+    assert receipt is not None
+    assert receipt.python == str(first)
     first.unlink()
     assert making.find() is None
     heard = Heard()
-    assert making.ensure(reporter=heard) == prefix
+    assert making.hydrate(reporter=heard) == prefix
     assert any(str(first) in note for note in heard.notes)
     assert run(prefix, "python", "-c", "import package_1, sys; print(sys.prefix)") == str(prefix)
-    marker = read_marker(prefix)
-    assert marker is not None
-    assert marker.python == str(second)
+    receipt = read_receipt(prefix)
+    assert receipt is not None
+    assert receipt.python == str(second)
 
 
 def test_an_interpreter_that_changed_and_still_fits_is_kept(making: Making) -> None:
-    prefix = making.ensure()
-    marker = json.loads((prefix / NAME).read_text())
-    (prefix / NAME).write_text(json.dumps({**marker, "python_file": [1, 2, 3]}))
+    prefix = making.hydrate()
+    receipt = json.loads((prefix / RECEIPT).read_text())
+    (prefix / RECEIPT).write_text(json.dumps({**receipt, "python_file": [1, 2, 3]}))
     assert making.find() is None
-    assert making.ensure(installer=Never()) == prefix
+    assert making.hydrate(installer=Never()) == prefix
     assert making.find() == prefix
-    assert json.loads((prefix / NAME).read_text())["python_file"] == marker["python_file"]
+    assert json.loads((prefix / RECEIPT).read_text())["python_file"] == receipt["python_file"]
 
 
 def test_an_interpreter_that_changed_and_fits_no_more_is_replaced(making: Making, tmp_path: Path) -> None:
@@ -202,11 +201,11 @@ def test_an_interpreter_that_changed_and_fits_no_more_is_replaced(making: Making
         def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
             return None
 
-    prefix = making.ensure()
-    marker = json.loads((prefix / NAME).read_text())
-    (prefix / NAME).write_text(json.dumps({**marker, "python_file": [1, 2, 3]}))
+    prefix = making.hydrate()
+    receipt = json.loads((prefix / RECEIPT).read_text())
+    (prefix / RECEIPT).write_text(json.dumps({**receipt, "python_file": [1, 2, 3]}))
     log = tmp_path / "installs"
-    assert making.ensure(installer=CountingInstaller(log), pythons=Refusing()) == prefix
+    assert making.hydrate(installer=CountingInstaller(log), pythons=Refusing()) == prefix
     assert len(log.read_text().splitlines()) == 1
     assert missing_files(prefix) == []
 
@@ -215,7 +214,7 @@ def test_an_interpreter_that_changed_and_fits_no_more_is_replaced(making: Making
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_changed_wheel_is_named_and_nothing_is_left(making: Making, damage: str, warm: bool) -> None:
     if warm:
-        shutil.rmtree(making.ensure())
+        shutil.rmtree(making.hydrate())
     package = making.lock.packages[1]
     path = making.file_of(package)
     data = bytearray(path.read_bytes())
@@ -231,7 +230,7 @@ def test_a_changed_wheel_is_named_and_nothing_is_left(making: Making, damage: st
     if damage == "gone":
         path.unlink()
     with pytest.raises(ChangedArtifact) as caught:
-        making.ensure()
+        making.hydrate()
     assert caught.value.exit_status == 3
     assert "`package-1` 1.0" in caught.value.message
     assert package.sha256 in caught.value.render()
@@ -242,7 +241,7 @@ def test_a_changed_wheel_is_named_and_nothing_is_left(making: Making, damage: st
 
 def test_a_change_that_uv_does_not_see_is_seen(making: Making) -> None:
     """uv remembers what it unpacked by a file's path and times; those can be kept while the bytes change."""
-    shutil.rmtree(making.ensure())
+    shutil.rmtree(making.hydrate())
     path = making.file_of(making.lock.packages[2])
     status = path.stat()
     data = bytearray(path.read_bytes())
@@ -250,7 +249,7 @@ def test_a_change_that_uv_does_not_see_is_seen(making: Making) -> None:
     path.write_bytes(data)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(ChangedArtifact, match="package-2"):
-        making.ensure()
+        making.hydrate()
     assert remains(making.environments) == []
 
 
@@ -260,7 +259,7 @@ def test_what_uv_says_is_passed_on(making: Making, monkeypatch: pytest.MonkeyPat
             return Interpreter(Path("/no/such/python"), f"{SERIES}.0")
 
     with pytest.raises(InstallFailed) as caught:
-        making.ensure(pythons=Wrong())
+        making.hydrate(pythons=Wrong())
     assert "/no/such/python" in caught.value.render()
     assert remains(making.environments) == []
 
@@ -271,7 +270,7 @@ def test_a_wheel_for_a_newer_system_is_told(tmp_path: Path) -> None:
     making = Making(tmp_path, count=2, tag=f"py3-none-{tag}")
     making.write_artifacts()
     with pytest.raises(UnfitForMachine) as caught:
-        making.ensure()
+        making.hydrate()
     said = caught.value.render()
     assert f"package_0-1.0-py3-none-{tag}.whl does not run here" in said
     assert f"[envlock.system-requirements.{host_arch()}]" in said
@@ -293,7 +292,7 @@ def test_settings_of_the_user_change_nothing(making: Making, tmp_path: Path, mon
         "VIRTUAL_ENV": str(tmp_path / "venv"),
     }.items():
         monkeypatch.setenv(name, value)
-    prefix = making.ensure()
+    prefix = making.hydrate()
     monkeypatch.delenv("PYTHONHOME")
     assert missing_files(prefix) == []
     assert not [path for path in prefix.glob("lib/*/site-packages/package_0/*") if path.is_symlink()]
@@ -302,7 +301,7 @@ def test_settings_of_the_user_change_nothing(making: Making, tmp_path: Path, mon
 def test_a_home_with_any_character_that_a_path_may_have_serves(tmp_path: Path) -> None:
     making = Making(tmp_path / 'it\'s "quoted" $HOME `x` back\\slash %20 #ü', count=1)
     making.write_artifacts()
-    prefix = making.ensure()
+    prefix = making.hydrate()
     assert run(prefix, "command-0") == "package-0 1.0"
     entered = activated(str(prefix), os.environ)
     assert Path(str(shutil.which("python", path=entered["PATH"]))) == prefix / "bin" / "python"
@@ -312,8 +311,8 @@ def test_a_home_with_any_character_that_a_path_may_have_serves(tmp_path: Path) -
 def test_a_home_that_no_path_can_hold_is_refused(tmp_path: Path, folder: str, shown: str) -> None:
     making = Making(tmp_path / folder, count=0)
     with pytest.raises(UnfitPrefix) as caught:
-        making.ensure(installer=Never())
-    assert caught.value.render().startswith(f"error[unfit-prefix]: the environment's path holds `{shown}`")
+        making.hydrate(installer=Never())
+    assert caught.value.render().startswith(f"error[unfit-prefix]: the environment's path contains `{shown}`")
     assert remains(making.environments) == []
 
 
@@ -321,6 +320,6 @@ def test_a_folder_that_cannot_be_written_is_an_error(making: Making, tmp_path: P
     blocked = tmp_path / "a-file"
     blocked.touch()
     with pytest.raises(HydrateError) as caught:
-        making.ensure(environments=blocked / "environments")
+        making.hydrate(home=blocked)
     assert caught.value.code == "home-unusable"
     assert str(blocked) in caught.value.render()

@@ -1,0 +1,275 @@
+"""`hydrate(lock, source, home)`: make a prefix from a lock. This is the kernel, and it knows no project.
+
+It stands on the lock, on an ArtifactSource, and on a folder: so a project's command, a remote node and any other host
+can call it. What chooses the lock and the source is the caller's, such as `workflow/hydrate.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from envlock.errors import HydrateError
+from envlock.files import sha256_of
+from envlock.hydrate.errors import (
+    ChangedArtifact,
+    ForeignArch,
+    PrefixTooLong,
+    SystemNotMet,
+    UnfitPrefix,
+    storage_error,
+)
+from envlock.hydrate.machine_checks import unmet
+from envlock.hydrate.prefix import (
+    RECEIPT,
+    Receipt,
+    find_prefix,
+    name_of,
+    prefix_of,
+    read_receipt,
+    signature,
+    write_receipt,
+)
+from envlock.hydrate.stage import make_once
+from envlock.interpreters import Interpreter
+from envlock.model.arch import host_arch
+from envlock.model.artifact import artifacts_of
+from envlock.reporter import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from envlock.hydrate.port import ArtifactSource, Installer, Pythons
+    from envlock.model.lock import Lock
+
+LONGEST_PREFIX = 255
+"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
+
+_UNFIT_FOR_CONDA = "\"'`$\\"
+"""Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
+
+_MOST_HASHING_THREADS = 8
+
+
+def hydrate(
+    lock: Lock,
+    source: ArtifactSource,
+    home: Path,
+    *,
+    pythons: Pythons | None = None,
+    installer: Installer | None = None,
+    reporter: Reporter | None = None,
+    force: bool = False,
+    anew: bool = False,
+) -> Path:
+    """The prefix of a lock below `home`: the one that is there and whole, or one that is made now. Absolute.
+
+    `pythons` and `installer` default to the ones that envlock itself uses, `LockedPythons` and `installer_for`.
+    `force` goes on if the machine lacks what the lock requires; `anew` replaces a prefix that is whole.
+
+    Many processes and threads may call this at once: one makes the prefix, the others wait. A prefix whose interpreter
+    is gone, or was replaced by a version that the lock does not allow, is made anew. On failure nothing is left behind.
+    Costs half a millisecond if the prefix is there. Raises HydrateError, DamageError if an artifact is not the one that
+    was locked, UntrustedHome, and what `source` raises.
+    """
+    reporter = reporter or Reporter()
+    if anew:
+        _discard_receipt(prefix_of(lock, home))
+    else:
+        found = find_prefix(lock, home)
+        if found is not None:
+            return found
+    host = host_arch()
+    if lock.arch != host:
+        raise ForeignArch(name_of(lock), lock.arch, host)
+    _check_machine(lock, prefix_of(lock, home), reporter, force=force)
+    if pythons is None:
+        from envlock.hydrate.pythons import LockedPythons
+
+        pythons = LockedPythons(source, home, reporter)
+    installer = installer or installer_for(lock, home, reporter, unpack_anew=anew)
+    return _Hydration(lock, source, home, pythons, installer, reporter).run()
+
+
+def installer_for(
+    lock: Lock,
+    home: Path,
+    reporter: Reporter | None = None,
+    *,
+    compile_bytecode: bool = False,
+    link_scripts: Collection[str] = (),
+    unpack_anew: bool = False,
+) -> Installer:
+    """The installer that a lock needs: py-rattler and uv if its Python is a conda package, else uv alone.
+
+    `link_scripts` names the conda packages whose link scripts may run. `unpack_anew` unpacks wheels again instead of
+    using what uv unpacked earlier.
+    """
+    if lock.python.source != "conda":
+        from envlock.hydrate.pypi_uv import UvInstaller
+
+        return UvInstaller(reporter, compile_bytecode=compile_bytecode, unpack_anew=unpack_anew)
+    from envlock.hydrate.conda_rattler import CondaInstaller
+
+    return CondaInstaller(
+        home / "conda" / "packages",
+        reporter,
+        link_scripts=link_scripts,
+        compile_bytecode=compile_bytecode,
+        unpack_anew=unpack_anew,
+    )
+
+
+def _discard_receipt(prefix: Path) -> None:
+    """Make a prefix count as not whole, so that whoever needs it next replaces it. Raises HydrateError."""
+    try:
+        (prefix / RECEIPT).unlink(missing_ok=True)
+    except NotADirectoryError:
+        return
+    except OSError as error:
+        raise storage_error(error, prefix) from error
+
+
+def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
+    """Refuse what would fail later, as far as it shows before the work begins."""
+    length = len(os.fsencode(prefix))
+    if lock.conda_packages and length > LONGEST_PREFIX:
+        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
+    found = [
+        each
+        for each in dict.fromkeys(str(prefix))
+        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
+    ]
+    if found:
+        raise UnfitPrefix(str(prefix), "".join(found))
+    lacking = unmet(lock)
+    if lacking and not force:
+        raise SystemNotMet(name_of(lock), lock.arch, lacking)
+    for package, required, here in lacking:
+        reporter.warned(f"{name_of(lock)} requires {package} {required}, and this machine has {here or 'none'}")
+
+
+class _Hydration:
+    """Makes one prefix that is not there, or not whole."""
+
+    def __init__(
+        self,
+        lock: Lock,
+        source: ArtifactSource,
+        home: Path,
+        pythons: Pythons,
+        installer: Installer,
+        reporter: Reporter,
+    ) -> None:
+        self.lock = lock
+        self.source = source
+        self.home = home
+        self.prefix = prefix_of(lock, home)
+        self.pythons = pythons
+        self.installer = installer
+        self.reporter = reporter
+        self.files: Mapping[str, Path] = {}
+        self.python: Interpreter | None = None
+
+    def run(self) -> Path:
+        phase = f"hydrate {name_of(self.lock)}"
+        self.reporter.began(phase, len(self.lock.packages), "packages")
+        try:
+            if make_once(self.prefix, is_whole=self.is_whole, build=self.build, seal=self.seal, waiting=self.waiting):
+                self.reporter.advanced(phase, self.prefix.name, len(self.lock.packages))
+        except OSError as error:
+            raise storage_error(error, self.prefix.parent, self.files.values()) from error
+        finally:
+            self.reporter.ended(phase)
+        return self.prefix
+
+    def is_whole(self) -> bool:
+        """Whether another process made the prefix meanwhile, or its interpreter is another one that the lock allows."""
+        if find_prefix(self.lock, self.home) is not None:
+            return True
+        receipt = read_receipt(self.prefix)
+        if receipt is None or not receipt.is_of(self.lock):
+            return False
+        python = self.pythons.still_serves(self.lock, receipt.interpreter.path)
+        if python is None:
+            self.reporter.noted(f"making {name_of(self.lock)} anew: {receipt.python} is gone or no longer fits")
+            return False
+        write_receipt(self.prefix, self.receipt(python))
+        return True
+
+    def build(self, stage: Path) -> None:
+        has_conda_python = self.lock.python.source == "conda"
+        self.python = self.conda_python() if has_conda_python else self.pythons.provide(self.lock)
+        packages = {package.sha256 for package in self.lock.packages}
+        self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
+        with _hashing(self.lock, self.files):
+            python = None if has_conda_python else self.python.path
+            self.installer.install(self.lock, self.files, python, stage, self.prefix)
+
+    def conda_python(self) -> Interpreter:
+        """The interpreter that the lock's own conda package will bring."""
+        python = self.lock.python
+        return Interpreter(self.prefix / "bin" / f"python{python.series}", python.version)
+
+    def seal(self) -> None:
+        assert self.python is not None
+        self.installer.finish(self.lock, self.prefix)
+        write_receipt(self.prefix, self.receipt(self.python))
+
+    def receipt(self, python: Interpreter) -> Receipt:
+        return Receipt(
+            req_id=self.lock.req_id,
+            full_id=self.lock.full_id,
+            arch=self.lock.arch,
+            python=str(python.path),
+            python_version=python.version,
+            python_file=signature(python.path),
+        )
+
+    def waiting(self) -> None:
+        self.reporter.noted(f"waiting for another process that is making the environment of {name_of(self.lock)}")
+
+
+@contextmanager
+def _hashing(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
+    """Hash every artifact of a lock in other threads while the body installs; at its end, compare.
+
+    Raises ChangedArtifact for the first package, in the order of the lock, whose file is not the one that was locked:
+    also in place of a HydrateError of the body, since it says more than what an installer makes of such a file.
+    """
+    # Half of the processors: the installer needs the others.
+    threads = min(_MOST_HASHING_THREADS, max((os.cpu_count() or 1) // 2, 1))
+    largest_first = sorted(lock.packages, key=lambda package: -(package.size or 0))
+    with ThreadPoolExecutor(threads) as pool:
+        hashes = {package.sha256: pool.submit(_digest, files[package.sha256]) for package in largest_first}
+
+        def compare() -> None:
+            for package in lock.packages:
+                found = hashes[package.sha256].result()
+                if found != f"sha256 {package.sha256}":
+                    path = files[package.sha256]
+                    raise ChangedArtifact(
+                        package.name, package.version, path, expected=package.sha256, found=found
+                    ) from None
+
+        try:
+            yield
+        except HydrateError:
+            compare()
+            raise
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        compare()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return f"sha256 {sha256_of(path)}"
+    except OSError as error:
+        return f"nothing that can be read ({error.strerror})"

@@ -1,0 +1,208 @@
+"""Which interpreter an environment is made from, and how it comes to this machine.
+
+A lock of `python-from = "machine"` takes any CPython of its series that fits, downloaded by uv if there is none; one of
+`"uv"` takes one exact build, whose archive is verified and unpacked once. A lock whose Python is a conda package brings
+its own, and needs nothing of this.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import posixpath
+import tarfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.credentials import redact
+from envlock.files import sha256_of
+from envlock.hydrate.errors import BadPythonArchive, ChangedArtifact, storage_error
+from envlock.hydrate.stage import make_once
+from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
+from envlock.model.artifact import artifacts_of
+from envlock.model.python_range import python_allows
+from envlock.trust import Closed, make_folder
+from envlock.uv_command import run_uv, uv_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from envlock.hydrate.port import ArtifactSource
+    from envlock.model.lock import Lock, LockedPython
+    from envlock.reporter import Reporter
+
+_FOLDER = "python"
+_CHUNK = 1 << 20
+
+
+class LockedPythons:
+    """Implements the port Pythons. What it downloads or unpacks goes into `pythons` below a home."""
+
+    def __init__(
+        self,
+        source: ArtifactSource,
+        home: Path,
+        reporter: Reporter,
+        *,
+        mirror: Callable[[], str] = str,
+        offline: bool = False,
+    ) -> None:
+        """`source` brings archives of exact builds; `mirror` tells where uv downloads from, empty for its default."""
+        self._source = source
+        self._home = home
+        self._reporter = reporter
+        self._mirror = mirror
+        self._offline = offline
+        self._folder = home / "pythons"
+
+    def provide(self, lock: Lock) -> Interpreter:
+        """The interpreter for a lock. Raises NoInterpreter, or what fetching and unpacking an exact build raises."""
+        return self._exact_build(lock) if lock.python.source == "uv" else self._of_machine(lock)
+
+    def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
+        """The interpreter at `path`, if the lock allows it."""
+        version = version_of(path)
+        return Interpreter(path, version) if version is not None and allows(lock, version) else None
+
+    def _of_machine(self, lock: Lock) -> Interpreter:
+        try:
+            return self._found(lock)
+        except NoInterpreter as error:
+            if only_chosen():
+                raise
+            return self._downloaded(lock, error)
+
+    def _found(self, lock: Lock) -> Interpreter:
+        series, wanted = lock.python.series, lock.requirements.python
+        return find_interpreter(series, lambda version: allows(lock, version), wanted=wanted, downloads=self._folder)
+
+    def _downloaded(self, lock: Lock, missing: NoInterpreter) -> Interpreter:
+        """The newest fitting build that uv knows, installed by uv."""
+        series, wanted = lock.python.series, lock.requirements.python
+        mirror = self._mirror()
+        request = ",".join(filter(None, (f"=={series}.*", wanted)))
+        self._reporter.noted(f"downloading CPython {series} with uv: none on this machine fits")
+        make_folder(str(self._folder), str(self._home))
+        with Closed():
+            installed = run_uv(
+                [
+                    "python", "install", "--no-bin",
+                    *(["--mirror", mirror] if mirror else []),
+                    *(["--offline"] if self._offline else []),
+                    request,
+                ],
+                extra={"UV_PYTHON_INSTALL_DIR": str(self._folder), "UV_PYTHON_DOWNLOADS": "manual"},
+            )  # fmt: skip
+        if installed.returncode != 0:
+            reason = uv_reason(redact(installed.stderr))
+            tried = tuple(f"uv could not download one: {line}" for line in reason[:1])
+            more = tuple(f"  {line}" for line in reason[1:])
+            raise NoInterpreter(series, wanted, missing.found, more=(*tried, *more)) from None
+        found = self._found(lock)
+        self._reporter.noted(f"CPython {found.version} is now in {found.path.parent.parent}")
+        return found
+
+    def _exact_build(self, lock: Lock) -> Interpreter:
+        python = lock.python
+        path = unpacked(python, self._folder)
+        if path is None:
+            archives = [file for file in artifacts_of(lock) if file.sha256 == python.sha256]
+            archive = self._source.fetch(archives)[python.sha256]
+            self._reporter.noted(f"unpacking {python.filename}")
+            path = unpack(python, archive, self._folder)
+        version = version_of(path)
+        if version != python.version:
+            raise BadPythonArchive(python.filename, f"it holds CPython {version or 'that does not run here'}")
+        return Interpreter(path, version)
+
+
+def allows(lock: Lock, version: str) -> bool:
+    """Whether an environment of this lock may be made from a CPython of this version."""
+    if lock.python.source != "machine":
+        return version == lock.python.version
+    later = f">={lock.python.version},=={lock.python.series}.*"
+    return python_allows(later, version) and python_allows(lock.requirements.python, version)
+
+
+def unpacked(python: LockedPython, pythons: Path) -> Path | None:
+    """The interpreter of an exact build that was unpacked below `pythons`, or None."""
+    path = _interpreter(pythons / python.sha256, python)
+    return path if path.is_file() else None
+
+
+def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Callable[[], None] = lambda: None) -> Path:
+    """The interpreter of an exact build: unpacked from `archive`, unless it is already there.
+
+    The archive is verified before anything is unpacked; no member can be written outside of its folder.
+    Takes about a second, once. Raises ChangedArtifact, BadPythonArchive, HydrateError.
+    """
+    place = pythons / python.sha256
+
+    def build(stage: Path) -> None:
+        found = sha256_of(archive)
+        if found != python.sha256:
+            raise ChangedArtifact("python", python.version, archive, expected=python.sha256, found=f"sha256 {found}")
+        try:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as members:
+                _extract(members, stage)
+                while stream.read(
+                    _CHUNK
+                ):  # tarfile takes bad bytes for the end of the archive; gzip's checksum comes after them
+                    pass
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise BadPythonArchive(python.filename, str(error)) from error
+        if not _interpreter(stage, python).is_file():
+            raise BadPythonArchive(python.filename, f"there is no {_interpreter(Path(), python)} in it")
+
+    try:
+        make_once(place, is_whole=place.is_dir, build=build, waiting=waiting)
+    except OSError as error:
+        raise storage_error(error, pythons) from error
+    return _interpreter(place, python)
+
+
+def _interpreter(folder: Path, python: LockedPython) -> Path:
+    return folder / _FOLDER / "bin" / f"python{python.series}"
+
+
+def _extract(members: tarfile.TarFile, folder: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        members.extractall(folder, filter="data")
+        return
+    # Python before 3.10.12 and 3.11.4 has no filters: what theirs would refuse is refused here.
+    links: set[str] = set()
+    for member in members.getmembers():
+        if not _is_harmless(member, links):
+            raise tarfile.TarError(f"{member.name} does not stay in its folder")
+        if member.issym():
+            links.add(posixpath.normpath(member.name))
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        member.mode &= 0o755
+    members.extractall(folder)  # noqa: S202  just checked
+
+
+def _is_harmless(member: tarfile.TarInfo, links: set[str]) -> bool:
+    """Whether a member is a file, a folder or a link that stays in its folder, and is reached through none of `links`.
+
+    >>> _is_harmless(tarfile.TarInfo("python/bin/python3.12"), set())
+    True
+    >>> _is_harmless(tarfile.TarInfo("../.profile"), set())
+    False
+    >>> _is_harmless(tarfile.TarInfo("python/link/file"), {"python/link"})
+    False
+    """
+    if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+        return False
+    paths = [member.name]
+    if member.islnk():
+        paths.append(member.linkname)
+    elif member.issym():
+        paths.append(posixpath.join(posixpath.dirname(member.name), member.linkname))
+    if posixpath.normpath(member.name) in links:
+        return False
+    return not any(
+        path.startswith(("/", f"{link}/")) or posixpath.normpath(path).startswith("..")
+        for path in paths
+        for link in links or {"/"}
+    )
