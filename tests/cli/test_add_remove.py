@@ -66,7 +66,7 @@ def test_a_changed_requirement_and_one_that_stands_already(config: Path, envlock
     assert ran.stdout == '~ rich = "15" -> ">=15,<16"  [env.notebook]\n'
     before = config.stat()
     ran = envlock("add", "rich >= 15, <16", "--env", "notebook")
-    assert (ran.stdout, ran.stderr) == ("", "[env.notebook] asks for that already\n")
+    assert (ran.stdout, ran.stderr) == ("", "[env.notebook] lists that already\n")
     assert config.stat().st_mtime_ns == before.st_mtime_ns
 
 
@@ -118,7 +118,7 @@ def test_json(config: Path, envlock: Envlock) -> None:
             }
         ],
     }
-    assert envlock("remove", "nothing", "--json", check=2).json["error"]["code"] == "not-asked"
+    assert envlock("remove", "nothing", "--json", check=2).json["error"]["code"] == "not-listed"
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_json(config: Path, envlock: Envlock) -> None:
         (["add", "--conda", "numpy", "--channel", "./here"], "bad-channel", "`./here`"),
         (["add", "--conda", "a::numpy", "--channel", "b"], "usage", "names its channel already"),
         (["add", "numpy", "--channel", "conda-forge"], "usage", "--conda"),
-        (["remove", "--conda", "pandas"], "not-asked", "hint: envlock remove pandas --flow TrainFlow"),
+        (["remove", "--conda", "pandas"], "not-listed", "hint: envlock remove pandas --flow TrainFlow"),
         (["add", "-e", "."], "usage", "-e"),
         (["add"], "usage", "PACKAGE"),
         (["add", "rich", "--step", "trian"], "no-such-selection", "did you mean `train`?"),
         (["add", "rich", "--flow", "TrainFlo"], "no-such-selection", "did you mean `TrainFlow`?"),
         (["add", "rich", "--env", "notebook", "--step", "train"], "usage", "--env"),
-        (["remove", "rich"], "not-asked", "hint: envlock remove rich --env notebook"),
-        (["remove", "panda"], "not-asked", "did you mean `pandas`?"),
+        (["remove", "rich"], "not-listed", "hint: envlock remove rich --env notebook"),
+        (["remove", "panda"], "not-listed", "did you mean `pandas`?"),
         (["remove", "pandas==2.2.3"], "bad-package-name", "`pandas==2.2.3`"),
     ],
 )

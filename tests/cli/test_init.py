@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import Envlock
 
-FLOWS = Path(__file__).parent.parent / "config" / "flows"
+FLOWS = Path(__file__).parent.parent / "config" / "flows" / "samples"
 
 
 def test_from_nothing(tmp_path: Path, envlock: Envlock) -> None:
@@ -78,7 +78,7 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlo
     config = tmp_path / "envlock.toml"
     config.write_text("# mine\n")
     ran = envlock("init", check=2)
-    assert ran.stderr.startswith("error[config-exists]: `envlock.toml` is there already\n")
+    assert ran.stderr.startswith("error[config-exists]: `envlock.toml` exists already\n")
     assert config.read_text() == "# mine\n"
     envlock("init", "--force")
     assert config.read_text() != "# mine\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.config.edit import add_packages
+from envlock.config.edit.add_remove import add_packages
 from envlock.config.errors import UnsafeFile
 from envlock.config.read import load_project
 from envlock.config.validate import explain

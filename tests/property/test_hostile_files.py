@@ -27,9 +27,9 @@ from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
 from envlock.cli.light import memo
 from envlock.conda.installing import clobbers, owners_of
-from envlock.config.decorators import read_decorators
-from envlock.config.flowfile import read_flows
-from envlock.config.metaflow_default import make_default
+from envlock.config.edit.metaflow_config import make_default
+from envlock.config.flows.decorators import read_decorators
+from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
 from envlock.credentials import redact
 from envlock.errors import EnvlockError

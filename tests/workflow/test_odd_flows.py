@@ -15,8 +15,9 @@ from textwrap import indent
 import pytest
 
 from envlock.cli.light.check import as_github, as_json, as_text
-from envlock.config.flow_classes import FlowReader
-from envlock.config.flowfile import FlowFileSyntax, parse_module, parse_tree, read_flows
+from envlock.config.flows.errors import FlowFileSyntax
+from envlock.config.flows.flow_classes import FlowReader
+from envlock.config.flows.flow_reader import parse_module, parse_tree, read_flows
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.drift import check
@@ -24,7 +25,7 @@ from envlock.model.arch import host_arch
 from envlock.workflow.errors import StepNotInConfig
 from envlock.workflow.launch import Start, plan
 from envlock.workflow.lock import lock
-from tests.config.test_flowfile import FLOWS
+from tests.config.flows.test_flow_reader import FLOWS
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
 from tests.workflow.recording import Recorder
@@ -480,8 +481,8 @@ def test_both_readers_know_the_same_of_plain_flows(projects: dict[str, Path]) ->
 
 
 def test_a_plain_flow_is_read_without_the_slower_reader(projects: dict[str, Path]) -> None:
-    code = "import sys; from pathlib import Path; from envlock.config.flowfile import read_flows"
-    code += "; read_flows(Path(sys.argv[1])); print('envlock.config.flow_classes' in sys.modules)"
+    code = "import sys; from pathlib import Path; from envlock.config.flows.flow_reader import read_flows"
+    code += "; read_flows(Path(sys.argv[1])); print('envlock.config.flows.flow_classes' in sys.modules)"
     for name, slow in (("plain", False), ("sibling", True)):
         command = [sys.executable, "-c", code, str(file_of(projects[name]))]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{slow}\n"

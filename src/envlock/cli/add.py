@@ -1,4 +1,4 @@
-"""`envlock add`: ask for packages in envlock.toml."""
+"""`envlock add`: add packages to envlock.toml."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
     ) -> int:
         """Add packages to a flow, one of its steps, or a named environment.
 
-        Edits envlock.toml and keeps your comments, order and style. A package that is there already gets the new
+        Edits envlock.toml and keeps your comments, order and style. A package that it lists already gets the new
         version. It does not lock anything: run `envlock lock` next.
 
         With `--channel`, only that package comes from the channel.
@@ -93,8 +93,8 @@ def edit(
     from envlock.cli.console import err, out
     from envlock.cli.errors import BadUsage
     from envlock.cli.options import open_project
-    from envlock.config.edit import add_packages, choose_level, remove_packages, save
-    from envlock.config.edit_conda import channel_name
+    from envlock.config.edit.add_remove import add_packages, channel_name, choose_level, remove_packages
+    from envlock.config.edit.save import save
 
     command = f"envlock {'add' if adding else 'remove'}"
     if env and (flow or step):
@@ -130,22 +130,18 @@ def edit(
     if changes:
         err.print("hint: envlock lock")
     else:
-        err.print(f"[{'.'.join(level)}] asks for that already")
+        err.print(f"[{'.'.join(level)}] lists that already")
     return 0
 
 
 def _json(entry: tuple[str, object] | None) -> dict[str, object] | None:
-    from envlock.config.quoting import without_credentials
-
-    if entry is None:
-        return None
-    return {"package": without_credentials(entry[0]), "version": _told(entry[1])}
+    return {"package": _clean(entry[0]), "version": _clean(entry[1])} if entry else None
 
 
-def _told(value: object) -> object:
+def _clean(value: object) -> object:
     """A value of envlock.toml without the credentials that an index's URL in it may have."""
     from envlock.config.quoting import without_credentials
 
     if isinstance(value, dict):
-        return {part: _told(inner) for part, inner in value.items()}
-    return [_told(item) for item in value] if isinstance(value, list) else without_credentials(str(value))
+        return {part: _clean(inner) for part, inner in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else without_credentials(str(value))

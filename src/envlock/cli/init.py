@@ -10,7 +10,7 @@ import typer
 from envlock.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from envlock.config.first_file import FirstFile, Written
+    from envlock.config.edit.init_template import Template, Written
 
 FlowFiles = Annotated[
     Optional[list[Path]],  # noqa: UP045  typer reads this when it runs, on Python 3.10 too
@@ -47,15 +47,15 @@ def register(app: typer.Typer) -> None:
         `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default` (it does not change
         an existing envlock.toml).
         """
-        from envlock.config.first_file import first_file, write_first_file
+        from envlock.config.edit.init_template import make_template, write_template
         from envlock.config.project import CONFIG_NAME
 
         folder = Path.cwd()
         if metaflow_default and not (force or schema) and (folder / CONFIG_NAME).exists():
             _only_default(folder, as_json=as_json)
             return 0
-        made = first_file(folder, flow_files or (), schema=schema)
-        written = write_first_file(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
+        made = make_template(folder, flow_files or (), schema=schema)
+        written = write_template(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
         names = [path.relative_to(folder).as_posix() for path in written.files]
         if as_json:
             _print_json(made, names, written)
@@ -69,7 +69,7 @@ def _only_default(folder: Path, *, as_json: bool) -> None:
     import json
 
     from envlock.cli.console import err, out
-    from envlock.config.metaflow_default import make_default
+    from envlock.config.edit.metaflow_config import make_default
 
     name = make_default(folder).relative_to(folder).as_posix()
     if as_json:
@@ -88,20 +88,20 @@ _COMMIT = (
 )
 
 
-def _print_json(made: FirstFile, names: list[str], written: Written) -> None:
+def _print_json(made: Template, names: list[str], written: Written) -> None:
     import json
 
     from envlock.cli.console import out
 
     flows = [
         {
-            "name": found.flow.name,
-            "file": found.file,
-            "steps": list(found.flow.steps),
-            "decorators": list(found.flow.decorators),
-            "notes": [{"line": note.line, "step": note.step, "message": note.message} for note in found.flow.notes],
+            "name": flow.name,
+            "file": flow.file,
+            "steps": list(flow.steps),
+            "decorators": list(flow.decorators),
+            "notes": [{"line": note.line, "step": note.step, "message": note.message} for note in flow.notes],
         }
-        for found in made.flows
+        for flow in made.flows
     ]
     document = {
         "written": names,
@@ -112,18 +112,18 @@ def _print_json(made: FirstFile, names: list[str], written: Written) -> None:
     out.print(json.dumps(document, indent=2))
 
 
-def _print(folder: Path, made: FirstFile, names: list[str], written: Written) -> None:
+def _print(folder: Path, made: Template, names: list[str], written: Written) -> None:
     from rich.text import Text
 
     from envlock.cli.console import err, out
-    from envlock.config.first_file import flow_files
+    from envlock.config.edit.init_template import flow_files
 
     for name in names:
         out.print(f"wrote {name}")
-    for found in made.flows:
-        asking = len(found.flow.step_tables)
-        decorators = f", {len(found.flow.decorators)} decorators" if found.flow.decorators else ""
-        out.print(f"  {found.flow.name}: {len(found.flow.steps)} steps, {asking} of their own{decorators}")
+    for flow in made.flows:
+        asking = len(flow.step_tables)
+        decorators = f", {len(flow.decorators)} decorators" if flow.decorators else ""
+        out.print(f"  {flow.name}: {len(flow.steps)} steps, {asking} of their own{decorators}")
     if written.old:
         err.print(f"note: the previous envlock.toml is kept as {written.old.name}")
     if written.dropped:
@@ -132,7 +132,7 @@ def _print(folder: Path, made: FirstFile, names: list[str], written: Written) ->
             err.print(f"  {key}")
         if (more := len(written.dropped) - _MOST_DROPPED) > 0:
             err.print(f"  and {more} more")
-    notes = [(found.file, note) for found in made.flows for note in found.flow.notes]
+    notes = [(flow.file, note) for flow in made.flows for note in flow.notes]
     if notes:
         err.print("\nto be looked at:")
     for file, note in notes:
@@ -143,17 +143,17 @@ def _print(folder: Path, made: FirstFile, names: list[str], written: Written) ->
         err.print(f"  {line}")
 
 
-def _next_lines(made: FirstFile, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:
+def _next_lines(made: Template, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:
     """What the user does now, in order."""
     lines = []
     if unnamed:
         lines.append(f"envlock init --force {' '.join(path.name for path in unnamed)}   reads the flows in this folder")
     if not made.flows:
         lines.append("name your flows in envlock.toml")
-    for found in made.flows:
-        if found.flow.decorators:
-            places = ", ".join(map(str, found.flow.decorators))
-            lines.append(f"remove the decorators from {found.file}, lines {places}: they need another --environment")
+    for flow in made.flows:
+        if flow.decorators:
+            places = ", ".join(map(str, flow.decorators))
+            lines.append(f"remove the decorators from {flow.file}, lines {places}: they need another --environment")
     lines.append("envlock lock")
     if ".metaflow/config.json" in names:
         lines += _COMMIT

@@ -1,4 +1,4 @@
-"""`envlock remove`: no longer ask for packages in envlock.toml."""
+"""`envlock remove`: remove packages from envlock.toml."""
 
 from __future__ import annotations
 

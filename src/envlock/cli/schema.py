@@ -35,6 +35,6 @@ def schema(output: OutputOption = None) -> None:
     try:
         write_atomically(output, text.encode())
     except OSError as error:
-        from envlock.config.edit import CannotWrite
+        from envlock.config.edit.errors import CannotWrite
 
         raise CannotWrite(str(output), error.strerror or str(error)) from None

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envlock.config.flowfile import Doubt
+    from envlock.config.flows.flow_reader import Doubt
     from envlock.named.pin import Pin
 
 CONFIG_NAME = "envlock.toml"

@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli
 
-from envlock.config.flowfile import FlowSource, read_flows
+from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.inherit import Defaults, inherit
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import (

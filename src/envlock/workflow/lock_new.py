@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.edit import CannotWrite, load_text, save
-from envlock.config.edit_env import EnvironmentExists, name_base
+from envlock.config.edit.env_tables import name_base
+from envlock.config.edit.errors import CannotWrite, EnvironmentExists
+from envlock.config.edit.save import load_text, save
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.files import files_below, holds
 from envlock.named.alias import BadAlias
@@ -121,10 +122,10 @@ def using(project: Project, name: str, kind: str, written: str) -> Asked:
 def from_requirements(project: Project, name: str, kind: str, said: str) -> Asked:
     """An `[env.<name>]` that asks for what the environment asks for that a name, ids or a pathspec stand for.
 
-    What is locked of it keeps its packages. Raises EnvironmentExists, SettingsDiffer, CannotBeAsked, and what finding
-    it and reading its locks raise.
+    What is locked of it keeps its packages. Raises EnvironmentExists, SettingsDiffer, CannotCopyRequirements, and what
+    finding it and reading its locks raise.
     """
-    from envlock.config.asking import ask_for
+    from envlock.config.edit.env_tables import env_from_requirements
     from envlock.named.lookup import Finder
 
     if any(each.name == name for each in project.named):
@@ -134,4 +135,6 @@ def from_requirements(project: Project, name: str, kind: str, said: str) -> Aske
     archs = [arch for arch in project.settings.archs if arch in found.archs] or found.archs[:1]
     locks = tuple(finder.lock(found, arch) for arch in archs)
     use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
-    return Asked(name, ask_for(project, name, locks[0].requirements, said=found.said, use=use), project, locks)
+    return Asked(
+        name, env_from_requirements(project, name, locks[0].requirements, source=found.said, use=use), project, locks
+    )

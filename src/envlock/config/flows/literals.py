@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 
-from envlock.config.flowfile import FlowModule, statements
+from envlock.config.flows.flow_reader import FlowModule, statements
 from envlock.config.quoting import without_credentials
 
 _DEEPEST = 50

@@ -1,4 +1,4 @@
-"""What decorators ask for, read from text. What a whole file becomes stands in flows/*.toml (test_first_file)."""
+"""What decorators ask for, read from text. What a whole file becomes stands in samples/*.toml (test_init_template)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from envlock.config.decorators import DecoratedFlow, read_decorators
+from envlock.config.flows.decorators import DecoratedFlow, read_decorators
 
-FLOWS = Path(__file__).with_name("flows")
+FLOWS = Path(__file__).with_name("samples")
 BARE = "a bare {} below a disabled flow: the step stays disabled; `disabled = false` gives it one"
 HEAD = "import functools, os\nimport metaflow as mf\nfrom metaflow import *\nfrom team import thing\n"
 

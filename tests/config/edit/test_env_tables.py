@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.config.asking import CannotBeAsked, SettingsDiffer, ask_for
+from envlock.config.edit.env_tables import env_from_requirements
+from envlock.config.edit.errors import CannotCopyRequirements, SettingsDiffer
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.model.requirements import Requirements
@@ -61,7 +62,7 @@ def wanted(folder: Path, settings: str, table: str) -> Requirements:
 
 
 def asked(project: Project, requirements: Requirements) -> Project:
-    return ask_for(project, "mine", requirements, said="team/base:v1", use="envlock lock --using it")
+    return env_from_requirements(project, "mine", requirements, source="team/base:v1", use="envlock lock --using it")
 
 
 @pytest.mark.parametrize("settings", ["", SETTINGS, 'python-from = "conda"'], ids=["plain", "settings", "conda"])
@@ -106,14 +107,14 @@ def test_line_ends_stay(tmp_path: Path) -> None:
         ("metaflow-requirements = false", "", "write `metaflow-requirements = false`"),
         ('datastore = ["gs", "s3"]', "", 'write `datastore = ["s3", "gs"]`, and no `metaflow-requirements = false`'),
         ('index-url = "https://index.example/"', "", 'write `index-url = "https://index.example/"`'),
-        ("", 'index-url = "https://index.example/"', "take `index-url` out"),
+        ("", 'index-url = "https://index.example/"', "remove `index-url`"),
         ('exclude-newer = "2026-11-01T00:00:00Z"', "", 'write `exclude-newer = "2026-11-01T00:00:00Z"`'),
         (
             "",
             'extra-indices = ["https://me:pw@a.example/"]',
-            "take `https://a.example/` out of `extra-indices`",
+            "remove `https://a.example/` from `extra-indices`",
         ),
-        ("", "system-requirements = { osx-64 = { __archspec = 'x86_64_v2' } }", "take `system-requirements.osx-64."),
+        ("", "system-requirements = { osx-64 = { __archspec = 'x86_64_v2' } }", "remove `system-requirements.osx-64."),
         (
             'system-requirements = { linux-64 = { __glibc = "2.31" } }',
             "",
@@ -135,7 +136,7 @@ def test_settings_of_channels_that_differ(tmp_path: Path) -> None:
         asked(load(tmp_path / "mine", 'channels = ["bioconda"]'), requirements)
     assert caught.value.details == (
         'write `channel-priority = "disabled"`',
-        "take `bioconda` out of `channels`",
+        "remove `bioconda` from `channels`",
     )
 
 
@@ -160,5 +161,5 @@ system-requirements = { linux-64 = { __glibc = "2.31" } }"""
 
 def test_what_extends_another_cannot_be_asked(tmp_path: Path) -> None:
     requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(base=f"pypi:{'0' * 40}:{'0' * 16}")
-    with pytest.raises(CannotBeAsked, match="extends another environment"):
+    with pytest.raises(CannotCopyRequirements, match="extends another environment"):
         asked(load(tmp_path / "mine", ""), requirements)

@@ -1,7 +1,7 @@
-r"""TOML text, changed at one key: every byte elsewhere stays as the user wrote it.
+r"""Edit TOML text at one key: every byte elsewhere stays as the user wrote it.
 
 A library that parses a file, changes the value and writes it anew moves comments to other tables and respaces inline
-tables; here only the characters of one entry are put in or taken out. The text is one that a TOML parser has accepted.
+tables; these functions add and remove only the characters of one entry. A TOML parser has accepted the text before.
 
 >>> text = "[env.a]\npypi = { packages = { rich = '15' } }  # mine\n"
 >>> print(insert(text, ("env", "a", "pypi", "packages", "pandas"), '">=2"', header=2), end="")
@@ -12,11 +12,16 @@ pypi = { packages = { rich = '15', pandas = ">=2" } }  # mine
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tomli
 
 from envlock.config.toml_scan import Key, Node, scan
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+_WIDEST = 100
+"""Characters of a table that is written on one line."""
 
 
 def quoted(text: str) -> str:
@@ -37,6 +42,89 @@ def key_text(name: str) -> str:
     ('scikit-learn', '"requests[socks]"')
     """
     return name if _BARE.match(name) else quoted(name)
+
+
+def value_text(value: object) -> str:
+    """A value on one line.
+
+    >>> value_text({"python": "3.12", "channels": ["conda-forge"], "disabled": False})
+    '{ python = "3.12", channels = ["conda-forge"], disabled = false }'
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        entries = ", ".join(f"{key_text(name)} = {value_text(item)}" for name, item in value.items())
+        return f"{{ {entries} }}" if entries else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(value_text, value))}]"
+    return quoted(str(value))
+
+
+def tables_text(path: Key, tables: Mapping[str, Any]) -> str:
+    r"""The tables of a level: each on one line while it is short, else as a table of its own.
+
+    >>> print(tables_text(("env", "base"), {"pypi": {"packages": {"rich": ">=13"}}}), end="")
+    pypi = { packages = { rich = ">=13" } }
+    """
+    short, long = "", ""
+    for name, value in tables.items():
+        line = f"{key_text(name)} = {value_text(value)}\n"
+        if len(line) <= _WIDEST or not isinstance(value, dict):
+            short += line
+        else:
+            long += "".join(_long_text((*path, name), value))
+    return short + long
+
+
+def _long_text(path: Key, table: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n{header_text(path)}\n"
+    inner = {name: value for name, value in table.items() if isinstance(value, dict) and value}
+    for name, value in table.items():
+        if name not in inner:
+            yield f"{name} = {value_text(value)}\n"
+    for name, value in inner.items():
+        yield f"\n{header_text((*path, name))}\n"
+        yield from (f"{key_text(key)} = {value_text(item)}\n" for key, item in value.items())
+
+
+def header_text(path: Key) -> str:
+    """The header of a table.
+
+    >>> header_text(("env", "my base"))
+    '[env."my base"]'
+    """
+    return f"[{'.'.join(map(key_text, path))}]"
+
+
+def table_at(document: Mapping[str, Any], path: Key) -> Mapping[str, Any]:
+    """The table at a path of a parsed text; an empty one where there is none."""
+    for name in path:
+        document = document.get(name, {})
+    return document
+
+
+def set_value(document: dict[str, Any], path: Key, value: object) -> None:
+    """Set a value in a parsed text; None deletes the key."""
+    for name in path[:-1]:
+        document = document.setdefault(name, {})
+    document.pop(path[-1], None)
+    if value is not None:
+        document[path[-1]] = value
+
+
+def checked(edited: str, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """What an edited text parses to, which has to be what was expected, apart from empty tables."""
+    found = tomli.loads(edited)
+    if _without_empty(found) != _without_empty(expected):
+        raise AssertionError("an edit of envlock.toml changed something else")
+    return found
+
+
+def _without_empty(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kept = {name: _without_empty(item) for name, item in value.items()}
+    return {name: item for name, item in kept.items() if item != {}}
 
 
 def insert(text: str, path: Key, value: str, *, header: int) -> str:
@@ -132,7 +220,7 @@ def append(text: str, path: Key, value: str, *, lines: Sequence[str] = ()) -> st
     nodes = scan(text)
     tables = [node for node in nodes if node.is_header and node.path[:-1] == path]
     if tables:
-        section = _newline(text).join([f"[[{'.'.join(map(key_text, path))}]]", *lines])
+        section = _newline(text).join([f"[{header_text(path)}]", *lines])
         return _after(text, nodes, tables[-1], section)
     items = [node for node in nodes if node.container == path and node.is_nested and not node.parts]
     if not items:
@@ -259,7 +347,7 @@ def _at_end(text: str, section: str) -> str:
 
 
 def _section(text: str, header: Key, entries: str) -> str:
-    return f"[{'.'.join(map(key_text, header))}]{_newline(text)}{entries}"
+    return f"{header_text(header)}{_newline(text)}{entries}"
 
 
 def _without_entry(text: str, nodes: Sequence[Node], node: Node) -> str:

@@ -11,20 +11,14 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.config.edit import add_packages, remove_packages
-from envlock.config.first_file import (
-    ConfigExists,
-    NoFlowInFile,
-    SameFlowTwice,
-    first_file,
-    flow_files,
-    write_first_file,
-)
-from envlock.config.flowfile import FlowFileMissing, FlowFileSyntax
-from envlock.config.metaflow_default import KEY, BadMetaflowConfig, make_default
+from envlock.config.edit.add_remove import add_packages, remove_packages
+from envlock.config.edit.errors import BadMetaflowConfig, ConfigExists, NoFlowInFile, SameFlowTwice
+from envlock.config.edit.init_template import flow_files, make_template, write_template
+from envlock.config.edit.metaflow_config import KEY, make_default
+from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax
 from envlock.config.read import load_project
 
-FLOWS = Path(__file__).with_name("flows")
+FLOWS = Path(__file__).parents[1] / "flows" / "samples"
 NAMES = sorted(path.stem for path in FLOWS.glob("*.py") if path.stem != "conftest")
 
 
@@ -37,7 +31,7 @@ def body(text: str) -> str:
 def test_what_init_writes_for_a_flow(name: str, tmp_path: Path) -> None:
     """Each flow file here has its envlock.toml beside it; UPDATE_EXPECTED=1 writes them anew."""
     shutil.copy(FLOWS / f"{name}.py", tmp_path)
-    made = first_file(tmp_path, [tmp_path / f"{name}.py"])
+    made = make_template(tmp_path, [tmp_path / f"{name}.py"])
     expected = FLOWS / f"{name}.toml"
     if os.environ.get("UPDATE_EXPECTED"):
         expected.write_text(body(made.text))
@@ -47,8 +41,8 @@ def test_what_init_writes_for_a_flow(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_init_writes_loads_and_can_be_edited(name: str, tmp_path: Path) -> None:
     shutil.copy(FLOWS / f"{name}.py", tmp_path)
-    made = first_file(tmp_path, [tmp_path / f"{name}.py"], schema=True)
-    write_first_file(tmp_path, made, schema=True)
+    made = make_template(tmp_path, [tmp_path / f"{name}.py"], schema=True)
+    write_template(tmp_path, made, schema=True)
     project = load_project(tmp_path / "envlock.toml")
     assert project.flows == made.project.flows
     assert "s3cr3t" not in made.text
@@ -64,8 +58,8 @@ def test_the_schema_accepts_what_init_writes(tmp_path: Path) -> None:
 
     import jsonschema
 
-    made = first_file(tmp_path, [FLOWS / f"{name}.py" for name in NAMES], schema=True)
-    write_first_file(tmp_path, made, schema=True)
+    made = make_template(tmp_path, [FLOWS / f"{name}.py" for name in NAMES], schema=True)
+    write_template(tmp_path, made, schema=True)
     schema = json.loads((tmp_path / ".envlock.schema.json").read_text())
     assert made.text.startswith("#:schema .envlock.schema.json\n")
     jsonschema.validate(tomli.loads(made.text), schema)
@@ -73,7 +67,7 @@ def test_the_schema_accepts_what_init_writes(tmp_path: Path) -> None:
 
 
 def test_the_skeleton_is_accepted_as_it_is_and_with_its_comments_taken_off(tmp_path: Path) -> None:
-    made = first_file(tmp_path, [])
+    made = make_template(tmp_path, [])
     assert made.project.environments() == ()
     shutil.copy(FLOWS / "packages.py", tmp_path / "train_flow.py")
     (tmp_path / "requirements.txt").write_text("rich\n")
@@ -95,7 +89,7 @@ def test_files_are_named_from_the_folder_of_envlock_toml(tmp_path: Path) -> None
     (tmp_path / "flows").mkdir()
     shutil.copy(FLOWS / "plain.py", tmp_path / "project")
     shutil.copy(FLOWS / "packages.py", tmp_path / "flows" / 'a "b".py')
-    made = first_file(tmp_path / "project", [tmp_path / "project" / "plain.py", tmp_path / "flows" / 'a "b".py'])
+    made = make_template(tmp_path / "project", [tmp_path / "project" / "plain.py", tmp_path / "flows" / 'a "b".py'])
     assert [found.file for found in made.flows] == ["plain.py", '../flows/a "b".py']
     assert tomli.loads(made.text)["flow"]["TrainFlow"]["file"] == '../flows/a "b".py'
 
@@ -115,13 +109,13 @@ def test_a_level_that_envlock_refuses_becomes_a_note(tmp_path: Path) -> None:
         "    @step\n"
         "    def end(self): pass\n"
     )
-    made = first_file(tmp_path, [flow])
+    made = make_template(tmp_path, [flow])
     assert body(made.text).startswith("[flow.MarkerFlow]")
     assert tomli.loads(made.text)["flow"]["MarkerFlow"] == {
         "file": "flow.py",
         "step": {"end": {"pypi": {"packages": {"httpx": "0.27"}}}},
     }
-    messages = [(note.step, note.message) for note in made.flows[0].flow.notes]
+    messages = [(note.step, note.message) for note in made.flows[0].notes]
     assert [step for step, _ in messages] == ["", "start"]
     assert all("was not carried over: " in message for _, message in messages)
 
@@ -130,36 +124,36 @@ def test_a_file_without_a_flow(tmp_path: Path) -> None:
     path = tmp_path / "helpers.py"
     path.write_text("import metaflow\nclass Failure(Exception): pass\n")
     with pytest.raises(NoFlowInFile):
-        first_file(tmp_path, [path])
+        make_template(tmp_path, [path])
 
 
 def test_two_flows_of_one_name(tmp_path: Path) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path / "a.py")
     shutil.copy(FLOWS / "plain.py", tmp_path / "b.py")
     with pytest.raises(SameFlowTwice) as raised:
-        first_file(tmp_path, [tmp_path / "a.py", tmp_path / "b.py"])
+        make_template(tmp_path, [tmp_path / "a.py", tmp_path / "b.py"])
     assert [location.line for location in raised.value.locations] == [9, 9]
-    assert len(first_file(tmp_path, [tmp_path / "a.py", tmp_path / "a.py"]).flows) == 1
+    assert len(make_template(tmp_path, [tmp_path / "a.py", tmp_path / "a.py"]).flows) == 1
 
 
 def test_a_file_that_is_missing_or_no_python(tmp_path: Path) -> None:
     with pytest.raises(FlowFileMissing):
-        first_file(tmp_path, [tmp_path / "gone.py"])
+        make_template(tmp_path, [tmp_path / "gone.py"])
     (tmp_path / "broken.py").write_text("class Broken(:\n")
     with pytest.raises(FlowFileSyntax):
-        first_file(tmp_path, [tmp_path / "broken.py"])
+        make_template(tmp_path, [tmp_path / "broken.py"])
     assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
 
 
 def test_an_envlock_toml_is_not_overwritten_unasked(tmp_path: Path) -> None:
     config = tmp_path / "envlock.toml"
     config.write_text("mine\n")
-    made = first_file(tmp_path, [])
+    made = make_template(tmp_path, [])
     with pytest.raises(ConfigExists):
-        write_first_file(tmp_path, made, schema=True, metaflow_default=True)
+        write_template(tmp_path, made, schema=True, metaflow_default=True)
     assert config.read_text() == "mine\n"
     assert [path.name for path in tmp_path.iterdir()] == ["envlock.toml"]
-    written = write_first_file(tmp_path, made, force=True)
+    written = write_template(tmp_path, made, force=True)
     assert (written.files, written.dropped) == ((config,), None), "what is no TOML has no keys to name"
     assert config.read_text() == made.text
 
@@ -167,14 +161,14 @@ def test_an_envlock_toml_is_not_overwritten_unasked(tmp_path: Path) -> None:
 def test_what_is_written_anew_is_kept_beside_it_with_its_permissions(tmp_path: Path) -> None:
     config = tmp_path / "envlock.toml"
     shutil.copy(FLOWS / "plain.py", tmp_path)
-    skeleton, made = first_file(tmp_path, []), first_file(tmp_path, [tmp_path / "plain.py"])
-    assert write_first_file(tmp_path, skeleton).old is None
-    assert write_first_file(tmp_path, made, force=True).old is None, "a skeleton says nothing of its own"
+    skeleton, made = make_template(tmp_path, []), make_template(tmp_path, [tmp_path / "plain.py"])
+    assert write_template(tmp_path, skeleton).old is None
+    assert write_template(tmp_path, made, force=True).old is None, "a skeleton says nothing of its own"
     for number, name in enumerate(["envlock.toml.old", "envlock.toml.old.2"]):
         mine = made.text + f"pypi = {{ packages = {{ rich = '{number}' }} }}\n[envlock]\nhosts = ['index.example']\n"
         config.write_text(mine.replace("\n[envlock]\n", "\n", 1))
         config.chmod(0o600)
-        written = write_first_file(tmp_path, made, force=True)
+        written = write_template(tmp_path, made, force=True)
         assert written.old == tmp_path / name
         assert written.old.stat().st_mode & 0o777 == 0o600
         assert written.dropped is not None
@@ -182,7 +176,7 @@ def test_what_is_written_anew_is_kept_beside_it_with_its_permissions(tmp_path: P
         assert written.dropped[0].endswith(".pypi.packages.rich")
         assert written.dropped[1] == "envlock.hosts"
     assert "rich = '0'" in (tmp_path / "envlock.toml.old").read_text()
-    assert write_first_file(tmp_path, made, force=True).old is None, "nothing changed"
+    assert write_template(tmp_path, made, force=True).old is None, "nothing changed"
 
 
 def test_flow_files_are_found_by_their_text(tmp_path: Path) -> None:
@@ -213,7 +207,7 @@ def test_metaflow_settings_that_are_no_object_stay_as_they_are(text: str, tmp_pa
     path.parent.mkdir()
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(BadMetaflowConfig):
-        write_first_file(tmp_path, first_file(tmp_path, []), metaflow_default=True)
+        write_template(tmp_path, make_template(tmp_path, []), metaflow_default=True)
     assert path.read_bytes() == text.encode("latin-1")
     assert [each.name for each in tmp_path.iterdir()] == [".metaflow"]
 
@@ -272,5 +266,5 @@ def test_whatever_the_decorators_say_the_file_loads(
     lines += ["    @step", "    def start(self): pass"]
     path = folder / "flow.py"
     path.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
-    made = first_file(folder, [path])
+    made = make_template(folder, [path])
     assert [found.name for found in made.project.flows] == ["AnyFlow"]

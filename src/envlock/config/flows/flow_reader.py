@@ -15,42 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.errors import ConfigError, Location
+from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax, shown_path
+from envlock.errors import Location
 from envlock.files import FLOW_BYTES, NotPlain, is_of, read_file
 
 # Bases from these modules bring no steps: a flow that has them is still known whole.
 STEPLESS_MODULES = {"abc", "builtins", "collections", "enum", "typing", "typing_extensions"}
-
-
-class FlowFileMissing(ConfigError):
-    """A flow file that is not there, or cannot be read."""
-
-    code = "flow-file-missing"
-
-    def __init__(self, path: Path, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            f"there is no flow file `{shown(path)}`" if not reason else f"`{shown(path)}` cannot be read: {reason}",
-            locations=locations,
-            hint="`file` is relative to the folder of envlock.toml" if locations else None,
-        )
-        self.path = path
-
-
-class FlowFileSyntax(ConfigError):
-    """A flow file that is no Python."""
-
-    code = "flow-file-syntax"
-
-    def __init__(
-        self, path: Path, line: int | None, reason: str, text: str = "", *, locations: tuple[Location, ...] = ()
-    ) -> None:
-        super().__init__(
-            f"`{shown(path)}` is not valid Python: {reason}",
-            locations=(Location(shown(path), line), *locations),
-            details=(text.strip(),) if text.strip() else (),
-            hint=f"python -m py_compile {shown(path)}",
-        )
-        self.path = path
 
 
 class Doubt(NamedTuple):
@@ -115,7 +85,7 @@ def _flows_of(tree: ast.Module, path: Path, project: Path | None, wanted: str) -
     flows = module.flows()
     asked = [flow for flow in flows if flow.name == wanted] if wanted else flows
     if (wanted and not asked) or not all(map(module.is_plain, asked)):
-        from envlock.config.flow_classes import FlowReader
+        from envlock.config.flows.flow_classes import FlowReader
 
         return FlowReader(path, project).flows(tree, wanted)
     return tuple(
@@ -146,7 +116,7 @@ def parse_tree(
     except NotPlain as error:
         from envlock.config.errors import UnsafeFile
 
-        raise UnsafeFile(shown(path), error.reason, (named_by(),) if named_by else ()) from None
+        raise UnsafeFile(shown_path(path), error.reason, (named_by(),) if named_by else ()) from None
     except OSError as error:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "" if is_missing else error.strerror or str(error)
@@ -165,14 +135,6 @@ def parse_tree(
     except (ValueError, RecursionError, MemoryError) as error:
         named = (named_by(),) if named_by else ()
         raise FlowFileSyntax(path, None, str(error) or "it is nested too deeply", locations=named) from None
-
-
-def shown(path: Path) -> str:
-    """The path as a reader wants it: relative to the working folder, where it lies below that."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -1,4 +1,4 @@
-"""From requirements back to envlock.toml: an `[env.*]` table that asks for just what another environment asks for.
+"""`[env.*]` tables written into envlock.toml: one that names an environment, or one with its requirements.
 
 What such a table cannot say, the project's settings have to: where they say otherwise, the error tells what to write.
 """
@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from envlock.config.edit import load_text
-from envlock.config.edit_env import new_environment
+from envlock.config.edit.add_remove import entry_value
+from envlock.config.edit.errors import CannotCopyRequirements, NamesAnother, SettingsDiffer
+from envlock.config.edit.save import load_text
+from envlock.config.edit.toml_edit import (
+    checked,
+    insert,
+    insert_section,
+    quoted,
+    set_value,
+    tables_text,
+    value_text,
+)
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import DEFAULT_CHANNEL, Project
 from envlock.config.system_packages import archs_of
-from envlock.config.toml_text import quoted
-from envlock.errors import ConfigError, Location
 from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
@@ -26,40 +34,50 @@ if TYPE_CHECKING:
     from envlock.model.requirements import Requirements
 
 
-class SettingsDiffer(ConfigError):
-    """What an environment asks for needs other settings than the project has."""
+def new_environment(text: str, name: str, tables: Mapping[str, Any]) -> str:
+    r"""The text with an `[env.*]` table that it does not have, after the others.
 
-    code = "settings-differ"
-
-    def __init__(self, said: str, config: str, changes: Sequence[str]) -> None:
-        super().__init__(
-            f"`{said}` was locked with other settings than this project's, and no `[env.*]` table can say them",
-            locations=(Location(config),),
-            details=tuple(changes),
-            hint=f"in `[envlock]`, {changes[0]}" + ("; and so on" if len(changes) > 1 else ""),
-        )
-
-
-class CannotBeAsked(ConfigError):
-    """What an environment asks for is nothing that an `[env.*]` table can ask for."""
-
-    code = "cannot-be-asked"
-
-    def __init__(self, said: str, reason: str, use: str) -> None:
-        super().__init__(
-            f"what `{said}` asks for cannot be asked for anew: {reason}",
-            hint=f"to use it as it is: {use}",
-        )
+    >>> print(new_environment("", "base", {"named_env": {"name": "team/base:v1"}}), end="")
+    [env.base]
+    named_env = { name = "team/base:v1" }
+    """
+    path = ("env", name)
+    edited = insert_section(text, path, tables_text(path, tables), value_text(tables))
+    expected = tomli.loads(text)
+    set_value(expected, path, tables)
+    checked(edited, expected)
+    return edited
 
 
-def ask_for(project: Project, name: str, wanted: Requirements, *, said: str, use: str) -> Project:
-    """The project with a new `[env.*]` table that asks for what is wanted, to the same `req_id`. Writes nothing.
+def name_base(project: Project, name: str, kind: str, written: str) -> str:
+    """The text of envlock.toml in which `[env.<name>]` has this `name` or `pathspec` as its `named_env`.
 
-    `said` is how the environment is called whose requirements they are, `use` the command that uses it as it is. Raises
-    SettingsDiffer, CannotBeAsked.
+    Adds the table where there is none; one that names it already stays as it is. Raises NamesAnother.
+    """
+    text = project.text
+    expected = tomli.loads(text)
+    if name not in expected.get("env", {}):
+        return new_environment(text, name, {"named_env": {kind: written}})
+    base = next(each.base for each in project.named if each.name == name)
+    if base is not None:
+        if base.kind != kind or (written != base.written and base.meant not in {written, f"{written}:latest"}):
+            raise NamesAnother(name, base.written, project.locate(base.key))
+        return text
+    path = ("env", name, "named_env", kind)
+    edited = insert(text, path, quoted(written), header=2)
+    set_value(expected, path, written)
+    checked(edited, expected)
+    return edited
+
+
+def env_from_requirements(project: Project, name: str, wanted: Requirements, *, source: str, use: str) -> Project:
+    """The project with a new `[env.*]` table that has just these requirements, to the same `req_id`. Writes nothing.
+
+    `source` names the environment whose requirements they are, `use` is the command that uses it as it is. Raises
+    SettingsDiffer, CannotCopyRequirements.
     """
     if wanted.base:
-        raise CannotBeAsked(said, "it extends another environment, whose packages it keeps", use)
+        raise CannotCopyRequirements(source, "it extends another environment, whose packages it keeps", use)
     tables = _tables(project, wanted)
     made = _with(project, name, tables)
     system = dict(_system(wanted, _requirements(made, name)))
@@ -70,8 +88,8 @@ def ask_for(project: Project, name: str, wanted: Requirements, *, said: str, use
         changes = list(_changes(found, wanted, tomli.loads(project.text).get("envlock", {})))
         if not changes:
             fields = [field for field in wanted._fields if getattr(wanted, field) != getattr(found, field)]
-            raise CannotBeAsked(said, f"this envlock writes {', '.join(fields)} otherwise", use)
-        raise SettingsDiffer(said, project.path.name, changes)
+            raise CannotCopyRequirements(source, f"this envlock writes {', '.join(fields)} otherwise", use)
+        raise SettingsDiffer(source, project.path.name, changes)
     return made
 
 
@@ -126,28 +144,18 @@ def _ahead(wanted: Sequence[str], project: Sequence[str]) -> list[str]:
 def _pypi_entries(requirements: Iterable[PypiRequirement], indexes: Mapping[str, str]) -> dict[str, Any]:
     names = {strip_credentials(url): name for name, url in indexes.items()}
     entries: dict[str, list[Any]] = {}
-    for requirement in requirements:
-        key, value = _pypi_entry(requirement, names)
-        entries.setdefault(key, []).append(value)
+    for each in requirements:
+        extras = f"[{','.join(each.extras)}]" if each.extras else ""
+        key = f"{each.name}{extras}" + (f"@{each.url}" if each.url else "")
+        index = names.get(each.from_index, each.from_index)
+        entries.setdefault(key, []).append(entry_value(each.specifier, each.marker, index))
     return {key: values[0] if len(values) == 1 else values for key, values in entries.items()}
 
 
-def _pypi_entry(requirement: PypiRequirement, index_names: Mapping[str, str]) -> tuple[str, Any]:
-    extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
-    at = f"@{requirement.url}" if requirement.url else ""
-    key = f"{requirement.name}{extras}{at}"
-    if requirement.from_index:
-        index = index_names.get(requirement.from_index, requirement.from_index)
-        said = {"version": requirement.specifier, "marker": requirement.marker, "index": index}
-        return key, {part: text for part, text in said.items() if text}
-    value = f"{requirement.specifier} ; {requirement.marker}" if requirement.marker else requirement.specifier
-    return key, value.strip()
-
-
 def _conda_entry(text: str) -> tuple[str, str]:
-    asked = parse_conda_requirement(text)
-    name = f"{asked.channel}::{asked.name}" if asked.channel else asked.name
-    return name, " ".join(filter(None, (asked.version, asked.build)))
+    requirement = parse_conda_requirement(text)
+    name = f"{requirement.channel}::{requirement.name}" if requirement.channel else requirement.name
+    return name, " ".join(filter(None, (requirement.version, requirement.build)))
 
 
 def _system(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str]]:
@@ -173,7 +181,7 @@ def _changes(found: Requirements, wanted: Requirements, settings: Mapping[str, A
         ("channel-priority", found.channel_priority, wanted.channel_priority),
     ):
         if mine != other:
-            yield f"write `{key} = {quoted(other)}`" if other else f"take `{key}` out"
+            yield f"write `{key} = {quoted(other)}`" if other else f"remove `{key}`"
     for key, names, others in (
         ("extra-indices", found.indexes, wanted.indexes),
         ("channels", found.channels, wanted.channels),
@@ -181,14 +189,14 @@ def _changes(found: Requirements, wanted: Requirements, settings: Mapping[str, A
         for each in names:
             if each not in others:
                 is_default = key == "channels" and "channels" not in settings
-                yield "write `channels = []`" if is_default else f"take `{each}` out of `{key}`"
+                yield "write `channels = []`" if is_default else f"remove `{each}` from `{key}`"
     floors = {(arch, package): version for arch, package, version in wanted.system}
     for arch, package, version in wanted.system:
         if (arch, package, version) not in found.system:
             yield f"write `system-requirements.{arch}.{package} = {quoted(version)}`"
     for arch, package, _ in found.system:
         if (arch, package) not in floors:
-            yield f"take `system-requirements.{arch}.{package}` out"
+            yield f"remove `system-requirements.{arch}.{package}`"
 
 
 def _metaflow(wanted: tuple[PypiRequirement, ...]) -> str:

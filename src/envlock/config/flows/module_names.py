@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from envlock.config.flowfile import METAFLOW_STAR, STEPLESS_MODULES, Doubt, parse_tree, statements
+from envlock.config.flows.flow_reader import METAFLOW_STAR, STEPLESS_MODULES, Doubt, parse_tree, statements
 from envlock.errors import EnvlockError
 
 DEEPEST = 40
@@ -390,6 +390,6 @@ def _last_name(node: ast.expr) -> str:
 
 def doubt_of(file: Module, node: ast.AST, reason: str) -> Doubt:
     """A doubt whose sentence begins with the text of a node."""
-    from envlock.config.fixed_values import source_of
+    from envlock.config.flows.literals import source_of
 
     return Doubt(Path(file.path), getattr(node, "lineno", 1), f"`{source_of(node)}` {reason}")

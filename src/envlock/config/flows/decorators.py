@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envlock.config.decorator_tables import LevelTables, move_lone_python, settle
-from envlock.config.fixed_values import FixedValues, NotFixed, source_of
-from envlock.config.flowfile import FlowModule, FlowSource, parse_module, read_flows, statements
+from envlock.config.flows.decorator_tables import LevelTables, move_lone_python, settle
+from envlock.config.flows.flow_reader import FlowModule, FlowSource, parse_module, read_flows, statements
+from envlock.config.flows.literals import FixedValues, NotFixed, source_of
 from envlock.config.quoting import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -51,6 +51,8 @@ class DecoratedFlow:
     decorators: tuple[int, ...]
     """The lines of the decorators that were read: those to be removed."""
     notes: tuple[Note, ...]
+    file: str = ""
+    """How envlock.toml names its file."""
     lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """For each step (empty for the flow) and table, the line of the decorator that asks for it; for a table without a
     name, that of the first decorator."""

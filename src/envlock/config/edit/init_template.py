@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envlock.config.decorators import DecoratedFlow, Note, read_decorators
-from envlock.config.flowfile import shown
+from envlock.config.edit.errors import CannotWrite, ConfigExists, NoFlowInFile, SameFlowTwice
+from envlock.config.edit.save import load_text
+from envlock.config.edit.toml_edit import header_text, key_text, quoted, tables_text
+from envlock.config.flows.decorators import DecoratedFlow, Note, read_decorators
+from envlock.config.flows.errors import shown_path
 from envlock.config.project import CONFIG_NAME, Project
-from envlock.config.toml_tables import tables_text
-from envlock.config.toml_text import key_text, quoted
-from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.errors import EnvlockError, Location, ManyErrors
 from envlock.files import CONFIG_BYTES, FLOW_BYTES, read_file, toml_of, write_atomically
 
 SCHEMA_NAME = ".envlock.schema.json"
@@ -67,60 +68,12 @@ _EXAMPLE = """
 _FLOW_EXAMPLE = '# pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3" } }\n'
 
 
-class NoFlowInFile(ConfigError):
-    """A file without a class below Metaflow's FlowSpec."""
-
-    code = "no-flow-in-file"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"`{shown(path)}` has no flow",
-            locations=(Location(shown(path)),),
-            details=(
-                "a flow is a class below `FlowSpec` of metaflow, or one with steps below a class of another module",
-            ),
-            hint="name the file that holds the class; `envlock init` alone writes an empty envlock.toml",
-        )
-
-
-class SameFlowTwice(ConfigError):
-    """Two files with flows of one name: envlock.toml could not tell them apart."""
-
-    code = "same-flow-twice"
-
-    def __init__(self, name: str, first: Location, second: Location) -> None:
-        super().__init__(
-            f"two flows are called `{name}`", locations=(first, second), hint="rename one, or leave its file out"
-        )
-
-
-class ConfigExists(ConfigError):
-    """There is an envlock.toml, which is not overwritten unasked."""
-
-    code = "config-exists"
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            f"`{path}` is there already",
-            locations=(Location(path),),
-            hint="`envlock add` adds packages to it; `envlock init --force` writes it anew and keeps this one too",
-        )
-
-
 @dataclass(frozen=True)
-class FoundFlow:
-    """A flow to be written, with the file that it is in, as envlock.toml names it."""
-
-    file: str
-    flow: DecoratedFlow
-
-
-@dataclass(frozen=True)
-class FirstFile:
+class Template:
     """A first envlock.toml, not written yet."""
 
     text: str
-    flows: tuple[FoundFlow, ...]
+    flows: tuple[DecoratedFlow, ...]
     project: Project
 
 
@@ -136,19 +89,17 @@ class Written:
     dropped: tuple[str, ...] | None = ()
 
 
-def first_file(folder: Path, files: Sequence[Path], *, schema: bool = False) -> FirstFile:
+def make_template(folder: Path, files: Sequence[Path], *, schema: bool = False) -> Template:
     """The envlock.toml for a folder: with the flows of these files, or a skeleton where there are none.
 
-    It is one that envlock accepts; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
+    envlock accepts it; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
     NoFlowInFile, SameFlowTwice.
     """
-    from envlock.config.edit import load_text
-
-    flows = _found(folder, files)
-    for _ in range(1 + sum(1 + len(found.flow.step_tables) for found in flows)):
+    flows = _flows_of(folder, files)
+    for _ in range(1 + sum(1 + len(flow.step_tables) for flow in flows)):
         text = compose(flows, schema=schema)
         try:
-            return FirstFile(text, tuple(flows), load_text(folder / CONFIG_NAME, text))
+            return Template(text, tuple(flows), load_text(folder / CONFIG_NAME, text))
         except EnvlockError as error:
             smaller = _without_refused(flows, error)
             if smaller == flows:
@@ -157,34 +108,30 @@ def first_file(folder: Path, files: Sequence[Path], *, schema: bool = False) -> 
     raise AssertionError("each pass leaves one level out, or ends")
 
 
-def compose(flows: Sequence[FoundFlow], *, schema: bool = False) -> str:
+def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False) -> str:
     """The text of an envlock.toml with these flows."""
     text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _HEAD
-    return text + ("".join(f"\n{_flow_text(found)}" for found in flows) or _EXAMPLE)
+    return text + ("".join(f"\n{_flow_text(flow)}" for flow in flows) or _EXAMPLE)
 
 
-def write_first_file(
-    folder: Path, made: FirstFile, *, force: bool = False, schema: bool = False, metaflow_default: bool = False
+def write_template(
+    folder: Path, template: Template, *, force: bool = False, schema: bool = False, metaflow_default: bool = False
 ) -> Written:
-    """Write envlock.toml into a folder, with what else was asked for.
+    """Write envlock.toml into a folder, and what the options ask for beside.
 
-    With `force`, one that is there is kept beside it, as `envlock.toml.old`, unless it says nothing of its own.
+    With `force`, an envlock.toml that exists is copied to `envlock.toml.old`, unless it is a skeleton of envlock's.
 
     Raises ConfigExists where there is one and `force` is not given, BadMetaflowConfig, CannotWrite; then the
     envlock.toml that was there stays.
     """
-    from envlock.config.edit import CannotWrite
-
     path = folder / CONFIG_NAME
     if path.exists() and not force:
         raise ConfigExists(CONFIG_NAME)
     written = [path]
-    before = b""
     try:
-        if path.exists():
-            before = read_file(path, CONFIG_BYTES)
+        before = read_file(path, CONFIG_BYTES) if path.exists() else b""
         if metaflow_default:
-            from envlock.config.metaflow_default import make_default
+            from envlock.config.edit.metaflow_config import make_default
 
             written.append(make_default(folder))
         if schema:
@@ -193,12 +140,12 @@ def write_first_file(
             written.append(folder / SCHEMA_NAME)
             write_atomically(written[-1], json_schema_text().encode())
         skeletons = (compose(()).encode(), compose((), schema=True).encode())
-        is_lost = before not in (b"", made.text.encode(), *skeletons)
+        is_lost = before not in (b"", template.text.encode(), *skeletons)
         old = _kept_beside(path, before) if is_lost else None
-        write_atomically(Path(os.path.realpath(path)), made.text.encode())
+        write_atomically(Path(os.path.realpath(path)), template.text.encode())
     except OSError as error:
         raise CannotWrite(written[-1].name, error.strerror or str(error)) from None
-    return Written(tuple(written), old, _dropped(before, made.text) if is_lost else ())
+    return Written(tuple(written), old, _dropped(before, template.text) if is_lost else ())
 
 
 def _kept_beside(path: Path, data: bytes) -> Path:
@@ -244,22 +191,21 @@ def _may_hold_flow(path: Path, folder: Path) -> bool:
         return False
 
 
-def _found(folder: Path, files: Sequence[Path]) -> list[FoundFlow]:
-    found: dict[str, FoundFlow] = {}
+def _flows_of(folder: Path, files: Sequence[Path]) -> list[DecoratedFlow]:
+    found: dict[str, DecoratedFlow] = {}
     for path in dict.fromkeys(each.absolute() for each in files):
         flows = read_decorators(path)
         if not flows:
-            raise NoFlowInFile(path)
+            raise NoFlowInFile(shown_path(path))
         for flow in flows:
             if flow.name in found:
-                before = found[flow.name]
-                first = Location(before.file, before.flow.line)
-                raise SameFlowTwice(flow.name, first, Location(shown(path), flow.line))
-            found[flow.name] = FoundFlow(Path(os.path.relpath(path, folder.absolute())).as_posix(), flow)
+                first = Location(found[flow.name].file, found[flow.name].line)
+                raise SameFlowTwice(flow.name, first, Location(shown_path(path), flow.line))
+            found[flow.name] = replace(flow, file=Path(os.path.relpath(path, folder.absolute())).as_posix())
     return list(found.values())
 
 
-def _without_refused(flows: list[FoundFlow], error: EnvlockError) -> list[FoundFlow]:
+def _without_refused(flows: list[DecoratedFlow], error: EnvlockError) -> list[DecoratedFlow]:
     """The flows without the levels that the error is about, which become notes."""
     errors = error.errors if isinstance(error, ManyErrors) else (error,)
     refused = {
@@ -268,13 +214,7 @@ def _without_refused(flows: list[FoundFlow], error: EnvlockError) -> list[FoundF
         for location in one.locations
         if location.key is not None and location.key.startswith("flow.")
     }
-    return [
-        replace(
-            found,
-            flow=_leave_out(found.flow, [(key[1:], why) for key, why in refused.items() if key[0] == found.flow.name]),
-        )
-        for found in flows
-    ]
+    return [_leave_out(flow, [(key[1:], why) for key, why in refused.items() if key[0] == flow.name]) for flow in flows]
 
 
 def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str]]) -> DecoratedFlow:
@@ -291,28 +231,27 @@ def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str
     return flow
 
 
-def _flow_text(found: FoundFlow) -> str:
-    flow = found.flow
+def _flow_text(flow: DecoratedFlow) -> str:
     inherited = () if flow.complete else ("those of a base class in another module",)
-    lines = f"[flow.{key_text(flow.name)}]\nfile = {quoted(found.file)}\n"
+    lines = f"{header_text(('flow', flow.name))}\nfile = {quoted(flow.file)}\n"
     lines += f"# steps: {', '.join((*flow.steps, *inherited)) or 'none'}\n"
-    lines += _notes_text(found, "")
+    lines += _notes_text(flow, "")
     if not flow.tables and not flow.step_tables:
         lines += _FLOW_EXAMPLE
     text = lines + tables_text(("flow", flow.name), flow.tables)
     for step in flow.steps:
         tables = flow.step_tables.get(step, {})
         path = ("flow", flow.name, "step", step)
-        notes, level = _notes_text(found, step), tables_text(path, tables)
+        notes, level = _notes_text(flow, step), tables_text(path, tables)
         if not notes and level.startswith("\n"):
             text += level
         elif tables:
-            text += f"\n[{'.'.join(map(key_text, path))}]\n{notes}{level}"
+            text += f"\n{header_text(path)}\n{notes}{level}"
         elif notes:
             text += f"\n# step {step}\n{notes}"
     return text
 
 
-def _notes_text(found: FoundFlow, step: str) -> str:
-    lines = [f"#   {found.file}:{note.line} {note.message}\n" for note in found.flow.notes if note.step == step]
+def _notes_text(flow: DecoratedFlow, step: str) -> str:
+    lines = [f"#   {flow.file}:{note.line} {note.message}\n" for note in flow.notes if note.step == step]
     return "# to be looked at:\n" + "".join(lines) if lines else ""

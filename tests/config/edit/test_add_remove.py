@@ -10,18 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 
-from envlock.config.edit import (
-    CannotWrite,
-    NotAsked,
-    UnclearTarget,
+from envlock.config.edit.add_remove import (
     add_packages,
+    channel_name,
     choose_level,
-    load_text,
+    conda_entry,
     options_of,
     remove_packages,
-    save,
 )
-from envlock.config.edit_conda import channel_name, conda_entry
+from envlock.config.edit.errors import CannotWrite, NotListed, UnclearTarget
+from envlock.config.edit.save import load_text, save
 from envlock.config.read import load_project
 from envlock.config.selection import NoSuchSelection
 from envlock.config.tables import requirement_of
@@ -280,10 +278,10 @@ def test_removing_the_last_package_takes_the_empty_tables_too() -> None:
 
 
 def test_removing_what_stands_elsewhere_says_where() -> None:
-    with pytest.raises(NotAsked) as raised:
+    with pytest.raises(NotListed) as raised:
         remove_packages(TEXT, TRAIN, ["Scikit-learn"])
     assert raised.value.render() == (
-        "error[not-asked]: `Scikit-learn` is not asked by `[flow.Train]`, but here:\n"
+        "error[not-listed]: `Scikit-learn` is not listed in `[flow.Train]`, but here:\n"
         "  at envlock.toml:8 (flow.Train.step.fit.pypi.packages.Scikit_Learn)\n"
         "\n"
         "hint: envlock remove Scikit-learn --flow Train --step fit"
@@ -291,24 +289,24 @@ def test_removing_what_stands_elsewhere_says_where() -> None:
 
 
 def test_removing_what_stands_nowhere_names_the_nearest() -> None:
-    with pytest.raises(NotAsked) as raised:
+    with pytest.raises(NotListed) as raised:
         remove_packages(TEXT, TRAIN, ["panda"])
     assert raised.value.hint == "did you mean `pandas`?"
-    with pytest.raises(NotAsked) as raised:
+    with pytest.raises(NotListed) as raised:
         remove_packages(TEXT, ("env", "base"), ["xyz"])
     assert raised.value.hint is None
 
 
 def test_removing_from_pypi_what_conda_is_asked_for_says_so() -> None:
     text, _ = add_packages(TEXT, TRAIN, ["conda-forge::ffmpeg"], conda=True)
-    with pytest.raises(NotAsked) as raised:
+    with pytest.raises(NotListed) as raised:
         remove_packages(text, TRAIN, ["ffmpeg"])
     assert raised.value.hint == "envlock remove ffmpeg --flow Train --conda"
-    assert raised.value.message == "`ffmpeg` is not asked of PyPI by `[flow.Train]`, but here:"
-    with pytest.raises(NotAsked) as raised:
+    assert raised.value.message == "`ffmpeg` is not listed as a PyPI package in `[flow.Train]`, but here:"
+    with pytest.raises(NotListed) as raised:
         remove_packages(text, TRAIN, ["pandas"], conda=True)
     assert raised.value.hint == "envlock remove pandas --flow Train"
-    assert raised.value.message == "`pandas` is not asked of a conda channel by `[flow.Train]`, but here:"
+    assert raised.value.message == "`pandas` is not listed as a conda package in `[flow.Train]`, but here:"
     assert "conda" not in tomli.loads(remove_packages(text, TRAIN, ["ffmpeg"], conda=True)[0])["flow"]["Train"]
 
 

@@ -9,8 +9,8 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envlock.config.edit.toml_edit import insert, key_text, quoted, remove, rename, replace
 from envlock.config.toml_scan import scan
-from envlock.config.toml_text import insert, key_text, quoted, remove, rename, replace
 
 LEVELS = (("flow", "A"), ("flow", "A", "step", "fit"), ("flow", "A", "step", "end"), ("flow", "B"), ("env", "base"))
 PACKAGES = ("pypi", "packages")

@@ -11,8 +11,8 @@ import _ast as ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from envlock.config.flowfile import Doubt, FlowSource, lacking_steps, next_steps, statements
-from envlock.config.module_names import (
+from envlock.config.flows.flow_reader import Doubt, FlowSource, lacking_steps, next_steps, statements
+from envlock.config.flows.module_names import (
     DEEPEST,
     NO_STEPS,
     Class,

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envlock.config.flowfile import FlowFileMissing, FlowFileSyntax, FlowSource, read_flows
+from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax
+from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.read import load_project
 from envlock.errors import Location
 
-FLOWS = Path(__file__).with_name("flows")
+FLOWS = Path(__file__).with_name("samples")
 STEP = "    @step\n    def {}(self): pass\n"
 
 
@@ -247,7 +248,8 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 def test_reading_imports_nothing_that_dataclasses_does_not() -> None:
     code = (
-        "import dataclasses, pathlib, sys, envlock.errors; before = set(sys.modules); import envlock.config.flowfile;"
+        "import dataclasses, pathlib, sys, envlock.errors; before = set(sys.modules);"
+        "import envlock.config.flows.flow_reader;"
         "print(*sorted(name for name in set(sys.modules) - before if not name.startswith('envlock')))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

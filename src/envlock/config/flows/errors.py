@@ -1,0 +1,48 @@
+"""What can be wrong with a flow file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envlock.errors import ConfigError, Location
+
+
+def shown_path(path: Path) -> str:
+    """The path as a reader wants it: relative to the working folder, where it lies below that."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+class FlowFileMissing(ConfigError):
+    """A flow file that is not there, or cannot be read."""
+
+    code = "flow-file-missing"
+
+    def __init__(self, path: Path, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
+        super().__init__(
+            f"there is no flow file `{shown_path(path)}`"
+            if not reason
+            else f"`{shown_path(path)}` cannot be read: {reason}",
+            locations=locations,
+            hint="`file` is relative to the folder of envlock.toml" if locations else None,
+        )
+        self.path = path
+
+
+class FlowFileSyntax(ConfigError):
+    """A flow file that is no Python."""
+
+    code = "flow-file-syntax"
+
+    def __init__(
+        self, path: Path, line: int | None, reason: str, text: str = "", *, locations: tuple[Location, ...] = ()
+    ) -> None:
+        super().__init__(
+            f"`{shown_path(path)}` is not valid Python: {reason}",
+            locations=(Location(shown_path(path), line), *locations),
+            details=(text.strip(),) if text.strip() else (),
+            hint=f"python -m py_compile {shown_path(path)}",
+        )
+        self.path = path
