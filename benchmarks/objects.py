@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import Packages
 from envlock.cache.parallel import in_parallel
 from envlock.config.project import CacheOptions

@@ -362,7 +362,7 @@ def test_a_file_whose_size_is_not_locked_has_an_end(target: Path, monkeypatch: p
     monkeypatch.setattr("envlock.cache.download.PACKAGE_BYTES", len(DATA) - 1)
     with Host(lambda handler, _: handler.send(DATA)) as host:
         error = failure(UpstreamHashMismatch, artifact(host.url(NAME), size=None), target)
-    assert "its size is not locked" in error.details[1]
+    assert "its size is not in the lock" in error.details[1]
 
 
 def test_nobody_listens(target: Path) -> None:

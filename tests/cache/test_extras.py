@@ -67,7 +67,7 @@ def test_whatever_is_named_first(first: str, tmp_path: Path) -> None:
 
 
 def test_the_floors_are_those_that_the_code_insists_on() -> None:
-    from envlock.cache.buckets.opening import SERVICES
+    from envlock.cache.buckets import SERVICES
 
     for service in SERVICES.values():
         assert OPTIONAL[service.extra] == [f"{service.package}>={service.floor}"]

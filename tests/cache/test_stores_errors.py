@@ -22,7 +22,7 @@ from envlock.cache.errors import (
     together,
 )
 from envlock.cache.format import check_format, prove_exclusive_create
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.port import Store
 from envlock.errors import EnvlockError

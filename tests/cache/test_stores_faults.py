@@ -11,7 +11,7 @@ import pytest
 
 from envlock.cache.buckets import store
 from envlock.cache.buckets.errors import CacheUnreachable
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Store
 from tests.servers.clouds import Cloud
 from tests.servers.proxy import Break, Proxy, proxied

@@ -16,7 +16,7 @@ SIZES = [512 << 20, pytest.param(2 << 30, marks=pytest.mark.slow)]
 _CODE = """
 import resource, sys
 from pathlib import Path
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.project import CacheOptions
 what, url, endpoint, file = sys.argv[1:]
 store = open_store(url, CacheOptions(endpoint=endpoint))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from envlock.cache.layout import record_path
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cli.alias_text import log_text
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias

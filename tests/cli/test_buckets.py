@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
 from tests.index import Index

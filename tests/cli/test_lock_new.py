@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.edit.errors import CannotWrite
 from envlock.config.project import Project
 from envlock.config.read import load_project

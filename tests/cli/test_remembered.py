@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from envlock.__main__ import main
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
 from envlock.named.give import give
@@ -72,7 +72,7 @@ def test_a_name_that_never_moves_is_asked_for_once(
     assert len(asking("show", "team/base:v1")) == 4, "the format, the tag's records, the record, the lock"
     first = envlock("show", "team/base:v1", "--json", env={"PYTHONPROFILEIMPORTTIME": "1"})
     imported = set(re.findall(r"\| +([\w.]+)$", first.stderr, flags=re.MULTILINE))
-    assert "envlock.cache.remembered" in imported
+    assert "envlock.cache.immutable_cache" in imported
     assert not {"s3fs", "fsspec", "asyncio", "typer", "rich", "pydantic"} & imported
     again = watched("show", "team/base:v1")
     assert not [effect for effect in again.effects if effect.startswith(("talk", "write"))]

@@ -16,7 +16,7 @@ import pytest
 
 from envlock.cache.errors import StoredFileTooLarge, UnsafePath
 from envlock.cache.format import check_format, prove_exclusive_create
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.project import CacheOptions
 from tests.servers.clouds import BUCKET, CLOUDS, Cloud

@@ -120,7 +120,7 @@ def test_a_home_that_breaks_conda_packages_is_refused(tmp_path: Path, folder: st
     making = CondaMaking(tmp_path / folder, ("speak",))
     with pytest.raises(UnfitPrefix) as caught:
         making.hydrate()
-    assert caught.value.render().startswith("error[unfit-prefix]: the environment's path holds `")
+    assert caught.value.render().startswith("error[unfit-prefix]: the environment's path contains `")
     assert not making.place.exists()
 
 

@@ -196,7 +196,7 @@ def test_a_name_tells_when_its_project_has_locked_something_else(
     project.write_env("alpha==1.0", python=SERIES, archs=[host_arch()])
     ran = run()
     assert ran.stdout == "1.1\n"
-    assert "warning: `jup` is an older environment: `demo` changed in envlock.toml" in ran.stderr
+    assert "warning: `jup` is outdated: `demo` changed in envlock.toml" in ran.stderr
     envlock("lock")
     again = f"envlock create --config {project.config} --name jup --force"
     assert again in run().stderr

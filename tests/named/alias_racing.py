@@ -13,7 +13,7 @@ import select
 import sys
 from dataclasses import replace
 
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.project import CacheOptions
 from envlock.errors import EnvlockError
 from envlock.named.history import Aliases

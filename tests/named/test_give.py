@@ -12,7 +12,7 @@ import pytest
 
 from envlock.cache.environments import Environments
 from envlock.cache.layout import package_at, record_path
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project

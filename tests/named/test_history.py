@@ -14,7 +14,7 @@ import pytest
 
 from envlock.cache.errors import StoreNotExclusive
 from envlock.cache.layout import record_path
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.project import CacheOptions
 from envlock.named.alias import Alias, parse_alias

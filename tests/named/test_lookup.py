@@ -13,7 +13,7 @@ import pytest
 
 from envlock.cache.errors import CachedLockDamaged
 from envlock.cache.layout import environment_place
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection

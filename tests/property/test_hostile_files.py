@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from envlock import activation, interpreters
-from envlock.cache.announcing import Needs
 from envlock.cache.format import check_format
-from envlock.cache.marks import ran_in
+from envlock.cache.gc_lock import Needs
+from envlock.cache.gc_roots import ran_in
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
 from envlock.cli.light import memo

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.project import CacheOptions
 
 PROCESSES = 16

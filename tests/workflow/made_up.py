@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envlock.cache.local import LocalPackages
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.project import Project
 from envlock.config.read import load_project

@@ -16,9 +16,9 @@ from pathlib import Path
 import envlock.named.give as alias_module
 import envlock.workflow.push as push_module
 from envlock.cache.environments import Environments
-from envlock.cache.marks import Marks
+from envlock.cache.gc import Limits, delete_garbage
+from envlock.cache.gc_roots import Roots
 from envlock.cache.packages import Packages
-from envlock.cache.sweep import Limits, sweep
 from envlock.config.read import load_project
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
@@ -67,7 +67,7 @@ def clean(project_folder: str, stop: str) -> int:
     finder = Finder(load_project(Path(project_folder) / "envlock.toml"))
     sweeps = gone = 0
     while not Path(stop).exists():
-        swept = sweep(finder.store, Limits(grace=0.0, runs=0.0, moves=1), Marks(), Reporter())
+        swept = delete_garbage(finder.store, Limits(grace=0.0, runs=0.0, moves=1), Roots(), Reporter())
         sweeps += 1
         gone += len(swept.doomed)
     print(f"{sweeps} {gone}", flush=True)

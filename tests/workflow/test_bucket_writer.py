@@ -24,8 +24,8 @@ from envlock.cache.layout import (
 )
 from envlock.cache.packages import path_of
 from envlock.cache.port import Store
-from envlock.cache.resolved import Resolved
-from envlock.cache.verification import verify
+from envlock.cache.resolution_records import Resolved
+from envlock.cache.verify import verify
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.lockfile.document import render

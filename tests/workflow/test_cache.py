@@ -13,7 +13,7 @@ from envlock.__main__ import main
 from envlock.cache.contents import CachedEnvironment
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CachedLockDamaged
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.lockfile.errors import NewerLockFormat

@@ -21,7 +21,7 @@ from envlock.cache.errors import (
     UpstreamUnreachable,
 )
 from envlock.cache.layout import package_at
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.config.read import load_project

@@ -12,7 +12,7 @@ import envlock.workflow.remote_latest as module
 from envlock.cache.environments import Environments
 from envlock.cache.layout import environment_place
 from envlock.cache.port import Store
-from envlock.cache.resolved import Resolved
+from envlock.cache.resolution_records import Resolved
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.lockfile.folder import lock_files, read_lock

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.announcing import Needs, announced
+from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import environment_place
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.port import Entry, Store
-from envlock.cache.verification import verify
+from envlock.cache.verify import verify
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
 from envlock.places import home

@@ -14,7 +14,7 @@ from envlock.cache.errors import (
     UpstreamHashMismatch,
     UpstreamMissing,
 )
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.config.project import Project
 from envlock.errors import ManyErrors

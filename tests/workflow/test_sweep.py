@@ -9,22 +9,23 @@ from pathlib import Path
 import pytest
 
 import envlock.workflow.sweep as sweep_module
-from envlock.cache import announcing
-from envlock.cache.announcing import Needs, SweepFlag, announced
-from envlock.cache.errors import CacheReadOnly, NewerCache
-from envlock.cache.layout import environment_place, probe_path, push_path, record_path, sweep_path
-from envlock.cache.marks import BY_DOUBT
-from envlock.cache.packages import path_of
-from envlock.cache.port import Store
-from envlock.cache.sweep import ENVIRONMENT, LEFTOVER, SWEEPING, Sweep
-from envlock.cache.sweep_errors import (
+from envlock.cache import gc_lock
+from envlock.cache.errors import (
     BadSpan,
+    CacheReadOnly,
+    NewerCache,
     NoClock,
     NoLockTree,
     SweepOverdue,
     UnreadableAnnouncement,
     UnreadableKept,
 )
+from envlock.cache.gc import ENVIRONMENT, LEFTOVER, SWEEPING, Garbage
+from envlock.cache.gc_lock import GcFlag, Needs, announced
+from envlock.cache.gc_roots import BY_DOUBT
+from envlock.cache.layout import environment_place, probe_path, push_path, record_path, sweep_path
+from envlock.cache.packages import path_of
+from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.errors import EnvlockError
 from envlock.lockfile.errors import DamagedLock
@@ -84,7 +85,7 @@ def name_it(project: Project, alias: str, environment: str) -> None:
     give(finder, parse_alias(alias), found)
 
 
-def swept(project: Project, **options: object) -> Sweep:
+def swept(project: Project, **options: object) -> Garbage:
     """Delete, and show that there is nothing more to delete then."""
     limits = {key: options.pop(key) for key in ("grace", "runs", "moves") if key in options}
     before = sweep(project, limits_of(**limits), **options)  # type: ignore[arg-type]
@@ -319,7 +320,7 @@ class TestClocks:
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = paths(store, "packages", "envs", "resolved")
-        monkeypatch.setattr(announcing, "_OVERDUE", -1.0)
+        monkeypatch.setattr(gc_lock, "_OVERDUE", -1.0)
         with pytest.raises(SweepOverdue):
             sweep(project, limits_of(), delete=True)
         assert paths(store, "packages", "envs", "resolved") == before
@@ -328,13 +329,13 @@ class TestClocks:
     def test_the_flag_is_renewed_and_a_lost_one_is_not(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(announcing, "_RENEWED_EVERY", 0.02)
-        with SweepFlag(store) as flag:
+        monkeypatch.setattr(gc_lock, "_RENEWED_EVERY", 0.02)
+        with GcFlag(store) as flag:
             age(tmp_path / "cache", 1, "sweeps")
             wait_until(lambda: [entry for entry in store.entries("sweeps") if flag.now and entry.modified >= flag.now])  # type: ignore[arg-type,return-value,operator]
             with flag.taking():
                 pass
-            monkeypatch.setattr(announcing, "_OVERDUE", -1.0)
+            monkeypatch.setattr(gc_lock, "_OVERDUE", -1.0)
             flag._thread.join(5)
             assert not flag._thread.is_alive()
             with pytest.raises(SweepOverdue), flag.taking():
@@ -345,7 +346,7 @@ class TestClocks:
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, patience: float
     ) -> None:
         """A delete that is under way when Ctrl-C comes may land later: until then, pushes have to wait."""
-        monkeypatch.setattr(announcing, "_LAST_DELETES", patience)
+        monkeypatch.setattr(gc_lock, "_LAST_DELETES", patience)
         naps = [0.1, 0.6]
         events: list[str] = []
 
@@ -398,7 +399,7 @@ class TestAnnouncing:
     def test_an_old_announcement_is_made_anew(self, project: Project, store: Store) -> None:
         with announced(store, Needs()) as announcement:
             assert announcement.stands()
-            announcement._made -= announcing.PUSH_LIVES
+            announcement._made -= gc_lock.PUSH_LIVES
             assert not announcement.stands()
             announcement.make()
             assert announcement.stands()
@@ -411,9 +412,9 @@ class TestAnnouncing:
         assert snapshot(tmp_path / "cache") == before
 
     def test_waiting_is_told(self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(announcing, "_LONGEST_PAUSE", 0.03)
+        monkeypatch.setattr(gc_lock, "_LONGEST_PAUSE", 0.03)
         recorder = Recorder()
-        with SweepFlag(store) as flag:
+        with GcFlag(store) as flag:
             threading.Timer(0.3, lambda: store.delete(flag._path)).start()
             with announced(store, Needs(), recorder):
                 pass
@@ -426,7 +427,7 @@ class TestAnnouncing:
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """It counts while it is renewed, whatever its date, and no longer; then it is in nobody's way any more."""
-        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.4)
+        monkeypatch.setattr(gc_lock, "SWEEP_LIVES", 0.4)
         store.put(sweep_path("a1"), b"{}")
         age(tmp_path / "cache", -1000, "/sweeps/")
         began = time.monotonic()
@@ -437,7 +438,7 @@ class TestAnnouncing:
     def test_a_sweep_whose_clock_is_ahead_is_waited_for_while_it_lives(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(announcing, "SWEEP_LIVES", 1.5)
+        monkeypatch.setattr(gc_lock, "SWEEP_LIVES", 1.5)
         store.put(sweep_path("a1"), b"{}")
         ended = threading.Event()
 
@@ -457,7 +458,7 @@ class TestAnnouncing:
     def test_a_flag_from_the_future_that_cannot_be_deleted(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(announcing, "SWEEP_LIVES", 0.1)
+        monkeypatch.setattr(gc_lock, "SWEEP_LIVES", 0.1)
         store.put(sweep_path("a1"), b"{}")
         age(tmp_path / "cache", -1000, "/sweeps/")
 
@@ -535,7 +536,7 @@ class TestWhatCannotBeRead:
         assert paths(store, "probe") == set()
         assert len(paths(store, "packages")) == 4
 
-    def named(self, project: Project, kind: type[EnvlockError], place: str) -> Sweep:
+    def named(self, project: Project, kind: type[EnvlockError], place: str) -> Garbage:
         done = sweep(project, limits_of(grace="0"), delete=True)
         (error,) = done.unreadable
         assert isinstance(error, kind)

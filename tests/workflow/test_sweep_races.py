@@ -60,10 +60,10 @@ def test_without_announcements_something_is_missing(project: Project, tmp_path: 
 
 
 def test_a_push_waits_for_a_sweep_that_is_under_way(project: Project, tmp_path: Path) -> None:
-    from envlock.cache.announcing import SweepFlag
+    from envlock.cache.gc_lock import GcFlag
 
     store = store_of(project)
-    with SweepFlag(store):
+    with GcFlag(store):
         writer = party("writer", project.folder, 0, 1)
         wait_until(lambda: bool(paths(store, "pushes")))
         with pytest.raises(subprocess.TimeoutExpired):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from envlock.cache.contents import CachedEnvironment, Contents
-    from envlock.cache.verification import CacheFinding
+    from envlock.cache.verify import CacheFinding
     from envlock.errors import EnvlockError
     from envlock.workflow.cache import VerifyResult
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
-from envlock.cache.sweep import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Doomed
+from envlock.cache.gc import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Unneeded
+from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
 from envlock.errors import one_line
 from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
-    from envlock.cache.sweep import Limits, Sweep
+    from envlock.cache.gc import Garbage, Limits
 
 _LARGEST = 5
 _TITLES = {
@@ -30,7 +30,7 @@ _KEPT = {
 _DAY = 24 * 3600
 
 
-def sweep_text(swept: Sweep, *, deleted: bool) -> str:
+def sweep_text(swept: Garbage, *, deleted: bool) -> str:
     """What goes, how much it is, what stays and why."""
     lines = []
     if swept.doomed:
@@ -56,7 +56,7 @@ def sweep_text(swept: Sweep, *, deleted: bool) -> str:
     return "\n".join(map(one_line, lines))
 
 
-def sweep_document(swept: Sweep, limits: Limits, *, deleted: bool) -> dict[str, object]:
+def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str, object]:
     """The same for machines, with every file."""
     totals = {}
     for kind in KINDS:
@@ -86,7 +86,7 @@ def sweep_document(swept: Sweep, limits: Limits, *, deleted: bool) -> dict[str, 
     }
 
 
-def _row(swept: Sweep, kind: str) -> str:
+def _row(swept: Garbage, kind: str) -> str:
     going = swept.of(kind)
     size = sum(each.size for each in going)
     total = swept.totals.get(kind)
@@ -96,14 +96,14 @@ def _row(swept: Sweep, kind: str) -> str:
     return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {byte_size(size)}{of}" if of else "")
 
 
-def _called(each: Doomed) -> str:
+def _called(each: Unneeded) -> str:
     return each.path.rpartition("/")[2]
 
 
-def _aged(each: Doomed) -> str:
+def _aged(each: Unneeded) -> str:
     """Its age, in words.
 
-    >>> _aged(Doomed("package", "x", 1, 90_000.0)), _aged(Doomed("package", "x", 1, 60.0))
+    >>> _aged(Unneeded("package", "x", 1, 90_000.0)), _aged(Unneeded("package", "x", 1, 60.0))
     ('1 day old', 'less than a day old')
     """
     days = int(each.age // _DAY)

@@ -79,7 +79,7 @@ def complete_alias(incomplete: str) -> list[str]:
     project = _nearby_project()
     if project is None:
         return []
-    from envlock.cache.opening import open_store
+    from envlock.cache.open import open_store
     from envlock.named.history import Aliases
 
     try:

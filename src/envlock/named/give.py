@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from envlock.cache.announcing import Needs, announced
+from envlock.cache.gc_lock import Needs, announced
 from envlock.config.instants import format_instant
 from envlock.named.alias import Alias
 from envlock.named.errors import AliasNeverMoves, NoEarlierMove

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from envlock.cache.environments import Environments
 from envlock.cache.errors import UnsafePath
 from envlock.cache.format import check_format
+from envlock.cache.immutable_cache import remembered
 from envlock.cache.layout import EnvironmentPlace, environment_place
-from envlock.cache.opening import open_store, shown_url
+from envlock.cache.open import open_store, shown_url
 from envlock.cache.parallel import in_parallel
-from envlock.cache.remembered import remembered
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import candidates, lock_files, locks_of, path_of, read_lock
@@ -38,8 +38,8 @@ from envlock.named.run_record import Pathspecs, recorded
 from envlock.workflow.launch import locks_by_name
 
 if TYPE_CHECKING:
+    from envlock.cache.immutable_cache import Remembered
     from envlock.cache.port import Store
-    from envlock.cache.remembered import Remembered
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
     from envlock.named.move import AliasRecord

@@ -132,7 +132,7 @@ class Keeper:
 
     def _write(self) -> None:
         from envlock.cache.format import check_format
-        from envlock.cache.opening import open_store
+        from envlock.cache.open import open_store
         from envlock.named.run_record import Pathspecs
 
         with suppress(EnvlockError, OSError):  # the cache is out of reach, read-only, or of a newer format

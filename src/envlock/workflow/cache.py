@@ -6,14 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envlock.cache.announcing import Needs, SweepFlag, announced, announcements
 from envlock.cache.contents import Contents, read_contents
 from envlock.cache.environments import Environments
 from envlock.cache.errors import together
+from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
 from envlock.cache.layout import environment_place
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
-from envlock.cache.verification import CacheFinding, Verification, verify
+from envlock.cache.verify import CacheFinding, Verification, verify
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
@@ -96,7 +96,7 @@ class _Repair:
         """Take away damaged packages that nothing names, but those that a push is about to name. What went."""
         if not strays:
             return set()
-        with SweepFlag(self.store) as flag:
+        with GcFlag(self.store) as flag:
             others = announcements(self.store, flag.now)
             gone = set() if others.unreadable else strays - others.needs.packages
             for path in sorted(gone):

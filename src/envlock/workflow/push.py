@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from envlock.cache.announcing import Needs, announced
 from envlock.cache.environments import Environments
 from envlock.cache.errors import together
 from envlock.cache.format import check_format
+from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import environment_place
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
-from envlock.cache.resolved import Resolved
+from envlock.cache.resolution_records import Resolved
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.artifact import Artifact, artifacts_of

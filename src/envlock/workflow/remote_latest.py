@@ -9,8 +9,8 @@ from envlock.cache.environments import Environments
 from envlock.cache.errors import CachedLockDamaged, CacheUnusable
 from envlock.cache.format import check_format
 from envlock.cache.layout import user_in_paths
-from envlock.cache.opening import open_store
-from envlock.cache.resolved import Resolved
+from envlock.cache.open import open_store
+from envlock.cache.resolution_records import Resolved
 from envlock.config.instants import span_of
 from envlock.lockfile.errors import NewerLockFormat
 from envlock.reporter import Reporter

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheUnusable, NotInCache, together
 from envlock.cache.local import LocalPackages
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.cache.packages import Packages
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError, ManyErrors

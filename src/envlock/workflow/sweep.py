@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cache.errors import CacheFormatDamaged
+from envlock.cache.errors import BadSpan, CacheFormatDamaged, NoLockTree
 from envlock.cache.format import check_format
+from envlock.cache.gc import Garbage, Limits, delete_garbage, find_garbage
+from envlock.cache.gc_roots import BY_LOCK, Roots
 from envlock.cache.layout import EnvironmentPlace
-from envlock.cache.marks import BY_LOCK, Marks
-from envlock.cache.opening import open_store
-from envlock.cache.sweep import Limits, Sweep, plan
-from envlock.cache.sweep import sweep as sweep_store
-from envlock.cache.sweep_errors import BadSpan, NoLockTree
+from envlock.cache.open import open_store
 from envlock.config.instants import span_of
 from envlock.config.project import LOCK_FOLDER_NAME
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
@@ -42,23 +40,23 @@ def sweep(
     trees: Iterable[Path] = (),
     delete: bool = False,
     reporter: Reporter | None = None,
-) -> Sweep:
+) -> Garbage:
     """What nothing needs in the project's cache; taken away with `delete`.
 
     `trees` are folders of locks of other projects, or folders with an envlock.lock in them; the project's own counts
-    always. Raises NoLockTree and what is wrong with a lock or a pin, before anything is deleted; what `cache.sweep`
+    always. Raises NoLockTree and what is wrong with a lock or a pin, before anything is deleted; what `cache.gc`
     raises; NewerCache and CacheUnusable.
     """
-    marks = Marks()
+    marks = Roots()
     for folder in (project.lock_folder, *map(_tree, trees)):
         mark_tree(marks, folder, project.shown(folder))
     store = open_store(project.cache_url, project.cache_options)
     try:
         check_format(store)
     except CacheFormatDamaged as error:
-        found = plan(store, limits, marks, reporter or Reporter())
+        found = find_garbage(store, limits, marks, reporter or Reporter())
         return replace(found, doomed=(), unreadable=(error, *found.unreadable))
-    return (sweep_store if delete else plan)(store, limits, marks, reporter or Reporter())
+    return (delete_garbage if delete else find_garbage)(store, limits, marks, reporter or Reporter())
 
 
 def limits_of(*, grace: str = GRACE, runs: str = RUNS, moves: int | None = None) -> Limits:
@@ -70,7 +68,7 @@ def limits_of(*, grace: str = GRACE, runs: str = RUNS, moves: int | None = None)
     return Limits(_seconds("--grace", grace), _seconds("--pathspecs-younger-than", runs), moves)
 
 
-def mark_tree(marks: Marks, folder: Path, shown: str) -> None:
+def mark_tree(marks: Roots, folder: Path, shown: str) -> None:
     """Everything stays that the locks of a tree name, and what its pins of named environments stand for."""
     for path in lock_files(folder):
         marks.lock(read_lock(path, shown=f"{shown}/{path.relative_to(folder)}"))

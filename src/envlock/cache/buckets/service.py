@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from envlock.cache.opening import BucketPlace
+    from envlock.cache.open import BucketPlace
     from envlock.config.project import CacheOptions
 
 PART = 16 << 20

@@ -11,7 +11,7 @@ import pytest
 from envlock.cache.buckets.errors import BadCacheOption, CacheBackendMissing
 from envlock.cache.buckets.store import BucketStore
 from envlock.cache.errors import BadCacheUrl
-from envlock.cache.opening import open_store
+from envlock.cache.open import open_store
 from envlock.config.project import CacheOptions
 
 
@@ -145,7 +145,7 @@ def test_opening_touches_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_needs_no_fsspec() -> None:
     code = (
-        "import sys; from envlock.cache.opening import open_store; s = open_store('/nowhere'); s.entry('a')\n"
+        "import sys; from envlock.cache.open import open_store; s = open_store('/nowhere'); s.entry('a')\n"
         "assert not {'fsspec', 'httpx', 'urllib.request'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -153,7 +153,7 @@ def test_a_folder_needs_no_fsspec() -> None:
 
 def test_opening_a_bucket_imports_no_backend() -> None:
     code = (
-        "import sys; from envlock.cache.opening import open_store\n"
+        "import sys; from envlock.cache.open import open_store\n"
         "for url in ('s3://b/x', 'gs://b/x', 'az://b/x'): open_store(url)\n"
         "heavy = {'s3fs', 'gcsfs', 'adlfs', 'botocore', 'aiohttp', 'google', 'azure'} & set(sys.modules)\n"
         "assert not heavy, heavy"

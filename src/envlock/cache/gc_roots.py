@@ -19,7 +19,7 @@ from envlock.named.run_record import RanIn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from envlock.cache.announcing import Needs
+    from envlock.cache.gc_lock import Needs
     from envlock.cache.port import Entry, Store
     from envlock.model.lock import Lock
 
@@ -31,7 +31,7 @@ BY_AGE = "its age"
 BY_DOUBT = "what cannot be read"
 
 
-class Marks:
+class Roots:
     """The paths that stay. An environment has the first reason that was found for it."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Marks:
         return dict(Counter(self.environments[path] for path in paths))
 
 
-def mark_aliases(marks: Marks, store: Store, keep_moves: int | None) -> list[EnvlockError]:
+def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[EnvlockError]:
     """What names stand for stays, and what they stood for before: at all moves, or at the last `keep_moves`.
 
     The value is what is wrong with the names that cannot be read: each may stand for anything. Raises CacheUnusable.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.environments import Environments
 from envlock.cache.folder_store import FolderStore
 from envlock.cache.layout import record_path
-from envlock.cache.opening import BUCKETS, shown_url
+from envlock.cache.open import BUCKETS, shown_url
 from envlock.errors import EnvlockError
 from envlock.named.history import Aliases
 from envlock.places import folder_in_home, home

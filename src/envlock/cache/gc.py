@@ -13,9 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.announcing import PUSH_LIVES, SWEEP_LIVES, Announced, SweepFlag, announcements, is_ahead, is_alive
 from envlock.cache.environments import Environments
-from envlock.cache.errors import CacheUnusable
+from envlock.cache.errors import CacheUnusable, NoClock, UnreadableKept
+from envlock.cache.gc_lock import PUSH_LIVES, SWEEP_LIVES, Announced, GcFlag, announcements, is_ahead, is_alive
+from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_RUN, Roots, mark_aliases, ran_in
 from envlock.cache.layout import (
     ALIASES,
     ENVIRONMENTS,
@@ -30,10 +31,8 @@ from envlock.cache.layout import (
     probe_path,
     resolved_at,
 )
-from envlock.cache.marks import BY_AGE, BY_DOUBT, BY_RUN, Marks, mark_aliases, ran_in
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
-from envlock.cache.sweep_errors import NoClock, UnreadableKept
 from envlock.errors import EnvlockError
 from envlock.model.artifact import artifacts_of
 
@@ -68,7 +67,7 @@ class Limits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Unneeded:
     """One file that nothing needs."""
 
     kind: str
@@ -86,11 +85,11 @@ class Total:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Garbage:
     """What a sweep takes away, and what it leaves."""
 
     url: str
-    doomed: tuple[Doomed, ...]
+    doomed: tuple[Unneeded, ...]
     """In the order in which they go."""
     totals: dict[str, Total]
     """All that there is, by kind: environments, packages, pointers."""
@@ -101,7 +100,7 @@ class Sweep:
     unreadable: tuple[EnvlockError, ...] = ()
     """What could not be read, and may need anything that is older: that stayed."""
 
-    def of(self, kind: str) -> tuple[Doomed, ...]:
+    def of(self, kind: str) -> tuple[Unneeded, ...]:
         """What goes of one kind."""
         return tuple(each for each in self.doomed if each.kind == kind)
 
@@ -111,7 +110,7 @@ class Sweep:
         return sum(each.size for each in self.doomed)
 
 
-def plan(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Sweep:
+def find_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter) -> Garbage:
     """What a sweep would take away now. Changes nothing; `locks` marks what locks need.
 
     Writes, reads and deletes one file, to learn the server's time. Raises NoClock.
@@ -119,14 +118,14 @@ def plan(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Swee
     return _Planning(store, limits, locks, reporter, _now(store)).run()
 
 
-def sweep(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Sweep:
-    """Take away what nothing needs, while others may push. Raises what `plan` raises, and SweepOverdue."""
-    with SweepFlag(store) as flag:
+def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter) -> Garbage:
+    """Take away what nothing needs, while others may push. Raises what `find_garbage` raises, and SweepOverdue."""
+    with GcFlag(store) as flag:
         if flag.now is None:
             raise NoClock(store.url)
         found = _Planning(store, limits, locks, reporter, flag.now).run()
 
-        def delete(each: Doomed) -> None:
+        def delete(each: Unneeded) -> None:
             with flag.taking():
                 store.delete(each.path)
 
@@ -144,10 +143,10 @@ def sweep(store: Store, limits: Limits, locks: Marks, reporter: Reporter) -> Swe
 class _Planning:
     """Looks through one cache. The order matters: what pushes need is read before what they have written."""
 
-    def __init__(self, store: Store, limits: Limits, locks: Marks, reporter: Reporter, now: float) -> None:
+    def __init__(self, store: Store, limits: Limits, locks: Roots, reporter: Reporter, now: float) -> None:
         self.store = store
         self.limits = limits
-        self.marks = locks
+        self.roots = locks
         self.reporter = reporter
         self.now = now
         self.unreadable: list[EnvlockError] = []
@@ -156,11 +155,11 @@ class _Planning:
         """Any of them may need any package."""
         self.totals: dict[str, Total] = {}
 
-    def run(self) -> Sweep:
+    def run(self) -> Garbage:
         announced = announcements(self.store, self.now)
-        self.marks.push(announced.needs)
+        self.roots.push(announced.needs)
         self.unreadable += announced.unreadable
-        self.unreadable += mark_aliases(self.marks, self.store, self.limits.moves)
+        self.unreadable += mark_aliases(self.roots, self.store, self.limits.moves)
         runs = self.runs()
         resolved = list(self.store.entries(RESOLVED))
         environments = [entry for entry in self.store.entries(ENVIRONMENTS) if environment_at(entry.path)]
@@ -169,7 +168,7 @@ class _Planning:
         self.read(staying)
         packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
         doubt = bool(self.unreadable or self.unreadable_locks)
-        named = self.marks.packages | {entry.path for entry in packages if doubt or self.is_young(entry)}
+        named = self.roots.packages | {entry.path for entry in packages if doubt or self.is_young(entry)}
         gone = {each.path for each in going}
         there = {entry.path for entry in environments} - gone
         pointers = [(entry, path) for entry, path in runs if path in gone]
@@ -182,7 +181,7 @@ class _Planning:
         self.count(POINTER, [*resolved, *(entry for entry, _ in runs)])
         self.count(ENVIRONMENT, environments)
         self.count(PACKAGE, packages)
-        return Sweep(
+        return Garbage(
             url=self.store.url,
             doomed=(
                 *(self.doom(POINTER, entry) for entry, _ in pointers),
@@ -191,7 +190,7 @@ class _Planning:
                 *(self.doom(LEFTOVER, entry) for entry in self.leftovers(announced)),
             ),
             totals=self.totals,
-            kept=self.marks.reasons(entry.path for entry in staying),
+            kept=self.roots.reasons(entry.path for entry in staying),
             pushes=announced.pushes,
             unreadable=(*self.unreadable, *self.unreadable_locks),
         )
@@ -214,7 +213,7 @@ class _Planning:
             if not isinstance(path, EnvlockError):
                 found.append((entry, path))
                 if is_young:
-                    self.marks.environments.setdefault(path, BY_RUN)
+                    self.roots.environments.setdefault(path, BY_RUN)
             elif is_young:
                 self.unreadable.append(path)
         return found
@@ -222,10 +221,10 @@ class _Planning:
     def stays(self, entry: Entry) -> bool:
         """Whether an environment stays; if so, it is marked."""
         if self.is_young(entry):
-            self.marks.environments.setdefault(entry.path, BY_AGE)
+            self.roots.environments.setdefault(entry.path, BY_AGE)
         if self.unreadable:
-            self.marks.environments.setdefault(entry.path, BY_DOUBT)
-        return entry.path in self.marks.environments
+            self.roots.environments.setdefault(entry.path, BY_DOUBT)
+        return entry.path in self.roots.environments
 
     def read(self, staying: Sequence[Entry]) -> None:
         """Mark what the environments name that stay."""
@@ -244,10 +243,10 @@ class _Planning:
             if isinstance(lock, CacheUnusable):
                 raise lock
             if isinstance(lock, EnvlockError):
-                kept = self.marks.environments[entry.path]
+                kept = self.roots.environments[entry.path]
                 self.unreadable_locks.append(UnreadableKept(f"{self.store.url}/{entry.path}", lock, kept))
             elif lock is not None:
-                self.marks.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
+                self.roots.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
             self.reporter.advanced(_READING, entry.path)
         self.reporter.ended(_READING)
 
@@ -267,12 +266,12 @@ class _Planning:
     def is_young(self, entry: Entry) -> bool:
         return entry.modified is None or self.now - entry.modified < self.limits.grace
 
-    def doomed(self, kind: str, entries: Iterable[Entry], staying: set[str]) -> tuple[Doomed, ...]:
+    def doomed(self, kind: str, entries: Iterable[Entry], staying: set[str]) -> tuple[Unneeded, ...]:
         return tuple(self.doom(kind, entry) for entry in entries if entry.path not in staying)
 
-    def doom(self, kind: str, entry: Entry) -> Doomed:
+    def doom(self, kind: str, entry: Entry) -> Unneeded:
         age = 0.0 if entry.modified is None else max(0.0, self.now - entry.modified)
-        return Doomed(kind, entry.path, entry.size, age)
+        return Unneeded(kind, entry.path, entry.size, age)
 
     def count(self, kind: str, entries: Sequence[Entry]) -> None:
         self.totals[kind] = Total(len(entries), sum(entry.size for entry in entries))

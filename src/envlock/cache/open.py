@@ -80,7 +80,7 @@ def _folder_of_url(url: str, rest: str) -> Store:
 def _bucket(url: str, scheme: str, rest: str, options: CacheOptions) -> Store:
     place = _place(url, scheme, rest)
 
-    from envlock.cache.buckets.opening import open_bucket
+    from envlock.cache.buckets import open_bucket
 
     return open_bucket(place, options)
 

@@ -19,9 +19,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.errors import CacheUnusable
+from envlock.cache.errors import CacheUnusable, SweepOverdue, UnreadableAnnouncement
 from envlock.cache.layout import PUSHES, SWEEPS, push_path, sweep_path
-from envlock.cache.sweep_errors import SweepOverdue, UnreadableAnnouncement
 from envlock.errors import DamageError
 from envlock.files import json_of
 from envlock.reporter import Reporter
@@ -210,7 +209,7 @@ def announcements(store: Store, now: float | None) -> Announced:
     )
 
 
-class SweepFlag:
+class GcFlag:
     """That a sweep is under way, said in the cache for as long as its `with` lasts, and renewed meanwhile."""
 
     def __init__(self, store: Store) -> None:
@@ -224,7 +223,7 @@ class SweepFlag:
         self.now: float | None = None
         """When it was written, by the server's clock; None where the server does not say."""
 
-    def __enter__(self) -> SweepFlag:
+    def __enter__(self) -> GcFlag:
         self._put()
         try:
             entry = self._store.entry(self._path)
