@@ -94,7 +94,7 @@ def test_hydrating_a_lock_knows_no_project() -> None:
 def test_check_starts_light(locked: Path) -> None:
     status, modules = imported_by("check", cwd=locked)
     assert status == 0
-    assert "envlock.lockfile.drift" in modules
+    assert "envlock.workflow.check" in modules
     assert heavy(modules) == set()
 
 

@@ -1,6 +1,6 @@
 """What `envlock check` shows, to people and to machines, and how little it needs for that.
 
-Which verdict each drift gets is in tests/lockfile/test_drifts.py.
+Which verdict each drift gets is in tests/workflow/test_check.py.
 """
 
 from __future__ import annotations

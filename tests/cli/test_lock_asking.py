@@ -12,10 +12,10 @@ import pytest
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
-from envlock.lockfile.drift import check
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock
+from envlock.workflow.check import check
 from envlock.workflow.choice import SeveralEnvironments, choose_one
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.lock import lock

@@ -18,7 +18,6 @@ from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.document import render
-from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPython
@@ -38,6 +37,7 @@ from envlock.named.errors import (
 from envlock.named.give import give
 from envlock.named.lookup import Finder, Found
 from envlock.named.run_record import Keeper, Pathspecs, RanIn
+from envlock.workflow.check import check
 from envlock.workflow.choice import choose_one
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.get import get

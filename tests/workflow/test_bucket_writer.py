@@ -29,7 +29,6 @@ from envlock.cache.verify import verify
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.lockfile.document import render
-from envlock.lockfile.drift import check
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
@@ -40,6 +39,7 @@ from envlock.named.history import Aliases
 from envlock.named.lookup import Finder
 from envlock.named.run_record import Pathspecs, RanIn
 from envlock.reporter import Reporter
+from envlock.workflow.check import check
 from envlock.workflow.check_online import with_cache
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import Upgrade

@@ -9,7 +9,7 @@ import pytest
 
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
-from envlock.lockfile.drift import Finding, check
+from envlock.workflow.check import Finding, check
 from envlock.workflow.check_online import with_indexes
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import LockResult

@@ -19,7 +19,6 @@ import envlock.workflow.lock as workflow_lock
 from envlock.cli.light.lock import differences_of
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
-from envlock.lockfile.drift import check
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import ARCHS
@@ -28,6 +27,7 @@ from envlock.resolve.errors import IndexUnreachable, NoSolution
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from envlock.uv_command import NoUv
+from envlock.workflow.check import check
 from envlock.workflow.lock import LockResult, Upgrade, lock
 from tests.forked import run_python
 from tests.index import Index, Release

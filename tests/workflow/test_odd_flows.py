@@ -20,8 +20,8 @@ from envlock.config.flows.flow_classes import FlowReader
 from envlock.config.flows.flow_reader import parse_module, parse_tree, read_flows
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
-from envlock.lockfile.drift import check
 from envlock.model.arch import host_arch
+from envlock.workflow.check import check
 from envlock.workflow.errors import StepNotInConfig
 from envlock.workflow.launch import Start, plan
 from envlock.workflow.lock import lock

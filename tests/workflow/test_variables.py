@@ -10,10 +10,10 @@ import pytest
 
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
-from envlock.lockfile.drift import check
 from envlock.lockfile.folder import read_lock
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
+from envlock.workflow.check import check
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push

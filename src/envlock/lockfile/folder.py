@@ -9,7 +9,6 @@ from envlock.model.arch import ARCHS, Arch
 
 TYPE_CHECKING = False  # the paths are asked for by commands that never read a lock whole
 if TYPE_CHECKING:
-    from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
 
 
@@ -30,63 +29,6 @@ def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
     """
     names = _names_in(folder / arch / req_id)
     return tuple(folder / arch / req_id / name for name in names if _is_lock(name))
-
-
-def locks_of(
-    project: Project, environment: Environment, arch: Arch, given_up: frozenset[str] = frozenset()
-) -> tuple[Path, ...]:
-    """The files that lock an environment of a project for an arch: one, when all is well. Sorted.
-
-    For a named environment, its own lock alone. Beside another environment that asks for the same, a lock may lie that
-    only a named one is pinned to: that is no second lock of it. `given_up` are the full_ids of those that were.
-    """
-    req_id = environment.requirements.req_id
-    found = candidates(project.lock_folder, arch, req_id)
-    if environment.base is not None and (full_id := environment.base.full_id(arch)):
-        own = path_of(project.lock_folder, arch, req_id, full_id)
-        return (own,) if own in found else ()
-    if len(found) > 1:
-        others = pinned(project, arch, req_id)
-        kept = tuple(path for path in found if full_id_of(path) not in given_up)
-        return tuple(path for path in kept if full_id_of(path) not in others) or kept or found
-    return found
-
-
-def pinned(project: Project, arch: Arch, req_id: str) -> frozenset[str]:
-    """The full_ids that the named environments of a project stand for, among those of these requirements."""
-    found = (
-        each.base.full_id(arch)
-        for each in project.environments()
-        if each.base is not None and each.requirements.req_id == req_id
-    )
-    return frozenset(filter(None, found))
-
-
-class Claims:
-    """Which locks the environments of a project ask for; made once for many looks."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self.req_ids: set[str] = set()
-        self._free: set[str] = set()
-        self._pinned: set[tuple[str, str, str]] = set()
-        for each in project.environments():
-            req_id = each.requirements.req_id
-            self.req_ids.add(req_id)
-            if each.base is None or each.base.extends or each.base.pin is None:
-                self._free.add(req_id)
-            else:
-                self._pinned |= {(arch, req_id, full_id) for arch, full_id in each.base.pin.full_ids}
-
-    def has(self, path: Path) -> bool:
-        """Whether an environment asks for what a file locks, whatever else is locked for it."""
-        is_free = path.parent.name in self._free and path.parent.parent.name in self._project.settings.archs
-        return is_free or self.is_pinned(path)
-
-    def is_pinned(self, path: Path) -> bool:
-        """Whether a named environment stands for just that lock, for an arch of the project."""
-        arch = path.parent.parent.name
-        return arch in self._project.settings.archs and (arch, path.parent.name, full_id_of(path)) in self._pinned
 
 
 def full_id_of(path: Path) -> str:

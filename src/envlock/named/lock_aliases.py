@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
-from envlock.lockfile.folder import locks_of
+from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
     from envlock.config.project import Environment, KeyPath, Project

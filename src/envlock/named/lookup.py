@@ -18,7 +18,7 @@ from envlock.cache.open import open_store, shown_url
 from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
-from envlock.lockfile.folder import candidates, lock_files, locks_of, path_of, read_lock
+from envlock.lockfile.folder import candidates, lock_files, path_of, read_lock
 from envlock.model.arch import ARCHS, Arch
 from envlock.named.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
 from envlock.named.errors import (
@@ -36,6 +36,7 @@ from envlock.named.errors import (
 from envlock.named.history import Aliases
 from envlock.named.run_record import Pathspecs, recorded
 from envlock.workflow.launch import locks_by_name
+from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
     from envlock.cache.immutable_cache import Remembered

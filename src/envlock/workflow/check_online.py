@@ -10,8 +10,7 @@ from envlock.cache.parallel import in_parallel
 from envlock.config.selection import Selection
 from envlock.credentials import address
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.drift import Finding, Verdict
-from envlock.lockfile.folder import locks_of, read_lock
+from envlock.lockfile.folder import read_lock
 from envlock.named.alias import Alias, parse_alias
 from envlock.named.base import IDENTITY
 from envlock.named.lookup import Finder
@@ -19,6 +18,8 @@ from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
 from envlock.resolve.uv_errors import yanked_sentence
+from envlock.workflow.check import CheckResult, Finding
+from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from envlock.named.pin import Pin
 
 
-def with_cache(project: Project, verdict: Verdict, selection: Selection | None = None) -> Verdict:
+def with_cache(project: Project, verdict: CheckResult, selection: Selection | None = None) -> CheckResult:
     """The verdict, with what the cache says of the pinned names: once for each, whoever names it.
 
     What is pinned by its ids or a pathspec cannot move. Raises CacheUnusable, and what is wrong with a name's history.
@@ -86,8 +87,8 @@ def disagreement(finder: Finder, pin: Pin, alias: Alias, head: AliasRecord | Non
 
 
 def with_indexes(
-    project: Project, verdict: Verdict, selection: Selection | None = None, reporter: Reporter | None = None
-) -> Verdict:
+    project: Project, verdict: CheckResult, selection: Selection | None = None, reporter: Reporter | None = None
+) -> CheckResult:
     """The verdict, with the locked releases that were yanked, or are on their index no more. One request a package.
 
     Raises what `files_of` raises.

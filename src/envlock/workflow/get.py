@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
 from envlock.lockfile.document import summary_of
-from envlock.lockfile.folder import Claims, candidates, lock_path, read_lock, write_lock
+from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
 from envlock.named.errors import NothingAsks
 from envlock.workflow.errors import refuse_strange_hosts
-from envlock.workflow.pruning import remove, unwritable
+from envlock.workflow.needed_locks import NeededLocks
+from envlock.workflow.prune import remove, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path 
     )
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
-    claims = Claims(project)
+    claims = NeededLocks(project)
     locks = finder.cached_locks(found, wanted)
     if into is None and project.settings.hosts:
         for lock in locks:

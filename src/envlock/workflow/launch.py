@@ -14,10 +14,11 @@ from envlock.config.project import Environment, Flow, Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.lockfile.drift import Finding, check
-from envlock.lockfile.folder import candidates, locks_of, read_lock
+from envlock.lockfile.folder import candidates, read_lock
 from envlock.model.arch import Arch, host_arch
 from envlock.model.lock import Lock
+from envlock.workflow.check import Finding, check
+from envlock.workflow.needed_locks import locks_of
 
 
 @dataclass(frozen=True)

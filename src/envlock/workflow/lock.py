@@ -15,7 +15,7 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import summary_of
-from envlock.lockfile.folder import Claims, lock_path, locks_of, path_of, write_lock
+from envlock.lockfile.folder import lock_path, path_of, write_lock
 from envlock.lockfile.merge_conflicts import write_attributes
 from envlock.lockfile.summary import Summary
 from envlock.model.arch import Arch
@@ -28,9 +28,10 @@ from envlock.reporter import Reporter
 from envlock.resolve.errors import IndexUnreachable, merge_archs
 from envlock.workflow.lock_jobs import Job, jobs_of, not_yet, outcomes, unfit_urls, workers
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
-from envlock.workflow.old_locks import OldLocks, proof_at, with_left_over
+from envlock.workflow.needed_locks import NeededLocks, locks_of
 from envlock.workflow.pins import conda_pins, pypi_pins, upgradable
-from envlock.workflow.pruning import left_over, prune, remove, sweep, unwritable
+from envlock.workflow.previous_locks import PreviousLocks, proof_at, with_left_over
+from envlock.workflow.prune import left_over, prune, remove, sweep, unwritable
 from envlock.workflow.user import user
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class _Locking:
         start: Sequence[Lock],
     ) -> None:
         self.offline = offline
-        self.old = OldLocks(project, start)
+        self.old = PreviousLocks(project, start)
         self.project = project
         self.selection = selection
         self.upgrade = upgrade
@@ -249,7 +250,7 @@ class _Locking:
 
     def fetched(self, todo: Sequence[tuple[int, Job]], before: Mapping[int, Lock | None]) -> dict[int, Locked]:
         """The jobs of named environments: nothing is resolved, their locks are in the cache."""
-        claims = Claims(self.project)
+        claims = NeededLocks(self.project)
         done: dict[int, Locked] = {}
         errors: list[EnvlockError] = []
         for number, job in todo:

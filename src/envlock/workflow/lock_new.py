@@ -20,7 +20,7 @@ from envlock.named.alias import BadAlias
 from envlock.named.base import IDENTITY, check_named
 from envlock.named.errors import BadAliasName, BadPathspec
 from envlock.named.pin import pin_path
-from envlock.workflow.pruning import remove
+from envlock.workflow.prune import remove
 
 if TYPE_CHECKING:
     from envlock.config.project import Project

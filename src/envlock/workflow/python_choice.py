@@ -11,7 +11,6 @@ from envlock.config.project import Project
 from envlock.errors import ConfigError, EnvlockError
 from envlock.interpreters import VARIABLE as PYTHONS_VARIABLE
 from envlock.interpreters import NoInterpreter, find_interpreter, machine_series, only_chosen
-from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.python_range import OLDEST, python_allows, releases_of
@@ -20,6 +19,7 @@ from envlock.model.url import is_mirror
 from envlock.resolve.errors import NoFittingPython
 from envlock.workflow.lock_jobs import Job
 from envlock.workflow.lock_result import Upgrade
+from envlock.workflow.previous_locks import predecessor
 
 _WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
 

@@ -12,13 +12,14 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import Location
 from envlock.hydrate.prefix import find_prefix
-from envlock.lockfile.drift import check
-from envlock.lockfile.folder import candidates, lock_files, lock_path, locks_of, read_lock
+from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
 from envlock.places import home
+from envlock.workflow.check import check
 from envlock.workflow.launch import locks_by_name
+from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.reference_id import reference_req_id
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from envlock.config.selection import Selection
 from envlock.hydrate.prefix import prefix_of, read_receipt
 from envlock.hydrate.verify import VerifiedPrefix, verify_prefix
-from envlock.lockfile.folder import locks_of, read_lock
+from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.places import home
 from envlock.reporter import Reporter
+from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,8 @@ from envlock import words
 from envlock.cli.light.arguments import read_options
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location, one_line, printable, without_commands
-from envlock.lockfile.drift import Finding, Verdict
 from envlock.model.arch import parse_arch
-from envlock.workflow.check import check
+from envlock.workflow.check import CheckResult, Finding, check_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def report(config: Path | None, selection: Selection, style: str, *, online: bool = False) -> int:
     """Check and print in one of FORMATS; the exit status. `online` asks the cache and the indexes too."""
-    project, verdict = check(config, selection)
+    project, verdict = check_config(config, selection)
     if online:
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.check_online import with_cache, with_indexes
@@ -77,7 +76,7 @@ def report(config: Path | None, selection: Selection, style: str, *, online: boo
     return verdict.exit_status
 
 
-def as_text(verdict: Verdict) -> str:
+def as_text(verdict: CheckResult) -> str:
     """The findings as a person reads them, one paragraph for each cause, archs put together."""
     if not verdict.findings:
         later = f"{verdict.fetched} fetched when the step starts" if verdict.fetched else ""
@@ -112,12 +111,12 @@ def as_text(verdict: Verdict) -> str:
     return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(verdict)}\n"
 
 
-def _summary(verdict: Verdict) -> str:
+def _summary(verdict: CheckResult) -> str:
     meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[verdict.exit_status]
     return f"{words.count(len(verdict.findings), 'finding')}; worst: {meaning} (exit {verdict.exit_status})"
 
 
-def as_json(verdict: Verdict) -> str:
+def as_json(verdict: CheckResult) -> str:
     """The findings for machines."""
     import json
 

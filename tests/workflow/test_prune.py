@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
-from envlock.lockfile.drift import check
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files
 from envlock.model.arch import LINUX_64, OSX_ARM64
@@ -18,6 +17,7 @@ from envlock.named.alias import Alias
 from envlock.named.give import give
 from envlock.named.lookup import Finder
 from envlock.named.run_record import Pathspecs, RanIn
+from envlock.workflow.check import check
 from envlock.workflow.choice import choose_one
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envlock.config.project import Environment
-from envlock.lockfile.predecessor import predecessor
 from envlock.model.arch import LINUX_64, OSX_64, Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from envlock.workflow.previous_locks import predecessor
 
 
 def asking(*roots: str) -> Requirements:

@@ -12,17 +12,17 @@ import pytest
 
 from envlock.cli.light.lock import as_text
 from envlock.config.read import load_project
-from envlock.lockfile.drift import Verdict
-from envlock.lockfile.drift import check as check_project
 from envlock.lockfile.folder import read_lock, write_lock
 from envlock.lockfile.merge_conflicts import ATTRIBUTES
 from envlock.named.alias import Alias
 from envlock.named.give import give
 from envlock.named.lookup import Finder
+from envlock.workflow.check import CheckResult
+from envlock.workflow.check import check as check_project
 from envlock.workflow.choice import choose_one
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import LockResult, Upgrade
-from envlock.workflow.old_locks import OldLocks, given_up_notes, together
+from envlock.workflow.previous_locks import PreviousLocks, given_up_notes, together
 from tests.index import Index, Release
 from tests.lockfile.conda_locks import MIXED, conda_package
 from tests.lockfile.test_formats import LOCKS
@@ -60,7 +60,7 @@ class Checkout:
     def lock(self, upgrade: Upgrade | None = None) -> LockResult:
         return lock_project(load_project(self.project.config), upgrade=upgrade)
 
-    def check(self) -> Verdict:
+    def check(self) -> CheckResult:
         return check_project(load_project(self.project.config))
 
     def commit(self, message: str) -> None:
@@ -421,9 +421,9 @@ def test_of_a_lock_that_is_not_proved_no_build_of_python_is_kept(tmp_path: Path)
     project.write_env("demo")
     exact = replace(LOCKS["pylock.exact.toml"], packages=LOCKS["pylock.machine.toml"].packages)
     path = write_lock(project.lock_folder, exact)
-    old = OldLocks(load_project(project.config))
+    old = PreviousLocks(load_project(project.config))
     assert (old.known(), old.with_pythons()) == ((exact,), (exact,))
     path.write_text(path.read_text().replace("ef" * 32, "ee" * 32))
-    old = OldLocks(load_project(project.config))
+    old = PreviousLocks(load_project(project.config))
     assert [lock.packages for lock in old.known()] == [exact.packages]
     assert old.with_pythons() == ()

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
-from envlock.lockfile.drift import check
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
+from envlock.workflow.check import check
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
@@ -494,7 +494,7 @@ def packages_of(project: ProjectFolder) -> dict[str, LockedPackage]:
 
 
 def found(project: ProjectFolder) -> list[tuple[str, str]]:
-    """Verdict and reason of each finding."""
+    """CheckResult and reason of each finding."""
     return [(each.verdict, each.reasons[0]) for each in check(load_project(project.config)).findings[:1]]
 
 
@@ -565,7 +565,7 @@ def test_a_file_is_proved_once_however_many_steps_share_it(
         read.append(path)
         return lock_bytes(path, **options)
 
-    monkeypatch.setattr("envlock.lockfile.drift.lock_bytes", counted)
+    monkeypatch.setattr("envlock.workflow.check.lock_bytes", counted)
     verdict = check(load_project(copy.config))
     assert (verdict.exit_status, verdict.environments) == (0, 3)
     assert sorted(read) == sorted(copy.locks)

@@ -1,4 +1,4 @@
-"""Taking away locks: what was replaced, and what nothing refers to."""
+"""Pruning: delete the locks that were replaced, and those that no environment needs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from envlock.config.project import LOCK_FOLDER_NAME, Project
 from envlock.files import files_below
 from envlock.lockfile.errors import UnwritableLockFolder
-from envlock.lockfile.folder import Claims, lock_files, lock_path
+from envlock.lockfile.folder import lock_files, lock_path
 from envlock.lockfile.merge_conflicts import remove_attributes
 from envlock.named.pin import FOLDER as PINS
 from envlock.named.pin import unnamed_pins
 from envlock.workflow.lock_result import Locked
+from envlock.workflow.needed_locks import NeededLocks
 
 _WRITING = 60.0
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
@@ -25,28 +26,29 @@ _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEM
 def left_over(
     project: Project, results: Sequence[Locked], *, everything: bool
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files that were replaced now and, where `everything` was locked, those that nothing asks for any more.
+    """The files that were replaced, and, where `everything` was locked, those that no environment needs.
 
-    A part of the project says nothing of the rest: another environment's old lock is what its next one starts from.
+    Locking a part of the project deletes nothing of the rest: another environment's old lock is what its next one
+    starts from.
     """
     folder = project.lock_folder
-    claims = Claims(project)
+    needed = NeededLocks(project)
     fresh = {each.path for each in results}
     changed = [each for each in results if each.action != "kept"]
     replaced = {lock_path(folder, each.before) for each in changed if each.before is not None}
     replaced.update(path for each in changed for path in each.beside)
     beside = {each.path.parent for each in results if not each.is_named}
     old: list[Path] = []
-    unasked: list[Path] = []
+    unneeded: list[Path] = []
     for path in lock_files(folder):
-        if path in fresh or claims.is_pinned(path):
+        if path in fresh or needed.is_pinned(path):
             continue
         rival = path.parent in beside
-        if rival or (not claims.has(path) and (everything or path in replaced)):
-            (old if rival or path in replaced else unasked).append(path)
+        if rival or (not needed.has(path) and (everything or path in replaced)):
+            (old if rival or path in replaced else unneeded).append(path)
     if everything and (folder / PINS).is_dir():
-        unasked += unnamed_pins(project)
-    return tuple(old), tuple(unasked)
+        unneeded += unnamed_pins(project)
+    return tuple(old), tuple(unneeded)
 
 
 def prune(project: Project, paths: Iterable[Path]) -> None:

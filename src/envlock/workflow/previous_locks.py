@@ -11,22 +11,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from envlock.config.project import Project
+from envlock.conda.matching import name_in
+from envlock.config.project import Environment, Project
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.document import parse, summary_of
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock
-from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, pinned, read_lock
+from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, read_lock
 from envlock.lockfile.merge_conflicts import is_unmerged, locks_in, versions_in_git
-from envlock.lockfile.predecessor import predecessor
 from envlock.lockfile.summary import Summary, quick_summary
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage
-from envlock.workflow.lock_jobs import Job
+from envlock.model.requirements import Requirements
 from envlock.workflow.lock_result import Locked
+from envlock.workflow.needed_locks import pinned
+
+if TYPE_CHECKING:
+    from envlock.workflow.lock_jobs import Job
 
 
-class OldLocks:
+class PreviousLocks:
     """The locks in a project's folder, read once, when something has to be resolved."""
 
     def __init__(self, project: Project, start: Sequence[Lock] = ()) -> None:
@@ -264,3 +269,40 @@ def _is_newer(package: LockedPackage, other: LockedPackage) -> bool:
         return Version(package.version) > Version(other.version)
     except InvalidVersion:
         return False
+
+
+def predecessor(environment: Environment, arch: Arch, locks: Sequence[Lock], needed: Iterable[str]) -> Lock | None:
+    """The lock that a changed environment had before: the best of `locks` to start from, or None.
+
+    No file names an environment's current lock (its requirements do), so after an edit the old lock is one that nothing
+    needs any more. One that was made for this environment and that none of the req_ids `needed` calls for comes first;
+    then any that was made for this environment; then the one with the most requirements in common, if it has any.
+    """
+    needed = set(needed)
+    required = _names_in(environment.requirements)
+
+    def likeness(lock: Lock) -> tuple[bool, bool, int, str, str]:
+        own = environment.name in lock.asked_by
+        return (
+            own and lock.req_id not in needed,
+            own,
+            len(required & _names_in(lock.requirements)),
+            lock.resolved_at,
+            lock.full_id,
+        )
+
+    best = max((lock for lock in locks if lock.arch == arch), key=likeness, default=None)
+    if best is None or not any(likeness(best)[:3]):
+        return None
+    return best
+
+
+def _names_in(requirements: Requirements) -> set[str]:
+    """Each requirement twice: by its name, and exactly. A conda package is no PyPI package of that name."""
+    conda = (*requirements.conda, *requirements.conda_only)
+    return {
+        *(root.name for root in requirements.pypi),
+        *(root.said for root in requirements.pypi),
+        *(f"conda:{name_in(text)}" for text in conda),
+        *(f"conda:{text}" for text in conda),
+    }
