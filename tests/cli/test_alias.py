@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cache.layout import record_path
+from envlock.cache.layout import move_path
 from envlock.cache.open import open_store
 from envlock.cli.alias_text import log_text
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
 from envlock.named.diff import LoggedMove
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.run_record import RunRecord, RunRecords
 from tests.cli.test_help import completions
 from tests.conftest import Envlock
 from tests.index import Index
@@ -262,14 +262,14 @@ class TestHistory:
         assert (nothing.stdout, "no name that begins with nobody/" in nothing.stderr) == ("", True)
 
     def test_a_record_that_was_changed_by_hand(self, project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
-        place = tmp_path / "cache" / record_path(Alias("team/base"), 1)
+        place = tmp_path / "cache" / move_path(Alias("team/base"), 1)
         place.write_text(place.read_text().replace("tester", "nobody"))
         for arguments in (("alias", "log", "team/base"), ("alias", "rollback", "team/base")):
             ran = envlock(*arguments, check=3)
             assert "error[broken-alias-chain]: the history of `team/base:latest`" in ran.stderr
             assert str(place) in ran.stderr
         assert envlock("show", "team/base", "--json").json["environments"], "its newest record is whole"
-        place = tmp_path / "cache" / record_path(Alias("team/base", "v1"), 1)
+        place = tmp_path / "cache" / move_path(Alias("team/base", "v1"), 1)
         place.write_text(place.read_text().replace("the first", "the last"))
         for arguments in (("show", "team/base:v1"), ("get", "team/base:v1"), ("create", "team/base:v1")):
             assert "error[broken-alias-chain]" in envlock(*arguments, check=3).stderr
@@ -309,7 +309,7 @@ class TestUse:
         self, project: ProjectFolder, envlock: Envlock, another: Path, tmp_path: Path
     ) -> None:
         ran = envlock("get", "team/base:v1", cwd=another, check=2)
-        assert "error[nothing-asks]" in ran.stderr
+        assert "error[not-needed]" in ran.stderr
         assert not (another / "envlock.lock").exists()
         ran = envlock("get", "team/base:v1", "--arch", HERE, "--into", "locks", cwd=another)
         assert f"team/base:v1 on {HERE} serves no environment of envlock.toml\n" in ran.stdout
@@ -329,8 +329,8 @@ class TestUse:
     def test_a_task_that_ran(self, project: ProjectFolder, envlock: Envlock, another: Path, tmp_path: Path) -> None:
         """Metaflow here knows nothing of it: the launcher kept it in the cache."""
         (shown,) = envlock("show", "team/base:v1", "--json").json["environments"]
-        ran = RanIn("DemoFlow", "142", "start", HERE, shown["req_id"], shown["full_id"])
-        Pathspecs(open_store(str(tmp_path / "cache"))).write(ran)
+        ran = RunRecord("DemoFlow", "142", "start", HERE, shown["req_id"], shown["full_id"])
+        RunRecords(open_store(str(tmp_path / "cache"))).write(ran)
         (found,) = envlock("show", "--pathspec", "DemoFlow/142/start", "--json", cwd=another).json["environments"]
         assert (found["task"], found["identity"]) == ("DemoFlow/142/start", shown["identity"])
         made = envlock("create", "--pathspec", "DemoFlow/@{RUN}/start", cwd=another, env={"RUN": "142"}).stdout.strip()

@@ -14,7 +14,7 @@ from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import ChangedMeanwhile, using
 from tests.channel import Channel
@@ -102,8 +102,8 @@ class TestUsing:
         project.write(COMMENTED, settings=CACHE, archs=["linux-64"])
         path = mine.lock_of("linux-64")
         req_id, full_id = path.parent.name, path.name.split(".")[1]
-        ran_in = RanIn("TrainFlow", "142", "train", LINUX_64, req_id, full_id)
-        Pathspecs(open_store(load_project(project.config).cache_url)).write(ran_in)
+        ran_in = RunRecord("TrainFlow", "142", "train", LINUX_64, req_id, full_id)
+        RunRecords(open_store(load_project(project.config).cache_url)).write(ran_in)
         envlock("lock", "--env", "ids", "--using", f"{req_id}:{full_id}")
         envlock("lock", "--env", "var", "--using", "@{TEAM}/base:v1", env={"TEAM": "team"})
         envlock("lock", "--env", "ran", "--using-pathspec", "TrainFlow/142/train")

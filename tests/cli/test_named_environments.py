@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from envlock.model.arch import host_arch
-from envlock.named.move import parse_record
+from envlock.named.move import parse_move
 from tests.conftest import Envlock
 from tests.index import Index, Release
 from tests.support import ProjectFolder
@@ -193,7 +193,7 @@ def test_another_history_is_not_followed(mine: ProjectFolder, yours: ProjectFold
     else:
         previous = ""
         for path in sorted(folder.iterdir()):
-            record = replace(parse_record(path.read_bytes()), who="eve", previous=previous)
+            record = replace(parse_move(path.read_bytes()), who="eve", previous=previous)
             path.write_bytes(record.render())
             previous = record.digest
         release(mine, envlock, "v3", "alpha<2", "lam")

@@ -14,7 +14,7 @@ from envlock.cache.open import open_store
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
 from envlock.named.give import give
-from envlock.named.lookup import Finder
+from envlock.named.lookup import Lookup
 from envlock.places import home
 from envlock.workflow.choice import choose_one
 from tests.cache.locks import locked_project
@@ -48,9 +48,9 @@ def asking(
     """Runs a command in a project whose cache has `team/base:v1`; the value is what it asked the bucket."""
     text = settings(cloud, tmp_path.name)
     giver = locked_project(tmp_path / "giver", index, {"base": [ALPHA, LAM]}, archs=TWO, settings=text)
-    finder = Finder(giver)
+    lookup = Lookup(giver)
     for tag in ("v1", "candidate"):
-        give(finder, Alias("team/base", tag), finder.environment(choose_one(giver, environment="base")))
+        give(lookup, Alias("team/base", tag), lookup.environment(choose_one(giver, environment="base")))
     locked_project(tmp_path / "project", index, {}, archs=TWO, settings=text)
     monkeypatch.chdir(tmp_path / "project")
 

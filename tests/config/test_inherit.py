@@ -322,7 +322,7 @@ def test_packages_of_the_flow_extend_the_name_of_a_step(tmp_path: Path) -> None:
     assert found is not None
     assert found.base is not None
     assert found.base.extends
-    assert [str(each) for each in found.base.asked.pypi] == ["rich"]
+    assert [str(each) for each in found.base.own.pypi] == ["rich"]
 
 
 def test_metaflow_needs_are_there_unless_switched_off(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 from envlock.cache.port import Entry, Store, tell_nobody
 from envlock.model.arch import LINUX_64
 from envlock.named.alias import parse_alias
-from envlock.named.move import AliasRecord
+from envlock.named.move import Move
 
 
-def draft(alias: str, letter: str = "a", *, who: str = "mia", when: str = "2026-11-01T00:00:00Z") -> AliasRecord:
+def draft(alias: str, letter: str = "a", *, who: str = "mia", when: str = "2026-11-01T00:00:00Z") -> Move:
     """What gives an alias to the environment whose ids are that letter (a-f) again and again."""
     name = parse_alias(alias)
-    return AliasRecord(
+    return Move(
         name=name.name,
         tag=name.tag,
         sequence=1,

@@ -46,7 +46,8 @@ def race(url: str, options: CacheOptions, alias: str, *, same: bool) -> list[dic
                 os.read(go_out, 1)
                 answer = {"who": record.who, "won": False, "error": "", "said": ""}
                 try:
-                    answer["won"] = not Aliases(store).move(record).was_there
+                    move, before = Aliases(store).add(record)
+                    answer["won"] = move != before
                 except EnvlockError as error:
                     answer |= {"error": error.code, "said": error.render()}
                 os.write(into, json.dumps(answer).encode())

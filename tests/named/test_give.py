@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envlock.cache.environments import Environments
-from envlock.cache.layout import package_at, record_path
+from envlock.cache.layout import move_path, package_at
 from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.port import Store
@@ -39,7 +39,7 @@ from envlock.named.errors import (
     UnsetNameVariable,
 )
 from envlock.named.give import give, promote, promotion_target, rollback
-from envlock.named.lookup import Finder, Found, named
+from envlock.named.lookup import Lookup, NamedEnvironment, alias_of
 from envlock.workflow.choice import choose_one
 from envlock.workflow.get import get
 from envlock.workflow.push import push
@@ -64,19 +64,19 @@ def project(tmp_path: Path, index: Index) -> Project:
 
 
 @pytest.fixture
-def finder(project: Project) -> Finder:
-    return Finder(project)
+def lookup(project: Project) -> Lookup:
+    return Lookup(project)
 
 
-def of(finder: Finder, name: str) -> Found:
-    return finder.environment(choose_one(finder.project, environment=name))
+def of(lookup: Lookup, name: str) -> NamedEnvironment:
+    return lookup.environment(choose_one(lookup.project, environment=name))
 
 
-def without_locks(project: Project) -> Finder:
-    """A finder that has the cache alone."""
+def without_locks(project: Project) -> Lookup:
+    """A lookup that has the cache alone."""
     for path in lock_files(project.lock_folder):
         path.unlink()
-    return Finder(load_project(project.path))
+    return Lookup(load_project(project.path))
 
 
 def files(project: Project) -> list[str]:
@@ -105,157 +105,157 @@ def assert_names_lead_somewhere(store: Store) -> int:
 
 
 class TestGiving:
-    def test_packages_and_environments_come_first(self, finder: Finder) -> None:
-        given = give(finder, V1, of(finder, "one"), why="the first")
+    def test_packages_and_environments_come_first(self, lookup: Lookup) -> None:
+        given = give(lookup, V1, of(lookup, "one"), why="the first")
         assert given.pushed is not None
         assert (given.pushed.moved, given.pushed.written) == (3, 2)
-        record = given.move.record
+        record = given.move
         assert [arch for arch, _ in record.full_ids] == sorted(TWO)
         assert (record.who, record.source, record.why) == ("tester", "one", "the first")
         assert given.lacking == ()
-        assert assert_names_lead_somewhere(finder.store) == 1
-        assert finder.word("team/base:v1").record == record
+        assert assert_names_lead_somewhere(lookup.store) == 1
+        assert lookup.reference("team/base:v1").move == record
 
-    def test_again(self, finder: Finder) -> None:
-        give(finder, V1, of(finder, "one"))
-        again = give(finder, V1, of(finder, "one"), why="another")
-        assert again.move.was_there
+    def test_again(self, lookup: Lookup) -> None:
+        give(lookup, V1, of(lookup, "one"))
+        again = give(lookup, V1, of(lookup, "one"), why="another")
+        assert again.was_there
         assert again.pushed is not None
         assert again.pushed.moved_nothing
 
-    def test_what_is_taken_is_refused_before_anything_is_moved(self, finder: Finder, project: Project) -> None:
-        give(finder, V1, of(finder, "one"))
+    def test_what_is_taken_is_refused_before_anything_is_moved(self, lookup: Lookup, project: Project) -> None:
+        give(lookup, V1, of(lookup, "one"))
         before = files(project)
         with pytest.raises(AliasTaken):
-            give(Finder(project), V1, of(finder, "two"))
+            give(Lookup(project), V1, of(lookup, "two"))
         assert files(project) == before
 
     def test_a_package_that_cannot_be_had_gives_no_name(self, tmp_path: Path, make_index: Callable[..., Index]) -> None:
         own = make_index()
         project = locked_project(tmp_path / "own", own, {"one": [ALPHA, LAM]})
         own.tamper(ALPHA)
-        finder = Finder(project)
+        lookup = Lookup(project)
         with pytest.raises(EnvlockError, match=r"alpha-1\.0"):
-            give(finder, V1, of(finder, "one"))
-        assert list(finder.store.entries("aliases")) == list(finder.store.entries("envs")) == []
+            give(lookup, V1, of(lookup, "one"))
+        assert list(lookup.store.entries("aliases")) == list(lookup.store.entries("envs")) == []
 
-    def test_an_arch_that_is_not_locked(self, finder: Finder, project: Project) -> None:
+    def test_an_arch_that_is_not_locked(self, lookup: Lookup, project: Project) -> None:
         for path in lock_files(project.lock_folder):
             if OSX_ARM64 in path.parts:
                 path.unlink()
-        given = give(finder, V1, of(finder, "one"))
+        given = give(lookup, V1, of(lookup, "one"))
         assert given.lacking == (OSX_ARM64,)
-        found = finder.word("team/base:v1")
+        found = lookup.reference("team/base:v1")
         assert found.archs == (LINUX_64,)
         with pytest.raises(AliasLacksArch) as caught:
-            finder.lock(found, OSX_ARM64)
+            lookup.lock(found, OSX_ARM64)
         assert "`team/base:v1` is not there for osx-arm64" in caught.value.message
         assert caught.value.details == ("it is there for: linux-64",)
 
     def test_nothing_is_locked(self, project: Project) -> None:
-        finder = without_locks(project)
+        lookup = without_locks(project)
         with pytest.raises(NotLocked):
-            of(finder, "one")
+            of(lookup, "one")
 
     def test_what_is_stale(self, project: Project) -> None:
         project.path.write_text(project.path.read_text().replace('one = "1', 'one = "2'))
-        changed = Finder(load_project(project.path))
+        changed = Lookup(load_project(project.path))
         with pytest.raises(EnvlockError) as caught:
             of(changed, "one")
         assert caught.value.exit_status == 1
 
-    def test_one_alias_from_another(self, finder: Finder, project: Project) -> None:
-        give(finder, LATEST, of(finder, "one"))
+    def test_one_alias_from_another(self, lookup: Lookup, project: Project) -> None:
+        give(lookup, LATEST, of(lookup, "one"))
         alone = without_locks(project)
-        given = give(alone, V1, alone.word("team/base"))
-        assert given.move.record.source == "team/base:latest@1"
+        given = give(alone, V1, alone.reference("team/base"))
+        assert given.move.source == "team/base:latest@1"
         assert given.pushed is None
-        assert alone.word("team/base:v1").full_ids == alone.word("team/base").full_ids
+        assert alone.reference("team/base:v1").full_ids == alone.reference("team/base").full_ids
 
-    def test_by_ids_that_the_project_has(self, finder: Finder) -> None:
-        one = of(finder, "one")
+    def test_by_ids_that_the_project_has(self, lookup: Lookup) -> None:
+        one = of(lookup, "one")
         identity = f"{one.req_id}:{dict(one.full_ids)[LINUX_64]}"
-        given = give(finder, V1, finder.word(identity))
-        assert given.move.record.full_ids == one.full_ids, "all archs that are locked with it"
-        assert given.move.record.source == identity
-        assert_names_lead_somewhere(finder.store)
+        given = give(lookup, V1, lookup.reference(identity))
+        assert given.move.full_ids == one.full_ids, "all archs that are locked with it"
+        assert given.move.source == identity
+        assert_names_lead_somewhere(lookup.store)
 
-    def test_by_ids_that_only_the_cache_has(self, finder: Finder, project: Project) -> None:
+    def test_by_ids_that_only_the_cache_has(self, lookup: Lookup, project: Project) -> None:
         push(project)
-        ids = {name: of(finder, name) for name in ("one", "two")}
+        ids = {name: of(lookup, name) for name in ("one", "two")}
         alone = without_locks(project)
         for name, archs in (("one", (LINUX_64,)), ("two", tuple(sorted(TWO)))):
-            found = alone.word(f"{ids[name].req_id}:{dict(ids[name].full_ids)[LINUX_64]}")
+            found = alone.reference(f"{ids[name].req_id}:{dict(ids[name].full_ids)[LINUX_64]}")
             assert found.archs == archs, "the same full_id is the same packages, whatever the arch"
-            assert not give(alone, Alias(name, "v1"), found).move.was_there
+            assert not give(alone, Alias(name, "v1"), found).was_there
 
-    def test_by_ids_that_nobody_has(self, finder: Finder, project: Project) -> None:
+    def test_by_ids_that_nobody_has(self, lookup: Lookup, project: Project) -> None:
         with pytest.raises(LockNotFound):
-            finder.word(f"{'1' * 40}:{'2' * 40}")
-        nowhere = Found("x", "1" * 40, ((LINUX_64, "2" * 40),))
+            lookup.reference(f"{'1' * 40}:{'2' * 40}")
+        nowhere = NamedEnvironment("x", "1" * 40, ((LINUX_64, "2" * 40),))
         with pytest.raises(EnvironmentNotInCache):
-            give(finder, V1, nowhere)
+            give(lookup, V1, nowhere)
         assert files(project) == []
 
-    def test_words_of_the_command_line_may_be_any_bytes(self, finder: Finder) -> None:
-        give(finder, V1, of(finder, "one"), why="caf\udce9")
-        assert finder.word("team/base:v1").record.why == "caf?"  # type: ignore[union-attr]
+    def test_words_of_the_command_line_may_be_any_bytes(self, lookup: Lookup) -> None:
+        give(lookup, V1, of(lookup, "one"), why="caf\udce9")
+        assert lookup.reference("team/base:v1").move.why == "caf?"  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("text", ["Team/base", "team/../base", "team//base", "a" * 300, "te\u0430m/base", "a:b:c"])
-    def test_no_names(self, finder: Finder, text: str) -> None:
-        for call in (named, finder.word):
+    def test_no_names(self, lookup: Lookup, text: str) -> None:
+        for call in (alias_of, lookup.reference):
             with pytest.raises(BadAliasName) as caught:
                 call(text)
             assert len(caught.value.render().splitlines()[0]) < 200
 
     @pytest.mark.parametrize("text", [f"{'1' * 12}:{'2' * 12}", f"{'a' * 40}:{'b' * 12}"])
-    def test_ids_as_they_are_shortened(self, finder: Finder, text: str) -> None:
+    def test_ids_as_they_are_shortened(self, lookup: Lookup, text: str) -> None:
         with pytest.raises(EnvlockError) as caught:
-            finder.word(text)
+            lookup.reference(text)
         assert "--env NAME" not in caught.value.render()
 
 
 class TestVariables:
-    def test_they_come_from_the_environment(self, finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_they_come_from_the_environment(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TEAM", "team")
         monkeypatch.setenv("VERSION", "v1")
-        give(finder, named("@{TEAM}/base:@{VERSION}"), of(finder, "one"))
-        assert finder.word("team/base:v1") == finder.word("@{TEAM}/base:@{VERSION}")
+        give(lookup, alias_of("@{TEAM}/base:@{VERSION}"), of(lookup, "one"))
+        assert lookup.reference("team/base:v1") == lookup.reference("@{TEAM}/base:@{VERSION}")
 
-    def test_one_that_is_not_set_is_named(self, finder: Finder) -> None:
-        for call in (named, finder.word):
+    def test_one_that_is_not_set_is_named(self, lookup: Lookup) -> None:
+        for call in (alias_of, lookup.reference):
             with pytest.raises(UnsetNameVariable) as caught:
                 call("team/base:@{ENVLOCK_VERSION}")
             assert "`ENVLOCK_VERSION`" in caught.value.message
         with pytest.raises(UnsetNameVariable):
-            finder.task("Train/@{RUN_ID}/start")
+            lookup.pathspec("Train/@{RUN_ID}/start")
 
-    def test_what_it_holds_is_a_name_or_none(self, finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_it_holds_is_a_name_or_none(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TEAM", "../envs")
         with pytest.raises(BadAliasName):
-            named("@{TEAM}/base")
+            alias_of("@{TEAM}/base")
 
 
 class TestMoving:
     @pytest.fixture
-    def moved(self, finder: Finder) -> Finder:
+    def moved(self, lookup: Lookup) -> Lookup:
         """`latest` was moved from one to two."""
         for name in ("one", "two"):
-            give(finder, LATEST, of(finder, name))
-        return finder
+            give(lookup, LATEST, of(lookup, name))
+        return lookup
 
-    def test_rollback(self, moved: Finder) -> None:
+    def test_rollback(self, moved: Lookup) -> None:
         one, two = of(moved, "one"), of(moved, "two")
         given = rollback(moved, LATEST)
-        assert given.move.record.sequence == 3
-        assert given.move.record.full_ids == one.full_ids
-        assert given.move.record.source == "team/base:latest@1"
-        assert given.move.record.why == "rolled back from 2 to 1"
-        assert rollback(moved, LATEST, to=2, why="it was right").move.record.full_ids == two.full_ids
-        assert rollback(moved, LATEST, to=2).move.was_there
+        assert given.move.sequence == 3
+        assert given.move.full_ids == one.full_ids
+        assert given.move.source == "team/base:latest@1"
+        assert given.move.why == "rolled back from 2 to 1"
+        assert rollback(moved, LATEST, to=2, why="it was right").move.full_ids == two.full_ids
+        assert rollback(moved, LATEST, to=2).was_there
         assert len(moved.aliases.history(LATEST)) == 4
 
-    def test_what_cannot_be_rolled_back(self, moved: Finder) -> None:
+    def test_what_cannot_be_rolled_back(self, moved: Lookup) -> None:
         give(moved, V1, of(moved, "one"))
         give(moved, STABLE, of(moved, "one"))
         for alias, to, error in (
@@ -268,7 +268,7 @@ class TestMoving:
             with pytest.raises(error):
                 rollback(moved, alias, to=to)
 
-    def test_a_rollback_to_what_is_gone(self, moved: Finder, project: Project) -> None:
+    def test_a_rollback_to_what_is_gone(self, moved: Lookup, project: Project) -> None:
         for entry in list(moved.store.entries("envs")):
             if moved.aliases.history(LATEST)[0].req_id in entry.path:
                 moved.store.delete(entry.path)
@@ -276,114 +276,114 @@ class TestMoving:
             rollback(without_locks(project), LATEST)
         assert len(moved.aliases.history(LATEST)) == 2
 
-    def test_a_broken_history_is_not_rolled_back(self, moved: Finder) -> None:
-        moved.store.delete(record_path(LATEST, 1))
+    def test_a_broken_history_is_not_rolled_back(self, moved: Lookup) -> None:
+        moved.store.delete(move_path(LATEST, 1))
         with pytest.raises(BrokenAliasChain):
             rollback(moved, LATEST)
 
-    def test_promote(self, moved: Finder) -> None:
+    def test_promote(self, moved: Lookup) -> None:
         given = promote(moved, LATEST, STABLE, why="passes the nightly")
-        assert given.move.record.full_ids == of(moved, "two").full_ids
-        assert (given.move.record.source, given.move.record.why) == ("team/base:latest@2", "passes the nightly")
-        assert promote(moved, LATEST, STABLE).move.was_there
-        assert promote(moved, STABLE, promotion_target(STABLE, "v7")).move.record.alias == Alias("team/base", "v7")
+        assert given.move.full_ids == of(moved, "two").full_ids
+        assert (given.move.source, given.move.why) == ("team/base:latest@2", "passes the nightly")
+        assert promote(moved, LATEST, STABLE).was_there
+        assert promote(moved, STABLE, promotion_target(STABLE, "v7")).move.alias == Alias("team/base", "v7")
         assert promotion_target(STABLE, "prod/base:stable") == Alias("prod/base", "stable")
         with pytest.raises(AliasNotFound):
             promote(moved, Alias("team/base", "candidate"), STABLE)
 
     @pytest.mark.parametrize("work", ["promote", "rollback"])
-    def test_two_people_at_once(self, moved: Finder, project: Project, work: str) -> None:
+    def test_two_people_at_once(self, moved: Lookup, project: Project, work: str) -> None:
         """Both look, the other one moves first: the second is told, and nothing that the first did is undone."""
         for name in ("one", "two"):
             give(moved, STABLE, of(moved, name))
-        mine = Finder(project)
+        mine = Lookup(project)
         three = [of(moved, "one"), of(moved, "two")]
-        before = mine.aliases.move
+        before = mine.aliases.add
 
         def late(*arguments: object, **options: object) -> object:
             give(moved, STABLE, three[0])
             return before(*arguments, **options)  # type: ignore[arg-type]
 
-        mine.aliases.move = late  # type: ignore[method-assign, assignment]
+        mine.aliases.add = late  # type: ignore[method-assign, assignment]
         if work == "promote":
-            give(moved, Alias("team/base", "candidate"), Found("x", three[1].req_id, three[1].full_ids[:1]))
+            give(moved, Alias("team/base", "candidate"), NamedEnvironment("x", three[1].req_id, three[1].full_ids[:1]))
             with pytest.raises(AliasMoved, match="it was at move 2, and is at move 3"):
                 promote(mine, Alias("team/base", "candidate"), STABLE)
         else:
-            give(moved, STABLE, Found("x", three[0].req_id, three[0].full_ids[:1]))
+            give(moved, STABLE, NamedEnvironment("x", three[0].req_id, three[0].full_ids[:1]))
             with pytest.raises(AliasMoved, match="it was at move 3, and is at move 4"):
                 rollback(mine, STABLE)
         assert moved.aliases.history(STABLE)[-1].full_ids == three[0].full_ids
 
 
 class TestHistory:
-    def test_a_log_tells_what_changed(self, finder: Finder) -> None:
+    def test_a_log_tells_what_changed(self, lookup: Lookup) -> None:
         for name in ("one", "two", "one"):
-            give(finder, LATEST, of(finder, name), why=f"for {name}")
-        first, second, third = log(finder, LATEST)
+            give(lookup, LATEST, of(lookup, name), why=f"for {name}")
+        first, second, third = log(lookup, LATEST)
         assert (first.changes, first.came) == ((), tuple(sorted(TWO)))
         assert [each.arch for each in second.changes] == sorted(TWO)
         assert [str(change) for change in second.changes[0].changes] == ["alpha 1.0 -> 1.1", "-beta 1.5", "+lam 1.0"]
         assert [str(change) for change in third.changes[1].changes] == ["alpha 1.1 -> 1.0", "+beta 1.5", "-lam 1.0"]
         assert third.record.why == "for one"
 
-    def test_a_log_of_what_is_gone(self, finder: Finder, project: Project) -> None:
+    def test_a_log_of_what_is_gone(self, lookup: Lookup, project: Project) -> None:
         for name in ("one", "two"):
-            give(finder, LATEST, of(finder, name))
-        for entry in list(finder.store.entries("envs/osx-arm64")):
-            finder.store.delete(entry.path)
+            give(lookup, LATEST, of(lookup, name))
+        for entry in list(lookup.store.entries("envs/osx-arm64")):
+            lookup.store.delete(entry.path)
         _, second = log(without_locks(project), LATEST)
         assert second.is_gone
         assert [each.arch for each in second.changes] == [LINUX_64]
 
-    def test_a_log_of_nothing(self, finder: Finder) -> None:
-        give(finder, V1, of(finder, "one"))
+    def test_a_log_of_nothing(self, lookup: Lookup) -> None:
+        give(lookup, V1, of(lookup, "one"))
         with pytest.raises(AliasNotFound) as caught:
-            log(finder, Alias("team/bas", "v1"))
+            log(lookup, Alias("team/bas", "v1"))
         assert "did you mean `team/base:v1`?" in caught.value.render()
 
-    def test_the_difference_of_two(self, finder: Finder) -> None:
-        give(finder, V1, of(finder, "one"))
+    def test_the_difference_of_two(self, lookup: Lookup) -> None:
+        give(lookup, V1, of(lookup, "one"))
         for name in ("one", "two"):
-            give(finder, LATEST, of(finder, name))
-        compared = difference(finder, finder.word("team/base:v1"), finder.word("team/base"))
+            give(lookup, LATEST, of(lookup, name))
+        compared = difference(lookup, lookup.reference("team/base:v1"), lookup.reference("team/base"))
         assert not compared.is_same
         assert [each.same for each in compared.changes] == [0, 0]
-        assert difference(finder, finder.word("team/base:v1"), finder.word("team/base:latest@1")).is_same
-        part = Found("part", compared.after.req_id, compared.after.full_ids[:1])
-        assert difference(finder, compared.before, part).went == (OSX_ARM64,)
+        assert difference(lookup, lookup.reference("team/base:v1"), lookup.reference("team/base:latest@1")).is_same
+        part = NamedEnvironment("part", compared.after.req_id, compared.after.full_ids[:1])
+        assert difference(lookup, compared.before, part).went == (OSX_ARM64,)
 
-    def test_every_name(self, finder: Finder) -> None:
+    def test_every_name(self, lookup: Lookup) -> None:
         for alias in (V1, LATEST, Alias("other/base")):
-            give(finder, alias, of(finder, "one"))
-        assert [alias for alias, _ in list_aliases(finder)] == sorted([V1, LATEST, Alias("other/base")])
-        finder.store.put(record_path(V1, 1), b"damaged")
-        (_, good), (_, bad) = list_aliases(finder, "team/")
+            give(lookup, alias, of(lookup, "one"))
+        assert [alias for alias, _ in list_aliases(lookup)] == sorted([V1, LATEST, Alias("other/base")])
+        lookup.store.put(move_path(V1, 1), b"damaged")
+        (_, good), (_, bad) = list_aliases(lookup, "team/")
         assert isinstance(bad, BrokenAliasChain)
         assert not isinstance(good, EnvlockError)
 
 
 def _requests(project: Project, url: str) -> dict[str, Counter[str]]:
     """What each kind of work asks of a cache that holds whatever it holds."""
-    finder = Finder(project._replace(settings=project.settings._replace(cache=url)))
-    counting = CountingStore(finder.store)
-    finder.__dict__["store"] = counting
+    lookup = Lookup(project._replace(settings=project.settings._replace(cache=url)))
+    counting = CountingStore(lookup.store)
+    lookup.__dict__["store"] = counting
     asked = {}
-    one = of(finder, "one")
+    one = of(lookup, "one")
     ids = f"{one.req_id}:{one.full_ids[0][1]}"
     for name, work in (
-        ("give", lambda: give(finder, V1, one)),
-        ("give again", lambda: give(finder, V1, one)),
-        ("give one that moves", lambda: give(finder, LATEST, one)),
-        ("move", lambda: give(finder, LATEST, of(finder, "two"))),
-        ("find", lambda: finder.word("team/base:v1")),
-        ("find one that moves", lambda: finder.word("team/base")),
-        ("find by ids", lambda: finder.word(ids)),
-        ("get", lambda: get(finder, finder.word("team/base:v1"))),
-        ("rollback", lambda: rollback(finder, LATEST)),
-        ("promote", lambda: promote(finder, LATEST, STABLE)),
-        ("log", lambda: log(finder, LATEST)),
-        ("not there", lambda: str(finder.not_found(Alias("team/bose")))),
+        ("give", lambda: give(lookup, V1, one)),
+        ("give again", lambda: give(lookup, V1, one)),
+        ("give one that moves", lambda: give(lookup, LATEST, one)),
+        ("move", lambda: give(lookup, LATEST, of(lookup, "two"))),
+        ("find", lambda: lookup.reference("team/base:v1")),
+        ("find one that moves", lambda: lookup.reference("team/base")),
+        ("find by ids", lambda: lookup.reference(ids)),
+        ("get", lambda: get(lookup, lookup.reference("team/base:v1"))),
+        ("rollback", lambda: rollback(lookup, LATEST)),
+        ("promote", lambda: promote(lookup, LATEST, STABLE)),
+        ("log", lambda: log(lookup, LATEST)),
+        ("not there", lambda: str(lookup.not_found(Alias("team/bose")))),
     ):
         counting.asked.clear()
         work()
@@ -416,7 +416,7 @@ from envlock.config.read import load_project
 from envlock.named.alias import Alias
 from envlock.named.give import give
 from envlock.workflow.choice import choose_one
-from envlock.named.lookup import Finder
+from envlock.named.lookup import Lookup
 import envlock.workflow.push
 project = load_project(Path(sys.argv[1]))
 def killing(method, count, number, late):
@@ -436,8 +436,8 @@ for number in range(1, 100):
             count = itertools.count(1)
             FolderStore.put = killing(FolderStore.put, count, number, late)
             FolderStore.create = killing(FolderStore.create, count, number, late)
-            finder = Finder(project._replace(settings=project.settings._replace(cache=f"../{number}-{late}")))
-            give(finder, Alias("team/base", "v1"), finder.environment(choose_one(project, environment="one")))
+            lookup = Lookup(project._replace(settings=project.settings._replace(cache=f"../{number}-{late}")))
+            give(lookup, Alias("team/base", "v1"), lookup.environment(choose_one(project, environment="one")))
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         print(number, late, os.WIFSIGNALED(status), flush=True)
@@ -461,8 +461,8 @@ def test_a_kill_at_any_write_leaves_no_name_of_what_is_not_there(tmp_path: Path,
         cache = tmp_path / f"{number}-{late}"
         given.append(assert_names_lead_somewhere(open_store(str(cache))))
         # Whoever comes next finds what is there, and ends it.
-        finder = Finder(project._replace(settings=project.settings._replace(cache=str(cache))))
-        give(finder, V1, of(finder, "one"))
-        assert assert_names_lead_somewhere(finder.store) == 1
+        lookup = Lookup(project._replace(settings=project.settings._replace(cache=str(cache))))
+        give(lookup, V1, of(lookup, "one"))
+        assert assert_names_lead_somewhere(lookup.store) == 1
     assert given == sorted(given), "a name is the last thing that is written"
     assert given[0] == 0

@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from envlock.cache.errors import StoreNotExclusive
-from envlock.cache.layout import record_path
+from envlock.cache.layout import move_path
 from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.project import CacheOptions
 from envlock.named.alias import Alias, parse_alias
-from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerAliasRecord, NoSuchMove
+from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
 from envlock.named.history import Aliases
-from envlock.named.move import AliasRecord
 from tests.named.alias_drafts import CarelessStore, CountingStore, draft
 from tests.servers.clouds import CLOUDS, Cloud
 from tests.servers.processes import ROOT
@@ -42,7 +41,7 @@ def moved(store: Store, letters: str, alias: str = "team/base") -> Aliases:
     """A tag that was moved to one environment after another."""
     aliases = Aliases(store)
     for letter in letters:
-        aliases.move(draft(alias, letter))
+        aliases.add(draft(alias, letter))
     return aliases
 
 
@@ -55,24 +54,23 @@ class TestGiving:
         assert aliases.names() == {}
 
     def test_what_was_given_is_found(self, store: Store) -> None:
-        move = Aliases(store).move(draft("team/base:v1"))
-        assert not move.was_there
-        assert move.before is None
-        assert move.record == replace(draft("team/base:v1"), nonce=move.record.nonce)
-        assert Aliases(store).head(V1) == move.record
+        move, before = Aliases(store).add(draft("team/base:v1"))
+        assert before is None
+        assert move == replace(draft("team/base:v1"), nonce=move.nonce)
+        assert Aliases(store).head(V1) == move
         assert Aliases(store).names() == {V1: 1}
 
     def test_giving_it_again_is_no_error_and_writes_nothing(self, store: Store) -> None:
-        first = Aliases(store).move(draft("team/base:v1"))
-        again = Aliases(store).move(draft("team/base:v1", who="ben", when="2026-12-01T00:00:00Z"))
-        assert again.was_there
-        assert again.record == first.record, "it is still hers"
+        first, _ = Aliases(store).add(draft("team/base:v1"))
+        again, before = Aliases(store).add(draft("team/base:v1", who="ben", when="2026-12-01T00:00:00Z"))
+        assert before == again
+        assert again == first, "it is still hers"
         assert len(list(store.entries("aliases"))) == 1
 
     def test_a_tag_that_never_moves_is_taken(self, store: Store) -> None:
-        Aliases(store).move(draft("team/base:v1"))
+        Aliases(store).add(draft("team/base:v1"))
         with pytest.raises(AliasTaken) as caught:
-            Aliases(store).move(draft("team/base:v1", "b", who="ben"))
+            Aliases(store).add(draft("team/base:v1", "b", who="ben"))
         said = caught.value.render()
         assert "2026-11-01T00:00:00Z by mia, from base" in said
         assert "because of a" in said
@@ -82,10 +80,10 @@ class TestGiving:
         assert len(list(store.entries("aliases"))) == 1
 
     def test_another_arch_is_another_environment(self, store: Store) -> None:
-        Aliases(store).move(draft("team/base:v1"))
+        Aliases(store).add(draft("team/base:v1"))
         more = replace(draft("team/base:v1"), full_ids=(*draft("team/base:v1").full_ids, ("osx-64", "c" * 40)))
         with pytest.raises(AliasTaken, match="taken"):
-            Aliases(store).move(more)  # type: ignore[arg-type]
+            Aliases(store).add(more)  # type: ignore[arg-type]
 
     def test_it_can_be_refused_before_anything_is_done(self, store: Store) -> None:
         aliases = moved(store, "a", "team/base:v1")
@@ -112,7 +110,7 @@ class TestGiving:
     def test_the_order_is_not_that_of_a_clock(self, store: Store) -> None:
         aliases = Aliases(store)
         for letter, when in (("a", "2030-01-01T00:00:00Z"), ("b", "1999-01-01T00:00:00Z")):
-            aliases.move(draft("team/base", letter, when=when))
+            aliases.add(draft("team/base", letter, when=when))
         head = aliases.head(LATEST)
         assert head is not None
         assert head.req_id[0] == "b"
@@ -120,17 +118,18 @@ class TestGiving:
     def test_a_decision_upon_what_has_moved_meanwhile(self, store: Store) -> None:
         aliases = moved(store, "ab")
         with pytest.raises(AliasMoved, match="it was at move 1, and is at move 2") as caught:
-            aliases.move(draft("team/base", "c"), expected=1)
+            aliases.add(draft("team/base", "c"), expected=1)
         assert "by mia" in caught.value.render()
         with pytest.raises(AliasMoved, match="not given yet"):
-            aliases.move(draft("team/base", "c"), expected=0)
-        assert aliases.move(draft("team/base", "b"), expected=1).was_there, "somebody else did what was wanted"
-        assert aliases.move(draft("team/base", "c"), expected=2).record.sequence == 3
+            aliases.add(draft("team/base", "c"), expected=0)
+        move, before = aliases.add(draft("team/base", "b"), expected=1)
+        assert move == before, "somebody else did what was wanted"
+        assert aliases.add(draft("team/base", "c"), expected=2)[0].sequence == 3
 
     def test_tags_and_names_that_begin_alike(self, store: Store) -> None:
         aliases = Aliases(store)
         for name in ("team", "team/base", "team/base:v1", "team/base:v1.1", "team/base/v1", "team/base-2:v1"):
-            aliases.move(draft(name))
+            aliases.add(draft(name))
         found = [str(alias) for alias in aliases.names()]
         assert list(aliases.names()) == sorted(aliases.names())
         assert len(found) == 6
@@ -155,31 +154,31 @@ class TestTampering:
     @pytest.mark.parametrize("alias", [LATEST, V1])
     def test_a_record_that_was_edited(self, store: Store, alias: Alias) -> None:
         moved(store, "a", str(alias))
-        path = record_path(alias, 1)
+        path = move_path(alias, 1)
         store.put(path, store.read(path).replace(b"a" * 40, b"b" * 40))
         assert "changed" in self.broken(store, alias, path).details[0]
         with pytest.raises(BrokenAliasChain):
             Aliases(store).head(alias)
         with pytest.raises(BrokenAliasChain):
-            Aliases(store).move(draft(str(alias), "c"))
+            Aliases(store).add(draft(str(alias), "c"))
 
     def test_a_record_in_the_middle_that_was_edited(self, store: Store) -> None:
         moved(store, "abc")
-        path = record_path(LATEST, 2)
+        path = move_path(LATEST, 2)
         store.put(path, store.read(path).replace(b"because of b", b"because of x"))
         self.broken(store, LATEST, path)
 
     def test_a_record_that_was_replaced_by_a_whole_one(self, store: Store) -> None:
         records = moved(store, "abc").history(LATEST)
-        path = record_path(LATEST, 2)
+        path = move_path(LATEST, 2)
         store.put(path, replace(records[1], who="somebody else").render())
         assert "move 3 follows another" in self.broken(store, LATEST, path).details[0]
 
     @pytest.mark.parametrize("sequence", [1, 2])
     def test_a_record_that_was_taken_away(self, store: Store, sequence: int) -> None:
         moved(store, "abc")
-        store.delete(record_path(LATEST, sequence))
-        error = self.broken(store, LATEST, record_path(LATEST, sequence))
+        store.delete(move_path(LATEST, sequence))
+        error = self.broken(store, LATEST, move_path(LATEST, sequence))
         assert "missing" in error.details[0]
         with pytest.raises(BrokenAliasChain):
             Aliases(store).head(LATEST)
@@ -188,27 +187,27 @@ class TestTampering:
     @pytest.mark.parametrize("data", [b"", b"{}", b"null", b"[1]", b"\xff", b"[" * 100_000, b'{"format": 1}'])
     def test_other_bytes(self, store: Store, data: bytes) -> None:
         moved(store, "a")
-        store.put(record_path(LATEST, 1), data)
-        self.broken(store, LATEST, record_path(LATEST, 1))
+        store.put(move_path(LATEST, 1), data)
+        self.broken(store, LATEST, move_path(LATEST, 1))
 
     def test_a_record_of_another_name(self, store: Store) -> None:
         moved(store, "a")
-        store.put(record_path(V1, 1), store.read(record_path(LATEST, 1)))
-        assert "team/base:latest" in self.broken(store, V1, record_path(V1, 1)).details[0]
+        store.put(move_path(V1, 1), store.read(move_path(LATEST, 1)))
+        assert "team/base:latest" in self.broken(store, V1, move_path(V1, 1)).details[0]
 
     def test_a_second_record_of_a_tag_that_never_moves(self, store: Store) -> None:
         first = moved(store, "a", str(V1)).history(V1)[0]
         second = replace(draft(str(V1), "b"), sequence=2, previous=first.digest)
-        store.put(record_path(V1, 2), second.render())
-        assert "one record" in self.broken(store, V1, record_path(V1, 2)).details[0]
+        store.put(move_path(V1, 2), second.render())
+        assert "one record" in self.broken(store, V1, move_path(V1, 2)).details[0]
         assert [type(found) for _, found in Aliases(store).heads("team/base:v")] == [BrokenAliasChain]
 
     def test_a_record_of_a_newer_envlock(self, store: Store) -> None:
         moved(store, "a")
-        path = record_path(LATEST, 1)
+        path = move_path(LATEST, 1)
         fields = json.loads(store.read(path))
         store.put(path, json.dumps({**fields, "format": 2, "more": []}).encode())
-        with pytest.raises(NewerAliasRecord) as caught:
+        with pytest.raises(NewerMoveFormat) as caught:
             Aliases(store).head(LATEST)
         assert "pip install -U envlock" in caught.value.render()
 
@@ -226,7 +225,7 @@ class TestTampering:
         class Behind(CountingStore):
             def entries(self, folder: str) -> Iterator[Entry]:
                 self.asked["entries"] += 1
-                skipped = record_path(LATEST, 2) if self.asked["entries"] < 3 else ""
+                skipped = move_path(LATEST, 2) if self.asked["entries"] < 3 else ""
                 return (entry for entry in self.store.entries(folder) if entry.path != skipped)
 
         moved(store, "abc")
@@ -243,7 +242,8 @@ class TestRaces:
             for step in range(4):
                 letters = f"{number:020x}{step:020x}"
                 record = replace(draft("team/base"), req_id=letters, who=str(number))
-                assert not Aliases(store).move(record).was_there
+                move, before = Aliases(store).add(record)
+                assert move != before
 
         threads = [threading.Thread(target=move, args=(number,)) for number in range(6)]
         for thread in threads:
@@ -305,7 +305,7 @@ class TestStores:
     @pytest.mark.parametrize("alias", ["team/base:v1", "team/base"])
     def test_a_store_that_lets_two_create_one_file_holds_no_names(self, store: Store, alias: str) -> None:
         with pytest.raises(StoreNotExclusive):
-            Aliases(CarelessStore(store)).move(draft(alias))
+            Aliases(CarelessStore(store)).add(draft(alias))
         assert list(store.entries("aliases")) == []
 
     def test_a_hundred_thousand_files_make_no_difference(self, tmp_path: Path) -> None:
@@ -330,10 +330,10 @@ def _requests(store: Store) -> dict[str, dict[str, int]]:
     aliases = Aliases(counting)  # type: ignore[arg-type]
     asked = {}
     for name, work in (
-        ("first", lambda: aliases.move(draft("team/base:v1"))),
-        ("again", lambda: aliases.move(draft("team/base:v1"))),
-        ("other", lambda: aliases.move(draft("team/base", "a"))),
-        ("move", lambda: aliases.move(draft("team/base", "b"))),
+        ("first", lambda: aliases.add(draft("team/base:v1"))),
+        ("again", lambda: aliases.add(draft("team/base:v1"))),
+        ("other", lambda: aliases.add(draft("team/base", "a"))),
+        ("move", lambda: aliases.add(draft("team/base", "b"))),
         ("head", lambda: aliases.head(V1)),
         ("head of one that moves", lambda: aliases.head(LATEST)),
         ("head of none", lambda: aliases.head(Alias("team/other"))),
@@ -347,8 +347,8 @@ def _requests(store: Store) -> dict[str, dict[str, int]]:
 
 
 def test_a_record_holds_what_is_told(store: Store) -> None:
-    record: AliasRecord = Aliases(store).move(draft("team/base:v1")).record
-    fields = json.loads(store.read(record_path(V1, 1)))
+    record, _ = Aliases(store).add(draft("team/base:v1"))
+    fields = json.loads(store.read(move_path(V1, 1)))
     assert list(fields)[-1] == "sha256"
     assert fields["full_ids"] == {"linux-64": "a" * 40}
     assert (fields["who"], fields["why"], fields["source"]) == ("mia", "because of a", "base")

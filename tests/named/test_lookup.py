@@ -28,15 +28,15 @@ from envlock.named.errors import (
     AmbiguousId,
     BadPathspec,
     BaseLacksArch,
-    DamagedPathspecRecord,
+    DamagedRunRecord,
     EnvironmentNotInCache,
     LockNotFound,
     MetaflowMissing,
-    NothingAsks,
+    NotNeeded,
 )
 from envlock.named.give import give
-from envlock.named.lookup import Finder, Found
-from envlock.named.run_record import Keeper, Pathspecs, RanIn
+from envlock.named.lookup import Lookup, NamedEnvironment
+from envlock.named.run_record import RunRecord, RunRecorder, RunRecords
 from envlock.workflow.check import check
 from envlock.workflow.choice import choose_one
 from envlock.workflow.errors import HostNotAllowed
@@ -62,19 +62,19 @@ def project(tmp_path: Path, index: Index) -> Project:
     """Somebody's: two environments, of which one is named and all are pushed."""
     made = locked_project(tmp_path / "project", index, {"one": [ALPHA, BETA], "two": [ALPHA, LAM]}, archs=TWO)
     push(made)
-    give(Finder(made), V1, found(made, "one"))
+    give(Lookup(made), V1, found(made, "one"))
     return made
 
 
-def found(project: Project, name: str) -> Found:
-    return Finder(project).environment(choose_one(project, environment=name))
+def found(project: Project, name: str) -> NamedEnvironment:
+    return Lookup(project).environment(choose_one(project, environment=name))
 
 
-def of_another(tmp_path: Path, project: Project, *, name: str = "one", archs: tuple[str, ...] = TWO) -> Finder:
+def of_another(tmp_path: Path, project: Project, *, name: str = "one", archs: tuple[str, ...] = TWO) -> Lookup:
     """Somebody else's project, which asks for the same under another name, has no lock, and has the same cache."""
     made = ProjectFolder.make(tmp_path / "another", project.text.partition('index-url = "')[2].partition('"')[0])
     made.write(f"[env.mine.pypi]\n{asking(name)}", settings='cache = "../cache"', archs=list(archs))
-    return Finder(load_project(made.config))
+    return Lookup(load_project(made.config))
 
 
 def locks(project: Project) -> list[Lock]:
@@ -85,13 +85,13 @@ class TestGet:
     def test_what_a_project_asks_for(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
         assert check(other.project).exit_status == 1
-        fetched = get(other, other.word("team/base:v1"))
+        fetched = get(other, other.reference("team/base:v1"))
         assert fetched.serves == ("mine",)
         assert len(fetched.written) == 2
         assert fetched.kept == fetched.replaced == fetched.left_out == ()
         assert locks(other.project) == [each for each in locks(project) if each.asked_by == ("one",)]
         assert check(other.project).findings == ()
-        again = get(other, other.word("team/base:v1"))
+        again = get(other, other.reference("team/base:v1"))
         assert (again.written, again.kept) == ((), fetched.written)
 
     def test_what_names_a_host_that_is_not_allowed_is_not_written(self, project: Project, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ class TestGet:
         text = other.project.path.read_text().replace("[envlock]", '[envlock]\nhosts = ["files.example"]')
         other.project.path.write_text(text)
         with pytest.raises(HostNotAllowed):
-            get(Finder(load_project(other.project.path)), other.word("team/base:v1"))
+            get(Lookup(load_project(other.project.path)), other.reference("team/base:v1"))
         assert not other.project.lock_folder.exists()
 
     def test_what_lacks_a_package_is_damage_in_the_cache_too(self, project: Project, tmp_path: Path) -> None:
@@ -109,41 +109,41 @@ class TestGet:
         place = tmp_path / "cache" / environment_place(lock).path
         place.write_text(render(replace(lock, packages=(first, *lock.packages[1:]))))
         with pytest.raises(CachedLockDamaged) as caught:
-            get(other, other.word("team/base:v1"))
+            get(other, other.reference("team/base:v1"))
         assert "ghost" in caught.value.render()
 
     def test_what_nothing_asks_for_is_not_written(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, name="three")
         before = snapshot(other.project.folder)
-        with pytest.raises(NothingAsks) as caught:
-            get(other, other.word("team/base:v1"))
+        with pytest.raises(NotNeeded) as caught:
+            get(other, other.reference("team/base:v1"))
         assert "--into FOLDER" in caught.value.render()
         assert snapshot(other.project.folder) == before
 
     def test_into_a_folder_whoever_asks(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, name="three")
-        fetched = get(other, other.word("team/base:v1"), into=tmp_path / "into")
+        fetched = get(other, other.reference("team/base:v1"), into=tmp_path / "into")
         assert fetched.serves == ()
         assert [read_lock(path) for path in lock_files(tmp_path / "into")] == list(fetched.locks)
         assert not other.project.lock_folder.exists()
 
     def test_archs(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, archs=(OSX_ARM64, OSX_64))
-        fetched = get(other, other.word("team/base:v1"))
+        fetched = get(other, other.reference("team/base:v1"))
         assert [lock.arch for lock in fetched.locks] == [OSX_ARM64]
         assert fetched.left_out == (LINUX_64,)
-        assert [lock.arch for lock in get(other, other.word("team/base:v1"), (LINUX_64,)).locks] == [LINUX_64]
+        assert [lock.arch for lock in get(other, other.reference("team/base:v1"), (LINUX_64,)).locks] == [LINUX_64]
         with pytest.raises(AliasLacksArch):
-            get(other, other.word("team/base:v1"), (OSX_64,))
+            get(other, other.reference("team/base:v1"), (OSX_64,))
 
     def test_no_arch_of_the_project(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project, archs=(OSX_64,))
         with pytest.raises(AliasLacksArch, match="not there for osx-64"):
-            get(other, other.word("team/base:v1"))
+            get(other, other.reference("team/base:v1"))
 
     def test_it_takes_the_place_of_what_was_locked(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
-        wanted = other.word("team/base:v1")
+        wanted = other.reference("team/base:v1")
         (lock, _) = [each for each in locks(project) if each.req_id == wanted.req_id]
         mine = replace(lock, asked_by=("mine",), python=LockedPython("machine", "3.11.0"))
         path = write_lock(other.project.lock_folder, mine)
@@ -152,16 +152,16 @@ class TestGet:
 
     def test_a_damaged_lock_of_the_project_is_put_right(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
-        (path, _) = get(other, other.word("team/base:v1")).written
+        (path, _) = get(other, other.reference("team/base:v1")).written
         path.write_bytes(path.read_bytes()[:-50])
-        assert get(other, other.word("team/base:v1")).written == (path,)
+        assert get(other, other.reference("team/base:v1")).written == (path,)
         assert check(other.project).findings == ()
 
     def test_who_locked_it_stays_as_it_is_committed(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
-        for path in get(other, other.word("team/base:v1")).written:
+        for path in get(other, other.reference("team/base:v1")).written:
             write_lock(other.project.lock_folder, replace(read_lock(path), resolved_by="me"))
-        assert get(other, other.word("team/base:v1")).written == ()
+        assert get(other, other.reference("team/base:v1")).written == ()
 
     def test_a_damaged_lock_of_the_cache_is_refused(self, project: Project, tmp_path: Path) -> None:
         other = of_another(tmp_path, project)
@@ -169,7 +169,7 @@ class TestGet:
         path = environment_place(lock).path
         other.store.put(path, other.store.read(path).replace(b"alpha-1.0", b"alpha-1.1"))
         with pytest.raises(CachedLockDamaged):
-            get(other, other.word("team/base:v1"))
+            get(other, other.reference("team/base:v1"))
         assert not other.project.lock_folder.exists()
 
     def test_what_is_no_longer_in_the_cache(self, project: Project, tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ class TestGet:
         for entry in list(other.store.entries("envs/osx-arm64")):
             other.store.delete(entry.path)
         with pytest.raises(EnvironmentNotInCache, match="`team/base:v1` for osx-arm64"):
-            get(other, other.word("team/base:v1"))
+            get(other, other.reference("team/base:v1"))
         assert not other.project.lock_folder.exists(), "all are read before any is written"
 
     def test_the_project_itself_changes_nothing(self, project: Project) -> None:
         before = snapshot(project.folder)
-        finder = Finder(project)
-        assert len(get(finder, finder.word("team/base:v1")).kept) == 2
+        lookup = Lookup(project)
+        assert len(get(lookup, lookup.reference("team/base:v1")).kept) == 2
         assert snapshot(project.folder) == before
 
 
@@ -193,43 +193,43 @@ def no_metaflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestPathspecs:
-    def kept(self, project: Project, name: str = "one", arch: str = LINUX_64) -> RanIn:
+    def kept(self, project: Project, name: str = "one", arch: str = LINUX_64) -> RunRecord:
         (lock,) = [each for each in locks(project) if each.asked_by == (name,) and each.arch == arch]
-        return RanIn("TrainFlow", "142", "start", lock.arch, lock.req_id, lock.full_id)
+        return RunRecord("TrainFlow", "142", "start", lock.arch, lock.req_id, lock.full_id)
 
     def test_without_metaflow(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
         other = of_another(tmp_path, project)
         ran = self.kept(project)
-        assert Pathspecs(other.store).write(ran)
+        assert RunRecords(other.store).write(ran)
         for pathspec in ("TrainFlow/142/start", "TrainFlow/142/start/7"):
-            task = other.task(pathspec)
+            task = other.pathspec(pathspec)
             assert (task.req_id, task.full_ids) == (ran.req_id, ((LINUX_64, ran.full_id),))
-            assert task.said == task.task == "TrainFlow/142/start"
-        assert [lock.full_id for lock in get(other, other.task("TrainFlow/142/start")).locks] == [ran.full_id]
+            assert task.reference == task.task == "TrainFlow/142/start"
+        assert [lock.full_id for lock in get(other, other.pathspec("TrainFlow/142/start")).locks] == [ran.full_id]
 
     def test_all_archs_that_belong_together(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
-        own = Finder(project)
-        Pathspecs(own.store).write(self.kept(project))
-        assert own.task("TrainFlow/142/start").archs == tuple(sorted(TWO)), "locked with it"
-        assert own.task("TrainFlow/142/start", widened=False).archs == (LINUX_64,)
+        own = Lookup(project)
+        RunRecords(own.store).write(self.kept(project))
+        assert own.pathspec("TrainFlow/142/start").archs == tuple(sorted(TWO)), "locked with it"
+        assert own.pathspec("TrainFlow/142/start", widened=False).archs == (LINUX_64,)
         other = of_another(tmp_path, project)
         for arch in TWO:
-            Pathspecs(other.store).write(self.kept(project, arch=arch)._replace(run="143"))
-        assert other.task("TrainFlow/143/start").archs == tuple(sorted(TWO)), "it ran on both"
+            RunRecords(other.store).write(self.kept(project, arch=arch)._replace(run="143"))
+        assert other.pathspec("TrainFlow/143/start").archs == tuple(sorted(TWO)), "it ran on both"
 
     def test_a_name_for_what_ran(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
         other = of_another(tmp_path, project)
         ran = self.kept(project)
-        Pathspecs(other.store).write(ran)
-        given = give(other, Alias("team/rerun", "v1"), other.task("TrainFlow/142/start"))
-        assert given.move.record.source == "TrainFlow/142/start"
-        assert given.move.record.full_ids == ((LINUX_64, ran.full_id),)
+        RunRecords(other.store).write(ran)
+        given = give(other, Alias("team/rerun", "v1"), other.pathspec("TrainFlow/142/start"))
+        assert given.move.source == "TrainFlow/142/start"
+        assert given.move.full_ids == ((LINUX_64, ran.full_id),)
         assert given.lacking == (OSX_ARM64,)
 
     def test_what_ran_on_one_arch_is_for_that_one_until_it_is_named_where_it_ran_from(
         self, project: Project, tmp_path: Path, no_metaflow: None
     ) -> None:
-        Pathspecs(open_store(project.cache_url)).write(self.kept(project))
+        RunRecords(open_store(project.cache_url)).write(self.kept(project))
         other = of_another(tmp_path, project).project
         head = other.text.partition("[env.")[0]
         other.path.write_text(f'{head}[env.mine]\nnamed_env = {{ pathspec = "TrainFlow/142/start" }}\n')
@@ -240,29 +240,29 @@ class TestPathspecs:
         lock(load_project(other.path), selection=Selection(archs=(LINUX_64,)))
         (lacking,) = check(load_project(other.path)).findings
         assert (lacking.verdict, lacking.repair) == ("base-lacks-arch", caught.value.hint)
-        give(Finder(project), Alias("team/rerun", "v1"), Finder(project).task("TrainFlow/142/start"))
+        give(Lookup(project), Alias("team/rerun", "v1"), Lookup(project).pathspec("TrainFlow/142/start"))
         other.path.write_text(f'{head}[env.mine]\nnamed_env = {{ name = "team/rerun:v1" }}\n')
         lock(load_project(other.path))
         assert check(load_project(other.path)).findings == ()
 
     def test_what_nobody_knows(self, project: Project, no_metaflow: None) -> None:
-        finder = Finder(project)
+        lookup = Lookup(project)
         with pytest.raises(BadPathspec):
-            finder.task("TrainFlow/../start")
+            lookup.pathspec("TrainFlow/../start")
         for pathspec in ("TrainFlow/9/start", "TrainFlow/9:1/start"):
             with pytest.raises(MetaflowMissing) as caught:
-                finder.task(pathspec)
-        assert caught.value.details[-1] == f"the cache {finder.store.url} does not know it either"
+                lookup.pathspec(pathspec)
+        assert caught.value.details[-1] == f"the cache {lookup.store.url} does not know it either"
 
     def test_what_ran_and_is_gone(self, project: Project, tmp_path: Path, no_metaflow: None) -> None:
         other = of_another(tmp_path, project)
-        Pathspecs(other.store).write(self.kept(project)._replace(req_id="0" * 40))
-        task = other.task("TrainFlow/142/start")
+        RunRecords(other.store).write(self.kept(project)._replace(req_id="0" * 40))
+        task = other.pathspec("TrainFlow/142/start")
         with pytest.raises(LockNotFound, match="the lock of `TrainFlow/142/start` is not here"):
             other.lock(task, LINUX_64)
 
     def test_the_first_word_counts(self, project: Project) -> None:
-        kept = Pathspecs(open_store(project.cache_url))
+        kept = RunRecords(open_store(project.cache_url))
         ran = self.kept(project)
         assert kept.write(ran)
         assert kept.write(ran), "every task of a step says the same"
@@ -271,14 +271,14 @@ class TestPathspecs:
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": 1, "flow": {}}'])
     def test_a_record_that_was_changed(self, project: Project, data: bytes, no_metaflow: None) -> None:
-        finder = Finder(project)
+        lookup = Lookup(project)
         ran = self.kept(project)
-        finder.store.put(ran.path, data)
-        with pytest.raises(DamagedPathspecRecord):
-            finder.task("TrainFlow/142/start")
-        finder.store.put(ran.path, ran._replace(step="end").render())
-        with pytest.raises(DamagedPathspecRecord):
-            finder.task("TrainFlow/142/start")
+        lookup.store.put(ran.path, data)
+        with pytest.raises(DamagedRunRecord):
+            lookup.pathspec("TrainFlow/142/start")
+        lookup.store.put(ran.path, ran._replace(step="end").render())
+        with pytest.raises(DamagedRunRecord):
+            lookup.pathspec("TrainFlow/142/start")
 
 
 class TestKeeping:
@@ -289,7 +289,7 @@ class TestKeeping:
 
     def keep(self, project: Project) -> None:
         lock = locks(project)[0]
-        keeper = Keeper(project, "TrainFlow")
+        keeper = RunRecorder(project, "TrainFlow")
         for step in ("start", "train", "start"):
             keeper.keep("142", step, lock)
         keeper.end()
@@ -346,7 +346,7 @@ class TestKeeping:
         project = load_project(folder.config)
         assert self.ran(project) == [f"pathspecs/DemoFlow/1700000000000000/start/{host_arch()}.json"]
         (lock,) = locks(project)
-        (ran,) = Pathspecs(open_store(project.cache_url)).read("DemoFlow", "1700000000000000", "start")
+        (ran,) = RunRecords(open_store(project.cache_url)).read("DemoFlow", "1700000000000000", "start")
         assert (ran.arch, ran.req_id, ran.full_id) == (lock.arch, lock.req_id, lock.full_id)
 
 
@@ -354,23 +354,23 @@ class TestBeginningsOfIds:
     """`show` and `cache ls` print twelve digits of each id, and whoever takes ids takes those."""
 
     @staticmethod
-    def short(found: Found) -> str:
+    def short(found: NamedEnvironment) -> str:
         return f"{found.req_id[:12]}:{found.full_ids[0][1][:12]}"
 
     def test_of_the_project_and_of_the_cache(self, project: Project, tmp_path: Path) -> None:
         one = found(project, "one")
-        assert Finder(project).word(self.short(one)).full_ids == one.full_ids
+        assert Lookup(project).reference(self.short(one)).full_ids == one.full_ids
         other = of_another(tmp_path, project)
-        there = other.word(self.short(one))
+        there = other.reference(self.short(one))
         assert (there.req_id, there.full_ids[:1]) == (one.req_id, one.full_ids[:1])
-        assert there.said == f"{one.req_id}:{one.full_ids[0][1]}"
+        assert there.reference == f"{one.req_id}:{one.full_ids[0][1]}"
 
     def test_all_digits_of_one_and_the_beginning_of_the_other(self, project: Project, tmp_path: Path) -> None:
         one = found(project, "one")
         full_id = one.full_ids[0][1]
         other = of_another(tmp_path, project)
         for asked in (f"{one.req_id}:{full_id[:8]}", f"{one.req_id[:8]}:{full_id}"):
-            assert other.word(asked).req_id == one.req_id
+            assert other.reference(asked).req_id == one.req_id
 
     def test_show_takes_them(self, project: Project, tmp_path: Path) -> None:
         one = found(project, "one")
@@ -386,19 +386,19 @@ class TestBeginningsOfIds:
         (path.parent.parent / twin).mkdir()
         path.rename(path.parent.parent / twin / f"pylock.{one.full_ids[0][1][:12]}{'1' * 28}.toml")
         with pytest.raises(AmbiguousId):
-            Finder(project).word(self.short(one))
+            Lookup(project).reference(self.short(one))
 
     @pytest.mark.parametrize("ids", ["0123456789ab:0123456789ab", f"{'a' * 40}:0123456789ab", f"0123:{'a' * 40}"])
     def test_those_of_nothing_are_told(self, project: Project, ids: str) -> None:
         with pytest.raises(LockNotFound):
-            Finder(project).word(ids)
+            Lookup(project).reference(ids)
 
     def test_a_name_that_looks_like_them_is_one(self, project: Project, tmp_path: Path) -> None:
-        give(Finder(project), Alias("cafe", "beef"), found(project, "two"))
-        assert of_another(tmp_path, project).word("cafe:beef").req_id == found(project, "two").req_id
+        give(Lookup(project), Alias("cafe", "beef"), found(project, "two"))
+        assert of_another(tmp_path, project).reference("cafe:beef").req_id == found(project, "two").req_id
         one = found(project, "one")
         with pytest.raises(AliasNotFound):
-            Finder(project).word(self.short(one), exact=True)
+            Lookup(project).reference(self.short(one), exact=True)
 
     def test_envlock_toml_gets_whole_ones(self, project: Project, tmp_path: Path) -> None:
         one = found(project, "one")

@@ -21,7 +21,7 @@ IDS = st.text("0123456789abcdef", min_size=40, max_size=40)
 PINS = st.builds(
     Pin,
     kind=st.just("name"),
-    meant=st.sampled_from(["team/base:v1", "team/base:latest", "a:v2.1", f"{'0' * 40}:{'1' * 40}"]),
+    reference=st.sampled_from(["team/base:v1", "team/base:latest", "a:v2.1", f"{'0' * 40}:{'1' * 40}"]),
     requirements=requirements,
     full_ids=st.dictionaries(st.sampled_from(ARCHS), IDS, min_size=1).map(lambda found: tuple(sorted(found.items()))),
     sequence=st.integers(1, 10**6),
@@ -35,7 +35,7 @@ PIN = Pin(
 @settings(max_examples=200, deadline=None)
 @given(pin=PINS)
 def test_a_pin_is_read_back(pin: Pin) -> None:
-    found = parse_pin(render_pin(pin).encode(), pin.kind, pin.meant, "pin")
+    found = parse_pin(render_pin(pin).encode(), pin.kind, pin.reference, "pin")
     assert found == pin._replace(requirements=found.requirements)
     assert found.req_id == pin.req_id
 
@@ -48,7 +48,7 @@ def test_no_byte_of_it_can_be_changed(data: st.DataObject) -> None:
     changed = whole[:place] + data.draw(st.binary(max_size=2)) + whole[place + 1 :]
     if changed != whole:
         with pytest.raises(Exception, match=r"pin|format") as caught:
-            parse_pin(changed, "name", PIN.meant, "pin")
+            parse_pin(changed, "name", PIN.reference, "pin")
         assert getattr(caught.value, "code", "") in {"damaged-pin", "newer-pin-format"}
 
 
@@ -81,7 +81,7 @@ def test_a_pin_with_a_new_digest_is_not_believed_either(old: str, new: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "meant"),
+    ("kind", "reference"),
     [
         ("name", "team/env:v1"),
         ("name", "team/env/v1:latest"),
@@ -91,7 +91,7 @@ def test_a_pin_with_a_new_digest_is_not_believed_either(old: str, new: str) -> N
         ("pathspec", "Flow/1/start/2"),
     ],
 )
-def test_every_name_has_a_place_of_its_own(tmp_path: Path, kind: str, meant: str) -> None:
+def test_every_name_has_a_place_of_its_own(tmp_path: Path, kind: str, reference: str) -> None:
     others = [
         "team/env:v1",
         "team/env/v1:latest",
@@ -100,15 +100,15 @@ def test_every_name_has_a_place_of_its_own(tmp_path: Path, kind: str, meant: str
         "team/env/v1:v1",
         "team/env:v1.toml",
     ]
-    paths = {name: write_pin(tmp_path, PIN._replace(meant=name)) for name in others}
-    path = write_pin(tmp_path, PIN._replace(kind=kind, meant=meant))
-    assert path == pin_path(tmp_path, kind, meant)
+    paths = {name: write_pin(tmp_path, PIN._replace(reference=name)) for name in others}
+    path = write_pin(tmp_path, PIN._replace(kind=kind, reference=reference))
+    assert path == pin_path(tmp_path, kind, reference)
     assert path.is_relative_to(tmp_path / "aliases")
-    found = read_pin(tmp_path, kind, meant)
+    found = read_pin(tmp_path, kind, reference)
     assert found is not None
-    assert found.meant == meant
+    assert found.reference == reference
     for name, place in paths.items():
-        assert (place == path) == (name == meant)
+        assert (place == path) == (name == reference)
 
 
 def test_the_page_shows_a_pin() -> None:

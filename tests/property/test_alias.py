@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envlock.cache.layout import alias_folder, record_at, record_path
+from envlock.cache.layout import alias_folder, move_at, move_path
 from envlock.model.arch import ARCHS
 from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadAlias, parse_alias, parse_reference
-from envlock.named.move import LAST, AliasRecord, BadRecord, parse_record
+from envlock.named.move import LAST, BadMove, Move, parse_move
 from tests.property.strategies import words
 
 _edges = st.sampled_from("abcz019")
@@ -22,7 +22,7 @@ _tags = st.builds(lambda first, inner, last: first + inner + last, _edges, _inne
 aliases = st.builds(Alias, st.lists(_parts, min_size=1, max_size=4).map("/".join), st.just("latest") | _tags)
 ids = st.integers(0, 2**160 - 1).map(lambda number: f"{number:040x}")
 records = st.builds(
-    lambda alias, sequence, previous, full_ids, **told: AliasRecord(
+    lambda alias, sequence, previous, full_ids, **told: Move(
         name=alias.name,
         tag=alias.tag,
         sequence=sequence,
@@ -66,8 +66,8 @@ def test_whatever_is_no_name_is_refused_and_what_is_one_is_safe(text: str) -> No
 
 @given(aliases, aliases, st.integers(1, LAST), st.integers(1, LAST))
 def test_every_move_has_a_place_of_its_own(one: Alias, other: Alias, first: int, second: int) -> None:
-    path, another = record_path(one, first), record_path(other, second)
-    assert record_at(path) == (one, first)
+    path, another = move_path(one, first), move_path(other, second)
+    assert move_at(path) == (one, first)
     assert (path == another) == ((one, first) == (other, second))
     assert not another.startswith(f"{path}/")
     if one == other:
@@ -75,30 +75,30 @@ def test_every_move_has_a_place_of_its_own(one: Alias, other: Alias, first: int,
 
 
 @given(records)
-def test_a_record_is_read_as_it_is_written(record: AliasRecord) -> None:
-    assert parse_record(record.render()) == record
+def test_a_record_is_read_as_it_is_written(record: Move) -> None:
+    assert parse_move(record.render()) == record
     assert json.loads(record.render())["sha256"] == record.digest
 
 
 @given(records, st.data())
-def test_a_record_that_is_changed_in_any_byte_is_none(record: AliasRecord, data: st.DataObject) -> None:
+def test_a_record_that_is_changed_in_any_byte_is_none(record: Move, data: st.DataObject) -> None:
     whole = bytearray(record.render())
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(BadRecord):
-        parse_record(bytes(whole))
+    with pytest.raises(BadMove):
+        parse_move(bytes(whole))
 
 
 @given(records)
-def test_a_record_that_is_spelt_otherwise_is_none(record: AliasRecord) -> None:
+def test_a_record_that_is_spelt_otherwise_is_none(record: Move) -> None:
     fields = json.loads(record.render())
     for data in (json.dumps(fields), json.dumps(fields, indent=2) + "\n", json.dumps({**fields, "more": 1}, indent=1)):
-        with pytest.raises(BadRecord):
-            parse_record(data.encode())
+        with pytest.raises(BadMove):
+            parse_move(data.encode())
 
 
 @given(records)
-def test_what_has_no_place_in_a_chain_is_no_record(record: AliasRecord) -> None:
+def test_what_has_no_place_in_a_chain_is_no_record(record: Move) -> None:
     for wrong in (
         replace(record, sequence=0),
         replace(record, sequence=LAST + 1),
@@ -109,8 +109,8 @@ def test_what_has_no_place_in_a_chain_is_no_record(record: AliasRecord) -> None:
         replace(record, req_id=record.req_id[1:]),
         replace(record, full_ids=((ARCHS[0], "x" * 40),)),
     ):
-        with pytest.raises(BadRecord):
-            parse_record(wrong.render())
+        with pytest.raises(BadMove):
+            parse_move(wrong.render())
 
 
 @given(
@@ -118,5 +118,5 @@ def test_what_has_no_place_in_a_chain_is_no_record(record: AliasRecord) -> None:
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
 def test_other_bytes_are_no_record(data: bytes) -> None:
-    with pytest.raises(BadRecord):
-        parse_record(data)
+    with pytest.raises(BadMove):
+        parse_move(data)

@@ -47,9 +47,9 @@ from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.named.alias import Alias
 from envlock.named.history import Aliases
-from envlock.named.move import AliasRecord, BadRecord, parse_record
+from envlock.named.move import BadMove, Move, parse_move
 from envlock.named.pin import STAMP, Pin, digest_of, parse_pin, render_pin
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
@@ -75,8 +75,8 @@ PIN = Pin(
     1,
     record="2" * 64,
 )
-RECORD = AliasRecord("team/base", "v1", 1, "0" * 40, ((LINUX_64, "1" * 40),), "mia", "2026-11-01T00:00:00Z", "base")
-RAN = RanIn("TrainFlow", "1", "train", "linux-64", "0" * 40, "1" * 40)
+RECORD = Move("team/base", "v1", 1, "0" * 40, ((LINUX_64, "1" * 40),), "mia", "2026-11-01T00:00:00Z", "base")
+RAN = RunRecord("TrainFlow", "1", "train", "linux-64", "0" * 40, "1" * 40)
 META = {
     "name": "a",
     "version": "1",
@@ -180,7 +180,7 @@ def read_ran(_: Path, data: bytes) -> None:
     store = MemoryStore("memory://hostile-ran")
     store.put(RAN.path, data)
     list(ran_in(store))
-    Pathspecs(store).read(RAN.flow, RAN.run, RAN.step)
+    RunRecords(store).read(RAN.flow, RAN.run, RAN.step)
 
 
 def read_chain(_: Path, data: bytes) -> None:
@@ -384,7 +384,7 @@ TARGETS = {
     "requirements files": Target([REQUIREMENTS], "text", read_requirements),
     "flow files": Target([path.read_bytes() for path in sorted(FLOW)[:4]], "text", read_flow),
     "alias records": Target(
-        [RECORD.render()], "json", lambda _, data: parse_record(data), says=BadRecord, stamp=stamped_record
+        [RECORD.render()], "json", lambda _, data: parse_move(data), says=BadMove, stamp=stamped_record
     ),
     "alias chains": Target([RECORD.render()], "json", read_chain, stamp=stamped_record),
     "records of runs": Target([RAN.render()], "json", read_ran),

@@ -17,7 +17,7 @@ from envlock.named.pin import Pin
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import BaseWithoutConda, ConflictWithBase
 from envlock.resolve.mixed import ByType
-from envlock.resolve.port import Base, Request, Resolution
+from envlock.resolve.port import LockedBase, Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel
 from tests.index import Index, Release
@@ -59,7 +59,7 @@ def asked(
     )
 
 
-def request(index: Index, requirements: Requirements, base: Base | None = None, **more: object) -> Request:
+def request(index: Index, requirements: Requirements, base: LockedBase | None = None, **more: object) -> Request:
     request = Request(
         name="demo",
         arch=LINUX_64,
@@ -72,7 +72,7 @@ def request(index: Index, requirements: Requirements, base: Base | None = None, 
     return replace(request, **more)  # type: ignore[arg-type]
 
 
-def base_of(resolver: ByType, index: Index, requirements: Requirements) -> Base:
+def base_of(resolver: ByType, index: Index, requirements: Requirements) -> LockedBase:
     """The environment of these requirements, locked and named `team/base:v1`."""
     found = resolver.resolve(request(index, requirements))
     lock = Lock(
@@ -81,15 +81,15 @@ def base_of(resolver: ByType, index: Index, requirements: Requirements) -> Base:
         python=found.python or LockedPython("machine", "3.12.0"),
         packages=found.packages,
     )
-    return Base("team/base:v1", lock, lambda _: None)
+    return LockedBase("team/base:v1", lock, lambda _: None)
 
 
-def extend(resolver: ByType, index: Index, base: Base, requirements: Requirements, **more: object) -> Resolution:
+def extend(resolver: ByType, index: Index, base: LockedBase, requirements: Requirements, **more: object) -> Resolution:
     pin = Pin("name", base.name, base.lock.requirements, ((LINUX_64, base.lock.full_id),))
     return resolver.resolve(request(index, requirements._replace(base=pin.base), base, **more))
 
 
-def new(base: Base, found: Resolution) -> set[str]:
+def new(base: LockedBase, found: Resolution) -> set[str]:
     """What was added, after a look that everything else is the base's own."""
     kept = {(each.kind, each.name): each for each in base.lock.packages}
     added = [each for each in found.packages if (each.kind, each.name) not in kept]

@@ -24,22 +24,22 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
 from envlock.named.alias import parse_alias
 from envlock.named.give import give
-from envlock.named.lookup import Finder
+from envlock.named.lookup import Lookup
 from envlock.reporter import Reporter
 
 
 def write(project_folder: str, number: str, rounds: str) -> int:
     """The exit status: how many of the rounds found something missing."""
     project = load_project(Path(project_folder) / "envlock.toml")
-    finder = Finder(project)
+    lookup = Lookup(project)
     chance = random.Random(int(number))
     alias = parse_alias(f"writers/w{number}")
     wrong = 0
     for _ in range(int(rounds)):
         environment = chance.choice(project.named)
-        found = finder.environment(environment)
+        found = lookup.environment(environment)
         try:
-            give(finder, alias, found)
+            give(lookup, alias, found)
         except Exception as error:  # noqa: BLE001  a careless writer may meet anything
             print(f"{type(error).__name__}: {error}", flush=True)
             wrong += 1
@@ -47,11 +47,11 @@ def write(project_folder: str, number: str, rounds: str) -> int:
         missing = []
         for arch in found.archs:
             try:
-                lock = Environments(finder.store).read(found.place(arch))
+                lock = Environments(lookup.store).read(found.place(arch))
             except FileNotFoundError:
                 missing.append(f"{environment.name} on {arch}")
                 continue
-            missing += missing_of(lock, Packages(finder.store))
+            missing += missing_of(lock, Packages(lookup.store))
         if missing:
             print(f"missing of {environment.name}: {missing}", flush=True)
             wrong += 1
@@ -64,10 +64,10 @@ def missing_of(lock: Lock, packages: Packages) -> list[str]:
 
 def clean(project_folder: str, stop: str) -> int:
     """Sweep all the time; prints how often, and how much went."""
-    finder = Finder(load_project(Path(project_folder) / "envlock.toml"))
+    lookup = Lookup(load_project(Path(project_folder) / "envlock.toml"))
     sweeps = gone = 0
     while not Path(stop).exists():
-        swept = delete_garbage(finder.store, Limits(grace=0.0, runs=0.0, moves=1), Roots(), Reporter())
+        swept = delete_garbage(lookup.store, Limits(grace=0.0, runs=0.0, moves=1), Roots(), Reporter())
         sweeps += 1
         gone += len(swept.doomed)
     print(f"{sweeps} {gone}", flush=True)

@@ -17,8 +17,8 @@ from envlock.cache.errors import CachedLockDamaged, CacheHashMismatch, CacheUnus
 from envlock.cache.layout import (
     EnvironmentPlace,
     environment_place,
+    move_path,
     push_path,
-    record_path,
     resolved_place,
     sweep_path,
 )
@@ -36,8 +36,8 @@ from envlock.named.alias import Alias, parse_alias
 from envlock.named.errors import BrokenAliasChain
 from envlock.named.give import give
 from envlock.named.history import Aliases
-from envlock.named.lookup import Finder
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.lookup import Lookup
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.reporter import Reporter
 from envlock.workflow.check import check
 from envlock.workflow.check_online import with_cache
@@ -56,9 +56,9 @@ def team(tmp_path: Path) -> Project:
     """Who publishes: `good` is named, `evil` is what the attacker would have others run; both are in the cache."""
     made = made_up_project(tmp_path / "team", {"good": ["good"], "evil": ["evil"]})
     push(made)
-    finder = Finder(made)
+    lookup = Lookup(made)
     for alias in (LATEST, V1):
-        give(finder, alias, finder.environment(made.named[0]))
+        give(lookup, alias, lookup.environment(made.named[0]))
     return made
 
 
@@ -152,7 +152,7 @@ class TestEnvironments:
         path = environment_place(good).path
         store.put(path, store.read(path).replace(b"good-1.0", b"evil-1.0"))
         with pytest.raises(CachedLockDamaged):
-            Finder(team).cached_lock(Finder(team).word("team/base"), good.arch)
+            Lookup(team).cached_lock(Lookup(team).reference("team/base"), good.arch)
 
     @pytest.mark.parametrize("change", ["packages", "requirements", "python"])
     def test_another_content_has_another_place(
@@ -166,7 +166,7 @@ class TestEnvironments:
         }[change]
         store.put(environment_place(good).path, render(forged).encode())
         with pytest.raises(CachedLockDamaged):
-            Finder(team).cached_lock(Finder(team).word("team/base"), good.arch)
+            Lookup(team).cached_lock(Lookup(team).reference("team/base"), good.arch)
 
     def test_where_packages_come_from_can_be_changed_and_not_what_they_are(
         self, team: Project, store: Store, good: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +175,7 @@ class TestEnvironments:
         (package,) = good.packages
         forged = replace(good, packages=(replace(package, url="https://evil.example/x.whl"),), resolved_by="mia")
         store.put(environment_place(good).path, render(forged).encode())
-        found = Finder(team).cached_lock(Finder(team).word("team/base"), good.arch)
+        found = Lookup(team).cached_lock(Lookup(team).reference("team/base"), good.arch)
         assert (found.packages[0].url, found.resolved_by) == ("https://evil.example/x.whl", "mia")
         assert (found.full_id, found.packages[0].sha256) == (good.full_id, package.sha256)
         bring(team, found, monkeypatch, tmp_path / "home")
@@ -210,7 +210,7 @@ class TestEnvironments:
 
 
 def names_of(store: Store, alias: Alias) -> Aliases:
-    assert store.read(record_path(alias, 1))
+    assert store.read(move_path(alias, 1))
     return Aliases(store)
 
 
@@ -227,7 +227,7 @@ def forged(store: Store, alias: Alias, sequence: int, target: Lock, *, previous:
         nonce="ab" * 8,
         why="trust me",
     )
-    store.put(record_path(alias, sequence), record.render())
+    store.put(move_path(alias, sequence), record.render())
 
 
 class TestNames:
@@ -285,7 +285,7 @@ class TestNames:
         """The last of a chain has nobody after it who says that it was there."""
         self.retarget(store, evil)
         project = locked(tmp_path)
-        store.delete(record_path(LATEST, 2))
+        store.delete(move_path(LATEST, 2))
         assert verdicts(project) == ["pin-disagrees"]
         assert runs(locked(tmp_path, folder="another")) == ("good",), "what it stood for before, which is now the last"
 
@@ -305,12 +305,12 @@ class TestNames:
         head = Aliases(store).head(LATEST)
         assert head is not None
         forged(store, LATEST, 3, evil, previous=head.digest)
-        store.delete(record_path(LATEST, sequence))
+        store.delete(move_path(LATEST, sequence))
         with pytest.raises(BrokenAliasChain):
             Aliases(store).head(LATEST)
 
     def test_a_record_that_is_edited_by_hand_is_found(self, store: Store, evil: Lock) -> None:
-        place = record_path(V1, 1)
+        place = move_path(V1, 1)
         record = json.loads(store.read(place))
         store.put(place, json.dumps({**record, "req_id": evil.req_id}, indent=1).encode())
         with pytest.raises(BrokenAliasChain):
@@ -318,7 +318,7 @@ class TestNames:
 
     def test_a_name_that_is_deleted_is_missed_by_who_has_pinned_it(self, store: Store, tmp_path: Path) -> None:
         project = locked(tmp_path, 'name = "team/base:v1"')
-        store.delete(record_path(V1, 1))
+        store.delete(move_path(V1, 1))
         assert verdicts(project) == ["pin-disagrees"]
         assert runs(project) == ("good",)
 
@@ -338,9 +338,9 @@ class TestRuns:
         self.note(store, good)
 
     def note(self, store: Store, lock: Lock) -> None:
-        ran = RanIn("Train", "1", "start", lock.arch, lock.req_id, lock.full_id)
+        ran = RunRecord("Train", "1", "start", lock.arch, lock.req_id, lock.full_id)
         store.delete(ran.path)
-        Pathspecs(store).write(ran)
+        RunRecords(store).write(ran)
 
     def test_who_has_pinned_a_run_stays(self, store: Store, evil: Lock, tmp_path: Path) -> None:
         project = locked(tmp_path, 'pathspec = "Train/1/start"')
@@ -381,7 +381,7 @@ class TestFolders:
     def test_a_link_to_a_secret_is_read_by_nobody_else(self, team: Project, store: Store, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
         secret.write_text('{"format": 1, "password": "s3cret"}')
-        place = tmp_path / "cache" / record_path(V1, 1)
+        place = tmp_path / "cache" / move_path(V1, 1)
         place.unlink()
         place.symlink_to(secret)
         with pytest.raises(BrokenAliasChain) as caught:

@@ -16,7 +16,7 @@ from envlock.lockfile.folder import read_lock, write_lock
 from envlock.lockfile.merge_conflicts import ATTRIBUTES
 from envlock.named.alias import Alias
 from envlock.named.give import give
-from envlock.named.lookup import Finder
+from envlock.named.lookup import Lookup
 from envlock.workflow.check import CheckResult
 from envlock.workflow.check import check as check_project
 from envlock.workflow.choice import choose_one
@@ -368,7 +368,7 @@ def test_a_name_that_moved_on_both_branches_is_pinned_to_the_later_move(tmp_path
     """Of the first environment again, git merges lines of both sides into one: then the move is looked up."""
     contents = {"first": ["base"], "second": ["base", "more"], "third": ["base", "other"]}
     made = {
-        name: Finder(made_up_project(tmp_path / name, {"base": packages}, cache="../shared"))
+        name: Lookup(made_up_project(tmp_path / name, {"base": packages}, cache="../shared"))
         for name, packages in contents.items()
     }
 

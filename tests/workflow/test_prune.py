@@ -15,8 +15,8 @@ from envlock.lockfile.folder import lock_files
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.named.alias import Alias
 from envlock.named.give import give
-from envlock.named.lookup import Finder
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.lookup import Lookup
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.check import check
 from envlock.workflow.choice import choose_one
 from envlock.workflow.lock import lock
@@ -48,11 +48,11 @@ def shared(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_cac
         patch.setitem(sys.modules, "metaflow", None)  # the cache alone says what ran
         owner = locked_project(folder / "owner", index, {"one": ["alpha-1.0-py3-none-any.whl"]}, archs=TWO)
         push(owner)
-        finder = Finder(owner)
-        found = finder.environment(choose_one(owner, environment="one"))
-        give(finder, Alias("team/base", "v1"), found)
+        lookup = Lookup(owner)
+        found = lookup.environment(choose_one(owner, environment="one"))
+        give(lookup, Alias("team/base", "v1"), found)
         for arch, full_id in found.full_ids:
-            assert Pathspecs(finder.store).write(RanIn("TrainFlow", "142", "start", arch, found.req_id, full_id))
+            assert RunRecords(lookup.store).write(RunRecord("TrainFlow", "142", "start", arch, found.req_id, full_id))
         for kind, tables in KINDS.items():
             made = ProjectFolder.make(folder / kind, index.url)
             made.write(tables, settings='cache = "../cache"', archs=TWO)

@@ -23,7 +23,7 @@ from envlock.cache.errors import (
 from envlock.cache.gc import ENVIRONMENT, LEFTOVER, SWEEPING, Garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced
 from envlock.cache.gc_roots import BY_DOUBT
-from envlock.cache.layout import environment_place, probe_path, push_path, record_path, sweep_path
+from envlock.cache.layout import environment_place, move_path, probe_path, push_path, sweep_path
 from envlock.cache.packages import path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project
@@ -33,10 +33,10 @@ from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
 from envlock.named.alias import parse_alias
-from envlock.named.errors import BrokenAliasChain, DamagedPathspecRecord
+from envlock.named.errors import BrokenAliasChain, DamagedRunRecord
 from envlock.named.give import give
-from envlock.named.lookup import Finder
-from envlock.named.run_record import Pathspecs, RanIn
+from envlock.named.lookup import Lookup
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.push import push
 from envlock.workflow.sweep import limits_of, sweep
 from tests.forked import run_python
@@ -75,14 +75,14 @@ def lock_of(project: Project, name: str) -> Lock:
     return lock
 
 
-def run_record(lock: Lock, run: str = "142") -> RanIn:
-    return RanIn("TrainFlow", run, "train", lock.arch, lock.req_id, lock.full_id)
+def run_record(lock: Lock, run: str = "142") -> RunRecord:
+    return RunRecord("TrainFlow", run, "train", lock.arch, lock.req_id, lock.full_id)
 
 
 def name_it(project: Project, alias: str, environment: str) -> None:
-    finder = Finder(project)
-    (found,) = (finder.environment(each) for each in project.named if each.name == environment)
-    give(finder, parse_alias(alias), found)
+    lookup = Lookup(project)
+    (found,) = (lookup.environment(each) for each in project.named if each.name == environment)
+    give(lookup, parse_alias(alias), found)
 
 
 def swept(project: Project, **options: object) -> Garbage:
@@ -150,12 +150,12 @@ class TestWhatStays:
         swept(project, moves=1)
         assert packages_in(store) == {"shared", "own", "second"}
         assert len(paths(store, "aliases")) == 2, "the history of a name is whole"
-        assert Finder(project).aliases.history(parse_alias("team/base"))[0].req_id == lock_of(other, "one").req_id
+        assert Lookup(project).aliases.history(parse_alias("team/base"))[0].req_id == lock_of(other, "one").req_id
 
     def test_what_young_runs_ran_in(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
         one, two = lock_of(other, "one"), lock_of(other, "two")
-        Pathspecs(store).write(run_record(one, "1"))
-        Pathspecs(store).write(run_record(two, "2"))
+        RunRecords(store).write(run_record(one, "1"))
+        RunRecords(store).write(run_record(two, "2"))
         age(tmp_path / "cache" / "pathspecs", 80)
         assert swept(project).doomed == ()
         age(tmp_path / "cache" / "pathspecs", 100, "/1/")
@@ -167,7 +167,7 @@ class TestWhatStays:
     def test_the_record_of_an_old_run_stays_as_long_as_its_environment(
         self, project: Project, other: Project, store: Store, tmp_path: Path
     ) -> None:
-        Pathspecs(store).write(run_record(lock_of(other, "one")))
+        RunRecords(store).write(run_record(lock_of(other, "one")))
         name_it(other, "team/base:v1", "one")
         age(tmp_path / "cache", 400)
         swept(project)
@@ -554,7 +554,7 @@ class TestWhatCannotBeRead:
     @pytest.mark.parametrize("data", [b"{}", DEEP])
     def test_a_broken_chain(self, project: Project, other: Project, store: Store, data: bytes) -> None:
         name_it(other, "team/base:v1", "one")
-        place = record_path(parse_alias("team/base:v1"), 1)
+        place = move_path(parse_alias("team/base:v1"), 1)
         store.put(place, data)
         assert self.named(project, BrokenAliasChain, place).kept[BY_DOUBT] == 2
 
@@ -562,7 +562,7 @@ class TestWhatCannotBeRead:
     def test_the_record_of_a_run(self, project: Project, other: Project, store: Store, data: bytes) -> None:
         place = run_record(lock_of(other, "one")).path
         store.put(place, data)
-        assert self.named(project, DamagedPathspecRecord, place).kept[BY_DOUBT] == 2
+        assert self.named(project, DamagedRunRecord, place).kept[BY_DOUBT] == 2
 
     @pytest.mark.parametrize("data", [b"", TOML_DEEP])
     def test_a_lock_that_stays(self, project: Project, other: Project, store: Store, data: bytes) -> None:

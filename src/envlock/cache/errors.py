@@ -253,8 +253,8 @@ class UnsupportedUrl(ResolveError):
 def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
     """The errors, each cause told once: what one host failed to give for one reason becomes one error.
 
-    >>> one = UpstreamMissing("index.example", "404 Not Found", ("a.whl",))
-    >>> two = UpstreamMissing("index.example", "404 Not Found", ("b.whl",))
+    >>> one = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("a.whl",))
+    >>> two = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("b.whl",))
     >>> [error.message for error in together([one, two])]
     ['index.example does not have 2 files any more']
     """

@@ -12,9 +12,9 @@ from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import json_of
 from envlock.model.artifact import artifacts_of
-from envlock.named.errors import DamagedPathspecRecord
+from envlock.named.errors import DamagedRunRecord
 from envlock.named.history import Aliases
-from envlock.named.run_record import RanIn
+from envlock.named.run_record import RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,12 +96,12 @@ def _environment_of(store: Store, entry: Entry) -> str:
     except FileNotFoundError:
         return ""
     except DamageError:
-        raise DamagedPathspecRecord(f"{store.url}/{entry.path}") from None
+        raise DamagedRunRecord(f"{store.url}/{entry.path}") from None
     try:
         fields = json_of(data)
-        ran = RanIn(**{key: fields[key] for key in RanIn._fields})
+        ran = RunRecord(**{key: fields[key] for key in RunRecord._fields})
         if ran.path == entry.path:
             return EnvironmentPlace(ran.arch, ran.req_id, ran.full_id).path
     except (ValueError, KeyError, TypeError, AttributeError, UnsafePath):
         pass
-    raise DamagedPathspecRecord(f"{store.url}/{entry.path}")
+    raise DamagedRunRecord(f"{store.url}/{entry.path}")

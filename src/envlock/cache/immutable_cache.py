@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.environments import Environments
 from envlock.cache.folder_store import FolderStore
-from envlock.cache.layout import record_path
+from envlock.cache.layout import move_path
 from envlock.cache.open import BUCKETS, shown_url
 from envlock.errors import EnvlockError
 from envlock.named.history import Aliases
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from envlock.config.project import CacheOptions
     from envlock.model.lock import Lock
     from envlock.named.alias import Alias
-    from envlock.named.move import AliasRecord
+    from envlock.named.move import Move
 
 FOLDER = "remembered"
 _WHERE = (
@@ -49,18 +49,18 @@ class Remembered:
         self._aliases = Aliases(store)
         self._environments = Environments(store)
 
-    def record(self, alias: Alias) -> AliasRecord | None:
+    def record(self, alias: Alias) -> Move | None:
         """The one record of a name that never moves, where it is remembered."""
         try:
             return self._aliases.head(alias)
         except EnvlockError:
             return None
 
-    def keep_record(self, record: AliasRecord) -> None:
+    def keep_record(self, record: Move) -> None:
         """Remember the record of a name that never moves."""
         with suppress(EnvlockError, OSError), Closed():
             folder_in_home(FOLDER)
-            self._store.put(record_path(record.alias, record.sequence), record.render())
+            self._store.put(move_path(record.alias, record.sequence), record.render())
 
     def lock(self, place: EnvironmentPlace) -> Lock | None:
         """The lock of an environment, where it is remembered."""

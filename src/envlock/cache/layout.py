@@ -149,21 +149,21 @@ def alias_folder(alias: Alias) -> str:
     raise UnsafePath(str(alias))
 
 
-def record_path(alias: Alias, sequence: int) -> str:
+def move_path(alias: Alias, sequence: int) -> str:
     """Where one move of an alias lies; in the order of paths, moves are in their own.
 
-    >>> record_path(Alias("team/base"), 3)
+    >>> move_path(Alias("team/base"), 3)
     'aliases/team/base/@tags/latest/0000000003.json'
     """
     return f"{alias_folder(alias)}/{sequence:010d}.json"
 
 
-def record_at(path: str) -> tuple[Alias, int] | None:
+def move_at(path: str) -> tuple[Alias, int] | None:
     """The alias whose move lies at a path, and which of them it is; None where no move belongs.
 
-    >>> record_at("aliases/team/base/@tags/latest/0000000003.json")
+    >>> move_at("aliases/team/base/@tags/latest/0000000003.json")
     (Alias(name='team/base', tag='latest'), 3)
-    >>> record_at("aliases/team/base/README.md") is None
+    >>> move_at("aliases/team/base/README.md") is None
     True
     """
     match = _RECORD.match(path)
@@ -171,7 +171,7 @@ def record_at(path: str) -> tuple[Alias, int] | None:
         return None
     alias = Alias(match["name"], match["tag"])
     try:
-        return (alias, int(match["sequence"])) if record_path(alias, int(match["sequence"])) == path else None
+        return (alias, int(match["sequence"])) if move_path(alias, int(match["sequence"])) == path else None
     except UnsafePath:
         return None
 

@@ -12,7 +12,7 @@ from envlock.cli.one_environment import OneEnv, OneFlow, OneStep
 from envlock.cli.options import ConfigOption, JsonOption, PathspecOption, complete_alias, open_project
 
 if TYPE_CHECKING:
-    from envlock.named.lookup import Finder, Found
+    from envlock.named.lookup import Lookup, NamedEnvironment
 
 _DAMAGED = 3
 
@@ -115,13 +115,13 @@ def _register_giving(group: typer.Typer) -> None:
         from envlock.cli.console import err, out
         from envlock.cli.progress import LiveReporter
         from envlock.named.give import give as give_name
-        from envlock.named.lookup import Finder, named
+        from envlock.named.lookup import Lookup, alias_of
 
-        alias = named(name)
-        finder = Finder(open_project(config))
-        found = _chosen(finder, source, flow, step, env, pathspec)
+        alias = alias_of(name)
+        lookup = Lookup(open_project(config))
+        found = _chosen(lookup, source, flow, step, env, pathspec)
         with LiveReporter() as reporter:
-            given = give_name(finder, alias, found, why=why, reporter=reporter)
+            given = give_name(lookup, alias, found, why=why, reporter=reporter)
         if as_json:
             out.print(json.dumps(given_document(given), indent=2))
             return 0
@@ -150,10 +150,10 @@ def _register_giving(group: typer.Typer) -> None:
         from envlock.cli.alias_text import given_document, given_text
         from envlock.cli.console import out
         from envlock.named.give import rollback as roll_back
-        from envlock.named.lookup import Finder, named
+        from envlock.named.lookup import Lookup, alias_of
 
-        alias = named(name)
-        given = roll_back(Finder(open_project(config)), alias, to=to, why=why)
+        alias = alias_of(name)
+        given = roll_back(Lookup(open_project(config)), alias, to=to, why=why)
         out.print(json.dumps(given_document(given), indent=2) if as_json else given_text(given))
         return 0
 
@@ -175,11 +175,11 @@ def _register_giving(group: typer.Typer) -> None:
         from envlock.cli.console import out
         from envlock.named.give import promote as promote_name
         from envlock.named.give import promotion_target
-        from envlock.named.lookup import Finder, named
+        from envlock.named.lookup import Lookup, alias_of
 
-        source = named(name)
+        source = alias_of(name)
         target = promotion_target(source, tag)
-        given = promote_name(Finder(open_project(config)), source, target, why=why)
+        given = promote_name(Lookup(open_project(config)), source, target, why=why)
         out.print(json.dumps(given_document(given), indent=2) if as_json else given_text(given))
         return 0
 
@@ -196,15 +196,15 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.cli.alias_text import log_document, log_text
         from envlock.cli.console import out
         from envlock.named.diff import log as history
-        from envlock.named.lookup import Finder, named
+        from envlock.named.lookup import Lookup, alias_of
 
-        alias = named(name)
-        finder = Finder(open_project(config), recalls=True)
-        moves = history(finder, alias)
+        alias = alias_of(name)
+        lookup = Lookup(open_project(config), recalls=True)
+        moves = history(lookup, alias)
         if as_json:
-            out.print(json.dumps(log_document(alias, moves, finder.url), indent=2))
+            out.print(json.dumps(log_document(alias, moves, lookup.url), indent=2))
         else:
-            out.print(log_text(alias, moves, finder.url, drawn=out.is_terminal))
+            out.print(log_text(alias, moves, lookup.url, drawn=out.is_terminal))
         return 0
 
     @group.command()
@@ -222,10 +222,10 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.cli.alias_text import comparison_document, comparison_text
         from envlock.cli.console import out
         from envlock.named.diff import difference
-        from envlock.named.lookup import Finder
+        from envlock.named.lookup import Lookup
 
-        finder = Finder(open_project(config), recalls=True)
-        comparison = difference(finder, finder.word(before), finder.word(after))
+        lookup = Lookup(open_project(config), recalls=True)
+        comparison = difference(lookup, lookup.reference(before), lookup.reference(after))
         if as_json:
             out.print(json.dumps(comparison_document(comparison), indent=2))
         else:
@@ -248,22 +248,22 @@ def _register_reading(group: typer.Typer) -> None:
         from envlock.cli.console import err, out
         from envlock.errors import DamageError
         from envlock.named.diff import list_aliases
-        from envlock.named.lookup import Finder, spelt_out
+        from envlock.named.lookup import Lookup, spelt_out
 
-        finder = Finder(open_project(config))
-        listed = list_aliases(finder, spelt_out(prefix))
+        lookup = Lookup(open_project(config))
+        listed = list_aliases(lookup, spelt_out(prefix))
         if as_json:
-            out.print(json.dumps(list_document(listed, finder.store.url), indent=2))
+            out.print(json.dumps(list_document(listed, lookup.store.url), indent=2))
         elif listed:
             out.print(list_table(listed))
         else:
-            err.print(f"no name{f' that begins with {prefix}' if prefix else ''} is in {finder.store.url}")
+            err.print(f"no name{f' that begins with {prefix}' if prefix else ''} is in {lookup.store.url}")
         return _DAMAGED if any(isinstance(record, DamageError) for _, record in listed) else 0
 
 
 def _chosen(
-    finder: Finder, source: str | None, flow: str | None, step: str | None, env: str | None, pathspec: str | None
-) -> Found:
+    lookup: Lookup, source: str | None, flow: str | None, step: str | None, env: str | None, pathspec: str | None
+) -> NamedEnvironment:
     """The environment that is to be named. Raises BadUsage where it is said twice."""
     said = [bool(source), bool(flow or step), bool(env), bool(pathspec)]
     if sum(said) > 1:
@@ -273,9 +273,9 @@ def _chosen(
             "one environment is named at a time: SOURCE, --flow/--step, --env or --pathspec", "envlock alias"
         )
     if source:
-        return finder.word(source)
+        return lookup.reference(source)
     if pathspec:
-        return finder.task(pathspec)
+        return lookup.pathspec(pathspec)
     from envlock.workflow.choice import choose_one
 
-    return finder.environment(choose_one(finder.project, flow=flow or "", step=step or "", environment=env or ""))
+    return lookup.environment(choose_one(lookup.project, flow=flow or "", step=step or "", environment=env or ""))

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from envlock.named.alias import Alias
     from envlock.named.diff import ArchChanges, Comparison, LoggedMove, PackageChange
-    from envlock.named.give import Given
-    from envlock.named.lookup import Found
-    from envlock.named.move import AliasRecord
+    from envlock.named.give import GiveResult
+    from envlock.named.lookup import NamedEnvironment
+    from envlock.named.move import Move
 
 _CHANGES_SHOWN = 6
 _SIGNS = {"added": "+", "removed": "-", "changed": " "}
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
 
-def given_text(given: Given) -> str:
+def given_text(given: GiveResult) -> str:
     """What came of giving a name, as a sentence."""
-    record, before = given.move.record, given.move.before
-    if given.move.was_there:
+    record, before = given.move, given.before
+    if given.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
         return one_line(f"{record.alias} stands for {target_of(record)} already, {since}")
     did = (
@@ -38,7 +38,7 @@ def given_text(given: Given) -> str:
     return one_line(f"{did}{target_of(record)}{was}")
 
 
-def given_notes(given: Given) -> Iterator[str]:
+def given_notes(given: GiveResult) -> Iterator[str]:
     """What else a person should know."""
     if given.pushed is not None and not given.pushed.moved_nothing:
         from envlock.cli.push import as_text
@@ -48,19 +48,19 @@ def given_notes(given: Given) -> Iterator[str]:
         yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
 
 
-def given_document(given: Given) -> dict[str, object]:
+def given_document(given: GiveResult) -> dict[str, object]:
     """What came of giving a name, for machines."""
     return {
-        **record_document(given.move.record),
-        "changed": not given.move.was_there,
-        "before": record_document(given.move.before) if given.move.before else None,
+        **record_document(given.move),
+        "changed": not given.was_there,
+        "before": record_document(given.before) if given.before else None,
         "cache": given.cache,
         "pushed": {"packages": given.pushed.moved, "environments": given.pushed.written} if given.pushed else None,
         "lacking": list(given.lacking),
     }
 
 
-def record_document(record: AliasRecord) -> dict[str, object]:
+def record_document(record: Move) -> dict[str, object]:
     """One move of a name, for machines."""
     return {
         "alias": str(record.alias),
@@ -144,7 +144,7 @@ def comparison_text(comparison: Comparison) -> Text:
     from rich.text import Text
 
     before, after = comparison.before, comparison.after
-    text = Text(printable(f"{before.said} -> {after.said}"))
+    text = Text(printable(f"{before.reference} -> {after.reference}"))
     text.stylize("bold")
     if before.full_ids == after.full_ids and before.req_id == after.req_id:
         return text.append("\nthe same environment")
@@ -160,7 +160,7 @@ def comparison_text(comparison: Comparison) -> Text:
             )
             line = f"\n  {_SIGNS[change.verb]} {change.name:<{width}}  {versions}"
             text.append(printable(line), _STYLES[change.verb])
-    for said, alone in ((after.said, comparison.came), (before.said, comparison.went)):
+    for said, alone in ((after.reference, comparison.came), (before.reference, comparison.went)):
         if alone:
             text.append(printable(f"\n\nonly {said} is there for {', '.join(alone)}"))
     return text
@@ -178,8 +178,8 @@ def comparison_document(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _found_document(found: Found) -> dict[str, object]:
-    return {"said": found.said, "req_id": found.req_id, "full_ids": dict(found.full_ids)}
+def _found_document(found: NamedEnvironment) -> dict[str, object]:
+    return {"said": found.reference, "req_id": found.req_id, "full_ids": dict(found.full_ids)}
 
 
 def _arch_document(changes: ArchChanges) -> dict[str, object]:
@@ -208,7 +208,7 @@ def _grouped(archs: Sequence[ArchChanges]) -> Iterator[tuple[list[str], Sequence
         yield names, changes
 
 
-def list_table(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]]) -> Table:
+def list_table(listed: Sequence[tuple[Alias, Move | EnvlockError]]) -> Table:
     """Names, one a row."""
     from rich.table import Table
 
@@ -228,7 +228,7 @@ def list_table(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]]) -> Ta
     return table
 
 
-def list_document(listed: Sequence[tuple[Alias, AliasRecord | EnvlockError]], url: str) -> dict[str, object]:
+def list_document(listed: Sequence[tuple[Alias, Move | EnvlockError]], url: str) -> dict[str, object]:
     """Names, for machines."""
     return {
         "cache": url,

@@ -124,14 +124,14 @@ def _make_shared(
     from envlock.cli.options import open_project
     from envlock.cli.progress import LiveReporter
     from envlock.model.arch import host_arch
-    from envlock.named.lookup import Finder
+    from envlock.named.lookup import Lookup
     from envlock.workflow.hydrate import hydrate
 
-    finder = Finder(open_project(config), recalls=True)
-    found = finder.word(shared) if shared is not None else finder.task(pathspec or "")
-    lock = finder.lock(found, host_arch())
+    lookup = Lookup(open_project(config), recalls=True)
+    found = lookup.reference(shared) if shared is not None else lookup.pathspec(pathspec or "")
+    lock = lookup.lock(found, host_arch())
     with LiveReporter() as reporter:
-        return str(hydrate(finder.project, lock, reporter, offline=offline, force=force, anew=anew))
+        return str(hydrate(lookup.project, lock, reporter, offline=offline, force=force, anew=anew))
 
 
 def give_name(name: str, prefix: str, asked: Wanted | None, *, force: bool) -> None:

@@ -116,7 +116,7 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
     if base is not None:
         from envlock.named.pin import pin_path
 
-        yield str(pin_path(project.lock_folder, base.kind, base.meant))
+        yield str(pin_path(project.lock_folder, base.kind, base.reference))
     path = lock_path(project.lock_folder, lock)
     yield from (str(path.parent), str(path))
     yield from _of_prefix(prefix)

@@ -54,19 +54,19 @@ def register(app: typer.Typer) -> None:
         from envlock.cli.console import out
         from envlock.cli.errors import BadUsage
         from envlock.model.arch import parse_arch
-        from envlock.named.lookup import Finder
+        from envlock.named.lookup import Lookup
         from envlock.workflow.get import get as fetch
 
         if (name is None) == (pathspec is None):
             raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
         archs = [parse_arch(each) for each in arch or ()]
-        finder = Finder(open_project(config), recalls=True)
-        found = finder.word(name) if name is not None else finder.task(pathspec or "")
-        fetched = fetch(finder, found, archs, into=into)
+        lookup = Lookup(open_project(config), recalls=True)
+        found = lookup.reference(name) if name is not None else lookup.pathspec(pathspec or "")
+        fetched = fetch(lookup, found, archs, into=into)
         if as_json:
-            out.print(json.dumps(as_document(finder.project, fetched), indent=2))
+            out.print(json.dumps(as_document(lookup.project, fetched), indent=2))
         else:
-            out.print(as_text(finder.project, fetched))
+            out.print(as_text(lookup.project, fetched))
         return 0
 
 
@@ -77,7 +77,7 @@ def as_text(project: Project, fetched: Fetched) -> str:
     lines += [f"replaced {project.shown(path)}" for path in fetched.replaced]
     archs = ", ".join(lock.arch for lock in fetched.locks)
     serves = ", ".join(fetched.serves) or "no environment of envlock.toml"
-    lines.append(f"{fetched.found.said} on {archs} serves {serves}")
+    lines.append(f"{fetched.found.reference} on {archs} serves {serves}")
     if fetched.left_out:
         lines.append(f"it is there for {', '.join(fetched.left_out)} too, which was not asked for")
     return "\n".join(map(one_line, lines))
@@ -86,7 +86,7 @@ def as_text(project: Project, fetched: Fetched) -> str:
 def as_document(project: Project, fetched: Fetched) -> dict[str, object]:
     """The same, for machines."""
     return {
-        "said": fetched.found.said,
+        "said": fetched.found.reference,
         "req_id": fetched.found.req_id,
         "full_ids": dict(fetched.found.full_ids),
         "archs": [lock.arch for lock in fetched.locks],

@@ -99,13 +99,13 @@ class Base(NamedTuple):
     written: str
     """As in envlock.toml, `@{VARIABLE}`s included."""
     key: KeyPath
-    asked: Requirements
+    own: Requirements
     """What is asked beside it, as if there were no base."""
     extends: bool = False
     """Whether anything is asked beside it; else the environment is the named one itself."""
     fetch_at_exec: bool = False
     """Whether it is looked up when the step starts, and never locked."""
-    meant: str = ""
+    reference: str = ""
     """The name with its tag, `req_id:full_id`, or the pathspec; empty where it cannot be known, or only later."""
     pin: Pin | None = None
     """What it stood for when it was locked; None where it was not, or the pin cannot be read."""

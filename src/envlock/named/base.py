@@ -69,14 +69,14 @@ def attached(environment: Environment, folder: Path) -> Environment:
     except (BadAlias, MissingVariable):
         meant, pin = "", None
     else:
-        environment = environment._replace(base=base._replace(meant=meant))
+        environment = environment._replace(base=base._replace(reference=meant))
         try:
             pin = read_pin(folder, base.kind, meant)
         except EnvlockError:
             pin = None
     if pin is not None:
         return with_pin(environment, pin)
-    return environment._replace(requirements=base.asked._replace(base=f"unpinned:{base.kind}:{meant or base.written}"))
+    return environment._replace(requirements=base.own._replace(base=f"unpinned:{base.kind}:{meant or base.written}"))
 
 
 def trouble(project: Project, environment: Environment) -> EnvlockError | None:
@@ -102,7 +102,7 @@ def with_pin(environment: Environment, pin: Pin) -> Environment:
     """The environment, its name standing for what the pin says."""
     base = environment.base
     assert base is not None
-    requirements = extended(base.asked, pin) if base.extends else pin.requirements
+    requirements = extended(base.own, pin) if base.extends else pin.requirements
     return environment._replace(base=base._replace(pin=pin), requirements=requirements)
 
 

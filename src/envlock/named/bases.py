@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from envlock.config.project import Environment, Project
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock, LockedPackage
-    from envlock.named.lookup import Finder
-    from envlock.resolve.port import Base as BaseRequest
+    from envlock.named.lookup import Lookup
+    from envlock.resolve.port import LockedBase
     from envlock.workflow.launch import Plan
 
 _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
@@ -39,10 +39,10 @@ class Bases:
         self._locks: dict[tuple[str, Arch], Lock] = {}
 
     @cached_property
-    def _finder(self) -> Finder:
-        from envlock.named.lookup import Finder
+    def _lookup(self) -> Lookup:
+        from envlock.named.lookup import Lookup
 
-        return Finder(self._project)
+        return Lookup(self._project)
 
     def pinned(
         self, environments: Sequence[Environment], upgrade: Upgrade
@@ -57,14 +57,14 @@ class Bases:
         seen: set[tuple[str, str]] = set()
         for environment in environments:
             base = environment.base
-            if base is None or base.fetch_at_exec or (base.kind, base.meant or base.written) in seen:
+            if base is None or base.fetch_at_exec or (base.kind, base.reference or base.written) in seen:
                 continue
-            seen.add((base.kind, base.meant or base.written))
+            seen.add((base.kind, base.reference or base.written))
             wrong = trouble(self._project, environment)
             is_merge = isinstance(wrong, DamagedPin) and wrong.is_merge
             if wrong is not None and not is_merge:
                 errors.append(wrong)
-            elif base.pin is None or base.meant in wanted:
+            elif base.pin is None or base.reference in wanted:
                 try:
                     before, pin = self.settled(base) if is_merge else (base.pin, self.look_up(base))
                     self.refuse_another_history(base.pin, pin)
@@ -73,10 +73,12 @@ class Bases:
                     errors.append(error)
                 else:
                     if is_merge or pin != base.pin:
-                        fresh[base.kind, base.meant] = Pinned(pin, before)
+                        fresh[base.kind, base.reference] = Pinned(pin, before)
 
         def renewed(each: Environment) -> Environment:
-            found = fresh.get((each.base.kind, each.base.meant)) if each.base and not each.base.fetch_at_exec else None
+            found = (
+                fresh.get((each.base.kind, each.base.reference)) if each.base and not each.base.fetch_at_exec else None
+            )
             return with_pin(each, found.pin) if found else each
 
         return self._project.with_environments(renewed), tuple(fresh.values()), tuple(errors)
@@ -86,13 +88,13 @@ class Bases:
 
         Where git put lines of both together, the later move is looked up. Raises DamagedPin where it is another one.
         """
-        path = pin_path(self._project.lock_folder, base.kind, base.meant)
+        path = pin_path(self._project.lock_folder, base.kind, base.reference)
         shown = path.relative_to(self._project.folder).as_posix()
         text = read_file(path, PIN_BYTES, within=self._project.folder).decode("utf-8", "replace")
         pins: list[Pin] = []
         for side in (*(each.encode() for each in sides(text) or ()), *versions_in_git(path, self._project.folder)):
             with suppress(EnvlockError):
-                pins.append(parse_pin(side, base.kind, base.meant, shown))
+                pins.append(parse_pin(side, base.kind, base.reference, shown))
         pins.sort(key=lambda pin: pin.sequence)
         latest = max(map(int, _SEQUENCE.findall(text)), default=0)
         if not pins or pins[-1].sequence < latest:
@@ -106,14 +108,16 @@ class Bases:
 
         Raises what finding it raises, and what reading its lock raises.
         """
-        word = f"{base.meant}@{move}" if move else base.meant
-        found = self._finder.word(word, exact=True) if base.kind == "name" else self._finder.task(base.meant)
+        word = f"{base.reference}@{move}" if move else base.reference
+        found = (
+            self._lookup.reference(word, exact=True) if base.kind == "name" else self._lookup.pathspec(base.reference)
+        )
         arch = next((arch for arch in self._project.settings.archs if arch in found.archs), found.archs[0])
-        lock = self._finder.lock(found, arch)
-        record = found.record
+        lock = self._lookup.lock(found, arch)
+        record = found.move
         return Pin(
             kind=base.kind,
-            meant=base.meant,
+            reference=base.reference,
             requirements=lock.requirements,
             full_ids=found.full_ids,
             sequence=record.sequence if record else 0,
@@ -127,15 +131,15 @@ class Bases:
         """
         if before is None or not before.sequence or before.record == now.record:
             return
-        from envlock.cache.layout import record_path
+        from envlock.cache.layout import move_path
         from envlock.named.errors import BrokenAliasChain
         from envlock.workflow.check_online import disagreement
 
-        alias = parse_alias(before.meant)
-        wrong = disagreement(self._finder, before, alias, self._finder.aliases.head(alias))
+        alias = parse_alias(before.reference)
+        wrong = disagreement(self._lookup, before, alias, self._lookup.aliases.head(alias))
         if wrong:
-            pin = pin_path(self._project.lock_folder, before.kind, before.meant).relative_to(self._project.folder)
-            place = f"{self._finder.store.url}/{record_path(alias, before.sequence)}"
+            pin = pin_path(self._project.lock_folder, before.kind, before.reference).relative_to(self._project.folder)
+            place = f"{self._lookup.store.url}/{move_path(alias, before.sequence)}"
             reason = f"it is pinned to move {before.sequence}, and {wrong}"
             error = BrokenAliasChain(alias, place, reason)
             error.details += (f"where that is meant, delete {pin.as_posix()} and run `envlock lock`",)
@@ -146,18 +150,18 @@ class Bases:
 
         Raises EnvironmentNotInCache, and what reading a lock raises.
         """
-        from envlock.named.lookup import Found
+        from envlock.named.lookup import NamedEnvironment
 
         key = (f"{pin.req_id}:{pin.full_id(arch)}", arch)
         if key not in self._locks:
-            self._locks[key] = self._finder.lock(Found(pin.meant, pin.req_id, pin.full_ids), arch)
+            self._locks[key] = self._lookup.lock(NamedEnvironment(pin.reference, pin.req_id, pin.full_ids), arch)
         return self._locks[key]
 
-    def request(self, pin: Pin, arch: Arch) -> BaseRequest:
+    def request(self, pin: Pin, arch: Arch) -> LockedBase:
         """The pinned environment, to be extended. Raises as `lock`."""
-        from envlock.resolve.port import Base as BaseRequest
+        from envlock.resolve.port import LockedBase
 
-        return BaseRequest(pin.meant, self.lock(pin, arch), self.metadata)
+        return LockedBase(pin.reference, self.lock(pin, arch), self.metadata)
 
     def metadata(self, package: LockedPackage) -> str | None:
         """The METADATA in a wheel, which is fetched where this machine does not have it; None where it has none.
@@ -209,13 +213,13 @@ def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
     known: set[str] = set()
     for environment in project.environments():
         base = environment.base
-        if base is None or base.fetch_at_exec or base.kind != "name" or not base.meant:
+        if base is None or base.fetch_at_exec or base.kind != "name" or not base.reference:
             continue
-        name = base.meant.partition(":")[0]
-        known |= {name, base.meant}
-        if not IDENTITY.match(base.meant) and parse_alias(base.meant).moves:
-            moving.setdefault(name, set()).add(base.meant)
-            moving.setdefault(base.meant, set()).add(base.meant)
+        name = base.reference.partition(":")[0]
+        known |= {name, base.reference}
+        if not IDENTITY.match(base.reference) and parse_alias(base.reference).moves:
+            moving.setdefault(name, set()).add(base.reference)
+            moving.setdefault(base.reference, set()).add(base.reference)
     for alias in sorted(upgrade.aliases - known):
         raise NoSuchSelection("named environment", alias, sorted(known))
     if upgrade.all_aliases:
@@ -251,7 +255,7 @@ def looked_up(project: Project, environment: Environment, arch: Arch, values: Ma
     except BadAlias as bad:
         raise BadNamedEnv(base.kind, bad.text, bad.reason, at) from None
     bases = Bases(project)
-    pin = bases.look_up(base._replace(meant=meant))
+    pin = bases.look_up(base._replace(reference=meant))
     if pin.full_id(arch) is None:
         raise BaseLacksArch((environment.name,), pin, arch, at)
     return bases.lock(pin, arch)

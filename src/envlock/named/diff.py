@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.parallel import in_parallel
 from envlock.errors import EnvlockError
 from envlock.named.errors import EnvironmentNotInCache
-from envlock.named.lookup import Finder, Found, found_by
+from envlock.named.lookup import Lookup, NamedEnvironment, found_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock, LockedPackage
     from envlock.named.alias import Alias
-    from envlock.named.move import AliasRecord
+    from envlock.named.move import Move
 
 
 @dataclass(frozen=True)
 class LoggedMove:
     """One move of a tag."""
 
-    record: AliasRecord
+    record: Move
     changes: tuple[ArchChanges, ...] = ()
     """Against the move before it, for each arch that both are there for."""
     came: tuple[Arch, ...] = ()
@@ -38,8 +38,8 @@ class LoggedMove:
 class Comparison:
     """How two environments differ."""
 
-    before: Found
-    after: Found
+    before: NamedEnvironment
+    after: NamedEnvironment
     changes: tuple[ArchChanges, ...]
     """For each arch that both are there for."""
     came: tuple[Arch, ...]
@@ -52,16 +52,16 @@ class Comparison:
         return not (self.came or self.went or any(each.changes for each in self.changes))
 
 
-def log(finder: Finder, alias: Alias) -> tuple[LoggedMove, ...]:
+def log(lookup: Lookup, alias: Alias) -> tuple[LoggedMove, ...]:
     """Every move of a tag, oldest first, its chain of records proved.
 
     Costs a read for each move, and one for each lock that they point to. Raises AliasNotFound, BrokenAliasChain,
-    NewerAliasRecord.
+    NewerMoveFormat.
     """
-    records = finder.aliases.history(alias)
+    records = lookup.aliases.history(alias)
     if not records:
-        raise finder.not_found(alias)
-    locks = _locks(finder, map(found_by, records))
+        raise lookup.not_found(alias)
+    locks = _locks(lookup, map(found_by, records))
     moves = [LoggedMove(records[0], came=found_by(records[0]).archs)]
     for before, after in pairwise(records):
         old, new = dict(before.full_ids), dict(after.full_ids)
@@ -81,13 +81,13 @@ def log(finder: Finder, alias: Alias) -> tuple[LoggedMove, ...]:
     return tuple(moves)
 
 
-def difference(finder: Finder, before: Found, after: Found) -> Comparison:
+def difference(lookup: Lookup, before: NamedEnvironment, after: NamedEnvironment) -> Comparison:
     """What came, went and changed from one environment to another, for each arch.
 
     Raises EnvironmentNotInCache, and what reading locks raises.
     """
     changes = [
-        compare(finder.lock(before, arch), finder.lock(after, arch)) for arch in before.archs if arch in after.archs
+        compare(lookup.lock(before, arch), lookup.lock(after, arch)) for arch in before.archs if arch in after.archs
     ]
     return Comparison(
         before=before,
@@ -98,18 +98,18 @@ def difference(finder: Finder, before: Found, after: Found) -> Comparison:
     )
 
 
-def list_aliases(finder: Finder, prefix: str = "") -> tuple[tuple[Alias, AliasRecord | EnvlockError], ...]:
+def list_aliases(lookup: Lookup, prefix: str = "") -> tuple[tuple[Alias, Move | EnvlockError], ...]:
     """Every name that begins with `prefix`, with its newest record or what is wrong with that. Sorted."""
-    return tuple(finder.aliases.heads(prefix))
+    return tuple(lookup.aliases.heads(prefix))
 
 
-def _locks(finder: Finder, environments: Iterable[Found]) -> Mapping[tuple[Arch, str, str], Lock]:
+def _locks(lookup: Lookup, environments: Iterable[NamedEnvironment]) -> Mapping[tuple[Arch, str, str], Lock]:
     """The locks of some environments, each read once; those that are no longer there are left out."""
     wanted = {
         (arch, found.req_id, full_id): (found, arch) for found in environments for arch, full_id in found.full_ids
     }
     read = {}
-    for key, lock in in_parallel(lambda key: finder.lock(*wanted[key]), wanted):
+    for key, lock in in_parallel(lambda key: lookup.lock(*wanted[key]), wanted):
         if isinstance(lock, EnvironmentNotInCache):
             continue
         if isinstance(lock, EnvlockError):

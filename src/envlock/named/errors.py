@@ -12,7 +12,7 @@ from envlock.errors import ConfigError, DamageError, HydrateError, Location
 if TYPE_CHECKING:
     from envlock.model.arch import Arch
     from envlock.named.alias import Alias, BadAlias
-    from envlock.named.move import AliasRecord
+    from envlock.named.move import Move
     from envlock.named.pin import Pin
 
 
@@ -106,7 +106,7 @@ class AliasTaken(ConfigError):
 
     code = "alias-taken"
 
-    def __init__(self, record: AliasRecord, *, wanted: str) -> None:
+    def __init__(self, record: Move, *, wanted: str) -> None:
         """`wanted` is the environment that the name was asked for."""
         alias = record.alias
         super().__init__(
@@ -122,7 +122,7 @@ class AliasMoved(ConfigError):
 
     code = "alias-moved"
 
-    def __init__(self, record: AliasRecord, expected: int) -> None:
+    def __init__(self, record: Move, expected: int) -> None:
         super().__init__(
             f"`{record.alias}` moved meanwhile: "
             + (f"it was at move {expected}" if expected else "it was not given yet")
@@ -171,10 +171,10 @@ class BrokenAliasChain(DamageError):
         )
 
 
-class NewerAliasRecord(ConfigError):
+class NewerMoveFormat(ConfigError):
     """A name was given by a newer envlock, in a format that this one does not know."""
 
-    code = "newer-alias-record"
+    code = "newer-move-format"
 
     def __init__(self, alias: Alias, place: str, reason: str) -> None:
         super().__init__(
@@ -185,10 +185,10 @@ class NewerAliasRecord(ConfigError):
         )
 
 
-class DamagedPathspecRecord(DamageError):
+class DamagedRunRecord(DamageError):
     """The cache's own record of what a step ran in was changed or cut off."""
 
-    code = "damaged-pathspec-record"
+    code = "damaged-run-record"
 
     def __init__(self, place: str) -> None:
         super().__init__(
@@ -272,17 +272,18 @@ def ways_to_have(pin: Pin, arch: Arch) -> str:
     if pin.kind == "name":
         return f"have it locked for {arch} and named anew, {less}"
     return (
-        f"what ran on one arch counts for that one: `envlock alias TEAM/NAME:TAG --pathspec {pin.meant}`, where it ran "
-        f"from, names it for each arch that it is locked for there; name that, {less}"
+        "what ran on one arch counts for that one: where it ran from, "
+        f"`envlock alias TEAM/NAME:TAG --pathspec {pin.reference}` names it for each arch that it is locked for; name "
+        f"that, {less}"
     )
 
 
-def target_of(record: AliasRecord) -> str:
+def target_of(record: Move) -> str:
     """What a record points to, for messages: the ids, shortened, and the archs.
 
-    >>> from envlock.named.move import AliasRecord
+    >>> from envlock.named.move import Move
     >>> from envlock.model.arch import LINUX_64
-    >>> target_of(AliasRecord("a", "v1", 1, "1" * 40, ((LINUX_64, "2" * 40),), "mia", "", ""))
+    >>> target_of(Move("a", "v1", 1, "1" * 40, ((LINUX_64, "2" * 40),), "mia", "", ""))
     '111111111111:222222222222 on linux-64'
     """
     return shown_target(record.req_id, record.full_ids)
@@ -310,7 +311,7 @@ def _instead(name: str, near: Sequence[str]) -> str:
     return f"give it: envlock alias {name} --env NAME"
 
 
-def _told(verb: str, record: AliasRecord) -> tuple[str, ...]:
+def _told(verb: str, record: Move) -> tuple[str, ...]:
     """Who gave a name, when, from what, why and to what: each on one line, whatever they wrote."""
     told = [f"{verb}    {record.when} by {record.who}, from {record.source}"]
     if record.why:
@@ -421,10 +422,10 @@ class EnvironmentNotInCache(HydrateError):
         )
 
 
-class NothingAsks(ConfigError):
+class NotNeeded(ConfigError):
     """An environment was fetched for a project that does not ask for it."""
 
-    code = "nothing-asks"
+    code = "not-needed"
 
     def __init__(self, said: str, req_id: str, config: str) -> None:
         super().__init__(
@@ -461,7 +462,7 @@ class BaseLacksArch(ConfigError):
 
     def __init__(self, names: Sequence[str], pin: Pin, arch: Arch, location: Location) -> None:
         super().__init__(
-            f"`{pin.meant}` is not there for {arch}, and {', '.join(f'`{name}`' for name in names)} needs it",
+            f"`{pin.reference}` is not there for {arch}, and {', '.join(f'`{name}`' for name in names)} needs it",
             locations=(location,),
             details=("it is there for: " + ", ".join(each for each, _ in pin.full_ids),),
             hint=ways_to_have(pin, arch),

@@ -14,9 +14,8 @@ from envlock.cache.gc_lock import Needs, announced
 from envlock.config.instants import format_instant
 from envlock.named.alias import Alias
 from envlock.named.errors import AliasNeverMoves, NoEarlierMove
-from envlock.named.history import Move
-from envlock.named.lookup import Finder, Found, found_by, named
-from envlock.named.move import AliasRecord
+from envlock.named.lookup import Lookup, NamedEnvironment, alias_of, found_by
+from envlock.named.move import Move
 from envlock.reporter import Reporter
 from envlock.workflow.push import PushResult, push_locks
 from envlock.workflow.user import user
@@ -26,37 +25,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given:
+class GiveResult:
     """What came of giving a name."""
 
     move: Move
+    """What the tag stands for now."""
+    before: Move | None
+    """What it stood for before; None where it was never given."""
     cache: str
     pushed: PushResult | None = None
     """What had to be brought into the cache first, where anything had."""
     lacking: tuple[Arch, ...] = ()
     """Archs of the project that the environment is not there for."""
 
+    @property
+    def was_there(self) -> bool:
+        """Whether the alias stood for that environment already, and nothing was written."""
+        return self.move == self.before
+
 
 def give(
-    finder: Finder,
+    lookup: Lookup,
     alias: Alias,
-    found: Found,
+    found: NamedEnvironment,
     *,
     why: str = "",
     reporter: Reporter | None = None,
     expected: int | None = None,
-) -> Given:
+) -> GiveResult:
     """Let a name stand for an environment, for every arch that it is there for.
 
     Giving a name to what it stands for already is no error. `expected` is the move of the tag that the user decided
     upon. Raises AliasTaken before anything is moved; what pushing raises; EnvironmentNotInCache for an environment that
     neither the cache nor the project has; AliasMoved, AliasBusy and StoreNotExclusive.
     """
-    finder.aliases.refuse_taken(alias, found.req_id, found.full_ids)
+    lookup.aliases.refuse_taken(alias, found.req_id, found.full_ids)
     needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
-    with announced(finder.store, needs, reporter):  # else a sweep could take the environment before it has its name
-        pushed = _bring(finder, found, reporter or Reporter())
-        draft = AliasRecord(
+    with announced(lookup.store, needs, reporter):  # else a sweep could take the environment before it has its name
+        pushed = _bring(lookup, found, reporter or Reporter())
+        draft = Move(
             name=alias.name,
             tag=alias.tag,
             sequence=1,
@@ -64,15 +71,15 @@ def give(
             full_ids=found.full_ids,
             who=_text(user()),
             when=format_instant(datetime.now(timezone.utc)),
-            source=_text(found.said),
+            source=_text(found.reference),
             why=_text(why),
         )
-        move = finder.aliases.move(draft, expected=expected)
-    lacking = tuple(arch for arch in finder.project.settings.archs if arch not in found.archs)
-    return Given(move, finder.store.url, pushed, lacking)
+        move, before = lookup.aliases.add(draft, expected=expected)
+    lacking = tuple(arch for arch in lookup.project.settings.archs if arch not in found.archs)
+    return GiveResult(move, before, lookup.store.url, pushed, lacking)
 
 
-def rollback(finder: Finder, alias: Alias, *, to: int | None = None, why: str = "") -> Given:
+def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = "") -> GiveResult:
     """Let a tag that moves stand for what it stood for at an earlier move: the one before the newest, or `to`.
 
     That is a move of its own. Raises AliasNeverMoves, AliasNotFound, NoEarlierMove, NoSuchMove, BrokenAliasChain, and
@@ -80,26 +87,26 @@ def rollback(finder: Finder, alias: Alias, *, to: int | None = None, why: str = 
     """
     if not alias.moves:
         raise AliasNeverMoves(alias)
-    history = finder.aliases.history(alias)
+    history = lookup.aliases.history(alias)
     if not history:
-        raise finder.not_found(alias)
+        raise lookup.not_found(alias)
     if to is None and len(history) == 1:
         raise NoEarlierMove(alias)
-    chosen = history[-2] if to is None else finder.aliases.chosen(alias, history, to)
+    chosen = history[-2] if to is None else lookup.aliases.chosen(alias, history, to)
     why = why or f"rolled back from {len(history)} to {chosen.sequence}"
-    return give(finder, alias, found_by(chosen), why=why, expected=len(history))
+    return give(lookup, alias, found_by(chosen), why=why, expected=len(history))
 
 
-def promote(finder: Finder, source: Alias, target: Alias, *, why: str = "") -> Given:
+def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "") -> GiveResult:
     """Let a second tag stand for what a first one stands for now.
 
     Raises AliasNotFound, and as `give`: AliasMoved where somebody else moves the second tag meanwhile.
     """
-    before = finder.aliases.head(target)
-    record = finder.aliases.head(source)
+    before = lookup.aliases.head(target)
+    record = lookup.aliases.head(source)
     if record is None:
-        raise finder.not_found(source)
-    return give(finder, target, found_by(record), why=why, expected=before.sequence if before else 0)
+        raise lookup.not_found(source)
+    return give(lookup, target, found_by(record), why=why, expected=before.sequence if before else 0)
 
 
 def promotion_target(source: Alias, text: str) -> Alias:
@@ -108,16 +115,16 @@ def promotion_target(source: Alias, text: str) -> Alias:
     >>> promotion_target(Alias("team/base", "candidate"), "stable")
     Alias(name='team/base', tag='stable')
     """
-    return named(text if ":" in text else f"{source.name}:{text}")
+    return alias_of(text if ":" in text else f"{source.name}:{text}")
 
 
-def _bring(finder: Finder, found: Found, reporter: Reporter) -> PushResult | None:
+def _bring(lookup: Lookup, found: NamedEnvironment, reporter: Reporter) -> PushResult | None:
     """See to it that the cache has the environment, for every arch, with all of its packages."""
-    own = [lock for arch in found.archs if (lock := finder.own_lock(found, arch)) is not None]
+    own = [lock for arch in found.archs if (lock := lookup.own_lock(found, arch)) is not None]
     for arch in set(found.archs) - {lock.arch for lock in own}:
         # An environment is written after its packages, so one that is whole has them.
-        finder.cached_lock(found, arch)
-    pushed = push_locks(finder.project, finder.store, own, reporter=reporter) if own else None
+        lookup.cached_lock(found, arch)
+    pushed = push_locks(lookup.project, lookup.store, own, reporter=reporter) if own else None
     if pushed is not None:
         pushed.raise_failures()
     return pushed

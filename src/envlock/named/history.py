@@ -10,10 +10,10 @@ import os
 import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from envlock.cache.format import prove_exclusive_create
-from envlock.cache.layout import ALIASES, alias_folder, record_at, record_path
+from envlock.cache.layout import ALIASES, alias_folder, move_at, move_path
 from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.named.alias import Alias, BadAlias, parse_alias
@@ -22,11 +22,11 @@ from envlock.named.errors import (
     AliasMoved,
     AliasTaken,
     BrokenAliasChain,
-    NewerAliasRecord,
+    NewerMoveFormat,
     NoSuchMove,
     shown_target,
 )
-from envlock.named.move import AliasRecord, BadRecord, NewerRecord, parse_record
+from envlock.named.move import BadMove, Move, NewerMove, parse_move
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,20 +39,6 @@ _PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 
 
-class Move(NamedTuple):
-    """What came of giving a name."""
-
-    record: AliasRecord
-    """The newest of the tag now."""
-    before: AliasRecord | None
-    """The newest one before this call."""
-
-    @property
-    def was_there(self) -> bool:
-        """Whether the name stood for that environment already, and nothing was written."""
-        return self.record == self.before
-
-
 class Aliases:
     """The names of one store. Any thread may call any method."""
 
@@ -60,15 +46,15 @@ class Aliases:
         self._store = store
         self._is_proved = False
 
-    def head(self, alias: Alias) -> AliasRecord | None:
+    def head(self, alias: Alias) -> Move | None:
         """The newest record of a tag, or None where it was never given. One listing of the tag's own folder, one read.
 
-        Raises BrokenAliasChain where a record before it is missing, or it is none; NewerAliasRecord.
+        Raises BrokenAliasChain where a record before it is missing, or it is none; NewerMoveFormat.
         """
         last = self._last(alias)
         return self._read(alias, last) if last else None
 
-    def at(self, alias: Alias, sequence: int) -> AliasRecord | None:
+    def at(self, alias: Alias, sequence: int) -> Move | None:
         """One record of a tag, its whole history proved; None where the tag was never given.
 
         Raises as `history`, and NoSuchMove.
@@ -77,20 +63,20 @@ class Aliases:
         return self.chosen(alias, history, sequence) if history else None
 
     @staticmethod
-    def chosen(alias: Alias, history: Sequence[AliasRecord], sequence: int) -> AliasRecord:
+    def chosen(alias: Alias, history: Sequence[Move], sequence: int) -> Move:
         """The record of that number in a tag's history. Raises NoSuchMove."""
         if not 1 <= sequence <= len(history):
             raise NoSuchMove(alias, sequence, len(history))
         return history[sequence - 1]
 
-    def history(self, alias: Alias) -> tuple[AliasRecord, ...]:
+    def history(self, alias: Alias) -> tuple[Move, ...]:
         """Every record of a tag, oldest first, each proved to follow the one before. One listing, a read for each.
 
-        Raises BrokenAliasChain, which names the first record that is wrong; NewerAliasRecord.
+        Raises BrokenAliasChain, which names the first record that is wrong; NewerMoveFormat.
         """
         last = self._last(alias)
         read = dict(in_parallel(lambda sequence: self._read(alias, sequence), range(1, last + 1)))
-        records: list[AliasRecord] = []
+        records: list[Move] = []
         for sequence in range(1, last + 1):
             record = read[sequence]
             if isinstance(record, EnvlockError):
@@ -117,19 +103,19 @@ class Aliases:
                 return {}
         found: dict[Alias, set[int]] = {}
         for entry in self._store.entries(f"{ALIASES}/{folder}" if folder else ALIASES):
-            record = record_at(entry.path)
+            record = move_at(entry.path)
             if record is not None and str(record[0]).startswith(prefix):
                 found.setdefault(record[0], set()).add(record[1])
         return dict(sorted(found.items()))
 
-    def heads(self, prefix: str = "") -> Iterator[tuple[Alias, AliasRecord | EnvlockError]]:
+    def heads(self, prefix: str = "") -> Iterator[tuple[Alias, Move | EnvlockError]]:
         """Every tag that begins with `prefix`, with its newest record or what is wrong with that. Sorted.
 
         One listing, and a read for each. Where a record of a tag is missing, that tag is listed by itself.
         """
         listed = self._listed(prefix)
 
-        def newest(alias: Alias) -> AliasRecord | None:
+        def newest(alias: Alias) -> Move | None:
             last = max(listed[alias])
             is_whole = len(listed[alias]) == last and (alias.moves or last == 1)
             return self._read(alias, last) if is_whole else self.head(alias)
@@ -149,7 +135,7 @@ class Aliases:
         if record and (record.req_id != req_id or full_ids not in {None, record.full_ids}):
             raise AliasTaken(record, wanted=shown_target(req_id, full_ids or ()))
 
-    def move(self, draft: AliasRecord, *, expected: int | None = None) -> Move:
+    def add(self, draft: Move, *, expected: int | None = None) -> tuple[Move, Move | None]:
         """Let a name stand for the draft's environment; its place in the chain is found here.
 
         Giving it to the environment that it stands for writes nothing. `expected` is the move that the caller decided
@@ -162,7 +148,7 @@ class Aliases:
         for attempt in range(_ATTEMPTS):
             before = self.head(alias)
             if before and (before.req_id, before.full_ids) == (draft.req_id, draft.full_ids):
-                return Move(before, before)
+                return before, before
             if before and not alias.moves:
                 raise AliasTaken(before, wanted=shown_target(draft.req_id, draft.full_ids))
             if before and expected not in {None, before.sequence}:
@@ -176,8 +162,8 @@ class Aliases:
                 previous=before.digest if before else "",
                 nonce=os.urandom(8).hex(),
             )
-            if self._store.create(record_path(alias, record.sequence), record.render()):
-                return Move(record, before)
+            if self._store.create(move_path(alias, record.sequence), record.render()):
+                return record, before
             time.sleep(random.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))  # noqa: S311  no secret
         raise AliasBusy(alias)
 
@@ -201,21 +187,21 @@ class Aliases:
 
     def _sequences(self, alias: Alias) -> set[int]:
         entries = self._store.entries(alias_folder(alias))
-        return {found[1] for entry in entries if (found := record_at(entry.path)) and found[0] == alias}
+        return {found[1] for entry in entries if (found := move_at(entry.path)) and found[0] == alias}
 
-    def _read(self, alias: Alias, sequence: int) -> AliasRecord:
+    def _read(self, alias: Alias, sequence: int) -> Move:
         place = self._shown(alias, sequence)
         try:
-            record = parse_record(self._store.read(record_path(alias, sequence)))
+            record = parse_move(self._store.read(move_path(alias, sequence)))
         except FileNotFoundError:
             raise BrokenAliasChain(alias, place, "this record was taken away") from None
-        except NewerRecord as error:
-            raise NewerAliasRecord(alias, place, str(error)) from None
-        except (BadRecord, DamageError) as error:
+        except NewerMove as error:
+            raise NewerMoveFormat(alias, place, str(error)) from None
+        except (BadMove, DamageError) as error:
             raise BrokenAliasChain(alias, place, str(error)) from None
         if (record.alias, record.sequence) != (alias, sequence):
             raise BrokenAliasChain(alias, place, f"it is move {record.sequence} of `{record.alias}`")
         return record
 
     def _shown(self, alias: Alias, sequence: int) -> str:
-        return f"{self._store.url}/{record_path(alias, sequence)}"
+        return f"{self._store.url}/{move_path(alias, sequence)}"

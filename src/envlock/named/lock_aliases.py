@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from envlock.config.project import Environment, KeyPath, Project
     from envlock.config.selection import Selection
     from envlock.named.alias import Alias
-    from envlock.named.give import Given
+    from envlock.named.give import GiveResult
     from envlock.reporter import Reporter
     from envlock.workflow.lock_result import LockResult, Upgrade
 
 
-class Naming:
+class LockAliases:
     """The names that one `lock` gives. Asks the cache only where there is a name to give.
 
     What envlock.toml says is given when the environment was locked anew, for all archs; what the command line says, in
@@ -35,14 +35,14 @@ class Naming:
         self._said: list[tuple[str, Alias]] = []
         self._asked: list[tuple[str, Alias]] = []
         if names:
-            from envlock.named.lookup import named
+            from envlock.named.lookup import alias_of
             from envlock.workflow.choice import NoEnvironments, SeveralEnvironments
 
             if len({each.requirements.req_id for each in environments}) > 1:
                 raise SeveralEnvironments([each.name for each in environments], environments[0].key)
             if not environments:
                 raise NoEnvironments(project.path.name)
-            self._asked = [(environments[0].name, named(name)) for name in names]
+            self._asked = [(environments[0].name, alias_of(name)) for name in names]
         if not selection.archs and any(each.aliases for each in environments):
             self._said = [
                 (each.name, _named_at(project, name, key)) for each in environments for name, key in each.aliases
@@ -53,11 +53,11 @@ class Naming:
         wanted = [(environment, alias) for environment, alias in self._wanted(project) if not alias.moves]
         new = [each for each in wanted if not (upgrade.is_nothing and _is_locked(project, each[0]))]
         if new:
-            from envlock.named.lookup import Finder
+            from envlock.named.lookup import Lookup
 
-            finder = Finder(project)
+            lookup = Lookup(project)
             for environment, alias in new:
-                finder.aliases.refuse_taken(alias, environment.requirements.req_id)
+                lookup.aliases.refuse_taken(alias, environment.requirements.req_id)
 
     def left(self, result: LockResult) -> Iterator[str]:
         """A line for each environment with names in envlock.toml that were not given, since it is not locked anew.
@@ -76,20 +76,20 @@ class Naming:
         changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
         return [*self._asked, *((name, alias) for name, alias in self._said if name in changed)]
 
-    def give(self, result: LockResult, reporter: Reporter) -> tuple[Given, ...]:
+    def give(self, result: LockResult, reporter: Reporter) -> tuple[GiveResult, ...]:
         """Give the names, now that the environments are locked. Raises as `workflow.alias.give`."""
         wanted = self._given(result)
         if not wanted:
             return ()
         from envlock.config.read import load_project
         from envlock.named.give import give
-        from envlock.named.lookup import Finder
+        from envlock.named.lookup import Lookup
 
         project = load_project(self._config)
-        finder = Finder(project)
+        lookup = Lookup(project)
         environments = {each.name: each for each in project.environments()}
         return tuple(
-            give(finder, alias, finder.environment(environments[name]), reporter=reporter)
+            give(lookup, alias, lookup.environment(environments[name]), reporter=reporter)
             for name, alias in dict.fromkeys(wanted)
         )
 
@@ -104,10 +104,10 @@ class Naming:
 
 def _named_at(project: Project, text: str, key: KeyPath) -> Alias:
     """What a text of envlock.toml names; where it is none, the error says which line it is in."""
-    from envlock.named.lookup import named
+    from envlock.named.lookup import alias_of
 
     try:
-        return named(text)
+        return alias_of(text)
     except EnvlockError as error:
         error.locations += (project.locate(key),)
         raise

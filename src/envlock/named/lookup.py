@@ -34,7 +34,7 @@ from envlock.named.errors import (
     UnsetNameVariable,
 )
 from envlock.named.history import Aliases
-from envlock.named.run_record import Pathspecs, recorded
+from envlock.named.run_record import RunRecords, recorded
 from envlock.workflow.launch import locks_by_name
 from envlock.workflow.needed_locks import locks_of
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
-    from envlock.named.move import AliasRecord
+    from envlock.named.move import Move
 
 _IDENTITY = re.compile(r"([0-9a-f]{4,40}):([0-9a-f]{4,40})\Z")
 
@@ -53,15 +53,15 @@ _WHOLE = 40
 
 
 @dataclass(frozen=True)
-class Found:
+class NamedEnvironment:
     """An environment that was named, for the archs that it is there for."""
 
-    said: str
+    reference: str
     """How it was named: `Train/start`, `team/base:candidate@4`, `Train/142/start`, or its ids."""
     req_id: str
     full_ids: tuple[tuple[Arch, str], ...]
     """Sorted by arch; at least one."""
-    record: AliasRecord | None = None
+    move: Move | None = None
     """Where a name in the cache led to it."""
     task: str = ""
     """The pathspec of the task that it was looked up for."""
@@ -75,7 +75,7 @@ class Found:
         """Where its lock lies in a cache. Raises AliasLacksArch."""
         full_id = dict(self.full_ids).get(arch)
         if full_id is None:
-            raise AliasLacksArch(self.said, arch, self.archs)
+            raise AliasLacksArch(self.reference, arch, self.archs)
         return EnvironmentPlace(arch, self.req_id, full_id)
 
 
@@ -87,7 +87,7 @@ def spelt_out(text: str) -> str:
         raise UnsetNameVariable(text, error.variable) from None
 
 
-def named(text: str) -> Alias:
+def alias_of(text: str) -> Alias:
     """The name that a text spells, variables put in. Raises BadAliasName, UnsetNameVariable."""
     try:
         return parse_alias(spelt_out(text))
@@ -104,12 +104,12 @@ def is_identity(text: str) -> bool:
     return _IDENTITY.match(text) is not None
 
 
-def found_of(said: str, locks: Sequence[Lock]) -> Found:
+def found_of(said: str, locks: Sequence[Lock]) -> NamedEnvironment:
     """The environment of locks that differ in their arch alone."""
-    return Found(said, locks[0].req_id, tuple(sorted((lock.arch, lock.full_id) for lock in locks)))
+    return NamedEnvironment(said, locks[0].req_id, tuple(sorted((lock.arch, lock.full_id) for lock in locks)))
 
 
-class Finder:
+class Lookup:
     """Looks for environments in a project and its cache, which is opened when it is first asked.
 
     One that `recalls` asks a bucket once for what never changes, names that do not move and locks by their ids, and
@@ -141,7 +141,7 @@ class Finder:
         """The names in the cache."""
         return Aliases(self.store)
 
-    def environment(self, environment: Environment) -> Found:
+    def environment(self, environment: Environment) -> NamedEnvironment:
         """What is locked for an environment of the project, for every arch that it is locked for, fresh and whole.
 
         Raises NotLocked and what else `locks_by_name` raises.
@@ -156,7 +156,7 @@ class Finder:
             raise NotLocked(environment.name)
         return found_of(environment.name, locks)
 
-    def word(self, text: str, *, exact: bool = False) -> Found:
+    def reference(self, text: str, *, exact: bool = False) -> NamedEnvironment:
         """What a name (`team/base:stable`, `team/base:stable@3`) or `req_id:full_id` stands for.
 
         Of ids, the beginnings of both are enough, unless it has to be `exact`: those of the project come first, then a
@@ -181,10 +181,10 @@ class Finder:
             raise self.not_found(alias)
         return found_by(record)
 
-    def _of_ids(self, text: str, req_id: str, full_id: str) -> Found | None:
+    def _of_ids(self, text: str, req_id: str, full_id: str) -> NamedEnvironment | None:
         """What both ids, or the beginnings of both, stand for: in the project, as a name, or in the cache."""
         if len(req_id) == len(full_id) == _WHOLE:
-            return self._widened(Found(text, req_id, ()), full_id)
+            return self._widened(NamedEnvironment(text, req_id, ()), full_id)
         paths = lock_files(self.project.lock_folder)
         known = [(path.parent.name, path.name.split(".")[1]) for path in paths]
         ids = _beginning(text, req_id, full_id, known)
@@ -197,9 +197,9 @@ class Finder:
                 return found_by(record)
             places = Environments(self.store).places()
             ids = _beginning(text, req_id, full_id, [(place.req_id, place.full_id) for place in places])
-        return ids and self._widened(Found(":".join(ids), ids[0], ()), ids[1])
+        return ids and self._widened(NamedEnvironment(":".join(ids), ids[0], ()), ids[1])
 
-    def task(self, pathspec: str, *, widened: bool = True) -> Found:
+    def pathspec(self, pathspec: str, *, widened: bool = True) -> NamedEnvironment:
         """What a task ran in, as Metaflow recorded it; where it did not, as the launcher did in the cache.
 
         `widened` to all archs that are known to have been locked with it. Raises BadPathspec, UnsetNameVariable;
@@ -211,7 +211,7 @@ class Finder:
         except (MetaflowMissing, NothingRecorded, PathspecNotFound) as error:
             found = self._kept(pathspec, error)
         else:
-            found = Found(task.pathspec, task.req_id, ((task.arch, task.full_id),), task=task.pathspec)
+            found = NamedEnvironment(task.pathspec, task.req_id, ((task.arch, task.full_id),), task=task.pathspec)
         return (self._widened(found, found.full_ids[0][1]) if widened else None) or found
 
     def not_found(self, alias: Alias) -> AliasNotFound:
@@ -220,14 +220,14 @@ class Finder:
         others = self.aliases.names(f"{alias.name}:") or (self.aliases.names(f"{team}/") if slash else ())
         return AliasNotFound(alias, self.store.url, others)
 
-    def lock(self, found: Found, arch: Arch) -> Lock:
+    def lock(self, found: NamedEnvironment, arch: Arch) -> Lock:
         """The lock of what was found, of this project or else of its cache, proved whole.
 
         Raises AliasLacksArch, EnvironmentNotInCache, and what reading a lock raises.
         """
         return self.own_lock(found, arch) or self.cached_lock(found, arch)
 
-    def own_lock(self, found: Found, arch: Arch) -> Lock | None:
+    def own_lock(self, found: NamedEnvironment, arch: Arch) -> Lock | None:
         """The lock of what was found, where this project has it."""
         place = found.place(arch)
         path = path_of(self.project.lock_folder, arch, place.req_id, place.full_id)
@@ -236,13 +236,13 @@ class Finder:
         lock = read_lock(path, shown=self.project.shown(path))
         return lock if environment_place(lock) == place else None
 
-    def cached_lock(self, found: Found, arch: Arch) -> Lock:
+    def cached_lock(self, found: NamedEnvironment, arch: Arch) -> Lock:
         """The lock of what was found, of the cache."""
         place = found.place(arch)
         recalled = self._memory.lock(place) if self._memory else None
         return recalled or self._asked_for(found, Environments(self.store), place)
 
-    def cached_locks(self, found: Found, archs: Sequence[Arch]) -> tuple[Lock, ...]:
+    def cached_locks(self, found: NamedEnvironment, archs: Sequence[Arch]) -> tuple[Lock, ...]:
         """As `cached_lock`, for each arch, those that are not remembered at once."""
         places = [found.place(arch) for arch in archs]
         locks = {place: lock for place in places if self._memory and (lock := self._memory.lock(place))}
@@ -254,19 +254,19 @@ class Finder:
             locks[place] = read
         return tuple(locks[place] for place in places)
 
-    def _asked_for(self, found: Found, environments: Environments, place: EnvironmentPlace) -> Lock:
+    def _asked_for(self, found: NamedEnvironment, environments: Environments, place: EnvironmentPlace) -> Lock:
         try:
             lock = environments.read(place)
         except FileNotFoundError:
             if found.task and len(found.full_ids) == 1:
                 where = f"{self.project.lock_folder.name}/{place.arch}/{place.req_id}"
                 raise LockNotFound(place.identity, where, self.url, ran=found.task) from None
-            raise EnvironmentNotInCache(found.said, place.identity, place.arch, self.store.url) from None
+            raise EnvironmentNotInCache(found.reference, place.identity, place.arch, self.store.url) from None
         if self._memory:
             self._memory.keep_lock(lock)
         return lock
 
-    def _head(self, alias: Alias) -> AliasRecord | None:
+    def _head(self, alias: Alias) -> Move | None:
         """The newest record of a tag."""
         if alias.moves or self._memory is None:
             return self.aliases.head(alias)
@@ -277,7 +277,7 @@ class Finder:
                 self._memory.keep_record(record)
         return record
 
-    def _widened(self, found: Found, full_id: str) -> Found | None:
+    def _widened(self, found: NamedEnvironment, full_id: str) -> NamedEnvironment | None:
         """The same for all archs that are known to belong together, or None where none is.
 
         Those of the project, where it has that very lock; else those for which the cache has just that full_id.
@@ -298,11 +298,11 @@ class Finder:
                 known[place.arch] = full_id
         return replace(found, full_ids=tuple(sorted(known.items()))) if known else None
 
-    def _kept(self, pathspec: str, error: EnvlockError) -> Found:
+    def _kept(self, pathspec: str, error: EnvlockError) -> NamedEnvironment:
         """What the cache knows of a step; where that is nothing, Metaflow's own error is raised."""
         flow, run, step = pathspec.split("/")[:3]
         try:
-            ran = Pathspecs(self.store).read(flow, run, step)
+            ran = RunRecords(self.store).read(flow, run, step)
         except UnsafePath:  # such as no step has that was kept
             ran = ()
         except DamageError:
@@ -314,7 +314,7 @@ class Finder:
             error.details += (f"the cache {self.store.url} does not know it either",)
             raise error
         full_ids = tuple(sorted((each.arch, each.full_id) for each in ran if each.req_id == ran[0].req_id))
-        return Found(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")
+        return NamedEnvironment(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")
 
 
 def _beginning(text: str, req_id: str, full_id: str, known: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
@@ -325,7 +325,7 @@ def _beginning(text: str, req_id: str, full_id: str, known: Iterable[tuple[str, 
     return ids[0] if ids else None
 
 
-def found_by(record: AliasRecord) -> Found:
+def found_by(move: Move) -> NamedEnvironment:
     """What a record points to, named with its move: names may move on."""
-    said = f"{record.alias}@{record.sequence}" if record.alias.moves else str(record.alias)
-    return Found(said, record.req_id, record.full_ids, record=record)
+    said = f"{move.alias}@{move.sequence}" if move.alias.moves else str(move.alias)
+    return NamedEnvironment(said, move.req_id, move.full_ids, move=move)

@@ -24,16 +24,16 @@ _ID = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
-class BadRecord(ValueError):
+class BadMove(ValueError):
     """The bytes are no record of an alias."""
 
 
-class NewerRecord(BadRecord):
+class NewerMove(BadMove):
     """The record is of a format that a newer envlock writes."""
 
 
 @dataclass(frozen=True)
-class AliasRecord:
+class Move:
     """What an alias was made to mean at one moment."""
 
     name: str
@@ -66,7 +66,7 @@ class AliasRecord:
     def render(self) -> bytes:
         r"""The canonical bytes: JSON, keys in order, one a line.
 
-        >>> AliasRecord("team/base", "v1", 1, "0" * 40, (), "mia", "2026-11-01T00:00:00Z", "base").render()[:28]
+        >>> Move("team/base", "v1", 1, "0" * 40, (), "mia", "2026-11-01T00:00:00Z", "base").render()[:28]
         b'{\n "format": 1,\n "name": "te'
         """
         return _spelt({**self._fields(), "sha256": self.digest})
@@ -80,23 +80,23 @@ class AliasRecord:
         return {"format": FORMAT, **asdict(self), "full_ids": dict(self.full_ids)}
 
 
-def parse_record(data: bytes) -> AliasRecord:
-    """The record in canonical bytes. Raises BadRecord (NewerRecord) for any other bytes."""
+def parse_move(data: bytes) -> Move:
+    """The record in canonical bytes. Raises BadMove (NewerMove) for any other bytes."""
     try:
         found = json_of(data.decode())
         if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
-            raise NewerRecord(f"format {found['format']}")
+            raise NewerMove(f"format {found['format']}")
         record = _record(found)
         if found.get("sha256") != record.digest:
-            raise BadRecord("it was changed: its content does not have the SHA-256 that it ends with")
+            raise BadMove("it was changed: its content does not have the SHA-256 that it ends with")
         if record.render() != data:
-            raise BadRecord("it is not spelt as envlock spells it")
-    except BadRecord:
+            raise BadMove("it is not spelt as envlock spells it")
+    except BadMove:
         raise
     except KeyError as error:
-        raise BadRecord(f"it has no {error}") from None
+        raise BadMove(f"it has no {error}") from None
     except (ValueError, TypeError, AttributeError):
-        raise BadRecord("it is no record of an alias") from None
+        raise BadMove("it is no record of an alias") from None
     return record
 
 
@@ -104,22 +104,22 @@ def _spelt(fields: dict[str, Any]) -> bytes:
     return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _record(found: dict[str, Any]) -> AliasRecord:
+def _record(found: dict[str, Any]) -> Move:
     texts = {key: found[key] for key in ("name", "tag", "req_id", "who", "when", "source", "why", "previous", "nonce")}
     if not all(type(text) is str for text in texts.values()) or type(found["sequence"]) is not int:
-        raise BadRecord("a value has another type")
+        raise BadMove("a value has another type")
     full_ids = tuple((Arch(arch), full_id) for arch, full_id in found["full_ids"].items())
-    record = AliasRecord(sequence=found["sequence"], full_ids=full_ids, **texts)
+    record = Move(sequence=found["sequence"], full_ids=full_ids, **texts)
     try:
         named = parse_alias(f"{record.name}:{record.tag}")
     except BadAlias as error:
-        raise BadRecord(str(error)) from None
+        raise BadMove(str(error)) from None
     ids = (record.req_id, *(full_id for _, full_id in full_ids))
     if not all(_ID.match(each) for each in ids) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:
-        raise BadRecord("an id or an arch is none")
+        raise BadMove("an id or an arch is none")
     if list(full_ids) != sorted(full_ids):
-        raise BadRecord("its archs are not in order")
+        raise BadMove("its archs are not in order")
     is_linked = bool(_SHA256.match(record.previous)) if record.sequence > 1 else record.previous == ""
     if not 1 <= record.sequence <= LAST or not is_linked or named != record.alias:
-        raise BadRecord("it has no place in a chain")
+        raise BadMove("it has no place in a chain")
     return record

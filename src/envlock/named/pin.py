@@ -30,7 +30,7 @@ class Pin(NamedTuple):
 
     kind: str
     """`name` or `pathspec`."""
-    meant: str
+    reference: str
     """The name with its tag, `req_id:full_id`, or the pathspec; no variables."""
     requirements: Requirements
     full_ids: tuple[tuple[Arch, str], ...]
@@ -71,26 +71,26 @@ _RECORD = re.compile(r"(?:[0-9a-f]{64})?\Z")
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
 
-def pin_path(folder: Path, kind: str, meant: str) -> Path:
+def pin_path(folder: Path, kind: str, reference: str) -> Path:
     """Where the pin of a name or a pathspec lies in a lock folder.
 
     >>> pin_path(Path("envlock.lock"), "name", "team/base:v1.2").as_posix()
     'envlock.lock/aliases/team/base/@tags/v1.2.toml'
     """
     if kind == "pathspec":
-        return folder / FOLDER / "@pathspecs" / f"{meant}.toml"
-    name, _, tag = meant.partition(":")
+        return folder / FOLDER / "@pathspecs" / f"{reference}.toml"
+    name, _, tag = reference.partition(":")
     if _ID.match(name) and _ID.match(tag):
         return folder / FOLDER / "@ids" / name / f"{tag}.toml"
     return folder / FOLDER / name / "@tags" / f"{tag}.toml"
 
 
-def read_pin(folder: Path, kind: str, meant: str) -> Pin | None:
+def read_pin(folder: Path, kind: str, reference: str) -> Pin | None:
     """The pin of a name or a pathspec in a lock folder, proved whole; None where there is none.
 
     Raises DamagedPin, NewerPinFormat.
     """
-    path = pin_path(folder, kind, meant)
+    path = pin_path(folder, kind, reference)
     shown = f"{folder.name}/{path.relative_to(folder).as_posix()}"
     try:
         data = read_file(path, PIN_BYTES, within=folder.parent)
@@ -98,11 +98,11 @@ def read_pin(folder: Path, kind: str, meant: str) -> Pin | None:
         return None
     except OSError as error:
         raise DamagedPin(shown, f"it cannot be read: {error.strerror}") from None
-    return parse_pin(data, kind, meant, shown)
+    return parse_pin(data, kind, reference, shown)
 
 
-def parse_pin(data: bytes, kind: str, meant: str, shown: str) -> Pin:
-    """The pin in a file's bytes, which is that of `meant`. Raises DamagedPin, NewerPinFormat."""
+def parse_pin(data: bytes, kind: str, reference: str, shown: str) -> Pin:
+    """The pin in a file's bytes, which is that of `reference`. Raises DamagedPin, NewerPinFormat."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -124,8 +124,8 @@ def parse_pin(data: bytes, kind: str, meant: str, shown: str) -> Pin:
         is_of_id = pin.req_id == table["req-id"]
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise DamagedPin(shown, f"a part is missing or malformed: {error}") from None
-    if pin.meant != meant:
-        raise DamagedPin(shown, f"it is the pin of `{pin.meant}`")
+    if pin.reference != reference:
+        raise DamagedPin(shown, f"it is the pin of `{pin.reference}`")
     if not is_of_id:
         raise DamagedPin(shown, "its requirements do not hash to its req-id")
     return pin
@@ -142,7 +142,7 @@ def _pin(table: Mapping[str, Any], kind: str) -> Pin:
     full_ids = table["full-ids"]
     pin = Pin(
         kind=kind,
-        meant=table[kind],
+        reference=table[kind],
         requirements=requirements_from(table["requirements"]),
         full_ids=tuple((Arch(arch), full_ids[arch]) for arch in sorted(full_ids)),
         sequence=table.get("sequence", 0),
@@ -161,10 +161,10 @@ def render_pin(pin: Pin) -> str:
 
     move = [f"sequence = {pin.sequence}", f"record = {quoted(pin.record)}"] if pin.sequence else []
     lines = [
-        f"# What {pin.meant} stood for when it was locked, so that `envlock check` needs no network.",
+        f"# What {pin.reference} stood for when it was locked, so that `envlock check` needs no network.",
         "# Written by `envlock lock`; do not edit, `envlock check` finds any change.",
         f"format = {FORMAT}",
-        f"{pin.kind} = {quoted(pin.meant)}",
+        f"{pin.kind} = {quoted(pin.reference)}",
         *move,
         f"req-id = {quoted(pin.req_id)}",
         "",
@@ -182,7 +182,7 @@ def write_pin(folder: Path, pin: Pin) -> Path:
     """Write a pin at its place in a lock folder and return that; one that says this already is not touched."""
     from envlock.files import holds, write_atomically
 
-    path = pin_path(folder, pin.kind, pin.meant)
+    path = pin_path(folder, pin.kind, pin.reference)
     data = render_pin(pin).encode()
     if not holds(path, data):
         write_atomically(path, data)
@@ -192,9 +192,9 @@ def write_pin(folder: Path, pin: Pin) -> Path:
 def unnamed_pins(project: Project) -> tuple[Path, ...]:
     """The pins that no environment of a project names, sorted; none where it cannot be known what is named."""
     bases = [each.base for each in project.environments() if each.base is not None and not each.base.fetch_at_exec]
-    if not all(base.meant for base in bases):
+    if not all(base.reference for base in bases):
         return ()
-    named = {pin_path(project.lock_folder, base.kind, base.meant) for base in bases}
+    named = {pin_path(project.lock_folder, base.kind, base.reference) for base in bases}
     found = {
         Path(parent, name)
         for parent, names in files_below(project.lock_folder / FOLDER)

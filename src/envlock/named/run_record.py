@@ -15,7 +15,7 @@ from envlock.cache.layout import step_folder
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch, parse_arch
-from envlock.named.errors import BadPathspec, DamagedPathspecRecord, MetaflowMissing, NothingRecorded, PathspecNotFound
+from envlock.named.errors import BadPathspec, DamagedRunRecord, MetaflowMissing, NothingRecorded, PathspecNotFound
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
@@ -26,7 +26,7 @@ FORMAT = 1
 _ID = re.compile(r"[0-9a-f]{40}\Z")
 
 
-class RanIn(NamedTuple):
+class RunRecord(NamedTuple):
     """The environment that a step of a run ran in, on one arch."""
 
     flow: str
@@ -46,20 +46,20 @@ class RanIn(NamedTuple):
         return (json.dumps({"format": FORMAT, **self._asdict()}, indent=1) + "\n").encode()
 
 
-class Pathspecs:
+class RunRecords:
     """The steps that ran, in one store. Any thread may call any method."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def write(self, ran: RanIn) -> bool:
+    def write(self, ran: RunRecord) -> bool:
         """Keep where a step ran. False, and nothing done, where something else is kept of it: the first word counts."""
         return self._store.create(ran.path, ran.render())
 
-    def read(self, flow: str, run: str, step: str) -> tuple[RanIn, ...]:
+    def read(self, flow: str, run: str, step: str) -> tuple[RunRecord, ...]:
         """What is known of a step, one for each arch that it ran on. A read for each of the archs that there are.
 
-        Raises UnsafePath, DamagedPathspecRecord.
+        Raises UnsafePath, DamagedRunRecord.
         """
         folder = step_folder(flow, run, step)
         found = []
@@ -70,18 +70,18 @@ class Pathspecs:
             except FileNotFoundError:
                 continue
             except DamageError:
-                raise DamagedPathspecRecord(f"{self._store.url}/{path}") from None
+                raise DamagedRunRecord(f"{self._store.url}/{path}") from None
             ran = _parsed(data)
             if ran is None or ran.path != path:
-                raise DamagedPathspecRecord(f"{self._store.url}/{path}")
+                raise DamagedRunRecord(f"{self._store.url}/{path}")
             found.append(ran)
         return tuple(found)
 
 
-def _parsed(data: bytes) -> RanIn | None:
+def _parsed(data: bytes) -> RunRecord | None:
     try:
         fields = json_of(data)
-        ran = RanIn(**{key: fields[key] for key in RanIn._fields})
+        ran = RunRecord(**{key: fields[key] for key in RunRecord._fields})
         whole = ran.render() == data and _ID.match(ran.req_id) and _ID.match(ran.full_id)
     except (ValueError, KeyError, TypeError):
         return None
@@ -100,7 +100,7 @@ def _is_there(project: Project) -> bool:
     return "://" in url or os.path.isdir(url)  # noqa: PTH112
 
 
-class Keeper:
+class RunRecorder:
     """Writes what it is told behind everybody's back. The first thing that fails ends it: no run fails for a note.
 
     It does nothing for a project that names no cache, and for a folder that is not there.
@@ -109,7 +109,7 @@ class Keeper:
     def __init__(self, project: Project, flow: str) -> None:
         self._project = project
         self._flow = flow
-        self._waiting: SimpleQueue[RanIn | None] = SimpleQueue()
+        self._waiting: SimpleQueue[RunRecord | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_wanted = bool(project.settings.cache) and _is_there(project)
 
@@ -117,9 +117,9 @@ class Keeper:
         """Note that a step of a run begins in a lock's environment. Does not wait."""
         if not self._is_wanted:
             return
-        from envlock.named.run_record import RanIn
+        from envlock.named.run_record import RunRecord
 
-        self._waiting.put(RanIn(self._flow, run, step, lock.arch, lock.req_id, lock.full_id))
+        self._waiting.put(RunRecord(self._flow, run, step, lock.arch, lock.req_id, lock.full_id))
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, daemon=True)
             self._thread.start()
@@ -133,12 +133,12 @@ class Keeper:
     def _write(self) -> None:
         from envlock.cache.format import check_format
         from envlock.cache.open import open_store
-        from envlock.named.run_record import Pathspecs
+        from envlock.named.run_record import RunRecords
 
         with suppress(EnvlockError, OSError):  # the cache is out of reach, read-only, or of a newer format
             store = open_store(self._project.cache_url, self._project.cache_options)
             check_format(store)
-            pathspecs = Pathspecs(store)
+            pathspecs = RunRecords(store)
             while (ran := self._waiting.get()) is not None:
                 pathspecs.write(ran)
 

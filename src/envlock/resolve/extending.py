@@ -16,7 +16,7 @@ from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.resolve.conda_provided import provided_by
 from envlock.resolve.errors import BaseWithoutConda, CondaConflict, ConflictWithBase, UnexpectedAnswer
-from envlock.resolve.port import Base, Provided, Request, Resolution
+from envlock.resolve.port import LockedBase, Provided, Request, Resolution
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -25,7 +25,7 @@ _KEPT = re.compile(r"(\S+ \S+) is locked, but another version is required as rep
 _HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
 
 
-def additions(request: Request, base: Base) -> Request:
+def additions(request: Request, base: LockedBase) -> Request:
     """The request without all that the base serves already.
 
     What remains is in `requirements.pypi` and, Metaflow's needs among them, in `requirements.conda`. Raises
@@ -49,7 +49,7 @@ def additions(request: Request, base: Base) -> Request:
     )
 
 
-def provided_over(packages: Sequence[LockedPackage], base: Base | None) -> tuple[Provided, ...]:
+def provided_over(packages: Sequence[LockedPackage], base: LockedBase | None) -> tuple[Provided, ...]:
     """What conda packages provide, and what the base has: all that PyPI packages have to rest on."""
     found = provided_by(packages)
     if base is None:
@@ -61,7 +61,7 @@ def provided_over(packages: Sequence[LockedPackage], base: Base | None) -> tuple
     )
 
 
-def conda_conflict(request: Request, base: Base, error: CondaConflict) -> ConflictWithBase:
+def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> ConflictWithBase:
     """The error of conda packages that do not go with the base's, with both sides named."""
     text = "\n".join(error.details)
     kept = list(dict.fromkeys(_KEPT.findall(text)))
@@ -78,7 +78,7 @@ def conda_conflict(request: Request, base: Base, error: CondaConflict) -> Confli
     )
 
 
-def new_of(request: Request, base: Base, solved: Resolution) -> tuple[LockedPackage, ...]:
+def new_of(request: Request, base: LockedBase, solved: Resolution) -> tuple[LockedPackage, ...]:
     """The conda packages of a solution that the base does not have. Raises UnexpectedAnswer where one was changed."""
     found = {package.name: package for package in solved.packages}
     changed = [each.name for each in base.lock.conda_packages if found.pop(each.name, each).sha256 != each.sha256]
@@ -89,7 +89,7 @@ def new_of(request: Request, base: Base, solved: Resolution) -> tuple[LockedPack
     return tuple(found.values())
 
 
-def refuse_twice(request: Request, base: Base, packages: Iterable[LockedPackage]) -> None:
+def refuse_twice(request: Request, base: LockedBase, packages: Iterable[LockedPackage]) -> None:
     """Refuse new conda packages that hold what the base has as a wheel. Raises ConflictWithBase."""
     wheels = {package.name: package.version for package in base.lock.pypi_packages}
     for package in packages:
@@ -105,7 +105,9 @@ def refuse_twice(request: Request, base: Base, packages: Iterable[LockedPackage]
                 )
 
 
-def joined(base: Base, conda: Sequence[LockedPackage], wheels: Sequence[LockedPackage]) -> tuple[LockedPackage, ...]:
+def joined(
+    base: LockedBase, conda: Sequence[LockedPackage], wheels: Sequence[LockedPackage]
+) -> tuple[LockedPackage, ...]:
     """The base's packages and the new ones, sorted; `conda` are the base's and the new ones together."""
     packages = (*conda, *base.lock.pypi_packages, *wheels)
     rows = {(each.kind, each.name): each.sha256 for each in packages}
@@ -117,7 +119,7 @@ def joined(base: Base, conda: Sequence[LockedPackage], wheels: Sequence[LockedPa
 class _Served:
     """What a base has, by what may be asked."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: LockedBase) -> None:
         self.name = base.name
         self.conda = {package.name: package for package in base.lock.conda_packages}
         self.versions = {each.name: each.version for each in provided_by(base.lock.conda_packages)}
@@ -160,7 +162,7 @@ class _Served:
         return str(CondaRequirement(name, conda_version(needed.specifier)))
 
 
-def _refuse_python(request: Request, base: Base) -> None:
+def _refuse_python(request: Request, base: LockedBase) -> None:
     asked, has = request.requirements.python, base.lock.python
     if not _specifiers(asked).contains(has.version):
         oldest = " or later" if has.source == "machine" else ""
@@ -182,7 +184,7 @@ def _refuse_python(request: Request, base: Base) -> None:
         )
 
 
-def _without_conda(request: Request, base: Base) -> BaseWithoutConda:
+def _without_conda(request: Request, base: LockedBase) -> BaseWithoutConda:
     asked = request.requirements
     names = [parse_conda_requirement(text).name for text in (*asked.conda, *asked.conda_only)]
     source = "this machine" if base.lock.python.source == "machine" else base.lock.python.source

@@ -19,7 +19,7 @@ from envlock.resolve.errors import (
     UnexpectedAnswer,
 )
 from envlock.resolve.extending import additions, conda_conflict, joined, new_of, provided_over, refuse_twice
-from envlock.resolve.port import Base, Extras, Request, Resolution, Resolver
+from envlock.resolve.port import Extras, LockedBase, Request, Resolution, Resolver
 
 if TYPE_CHECKING:
     from envlock.conda.archives import Archives
@@ -95,7 +95,7 @@ class ByType:
             python=solved.python,
         )
 
-    def _over_base(self, request: Request, base: Base) -> Resolution:
+    def _over_base(self, request: Request, base: LockedBase) -> Resolution:
         """A base as it is, and what is asked beside it."""
         rest = additions(request, base)
         old: tuple[LockedPackage, ...] = base.lock.conda_packages

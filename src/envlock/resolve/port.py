@@ -37,7 +37,7 @@ class Provided:
 
 
 @dataclass(frozen=True)
-class Base:
+class LockedBase:
     """The environment that is extended: all of its packages stay as they are."""
 
     name: str
@@ -75,7 +75,7 @@ class Request:
     """Conda packages to keep wherever the requirements allow, exactly as they were locked."""
     provided: tuple[Provided, ...] = ()
     """What conda packages of the environment, or its base, bring: PyPI packages rest on it, and never replace it."""
-    base: Base | None = None
+    base: LockedBase | None = None
     """What the environment extends; `python` is empty then, for it is the base's."""
     fixed: tuple[LockedPackage, ...] = ()
     """Conda packages that stay exactly as they are, whether or not a channel still has them."""

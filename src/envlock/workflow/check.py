@@ -238,7 +238,7 @@ class _Checking:
                     environment=environment.name,
                     arch=arch,
                     verdict="missing",
-                    reasons=(f"what `{base.meant}` stands for was never looked up",),
+                    reasons=(f"what `{base.reference}` stands for was never looked up",),
                     location=self.project.locate(base.key),
                     repair="envlock lock",
                 )
@@ -284,7 +284,7 @@ class _Checking:
             environment=environment.name,
             arch=arch,
             verdict="base-lacks-arch",
-            reasons=(f"`{base.meant}` is not there for {arch}; it is there for {there}",),
+            reasons=(f"`{base.reference}` is not there for {arch}; it is there for {there}",),
             location=self.project.locate(base.key),
             repair=ways_to_have(base.pin, arch),
         )
@@ -299,9 +299,9 @@ class _Checking:
             arch=arch,
             verdict="stale" if others else "missing",
             reasons=(
-                (f"`{base.meant}` is {base.full_id(arch)}, and another environment is locked",)
+                (f"`{base.reference}` is {base.full_id(arch)}, and another environment is locked",)
                 if others
-                else (f"the lock of `{base.meant}` is not here",)
+                else (f"the lock of `{base.reference}` is not here",)
             ),
             location=self.project.locate(base.key),
             repair="envlock lock",

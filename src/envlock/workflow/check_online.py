@@ -13,7 +13,7 @@ from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import read_lock
 from envlock.named.alias import Alias, parse_alias
 from envlock.named.base import IDENTITY
-from envlock.named.lookup import Finder
+from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
-    from envlock.named.move import AliasRecord
+    from envlock.named.move import Move
     from envlock.named.pin import Pin
 
 
@@ -38,21 +38,21 @@ def with_cache(project: Project, verdict: CheckResult, selection: Selection | No
     named: dict[Pin, list[Environment]] = {}
     for environment in (selection or Selection()).choose(project):
         pin = environment.base.pin if environment.base is not None else None
-        if pin is not None and pin.kind == "name" and not IDENTITY.match(pin.meant):
+        if pin is not None and pin.kind == "name" and not IDENTITY.match(pin.reference):
             named.setdefault(pin, []).append(environment)
     if not named:
         return verdict
-    finder = Finder(project)
-    found = [each for pin, asking in named.items() for each in _findings(project, finder, pin, asking)]
+    lookup = Lookup(project)
+    found = [each for pin, asking in named.items() for each in _findings(project, lookup, pin, asking)]
     return verdict._replace(findings=(*verdict.findings, *found))
 
 
-def _findings(project: Project, finder: Finder, pin: Pin, asking: Sequence[Environment]) -> Iterator[Finding]:
-    alias = parse_alias(pin.meant)
-    head = finder.aliases.head(alias)
-    wrong = disagreement(finder, pin, alias, head)
+def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Environment]) -> Iterator[Finding]:
+    alias = parse_alias(pin.reference)
+    head = lookup.aliases.head(alias)
+    wrong = disagreement(lookup, pin, alias, head)
     if wrong:
-        path = pin_path(project.lock_folder, pin.kind, pin.meant).relative_to(project.folder)
+        path = pin_path(project.lock_folder, pin.kind, pin.reference).relative_to(project.folder)
         yield Finding(
             environment=", ".join(each.name for each in asking),
             arch="",
@@ -74,13 +74,13 @@ def _findings(project: Project, finder: Finder, pin: Pin, asking: Sequence[Envir
         )
 
 
-def disagreement(finder: Finder, pin: Pin, alias: Alias, head: AliasRecord | None) -> str:
+def disagreement(lookup: Lookup, pin: Pin, alias: Alias, head: Move | None) -> str:
     """What the cache says otherwise of the move that a name is pinned to; empty where it says the same."""
     if head is None:
         return "the cache has no such name"
     if head.sequence < pin.sequence:
         return f"the cache has {head.sequence} of its moves"
-    record = head if head.sequence == pin.sequence else finder.aliases.at(alias, pin.sequence)
+    record = head if head.sequence == pin.sequence else lookup.aliases.at(alias, pin.sequence)
     if record is not None and record.digest == pin.record:
         return ""
     return f"move {pin.sequence} in the cache is another record" + (f", of {record.req_id}" if record else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envlock.errors import EnvlockError
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
-from envlock.named.errors import NothingAsks
+from envlock.named.errors import NotNeeded
 from envlock.workflow.errors import refuse_strange_hosts
 from envlock.workflow.needed_locks import NeededLocks
 from envlock.workflow.prune import remove, unwritable
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
-    from envlock.named.lookup import Finder, Found
+    from envlock.named.lookup import Lookup, NamedEnvironment
 
 
 @dataclass(frozen=True)
 class Fetched:
     """What `get` did."""
 
-    found: Found
+    found: NamedEnvironment
     locks: tuple[Lock, ...]
     written: tuple[Path, ...]
     """Files that are new, or were others."""
@@ -40,24 +40,24 @@ class Fetched:
     """Archs that it is there for, and the project is not."""
 
 
-def get(finder: Finder, found: Found, archs: Sequence[Arch] = (), *, into: Path | None = None) -> Fetched:
+def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, into: Path | None = None) -> Fetched:
     """Write the locks of an environment where the project looks for them, or `into` a folder: each proved whole.
 
     Without `archs`, those that the project is for and that the environment has; `into` a folder, all. All are read
-    before any is written. Raises NothingAsks, and nothing is written, where no environment of the project asks for it;
+    before any is written. Raises NotNeeded, and nothing is written, where no environment of the project asks for it;
     AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
     """
-    project = finder.project
+    project = lookup.project
     serves = tuple(each.name for each in project.environments() if each.requirements.req_id == found.req_id)
     if into is None and not serves:
-        raise NothingAsks(found.said, found.req_id, project.path.name)
+        raise NotNeeded(found.reference, found.req_id, project.path.name)
     wanted = archs or (
         found.archs if into is not None else [arch for arch in project.settings.archs if arch in found.archs]
     )
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
     claims = NeededLocks(project)
-    locks = finder.cached_locks(found, wanted)
+    locks = lookup.cached_locks(found, wanted)
     if into is None and project.settings.hosts:
         for lock in locks:
             refuse_strange_hosts(project, summary_of(lock), serves)

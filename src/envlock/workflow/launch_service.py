@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from envlock.activation import activated, changes
 from envlock.errors import EnvlockError
-from envlock.named.run_record import Keeper
+from envlock.named.run_record import RunRecorder
 from envlock.places import folder_in_home, home
 from envlock.reporter import Reporter
 from envlock.workflow.launch import Plan, Start, plan
@@ -83,7 +83,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     planned = _planned(request, channel) if start else None
     if planned is None:
         return
-    keeper = Keeper(planned.project, request["flow"])
+    keeper = RunRecorder(planned.project, request["flow"])
     # By the name under which the launcher knows each environment: its identity, or that of one fetched task.
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -148,7 +148,7 @@ class _Locking:
                     write_lock(self.folder, each.lock)
             for new in pinned:
                 if new.before is None:
-                    written.append(pin_path(self.folder, new.pin.kind, new.pin.meant))
+                    written.append(pin_path(self.folder, new.pin.kind, new.pin.reference))
                 write_pin(self.folder, new.pin)
             if written:
                 write_attributes(self.folder)

@@ -25,7 +25,7 @@ from envlock.workflow.prune import remove
 if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.model.lock import Lock
-    from envlock.named.lookup import Found
+    from envlock.named.lookup import NamedEnvironment
     from envlock.workflow.lock_result import LockResult
 
 
@@ -88,7 +88,7 @@ class Asked:
             save(path, self.project.text)
         except BaseException:
             if not holds(path, self.project.text.encode()):
-                pins = {pin_path(self.before.lock_folder, each.pin.kind, each.pin.meant) for each in result.pinned}
+                pins = {pin_path(self.before.lock_folder, each.pin.kind, each.pin.reference) for each in result.pinned}
                 for made in ({each.path for each in result.locked} | pins) - there:
                     remove(made)
             raise
@@ -110,11 +110,11 @@ def using(project: Project, name: str, kind: str, written: str) -> Asked:
         check_named(kind, written)
     except BadAlias as error:
         raise (BadAliasName(error) if kind == "name" else BadPathspec(written)) from None
-    from envlock.named.lookup import Finder, is_identity
+    from envlock.named.lookup import Lookup, is_identity
 
     if kind == "name" and is_identity(written) and not IDENTITY.match(written):
-        found = Finder(project).word(written)
-        written = found.said if found.record is None else written
+        found = Lookup(project).reference(written)
+        written = found.reference if found.move is None else written
     text = name_base(project, name, kind, written)
     return Asked(name, load_text(project.path, text) if text != project.text else project, project)
 
@@ -126,15 +126,18 @@ def from_requirements(project: Project, name: str, kind: str, said: str) -> Aske
     finding it and reading its locks raise.
     """
     from envlock.config.edit.env_tables import env_from_requirements
-    from envlock.named.lookup import Finder
+    from envlock.named.lookup import Lookup
 
     if any(each.name == name for each in project.named):
         raise EnvironmentExists(name, project.locate(("env", name)))
-    finder = Finder(project)
-    found: Found = finder.word(said) if kind == "name" else finder.task(said)
+    lookup = Lookup(project)
+    found: NamedEnvironment = lookup.reference(said) if kind == "name" else lookup.pathspec(said)
     archs = [arch for arch in project.settings.archs if arch in found.archs] or found.archs[:1]
-    locks = tuple(finder.lock(found, arch) for arch in archs)
+    locks = tuple(lookup.lock(found, arch) for arch in archs)
     use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
     return Asked(
-        name, env_from_requirements(project, name, locks[0].requirements, source=found.said, use=use), project, locks
+        name,
+        env_from_requirements(project, name, locks[0].requirements, source=found.reference, use=use),
+        project,
+        locks,
     )

@@ -24,8 +24,8 @@ from envlock.workflow.reference_id import reference_req_id
 
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath
-    from envlock.named.lookup import Finder, Found
-    from envlock.named.move import AliasRecord
+    from envlock.named.lookup import Lookup, NamedEnvironment
+    from envlock.named.move import Move
 
 _PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
 
@@ -47,7 +47,7 @@ class Description:
     """The pathspec of the task that it was looked up for."""
     reference_id: str = ""
     """The `req_id` of the reference implementation for what is asked, as far as it can be known."""
-    alias: AliasRecord | None = None
+    alias: Move | None = None
     """The move of a name in the cache that it was looked up by."""
 
 
@@ -140,14 +140,14 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
         return tuple(dict.fromkeys(found))
     if _PREFIX.match(wanted):
         return _of_id(project, wanted, archs)
-    from envlock.named.lookup import Finder, is_identity
+    from envlock.named.lookup import Lookup, is_identity
 
     if is_identity(wanted):
-        finder = Finder(project, recalls=True)
-        return _of_id(project, wanted, archs) or _of_found(finder, finder.word(wanted), archs)
+        lookup = Lookup(project, recalls=True)
+        return _of_id(project, wanted, archs) or _of_found(lookup, lookup.reference(wanted), archs)
     if _may_be_alias(project, wanted):
-        finder = Finder(project, recalls=True)
-        return _of_found(finder, finder.word(wanted), archs)
+        lookup = Lookup(project, recalls=True)
+        return _of_found(lookup, lookup.reference(wanted), archs)
     names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
     words = [step.name for flow in project.flows for step in flow.steps] + [flow.name for flow in project.flows]
     named = [environment.name for environment in project.named]
@@ -157,14 +157,14 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
 def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
     """The environment that a task ran in, by its pathspec, from the project's locks or its cache.
 
-    One for each arch that its step is known to have run on. Raises as `Finder.task` does, LockNotFound, and what is
+    One for each arch that its step is known to have run on. Raises as `Lookup.task` does, LockNotFound, and what is
     wrong with the lock.
     """
-    from envlock.named.lookup import Finder
+    from envlock.named.lookup import Lookup
 
-    finder = Finder(project, recalls=True)
-    found = finder.task(pathspec, widened=False)
-    return _of_found(finder, found, found.archs)
+    lookup = Lookup(project, recalls=True)
+    found = lookup.pathspec(pathspec, widened=False)
+    return _of_found(lookup, found, found.archs)
 
 
 def default_arch(project: Project) -> Arch:
@@ -237,22 +237,22 @@ def _may_be_alias(project: Project, wanted: str) -> bool:
     return bool({":", "@"} & set(wanted)) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None)
 
 
-def _of_found(finder: Finder, found: Found, archs: Sequence[Arch]) -> tuple[Description, ...]:
+def _of_found(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch]) -> tuple[Description, ...]:
     """What the cache or the project has of an environment; of this machine's arch where none are given."""
     if not archs:
-        here = default_arch(finder.project)
+        here = default_arch(lookup.project)
         archs = (here if here in found.archs else found.archs[0],)
     descriptions = []
     for arch in archs:
-        own = finder.own_lock(found, arch)
+        own = lookup.own_lock(found, arch)
         if own is not None:
-            path = lock_path(finder.project.lock_folder, own)
-            description = _description(finder.project, own, finder.project.shown(path), found.task)
+            path = lock_path(lookup.project.lock_folder, own)
+            description = _description(lookup.project, own, lookup.project.shown(path), found.task)
         else:
-            cached = finder.cached_lock(found, arch)
-            description = _description(finder.project, cached, finder.url, found.task)
+            cached = lookup.cached_lock(found, arch)
+            description = _description(lookup.project, cached, lookup.url, found.task)
         available = tuple(dict.fromkeys([*found.archs, *description.available_on]))
-        descriptions.append(replace(description, alias=found.record, available_on=available))
+        descriptions.append(replace(description, alias=found.move, available_on=available))
     return tuple(descriptions)
 
 

@@ -14,7 +14,7 @@ from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, one_line, without_commands
 from envlock.lockfile.merge_conflicts import awaits_git_add
 from envlock.model.arch import parse_arch
-from envlock.named.lock_aliases import Naming
+from envlock.named.lock_aliases import LockAliases
 from envlock.words import count
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envlock.named.give import Given
+    from envlock.named.give import GiveResult
     from envlock.reporter import Reporter
     from envlock.workflow.lock_new import Asked
 
@@ -85,7 +85,7 @@ def report(
     project = load_project(config or find_config(Path.cwd()))
     new = asked(project, bases, selection) if bases else None
     project = new.project if new is not None else project
-    naming = Naming(project, selection, names)
+    naming = LockAliases(project, selection, names)
     naming.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
         if new is not None:
@@ -154,10 +154,10 @@ def _pinned(each: Pinned) -> str:
     new, old = each.pin, each.before
     move = f", move {new.sequence}" if new.sequence else ""
     if old is None:
-        return f"pinned {new.meant}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
+        return f"pinned {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
     same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
     what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
-    return f"pinned {new.meant} anew, move {old.sequence} -> {new.sequence}: {what}"
+    return f"pinned {new.reference} anew, move {old.sequence} -> {new.sequence}: {what}"
 
 
 def _summary(result: LockResult) -> str:
@@ -202,16 +202,16 @@ def differences_of(each: Locked) -> list[str]:
     return [str(change) for change in compare(each.before, each.lock).changes]
 
 
-def _given_text(given: Given) -> str:
+def _given_text(given: GiveResult) -> str:
     from envlock.cli.alias_text import given_text
 
     return given_text(given)
 
 
-def as_document(project: Project, result: LockResult, given: Sequence[Given] = ()) -> dict[str, object]:
+def as_document(project: Project, result: LockResult, given: Sequence[GiveResult] = ()) -> dict[str, object]:
     """What was done, for machines."""
     return {
-        "aliases": [{"name": str(each.move.record.alias), "move": each.move.record.sequence} for each in given],
+        "aliases": [{"name": str(each.move.alias), "move": each.move.sequence} for each in given],
         "changed": result.changed,
         "locks": [
             {
@@ -226,7 +226,7 @@ def as_document(project: Project, result: LockResult, given: Sequence[Given] = (
         ],
         "pinned": [
             {
-                "name": each.pin.meant,
+                "name": each.pin.reference,
                 "req_id": each.pin.req_id,
                 "full_ids": dict(each.pin.full_ids),
                 "move": each.pin.sequence or None,

@@ -60,7 +60,7 @@ def name_base(project: Project, name: str, kind: str, written: str) -> str:
         return new_environment(text, name, {"named_env": {kind: written}})
     base = next(each.base for each in project.named if each.name == name)
     if base is not None:
-        if base.kind != kind or (written != base.written and base.meant not in {written, f"{written}:latest"}):
+        if base.kind != kind or (written != base.written and base.reference not in {written, f"{written}:latest"}):
             raise NamesAnother(name, base.written, project.locate(base.key))
         return text
     path = ("env", name, "named_env", kind)
