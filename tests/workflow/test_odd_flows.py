@@ -16,8 +16,7 @@ import pytest
 
 from envlock.cli.light.check import as_github, as_json, as_text
 from envlock.config.flows.errors import FlowFileSyntax
-from envlock.config.flows.flow_classes import FlowReader
-from envlock.config.flows.flow_reader import parse_module, parse_tree, read_flows
+from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.model.arch import host_arch
@@ -25,7 +24,6 @@ from envlock.workflow.check import check
 from envlock.workflow.errors import StepNotInConfig
 from envlock.workflow.launch import Start, plan
 from envlock.workflow.lock import lock
-from tests.config.flows.test_flow_reader import FLOWS
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
 from tests.workflow.recording import Recorder
@@ -464,25 +462,3 @@ def test_names_that_lead_nowhere_end(text: str, tmp_path: Path) -> None:
             (tmp_path / f"{name}{number}.py").write_text(stars)
     with suppress(FlowFileSyntax):
         assert [flow.complete for flow in read_flows(tmp_path / "flow.py", wanted="Odd")] in ([], [False])
-
-
-def test_both_readers_know_the_same_of_plain_flows(projects: dict[str, Path]) -> None:
-    plain = [
-        path for path in (*FLOWS.glob("*.py"), file_of(projects["plain"])) if path.stem not in {"foreign", "unreadable"}
-    ]
-    assert len(plain) > 5
-    for path in plain:
-        module = parse_module(path)
-        if all(map(module.is_plain, module.flows())):
-            slow = FlowReader(path).flows(parse_tree(path))
-            assert {each.name: each.step_names() for each in slow} == {
-                each.name: each.step_names() for each in read_flows(path)
-            }
-
-
-def test_a_plain_flow_is_read_without_the_slower_reader(projects: dict[str, Path]) -> None:
-    code = "import sys; from pathlib import Path; from envlock.config.flows.flow_reader import read_flows"
-    code += "; read_flows(Path(sys.argv[1])); print('envlock.config.flows.flow_classes' in sys.modules)"
-    for name, slow in (("plain", False), ("sibling", True)):
-        command = [sys.executable, "-c", code, str(file_of(projects[name]))]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{slow}\n"

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from envlock.config.flows.decorator_tables import LevelTables, move_lone_python, settle
-from envlock.config.flows.flow_reader import FlowModule, FlowSource, parse_module, read_flows, statements
-from envlock.config.flows.literals import FixedValues, NotFixed, source_of
+from envlock.config.flows.errors import FlowFileSyntax
+from envlock.config.flows.flow_classes import FlowClass, FlowReader
+from envlock.config.flows.flow_reader import TOO_DEEP, parse_tree
+from envlock.config.flows.literals import Literals, NotFixed
+from envlock.config.flows.module_names import Class, Unknown
+from envlock.config.flows.scopes import source_of
 from envlock.config.quoting import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -64,47 +68,46 @@ def read_decorators(path: Path) -> tuple[DecoratedFlow, ...]:
     A class that only serves as the base of other flows in the file is not a flow of its own. The names of steps come
     from the modules of bases too, their decorators do not. Raises FlowFileMissing or FlowFileSyntax.
     """
-    module = parse_module(path)
-    values = FixedValues(module)
-    sources = {source.name: source for source in read_flows(path)}
-    return tuple(
-        _FlowReading(module, values, flow, sources[flow.name]).result()
-        for flow in module.flows()
-        if flow.name in sources and not module.is_base(flow)
-    )
+    reader = FlowReader(path, parse_tree(path))
+    try:
+        flows = [flow for flow in reader.flows() if not reader.is_only_a_base(flow.source.name)]
+    except RecursionError:
+        raise FlowFileSyntax(path, None, TOO_DEEP) from None
+    literals = Literals(reader.file)
+    return tuple(_FlowReading(reader, literals, flow).result() for flow in flows)
 
 
 class _FlowReading:
     """One pass over the decorators of a flow."""
 
-    def __init__(self, module: FlowModule, values: FixedValues, flow: ast.ClassDef, source: FlowSource) -> None:
-        self.source = source
-        self.module = module
+    def __init__(self, reader: FlowReader, values: Literals, flow: FlowClass) -> None:
+        self.reader = reader
+        self.module = reader.file
         self.values = values
-        self.flow = flow
+        self.source = flow.source
+        self.lineage = [each for each in flow.lineage if each.file is reader.file]
+        self.steps = [(owner, step) for owner, step in flow.steps if owner.file is reader.file]
         self.lines: list[int] = []
         self.notes: list[Note] = []
 
     def result(self) -> DecoratedFlow:
-        steps = self.module.steps(self.flow)
         own = self.flow_level()
         tables = settle(own)
         step_tables = {}
         lines = _lines("", own)
-        for step in steps:
-            level = self.step_level(step)
+        for owner, step in self.steps:
+            level = self.step_level(step, owner.node.name)
             lines |= _lines(step.name, level)
             step_tables[step.name] = settle(level, flow=tables)
             self.note_level(level, step.name)
         self.note_level(own, "")
-        for base in self.module.foreign_bases(self.flow):
-            text = source_of(base)
+        for base in self.foreign_bases():
             what = "its decorators" if self.source.complete else "its steps and decorators"
-            self.note(base, f"base class `{text}` comes from another module: {what} are not read")
+            self.note(base, f"base class `{source_of(base)}` comes from another module: {what} are not read")
         move_lone_python([tables, *step_tables.values()])
         return DecoratedFlow(
-            name=self.flow.name,
-            line=self.flow.lineno,
+            name=self.source.name,
+            line=self.source.line,
             steps=self.source.step_names(),
             complete=self.source.complete,
             tables=tables,
@@ -117,21 +120,32 @@ class _FlowReading:
     def flow_level(self) -> LevelTables:
         level = LevelTables(is_flow=True)
         nearest: dict[str, str] = {}
-        for each in self.module.lineage(self.flow):
-            for decorator in each.decorator_list:
+        for each in self.lineage:
+            owner = each.node.name
+            for decorator in each.node.decorator_list:
                 name = self.decorator_name(decorator, _FLOW_DECORATORS, "")
                 if name is None:
                     continue
-                if nearest.setdefault(name, each.name) != each.name:
+                if nearest.setdefault(name, owner) != owner:
                     # As Metaflow has it: a class's own @pypi_base replaces the one that it inherits.
-                    self.note(decorator, f"@{name} of `{each.name}` is replaced by that of `{nearest[name]}`")
+                    self.note(decorator, f"@{name} of `{owner}` is replaced by that of `{nearest[name]}`")
                     continue
                 level.add(name, decorator.lineno, self.arguments(decorator, name, "", ""))
         return level
 
-    def step_level(self, step: ast.FunctionDef) -> LevelTables:
+    def foreign_bases(self) -> Iterator[ast.expr]:
+        """The bases of the flow's classes in this file that other modules define, or that cannot be read."""
+        for each in self.lineage:
+            for base in each.node.bases:
+                meanings = self.reader.names.meanings(base, each.file, each.scopes)
+                if any(
+                    isinstance(one, Unknown) or (isinstance(one, Class) and one.file is not each.file)
+                    for one in meanings
+                ):
+                    yield base
+
+    def step_level(self, step: ast.FunctionDef, scope: str) -> LevelTables:
         level = LevelTables(is_flow=False)
-        scope = next(each.name for each in self.module.lineage(self.flow) if step in list(statements(each.body)))
         for decorator in step.decorator_list:
             name = self.decorator_name(decorator, _STEP_DECORATORS, step.name)
             if name is not None:

@@ -1,8 +1,7 @@
-"""Flows whose file alone does not tell their steps: bases in other modules, aliases, classes made in functions.
+"""The classes of a file that are flows, with all steps: bases in other modules, aliases, classes made in functions.
 
 Where something may be in several ways, all of them count: a step too many is locked for nothing, while one too few
-would stop the flow when it starts. What cannot be read is a `Doubt`. Imported for such flows alone: `flowfile.py` reads
-the others.
+would stop the flow when it starts. What cannot be read is a `Doubt`.
 """
 
 from __future__ import annotations
@@ -10,47 +9,61 @@ from __future__ import annotations
 import _ast as ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from envlock.config.flows.flow_reader import Doubt, FlowSource, lacking_steps, next_steps, statements
 from envlock.config.flows.module_names import (
-    DEEPEST,
     NO_STEPS,
     Class,
     Function,
-    Module,
     ModuleNames,
     OfMetaflow,
-    Scope,
     Unknown,
     doubt_of,
-    walk,
 )
+from envlock.config.flows.scopes import DEEPEST, Module, Scope, walk
+
+
+class FlowClass(NamedTuple):
+    """A flow, and what it is made of."""
+
+    source: FlowSource
+    lineage: tuple[Class, ...]
+    """The class and all its bases that can be read, nearest first."""
+    steps: tuple[tuple[Class, ast.FunctionDef], ...]
+    """The methods that are steps, each with its class: `start` first, `end` last, those of the file before others."""
 
 
 class FlowReader:
     """Reads the flows of one file, and of the project's other files what they need."""
 
-    def __init__(self, path: Path, project: Path | None = None) -> None:
-        self._path = str(path.absolute())
-        self._names = ModuleNames(path, project)
+    def __init__(self, path: Path, tree: ast.Module, project: Path | None = None) -> None:
+        self.names = ModuleNames(path, project)
+        self.file = Module(str(path.absolute()), tree)
+        self.names.modules[self.file.path] = self.file
 
-    def flows(self, tree: ast.Module, wanted: str = "") -> tuple[FlowSource, ...]:
-        """The flows of the file, whose text was parsed already; `wanted` too where the file only imports it."""
-        file = Module(self._path, tree)
-        self._names.modules[self._path] = file
+    def flows(self, wanted: str = "") -> tuple[FlowClass, ...]:
+        """The flows of the file; `wanted`, the name of a flow, too where the file only imports it."""
         found: dict[str, list[Class]] = {}
-        for each in self._classes(file):
+        for each in self._classes():
             found.setdefault(each.node.name, []).append(each)
         if wanted and wanted not in found:
-            for name in (wanted, *file.called):
-                for meaning in self._names.name(name, file, ()) or ():
+            for name in (wanted, *self.file.called):
+                for meaning in self.names.name(name, self.file, ()) or ():
                     if isinstance(meaning, Class) and meaning.node.name == wanted:
                         found.setdefault(wanted, []).append(meaning)
-        sources = (self._source(file, alternatives) for alternatives in found.values())
-        return tuple(source for source in sources if source is not None)
+        flows = (self._flow(alternatives) for alternatives in found.values())
+        return tuple(flow for flow in flows if flow is not None)
 
-    def _classes(self, file: Module) -> Iterator[Class]:
-        """Every class of a file that a flow may be made of, those in functions last."""
+    def is_only_a_base(self, name: str) -> bool:
+        """Whether a class only serves other flows of the file as their base: some inherit it, and nothing calls it."""
+        classes = [each for each in statements(self.file.tree.body) if isinstance(each, ast.ClassDef)]
+        named = [base.value if isinstance(base, ast.Subscript) else base for each in classes for base in each.bases]
+        return name not in self.file.called and any(isinstance(base, ast.Name) and base.id == name for base in named)
+
+    def _classes(self) -> Iterator[Class]:
+        """Every class of the file that a flow may be made of, those in functions last."""
+        file = self.file
         for bindings in file.scope.names.values():
             for each in bindings:
                 if isinstance(each, ast.ClassDef):
@@ -59,14 +72,15 @@ class FlowReader:
         pending: list[tuple[ast.FunctionDef, tuple[Scope, ...]]] = [(each, ()) for each in functions]
         while pending:
             function, around = pending.pop(0)
-            scopes = (*around, self._names.local_scope(function))
+            scopes = (*around, self.names.local_scope(function))
             for statement in statements(function.body):
                 if isinstance(statement, ast.ClassDef):
                     yield Class(file, statement, scopes)
                 elif isinstance(statement, ast.FunctionDef) and len(scopes) < DEEPEST:
                     pending.append((statement, scopes))
 
-    def _source(self, file: Module, alternatives: Sequence[Class]) -> FlowSource | None:
+    def _flow(self, alternatives: Sequence[Class]) -> FlowClass | None:
+        file = self.file
         lineage, doubts, is_flow = self._lineage(alternatives)
         steps: dict[str, tuple[Class, ast.FunctionDef]] = {}
         others: set[str] = set()
@@ -96,7 +110,7 @@ class FlowReader:
                 item[1][1].lineno,
             ),
         )
-        if not doubts and not _serves_others(name, file):
+        if not doubts and not self.is_only_a_base(name):
             doubts = list(_doubts_of_lacking(found, alternatives[-1]))
         targets = {target.attr: None for _, (_, method) in found for target in next_steps(method)} if doubts else {}
         source = FlowSource(
@@ -106,9 +120,10 @@ class FlowReader:
             complete=True,
             doubts=tuple(dict.fromkeys(doubts)),
             targets=tuple(targets),
-            files=tuple(Path(path) for path, each in self._names.modules.items() if each is not file),
+            files=tuple(Path(path) for path, each in self.names.modules.items() if each is not file),
         )
-        return source._replace(complete=not source.doubts or not source.missing())
+        source = source._replace(complete=not source.doubts or not source.missing())
+        return FlowClass(source, tuple(lineage), tuple(method for _, method in found))
 
     def _lineage(self, alternatives: Sequence[Class]) -> tuple[list[Class], list[Doubt], bool]:
         """The classes and all their bases, nearest first; what cannot be read of them; and whether it is a flow."""
@@ -126,7 +141,7 @@ class FlowReader:
             of_makers.extend(self._doubts_of_class(each))
             # The last base first: a class that several have as a base then comes after all of them, as Python has it.
             for base in reversed(each.node.bases):
-                for meaning in reversed(self._names.meanings(base, each.file, each.scopes)):
+                for meaning in reversed(self.names.meanings(base, each.file, each.scopes)):
                     if isinstance(meaning, Class):
                         climb(meaning)
                     elif meaning == OfMetaflow("FlowSpec"):
@@ -145,7 +160,7 @@ class FlowReader:
         """What may give a class steps, or take them, beside its body and its bases."""
         makers = [(keyword.value, "is its metaclass") for keyword in each.node.keywords if keyword.arg != "total"]
         for node, what in (*makers, *((decorator, "decorates it") for decorator in each.node.decorator_list)):
-            meanings = self._names.meanings(node.func if isinstance(node, ast.Call) else node, each.file, each.scopes)
+            meanings = self.names.meanings(node.func if isinstance(node, ast.Call) else node, each.file, each.scopes)
             if not all(meaning == NO_STEPS or isinstance(meaning, OfMetaflow) for meaning in meanings):
                 yield doubt_of(each.file, node, f"{what}, and may add steps")
         if each.node.name in each.file.touched:
@@ -157,7 +172,7 @@ class FlowReader:
         doubts = []
         for decorator in method.decorator_list:
             node = decorator.func if isinstance(decorator, ast.Call) else decorator
-            for meaning in self._names.meanings(node, owner.file, owner.scopes):
+            for meaning in self.names.meanings(node, owner.file, owner.scopes):
                 # A team may hand on Metaflow's `step` through a module that is not the project's.
                 if isinstance(meaning, (OfMetaflow, Unknown)) and meaning.name == "step":
                     return True, []
@@ -169,19 +184,12 @@ class FlowReader:
 
     def _makes_steps(self, function: Function) -> bool:
         """Whether a function speaks of Metaflow's `step`: as a decorator, it may make one."""
-        scopes = (*function.scopes, self._names.local_scope(function.node))
+        scopes = (*function.scopes, self.names.local_scope(function.node))
         return any(
-            OfMetaflow("step") in self._names.meanings(node, function.file, scopes)
+            OfMetaflow("step") in self.names.meanings(node, function.file, scopes)
             for node in walk(function.node)
             if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)
         )
-
-
-def _serves_others(name: str, file: Module) -> bool:
-    """Whether a flow is only a base of others in its file: some inherit it, and nothing calls it."""
-    bases = [base for each in statements(file.tree.body) if isinstance(each, ast.ClassDef) for base in each.bases]
-    named = [base.value if isinstance(base, ast.Subscript) else base for base in bases]
-    return name not in file.called and any(isinstance(base, ast.Name) and base.id == name for base in named)
 
 
 def _doubts_of_lacking(steps: Sequence[tuple[str, tuple[Class, ast.FunctionDef]]], flow: Class) -> Iterator[Doubt]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 
-from envlock.config.flows.flow_reader import FlowModule, statements
-from envlock.config.quoting import without_credentials
+from envlock.config.flows.flow_reader import statements
+from envlock.config.flows.scopes import Module, source_of
 
 _DEEPEST = 50
 _CHANGING_METHODS = {
@@ -28,23 +28,10 @@ class NotFixed(Exception):
         super().__init__(f"`{source_of(node)}` {reason}")
 
 
-def source_of(node: ast.AST) -> str:
-    """An expression as a message shows it: on one line, without credentials, not too long.
-
-    >>> source_of(ast.parse("f('https://me:secret@index.example/simple')").body[0])
-    "f('https://index.example/simple')"
-    """
-    try:
-        text = " ".join(without_credentials(ast.unparse(node)).split())
-    except (RecursionError, ValueError):  # deeper than Python walks, or a number with more digits than it writes
-        return "..."
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-class FixedValues:
+class Literals:
     """Reads expressions of one module, at module level or inside a class of it."""
 
-    def __init__(self, module: FlowModule) -> None:
+    def __init__(self, module: Module) -> None:
         self._module = module
         self._changed = dict(_changes(module.tree))
         self._scopes: dict[str, dict[str, ast.expr | str]] = {"": _bindings(module.tree.body)}
@@ -111,20 +98,34 @@ class FixedValues:
         raise NotFixed(node, "is not defined in this file")
 
     def _attribute(self, node: ast.Attribute) -> object:
-        if isinstance(node.value, ast.Name) and node.value.id in self._module.classes:
+        if isinstance(node.value, ast.Name) and self._class(node.value.id) is not None:
             if node.value.id in self._changed:
                 raise NotFixed(node, f"may be changed on line {self._changed[node.value.id]}")
-            for each in self._module.lineage(self._module.classes[node.value.id]):
-                if node.attr in self._scope(each.name):
-                    return self._name(ast.copy_location(ast.Name(node.attr, ast.Load()), node), each.name)
+            for name in self._lineage(node.value.id):
+                if node.attr in self._scope(name):
+                    return self._name(ast.copy_location(ast.Name(node.attr, ast.Load()), node), name)
         origin = self._module.origin(node)
         if origin is not None:
             raise NotFixed(node, f"comes from the module `{origin[0]}`")
         raise NotFixed(node, "is not fixed in the file's text")
 
+    def _class(self, name: str) -> ast.ClassDef | None:
+        bound = self._module.scope.names.get(name, [None])[-1]
+        return bound if isinstance(bound, ast.ClassDef) else None
+
+    def _lineage(self, name: str) -> list[str]:
+        """A class and its bases in this file, nearest first."""
+        names = [name]
+        for each in names:  # which grows meanwhile
+            found = self._class(each)
+            bases = [base.id for base in found.bases if isinstance(base, ast.Name)] if found is not None else []
+            names += [base for base in bases if base not in names and self._class(base) is not None]
+        return names
+
     def _scope(self, name: str) -> dict[str, ast.expr | str]:
         if name not in self._scopes:
-            self._scopes[name] = _bindings(self._module.classes[name].body)
+            found = self._class(name)
+            self._scopes[name] = _bindings(found.body) if found is not None else {}
         return self._scopes[name]
 
     def _items(self, element: ast.expr, scope: str) -> list[object]:
@@ -183,7 +184,8 @@ class FixedValues:
                 return subject.join(map(str, _as_list(arguments[0])))
             if isinstance(subject, (dict, list)) and function.attr == "copy" and not arguments:
                 return subject.copy()
-        if self._module.metaflow_name(node) == "config_expr":
+        module, name = self._module.origin(node) or ("", "")
+        if name == "config_expr" and module.partition(".")[0] == "metaflow":
             raise NotFixed(node, "is taken from a Config when the flow runs")
         raise NotFixed(node, "is a call, known only when the flow runs")
 

@@ -10,111 +10,31 @@ import _ast as ast
 import builtins
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from envlock.config.flows.flow_reader import METAFLOW_STAR, STEPLESS_MODULES, Doubt, parse_tree, statements
+from envlock.config.flows.flow_reader import TOO_DEEP, Doubt, parse_tree, statements
+from envlock.config.flows.scopes import (
+    DEEPEST,
+    METAFLOW_STAR,
+    Binding,
+    Import,
+    Module,
+    Scope,
+    last_name,
+    source_of,
+)
 from envlock.errors import EnvlockError
-
-DEEPEST = 40
-"""How far names lead to each other."""
 
 NO_STEPS = "no steps"
 """What a name stands for that has no say in a flow's steps: of Python itself, or a plain value."""
 
+_STEPLESS_MODULES = {"typing_extensions"}
+"""Modules beside Python's own whose classes bring no steps: a flow that has them as bases is known whole."""
+
 _MAKE_CLASSES = {"NamedTuple", "NewType", "TypedDict", "namedtuple"}
 """Functions of Python itself that give classes without steps."""
-
-
-class Module:
-    """A module of the project, and what its names are bound to."""
-
-    def __init__(self, path: str, tree: ast.Module) -> None:
-        self.path = path
-        self.tree = tree
-        self.scope = Scope(tree.body)
-        self.called: dict[str, None] = {}
-        self.touched: dict[str, int] = {}
-        """Classes that get or lose attributes after they were made, with the line."""
-        for statement in statements(tree.body):
-            for node in walk(statement) if isinstance(statement, (ast.Expr, ast.Assign, ast.For, ast.If)) else ():
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    self.called[node.func.id] = None
-                    if node.func.id in {"setattr", "delattr"} and node.args and isinstance(node.args[0], ast.Name):
-                        self.touched[node.args[0].id] = node.lineno
-                elif (
-                    isinstance(node, ast.Attribute)
-                    and isinstance(node.ctx, ast.Store)
-                    and isinstance(node.value, ast.Name)
-                ):
-                    self.touched[node.value.id] = node.lineno
-
-
-class Import(NamedTuple):
-    """A name that an import brings."""
-
-    module: str
-    level: int
-    name: str
-    """Empty where it is the module that is meant."""
-    line: int
-
-
-Binding: TypeAlias = "ast.AST | Import | None"
-"""What gives a name its value; None for a parameter."""
-
-
-class Scope:
-    """The names of a module or of a function, each with everything that may have bound it."""
-
-    def __init__(self, body: Sequence[ast.stmt]) -> None:
-        self.names: dict[str, list[Binding]] = {}
-        self.stars: list[Import] = []
-        self._read(body, surely=True)
-
-    def _read(self, body: Sequence[ast.stmt], *, surely: bool) -> None:
-        for statement in body:
-            if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                self._bind(statement.name, statement, surely=surely)
-            elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-                self._read_import(statement, surely=surely)
-            elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
-                for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
-                    self._assign(target, statement.value, surely=surely)
-            elif isinstance(statement, ast.If) and _is_for_type_checkers(statement.test):
-                self._read(statement.orelse, surely=surely)
-            else:
-                for field in ("body", "handlers", "orelse", "finalbody", "cases"):
-                    for child in getattr(statement, field, ()):
-                        inner = child.body if isinstance(child, (ast.ExceptHandler, ast.match_case)) else [child]
-                        self._read(inner, surely=surely and isinstance(statement, ast.With))
-
-    def _read_import(self, statement: ast.Import | ast.ImportFrom, *, surely: bool) -> None:
-        for alias in statement.names:
-            if isinstance(statement, ast.Import):
-                module = alias.name if alias.asname else alias.name.partition(".")[0]
-                self._bind(alias.asname or module, Import(module, 0, "", statement.lineno), surely=surely)
-                continue
-            found = Import(statement.module or "", statement.level, alias.name, statement.lineno)
-            if alias.name == "*":
-                self.stars.append(found)
-            else:
-                self._bind(alias.asname or alias.name, found, surely=surely)
-
-    def _assign(self, target: ast.expr, value: ast.expr, *, surely: bool) -> None:
-        if isinstance(target, ast.Name):
-            self._bind(target.id, value, surely=surely)
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
-            for number, each in enumerate(target.elts):
-                self._assign(each, values[number] if len(values) == len(target.elts) else value, surely=surely)
-
-    def _bind(self, name: str, binding: Binding, *, surely: bool) -> None:
-        if surely:
-            self.names[name] = [binding]
-        else:
-            self.names.setdefault(name, []).append(binding)
 
 
 class Class(NamedTuple):
@@ -231,7 +151,7 @@ class ModuleNames:
                 for statement in statements(meaning.node.body):
                     if isinstance(statement, ast.Return) and statement.value is not None:
                         found += self.meanings(statement.value, meaning.file, inside)
-            elif meaning == NO_STEPS and _last_name(node.func) in _MAKE_CLASSES:
+            elif meaning == NO_STEPS and last_name(node.func) in _MAKE_CLASSES:
                 found.append(NO_STEPS)
             else:
                 found.append(Unknown(doubt_of(file, node, "is made when the flow is read")))
@@ -341,7 +261,7 @@ class ModuleNames:
                 )
             if found is not None:
                 return found
-        if not wanted.level and (names[0] in sys.stdlib_module_names or names[0] in STEPLESS_MODULES):
+        if not wanted.level and (names[0] in sys.stdlib_module_names or names[0] in _STEPLESS_MODULES):
             return [NO_STEPS]
         shown = "." * wanted.level + wanted.module
         return [Unknown(Doubt(Path(file.path), wanted.line, f"the module `{shown}` is no file of the project"))]
@@ -361,35 +281,13 @@ class ModuleNames:
             try:
                 self.modules[path] = Module(path, parse_tree(Path(path), project=Path(self._project)))
             except RecursionError:
-                self.modules[path] = Unknown(Doubt(Path(path), 1, f"`{os.path.basename(path)}` is nested too deeply"))  # noqa: PTH119
+                self.modules[path] = Unknown(Doubt(Path(path), 1, f"`{os.path.basename(path)}`: {TOO_DEEP}"))  # noqa: PTH119
             except EnvlockError as error:
                 line = error.locations[0].line if error.locations else None
                 self.modules[path] = Unknown(Doubt(Path(path), line or 1, error.message))
         return self.modules[path]
 
 
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it, in no order."""
-    pending = [node]
-    while pending:
-        each = pending.pop()
-        yield each
-        for field in each._fields:
-            value = getattr(each, field, None)
-            inner = value if isinstance(value, list) else (value,)
-            pending += [child for child in inner if isinstance(child, ast.AST)]
-
-
-def _is_for_type_checkers(test: ast.expr) -> bool:
-    return _last_name(test) == "TYPE_CHECKING"
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
 def doubt_of(file: Module, node: ast.AST, reason: str) -> Doubt:
     """A doubt whose sentence begins with the text of a node."""
-    from envlock.config.flows.literals import source_of
-
     return Doubt(Path(file.path), getattr(node, "lineno", 1), f"`{source_of(node)}` {reason}")
