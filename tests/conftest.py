@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pytest
 
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
+from tests.forked import wanted
 from tests.index import Index
+from tests.preloaded import Parent, preloaded_popen
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
@@ -116,6 +120,24 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
     home = tmp_path_factory.mktemp("home")
     with isolation(home, shared_uv_cache):
         yield home
+
+
+@pytest.fixture(scope="session")
+def resolver_parents() -> Iterator[dict[str, Parent]]:
+    """The parents of the processes of conda-lock and of pip-compile, by module."""
+    with TemporaryDirectory(prefix="envlock-") as folder:  # short, as the address of a socket has to be
+        names = ("conda_lock_process", "pip_compile_process")
+        parents = {each: Parent(each, Path(folder)) for each in (f"envlock.resolve.{name}" for name in names)}
+        yield parents
+        for parent in parents.values():
+            parent.close()
+
+
+@pytest.fixture
+def preloaded_resolvers(resolver_parents: dict[str, Parent], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolvers of this process fork conda-lock and pip-compile from processes that have imported them."""
+    if wanted(os.environ):
+        monkeypatch.setattr(subprocess, "Popen", preloaded_popen(resolver_parents))
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 _ANEW = "ENVLOCK_TESTS_START" in os.environ  # read before a test has an environment of its own
@@ -214,28 +214,44 @@ def _tell(statuses: dict[int, int]) -> None:
 def _be(asked: Any, streams: Sequence[int]) -> None:
     """Be the command: never returns."""
     arguments, cwd, variables, mask, code = asked
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
     os.umask(mask)
     time.tzset()
+    take_streams(streams)
+    sys.argv = ["-c" if code else str(Path(sys.executable).with_name("envlock")), *arguments]
+    from envlock.__main__ import main
+
+    def run() -> int:
+        if not code:
+            return main()
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        return 0
+
+    end_as_python(run)
+
+
+def take_streams(streams: Sequence[int]) -> None:
+    """Let these be what an interpreter that starts would find as its standard streams."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     tempfile.tempdir = None
     said = {"encoding": sys.stdout.encoding, "errors": sys.stdout.errors}
     sys.stdin = open(0, **said, closefd=False)  # noqa: SIM115  as long as the process lives
     sys.stdout = open(1, "w", **said, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.argv = ["-c" if code else str(Path(sys.executable).with_name("envlock")), *arguments]
-    from envlock.__main__ import main
 
+
+def end_as_python(run: Callable[[], int]) -> NoReturn:
+    """Run this, and end the process with its status, as an interpreter does whose program is this."""
     status = 1
     try:
-        if code:
-            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-        status = 0 if code else main()
+        status = run()
     except SystemExit as ended:
+        if not isinstance(ended.code, (int, type(None))):
+            print(ended.code, file=sys.stderr)
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001  the interpreter itself would print it
         traceback.print_exc()

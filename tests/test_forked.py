@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.forked import forks, wanted
+from tests.preloaded import Parent, preloaded_popen
 from tests.support import ENVLOCK, ProjectFolder
 
 
@@ -39,3 +44,48 @@ def test_a_forked_command_is_the_one_that_starts_anew(
 @pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LANG", "LC_ALL"])
 def test_what_an_interpreter_reads_when_it_starts_is_not_forked(name: str) -> None:
     assert not wanted({**os.environ, name: "C"})
+
+
+@pytest.fixture
+def parents() -> Iterator[dict[str, Parent]]:
+    with TemporaryDirectory() as folder:
+        made = {each: Parent(each, Path(folder)) for each in ("json.tool", "code")}
+        yield made
+        for each in made.values():
+            each.close()
+
+
+@pytest.mark.parametrize("argument", ["there.json", "not-there.json", "odd.json", "--no-such-option"])
+def test_a_preloaded_module_is_the_one_that_starts_anew(
+    argument: str, parents: dict[str, Parent], tmp_path: Path
+) -> None:
+    (tmp_path / "there.json").write_text('{"a": 1}')
+    (tmp_path / "odd.json").write_text("{")
+    ended = []
+    for popen in (subprocess.Popen, preloaded_popen(parents)):
+        command = [sys.executable, "-m", "json.tool", argument]
+        with popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            ended.append((*process.communicate(timeout=60), process.returncode))
+    assert ended[0] == ended[1]
+    assert "".join(ended[0][:2])
+
+
+def test_a_preloaded_module_is_talked_with_and_ends_when_it_is_told_to(
+    parents: dict[str, Parent], tmp_path: Path
+) -> None:
+    with preloaded_popen(parents)(
+        [sys.executable, "-m", "code"],
+        cwd=tmp_path,
+        env={**os.environ, "TOLD": "by the test"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("import os; print(os.getcwd(), os.environ['TOLD'], flush=True)\n")
+        process.stdin.flush()
+        assert process.stdout.readline().removeprefix(">>> ") == f"{tmp_path} by the test\n"
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM

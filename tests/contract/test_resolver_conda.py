@@ -43,6 +43,8 @@ from tests.support import files_holding
 FORGE = channel_base("conda-forge")
 OTHER = channel_base("other")
 
+pytestmark = pytest.mark.usefixtures("preloaded_resolvers")
+
 
 @dataclass(frozen=True)
 class Adapter:

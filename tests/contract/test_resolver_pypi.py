@@ -41,6 +41,8 @@ OTHER_PYTHON = "3.10.0" if RUNNING != "3.10" else "3.11.0"
 SECRET = "s3cr3t-t0ken"
 of_linux = pytest.mark.skipif(HERE not in {LINUX_64, LINUX_AARCH64}, reason="glibc is Linux's")
 
+pytestmark = pytest.mark.usefixtures("preloaded_resolvers")
+
 
 @dataclass(frozen=True)
 class Adapter:

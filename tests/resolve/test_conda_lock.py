@@ -28,6 +28,8 @@ from tests.resolve.stand_in_micromamba import calls_of, write_stand_in
 from tests.support import wait_until
 from tests.test_imports import modules_after
 
+pytestmark = pytest.mark.usefixtures("preloaded_resolvers")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "s3cr3t-passw0rd"
 
