@@ -213,7 +213,7 @@ def test_every_page_can_be_found() -> None:
 
 
 def test_the_site_lists_every_page_as_the_index_does() -> None:
-    """The pages of single errors are reached from theirs, docs/reference/errors/index.md."""
+    """The pages of single errors and decisions are reached from the index of their folder."""
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     home, *sections = site["nav"]
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
@@ -222,9 +222,9 @@ def test_the_site_lists_every_page_as_the_index_does() -> None:
     assert sections == [{heading: _LINK.findall(text)} for heading, text in headed]
     pages = {page.relative_to(ROOT / "docs") for page in PAGES if page.is_relative_to(ROOT / "docs")}
     listed = {Path(page) for section in sections for paths in section.values() for page in paths}
-    errors = Path("reference/errors")
-    assert pages - listed - {Path("index.md")} == {page for page in pages if page.parent == errors} - listed
-    assert errors / "index.md" in listed
+    folders = {Path("reference/errors"), Path("decisions")}
+    assert {page.parent for page in pages - listed - {Path("index.md")}} == folders
+    assert {folder / "index.md" for folder in folders} <= listed
 
 
 def test_a_wrong_command_is_refused() -> None:
