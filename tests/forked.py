@@ -259,7 +259,8 @@ def end_as_python(run: Callable[[], int]) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if not stream.closed:
+                stream.flush()
         os._exit(status & 0xFF)
 
 
