@@ -12,7 +12,7 @@ from pathlib import Path
 from envlock.cache.open import open_store
 from envlock.cache.packages import Packages
 from envlock.cache.parallel import in_parallel
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from envlock.model.artifact import Artifact
 
 

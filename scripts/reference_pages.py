@@ -1,4 +1,6 @@
-"""Keeps two reference pages current: the commands, from themselves, and the keys of envlock.toml, from its schema.
+"""Keeps current what is made from the commands and from the models of envlock.toml.
+
+Those are two reference pages, the JSON schema, and the tables of the light reader.
 
 `python scripts/reference_pages.py` writes what differs and says so; tests hold that nothing does.
 """
@@ -8,13 +10,16 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "reference"
+SCHEMA = ROOT / "schemas" / "envlock.schema.json"
 CONFIGURATION = PAGES / "configuration.md"
 COMMANDS = PAGES / "commands.md"
 _GENERATED = re.compile(r"(<!-- keys of ([A-Za-z]+), generated from the schema -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -131,13 +136,23 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\f")[0].split("\n\n"))
 
 
-def main() -> int:
-    """Write the pages that differ."""
-    wanted = {
+@cache
+def generated_files() -> dict[Path, str]:
+    """Every file that is made, with its text."""
+    from envlock.config.schema import json_schema_text
+    from scripts.settings_module import MODULE, settings_module
+
+    return {
+        MODULE: settings_module(),
+        SCHEMA: json_schema_text(),
         COMMANDS: commands_page(),
         CONFIGURATION: configuration_page(CONFIGURATION.read_text(encoding="utf-8")),
     }
-    for page, text in wanted.items():
+
+
+def main() -> int:
+    """Write the files that differ."""
+    for page, text in generated_files().items():
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
             sys.stdout.write(f"wrote {page.name}\n")
@@ -145,4 +160,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -12,7 +12,7 @@ from envlock.cache.buckets.errors import BadCacheOption, CacheBackendMissing
 from envlock.cache.buckets.store import BucketStore
 from envlock.cache.errors import BadCacheUrl
 from envlock.cache.open import open_store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 
 
 @pytest.mark.parametrize(

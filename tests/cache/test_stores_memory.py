@@ -17,7 +17,7 @@ _CODE = """
 import resource, sys
 from pathlib import Path
 from envlock.cache.open import open_store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 what, url, endpoint, file = sys.argv[1:]
 store = open_store(url, CacheOptions(endpoint=endpoint))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -257,7 +257,7 @@ resolver = { conda = "conda-lock" }
     )
     assert settings.link_scripts == ("font", "tool")
     assert settings.compile_bytecode is True
-    assert (settings.conda_resolver, settings.pypi_resolver) == ("conda-lock", "uv")
+    assert (settings.resolver.conda, settings.resolver.pypi) == ("conda-lock", "uv")
 
 
 def test_a_disabled_level_with_conda_packages_is_refused(tmp_path: Path) -> None:

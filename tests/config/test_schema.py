@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 import tomli
 
-from envlock.config.read import load_project
+from envlock.config.read import fits, load_project
 from envlock.config.schema import json_schema, json_schema_text, node_at
-from envlock.config.shape import fits
 from envlock.config.validate import explain
+from scripts.reference_pages import generated_files
 from tests.config.test_validate import BAD, GOOD
 from tests.support import ProjectFolder
 
@@ -57,14 +57,10 @@ SENSE_CASES = {
     "an index that is neither name nor URL, and a name that no index can have",
 }
 
-# What the light reader refuses a moment later, as it takes these for free keys.
-CHOICES_OF_KEYS = {"an unknown virtual package", "an unknown floor", "a time of day for an instant"}
 
-
-def test_the_schema_file_is_current() -> None:
-    assert SCHEMA.read_text(encoding="utf-8") == json_schema_text(), (
-        "run `envlock schema --output schemas/envlock.schema.json`"
-    )
+@pytest.mark.parametrize("path", generated_files(), ids=lambda path: path.name)
+def test_what_is_made_from_the_models_and_the_commands_is_current(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == generated_files()[path], "run `make docs-check`"
 
 
 @cache
@@ -135,7 +131,7 @@ def test_schema_and_reader_and_light_reader_agree_on_shapes(name: str) -> None:
     document = tomli.loads(source)
     is_sense = code in SENSE or name in SENSE_CASES
     assert validator().is_valid(document) is is_sense
-    if code in {"unknown-key", "wrong-type"} and not is_sense and name not in CHOICES_OF_KEYS:
+    if code in {"unknown-key", "wrong-type"} and not is_sense:
         assert not fits(document)
 
 
@@ -143,28 +139,6 @@ def test_a_right_file_has_the_right_shape() -> None:
     document = tomli.loads(GOOD)
     assert fits(document)
     validator().validate({**document, "envlock": {**document["envlock"], "exclude-newer": "2026-11-01"}})
-
-
-def test_both_shapes_have_the_same_keys() -> None:
-    """The light reader's table of keys is the models'."""
-    from envlock.config.shape import DOCUMENT
-
-    assert keys_of_shape(DOCUMENT) == set(keys_of_schema(()))
-
-
-def keys_of_shape(shape: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    if isinstance(shape, dict):
-        return {each for key, inner in shape.items() for each in {(*path, key), *keys_of_shape(inner, (*path, key))}}
-    return keys_of_shape(shape[0], (*path, "*")) if isinstance(shape, tuple) else set()
-
-
-def keys_of_schema(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    node = node_at(path)
-    for key in node.get("properties", {}):
-        yield (*path, key)
-        yield from keys_of_schema((*path, key))
-    if isinstance(node.get("additionalProperties"), dict) and "enum" not in node.get("propertyNames", {}):
-        yield from keys_of_schema((*path, "*"))
 
 
 def nodes(value: Any) -> Iterator[dict[str, Any]]:

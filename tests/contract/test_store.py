@@ -18,7 +18,7 @@ from envlock.cache.errors import StoredFileTooLarge, UnsafePath
 from envlock.cache.format import check_format, prove_exclusive_create
 from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from tests.servers.clouds import BUCKET, CLOUDS, Cloud
 from tests.servers.processes import ROOT
 

@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 
 from envlock.cache.open import open_store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from envlock.errors import EnvlockError
 from envlock.named.history import Aliases
 from tests.named.alias_drafts import draft

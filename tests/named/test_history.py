@@ -16,7 +16,7 @@ from envlock.cache.errors import StoreNotExclusive
 from envlock.cache.layout import move_path
 from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from envlock.named.alias import Alias, parse_alias
 from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
 from envlock.named.history import Aliases

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from tests.servers.processes import ROOT, free_ports, listens, running, running_module
 
 BUCKET = "envlock-team"

@@ -12,7 +12,7 @@ import select
 import sys
 
 from envlock.cache.open import open_store
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 
 PROCESSES = 16
 _BACKENDS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}

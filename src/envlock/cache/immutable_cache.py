@@ -26,7 +26,7 @@ from envlock.trust import Closed
 
 if TYPE_CHECKING:
     from envlock.cache.layout import EnvironmentPlace
-    from envlock.config.project import CacheOptions
+    from envlock.config.settings import CacheOptions
     from envlock.model.lock import Lock
     from envlock.named.alias import Alias
     from envlock.named.move import Move

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import BadCacheUrl
-from envlock.config.project import CacheOptions
+from envlock.config.settings import CacheOptions
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
+from envlock.config.metaflow_needs import metaflow_requirements
 from envlock.config.project import Base, Environment, KeyPath
-from envlock.config.system_packages import system_rows
+from envlock.config.settings import Settings
+from envlock.config.system_packages import packages_of, system_rows, system_version
 from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
 from envlock.model.requirement import PypiRequirement
@@ -28,6 +30,46 @@ class Defaults(NamedTuple):
     """What the project says that each arch brings; its keys are those of envlock.toml."""
     channels: tuple[tuple[str, KeyPath], ...] = ()
     channel_priority: str = ""
+
+
+def defaults_of(settings: Settings) -> Defaults:
+    """What the settings give to every environment.
+
+    Raises BadSystemVersion, and ValueError for a virtual package that an arch does not have.
+    """
+    for arch, packages in settings.system_requirements:
+        if not {package for package, _ in packages} <= set(packages_of(arch)):
+            raise ValueError(packages)
+    stores = settings.datastore
+    has_channels = "channels" in settings.written
+    return Defaults(
+        python_from=settings.python_from,
+        exclude_newer=_absolute(settings.exclude_newer) if settings.exclude_newer else "",
+        index_url=settings.index_url,
+        indexes=_with_keys("extra-indices", settings.extra_indices),
+        metaflow=metaflow_requirements((stores,) if isinstance(stores, str) else stores)
+        if settings.metaflow_requirements
+        else (),
+        system={
+            arch: {package: system_version(package, version) for package, version in packages}
+            for arch, packages in settings.system_requirements
+        },
+        channels=_with_keys("channels", settings.channels)
+        if has_channels
+        else tuple((channel, ()) for channel in settings.channels),
+        channel_priority="" if settings.channel_priority == "strict" else settings.channel_priority,
+    )
+
+
+def _with_keys(setting: str, values: Iterable[str]) -> tuple[tuple[str, KeyPath], ...]:
+    return tuple((value, ("envlock", setting, str(number))) for number, value in enumerate(values))
+
+
+def _absolute(newer: str) -> str:
+    """The instant, or nothing for a span: that is made absolute when locking, and stays out of req_id."""
+    from envlock.config.instants import absolute_instant, span_of
+
+    return "" if span_of(newer) is not None else absolute_instant(newer)
 
 
 def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:

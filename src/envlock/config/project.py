@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from envlock.config.settings import CacheOptions, Settings
 from envlock.errors import ConfigError, Location
-from envlock.model.arch import ARCHS, Arch
+from envlock.model.arch import Arch
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_endpoint, is_mirror
 from envlock.places import expanded
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from envlock.named.pin import Pin
 
 CONFIG_NAME = "envlock.toml"
-DEFAULT_CHANNEL = "conda-forge"
+DEFAULT_CHANNEL = Settings().channels[0]
 """The project's channel where `[envlock]` says nothing of any."""
 LOCK_FOLDER_NAME = "envlock.lock"
 
@@ -44,51 +45,6 @@ class LineOfFile(tuple[str, ...]):
         made.file = file
         made.line = line
         return made
-
-
-class CacheOptions(NamedTuple):
-    """The `cache-options` table: how a cache in a bucket is reached. Never a secret: the environment has those."""
-
-    endpoint: str = ""
-    """The URL of the service, where it is not the one that the bucket's scheme means by itself."""
-    region: str = ""
-    profile: str = ""
-    """A profile of the AWS configuration."""
-    account: str = ""
-    """An Azure storage account."""
-    anonymous: bool = False
-    """Whether requests go out without credentials."""
-
-
-class Settings(NamedTuple):
-    """The `[envlock]` table, with its defaults."""
-
-    archs: tuple[Arch, ...] = ARCHS
-    cache: str = ""
-    """An fsspec URL or a folder, relative to envlock.toml; empty for `envlock-cache` beside it."""
-    cache_options: CacheOptions = CacheOptions()
-    exclude_newer: str = ""
-    """As written: an instant, a date, or a span such as `7d`."""
-    python_from: str = "machine"
-    hosts: tuple[str, ...] = ()
-    """Hosts that a lock may name; empty for any. `*.example.com` covers its subdomains."""
-    allow_older: tuple[str, ...] = ()
-    """PyPI packages, by their normalised names, that may go back a major version where a newer one has no wheel."""
-    python_mirror: str = ""
-    """Where exact Python builds are fetched from, instead of their own host; never written to a lock."""
-    channel_mirrors: tuple[tuple[str, str], ...] = ()
-    """Conda channels, as they are named in `channels`, each with the URL that is asked in its place. Never written to
-    a lock."""
-    link_scripts: tuple[str, ...] = ()
-    """Names of conda packages whose link scripts may run when an environment is made."""
-    compile_bytecode: bool = False
-    """Whether Python's bytecode is written when an environment is made."""
-    conda_resolver: str = "rattler"
-    """What solves conda packages: `rattler` or `conda-lock`."""
-    pypi_resolver: str = "uv"
-    """What solves PyPI packages: `uv` or `pip-tools`."""
-    use_remote_latest: str | tuple[str, ...] = ":none:"
-    """Whose newest lock in the cache is taken in place of resolving: `:none:`, `:username:`, `:any:`, or users."""
 
 
 class Base(NamedTuple):
@@ -218,7 +174,7 @@ class Project(NamedTuple):
     @property
     def cache_url(self) -> str:
         """The cache, as fsspec understands it: a URL, or an absolute folder. Raises UnsetVariable."""
-        cache = self._filled("cache", self.settings.cache or "envlock-cache")
+        cache = self._filled("cache", self.settings.cache or Settings().cache)
         return cache if "://" in cache else str((self.folder / expanded(cache)).absolute())
 
     @property

@@ -5,49 +5,22 @@ At the first thing that is not as expected the file is handed to the full reader
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli
 
 from envlock.config.flows.flow_reader import FlowSource, read_flows
-from envlock.config.inherit import Defaults, inherit
-from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
-from envlock.config.project import (
-    CONFIG_NAME,
-    DEFAULT_CHANNEL,
-    CacheOptions,
-    Environment,
-    Flow,
-    KeyPath,
-    LineOfFile,
-    Project,
-    Settings,
-    Step,
-)
-from envlock.config.shape import fits
-from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of, system_version
-from envlock.config.tables import Conflict, Level, add_pypi, is_index_name, read_level
+from envlock.config.inherit import Defaults, defaults_of, inherit
+from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, LineOfFile, Project, Step
+from envlock.config.settings import DOCUMENT, Settings, Shape
+from envlock.config.tables import Conflict, Level, add_pypi, read_level
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
-from envlock.model.arch import ARCHS, Arch
+from envlock.model.arch import ARCHS
 from envlock.model.requirement import normalize_name
-from envlock.model.url import (
-    is_channel,
-    is_endpoint,
-    is_host_pattern,
-    is_mirror,
-    is_web,
-    strip_channel_credentials,
-    variable_fault,
-)
-
-PYTHON_SOURCES = ("machine", "uv", "conda")
-CHANNEL_PRIORITIES = ("strict", "disabled")
-CONDA_RESOLVERS = ("rattler", "conda-lock")
-PYPI_RESOLVERS = ("uv", "pip-tools")
-REMOTE_LATEST = (":none:", ":username:", ":any:")
+from envlock.model.url import strip_channel_credentials
 
 
 def find_config(start: Path) -> Path:
@@ -163,7 +136,7 @@ class _Reading:
 
     def project(self) -> Project:
         settings = self.settings()
-        defaults = self.defaults(settings)
+        defaults = defaults_of(settings)
         flows = tuple(self.flow(name, table, defaults) for name, table in self.document.get("flow", {}).items())
         named = tuple(self.named(name, table, defaults) for name, table in self.document.get("env", {}).items())
         steps = {
@@ -181,87 +154,13 @@ class _Reading:
         return project.with_environments(lambda each: attached(each, folder))
 
     def settings(self) -> Settings:
-        table = self.table
-        archs = tuple(table.get("archs", ARCHS))
-        hosts = tuple(table.get("hosts", ()))
-        known(archs, ARCHS)
-        if not archs or not all(is_host_pattern(host) for host in hosts):
-            raise ValueError(hosts)
-        python_from = table.get("python-from", "machine")
-        known((python_from,), PYTHON_SOURCES)
-        mirrors = table.get("channel-mirrors", {})
-        scripts = tuple(name.lower() for name in table.get("link-scripts", ()))
-        if not all(map(is_channel, mirrors)) or not all(map(is_mirror, mirrors.values())):
-            raise ValueError(mirrors)
-        cache = table.get("cache", "")
-        if "\0" in cache or variable_fault(cache):
-            raise ValueError(cache)
-        if "python-mirror" in table and not is_mirror(table["python-mirror"]):
-            raise ValueError(table["python-mirror"])
-        if not all(map(is_conda_name, scripts)):
-            raise ValueError(scripts)
-        options = CacheOptions(**table.get("cache-options", {}))
-        if options.endpoint and not is_endpoint(options.endpoint):
-            raise ValueError(options.endpoint)
-        resolver = table.get("resolver", {})
-        conda, pypi = resolver.get("conda", "rattler"), resolver.get("pypi", "uv")
-        known((conda,), CONDA_RESOLVERS)
-        known((pypi,), PYPI_RESOLVERS)
-        latest = table.get("use-remote-latest", ":none:")
-        if isinstance(latest, str):
-            known((latest,), REMOTE_LATEST)
-        elif not all(map(is_user, latest)):
-            raise ValueError(latest)
-        return Settings(
-            archs=tuple(Arch(arch) for arch in ARCHS if arch in archs),
-            cache=cache,
-            cache_options=options,
-            exclude_newer=_instant_text(table.get("exclude-newer", "")),
-            python_from=python_from,
-            hosts=hosts,
-            allow_older=tuple(map(normalize_name, table.get("allow-older", ()))),
-            python_mirror=table.get("python-mirror", ""),
-            channel_mirrors=tuple((strip_channel_credentials(channel), url) for channel, url in mirrors.items()),
-            link_scripts=scripts,
-            compile_bytecode=table.get("compile-bytecode", False),
-            conda_resolver=conda,
-            pypi_resolver=pypi,
-            use_remote_latest=latest if isinstance(latest, str) else tuple(latest),
-        )
-
-    def defaults(self, settings: Settings) -> Defaults:
-        table = self.table
-        datastore = table.get("datastore", "local")
-        datastores = (datastore,) if isinstance(datastore, str) else tuple(datastore)
-        known(datastores, tuple(NEEDS))
-        floors = table.get("system-requirements", {})
-        known(tuple(floors), ARCHS)
-        for arch, packages in floors.items():
-            known(tuple(packages), packages_of(arch))
-        newer = settings.exclude_newer
-        _all_web([*table.get("extra-indices", ()), *(url for url in [table.get("index-url")] if url is not None)])
-        _all_web(table.get("indexes", {}).values())
-        if not all(map(is_index_name, table.get("indexes", {}))):
-            raise ValueError("indexes")
-        _all_channels(table.get("channels", ()))
-        priority = table.get("channel-priority", "strict")
-        known((priority,), CHANNEL_PRIORITIES)
-        return Defaults(
-            python_from=settings.python_from,
-            exclude_newer=_absolute(newer) if newer else "",
-            index_url=table.get("index-url", ""),
-            indexes=tuple(
-                (url, ("envlock", "extra-indices", str(n))) for n, url in enumerate(table.get("extra-indices", ()))
-            ),
-            metaflow=metaflow_requirements(datastores) if table.get("metaflow-requirements", True) else (),
-            system={
-                Arch(arch): {package: system_version(package, version) for package, version in packages.items()}
-                for arch, packages in floors.items()
-            },
-            channels=tuple((channel, ("envlock", "channels", str(n))) for n, channel in enumerate(table["channels"]))
-            if "channels" in table
-            else ((DEFAULT_CHANNEL, ()),),
-            channel_priority="" if priority == "strict" else priority,
+        found = settings_of(self.table)
+        mirrors = tuple((strip_channel_credentials(channel), url) for channel, url in found.channel_mirrors)
+        return found._replace(
+            archs=tuple(arch for arch in ARCHS if arch in found.archs),
+            allow_older=tuple(map(normalize_name, found.allow_older)),
+            channel_mirrors=mirrors,
+            link_scripts=tuple(name.lower() for name in found.link_scripts),
         )
 
     def flow(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Flow:
@@ -274,8 +173,6 @@ class _Reading:
         source = self.flow_source(name, sources)
         level = self.level(table, key)
         asked, told = table.get("step", {}), table.get("steps")
-        if not all(map(str.isidentifier, told or ())):
-            raise ValueError(told)
         steps = tuple(dict.fromkeys((*source.step_names(), *(told or ()))))
         unknown = [step for step in asked if step not in steps]
         if unknown and (source.complete or told is not None):
@@ -307,9 +204,6 @@ class _Reading:
         return Level(key) if table is None else self.level(table, key)
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
-        _all_web(table.get("pypi", {}).get("extra_indices", ()))
-        _all_channels(table.get("conda", {}).get("channels", ()))
-        known(tuple(table.get("sys_packages", {}).get("packages", ())), tuple(VIRTUAL_PACKAGES))
         return read_level(table, key, self.table.get("indexes", {}))
 
     def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
@@ -323,10 +217,6 @@ class _Reading:
         if environment is None:
             raise Conflict("named-env-disabled", key)
         if table.get("aliases"):
-            from envlock.named.base import check_named
-
-            for alias in table["aliases"]:
-                check_named("aliases", alias)
             aliases = tuple((alias, (*key, "aliases", str(n))) for n, alias in enumerate(table["aliases"]))
             environment = environment._replace(aliases=aliases)
         return environment
@@ -342,53 +232,56 @@ class _Reading:
         level.pip_flags += asked.pip_flags
 
 
-def known(found: tuple[str, ...], right: tuple[str, ...]) -> None:
-    """Raises ValueError when something is not among the right values; the full reader then says which."""
-    if not set(found) <= set(right):
-        raise ValueError(found)
+def fits(value: Any, shape: Shape = DOCUMENT) -> bool:
+    """Whether a value has a shape: every key known, every type right, every choice and rule kept.
 
+    A yes or no: what is wrong is told by `validate`. A property test holds both to one verdict.
 
-def is_user(name: str) -> bool:
-    """Whether somebody can be called that, in a list where `:any:` would look like a name.
-
-    >>> is_user("mia"), is_user(":any:"), is_user(" ")
-    (True, False, False)
-    """
-    return bool(name.strip()) and not name.startswith(":")
-
-
-def is_conda_name(text: str) -> bool:
-    """Whether a conda package can be called that.
-
-    >>> is_conda_name("nvidia-nccl"), is_conda_name("numpy >=1")
+    >>> fits({"envlock": {"archs": ["linux-64"]}}), fits({"envlock": {"arch": "linux-64"}})
+    (True, False)
+    >>> fits({"envlock": {"hosts": ["index.example"]}}), fits({"envlock": {"hosts": ["https://index.example"]}})
     (True, False)
     """
-    from envlock.model.conda_requirement import BadCondaRequirement, conda_requirement
-
-    try:
-        return str(conda_requirement(text)) == text.lower() and "::" not in text
-    except BadCondaRequirement:
-        return False
-
-
-def _all_channels(channels: Iterable[str]) -> None:
-    """Raises ValueError when one is no conda channel."""
-    if not all(map(is_channel, channels)):
-        raise ValueError(channels)
-
-
-def _all_web(urls: Iterable[str]) -> None:
-    """Raises ValueError when one is no URL of a package index."""
-    if not all(is_web(url) for url in urls):
-        raise ValueError(urls)
-
-
-def _absolute(newer: str) -> str:
-    """The instant, or nothing for a span: that is made absolute when locking, and stays out of req_id."""
-    from envlock.config.instants import absolute_instant, span_of
-
-    return "" if span_of(newer) is not None else absolute_instant(newer)
+    if isinstance(shape, dict):
+        return type(value) is dict and all(key in shape and fits(item, shape[key]) for key, item in value.items())
+    if shape == "string":
+        return type(value) is str
+    if shape == "boolean":
+        return type(value) is bool
+    if shape == "date":
+        return type(value).__name__ in {"date", "datetime"}
+    kind, *inner = tuple(shape)
+    if kind == "choice":
+        return value in inner
+    if kind == "rule":
+        return type(value) is str and not inner[0](value)
+    if kind == "any":
+        return any(fits(value, way) for way in inner)
+    if kind == "table":
+        return type(value) is dict and all(fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items())
+    return type(value) is list and (bool(value) or kind == "list") and all(fits(item, inner[0]) for item in value)
 
 
-def _instant_text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value.isoformat())
+def settings_of(table: Mapping[str, Any]) -> Settings:
+    """The settings of an `[envlock]` table that has the right shape, with the defaults of those that it has not.
+
+    >>> settings_of({"cache": "s3://team/envlock", "resolver": {"pypi": "pip-tools"}}).resolver
+    Resolver(conda='rattler', pypi='pip-tools')
+    """
+    return Settings(written=tuple(table), **_fields(table, Settings._field_defaults))
+
+
+def _fields(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    names = {key: key.replace("-", "_") for key in table}
+    return {names[key]: _plain(value, defaults[names[key]]) for key, value in table.items()}
+
+
+def _plain(value: Any, default: Any = None) -> Any:
+    """A value of TOML as its setting has it: lists and tables of free keys as tuples, dates as their text."""
+    if isinstance(value, dict):
+        if hasattr(default, "_field_defaults"):
+            return type(default)(**_fields(value, default._field_defaults))
+        return tuple((key, _plain(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return tuple(map(_plain, value))
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,25 +1,51 @@
-"""envlock.toml as pydantic models: every key with its type, its meaning and an example.
+"""envlock.toml as pydantic models: every key with its type, default, choices, rule, meaning and an example.
 
-The one description of the file: error messages, the JSON schema and the reference page are made from it. Reading takes
-the light path (`read`, `shape`), because importing pydantic costs more than all of `envlock check`.
-
-    python -m envlock.config.schema     prints the JSON schema
+A key is declared here and nowhere else. `scripts/reference_pages.py` makes the rest from these models: the JSON schema,
+the reference page, the settings in envlock.toml.example, and `settings`, the plain tables of the light reader. Tests
+hold them current. Reading a file that is right imports no pydantic: that would cost more than all of `envlock check`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from envlock.config import rules
 
 Schema: TypeAlias = dict[str, Any]
 
 ArchName = Literal["linux-64", "linux-aarch64", "osx-64", "osx-arm64"]
 DatastoreName = Literal["local", "s3", "azure", "gs"]
 VirtualPackage = Literal["__glibc", "__linux", "__osx", "__cuda", "__archspec"]
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """Holds a text to a rule of `envlock.config.rules`, and says its fault in an error of the type `rule`."""
+
+    rule: Callable[[str], str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the text, with the rule after it."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        if fault := self.rule(value):
+            raise PydanticCustomError("rule", "{fault}", {"fault": fault, "rule": self.rule})
+        return value
+
+
+Channel = Annotated[str, Ruled(rules.channel)]
+Index = Annotated[str, Ruled(rules.index_url)]
+Instant = Annotated[str, Ruled(rules.instant)]
+Mirror = Annotated[str, Ruled(rules.mirror)]
 
 
 class Table(BaseModel):
@@ -33,11 +59,11 @@ class PackageTable(Table):
 
     version: str = Field(default="", examples=[">=2,<3"])
     """The version: `2.2.3`, `>=2,<3`, or empty for any."""
-    extras: list[str] = Field(default=[], examples=[["socks"]])
+    extras: list[Annotated[str, Ruled(rules.extra)]] = Field(default=[], examples=[["socks"]])
     """Extras of the package, beside those that its name carries."""
     marker: str = Field(default="", examples=["sys_platform == 'linux'"])
     """The environment marker (PEP 508) under which it is asked for."""
-    index: str = Field(default="", examples=["pytorch"])
+    index: Annotated[str, Ruled(rules.index)] = Field(default="", examples=["pytorch"])
     """The one index that the package comes from: a name out of `[envlock.indexes]`, or a URL. Nothing else is asked of
     that index."""
 
@@ -57,12 +83,12 @@ class PypiTable(Table):
     """Package to version: `2.2.3`, `>=2,<3`, or empty for any; `; marker` may follow. The name may carry extras, or a
     URL: `name@https://...`. A table says more: `{ version, extras, marker, index }`. A list holds several of these: all
     of them count, each where its marker is true."""
-    extra_indices: list[str] = Field(default=[], examples=[["https://index.example/simple/"]])
+    extra_indices: list[Index] = Field(default=[], examples=[["https://index.example/simple/"]])
     """More package indexes, asked in this order before the default one; the first that has a package is the only one
     asked for it. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
-    extras: list[str] = Field(default=[], examples=[["pre"]])
+    extras: list[Annotated[str, Ruled(rules.pip_flag)]] = Field(default=[], examples=[["pre"]])
     """Flags of pip, without dashes: `pre`, which allows pre-releases. No other means anything when locking."""
-    python: str | None = Field(default=None, examples=[">=3.11,<3.13"])
+    python: Annotated[str, Ruled(rules.python)] | None = Field(default=None, examples=[">=3.11,<3.13"])
     """The Python to lock: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])
     """Conda packages that contain no Python, to go with the PyPI ones: package to constraint, as in `libraries` of
@@ -78,11 +104,11 @@ class CondaTable(Table):
     """Package to constraint: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any; a build may
     follow, as in `1.4=py310*`. The name may begin with `channel::`: this package comes from that channel and, unless
     it is among `channels`, no other does. `python` means the Python of the environment."""
-    channels: list[str] = Field(default=[], examples=[["conda-forge"]])
+    channels: list[Channel] = Field(default=[], examples=[["conda-forge"]])
     """More channels, names or URLs, asked before those of the flow and the project; the first that has a package is the
     only one asked for it. Credentials are used and never kept;
     `${VARIABLE}` is taken from the environment."""
-    python: str | None = Field(default=None, examples=["3.12"])
+    python: Annotated[str, Ruled(rules.conda_python)] | None = Field(default=None, examples=["3.12"])
     """The Python to lock, a conda package: a range, `3.12` for any 3.12, or one release."""
     disabled: bool | None = Field(default=None, examples=[True])
     """Whether this level has no environment."""
@@ -91,9 +117,9 @@ class CondaTable(Table):
 class NamedEnvTable(Table):
     """An environment that was locked before: `@named_env` of a step, `@named_env_base` of a flow."""
 
-    name: str | None = Field(default=None, examples=["team/base:v1"])
+    name: Annotated[str, Ruled(rules.env_name)] | None = Field(default=None, examples=["team/base:v1"])
     """The name of the environment, with its tag; or its `req_id:full_id`."""
-    pathspec: str | None = Field(default=None, examples=["TrainFlow/142/train"])
+    pathspec: Annotated[str, Ruled(rules.pathspec)] | None = Field(default=None, examples=["TrainFlow/142/train"])
     """The step of an earlier run whose environment is meant: `Flow/run/step`."""
     fetch_at_exec: bool | None = Field(default=None, examples=[True])
     """Whether the name is looked up when the step starts, not when the flow is locked."""
@@ -137,7 +163,7 @@ class FlowTable(_Requirements):
     file: str = Field(examples=["train_flow.py"])
     """The file that defines the flow, relative to envlock.toml. It and the modules of the project that its classes come
     from are read for its steps, and never run."""
-    steps: list[str] | None = Field(default=None, examples=[["start", "train", "end"]])
+    steps: list[Annotated[str, Ruled(rules.step)]] | None = Field(default=None, examples=[["start", "train", "end"]])
     """The flow's steps, where they cannot all be read: with a base class of an installed package, for one. Those that
     can be read need not be named."""
     disabled: bool | None = Field(default=None, examples=[True])
@@ -153,7 +179,7 @@ class EnvironmentTable(_Requirements):
     """A requirements file whose packages are asked too, relative to envlock.toml."""
     environment_yml: str | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
     """A conda environment file whose packages are asked too, relative to envlock.toml."""
-    aliases: list[str] = Field(default=[], examples=[["team/base:v1"]])
+    aliases: list[Annotated[str, Ruled(rules.alias)]] = Field(default=[], examples=[["team/base:v1"]])
     """Names under which others find the environment."""
 
 
@@ -170,7 +196,7 @@ class ResolverTable(Table):
 class CacheOptionsTable(Table):
     """How a cache in a bucket is reached; its credentials come from the environment."""
 
-    endpoint: str = Field(default="", examples=["https://objects.example:9000"])
+    endpoint: Annotated[str, Ruled(rules.endpoint)] = Field(default="", examples=["https://objects.example:9000"])
     """The URL of the service, for servers of your own that speak as S3, Google Cloud Storage or Azure do."""
     region: str = Field(default="", examples=["eu-central-1"])
     """The region of an S3 bucket."""
@@ -189,7 +215,7 @@ class ProjectTable(Table):
         default=["linux-64", "linux-aarch64", "osx-64", "osx-arm64"], min_length=1, examples=[["linux-64", "osx-arm64"]]
     )
     """The architectures to lock for."""
-    cache: str = Field(default="envlock-cache", examples=["s3://team/envlock"])
+    cache: Annotated[str, Ruled(rules.cache)] = Field(default="envlock-cache", examples=["s3://team/envlock"])
     """Where packages and locks are mirrored: a folder, relative to envlock.toml, or a bucket of S3 (`s3://`), Google
     Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
     cache_options: CacheOptionsTable = Field(
@@ -198,7 +224,7 @@ class ProjectTable(Table):
         examples=[{"endpoint": "https://objects.example:9000"}],
     )
     """How a cache in a bucket is reached."""
-    exclude_newer: Union[str, datetime, date, None] = Field(  # noqa: UP007
+    exclude_newer: Union[Instant, datetime, date, None] = Field(  # noqa: UP007
         default=None, alias="exclude-newer", examples=["2026-11-01"]
     )
     """Nothing that was published later is locked: an instant, a day (its end), or a span such as `7d`, `2 weeks` or
@@ -206,16 +232,20 @@ class ProjectTable(Table):
     python_from: Literal["machine", "uv", "conda"] = Field(default="machine", alias="python-from", examples=["uv"])
     """Where an environment's Python comes from: `machine` locks its minor series, which any fitting interpreter serves;
     `uv` locks one exact build per architecture; `conda` takes it from conda channels."""
-    index_url: str | None = Field(default=None, alias="index-url", examples=["https://index.example/simple/"])
+    index_url: Index | None = Field(default=None, alias="index-url", examples=["https://index.example/simple/"])
     """The package index that is asked last, in place of PyPI."""
-    extra_indices: list[str] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
+    extra_indices: list[Index] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
     """More package indexes for every environment, asked after those of its step and flow."""
-    indexes: dict[str, str] = Field(default={}, examples=[{"pytorch": "https://index.example/cu121/"}])
+    indexes: dict[Annotated[str, Ruled(rules.index_name)], Index] = Field(
+        default={}, examples=[{"pytorch": "https://index.example/cu121/"}]
+    )
     """Package indexes by name, for packages that name one as their `index`. They are asked for those packages and for
     nothing else. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
-    hosts: list[str] = Field(default=[], examples=[["index.example", "*.files.example"]])
+    hosts: list[Annotated[str, Ruled(rules.host)]] = Field(default=[], examples=[["index.example", "*.files.example"]])
     """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
-    allow_older: list[str] = Field(default=[], alias="allow-older", examples=[["hydra-core"]])
+    allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(
+        default=[], alias="allow-older", examples=[["hydra-core"]]
+    )
     """PyPI packages that may be locked in an older major version where a newer one has no wheel; of any other, that is
     an error."""
     datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
@@ -231,9 +261,11 @@ class ProjectTable(Table):
     `__archspec` on Linux, `__osx` and `__archspec` on macOS. Without it, glibc is 2.28 and macOS 13.0; for environments
     with conda packages, Linux is 4.18, the microarchitecture is the oldest (`x86_64`, `aarch64`, `m1`), and there is no
     CUDA."""
-    python_mirror: str | None = Field(default=None, alias="python-mirror", examples=["https://mirror.example/python"])
+    python_mirror: Mirror | None = Field(
+        default=None, alias="python-mirror", examples=["https://mirror.example/python"]
+    )
     """Where exact Python builds are fetched from, in place of their own host."""
-    channels: list[str] = Field(default=["conda-forge"], examples=[["conda-forge"]])
+    channels: list[Channel] = Field(default=["conda-forge"], examples=[["conda-forge"]])
     """Conda channels for every environment that has conda packages, asked after those of its step and flow. An empty
     list says none."""
     channel_priority: Literal["strict", "disabled"] = Field(
@@ -241,17 +273,19 @@ class ProjectTable(Table):
     )
     """`strict`: a conda package comes from the first channel that has it. `disabled`: from whichever channel has the
     version that fits best."""
-    channel_mirrors: dict[str, str] = Field(
+    channel_mirrors: dict[Channel, Mirror] = Field(
         default={}, alias="channel-mirrors", examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
     )
     """Conda channels, each with the URL that is asked in its place. Locks name the channel itself."""
-    link_scripts: list[str] = Field(default=[], alias="link-scripts", examples=[["font-ttf-ubuntu"]])
+    link_scripts: list[Annotated[str, Ruled(rules.conda_package)]] = Field(
+        default=[], alias="link-scripts", examples=[["font-ttf-ubuntu"]]
+    )
     """Conda packages whose link scripts may run when an environment is made; those of any other do not."""
     compile_bytecode: bool = Field(default=False, alias="compile-bytecode", examples=[True])
     """Whether Python's bytecode is written when an environment is made: slower to make, faster to start."""
     resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
     """What solves the requirements."""
-    use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[str]] = Field(  # noqa: UP007
+    use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]] = Field(  # noqa: UP007
         default=":none:", alias="use-remote-latest", examples=[["mia", "joe"]]
     )
     """Whose newest lock in the cache is taken for what is not locked here yet, in place of resolving: nobody's, your
@@ -355,9 +389,3 @@ def _for_editors(value: Any) -> Any:
         node = {"allOf": [{"$ref": node.pop("$ref")}], **node}
     kept = {"examples", "default"}
     return {key: inner if key in kept else _for_editors(inner) for key, inner in node.items()}
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(json_schema_text())

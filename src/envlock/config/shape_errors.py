@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with the shape of envlock.toml, as errors of envlock: keys, types, choices of values."""
+"""What pydantic finds wrong with envlock.toml, as errors of envlock: unknown keys, types, choices, rules."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from envlock.config.errors import BadValue, FlowWithoutFile, UnknownKey, WrongType
+from envlock.config import rules
+from envlock.config.errors import (
+    BadChannel,
+    BadIndexUrl,
+    BadInstant,
+    BadPythonSpecifier,
+    BadValue,
+    FlowWithoutFile,
+    UnknownKey,
+    WrongType,
+)
 from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at, ways_at
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
+from envlock.model.requirement import BadPackageName
+from envlock.named.errors import BadNamedEnv
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic_core import ErrorDetails
 
     from envlock.config.project import KeyPath
@@ -51,15 +65,28 @@ def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[Conf
     try:
         Document.model_validate(document)
     except ValidationError as invalid:
-        found = invalid.errors(include_url=False, include_context=False)
+        found = invalid.errors(include_url=False)
     else:
         return []
     groups: dict[KeyPath, list[tuple[KeyPath, ErrorDetails]]] = {}
     for each in found:
         path, about = _path(document, each)
         groups.setdefault(about, []).append((path, each))
-    told = [max(group, key=lambda item: (len(item[0]), not _is_type_error(item[1]))) for group in groups.values()]
+    told = [each for group in groups.values() for each in _told(group)]
     return [_error(path, error, location(text, name, path)) for path, error in told]
+
+
+def _told(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, ErrorDetails]]:
+    """The errors to tell, of those about one value: what is wrong inside it, where it has one of the right types."""
+    best: dict[KeyPath, ErrorDetails] = {}
+    for path, error in group:
+        if path not in best or (_is_type_error(best[path]) and not _is_type_error(error)):
+            best[path] = error
+    return [
+        (path, error)
+        for path, error in best.items()
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in best)
+    ]
 
 
 def _path(document: Mapping[str, Any], error: ErrorDetails) -> tuple[KeyPath, KeyPath]:
@@ -89,6 +116,8 @@ def _is_type_error(error: ErrorDetails) -> bool:
 
 def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     kind = error["type"]
+    if kind == "rule":
+        return _broken_rule(path, error, at)
     if kind == "missing":
         return FlowWithoutFile(path[1], at)
     if kind == "extra_forbidden":
@@ -108,6 +137,30 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
         right = packages_of(path[2]) if path[1] == "system-requirements" else VIRTUAL_PACKAGES
         return UnknownKey(found, f"`[{'.'.join(path[:-1])}]`", list(right), at)
     return BadValue(_name(path), found, "", at, right=_choices(node_at(path)))
+
+
+_OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigError]] = {
+    rules.index_url: lambda found, _, at: BadIndexUrl(found, at),
+    rules.index: lambda found, _, at: BadIndexUrl(found, at),
+    rules.channel: lambda found, _, at: BadChannel(found, at),
+    rules.instant: lambda found, _, at: BadInstant(found, at),
+    rules.python: lambda found, _, at: BadPythonSpecifier(found, at),
+    rules.conda_python: lambda found, _, at: BadPythonSpecifier(found, at),
+    rules.extra: lambda found, _, at: BadPackageName(shown(found), locations=(at,)),
+    rules.env_name: lambda found, fault, at: BadNamedEnv("name", found, fault, at),
+    rules.pathspec: lambda found, fault, at: BadNamedEnv("pathspec", found, fault, at),
+    rules.alias: lambda found, fault, at: BadNamedEnv("aliases", found, fault, at),
+}
+"""The errors of rules that have one of their own: from the value, its fault and its place."""
+
+
+def _broken_rule(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
+    found, rule, fault = str(error["input"]), error["ctx"]["rule"], error["ctx"]["fault"]
+    if rule in _OF_RULES:
+        return _OF_RULES[rule](found, fault, at)
+    key = path[:-1] if path[-1].isdecimal() or error["loc"][-1] == "[key]" else path
+    about = key if node_at(key).get("examples") else key[:-1]
+    return BadValue(key[-1], found, fault, at, hint=f"write it as `{_written(about[-1], node_at(about))}`")
 
 
 def _name(path: KeyPath) -> str:

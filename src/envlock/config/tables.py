@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.config.project import KeyPath
+from envlock.config.rules import index_name
 from envlock.model.requirement import (
     BadVersionSpecifier,
     PypiRequirement,
@@ -18,7 +19,7 @@ from envlock.model.requirement import (
     normalize_specifier,
     parse_requirement,
 )
-from envlock.model.url import is_web, strip_credentials
+from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
@@ -148,19 +149,6 @@ def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement,
     return requirement._replace(extras=tuple(sorted(extras))), index
 
 
-PIP_FLAGS = ("pre",)
-"""What `extras` takes: the flags of pip, without dashes, that have a meaning when locking."""
-
-
-def is_index_name(text: str) -> bool:
-    """Whether an index can be called that in `[envlock.indexes]`.
-
-    >>> is_index_name("pytorch-cu121"), is_index_name("https://index.example/simple/"), is_index_name("")
-    (True, False, False)
-    """
-    return text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum()
-
-
 def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str]) -> None:
     for name, value in table.get("packages", {}).items():
         for number, (requirement, said) in enumerate(requirements_of(name, value)):
@@ -168,10 +156,7 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
             index = _index_of(said, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
-    flags = table.get("extras", ())
-    if not set(flags) <= {*PIP_FLAGS}:
-        raise ValueError(flags)
-    level.pip_flags += flags
+    level.pip_flags += table.get("extras", ())
     if table.get("conda_only"):
         from envlock.config.conda_tables import read_conda_only
 
@@ -180,15 +165,11 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
 
 def _index_of(said: str, known: Mapping[str, str], key: KeyPath) -> str:
     """The URL of the index that an `index` says, as written."""
-    if not said:
-        return ""
-    if is_index_name(said):
-        if said not in known:
-            raise Conflict("unknown-index", key, values=(said, *known))
-        return known[said]
-    if not is_web(said):
-        raise ValueError(said)
-    return said
+    if not said or index_name(said):
+        return said
+    if said not in known:
+        raise Conflict("unknown-index", key, values=(said, *known))
+    return known[said]
 
 
 def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: str = "") -> None:
@@ -209,9 +190,6 @@ def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
         raise Conflict("name-and-pathspec", (*key, "name"), (*key, "pathspec"))
     for kind in ("name", "pathspec"):
         if kind in table:
-            from envlock.named.base import check_named
-
-            check_named(kind, table[kind])
             level.named = (kind, table[kind], (*key, kind))
     if "fetch_at_exec" in table:
         level.fetch_at_exec = (table["fetch_at_exec"], (*key, "fetch_at_exec"))

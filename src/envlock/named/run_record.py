@@ -111,7 +111,7 @@ class RunRecorder:
         self._flow = flow
         self._waiting: SimpleQueue[RunRecord | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._is_wanted = bool(project.settings.cache) and _is_there(project)
+        self._is_wanted = "cache" in project.settings.written and _is_there(project)
 
     def keep(self, run: str, step: str, lock: Lock) -> None:
         """Note that a step of a run begins in a lock's environment. Does not wait."""

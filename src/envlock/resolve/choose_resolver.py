@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envlock.resolve.errors import ResolverNotInstalled
 
 if TYPE_CHECKING:
-    from envlock.config.project import Settings
+    from envlock.config.settings import Settings
     from envlock.resolve.port import Resolver
 
 
@@ -21,16 +21,16 @@ def resolver_for(settings: Settings, *, offline: bool = False) -> Resolver:
     """
     from envlock.resolve.mixed import ByType
 
-    if settings.conda_resolver == "conda-lock":
+    if settings.resolver.conda == "conda-lock":
         require_conda_lock()
-    if settings.pypi_resolver == "pip-tools":
+    if settings.resolver.pypi == "pip-tools":
         require_pip_tools()
     return ByType(lambda: conda_resolver(settings, offline=offline), lambda: pypi_resolver(settings))
 
 
 def conda_resolver(settings: Settings, *, offline: bool = False) -> Resolver:
     """The resolver of conda packages: py-rattler, or conda-lock. Raises ResolverNotInstalled."""
-    if settings.conda_resolver == "conda-lock":
+    if settings.resolver.conda == "conda-lock":
         from envlock.resolve.conda_lock import CondaLockResolver
 
         return CondaLockResolver(offline=offline)
@@ -41,7 +41,7 @@ def conda_resolver(settings: Settings, *, offline: bool = False) -> Resolver:
 
 def pypi_resolver(settings: Settings) -> Resolver:
     """The resolver of PyPI packages: uv, or pip-tools. Raises ResolverNotInstalled."""
-    if settings.pypi_resolver == "pip-tools":
+    if settings.resolver.pypi == "pip-tools":
         from envlock.resolve.pypi_piptools import PipToolsResolver
 
         return PipToolsResolver()

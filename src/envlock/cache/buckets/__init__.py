@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from envlock.cache.buckets.service import Service
     from envlock.cache.open import BucketPlace
     from envlock.cache.port import Store
-    from envlock.config.project import CacheOptions
+    from envlock.config.settings import CacheOptions
 
 SERVICES: dict[str, type[Service]] = {
     "s3": S3,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.cache.open import BucketPlace
-    from envlock.config.project import CacheOptions
+    from envlock.config.settings import CacheOptions
 
 PART = 16 << 20
 """Bytes of a large object that move in one request."""

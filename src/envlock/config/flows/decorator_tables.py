@@ -13,8 +13,9 @@ from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_r
 from envlock.config.edit.toml_edit import value_text
 from envlock.config.project import DEFAULT_CHANNEL
 from envlock.config.quoting import shown
+from envlock.config.rules import PIP_FLAGS
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
-from envlock.config.tables import PIP_FLAGS, normalize_python, requirement_of, requirements_of
+from envlock.config.tables import normalize_python, requirement_of, requirements_of
 from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_name, normalize_specifier

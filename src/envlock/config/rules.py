@@ -1,0 +1,185 @@
+"""What the value of one key must be beyond its type. Each rule returns what is wrong with a value, or an empty text.
+
+The models name the rules (`schema`), so that both readers keep to one truth: the light reader asks whether there is any
+fault, the full reader tells it. What concerns several keys at once is no rule of this kind: see `tables` and `inherit`.
+"""
+
+from __future__ import annotations
+
+from envlock.model.requirement import BadVersionSpecifier, is_package_name
+from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, variable_fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIP_FLAGS = ("pre",)
+"""What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
+
+
+def index_url(text: str) -> str:
+    """The URL of a package index.
+
+    >>> index_url("https://index.example/simple/"), index_url("pypi")
+    ('', 'an index begins with https:// or http://')
+    """
+    return "" if is_web(text) else variable_fault(text) or "an index begins with https:// or http://"
+
+
+def index_name(text: str) -> str:
+    """What `[envlock.indexes]` may call an index.
+
+    >>> index_name("pytorch-cu121"), index_name("https://index.example/simple/")
+    ('', 'a name has letters, digits, `-`, `_` and `.`')
+    """
+    is_name = text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return "" if is_name else "a name has letters, digits, `-`, `_` and `.`"
+
+
+def index(text: str) -> str:
+    """The index of one package: a name, a URL, or nothing.
+
+    >>> index("pytorch"), index("https://index.example/cu121/"), index("")
+    ('', '', '')
+    """
+    return index_url(text) if text and index_name(text) else ""
+
+
+def host(text: str) -> str:
+    """A host that a lock may name, or `*.` and a domain."""
+    return "" if is_host_pattern(text) else "a host has no scheme and no path"
+
+
+def channel(text: str) -> str:
+    """A conda channel: a name or a URL."""
+    return "" if is_channel(text) else variable_fault(text) or "a channel is a name or a URL"
+
+
+def mirror(text: str) -> str:
+    """A URL that stands in for a host or a channel."""
+    return "" if is_mirror(text) else variable_fault(text) or "a mirror is a URL"
+
+
+def endpoint(text: str) -> str:
+    """The URL of a bucket's service; empty for the one that the bucket's scheme means."""
+    if not text or is_endpoint(text):
+        return ""
+    expected = (
+        "it takes the URL of a web server, without user, password and query; credentials come from the environment"
+    )
+    return variable_fault(text) or expected
+
+
+def cache(text: str) -> str:
+    """Where a cache is: a folder, or the URL of a bucket."""
+    return variable_fault(text) or ("no place has the character U+0000 in its name" if "\0" in text else "")
+
+
+def package(text: str) -> str:
+    """The name of a PyPI package."""
+    return "" if is_package_name(text) else "it takes names of PyPI packages"
+
+
+def extra(text: str) -> str:
+    """An extra of a PyPI package."""
+    return "" if is_package_name(text) else "it takes names of extras"
+
+
+def conda_package(text: str) -> str:
+    """The name of a conda package, without a channel and a version.
+
+    >>> conda_package("nvidia-nccl"), conda_package("numpy >=1")
+    ('', 'it takes names of conda packages')
+    """
+    from envlock.model.conda_requirement import BadCondaRequirement, conda_requirement
+
+    try:
+        is_name = str(conda_requirement(text)) == text.lower() and "::" not in text
+    except BadCondaRequirement:
+        is_name = False
+    return "" if is_name else "it takes names of conda packages"
+
+
+def user(text: str) -> str:
+    """Whose locks may be taken, in a list where `:any:` would look like a name.
+
+    >>> user("mia"), bool(user(":any:")), bool(user(" "))
+    ('', True, True)
+    """
+    return "" if text.strip() and not text.startswith(":") else 'a list takes names of users; `":any:"` stands alone'
+
+
+def step(text: str) -> str:
+    """The name of a step."""
+    return "" if text.isidentifier() else "it takes names of steps"
+
+
+def pip_flag(text: str) -> str:
+    """A flag of pip."""
+    if text in PIP_FLAGS:
+        return ""
+    return 'it takes `pre`, which allows pre-releases; extras belong to a package\'s name: `"requests[socks]" = ""`'
+
+
+def python(text: str) -> str:
+    """The range of Pythons of `pypi`: PEP 440."""
+    from envlock.config.tables import normalize_python
+
+    return _version_fault(normalize_python, text)
+
+
+def conda_python(text: str) -> str:
+    """The range of Pythons of `conda`, in conda's spelling or that of PEP 440."""
+    from envlock.config.conda_tables import python_range
+
+    return _version_fault(python_range, text)
+
+
+def _version_fault(read: Callable[[str], str], text: str) -> str:
+    try:
+        read(text)
+    except BadVersionSpecifier:
+        return "it takes a range of Python versions"
+    return ""
+
+
+def env_name(text: str) -> str:
+    """What `named_env` may name: a name with or without its tag, or ids."""
+    return _name_fault("name", text)
+
+
+def pathspec(text: str) -> str:
+    """The step of a run, or a task of it."""
+    return _name_fault("pathspec", text)
+
+
+def alias(text: str) -> str:
+    """A name that an environment is given."""
+    return _name_fault("aliases", text)
+
+
+def _name_fault(kind: str, text: str) -> str:
+    from envlock.named.alias import BadAlias
+    from envlock.named.base import check_named
+
+    try:
+        check_named(kind, text)
+    except BadAlias as bad:
+        return bad.reason
+    return ""
+
+
+def instant(text: str) -> str:
+    """An instant, a day, or a span before the moment of locking; empty for none.
+
+    >>> instant("2026-11-01"), instant("7d"), instant("soon")
+    ('', '', 'it takes an instant, a day or a span of time')
+    """
+    from envlock.config.instants import absolute_instant, span_of
+
+    if text and span_of(text) is None:
+        try:
+            absolute_instant(text)
+        except ValueError:
+            return "it takes an instant, a day or a span of time"
+    return ""
