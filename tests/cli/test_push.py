@@ -81,7 +81,7 @@ def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index
     assert ran.stdout.startswith("pushed 3 packages (")
     assert ran.stdout.endswith(f" and 2 environments to {tmp_path}/cache, of 4 packages and 4 environments\n")
     assert "not pushed, because a package is missing: two on linux-64\n" in ran.stderr
-    assert f"error[upstream-hash-mismatch]: what 127.0.0.1 sent for {LAM} is not what was locked" in ran.stderr
+    assert f"error[upstream-hash-mismatch]: {LAM} from 127.0.0.1 is not the locked file" in ran.stderr
     assert ran.stderr.rstrip().endswith("`envlock lock --upgrade-package lam`")
     answer = envlock("push", "--json", check=3).json
     assert [error["code"] for error in answer["errors"]] == ["upstream-hash-mismatch"]

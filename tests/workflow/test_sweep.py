@@ -13,10 +13,10 @@ from envlock.cache import gc_lock
 from envlock.cache.errors import (
     BadSpan,
     CacheReadOnly,
+    GcOverdue,
     NewerCache,
     NoClock,
     NoLockTree,
-    SweepOverdue,
     UnreadableAnnouncement,
     UnreadableKept,
 )
@@ -321,7 +321,7 @@ class TestClocks:
     ) -> None:
         before = paths(store, "packages", "envs", "resolved")
         monkeypatch.setattr(gc_lock, "_OVERDUE", -1.0)
-        with pytest.raises(SweepOverdue):
+        with pytest.raises(GcOverdue):
             sweep(project, limits_of(), delete=True)
         assert paths(store, "packages", "envs", "resolved") == before
         assert paths(store, "sweeps") == set()
@@ -338,7 +338,7 @@ class TestClocks:
             monkeypatch.setattr(gc_lock, "_OVERDUE", -1.0)
             flag._thread.join(5)
             assert not flag._thread.is_alive()
-            with pytest.raises(SweepOverdue), flag.taking():
+            with pytest.raises(GcOverdue), flag.taking():
                 pytest.fail("nothing may be taken any more")
 
     @pytest.mark.parametrize("patience", [5.0, 0.01])
@@ -419,7 +419,7 @@ class TestAnnouncing:
             with announced(store, Needs(), recorder):
                 pass
         assert len(recorder.notes) == 1
-        assert "being swept" in recorder.notes[0]
+        assert "`envlock cache gc` is running" in recorder.notes[0]
         assert flag._path in recorder.notes[0]
         assert "delete that file" in recorder.notes[0]
 

@@ -1,4 +1,4 @@
-"""The environments in a cache: their locks, each written after the packages that it names."""
+"""The locks in a cache. Each is written after its packages, so a reader who finds a lock finds them too."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Environments:
         self._store = store
 
     def places(self) -> Iterator[EnvironmentPlace]:
-        """Every environment that has a lock in the store, whole or not. One listing."""
+        """Every environment that has a lock in the store, damaged or not. One listing."""
         for entry in self._store.entries(ENVIRONMENTS):
             place = environment_at(entry.path)
             if place is not None:
                 yield place
 
     def has(self, lock: Lock) -> bool:
-        """Whether the environment is there, its lock whole. Who locked it and when may differ: identities are equal."""
+        """Whether the environment's lock is there and undamaged. Who locked it, and when, may differ."""
         place = environment_place(lock)
         try:
             data = self._store.read(place.path)
@@ -44,11 +44,11 @@ class Environments:
         return found is not None and EnvironmentPlace(found.arch, found.req_id, found.full_id) == place
 
     def write(self, lock: Lock) -> None:
-        """Write a lock at its place. Its packages are there already: who finds it, finds them."""
+        """Write a lock. Its packages must be there already."""
         self._store.put(environment_place(lock).path, render(lock).encode())
 
     def read(self, place: EnvironmentPlace) -> Lock:
-        """The lock of an environment, verified to be whole, and the one that its path says.
+        """The lock of an environment, verified: undamaged, and of the environment that its path names.
 
         Raises CachedLockDamaged, NewerLockFormat, FileNotFoundError.
         """
@@ -56,7 +56,7 @@ class Environments:
         try:
             lock = parse(self._store.read(place.path), shown)
             for artifact in artifacts_of(lock):
-                path_of(artifact)  # raises UnsafePath for one that would lie outside of the cache
+                path_of(artifact)  # raises UnsafePath if it would leave the cache
         except DamageError as error:
             raise CachedLockDamaged(
                 shown, "; ".join(error.details if isinstance(error, DamagedLock) else (error.message,))

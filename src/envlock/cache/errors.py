@@ -1,4 +1,4 @@
-"""What can go wrong between a lock, the cache, and where its packages come from."""
+"""Errors of the cache, and of the places that its packages come from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES_SHOWN = 5
 
 
 class BadCacheUrl(ConfigError):
-    """The cache's URL is none that envlock can keep files at."""
+    """`cache` is no folder and no URL of a store that envlock knows."""
 
     code = "bad-cache-url"
 
@@ -43,7 +43,7 @@ class CacheUnusable(ConfigError):
     def __init__(
         self, url: str, doing: str, reason: str, *, hint: str = "", place: str = "", details: tuple[str, ...] = ()
     ) -> None:
-        """`place` is the object that it was about, where that is known."""
+        """`place` is the file in the cache, if it is known."""
         super().__init__(
             f"the cache at {url} cannot be {doing}: {reason}",
             locations=(Location(place),) if place else (),
@@ -53,10 +53,10 @@ class CacheUnusable(ConfigError):
 
     @classmethod
     def of(cls, url: str, doing: str, error: OSError, place: str, owner: str = "") -> CacheUnusable:
-        """What an OSError met at a file of a cache means. `doing` is `read` or `written`."""
+        """The error for an OSError at a file of a cache. `doing` is `read` or `written`."""
         reason = error.strerror or str(error) or type(error).__name__
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            hint = "make room there, then run the command again: it goes on where it stopped"
+            hint = "free some space there, then run the command again: it continues where it stopped"
             return cls(url, doing, reason, hint=hint, place=place)
         if error.errno == errno.EROFS:
             return CacheReadOnly(url, doing, reason, place=place)
@@ -67,28 +67,28 @@ class CacheUnusable(ConfigError):
 
 
 class CacheReadOnly(CacheUnusable):
-    """The cache can be read and not written."""
+    """The cache can be read but not written."""
 
     code = "cache-read-only"
-    advice = "push from a machine, or with credentials, that may write it; reading goes on working"
+    advice = "push from a machine, or with credentials, that may write to it; reading still works"
 
 
 class StoreNotExclusive(ConfigError):
-    """The store lets two create the same file, so it cannot keep what must be written once."""
+    """The store lets two writers create the same file, so no tag could be given safely."""
 
     code = "store-not-exclusive"
 
     def __init__(self, url: str) -> None:
         super().__init__(
-            f"the cache at {url} cannot hold aliases: it let two writers create one file",
-            details=("of two people who name an environment at once, each would be told that the name is theirs",),
-            hint="use a store that honours `If-None-Match: *` on writes, as S3, Google Cloud Storage and Azure do, or "
+            f"the cache at {url} cannot hold aliases: it let two writers create the same file",
+            details=("if two people gave the same alias at once, both would be told that it is theirs",),
+            hint="use a store that supports `If-None-Match: *` on writes, as S3, Google Cloud Storage and Azure do, or "
             "a newer release of yours",
         )
 
 
 class NewerCache(ConfigError):
-    """The cache was made by a newer envlock, in a format that this one does not know."""
+    """A newer envlock made the cache, in a format that this one does not know."""
 
     code = "newer-cache"
 
@@ -100,39 +100,39 @@ class NewerCache(ConfigError):
 
 
 class CacheFormatDamaged(DamageError):
-    """The file that says which format the cache has is not one that envlock writes."""
+    """The file with the format of the cache is damaged."""
 
     code = "cache-format-damaged"
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            "the file that says which format the cache has cannot be read",
+            "the file with the format of the cache cannot be read",
             locations=(Location(place),),
-            hint="delete that file if nobody meant to put it there: envlock writes it again",
+            hint="delete that file, unless somebody put it there on purpose: envlock writes it again",
         )
 
 
 class UnsafePath(DamageError):
-    """A name that would lead out of the cache, or that no package has."""
+    """A file name that would leave the cache, or that no package can have."""
 
     code = "unsafe-path"
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            f"{found!r} is no name that a file of the cache can have",
+            f"{found!r} is not a valid file name in a cache",
             details=("file names consist of letters, digits and . _ + ! ~ @ = , % -, and hashes of hex digits",),
-            hint="if a lock names it, the lock was tampered with: restore it from git",
+            hint="if a lock names this file, somebody changed the lock: restore it from git",
         )
 
 
 class CacheHashMismatch(DamageError):
-    """A file in the cache is not the one that was put there."""
+    """A file in the cache does not have the locked hash."""
 
     code = "cache-hash-mismatch"
 
     def __init__(self, filename: str, place: str, *, expected: str, got: str) -> None:
         super().__init__(
-            f"{filename} in the cache is not the file that was locked; it was not used",
+            f"{filename} in the cache is not the locked file; it was not used",
             locations=(Location(place),),
             details=(f"expected  {expected}", f"got       {got}"),
             hint=VERIFY_AND_REPAIR,
@@ -140,7 +140,7 @@ class CacheHashMismatch(DamageError):
 
 
 class CachedLockDamaged(DamageError):
-    """A lock in the cache is not what its path says."""
+    """A lock in the cache is damaged, or is not the one that its path names."""
 
     code = "cached-lock-damaged"
 
@@ -149,12 +149,12 @@ class CachedLockDamaged(DamageError):
             "a lock in the cache was changed or cut off",
             locations=(Location(place),),
             details=(reason,),
-            hint=f"run `{VERIFY_AND_REPAIR}`, or `envlock push`, in the project that this lock is of",
+            hint=f"run `{VERIFY_AND_REPAIR}`, or `envlock push`, in the project that has this lock",
         )
 
 
 class StoredFileTooLarge(DamageError):
-    """A file of the cache is larger than any that envlock writes there."""
+    """A file in the cache is larger than envlock would write it."""
 
     code = "stored-file-too-large"
 
@@ -167,36 +167,36 @@ class StoredFileTooLarge(DamageError):
 
 
 class NotInCache(HydrateError):
-    """Packages are not in the cache, and there is nowhere else to take them from."""
+    """Packages are missing from the cache, and downloading them is not allowed."""
 
     code = "not-in-cache"
 
     def __init__(self, url: str, filenames: Iterable[str]) -> None:
         names = sorted(filenames)
         super().__init__(
-            f"the cache at {url} does not have {_count(names)}, and upstream may not be asked",
+            f"the cache at {url} does not have {_count(names)}, and downloading is not allowed",
             details=_some(names),
-            hint="run `envlock push` on a machine that reaches the package index",
+            hint="run `envlock push` on a machine that can reach the package index",
         )
 
 
 class UpstreamHashMismatch(DamageError):
-    """What upstream sent is not what was locked."""
+    """A downloaded file does not have the locked hash."""
 
     code = "upstream-hash-mismatch"
 
     def __init__(self, artifact: Artifact, *, expected: str, got: str) -> None:
         url = strip_credentials(artifact.url)
         super().__init__(
-            f"what {host(url) or 'upstream'} sent for {artifact.filename} is not what was locked; it was not used",
+            f"{artifact.filename} from {host(url) or 'upstream'} is not the locked file; it was not used",
             details=(f"url       {url}", f"expected  {expected}", f"got       {got}"),
-            hint="the file was replaced after it was locked, or tampered with on its way; if its new content is right, "
+            hint="the file was replaced after it was locked, or changed in transit; if the new file is right, "
             f"lock it again: `envlock lock --upgrade-package {_package(artifact.filename)}`",
         )
 
 
 class UpstreamError(ResolveError):
-    """A host did not give files. What one host failed to give for one reason is told as one: see `together`."""
+    """A host did not deliver files. Failures with one host and one reason become one error: see `together`."""
 
     sentence: ClassVar[str]
     advice: ClassVar[str]
@@ -214,49 +214,49 @@ class UpstreamError(ResolveError):
 
 
 class UpstreamUnauthorized(UpstreamError):
-    """A host wants other credentials."""
+    """A host refused the credentials, or wants some."""
 
     code = "upstream-unauthorized"
-    sentence = "{place} does not let us have {files}"
+    sentence = "{place} refused access to {files}"
     advice = "set {variable}_USERNAME and {variable}_PASSWORD, or give {place} an entry in ~/.netrc"
 
 
 class UpstreamMissing(UpstreamError):
-    """A host no longer has what was locked."""
+    """A host no longer has a locked file."""
 
     code = "upstream-missing"
-    sentence = "{place} does not have {files} any more"
+    sentence = "{place} no longer has {files}"
     advice = "push from a machine that has hydrated it, or lock another release: `envlock lock --upgrade-package NAME`"
 
 
 class UpstreamUnreachable(UpstreamError):
-    """A host does not answer, or not to the end."""
+    """A host does not answer, or broke off."""
 
     code = "upstream-unreachable"
-    sentence = "{place} did not give us {files}"
-    advice = "check the network and run the command again: it goes on where it stopped"
+    sentence = "cannot download {files} from {place}"
+    advice = "check the network and run the command again: it continues where it stopped"
 
 
 class UnsupportedUrl(ResolveError):
-    """A lock names a place that nothing can be fetched from."""
+    """A lock names a URL that envlock cannot download from."""
 
     code = "unsupported-url"
 
     def __init__(self, filename: str, url: str) -> None:
         super().__init__(
-            f"{filename} cannot be fetched from `{strip_credentials(url)}`",
-            details=("envlock fetches over https and http",),
+            f"cannot download {filename} from `{strip_credentials(url)}`",
+            details=("envlock downloads over https and http",),
             hint="lock again with an index that serves files over https: `envlock lock --upgrade`",
         )
 
 
 def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
-    """The errors, each cause told once: what one host failed to give for one reason becomes one error.
+    """Merge errors with one cause: what one host failed to deliver for one reason becomes one error.
 
     >>> one = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("a.whl",))
     >>> two = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("b.whl",))
     >>> [error.message for error in together([one, two])]
-    ['index.example does not have 2 files any more']
+    ['index.example no longer has 2 files']
     """
     groups: dict[tuple[object, ...], list[EnvlockError]] = {}
     for error in errors:
@@ -283,7 +283,7 @@ def _merged(group: list[EnvlockError]) -> EnvlockError:
 
 
 def _package(filename: str) -> str:
-    """The package that a wheel is of; a placeholder for other files."""
+    """The package of a wheel; a placeholder for other files."""
     return filename.partition("-")[0].lower() if filename.endswith(".whl") else "NAME"
 
 
@@ -292,7 +292,7 @@ def _count(filenames: Sequence[str]) -> str:
 
 
 def _some(filenames: Sequence[str]) -> tuple[str, ...]:
-    """File names to show: a few of many, none where the message has it already."""
+    """File names to list: the first few of many, and none if the message names the only one."""
     if len(filenames) == 1:
         return ()
     shown = tuple(f"- {name}" for name in filenames[:_NAMES_SHOWN])
@@ -301,33 +301,33 @@ def _some(filenames: Sequence[str]) -> tuple[str, ...]:
 
 
 class BadSpan(ConfigError):
-    """An age that is none."""
+    """An option is not a span of time."""
 
     code = "bad-span"
 
     def __init__(self, option: str, found: str) -> None:
         super().__init__(
-            f"`{found}` is no span of time that `{option}` can be",
-            details=("a span is a number of hours, days or weeks, or 0",),
+            f"`{found}` is not a span of time for `{option}`",
+            details=("write a number of hours, days or weeks, such as `12h`, or 0",),
             hint=f"{option} 7d",
         )
 
 
 class NoLockTree(ConfigError):
-    """A folder that was named as one of locks has none."""
+    """A folder given as `--lock-tree` has no locks."""
 
     code = "no-lock-tree"
 
     def __init__(self, folder: str) -> None:
         super().__init__(
             f"there are no locks in {folder}",
-            details=("a sweep that passed over it could take away what its project needs",),
-            hint="name a folder with an envlock.lock in it, or that folder itself",
+            details=("without them, gc could delete what that project needs",),
+            hint="give a folder with an envlock.lock in it, or the envlock.lock folder itself",
         )
 
 
 class UnreadableAnnouncement(DamageError):
-    """What a push said that it needs cannot be understood."""
+    """The file in which a push says what it needs is damaged, or newer than this envlock."""
 
     code = "unreadable-announcement"
 
@@ -336,12 +336,12 @@ class UnreadableAnnouncement(DamageError):
             "a push may be running, and what it needs is unknown, so no environment and no package is deleted",
             locations=(Location(place),),
             details=("this file lists what a push needs; it is damaged, or a newer envlock wrote it",),
-            hint="sweep with the newest envlock; when nobody is pushing, delete that file",
+            hint="run gc with the newest envlock; if nobody is pushing, delete that file",
         )
 
 
 class UnreadableKept(DamageError):
-    """The lock of an environment that stays cannot be read, so that nobody knows which packages it needs."""
+    """The lock of an environment that must stay cannot be read, so its packages are unknown."""
 
     code = "unreadable-kept-lock"
 
@@ -351,7 +351,7 @@ class UnreadableKept(DamageError):
             "a lock that must stay cannot be read, so it is unknown which packages it needs; no package is deleted",
             locations=(Location(place),),
             details=(f"it stays because of {kept}", why.message, *why.details),
-            hint="run `envlock cache verify --repair` in the project that this lock is of, or delete that file",
+            hint=f"run `{VERIFY_AND_REPAIR}` in the project that has this lock, or delete that file",
         )
 
 
@@ -362,19 +362,19 @@ class NoClock(ConfigError):
 
     def __init__(self, url: str) -> None:
         super().__init__(
-            f"the cache at {url} does not say when its files were written, so nothing in it can be swept",
+            f"the cache at {url} does not say when its files were written, so gc cannot delete anything",
             hint="set an age limit in the store itself, or use another store",
         )
 
 
-class SweepOverdue(ConfigError):
-    """A sweep that others may take for dead, and that took nothing more away therefore."""
+class GcOverdue(ConfigError):
+    """gc stopped deleting, because its flag may have expired."""
 
-    code = "sweep-overdue"
+    code = "gc-overdue"
 
     def __init__(self, url: str) -> None:
         super().__init__(
-            f"the sweep of {url} ended early: it could not tell others for minutes that it was under way",
-            details=("pushes may have begun that count on what it was about to delete",),
+            f"gc of {url} stopped early: it could not renew its flag in the cache for minutes",
+            details=("pushes that have started since may need what it was about to delete",),
             hint="run it again: envlock cache gc --delete",
         )

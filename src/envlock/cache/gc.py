@@ -1,8 +1,7 @@
-"""Sweeping a cache: what nothing points to any more goes, once it is old enough.
+"""Garbage collection: find and delete what nothing in a cache points to, once it is old enough.
 
-Ages are those that the server tells, against the server's own clock; what it tells no age of stays. What points goes
-before what it points to, so that a sweep that is killed leaves nothing that points into the void. Only the log of a
-name keeps its records: they are its history, and say what was, not what is there.
+Ages are measured by the server's clock; a file of unknown age stays. Pointers are deleted before what they point to, so
+a killed gc leaves no dangling pointer. Moves of aliases always stay: they are history, and say what was.
 """
 
 from __future__ import annotations
@@ -51,19 +50,19 @@ KINDS = (POINTER, ENVIRONMENT, PACKAGE, LEFTOVER)
 """In the order in which they are deleted."""
 SWEEPING = "sweeping"
 _NONCE = re.compile(r"[0-9a-f]+(?:\.json)?")
-"""What envlock calls them: what is called otherwise is not ours to delete."""
+"""The names that envlock gives them: files with other names are not ours to delete."""
 _READING = "reading environments"
 
 
 class Limits(NamedTuple):
-    """What stays besides what names and locks point to. Ages are in seconds."""
+    """What stays beside what aliases and locks point to. Ages are in seconds."""
 
     grace: float
-    """What is younger stays, whatever points to it."""
+    """Younger files stay, whether or not anything points to them."""
     runs: float
-    """Runs that are younger keep the environments of their steps."""
+    """Younger runs keep the environments of their steps."""
     moves: int | None = None
-    """How many of the last moves of a name keep what it stood for; None for all."""
+    """How many of the last moves of a tag keep what it stood for; None for all of them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Unneeded:
 
 @dataclass(frozen=True)
 class Total:
-    """What a cache has of one kind."""
+    """How much of one kind a cache has."""
 
     count: int = 0
     size: int = 0
@@ -86,40 +85,40 @@ class Total:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What a sweep takes away, and what it leaves."""
+    """What gc deletes, and what it keeps."""
 
     url: str
     doomed: tuple[Unneeded, ...]
-    """In the order in which they go."""
+    """In the order in which they are deleted."""
     totals: dict[str, Total]
-    """All that there is, by kind: environments, packages, pointers."""
+    """Everything in the cache, by kind: environments, packages, pointers."""
     kept: dict[str, int]
-    """How many environments stay, for each reason."""
+    """How many environments stay, by reason."""
     pushes: int
-    """Pushes that are under way."""
+    """How many pushes are running."""
     unreadable: tuple[EnvlockError, ...] = ()
-    """What could not be read, and may need anything that is older: that stayed."""
+    """What could not be read. It may need anything, so nothing that it may need is deleted."""
 
     def of(self, kind: str) -> tuple[Unneeded, ...]:
-        """What goes of one kind."""
+        """The unneeded files of one kind."""
         return tuple(each for each in self.doomed if each.kind == kind)
 
     @property
     def size(self) -> int:
-        """Bytes that go."""
+        """Bytes of all unneeded files."""
         return sum(each.size for each in self.doomed)
 
 
 def find_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter) -> Garbage:
-    """What a sweep would take away now. Changes nothing; `locks` marks what locks need.
+    """Find what gc would delete now. `locks` are the roots that locks add.
 
-    Writes, reads and deletes one file, to learn the server's time. Raises NoClock.
+    Deletes nothing; writes, reads and deletes one probe file to learn the server's time. Raises NoClock.
     """
     return _Planning(store, limits, locks, reporter, _now(store)).run()
 
 
 def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter) -> Garbage:
-    """Take away what nothing needs, while others may push. Raises what `find_garbage` raises, and SweepOverdue."""
+    """Delete what nothing needs, while others may push. Raises what `find_garbage` raises, and GcOverdue."""
     with GcFlag(store) as flag:
         if flag.now is None:
             raise NoClock(store.url)
@@ -141,7 +140,7 @@ def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporte
 
 
 class _Planning:
-    """Looks through one cache. The order matters: what pushes need is read before what they have written."""
+    """One look through a cache. The order matters: what pushes need is read before what they have written."""
 
     def __init__(self, store: Store, limits: Limits, locks: Roots, reporter: Reporter, now: float) -> None:
         self.store = store
@@ -150,9 +149,9 @@ class _Planning:
         self.reporter = reporter
         self.now = now
         self.unreadable: list[EnvlockError] = []
-        """Any of them may need any environment."""
+        """Each may need any environment."""
         self.unreadable_locks: list[EnvlockError] = []
-        """Any of them may need any package."""
+        """Each may need any package."""
         self.totals: dict[str, Total] = {}
 
     def run(self) -> Garbage:
@@ -196,7 +195,7 @@ class _Planning:
         )
 
     def warn_of_dates(self, entries: Sequence[Entry]) -> None:
-        """Say what stays for long because it is dated ahead."""
+        """Warn of what stays for long because it is dated in the future."""
         ahead = sorted(entry.path for entry in entries if is_ahead(entry, self.now))
         if ahead:
             first = ahead[0] if len(ahead) == 1 else f"{ahead[0]} and {len(ahead) - 1} more"
@@ -206,7 +205,7 @@ class _Planning:
             )
 
     def runs(self) -> Sequence[tuple[Entry, str]]:
-        """The records of steps that ran; those that are young mark."""
+        """The run records; young ones add roots."""
         found: list[tuple[Entry, str]] = []
         for entry, path in ran_in(self.store):
             is_young = entry.modified is None or self.now - entry.modified < self.limits.runs
@@ -219,7 +218,7 @@ class _Planning:
         return found
 
     def stays(self, entry: Entry) -> bool:
-        """Whether an environment stays; if so, it is marked."""
+        """Whether an environment stays; if so, it becomes a root."""
         if self.is_young(entry):
             self.roots.environments.setdefault(entry.path, BY_AGE)
         if self.unreadable:
@@ -227,7 +226,7 @@ class _Planning:
         return entry.path in self.roots.environments
 
     def read(self, staying: Sequence[Entry]) -> None:
-        """Mark what the environments name that stay."""
+        """Add the packages of the environments that stay to the roots."""
         environments = Environments(self.store)
         self.reporter.began(_READING, len(staying), "environments")
 
@@ -236,7 +235,7 @@ class _Planning:
             assert place is not None
             try:
                 return environments.read(place)
-            except FileNotFoundError:  # another sweep was here
+            except FileNotFoundError:  # another gc deleted it
                 return None
 
         for entry, lock in in_parallel(locked, staying):
@@ -251,7 +250,7 @@ class _Planning:
         self.reporter.ended(_READING)
 
     def leftovers(self, announced: Announced) -> Iterable[Entry]:
-        """What killed processes left: announcements, flags, trials of the store."""
+        """What killed processes left: files of pushes, gc flags, probes."""
         yield from (entry for entry in self.left(announced) if _NONCE.fullmatch(entry.path.rpartition("/")[2]))
 
     def left(self, announced: Announced) -> Iterable[Entry]:
@@ -278,17 +277,16 @@ class _Planning:
 
 
 def _pointed(entry: Entry) -> str:
-    """The environment that somebody resolved; nothing for a file that is no such record."""
+    """The path of the environment in a resolution record's name; empty for any other file."""
     place = resolved_at(entry.path)
     return place.environment.path if place else ""
 
 
 def _now(store: Store) -> float:
-    """What the server's clock says; where nothing can be written, when it was last written to. Raises NoClock.
+    """The server's time; in a read-only cache, the time of its last write. Raises NoClock.
 
-    What is dated ahead of this machine's clock does not make it later than that is.
-
-    Nothing is written where nothing is: the cache may be a folder that is not meant to be.
+    A file that is dated after this machine's clock does not make it later than that clock. Nothing is written into an
+    empty cache: it may be a folder that was never meant to be one.
     """
     everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PACKAGES)
     if not any(True for folder in everything for _ in store.entries(folder)):
@@ -296,7 +294,7 @@ def _now(store: Store) -> float:
     path = probe_path(os.urandom(16).hex())
     try:
         store.put(path, b"")
-    except CacheUnusable:  # it may be read all the same, and an earlier time only keeps more
+    except CacheUnusable:  # it can still be read, and an earlier time only keeps more
         folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES)
         times = [entry.modified for folder in folders for entry in store.entries(folder) if entry.modified is not None]
         return min(max(times, default=0.0), time.time())

@@ -1,13 +1,13 @@
-"""Pushes and sweeps at the same time: each says that it is there before it looks for the other.
+"""How pushes and gc run at the same time: each announces itself before it looks for the other.
 
-A push writes what it is going to need under `pushes/`, and only then looks whether a sweep is under way, and which
-packages the cache has. A sweep writes its flag under `sweeps/`, and only then reads what pushes need. So, whichever was
-first, one of the two sees the other: the sweep leaves what the push needs, or the push waits for the sweep to end. That
-needs a store in which what was written is seen by whoever looks later, as folders and all buckets are.
+A push writes what it needs under `pushes/`, and only then looks for a running gc, and for the packages that the cache
+has. gc writes its flag under `sweeps/`, and only then reads what pushes need. Whichever was first, one of them sees the
+other: gc keeps what the push needs, or the push waits until gc ends. This needs a store whose writes are visible to
+every later read, as those of folders and of all three services are.
 
-Whoever is killed leaves its file. A push's counts for a day, a sweep's for a quarter of an hour after it was last
-renewed, both by the server's clock; and both look whether theirs still counts before they rely on it. A sweep's that is
-dated ahead counts for a quarter of an hour of being watched without being renewed.
+A killed process leaves its file behind. The file of a push expires after a day, a gc's flag 15 minutes after it was
+last renewed, both by the server's clock. Each checks that its own file has not expired before it relies on it. A flag
+that is dated in the future expires when it has been watched for 15 minutes without being renewed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.errors import CacheUnusable, SweepOverdue, UnreadableAnnouncement
+from envlock.cache.errors import CacheUnusable, GcOverdue, UnreadableAnnouncement
 from envlock.cache.layout import PUSHES, SWEEPS, push_path, sweep_path
 from envlock.errors import DamageError
 from envlock.files import json_of
@@ -35,30 +35,30 @@ PUSH_LIVES = 24 * 3600.0
 SWEEP_LIVES = 900.0
 _RENEWED_EVERY = 60.0
 _OVERDUE = 300.0
-"""A sweep that could not renew its flag for so long ends itself, well before anybody takes it for dead."""
+"""Seconds after which a gc that cannot renew its flag stops, well before the flag expires."""
 _LAST_DELETES = 10.0
-"""How long a sweep that is broken off waits for what it was deleting."""
+"""Seconds that an interrupted gc waits for the deletes that it has begun."""
 _PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 
 
 class Needs(NamedTuple):
-    """What a sweep has to leave: paths of environments and of packages.
+    """The paths of environments and packages that gc has to keep.
 
-    Packages that an environment names need no mention once its lock is in the cache.
+    Packages of an environment whose lock is in the cache need not be listed.
     """
 
     environments: frozenset[str] = frozenset()
     packages: frozenset[str] = frozenset()
 
     def render(self) -> bytes:
-        """What is written."""
+        """The JSON that is written."""
         document = {"format": FORMAT, "environments": sorted(self.environments), "packages": sorted(self.packages)}
         return json.dumps(document, indent=1).encode() + b"\n"
 
     @classmethod
     def parse(cls, data: bytes) -> Needs:
-        """What was written. Raises ValueError for anything else, a newer format as well."""
+        """Read what `render` wrote. Raises ValueError for anything else, including newer formats."""
         try:
             document = json_of(data)
             if document["format"] != FORMAT:
@@ -72,7 +72,7 @@ class Needs(NamedTuple):
 
 
 class Announcement:
-    """What one push is going to need, said in the cache."""
+    """The file in which one push says what it needs."""
 
     def __init__(self, store: Store, needs: Needs, reporter: Reporter) -> None:
         self._store = store
@@ -82,32 +82,32 @@ class Announcement:
         self._made = 0.0
 
     def make(self) -> None:
-        """Say it, and wait for the sweeps that may not have heard. Two requests where there are none.
+        """Write the file, then wait for every gc that may have missed it. Two requests if none is running.
 
-        From now on, what the cache has of what is needed stays there. Raises CacheUnusable.
+        From then on, gc keeps what the push needs. Raises CacheUnusable.
         """
         path = push_path(os.urandom(8).hex())
         self._made = time.time()  # compared with this machine's own clock only
         self._store.put(path, self._needs.render())
         old, self._path = self._path, path
         if old:
-            with suppress(CacheUnusable):  # it ends by its age
+            with suppress(CacheUnusable):  # it expires
                 self._store.delete(old)
         self._wait({entry.path for entry in self._store.entries(SWEEPS)})
 
     def stands(self) -> bool:
-        """Whether no sweep can have taken it for that of a dead push, nor soon will. One request."""
+        """Whether the file is there, and is far from expiring. One request."""
         is_young = 0 <= time.time() - self._made < PUSH_LIVES / 2
         return is_young and self._store.entry(self._path) is not None
 
     def withdraw(self) -> None:
-        """Take it back. Where that fails, it ends by its age."""
+        """Delete the file. If that fails, it expires."""
         if self._path:
             with suppress(CacheUnusable):
                 self._store.delete(self._path)
 
     def _wait(self, sweeps: set[str]) -> None:
-        """Wait until each of these sweeps has ended, or is known to be dead. Later ones have heard."""
+        """Wait until the gc of each of these flags has ended or its flag has expired. Later ones have read the file."""
         if not sweeps:
             return
         mine = self._store.entry(self._path)
@@ -122,18 +122,19 @@ class Announcement:
             for entry in alive:
                 if renewed.get(entry.path, (None, 0.0))[0] != entry.modified:
                     renewed[entry.path] = (entry.modified, steady)
-            # By its date it may live for years: a clock was set wrong, or somebody chose it.
+            # A date in the future would keep it for years: a clock was wrong, or somebody set it.
             frozen = {entry.path for entry in alive if steady - renewed[entry.path][1] >= SWEEP_LIVES}
             for path in frozen:
-                with suppress(CacheUnusable):  # else the next push waits as long
+                with suppress(CacheUnusable):  # or the next push would wait as long
                     self._store.delete(path)
             sweeps = {entry.path for entry in alive} - frozen
             if not sweeps:
                 return
             if pause == _LONGEST_PAUSE and not is_told:
                 self._reporter.noted(
-                    f"{self._store.url} is being swept; waiting until that is over, or until {min(sweeps)} in it "
-                    f"has not changed for {SWEEP_LIVES / 60:.0f} minutes; if nobody is sweeping, delete that file"
+                    f"`envlock cache gc` is running on {self._store.url}; waiting until it ends, or until "
+                    f"{min(sweeps)} has not changed for {SWEEP_LIVES / 60:.0f} minutes; if nobody is "
+                    "running it, delete that file"
                 )
                 is_told = True
             time.sleep(pause)
@@ -142,9 +143,9 @@ class Announcement:
 
 @contextmanager
 def announced(store: Store, needs: Needs, reporter: Reporter | None = None) -> Iterator[Announcement]:
-    """As long as the context lasts, no sweep takes away what is needed. Four requests, and two more while one sweeps.
+    """Keep gc from deleting what is needed, inside the context. Four requests, and two more while a gc runs.
 
-    What the cache has has to be looked at inside of the context: before, a sweep may have been at it.
+    Look up what the cache has inside the context only: before it, gc may still delete.
     """
     announcement = Announcement(store, needs, reporter or Reporter())
     try:
@@ -157,31 +158,31 @@ def announced(store: Store, needs: Needs, reporter: Reporter | None = None) -> I
 def is_alive(entry: Entry, now: float | None, lives: float) -> bool:
     """Whether a file was written less than `lives` seconds before `now`, both by the server's clock.
 
-    A server that does not say when files were written has no live sweeps: they take nothing away whose age is unknown.
+    If the server does not say when files were written, nothing is alive: gc deletes nothing of unknown age.
     """
     return now is not None and entry.modified is not None and now - entry.modified < lives
 
 
 def is_ahead(entry: Entry, now: float | None) -> bool:
-    """Whether a file is dated more than a day ahead of the server's clock, further than clocks differ."""
+    """Whether a file is dated more than a day after the server's clock: more than clocks differ."""
     return now is not None and entry.modified is not None and entry.modified - now > PUSH_LIVES
 
 
 class Announced(NamedTuple):
-    """What the pushes that are under way need."""
+    """What the running pushes need."""
 
     needs: Needs
     pushes: int
     dead: tuple[Entry, ...]
-    """Announcements of pushes that were killed long ago."""
+    """Files of pushes that were killed long ago."""
     unreadable: tuple[UnreadableAnnouncement, ...] = ()
-    """Those that cannot be understood: such a push may need anything."""
+    """Files that cannot be read: such a push may need anything."""
     ahead: tuple[Entry, ...] = ()
-    """Those that are dated so far ahead of the server's clock that they would count for longer than any push takes."""
+    """Files dated so far in the future that they would count for longer than any push takes."""
 
 
 def announcements(store: Store, now: float | None) -> Announced:
-    """What all pushes need that are under way. A listing, and a read for each."""
+    """Read what the running pushes need. One listing, and one read for each push."""
     environments: set[str] = set()
     packages: set[str] = set()
     dead: list[Entry] = []
@@ -196,7 +197,7 @@ def announcements(store: Store, now: float | None) -> Announced:
             continue
         try:
             needs = Needs.parse(store.read(entry.path))
-        except FileNotFoundError:  # it has ended since it was listed, and left what it wrote
+        except FileNotFoundError:  # it ended after the listing, and what it wrote is there
             continue
         except (ValueError, DamageError):
             unreadable.append(UnreadableAnnouncement(f"{store.url}/{entry.path}"))
@@ -210,7 +211,7 @@ def announcements(store: Store, now: float | None) -> Announced:
 
 
 class GcFlag:
-    """That a sweep is under way, said in the cache for as long as its `with` lasts, and renewed meanwhile."""
+    """The file that says that gc is running: written, renewed, and deleted at the end of the `with`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -221,7 +222,7 @@ class GcFlag:
         self._taking = 0
         self._idle = threading.Condition()
         self.now: float | None = None
-        """When it was written, by the server's clock; None where the server does not say."""
+        """When it was written, by the server's clock; None if the server does not say."""
 
     def __enter__(self) -> GcFlag:
         self._put()
@@ -239,20 +240,20 @@ class GcFlag:
             self._ended.set()
             is_idle = self._idle.wait_for(lambda: not self._taking, _LAST_DELETES)
         if self._thread.is_alive():
-            self._thread.join()  # else what it is about to write would outlive the sweep
-        if is_idle:  # else the flag ends by its age, after whatever is under way still
+            self._thread.join()  # or a renewal that has begun would outlive this
+        if is_idle:  # or the flag expires, after the deletes that are still running
             with suppress(CacheUnusable):
                 self._store.delete(self._path)
 
     @contextmanager
     def taking(self) -> Iterator[None]:
-        """Something is taken away in this context, and the flag stays until it is. From any thread.
+        """Delete inside this context: the flag stays until it ends. Any thread may enter it.
 
-        Raises SweepOverdue, and nothing may be taken, where the flag may no longer hold pushes off.
+        Raises GcOverdue if the flag may have expired, so that pushes no longer wait: nothing may be deleted then.
         """
         with self._idle:
             if self._ended.is_set() or self._overdue():
-                raise SweepOverdue(self._store.url)
+                raise GcOverdue(self._store.url)
             self._taking += 1
         try:
             yield
@@ -262,7 +263,7 @@ class GcFlag:
                 self._idle.notify_all()
 
     def _overdue(self) -> bool:
-        # Both clocks: one stands still while the machine sleeps, the other may be set.
+        # Both clocks: one stops while the machine sleeps, and the other can be changed.
         wall, steady = self._renewed
         return not (0 <= time.time() - wall < _OVERDUE and time.monotonic() - steady < _OVERDUE)
 
@@ -274,6 +275,6 @@ class GcFlag:
     def _renew(self) -> None:
         while not self._ended.wait(_RENEWED_EVERY):
             if self._overdue():
-                return  # somebody may have taken it for dead already: it stays so
+                return  # somebody may have seen it expired: it must stay so
             with suppress(CacheUnusable):
                 self._put()

@@ -1,4 +1,4 @@
-"""What a sweep has to leave: the environments that names, runs, locks and pushes point to, and why."""
+"""The roots of gc: the environments that aliases, runs, locks and pushes need, and the reason for each."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ BY_DOUBT = "what cannot be read"
 
 
 class Roots:
-    """The paths that stay. An environment has the first reason that was found for it."""
+    """The paths that gc keeps. An environment has the first reason that was found for it."""
 
     def __init__(self) -> None:
         self.environments: dict[str, str] = {}
         self.packages: set[str] = set()
 
     def mark(self, place: EnvironmentPlace, reason: str) -> None:
-        """One environment stays."""
+        """Keep one environment."""
         self.environments.setdefault(place.path, reason)
 
     def lock(self, lock: Lock) -> None:
-        """An environment stays, and what it names: its packages may be in the cache before it is."""
+        """Keep an environment and its packages: they may be in the cache before its lock is."""
         self.mark(environment_place(lock), BY_LOCK)
         self.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
 
     def push(self, needs: Needs) -> None:
-        """What a push needs stays."""
+        """Keep what a running push needs."""
         for path in needs.environments:
             self.environments.setdefault(path, BY_PUSH)
         self.packages |= needs.packages
 
     def reasons(self, paths: Iterable[str]) -> dict[str, int]:
-        """How many of some paths stay for each reason."""
+        """How many of these paths are kept for each reason."""
         return dict(Counter(self.environments[path] for path in paths))
 
 
 def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[EnvlockError]:
-    """What names stand for stays, and what they stood for before: at all moves, or at the last `keep_moves`.
+    """Keep what tags stand for, and what they stood for before: at every move, or at the last `keep_moves`.
 
-    The value is what is wrong with the names that cannot be read: each may stand for anything. Raises CacheUnusable.
+    Returns the errors of histories that cannot be read: such a tag may stand for anything. Raises CacheUnusable.
     """
     aliases = Aliases(store)
     unreadable: list[EnvlockError] = []
@@ -78,9 +78,9 @@ def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[Env
 
 
 def ran_in(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
-    """Each record of a step that ran, and the path of the environment that it ran in, or what is wrong with the record.
+    """Each run record, and the path of the environment that it names, or what is wrong with the record.
 
-    A listing, and a read for each. Raises CacheUnusable.
+    One listing, and one read for each record. Raises CacheUnusable.
     """
     for entry, path in in_parallel(lambda entry: _environment_of(store, entry), store.entries(PATHSPECS)):
         if isinstance(path, CacheUnusable):
@@ -90,7 +90,7 @@ def ran_in(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
 
 
 def _environment_of(store: Store, entry: Entry) -> str:
-    """Where the environment lies that a record is of; nothing for one that is gone since it was listed."""
+    """The path of the environment that a run record names; empty if the record was deleted after the listing."""
     try:
         data = store.read(entry.path)
     except FileNotFoundError:

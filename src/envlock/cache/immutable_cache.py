@@ -1,10 +1,10 @@
-"""What a bucket said and can never say otherwise, kept on this machine: names that never move, and locks by their ids.
+"""What a bucket can never answer differently, cached on this machine: tags that never move, and locks by their ids.
 
-It lies below envlock's home as in a cache, and is read by what reads a cache, with the same proofs: a record by its own
-digest, a lock by its own and by its ids. What is not whole is not remembered, and is asked for again.
+The files lie below envlock's home in the layout of a cache, and the same code reads and verifies them: a move by its
+digest, a lock by its digest and its ids. Anything damaged is ignored, and the bucket is asked again.
 
-A name or a lock that is taken out of the bucket afterwards is still told: it says what the name stood for, which stays
-true. Its packages are looked for in the bucket, as ever.
+If a tag or a lock is deleted from the bucket later, this cache still has it: what the tag stood for stays true.
+Packages are always looked up in the bucket.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _WHERE = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE"),
     *("STORAGE_EMULATOR_HOST", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
 )
-"""Variables by which one URL means one bucket or another."""
+"""Variables that decide which bucket a URL means."""
 _ACCOUNT = re.compile(r"(?i)\b(AccountName|BlobEndpoint|EndpointSuffix)=([^;?]*)")
-"""What a connection string of Azure says of the place, and no secret."""
+"""The parts of an Azure connection string that name the place; none of them is a secret."""
 
 
 class Remembered:
-    """What was remembered of one cache. Writes what it can: a home that is full or read-only is no error here."""
+    """The cached files of one bucket. A full or read-only home is no error: nothing is cached then."""
 
     def __init__(self, store: FolderStore) -> None:
         self._store = store
@@ -50,34 +50,34 @@ class Remembered:
         self._environments = Environments(store)
 
     def record(self, alias: Alias) -> Move | None:
-        """The one record of a name that never moves, where it is remembered."""
+        """The only move of a tag that never moves again, if it is cached."""
         try:
             return self._aliases.head(alias)
         except EnvlockError:
             return None
 
     def keep_record(self, record: Move) -> None:
-        """Remember the record of a name that never moves."""
+        """Cache the only move of a tag that never moves again."""
         with suppress(EnvlockError, OSError), Closed():
             folder_in_home(FOLDER)
             self._store.put(move_path(record.alias, record.sequence), record.render())
 
     def lock(self, place: EnvironmentPlace) -> Lock | None:
-        """The lock of an environment, where it is remembered."""
+        """The lock of an environment, if it is cached."""
         try:
             return self._environments.read(place)
         except (EnvlockError, FileNotFoundError, IsADirectoryError):
             return None
 
     def keep_lock(self, lock: Lock) -> None:
-        """Remember a lock."""
+        """Cache a lock."""
         with suppress(EnvlockError, OSError), Closed():
             folder_in_home(FOLDER)
             self._environments.write(lock)
 
 
 def remembered(url: str, options: CacheOptions) -> Remembered | None:
-    """What this machine remembers of a cache in a bucket; None for one in a folder, which is as near.
+    """This machine's cache of a bucket; None for a folder, which is read as fast.
 
     Raises BadCacheUrl.
     """

@@ -20,17 +20,17 @@ _READ_ONLY = 0o444
 
 
 class LocalPackages:
-    """A folder with the cache's own layout: `packages/<sha256[:2]>/<sha256>/<file name>` below `home`.
+    """A folder with the layout of a cache: `packages/<sha256[:2]>/<sha256>/<file name>` below `home`.
 
-    What has its name was verified before it got it, and is not written again: uv remembers what it unpacked by a
-    wheel's path and times. Any number of threads and processes may use it at once.
+    A file is verified before it gets its name, and is never written again: uv remembers unpacked wheels by path and
+    modification time. Any number of threads and processes may use the folder at once.
     """
 
     def __init__(self, home: Path) -> None:
         self._home = home
 
     def find(self, artifact: Artifact) -> Path | None:
-        """The artifact's file, where it is there in its right size. Raises UnsafePath."""
+        """The artifact's file, if it is there with the right size. Raises UnsafePath."""
         path = self._home / path_of(artifact)
         try:
             found = path.stat()
@@ -39,10 +39,10 @@ class LocalPackages:
         return path if artifact.size in {None, found.st_size} else None
 
     def place(self, artifact: Artifact, fill: Callable[[Path], None]) -> Path:
-        """The artifact's file, which `fill` makes at the path that it is given and verifies, unless it is there.
+        """The artifact's file. If it is missing, `fill` writes and verifies it at the path that it is given.
 
-        Of several processes that want the same one, one fills and the others wait. When `fill` raises, nothing is
-        placed. Raises OSError of the local disk.
+        If several processes want the same artifact, one fills and the others wait. If `fill` raises, no file is placed.
+        Raises OSError of the local disk.
         """
         path = self._home / path_of(artifact)
         make_folder(str(path.parent), str(self._home))
@@ -68,7 +68,7 @@ class LocalPackages:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with the process. False where the filesystem has none: work may be doubled."""
+    """Hold a folder's lock, which ends with the process. False if the filesystem has no locks: two may do the work."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

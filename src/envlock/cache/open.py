@@ -1,4 +1,4 @@
-"""From the `cache` of envlock.toml to a store."""
+"""Open the store that `cache` in envlock.toml names."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "abfss")
 
 
 class BucketPlace(NamedTuple):
-    """Where a cache lies: `scheme://bucket/prefix`."""
+    """A cache in a bucket: `scheme://bucket/prefix`."""
 
     url: str
     scheme: str
     bucket: str
     prefix: str
     account: str = ""
-    """Azure's storage account, where the URL names it."""
+    """Azure's storage account, if the URL names it."""
 
 
 def open_store(url: str, options: CacheOptions | None = None) -> Store:
-    """The store at an absolute path, or at a URL of `file:`, `memory:` or one of BUCKETS. Touches nothing yet.
+    """The store at an absolute path, or at a URL with `file:`, `memory:` or one of BUCKETS. Sends no request.
 
-    Raises BadCacheUrl, and for a bucket CacheBackendMissing where what speaks with its service is not installed, and
-    BadCacheOption for an option that means nothing to it.
+    Raises BadCacheUrl; for a bucket, CacheBackendMissing if the library of its service is not installed, and
+    BadCacheOption for an option that the service does not have.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
@@ -53,7 +53,7 @@ def open_store(url: str, options: CacheOptions | None = None) -> Store:
 
 
 def shown_url(url: str) -> str:
-    """As the `url` of the store, without opening it: a bucket's library takes its time. Raises BadCacheUrl.
+    """The `url` that the store would have, without importing its library, which is slow. Raises BadCacheUrl.
 
     >>> shown_url("s3://team/envlock/")
     's3://team/envlock'
@@ -100,5 +100,5 @@ def _place(url: str, scheme: str, rest: str) -> BucketPlace:
     if not rest.isprintable() or set(prefix + bucket) & set("?#*[]\\"):
         raise BadCacheUrl(url, "a bucket's folder has no `?`, `#`, `*`, `[`, `]` or `\\` in its name")
 
-    # Messages name the container and not the account's host, which is no secret but reads as a user's name.
+    # Messages name the container without the account's host: it is no secret, but looks like a user name.
     return BucketPlace(f"{scheme}://{'/'.join([bucket, *parts])}", scheme, bucket, prefix, account)

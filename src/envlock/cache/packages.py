@@ -27,9 +27,9 @@ class Packages:
         self._store = store
 
     def look(self, artifact: Artifact, *, read: bool = False) -> bool | None:
-        """Whether what is at the artifact's place is the artifact; None where nothing is. One request.
+        """Whether the file at the artifact's path is the artifact; None if there is no file. One request.
 
-        Its size decides, where that is known; with `read`, its bytes, all of which are read.
+        Compares sizes, if the artifact's is known. With `read`, reads the whole file and compares hashes.
         """
         path = path_of(artifact)
         if not read:
@@ -41,24 +41,24 @@ class Packages:
             return None
 
     def has(self, artifact: Artifact) -> bool:
-        """Whether the artifact is there, in its right size where that is known. One request."""
+        """Whether the artifact is there, with the right size if that is known. One request."""
         return self.look(artifact) is True
 
     def is_whole(self, artifact: Artifact) -> bool:
-        """Whether the artifact is there and its bytes are those that were locked. Reads all of it."""
+        """Whether the artifact is there with the locked hash. Reads all of it."""
         return self.look(artifact, read=True) is True
 
     def put(self, artifact: Artifact, file: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
-        """Put a local file in. Raises CacheHashMismatch, and puts nothing, when it is not the artifact."""
+        """Store a local file. Raises CacheHashMismatch, and stores nothing, if it is not the artifact."""
         got = sha256_of(file)
         if got != artifact.sha256:
             raise CacheHashMismatch(artifact.filename, str(file), expected=artifact.sha256, got=got)
         self._store.put(path_of(artifact), file, on_bytes=on_bytes)
 
     def fetch(self, artifact: Artifact, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> bool:
-        """Copy the artifact out to a path that does not exist yet; False, and nothing done, when it is not there.
+        """Copy the artifact to a local path that does not exist yet. Returns False, and does nothing, if it is missing.
 
-        Raises CacheHashMismatch when its bytes are others than those that were locked; `to` is not there then.
+        Raises CacheHashMismatch, and leaves no file at `to`, if its hash is not the locked one.
         """
         path = path_of(artifact)
         size = PACKAGE_BYTES if artifact.size is None else artifact.size
@@ -67,7 +67,7 @@ class Packages:
         def bounded(count: int) -> None:
             nonlocal came
             came += count
-            if came > size + _BLOCK:  # else who writes into the cache fills this disk; a little more its hash tells of
+            if came > size + _BLOCK:  # or a writer of the cache could fill this disk; the hash finds a little more
                 place = f"{self._store.url}/{path}"
                 raise CacheHashMismatch(artifact.filename, place, expected=f"{size} bytes", got="more")
             on_bytes(count)
@@ -87,5 +87,5 @@ class Packages:
 
 
 def path_of(artifact: Artifact) -> str:
-    """Where an artifact lies in a cache. Raises UnsafePath."""
+    """The path of an artifact in a cache. Raises UnsafePath."""
     return package_path(artifact.sha256, artifact.filename)

@@ -1,4 +1,4 @@
-"""Many waits at once, ended at once: threads that an interrupt does not have to wait for."""
+"""Work on many items in threads, which an interrupt does not have to wait for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _Result = TypeVar("_Result")
 def in_parallel(
     work: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int = WORKERS
 ) -> Iterator[tuple[_Item, _Result | EnvlockError]]:
-    """Each item with what `work` made of it, or the EnvlockError that it raised, as they come.
+    """Yield each item with the result of `work`, or the EnvlockError that it raised, in order of completion.
 
-    Any other exception is raised here. When the iteration is left early, by an error or Ctrl-C, nothing more is begun,
-    and what is under way is left to end by itself: its threads do not keep the process alive.
+    Raises any other exception here. When the caller stops iterating, on an error or Ctrl-C, no more work starts; what
+    is running may end by itself, in daemon threads that do not keep the process alive.
 
     >>> sorted(in_parallel(abs, [-1, 2]))
     [(-1, 1), (2, 2)]
@@ -42,7 +42,7 @@ def in_parallel(
                 return
             try:
                 done.put((item, work(item)))
-            except BaseException as error:  # noqa: BLE001  it is raised where the results are read
+            except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
                 done.put((item, error))
 
     for _ in range(min(workers, count)):
