@@ -19,6 +19,8 @@ from typing import ClassVar, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
 
 
@@ -230,3 +232,8 @@ class ManyErrors(EnvlockError):
     def as_dict(self) -> dict[str, object]:
         """The facts of each error, in `errors`."""
         return {**super().as_dict(), "errors": [error.as_dict() for error in self.errors]}
+
+
+def as_one(errors: Sequence[EnvlockError]) -> EnvlockError:
+    """The error to raise for these: the only one itself, several as ManyErrors."""
+    return errors[0] if len(errors) == 1 else ManyErrors(tuple(errors))

@@ -39,13 +39,13 @@ from envlock.named.history import Aliases
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.reporter import Reporter
+from envlock.workflow.artifacts import CacheThenUpstream
+from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.check import check
 from envlock.workflow.check_online import with_cache
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import Upgrade
 from envlock.workflow.push import push
-from envlock.workflow.sources import CacheThenUpstream
-from envlock.workflow.sweep import limits_of, sweep
 from tests.workflow.made_up import made_up_project, store_of
 
 LATEST, V1 = parse_alias("team/base"), parse_alias("team/base:v1")
@@ -361,7 +361,7 @@ class TestSweeps:
         for path in lock_files(team.lock_folder):
             if read_lock(path).asked_by == ("evil",):
                 path.unlink()
-        assert sweep(team, limits_of(grace="0"), delete=True).of("environment") == ()
+        assert collect_garbage(team, limits_of(grace="0"), delete=True).of("environment") == ()
 
     def test_a_format_that_is_made_up_stops_everybody_and_says_where(self, team: Project, store: Store) -> None:
         store.put("CACHE.json", b'{"format": 2}')
@@ -371,7 +371,7 @@ class TestSweeps:
     def test_a_flag_is_no_push_of_its_own(self, team: Project, store: Store) -> None:
         """How long one holds a push off: see test_sweep."""
         store.put(sweep_path("a1"), b"\0" * 100)
-        sweep(team, limits_of(), delete=True)
+        collect_garbage(team, limits_of(), delete=True)
         push(load_project(team.path))
 
 

@@ -18,7 +18,7 @@ from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.lockfile.errors import NewerLockFormat
 from envlock.model.arch import ARCHS
-from envlock.workflow.cache import VerifyResult, list_cache, verify_cache
+from envlock.workflow.cache import VerifiedCache, list_cache, verify_cache
 from envlock.workflow.push import push
 from tests.cache.locks import locked_project
 from tests.index import Index
@@ -60,7 +60,7 @@ def flip(store: Store, path: str) -> None:
     store.put(path, bytes(data))
 
 
-def found(result: VerifyResult) -> list[tuple[str, str]]:
+def found(result: VerifiedCache) -> list[tuple[str, str]]:
     return [(finding.verdict, finding.path) for finding in result.findings]
 
 
@@ -247,7 +247,7 @@ class TestVerify:
 
 
 class TestRepair:
-    def repaired(self, project: Project) -> VerifyResult:
+    def repaired(self, project: Project) -> VerifiedCache:
         result = verify_cache(project, repair=True)
         assert result.findings == result.failures == ()
         assert verify_cache(project).verification.findings == ()

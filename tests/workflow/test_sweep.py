@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import envlock.workflow.sweep as sweep_module
+import envlock.workflow.cache as sweep_module
 from envlock.cache import gc_lock
 from envlock.cache.errors import (
     BadSpan,
@@ -37,8 +37,8 @@ from envlock.named.errors import BrokenAliasChain, DamagedRunRecord
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
+from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.push import push
-from envlock.workflow.sweep import limits_of, sweep
 from tests.forked import run_python
 from tests.support import snapshot, wait_until
 from tests.workflow.made_up import ShiftedStore, age, made_up_project, packages_in, paths, store_of
@@ -88,17 +88,17 @@ def name_it(project: Project, alias: str, environment: str) -> None:
 def swept(project: Project, **options: object) -> Garbage:
     """Delete, and show that there is nothing more to delete then."""
     limits = {key: options.pop(key) for key in ("grace", "runs", "moves") if key in options}
-    before = sweep(project, limits_of(**limits), **options)  # type: ignore[arg-type]
-    done = sweep(project, limits_of(**limits), delete=True, **options)  # type: ignore[arg-type]
+    before = collect_garbage(project, limits_of(**limits), **options)  # type: ignore[arg-type]
+    done = collect_garbage(project, limits_of(**limits), delete=True, **options)  # type: ignore[arg-type]
     assert {each.path for each in done.doomed} == {each.path for each in before.doomed}, "what was shown is what went"
-    assert sweep(project, limits_of(**limits), **options).doomed == ()  # type: ignore[arg-type]
+    assert collect_garbage(project, limits_of(**limits), **options).doomed == ()  # type: ignore[arg-type]
     return done
 
 
 class TestWhatStays:
     def test_a_dry_run_deletes_nothing(self, project: Project, store: Store, tmp_path: Path) -> None:
         before = paths(store, *EVERYTHING)
-        result = sweep(project, limits_of())
+        result = collect_garbage(project, limits_of())
         assert len(result.of("environment")) == 2
         assert len(result.of("package")) == 2
         assert paths(store, *EVERYTHING) == before
@@ -106,7 +106,7 @@ class TestWhatStays:
     def test_a_dry_run_makes_no_cache(self, tmp_path: Path) -> None:
         made = made_up_project(tmp_path / "project", {"mine": ["own"]})
         before = set(tmp_path.rglob("*"))
-        assert sweep(made, limits_of()).doomed == ()
+        assert collect_garbage(made, limits_of()).doomed == ()
         assert set(tmp_path.rglob("*")) == before
 
     def test_the_projects_own_locks(self, project: Project, store: Store) -> None:
@@ -192,11 +192,11 @@ class TestWhatStays:
         two = lock_of(other, "two")
         needs = Needs(frozenset({environment_place(two).path}))
         with announced(store, needs):
-            assert sweep(project, limits_of(grace="0")).pushes == 1
-            sweep(project, limits_of(grace="0"), delete=True)
+            assert collect_garbage(project, limits_of(grace="0")).pushes == 1
+            collect_garbage(project, limits_of(grace="0"), delete=True)
             assert packages_in(store) == {"shared", "own", "second"}
         with announced(store, Needs(packages=frozenset(map(path_of, artifacts_of(two))))):
-            sweep(project, limits_of(grace="0"), delete=True)
+            collect_garbage(project, limits_of(grace="0"), delete=True)
             assert packages_in(store) == {"shared", "own", "second"}
             assert len(paths(store, "envs")) == 1
         swept(project, grace="0")
@@ -219,7 +219,7 @@ class TestLeftovers:
     def test_what_the_killed_left(self, project: Project, store: Store, tmp_path: Path) -> None:
         for path in (push_path("a1"), sweep_path("b2"), "probe/c3"):
             store.put(path, Needs().render())
-        fresh = sweep(project, limits_of())
+        fresh = collect_garbage(project, limits_of())
         assert fresh.of("leftover") == ()
         assert fresh.pushes == 1
         age(tmp_path / "cache", 2, "pushes", "sweeps", "probe")
@@ -228,7 +228,7 @@ class TestLeftovers:
 
     def test_a_pointer_to_what_is_gone(self, project: Project, other: Project, store: Store) -> None:
         store.delete(environment_place(lock_of(other, "one")).path)
-        assert len(sweep(project, limits_of()).of("pointer")) == 2
+        assert len(collect_garbage(project, limits_of()).of("pointer")) == 2
 
     def test_a_sweep_that_is_killed(self, project: Project, store: Store, tmp_path: Path) -> None:
         """It is stopped after each file in turn: whatever is there still, what it points to is there."""
@@ -237,14 +237,14 @@ class TestLeftovers:
             "from pathlib import Path\n"
             "from envlock.cache.folder_store import FolderStore\n"
             "from envlock.config.read import load_project\n"
-            "from envlock.workflow.sweep import limits_of, sweep\n"
+            "from envlock.workflow.cache import collect_garbage, limits_of\n"
             "delete = FolderStore.delete\n"
             "def deadly(self, path):\n"
             "    delete(self, path)\n"
             "    if not path.startswith('sweeps'):\n"
             "        os.kill(os.getpid(), 9)\n"
             "FolderStore.delete = deadly\n"
-            "sweep(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
+            "collect_garbage(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
         )
         kills = 0
         status = -9
@@ -277,8 +277,8 @@ class TestClocks:
         store = store_of(project)
         shifted = ShiftedStore(store, days * 86400.0)
         monkeypatch.setattr(sweep_module, "open_store", lambda *_: shifted)
-        assert len(sweep(project, limits_of()).of("environment")) == 1
-        sweep(project, limits_of(), delete=True)
+        assert len(collect_garbage(project, limits_of()).of("environment")) == 1
+        collect_garbage(project, limits_of(), delete=True)
         assert packages_in(store) == {"shared", "own", "first"}
 
     @pytest.mark.parametrize("days", [-400, 400])
@@ -300,7 +300,7 @@ class TestClocks:
         monkeypatch.setattr(sweep_module, "open_store", lambda *_: Timeless(store_of(project), 0))
         for delete in (False, True):
             with pytest.raises(NoClock):
-                sweep(project, limits_of(), delete=delete)
+                collect_garbage(project, limits_of(), delete=delete)
         assert paths(store_of(project), *EVERYTHING) == before
 
     def test_a_cache_that_can_only_be_read(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,10 +311,10 @@ class TestClocks:
                 raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
 
         monkeypatch.setattr(sweep_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
-        assert sweep(project, limits_of(grace="1d")).doomed == ()
-        assert len(sweep(project, limits_of(grace="0")).of("environment")) == 2
+        assert collect_garbage(project, limits_of(grace="1d")).doomed == ()
+        assert len(collect_garbage(project, limits_of(grace="0")).of("environment")) == 2
         with pytest.raises(CacheReadOnly):
-            sweep(project, limits_of(grace="0"), delete=True)
+            collect_garbage(project, limits_of(grace="0"), delete=True)
 
     def test_a_sweep_that_overslept_takes_nothing_more(
         self, project: Project, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -322,7 +322,7 @@ class TestClocks:
         before = paths(store, "packages", "envs", "resolved")
         monkeypatch.setattr(gc_lock, "_OVERDUE", -1.0)
         with pytest.raises(GcOverdue):
-            sweep(project, limits_of(), delete=True)
+            collect_garbage(project, limits_of(), delete=True)
         assert paths(store, "packages", "envs", "resolved") == before
         assert paths(store, "sweeps") == set()
 
@@ -364,7 +364,7 @@ class TestClocks:
 
         monkeypatch.setattr(sweep_module, "open_store", lambda *_: Slow(store, 0))
         with pytest.raises(KeyboardInterrupt):
-            sweep(project, limits_of(), delete=True, reporter=Interrupted())
+            collect_garbage(project, limits_of(), delete=True, reporter=Interrupted())
         wait_until(lambda: events.count("resolved") == 2)
         assert events == ["resolved", "resolved", *(["sweeps"] if patience > 1 else [])], "or it ends by its age"
 
@@ -379,17 +379,17 @@ class TestAnnouncing:
         moved = []
         import envlock.workflow.push as push_module
 
-        original = push_module._Pushing.move
+        original = push_module.mirror
 
-        def move(self, wanted):  # type: ignore[no-untyped-def]
-            done = original(self, wanted)
-            moved.append(len(wanted))
+        def mirror(artifacts, *others, **options):  # type: ignore[no-untyped-def]
+            done = original(artifacts, *others, **options)
+            moved.append(len(artifacts))
             if len(moved) == 1:
                 for path in paths(store, "pushes") | {next(iter(paths(store, "packages")))}:
                     store.delete(path)
             return done
 
-        monkeypatch.setattr(push_module._Pushing, "move", move)
+        monkeypatch.setattr(push_module, "mirror", mirror)
         result = push(project)
         assert moved == [2, 1]
         assert (result.moved, result.written) == (2, 1)
@@ -476,19 +476,21 @@ class TestDatesAhead:
     def test_a_flag_is_a_leftover(self, project: Project, store: Store, tmp_path: Path) -> None:
         store.put(sweep_path("a1"), b"{}")
         age(tmp_path / "cache", -1000, "/sweeps/")
-        assert [each.path for each in sweep(project, limits_of(), delete=True).of(LEFTOVER)] == [sweep_path("a1")]
+        assert [each.path for each in collect_garbage(project, limits_of(), delete=True).of(LEFTOVER)] == [
+            sweep_path("a1")
+        ]
         assert paths(store, "sweeps") == set()
 
     def test_one_that_a_clock_explains_stays(self, project: Project, store: Store, tmp_path: Path) -> None:
         store.put(sweep_path("a1"), b"{}")
         age(tmp_path / "cache", -0.5, "/sweeps/")
-        assert sweep(project, limits_of(), delete=True).of(LEFTOVER) == ()
+        assert collect_garbage(project, limits_of(), delete=True).of(LEFTOVER) == ()
 
     def test_what_stays_for_its_date_is_told(self, project: Project, store: Store, tmp_path: Path) -> None:
         store.put(push_path("a1"), Needs().render())
         age(tmp_path / "cache", -1000, "/pushes/", "/envs/")
         recorder = Recorder()
-        found = sweep(project, limits_of(grace="0"), delete=True, reporter=recorder)
+        found = collect_garbage(project, limits_of(grace="0"), delete=True, reporter=recorder)
         assert found.of(ENVIRONMENT) == ()
         (warning,) = [each for each in recorder.warnings if "ahead" in each]
         assert warning.startswith("envs/")
@@ -507,12 +509,12 @@ class TestDatesAhead:
                 raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
 
         monkeypatch.setattr(sweep_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
-        assert sweep(project, limits_of(grace="2d")).doomed == ()
+        assert collect_garbage(project, limits_of(grace="2d")).doomed == ()
 
 
 def test_no_folder_stays_empty(project: Project, other: Project, store: Store, tmp_path: Path) -> None:
     (tmp_path / "cache" / "packages" / "00" / "1234").mkdir(parents=True)  # of an earlier sweep
-    sweep(project, limits_of(grace="0"), delete=True)
+    collect_garbage(project, limits_of(grace="0"), delete=True)
     folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()]
     assert folders
     assert [path for path in folders if not any(path.iterdir())] == []
@@ -537,7 +539,7 @@ class TestWhatCannotBeRead:
         assert len(paths(store, "packages")) == 4
 
     def named(self, project: Project, kind: type[EnvlockError], place: str) -> Garbage:
-        done = sweep(project, limits_of(grace="0"), delete=True)
+        done = collect_garbage(project, limits_of(grace="0"), delete=True)
         (error,) = done.unreadable
         assert isinstance(error, kind)
         assert error.exit_status == 3
@@ -585,7 +587,7 @@ class TestRefusals:
     def refused(self, project: Project, kind: type[EnvlockError], **options: object) -> EnvlockError:
         for delete in (False, True):
             with pytest.raises(kind) as caught:
-                sweep(project, limits_of(grace="0"), delete=delete, **options)  # type: ignore[arg-type]
+                collect_garbage(project, limits_of(grace="0"), delete=delete, **options)  # type: ignore[arg-type]
         assert paths(store_of(project), "sweeps", "probe") == set()
         return caught.value
 

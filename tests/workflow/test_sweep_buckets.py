@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from envlock.config.project import Project
+from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.push import push
-from envlock.workflow.sweep import limits_of, sweep
 from tests.servers.clouds import CLOUDS, Cloud
 from tests.servers.processes import ROOT
 from tests.workflow.made_up import made_up_project, packages_in, paths, store_of
@@ -41,11 +41,11 @@ def test_a_bucket_is_swept(name: str, make: Callable[..., Project]) -> None:
     push(make(name, "other", {"theirs": ["shared", "others"]}))
     push(project)
     store = store_of(project)
-    assert sweep(project, limits_of()).doomed == (), "all of it is young"
-    shown = sweep(project, limits_of(grace="0"))
+    assert collect_garbage(project, limits_of()).doomed == (), "all of it is young"
+    shown = collect_garbage(project, limits_of(grace="0"))
     assert {each.kind for each in shown.doomed} == {"environment", "package", "pointer"}
     assert packages_in(store) == {"shared", "own", "others"}
-    done = sweep(project, limits_of(grace="0"), delete=True)
+    done = collect_garbage(project, limits_of(grace="0"), delete=True)
     assert [each.path for each in done.doomed] == [each.path for each in shown.doomed]
     assert packages_in(store) == {"shared", "own"}
     assert len(paths(store, "envs", "resolved")) == 2

@@ -17,7 +17,7 @@ from envlock.workflow.check import check
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push
-from envlock.workflow.upstreams import ProjectUpstream
+from envlock.workflow.upstream import upstream_of
 from tests.channel import Channel, Credentials
 from tests.index import Index, Release
 from tests.support import files_holding
@@ -261,7 +261,7 @@ def test_no_variable_but_those_of_the_projects_own_urls_is_ever_sent(
     (artifact,) = artifacts_of(locked(path))
     written(f'cache = "../cache"\nindex-url = "{index.url}"\n[env.base.pypi.packages]\nalpha = "==1.1"\n')
     asked = len(index.requests)
-    with ProjectUpstream(load_project(path)) as upstream, pytest.raises(EnvlockError):
+    with upstream_of(load_project(path)) as upstream, pytest.raises(EnvlockError):
         upstream.fetch(artifact, tmp_path / artifact.filename, on_bytes=lambda _: None, on_size=lambda _: None)
     assert not any(secret in request.path and "files" in request.path for request in index.requests[asked:])
 

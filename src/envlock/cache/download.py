@@ -63,9 +63,17 @@ class Upstream:
     """The hosts that locks name. One pool of connections; any thread may fetch. Close it, or use it in a `with`."""
 
     def __init__(
-        self, credentials: Credentials, *, connections: int = 8, pause: float = _PAUSE, patience: float = PATIENCE
+        self,
+        credentials: Credentials,
+        *,
+        locate: Callable[[Artifact], str] = lambda artifact: artifact.url,
+        connections: int = 8,
+        pause: float = _PAUSE,
+        patience: float = PATIENCE,
     ) -> None:
+        """`locate` tells the URL to fetch an artifact from, which is in no message and may hold a token."""
         self._credentials = credentials
+        self._locate = locate
         self._connections = connections
         self._pause = pause
         self._patience = patience
@@ -94,13 +102,11 @@ class Upstream:
         artifact: Artifact,
         to: Path,
         *,
-        at: str = "",
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> None:
         """Make `to`, which does not exist yet, the artifact's file, its size and SHA-256 proved.
 
-        It comes from the artifact's URL, or from the URL `at`, which is in no message and may hold a token.
         `on_bytes` is told of each piece that came (a negative number when pieces were thrown away), `on_size` of the
         size when the lock does not know it and upstream tells it. Connections that break and hosts that stumble are
         tried again; a broken transfer goes on where it stopped if the host allows. When it raises, `to` is not there.
@@ -108,8 +114,9 @@ class Upstream:
         Raises UpstreamHashMismatch, UpstreamUnauthorized, UpstreamMissing, UpstreamUnreachable, UnsupportedUrl; OSError
         of the local disk.
         """
+        url = self._locate(artifact)
         with to.open("xb") as file:
-            self._bring(to, _Body(artifact, at or artifact.url, file, on_bytes, on_size), _Body.prove)
+            self._bring(to, _Body(artifact, url, file, on_bytes, on_size), _Body.prove)
 
     def hash(
         self,
@@ -117,16 +124,16 @@ class Upstream:
         to: Path,
         algorithms: Iterable[str],
         *,
-        at: str = "",
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> dict[str, str]:
-        """Make `to` the file at an artifact's URL, or at `at`, whose SHA-256 nobody told; its digests, with that one.
+        """Make `to` the file at an artifact's URL, whose SHA-256 nobody told; its digests, with that one.
 
         Nothing is proved but the size, where it is known: whoever asks compares the digests. As `fetch` otherwise.
         """
+        url = self._locate(artifact)
         with to.open("xb") as file:
-            body = _Body(artifact, at or artifact.url, file, on_bytes, on_size, tuple(algorithms))
+            body = _Body(artifact, url, file, on_bytes, on_size, tuple(algorithms))
             self._bring(to, body, _Body.prove_size)
         return body.digests()
 
@@ -145,6 +152,8 @@ class Upstream:
             self._copy(artifact, body)
         elif body.url.lower().startswith(("https://", "http://")) and host(body.url):
             self._download(artifact, body)
+        elif artifact.channel and body.url.startswith("s3://"):
+            _from_bucket(artifact, body)
         else:
             raise UnsupportedUrl(artifact.filename, artifact.url)
 
@@ -289,6 +298,18 @@ class Upstream:
             return self._opened
 
 
+def _from_bucket(artifact: Artifact, body: _Body) -> None:
+    """From an `s3://` channel, which is reached as the `AWS_*` variables say."""
+    from envlock.conda.client import client_for
+    from envlock.conda.errors import ChannelFailure
+    from envlock.conda.fetching import fetch
+
+    try:
+        fetch(body.url, body, client_for((artifact.channel,), {}))
+    except ChannelFailure as error:
+        raise UpstreamUnreachable(host(body.url) or body.url, error.reason, (artifact.filename,)) from None
+
+
 def _close(answer: Future[httpx.Response]) -> None:
     if answer.exception() is None:
         answer.result().close()
@@ -338,7 +359,7 @@ class _Body:
             self._size_is_told = True
             self._on_size(self.count + int(length))
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes, /) -> int:
         """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked, or could be."""
         self._file.write(block)
         for each in self._hashes.values():
@@ -353,6 +374,7 @@ class _Body:
                 else f"{size} bytes"
             )
             raise UpstreamHashMismatch(self.artifact, expected=expected, got="more")
+        return len(block)
 
     def is_cut_off(self, length_was_told: bool) -> bool:
         """Whether bytes are missing though the connection ended as it should: only where its length was not told."""

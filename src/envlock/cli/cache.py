@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envlock.cache.contents import CachedEnvironment, Contents
     from envlock.cache.verify import CacheFinding
     from envlock.errors import EnvlockError
-    from envlock.workflow.cache import VerifyResult
+    from envlock.workflow.cache import VerifiedCache
 
 _DAMAGED = 3
 _ID_SHOWN = 12
@@ -136,11 +136,13 @@ def register(app: typer.Typer) -> None:
         from envlock.cli.cache_sweep import sweep_document, sweep_text
         from envlock.cli.console import out
         from envlock.cli.progress import LiveReporter
-        from envlock.workflow.sweep import limits_of, sweep
+        from envlock.workflow.cache import collect_garbage, limits_of
 
         limits = limits_of(grace=grace, runs=runs, moves=keep_moves)
         with LiveReporter() as reporter:
-            swept = sweep(open_project(config), limits, trees=lock_tree or (), delete=delete, reporter=reporter)
+            swept = collect_garbage(
+                open_project(config), limits, trees=lock_tree or (), delete=delete, reporter=reporter
+            )
         if as_json:
             out.print(json.dumps(sweep_document(swept, limits, deleted=delete), indent=2))
         else:
@@ -241,7 +243,7 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verification_summary(result: VerifyResult, *, repair: bool) -> str:
+def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
     """What was read, how much of it was wrong, and what to do."""
     contents = result.verification.contents
     read = (
@@ -260,7 +262,7 @@ def verification_summary(result: VerifyResult, *, repair: bool) -> str:
     return f"{found}\nrepair: envlock cache verify --repair"
 
 
-def verification_document(result: VerifyResult, status: int) -> dict[str, object]:
+def verification_document(result: VerifiedCache, status: int) -> dict[str, object]:
     """A verification, for machines."""
     contents = result.verification.contents
     return {

@@ -19,16 +19,20 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.files import METADATA_BYTES
+from envlock.hydrate.collisions import collisions, refuse_reserved
 from envlock.hydrate.errors import MisdescribedWheel
 from envlock.model.arch import MARKER_VALUES
+from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from packaging.markers import Marker
 
+    from envlock.hydrate.collisions import Collision
+    from envlock.model.artifact import Artifact
     from envlock.model.lock import Lock, LockedPackage
 
 WHEEL = ".whl"
@@ -217,3 +221,41 @@ def _is_version(locked: str, found: str) -> bool:
         return Version(locked) == Version(found)
     except ValueError:
         return locked == found
+
+
+class WheelContents:
+    """What the wheels of locks bring into an environment, as far as their files were read or are on this machine."""
+
+    def __init__(self, find: Callable[[Artifact], Path | None]) -> None:
+        """`find` tells where an artifact is on this machine, if it is."""
+        self._find = find
+        self._paths: dict[str, Mapping[str, str]] = {}
+        self._metadata: dict[str, str] = {}
+
+    def read(self, artifact: Artifact, file: Path) -> None:
+        """Remember what a wheel contains; other files are skipped. Raises ReservedPath for what no prefix may hold."""
+        if artifact.filename.endswith(WHEEL):
+            self._metadata[artifact.sha256] = metadata_in(file)
+            paths = self._paths[artifact.sha256] = paths_in(file)
+            refuse_reserved(artifact.filename.partition("-")[0], paths)
+
+    def misdescribed(self, lock: Lock) -> MisdescribedWheel | None:
+        """What is wrong with the first wheel of a lock, of those that were read, that is not as it was locked."""
+        known = {each.name: self._metadata[each.sha256] for each in lock.pypi_packages if each.sha256 in self._metadata}
+        try:
+            check_metadata(lock, known)
+        except MisdescribedWheel as error:
+            return error
+        return None
+
+    def collisions(self, lock: Lock) -> tuple[Collision, ...]:
+        """The paths that several wheels of a lock bring. Reads those that are on this machine."""
+        brought: dict[str, Mapping[str, str]] = {}
+        for package, artifact in zip(lock.packages, artifacts_of(lock), strict=False):  # a Python build is the last
+            if package.kind == "conda":
+                continue
+            local = None if artifact.sha256 in self._paths else self._find(artifact)
+            if local is not None:
+                self._paths[artifact.sha256] = paths_in(local)
+            brought[package.name] = self._paths.get(artifact.sha256, {})
+        return collisions(brought)

@@ -171,7 +171,7 @@ class Bases:
         from envlock.hydrate.wheels import metadata_in
         from envlock.model.artifact import Artifact
         from envlock.reporter import Reporter
-        from envlock.workflow.sources import CacheThenUpstream
+        from envlock.workflow.artifacts import CacheThenUpstream
 
         artifact = Artifact(package.filename, package.sha256, package.url, package.size)
         path = CacheThenUpstream(self._project, Reporter()).fetch([artifact])[artifact.sha256]

@@ -1,34 +1,54 @@
-"""`cache ls` and `cache verify`: what a project's cache holds, whether it is whole, and making it so."""
+"""A project's cache: list it, verify and repair it, and delete from it what nothing needs."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cache.contents import Contents, read_contents
 from envlock.cache.environments import Environments
-from envlock.cache.errors import together
+from envlock.cache.errors import BadSpan, CacheFormatDamaged, NoLockTree, together
+from envlock.cache.format import check_format
+from envlock.cache.gc import Garbage, Limits, delete_garbage, find_garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
-from envlock.cache.layout import environment_place
+from envlock.cache.gc_roots import BY_LOCK, Roots
+from envlock.cache.layout import EnvironmentPlace, environment_place
+from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.verify import CacheFinding, Verification, verify
+from envlock.config.instants import span_of
+from envlock.config.project import LOCK_FOLDER_NAME
 from envlock.errors import EnvlockError
+from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
+from envlock.named.errors import DamagedPin
+from envlock.named.pin import FOLDER as PINS
+from envlock.named.pin import parse_pin
+from envlock.places import home
 from envlock.reporter import Reporter
-from envlock.workflow.mirroring import distinct, mirror_into
+from envlock.workflow.artifacts import distinct, mirror
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from envlock.cache.port import Store
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
     from envlock.model.lock import Lock
+    from envlock.named.pin import Pin
+
+GRACE = "7d"
+RUNS = "90d"
+_ZERO = re.compile(r"0+\Z")
 
 
 @dataclass(frozen=True)
-class VerifyResult:
+class VerifiedCache:
     """What `cache verify` found, and what it repaired."""
 
     verification: Verification
@@ -38,7 +58,7 @@ class VerifyResult:
 
     @property
     def findings(self) -> tuple[CacheFinding, ...]:
-        """What is wrong still."""
+        """What is still wrong."""
         return tuple(finding for finding in self.verification.findings if finding not in self.repaired)
 
 
@@ -47,22 +67,22 @@ def list_cache(project: Project) -> Contents:
     return read_contents(open_store(project.cache_url, project.cache_options))
 
 
-def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter | None = None) -> VerifyResult:
-    """Read all of the project's cache and say what is wrong; with `repair`, put it right.
+def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter | None = None) -> VerifiedCache:
+    """Read all of the project's cache and find damage; with `repair`, repair it.
 
-    Packages are fetched again from upstream; a damaged one that nothing names is taken away. A damaged lock is written
-    again where this project has it. Raises CacheUnusable.
+    Fetches damaged packages again from upstream, deletes those that no lock names, and writes a damaged lock again if
+    this project has it. Raises CacheUnusable.
     """
     reporter = reporter or Reporter()
     store = open_store(project.cache_url, project.cache_options)
     verification = verify(store, reporter)
     if not repair or not verification.findings:
-        return VerifyResult(verification)
+        return VerifiedCache(verification)
     return _Repair(project, store, verification, reporter).run()
 
 
 class _Repair:
-    """Puts right what was found in one cache."""
+    """Repairs one cache."""
 
     def __init__(self, project: Project, store: Store, verification: Verification, reporter: Reporter) -> None:
         self.project = project
@@ -71,29 +91,32 @@ class _Repair:
         self.reporter = reporter
         self.own = {environment_place(lock).path: lock for lock in _readable_locks(project)}
 
-    def run(self) -> VerifyResult:
+    def run(self) -> VerifiedCache:
+        from envlock.hydrate.wheels import WheelContents
+
         findings = self.verification.findings
         locks = [self.own[each.path] for each in findings if each.verdict == "damaged-lock" and each.path in self.own]
         known = self.known()
         wrong = {each.path for each in findings if each.verdict.endswith("-package")}
         done = self.discard(wrong - known.keys())
-        # What a lock that is written again names comes first, as always.
+        # The packages of a lock are in the cache before the lock is, always.
         needed = {path_of(each) for lock in locks for each in artifacts_of(lock)}
         needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(needed | wrong))
         with announced(self.store, needs, self.reporter):
             absent = {path for path in needed if self.store.entry(path) is None}
-            with mirror_into(self.store, self.project, self.reporter) as mirror:
-                _, failed = mirror.move([known[path] for path in sorted((wrong | absent) & known.keys())])
+            wanted = [known[path] for path in sorted((wrong | absent) & known.keys())]
+            contents = WheelContents(LocalPackages(home()).find)
+            _, failed = mirror(wanted, self.store, self.project, contents, self.reporter)
             whole = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
             for lock in whole:
                 Environments(self.store).write(lock)
         done |= (wrong & known.keys()) - failed.keys()
         done |= {environment_place(lock).path for lock in whole}
         repaired = tuple(finding for finding in findings if finding.path in done)
-        return VerifyResult(self.verification, repaired, together(failed.values()))
+        return VerifiedCache(self.verification, repaired, together(failed.values()))
 
     def discard(self, strays: set[str]) -> set[str]:
-        """Take away damaged packages that nothing names, but those that a push is about to name. What went."""
+        """Delete damaged packages that no lock names, unless a push is about to name them. Returns what is gone."""
         if not strays:
             return set()
         with GcFlag(self.store) as flag:
@@ -117,3 +140,83 @@ def _readable_locks(project: Project) -> list[Lock]:
         with suppress(EnvlockError):  # `check` says what is wrong with it; here it only cannot help
             locks.append(read_lock(path))
     return locks
+
+
+def collect_garbage(
+    project: Project,
+    limits: Limits,
+    *,
+    trees: Iterable[Path] = (),
+    delete: bool = False,
+    reporter: Reporter | None = None,
+) -> Garbage:
+    """Find what nothing needs in the project's cache, and with `delete` delete it.
+
+    `trees` are lock folders of other projects, or folders that hold an envlock.lock; the project's own always counts.
+    Raises NoLockTree, and what is wrong with a lock or a pin, before anything is deleted; what `delete_garbage` raises;
+    NewerCache and CacheUnusable.
+    """
+    roots = Roots()
+    for folder in (project.lock_folder, *map(_tree, trees)):
+        add_roots(roots, folder, project.shown(folder))
+    store = open_store(project.cache_url, project.cache_options)
+    try:
+        check_format(store)
+    except CacheFormatDamaged as error:
+        found = find_garbage(store, limits, roots, reporter or Reporter())
+        return replace(found, doomed=(), unreadable=(error, *found.unreadable))
+    return (delete_garbage if delete else find_garbage)(store, limits, roots, reporter or Reporter())
+
+
+def limits_of(*, grace: str = GRACE, runs: str = RUNS, moves: int | None = None) -> Limits:
+    """Limits from the options of the command line. Raises BadSpan.
+
+    >>> limits_of(grace="0", runs="2 weeks")
+    Limits(grace=0.0, runs=1209600.0, moves=None)
+    """
+    return Limits(_seconds("--grace", grace), _seconds("--pathspecs-younger-than", runs), moves)
+
+
+def add_roots(roots: Roots, folder: Path, shown: str) -> None:
+    """Mark as needed what the locks of a folder name, and the environments of its pins."""
+    for path in lock_files(folder):
+        roots.lock(read_lock(path, shown=f"{shown}/{path.relative_to(folder)}"))
+    for path in _pin_files(folder):
+        pin = _pin(path, folder, f"{shown}/{path.relative_to(folder)}")
+        for arch, full_id in pin.full_ids:
+            roots.mark(EnvironmentPlace(arch, pin.req_id, full_id), BY_LOCK)
+
+
+def _pin_files(folder: Path) -> list[Path]:
+    found = (Path(where, name) for where, names in files_below(folder / PINS) for name in names)
+    return sorted(path for path in found if path.suffix == ".toml" and not path.name.startswith("."))
+
+
+def _pin(path: Path, folder: Path, shown: str) -> Pin:
+    try:
+        data = read_file(path, PIN_BYTES, within=folder.parent)
+    except OSError as error:
+        raise DamagedPin(shown, f"it cannot be read: {error.strerror}") from None
+    try:
+        table = toml_of(data.decode())
+    except ValueError:
+        table = {}  # what is wrong, the parser says
+    kind = "pathspec" if "pathspec" in table else "name"
+    return parse_pin(data, kind, str(table.get(kind, "")), shown)
+
+
+def _tree(folder: Path) -> Path:
+    """The lock folder that the user means. Raises NoLockTree."""
+    for each in (folder / LOCK_FOLDER_NAME, folder):
+        if lock_files(each) or _pin_files(each):
+            return each
+    raise NoLockTree(str(folder))
+
+
+def _seconds(option: str, text: str) -> float:
+    span = span_of(text)
+    if _ZERO.match(text):
+        return 0.0
+    if span is None:
+        raise BadSpan(option, text)
+    return span.total_seconds()

@@ -14,7 +14,7 @@ from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, writ
 from envlock.model.artifact import Artifact
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
-from envlock.workflow.upstreams import ProjectUpstream
+from envlock.workflow.upstream import upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class FetchedHashes:
         self._running = 0
 
     def digests(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
-        """As FileHashes has it. Raises what ProjectUpstream raises, and OSError of the local disk."""
+        """As FileHashes has it. Raises what `Upstream.hash` raises, and OSError of the local disk."""
         memo = _memo_of(package.url, told)
         with self._guard:
             each = self._each.setdefault(memo, threading.Lock())
@@ -63,7 +63,7 @@ class FetchedHashes:
         try:
             with (
                 temporary_folder(".hashed-", packages) as folder,
-                ProjectUpstream(self._project) as upstream,
+                upstream_of(self._project) as upstream,
             ):
                 file = folder / "file"
                 found = upstream.hash(

@@ -35,7 +35,7 @@ def hydrate(
         return found
     from envlock.hydrate import hydrate as kernel
     from envlock.hydrate.pythons import LockedPythons
-    from envlock.workflow.sources import CacheThenUpstream
+    from envlock.workflow.artifacts import CacheThenUpstream
 
     settings = project.settings
     if settings.hosts:

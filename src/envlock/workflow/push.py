@@ -11,19 +11,22 @@ from envlock.cache.errors import together
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import environment_place
+from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.cache.resolution_records import Resolved
 from envlock.config.selection import Selection
-from envlock.errors import EnvlockError, ManyErrors
+from envlock.errors import EnvlockError, ManyErrors, as_one
+from envlock.hydrate.wheels import WheelContents
 from envlock.model.artifact import Artifact, artifacts_of
+from envlock.places import home
 from envlock.reporter import Reporter
+from envlock.workflow.artifacts import distinct, mirror
 from envlock.workflow.launch import locks_by_name
-from envlock.workflow.mirroring import SeenWheels, distinct, mirror_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
@@ -65,10 +68,8 @@ class PushResult:
 
     def raise_failures(self) -> None:
         """Raise what failed, if anything did: one error as it is, several as ManyErrors."""
-        if len(self.failures) == 1:
-            raise self.failures[0]
         if self.failures:
-            raise ManyErrors(self.failures)
+            raise as_one(self.failures)
 
 
 def push(
@@ -122,9 +123,8 @@ def chosen_locks(project: Project, selection: Selection) -> tuple[Lock, ...]:
         found, wrong_here = _locks_for(project, environments, arch)
         locks += found
         errors += wrong_here
-    wrong = together(errors)
-    if wrong:
-        raise wrong[0] if len(wrong) == 1 else ManyErrors(wrong)
+    if errors:
+        raise as_one(together(errors))
     return tuple(locks)
 
 
@@ -151,7 +151,7 @@ class _Pushing:
         self.resolved = Resolved(store)
         self.reporter = reporter
         self.workers = workers
-        self.seen = SeenWheels()
+        self.contents = WheelContents(LocalPackages(home()).find)
         self.damaged: set[str] = set()
 
     def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
@@ -168,7 +168,14 @@ class _Pushing:
             moved: set[str] = set()
             while True:
                 wanted |= {path_of(each): each for each in self.missing(looked_at)}
-                moved_bytes, failed = self.move(wanted)
+                moved_bytes, failed = mirror(
+                    list(wanted.values()),
+                    self.store,
+                    self.project,
+                    self.contents,
+                    self.reporter,
+                    workers=self.workers,
+                )
                 moved |= wanted.keys() - failed.keys()
                 done = replace(done, moved=len(moved), moved_bytes=done.moved_bytes + moved_bytes)
                 if announcement.stands():
@@ -176,7 +183,7 @@ class _Pushing:
                 announcement.make()
                 wanted, looked_at = {}, list(artifacts.values())
             complete = [lock for lock in locks if not any(path_of(each) in failed for each in artifacts_of(lock))]
-            wrong = [(lock, error) for lock in complete if (error := self.seen.misdescribed(lock)) is not None]
+            wrong = [(lock, error) for lock in complete if (error := self.contents.misdescribed(lock)) is not None]
             complete = [lock for lock in complete if lock not in [each for each, _ in wrong]]
             written = self.write(complete)
         return replace(
@@ -186,14 +193,8 @@ class _Pushing:
             withheld=tuple(_called(lock) for lock in locks if lock not in complete),
             damaged=tuple(sorted(self.damaged)),
             unread=0 if verify else len(artifacts) - len(missing),
-            collisions=tuple((_called(lock), found) for lock in complete if (found := self.seen.collisions(lock))),
+            collisions=tuple((_called(lock), found) for lock in complete if (found := self.contents.collisions(lock))),
         )
-
-    def move(self, wanted: Mapping[str, Artifact]) -> tuple[int, Mapping[str, EnvlockError]]:
-        if not wanted:
-            return 0, {}
-        with mirror_into(self.store, self.project, self.reporter, seen=self.seen, workers=self.workers) as mirror:
-            return mirror.move(list(wanted.values()))
 
     def has_all(self, locks: Sequence[Lock]) -> bool:
         """Whether every environment is in the cache. Raises CacheUnusable."""

@@ -23,8 +23,8 @@ from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.places import home
 from envlock.reporter import Reporter
+from envlock.workflow.artifacts import CacheThenUpstream
 from envlock.workflow.push import push
-from envlock.workflow.sources import CacheThenUpstream
 from tests.cache.locks import locked_project
 from tests.index import Index
 from tests.support import snapshot
@@ -182,7 +182,7 @@ def test_processes_share_one_download(project: Project, own: Index) -> None:
     code = (
         "import sys; from pathlib import Path; from envlock.config.read import load_project\n"
         "from envlock.lockfile.folder import lock_files, read_lock; from envlock.model.artifact import artifacts_of\n"
-        "from envlock.workflow.sources import CacheThenUpstream; from envlock.reporter import Reporter\n"
+        "from envlock.workflow.artifacts import CacheThenUpstream; from envlock.reporter import Reporter\n"
         "project = load_project(Path(sys.argv[1])); (path,) = lock_files(project.lock_folder)\n"
         "print(len(CacheThenUpstream(project, Reporter()).fetch(artifacts_of(read_lock(path)))))"
     )
@@ -199,7 +199,7 @@ def test_what_is_there_needs_neither_fsspec_nor_httpx(project: Project) -> None:
     code = (
         "import sys; from pathlib import Path; from envlock.config.read import load_project\n"
         "from envlock.lockfile.folder import lock_files, read_lock; from envlock.model.artifact import artifacts_of\n"
-        "from envlock.workflow.sources import CacheThenUpstream; from envlock.reporter import Reporter\n"
+        "from envlock.workflow.artifacts import CacheThenUpstream; from envlock.reporter import Reporter\n"
         "project = load_project(Path(sys.argv[1])); (path,) = lock_files(project.lock_folder)\n"
         "assert len(CacheThenUpstream(project, Reporter()).fetch(artifacts_of(read_lock(path)))) == 2\n"
         "heavy = {'fsspec', 'httpx', 'packaging', 'pydantic', 'rich', 'typer'} & set(sys.modules)\n"

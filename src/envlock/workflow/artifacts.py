@@ -1,0 +1,233 @@
+"""Artifacts on their way: from the cache or upstream to this machine, and from either into the cache.
+
+Hydrating fetches from a `CacheThenUpstream`; `push` and `cache verify --repair` fill a cache with `mirror`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
+from envlock.cache.local import LocalPackages
+from envlock.cache.open import open_store
+from envlock.cache.packages import Packages, path_of
+from envlock.cache.parallel import WORKERS, in_parallel
+from envlock.errors import EnvlockError, as_one
+from envlock.files import temporary_folder
+from envlock.places import home
+from envlock.workflow.upstream import upstream_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from envlock.cache.download import Upstream
+    from envlock.cache.port import Store
+    from envlock.config.project import Project
+    from envlock.hydrate.wheels import WheelContents
+    from envlock.model.artifact import Artifact
+    from envlock.reporter import Reporter
+
+FETCHING = "fetching"
+MOVING = "pushing"
+
+
+class CacheThenUpstream:
+    """Implements hydrate's ArtifactSource for a project. Any number of threads and processes may fetch at once.
+
+    An artifact is verified on its way to this machine's packages, and has a path only after that: the same each time.
+    """
+
+    def __init__(self, project: Project, reporter: Reporter, offline: bool = False, *, workers: int = WORKERS) -> None:
+        """`offline` uses the cache alone. Opens nothing yet."""
+        self._project = project
+        self._reporter = reporter
+        self._offline = offline
+        self._workers = workers
+        self._local = LocalPackages(home())
+
+    def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
+        """A local file for each artifact, by SHA-256. One that is on this machine costs a `stat`.
+
+        Raises CacheHashMismatch, UpstreamHashMismatch, UpstreamError, or NotInCache if `offline`; ManyErrors if several
+        fail. OSErrors are those of the local disk.
+        """
+        found: dict[str, Path] = {}
+        missing: dict[str, Artifact] = {}
+        for artifact in artifacts:
+            path = self._local.find(artifact)
+            if path is None:
+                missing[artifact.sha256] = artifact
+            else:
+                found[artifact.sha256] = path
+        return found | self._bring(list(missing.values())) if missing else found
+
+    def _bring(self, artifacts: Sequence[Artifact]) -> dict[str, Path]:
+        brought: dict[str, Path] = {}
+        errors: list[EnvlockError] = []
+        absent: list[str] = []
+        store = open_store(self._project.cache_url, self._project.cache_options)
+        self._reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
+        with upstream_of(self._project) as upstream:
+            fetching = _Fetching(store, None if self._offline else upstream, self._local, self._reporter)
+            for artifact, result in in_parallel(fetching.place, artifacts, workers=self._workers):
+                if isinstance(result, NotInCache):
+                    absent.append(artifact.filename)
+                elif isinstance(result, EnvlockError):
+                    errors.append(result)
+                else:
+                    brought[artifact.sha256] = result
+        self._reporter.ended(FETCHING)
+        if absent:
+            errors.append(NotInCache(store.url, absent))
+        if errors:
+            raise as_one(together(errors))
+        return brought
+
+
+class _Fetching:
+    """Places one artifact after another on this machine."""
+
+    def __init__(self, store: Store, upstream: Upstream | None, local: LocalPackages, reporter: Reporter) -> None:
+        self.store = store
+        self.packages = Packages(store)
+        self.upstream = upstream
+        self.local = local
+        self.reporter = reporter
+        self.is_warned = False
+
+    def place(self, artifact: Artifact) -> Path:
+        self.reporter.doing(FETCHING, artifact.filename)
+        return self.local.place(artifact, lambda stage: self.fill(artifact, stage))
+
+    def fill(self, artifact: Artifact, stage: Path) -> None:
+        """Make `stage` the artifact's file. Called by one thread and process at a time for each artifact."""
+        progress = _Progress(self.reporter, FETCHING, artifact)
+        if self.is_from_cache(artifact, stage, progress):
+            return
+        if self.upstream is None:
+            raise NotInCache(self.store.url, (artifact.filename,))
+        self.upstream.fetch(artifact, stage, on_bytes=progress.moved, on_size=progress.has_size)
+
+    def is_from_cache(self, artifact: Artifact, stage: Path, progress: _Progress) -> bool:
+        """Whether the cache had the artifact. A cache that cannot be reached is skipped if upstream can serve."""
+        try:
+            return self.packages.fetch(artifact, stage, on_bytes=progress.moved)
+        except CacheUnusable as error:
+            progress.take_back()
+            if self.upstream is None:
+                raise
+            if not self.is_warned:
+                self.is_warned = True
+                self.reporter.warned(f"{error.message}; packages come from upstream instead")
+            return False
+
+
+class _Progress:
+    """Tells a reporter how much of one file has moved, also if nobody knows how large it is."""
+
+    def __init__(self, reporter: Reporter, phase: str, artifact: Artifact) -> None:
+        self._reporter = reporter
+        self._phase = phase
+        self._filename = artifact.filename
+        self._is_sized = artifact.size is not None
+        self._moved = 0
+
+    def has_size(self, size: int) -> None:
+        """The size of a file whose lock does not tell it."""
+        self._is_sized = True
+        self._reporter.grew(self._phase, size)
+
+    def moved(self, count: int) -> None:
+        if not self._is_sized:
+            self._reporter.grew(self._phase, count)
+        self._moved += count
+        self._reporter.advanced(self._phase, self._filename, count)
+
+    def take_back(self) -> None:
+        """What moved came to nothing."""
+        self.moved(-self._moved)
+
+
+def mirror(
+    artifacts: Sequence[Artifact],
+    store: Store,
+    project: Project,
+    contents: WheelContents,
+    reporter: Reporter,
+    *,
+    workers: int = WORKERS,
+) -> tuple[int, dict[str, EnvlockError]]:
+    """Copy artifacts into a store, from this machine's packages or from upstream: each verified, several at once.
+
+    Returns how many bytes were copied; and for each place in the store that stays as it was, why. `contents` reads
+    every wheel that is copied. Raises CacheUnusable: no other artifact would fare better then.
+    """
+    copied = 0
+    failed: dict[str, EnvlockError] = {}
+    if not artifacts:
+        return copied, failed
+    largest_first = sorted(artifacts, key=lambda artifact: -(artifact.size or 0))
+    reporter.began(MOVING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
+    with (
+        upstream_of(project) as upstream,
+        temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
+    ):
+        mirroring = _Mirroring(store, upstream, stage, contents, reporter)
+        for artifact, result in in_parallel(mirroring.copy, largest_first, workers=workers):
+            if isinstance(result, CacheUnusable):
+                raise result
+            if isinstance(result, EnvlockError):
+                failed[path_of(artifact)] = result
+            else:
+                copied += result
+    reporter.ended(MOVING)
+    return copied, failed
+
+
+class _Mirroring:
+    """Copies one artifact after another into a store."""
+
+    def __init__(
+        self, store: Store, upstream: Upstream, stage: Path, contents: WheelContents, reporter: Reporter
+    ) -> None:
+        self.packages = Packages(store)
+        self.local = LocalPackages(home())
+        self.upstream = upstream
+        self.stage = stage
+        self.reporter = reporter
+        self.contents = contents
+
+    def copy(self, artifact: Artifact) -> int:
+        """The artifact's size in bytes, once it is in the store."""
+        self.reporter.doing(MOVING, artifact.filename)
+        local = self.local.find(artifact)
+        if local is not None:
+            with suppress(CacheHashMismatch):  # damaged since it was verified: upstream has another
+                self.contents.read(artifact, local)
+                self.packages.put(artifact, local, on_bytes=_Progress(self.reporter, MOVING, artifact).moved)
+                return local.stat().st_size
+        progress = _Progress(self.reporter, MOVING, artifact)
+        file = self.stage / artifact.sha256 / artifact.filename
+        file.parent.mkdir(exist_ok=True)
+        self.upstream.fetch(artifact, file, on_bytes=progress.moved, on_size=progress.has_size)
+        try:
+            self.contents.read(artifact, file)
+            self.packages.put(artifact, file)
+            return file.stat().st_size
+        finally:
+            file.unlink()
+
+
+def distinct(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
+    """The artifacts by their place in a cache, each once; the one of a known size if locks differ in that.
+
+    Raises UnsafePath.
+    """
+    found: dict[str, Artifact] = {}
+    for artifact in artifacts:
+        path = path_of(artifact)
+        if path not in found or found[path].size is None:
+            found[path] = artifact
+    return found
