@@ -51,13 +51,12 @@ def test_what_could_not_be_read_is_listed_with_its_line(tmp_path: Path, envlock:
     listed = ran.stderr.split("\n\n")[0].splitlines()
     assert listed[:2] == [
         "",
-        "to be looked at:",
+        "review:",
     ]
     comments = [line for line in (FLOWS / "unreadable.toml").read_text().splitlines() if line.startswith("#   ")]
     assert len(listed) == 2 + len(comments)
     assert (
-        "  unreadable.py:40 train: @gpu is no decorator of Metaflow, and was not read: it may ask for packages"
-        in listed
+        "  unreadable.py:40 train: @gpu is not a Metaflow decorator; not read, though it may ask for packages" in listed
     )
 
 

@@ -134,7 +134,7 @@ def _print(folder: Path, made: Template, names: list[str], written: Written) -> 
             err.print(f"  and {more} more")
     notes = [(flow.file, note) for flow in made.flows for note in flow.notes]
     if notes:
-        err.print("\nto be looked at:")
+        err.print("\nreview:")
     for file, note in notes:
         place = Text(f"  {file}:{note.line} ", style="cyan")
         err.print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))

@@ -95,14 +95,13 @@ def test_files_are_named_from_the_folder_of_envlock_toml(tmp_path: Path) -> None
 
 
 def test_a_level_that_envlock_refuses_becomes_a_note(tmp_path: Path) -> None:
-    # Nothing the decorators say is known to be refused any more once settled, but for markers: packaging knows them,
-    # the light reader does not.
     flow = tmp_path / "flow.py"
+    two_pythons = '@pypi{0}(python="3.11")\n    @conda{0}(python="3.12", libraries={{"numpy": ""}})\n'
     flow.write_text(
         "from metaflow import *\n"
-        '@pypi_base(packages={"rich": "; python_versoin > 3"})\n'
-        "class MarkerFlow(FlowSpec):\n"
-        '    @pypi(packages={"click": "; oops"})\n'
+        f"{two_pythons.format('_base').replace('    ', '')}"
+        "class TwiceFlow(FlowSpec):\n"
+        f"    {two_pythons.format('')}"
         "    @step\n"
         "    def start(self): self.next(self.end)\n"
         '    @pypi(packages={"httpx": "0.27"})\n'
@@ -110,14 +109,13 @@ def test_a_level_that_envlock_refuses_becomes_a_note(tmp_path: Path) -> None:
         "    def end(self): pass\n"
     )
     made = make_template(tmp_path, [flow])
-    assert body(made.text).startswith("[flow.MarkerFlow]")
-    assert tomli.loads(made.text)["flow"]["MarkerFlow"] == {
+    assert tomli.loads(made.text)["flow"]["TwiceFlow"] == {
         "file": "flow.py",
         "step": {"end": {"pypi": {"packages": {"httpx": "0.27"}}}},
     }
     messages = [(note.step, note.message) for note in made.flows[0].notes]
     assert [step for step, _ in messages] == ["", "start"]
-    assert all("was not carried over: " in message for _, message in messages)
+    assert all("left out what its decorators ask for: " in message for _, message in messages)
 
 
 def test_a_file_without_a_flow(tmp_path: Path) -> None:

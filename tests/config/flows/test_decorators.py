@@ -180,68 +180,68 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         (
             "@pypi(packages={'rich': '>=13'})\n    @pypi(packages={'Rich': '<14'})",
             {"pypi": {"packages": {"rich": ">=13,<14"}}},
-            "@pypi(packages=…): `Rich` is asked twice at one level; `>=13,<14` was written",
+            "@pypi(packages=…): `Rich` is listed twice; wrote `>=13,<14`",
         ),
         (
             "@pypi(packages={'rich': '>=13 ; python_version>\"3\"'})\n    @pypi(packages={'rich': '<14'})",
             {"pypi": {"packages": {"rich": ['>=13 ; python_version>"3"', "<14"]}}},
             (
-                "@pypi(packages=…): `rich` is asked twice at one level; "
-                '`[">=13 ; python_version>\\"3\\"", "<14"]` was written'
+                "@pypi(packages=…): `rich` is listed twice; "
+                'wrote `[">=13 ; python_version>\\"3\\"", "<14"]`'
             ),
         ),
         (
             "@pypi(packages={'rich': '13', 'rich[jupyter]': '<12'})",
             {"pypi": {"packages": {"rich": "13"}}},
-            "@pypi(packages=…): `rich[jupyter] <12` was not carried over beside `rich==13`",
+            "@pypi(packages=…): left out `rich[jupyter] <12`: it contradicts `rich==13`",
         ),
         (
             "@named_env(name='a')\n    @named_env(name='b')",
             {"named_env": {"name": "a"}},
-            "@named_env(name=…) says `b` where another decorator says `a`; `a` was kept",
+            "@named_env(name=…) is `b`, but another decorator says `a`; kept `a`",
         ),
         (
             "@named_env(fetch_at_exec=True)",
             {},
-            "`fetch_at_exec` needs a `name` or a `pathspec`, and was not carried over",
+            "`fetch_at_exec` needs a `name` or a `pathspec`; left out",
         ),
         ("@pypi(python='3.x.y')", {}, "@pypi(python=…) is not a version of Python: `3.x.y`"),
-        ("@pypi(colour='red')", {}, "@pypi(colour=…) is no parameter that envlock knows, and was not carried over"),
-        ("@pypi(disabled=True, python='3')", {"disabled": True}, "disabled, so this was not carried over: python 3"),
-        ("@team.mine", {}, "@team.mine is no decorator of Metaflow, and was not read: it may ask for packages"),
-        ("@mf.resolved_uv", {}, "@resolved_uv takes its packages from another file, and was not read"),
-        ("@thing(1)", {}, "@thing(1) comes from `team`, and was not read: it may ask for packages"),
-        ("@pypi_base(packages={})", {}, "@pypi_base is not for a step, and was not read"),
+        ("@pypi(colour='red')", {}, "@pypi(colour=…) is not a parameter that envlock knows; left out"),
+        ("@pypi(disabled=True, python='3')", {"disabled": True}, "disabled, so left out: python 3"),
+        ("@team.mine", {}, "@team.mine is not a Metaflow decorator; not read, though it may ask for packages"),
+        ("@mf.resolved_uv", {}, "@resolved_uv takes its packages from another file; not read"),
+        ("@thing(1)", {}, "@thing(1) comes from `team`; not read, though it may ask for packages"),
+        ("@pypi_base(packages={})", {}, "@pypi_base is not for a step; not read"),
         (
             "@sys_packages(packages={'__win': '1'})",
             {},
             (
-                "@sys_packages(packages=…): `__win` is none of __glibc, __linux, __osx, __cuda, __archspec, "
-                "and was not carried over"
+                "@sys_packages(packages=…): left out `__win: 1`: "
+                "it is none of __glibc, __linux, __osx, __cuda, __archspec"
             ),
         ),
         (
             "@sys_packages(packages={'__cuda': 'twelve'})",
             {},
-            "@sys_packages(packages=…): `__cuda: twelve` was not carried over: it takes one number, or two",
+            "@sys_packages(packages=…): left out `__cuda: twelve`: it takes one number, or two",
         ),
         (
             "@conda(libraries={'numpy': '1 2 3', 'scipy': '=1.11'})",
             {"conda": {"libraries": {"scipy": "=1.11"}}},
-            "@conda(libraries=…): `numpy: 1 2 3` was not carried over: more than a version and a build follow the name",
+            "@conda(libraries=…): left out `numpy: 1 2 3`: more than a version and a build follow the name",
         ),
         (
             "@conda(libraries={'python': '3.10|3.11', 'scipy': ''})",
             {"conda": {"libraries": {"scipy": ""}}},
             (
-                "@conda(libraries=…): `python: 3.10|3.11` was not carried over: "
+                "@conda(libraries=…): left out `python: 3.10|3.11`: "
                 "`3.10|3.11` is not a version specifier"
             ),
         ),
         (
             "@conda(libraries={'numpy': ''}, channels=['./here', 'conda-forge', 'nodefaults'])",
             {"conda": {"libraries": {"numpy": ""}, "channels": ["conda-forge"]}},
-            "@conda(channels=…): `./here` is no conda channel, and was not carried over",
+            "@conda(channels=…): `./here` is not a conda channel; left out",
         ),
         (
             "@conda(libraries={'bioconda::samtools': ''}, channels=['conda-forge'])",
@@ -251,35 +251,34 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         (
             "@conda(libraries={'numpy': ''}, channels=['https://conda.example/t/s3cr3t/team'])",
             {"conda": {"libraries": {"numpy": ""}, "channels": ["https://conda.example/team"]}},
-            "@conda(channels=…): the credentials in a URL were left out; keep them in ~/.netrc",
+            "@conda(channels=…): left out the credentials in a URL; keep them in ~/.netrc",
         ),
         (
             "@pypi(extra_indices=['https://me:s3cr3t@index.example/a'])",
             {"pypi": {"extra_indices": ["https://index.example/a"]}},
-            "@pypi(extra_indices=…): the credentials in a URL were left out; keep them in ~/.netrc",
+            "@pypi(extra_indices=…): left out the credentials in a URL; keep them in ~/.netrc",
         ),
         (
             "@pypi(extra_indices=['https://index.example/a?x=s3cr3t'])",
             {"pypi": {"extra_indices": ["https://index.example/a"]}},
             (
-                "@pypi(extra_indices=…): the query of a URL was left out: "
-                "it may hold a token, and no index is sent one"
+                "@pypi(extra_indices=…): left out the query of a URL: "
+                "it may hold a token, which no index gets"
             ),
         ),
         (
             "@conda(libraries={'u:s3cr3t@conda.example::z': '1', 'y': '2'})",
             {"conda": {"libraries": {"y": "2"}}},
             (
-                "@conda(libraries=…): `conda.example::z: 1` was not carried over: "
-                "`conda.example` is no conda channel"
+                "@conda(libraries=…): left out `conda.example::z: 1`: "
+                "`conda.example` is not a conda channel"
             ),
         ),
         (
             "@pypi(packages={'rich': '13'}, extra_indices=['u:s3cr3t@index.example/simple'])",
             {"pypi": {"packages": {"rich": "13"}}},
             (
-                "@pypi(extra_indices=…): `index.example/simple` is not the URL of a package index, "
-                "and was not carried over"
+                "@pypi(extra_indices=…): `index.example/simple` is not the URL of a package index; left out"
             ),
         ),
     ],
@@ -293,13 +292,13 @@ def test_one_url_that_no_lock_can_hold_leaves_out_itself_alone(tmp_path: Path) -
     tables, notes = step(f"@pypi(packages={{'rich': '13', {tool!r}: '', 'attrs': ''}})", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13", "attrs": ""}}}
     assert len(notes) == 1
-    assert f"`{tool}: ` was not carried over" in notes[0]
+    assert f"left out `{tool}: `" in notes[0]
     tables, notes = step("@pypi(packages={'rich': '13'}, extra_indices=['../a', 'https://index.example/b'])", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13"}, "extra_indices": ["https://index.example/b"]}}
-    assert notes == ["@pypi(extra_indices=…): `../a` is not the URL of a package index, and was not carried over"]
+    assert notes == ["@pypi(extra_indices=…): `../a` is not the URL of a package index; left out"]
     tables, notes = step("@pypi(packages={'rich': '13'}, extras=['pre', 'no-deps'])", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13"}, "extras": ["pre"]}}
-    assert notes == ["@pypi(extras=…): `no-deps` means nothing when locking, and was not carried over"]
+    assert notes == ["@pypi(extras=…): `no-deps` means nothing when locking; left out"]
 
 
 def test_a_disabled_flow_keeps_where_packages_come_from(tmp_path: Path) -> None:
@@ -317,7 +316,7 @@ def test_a_disabled_flow_keeps_where_packages_come_from(tmp_path: Path) -> None:
         "conda": {"channels": ["bioconda"]},
     }
     (note,) = flow.notes
-    assert (note.line, note.message) == (7, "disabled, so this was not carried over: python 3.12, numpy")
+    assert (note.line, note.message) == (7, "disabled, so left out: python 3.12, numpy")
 
 
 def test_a_note_names_the_line_of_its_decorator(tmp_path: Path) -> None:
@@ -387,7 +386,7 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
             "@pypi_base(packages={'rich': ''})",
             "@named_env(name='a', fetch_at_exec=True)",
             {"named_env": {"name": "a"}},
-            "`fetch_at_exec` excludes packages of its own, and was not carried over",
+            "`fetch_at_exec` excludes packages beside it; left out",
         ),
         (
             "@conda_base(libraries={'bioconda::samtools': ''})",
@@ -403,12 +402,12 @@ def test_decorators_that_ask_for_nothing_are_passed_over(decorators: str, tmp_pa
         ),
         ("@named_env_base(name='a')", "@named_env(fetch_at_exec=True)", {"named_env": {"fetch_at_exec": True}}, None),
         ("@named_env_base(name='a')", "@pypi(packages={'rich': ''})", {"pypi": {"packages": {"rich": ""}}}, None),
-        ("@pypi(packages={'rich': ''})", "", {}, "@pypi is not for a flow, and was not read"),
+        ("@pypi(packages={'rich': ''})", "", {}, "@pypi is not for a flow; not read"),
         (
             "@thing",
             "",
             {},
-            "@thing comes from `team`, and was not read: it may ask for packages",
+            "@thing comes from `team`; not read, though it may ask for packages",
         ),
     ],
 )

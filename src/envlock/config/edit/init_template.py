@@ -220,7 +220,7 @@ def _without_refused(flows: list[DecoratedFlow], error: EnvlockError) -> list[De
 def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str]]) -> DecoratedFlow:
     for key, why in refused:
         name, table = ("", "", *key)[-2:] if key[:1] != ("step",) else (*key[1:3], "")[:2]
-        message = f"what its decorators ask for was not carried over: {why}"
+        message = f"left out what its decorators ask for: {why}"
         line = next((flow.lines[name, each] for each in (table, "") if (name, each) in flow.lines), flow.line)
         notes = (*flow.notes, Note(line, message, name))
         if name and name in flow.step_tables:
@@ -254,4 +254,4 @@ def _flow_text(flow: DecoratedFlow) -> str:
 
 def _notes_text(flow: DecoratedFlow, step: str) -> str:
     lines = [f"#   {flow.file}:{note.line} {note.message}\n" for note in flow.notes if note.step == step]
-    return "# to be looked at:\n" + "".join(lines) if lines else ""
+    return "# review:\n" + "".join(lines) if lines else ""

@@ -9,18 +9,19 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envlock.config.flows.decorator_tables import LevelTables, move_lone_python, settle
+from envlock.config.flows.decorator_tables import TABLES, LevelTables, package_of
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_classes import FlowClass, FlowReader
 from envlock.config.flows.flow_reader import TOO_DEEP, parse_tree
-from envlock.config.flows.literals import Literals, NotFixed
+from envlock.config.flows.literals import Literals, NotLiteral
 from envlock.config.flows.module_names import Class, Unknown
 from envlock.config.flows.scopes import source_of
+from envlock.config.project import DEFAULT_CHANNEL
 from envlock.config.quoting import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -160,17 +161,17 @@ class _FlowReading:
         if name in right:
             self.lines.append(decorator.lineno)
             if not is_metaflow:
-                self.note(decorator, f"@{name} comes from `{module}`, and was read as Metaflow's", step)
+                self.note(decorator, f"@{name} comes from `{module}`; read as Metaflow's", step)
             return name
         if is_metaflow and name in (*_STEP_DECORATORS, *_FLOW_DECORATORS):
             level = "flow" if name in _STEP_DECORATORS else "step"
-            self.note(decorator, f"@{name} is not for a {level}, and was not read", step)
+            self.note(decorator, f"@{name} is not for a {level}; not read", step)
         elif name in _RESOLVED:
-            self.note(decorator, f"@{name} takes its packages from another file, and was not read", step)
+            self.note(decorator, f"@{name} takes its packages from another file; not read", step)
         elif not (is_metaflow or name == "step" or self.is_harmless(decorator, module)):
             text = source_of(decorator)
-            place = f"comes from `{module}`" if origin else "is no decorator of Metaflow"
-            self.note(decorator, f"@{text} {place}, and was not read: it may ask for packages", step)
+            place = f"comes from `{module}`" if origin else "is not a Metaflow decorator"
+            self.note(decorator, f"@{text} {place}; not read, though it may ask for packages", step)
         return None
 
     def is_harmless(self, decorator: ast.expr, module: str) -> bool:
@@ -191,7 +192,7 @@ class _FlowReading:
             label = f"@{name}({keyword.arg}=…)" if keyword.arg else f"@{name}(**…)"
             try:
                 value = self.partly(keyword.value, scope, label, step)
-            except NotFixed as reason:
+            except NotLiteral as reason:
                 self.note(reason, f"{label}: {reason}", step)
                 continue
             if keyword.arg is not None:
@@ -199,17 +200,17 @@ class _FlowReading:
             elif isinstance(value, dict):
                 found.update((str(key), item) for key, item in value.items())
             else:
-                self.note(keyword.value, f"{label}: `{source_of(keyword.value)}` is no dict", step)
+                self.note(keyword.value, f"{label}: `{source_of(keyword.value)}` is not a dict", step)
         return found
 
     def partly(self, node: ast.expr, scope: str, label: str, step: str) -> object:
         """The value of an argument; of a dict or list written out, the entries that are fixed.
 
-        The other entries are noted. Raises NotFixed where nothing of the value is known.
+        The other entries are noted. Raises NotLiteral where nothing of the value is known.
         """
         try:
             return self.values.value(node, scope)
-        except NotFixed:
+        except NotLiteral:
             if isinstance(node, ast.Dict):
                 return dict(self.fixed_entries(node, scope, label, step))
             if isinstance(node, (ast.List, ast.Tuple)):
@@ -221,7 +222,7 @@ class _FlowReading:
             one = ast.copy_location(ast.Dict([key], [value]), value)
             try:
                 made = self.values.value(one, scope)
-            except NotFixed as reason:
+            except NotLiteral as reason:
                 entry = f" `{source_of(key)}`" if key is not None else ""
                 self.note(reason, f"{label}{entry}: {reason}", step)
                 continue
@@ -232,7 +233,7 @@ class _FlowReading:
         for item in node.elts:
             try:
                 made = self.values.value(ast.copy_location(ast.List([item]), item), scope)
-            except NotFixed as reason:
+            except NotLiteral as reason:
                 self.note(reason, f"{label}: {reason}", step)
                 continue
             assert isinstance(made, list)
@@ -241,9 +242,126 @@ class _FlowReading:
     def note_level(self, level: LevelTables, step: str) -> None:
         self.notes += [Note(line, _one_line(message), step) for line, message in level.notes]
 
-    def note(self, place: ast.expr | NotFixed, message: str, step: str = "") -> None:
-        line = place.line if isinstance(place, NotFixed) else place.lineno
+    def note(self, place: ast.expr | NotLiteral, message: str, step: str = "") -> None:
+        line = place.line if isinstance(place, NotLiteral) else place.lineno
         self.notes.append(Note(line, _one_line(message), step))
+
+
+def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The level's tables as envlock.toml has them, with notes where its rules leave something out.
+
+    `flow` is the settled flow level, when this is a step's.
+    """
+    _settle_named(level, flow or {})
+    if not level.disabled:
+        _settle_channels(level, flow or {})
+    tables: dict[str, Any] = {name: level.tables[name] for name in TABLES if name in level.tables}
+    flow_is_disabled = bool((flow or {}).get("disabled"))
+    if level.disabled:
+        # What a disabled flow says of indexes and channels holds for the steps that ask for something all the same.
+        kept = _only(tables, _SOURCES) if level.is_flow else {}
+        level.tables = _without(tables, _SOURCES) if level.is_flow else tables
+        if level.tables:
+            said = ", ".join(level.asked())
+            level.note(level.line_of("disabled"), f"disabled, so left out: {said}")
+        return {"disabled": True, **kept}
+    if flow_is_disabled and level.disabled is False:
+        return {"disabled": False, **tables}
+    if flow_is_disabled and tables:
+        level.note(level.line, "this step has an environment although its flow is disabled, as in metaflow-netflixext")
+    elif flow_is_disabled and level.bare is not None:
+        name, line = level.bare
+        level.note(
+            line, f"a bare @{name} below a disabled flow: the step stays disabled; `disabled = false` gives it one"
+        )
+    elif flow_is_disabled and level.line:
+        level.note(
+            level.line,
+            "everything that this step asks for was left out, so it stays disabled like its flow; `disabled = false` "
+            "gives it an environment",
+        )
+    return tables
+
+
+_SOURCES = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
+"""What says where packages come from, and asks for none."""
+
+
+def _only(tables: Mapping[str, Any], places: set[tuple[str, str]]) -> dict[str, Any]:
+    kept = {
+        name: {key: value for key, value in table.items() if (name, key) in places} for name, table in tables.items()
+    }
+    return {name: table for name, table in kept.items() if table}
+
+
+def _without(tables: Mapping[str, Any], places: set[tuple[str, str]]) -> dict[str, Any]:
+    return _only(tables, {(name, key) for name, table in tables.items() for key in table} - places)
+
+
+def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
+    named = level.tables.get("named_env")
+    if named is None:
+        return
+    line = level.line_of("named_env")
+    if "name" in named and "pathspec" in named:
+        level.note(line, f"`name` and `pathspec` exclude each other; left out `pathspec` {named.pop('pathspec')}")
+    if "name" not in named and "pathspec" not in named and flow.get("named_env") is None:
+        level.note(line, "`fetch_at_exec` needs a `name` or a `pathspec`; left out")
+        level.tables.pop("named_env")
+        return
+    others = [table for table in ("pypi", "conda") if table in _without(level.tables, _SOURCES)]
+    if level.is_flow and others:
+        left = LevelTables(is_flow=True)
+        left.tables = {str(table): level.tables.pop(table) for table in others}
+        level.note(
+            level.line_of(*others),
+            "a flow takes a named environment or packages, not both; left out: " + ", ".join(left.asked()),
+        )
+        return
+    inherited = [table for table in ("pypi", "conda") if table in _without(_tables_of(flow), _SOURCES)]
+    if named.get("fetch_at_exec") and (others or inherited):
+        level.note(line, "`fetch_at_exec` excludes packages beside it; left out")
+        named.pop("fetch_at_exec")
+        if not named:
+            level.tables.pop("named_env")
+
+
+def _tables_of(level: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: level[name] for name in TABLES if name in level}
+
+
+def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
+    """Ask for each channel that a package names, as metaflow-netflixext does: it then has a say in others too."""
+    levels = (flow, level.tables)
+    asked = [channel for tables in levels for channel in tables.get("conda", {}).get("channels", ())]
+    named: dict[str, str] = {}
+    for tables in levels:
+        for table, key in (("conda", "libraries"), ("pypi", "conda_only")):
+            for name in tables.get(table, {}).get(key, {}):
+                named[package_of(name, is_pypi=False)] = name.rpartition("::")[0]
+    missing = sorted({channel for channel in named.values() if channel} - {*asked, DEFAULT_CHANNEL})
+    if missing:
+        level.tables.setdefault("conda", {}).setdefault("channels", []).extend(missing)
+        line = level.line_of("conda", "pypi")
+        level.note(line, f"packages name the channel {', '.join(missing)}; it was added to `conda.channels`")
+
+
+def move_lone_python(levels: Iterable[dict[str, Any]]) -> None:
+    """Write `python` under `pypi` where a flow asks conda for nothing else: it means the same, and needs no conda."""
+    levels = list(levels)
+    if any(set(level.get("conda", {})) - {"python"} for level in levels):
+        return
+    for level in levels:
+        python = level.pop("conda", {}).get("python")
+        if python is None:
+            continue
+        table = level.setdefault("pypi", {})
+        if table.setdefault("python", python) != python:
+            level["conda"] = {"python": python}
+    for level in levels:
+        ordered = {name: level[name] for name in ("disabled", *TABLES) if name in level}
+        level.clear()
+        level.update(ordered)
 
 
 def _lines(step: str, level: LevelTables) -> dict[tuple[str, str], int]:

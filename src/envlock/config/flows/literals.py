@@ -1,6 +1,6 @@
-"""The values that a Python file fixes in its text: literals, and constants made of literals.
+"""The values of literals in a Python file, and of constants made of literals.
 
-Nothing is run and nothing is guessed. A value that depends on anything but the text of this one file is not fixed: what
+Runs nothing and guesses nothing. A value that depends on anything but the text of this one file is no literal: what
 another module defines, what is assigned twice, what may be changed later.
 """
 
@@ -20,8 +20,8 @@ _CHANGING_METHODS = {
 _CONVERSIONS: dict[str, Callable[[object], str]] = {"s": str, "r": repr, "a": ascii}
 
 
-class NotFixed(Exception):
-    """A value that the text does not fix; the message shows the expression that is why, `line` where it stands."""
+class NotLiteral(Exception):
+    """A value that only a run would tell; the message shows the expression that is why, `line` where it stands."""
 
     def __init__(self, node: ast.AST, reason: str) -> None:
         self.line: int = getattr(node, "lineno", 0)
@@ -40,18 +40,18 @@ class Literals:
     def value(self, node: ast.expr, scope: str = "") -> object:
         """The value of an expression in the module, or in the body of the class `scope`.
 
-        Made of str, int, float, bool, None, list and dict. Raises NotFixed.
+        Made of str, int, float, bool, None, list and dict. Raises NotLiteral.
         """
         self._depth += 1
         try:
             if self._depth > _DEEPEST:
-                raise NotFixed(node, "refers to itself")
+                raise NotLiteral(node, "refers to itself")
             found = self._value(node, scope)
             if isinstance(found, int) and found.bit_length() > 64:
-                raise NotFixed(node, "has too many digits")
+                raise NotLiteral(node, "has too many digits")
             return found
         except (TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
-            raise NotFixed(node, f"cannot be computed ({error})") from None
+            raise NotLiteral(node, f"cannot be computed ({error})") from None
         finally:
             self._depth -= 1
 
@@ -80,7 +80,7 @@ class Literals:
                 return container[self.value(node.slice, scope)]  # type: ignore[call-overload]
         if isinstance(node, ast.Call):
             return self._call(node, scope)
-        raise NotFixed(node, "is not fixed in the file's text")
+        raise NotLiteral(node, "is not a literal")
 
     def _name(self, node: ast.Name, scope: str) -> object:
         origin = self._module.origin(node)
@@ -89,25 +89,25 @@ class Literals:
             if bound is None:
                 continue
             if isinstance(bound, str):
-                raise NotFixed(node, bound)
+                raise NotLiteral(node, bound)
             if node.id in self._changed:
-                raise NotFixed(node, f"may be changed on line {self._changed[node.id]}")
+                raise NotLiteral(node, f"may be changed on line {self._changed[node.id]}")
             return self.value(bound, where)
         if origin is not None:
-            raise NotFixed(node, f"comes from the module `{origin[0]}`")
-        raise NotFixed(node, "is not defined in this file")
+            raise NotLiteral(node, f"comes from the module `{origin[0]}`")
+        raise NotLiteral(node, "is not defined in this file")
 
     def _attribute(self, node: ast.Attribute) -> object:
         if isinstance(node.value, ast.Name) and self._class(node.value.id) is not None:
             if node.value.id in self._changed:
-                raise NotFixed(node, f"may be changed on line {self._changed[node.value.id]}")
+                raise NotLiteral(node, f"may be changed on line {self._changed[node.value.id]}")
             for name in self._lineage(node.value.id):
                 if node.attr in self._scope(name):
                     return self._name(ast.copy_location(ast.Name(node.attr, ast.Load()), node), name)
         origin = self._module.origin(node)
         if origin is not None:
-            raise NotFixed(node, f"comes from the module `{origin[0]}`")
-        raise NotFixed(node, "is not fixed in the file's text")
+            raise NotLiteral(node, f"comes from the module `{origin[0]}`")
+        raise NotLiteral(node, "is not a literal")
 
     def _class(self, name: str) -> ast.ClassDef | None:
         bound = self._module.scope.names.get(name, [None])[-1]
@@ -153,7 +153,7 @@ class Literals:
                 return left + right
         if isinstance(node.op, ast.Mod) and isinstance(left, str):
             return left % (tuple(right) if isinstance(right, list) else right)
-        raise NotFixed(node, "is not fixed in the file's text")
+        raise NotLiteral(node, "is not a literal")
 
     def _piece(self, piece: ast.expr, scope: str) -> str:
         if not isinstance(piece, ast.FormattedValue):
@@ -186,8 +186,8 @@ class Literals:
                 return subject.copy()
         module, name = self._module.origin(node) or ("", "")
         if name == "config_expr" and module.partition(".")[0] == "metaflow":
-            raise NotFixed(node, "is taken from a Config when the flow runs")
-        raise NotFixed(node, "is a call, known only when the flow runs")
+            raise NotLiteral(node, "is taken from a Config when the flow runs")
+        raise NotLiteral(node, "is a call, known only when the flow runs")
 
 
 def _as_list(value: object) -> list[object]:
@@ -220,7 +220,7 @@ def _bindings(body: Sequence[ast.stmt]) -> dict[str, ast.expr | str]:
             elif value is not None:
                 found[name] = value
             else:
-                found[name] = f"is not a fixed value (line {statement.lineno})"
+                found[name] = f"is not a literal (line {statement.lineno})"
     return found
 
 
