@@ -1,8 +1,7 @@
 """`envlock lock` of conda packages for four archs, against the four bare py-rattler solves that it rests on.
 
 The channel is a sample of real conda-forge records (60,000 of them), served on loopback. It is no part of the project:
-`ENVLOCK_SAMPLE_CHANNEL` names its archive, which else is looked for beside the checkout; without it, the rows are left
-out, and a line says so.
+its archive lies in `shared/data/` beside the checkout, or beside a folder above it. Without it, the table stays.
 """
 
 from __future__ import annotations
@@ -19,7 +18,13 @@ from pathlib import Path
 
 from benchmarks.timing import ENVLOCK, PYTHON, Command, Row, at_least_faster, at_most, run
 
+if sys.version_info >= (3, 14):
+    import tarfile
+else:
+    from backports.zstd import tarfile  # the standard library's, with Zstandard
+
 ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = Path("shared", "data", "conda-forge-sample.tar.zst")
 SPECS = ("python 3.11.*", "numpy", "pandas", "pyarrow", "boto3", "scikit-learn", "matplotlib")
 
 
@@ -28,7 +33,7 @@ def rows(folder: Path) -> list[Row]:
     folder.mkdir(parents=True)
     channel = sample(folder)
     if channel is None:
-        print("conda: no sample channel here, set ENVLOCK_SAMPLE_CHANNEL to its archive", file=sys.stderr)
+        print(f"conda: not measured, {SAMPLE} is not beside this checkout", file=sys.stderr)
         return []
     with served(channel) as url:
         return _rows(folder, url)
@@ -108,12 +113,13 @@ def _unlocked(project: Path) -> Callable[[], None]:
 
 
 def sample(folder: Path) -> Path | None:
-    """The unpacked sample channel, below `folder`."""
-    chosen = os.environ.get("ENVLOCK_SAMPLE_CHANNEL")
-    archive = Path(chosen) if chosen else ROOT.parent / "shared" / "data" / "conda-forge-sample.tar.zst"
-    if not archive.is_file():
+    """The sample channel, unpacked below `folder`; None where there is no archive of it."""
+    archives = (parent / SAMPLE for parent in ROOT.parents)
+    archive = next(filter(Path.is_file, archives), None)
+    if archive is None:
         return None
-    subprocess.run(["tar", "--zstd", "-xf", str(archive), "-C", str(folder)], check=True)
+    with tarfile.open(archive, "r:zst") as packed:
+        packed.extractall(folder, filter="data")
     return next(path.parent.parent for path in folder.rglob("linux-64/repodata.json"))
 
 

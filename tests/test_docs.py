@@ -19,6 +19,7 @@ import tomli
 import typer.main
 import yaml
 
+from benchmarks import __main__ as benchmarks
 from envlock.cli.app import _UsageError, app
 from envlock.config.read import load_project
 from envlock.lockfile.document import parse
@@ -225,6 +226,18 @@ def test_the_site_lists_every_page_as_the_index_does() -> None:
     folders = {Path("reference/errors"), Path("decisions")}
     assert {page.parent for page in pages - listed - {Path("index.md")}} == folders
     assert {folder / "index.md" for folder in folders} <= listed
+
+
+def test_bench_writes_each_of_its_tables_and_no_prose() -> None:
+    page = benchmarks.PAGE.read_text(encoding="utf-8")
+    written = benchmarks.with_tables(page, dict.fromkeys(benchmarks.ALL, "a table\n"))
+    assert written.count("a table\n") == len(benchmarks.ALL)
+    assert _prose(written) == _prose(page)
+    assert benchmarks.with_tables(page, {}) == page
+
+
+def _prose(page: str) -> list[str]:
+    return re.split(r"(?s)(?<=-->\n).*?(?=<!-- end -->)", page)
 
 
 def test_a_wrong_command_is_refused() -> None:
