@@ -7,6 +7,7 @@ Those are two reference pages, the JSON schema, and the tables of the light read
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from envlock.cli.command import Command, Group
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -83,11 +86,9 @@ def _cell(text: str) -> str:
 
 def commands_page() -> str:
     """Every command, with its arguments and options, as `--help` tells them."""
-    import typer.main
+    from envlock.cli import PANELS
+    from envlock.cli.app import declared
 
-    from envlock.cli.app import PANELS, app
-
-    root: Any = typer.main.get_command(app)
     lines = [
         "# Commands",
         "",
@@ -99,41 +100,29 @@ def commands_page() -> str:
     for panel, names in PANELS.items():
         lines += ["", f"## {panel}"]
         for name in names:
-            if name in root.commands:
-                lines += _command(f"envlock {name}", root.commands[name], "###")
+            lines += _command(f"envlock {name}", declared(name), "###")
     return "\n".join(lines) + "\n"
 
 
-def _command(name: str, command: Any, heading: str) -> Iterator[str]:
-    arguments = [param for param in command.params if param.param_type_name == "argument" and not param.hidden]
-    options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
-    below = getattr(command, "commands", {})
-    yield from ("", f"{heading} {name}", "", _paragraphs(command.help or ""))
-    if not below:
-        words = [name, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
-        yield from ("", "```text", " ".join(words), "```")
-    rows = [(_argument(param), param.help or "") for param in arguments]
-    rows += [(_option(param), param.help or "") for param in options]
-    if rows and not below:
-        yield from ("", "| Option | Meaning |", "|---|---|")
-        yield from (f"| `{_cell(spelt)}` | {_cell(meaning)} |" for spelt, meaning in rows)
-    for each in sorted(below):
-        yield from _command(f"{name} {each}", below[each], heading + "#")
+def _command(name: str, command: Command | Group, heading: str) -> Iterator[str]:
+    from envlock.cli.command import Command, Flag
 
-
-def _argument(param: Any) -> str:
-    return str(param.metavar or param.name)
-
-
-def _option(param: Any) -> str:
-    spelt = ", ".join([*param.opts, *param.secondary_opts])
-    if getattr(param, "is_flag", False) or getattr(param, "count", False):
-        return spelt
-    return f"{spelt} {(param.metavar or param.name).upper()}"
+    yield from ("", f"{heading} {name}", "", _paragraphs(inspect.cleandoc(command.help_text)))
+    if not isinstance(command, Command):
+        for each in sorted(command.commands):
+            yield from _command(f"{name} {each}", command.commands[each], heading + "#")
+        return
+    words = [name, "[OPTIONS]", *(argument.metavar for argument in command.arguments)]
+    yield from ("", "```text", " ".join(words), "```", "", "| Option | Meaning |", "|---|---|")
+    yield from (f"| `{_cell(each.metavar)}` | {_cell(each.meaning)} |" for each in command.arguments)
+    for option in command.options:
+        spelt = f"{option.name}, {option.short}" if option.short else option.name
+        shown = spelt if isinstance(option, Flag) else f"{spelt} {option.metavar}"
+        yield f"| `{_cell(shown)}` | {_cell(option.meaning)} |"
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\f")[0].split("\n\n"))
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 @cache

@@ -20,7 +20,7 @@ import typer.main
 import yaml
 
 from benchmarks import __main__ as benchmarks
-from envlock.cli.app import _UsageError, app
+from envlock.cli.app import _UsageError, build
 from envlock.config.read import load_project
 from envlock.lockfile.document import parse
 from tests.support import ProjectFolder
@@ -181,7 +181,7 @@ def refusal(line: str) -> str:
 @cache
 def disarmed() -> Any:
     """The command line, which does nothing."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build())
     disarm(command)
     return command
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cli.light.memo import recall, remember
+from envlock.cli.prefix_memo import recall, remember
 from envlock.hydrate.prefix import Receipt, find_prefix, write_receipt
 from envlock.hydrate.stage import make_once
 from envlock.places import UntrustedHome, folder_in_home, home, trusted

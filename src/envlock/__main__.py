@@ -1,8 +1,8 @@
 """The console script: finds the command, runs it, and renders what went wrong, once.
 
-`check`, `path` and `run` are called often, by CI and by each task, so they have light modules of their own, as have
-`lock`, `shell` and `show NAME`; everything else, each `--help` included, goes through the typer app. Nothing but `sys`
-is imported before that choice is made.
+A command reads its own options where they are plainly spelt. Everything else, each `--help` included, goes through
+the typer app, which takes longer to import than most commands take to run. Nothing but `sys` is imported before that
+choice is made.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # `typing` alone would cost more than some commands take
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envlock.cli.command import Command, Group
     from envlock.errors import EnvlockError
 
 _BROKEN_PIPE = 141
@@ -137,21 +138,14 @@ def _bytes_given_back() -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    command = arguments[0] if arguments else ""
-    if command in {"check", "lock", "path", "run", "shell", "show"} and not {"-h", "--help"} & set(_own(arguments)):
-        if command == "check":
-            from envlock.cli.light.check import main as light
-        elif command == "lock":
-            from envlock.cli.light.lock import main as light
-        elif command == "path":
-            from envlock.cli.light.path import main as light
-        elif command == "run":
-            from envlock.cli.light.run import main as light
-        elif command == "show":
-            from envlock.cli.light.show import main as light
-        else:
-            from envlock.cli.light.shell import main as light
-        return light(arguments[1:])
+    from envlock.cli import PANELS
+
+    name = arguments[0] if arguments else ""
+    if any(name in names for names in PANELS.values()):
+        declared: Command | Group = getattr(__import__(f"envlock.cli.{name}", fromlist=[name]), name)
+        line = declared.read(arguments[1:])
+        if line is not None:
+            return line.command.run(line)
     from envlock.cli.app import run
 
     return run(arguments)
@@ -183,21 +177,17 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 def _report(error: EnvlockError, arguments: list[str]) -> int:
     try:
         if _wants(_own(arguments), "json"):
-            import json
+            from envlock.cli.console import write_json
 
-            from envlock.errors import without_commands
-
-            sys.stdout.write(without_commands(json.dumps({"error": error.as_dict()}, indent=2)) + "\n")
+            write_json({"error": error.as_dict()})
         elif _wants(_own(arguments), "github"):
-            from envlock.cli.light.check import error_as_github
+            from envlock.cli.check import error_as_github
 
             sys.stdout.write(error_as_github(error, arguments))
-        elif sys.stderr.isatty():
+        else:
             from envlock.cli.console import show_error
 
             show_error(error)
-        else:
-            sys.stderr.write(error.render() + "\n")
         sys.stdout.flush()
     except OSError:  # of the output, full as it may be: the status is all that can still be told
         _discard_output()

@@ -14,7 +14,7 @@ import pytest
 
 from envlock.cache.layout import move_path
 from envlock.cache.open import open_store
-from envlock.cli.alias_text import log_text
+from envlock.cli.alias_history import log_text
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
 from envlock.named.diff import LoggedMove

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-import envlock.cli.console as console_module
 from envlock.__main__ import main
-from envlock.cli.console import _console
+from envlock.cli.console import console
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import write_lock
@@ -153,14 +152,14 @@ def test_a_message_is_one_line_and_so_is_a_place() -> None:
 
 
 def test_on_a_terminal_style_is_left_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    console_module._console.cache_clear()
+    console.cache_clear()
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    _console(stderr=False).print(Text("::error::\x1b[2J", style="bold"))
-    _console(stderr=False).print("::error::")
-    console_module._console.cache_clear()
+    console().print(Text("::error::\x1b[2J", style="bold"))
+    console().print("::error::")
+    console.cache_clear()
     assert sys.stdout.getvalue() == "\x1b[1m::error::?[2J\x1b[0m\n| ::error::\n"  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from envlock.cli.app import PANELS, build
+from envlock.cli import PANELS
+from envlock.cli.app import build
 from scripts import reference_pages
 from tests.conftest import Envlock
 from tests.support import ProjectFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from envlock.cli.show_packages import package_lines, package_renderables
+from envlock.cli.show_environment import package_lines, package_renderables
 from envlock.config.read import load_project
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import LINUX_64

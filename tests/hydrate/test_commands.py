@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envlock.cli.app import run
-from envlock.cli.create import BadName
+from envlock.cli.errors import BadName
 from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder

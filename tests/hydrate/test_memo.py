@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cli.light import memo
-from envlock.cli.light.memo import recall, remember
+from envlock.cli import prefix_memo as memo
+from envlock.cli.prefix_memo import recall, remember
 from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
@@ -159,14 +159,16 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
     for arguments in (("path", "--step", "train"), ("run", "--step=train", "--", "echo", prefix.strip())):
         said, modules = imported(*arguments, cwd=project.folder)
         assert said == prefix
-        light = {f"envlock.cli.light.{name}" for name in ("arguments", "memo", "wanted", "path", "run")} | {
+        light = {
+            f"envlock.cli.{name}" for name in ("command", "options", "prefix_memo", "one_environment", *arguments[:1])
+        } | {
             "envlock.files",
             "envlock.trust",
             "errno",
         }
         if arguments[0] == "run":
             light.add("envlock.activation")
-        assert modules - light <= {"__future__", "envlock", "envlock.__main__", "envlock.cli", "envlock.cli.light"}
+        assert modules - light <= {"__future__", "envlock", "envlock.__main__", "envlock.cli"}
     imported("path", "--name", "demo", cwd=tmp_path)
     said, modules = imported("path", "--name", "demo", cwd=tmp_path)
     assert said == prefix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from envlock.cli.light.lock import differences_of
+from envlock.cli.lock import differences_of
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements

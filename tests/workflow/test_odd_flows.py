@@ -14,7 +14,7 @@ from textwrap import indent
 
 import pytest
 
-from envlock.cli.light.check import as_github, as_json, as_text
+from envlock.cli.check import as_github, as_json, as_text
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project

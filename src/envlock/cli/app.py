@@ -1,27 +1,20 @@
-"""The typer app: every command, in its panel of the help page."""
+"""The typer app: help, completion, and every command line that a declaration does not read by itself."""
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from envlock.cli import PANELS, completion
+from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    app: typer.Typer
-    """Every command; made when it is asked for."""
-
-PANELS = {
-    "Set up": ("init", "add", "remove", "schema"),
-    "Lock": ("lock", "check", "show"),
-    "Cache": ("push", "get", "alias", "cache"),
-    "Run": ("run", "shell", "create", "path", "verify"),
-}
-"""The commands as `envlock --help` lists them. Each is a module of this package that exports `register(app)`."""
+    from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
 _UsageError = cast(
@@ -49,10 +42,10 @@ def _envlock(
         raise typer.Exit(2)
 
 
-def __getattr__(name: str) -> typer.Typer:
-    if name == "app":
-        return build()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def declared(name: str) -> Command | Group:
+    """What the module of a command declares."""
+    found: Command | Group = getattr(import_module(f"envlock.cli.{name}"), name)
+    return found
 
 
 @cache
@@ -65,30 +58,28 @@ def build(only: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     built.callback(invoke_without_command=True)(_envlock)
-    for panel, commands in PANELS.items():
-        for command in commands:
-            if only in {None, command}:
-                _register(built, command, panel)
+    for panel, names in PANELS.items():
+        for name in names:
+            if only in {None, name}:
+                _add(built, declared(name), panel)
     return built
 
 
-def _register(built: typer.Typer, command: str, panel: str) -> None:
-    name = f"envlock.cli.{command}"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
+def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = None) -> None:
+    if isinstance(declaration, Command):
+        app.command(
+            declaration.name,
+            cls=_Command,
+            help=declaration.help_text,
+            epilog=declaration.epilog or None,
+            rich_help_panel=panel,
+            context_settings={"allow_interspersed_args": not any(each.is_rest for each in declaration.arguments)},
+        )(_function(declaration))
         return
-    commands, groups = len(built.registered_commands), len(built.registered_groups)
-    module.register(built)
-    for entry in built.registered_commands[commands:]:
-        entry.rich_help_panel = panel
-        entry.cls = _Command
-    for group in built.registered_groups[groups:]:
-        group.rich_help_panel = panel
-        for entry in group.typer_instance.registered_commands if group.typer_instance else ():
-            entry.cls = _Command
+    group = typer.Typer(cls=_group(declaration), no_args_is_help=True, help=declaration.help_text)
+    app.add_typer(group, name=declaration.name, rich_help_panel=panel)
+    for each in declaration.commands.values():
+        _add(group, each)
 
 
 class _Command(TyperCommand):
@@ -97,6 +88,91 @@ class _Command(TyperCommand):
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
         arguments = (param for param in self.params if param.param_type_name == "argument")
         return ["[OPTIONS]", *(str(getattr(param, "metavar", None) or param.name) for param in arguments)]
+
+
+def _group(declaration: Group) -> type[TyperGroup]:
+    class NamedGroup(TyperGroup):
+        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+            return super().parse_args(ctx, list(declaration.named(args)))
+
+    return NamedGroup
+
+
+def _function(declared: Command) -> Callable[..., int]:
+    """The function that typer calls, with the signature that tells it the options and arguments."""
+    names = {param.name: f"{param.name.strip('-').replace('-', '_')}_" for param in declared.params}
+
+    def function(**values: object) -> int:
+        return declared.run(CommandLine(declared, {name: _texts(values[own]) for name, own in names.items()}))
+
+    parameters = [_parameter(names[param.name], param) for param in declared.params]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {}
+    return function
+
+
+def _texts(value: object) -> list[str]:
+    """What typer has read, as a command line gives it.
+
+    >>> _texts(True), _texts(False), _texts(None), _texts("a"), _texts(["a", "b"])
+    ([''], [], [], ['a'], ['a', 'b'])
+    """
+    if isinstance(value, bool) or value is None:
+        return [""] if value else []
+    return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
+
+
+def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
+    kind: object
+    if isinstance(param, Flag):
+        kind, info = bool, typer.Option(False, *_spelt(param), help=param.meaning)
+    elif isinstance(param, Value):
+        single = str if param.least is None else int
+        kind, info = (
+            Optional[list[str]] if param.repeatable else Optional[single],  # noqa: UP045  typer reads it on Python 3.10
+            typer.Option(
+                None,
+                *_spelt(param),
+                metavar=param.metavar,
+                min=param.least,
+                help=param.meaning,
+                callback=_only(param.choices) if param.choices else None,
+                autocompletion=_completion(param),
+            ),
+        )
+    else:
+        kind, info = (
+            list[str] if param.is_many else str,
+            typer.Argument(
+                ... if param.is_required else None,
+                metavar=param.metavar,
+                help=param.meaning,
+                autocompletion=_completion(param),
+                show_default=False,
+            ),
+        )
+        kind = kind if param.is_required else Optional[kind]  # noqa: UP045
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
+
+
+def _spelt(option: Flag | Value) -> list[str]:
+    return [option.name, option.short] if option.short else [option.name]
+
+
+def _only(choices: Sequence[str]) -> Callable[[str | None], str | None]:
+    def checked(text: str | None) -> str | None:
+        if text is not None and text not in choices:
+            raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}")
+        return text
+
+    return checked
+
+
+def _completion(param: Value | Argument) -> Callable[[str], list[str]] | None:
+    if isinstance(param, Value) and param.choices:
+        choices = param.choices
+        return lambda incomplete: [each for each in choices if each.startswith(incomplete)]
+    return cast("Callable[[str], list[str]]", getattr(completion, param.complete)) if param.complete else None
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING
 
-import typer
-
-from envlock.cli.options import ConfigOption, JsonOption, open_project
-from envlock.errors import one_line
+from envlock.cache.gc import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Unneeded
+from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
+from envlock.cli.command import CommandLine, Flag, Group, Value, command
+from envlock.cli.options import CONFIG, JSON, open_project
+from envlock.errors import EnvlockError, one_line
 from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
@@ -18,153 +18,147 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from envlock.cache.contents import CachedEnvironment, Contents
+    from envlock.cache.gc import Garbage, Limits
     from envlock.cache.verify import CacheFinding
-    from envlock.errors import EnvlockError
     from envlock.workflow.cache import VerifiedCache
 
 _DAMAGED = 3
 _ID_SHOWN = 12
 _NAMES_SHOWN = 2
+_LARGEST_SHOWN = 5
+_TITLES = {
+    ENVIRONMENT: "environments",
+    PACKAGE: "packages",
+    POINTER: "records of them",
+    LEFTOVER: "left by killed processes",
+}
+_KEPT = {
+    BY_NAME: "by names",
+    BY_RUN: "by runs",
+    BY_LOCK: "by locks",
+    BY_PUSH: "by pushes under way",
+    BY_AGE: "by their age",
+    BY_DOUBT: "by files that cannot be read",
+}
+_DAY = 24 * 3600
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(help="List, verify and clean up the cache.", no_args_is_help=True)
-    app.add_typer(group, name="cache")
+@command(JSON, CONFIG)
+def ls(line: CommandLine) -> int:
+    """List the environments in the cache, with their packages and sizes.
 
-    @group.command()
-    def ls(as_json: JsonOption = False, config: ConfigOption = None) -> int:
-        """List the environments in the cache, with their packages and sizes.
+    Examples: `envlock cache ls`, `envlock cache ls --json`.
+    """
+    from envlock.cli.console import console, write, write_err, write_json
+    from envlock.workflow.cache import list_cache
 
-        Examples: `envlock cache ls`, `envlock cache ls --json`.
-        """
-        from envlock.cli.console import err, out
-        from envlock.workflow.cache import list_cache
-
-        contents = list_cache(open_project(config))
-        if as_json:
-            out.print(json.dumps(contents_document(contents), indent=2))
-        elif not contents.environments and not contents.packages:
-            err.print(f"nothing is in {contents.url} yet; `envlock push` fills it")
-        else:
-            out.print(contents_table(contents))
-            out.print(contents_summary(contents))
-        _tell(() if as_json else contents.errors)
+    contents = list_cache(open_project(line))
+    if line.has(JSON):
+        write_json(contents_document(contents))
         return 0
+    if not contents.environments and not contents.packages:
+        write_err(f"nothing is in {contents.url} yet; `envlock push` fills it")
+    else:
+        console().print(contents_table(contents))
+        write(contents_summary(contents))
+    _show_errors(contents.errors)
+    return 0
 
-    @group.command(epilog="Exit status: 0 all is whole, 3 something is damaged or missing.")
-    def verify(
-        repair: Annotated[
-            bool, typer.Option("--repair", help="Fetch what is damaged or missing from upstream again.")
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Read every byte of the cache and compare it with its hash; each environment must have all of its packages.
 
-        Examples: `envlock cache verify`, `envlock cache verify --repair`.
-        """
-        from envlock.cli.console import err, out
-        from envlock.cli.progress import LiveReporter
-        from envlock.workflow.cache import verify_cache
+_REPAIR = Flag("--repair", "Fetch what is damaged or missing from upstream again.")
 
-        with LiveReporter() as reporter:
-            result = verify_cache(open_project(config), repair=repair, reporter=reporter)
-        status = _DAMAGED if result.findings else 0
-        if as_json:
-            out.print(json.dumps(verification_document(result, status), indent=2))
-            return status
-        for finding in result.verification.findings:
-            out.print(finding_text(finding, is_repaired=finding in result.repaired))
-        out.print(verification_summary(result, repair=repair))
-        for environment in result.verification.unread:
-            err.print(f"note: {environment} was pushed by a newer envlock, which this one cannot read")
-        _tell(result.failures)
+
+@command(_REPAIR, JSON, CONFIG, epilog="Exit status: 0 all is whole, 3 something is damaged or missing.")
+def verify(line: CommandLine) -> int:
+    """Read every byte of the cache and compare it with its hash; each environment must have all of its packages.
+
+    Examples: `envlock cache verify`, `envlock cache verify --repair`.
+    """
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.workflow.cache import verify_cache
+
+    with LiveReporter() as reporter:
+        result = verify_cache(open_project(line), repair=line.has(_REPAIR), reporter=reporter)
+    status = _DAMAGED if result.findings else 0
+    if line.has(JSON):
+        write_json(verification_document(result, status))
         return status
-
-    @group.command(epilog="Exit status: 0 done, 3 a file is damaged, and what it may need was kept.")
-    def gc(
-        keep_moves: Annotated[
-            Optional[int],  # noqa: UP045
-            typer.Option(
-                "--keep-moves",
-                metavar="N",
-                min=1,
-                help="Keep what a name stood for at its last N moves. Default: at all of them.",
-                show_default=False,
-            ),
-        ] = None,
-        runs: Annotated[
-            str,
-            typer.Option(
-                "--pathspecs-younger-than",
-                metavar="SPAN",
-                help="Keep what runs that are younger ran in, such as `12h`, `90d`, `8 weeks`. Default: 90d.",
-                show_default=False,
-            ),
-        ] = "90d",
-        lock_tree: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option(
-                "--lock-tree",
-                metavar="FOLDER",
-                help="Keep what these locks of another project name, too. Repeatable.",
-            ),
-        ] = None,
-        grace: Annotated[
-            str,
-            typer.Option(
-                "--grace",
-                metavar="SPAN",
-                help="Keep everything that is younger. Default: 7d.",
-                show_default=False,
-            ),
-        ] = "7d",
-        delete: Annotated[
-            bool, typer.Option("--delete", help="Delete it. Without this option, gc only shows it.")
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Show what is no longer needed in the cache; with `--delete`, delete it.
-
-        It keeps what names stand for and stood for, what recent runs ran in, what the locks of this project and of
-        every `--lock-tree` need, what running pushes need, and everything recent. Others can push at the same time.
-
-        Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
-        """
-        from envlock.cli.cache_sweep import sweep_document, sweep_text
-        from envlock.cli.console import out
-        from envlock.cli.progress import LiveReporter
-        from envlock.workflow.cache import collect_garbage, limits_of
-
-        limits = limits_of(grace=grace, runs=runs, moves=keep_moves)
-        with LiveReporter() as reporter:
-            swept = collect_garbage(
-                open_project(config), limits, trees=lock_tree or (), delete=delete, reporter=reporter
-            )
-        if as_json:
-            out.print(json.dumps(sweep_document(swept, limits, deleted=delete), indent=2))
-        else:
-            out.print(sweep_text(swept, deleted=delete))
-            _tell(swept.unreadable)
-        return max((error.exit_status for error in swept.unreadable), default=0)
+    for finding in result.verification.findings:
+        write(finding_text(finding, is_repaired=finding in result.repaired))
+    write(verification_summary(result, repair=line.has(_REPAIR)))
+    for environment in result.verification.unread:
+        write_err(f"note: {environment} was pushed by a newer envlock, which this one cannot read")
+    _show_errors(result.failures)
+    return status
 
 
-def _tell(errors: Iterable[EnvlockError]) -> None:
+_KEEP_MOVES = Value(
+    "--keep-moves", "N", "Keep what a name stood for at its last N moves. Default: at all of them.", least=1
+)
+_RUNS = Value(
+    "--pathspecs-younger-than",
+    "SPAN",
+    "Keep environments used by runs newer than SPAN, such as `12h`, `90d`, `8 weeks`. Default: 90d.",
+    default="90d",
+)
+_LOCK_TREE = Value(
+    "--lock-tree", "FOLDER", "Keep what these locks of another project name, too. Repeatable.", repeatable=True
+)
+_GRACE = Value("--grace", "SPAN", "Keep everything that is younger. Default: 7d.", default="7d")
+_DELETE = Flag("--delete", "Delete it. Without this option, gc only shows it.")
+
+
+@command(
+    _KEEP_MOVES,
+    _RUNS,
+    _LOCK_TREE,
+    _GRACE,
+    _DELETE,
+    JSON,
+    CONFIG,
+    epilog="Exit status: 0 done, 3 a file is damaged, and what it may need was kept.",
+)
+def gc(line: CommandLine) -> int:
+    """Show what is no longer needed in the cache; with `--delete`, delete it.
+
+    It keeps what names stand for and stood for, what recent runs ran in, what the locks of this project and of
+    every `--lock-tree` need, what running pushes need, and everything recent. Others can push at the same time.
+
+    Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
+    """
+    from envlock.cli.console import write, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.workflow.cache import collect_garbage, limits_of
+
+    delete = line.has(_DELETE)
+    limits = limits_of(grace=line.value(_GRACE), runs=line.value(_RUNS), moves=line.number(_KEEP_MOVES))
+    trees = [Path(each) for each in line.values(_LOCK_TREE)]
+    with LiveReporter() as reporter:
+        swept = collect_garbage(open_project(line), limits, trees=trees, delete=delete, reporter=reporter)
+    if line.has(JSON):
+        write_json(sweep_document(swept, limits, deleted=delete))
+    else:
+        write(sweep_text(swept, deleted=delete))
+        _show_errors(swept.unreadable)
+    return max((error.exit_status for error in swept.unreadable), default=0)
+
+
+cache = Group("cache", "List, verify and clean up the cache.", (ls, verify, gc))
+
+
+def _show_errors(errors: Iterable[EnvlockError]) -> None:
     """Show errors that did not end the command, after what it did."""
-    from envlock.cli.console import err, show_error
+    from envlock.cli.console import show_error, write_err
 
     for error in errors:
-        err.print()
+        write_err("")
         show_error(error)
 
 
 def contents_table(contents: Contents) -> Table:
     """The environments of a cache, one a row."""
     from rich.table import Table
-
-    from envlock.errors import EnvlockError
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("environment", "arch", "identity", "python"):
@@ -186,8 +180,6 @@ def contents_table(contents: Contents) -> Table:
 
 def contents_summary(contents: Contents) -> str:
     """Totals, and what stands out."""
-    from envlock.errors import EnvlockError
-
     environments = count(len(contents.environments), "environment")
     packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
     lines = ["", f"{environments} and {packages} in {contents.url}"]
@@ -214,8 +206,6 @@ def contents_document(contents: Contents) -> dict[str, object]:
 
 
 def _environment_document(each: CachedEnvironment) -> dict[str, object]:
-    from envlock.errors import EnvlockError
-
     unreadable = isinstance(each.lock, EnvlockError)
     return {
         "identity": each.place.identity,
@@ -289,3 +279,83 @@ def verification_document(result: VerifiedCache, status: int) -> dict[str, objec
 def _names(names: tuple[str, ...]) -> str:
     hidden = len(names) - _NAMES_SHOWN
     return one_line(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def sweep_text(swept: Garbage, *, deleted: bool) -> str:
+    """What goes, how much it is, what stays and why."""
+    lines = []
+    if swept.doomed:
+        verb = "deleted from" if deleted else "nothing needs, in"
+        lines.append(f"{verb} {swept.url}:")
+        lines += [_row(swept, kind) for kind in (ENVIRONMENT, PACKAGE, POINTER, LEFTOVER) if swept.of(kind)]
+        largest = sorted(swept.of(PACKAGE), key=lambda each: (-each.size, each.path))[:_LARGEST_SHOWN]
+        if largest:
+            lines += ["", "the largest:"]
+            lines += [f"  {byte_size(each.size):>10}  {_called(each)}, {_aged(each)}" for each in largest]
+        lines.append("")
+    else:
+        lines.append(f"nothing to delete in {swept.url}")
+    kept = sum(swept.kept.values())
+    reasons = [f"{swept.kept[reason]} {said}" for reason, said in _KEPT.items() if swept.kept.get(reason)]
+    lines.append(f"kept: {count(kept, 'environment')}" + (f", {', '.join(reasons)}" if reasons else ""))
+    if swept.pushes:
+        lines.append(f"{count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
+    if swept.doomed and not deleted:
+        lines.append("nothing was deleted; `--delete` does it")
+    if swept.unreadable:
+        lines.append(f"{count(len(swept.unreadable), 'file')} cannot be read; what they may need is kept")
+    return "\n".join(map(one_line, lines))
+
+
+def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str, object]:
+    """The same for machines, with every file."""
+    totals = {}
+    for kind in KINDS:
+        going = swept.of(kind)
+        total = swept.totals.get(kind)
+        totals[kind] = {
+            "files": len(going),
+            "bytes": sum(each.size for each in going),
+            "of_files": total.count if total else len(going),
+            "of_bytes": total.size if total else sum(each.size for each in going),
+        }
+    return {
+        "cache": swept.url,
+        "deleted": deleted,
+        "grace_seconds": limits.grace,
+        "pathspecs_younger_than_seconds": limits.runs,
+        "keep_moves": limits.moves,
+        "bytes": swept.size,
+        "kinds": totals,
+        "kept": {reason.rpartition(" ")[2]: count for reason, count in swept.kept.items()},
+        "pushes": swept.pushes,
+        "errors": [error.as_dict() for error in swept.unreadable],
+        "files": [
+            {"kind": each.kind, "path": each.path, "bytes": each.size, "age_seconds": round(each.age)}
+            for each in swept.doomed
+        ],
+    }
+
+
+def _row(swept: Garbage, kind: str) -> str:
+    going = swept.of(kind)
+    size = sum(each.size for each in going)
+    total = swept.totals.get(kind)
+    if total is None:
+        return f"  {_TITLES[kind]}: {len(going)}"
+    of = f" of {byte_size(total.size)}" if kind == PACKAGE else ""
+    return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {byte_size(size)}{of}" if of else "")
+
+
+def _called(each: Unneeded) -> str:
+    return each.path.rpartition("/")[2]
+
+
+def _aged(each: Unneeded) -> str:
+    """Its age, in words.
+
+    >>> _aged(Unneeded("package", "x", 1, 90_000.0)), _aged(Unneeded("package", "x", 1, 60.0))
+    ('1 day old', 'less than a day old')
+    """
+    days = int(each.age // _DAY)
+    return f"{count(days, 'day')} old" if days else "less than a day old"

@@ -1,51 +1,201 @@
-"""`envlock check`, as the help page and the shell's completion know it; the light module does the work."""
+"""`envlock check`: whether envlock.toml and its locks agree. Offline, read-only, quick."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
 
-import typer
+from envlock import words
+from envlock.cli.command import CommandLine, Flag, Value, command
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, selection
+from envlock.errors import EnvlockError, Location, one_line, printable, without_commands
 
-from envlock.cli.light.check import FORMATS, report
-from envlock.cli.options import ArchOption, ConfigOption, EnvOption, FlowOption, JsonOption, StepOption, selection
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envlock.workflow.check import CheckResult, Finding
+
+_FORMAT = Value(
+    "--format",
+    "FORMAT",
+    "`text`, `json`, or `github` (annotations).",
+    default="text",
+    choices=("text", "json", "github"),
+)
+_ONLINE = Flag("--online", "Also ask the cache whether names have moved, and the indexes whether releases were yanked.")
+_OF_ONE_FILE = {"damaged", "host-not-allowed", "two-locks", "orphan", "pin-disagrees"}
+_WORDS = {
+    "missing": "not locked",
+    "arch-missing": "not locked for this arch",
+    "stale": "changed since it was locked",
+    "restamp": "changed, and the locked packages still fit (re-stamp)",
+    "two-locks": "locked twice",
+    "orphan": "locks that nothing asks for",
+    "base-lacks-arch": "named for another arch",
+    "not-yet": "cannot be locked by this version",
+    "alias-moved": "moved since it was pinned",
+    "yanked": "yanked, or deleted from its index",
+    "pin-disagrees": "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
+    "unknown-name": "not known what is named",
+    "steps-unknown": "may have steps that envlock cannot read",
+    "unreadable": "written by another version",
+    "damaged": "DAMAGED",
+    "host-not-allowed": "HOST NOT ALLOWED",
+}
 
 
-def _one_of_the_formats(text: str) -> str:
-    if text not in FORMATS:
-        raise typer.BadParameter(f"`{text}` is none of {', '.join(FORMATS)}")
-    return text
+@command(
+    FLOWS,
+    STEPS,
+    ENVS,
+    ARCHS,
+    _FORMAT,
+    _ONLINE,
+    JSON,
+    CONFIG,
+    epilog="Exit status: 0 fresh, 1 stale or missing, 2 bad configuration, 3 damaged.",
+)
+def check(line: CommandLine) -> int:
+    """Check that the locks match envlock.toml. Offline by default; never writes anything.
+
+    Examples: `envlock check`, `envlock check --step train --arch linux-64`, `envlock check --format github`.
+    """
+    from envlock.workflow.check import check_config
+
+    chosen = selection(line)
+    project, verdict = check_config(Path(line.value(CONFIG)) if line.has(CONFIG) else None, chosen)
+    if line.has(_ONLINE):
+        from envlock.cli.progress import LiveReporter
+        from envlock.workflow.check_online import with_cache, with_indexes
+
+        with LiveReporter() as reporter:
+            verdict = with_indexes(project, with_cache(project, verdict, chosen), chosen, reporter)
+    style = "json" if line.has(JSON) else line.value(_FORMAT)
+    if style == "json":
+        sys.stdout.write(as_json(verdict))
+    elif style == "github":
+        sys.stdout.write("".join(as_github(finding, project.folder) for finding in verdict.findings))
+    else:
+        sys.stdout.write(as_text(verdict))
+    return verdict.exit_status
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+def as_text(verdict: CheckResult) -> str:
+    """The findings as a person reads them, one paragraph for each cause, archs put together."""
+    if not verdict.findings:
+        later = f"{verdict.fetched} fetched when the step starts" if verdict.fetched else ""
+        if not verdict.environments and later:
+            return f"nothing is locked: {later}\n"
+        if not verdict.environments:
+            return "nothing to check: envlock.toml asks for no environment\n"
+        count = words.count(verdict.environments, "environment")
+        archs = words.count(verdict.archs, "arch")
+        return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in verdict.findings:
+        path = finding.location.path if finding.verdict in _OF_ONE_FILE and finding.location else ""
+        key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
+        groups.setdefault(key, []).append(finding)
+    paragraphs = []
+    for group in groups.values():
+        first = group[0]
+        archs = ", ".join(finding.arch for finding in group if finding.arch)
+        name = first.environment or "(no environment)"
+        lines = [f"{one_line(name)}{f' on {archs}' if archs else ''}: {_WORDS[first.verdict]}"]
+        if first.location is not None:
+            lines.append(f"  at {one_line(str(first.location))}")
+        lines += [f"  {one_line(reason)}" for reason in first.reasons]
+        lines.append(f"  repair: {one_line(first.repair)}")
+        paragraphs.append("\n".join(lines))
+    return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(verdict)}\n"
 
-    @app.command(epilog="Exit status: 0 fresh, 1 stale or missing, 2 bad configuration, 3 damaged.")
-    def check(
-        flow: FlowOption = None,
-        step: StepOption = None,
-        env: EnvOption = None,
-        arch: ArchOption = None,
-        style: Annotated[
-            str,
-            typer.Option(
-                "--format",
-                metavar="FORMAT",
-                callback=_one_of_the_formats,
-                help="`text`, `json`, or `github` (annotations).",
-            ),
-        ] = "text",
-        online: Annotated[
-            bool,
-            typer.Option(
-                "--online",
-                help="Also ask the cache whether names have moved, and the indexes whether releases were yanked.",
-            ),
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Check that the locks match envlock.toml. Offline by default; never writes anything.
 
-        Examples: `envlock check`, `envlock check --step train --arch linux-64`, `envlock check --format github`.
-        """
-        return report(config, selection(flow, step, env, arch), "json" if as_json else style, online=online)
+def _summary(verdict: CheckResult) -> str:
+    meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[verdict.exit_status]
+    return f"{words.count(len(verdict.findings), 'finding')}; worst: {meaning} (exit {verdict.exit_status})"
+
+
+def as_json(verdict: CheckResult) -> str:
+    """The findings for machines."""
+    import json
+
+    findings = [
+        {
+            "environment": finding.environment,
+            "arch": finding.arch,
+            "verdict": finding.verdict,
+            "exit_status": finding.exit_status,
+            "reasons": list(finding.reasons),
+            "path": finding.location.path if finding.location else None,
+            "line": finding.location.line if finding.location else None,
+            "key": finding.location.key if finding.location else None,
+            "repair": finding.repair,
+        }
+        for finding in verdict.findings
+    ]
+    summary = {
+        "exit_status": verdict.exit_status,
+        "environments": verdict.environments,
+        "archs": verdict.archs,
+        "findings": findings,
+    }
+    return without_commands(json.dumps(summary, indent=2)) + "\n"
+
+
+def as_github(finding: Finding, folder: Path) -> str:
+    """A finding as a workflow command, which the code host shows beside its line of the checkout."""
+    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
+    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
+    return _annotation(
+        f"envlock: {_WORDS[finding.verdict]}", [f"{where}: {text}" if where else text], finding.location, folder
+    )
+
+
+def error_as_github(error: EnvlockError, arguments: Sequence[str]) -> str:
+    """What ends a command as workflow commands: each error beside its line of the checkout, where it has one.
+
+    `arguments` are those of the command line: they say which envlock.toml its places are relative to.
+    """
+    from itertools import pairwise
+
+    from envlock.config.read import find_config
+    from envlock.errors import ManyErrors
+
+    given = [each.removeprefix("--config=") for each in arguments if each.startswith("--config=")]
+    given += [value for option, value in pairwise(arguments) if option == "--config"]
+    try:
+        folder = Path(given[-1]).parent if given else find_config(Path.cwd()).parent
+    except EnvlockError:
+        folder = Path.cwd()
+    return "".join(
+        _annotation(
+            f"envlock: {each.code}",
+            [each.message, *each.details, *([f"hint: {each.hint}"] if each.hint else [])],
+            each.locations[0] if each.locations else None,
+            folder,
+        )
+        for each in (error.errors if isinstance(error, ManyErrors) else (error,))
+    )
+
+
+def _annotation(title: str, lines: Sequence[str], at: Location | None, folder: Path) -> str:
+    """One workflow command. Names and values in it end no line, and begin no command of their own."""
+    import os
+
+    properties = []
+    if at is not None and os.path.lexists(folder / at.path):
+        base = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()  # noqa: PTH109
+        properties.append(f"file={_of_property(os.path.relpath(folder / at.path, base))}")
+        properties += [f"line={at.line}"] if at.line is not None else []
+    properties.append(f"title={_of_property(title)}")
+    text = "%0A".join(_of_message(line) for each in lines for line in each.splitlines() or [""])
+    return f"::error {','.join(properties)}::{text}\n"
+
+
+def _of_message(text: str) -> str:
+    return one_line(text).replace("%", "%25")
+
+
+def _of_property(text: str) -> str:
+    return _of_message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,18 +1,19 @@
-"""What every command needs of the command line; the two consoles, made when first used.
+"""Writing to stdout and stderr: plain text and JSON, and, through rich, tables and coloured text.
 
-Data goes to `out`, everything else to `err`. Neither reads markup, so that `pandas[sql]` stays `pandas[sql]`; colour
+Data goes to stdout, everything else to stderr. Neither reads markup, so that `pandas[sql]` stays `pandas[sql]`; colour
 comes from `style=` and `rich.text.Text`. Nothing depends on colour, and `NO_COLOR` turns it off.
 
-Importing this module costs nothing; rich and typer are imported with the first name that needs them.
+rich takes longer to import than most commands take to run: `console` imports it, and nothing else here does.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
-from envlock.errors import EnvlockError, ManyErrors, steady, without_commands
+from envlock.errors import EnvlockError, ManyErrors, printable, steady, without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,53 +23,31 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
-    from envlock.cli.options import (
-        ArchOption,
-        ConfigOption,
-        EnvOption,
-        FlowOption,
-        JsonOption,
-        StepOption,
-        open_project,
-        selection,
-    )
-    from envlock.cli.progress import LiveReporter
-
-    out: Console
-    """stdout: data only. Lines are never wrapped."""
-    err: Console
-    """stderr: progress, notes, warnings and errors."""
-
-__all__ = [
-    "ArchOption",
-    "ConfigOption",
-    "EnvOption",
-    "FlowOption",
-    "JsonOption",
-    "LiveReporter",
-    "StepOption",
-    "err",
-    "open_project",
-    "out",
-    "selection",
-    "show_error",
-]
-
+_DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
+"""Variables that let rich take a pipe for a terminal."""
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 
-def __getattr__(name: str) -> object:
-    if name in {"out", "err"}:
-        return _console(stderr=name == "err")
-    if name == "LiveReporter":
-        from envlock.cli import progress
+def is_drawn() -> bool:
+    """Whether stdout is a terminal, or rich is told by a variable to draw as on one."""
+    return (sys.stdout.isatty() or any(map(os.environ.get, _DRAWN))) and console().is_terminal
 
-        return progress.LiveReporter
-    if name in __all__:
-        from envlock.cli import options
 
-        return getattr(options, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def write(text: str) -> None:
+    """Write plain text, and the end of its line, to stdout."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+def write_err(text: str) -> None:
+    """Write plain text, and the end of its line, to stderr."""
+    sys.stderr.write(f"{printable(text)}\n")
+
+
+def write_json(document: dict[str, object]) -> None:
+    """Write a document to stdout, as `--json` does everywhere."""
+    import json
+
+    sys.stdout.write(f"{without_commands(json.dumps(document, indent=2))}\n")
 
 
 class _Stream:
@@ -86,7 +65,8 @@ class _Stream:
 
 
 @cache
-def _console(*, stderr: bool) -> Console:
+def console(*, stderr: bool = False) -> Console:
+    """Rich's console for stdout or stderr. It wraps no line, and shows the text of others as it is."""
     from rich.console import Console
     from rich.segment import Segment
 
@@ -106,12 +86,15 @@ def _console(*, stderr: bool) -> Console:
 
 
 def show_error(error: EnvlockError) -> None:
-    """Show an error on stderr, the same text as `error.render()`, with colour."""
+    """Show an error on stderr: `error.render()`, with colour on a terminal."""
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{error.render()}\n")
+        return
     errors = error.errors if isinstance(error, ManyErrors) else (error,)
     for position, one in enumerate(errors):
         if position:
-            _console(stderr=True).print()
-        _console(stderr=True).print(_styled(one))
+            console(stderr=True).print()
+        console(stderr=True).print(_styled(one))
 
 
 def _styled(error: EnvlockError) -> Text:

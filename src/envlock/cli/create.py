@@ -2,159 +2,79 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+import sys
 
-import typer
+from envlock.cli.command import Argument, CommandLine, Flag, Value, command
+from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
 
-from envlock.cli.one_environment import ConfigOption, OfflineOption, OneEnv, OneFlow, OneStep, wanted
-from envlock.cli.options import PathspecOption, complete_alias
-from envlock.errors import ConfigError, Location
-
-if TYPE_CHECKING:
-    from envlock.cli.light.wanted import Wanted
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-
-
-class BadName(ConfigError):
-    """A name that an environment of this machine cannot have."""
-
-    code = "bad-name"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"`{name}` cannot be the name of an environment",
-            details=("letters, digits, `.`, `_` and `-`, beginning with a letter or a digit",),
-            hint="envlock create --name train",
-        )
+_SHARED = Argument(
+    "shared",
+    "[NAME[:TAG]|REQ_ID:FULL_ID]",
+    "An environment in the cache, even if this project does not use it: a name, or the first digits of both ids, as "
+    "`req_id:full_id`.",
+    complete="aliases",
+)
+_NAME = Value("--name", "N", "Call it N: `envlock run --name N -- ...` then works anywhere.")
+_FORCE = Flag(
+    FORCE.name,
+    "Take the name away from another environment, and make this one even where this machine lacks what its lock asks "
+    "for.",
+)
+_REBUILD = Flag("--rebuild", "Make it again, even if it exists, from packages whose hashes are checked again.")
+_LOCAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
-class NameTaken(ConfigError):
-    """The name stands for another environment already."""
+@command(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _FORCE, _REBUILD, OFFLINE, CONFIG)
+def create(line: CommandLine) -> int:
+    """Make a locked environment on this machine and print where it is.
 
-    code = "name-taken"
+    A project with one environment needs no option. What is named in the cache, or ran as a task, needs no lock in
+    the project.
 
-    def __init__(self, name: str, link: Path, target: str) -> None:
-        super().__init__(
-            f"`{name}` is the name of another environment",
-            locations=(Location(str(link)),),
-            details=(f"it is {target}",),
-            hint=f"envlock create --name {name} --force, which lets the name stand for the new one",
-        )
+    Examples: `envlock create --step train`, `envlock create --env base --name base`,
+    `envlock create --step train --rebuild`, `envlock create team/base:v1 --name base`,
+    `envlock create --pathspec TrainFlow/142/train`.
+    """
+    from envlock.cli.errors import BadName, BadUsage
 
+    name = line.value(_NAME)
+    if line.has(_NAME) and not _LOCAL_NAME.match(name):
+        raise BadName(name)
+    wanted: Wanted | None = None
+    if not (line.has(_SHARED) or line.has(PATHSPEC)):
+        wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
+        prefix = prefix_of(wanted)
+    elif (line.has(_SHARED) and line.has(PATHSPEC)) or any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV)):
+        raise BadUsage("say once what to make: a name, --flow and --step, --env, or --pathspec", "envlock create")
+    else:
+        prefix = _make_shared(line)
+    if name:
+        from envlock.cli.prefix import give_name
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-
-    @app.command()
-    def create(
-        shared: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Argument(
-                metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
-                autocompletion=complete_alias,
-                help="An environment in the cache, even if this project does not use it: a name, or the "
-                "first digits of both ids, as `req_id:full_id`.",
-                show_default=False,
-            ),
-        ] = None,
-        flow: OneFlow = None,
-        step: OneStep = None,
-        env: OneEnv = None,
-        pathspec: PathspecOption = None,
-        name: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option("--name", metavar="N", help="Call it N: `envlock run --name N -- ...` then works anywhere."),
-        ] = None,
-        force: Annotated[
-            bool,
-            typer.Option(
-                "--force",
-                help="Take the name away from another environment, and make this one even where this machine lacks "
-                "what its lock asks for.",
-            ),
-        ] = False,
-        rebuild: Annotated[
-            bool,
-            typer.Option(
-                "--rebuild", help="Make it again, even if it exists, from packages whose hashes are checked again."
-            ),
-        ] = False,
-        offline: OfflineOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Make a locked environment on this machine and print where it is.
-
-        A project with one environment needs no option. What is named in the cache, or ran as a task, needs no lock in
-        the project.
-
-        Examples: `envlock create --step train`, `envlock create --env base --name base`,
-        `envlock create --step train --rebuild`, `envlock create team/base:v1 --name base`,
-        `envlock create --pathspec TrainFlow/142/train`.
-        """
-        from envlock.cli.light.wanted import prefix_of
-
-        if name is not None and not _NAME.match(name):
-            raise BadName(name)
-        asked: Wanted | None = None
-        if shared is None and pathspec is None:
-            asked = wanted(flow, step, env, config, offline=offline, force=force, rebuild=rebuild)
-            prefix = prefix_of(asked)
-        else:
-            if (shared and pathspec) or flow or step or env:
-                from envlock.cli.errors import BadUsage
-
-                raise BadUsage(
-                    "say once what to make: a name, --flow and --step, --env, or --pathspec", "envlock create"
-                )
-            prefix = _make_shared(shared, pathspec, config, offline=offline, force=force, anew=rebuild)
-        if name is not None:
-            give_name(name, prefix, asked, force=force)
-        typer.echo(prefix)
-        return 0
+        give_name(name, prefix, wanted, force=line.has(_FORCE))
+    sys.stdout.write(f"{prefix}\n")
+    return 0
 
 
-def _make_shared(
-    shared: str | None, pathspec: str | None, config: Path | None, *, offline: bool, force: bool, anew: bool
-) -> str:
+def _make_shared(line: CommandLine) -> str:
     """The prefix of an environment of the cache, for this machine."""
-    from envlock.cli.options import open_project
     from envlock.cli.progress import LiveReporter
     from envlock.model.arch import host_arch
     from envlock.named.lookup import Lookup
     from envlock.workflow.hydrate import hydrate
 
-    lookup = Lookup(open_project(config), recalls=True)
-    found = lookup.reference(shared) if shared is not None else lookup.pathspec(pathspec or "")
+    lookup = Lookup(open_project(line), recalls=True)
+    found = lookup.reference(line.value(_SHARED)) if line.has(_SHARED) else lookup.pathspec(line.value(PATHSPEC))
     lock = lookup.lock(found, host_arch())
     with LiveReporter() as reporter:
-        return str(hydrate(lookup.project, lock, reporter, offline=offline, force=force, anew=anew))
-
-
-def give_name(name: str, prefix: str, asked: Wanted | None, *, force: bool) -> None:
-    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
-
-    `asked` is which environment of a project it is, so that one can tell when that has another; None for any other.
-    """
-    from envlock.cli.environment import keep_origin
-    from envlock.cli.light.wanted import named_link
-    from envlock.hydrate.errors import storage_error
-    from envlock.places import folder_in_home
-
-    link = Path(named_link(name))
-    try:
-        folder_in_home("named")
-        if os.path.lexists(link):
-            target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
-            if target != prefix and not force:
-                raise NameTaken(name, link, target)
-        stage = link.with_name(f".{name}.{os.getpid()}")
-        stage.unlink(missing_ok=True)
-        stage.symlink_to(prefix)
-        stage.replace(link)
-        keep_origin(name, asked)
-    except OSError as error:
-        raise storage_error(error, link.parent) from error
+        prefix = hydrate(
+            lookup.project,
+            lock,
+            reporter,
+            offline=line.has(OFFLINE),
+            force=line.has(_FORCE),
+            anew=line.has(_REBUILD),
+        )
+    return str(prefix)

@@ -1,15 +1,16 @@
-"""What can go wrong with the command line itself."""
+"""What can go wrong with a command line, with the environments that it names, and with envlock itself."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+from pathlib import Path
 
-from envlock.errors import ConfigError, EnvlockError, Location
+from envlock.errors import ConfigError, EnvlockError, HydrateError, Location
 
 
 class BadUsage(ConfigError):
-    """envlock was called in a way that it does not know."""
+    """The command line does not parse, or its options do not go together."""
 
     code = "usage"
 
@@ -18,7 +19,7 @@ class BadUsage(ConfigError):
 
 
 class MachineRefused(EnvlockError):
-    """The machine could not do what any program may ask of it: its disk is full, it has no more files to open."""
+    """The operating system failed at something ordinary: the disk is full, too many files are open."""
 
     code = "machine-refused"
 
@@ -29,12 +30,16 @@ class MachineRefused(EnvlockError):
         }
     )
 
+    hint = (
+        "make room where it says so (TMPDIR is where temporary files are made), or raise the limit; "
+        "then run the command again"
+    )
+
     def __init__(self, error: OSError) -> None:
+        reason = error.strerror or str(error)
         super().__init__(
-            f"this machine refused: {error.strerror}",
+            reason[:1].lower() + reason[1:],
             locations=(Location(str(error.filename)),) if error.filename else (),
-            hint="make room where it says so (TMPDIR is where temporary files are made), or raise the limit; "
-            "then run the command again",
         )
 
 
@@ -44,12 +49,12 @@ class Defect(EnvlockError):
     code = "defect"
     exit_status = 70
 
+    message = "this is a defect in envlock: {reason}"
+    hint = "report it, with that file"
+
     def __init__(self, reason: str, record: str) -> None:
-        super().__init__(
-            f"this is a defect in envlock: {reason}",
-            details=(f"the traceback is in {record}" if record else "the traceback could not be kept",),
-            hint="report it, with that file",
-        )
+        kept = f"the traceback is in {record}" if record else "the traceback could not be kept"
+        super().__init__(details=(kept,), reason=reason)
 
     @classmethod
     def record(cls, error: Exception, *, command: str) -> Defect:
@@ -70,3 +75,98 @@ class Defect(EnvlockError):
                 file.writelines(traceback.format_exception(error))
         reason = str(error).partition("\n")[0]
         return cls(f"{type(error).__name__}: {reason}" if reason else type(error).__name__, path)
+
+
+class NotHydrated(HydrateError):
+    """The environment is not on this machine, and `--no-hydrate` forbids making it."""
+
+    code = "not-hydrated"
+    exit_status = 1
+    message = "the environment of `{environment}` is not on this machine"
+    details = ("it would be {prefix}",)
+    hint = "run the command without `--no-hydrate`"
+
+    def __init__(self, environment: str, prefix: Path) -> None:
+        super().__init__(environment=environment, prefix=prefix)
+
+
+class NoSuchName(ConfigError):
+    """No environment of this machine has that name."""
+
+    code = "no-such-name"
+    message = "no environment is called `{name}` on this machine"
+    details = ("names: {names}",)
+    hint = "envlock create --name {name} --step STEP"
+
+    def __init__(self, name: str, names: list[str]) -> None:
+        super().__init__(name=name, names=", ".join(names) or "none")
+
+
+class NamedEnvironmentGone(HydrateError):
+    """A name on this machine leads to an environment that can no longer be used."""
+
+    code = "named-environment-gone"
+    message = "the environment called `{name}` cannot be used: {reason}"
+    hint = "in its project, `envlock create --name {name} --force` with the same --flow, --step or --env"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name=name, reason=reason)
+
+
+class NoSuchCommand(ConfigError):
+    """The command to run is neither in the environment nor on PATH."""
+
+    code = "no-such-command"
+    message = "`{command}` cannot be run: {reason}"
+    details = ("the environment's own programs are in {scripts}",)
+    hint = "add the package that brings it to envlock.toml, then `envlock lock`"
+
+    def __init__(self, command: str, reason: str, scripts: str) -> None:
+        super().__init__(command=command, reason=reason, scripts=scripts)
+
+
+class BadName(ConfigError):
+    """A name that an environment of this machine cannot have."""
+
+    code = "bad-name"
+    message = "`{name}` cannot be the name of an environment"
+    details = ("letters, digits, `.`, `_` and `-`, beginning with a letter or a digit",)
+    hint = "envlock create --name train"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class NameTaken(ConfigError):
+    """The name stands for another environment already."""
+
+    code = "name-taken"
+    message = "`{name}` is the name of another environment"
+    details = ("it is {target}",)
+    hint = "envlock create --name {name} --force, which lets the name stand for the new one"
+
+    def __init__(self, name: str, link: Path, target: str) -> None:
+        super().__init__(locations=(Location(str(link)),), name=name, target=target)
+
+
+class AlreadyInShell(ConfigError):
+    """The shell around this one is in the same environment already."""
+
+    code = "already-in-shell"
+    message = "this shell is in the environment of `{name}` already"
+    hint = "`exit` leaves it; where it is no such shell, `unset ENVLOCK_SHELL` says so"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class NoShell(ConfigError):
+    """The user's shell cannot be started."""
+
+    code = "no-shell"
+    message = "`{shell}` cannot be started: {reason}"
+    details = ("it is the value of SHELL",)
+    hint = "SHELL=/bin/sh envlock shell"
+
+    def __init__(self, shell: str, reason: str) -> None:
+        super().__init__(shell=shell, reason=reason)

@@ -2,72 +2,52 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING
 
-import typer
-
-from envlock.cli.options import ArchOption, ConfigOption, JsonOption, PathspecOption, complete_alias, open_project
+from envlock.cli.command import Argument, CommandLine, Value, command
+from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, open_project
 from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.workflow.get import Fetched
 
+_NAME = Argument(
+    "name",
+    "[NAME[:TAG]|REQ_ID:FULL_ID]",
+    "A name in the cache, one of its moves (`name:tag@MOVE`), or the first digits of both ids.",
+    complete="aliases",
+)
+_INTO = Value("--into", "FOLDER", "Write the locks into this folder, whether or not envlock.toml needs them.")
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
 
-    @app.command()
-    def get(
-        name: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Argument(
-                metavar="[NAME[:TAG]|REQ_ID:FULL_ID]",
-                autocompletion=complete_alias,
-                help="A name in the cache, one of its moves (`name:tag@MOVE`), or the first digits of both ids.",
-                show_default=False,
-            ),
-        ] = None,
-        pathspec: PathspecOption = None,
-        arch: ArchOption = None,
-        into: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option(
-                "--into",
-                metavar="FOLDER",
-                help="Write the locks into this folder, whether or not envlock.toml needs them.",
-            ),
-        ] = None,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Fetch the locks of an environment from the cache into envlock.lock, if envlock.toml needs them.
+@command(_NAME, PATHSPEC, ARCHS, _INTO, JSON, CONFIG)
+def get(line: CommandLine) -> int:
+    """Fetch the locks of an environment from the cache into envlock.lock, if envlock.toml needs them.
 
-        They replace the locks for the same requirements. If no environment in envlock.toml needs them, nothing is
-        written, except with `--into`.
+    They replace the locks for the same requirements. If no environment in envlock.toml needs them, nothing is
+    written, except with `--into`.
 
-        Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
-        `envlock get team/base:v1 --into locks`.
-        """
-        from envlock.cli.console import out
-        from envlock.cli.errors import BadUsage
-        from envlock.model.arch import parse_arch
-        from envlock.named.lookup import Lookup
-        from envlock.workflow.get import get as fetch
+    Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
+    `envlock get team/base:v1 --into locks`.
+    """
+    from envlock.cli.console import write, write_json
+    from envlock.cli.errors import BadUsage
+    from envlock.named.lookup import Lookup
+    from envlock.workflow.get import get as fetch
 
-        if (name is None) == (pathspec is None):
-            raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
-        archs = [parse_arch(each) for each in arch or ()]
-        lookup = Lookup(open_project(config), recalls=True)
-        found = lookup.reference(name) if name is not None else lookup.pathspec(pathspec or "")
-        fetched = fetch(lookup, found, archs, into=into)
-        if as_json:
-            out.print(json.dumps(as_document(lookup.project, fetched), indent=2))
-        else:
-            out.print(as_text(lookup.project, fetched))
-        return 0
+    if line.has(_NAME) == line.has(PATHSPEC):
+        raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
+    chosen = archs(line)
+    lookup = Lookup(open_project(line), recalls=True)
+    found = lookup.reference(line.value(_NAME)) if line.has(_NAME) else lookup.pathspec(line.value(PATHSPEC))
+    fetched = fetch(lookup, found, chosen, into=Path(line.value(_INTO)) if line.has(_INTO) else None)
+    if line.has(JSON):
+        write_json(as_document(lookup.project, fetched))
+    else:
+        write(as_text(lookup.project, fetched))
+    return 0
 
 
 def as_text(project: Project, fetched: Fetched) -> str:

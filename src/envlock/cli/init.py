@@ -3,83 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING
 
-import typer
-
-from envlock.cli.options import JsonOption
+from envlock.cli.command import Argument, CommandLine, Flag, command
+from envlock.cli.options import JSON
 
 if TYPE_CHECKING:
     from envlock.config.edit.init_template import Template, Written
 
-FlowFiles = Annotated[
-    Optional[list[Path]],  # noqa: UP045  typer reads this when it runs, on Python 3.10 too
-    typer.Argument(metavar="[FLOW_FILE]...", help="Python files with flows. Default: an empty envlock.toml."),
-]
+_FLOW_FILES = Argument("flow_files", "[FLOW_FILE]...", "Python files with flows. Default: an empty envlock.toml.")
+_FORCE = Flag("--force", "Replace an existing envlock.toml; it is kept as envlock.toml.old.")
+_SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
+_METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
 
 _MOST_DROPPED = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+@command(_FLOW_FILES, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, JSON)
+def init(line: CommandLine) -> int:
+    """Write a first envlock.toml into this folder.
 
-    @app.command()
-    def init(
-        flow_files: FlowFiles = None,
-        force: Annotated[
-            bool, typer.Option("--force", help="Replace an existing envlock.toml; it is kept as envlock.toml.old.")
-        ] = False,
-        schema: Annotated[
-            bool, typer.Option("--schema", help="Also write the JSON schema, so that an editor helps with the file.")
-        ] = False,
-        metaflow_default: Annotated[
-            bool, typer.Option("--metaflow-default", help="Also make envlock Metaflow's environment in this folder.")
-        ] = False,
-        as_json: JsonOption = False,
-    ) -> int:
-        """Write a first envlock.toml into this folder.
+    With flow files, it has their flows and steps, and what their @conda, @pypi, @named_env and @sys_packages
+    decorators ask for. The files are read, never run. What cannot be read from their text is listed with its line,
+    here and in envlock.toml.
 
-        With flow files, it has their flows and steps, and what their @conda, @pypi, @named_env and @sys_packages
-        decorators ask for. The files are read, never run. What cannot be read from their text is listed with its line,
-        here and in envlock.toml.
+    Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
+    `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default` (it does not change
+    an existing envlock.toml).
+    """
+    from envlock.config.edit.init_template import make_template, write_template
+    from envlock.config.project import CONFIG_NAME
 
-        Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
-        `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default` (it does not change
-        an existing envlock.toml).
-        """
-        from envlock.config.edit.init_template import make_template, write_template
-        from envlock.config.project import CONFIG_NAME
-
-        folder = Path.cwd()
-        if metaflow_default and not (force or schema) and (folder / CONFIG_NAME).exists():
-            _only_default(folder, as_json=as_json)
-            return 0
-        made = make_template(folder, flow_files or (), schema=schema)
-        written = write_template(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
-        names = [path.relative_to(folder).as_posix() for path in written.files]
-        if as_json:
-            _print_json(made, names, written)
-        else:
-            _print(folder, made, names, written)
+    folder = Path.cwd()
+    force, schema, metaflow_default = map(line.has, (_FORCE, _SCHEMA, _METAFLOW_DEFAULT))
+    if metaflow_default and not (force or schema) and (folder / CONFIG_NAME).exists():
+        _only_default(folder, as_json=line.has(JSON))
         return 0
+    made = make_template(folder, [Path(each) for each in line.values(_FLOW_FILES)], schema=schema)
+    written = write_template(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
+    names = [path.relative_to(folder).as_posix() for path in written.files]
+    if line.has(JSON):
+        _print_json(made, names, written)
+    else:
+        _print(folder, made, names, written)
+    return 0
 
 
 def _only_default(folder: Path, *, as_json: bool) -> None:
     """Make envlock Metaflow's default in a folder that has its envlock.toml, and say so."""
-    import json
-
-    from envlock.cli.console import err, out
+    from envlock.cli.console import write, write_err, write_json
     from envlock.config.edit.metaflow_config import make_default
 
     name = make_default(folder).relative_to(folder).as_posix()
     if as_json:
-        out.print(json.dumps({"written": [name], "flows": [], "old": None, "dropped": []}, indent=2))
+        write_json({"written": [name], "flows": [], "old": None, "dropped": []})
         return
-    out.print(f"wrote {name}")
-    err.print("note: envlock.toml exists already and was not changed")
-    err.print("\nnext:")
+    write(f"wrote {name}")
+    write_err("note: envlock.toml exists already and was not changed")
+    write_err("\nnext:")
     for line in _COMMIT:
-        err.print(f"  {line}")
+        write_err(f"  {line}")
 
 
 _COMMIT = (
@@ -89,9 +72,7 @@ _COMMIT = (
 
 
 def _print_json(made: Template, names: list[str], written: Written) -> None:
-    import json
-
-    from envlock.cli.console import out
+    from envlock.cli.console import write_json
 
     flows = [
         {
@@ -109,38 +90,38 @@ def _print_json(made: Template, names: list[str], written: Written) -> None:
         "old": written.old.name if written.old else None,
         "dropped": None if written.dropped is None else list(written.dropped),
     }
-    out.print(json.dumps(document, indent=2))
+    write_json(document)
 
 
 def _print(folder: Path, made: Template, names: list[str], written: Written) -> None:
-    from rich.text import Text
-
-    from envlock.cli.console import err, out
+    from envlock.cli.console import console, write, write_err
     from envlock.config.edit.init_template import flow_files
 
     for name in names:
-        out.print(f"wrote {name}")
+        write(f"wrote {name}")
     for flow in made.flows:
         asking = len(flow.step_tables)
         decorators = f", {len(flow.decorators)} decorators" if flow.decorators else ""
-        out.print(f"  {flow.name}: {len(flow.steps)} steps, {asking} of their own{decorators}")
+        write(f"  {flow.name}: {len(flow.steps)} steps, {asking} of their own{decorators}")
     if written.old:
-        err.print(f"note: the previous envlock.toml is kept as {written.old.name}")
+        write_err(f"note: the previous envlock.toml is kept as {written.old.name}")
     if written.dropped:
-        err.print("\nonly in the previous envlock.toml:")
+        write_err("\nonly in the previous envlock.toml:")
         for key in written.dropped[:_MOST_DROPPED]:
-            err.print(f"  {key}")
+            write_err(f"  {key}")
         if (more := len(written.dropped) - _MOST_DROPPED) > 0:
-            err.print(f"  and {more} more")
+            write_err(f"  and {more} more")
     notes = [(flow.file, note) for flow in made.flows for note in flow.notes]
     if notes:
-        err.print("\nreview:")
+        from rich.text import Text
+
+        write_err("\nreview:")
     for file, note in notes:
         place = Text(f"  {file}:{note.line} ", style="cyan")
-        err.print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))
-    err.print("\nnext:")
+        console(stderr=True).print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))
+    write_err("\nnext:")
     for line in _next_lines(made, names, flow_files(folder) if not made.flows else ()):
-        err.print(f"  {line}")
+        write_err(f"  {line}")
 
 
 def _next_lines(made: Template, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:

@@ -1,120 +1,270 @@
-"""`envlock lock`, as the help page and the shell's completion know it; the light module does the work."""
+"""`envlock lock`: resolve what changed, write the locks, show what is different."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+import sys
 
-import typer
+from envlock.cli.command import CommandLine, Flag, Value, command
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
+from envlock.errors import EnvlockError, one_line
+from envlock.words import count
 
-from envlock.cli.options import (
-    ArchOption,
-    ConfigOption,
-    EnvOption,
-    FlowOption,
-    JsonOption,
-    StepOption,
-    complete_alias,
-    selection,
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from envlock.config.project import Project
+    from envlock.config.selection import Selection
+    from envlock.named.give import GiveResult
+    from envlock.reporter import Reporter
+    from envlock.workflow.lock_new import Asked
+    from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
+
+_UPGRADE = Flag("--upgrade", "Upgrade every package.", short="-U")
+_UPGRADE_PACKAGE = Value(
+    "--upgrade-package", "NAME", "Upgrade this package, or `python`. Repeatable.", short="-P", repeatable=True
 )
+_UPGRADE_ALIAS = Value(
+    "--upgrade-alias", "NAME", "Look up again what this name stands for. Repeatable.", repeatable=True
+)
+_UPGRADE_ALIASES = Flag("--upgrade-aliases", "Look up again every name whose tag moves.")
+_ALIAS = Value("--alias", "NAME:TAG", "Give the environment this name in the cache. Repeatable.", repeatable=True)
+_USING = Value(
+    "--using",
+    "NAME[:TAG]",
+    "Base `--env` on this environment, given by its name or its ids, and add what `--env` asks for.",
+    complete="aliases",
+)
+_USING_PATHSPEC = Value("--using-pathspec", "FLOW/RUN/STEP", "Like `--using`, with what a step of a run ran in.")
+_FROM = Value(
+    "--from",
+    "NAME[:TAG]",
+    "Make a new `--env` with the requirements of this environment, given by its name or its ids.",
+    complete="aliases",
+)
+_FROM_PATHSPEC = Value("--from-pathspec", "FLOW/RUN/STEP", "Like `--from`, for what a step of a run ran in.")
+_OFFLINE = Flag("--offline", "Ask no index and no channel; use what this machine has cached of them.")
+_BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+@command(
+    FLOWS,
+    STEPS,
+    ENVS,
+    ARCHS,
+    _UPGRADE,
+    _UPGRADE_PACKAGE,
+    _UPGRADE_ALIAS,
+    _UPGRADE_ALIASES,
+    _ALIAS,
+    *_BASES,
+    _OFFLINE,
+    JSON,
+    CONFIG,
+)
+def lock(line: CommandLine) -> int:
+    """Resolve what changed in envlock.toml into locks, one for each environment and arch.
 
-    @app.command()
-    def lock(
-        flow: FlowOption = None,
-        step: StepOption = None,
-        env: EnvOption = None,
-        arch: ArchOption = None,
-        upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="Upgrade every package.")] = False,
-        upgrade_package: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option(
-                "--upgrade-package", "-P", metavar="NAME", help="Upgrade this package, or `python`. Repeatable."
-            ),
-        ] = None,
-        upgrade_alias: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option(
-                "--upgrade-alias", metavar="NAME", help="Look up again what this name stands for. Repeatable."
-            ),
-        ] = None,
-        upgrade_aliases: Annotated[
-            bool, typer.Option("--upgrade-aliases", help="Look up again every name whose tag moves.")
-        ] = False,
-        alias: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option(
-                "--alias", metavar="NAME:TAG", help="Give the environment this name in the cache. Repeatable."
-            ),
-        ] = None,
-        using: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(
-                "--using",
-                metavar="NAME[:TAG]",
-                autocompletion=complete_alias,
-                help="Base `--env` on this environment, given by its name or its ids, and add what `--env` asks for.",
-            ),
-        ] = None,
-        using_pathspec: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(
-                "--using-pathspec", metavar="FLOW/RUN/STEP", help="Like `--using`, with what a step of a run ran in."
-            ),
-        ] = None,
-        from_name: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(
-                "--from",
-                metavar="NAME[:TAG]",
-                autocompletion=complete_alias,
-                help="Make a new `--env` with the requirements of this environment, given by its name or its ids.",
-            ),
-        ] = None,
-        from_pathspec: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(
-                "--from-pathspec", metavar="FLOW/RUN/STEP", help="Like `--from`, for what a step of a run ran in."
-            ),
-        ] = None,
-        offline: Annotated[
-            bool,
-            typer.Option("--offline", help="Ask no index and no channel; use what this machine has cached of them."),
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Resolve what changed in envlock.toml into locks, one for each environment and arch.
+    Locked versions are kept where envlock.toml allows them. If nothing changed, nothing is written. Locks that
+    envlock.toml no longer needs are deleted.
 
-        Locked versions are kept where envlock.toml allows them. If nothing changed, nothing is written. Locks that
-        envlock.toml no longer needs are deleted.
+    `--using` and `--from` lock `--env` and write its table into envlock.toml. With `--using`, it is the
+    named environment, or extends it. With `--from`, the same requirements are resolved again, for all archs of the
+    project.
 
-        `--using` and `--from` lock `--env` and write its table into envlock.toml. With `--using`, it is the
-        named environment, or extends it. With `--from`, the same requirements are resolved again, for all archs of the
-        project.
+    Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`,
+    `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.
+    """
+    from envlock.cli.progress import LiveReporter
+    from envlock.named.lock_aliases import LockAliases
+    from envlock.workflow.lock import lock as lock_project
+    from envlock.workflow.lock_result import Upgrade
 
-        Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`,
-        `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.
-        """
-        from envlock.cli.light.lock import report
-        from envlock.cli.light.lock_new import OPTIONS
-        from envlock.workflow.lock_result import Upgrade
+    chosen = selection(line)
+    upgrade = Upgrade.of(
+        everything=line.has(_UPGRADE),
+        packages=line.values(_UPGRADE_PACKAGE),
+        aliases=line.values(_UPGRADE_ALIAS),
+        all_aliases=line.has(_UPGRADE_ALIASES),
+    )
+    offline = line.has(_OFFLINE)
+    bases = {option.name: line.value(option) for option in _BASES if line.has(option)}
+    _check_bases(bases, chosen)
+    project = open_project(line)
+    new = _new_table(project, bases, chosen) if bases else None
+    project = new.project if new is not None else project
+    naming = LockAliases(project, chosen, line.values(_ALIAS))
+    naming.refuse_taken(project, upgrade)
+    with LiveReporter() as reporter:
+        if new is not None:
+            result = _locked_anew(new, chosen, upgrade, reporter, offline=offline)
+        else:
+            result = lock_project(project, selection=chosen, upgrade=upgrade, reporter=reporter, offline=offline)
+        try:
+            given = naming.give(result, reporter)
+        except EnvlockError as error:
+            raise error.adding("the locks are written; only the name is not given: `envlock alias` gives it") from None
+    if line.has(JSON):
+        from envlock.cli.console import write_json
 
-        wanted = Upgrade.of(
-            everything=upgrade,
-            packages=upgrade_package or (),
-            aliases=upgrade_alias or (),
-            all_aliases=upgrade_aliases,
+        document = as_document(project, result, given)
+        if new is not None:
+            document["written"] = [f"env.{new.name}"] if new.is_new else []
+        write_json(document)
+    else:
+        if new is not None and new.is_new:
+            sys.stdout.write(f"{one_line(f'wrote [env.{new.name}] into {project.path.name}')}\n")
+        sys.stdout.write(as_text(project, result))
+        if given:
+            from envlock.cli.alias import given_text
+
+            sys.stdout.write("".join(f"{given_text(each)}\n" for each in given))
+        sys.stderr.write("".join(f"{one_line(line)}\n" for line in naming.left(result)))
+    return 0
+
+
+def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:
+    """Raise BadUsage where two of the options are given, or one without exactly one `--env`."""
+    from envlock.cli.errors import BadUsage
+
+    first, *more = [*bases, ""]
+    if len(bases) > 1:
+        raise BadUsage(f"`{first}` and `{more[0]}` exclude each other", "envlock lock")
+    if bases and (len(chosen.environments) != 1 or chosen.flows or chosen.steps):
+        raise BadUsage(f"`{first}` is for one environment: name it with `--env`, and nothing else", "envlock lock")
+    if bases and not (chosen.environments[0].strip() and bases[first].strip()):
+        raise BadUsage(f"`--env` and `{first}` need a name", "envlock lock")
+
+
+def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) -> Asked:
+    """envlock.toml with the `[env.*]` that the one option asks for. Raises what `workflow.lock_new` raises."""
+    from envlock.workflow.lock_new import from_requirements, using
+
+    ((option, said),) = bases.items()
+    kind = "pathspec" if option.endswith("-pathspec") else "name"
+    make = using if option.startswith("--using") else from_requirements
+    return make(project, chosen.environments[0], kind, said)
+
+
+def _locked_anew(
+    new: Asked, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool
+) -> LockResult:
+    """Lock what envlock.toml shall ask for, then write it; where that fails, nothing was."""
+    from envlock.workflow.lock import lock as lock_project
+
+    new.check_writable()
+    there = new.locks_before()
+    try:
+        result = lock_project(
+            new.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=new.start
         )
-        values = (using, using_pathspec, from_name, from_pathspec)
-        return report(
-            config,
-            selection(flow, step, env, arch),
-            wanted,
-            names=alias or (),
-            bases={option: value for option, value in zip(OPTIONS, values, strict=True) if value is not None},
-            offline=offline,
-            as_json=as_json,
-        )
+    except EnvlockError as error:
+        raise new.explained(error) from None
+    new.write(result, there)
+    return result
+
+
+def as_text(project: Project, result: LockResult) -> str:
+    """What was done: a line for each change, archs put together, and a summary."""
+    from envlock.lockfile.merge_conflicts import awaits_git_add
+
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Locked]] = {}
+    for each in result.locked:
+        if each.action != "kept" or each.notes:
+            notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
+            line = f"{each.action} {', '.join(each.environments)} on {{archs}}: {_change(each)}"
+            groups.setdefault((each.action, line, notes), []).append(each)
+    lines = [_pinned(each) for each in result.pinned]
+    for (_, line, notes), group in groups.items():
+        archs = ", ".join(each.arch for each in group)
+        lines.append(line.replace("{archs}", archs))
+        lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
+    lines += [f"pruned {project.shown(path)}: nothing asks for it" for path in result.pruned]
+    is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
+    if is_settled or awaits_git_add(project.lock_folder):
+        lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
+    return "".join(f"{one_line(line)}\n" for line in (*lines, _summary(result)))
+
+
+def _pinned(each: Pinned) -> str:
+    """Which environment a name was pinned to, and from which it moved."""
+    new, old = each.pin, each.before
+    move = f", move {new.sequence}" if new.sequence else ""
+    if old is None:
+        return f"pinned {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
+    same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
+    what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
+    return f"pinned {new.reference} anew, move {old.sequence} -> {new.sequence}: {what}"
+
+
+def _summary(result: LockResult) -> str:
+    total = count(len(result.locked), "lock")
+    if not result.changed and not result.locked:
+        return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml asks for no environment'}"
+    if not result.changed:
+        return f"nothing changed: {total} up to date"
+    written = sum(each.action != "kept" for each in result.locked)
+    parts = [f"{written} written", f"{len(result.locked) - written} up to date"]
+    if result.replaced:
+        parts.append(f"{len(result.replaced)} replaced")
+    if result.pruned:
+        parts.append(f"{len(result.pruned)} pruned")
+    return f"{total}: {', '.join(parts)}"
+
+
+def later(fetched: int) -> str:
+    """What is said of environments that are fetched when their steps start.
+
+    >>> later(1), later(2)
+    ('1 environment is fetched when its step starts', '2 environments are fetched when their steps start')
+    """
+    if fetched == 1:
+        return "1 environment is fetched when its step starts"
+    return f"{fetched} environments are fetched when their steps start"
+
+
+def _change(each: Locked) -> str:
+    if each.lock is None or each.action == "kept":
+        return "the same packages"
+    if each.before is None or each.before.arch != each.arch:
+        return f"{count(len(each.lock.packages), 'package')}, CPython {each.lock.python.series}"
+    return ", ".join(differences_of(each)) or "the same packages"
+
+
+def differences_of(each: Locked) -> list[str]:
+    """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
+    from envlock.named.diff import compare
+
+    assert each.lock is not None
+    return [str(change) for change in compare(each.before, each.lock).changes]
+
+
+def as_document(project: Project, result: LockResult, given: Sequence[GiveResult] = ()) -> dict[str, object]:
+    """What was done, for machines."""
+    return {
+        "aliases": [{"name": str(each.move.alias), "move": each.move.sequence} for each in given],
+        "changed": result.changed,
+        "locks": [
+            {
+                "environments": list(each.environments),
+                "arch": each.arch,
+                "action": each.action,
+                "path": project.shown(each.path),
+                "changes": differences_of(each) if each.lock is not None else [],
+                "notes": list(each.notes),
+            }
+            for each in result.locked
+        ],
+        "pinned": [
+            {
+                "name": each.pin.reference,
+                "req_id": each.pin.req_id,
+                "full_ids": dict(each.pin.full_ids),
+                "move": each.pin.sequence or None,
+                "before": each.before.sequence if each.before else None,
+            }
+            for each in result.pinned
+        ],
+        "replaced": [project.shown(path) for path in result.replaced],
+        "pruned": [project.shown(path) for path in result.pruned],
+    }

@@ -1,88 +1,103 @@
-"""The options of the commands that work on one environment: `run`, `path`, `create`."""
+"""The one environment that `run`, `path`, `shell` and `create` use, and its prefix: remembered, else found or made."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Optional
+import os
+import time
 
-import typer
+from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.prefix_memo import home, recall
 
-from envlock.cli.light.wanted import Wanted
-from envlock.cli.options import ConfigOption, complete_environment, complete_flow, complete_step
-
-__all__ = [
-    "ConfigOption",
-    "ForceOption",
-    "KeepOption",
-    "NameOption",
-    "OfflineOption",
-    "OneEnv",
-    "OneFlow",
-    "OneStep",
-    "wanted",
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.cli.command import CommandLine
 
 
-def complete_name(incomplete: str) -> list[str]:
-    """Names that `envlock create --name` gave on this machine."""
-    from envlock.places import home
+class Wanted:
+    """Which environment a command line names. Empty means not said."""
 
-    folder = home() / "named"
-    return sorted(link.name for link in folder.glob(f"{incomplete}*")) if folder.is_dir() else []
+    def __init__(
+        self,
+        *,
+        flow: str = "",
+        step: str = "",
+        environment: str = "",
+        name: str = "",
+        config: str = "",
+        offline: bool = False,
+        hydrate: bool = True,
+        force: bool = False,
+        rebuild: bool = False,
+    ) -> None:
+        self.flow = flow
+        self.step = step
+        self.environment = environment
+        self.name = name
+        self.config = config
+        self.offline = offline
+        self.hydrate = hydrate
+        self.force = force
+        self.rebuild = rebuild
+        self.began = time.time_ns()
+
+    @classmethod
+    def of(cls, line: CommandLine, *, name: str = "", hydrate: bool = True, rebuild: bool = False) -> Wanted:
+        """What the options say. Raises BadUsage where one is given twice: there is one environment."""
+        for option in line.command.options:
+            if line.count(option) > 1:
+                from envlock.cli.errors import BadUsage
+
+                command = line.command.name
+                raise BadUsage(f"`{option.name}` is given twice, and one environment is needed", f"envlock {command}")
+        return cls(
+            flow=line.value(ONE_FLOW),
+            step=line.value(ONE_STEP),
+            environment=line.value(ONE_ENV),
+            name=name,
+            config=line.value(CONFIG),
+            offline=line.has(OFFLINE),
+            hydrate=hydrate,
+            force=line.has(FORCE),
+            rebuild=rebuild,
+        )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its memo is kept under."""
+        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment)
 
 
-# typer reads these annotations when it runs, on Python 3.10 too.
-OneFlow = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--flow", metavar="FLOW", autocompletion=complete_flow, help="The flow of the step."),
-]
-OneStep = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--step", metavar="STEP", autocompletion=complete_step, help="The step; enough alone when one flow has it."
-    ),
-]
-OneEnv = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--env", metavar="NAME", autocompletion=complete_environment, help="The `[env.NAME]`."),
-]
-NameOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--name", metavar="N", autocompletion=complete_name, help="What `envlock create --name N` made; works anywhere."
-    ),
-]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Take packages from the cache only.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Make the environment even if this machine lacks what its lock requires.")
-]
+def prefix_of(wanted: Wanted) -> str:
+    """The prefix of this environment, hydrated first if it is not on this machine.
 
-KeepOption = Annotated[
-    bool, typer.Option("--keep-pythonpath", help="Pass PYTHONPATH on; the modules that it leads to are not locked.")
-]
+    Costs a few `stat` calls where it was found before. Raises EnvlockError.
+    """
+    if wanted.name and not (wanted.flow or wanted.step or wanted.environment or wanted.config):
+        prefix = _named(wanted.name)
+    else:
+        prefix = None if wanted.name or wanted.rebuild else recall(wanted.key)
+    if prefix is not None:
+        return prefix
+    from envlock.cli.prefix import find_or_hydrate
+
+    return find_or_hydrate(wanted)
 
 
-def wanted(
-    flow: str | None,
-    step: str | None,
-    env: str | None,
-    config: Path | None,
-    *,
-    name: str | None = None,
-    offline: bool = False,
-    hydrate: bool = True,
-    force: bool = False,
-    rebuild: bool = False,
-) -> Wanted:
-    """The environment that these options ask for."""
-    return Wanted(
-        flow=flow or "",
-        step=step or "",
-        environment=env or "",
-        name=name or "",
-        config=str(config or ""),
-        offline=offline,
-        hydrate=hydrate,
-        force=force,
-        rebuild=rebuild,
-    )
+def named_link(name: str) -> str:
+    """Where `envlock create --name` keeps a name."""
+    return os.path.join(home(), "named", name)
+
+
+def origin_file(name: str) -> str:
+    """Where `envlock create --name` keeps which environment of which project a name was given to."""
+    return os.path.join(home(), "named", f".{name}.from")
+
+
+def _named(name: str) -> str | None:
+    try:
+        prefix = os.readlink(named_link(name))
+        if os.path.lexists(origin_file(name)):
+            return recall(("named", name, prefix))
+        return recall(("prefix", prefix))
+    except (OSError, ValueError):
+        return None

@@ -1,45 +1,34 @@
-"""`envlock path`, as the help page and the shell's completion know it; the light module does the work."""
+"""`envlock path`: where an environment is, hydrated first if it is not on this machine."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
 
-import typer
+from envlock.cli.command import CommandLine, Flag, command
+from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.options import CONFIG, FORCE, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
-from envlock.cli.one_environment import (
-    ConfigOption,
-    ForceOption,
-    NameOption,
-    OfflineOption,
-    OneEnv,
-    OneFlow,
-    OneStep,
-    wanted,
+_NO_HYDRATE = Flag("--no-hydrate", "Fail when the environment is not there, instead of making it.")
+
+
+@command(
+    ONE_FLOW,
+    ONE_STEP,
+    ONE_ENV,
+    LOCAL_NAME,
+    _NO_HYDRATE,
+    OFFLINE,
+    FORCE,
+    CONFIG,
+    epilog="Exit status: 0; 1 when the environment is not there, or its lock is stale.",
 )
+def path(line: CommandLine) -> int:
+    """Print where a locked environment is, after making it if it is not on this machine.
 
+    A project with one environment needs no option.
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-
-    @app.command(epilog="Exit status: 0; 1 when the environment is not there, or its lock is stale.")
-    def path(
-        flow: OneFlow = None,
-        step: OneStep = None,
-        env: OneEnv = None,
-        name: NameOption = None,
-        no_hydrate: Annotated[
-            bool, typer.Option("--no-hydrate", help="Fail when the environment is not there, instead of making it.")
-        ] = False,
-        offline: OfflineOption = False,
-        force: ForceOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Print where a locked environment is, after making it if it is not on this machine.
-
-        A project with one environment needs no option.
-
-        Examples: `envlock path --step train`, `$(envlock path --env base)/bin/python`.
-        """
-        from envlock.cli.light.path import report
-
-        return report(wanted(flow, step, env, config, name=name, offline=offline, hydrate=not no_hydrate, force=force))
+    Examples: `envlock path --step train`, `$(envlock path --env base)/bin/python`.
+    """
+    wanted = Wanted.of(line, name=line.value(LOCAL_NAME), hydrate=not line.has(_NO_HYDRATE))
+    sys.stdout.write(f"{prefix_of(wanted)}\n")
+    return 0

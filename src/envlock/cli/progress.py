@@ -133,9 +133,9 @@ class LiveReporter(Reporter):
 
     def _console(self) -> Console:
         if self._given is None:
-            from envlock.cli.console import err
+            from envlock.cli.console import console
 
-            self._given = err
+            self._given = console(stderr=True)
         return self._given
 
     def _say(self, line: str) -> None:

@@ -2,83 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from envlock.cli.options import (
-    ArchOption,
-    ConfigOption,
-    EnvOption,
-    FlowOption,
-    JsonOption,
-    StepOption,
-    open_project,
-    selection,
-)
+from envlock.cli.command import CommandLine, Flag, command
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
 from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envlock.workflow.push import PushResult
 
+_VERIFY = Flag("--verify", "Read what is there already, too, and replace what is damaged.")
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
 
-    @app.command()
-    def push(
-        flow: FlowOption = None,
-        step: StepOption = None,
-        env: EnvOption = None,
-        arch: ArchOption = None,
-        verify: Annotated[
-            bool, typer.Option("--verify", help="Read what is there already, too, and replace what is damaged.")
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Mirror the packages of the locks, for every arch, into the cache.
+@command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, JSON, CONFIG)
+def push(line: CommandLine) -> int:
+    """Mirror the packages of the locks, for every arch, into the cache.
 
-        What is there already is not moved again, so an interrupted push goes on where it stopped. An environment is
-        written after all of its packages.
+    What is there already is not moved again, so an interrupted push goes on where it stopped. An environment is
+    written after all of its packages.
 
-        Examples: `envlock push`, `envlock push --flow TrainFlow --arch linux-64`.
-        """
-        from envlock.cli.console import err, out
-        from envlock.cli.progress import LiveReporter
-        from envlock.workflow.push import push as push_locks
+    Examples: `envlock push`, `envlock push --flow TrainFlow --arch linux-64`.
+    """
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.workflow.push import push as push_locks
 
-        project = open_project(config)
-        with LiveReporter() as reporter:
-            result = push_locks(project, selection=selection(flow, step, env, arch), reporter=reporter, verify=verify)
-        if as_json:
-            out.print(json.dumps(as_document(result), indent=2))
-            return max((error.exit_status for error in result.failures), default=0)
-        out.print(as_text(result))
-        for sentence in _collisions(result):
-            err.print(f"warning: {one_line(sentence)}")
-        if result.damaged:
-            again = count(len(result.damaged), "file")
-            err.print(f"warning: damaged in the cache, fetched again: {again} ({one_line(', '.join(result.damaged))})")
-        if result.unread:
-            those = "was" if result.unread == 1 else "were"
-            there = (
-                f"{count(result.unread, 'package')} {those} there already (same name and size), and {those} not read"
-            )
-            err.print(f"note: {there}; `envlock push --verify` reads and repairs them")
-        for environment in result.withheld:
-            err.print(f"not pushed, because a package is missing: {one_line(environment)}")
-        result.raise_failures()
-        return 0
+    project = open_project(line)
+    with LiveReporter() as reporter:
+        result = push_locks(project, selection=selection(line), reporter=reporter, verify=line.has(_VERIFY))
+    if line.has(JSON):
+        write_json(as_document(result))
+        return max((error.exit_status for error in result.failures), default=0)
+    write(as_text(result))
+    for note in _notes(result):
+        write_err(one_line(note))
+    result.raise_failures()
+    return 0
 
 
 def as_text(result: PushResult) -> str:
     """What was done, as a sentence."""
     there = f"{count(result.packages, 'package')} and {count(result.environments, 'environment')}"
     if not result.environments:
-        from envlock.cli.light.lock import later
+        from envlock.cli.lock import later
 
         return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is chosen'}"
     if result.moved_nothing:
@@ -108,6 +77,23 @@ def as_document(result: PushResult) -> dict[str, object]:
         ],
         "errors": [error.as_dict() for error in result.failures],
     }
+
+
+def _notes(result: PushResult) -> Iterator[str]:
+    """What else a person should know."""
+    for sentence in _collisions(result):
+        yield f"warning: {sentence}"
+    if result.damaged:
+        files = count(len(result.damaged), "file")
+        yield f"warning: damaged in the cache, fetched again: {files} ({', '.join(result.damaged)})"
+    if result.unread:
+        were = "was" if result.unread == 1 else "were"
+        yield (
+            f"note: {count(result.unread, 'package')} {were} there already (same name and size), and {were} not read; "
+            "`envlock push --verify` reads and repairs them"
+        )
+    for environment in result.withheld:
+        yield f"not pushed, because a package is missing: {environment}"
 
 
 def _collisions(result: PushResult) -> tuple[str, ...]:

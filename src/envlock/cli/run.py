@@ -1,56 +1,92 @@
-"""`envlock run`, as the help page and the shell's completion know it; the light module does the work."""
+"""`envlock run`: a command inside an environment, in this very process."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+import os
+import sys
 
-import typer
+from envlock.activation import activated
+from envlock.cli.command import Argument, CommandLine, command
+from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.options import CONFIG, FORCE, KEEP_PYTHONPATH, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
-from envlock.cli.one_environment import (
-    ConfigOption,
-    ForceOption,
-    KeepOption,
-    NameOption,
-    OfflineOption,
-    OneEnv,
-    OneFlow,
-    OneStep,
-    wanted,
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+_COMMAND = Argument("command", "-- COMMAND [ARGUMENTS]...", "What to run.")
+
+
+@command(
+    _COMMAND,
+    ONE_FLOW,
+    ONE_STEP,
+    ONE_ENV,
+    LOCAL_NAME,
+    OFFLINE,
+    FORCE,
+    KEEP_PYTHONPATH,
+    CONFIG,
+    epilog="Exit status: the command's own; 1 to 5 when it could not be started.",
 )
+def run(line: CommandLine) -> int:
+    """Run a command in a locked environment, which is made first if it is not on this machine.
 
+    A project with one environment needs no option.
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-
-    @app.command(
-        context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
-        epilog="Exit status: the command's own; 1 to 5 when it could not be started.",
-    )
-    def run(
-        command: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Argument(metavar="-- COMMAND [ARGUMENTS]...", show_default=False, help="What to run."),
-        ] = None,
-        flow: OneFlow = None,
-        step: OneStep = None,
-        env: OneEnv = None,
-        name: NameOption = None,
-        offline: OfflineOption = False,
-        force: ForceOption = False,
-        keep_pythonpath: KeepOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Run a command in a locked environment, which is made first if it is not on this machine.
-
-        A project with one environment needs no option.
-
-        Examples: `envlock run --step train -- python train.py`, `envlock run --env base -- python -m pytest`.
-        """
+    Examples: `envlock run --step train -- python train.py`, `envlock run --env base -- python -m pytest`.
+    """
+    words = line.values(_COMMAND)
+    if not words:
         from envlock.cli.errors import BadUsage
-        from envlock.cli.light.run import become
-        from envlock.cli.light.wanted import prefix_of
 
-        if not command:
-            raise BadUsage("there is no command to run: `envlock run --step train -- python -V`", "envlock run")
-        prefix = prefix_of(wanted(flow, step, env, config, name=name, offline=offline, force=force))
-        return become(command, prefix, keep_pythonpath=keep_pythonpath)
+        raise BadUsage("there is no command to run: `envlock run --step train -- python -V`", "envlock run")
+    prefix = prefix_of(Wanted.of(line, name=line.value(LOCAL_NAME)))
+    return become(words, prefix, keep_pythonpath=line.has(KEEP_PYTHONPATH))
+
+
+def become(words: Sequence[str], prefix: str, *, keep_pythonpath: bool = False) -> NoReturn:
+    """Replace this process by the command, inside the environment.
+
+    Raises NoSuchCommand, UnfitPrefix, ActivationFailed.
+    """
+    variables = variables_in(prefix, keep_pythonpath=keep_pythonpath)
+    forget_signals()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reason = "it is not on PATH"
+    for candidate in _candidates(words[0], variables["PATH"]) if words[0] else ():
+        try:
+            os.execve(candidate, list(words), variables)  # noqa: S606  no shell is wanted
+        except OSError as error:  # noqa: PERF203  looking first would not tell whether it starts
+            if os.path.lexists(candidate):
+                reason = f"{candidate} does not start ({error.strerror})"
+    from envlock.cli.errors import NoSuchCommand
+
+    raise NoSuchCommand(words[0], reason, os.path.join(prefix, "bin"))
+
+
+def variables_in(prefix: str, *, keep_pythonpath: bool) -> dict[str, str]:
+    """The variables of this process once it is in the environment; warns on stderr of what is odd there."""
+    return activated(prefix, os.environ, warn=_warn, keep_pythonpath=keep_pythonpath)
+
+
+def forget_signals() -> None:
+    """Give the command the signals that a shell would: this interpreter ignores some, and that is inherited."""
+    import _signal  # type: ignore[import-not-found]  # loaded already; `signal` would bring `enum`
+
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
+
+
+def _candidates(program: str, path: str) -> list[str]:
+    if "/" in program:
+        return [program]
+    return [os.path.join(folder or os.curdir, program) for folder in path.split(":")]
+
+
+def _warn(message: str) -> None:
+    from envlock.errors import one_line
+
+    sys.stderr.write(f"warning: {one_line(message)}\n")

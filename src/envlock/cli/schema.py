@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Optional
 
-import typer
+from envlock.cli.command import CommandLine, Value, command
 
-OutputOption = Annotated[
-    Optional[Path],  # noqa: UP045  typer reads this when it runs, on Python 3.10 too
-    typer.Option("--output", "-o", metavar="FILE", help="Write it to this file. Default: print it."),
-]
+_OUTPUT = Value("--output", "FILE", "Write it to this file. Default: print it.", short="-o")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("schema")(schema)
-
-
-def schema(output: OutputOption = None) -> None:
+@command(_OUTPUT)
+def schema(line: CommandLine) -> int:
     """Print the JSON schema of envlock.toml.
 
     An editor that knows TOML completes and checks envlock.toml with it: begin the file with
@@ -27,14 +20,16 @@ def schema(output: OutputOption = None) -> None:
     from envlock.config.schema import json_schema_text
 
     text = json_schema_text()
-    if output is None:
-        typer.echo(text, nl=False)
-        return
+    if not line.has(_OUTPUT):
+        sys.stdout.write(text)
+        return 0
     from envlock.files import write_atomically
 
+    output = Path(line.value(_OUTPUT))
     try:
         write_atomically(output, text.encode())
     except OSError as error:
         from envlock.config.edit.errors import CannotWrite
 
         raise CannotWrite(str(output), error.strerror or str(error)) from None
+    return 0

@@ -1,70 +1,123 @@
-"""`envlock shell`, as the help page and the shell's completion know it; the light module does the work."""
+"""`envlock shell`: the user's own shell inside an environment, in this very process."""
 
 from __future__ import annotations
 
-import typer
+import os
+import sys
 
-from envlock.cli.one_environment import (
-    ConfigOption,
-    ForceOption,
-    KeepOption,
-    NameOption,
-    OfflineOption,
-    OneEnv,
-    OneFlow,
-    OneStep,
-    wanted,
+from envlock.cli.command import CommandLine, command
+from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.options import (
+    CONFIG,
+    FORCE,
+    KEEP_PYTHONPATH,
+    LOCAL_NAME,
+    OFFLINE,
+    ONE_ENV,
+    ONE_FLOW,
+    ONE_STEP,
+    config_path,
 )
-from envlock.errors import ConfigError
+from envlock.cli.run import forget_signals, variables_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+PREFIX_VARIABLE = "ENVLOCK_SHELL"
+NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
 
 
-class AlreadyInShell(ConfigError):
-    """A shell was asked for inside of the environment that the shell around it is in already."""
+@command(
+    ONE_FLOW,
+    ONE_STEP,
+    ONE_ENV,
+    LOCAL_NAME,
+    OFFLINE,
+    FORCE,
+    KEEP_PYTHONPATH,
+    CONFIG,
+    epilog="Exit status: the shell's own; 1 to 5 when it could not be started.",
+)
+def shell(line: CommandLine) -> int:
+    """Open your shell in a locked environment, which is made first if it is not on this machine.
 
-    code = "already-in-shell"
+    It is the shell that SHELL names, with your own settings, and its prompt names the environment. `exit` leaves
+    it. Commands can come from stdin. A project with one environment needs no option.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"this shell is in the environment of `{name}` already",
-            hint="`exit` leaves it; where it is no such shell, `unset ENVLOCK_SHELL` says so",
+    Examples: `envlock shell --step train`, `envlock shell --env base`.
+    """
+    wanted = Wanted.of(line, name=line.value(LOCAL_NAME))
+    return enter(wanted, keep_pythonpath=line.has(KEEP_PYTHONPATH))
+
+
+def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
+    """Replace this process by the user's shell. Raises EnvlockError: AlreadyInShell and NoShell among them."""
+    prefix = prefix_of(wanted)
+    name = _name_of(wanted)
+    own = os.environ.get("SHELL") or "/bin/sh"
+    _look_around(prefix)
+    variables = variables_in(prefix, keep_pythonpath=keep_pythonpath)
+    variables[PREFIX_VARIABLE] = prefix
+    variables[NAME_VARIABLE] = name
+    from envlock.cli.shell_startup import KNOWN, command_line
+
+    interactive = sys.stdin.isatty()
+    if interactive and os.path.basename(own) not in KNOWN:
+        sys.stderr.write(f"note: this is {name}; envlock does not know how {own} says so in its prompt\n")
+    made: list[str] = []
+
+    def folder() -> str:
+        import tempfile
+
+        made.append(tempfile.mkdtemp(prefix=f"envlock-shell-{os.getpid()}-"))
+        return made[-1]
+
+    try:
+        command = command_line(
+            own, prefix, name, variables, interactive=interactive, folder=folder, keep_pythonpath=keep_pythonpath
         )
+    except OSError as error:
+        sys.stderr.write(f"note: {own} is started as it is: no temporary file can be written ({error.strerror})\n")
+        command = [own]
+    forget_signals()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(own, command, variables)  # noqa: S606  it is the shell that is wanted
+    except OSError as error:
+        import shutil
+
+        for each in made:
+            shutil.rmtree(each, ignore_errors=True)
+        from envlock.cli.errors import NoShell
+
+        raise NoShell(own, error.strerror or str(error)) from None
 
 
-class NoShell(ConfigError):
-    """The user's shell cannot be started."""
+def _name_of(wanted: Wanted) -> str:
+    """What the environment is called in the prompt: `Train/start`, or the name of its table."""
+    if wanted.name or wanted.environment:
+        return wanted.name or wanted.environment
+    if wanted.flow and wanted.step:
+        return wanted.step if "/" in wanted.step else f"{wanted.flow}/{wanted.step}"
+    from envlock.config.read import load_project
+    from envlock.workflow.choice import choose_one
 
-    code = "no-shell"
-
-    def __init__(self, shell: str, reason: str) -> None:
-        super().__init__(
-            f"`{shell}` cannot be started: {reason}",
-            details=("it is the value of SHELL",),
-            hint="SHELL=/bin/sh envlock shell",
-        )
+    project = load_project(config_path(wanted.config))
+    return choose_one(project, flow=wanted.flow, step=wanted.step).name
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+def _look_around(prefix: str) -> None:
+    """Refuse a shell in itself; say where another one is left."""
+    around = os.environ.get(PREFIX_VARIABLE)
+    if not around:
+        return
+    name = os.environ.get(NAME_VARIABLE, around)
+    if around == prefix:
+        from envlock.cli.errors import AlreadyInShell
 
-    @app.command(epilog="Exit status: the shell's own; 1 to 5 when it could not be started.")
-    def shell(
-        flow: OneFlow = None,
-        step: OneStep = None,
-        env: OneEnv = None,
-        name: NameOption = None,
-        offline: OfflineOption = False,
-        force: ForceOption = False,
-        keep_pythonpath: KeepOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Open your shell in a locked environment, which is made first if it is not on this machine.
+        raise AlreadyInShell(name)
+    from envlock.errors import one_line
 
-        It is the shell that SHELL names, with your own settings, and its prompt names the environment. `exit` leaves
-        it. Commands can come from stdin. A project with one environment needs no option.
-
-        Examples: `envlock shell --step train`, `envlock shell --env base`.
-        """
-        from envlock.cli.light.shell import enter
-
-        environment = wanted(flow, step, env, config, name=name, offline=offline, force=force)
-        return enter(environment, keep_pythonpath=keep_pythonpath)
+    sys.stderr.write(f"note: this shell is inside that of {one_line(name)}; `exit` goes back there\n")

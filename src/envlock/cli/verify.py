@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from envlock.cli.options import (
-    ConfigOption,
-    EnvOption,
-    FlowOption,
-    JsonOption,
-    StepOption,
-    open_project,
-    selection,
-)
+from envlock.cli.command import CommandLine, Flag, command
+from envlock.cli.options import CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
 from envlock.words import count
 
@@ -26,49 +16,46 @@ if TYPE_CHECKING:
     from envlock.hydrate.verify import PrefixFinding
     from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
 
+_UNEXPECTED = Flag("--unexpected", "Also find modules and activation scripts that no package brought.")
 _DAMAGED = 3
 _FILES_SHOWN = 5
 _OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSON: hashes tell a person little
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+@command(
+    FLOWS,
+    STEPS,
+    ENVS,
+    _UNEXPECTED,
+    JSON,
+    CONFIG,
+    epilog="Exit status: 0 all is as it was installed, or nothing is on this machine; 3 something is not.",
+)
+def verify(line: CommandLine) -> int:
+    """Compare the environments on this machine with what was installed, file by file.
 
-    @app.command(epilog="Exit status: 0 all is as it was installed, or nothing is on this machine; 3 something is not.")
-    def verify(
-        flow: FlowOption = None,
-        step: StepOption = None,
-        env: EnvOption = None,
-        unexpected: Annotated[
-            bool, typer.Option("--unexpected", help="Also find modules and activation scripts that no package brought.")
-        ] = False,
-        as_json: JsonOption = False,
-        config: ConfigOption = None,
-    ) -> int:
-        """Compare the environments on this machine with what was installed, file by file.
+    For each file that is missing or modified, it names the package, and the command that makes the environment
+    again. It writes nothing and does not use the network. It ignores bytecode that Python writes later.
 
-        For each file that is missing or modified, it names the package, and the command that makes the environment
-        again. It writes nothing and does not use the network. It ignores bytecode that Python writes later.
+    Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
+    """
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.workflow.verify import verify as verify_environments
 
-        Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
-        """
-        from envlock.cli.console import err, out
-        from envlock.cli.progress import LiveReporter
-        from envlock.workflow.verify import verify as verify_environments
-
-        project = open_project(config)
-        with LiveReporter() as reporter:
-            result = verify_environments(project, selection(flow, step, env), reporter, unexpected=unexpected)
-        status = _DAMAGED if result.damaged else 0
-        if as_json:
-            out.print(json.dumps(as_document(result, status), indent=2))
-            return status
-        for environment in result.damaged:
-            out.print("\n".join(map(one_line, damage_lines(environment))))
-        out.print(one_line(summary(result)))
-        for line in _notes(result):
-            err.print(one_line(line))
+    project = open_project(line)
+    with LiveReporter() as reporter:
+        result = verify_environments(project, selection(line), reporter, unexpected=line.has(_UNEXPECTED))
+    status = _DAMAGED if result.damaged else 0
+    if line.has(JSON):
+        write_json(as_document(result, status))
         return status
+    for environment in result.damaged:
+        write("\n".join(map(one_line, damage_lines(environment))))
+    write(one_line(summary(result)))
+    for note in _notes(result):
+        write_err(one_line(note))
+    return status
 
 
 def damage_lines(environment: VerifiedEnvironment) -> Iterator[str]:

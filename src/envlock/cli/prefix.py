@@ -1,25 +1,28 @@
-"""The environment of a command line, worked out the whole way: envlock.toml, lock, prefix."""
+"""The prefix of one environment, found or hydrated: envlock.toml, lock, prefix; and its name on this machine."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cli.errors import BadUsage
-from envlock.cli.light.memo import remember
-from envlock.cli.light.wanted import Wanted, named_link, origin_file
+from envlock.cli.errors import BadUsage, NamedEnvironmentGone, NameTaken, NoSuchName, NotHydrated
+from envlock.cli.one_environment import Wanted, named_link, origin_file
+from envlock.cli.options import config_path
+from envlock.cli.prefix_memo import remember
 from envlock.config.project import CONFIG_NAME
-from envlock.config.read import find_config, load_project
-from envlock.errors import ConfigError, EnvlockError, HydrateError, printable
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError, printable
 from envlock.files import MEMO_BYTES, read_file, write_atomically
+from envlock.hydrate.errors import storage_error
 from envlock.hydrate.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
-from envlock.places import home, trusted
+from envlock.places import folder_in_home, home, trusted
 from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import find_lock, hydrate
 
@@ -30,63 +33,11 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 
-class NotHydrated(HydrateError):
-    """The environment is not on this machine, and may not be made."""
-
-    code = "not-hydrated"
-    exit_status = 1
-
-    def __init__(self, environment: str, prefix: Path) -> None:
-        super().__init__(
-            f"the environment of `{environment}` is not on this machine",
-            details=(f"it would be {prefix}",),
-            hint="run the command without `--no-hydrate`",
-        )
-
-
-class NoSuchName(ConfigError):
-    """No environment of this machine has that name."""
-
-    code = "no-such-name"
-
-    def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(
-            f"no environment is called `{name}` on this machine",
-            details=(f"names: {', '.join(names) or 'none'}",),
-            hint=f"envlock create --name {name} --step STEP",
-        )
-
-
-class NamedEnvironmentGone(HydrateError):
-    """A name is left of an environment that can no longer be used."""
-
-    code = "named-environment-gone"
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(
-            f"the environment called `{name}` cannot be used: {reason}",
-            hint=f"in its project, `envlock create --name {name} --force` with the same --flow, --step or --env",
-        )
-
-
-class NoSuchCommand(ConfigError):
-    """The command to run is neither in the environment nor on PATH."""
-
-    code = "no-such-command"
-
-    def __init__(self, command: str, reason: str, scripts: str) -> None:
-        super().__init__(
-            f"`{command}` cannot be run: {reason}",
-            details=(f"the environment's own programs are in {scripts}",),
-            hint="add the package that brings it to envlock.toml, then `envlock lock`",
-        )
-
-
-def work_out(wanted: Wanted) -> str:
-    """The prefix of what is wanted, made now where it is not there, and remembered. Raises EnvlockError."""
+def find_or_hydrate(wanted: Wanted) -> str:
+    """The prefix of the environment, hydrated if it is not on this machine, and remembered. Raises EnvlockError."""
     if wanted.name:
         return _named(wanted)
-    project = load_project(Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd()))
+    project = load_project(config_path(wanted.config))
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
     prefix = None if wanted.rebuild else find_prefix(lock, home())
@@ -159,14 +110,39 @@ def _named(wanted: Wanted) -> str:
     return str(prefix)
 
 
-def keep_origin(name: str, wanted: Wanted | None) -> None:
+def give_name(name: str, prefix: str, asked: Wanted | None, *, force: bool) -> None:
+    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
+
+    `asked` is which environment of a project it is, so that one can tell when that has another; None for any other.
+    """
+    link = Path(named_link(name))
+    try:
+        folder_in_home("named")
+        if os.path.lexists(link):
+            target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
+            if target != prefix and not force:
+                raise NameTaken(name, link, target)
+        stage = link.with_name(f".{name}.{os.getpid()}")
+        stage.unlink(missing_ok=True)
+        stage.symlink_to(prefix)
+        stage.replace(link)
+        _keep_origin(name, asked)
+    except OSError as error:
+        raise storage_error(error, link.parent) from error
+
+
+def _keep_origin(name: str, wanted: Wanted | None) -> None:
     """Write down which environment of which project a name was given to; None for what is of no project."""
     path = Path(origin_file(name))
     if wanted is None:
         path.unlink(missing_ok=True)
         return
-    config = Path(wanted.config).absolute() if wanted.config else find_config(Path.cwd())
-    said = {"config": str(config), "flow": wanted.flow, "step": wanted.step, "environment": wanted.environment}
+    said = {
+        "config": str(config_path(wanted.config)),
+        "flow": wanted.flow,
+        "step": wanted.step,
+        "environment": wanted.environment,
+    }
     write_atomically(path, json.dumps(said).encode())
 
 

@@ -1,9 +1,11 @@
-"""What `envlock alias` prints, for people and for machines."""
+"""What became of names: `envlock alias log`, `diff` and `ls`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envlock.cli.command import Argument, CommandLine, command
+from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import EnvlockError, one_line, printable
 from envlock.named.errors import target_of
 from envlock.words import count
@@ -16,48 +18,84 @@ if TYPE_CHECKING:
 
     from envlock.named.alias import Alias
     from envlock.named.diff import ArchChanges, Comparison, LoggedMove, PackageChange
-    from envlock.named.give import GiveResult
     from envlock.named.lookup import NamedEnvironment
     from envlock.named.move import Move
 
+_DAMAGED = 3
 _CHANGES_SHOWN = 6
 _SIGNS = {"added": "+", "removed": "-", "changed": " "}
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
-
-def given_text(given: GiveResult) -> str:
-    """What came of giving a name, as a sentence."""
-    record, before = given.move, given.before
-    if given.was_there:
-        since = f"since {record.when}, when {record.who} gave it from {record.source}"
-        return one_line(f"{record.alias} stands for {target_of(record)} already, {since}")
-    did = (
-        f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
-    )
-    was = f" (move {record.sequence}; before, it was {target_of(before)})" if before is not None else ""
-    return one_line(f"{did}{target_of(record)}{was}")
+ALIAS = Argument("name", "NAME[:TAG]", "The name; without a tag, `latest`.", complete="aliases")
+REFERENCE = "a name, `name:tag@MOVE`, or the first digits of both ids, as `req_id:full_id`"
+_BEFORE = Argument("before", "A", f"From: {REFERENCE}.", complete="aliases")
+_AFTER = Argument("after", "B", f"To: {REFERENCE}.", complete="aliases")
+_PREFIX = Argument("prefix", "[PREFIX]", "What the names begin with.", complete="aliases")
 
 
-def given_notes(given: GiveResult) -> Iterator[str]:
-    """What else a person should know."""
-    if given.pushed is not None and not given.pushed.moved_nothing:
-        from envlock.cli.push import as_text
+@command(ALIAS, JSON, CONFIG)
+def log(line: CommandLine) -> int:
+    """Show the history of a tag, newest move first: who, when, why, from what, and which packages changed.
 
-        yield printable(as_text(given.pushed))
-    if given.lacking:
-        yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
+    Each record is proved to follow the one before it.
+
+    Examples: `envlock alias log team/base:stable`, `envlock alias log team/base --json`.
+    """
+    from envlock.cli.console import console, write_json
+    from envlock.named.diff import log as history
+    from envlock.named.lookup import Lookup, alias_of
+
+    alias = alias_of(line.value(ALIAS))
+    lookup = Lookup(open_project(line), recalls=True)
+    moves = history(lookup, alias)
+    if line.has(JSON):
+        write_json(log_document(alias, moves, lookup.url))
+    else:
+        console().print(log_text(alias, moves, lookup.url, drawn=console().is_terminal))
+    return 0
 
 
-def given_document(given: GiveResult) -> dict[str, object]:
-    """What came of giving a name, for machines."""
-    return {
-        **record_document(given.move),
-        "changed": not given.was_there,
-        "before": record_document(given.before) if given.before else None,
-        "cache": given.cache,
-        "pushed": {"packages": given.pushed.moved, "environments": given.pushed.written} if given.pushed else None,
-        "lacking": list(given.lacking),
-    }
+@command(_BEFORE, _AFTER, JSON, CONFIG)
+def diff(line: CommandLine) -> int:
+    """Show which packages were added, removed and changed between two environments, for each arch.
+
+    Examples: `envlock alias diff team/base:v1 team/base:v2`,
+    `envlock alias diff team/base:stable@3 team/base:candidate`.
+    """
+    from envlock.cli.console import console, write_json
+    from envlock.named.diff import difference
+    from envlock.named.lookup import Lookup
+
+    lookup = Lookup(open_project(line), recalls=True)
+    comparison = difference(lookup, lookup.reference(line.value(_BEFORE)), lookup.reference(line.value(_AFTER)))
+    if line.has(JSON):
+        write_json(comparison_document(comparison))
+    else:
+        console().print(comparison_text(comparison))
+    return 0
+
+
+@command(_PREFIX, JSON, CONFIG, epilog="Exit status: 0 all is well, 3 the history of a name is broken.")
+def ls(line: CommandLine) -> int:
+    """List the names in the cache, with what each stands for now, and who gave it when and why.
+
+    Examples: `envlock alias ls`, `envlock alias ls team/`.
+    """
+    from envlock.cli.console import console, write_err, write_json
+    from envlock.errors import DamageError
+    from envlock.named.diff import list_aliases
+    from envlock.named.lookup import Lookup, spelt_out
+
+    prefix = line.value(_PREFIX)
+    lookup = Lookup(open_project(line))
+    listed = list_aliases(lookup, spelt_out(prefix))
+    if line.has(JSON):
+        write_json(list_document(listed, lookup.store.url))
+    elif listed:
+        console().print(list_table(listed))
+    else:
+        write_err(f"no name{f' that begins with {prefix}' if prefix else ''} is in {lookup.store.url}")
+    return _DAMAGED if any(isinstance(record, DamageError) for _, record in listed) else 0
 
 
 def record_document(record: Move) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """How each shell is started inside an environment: what it reads, and what makes its prompt name the environment.
 
 A shell reads its user's own files first, as always. They may put other folders before the environment's on PATH, or
-activate an environment of their own, so the environment is entered again after them (`reactivate.py`). What is written
-for that lies in a folder of its own, which the shell removes as soon as it has read it.
+activate an environment of their own, so the environment is entered again after them (`print_reactivation`). What is
+written for that lies in a folder of its own, which the shell removes as soon as it has read it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import sys
 
+from envlock.activation import STEERS_PYTHON, activated, changes, with_programs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 KNOWN = ("bash", "zsh", "fish", "sh", "dash", "ash", "ksh", "mksh")
 """The shells whose prompt names the environment."""
+
+_LISTS_OF_FISH = ("PATH", "MANPATH", "CDPATH")
 
 _BASH = """\
 if [ -r ~/.bashrc ]; then . ~/.bashrc; fi
@@ -142,10 +146,10 @@ def _into(folder: str, words: dict[str, str], variables: dict[str, str], variabl
 
 def _again(prefix: str, pythonpath: str) -> str:
     """The command that tells a shell how to enter the environment again, whatever Python finds set around it."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     program = (
         "import sys; root, *sys.argv[1:] = sys.argv[1:]; sys.path.insert(0, root); "
-        "from envlock.cli.light.reactivate import main; main()"
+        "from envlock.cli.shell_startup import print_reactivation; print_reactivation()"
     )
     arguments = map(quoted, (program, root, prefix, pythonpath))
     return " ".join([quoted(sys.executable), "-I", "-S", "-B", "-c", *arguments])
@@ -158,3 +162,56 @@ def _readable(name: str) -> str:
     ('Train/start', 'a__b__')
     """
     return "".join(each if each.isalnum() or each in "/._-+ " else "_" for each in name)
+
+
+def print_reactivation() -> None:
+    """Run by a shell that has read its user's own files: print what it has to set to be in its environment again.
+
+    `sys.argv` has a prefix, its PYTHONPATH after `=` or nothing, and `posix` or `fish`.
+    """
+    prefix, pythonpath, language = sys.argv[1:]
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    from envlock.errors import EnvlockError
+
+    try:
+        wanted = again(prefix, dict(os.environ), pythonpath)
+    except EnvlockError as error:
+        sys.stderr.write(f"{error.render()}\n")
+        return
+    for name, value in changes(os.environ, wanted).items():
+        if name.isascii() and name.isidentifier():
+            sys.stdout.write(f"{_command(name, value, language)}\n")
+
+
+def again(prefix: str, environ: dict[str, str], pythonpath: str = "=") -> dict[str, str]:
+    """The variables of a process in `prefix`; where it is in there still, its programs come first again, and no more.
+
+    `pythonpath` is `=` and what PYTHONPATH has to be, or nothing where it stays as it is.
+
+    >>> again("/env", {"VIRTUAL_ENV": "/env", "PATH": "/mine:/env/bin:/bin"})["PATH"]
+    '/env/bin:/mine:/bin'
+    """
+    if prefix not in {environ.get("CONDA_PREFIX"), environ.get("VIRTUAL_ENV")}:
+        return activated(prefix, environ, keep_pythonpath=not pythonpath)
+    variables = {name: value for name, value in environ.items() if name not in STEERS_PYTHON}
+    if pythonpath:
+        variables.pop("PYTHONPATH", None)
+    if pythonpath[1:]:
+        variables["PYTHONPATH"] = pythonpath[1:]
+    return {**variables, "PATH": with_programs(prefix, variables)}
+
+
+def _command(name: str, value: str | None, language: str) -> str:
+    r"""One variable, set or unset.
+
+    >>> print(_command("A", "it's", "posix"), _command("PATH", "/a:/b", "fish"), sep=chr(10))
+    export A='it'\''s'
+    set -gx PATH '/a' '/b'
+    """
+    if language == "posix":
+        return f"unset {name}" if value is None else f"export {name}={quoted(value)}"
+    if value is None:
+        return f"set -e {name}"
+    words = value.split(":") if name in _LISTS_OF_FISH else [value]
+    escaped = (word.replace("\\", "\\\\").replace("'", "\\'") for word in words)
+    return f"set -gx {name} " + " ".join(f"'{word}'" for word in escaped)

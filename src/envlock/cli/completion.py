@@ -1,0 +1,84 @@
+"""What a shell offers where a value is expected: each function is named by an option's or an argument's `complete`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.errors import EnvlockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envlock.config.project import Project
+
+
+def flows(incomplete: str) -> list[str]:
+    """Flows of the project."""
+    project = _nearby_project()
+    return _starting((flow.name for flow in project.flows), incomplete) if project else []
+
+
+def steps(incomplete: str) -> list[str]:
+    """Steps of the project's flows."""
+    project = _nearby_project()
+    return _starting((step.name for flow in project.flows for step in flow.steps), incomplete) if project else []
+
+
+def environments(incomplete: str) -> list[str]:
+    """Named environments of the project."""
+    project = _nearby_project()
+    return _starting((environment.name for environment in project.named), incomplete) if project else []
+
+
+def archs(incomplete: str) -> list[str]:
+    """Architectures: the project's, or all."""
+    from envlock.model.arch import ARCHS
+
+    project = _nearby_project()
+    return _starting(project.settings.archs if project else ARCHS, incomplete)
+
+
+def aliases(incomplete: str) -> list[str]:
+    """Names in the project's cache, where that is a folder: a shell does not wait for a bucket."""
+    project = _nearby_project()
+    if project is None:
+        return []
+    from envlock.cache.open import open_store
+    from envlock.named.history import Aliases
+
+    try:
+        if "://" in project.cache_url:
+            return []
+        store = open_store(project.cache_url, project.cache_options)
+        return [str(alias) for alias in Aliases(store).names(incomplete)]
+    except (EnvlockError, OSError):
+        return []
+
+
+def shown(incomplete: str) -> list[str]:
+    """What `envlock show` takes: the project's steps, flows and environments; else names in its cache."""
+    own = [*steps(incomplete), *flows(incomplete), *environments(incomplete)]
+    return own or aliases(incomplete)
+
+
+def local_names(incomplete: str) -> list[str]:
+    """Names that `envlock create --name` gave on this machine."""
+    from envlock.places import home
+
+    folder = home() / "named"
+    return sorted(link.name for link in folder.glob(f"{incomplete}*")) if folder.is_dir() else []
+
+
+def _nearby_project() -> Project | None:
+    """The project of the working folder, where there is a whole one: a shell's completion has no room for errors."""
+    from envlock.config.read import find_config, load_project
+
+    try:
+        return load_project(find_config(Path.cwd()))
+    except (EnvlockError, OSError):
+        return None
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]

@@ -1,1 +1,0 @@
-"""The commands that are started often and must start fast: nothing heavy is imported while all is well."""
