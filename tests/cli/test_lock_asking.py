@@ -17,7 +17,7 @@ from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock
 from envlock.workflow.check import check
 from envlock.workflow.choice import SeveralEnvironments, choose_one
-from envlock.workflow.launch import locks_by_name
+from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.lock import lock
 from envlock.workflow.show import Description, describe
 from tests.conftest import Envlock
@@ -264,7 +264,7 @@ def test_what_an_environment_is_does_not_hang_on_its_name(project: ProjectFolder
     loaded = load_project(project.config)
     found = choose_one(loaded, environment="DemoFlow/gpu")
     assert (found.is_step, found.key) == (False, ("env", "DemoFlow/gpu"))
-    assert [package.name for package in locks_by_name(loaded, [found], LINUX_64)["DemoFlow/gpu"].packages] == ["x"]
+    assert [package.name for package in fresh_locks(loaded, [found], LINUX_64)["DemoFlow/gpu"].packages] == ["x"]
     (shown,) = describe(loaded, "DemoFlow/gpu", [LINUX_64])
     assert isinstance(shown, Description)
     assert shown.used_by == ("DemoFlow/gpu",)

@@ -41,7 +41,7 @@ from envlock.workflow.check import check
 from envlock.workflow.choice import choose_one
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.get import get
-from envlock.workflow.launch_service import serve
+from envlock.workflow.launch import serve
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import using
 from envlock.workflow.push import push

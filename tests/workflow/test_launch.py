@@ -16,8 +16,7 @@ import pytest
 from envlock.config.errors import NoConfig
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.arch import ARCHS, host_arch
-from envlock.workflow.launch import Start, plan
-from envlock.workflow.launch_service import serve
+from envlock.workflow.launch import Start, plan, serve
 from tests.conftest import Envlock
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -319,7 +318,7 @@ def make_unwritable() -> Callable[[Path], None]:
 
 def test_planning_imports_nothing_heavy(project: ProjectFolder) -> None:
     code = (
-        "import json, sys, io; from envlock.workflow.launch_service import serve\n"
+        "import json, sys, io; from envlock.workflow.launch import serve\n"
         "said = io.StringIO(); serve([sys.argv[1]], said); answer = json.loads(said.getvalue())\n"
         "print(answer['event'], sorted({name.partition('.')[0] for name in sys.modules}))"
     )

@@ -35,7 +35,7 @@ from envlock.named.errors import (
 )
 from envlock.named.history import Aliases
 from envlock.named.run_record import RunRecords, recorded
-from envlock.workflow.launch import locks_by_name
+from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
@@ -144,15 +144,15 @@ class Lookup:
     def environment(self, environment: Environment) -> NamedEnvironment:
         """What is locked for an environment of the project, for every arch that it is locked for, fresh and whole.
 
-        Raises NotLocked and what else `locks_by_name` raises.
+        Raises NotLocked and what else `fresh_locks` raises.
         """
         locks = [
-            locks_by_name(self.project, (environment,), arch)[environment.name]
+            fresh_locks(self.project, (environment,), arch)[environment.name]
             for arch in self.project.settings.archs
             if environment.deferred or locks_of(self.project, environment, arch)
         ]
         if not locks:
-            locks_by_name(self.project, (environment,), self.project.settings.archs[0])
+            fresh_locks(self.project, (environment,), self.project.settings.archs[0])
             raise NotLocked(environment.name)
         return found_of(environment.name, locks)
 

@@ -1,4 +1,4 @@
-"""Why a flow is not started: each is told before any task runs, with what repairs it."""
+"""Why locks cannot be used, and why a flow is not started: raised before any task runs, with the repair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FlowNotInConfig(ConfigError):
-    """A flow is started with envlock that the nearest envlock.toml does not name."""
+    """The flow that is started is not in the nearest envlock.toml."""
 
     code = "flow-not-in-config"
 
@@ -31,7 +31,7 @@ class FlowNotInConfig(ConfigError):
 
 
 class StepNotInConfig(ConfigError):
-    """A flow that is started has a step which cannot be read from the files of its project."""
+    """The flow that is started has a step that envlock does not find in the project's files."""
 
     code = "step-not-in-config"
 
@@ -42,15 +42,15 @@ class StepNotInConfig(ConfigError):
             f"envlock does not know {'the step' if len(steps) == 1 else 'the steps'} {named} of `{flow}`",
             locations=(location,),
             details=(
-                f"steps that can be read: {', '.join(known) or 'none'}",
-                "steps that come from outside of the project's files, or are made while it runs, have to be named",
+                f"steps that envlock finds: {', '.join(known) or 'none'}",
+                "envlock cannot find steps that come from files outside of the project, or are made at run time",
             ),
             hint=f"write `steps = [{every}]` in `[flow.{flow}]`, then run `envlock lock`",
         )
 
 
 class StaleLock(StaleError):
-    """Steps ask for something else in envlock.toml than what was locked."""
+    """The requirements of some steps changed in envlock.toml since they were locked."""
 
     code = "stale-lock"
 
@@ -66,7 +66,7 @@ class StaleLock(StaleError):
 
 
 class HostNotAllowed(DamageError):
-    """A lock names a host that envlock.toml does not allow."""
+    """A lock has a URL on a host that envlock.toml does not allow."""
 
     code = "host-not-allowed"
 
@@ -88,11 +88,11 @@ def refuse_strange_hosts(project: Project, summary: Summary, environments: Seque
     if strange:
         reasons = [f"{name} is not among the hosts of envlock.toml" for name in strange]
         at = project.locate(("envlock", "hosts"))
-        raise HostNotAllowed(environments, reasons, at, "add the host to `hosts` in envlock.toml, if it is right")
+        raise HostNotAllowed(environments, reasons, at, "if you trust the host, add it to `hosts` in envlock.toml")
 
 
 class DatastoreNotLocked(StaleError):
-    """A flow is started with a datastore whose client the locked environments do not hold."""
+    """A flow is started with a datastore, and the locked environments lack the client for it."""
 
     code = "datastore-not-locked"
 
@@ -106,14 +106,14 @@ class DatastoreNotLocked(StaleError):
         added: bool,
         named: str = "",
     ) -> None:
-        """`added` says whether envlock adds to these environments what Metaflow needs, or was told not to.
+        """`added` is whether envlock adds Metaflow's requirements to these environments.
 
-        `named` is the named environment that they are, to which nothing is added.
+        `named` is the named environment that they are, if they are one: nothing is added to that.
         """
         change = (
             f'write `datastore = "{datastore}"` in `[envlock]` of envlock.toml'
             if added
-            else f"take `metaflow-requirements = false` out of envlock.toml, or ask for {', '.join(missing)} yourself"
+            else f"take `metaflow-requirements = false` out of envlock.toml, or require {', '.join(missing)} yourself"
         )
         if named:
             asked = ", ".join(f'{name} = ""' for name in missing)
@@ -127,18 +127,18 @@ class DatastoreNotLocked(StaleError):
 
 
 class RemoteStepsNotYet(ConfigError):
-    """Steps would run on another machine, which this version of envlock cannot give a locked environment."""
+    """Steps would run on other machines, which this version of envlock does not support."""
 
     code = "remote-steps-not-yet"
 
     def __init__(self, flow: str, remote: Mapping[str, str], command: str) -> None:
-        """`remote` names a decorator for each step that has one; `command` is the one that deploys, if one does."""
+        """`remote` has the decorator of each step that has one; `command` is the command that deploys, if one does."""
         details = [f"`{step}` runs on {decorator}" for step, decorator in remote.items()]
         if command:
             details.append(f"`{command}` runs every step of `{flow}` on other machines")
         tables = ", ".join(f"`[flow.{flow}.step.{step}]`" for step in remote)
         super().__init__(
-            "locked environments for remote steps come with a later version of envlock",
+            "this version of envlock cannot run steps on other machines in locked environments",
             details=tuple(details),
             hint=f"run it locally, or set `disabled = true` in {tables or f'`[flow.{flow}]`'}",
         )

@@ -73,6 +73,6 @@ def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
         from envlock.named.bases import looked_up
 
         return looked_up(project, environment, arch, {})
-    from envlock.workflow.launch import locks_by_name
+    from envlock.workflow.fresh_locks import fresh_locks
 
-    return locks_by_name(project, (environment,), arch)[environment.name]
+    return fresh_locks(project, (environment,), arch)[environment.name]

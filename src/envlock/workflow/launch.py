@@ -1,24 +1,58 @@
-"""What the launcher of a flow asks before anything runs: which lock each step has, or why it must not start.
+"""Launching a flow: which lock each step has, and making their environments while the launcher schedules tasks.
 
-Only light modules are imported while all is well: this stands between the user and the first task.
+`plan` finds the locks, or says why the flow must not start. `serve` is a process beside the flow's launcher. The
+launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
+environments are made. So it speaks with this process, in lines of JSON:
+
+    to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
+              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed,
+              {"fetch": "<step>", "as": "<name>", "variables"}         for a task whose environment is looked up now,
+              {"started": "<step>", "run": "<run_id>"}                 when the first task of a step enters it (with
+                                                                       "as" if that was fetched), and
+              {"remove": "<folder>"}                                   at the end: nobody has to wait for it
+    from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home",
+              "fetched": {step: the name of its environment}}, or
+              {"event": "refused", "text"}                                       and the end, then
+              {"event": "hydrated", "identity", "ids", "prefix", "variables", "seconds"}, with null for a variable that
+              must not be there, or {"event": "failed", "identity", "text"}, and
+              {"event": "said", "text"}                                          at any time
+
+It ends when its input does. All of this stands between the user and the first task, so it imports only light modules
+while all is well.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
+from envlock.activation import activated, changes
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import Environment, Flow, Project
 from envlock.config.read import find_config, load_project
-from envlock.config.selection import Selection
-from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
-from envlock.lockfile.folder import candidates, read_lock
+from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.model.arch import Arch, host_arch
 from envlock.model.lock import Lock
-from envlock.workflow.check import Finding, check
-from envlock.workflow.needed_locks import locks_of
+from envlock.named.run_record import RunRecorder
+from envlock.places import folder_in_home, home
+from envlock.reporter import Reporter
+from envlock.workflow.fresh_locks import fresh_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -65,7 +99,7 @@ def plan(start: Start) -> Plan:
         return Plan(project, arch, dict.fromkeys(environments))
     fetched = {step: environment for step, environment in needed.items() if environment.is_fetched}
     needed = {step: environment for step, environment in needed.items() if step not in fetched}
-    locks = locks_by_name(project, tuple(needed.values()), arch) if needed else {}
+    locks = fresh_locks(project, tuple(needed.values()), arch) if needed else {}
     steps = {
         step: locks[environment.name] if environment else None
         for step, environment in environments.items()
@@ -73,43 +107,6 @@ def plan(start: Start) -> Plan:
     }
     refuse_unserved_datastore(project, start.datastore, {each: locks[each.name] for each in needed.values()})
     return Plan(project, arch, steps, fetched, start.datastore)
-
-
-def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
-    """As `locks_by_name`, by req_id: for callers to whom environments that ask for the same are one."""
-    locks = locks_by_name(project, environments, arch)
-    return {environment.requirements.req_id: locks[environment.name] for environment in environments}
-
-
-def locks_by_name(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
-    """The lock of each environment for an arch, after `check` found nothing wrong with any of them.
-
-    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, NotYet, FetchedAtExec, BaseLacksArch, DamageError, ConfigError
-    for a name that cannot be known; or ManyErrors.
-    """
-    if arch not in project.settings.archs:
-        from envlock.lockfile.errors import ArchNotLocked
-
-        raise ArchNotLocked(environments[0].name, arch, project.settings.archs, in_config=False)
-    if any(environment.is_fetched for environment in environments):
-        from envlock.named.errors import FetchedAtExec
-
-        fetched = [(each.name, each.base.key) for each in environments if each.base is not None and each.is_fetched]
-        raise FetchedAtExec([name for name, _ in fetched], tuple(project.locate(key) for _, key in fetched))
-    of_steps = [each.name for each in environments if each.is_step]
-    named = [each.name for each in environments if not each.is_step]
-    selection = Selection(steps=tuple(of_steps), environments=tuple(named), archs=(arch,))
-    findings = check(project, selection).findings
-    if findings:
-        raise _refusal(project, findings, arch)
-    read: dict[Path, Lock] = {}
-    locks = {}
-    for environment in environments:
-        (path,) = locks_of(project, environment, arch)
-        if path not in read:
-            read[path] = read_lock(path, shown=project.shown(path))
-        locks[environment.name] = read[path]
-    return locks
 
 
 def _project(start: Start) -> Project:
@@ -177,7 +174,7 @@ def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[E
         from envlock.workflow.errors import DatastoreNotLocked
 
         at = project.locate(("envlock", "datastore"))
-        raise _one_of(
+        raise as_one(
             [
                 DatastoreNotLocked(names, datastore, missing, at, added=added, named=named)
                 for (missing, added, named), names in lacking.items()
@@ -185,58 +182,130 @@ def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[E
         )
 
 
-def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:
-    groups: dict[object, list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.verdict, finding.reasons, finding.repair, finding.location), []).append(finding)
-    return _one_of([_error(project, group, arch) for group in groups.values()])
+class _Said(Reporter):
+    """Hands on what a person should know."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+
+    def noted(self, message: str) -> None:
+        self._channel.send(event="said", text=message)
+
+    def warned(self, message: str) -> None:
+        self._channel.send(event="said", text=f"warning: {message}")
 
 
-def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockError:
-    """What `check` found of one or several environments, as the error that stops a flow."""
-    from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
-    from envlock.named.base import trouble
-    from envlock.resolve.errors import NotYet
-    from envlock.workflow.errors import HostNotAllowed, StaleLock
+class _Channel:
+    """Lines of JSON to the launcher, from any thread."""
 
-    first = group[0]
-    names = tuple(dict.fromkeys(finding.environment for finding in group))
-    named = "`, `".join(names)
-    environment = next(each for each in project.environments() if each.name == first.environment)
-    paths = locks_of(project, environment, arch)
-    unknown = trouble(project, environment) if environment.base is not None else None
-    if unknown is not None:
-        return unknown
-    if first.verdict == "base-lacks-arch":
-        from envlock.named.errors import BaseLacksArch
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._lock = threading.Lock()
 
-        assert environment.base is not None
-        assert environment.base.pin is not None
-        return BaseLacksArch(names, environment.base.pin, arch, project.locate(environment.base.key))
-    if first.verdict == "not-yet":
-        error = NotYet(named, environment.deferred[0][0])
-        error.locations = (first.location,) if first.location else ()
-        return error
-    if first.verdict == "missing":
-        return NotLocked(named, location=first.location, command=first.repair)
-    if first.verdict == "arch-missing":
-        req_id = environment.requirements.req_id
-        others = tuple(each for each in project.settings.archs if candidates(project.lock_folder, each, req_id))
-        return ArchNotLocked(named, arch, others, in_config=True)
-    if first.verdict in {"stale", "restamp"}:
-        return StaleLock(names, arch, first.reasons, first.location, first.repair)
-    if first.verdict == "two-locks":
-        return TwoLocks(named, arch, tuple(project.shown(path) for path in paths))
-    if first.verdict == "host-not-allowed":
-        return HostNotAllowed(names, first.reasons, first.location, first.repair)
-    for path in paths:
-        try:
-            read_lock(path, shown=project.shown(path))
-        except EnvlockError as error:  # noqa: PERF203  what is wrong with the file is this error itself
-            return error
-    at = first.location or Location(project.shown(paths[0]))
-    return DamagedLock(at.path, "; ".join(first.reasons), line=at.line)
+    def send(self, **message: object) -> None:
+        with self._lock:
+            self._output.write(json.dumps(message) + "\n")
+            self._output.flush()
 
 
-def _one_of(errors: Sequence[EnvlockError]) -> EnvlockError:
-    return errors[0] if len(errors) == 1 else ManyErrors(tuple(errors))
+def serve(lines: Iterable[str], output: TextIO) -> None:
+    """Answer a launcher until `lines` end. What fails is told to it, never raised."""
+    channel = _Channel(output)
+    requests = iter(lines)
+    start = next(requests, None)
+    request = json.loads(start) if start else {}
+    planned = _planned(request, channel) if start else None
+    if planned is None:
+        return
+    keeper = RunRecorder(planned.project, request["flow"])
+    # By the name under which the launcher knows each environment: its identity, or that of one fetched task.
+    locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for line in requests:
+            request = json.loads(line)
+            if "remove" in request:
+                shutil.rmtree(request["remove"], ignore_errors=True)
+            elif "started" in request:
+                lock = locks[request["as"]] if "as" in request else planned.steps[request["started"]]
+                if lock is not None:
+                    keeper.keep(request["run"], request["started"], lock)
+            elif "fetch" in request:
+                pool.submit(_fetch, planned, request, locks, channel)
+            else:
+                name = request["hydrate"]
+                pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
+        pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
+    keeper.end()
+
+
+def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
+    try:
+        planned = plan(
+            Start(
+                flow=request["flow"],
+                file=Path(request["file"]),
+                steps=tuple(request["steps"]),
+                datastore=request["datastore"],
+                remote=request["remote"],
+                command=request["command"],
+            )
+        )
+        place = str(home())
+        with suppress(OSError):  # in a home that cannot be written, tasks are slower, and that is all
+            folder_in_home("bytecode")
+    except EnvlockError as error:
+        channel.send(event="refused", text=error.render())
+        return None
+    fetched = {step: each.base.written for step, each in planned.fetched.items() if each.base is not None}
+    steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
+    channel.send(event="planned", steps=steps, fetched=fetched, home=place)
+    return planned
+
+
+def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
+    """Make the environment that a step's name stands for at this moment."""
+
+    def looked_up() -> Lock:
+        from envlock.named.bases import fetch
+
+        lock = fetch(planned, request["fetch"], request["variables"])
+        locks[request["as"]] = lock
+        return lock
+
+    _hydrate(planned, request["as"], looked_up, channel)
+
+
+def _hydrate(planned: Plan, name: str, lock_of: Callable[[], Lock], channel: _Channel) -> None:
+    from envlock.workflow.hydrate import hydrate
+
+    began = time.monotonic()
+    said = _Said(channel)
+    try:
+        lock = lock_of()
+        prefix = hydrate(planned.project, lock, said)
+        variables = changes(os.environ, activated(str(prefix), os.environ, warn=said.warned))
+    except EnvlockError as error:
+        channel.send(event="failed", identity=name, text=error.render())
+    except BaseException as error:  # the launcher waits for an answer, whatever happens here
+        channel.send(event="failed", identity=name, text=f"envlock failed: {type(error).__name__}: {error}")
+        raise
+    else:
+        channel.send(
+            event="hydrated",
+            identity=name,
+            ids=[lock.req_id, lock.full_id, lock.arch],
+            prefix=str(prefix),
+            variables=variables,
+            seconds=time.monotonic() - began,
+        )
+
+
+def main() -> None:
+    """Serve on stdin and stdout; whatever else prints to stdout is sent to stderr."""
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, output)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ from envlock.model.artifact import Artifact, artifacts_of
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.artifacts import distinct, mirror
-from envlock.workflow.launch import locks_by_name
+from envlock.workflow.fresh_locks import fresh_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,7 +132,7 @@ def _locks_for(
     project: Project, environments: Sequence[Environment], arch: Arch
 ) -> tuple[Iterable[Lock], Sequence[EnvlockError]]:
     try:
-        found = locks_by_name(project, environments, arch).values()
+        found = fresh_locks(project, environments, arch).values()
         return {lock.identity: lock for lock in found}.values(), ()
     except ManyErrors as error:
         return (), error.errors

@@ -18,7 +18,7 @@ from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
 from envlock.places import home
 from envlock.workflow.check import check
-from envlock.workflow.launch import locks_by_name
+from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.reference_id import reference_req_id
 
@@ -198,7 +198,7 @@ def _of_environments(
     project: Project, meant: Sequence[tuple[KeyPath, Environment | None]], arch: Arch
 ) -> list[Description | Disabled]:
     environments = [environment for _, environment in meant if environment is not None]
-    locks = locks_by_name(project, environments, arch) if environments else {}
+    locks = fresh_locks(project, environments, arch) if environments else {}
     found: list[Description | Disabled] = []
     for key, environment in meant:
         if environment is None:

@@ -19,7 +19,7 @@ from .envlock_environment import EnvlockException
 LAUNCHER_VARIABLE = "_METAFLOW_ENVLOCK_LAUNCHER"
 
 # The working folder is not on the path: it may hold a folder that is called `envlock`.
-_PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from envlock.workflow.launch_service import main; main()"
+_PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from envlock.workflow.launch import main; main()"
 
 
 class Service(object):
