@@ -8,12 +8,14 @@ Those are two reference pages, the JSON schema, and the tables of the light read
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from envlock.config.edit.toml_edit import value_text
+from envlock.config.schema import json_schema, json_schema_text, settings_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
 SCHEMA = ROOT / "schemas" / "envlock.schema.json"
+EXAMPLE = ROOT / "envlock.toml.example"
 CONFIGURATION = PAGES / "configuration.md"
 COMMANDS = PAGES / "commands.md"
 _GENERATED = re.compile(r"(<!-- keys of ([A-Za-z]+), generated from the schema -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,14 +36,19 @@ def configuration_page(text: str) -> str:
     return _GENERATED.sub(lambda found: f"{found[1]}\n{_keys(found[2])}\n{found[3]}", text)
 
 
+def example_file(text: str) -> str:
+    """The example with the settings made anew; the flows and environments after them are written by hand."""
+    head, table, rest = text.partition("[envlock]\n")
+    flows = rest.index("\n# A flow")
+    return f"{head}{table}{settings_text()}\n{rest[flows:]}"
+
+
 def described_tables(text: str) -> set[str]:
     """The tables whose keys a page lists."""
     return {found[2] for found in _GENERATED.finditer(text)}
 
 
 def _keys(table: str) -> str:
-    from envlock.config.schema import json_schema
-
     node = json_schema()["definitions"][table]
     required = node.get("required", [])
     properties = sorted(node["properties"].items(), key=lambda item: item[0] not in required)
@@ -50,8 +58,8 @@ def _keys(table: str) -> str:
         if key in required:
             meaning.append("Required.")
         elif about.get("default") is not None:
-            meaning.append(f"Default: `{_toml(about['default'])}`.")
-        example = f"Example: `{_toml(about['examples'][0])}`."
+            meaning.append(f"Default: `{value_text(about['default'])}`.")
+        example = f"Example: `{value_text(about['examples'][0])}`."
         lines.append(f"| `{key}` | {_type(about)} | {_cell(' '.join([*meaning, example]))} |")
     return "\n".join(lines) + "\n"
 
@@ -62,22 +70,12 @@ def _type(node: dict[str, Any]) -> str:
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(_type(way) for way in node["anyOf"]))
     if "enum" in node:
-        return " or ".join(f"`{_toml(choice)}`" for choice in node["enum"])
+        return " or ".join(f"`{value_text(choice)}`" for choice in node["enum"])
     if node["type"] == "array":
         return "list of strings"
     kinds = {"string": "string", "boolean": "boolean", "object": "table"}
     formats = {"date": "date", "date-time": "date and time"}
     return formats.get(node.get("format", "")) or kinds[node["type"]]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        pairs = (f"{key if re.fullmatch(r'[A-Za-z0-9_-]+', key) else json.dumps(key)} = {_toml(inner)}"
-                 for key, inner in value.items())  # fmt: skip
-        return "{ " + ", ".join(pairs) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _cell(text: str) -> str:
@@ -128,7 +126,6 @@ def _paragraphs(text: str) -> str:
 @cache
 def generated_files() -> dict[Path, str]:
     """Every file that is made, with its text."""
-    from envlock.config.schema import json_schema_text
     from scripts.settings_module import MODULE, settings_module
 
     return {
@@ -136,6 +133,7 @@ def generated_files() -> dict[Path, str]:
         SCHEMA: json_schema_text(),
         COMMANDS: commands_page(),
         CONFIGURATION: configuration_page(CONFIGURATION.read_text(encoding="utf-8")),
+        EXAMPLE: example_file(EXAMPLE.read_text(encoding="utf-8")),
     }
 
 

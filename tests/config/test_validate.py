@@ -285,11 +285,11 @@ BAD = {
     ),
     "a number for an instant": (
         "[envlock]\nexclude-newer = 7\n",
-        wrong("wrong-type", 2, "envlock.exclude-newer", "exclude-newer", 'exclude-newer = "2026-11-01"'),
+        wrong("wrong-type", 2, "envlock.exclude-newer", "exclude-newer", 'exclude-newer = "7d"'),
     ),
     "a time of day for an instant": (
         "[envlock]\nexclude-newer = 07:30:00\n",
-        wrong("wrong-type", 2, "envlock.exclude-newer", "exclude-newer", 'exclude-newer = "2026-11-01"'),
+        wrong("wrong-type", 2, "envlock.exclude-newer", "exclude-newer", 'exclude-newer = "7d"'),
     ),
     "a date for a string": (
         "[envlock]\ncache = 2026-11-01\n",

@@ -8,7 +8,8 @@ hold them current. Reading a file that is right imports no pydantic: that would 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from envlock.config import rules
+from envlock.config.edit.toml_edit import value_text
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -55,17 +57,17 @@ class Table(BaseModel):
 
 
 class PackageTable(Table):
-    """One package of PyPI, where a version alone does not say enough."""
+    """One PyPI package that needs more than a version."""
 
     version: str = Field(default="", examples=[">=2,<3"])
-    """The version: `2.2.3`, `>=2,<3`, or empty for any."""
+    """The version: `2.2.3`, `>=2,<3`, or empty for any version."""
     extras: list[Annotated[str, Ruled(rules.extra)]] = Field(default=[], examples=[["socks"]])
-    """Extras of the package, beside those that its name carries."""
+    """Extras of the package, added to those in its name."""
     marker: str = Field(default="", examples=["sys_platform == 'linux'"])
-    """The environment marker (PEP 508) under which it is asked for."""
+    """The environment marker (PEP 508) under which the package is required."""
     index: Annotated[str, Ruled(rules.index)] = Field(default="", examples=["pytorch"])
-    """The one index that the package comes from: a name out of `[envlock.indexes]`, or a URL. Nothing else is asked of
-    that index."""
+    """The index to take the package from: a name from `[envlock.indexes]`, or a URL. No other package is taken from
+    that index, and this package from no other."""
 
 
 Package: TypeAlias = Union[  # noqa: UP007
@@ -80,63 +82,62 @@ class PypiTable(Table):
         default={},
         examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}],
     )
-    """Package to version: `2.2.3`, `>=2,<3`, or empty for any; `; marker` may follow. The name may carry extras, or a
-    URL: `name@https://...`. A table says more: `{ version, extras, marker, index }`. A list holds several of these: all
-    of them count, each where its marker is true."""
+    """Packages with their versions: `2.2.3`, `>=2,<3`, or empty for any version; `; marker` may follow. A name may have
+    extras, or a URL: `name@https://...`. Use a table for more: `{ version, extras, marker, index }`. A list has several
+    requirements of one package, each of which applies where its marker is true."""
     extra_indices: list[Index] = Field(default=[], examples=[["https://index.example/simple/"]])
-    """More package indexes, asked in this order before the default one; the first that has a package is the only one
-    asked for it. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
+    """Package indexes to search before the default one, in this order. A package comes from the first index that has
+    it. `${VARIABLE}` is read from the environment; credentials are never stored."""
     extras: list[Annotated[str, Ruled(rules.pip_flag)]] = Field(default=[], examples=[["pre"]])
-    """Flags of pip, without dashes: `pre`, which allows pre-releases. No other means anything when locking."""
+    """pip's flags, without dashes. Only `pre` is known: allow pre-releases."""
     python: Annotated[str, Ruled(rules.python)] | None = Field(default=None, examples=[">=3.11,<3.13"])
-    """The Python to lock: a range, `3.12` for any 3.12, or one release."""
+    """The Python version: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])
-    """Conda packages that contain no Python, to go with the PyPI ones: package to constraint, as in `libraries` of
-    `conda`. Python then comes from conda too."""
+    """Conda packages without Python code, such as libraries and tools, with versions as in `libraries` of `conda`.
+    Python then comes from conda too."""
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether this level has no environment: its steps run in the interpreter that started the flow."""
+    """Use no environment: run in the interpreter that started the flow."""
 
 
 class CondaTable(Table):
     """Packages from conda channels: `@conda` of a step, `@conda_base` of a flow."""
 
     libraries: dict[str, str] = Field(default={}, examples=[{"conda-forge::ffmpeg": ">=6"}])
-    """Package to constraint: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any; a build may
-    follow, as in `1.4=py310*`. The name may begin with `channel::`: this package comes from that channel and, unless
-    it is among `channels`, no other does. `python` means the Python of the environment."""
+    """Packages with their versions: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any version; a
+    build may follow, as in `1.4=py310*`. A name may begin with `channel::` to take this one package from that channel.
+    `python` is the environment's Python."""
     channels: list[Channel] = Field(default=[], examples=[["conda-forge"]])
-    """More channels, names or URLs, asked before those of the flow and the project; the first that has a package is the
-    only one asked for it. Credentials are used and never kept;
-    `${VARIABLE}` is taken from the environment."""
+    """Channels, by name or URL, to search before those of the flow and the project. A package comes from the first
+    channel that has it. `${VARIABLE}` is read from the environment; credentials are never stored."""
     python: Annotated[str, Ruled(rules.conda_python)] | None = Field(default=None, examples=["3.12"])
-    """The Python to lock, a conda package: a range, `3.12` for any 3.12, or one release."""
+    """The version of conda's Python: a range, `3.12` for any 3.12, or one release."""
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether this level has no environment."""
+    """Use no environment."""
 
 
 class NamedEnvTable(Table):
-    """An environment that was locked before: `@named_env` of a step, `@named_env_base` of a flow."""
+    """An environment that is locked already: `@named_env` of a step, `@named_env_base` of a flow."""
 
     name: Annotated[str, Ruled(rules.env_name)] | None = Field(default=None, examples=["team/base:v1"])
-    """The name of the environment, with its tag; or its `req_id:full_id`."""
+    """The alias of the environment, as `name:tag`, or its ids, as `req_id:full_id`."""
     pathspec: Annotated[str, Ruled(rules.pathspec)] | None = Field(default=None, examples=["TrainFlow/142/train"])
-    """The step of an earlier run whose environment is meant: `Flow/run/step`."""
+    """A step of an earlier run, as `Flow/run/step`: use the environment that it ran in."""
     fetch_at_exec: bool | None = Field(default=None, examples=[True])
-    """Whether the name is looked up when the step starts, not when the flow is locked."""
+    """Look up the name when the step starts, not when the flow is locked."""
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether this level has no environment."""
+    """Use no environment."""
 
 
 class SysPackagesTable(Table):
-    """What the machine brings: `@sys_packages` of a step, `@sys_packages_base` of a flow."""
+    """System packages: `@sys_packages` of a step, `@sys_packages_base` of a flow."""
 
     packages: dict[VirtualPackage, str] = Field(default={}, examples=[{"__cuda": "12.4"}])
-    """Virtual package to version: `__cuda`, the CUDA version that the driver supports (`12` or `12.4`); `__glibc`, the
-    C library of Linux (`2.28`); `__linux`, its kernel (`4.18`); `__osx`, the release of macOS (`13.0`); `__archspec`,
-    the processor's microarchitecture (`x86_64_v3`). Each holds for the architectures where it makes sense, over those
-    of `system-requirements`. Nothing is taken from the machine that locks."""
+    """System packages with their versions: `__cuda`, the CUDA version that the driver supports (`12` or `12.4`);
+    `__glibc`, the C library of Linux (`2.28`); `__linux`, its kernel (`4.18`); `__osx`, the release of macOS (`13.0`);
+    `__archspec`, the processor's microarchitecture (`x86_64_v3`). Each applies to the architectures that can have it,
+    and replaces the version in `system-requirements`. The machine that locks does not matter."""
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether this level has no environment."""
+    """Use no environment."""
 
 
 class _Requirements(Table):
@@ -145,162 +146,161 @@ class _Requirements(Table):
     conda: CondaTable | None = Field(default=None, examples=[{"libraries": {"ffmpeg": ""}}])
     """Packages from conda channels."""
     named_env: NamedEnvTable | None = Field(default=None, examples=[{"name": "team/base:v1"}])
-    """An environment that was locked before, as it is or to be extended."""
+    """An environment that is locked already, to use or to extend."""
     sys_packages: SysPackagesTable | None = Field(default=None, examples=[{"packages": {"__cuda": "12.4"}}])
-    """What the machine brings."""
+    """What the machine has to have."""
 
 
 class StepTable(_Requirements):
-    """One step of a flow. What it says stands over what its flow says, key by key."""
+    """One step of a flow. It inherits the requirements of its flow, and replaces them key by key."""
 
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether the step has no environment: it runs in the interpreter that started the flow."""
+    """Use no environment: run the step in the interpreter that started the flow."""
 
 
 class FlowTable(_Requirements):
-    """A flow, named after its class. What it says holds for each of its steps."""
+    """A flow, named after its class. Its steps inherit its requirements."""
 
     file: str = Field(examples=["train_flow.py"])
-    """The file that defines the flow, relative to envlock.toml. It and the modules of the project that its classes come
-    from are read for its steps, and never run."""
+    """The file that defines the flow, relative to envlock.toml. envlock reads its steps from this file and from the
+    project's modules that it imports classes from, and never runs them."""
     steps: list[Annotated[str, Ruled(rules.step)]] | None = Field(default=None, examples=[["start", "train", "end"]])
-    """The flow's steps, where they cannot all be read: with a base class of an installed package, for one. Those that
-    can be read need not be named."""
+    """Steps that envlock cannot read from the file, such as those of a base class in an installed package."""
     disabled: bool | None = Field(default=None, examples=[True])
-    """Whether the flow's steps have no environment, those aside that ask for something."""
+    """Use no environment for the flow's steps, except for those that have requirements of their own."""
     step: dict[str, StepTable] = Field(default={}, examples=[{"train": {"pypi": {"packages": {"xgboost": ">=2,<3"}}}}])
-    """Steps that ask for something of their own."""
+    """Steps with requirements of their own."""
 
 
 class EnvironmentTable(_Requirements):
-    """An environment of its own, not of a step: to be named, shared, or used in a notebook."""
+    """An environment that belongs to no step: to share under a name, or to use in a notebook."""
 
     requirements: str | None = Field(default=None, examples=["requirements.txt"])
-    """A requirements file whose packages are asked too, relative to envlock.toml."""
+    """A requirements file to take more packages from, relative to envlock.toml."""
     environment_yml: str | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
-    """A conda environment file whose packages are asked too, relative to envlock.toml."""
+    """A conda environment file to take more packages from, relative to envlock.toml."""
     aliases: list[Annotated[str, Ruled(rules.alias)]] = Field(default=[], examples=[["team/base:v1"]])
-    """Names under which others find the environment."""
+    """Aliases to give to the environment once it is locked."""
 
 
 class ResolverTable(Table):
-    """What solves the requirements, for each kind of package. Locks of all solvers have one form."""
+    """The resolver of each kind of package. Their locks have one format."""
 
     conda: Literal["rattler", "conda-lock"] = Field(default="rattler", examples=["conda-lock"])
-    """What solves conda packages: `rattler` is a part of envlock; `conda-lock` is conda-lock, with the conda, mamba or
-    micromamba of this machine where there is one."""
+    """The resolver of conda packages: `rattler`, which comes with envlock, or `conda-lock`, with the machine's conda,
+    mamba or micromamba where it has one."""
     pypi: Literal["uv", "pip-tools"] = Field(default="uv", examples=["pip-tools"])
-    """What solves PyPI packages. `pip-tools` knows the architecture of the machine that locks, and no other."""
+    """The resolver of PyPI packages. `pip-tools` resolves only for the architecture of the machine that locks."""
 
 
 class CacheOptionsTable(Table):
-    """How a cache in a bucket is reached; its credentials come from the environment."""
+    """How to reach a cache in a bucket. Credentials come from the environment."""
 
     endpoint: Annotated[str, Ruled(rules.endpoint)] = Field(default="", examples=["https://objects.example:9000"])
-    """The URL of the service, for servers of your own that speak as S3, Google Cloud Storage or Azure do."""
+    """The URL of the service, if it is a server of your own with the API of S3, Google Cloud Storage or Azure."""
     region: str = Field(default="", examples=["eu-central-1"])
     """The region of an S3 bucket."""
     profile: str = Field(default="", examples=["team"])
-    """The profile of the AWS configuration whose credentials are used."""
+    """The profile in the AWS configuration to take credentials from."""
     account: str = Field(default="", examples=["teamstorage"])
     """The storage account of an Azure container."""
     anonymous: bool = Field(default=False, examples=[True])
-    """Whether the bucket is asked without credentials: for one that everybody may read."""
+    """Send no credentials: for a bucket that everybody may read."""
 
 
 class ProjectTable(Table):
-    """What holds for the whole project."""
+    """Settings of the whole project."""
 
     archs: list[ArchName] = Field(
         default=["linux-64", "linux-aarch64", "osx-64", "osx-arm64"], min_length=1, examples=[["linux-64", "osx-arm64"]]
     )
     """The architectures to lock for."""
     cache: Annotated[str, Ruled(rules.cache)] = Field(default="envlock-cache", examples=["s3://team/envlock"])
-    """Where packages and locks are mirrored: a folder, relative to envlock.toml, or a bucket of S3 (`s3://`), Google
-    Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
+    """The team's cache of packages, locks and aliases: a folder relative to envlock.toml, or a bucket of S3 (`s3://`),
+    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
     cache_options: CacheOptionsTable = Field(
         default_factory=CacheOptionsTable,
         alias="cache-options",
         examples=[{"endpoint": "https://objects.example:9000"}],
     )
-    """How a cache in a bucket is reached."""
+    """How to reach a cache in a bucket."""
     exclude_newer: Union[Instant, datetime, date, None] = Field(  # noqa: UP007
-        default=None, alias="exclude-newer", examples=["2026-11-01"]
+        default=None, alias="exclude-newer", examples=["7d"]
     )
-    """Nothing that was published later is locked: an instant, a day (its end), or a span such as `7d`, `2 weeks` or
-    `12 hours` before the moment of locking."""
+    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2
+    weeks` or `12 hours`."""
     python_from: Literal["machine", "uv", "conda"] = Field(default="machine", alias="python-from", examples=["uv"])
-    """Where an environment's Python comes from: `machine` locks its minor series, which any fitting interpreter serves;
-    `uv` locks one exact build per architecture; `conda` takes it from conda channels."""
+    """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
+    `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda packages.
+    """
     index_url: Index | None = Field(default=None, alias="index-url", examples=["https://index.example/simple/"])
-    """The package index that is asked last, in place of PyPI."""
+    """The default package index, searched last. Without it, PyPI."""
     extra_indices: list[Index] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
-    """More package indexes for every environment, asked after those of its step and flow."""
+    """Package indexes for every environment, searched after those of its step and flow, and before the default one."""
     indexes: dict[Annotated[str, Ruled(rules.index_name)], Index] = Field(
         default={}, examples=[{"pytorch": "https://index.example/cu121/"}]
     )
-    """Package indexes by name, for packages that name one as their `index`. They are asked for those packages and for
-    nothing else. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
+    """Package indexes by name, for the packages that have one as their `index`, and for no others. `${VARIABLE}` is
+    read from the environment; credentials are never stored."""
     hosts: list[Annotated[str, Ruled(rules.host)]] = Field(default=[], examples=[["index.example", "*.files.example"]])
-    """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
+    """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
     allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(
         default=[], alias="allow-older", examples=[["hydra-core"]]
     )
-    """PyPI packages that may be locked in an older major version where a newer one has no wheel; of any other, that is
-    an error."""
+    """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
+    error."""
     datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
-    """Metaflow's datastore, or several: each needs packages of its own inside of the steps."""
+    """Metaflow's datastore, or several. Steps need packages to reach it, which envlock adds."""
     metaflow_requirements: bool = Field(default=True, alias="metaflow-requirements", examples=[False])
-    """Whether the packages that Metaflow needs inside of a step are added to each environment."""
+    """Add the packages that Metaflow needs inside a step to every environment."""
     system_requirements: dict[ArchName, dict[VirtualPackage, str]] = Field(
         default={},
         alias="system-requirements",
         examples=[{"linux-64": {"__glibc": "2.28"}, "osx-arm64": {"__osx": "13.0"}}],
     )
-    """The oldest system that an environment must run on, for each architecture: `__glibc`, `__linux`, `__cuda` and
-    `__archspec` on Linux, `__osx` and `__archspec` on macOS. Without it, glibc is 2.28 and macOS 13.0; for environments
-    with conda packages, Linux is 4.18, the microarchitecture is the oldest (`x86_64`, `aarch64`, `m1`), and there is no
-    CUDA."""
+    """The oldest system to support, for each architecture: `__glibc`, `__linux`, `__cuda` and `__archspec` on Linux,
+    `__osx` and `__archspec` on macOS. Default: glibc 2.28 and macOS 13.0; for environments with conda packages also
+    Linux 4.18 and the oldest microarchitecture (`x86_64`, `aarch64`, `m1`). There is no CUDA by default."""
     python_mirror: Mirror | None = Field(
         default=None, alias="python-mirror", examples=["https://mirror.example/python"]
     )
-    """Where exact Python builds are fetched from, in place of their own host."""
+    """A mirror to download Python builds from."""
     channels: list[Channel] = Field(default=["conda-forge"], examples=[["conda-forge"]])
-    """Conda channels for every environment that has conda packages, asked after those of its step and flow. An empty
-    list says none."""
+    """Conda channels for every environment with conda packages, searched after those of its step and flow. Empty for
+    none."""
     channel_priority: Literal["strict", "disabled"] = Field(
         default="strict", alias="channel-priority", examples=["disabled"]
     )
-    """`strict`: a conda package comes from the first channel that has it. `disabled`: from whichever channel has the
-    version that fits best."""
+    """`strict`: take each conda package from the first channel that has it. `disabled`: take the best version of all
+    channels."""
     channel_mirrors: dict[Channel, Mirror] = Field(
         default={}, alias="channel-mirrors", examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
     )
-    """Conda channels, each with the URL that is asked in its place. Locks name the channel itself."""
+    """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
     link_scripts: list[Annotated[str, Ruled(rules.conda_package)]] = Field(
         default=[], alias="link-scripts", examples=[["font-ttf-ubuntu"]]
     )
-    """Conda packages whose link scripts may run when an environment is made; those of any other do not."""
+    """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
     compile_bytecode: bool = Field(default=False, alias="compile-bytecode", examples=[True])
-    """Whether Python's bytecode is written when an environment is made: slower to make, faster to start."""
+    """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
-    """What solves the requirements."""
+    """The resolver of each kind of package."""
     use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]] = Field(  # noqa: UP007
         default=":none:", alias="use-remote-latest", examples=[["mia", "joe"]]
     )
-    """Whose newest lock in the cache is taken for what is not locked here yet, in place of resolving: nobody's, your
-    own, anybody's, or that of the users listed."""
+    """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
+    (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
 
 
 class Document(Table):
-    """envlock.toml: what the steps of Metaflow flows ask for."""
+    """envlock.toml: the requirements of the steps of Metaflow flows."""
 
     envlock: ProjectTable = Field(default_factory=ProjectTable, examples=[{"archs": ["linux-64"]}])
-    """What holds for the whole project."""
+    """Settings of the whole project."""
     flow: dict[str, FlowTable] = Field(default={}, examples=[{"TrainFlow": {"file": "train_flow.py"}}])
-    """The flows, each under the name of its class."""
+    """Flows, by the name of their class."""
     env: dict[str, EnvironmentTable] = Field(default={}, examples=[{"base": {"requirements": "requirements.txt"}}])
-    """Environments of their own."""
+    """Environments that belong to no step."""
 
 
 @cache
@@ -314,6 +314,29 @@ def json_schema() -> Schema:
         "title": "envlock.toml",
         "definitions": {name: _for_editors(table) for name, table in definitions.items()},
     }
+
+
+def settings_text(names: Sequence[str] = (), *, commented: bool = False) -> str:
+    """The settings as TOML: each with its meaning, its default and an example; all of them where none is named.
+
+    `commented` turns the keys into comments, too.
+
+    >>> print(settings_text(["compile-bytecode"], commented=True))
+    # Compile Python files to bytecode when an environment is made: slower to make, faster to start. Default: `false`.
+    # compile-bytecode = true
+    """
+    known = json_schema()["definitions"][ProjectTable.__name__]["properties"]
+    return "\n\n".join(_setting_text(name, known[name], commented) for name in names or known)
+
+
+def _setting_text(name: str, about: Schema, commented: bool) -> str:
+    inner = _resolved(about).get("properties", {})
+    example = {key: inner[key]["examples"][0] for key in inner} or about["examples"][0]
+    meaning = about["description"] + (f" Default: `{value_text(about['default'])}`." if "default" in about else "")
+    line = f"{'# ' if commented else ''}{name} = {value_text(example)}"
+    return "\n".join(
+        [*textwrap.wrap(meaning, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False), line]
+    )
 
 
 def json_schema_text() -> str:

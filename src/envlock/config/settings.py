@@ -17,86 +17,86 @@ shape of an item, `table` and the shapes of its free keys and their values, `any
 
 
 class CacheOptions(NamedTuple):
-    """How a cache in a bucket is reached; its credentials come from the environment."""
+    """How to reach a cache in a bucket. Credentials come from the environment."""
 
     endpoint: str = ""
-    """The URL of the service, for servers of your own that speak as S3, Google Cloud Storage or Azure do."""
+    """The URL of the service, if it is a server of your own with the API of S3, Google Cloud Storage or Azure."""
     region: str = ""
     """The region of an S3 bucket."""
     profile: str = ""
-    """The profile of the AWS configuration whose credentials are used."""
+    """The profile in the AWS configuration to take credentials from."""
     account: str = ""
     """The storage account of an Azure container."""
     anonymous: bool = False
-    """Whether the bucket is asked without credentials: for one that everybody may read."""
+    """Send no credentials: for a bucket that everybody may read."""
 
 
 class Resolver(NamedTuple):
-    """What solves the requirements, for each kind of package. Locks of all solvers have one form."""
+    """The resolver of each kind of package. Their locks have one format."""
 
     conda: str = "rattler"
-    """What solves conda packages: `rattler` is a part of envlock; `conda-lock` is conda-lock, with the conda, mamba or
-    micromamba of this machine where there is one."""
+    """The resolver of conda packages: `rattler`, which comes with envlock, or `conda-lock`, with the machine's conda,
+    mamba or micromamba where it has one."""
     pypi: str = "uv"
-    """What solves PyPI packages. `pip-tools` knows the architecture of the machine that locks, and no other."""
+    """The resolver of PyPI packages. `pip-tools` resolves only for the architecture of the machine that locks."""
 
 
 class Settings(NamedTuple):
-    """What holds for the whole project."""
+    """Settings of the whole project."""
 
     archs: tuple[Arch, ...] = ARCHS
     """The architectures to lock for."""
     cache: str = "envlock-cache"
-    """Where packages and locks are mirrored: a folder, relative to envlock.toml, or a bucket of S3 (`s3://`), Google
-    Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
+    """The team's cache of packages, locks and aliases: a folder relative to envlock.toml, or a bucket of S3 (`s3://`),
+    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
     cache_options: CacheOptions = CacheOptions()
-    """How a cache in a bucket is reached."""
+    """How to reach a cache in a bucket."""
     exclude_newer: str = ""
-    """Nothing that was published later is locked: an instant, a day (its end), or a span such as `7d`, `2 weeks` or `12
-    hours` before the moment of locking."""
+    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2
+    weeks` or `12 hours`."""
     python_from: str = "machine"
-    """Where an environment's Python comes from: `machine` locks its minor series, which any fitting interpreter serves;
-    `uv` locks one exact build per architecture; `conda` takes it from conda channels."""
+    """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
+    `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda
+    packages."""
     index_url: str = ""
-    """The package index that is asked last, in place of PyPI."""
+    """The default package index, searched last. Without it, PyPI."""
     extra_indices: tuple[str, ...] = ()
-    """More package indexes for every environment, asked after those of its step and flow."""
+    """Package indexes for every environment, searched after those of its step and flow, and before the default one."""
     indexes: tuple[tuple[str, str], ...] = ()
-    """Package indexes by name, for packages that name one as their `index`. They are asked for those packages and for
-    nothing else. Credentials are used and never kept; `${VARIABLE}` is taken from the environment."""
+    """Package indexes by name, for the packages that have one as their `index`, and for no others. `${VARIABLE}` is
+    read from the environment; credentials are never stored."""
     hosts: tuple[str, ...] = ()
-    """The only hosts that a lock may name; empty for any. `*.` covers subdomains."""
+    """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
     allow_older: tuple[str, ...] = ()
-    """PyPI packages that may be locked in an older major version where a newer one has no wheel; of any other, that is
-    an error."""
+    """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
+    error."""
     datastore: str | tuple[str, ...] = "local"
-    """Metaflow's datastore, or several: each needs packages of its own inside of the steps."""
+    """Metaflow's datastore, or several. Steps need packages to reach it, which envlock adds."""
     metaflow_requirements: bool = True
-    """Whether the packages that Metaflow needs inside of a step are added to each environment."""
+    """Add the packages that Metaflow needs inside a step to every environment."""
     system_requirements: tuple[tuple[Arch, tuple[tuple[str, str], ...]], ...] = ()
-    """The oldest system that an environment must run on, for each architecture: `__glibc`, `__linux`, `__cuda` and
-    `__archspec` on Linux, `__osx` and `__archspec` on macOS. Without it, glibc is 2.28 and macOS 13.0; for environments
-    with conda packages, Linux is 4.18, the microarchitecture is the oldest (`x86_64`, `aarch64`, `m1`), and there is no
-    CUDA."""
+    """The oldest system to support, for each architecture: `__glibc`, `__linux`, `__cuda` and `__archspec` on Linux,
+    `__osx` and `__archspec` on macOS. Default: glibc 2.28 and macOS 13.0; for environments with conda packages also
+    Linux 4.18 and the oldest microarchitecture (`x86_64`, `aarch64`, `m1`). There is no CUDA by default."""
     python_mirror: str = ""
-    """Where exact Python builds are fetched from, in place of their own host."""
+    """A mirror to download Python builds from."""
     channels: tuple[str, ...] = ("conda-forge",)
-    """Conda channels for every environment that has conda packages, asked after those of its step and flow. An empty
-    list says none."""
+    """Conda channels for every environment with conda packages, searched after those of its step and flow. Empty for
+    none."""
     channel_priority: str = "strict"
-    """`strict`: a conda package comes from the first channel that has it. `disabled`: from whichever channel has the
-    version that fits best."""
+    """`strict`: take each conda package from the first channel that has it. `disabled`: take the best version of all
+    channels."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
-    """Conda channels, each with the URL that is asked in its place. Locks name the channel itself."""
+    """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
     link_scripts: tuple[str, ...] = ()
-    """Conda packages whose link scripts may run when an environment is made; those of any other do not."""
+    """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
     compile_bytecode: bool = False
-    """Whether Python's bytecode is written when an environment is made: slower to make, faster to start."""
+    """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: Resolver = Resolver()
-    """What solves the requirements."""
+    """The resolver of each kind of package."""
     use_remote_latest: str | tuple[str, ...] = ":none:"
-    """Whose newest lock in the cache is taken for what is not locked here yet, in place of resolving: nobody's, your
-    own, anybody's, or that of the users listed."""
+    """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
+    (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
     written: tuple[str, ...] = ()
     """The keys that envlock.toml has: the others have their defaults."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from envlock.config import rules
+from envlock.config.edit.toml_edit import key_text, value_text
 from envlock.config.errors import (
     BadChannel,
     BadIndexUrl,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from envlock.errors import ConfigError, Location
 
 _TABLES = ("pypi", "conda", "named_env", "sys_packages")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ARCH_DEPTH = 3
 _ELSEWHERE = {
     ("conda", "pip_packages"): "`pypi.packages`",
@@ -194,14 +192,14 @@ def _wrong_type(path: KeyPath, value: Any, at: Location) -> ConfigError:
     node = node_at(path)
     example = _written(path[-1], node, _converted(path, value))
     if path[0] == "flow" and path[2:] == ("steps",) and isinstance(value, dict):
-        example = f"[flow.{_toml_key(path[1])}.step.{_toml_key(next(iter(value), 'train'))}]"
+        example = f"[flow.{key_text(path[1])}.step.{key_text(next(iter(value), 'train'))}]"
     return WrongType(path[-1], _found(value), _right(node), at, example=example)
 
 
 def _written(key: str, node: Schema, value: Any = None) -> str | None:
     """The key with a right value, as TOML: the one that is given, or the schema's own example."""
     example = value if value is not None else next(iter(node.get("examples", ())), None)
-    return None if example is None else f"{_toml_key(key)} = {_toml(example)}"
+    return None if example is None else f"{key_text(key)} = {value_text(example)}"
 
 
 def _right(node: Schema) -> str:
@@ -249,24 +247,7 @@ def _found(value: Any) -> str:
     if isinstance(value, int):
         return f"the number {value}"
     if isinstance(value, str):
-        return f"the string {_toml(value)}"
+        return f"the string {value_text(value)}"
     if isinstance(value, (date, time)):
         return f"the time {value.isoformat()}" if isinstance(value, time) else f"the date {value.isoformat()}"
     return "a list" if isinstance(value, list) else "a table"
-
-
-def _toml_key(key: str) -> str:
-    return key if _BARE_KEY.match(key) else json.dumps(key, ensure_ascii=False)
-
-
-def _toml(value: Any) -> str:
-    """A plain value as TOML on one line.
-
-    >>> _toml({"packages": {"requests[socks]": ">=2"}, "extras": ["pre"], "disabled": False})
-    '{ packages = { "requests[socks]" = ">=2" }, extras = ["pre"], disabled = false }'
-    """
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -20,29 +20,11 @@ from envlock.files import CONFIG_BYTES, FLOW_BYTES, read_file, toml_of, write_at
 
 SCHEMA_NAME = ".envlock.schema.json"
 
-_HEAD = """\
+_TITLE = """\
 # What the steps of each flow need. `envlock lock` turns it into exact, hashed locks in envlock.lock/: commit both.
-
-[envlock]
-# Architectures to lock for. Without this: linux-64, linux-aarch64, osx-64 and osx-arm64.
-# archs = ["linux-64", "osx-arm64"]
-
-# Where `envlock push` puts packages, and steps get them from: a folder beside this file, or a URL.
-# cache = "envlock-cache"
-
-# Lock nothing that was published later: a day, or a span before now.
-# exclude-newer = "7d"
-
-# "machine": a step runs on any CPython of the locked series, such as 3.12. "uv": on one exact build. "conda": on one
-# of a conda channel, as do all steps with conda packages.
-# python-from = "machine"
-
-# Where conda packages come from: the first channel that has a package.
-# channels = ["conda-forge"]
-
-# What Metaflow itself needs in a step depends on where it keeps its data: "local", "s3", "azure" or "gs".
-# datastore = "local"
 """
+_SETTINGS = ("archs", "cache", "exclude-newer", "python-from", "channels", "datastore")
+"""Those that a first file shows, as comments."""
 
 _EXAMPLE = """
 # A flow: the name of its class, and its file. What stands here holds for every step.
@@ -110,7 +92,10 @@ def make_template(folder: Path, files: Sequence[Path], *, schema: bool = False) 
 
 def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False) -> str:
     """The text of an envlock.toml with these flows."""
-    text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _HEAD
+    from envlock.config.schema import settings_text
+
+    text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _TITLE
+    text += f"\n[envlock]\n{settings_text(_SETTINGS, commented=True)}\n"
     return text + ("".join(f"\n{_flow_text(flow)}" for flow in flows) or _EXAMPLE)
 
 
