@@ -74,7 +74,7 @@ def locked(project: ProjectFolder, envlock: Envlock) -> Path:
 
 
 ALL_OF_HYDRATE = """
-import importlib, pkgutil, envlock.hydrate, envlock.conda.installing
+import importlib, pkgutil, envlock.hydrate, envlock.conda.install
 for each in pkgutil.iter_modules(envlock.hydrate.__path__, "envlock.hydrate."):
     importlib.import_module(each.name)
 """

@@ -12,7 +12,7 @@ import pytest
 
 from envlock.cache.download import Upstream
 from envlock.conda.client import places_of
-from envlock.conda.signs_of_life import first_silent
+from envlock.conda.host_check import first_silent
 from envlock.config.read import load_project
 from envlock.credentials import Credentials
 from envlock.errors import EnvlockError

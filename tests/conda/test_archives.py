@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envlock.conda.archives import Archives, Contents, distributions_among, may_hold_python
-from envlock.conda.bridge import Calls, Ended
+from envlock.conda.event_loop import Calls, Ended
 from envlock.model.lock import CondaFacts, LockedPackage
 from envlock.places import home
 from tests.channel import DROP, Channel

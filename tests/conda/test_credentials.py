@@ -13,7 +13,7 @@ import pytest
 from envlock.conda.channels import channel_base, mirrors_in_force
 from envlock.conda.client import Place, authorization, client_for, places_of
 from envlock.conda.errors import ChannelFailure
-from envlock.conda.fetching import fetch
+from envlock.conda.fetch import fetch
 from envlock.model.lock import LockedPackage
 from envlock.resolve.errors import ChannelUnauthorized
 from tests.channel import Channel, Credentials, data_package

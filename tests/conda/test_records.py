@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from envlock.conda.matching import edges
+from envlock.conda.match_specs import edges
 from envlock.conda.records import package_of, record_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import CondaFacts, LockedPackage

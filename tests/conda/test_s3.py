@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from envlock.conda.channels import channel_base
 from envlock.conda.client import client_for
-from envlock.conda.fetching import fetch
+from envlock.conda.fetch import fetch
 from envlock.resolve.errors import ChannelNotFound
 from tests.channel import Channel
 from tests.resolve.conda_asking import ask, pins

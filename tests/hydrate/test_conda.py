@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from envlock.conda.channels import channel_base
-from envlock.conda.installing import LeadsOut, _refuse_paths
+from envlock.conda.install import LeadsOut, _refuse_paths
 from envlock.errors import HydrateError
 from envlock.hydrate.errors import (
     BadCondaArchive,

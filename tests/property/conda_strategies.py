@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from envlock.conda.matching import edges
+from envlock.conda.match_specs import edges
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from tests.property.strategies import hashes, locks, requirements, versions

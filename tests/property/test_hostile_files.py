@@ -26,7 +26,7 @@ from envlock.cache.gc_roots import ran_in
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
 from envlock.cli import prefix_memo as memo
-from envlock.conda.installing import clobbers, owners_of
+from envlock.conda.install import clobbers, owners_of
 from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envlock.conda.channels import channel_base
-from envlock.conda.question import virtual_packages
+from envlock.conda.solve_request import virtual_packages
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.resolve.conda_rattler import CondaResolver, conda_version

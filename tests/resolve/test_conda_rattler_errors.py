@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from envlock.conda import signs_of_life
+from envlock.conda import host_check
 from envlock.conda.channels import channel_base
 from envlock.conda.errors import BadChannelMirror
 from envlock.credentials import UnsetVariable
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
 from envlock.model.requirement import parse_requirement
-from envlock.resolve.conda_errors import shorten
+from envlock.resolve.conda_failures import shorten
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import (
     BadMatchSpec,
@@ -369,7 +369,7 @@ def silent() -> Iterator[str]:
 
 
 def test_a_silent_channel(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.5)
+    monkeypatch.setattr(host_check, "PATIENCE", 0.5)
     error = failure(ChannelUnreachable, "lower", channels=(silent,))
 
     assert silent in error.message
@@ -377,7 +377,7 @@ def test_a_silent_channel(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slow_channel_is_waited_for(make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.4)
+    monkeypatch.setattr(host_check, "PATIENCE", 0.4)
     served = make_channel(PYTHON, data_package("tool", "1.0"))
     served.slow("main/noarch/repodata.json.zst", seconds=1.0)
 

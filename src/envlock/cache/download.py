@@ -302,7 +302,7 @@ def _from_bucket(artifact: Artifact, body: _Body) -> None:
     """From an `s3://` channel, which is reached as the `AWS_*` variables say."""
     from envlock.conda.client import client_for
     from envlock.conda.errors import ChannelFailure
-    from envlock.conda.fetching import fetch
+    from envlock.conda.fetch import fetch
 
     try:
         fetch(body.url, body, client_for((artifact.channel,), {}))

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from envlock.conda.bridge import Calls
 from envlock.conda.client import client_for, places_of
-from envlock.conda.matching import name_in
+from envlock.conda.event_loop import Calls
+from envlock.conda.match_specs import name_in
 from envlock.conda.names import pypi_names
 from envlock.files import MEMO_BYTES, json_of, read_file
 from envlock.model.requirement import normalize_name

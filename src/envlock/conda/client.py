@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 600
 """Seconds for one file, a large one over a slow line included. A host that does not answer is found out sooner, by
-`signs_of_life.py`."""
+`host_check.py`."""
 _RETRIES = 2
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from envlock.conda.installing import NotLinked
+    from envlock.conda.install import NotLinked
     from envlock.errors import HydrateError
     from envlock.model.lock import Lock
 
@@ -90,7 +90,7 @@ class CondaInstaller:
         run_link_scripts(lock, place, self._link_scripts, self._reporter)
 
     def _link(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
-        from envlock.conda.installing import LeadsOut
+        from envlock.conda.install import LeadsOut
 
         try:
             self._link_twice(lock, files, stage, place)
@@ -99,7 +99,7 @@ class CondaInstaller:
             raise BadCondaArchive(error.package.filename, channel, (error.reason,)) from None
 
     def _link_twice(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
-        from envlock.conda.installing import NotLinked, install
+        from envlock.conda.install import NotLinked, install
 
         archives = [(package, files[package.sha256]) for package in lock.conda_packages]
         try:
@@ -142,7 +142,7 @@ class CondaInstaller:
 
     def _refuse_reserved(self, stage: Path) -> None:
         """Refuse a conda package that says which environment this is, or that it is a virtual one."""
-        from envlock.conda.installing import owners_of
+        from envlock.conda.install import owners_of
 
         found = [name for name in (RECEIPT, "pyvenv.cfg") if os.path.lexists(stage / name)]
         for path, package in owners_of(stage, found).items() if found else ():
@@ -150,7 +150,7 @@ class CondaInstaller:
 
     def _warn_of_clobbers(self, lock: Lock, stage: Path, site_packages: Path) -> None:
         """Say which paths two packages want, wheels included: one has it, and the other may not work."""
-        from envlock.conda.installing import clobbers, owners_of
+        from envlock.conda.install import clobbers, owners_of
 
         found = [
             f"{each.path} is of {each.winner} and of {each.loser}; {each.winner} has it" for each in clobbers(stage)

@@ -120,7 +120,7 @@ def _processor(asked: str) -> tuple[str, bool]:
     if asked in _LEVELS:
         level = _LEVELS[_x86_level()]
         return level, _LEVELS.index(level) >= _LEVELS.index(asked)
-    from envlock.conda.machine import microarchitecture
+    from envlock.conda.solve_request import microarchitecture
 
     here = microarchitecture()
     return here, here == asked

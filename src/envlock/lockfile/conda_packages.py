@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from envlock.conda.matching import edges, name_in
+from envlock.conda.match_specs import edges, name_in
 from envlock.lockfile.allowed_values import COUNT, LARGEST, NAME, SHA256, URL, VERSION, shown, twice
 from envlock.lockfile.canonical_text import CONDA, array, filename_of, quoted
 from envlock.lockfile.consistency import missing

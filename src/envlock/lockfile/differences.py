@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from envlock.conda.matching import name_in, satisfies
+from envlock.conda.match_specs import name_in, satisfies
 from envlock.conda.names import conda_name
 from envlock.lockfile.graph import edges_of, reachable
 from envlock.model.lock import Lock

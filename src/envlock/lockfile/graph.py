@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from envlock.conda.matching import name_in
+from envlock.conda.match_specs import name_in
 from envlock.conda.names import conda_name
 from envlock.model.lock import Lock, LockedPackage
 

@@ -18,7 +18,7 @@ from envlock.model.lock import LockedPackage
 from envlock.resolve.choose_resolver import require_conda_lock
 from envlock.resolve.conda_lock_formats import CannotMerge, NamedChannel, canonical, merged, named_channels
 from envlock.resolve.conda_lock_run import CondaLockFailed, Row, conda_executable, locked_rows
-from envlock.resolve.conda_rattler import CondaResolver, question_of
+from envlock.resolve.conda_rattler import CondaResolver, solve_request_of
 from envlock.resolve.errors import (
     CondaConflict,
     NoCondaBuild,
@@ -57,10 +57,10 @@ class CondaLockResolver:
         """
         if request.fixed:  # which conda-lock has no way to be told
             return self._rattler.resolve(request)
-        question = question_of(request)
-        general = [place for place in question.places if place.base not in question.single]
+        solve_request = solve_request_of(request)
+        general = [place for place in solve_request.places if place.base not in solve_request.single]
         channels = named_channels(request.requirements.channels, general)
-        run = _Run(request, channels, _merged(request, question.wanted), conda_executable())
+        run = _Run(request, channels, _merged(request, solve_request.wanted), conda_executable())
         notes: tuple[str, ...] = (_DECIDED.format(run.solver),)
         if run.executable is not None:
             _refuse_what_an_executable_cannot(run)

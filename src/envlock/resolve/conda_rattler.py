@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from envlock.conda.bridge import Ended
 from envlock.conda.channels import channel_address, mirrors_in_force
 from envlock.conda.client import places_of
 from envlock.conda.errors import ChannelFailure
+from envlock.conda.event_loop import Ended
 from envlock.conda.names import conda_name
-from envlock.conda.question import BadSpecification, Question, TookTooLong, Unlockable, Unsolvable
-from envlock.conda.solving import SECONDS, Solving
+from envlock.conda.solve import SECONDS, Solving
+from envlock.conda.solve_request import BadSpecification, SolveRequest, TookTooLong, Unlockable, Unsolvable
 from envlock.lockfile.conda_packages import wrong_conda_package
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.resolve import conda_errors
+from envlock.resolve import conda_failures
 from envlock.resolve.errors import UnexpectedAnswer
 from envlock.resolve.port import Request, Resolution
 
@@ -42,26 +42,26 @@ class CondaResolver:
 
         Raises ResolveError, and ConfigError for credentials and mirrors that cannot be read.
         """
-        question = question_of(request)
+        solve_request = solve_request_of(request)
         try:
-            solved = self._solving.solve(question)
-            _refuse_unsafe(solved.packages, question.subdirs)
+            solved = self._solving.solve(solve_request)
+            _refuse_unsafe(solved.packages, solve_request.subdirs)
         except Unsolvable as error:
-            raise conda_errors.of_conflict(request, question, error, self._solving) from None
+            raise conda_failures.of_conflict(request, solve_request, error, self._solving) from None
         except ChannelFailure as error:
-            raise conda_errors.of_channel(request, error) from None
+            raise conda_failures.of_channel(request, error) from None
         except BadSpecification as error:
-            raise conda_errors.of_specification(request, error) from None
+            raise conda_failures.of_specification(request, error) from None
         except TookTooLong as error:
-            raise conda_errors.of_timeout(request, error) from None
+            raise conda_failures.of_timeout(request, error) from None
         except Unlockable as error:
-            raise conda_errors.of_unlockable(request, error) from None
+            raise conda_failures.of_unlockable(request, error) from None
         except Ended:
             raise UnexpectedAnswer(request.name, request.arch, "solving was ended before it was done") from None
         return Resolution(solved.packages, tuple(map(_gone, solved.gone)), _python(solved.packages))
 
 
-def question_of(request: Request) -> Question:
+def solve_request_of(request: Request) -> SolveRequest:
     """What a request asks of its channels. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
     bases = dict.fromkeys(channel_address(channel).kept for channel in requirements.channels)
@@ -73,7 +73,7 @@ def question_of(request: Request) -> Question:
             single[base] = single.get(base, frozenset()) | {each.name}
     urls = (*(request.channel_urls or requirements.channels), *(each.channel for each in wanted if each.channel))
     places = {place.base: place for place in places_of(urls, mirrors_in_force(request.channel_mirrors))}
-    return Question(
+    return SolveRequest(
         arch=request.arch,
         places=tuple(places[base] for base in (*bases, *single)),
         single=single,

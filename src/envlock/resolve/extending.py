@@ -135,7 +135,7 @@ class _Served:
 
     def has_conda(self, request: Request, text: str) -> bool:
         """Whether a conda requirement is met. Raises ConflictWithBase where another package of the name is there."""
-        from envlock.conda.matching import satisfies
+        from envlock.conda.match_specs import satisfies
 
         requirement = parse_conda_requirement(text)
         package = self.conda.get(requirement.name)

@@ -17,7 +17,7 @@ from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnv
 from envlock.resolve.index_check import missing_index
 from envlock.resolve.port import Request
 from envlock.resolve.uv_compile import Compilation
-from envlock.resolve.uv_errors import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
+from envlock.resolve.uv_failures import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
 from envlock.resolve.wheel_fallback import alone
 
 _HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")

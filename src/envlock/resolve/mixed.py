@@ -23,7 +23,7 @@ from envlock.resolve.port import Extras, LockedBase, Request, Resolution, Resolv
 
 if TYPE_CHECKING:
     from envlock.conda.archives import Archives
-    from envlock.conda.bridge import Calls
+    from envlock.conda.event_loop import Calls
     from envlock.model.lock import LockedPackage
 
 
@@ -63,7 +63,7 @@ class ByType:
         """
         if request.base is None and not request.requirements.has_conda:
             return self._resolver("pypi", request).resolve(request)
-        from envlock.conda.bridge import Ended
+        from envlock.conda.event_loop import Ended
 
         try:
             return self._with_conda(request) if request.base is None else self._over_base(request, request.base)
@@ -188,8 +188,8 @@ class ByType:
 
     def _archives(self, request: Request) -> Archives:
         from envlock.conda.archives import Archives
-        from envlock.conda.bridge import Calls
         from envlock.conda.channels import mirrors_in_force
+        from envlock.conda.event_loop import Calls
 
         with self._guard:
             if self._calls is None:

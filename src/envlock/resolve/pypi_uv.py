@@ -32,7 +32,7 @@ from envlock.resolve.processes import Processes
 from envlock.resolve.provided_conflicts import contested, extras_unknown
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of
-from envlock.resolve.uv_errors import NO_BUILDING, explain, missing_extras, yanked
+from envlock.resolve.uv_failures import NO_BUILDING, explain, missing_extras, yanked
 from envlock.resolve.uv_output import NotAPylock, Selected, select, with_edges
 from envlock.resolve.wheel_fallback import fallback_notes
 

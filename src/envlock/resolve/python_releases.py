@@ -25,7 +25,7 @@ from envlock.resolve.index_check import missing_index
 from envlock.resolve.platform_tags import UNKNOWN, Target, allowed_releases, truths
 from envlock.resolve.port import Provided, Request
 from envlock.resolve.uv_compile import PROJECT, Answer, Compilation
-from envlock.resolve.uv_errors import explain, mentioned, not_kept, reason_of, root_names
+from envlock.resolve.uv_failures import explain, mentioned, not_kept, reason_of, root_names
 
 _SPLIT = re.compile(r"for split \(markers: (.*)\)")
 _FITTING = re.compile(r"no\s+`[^`]*`-compatible\s+wheels")

@@ -20,7 +20,7 @@ from envlock.resolve.errors import OlderMajorVersion
 from envlock.resolve.platform_tags import allowed_releases, target_of
 from envlock.resolve.python_releases import range_of
 from envlock.resolve.uv_compile import Answer, Compilation
-from envlock.resolve.uv_errors import NO_BUILDING, NO_WHEEL, culprit, root_names
+from envlock.resolve.uv_failures import NO_BUILDING, NO_WHEEL, culprit, root_names
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _NEEDED_BY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\S*\s+# via (.*)$", re.MULTILINE)

@@ -17,7 +17,7 @@ from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
-from envlock.resolve.uv_errors import yanked_sentence
+from envlock.resolve.uv_failures import yanked_sentence
 from envlock.workflow.check import CheckResult, Finding
 from envlock.workflow.needed_locks import locks_of
 

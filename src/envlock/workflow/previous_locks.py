@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.conda.matching import name_in
+from envlock.conda.match_specs import name_in
 from envlock.config.project import Environment, Project
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.document import parse, summary_of
@@ -260,7 +260,7 @@ def _is_newer(package: LockedPackage, other: LockedPackage) -> bool:
     if _version(package) == _version(other):
         return False
     if package.kind == "conda":
-        from envlock.conda.matching import is_newer
+        from envlock.conda.match_specs import is_newer
 
         return is_newer(package, other)
     from packaging.version import InvalidVersion, Version

@@ -1,4 +1,4 @@
-"""What is asked of conda channels, as py-rattler is asked it, and what can come of that."""
+"""A request to py-rattler's solver, its result, and the ways in which it fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BadSpecification(Exception):
-    """A requirement that conda's own language does not know."""
+    """A requirement that is not a valid conda match specification."""
 
     def __init__(self, requirement: CondaRequirement, reason: str) -> None:
         super().__init__(f"{requirement}: {reason}")
@@ -27,18 +27,17 @@ class BadSpecification(Exception):
 
 
 class Unsolvable(Exception):
-    """No set of packages is what is asked; the text is the solver's own."""
+    """No set of packages meets the requirements; `text` is the solver's own."""
 
     def __init__(self, text: str, shadowed: Mapping[str, str]) -> None:
         super().__init__(text)
         self.text = text
         self.shadowed = shadowed
-        """Packages that were not taken from a channel, for the channel named here has one of that name and counts
-        more."""
+        """Packages that were not taken from a channel because an earlier one, named here, has one of that name."""
 
 
 class TookTooLong(Exception):
-    """The solver was given up on after this many seconds."""
+    """The solver took longer than this many seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"{seconds} s")
@@ -46,7 +45,7 @@ class TookTooLong(Exception):
 
 
 class Unlockable(Exception):
-    """The solver chose a package that cannot be locked, for the reason."""
+    """The solver chose a package that cannot be locked."""
 
     def __init__(self, package: str, reason: str) -> None:
         super().__init__(f"{package}: {reason}")
@@ -55,34 +54,34 @@ class Unlockable(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of some channels, for one arch."""
+class SolveRequest:
+    """What to solve for, from which channels, for one arch."""
 
     arch: Arch
     places: tuple[Place, ...]
-    """The channels, the first of which counts most, then those that are asked for single packages."""
+    """The channels, by priority, then those that only single packages come from."""
     wanted: tuple[CondaRequirement, ...]
     system: tuple[tuple[str, str], ...] = ()
-    """What the machine has: virtual packages and their versions, and none beyond them."""
+    """The virtual packages of the machine and their versions, all of them."""
     keep: tuple[LockedPackage, ...] = ()
-    """To be chosen again wherever that is allowed and the channels still have them."""
+    """Locked packages to prefer, where they are allowed and the channels still have them."""
     fixed: tuple[LockedPackage, ...] = ()
-    """To be chosen whatever the channels have, each exactly as it is."""
+    """Packages to choose exactly as they are, whatever the channels have."""
     is_strict: bool = True
-    """Whether a package comes only from the first channel that has one of its name."""
+    """Whether a package comes only from the first channel that has one of its name (strict priority)."""
     exclude_newer: str = ""
-    """An instant, RFC 3339; packages that are not known to be newer stay."""
+    """An instant (RFC 3339). Packages without a known date are not excluded."""
     single: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The canonical URLs of channels that have no say but in these packages."""
+    """Channels, by canonical URL, that only these packages come from."""
 
     @property
     def subdirs(self) -> tuple[str, str]:
-        """The parts of a channel that have packages for the arch."""
+        """The subdirs of a channel that have packages for the arch."""
         return (self.arch, "noarch")
 
     @property
     def channels(self) -> list[str]:
-        """The channels that have a say in every package, as py-rattler is told them."""
+        """The channels of every package, as py-rattler takes them."""
         return [place.source for place in self.places if place.base not in self.single]
 
     def gives(self, base: str, name: str) -> bool:
@@ -91,35 +90,35 @@ class Question:
 
     @cached_property
     def by_source(self) -> Mapping[str, Place]:
-        """The channels by the URL that records name, as py-rattler spells it."""
+        """The channels by the URL in py-rattler's records."""
         from rattler import Channel
 
         return {Channel(place.source).base_url.rstrip("/"): place for place in self.places}
 
     def place_of(self, record: RepoDataRecord) -> Place:
-        """The channel that a record is from."""
+        """The channel of a record."""
         return self.by_source[(record.channel or "").rstrip("/")]
 
 
 class Solved(NamedTuple):
-    """The answer to a question."""
+    """The solution of a request."""
 
     packages: tuple[LockedPackage, ...]
     """Sorted by name."""
     gone: tuple[LockedPackage, ...] = ()
-    """Of those to keep, the ones that no channel has any more."""
+    """Packages to keep that no channel has any longer."""
 
 
 class Offer(NamedTuple):
-    """One package that a channel has."""
+    """One package of a channel."""
 
     subdir: str
     version: str
     build: str
 
 
-def match_spec(requirement: CondaRequirement, question: Question) -> MatchSpec:
-    """A requirement as py-rattler knows it, its channel as the URL of the channel that is asked.
+def match_spec(requirement: CondaRequirement, request: SolveRequest) -> MatchSpec:
+    """A requirement as py-rattler's match specification, its channel as the URL that is asked.
 
     Raises BadSpecification.
     """
@@ -129,7 +128,7 @@ def match_spec(requirement: CondaRequirement, question: Question) -> MatchSpec:
     channel = ""
     if requirement.channel:
         base = channel_address(requirement.channel).kept
-        channel = next((place.source for place in question.places if place.base == base), base) + "::"
+        channel = next((place.source for place in request.places if place.base == base), base) + "::"
     try:
         return MatchSpec(f"{channel}{requirement._replace(channel='')}")
     except (InvalidMatchSpecError, InvalidPackageNameError, InvalidVersionSpecError) as error:
@@ -137,7 +136,7 @@ def match_spec(requirement: CondaRequirement, question: Question) -> MatchSpec:
 
 
 def virtual_packages(arch: Arch, system: Sequence[tuple[str, str]]) -> list[GenericVirtualPackage]:
-    """What a machine of the arch brings, by conda's names: these, and `__unix` and `__linux`, which are always there.
+    """The virtual packages of a machine: these, and `__unix` and `__linux`, which are always there.
 
     The microarchitecture that `__archspec` names is its build, not its version.
     """
@@ -153,3 +152,14 @@ def virtual_packages(arch: Arch, system: Sequence[tuple[str, str]]) -> list[Gene
         )
         for name, version in sorted(versions.items())
     ]
+
+
+def microarchitecture() -> str:
+    """The name of this machine's processor in archspec, such as `skylake_avx512`; empty if it has none.
+
+    Costs the import of py-rattler.
+    """
+    from rattler import VirtualPackage
+
+    found = (package.into_generic() for package in VirtualPackage.detect())
+    return next((str(each.build_string) for each in found if each.name.normalized == "__archspec"), "")

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from envlock.conda.bridge import Ended
 from envlock.conda.channels import channel_address, mirrors_in_force, without_secrets
 from envlock.conda.errors import ChannelFailure
-from envlock.conda.fetching import clean
+from envlock.conda.event_loop import Ended
+from envlock.conda.fetch import clean
 from envlock.conda.names import conda_name
-from envlock.conda.question import BadSpecification, Offer, Question, TookTooLong, Unlockable, Unsolvable
-from envlock.conda.solving import Solving
+from envlock.conda.solve import Solving
+from envlock.conda.solve_request import BadSpecification, Offer, SolveRequest, TookTooLong, Unlockable, Unsolvable
 from envlock.config.system_packages import packages_of
 from envlock.model.arch import ARCHS
 from envlock.model.conda_requirement import parse_conda_requirement
@@ -113,21 +113,23 @@ def of_unlockable(request: Request, error: Unlockable) -> _OfOneEnvironment:
     )
 
 
-def of_conflict(request: Request, question: Question, error: Unsolvable, solving: Solving) -> _OfOneEnvironment:
+def of_conflict(
+    request: Request, solve_request: SolveRequest, error: Unsolvable, solving: Solving
+) -> _OfOneEnvironment:
     """Requirements that cannot be met. Asks the channels again for what they do have."""
     text = clean(error.text)
     none = _NONE.search(text)
     if none is not None and none[1].startswith("__"):
-        return _of_system(request, question, _Unmet("", none[1], none[2] or ""))
+        return _of_system(request, solve_request, _Unmet("", none[1], none[2] or ""))
     if none is not None:
-        offers = _offers(none[1], question, solving)
-        return _no_build(request, question, none[1], none[2] or "", offers, solving)
+        offers = _offers(none[1], solve_request, solving)
+        return _no_build(request, solve_request, none[1], none[2] or "", offers, solving)
     unmet = _unmet(text)
     if unmet is not None:
-        return _of_system(request, question, unmet)
+        return _of_system(request, solve_request, unmet)
     about = f"{text} {' '.join(error.shadowed)}" if not shorten(text) else text
     own = _of_metaflow(request)
-    asked = tuple(dict.fromkeys(each.name for each in question.wanted if each.name not in own))
+    asked = tuple(dict.fromkeys(each.name for each in solve_request.wanted if each.name not in own))
     named = tuple(_thing(name) for name in asked if _mentions(about, name)) or tuple(map(_thing, asked))
     needs = tuple(_NEEDED.format(name) for name in own if _mentions(about, name))
     shadows = tuple(
@@ -140,7 +142,7 @@ def of_conflict(request: Request, question: Question, error: Unsolvable, solving
         request.arch,
         "the conda requirements cannot be met together",
         details=(*shorten(text), *needs, *shadows),
-        hint=_way_out(text, bool(shadows), question, solving),
+        hint=_way_out(text, bool(shadows), solve_request, solving),
         packages=named,
     )
 
@@ -178,10 +180,13 @@ def _unmet(text: str) -> _Unmet | None:
     return _Unmet(_shortened(above[1]) if above is not None else "a package", match[1], match[2] or "")
 
 
-def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSystemRequirement:
-    system = dict(question.system)
+def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> UnmetSystemRequirement:
+    system = dict(solve_request.system)
     label = _SYSTEM.get(unmet.name, unmet.name)
-    things = (unmet.name, *(_thing(e.name) for e in question.wanted if _mentions(unmet.package or unmet.name, e.name)))
+    things = (
+        unmet.name,
+        *(_thing(e.name) for e in solve_request.wanted if _mentions(unmet.package or unmet.name, e.name)),
+    )
     if unmet.name not in packages_of(request.arch):
         return UnmetSystemRequirement(
             request.name,
@@ -212,14 +217,14 @@ def _of_system(request: Request, question: Question, unmet: _Unmet) -> UnmetSyst
 
 
 def _no_build(
-    request: Request, question: Question, name: str, version: str, offers: Sequence[Offer], solving: Solving
+    request: Request, solve_request: SolveRequest, name: str, version: str, offers: Sequence[Offer], solving: Solving
 ) -> _OfOneEnvironment:
     is_asked = request.requirements.python if name == "python" else name not in _of_metaflow(request)
     things = (_thing(name),) if is_asked else request.requirements.channels
     version = _CHANNEL.sub("", version)
     if not offers:
-        return _no_such(request, question, name, solving)
-    here = [offer for offer in offers if offer.subdir in question.subdirs]
+        return _no_such(request, solve_request, name, solving)
+    here = [offer for offer in offers if offer.subdir in solve_request.subdirs]
     if not here:
         archs = [arch for arch in ARCHS if any(offer.subdir == arch for offer in offers)]
         return NoCondaBuild(
@@ -236,15 +241,15 @@ def _no_build(
         request.arch,
         f"no build of `{name}` is what is asked: `{asked}`",
         details=(f"there is {_versions(here, builds=' ' in version)}",),
-        hint="ask for one of these" + (", or choose a later `exclude-newer`" if question.exclude_newer else ""),
+        hint="ask for one of these" + (", or choose a later `exclude-newer`" if solve_request.exclude_newer else ""),
         packages=things,
     )
 
 
-def _no_such(request: Request, question: Question, name: str, solving: Solving) -> NoSuchCondaPackage:
+def _no_such(request: Request, solve_request: SolveRequest, name: str, solving: Solving) -> NoSuchCondaPackage:
     channels = request.requirements.channels
     packages: tuple[str, ...] = (_thing(name),)
-    details: tuple[str, ...] = (f"asked: {', '.join(place.base for place in question.places)}",)
+    details: tuple[str, ...] = (f"asked: {', '.join(place.base for place in solve_request.places)}",)
     if name == "python":
         details += ("an environment with conda packages takes its Python from a channel",)
         hint, packages = "add a channel that has it to `channels`, such as `conda-forge`", (*packages, *channels)
@@ -252,7 +257,7 @@ def _no_such(request: Request, question: Question, name: str, solving: Solving) 
         details += (_NEEDED.format(name),)
         hint, packages = "add the channel that has it to `channels`", channels
     else:
-        near = did_you_mean(name, _names(question, solving), cutoff=0.75)
+        near = did_you_mean(name, _names(solve_request, solving), cutoff=0.75)
         hint = near or "correct its name, or add the channel that has it"
     sentence = f"no channel has `{name}`"
     return NoSuchCondaPackage(request.name, request.arch, sentence, details=details, hint=hint, packages=packages)
@@ -266,7 +271,7 @@ def _of_metaflow(request: Request) -> tuple[str, ...]:
     return tuple(name for name in needed if name not in asked)
 
 
-def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving) -> str:
+def _way_out(text: str, is_shadowed: bool, solve_request: SolveRequest, solving: Solving) -> str:
     if is_shadowed:
         return "change the order of `channels`, or name the channel: `channel::package`"
     if "uploaded after the cutoff" in text:
@@ -274,37 +279,41 @@ def _way_out(text: str, is_shadowed: bool, question: Question, solving: Solving)
     if "not in requested channel" in text:
         return "that channel does not have it: name another one, or none"
     for name in _MISSING.findall(text):
-        if not name.startswith("__") and not _offers(name, question, solving):
-            only = _only_there(name, question, solving)
+        if not name.startswith("__") and not _offers(name, solve_request, solving):
+            only = _only_there(name, solve_request, solving)
             if only:
-                return f"{only} has `{name}`, but is asked for {_single(only, question)} alone: add it to `channels`"
+                return (
+                    f"{only} has `{name}`, but is asked for {_single(only, solve_request)} alone: add it to `channels`"
+                )
             return f"no channel has `{name}`: add the one that has it to `channels`"
     return "change one of the lines above"
 
 
-def _only_there(name: str, question: Question, solving: Solving) -> str:
+def _only_there(name: str, solve_request: SolveRequest, solving: Solving) -> str:
     """A channel that has a package, and is asked for others alone; empty where there is none."""
-    for place in question.places:
-        if place.base in question.single and _offers(name, replace(question, places=(place,), single={}), solving):
+    for place in solve_request.places:
+        if place.base in solve_request.single and _offers(
+            name, replace(solve_request, places=(place,), single={}), solving
+        ):
             return place.base
     return ""
 
 
-def _single(base: str, question: Question) -> str:
-    return ", ".join(sorted(question.single[base]))
+def _single(base: str, solve_request: SolveRequest) -> str:
+    return ", ".join(sorted(solve_request.single[base]))
 
 
-def _offers(name: str, question: Question, solving: Solving) -> tuple[Offer, ...]:
+def _offers(name: str, solve_request: SolveRequest, solving: Solving) -> tuple[Offer, ...]:
     """What there is of a package, for this arch and every other; nothing where a channel does not answer now."""
     try:
-        return solving.offers(name, question, (*ARCHS, "noarch"))
+        return solving.offers(name, solve_request, (*ARCHS, "noarch"))
     except (ChannelFailure, Ended):
         return ()
 
 
-def _names(question: Question, solving: Solving) -> tuple[str, ...]:
+def _names(solve_request: SolveRequest, solving: Solving) -> tuple[str, ...]:
     try:
-        return solving.names(question)
+        return solving.names(solve_request)
     except (ChannelFailure, Ended):
         return ()
 

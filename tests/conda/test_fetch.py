@@ -11,7 +11,7 @@ import pytest
 from envlock.conda.channels import at_mirror, channel_base, mirrors_in_force
 from envlock.conda.client import client_for
 from envlock.conda.errors import ChannelFailure
-from envlock.conda.fetching import failure_of, fetch
+from envlock.conda.fetch import failure_of, fetch
 from tests.channel import DROP, Channel, data_package
 
 

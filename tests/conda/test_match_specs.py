@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from envlock.conda.channels import channel_base
-from envlock.conda.matching import edges, name_in, satisfies
+from envlock.conda.match_specs import edges, name_in, satisfies
 from tests.lockfile.conda_locks import CHANNEL, NUMPY
 
 

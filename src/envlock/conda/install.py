@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from envlock.conda.bridge import run
+from envlock.conda.event_loop import run
 from envlock.conda.records import record_of
 from envlock.files import RECORD_BYTES, json_of, read_file
 from envlock.model.lock import LockedPackage

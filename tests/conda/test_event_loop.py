@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from envlock.conda import bridge
-from envlock.conda.bridge import Calls, Ended
+from envlock.conda import event_loop
+from envlock.conda.event_loop import Calls, Ended
 from tests.channel import Channel
 
 SOLVE = """
@@ -41,14 +41,14 @@ async def fail() -> int:
 def test_threads_share_one_loop() -> None:
     with ThreadPoolExecutor(8) as pool:
         begun = time.monotonic()
-        assert list(pool.map(lambda value: bridge.run(answer(value, 0.2)), range(8))) == list(range(8))
+        assert list(pool.map(lambda value: event_loop.run(answer(value, 0.2)), range(8))) == list(range(8))
     assert time.monotonic() - begun < 1.0
     assert [thread.name for thread in threading.enumerate()].count("envlock-conda") == 1
 
 
 def test_errors_come_through() -> None:
     with pytest.raises(LookupError, match="nothing there"):
-        bridge.run(fail())
+        event_loop.run(fail())
 
 
 def test_what_runs_is_ended_and_nothing_begins_afterwards() -> None:
@@ -62,13 +62,13 @@ def test_what_runs_is_ended_and_nothing_begins_afterwards() -> None:
                 each.result(timeout=5)
     with pytest.raises(Ended):
         calls.run(answer(1))
-    assert bridge.run(answer(2)) == 2
+    assert event_loop.run(answer(2)) == 2
 
 
 def test_ctrl_c_ends_what_is_waited_for() -> None:
     script = """
 import asyncio, os, signal, threading
-from envlock.conda import bridge
+from envlock.conda import event_loop
 async def wait():
     try:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -76,7 +76,7 @@ async def wait():
     except asyncio.CancelledError:
         print("ended", flush=True)
         raise
-bridge.run(wait())
+event_loop.run(wait())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
 

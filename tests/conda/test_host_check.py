@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from envlock.conda import signs_of_life
+from envlock.conda import host_check
 from envlock.conda.client import places_of
-from envlock.conda.signs_of_life import first_silent
+from envlock.conda.host_check import first_silent
 from tests.cache.hosts import Host, Trickle
 
 
@@ -19,7 +19,7 @@ def test_any_answer_counts() -> None:
 
 def test_a_head_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time."""
-    monkeypatch.setattr(signs_of_life, "PATIENCE", 0.7)
+    monkeypatch.setattr(host_check, "PATIENCE", 0.7)
     trickle = Trickle(b"HTTP/1.1 200 OK\r\nX-Long: ")
     began = time.monotonic()
     with Host(trickle) as slow, Host(lambda handler, _: handler.send(b"x")) as quick:

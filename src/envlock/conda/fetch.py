@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
-from envlock.conda import bridge
+from envlock.conda import event_loop
 from envlock.conda.channels import without_secrets
 from envlock.conda.errors import ChannelFailure
 from envlock.credentials import redact
@@ -43,7 +43,7 @@ def fetch(url: str, writer: Writer, client: Client) -> None:
     from rattler.package_streaming import download_to_writer
 
     try:
-        bridge.run(download_to_writer(client, url, writer))
+        event_loop.run(download_to_writer(client, url, writer))
     except RuntimeError as error:  # py-rattler has no class for it
         raise failure_of(str(error), url) from None
     except OSError as error:

@@ -12,23 +12,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from envlock.conda.bridge import Calls
 from envlock.conda.errors import ChannelFailure
-from envlock.conda.fetching import failure_of
-from envlock.conda.gateways import Gateways
-from envlock.conda.matching import edges, name_in
-from envlock.conda.question import (
+from envlock.conda.event_loop import Calls
+from envlock.conda.fetch import failure_of
+from envlock.conda.host_check import while_alive
+from envlock.conda.match_specs import edges, name_in
+from envlock.conda.records import package_of, record_of
+from envlock.conda.repodata import Gateways
+from envlock.conda.solve_request import (
     Offer,
-    Question,
     Solved,
+    SolveRequest,
     TookTooLong,
     Unlockable,
     Unsolvable,
     match_spec,
     virtual_packages,
 )
-from envlock.conda.records import package_of, record_of
-from envlock.conda.signs_of_life import while_alive
 from envlock.model.lock import LockedPackage
 
 if TYPE_CHECKING:
@@ -58,76 +58,76 @@ class Solving:
         """End what is being solved; every call then raises Ended, and so does every later one."""
         self._calls.end()
 
-    def solve(self, question: Question) -> Solved:
+    def solve(self, request: SolveRequest) -> Solved:
         """The packages. Raises BadSpecification, Unsolvable, TookTooLong, Unlockable, ChannelFailure and Ended."""
-        specs = [match_spec(each, question) for each in question.wanted]
-        return self._asked(lambda: self._solve(question, specs), question)
+        specs = [match_spec(each, request) for each in request.wanted]
+        return self._asked(lambda: self._solve(request, specs), request)
 
-    def offers(self, name: str, question: Question, subdirs: Sequence[str]) -> tuple[Offer, ...]:
+    def offers(self, name: str, request: SolveRequest, subdirs: Sequence[str]) -> tuple[Offer, ...]:
         """What the channels have of a package in these subdirs, the best last. Raises ChannelFailure and Ended."""
-        found = self._asked(lambda: self._records(question, self._sources(question), subdirs, [name]), question)
+        found = self._asked(lambda: self._records(request, self._sources(request), subdirs, [name]), request)
         records = sorted(found, key=lambda record: (record.version, record.build_number))
         return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
 
-    def names(self, question: Question) -> tuple[str, ...]:
+    def names(self, request: SolveRequest) -> tuple[str, ...]:
         """The names of all packages for the arch. Costs a while on a large channel; raises as `offers`."""
         from rattler import Subdir
 
         async def ask() -> tuple[str, ...]:
-            names = await self._gateways.of(question.places).names(
-                question.channels, [Subdir(each) for each in question.subdirs], channel_relations="disabled"
+            names = await self._gateways.of(request.places).names(
+                request.channels, [Subdir(each) for each in request.subdirs], channel_relations="disabled"
             )
             return tuple(name.normalized for name in names)
 
-        return self._asked(ask, question)
+        return self._asked(ask, request)
 
     def _asked(
-        self, make: Callable[[], Coroutine[Any, Any, Answer]], question: Question, *, again: bool = True
+        self, make: Callable[[], Coroutine[Any, Any, Answer]], request: SolveRequest, *, again: bool = True
     ) -> Answer:
         from rattler.exceptions import FetchRepoDataError, GatewayError
 
         try:
-            return self._calls.run(make() if self._offline else while_alive(make, question.places))
+            return self._calls.run(make() if self._offline else while_alive(make, request.places))
         except ChannelFailure as failure:
-            raise self._first(failure, question) from None
+            raise self._first(failure, request) from None
         except (GatewayError, FetchRepoDataError) as error:
-            found = self._first(failure_of(str(error), places=question.places), question)
+            found = self._first(failure_of(str(error), places=request.places), request)
             if again and not found.url:  # another solve asked, and only that one was told what is wrong
-                return self._asked(make, question, again=False)
+                return self._asked(make, request, again=False)
             raise found from None
 
-    def _first(self, failure: ChannelFailure, question: Question) -> ChannelFailure:
+    def _first(self, failure: ChannelFailure, request: SolveRequest) -> ChannelFailure:
         """The failure that was met first of those of the same channels: it is told alike for every arch."""
-        bases = {place.base for place in question.places}
+        bases = {place.base for place in request.places}
         with self._guard:
             if failure.url:
                 self._failures.append(failure)
             return next((each for each in self._failures if each.url in bases), failure)
 
-    async def _solve(self, question: Question, specs: list[MatchSpec]) -> Solved:
+    async def _solve(self, request: SolveRequest, specs: list[MatchSpec]) -> Solved:
         from rattler import MatchSpec
 
         # Without their times: what was published later than anything new may be is there all the same.
-        fixed = {package.name: record_of(replace(package, upload_time="")) for package in question.fixed}
+        fixed = {package.name: record_of(replace(package, upload_time="")) for package in request.fixed}
         specs = [*specs, *map(MatchSpec, fixed)]
-        kept, gone = await self._kept(question)
+        kept, gone = await self._kept(request)
         shadowed: dict[str, str] = {}
         for _ in range(_SHADOWED_ROUNDS):
             constraints = [MatchSpec(f"{source}::{name}") for name, source in sorted(shadowed.items())]
             free = [record for record in kept if record.name.normalized not in {*shadowed, *fixed}]
-            records = await self._run(question, specs, free, [*fixed.values()], constraints, shadowed)
+            records = await self._run(request, specs, free, [*fixed.values()], constraints, shadowed)
             new = [record for record in records if record.name.normalized not in fixed]
-            more = await self._shadowed(question, new)
+            more = await self._shadowed(request, new)
             if not more:
                 break
             shadowed |= more
         else:
             raise Unsolvable("", shadowed)
-        return Solved((*_as_they_are(question, records), *_locked(question, new)), gone)
+        return Solved((*_as_they_are(request, records), *_locked(request, new)), gone)
 
     async def _run(
         self,
-        question: Question,
+        request: SolveRequest,
         specs: list[MatchSpec],
         kept: list[RepoDataRecord],
         fixed: list[RepoDataRecord],
@@ -139,13 +139,13 @@ class Solving:
 
         try:
             return await solve(
-                self._sources(question),
+                self._sources(request),
                 specs,
-                gateway=self._gateways.of(question.places),
-                platforms=[Subdir(each) for each in question.subdirs],
-                virtual_packages=virtual_packages(question.arch, question.system),
-                channel_priority=ChannelPriority.Strict if question.is_strict else ChannelPriority.Disabled,
-                exclude_newer=_utc(question.exclude_newer) if question.exclude_newer else None,
+                gateway=self._gateways.of(request.places),
+                platforms=[Subdir(each) for each in request.subdirs],
+                virtual_packages=virtual_packages(request.arch, request.system),
+                channel_priority=ChannelPriority.Strict if request.is_strict else ChannelPriority.Disabled,
+                exclude_newer=_utc(request.exclude_newer) if request.exclude_newer else None,
                 timestamp_policy="allow-missing",
                 locked_packages=kept,
                 pinned_packages=fixed,
@@ -156,82 +156,82 @@ class Solving:
         except SolverError as error:
             if "has been cancelled" in str(error):
                 raise TookTooLong(self._seconds) from None
-            sources = {place.source: place.base for place in question.places}
+            sources = {place.source: place.base for place in request.places}
             raise Unsolvable(str(error), {name: sources[source] for name, source in shadowed.items()}) from None
 
-    async def _kept(self, question: Question) -> tuple[list[RepoDataRecord], tuple[LockedPackage, ...]]:
+    async def _kept(self, request: SolveRequest) -> tuple[list[RepoDataRecord], tuple[LockedPackage, ...]]:
         """The packages to keep as the channels have them now: what they need may have been corrected since.
 
         Also those of them that are gone.
         """
         from rattler import MatchSpec
 
-        bases = {place.base for place in question.places}
+        bases = {place.base for place in request.places}
         keep = [
             package
-            for package in question.keep
+            for package in request.keep
             if package.conda is not None
             and package.conda.channel in bases
-            and question.gives(package.conda.channel, package.name)
+            and request.gives(package.conda.channel, package.name)
         ]
         if not keep:
             return [], ()
         specs = [MatchSpec(f"{package.name} =={package.version}") for package in keep]
-        records = await self._records(question, self._sources(question), question.subdirs, specs)
+        records = await self._records(request, self._sources(request), request.subdirs, specs)
         offered: dict[tuple[str, str, str], list[RepoDataRecord]] = {}
         for record in records:
-            key = (record.name.normalized, str(record.version), question.place_of(record).base)
+            key = (record.name.normalized, str(record.version), request.place_of(record).base)
             offered.setdefault(key, []).append(record)
         python = next((package for package in keep if package.name == "python"), None)
         found, gone = [], []
         for package in keep:
             assert package.conda is not None
             same = offered.get((package.name, package.version, package.conda.channel), [])
-            chosen = _kept_build(package, same, python, question)
+            chosen = _kept_build(package, same, python, request)
             if chosen is not None:
                 found.append(chosen)
-            elif package.conda.subdir in question.subdirs:
+            elif package.conda.subdir in request.subdirs:
                 gone.append(package)
         return found, tuple(gone)
 
-    def _sources(self, question: Question) -> list[Channel | str | RepoDataSource]:
+    def _sources(self, request: SolveRequest) -> list[Channel | str | RepoDataSource]:
         """The channels as py-rattler is told them; of those that are asked for single packages, these alone."""
-        gateway = self._gateways.of(question.places)
-        single = ((place, question.single.get(place.base)) for place in question.places)
+        gateway = self._gateways.of(request.places)
+        single = ((place, request.single.get(place.base)) for place in request.places)
         return [place.source if names is None else _Single(gateway, place.source, names) for place, names in single]
 
     async def _records(
         self,
-        question: Question,
+        request: SolveRequest,
         sources: Sequence[Channel | str | RepoDataSource],
         subdirs: Sequence[str],
         specs: Sequence[MatchSpec | str],
     ) -> list[RepoDataRecord]:
         from rattler import Subdir
 
-        answers = await self._gateways.of(question.places).query(
+        answers = await self._gateways.of(request.places).query(
             sources, [Subdir(each) for each in subdirs], specs, recursive=False, channel_relations="disabled"
         )
         return [record for answer in answers for record in answer]
 
-    async def _shadowed(self, question: Question, records: Sequence[RepoDataRecord]) -> dict[str, str]:
+    async def _shadowed(self, request: SolveRequest, records: Sequence[RepoDataRecord]) -> dict[str, str]:
         """Of these packages, those of which an earlier channel has some, and that channel as py-rattler is told it.
 
         py-rattler's own strictness sees only the packages that fit what is asked: without this, `tool >=2` would
         come from any later channel when the first one has `tool 1`.
         """
-        if not question.is_strict or len(question.places) == 1:
+        if not request.is_strict or len(request.places) == 1:
             return {}
-        free = {each.name for each in question.wanted if each.channel}
+        free = {each.name for each in request.wanted if each.channel}
         found: dict[str, str] = {}
-        for number, place in enumerate(question.places):
-            later = [r.name.normalized for r in records if question.place_of(r) == place]
+        for number, place in enumerate(request.places):
+            later = [r.name.normalized for r in records if request.place_of(r) == place]
             names = [name for name in later if name not in free]
-            if number == 0 or not names or place.base in question.single:
+            if number == 0 or not names or place.base in request.single:
                 continue
-            earlier = [each.source for each in question.places[:number]]
-            for record in await self._records(question, earlier, question.subdirs, names):
-                source = question.place_of(record).source
+            earlier = [each.source for each in request.places[:number]]
+            for record in await self._records(request, earlier, request.subdirs, names):
+                source = request.place_of(record).source
                 first = found.get(record.name.normalized)
                 if first is None or earlier.index(source) < earlier.index(first):
                     found[record.name.normalized] = source
@@ -261,14 +261,14 @@ class _Single:
 
 
 def _kept_build(
-    package: LockedPackage, offered: Sequence[RepoDataRecord], python: LockedPackage | None, question: Question
+    package: LockedPackage, offered: Sequence[RepoDataRecord], python: LockedPackage | None, request: SolveRequest
 ) -> RepoDataRecord | None:
     """The build that is kept for a locked package, of those of its version.
 
     For a package of another arch, that is one which goes with the same Python, and of those the newest.
     """
     exact = next((record for record in offered if str(record.build) == package.build), None)
-    if exact is not None or package.conda is None or package.conda.subdir in question.subdirs:
+    if exact is not None or package.conda is None or package.conda.subdir in request.subdirs:
         return exact
     fitting = [record for record in offered if python is None or _fits(record, python)]
     return max(fitting, key=lambda record: (record.build_number, str(record.build)), default=None)
@@ -282,18 +282,18 @@ def _fits(record: RepoDataRecord, python: LockedPackage) -> bool:
     return all(MatchSpec(text).matches(interpreter) for text in needed)
 
 
-def _as_they_are(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
+def _as_they_are(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
     """The fixed packages. Raises Unlockable where the solver chose another one of the name."""
     found = {record.name.normalized: record for record in records}
-    for package in question.fixed:
+    for package in request.fixed:
         record = found.get(package.name)
         if record is None or (record.sha256 or b"").hex() != package.sha256:
             raise Unlockable(f"{package.name} {package.version}", "the solver put another package in its place")
-    return question.fixed
+    return request.fixed
 
 
-def _locked(question: Question, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
-    names = {*(record.name.normalized for record in records), *(package.name for package in question.fixed)}
+def _locked(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
+    names = {*(record.name.normalized for record in records), *(package.name for package in request.fixed)}
     packages = []
     for record in sorted(records, key=lambda record: record.name.normalized):
         title = f"{record.name.normalized} {record.version}"
@@ -301,7 +301,7 @@ def _locked(question: Question, records: Sequence[RepoDataRecord]) -> tuple[Lock
             raise Unlockable(title, f"`{record.file_name}` is no conda archive")
         if record.sha256 is None:
             raise Unlockable(title, "its channel does not tell its SHA-256")
-        place = question.place_of(record)
+        place = request.place_of(record)
         packages.append(package_of(record, place.base, edges(record.depends, names), url=place.canonical(record.url)))
     return tuple(packages)
 
