@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from envlock.config.project import KeyPath
 from envlock.config.rules import index_name
 from envlock.model.requirement import (
+    BadPackageName,
     BadVersionSpecifier,
     PypiRequirement,
     contradict,
+    normalize_marker,
     normalize_name,
     normalize_specifier,
     parse_requirement,
@@ -118,13 +120,30 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
     >>> str(requirement_of("demo@https://index.example/demo-1-py3-none-any.whl", ""))
     'demo @ https://index.example/demo-1-py3-none-any.whl'
     """
+    found = package_of_key(name, alone=not value.strip())
     specifier, _, marker = value.partition(";")
-    tail = f" ; {marker.strip()}" if marker.strip() else ""
-    if "@" in name:
-        if specifier.strip():
+    if specifier.strip():
+        if found.url:
             raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
-        return parse_requirement(f"{name.replace('@', ' @ ', 1)}{tail}")
-    return parse_requirement(f"{name}{normalize_specifier(specifier)}{tail}")
+        found = found._replace(specifier=normalize_specifier(specifier))
+    return found._replace(marker=normalize_marker(marker)) if marker.strip() else found
+
+
+def package_of_key(key: str, *, alone: bool) -> PypiRequirement:
+    """What the key of an entry says: the package, its extras, its URL. `alone`, without a value, it may say all.
+
+    >>> package_of_key("Demo[x]@https://index.example/demo-1-py3-none-any.whl", alone=False).extras
+    ('x',)
+
+    Raises BadPackageName, and what parse_requirement raises of a URL.
+    """
+    try:
+        found = parse_requirement(key.replace("@", " @ ", 1))
+    except BadVersionSpecifier:
+        raise BadPackageName(key) from None
+    if not alone and (found.specifier or found.marker):
+        raise BadPackageName(key)
+    return found
 
 
 def requirements_of(name: str, value: Any) -> list[tuple[PypiRequirement, str]]:

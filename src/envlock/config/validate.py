@@ -24,7 +24,7 @@ from envlock.config.errors import (
 from envlock.config.quoting import shown
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.tables import requirement_of
+from envlock.config.tables import package_of_key
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.conda_requirement import BadCondaRequirement
@@ -172,15 +172,15 @@ class _Values:
             except BadVersionSpecifier:
                 yield BadVersionSpecifier(shown(specifier.strip()), locations=at)
         try:
-            requirement_of(name, "")
-        except (BadPackageName, BadVersionSpecifier):
+            package_of_key(name, alone=not value.strip())
+        except BadPackageName:
             yield BadPackageName(shown(name), locations=at)
         except PythonIsNoPackage:
             yield PythonIsNoPackage(specifier.strip(), locations=at)
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
             yield type(error)(locations=at)
         if marker.strip():
-            reason = "" if is_marker(marker) else "it nests too deeply, or has a text that is too long"
+            reason = "" if is_marker(marker) else "it is nested too deeply, has too long a text, or a backslash"
             try:
                 Marker(marker)
             except InvalidMarker as error:

@@ -18,6 +18,8 @@ _GRAMMAR = (
     r"""|(?P<text>'[^']*'|"[^"]*"))"""
 )
 _VALUES = ("variable", "text")
+FOREIGN = re.compile(r"[^\S \t]|[\x00\\]")
+"""What no requirement has: white space other than PEP 508's, and what would escape something in a marker's text."""
 _DEEPEST = 50
 """Parentheses in each other that a marker may have. What reads markers does so by recursion."""
 _LONGEST = 255
@@ -45,6 +47,8 @@ def is_marker(text: str) -> bool:
     >>> is_marker("sys_platform = 'linux'"), is_marker("colour == 'red'"), is_marker("")
     (False, False, False)
     """
+    if FOREIGN.search(text):
+        return False
     kinds: list[str] = []
     position, end = 0, len(text.rstrip())
     token = re.compile(_GRAMMAR)  # kept by re: most projects have no marker, and compiling it takes a millisecond

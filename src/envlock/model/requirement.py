@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
-from envlock.model.marker import NotAMarker, is_marker
+from envlock.model.marker import FOREIGN, NotAMarker, is_marker
 from envlock.model.url import direct_url_fault
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
@@ -27,7 +27,7 @@ _CLAUSE = re.compile(
     rf"(?:(?P<ordered><=|>=|<|>)\s*{_PUBLIC}"
     rf"|(?P<same>==|!=)\s*(?:v?(?:\d+!)?\d+(?:\.\d+)*\.\*|{_PUBLIC}(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?)"
     rf"|~=\s*(?=v?(?:\d+!)?\d+\.\d){_PUBLIC}"
-    r"|===\s*[^\s,;)]+)\Z",
+    r"|===\s*[^\s,;)\\\x00]+)\Z",
     re.IGNORECASE,
 )
 """One clause of a PEP 440 specifier set."""
@@ -37,8 +37,6 @@ _URL = re.compile(r"@\s*(?P<url>\S+)(?:\s+;(?P<marker>.*))?\Z", re.DOTALL)
 _LONGEST = 255
 """Characters that one clause may have. No version is as long, and a number of thousands of digits cannot be read."""
 _PLAIN = re.compile(r"(==|!=|<=|>=|<|>)(\d+(?:\.\d+)*)")
-_FOREIGN = re.compile(r"[^\S \t]|[\x00\\]")
-"""What no requirement has: white space other than PEP 508's, and what would escape something in a marker's text."""
 _SPACE = re.compile(r"""('[^']*'|"[^"]*")|\s+""")
 
 
@@ -285,6 +283,20 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
     return ",".join(sorted(clauses))
 
 
+def normalize_marker(text: str) -> str:
+    """A marker with one space wherever there is white space outside of its texts.
+
+    >>> normalize_marker(" sys_platform  == 'linux'")
+    "sys_platform == 'linux'"
+
+    Raises NotAMarker.
+    """
+    marker = _SPACE.sub(lambda found: found[1] or " ", text).strip()
+    if not is_marker(marker):
+        raise NotAMarker(marker)
+    return marker
+
+
 @lru_cache(maxsize=4096)
 def parse_requirement(text: str) -> PypiRequirement:
     """A PEP 508 requirement, normalised.
@@ -302,19 +314,16 @@ def parse_requirement(text: str) -> PypiRequirement:
     rest = text[match.end() :] if match is not None else ""
     at = _URL.match(rest)
     specifier, semicolon, after = ("", "", "") if at is not None else rest.partition(";")
-    if match is None or "@" in specifier or _FOREIGN.search(text):
+    if match is None or "@" in specifier or FOREIGN.search(text):
         raise BadPackageName(" ".join(text.split()))
     inside = (match["extras"] or "").strip()
     extras = {normalize_name(extra.strip()) for extra in inside.split(",")} if inside else set()
     written = at["marker"] if at is not None else after if semicolon else None
-    marker = _SPACE.sub(lambda found: found[1] or " ", written or "").strip()
-    if written is not None and not is_marker(marker):
-        raise NotAMarker(marker)
     requirement = PypiRequirement(
         name=normalize_name(match["name"]),
         extras=tuple(sorted(extras)),
         specifier=_normalize_specifier(specifier, bare_is_pin=False),
-        marker=marker,
+        marker=normalize_marker(written) if written is not None else "",
         url=at["url"] if at is not None else "",
     )
     if requirement.name == "python":
