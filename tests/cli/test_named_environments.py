@@ -304,7 +304,7 @@ def test_variables_in_a_name(mine: ProjectFolder, yours: ProjectFolder, envlock:
     assert "DemoFlow/train: not known what is named" in said
     assert "the variable `TEAM` is not set" in said
     said = envlock("check", cwd=yours.folder, check=1, env={**known, "VERSION": "latest"}).stdout
-    assert "what `team/base:latest` stands for was never looked up" in said
+    assert "`team/base:latest` has not been resolved yet" in said
     assert "error[bad-named-env]" in envlock("lock", cwd=yours.folder, check=2, env={**known, "VERSION": "../x"}).stderr
 
 

@@ -19,6 +19,7 @@ from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.workflow.check import check
+from envlock.workflow.check_rules import Verdict
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
@@ -565,7 +566,13 @@ def test_a_file_is_proved_once_however_many_steps_share_it(
         read.append(path)
         return lock_bytes(path, **options)
 
-    monkeypatch.setattr("envlock.workflow.check.lock_bytes", counted)
+    monkeypatch.setattr("envlock.workflow.check_rules.lock_bytes", counted)
     verdict = check(load_project(copy.config))
     assert (verdict.exit_status, verdict.environments) == (0, 3)
     assert sorted(read) == sorted(copy.locks)
+
+
+def test_the_guide_has_each_verdict_with_its_exit_status_and_its_rule() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "check-in-ci.md").read_text()
+    rows = [f"| `{verdict.value}` | {verdict.exit_status} | {verdict.rule} |" for verdict in Verdict]
+    assert re.findall(r"^\| `[a-z-]+` \| \d .*$", guide, re.MULTILINE) == rows

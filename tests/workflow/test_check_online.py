@@ -9,8 +9,9 @@ import pytest
 
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
-from envlock.workflow.check import Finding, check
+from envlock.workflow.check import check
 from envlock.workflow.check_online import with_indexes
+from envlock.workflow.check_rules import Finding
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_result import LockResult
 from tests.index import DROP, Index, Release

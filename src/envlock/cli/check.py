@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envlock.workflow.check import CheckResult, Finding
+    from envlock.workflow.check import CheckResult
+    from envlock.workflow.check_rules import Finding
 
 _FORMAT = Value(
     "--format",
@@ -24,25 +25,6 @@ _FORMAT = Value(
     choices=("text", "json", "github"),
 )
 _ONLINE = Flag("--online", "Also ask the cache whether names have moved, and the indexes whether releases were yanked.")
-_OF_ONE_FILE = {"damaged", "host-not-allowed", "two-locks", "orphan", "pin-disagrees"}
-_WORDS = {
-    "missing": "not locked",
-    "arch-missing": "not locked for this arch",
-    "stale": "changed since it was locked",
-    "restamp": "changed, and the locked packages still fit (re-stamp)",
-    "two-locks": "locked twice",
-    "orphan": "locks that nothing asks for",
-    "base-lacks-arch": "named for another arch",
-    "not-yet": "cannot be locked by this version",
-    "alias-moved": "moved since it was pinned",
-    "yanked": "yanked, or deleted from its index",
-    "pin-disagrees": "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
-    "unknown-name": "not known what is named",
-    "steps-unknown": "may have steps that envlock cannot read",
-    "unreadable": "written by another version",
-    "damaged": "DAMAGED",
-    "host-not-allowed": "HOST NOT ALLOWED",
-}
 
 
 @command(
@@ -94,7 +76,7 @@ def as_text(verdict: CheckResult) -> str:
         return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for finding in verdict.findings:
-        path = finding.location.path if finding.verdict in _OF_ONE_FILE and finding.location else ""
+        path = finding.location.path if finding.verdict.is_of_file and finding.location else ""
         key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
         groups.setdefault(key, []).append(finding)
     paragraphs = []
@@ -102,7 +84,7 @@ def as_text(verdict: CheckResult) -> str:
         first = group[0]
         archs = ", ".join(finding.arch for finding in group if finding.arch)
         name = first.environment or "(no environment)"
-        lines = [f"{one_line(name)}{f' on {archs}' if archs else ''}: {_WORDS[first.verdict]}"]
+        lines = [f"{one_line(name)}{f' on {archs}' if archs else ''}: {first.verdict.words}"]
         if first.location is not None:
             lines.append(f"  at {one_line(str(first.location))}")
         lines += [f"  {one_line(reason)}" for reason in first.reasons]
@@ -124,7 +106,7 @@ def as_json(verdict: CheckResult) -> str:
         {
             "environment": finding.environment,
             "arch": finding.arch,
-            "verdict": finding.verdict,
+            "verdict": finding.verdict.value,
             "exit_status": finding.exit_status,
             "reasons": list(finding.reasons),
             "path": finding.location.path if finding.location else None,
@@ -148,7 +130,7 @@ def as_github(finding: Finding, folder: Path) -> str:
     text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
     where = " on ".join(part for part in (finding.environment, finding.arch) if part)
     return _annotation(
-        f"envlock: {_WORDS[finding.verdict]}", [f"{where}: {text}" if where else text], finding.location, folder
+        f"envlock: {finding.verdict.words}", [f"{where}: {text}" if where else text], finding.location, folder
     )
 
 

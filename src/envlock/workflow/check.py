@@ -8,59 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.project import Environment, Flow, Project
+from envlock.config.project import Environment, Flow, KeyPath, Project
 from envlock.config.read import find_config, load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.folder import candidates, full_id_of, lock_bytes, lock_files, read_lock
-from envlock.lockfile.summary import quick_summary
+from envlock.lockfile.folder import candidates, lock_files, read_lock
 from envlock.model.arch import Arch
-from envlock.model.url import strange_hosts
+from envlock.workflow.check_rules import Finding, Verdict, findings_of, unreadable
 from envlock.workflow.needed_locks import NeededLocks, locks_of
 
 TYPE_CHECKING = False  # a lock is read whole only to say what is wrong
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
-
-
-EXIT_STATUS = {
-    "missing": 1,
-    "arch-missing": 1,
-    "stale": 1,
-    "restamp": 1,
-    "two-locks": 1,
-    "orphan": 1,
-    "base-lacks-arch": 1,
-    "alias-moved": 1,
-    "yanked": 1,
-    "not-yet": 2,
-    "unknown-name": 2,
-    "steps-unknown": 2,
-    "unreadable": 2,
-    "damaged": 3,
-    "pin-disagrees": 3,
-    "host-not-allowed": 3,
-}
-"""What `check` exits with, by verdict."""
-
-
-class Finding(NamedTuple):
-    """One thing that is not as it should be."""
-
-    environment: str
-    """`Flow/step` or an `[env.*]` name; empty for a file that belongs to none."""
-    arch: str
-    verdict: str
-    """A key of EXIT_STATUS."""
-    reasons: tuple[str, ...]
-    location: Location | None
-    repair: str
-    """The command that repairs it."""
-
-    @property
-    def exit_status(self) -> int:
-        """What `check` exits with for this finding alone."""
-        return EXIT_STATUS[self.verdict]
 
 
 class CheckResult(NamedTuple):
@@ -89,7 +48,7 @@ def check_config(config: Path | None = None, selection: Selection | None = None)
 
 
 def check(project: Project, selection: Selection | None = None) -> CheckResult:
-    """Whether every chosen environment is locked for every chosen arch, by a lock that is whole and is what was asked.
+    """Whether each chosen environment has one whole lock for each chosen arch, made for its requirements.
 
     Reads the locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
     machinery is imported only to explain what is wrong.
@@ -98,133 +57,122 @@ def check(project: Project, selection: Selection | None = None) -> CheckResult:
     environments = selection.choose(project)
     archs = selection.choose_archs(project)
     fetched = sum(environment.is_fetched for environment in environments)
-    findings = tuple(_Checking(project).run(environments, archs, selection))
+    findings = tuple(_Check(project).run(environments, archs, selection))
     return CheckResult(findings, len(environments) - fetched, len(archs), fetched)
 
 
-class _Checking:
-    """One pass over a project; remembers what it has proved and who asks for what."""
+class _Check:
+    """One pass over a project. Looks at each lock file once, however many environments share it."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.folder = project.lock_folder
-        self.claims = NeededLocks(project)
-        self.proved: dict[Path, tuple[Finding, ...]] = {}
+        self.needed = NeededLocks(project)
+        self.files: dict[Path, tuple[Finding, ...]] = {}
+        """What is wrong with the lock files that were looked at."""
         self.places: dict[tuple[str, Arch], tuple[Path, ...]] = {}
+        """Where the locks of environments without a base are, by req_id and arch."""
         self.explained: set[Path] = set()
+        """Old locks that a finding is about already."""
         self.others: list[tuple[Path, Lock]] | None = None
 
     def run(
         self, environments: tuple[Environment, ...], archs: tuple[Arch, ...], selection: Selection
     ) -> Iterator[Finding]:
         for environment in environments:
+            base = environment.base
             if environment.deferred:
                 yield self.not_yet(environment)
-                continue
-            if environment.base is not None and (environment.is_fetched or environment.base.pin is None):
+            elif base is not None and (base.fetch_at_exec or base.pin is None):
                 yield from self.unpinned(environment, archs)
-                continue
-            for arch in archs:
-                yield from self.environment(environment, arch)
-        yield from map(self.unread, selection.doubtful_flows(self.project))
+            else:
+                for arch in archs:
+                    yield from self.environment(environment, arch)
+        yield from map(self.steps_unknown, selection.doubtful_flows(self.project))
         if selection.is_everything:
             yield from self.orphans()
 
     def environment(self, environment: Environment, arch: Arch) -> Iterator[Finding]:
-        if environment.base is not None and (lacking := self.lacking(environment, arch)):
-            yield lacking
+        base = environment.base
+        if base is not None and base.pin is not None and base.pin.full_id(arch) is None:
+            yield self.base_lacks_arch(environment, arch)
             return
         key = (environment.requirements.req_id, arch)
-        if environment.base is not None:
+        paths = self.places.get(key) if base is None else None
+        if paths is None:
             paths = locks_of(self.project, environment, arch)
-        elif key in self.places:
-            paths = self.places[key]
-        else:
-            paths = self.places[key] = locks_of(self.project, environment, arch)
+            if base is None:
+                self.places[key] = paths
         if not paths:
             yield self.unlocked(environment, arch)
         if len(paths) > 1:
-            yield Finding(
-                environment=environment.name,
-                arch=arch,
-                verdict="two-locks",
-                reasons=tuple(f"{self.project.shown(path)} locks it too" for path in paths[1:]),
-                location=Location(self.project.shown(paths[0])),
-                repair="envlock lock",
-            )
+            reasons = tuple(f"{self.project.shown(path)} locks it too" for path in paths[1:])
+            at = Location(self.project.shown(paths[0]))
+            yield Finding(environment.name, arch, Verdict.TWO_LOCKS, reasons, at)
         for path in paths:
-            yield from self.file(environment, arch, path)
+            if path not in self.files:
+                self.files[path] = tuple(findings_of(self.project, arch, path))
+            for finding in self.files[path]:
+                yield finding._replace(environment=environment.name)
 
-    def file(self, environment: Environment, arch: Arch, path: Path) -> Iterator[Finding]:
-        """What is wrong with one lock file that should be this environment's: proved once, whoever shares it."""
-        if path not in self.proved:
-            self.proved[path] = tuple(self.of_file(arch, path))
-        for finding in self.proved[path]:
-            yield finding._replace(environment=environment.name)
-
-    def of_file(self, arch: Arch, path: Path) -> Iterator[Finding]:
-        """What is wrong with a lock file, whoever it is for."""
-        try:
-            proof = quick_summary(lock_bytes(path, shown=self.project.shown(path)))
-            if proof is None:
-                from envlock.lockfile.document import summary_of
-
-                proof = summary_of(read_lock(path, shown=self.project.shown(path)))
-        except EnvlockError as error:
-            yield self.unreadable("", arch, path, error)
-            return
-        is_here = proof[:3] == (arch, path.parent.name, full_id_of(path))
-        wrong = "" if is_here else "the file lies where another lock belongs"
-        if wrong or proof.inconsistency:
-            yield Finding(
-                environment="",
-                arch=arch,
-                verdict="damaged",
-                reasons=(wrong or proof.inconsistency,),
-                location=Location(self.project.shown(path)),
-                repair="envlock lock" if wrong else f"git checkout -- {self.project.shown(path)}",
-            )
-        settings = self.project.settings
-        strange = strange_hosts(proof.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
-        if strange:
-            yield Finding(
-                environment="",
-                arch=arch,
-                verdict="host-not-allowed",
-                reasons=tuple(f"{name} is not among the hosts of envlock.toml" for name in strange),
-                location=Location(self.project.shown(path), _line_with(path, strange[0])),
-                repair=f"git checkout -- {self.project.shown(path)}, or add the host to `hosts` in envlock.toml",
-            )
+    def finding(
+        self,
+        environment: Environment,
+        arch: str,
+        verdict: Verdict,
+        *reasons: str,
+        key: KeyPath | None = None,
+        repair: str = "envlock lock",
+    ) -> Finding:
+        """What is wrong with an environment, at its table of envlock.toml or another key."""
+        at = self.project.locate(key or environment.key)
+        return Finding(environment.name, arch, verdict, reasons, at, repair)
 
     def unlocked(self, environment: Environment, arch: Arch) -> Finding:
         """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
         from envlock.workflow.previous_locks import predecessor
 
         if environment.base is not None and not environment.base.extends:
-            return self.never_fetched(environment, arch)
+            return self.without_its_lock(environment, arch)
         own = [(path, lock) for path, lock in self.readable() if environment.name in lock.asked_by]
-        before = predecessor(environment, arch, [lock for _, lock in own], self.claims.req_ids)
+        before = predecessor(environment, arch, [lock for _, lock in own], self.needed.req_ids)
         if before is not None:
-            branches = [each for each in own if each[1].arch == arch and each[1].req_id not in self.claims.req_ids]
+            branches = [each for each in own if each[1].arch == arch and each[1].req_id not in self.needed.req_ids]
             self.explained.update(path for path, lock in own if lock == before)
             self.explained.update(path for path, _ in branches)
             return self.changed(environment, arch, before, len({lock for _, lock in branches}))
-        elsewhere = [
-            other
-            for other in self.project.settings.archs
-            if candidates(self.folder, other, environment.requirements.req_id)
-        ]
-        return Finding(
-            environment=environment.name,
-            arch=arch,
-            verdict="arch-missing" if elsewhere else "missing",
-            reasons=(f"locked only for {', '.join(elsewhere)}" if elsewhere else "never locked",),
-            location=self.project.locate(environment.key),
-            repair=f"envlock lock --arch {arch}" if elsewhere else "envlock lock",
+        req_id, archs = environment.requirements.req_id, self.project.settings.archs
+        elsewhere = [other for other in archs if candidates(self.folder, other, req_id)]
+        if not elsewhere:
+            return self.finding(environment, arch, Verdict.MISSING, "never locked")
+        reason = f"locked only for {', '.join(elsewhere)}"
+        return self.finding(environment, arch, Verdict.ARCH_MISSING, reason, repair=f"envlock lock --arch {arch}")
+
+    def without_its_lock(self, environment: Environment, arch: Arch) -> Finding:
+        """Why the lock that a named environment is pinned to is not there."""
+        base = environment.base
+        assert base is not None
+        if candidates(self.folder, arch, environment.requirements.req_id):
+            reason = f"`{base.reference}` is {base.full_id(arch)}, and another environment is locked"
+            return self.finding(environment, arch, Verdict.STALE, reason, key=base.key)
+        return self.finding(
+            environment, arch, Verdict.MISSING, f"the lock of `{base.reference}` is not here", key=base.key
         )
 
+    def changed(self, environment: Environment, arch: Arch, before: Lock, branches: int) -> Finding:
+        from envlock.lockfile.differences import differences
+
+        found = differences(before, environment.requirements)
+        graver = [difference for difference in found if not difference.is_satisfied] or list(found)
+        keys = [key for key in (environment.origin(difference.thing) for difference in graver) if key]
+        reasons = [difference.sentence for difference in graver]
+        if branches > 1:
+            reasons.append(f"{branches} branches that locked it were merged; `envlock lock` keeps the packages of all")
+        verdict = Verdict.RESTAMP if all(difference.is_satisfied for difference in found) else Verdict.STALE
+        return self.finding(environment, arch, verdict, *reasons, key=keys[0] if keys else None)
+
     def unpinned(self, environment: Environment, archs: tuple[Arch, ...]) -> Iterator[Finding]:
-        """What is wrong with an environment that is named, and not known by that name yet."""
+        """What is wrong with a named environment that has no pin yet."""
         from envlock.named.base import trouble
 
         base = environment.base
@@ -234,123 +182,68 @@ class _Checking:
         error = trouble(self.project, environment)
         if error is None:
             for arch in archs:
-                yield Finding(
-                    environment=environment.name,
-                    arch=arch,
-                    verdict="missing",
-                    reasons=(f"what `{base.reference}` stands for was never looked up",),
-                    location=self.project.locate(base.key),
-                    repair="envlock lock",
-                )
+                reason = f"`{base.reference}` has not been resolved yet"
+                yield self.finding(environment, arch, Verdict.MISSING, reason, key=base.key)
             return
-        verdicts = {"damaged-pin": "damaged", "newer-pin-format": "unreadable"}
-        yield Finding(
-            environment=environment.name,
-            arch="",
-            verdict=verdicts.get(error.code, "unknown-name"),
-            reasons=(error.message, *error.details),
-            location=error.locations[0],
-            repair=error.hint or "envlock lock",
-        )
+        verdicts = {"damaged-pin": Verdict.DAMAGED, "newer-pin-format": Verdict.UNREADABLE}
+        verdict, reasons = verdicts.get(error.code, Verdict.UNKNOWN_NAME), (error.message, *error.details)
+        yield Finding(environment.name, "", verdict, reasons, error.locations[0], error.hint or "envlock lock")
 
-    def unread(self, flow: Flow) -> Finding:
+    def base_lacks_arch(self, environment: Environment, arch: Arch) -> Finding:
+        from envlock.named.errors import ways_to_have
+
+        base = environment.base
+        assert base is not None
+        assert base.pin is not None
+        there = ", ".join(each for each, _ in base.pin.full_ids)
+        reason = f"`{base.reference}` is not there for {arch}; it is there for {there}"
+        repair = ways_to_have(base.pin, arch)
+        return self.finding(environment, arch, Verdict.BASE_LACKS_ARCH, reason, key=base.key, repair=repair)
+
+    def not_yet(self, environment: Environment) -> Finding:
+        table, key = environment.deferred[0]
+        reason = f"`{table}` is read, but this version of envlock cannot resolve it yet"
+        repair = f"take `{table}` out of envlock.toml, or wait for the version that resolves it"
+        return self.finding(environment, "", Verdict.NOT_YET, reason, key=key, repair=repair)
+
+    def steps_unknown(self, flow: Flow) -> Finding:
         """That a flow may have other steps than those that are checked."""
-        at = flow.doubts[0]
-        reasons = [
-            at.reason,
-            *(f"{self.project.shown(doubt.path)}:{doubt.line}: {doubt.reason}" for doubt in flow.doubts[1:]),
-        ]
+        first, *others = flow.doubts
+        reasons = [first.reason, *(f"{self.project.shown(at.path)}:{at.line}: {at.reason}" for at in others)]
         if flow.missing:
             reasons.append(f"steps that it has, and that cannot be read: {', '.join(flow.missing)}")
         steps = ", ".join(f'"{step}"' for step in (*(step.name for step in flow.steps), *flow.missing))
-        return Finding(
-            environment=f"{flow.name}/*",
-            arch="",
-            verdict="steps-unknown",
-            reasons=tuple(reasons),
-            location=Location(self.project.shown(at.path), at.line),
-            repair=f"write `steps = [{steps}]` in `[flow.{flow.name}]`, and what else it has, then `envlock lock`",
-        )
-
-    def lacking(self, environment: Environment, arch: Arch) -> Finding | None:
-        """That the environment which is named is not there for an arch, where it is not."""
-        base = environment.base
-        if base is None or base.pin is None or base.pin.full_id(arch) is not None:
-            return None
-        from envlock.named.errors import ways_to_have
-
-        there = ", ".join(each for each, _ in base.pin.full_ids)
-        return Finding(
-            environment=environment.name,
-            arch=arch,
-            verdict="base-lacks-arch",
-            reasons=(f"`{base.reference}` is not there for {arch}; it is there for {there}",),
-            location=self.project.locate(base.key),
-            repair=ways_to_have(base.pin, arch),
-        )
-
-    def never_fetched(self, environment: Environment, arch: Arch) -> Finding:
-        """Why there is no lock of an environment that is a named one."""
-        base, req_id = environment.base, environment.requirements.req_id
-        assert base is not None
-        others = candidates(self.folder, arch, req_id)
-        return Finding(
-            environment=environment.name,
-            arch=arch,
-            verdict="stale" if others else "missing",
-            reasons=(
-                (f"`{base.reference}` is {base.full_id(arch)}, and another environment is locked",)
-                if others
-                else (f"the lock of `{base.reference}` is not here",)
-            ),
-            location=self.project.locate(base.key),
-            repair="envlock lock",
-        )
-
-    def changed(self, environment: Environment, arch: Arch, before: Lock, branches: int) -> Finding:
-        from envlock.lockfile.differences import differences
-
-        found = differences(before, environment.requirements)
-        graver = [difference for difference in found if not difference.is_satisfied] or list(found)
-        keys = [key for key in (environment.origin(difference.thing) for difference in graver) if key]
-        merged = f"{branches} branches that locked it were merged; `envlock lock` keeps the packages of all"
-        return Finding(
-            environment=environment.name,
-            arch=arch,
-            verdict="restamp" if all(difference.is_satisfied for difference in found) else "stale",
-            reasons=(*(difference.sentence for difference in graver), *([merged] if branches > 1 else [])),
-            location=self.project.locate(keys[0] if keys else environment.key),
-            repair="envlock lock",
-        )
+        repair = f"write `steps = [{steps}]` in `[flow.{flow.name}]`, and what else it has, then `envlock lock`"
+        at = Location(self.project.shown(first.path), first.line)
+        return Finding(f"{flow.name}/*", "", Verdict.STEPS_UNKNOWN, tuple(reasons), at, repair)
 
     def orphans(self) -> Iterator[Finding]:
-        """Locks that no environment asks for, and pins that none names."""
+        """Locks that no environment needs, and pins that none names."""
         for path in lock_files(self.folder):
-            if path not in self.explained and not self.claims.has(path):
-                yield self.unasked(path)
+            if path not in self.explained and not self.needed.has(path):
+                yield self.orphan(path)
         if os.path.isdir(self.folder / "aliases"):  # noqa: PTH112  no pins, nothing to import
             from envlock.named.pin import unnamed_pins
 
             for path in unnamed_pins(self.project):
-                yield self.orphan(path, "", "no environment of envlock.toml names what this pins")
+                reasons = ("no environment of envlock.toml names what this pins",)
+                yield Finding("", "", Verdict.ORPHAN, reasons, Location(self.project.shown(path)))
 
-    def unasked(self, path: Path) -> Finding:
+    def orphan(self, path: Path) -> Finding:
         from envlock.lockfile.errors import ConflictMarkersInLock
 
-        arch = path.parent.parent.name
+        arch, shown = path.parent.parent.name, self.project.shown(path)
         try:
-            read_lock(path, shown=self.project.shown(path))
+            read_lock(path, shown=shown)
         except ConflictMarkersInLock as error:
-            return self.unreadable("", arch, path, error)
+            return unreadable(arch, shown, error)
         except EnvlockError:  # whatever is wrong with it, it goes
             pass
-        return self.orphan(path, arch, "no environment of envlock.toml asks for this lock")
-
-    def orphan(self, path: Path, arch: str, reason: str) -> Finding:
-        return Finding("", arch, "orphan", (reason,), Location(self.project.shown(path)), "envlock lock")
+        reasons = ("no environment of envlock.toml needs this lock",)
+        return Finding("", arch, Verdict.ORPHAN, reasons, Location(shown))
 
     def readable(self) -> list[tuple[Path, Lock]]:
-        """The locks that can be read, read once: one that others still ask for may have been this environment's too."""
+        """The locks that can be read, read once: one that others still need may have been this environment's too."""
         if self.others is None:
             self.others = []
             for path in lock_files(self.folder):
@@ -367,30 +260,3 @@ class _Checking:
             return (read_lock(path),)
         except ConflictMarkersInLock:
             return tuple(lock for lock, _ in locks_in(path, self.project.shown(path)))
-
-    def not_yet(self, environment: Environment) -> Finding:
-        table, key = environment.deferred[0]
-        return Finding(
-            environment=environment.name,
-            arch="",
-            verdict="not-yet",
-            reasons=(f"`{table}` is read, but this version of envlock cannot resolve it yet",),
-            location=self.project.locate(key),
-            repair=f"take `{table}` out of envlock.toml, or wait for the version that resolves it",
-        )
-
-    def unreadable(self, environment: str, arch: str, path: Path, error: EnvlockError) -> Finding:
-        at = error.locations[0] if error.locations else Location(self.project.shown(path))
-        return Finding(
-            environment=environment,
-            arch=arch,
-            verdict="damaged" if error.exit_status == 3 else "unreadable",
-            reasons=(error.message, *error.details),
-            location=Location(self.project.shown(path), at.line),
-            repair=error.hint or "envlock lock",
-        )
-
-
-def _line_with(path: Path, text: str) -> int | None:
-    lines = lock_bytes(path).decode().splitlines()
-    return next((number for number, line in enumerate(lines, start=1) if text in line), None)

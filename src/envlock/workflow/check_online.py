@@ -18,7 +18,8 @@ from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
 from envlock.resolve.uv_failures import yanked_sentence
-from envlock.workflow.check import CheckResult, Finding
+from envlock.workflow.check import CheckResult
+from envlock.workflow.check_rules import Finding, Verdict
 from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Envir
         yield Finding(
             environment=", ".join(each.name for each in asking),
             arch="",
-            verdict="pin-disagrees",
+            verdict=Verdict.PIN_DISAGREES,
             reasons=(f"`{alias}` is pinned to {pin.req_id}, move {pin.sequence}", wrong),
             location=Location(path.as_posix()),
             repair=f"`git log -- {path.as_posix()}` and `envlock alias log {alias}` tell which of the two was changed",
@@ -67,7 +68,7 @@ def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Envir
         yield Finding(
             environment=", ".join(each.name for each in asking),
             arch="",
-            verdict="alias-moved",
+            verdict=Verdict.ALIAS_MOVED,
             reasons=(f"`{alias}` is pinned to move {pin.sequence}, and {news}",),
             location=project.locate(asking[0].base.key) if asking[0].base else None,
             repair=f"envlock lock --upgrade-alias {alias}, where you want what it stands for now",
@@ -161,7 +162,7 @@ def _taken_back(
         yield Finding(
             environment=", ".join(each.name for each in asking),
             arch=lock.arch,
-            verdict="yanked",
+            verdict=Verdict.YANKED,
             reasons=tuple(reasons.values()),
             location=project.locate(key) if key else Location(path.relative_to(project.folder).as_posix()),
             repair="envlock lock " + " ".join(f"-P {name}" for name in reasons),

@@ -11,7 +11,8 @@ from envlock.errors import EnvlockError, Location, as_one
 from envlock.lockfile.folder import candidates, read_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
-from envlock.workflow.check import Finding, check
+from envlock.workflow.check import check
+from envlock.workflow.check_rules import Finding, Verdict
 from envlock.workflow.needed_locks import locks_of
 
 
@@ -69,25 +70,25 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     unknown = trouble(project, environment) if environment.base is not None else None
     if unknown is not None:
         return unknown
-    if first.verdict == "base-lacks-arch":
+    if first.verdict is Verdict.BASE_LACKS_ARCH:
         from envlock.named.errors import BaseLacksArch
 
         assert environment.base is not None
         assert environment.base.pin is not None
         return BaseLacksArch(names, environment.base.pin, arch, project.locate(environment.base.key))
-    if first.verdict == "not-yet":
+    if first.verdict is Verdict.NOT_YET:
         return NotYet(named, environment.deferred[0][0]).at(*filter(None, [first.location]))
-    if first.verdict == "missing":
+    if first.verdict is Verdict.MISSING:
         return NotLocked(named, location=first.location, command=first.repair)
-    if first.verdict == "arch-missing":
+    if first.verdict is Verdict.ARCH_MISSING:
         req_id = environment.requirements.req_id
         others = tuple(each for each in project.settings.archs if candidates(project.lock_folder, each, req_id))
         return ArchNotLocked(named, arch, others, in_config=True)
-    if first.verdict in {"stale", "restamp"}:
+    if first.verdict in {Verdict.STALE, Verdict.RESTAMP}:
         return StaleLock(names, arch, first.reasons, first.location, first.repair)
-    if first.verdict == "two-locks":
+    if first.verdict is Verdict.TWO_LOCKS:
         return TwoLocks(named, arch, tuple(project.shown(path) for path in paths))
-    if first.verdict == "host-not-allowed":
+    if first.verdict is Verdict.HOST_NOT_ALLOWED:
         return HostNotAllowed(names, first.reasons, first.location, first.repair)
     for path in paths:
         try:
