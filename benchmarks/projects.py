@@ -23,7 +23,7 @@ def made_up(folder: Path, *, environments: int = 10, packages: int = 60) -> Path
     steps = ["start", *(f"step{number}" for number in range(environments - 2)), "end"]
     body = "".join(f"    @step\n    def {step}(self):\n        pass\n" for step in steps)
     (folder / "flow.py").write_text(f"from metaflow import FlowSpec, step\n\n\nclass Big(FlowSpec):\n{body}")
-    lines = ["[flow.Big]", 'file = "flow.py"']
+    lines = ["[envlock]", "metaflow-requirements = false", "[flow.Big]", 'file = "flow.py"']
     for number, step in enumerate(steps, start=2):
         lines += [f"[flow.Big.step.{step}.pypi]", 'python = "3.12"', f"[flow.Big.step.{step}.pypi.packages]"]
         lines += [f'{name} = ">=1,<{number}"' for name in names]
