@@ -71,9 +71,9 @@ def test_long_work_is_drawn_on_a_terminal_and_wiped_at_the_end() -> None:
     with LiveReporter(console) as reporter:
         work(reporter, QUIET_SECONDS + 0.5)
     text = written(console)
-    assert "0/3 environments" in text
+    assert "0/3 environments" in re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert "Train/start on linux-64" in text
-    after = text.rpartition("\x1b[2K")[2]
+    after = text.rpartition("\x1b[2K")[2].replace("\x1b[?25h", "").replace("\r", "")
     assert re.fullmatch(r"Resolving: 1 environment in [0-9.]+ s\n", after)
 
 
@@ -85,33 +85,75 @@ def test_notes_and_warnings_are_always_seen() -> None:
     assert written(console) == "note: pandas[sql] is old\nwarning: look at this\n"
 
 
+def frame(reporter: LiveReporter, console: Console) -> str:
+    """What is drawn of the phases as they are now."""
+    bars = progress._Bars(console, reporter._phases, reporter._lock)
+    console.print(bars.draw())
+    return written(console)
+
+
 def test_bytes_have_sizes_and_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     console = plain()
+    console.get_time = lambda: now[0]
     reporter = LiveReporter(console)
     reporter.began("Pushing", 4_000_000, "bytes")
     reporter.grew("Pushing", 1_000_000)
-    now[0] = 2.0
-    reporter.advanced("Pushing", "rich.whl", 3_000_000)
-    console.print(reporter._draw())
+    bars = progress._Bars(console, reporter._phases, reporter._lock)
+    for at in (1.0, 2.0):
+        now[0] = at
+        reporter.advanced("Pushing", "rich.whl", 1_500_000)
+        bars.draw()
+    console.print(bars.draw())
     reporter.ended("Pushing")
-    assert "Pushing" in written(console)
-    assert "3.0 MB of 5.0 MB, 1.5 MB/s" in written(console)
+    assert re.match(r"Pushing .* 3.0/5.0 MB 1.5 MB/s *\n", written(console))
     assert "rich.whl" in written(console)
     assert written(console).endswith("Pushing: 3.0 MB in 2.0 s\n")
 
 
 def test_many_things_in_work_are_counted() -> None:
-    console = plain()
-    reporter = LiveReporter(console)
+    reporter = LiveReporter(plain())
     reporter.began("Resolving", 40, "environments")
     for number in range(40):
         reporter.doing("Resolving", f"step{number}")
-    console.print(reporter._draw())
-    assert "step5" in written(console)
-    assert "step6" not in written(console)
-    assert "and 34 more" in written(console)
+    shown = frame(reporter, plain())
+    assert re.match(r"Resolving .* 0/40 environments *\n", shown)
+    assert "step5" in shown
+    assert "step6" not in shown
+    assert "and 34 more" in shown
+
+
+def test_a_phase_and_a_thing_that_are_done_are_drawn_no_more() -> None:
+    reporter = LiveReporter(plain())
+    bars = progress._Bars(plain(), reporter._phases, reporter._lock)
+    reporter.began("Resolving", 2, "environments")
+    reporter.began("Fetching", 10, "bytes")
+    reporter.doing("Resolving", "[one]")
+    bars.draw()
+    reporter.advanced("Resolving", "[one]")
+    reporter.doing("Resolving", "two")
+    reporter.ended("Fetching")
+    console = plain()
+    console.print(bars.draw())
+    assert [line.split()[0] for line in written(console).splitlines()] == ["Resolving", "⠋"]
+    assert "1/2 environments" in written(console)
+    assert "two" in written(console)
+
+
+def test_a_spinner_turns() -> None:
+    now = [0.0]
+    console = plain()
+    console.get_time = lambda: now[0]
+    reporter = LiveReporter(console)
+    reporter.began("Resolving", 1, "environments")
+    reporter.doing("Resolving", "one")
+    bars = progress._Bars(console, reporter._phases, reporter._lock)
+    for at in (0.0, 0.25):
+        now[0] = at
+        console.print(bars.draw())
+    first, second = (line for line in written(console).splitlines() if "one" in line)
+    assert first != second
 
 
 def test_it_may_be_told_from_any_thread() -> None:

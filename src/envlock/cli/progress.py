@@ -1,11 +1,10 @@
-"""Progress, drawn: bars and spinners on a terminal, one line a phase elsewhere."""
+"""Progress: bars and spinners on a terminal, one line a phase elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envlock.errors import one_line
@@ -13,10 +12,11 @@ from envlock.reporter import Reporter
 from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from rich.console import Console, RenderableType
-    from rich.live import Live
+    from rich.progress import Progress
 
 QUIET_SECONDS = 0.3
 """Work that is over sooner is not worth a line."""
@@ -25,29 +25,79 @@ _MOST_ITEMS = 6
 _BAR_WIDTH = 28
 
 
-@dataclass
 class _Phase:
-    total: int
-    unit: str
-    began: float
-    done: int = 0
-    items: dict[str, None] = field(default_factory=dict)
+    """How far one phase is, and what it works on."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.total = total
+        self.unit = unit
+        self.began = time.monotonic()
+        self.done = 0
+        self.items: dict[str, None] = {}
 
     @property
     def in_bytes(self) -> bool:
         return self.unit == "bytes"
 
     def amount(self) -> str:
-        if self.in_bytes:
-            return byte_size(self.done)
-        return count(self.done, self.unit.removesuffix("s"))
+        return byte_size(self.done) if self.in_bytes else count(self.done, self.unit.removesuffix("s"))
 
-    def state(self, now: float) -> str:
-        """`3/8 environments`, or `1.2/3.4 GB at 5.6 MB/s`."""
-        if not self.in_bytes:
-            return f"{self.done}/{self.total} {self.unit}"
-        rate = self.done / max(now - self.began, 1e-9)
-        return f"{byte_size(self.done)} of {byte_size(self.total)}, {byte_size(int(rate))}/s"
+    def work(self) -> list[str]:
+        """What it works on: of what is counted in bytes, the latest few, for nothing says that one of them is done."""
+        return list(self.items)[-_MOST_ITEMS:] if self.in_bytes else list(self.items)
+
+
+class _Bars:
+    """The phases, as rich draws them from a thread of its own. `lock` guards `phases`, which others change.
+
+    Importing rich takes longer than some work does, so this is made once there is something to draw.
+    """
+
+    def __init__(self, console: Console, phases: Mapping[str, _Phase], lock: threading.RLock) -> None:
+        from rich import progress
+        from rich.live import Live
+        from rich.table import Column
+
+        def bars(*state: progress.ProgressColumn) -> Progress:
+            name = progress.TextColumn("{task.description}", markup=False)
+            return progress.Progress(name, progress.BarColumn(_BAR_WIDTH), *state, console=console)
+
+        one_row = Column(no_wrap=True, overflow="ellipsis")
+        item = progress.TextColumn("{task.description}", style="dim", markup=False, table_column=one_row)
+        self._counted = bars(progress.MofNCompleteColumn(), progress.TextColumn("{task.fields[unit]}"))
+        self._in_bytes = bars(progress.DownloadColumn(), progress.TransferSpeedColumn())
+        self._items = progress.Progress(progress.SpinnerColumn(), item, console=console)
+        self._phases = phases
+        self._lock = lock
+        self.live = Live(
+            get_renderable=self.draw, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+
+    def draw(self) -> RenderableType:
+        """One frame."""
+        from rich.console import Group
+        from rich.text import Text
+
+        with self._lock:
+            for progress, in_bytes in ((self._counted, False), (self._in_bytes, True)):
+                _show(progress, {name: each for name, each in self._phases.items() if each.in_bytes == in_bytes})
+            items = [item for each in self._phases.values() for item in each.work()]
+            _show(self._items, dict.fromkeys(items[:_MOST_ITEMS]))
+        shown = [each for each in (self._counted, self._in_bytes, self._items) if each.tasks]
+        hidden = len(items) - _MOST_ITEMS
+        return Group(*shown, *([Text(f"  and {hidden} more", "dim")] if hidden > 0 else []))
+
+
+def _show(progress: Progress, wanted: Mapping[str, _Phase | None]) -> None:
+    """Let `progress` have a task for each name, as far as its phase is, and no other."""
+    wanted = {one_line(name): phase for name, phase in wanted.items()}
+    tasks = {task.description: task.id for task in progress.tasks}
+    for name in tasks.keys() - wanted.keys():
+        progress.remove_task(tasks[name])
+    for name, phase in wanted.items():
+        task = tasks[name] if name in tasks else progress.add_task(name, total=None, unit="")
+        if phase is not None:
+            progress.update(task, total=max(phase.total, 1), completed=phase.done, unit=phase.unit)
 
 
 class LiveReporter(Reporter):
@@ -61,7 +111,7 @@ class LiveReporter(Reporter):
         self._given = console
         self._lock = threading.RLock()
         self._phases: dict[str, _Phase] = {}
-        self._live: Live | None = None
+        self._bars: _Bars | None = None
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> LiveReporter:
@@ -77,8 +127,8 @@ class LiveReporter(Reporter):
     def began(self, phase: str, total: int, unit: str) -> None:
         """Open the bar of `phase`."""
         with self._lock:
-            self._phases[phase] = _Phase(total, unit, time.monotonic())
-            if self._draws() and self._live is None and self._timer is None:
+            self._phases[phase] = _Phase(total, unit)
+            if self._draws() and self._bars is None and self._timer is None:
                 self._timer = threading.Timer(QUIET_SECONDS, self._start)
                 self._timer.daemon = True
                 self._timer.start()
@@ -147,49 +197,18 @@ class LiveReporter(Reporter):
             self._given.print(line)
 
     def _start(self) -> None:
-        from rich.live import Live
-
-        self._console()
+        bars = _Bars(self._console(), self._phases, self._lock)
         with self._lock:
-            if not self._phases or self._live is not None or self._timer is None:
+            if not self._phases or self._bars is not None or self._timer is None:
                 return
-            self._live = Live(
-                get_renderable=self._draw,
-                console=self._console(),
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
+            self._bars = bars
+            bars.live.start()
 
     def _stop(self) -> None:
         with self._lock:
             timer, self._timer = self._timer, None
-            live, self._live = self._live, None
+            bars, self._bars = self._bars, None
         if timer is not None:
             timer.cancel()
-        if live is not None:
-            live.stop()
-
-    def _draw(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.spinner import Spinner
-        from rich.table import Table
-        from rich.text import Text
-
-        now = time.monotonic()
-        bars = Table.grid(padding=(0, 1))
-        items: list[str] = []
-        with self._lock:
-            for name, phase in self._phases.items():
-                bar = ProgressBar(total=max(phase.total, 1), completed=phase.done, width=_BAR_WIDTH)
-                bars.add_row(one_line(name), bar, phase.state(now))
-                items += list(phase.items)[-_MOST_ITEMS:] if phase.in_bytes else phase.items
-        shown = [
-            Spinner("dots", Text(one_line(item), "dim", overflow="ellipsis", no_wrap=True))
-            for item in items[:_MOST_ITEMS]
-        ]
-        hidden = len(items) - len(shown)
-        rest = [Text(f"  and {hidden} more", "dim")] if hidden else []
-        return Group(bars, *shown, *rest)
+        if bars is not None:
+            bars.live.stop()
