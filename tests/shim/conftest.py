@@ -16,7 +16,7 @@ from tests.support import isolation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXTENSION = ROOT / "src" / "metaflow_extensions"
-SERIES = [each for each in machine_series() if (3, 8) <= tuple(map(int, each.split("."))) <= (3, 13)]
+SERIES = [each for each in machine_series() if (3, 8) <= tuple(map(int, each.split("."))) <= (3, 14)]
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 def test_reading_imports_nothing_that_dataclasses_does_not() -> None:
     code = (
-        "import dataclasses, pathlib, sys, envlock.errors; before = set(sys.modules);"
+        "import dataclasses, pathlib, sys, warnings, envlock.errors; before = set(sys.modules);"
         "import envlock.config.flows.flow_reader;"
         "print(*sorted(name for name in set(sys.modules) - before if not name.startswith('envlock')))"
     )
