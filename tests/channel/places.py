@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.channel.interpreters import folders
+
+_TOLD = "TESTS_CHANNEL_PLACES"
 
 
 def _cache() -> Path:
@@ -24,8 +27,15 @@ def _cache() -> Path:
     return Path(tempfile.mkdtemp(prefix="envlock-tests-"))
 
 
-CACHE = _cache()
-INTERPRETER_FOLDERS = folders()
+def _decided() -> tuple[Path, tuple[Path, ...]]:
+    """The cache, and where interpreters may lie. A process that a test starts is told: its HOME is another."""
+    if _TOLD not in os.environ:
+        os.environ[_TOLD] = json.dumps([str(_cache()), *map(str, folders())])
+    cache, *rest = map(Path, json.loads(os.environ[_TOLD]))
+    return cache, tuple(rest)
+
+
+CACHE, INTERPRETER_FOLDERS = _decided()
 
 
 @contextlib.contextmanager
