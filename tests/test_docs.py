@@ -201,6 +201,18 @@ def test_the_hook_is_a_command() -> None:
     assert refusal(f"{entry} --config pipelines/envlock.toml") == ""
 
 
+def test_what_ci_and_pre_commit_run_is_there() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yaml").read_text(encoding="utf-8"))
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    lines = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    entries = [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {words[1] for line in lines if (words := shlex.split(line))[0] == "make"} <= set(targets)
+    files = {word for line in [*lines, *entries] for word in shlex.split(line) if re.match(r"[.\w]+/", word)}
+    assert {file for file in files if not (ROOT / file).exists()} == set()
+    assert files >= {".ci/run", ".venv/bin/ruff"}
+
+
 def test_every_page_can_be_found() -> None:
     start = ROOT / "README.md"
     found, todo = {start}, [start]
