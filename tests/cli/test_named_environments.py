@@ -254,7 +254,7 @@ def test_what_nobody_names_any_more_goes(mine: ProjectFolder, yours: ProjectFold
     use(yours, '{ name = "team/base:v1" }')
     envlock("lock", cwd=yours.folder)
     use(yours, '{ name = "team/base" }')
-    assert "locks that nothing asks for" in envlock("check", cwd=yours.folder, check=1).stdout
+    assert "not needed by any environment" in envlock("check", cwd=yours.folder, check=1).stdout
     said = envlock("lock", cwd=yours.folder).stdout
     assert "pruned envlock.lock/aliases/team/base/@tags/v1.toml" in said
     assert [path.name for path in (yours.lock_folder / "aliases/team/base/@tags").iterdir()] == ["latest.toml"]
@@ -301,7 +301,7 @@ def test_variables_in_a_name(mine: ProjectFolder, yours: ProjectFolder, envlock:
     envlock("lock", cwd=yours.folder, env=known)
     assert "fresh" in envlock("check", cwd=yours.folder, env=known).stdout
     said = envlock("check", cwd=yours.folder, check=2).stdout
-    assert "DemoFlow/train: not known what is named" in said
+    assert "DemoFlow/train: unknown name" in said
     assert "the variable `TEAM` is not set" in said
     said = envlock("check", cwd=yours.folder, check=1, env={**known, "VERSION": "latest"}).stdout
     assert "`team/base:latest` has not been resolved yet" in said

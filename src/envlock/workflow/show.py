@@ -93,7 +93,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
     findings: dict[str, str] = {}
     if arch in project.settings.archs:
         for finding in check(project, Selection(archs=(arch,))).findings:
-            findings.setdefault(finding.environment, finding.verdict)
+            findings.setdefault(finding.environment, finding.verdict.value)
     known: dict[Path, Line] = {}
 
     def line(name: str, environment: Environment | None) -> Line:
