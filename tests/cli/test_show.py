@@ -92,8 +92,8 @@ def test_all_in_brief_for_machines(project: ProjectFolder, envlock: Envlock) -> 
 @pytest.mark.parametrize(
     ("old", "new", "step", "state"),
     [
-        ('lam = ""', 'lam = "<1"', "train", "changed since"),
-        ('lam = ""', 'lam = "", mu = ""', "train", "changed since"),
+        ('lam = ""', 'lam = "<1"', "train", "changed since it was locked"),
+        ('lam = ""', 'lam = "", mu = ""', "train", "changed since it was locked"),
         ("disabled = true", 'pypi = { packages = { mu = "" } }', "end", "not locked"),
         ("disabled = true", 'conda = { libraries = { ffmpeg = "" } }', "end", "not locked"),
         ("disabled = true", 'named_env = { name = "team/base" }', "end", "not locked"),
@@ -114,7 +114,7 @@ def test_a_damaged_lock_does_not_hide_the_others(project: ProjectFolder, envlock
     (path,) = [path for path in project.locks if 'name = "xi"' in path.read_text() and HERE in str(path)]
     path.write_text(path.read_text()[:-100])
     states = {line.split()[0]: line.split()[1] for line in envlock("show").stdout.splitlines() if line.startswith("  ")}
-    assert states == {"start": "locked", "train": "locked", "end": "disabled", "base": "damaged"}
+    assert states == {"start": "locked", "train": "locked", "end": "disabled", "base": "DAMAGED"}
 
 
 def test_one_step_in_full(project: ProjectFolder, envlock: Envlock) -> None:

@@ -301,7 +301,13 @@ MORE = [
         frozenset({"arch-missing"}),
         says=("on osx-64",),
     ),
-    Drift("an arch is dropped", in_config('"linux-64", ', ""), 1, frozenset({"orphan"}), says=("not needed by any environment",)),
+    Drift(
+        "an arch is dropped",
+        in_config('"linux-64", ', ""),
+        1,
+        frozenset({"orphan"}),
+        says=("not needed by any environment",),
+    ),
     Drift("a step is disabled", after_python("[flow.DemoFlow.step.end]", "disabled = true"), 0),
     Drift(
         "a floor is raised",

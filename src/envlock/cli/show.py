@@ -25,19 +25,6 @@ _NAMES = Argument(
     complete="shown",
 )
 _ID_SHOWN = 12
-_STATES = {
-    "missing": "not locked",
-    "arch-missing": "not locked for this arch",
-    "stale": "changed since",
-    "restamp": "changed since",
-    "two-locks": "locked twice",
-    "base-lacks-arch": "named for another arch",
-    "unknown-name": "name not known",
-    "fetched": "fetched when the step starts",
-    "not-yet": "not yet possible",
-    "unreadable": "of a newer version",
-    "host-not-allowed": "host not allowed",
-}
 
 
 @command(_NAMES, ARCHS, PATHSPEC, JSON, CONFIG)
@@ -128,7 +115,7 @@ def overview_table(overview: Overview) -> Table:
 def _row(line: Line, *, indent: str) -> tuple[str, ...]:
     name = indent + one_line(line.name)
     if line.lock is None:
-        return (name, _STATES.get(line.state, line.state))
+        return (name, line.words)
     identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"
     there = "yes" if line.prefix else "no"
     return (name, line.state, line.lock.python.series, str(len(line.lock.packages)), identity, there)

@@ -18,6 +18,7 @@ from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
 from envlock.places import home
 from envlock.workflow.check import check
+from envlock.workflow.check_rules import Verdict
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.reference_id import reference_req_id
@@ -70,6 +71,13 @@ class Line:
     lock: Lock | None = None
     prefix: Path | None = None
 
+    @property
+    def words(self) -> str:
+        """The state, for a person."""
+        if isinstance(self.state, Verdict):
+            return self.state.words
+        return "fetched when the step starts" if self.state == "fetched" else self.state
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -93,7 +101,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
     findings: dict[str, str] = {}
     if arch in project.settings.archs:
         for finding in check(project, Selection(archs=(arch,))).findings:
-            findings.setdefault(finding.environment, finding.verdict.value)
+            findings.setdefault(finding.environment, finding.verdict)
     known: dict[Path, Line] = {}
 
     def line(name: str, environment: Environment | None) -> Line:
@@ -103,7 +111,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
             return Line(name, "fetched")
         state = findings.get(environment.name)
         if state is not None or arch not in project.settings.archs:
-            return Line(name, state or "arch-missing")
+            return Line(name, state or Verdict.ARCH_MISSING)
         (path,) = locks_of(project, environment, arch)
         if path not in known:
             lock = read_lock(path, shown=project.shown(path))
