@@ -76,7 +76,7 @@ def test_an_environment_that_cannot_be_entered_is_told(envlock: Envlock) -> None
     named_prefix("demo", script="exit 0\n")
     ran = envlock("run", "--name", "demo", "--", "echo", "data", check=5, env={"TOKEN": "s3cr3t"})
     assert ran.stdout == ""
-    assert "error[activation-failed]: the environment cannot be entered: etc/conda/activate.d/a.sh" in ran.stderr
+    assert "error[activation-failed]: cannot enter the environment: etc/conda/activate.d/a.sh" in ran.stderr
     assert "s3cr3t" not in ran.text
 
 

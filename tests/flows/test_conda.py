@@ -229,7 +229,7 @@ def test_a_script_that_fails_stops_the_run_where_it_is_needed(machine: Flows, is
     ended = machine.python("quick.py", "--environment=envlock", "run", **here)
     assert ended.status == 1
     assert "Traceback" not in ended.text
-    assert "error[activation-failed]: the environment cannot be entered" in ended.text
+    assert "error[activation-failed]: " in ended.text
     assert "etc/conda/activate.d/activates.sh of activates 1.0 failed" in ended.text
     script.write_text('export PYTHONPATH="$CONDA_PREFIX/extra:$PYTHONPATH"\nfalse\n')
     ended = machine.python("quick.py", "--environment=envlock", "run", PYTHONPATH="/mine", **here)

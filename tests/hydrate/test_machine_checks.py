@@ -125,11 +125,11 @@ def test_it_costs_next_to_nothing() -> None:
 def test_the_error_says_each_thing_and_what_to_do() -> None:
     error = SystemNotMet("Train/fit", "linux-64", (Unmet("__cuda", "12.4", ""), Unmet("__glibc", "2.36", "2.31")))
     assert error.render() == (
-        "error[system-not-met]: `Train/fit` asks for more than this machine has\n"
-        "  __cuda: 12.4 is asked for, none is here\n"
-        "  __glibc: 2.36 is asked for, 2.31 is here\n"
+        "error[system-not-met]: this machine lacks what `Train/fit` requires\n"
+        "  __cuda: 12.4 is required, none is here\n"
+        "  __glibc: 2.36 is required, 2.31 is here\n"
         "\n"
-        "hint: ask for less in `sys_packages` or `[envlock.system-requirements.linux-64]` and run `envlock lock`, "
+        "hint: require less in `sys_packages` or `[envlock.system-requirements.linux-64]` and run `envlock lock`, "
         "or make it all the same with `--force`"
     )
 
@@ -140,7 +140,7 @@ def test_nothing_is_made_on_a_machine_that_does_not_fit(tmp_path: Path, monkeypa
     package = "__glibc" if LINUX else "__osx"
     lock = replace(making.lock, requirements=replace_system(making.lock.requirements, package, "2.28"))
     monkeypatch.setenv(f"CONDA_OVERRIDE_{package[2:].upper()}", "1.0")
-    with pytest.raises(SystemNotMet, match="asks for more than this machine has"):
+    with pytest.raises(SystemNotMet, match="lacks what"):
         making.hydrate(lock=lock)
     assert not making.environments.exists()
     monkeypatch.setenv(f"CONDA_OVERRIDE_{package[2:].upper()}", "99")
@@ -165,8 +165,8 @@ def test_force_makes_it_all_the_same(project: ProjectFolder, envlock: Envlock, c
     tail = ("--", "true") if command == "run" else ()
     none = {"CONDA_OVERRIDE_CUDA": ""}
     refused = envlock(command, "--env", "demo", *tail, check=5, env=none)
-    assert refused.stderr.startswith("error[system-not-met]: `demo` asks for more than this machine has\n")
-    assert "__cuda: 12.4 is asked for, none is here" in refused.stderr
+    assert refused.stderr.startswith("error[system-not-met]: this machine lacks what `demo` requires\n")
+    assert "__cuda: 12.4 is required, none is here" in refused.stderr
     forced = envlock(command, "--env", "demo", "--force", *tail, env=none)
     assert "warning: demo requires __cuda 12.4, and this machine has none" in forced.stderr
     again = envlock(command, "--env", "demo", *tail, env=none)

@@ -133,12 +133,12 @@ def test_links(of_both: Made) -> None:
     assert [each[:2] for each in of_both.found()] == [("missing", "bin/python3")]
     python.write_text("#!/bin/sh\n")
     (finding,) = of_both.findings()
-    assert (finding.verdict, finding.reason) == ("changed", "it was a link, and is none now")
+    assert (finding.verdict, finding.reason) == ("changed", "it was a link, and is not one now")
     python.unlink()
     python.symlink_to("/usr/bin/env")
     (finding,) = of_both.findings()
     assert finding.package.name == "python"
-    assert finding.reason == "it leads to /usr/bin/env, and did not when it was installed"
+    assert finding.reason == "it leads to /usr/bin/env, and led elsewhere when it was installed"
     python.unlink()
     python.symlink_to(target)
     assert of_both.findings() == []
@@ -229,7 +229,7 @@ def test_the_interpreter(of_wheels: Made, tmp_path: Path) -> None:
         return finding.reason
 
     write_receipt(of_wheels.prefix, replace(receipt, python="/no/such/python"))
-    assert reason() == "the interpreter that it was made of is gone: /no/such/python"
+    assert reason() == "the interpreter that it was made from is gone: /no/such/python"
     write_receipt(of_wheels.prefix, replace(receipt, python_version="3.7.1", python_file=(1, 2, 3)))
     assert f"was Python 3.7.1 when it was made, and is {SERIES}" in reason()
     write_receipt(of_wheels.prefix, replace(receipt, full_id="0" * 40))
@@ -242,7 +242,7 @@ def test_the_interpreter(of_wheels: Made, tmp_path: Path) -> None:
     python.unlink()
     assert reason() == "it is not there"
     python.symlink_to("/usr/bin/env")
-    assert "and the environment was made of" in reason()
+    assert "and the environment was made from" in reason()
 
 
 def test_a_file_that_cannot_be_read(of_wheels: Made, monkeypatch: pytest.MonkeyPatch) -> None:

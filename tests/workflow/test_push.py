@@ -197,7 +197,7 @@ class TestWheelsThatCollide:
     def test_are_told_once_for_all_archs(self, colliding: Project, envlock: Envlock) -> None:
         ran = envlock("push")
         (warning,) = [line for line in ran.stderr.splitlines() if line.startswith("warning: ")]
-        assert "one and two both bring bin/tool (and 1 more path): two has it" in warning
+        assert "one and two both contain bin/tool (and 1 more path): the one of two is used" in warning
 
     def test_what_is_the_environments_own_keeps_a_package_out(
         self, tmp_path: Path, make_index: Callable[..., Index]

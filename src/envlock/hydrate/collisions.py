@@ -1,7 +1,7 @@
-"""Wheels that bring one and the same path: which of them has it is the lock's to say, not chance's.
+"""Paths that several wheels contain: the last wheel in the lock's order gets them, always.
 
-uv links wheels side by side, so whichever comes last has the path: another one each time. Here the last of the lock's
-order wins, always. What a wheel brought is read where uv wrote it down, in its RECORD, with commands and data files.
+uv links wheels side by side, so without this, whichever happens to come last would get the path. The paths of a wheel
+are read from the RECORD that uv wrote, which lists commands and data files too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.hydrate.errors import ReservedPath
 from envlock.hydrate.installed import below, named_in, paths_of, records_of_uv
 from envlock.hydrate.prefix import RECEIPT
-from envlock.words import count
+from envlock.words import count, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,33 +33,33 @@ class Collision(NamedTuple):
     """Names of the packages, in the lock's order: the last one has the path."""
 
 
-def collisions(brought: Mapping[str, Mapping[str, str]]) -> tuple[Collision, ...]:
-    """The paths that several packages bring with different bytes, sorted.
+def collisions(paths_of_packages: Mapping[str, Mapping[str, str]]) -> tuple[Collision, ...]:
+    """The paths that several packages contain with different bytes, sorted.
 
-    `brought` has for each package, in the lock's order, its paths with a digest of the bytes; an empty one is equal to
-    no other.
+    `paths_of_packages` has for each package, in the lock's order, its paths, each with a digest of its bytes. An empty
+    digest equals no other.
 
     >>> collisions({"a": {"x/m.py": "1", "x/n.py": "5"}, "b": {"x/m.py": "2", "x/n.py": "5"}})
     (Collision(path='x/m.py', owners=('a', 'b')),)
     """
     owners: dict[str, list[str]] = {}
-    for name, paths in brought.items():
+    for name, paths in paths_of_packages.items():
         for path in paths:
             owners.setdefault(path, []).append(name)
     return tuple(
         Collision(path, tuple(names))
         for path, names in sorted(owners.items())
-        if len(names) > 1 and (len(found := {brought[name][path] for name in names}) > 1 or "" in found)
+        if len(names) > 1 and (len(found := {paths_of_packages[name][path] for name in names}) > 1 or "" in found)
     )
 
 
-def clash(brought: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
-    """A path that is a file of one package and a folder of another, and their names; None where there is none.
+def file_and_folder(paths_of_packages: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
+    """A path that is a file in one package and a folder in another, and their names; None if there is none.
 
-    >>> clash({"a": ["shared/x"], "b": ["shared/x/y.py"]})
+    >>> file_and_folder({"a": ["shared/x"], "b": ["shared/x/y.py"]})
     ('shared/x', 'a', 'b')
     """
-    files = {path: name for name, paths in brought.items() for path in paths}
+    files = {path: name for name, paths in paths_of_packages.items() for path in paths}
     for path, name in sorted(files.items()):
         folder = path.rpartition("/")[0]
         while folder:
@@ -70,27 +70,27 @@ def clash(brought: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
 
 
 def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
-    """What to say of collisions: one sentence for the packages that collide, however many paths they share.
+    """A sentence for each group of packages that collide, however many paths they share.
 
     >>> sentences([Collision("cv2/a.py", ("one", "two")), Collision("cv2/b.py", ("one", "two"))])
-    ('one and two both bring cv2/a.py (and 1 more path): two has it, the later one in the lock',)
+    ('one and two both contain cv2/a.py (and 1 more path): the one of two is used, which is later in the lock',)
     """
     said = []
     for owners, group in groupby(sorted(found, key=lambda each: (each.owners, each.path)), lambda each: each.owners):
         paths = [each.path for each in group]
         more = f" (and {count(len(paths) - 1, 'more path')})" if len(paths) > 1 else ""
-        bring = f"{', '.join(owners[:-1])} and {owners[-1]} {'both' if len(owners) == 2 else 'all'} bring"
-        said.append(f"{bring} {paths[0]}{more}: {owners[-1]} has it, the later one in the lock")
+        contain = f"{listed(owners)} {'both' if len(owners) == 2 else 'all'} contain"
+        said.append(f"{contain} {paths[0]}{more}: the one of {owners[-1]} is used, which is later in the lock")
     return tuple(said)
 
 
 def settle(
     wheels: Sequence[LockedPackage], site_packages: Path, stage: Path, install: Callable[[LockedPackage], None]
 ) -> tuple[Collision, ...]:
-    """Give each path that several of the installed wheels bring to the last of them in the lock's order.
+    """Give each path that several of the installed wheels contain to the last of them in the lock's order.
 
-    `install` installs one wheel over what is there. Costs a look through the RECORDs, and an installation for each
-    wheel that wins. Raises ReservedPath where a wheel brought what is the environment's own.
+    `install` installs one wheel over what is there. Costs reading the RECORDs, and one installation for each wheel that
+    gets a path. Raises ReservedPath if a wheel contains a file that belongs to the environment.
     """
     records = records_of_uv(site_packages)
     records = {wheel.name: records[wheel.name] for wheel in wheels if wheel.name in records}
@@ -109,19 +109,19 @@ def settle(
     winners = {each.owners[-1] for each in found}
     for wheel in wheels:
         if wheel.name in winners:
-            # What uv does not see is installed anew without taking anything away that another wheel has too.
+            # uv would first remove the files of an installed wheel, even those that other wheels contain: hide it.
             shutil.rmtree(records[wheel.name].parent)
             install(wheel)
     return found
 
 
 def refuse_reserved(package: str, paths: Iterable[str]) -> None:
-    """Refuse a package with a path that is the environment's own. Raises ReservedPath.
+    """Raise ReservedPath for a package with a path that belongs to the environment.
 
     >>> refuse_reserved("good", ["bin/pythonic", "lib/python3.12/site-packages/pyvenv.cfg"])
     >>> refuse_reserved("bad", ["bin/python3.12"])
     Traceback (most recent call last):
-    envlock.hydrate.errors.ReservedPath: `bad` brings `bin/python3.12`, which is the environment's own
+    envlock.hydrate.errors.ReservedPath: `bad` contains `bin/python3.12`, which belongs to the environment itself
     """
     for path in paths:
         if is_reserved(path):
@@ -129,9 +129,9 @@ def refuse_reserved(package: str, paths: Iterable[str]) -> None:
 
 
 def is_reserved(path: str) -> bool:
-    """Whether a path below a prefix is the environment's own: its receipt, its interpreter, what tells which that is.
+    """Whether a path below a prefix belongs to the environment: its receipt, its interpreter, its records.
 
-    Names differ in case alone on some file systems only, so case counts nowhere.
+    Ignores case, as some file systems do.
 
     >>> [is_reserved(path) for path in ("pyvenv.cfg", ".ENVLOCK.json", "bin/python3", "conda-meta/x.json")]
     [True, True, True, True]

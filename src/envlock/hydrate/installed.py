@@ -1,4 +1,4 @@
-"""What is installed in a prefix, as the prefix itself has it: each file, and the package that brought it last."""
+"""What is installed in a prefix, as its installers recorded it: each file, and the package that it belongs to."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from envlock.model.requirement import normalized
 
 
 class Package(NamedTuple):
-    """Who brought a file."""
+    """The package that a file belongs to."""
 
     name: str
     version: str
     build: str
-    """Of a conda package."""
+    """Empty for a wheel."""
     kind: str
     """`conda` or `wheel`."""
 
@@ -30,15 +30,15 @@ class Package(NamedTuple):
 
 
 UNREADABLE = "unreadable"
-"""In the place of a digest, where what was written down about a file is damaged itself."""
+"""In place of a digest, if the record of the file is itself damaged."""
 
 
 class Claim(NamedTuple):
-    """What a package says of one of its files."""
+    """What the record of a package says about one file."""
 
     package: Package
     sha256: str
-    """Of the bytes, or of the text of a link; empty where it says nothing, or UNREADABLE."""
+    """Of the file's bytes, or of a link's target; empty if the record has none; or UNREADABLE."""
     is_link: bool = False
 
 
@@ -47,20 +47,20 @@ class Installed:
     """The packages and the files of a prefix."""
 
     packages: dict[tuple[str, str], tuple[Package, str, str]] = field(default_factory=dict)
-    """By kind (`conda`, `pypi`) and name: the package, where that is written, and its archive's SHA-256 if known."""
+    """By kind (`conda`, `pypi`) and name: the package, the path of its record, and its archive's SHA-256 if known."""
     claims: dict[str, Claim] = field(default_factory=dict)
-    """By path below the prefix, without bytecode. A wheel that was put over a conda package has the file."""
+    """By path below the prefix, without bytecode. If a conda package and a wheel contain a file, it is the wheel's."""
 
 
 def installed(prefix: Path) -> Installed:
-    """What is installed in a prefix. What cannot be read there counts as not installed."""
+    """What is installed in a prefix. What cannot be read counts as not installed."""
     found = Installed()
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         record = _object(path)
         if record is not None:
             _add_conda(found, record, path.relative_to(prefix).as_posix())
     of_conda = frozenset(found.claims)
-    # In the order of locks: the last wheel that brought a path has it.
+    # In the order of locks: a path belongs to the last wheel that contains it.
     for record_file in sorted(prefix.glob("lib/python*/site-packages/*.dist-info/RECORD"), key=_wheel_of):
         if record_file.relative_to(prefix).as_posix() not in of_conda:
             _add_wheel(found, prefix, record_file)
@@ -77,18 +77,18 @@ def records_of_uv(site_packages: Path) -> dict[str, Path]:
 
 
 def named_in(record_file: Path) -> list[str]:
-    """The files that a RECORD of uv's names, as they are spelled there: equal ones are spelled alike.
+    """The files in a RECORD that uv wrote, spelled as there: equal paths are spelled alike.
 
-    Those outside of site-packages begin with a dot, a slash or a quote. Costs a millisecond for four thousand.
+    Those outside of site-packages begin with a dot, a slash or a quote. Takes a millisecond for 4,000 files.
     """
     text = read_file(record_file, RECORD_BYTES).decode("utf-8", "surrogateescape")
     return [line.partition(",")[0] for line in text.splitlines()]
 
 
 def paths_of(record_file: Path, prefix: Path) -> dict[str, str]:
-    """The files that a RECORD names, below `prefix`, each with its digest as it is spelled there, or an empty text.
+    """The files in a RECORD, below `prefix`, each with its digest as spelled there, or an empty text.
 
-    Bytecode is passed over, and what lies outside. Raises OSError, and ValueError for what is no RECORD.
+    Skips bytecode, and what lies outside of the prefix. Raises OSError, and ValueError for what is no RECORD.
     """
     try:
         return dict(_paths(record_file, prefix))
@@ -108,7 +108,7 @@ def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
             continue
         in_prefix = entry.get("sha256_in_prefix") or ""
         is_link = entry.get("path_type") == "softlink"
-        # What the archive says of a link is of what it led to; only what was seen when it was made is of the link.
+        # The archive's hash of a link is of its target's content; only the one recorded while linking is of the link.
         digest = in_prefix if is_link else in_prefix or entry.get("sha256") or ""
         found.claims[path] = Claim(package, digest, is_link)
 
@@ -134,7 +134,7 @@ def _wheel_of(file: Path) -> str:
 
 
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:
-    """The files that a RECORD names, below the prefix, each with its digest as it is spelled there, or empty."""
+    """As `paths_of`; raises csv.Error for what is no RECORD."""
     site = record_file.parent.parent.relative_to(prefix).as_posix()
     is_linked = os.path.islink(prefix / "lib64")  # noqa: PTH114
     text = read_file(record_file, RECORD_BYTES).decode("utf-8", "surrogateescape")
@@ -163,7 +163,7 @@ def below(site: str, path: str, *, is_linked: bool) -> str:
 
 
 def _hexadecimal(value: str) -> str:
-    """A digest as RECORD spells it, in hex digits.
+    """A digest of a RECORD, in hex digits.
 
     >>> _hexadecimal("q80"), _hexadecimal("q") == UNREADABLE
     ('abcd', True)
@@ -175,7 +175,7 @@ def _hexadecimal(value: str) -> str:
 
 
 def is_bytecode(path: str) -> bool:
-    """Whether Python writes this file as it likes.
+    """Whether a file is bytecode that Python may write at any time.
 
     >>> is_bytecode("lib/demo/__pycache__/a.cpython-311.pyc"), is_bytecode("lib/demo/a.pyc")
     (True, False)

@@ -1,7 +1,7 @@
-"""What a lock asks of the machine (glibc, kernel, macOS, CUDA, processor), held against what is here.
+"""Whether this machine has the system packages that a lock requires: glibc, kernel, macOS, CUDA, processor.
 
-Only what is asked for is looked up: with the default requirements that is one or two calls of the operating system.
-`CONDA_OVERRIDE_GLIBC` and its kin are believed, as conda believes them; an empty one says that there is none.
+Looks up only what is required: with the default requirements, that is one or two calls of the operating system.
+`CONDA_OVERRIDE_GLIBC` and the like count as in conda; an empty one says that the machine has none.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _LEVELS = ("x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4")
 _GENERIC = frozenset({"x86_64", "aarch64", "arm64", "m1"})
-"""Processors that every machine of their arch is, or is newer than."""
+"""Processors that every machine of the arch has, or has a newer one."""
 
 _FLAGS = (
     frozenset({"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}),
     frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"}),
     frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
 )
-"""What the second, third and fourth level of x86-64 have beyond the one before, as Linux names it."""
+"""The flags that the second, third and fourth level of x86-64 add, as Linux names them."""
 
 _DRIVERS = (
     "libcuda.so.1",
@@ -36,34 +36,40 @@ _DRIVERS = (
 
 
 class Unmet(NamedTuple):
-    """One thing that a lock asks for and this machine does not have."""
+    """One system package that a lock requires and this machine lacks."""
 
     package: str
-    """The virtual package, such as `__glibc`."""
-    asked: str
+    """Such as `__glibc`."""
+    required: str
     here: str
-    """What this machine has; empty for none."""
+    """The version on this machine; empty if there is none."""
 
 
 def unmet(lock: Lock) -> tuple[Unmet, ...]:
-    """What the lock asks of machines of its arch that this one does not have, sorted. Usually takes 50 microseconds."""
-    rows = sorted((package, asked) for arch, package, asked in lock.requirements.system if arch == lock.arch)
+    """What the lock requires of machines of its arch and this one lacks, sorted. Takes about 50 microseconds."""
+    rows = sorted((package, version) for arch, package, version in lock.requirements.system if arch == lock.arch)
     return tuple(_unmet(rows))
 
 
 def _unmet(rows: list[tuple[str, str]]) -> Iterator[Unmet]:
-    for package, asked in rows:
+    for package, required in rows:
         if package == "__archspec":
-            here, fits = _processor(asked)
+            here, fits = _processor(required)
         else:
             here = _here(package)
-            fits = bool(here) and _numbers(here) >= _numbers(asked)
+            fits = bool(here) and _numbers(here) >= _numbers(required)
         if not fits:
-            yield Unmet(package, asked, here)
+            yield Unmet(package, required, here)
+
+
+def system_here() -> tuple[str, str]:
+    """What the tags of wheels may require of this machine: `__glibc` or `__osx`, and its version; `0` for none."""
+    macos = _macos()
+    return ("__osx", ".".join(macos.split(".")[:2])) if macos else ("__glibc", _glibc() or "0")
 
 
 def _here(package: str) -> str:
-    """The version of a virtual package here; empty where there is none."""
+    """The version of a system package on this machine; empty if there is none."""
     given = _override(package)
     if given is not None:
         return given
@@ -96,7 +102,7 @@ def _macos() -> str:
 
 
 def _cuda() -> str:
-    """The newest CUDA that the driver knows. Asking it that starts nothing on the device."""
+    """The newest CUDA that the driver supports. The call starts nothing on the device."""
     import ctypes
 
     version = ctypes.c_int(0)
@@ -110,20 +116,20 @@ def _cuda() -> str:
     return ""
 
 
-def _processor(asked: str) -> tuple[str, bool]:
-    """What the processor here is called, and whether it is `asked` or known to be newer."""
+def _processor(required: str) -> tuple[str, bool]:
+    """The name of this machine's processor, and whether it is the required one or known to be newer."""
     given = _override("__archspec")
     if given is not None:
-        return given, given == asked or (asked in _LEVELS and given in _LEVELS[_LEVELS.index(asked) :])
-    if asked in _GENERIC:
-        return asked, True
-    if asked in _LEVELS:
+        return given, given == required or (required in _LEVELS and given in _LEVELS[_LEVELS.index(required) :])
+    if required in _GENERIC:
+        return required, True
+    if required in _LEVELS:
         level = _LEVELS[_x86_level()]
-        return level, _LEVELS.index(level) >= _LEVELS.index(asked)
+        return level, _LEVELS.index(level) >= _LEVELS.index(required)
     from envlock.conda.solve_request import microarchitecture
 
     here = microarchitecture()
-    return here, here == asked
+    return here, here == required
 
 
 def _x86_level() -> int:
@@ -151,7 +157,7 @@ def _has(feature: str) -> bool:
 
 
 def _leading_number(text: str) -> str:
-    """The number that a kernel's release begins with.
+    """The number at the start of a kernel's release.
 
     >>> _leading_number("5.10.0-21-amd64"), _leading_number("6.8-rc1")
     ('5.10.0', '6.8')
@@ -161,7 +167,7 @@ def _leading_number(text: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """What versions are ordered by.
+    """The sort key of a version.
 
     >>> _numbers("12.4") < _numbers("12.10") < _numbers("13"), _numbers("")
     (True, ())

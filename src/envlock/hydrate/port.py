@@ -1,4 +1,4 @@
-"""What hydrating asks of its surroundings: the artifacts of a lock, a Python, and something that installs."""
+"""The ports of hydrating: a source of artifacts, Pythons, and an installer."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 
 
 class ArtifactSource(Protocol):
-    """Brings artifacts to this machine: from the cache, else from upstream."""
+    """Where artifacts come from, such as a cache and upstream."""
 
     def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
-        """A local file for each artifact, by SHA-256, named as the artifact is, every byte verified on its way in.
+        """A local file for each artifact, by SHA-256, with the artifact's name: every byte verified on its way in.
 
-        The same artifact has the same path each time: what unpacks it may remember by that.
+        An artifact has the same path each time, so that installers can cache by path. Raises EnvlockError.
         """
 
 
 class Pythons(Protocol):
-    """Knows which interpreter an environment is made of."""
+    """Which interpreter an environment is made from."""
 
     def provide(self, lock: Lock) -> Interpreter:
-        """The interpreter for a lock; brought to this machine where there is none. Raises HydrateError."""
+        """The interpreter for a lock, downloaded if there is none on this machine. Raises HydrateError."""
 
     def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
-        """The interpreter at `path`, where the lock's environment may stay with what is there now."""
+        """The interpreter at `path`, if the lock allows the one that is there now; else None."""
 
 
 class Installer(Protocol):
     """Puts the packages of a lock into a prefix."""
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
-        """Make `stage`, an empty folder, a whole environment of `python` with exactly the lock's packages.
+        """Make `stage`, an empty folder, an environment of `python` with exactly the lock's packages.
 
-        `files` are the artifacts by SHA-256. `stage` is renamed to `place` afterwards: what has to name itself by an
-        absolute path says `place`. `python` is None where the lock's Python is one of its conda packages. Raises
-        HydrateError; what is left in `stage` is then thrown away.
+        `files` are the artifacts by SHA-256. `stage` is renamed to `place` afterwards, so absolute paths in it have to
+        be those of `place`. `python` is None if the lock's Python is one of its conda packages. If this raises
+        HydrateError, `stage` is thrown away.
         """
 
     def finish(self, lock: Lock, place: Path) -> None:
-        """Do what can be done only where the environment will stay, before it counts as whole.
+        """Do what can be done only at the final place, before the environment counts as whole.
 
-        Raises HydrateError; the environment is then thrown away.
+        If this raises HydrateError, the environment is thrown away.
         """

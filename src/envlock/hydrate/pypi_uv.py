@@ -1,4 +1,4 @@
-"""Wheels into a prefix, by uv: offline, from local files, each with its hash, linked out of uv's own cache."""
+"""Wheels into a prefix, by uv: offline, from local files, each with its hash, linked from uv's own cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from envlock.files import METADATA_BYTES, read_file
-from envlock.hydrate.collisions import clash, sentences, settle
+from envlock.hydrate.collisions import file_and_folder, sentences, settle
 from envlock.hydrate.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
 from envlock.hydrate.finishing import compile_bytecode_below
 from envlock.hydrate.installed import records_of_uv
+from envlock.hydrate.machine_checks import system_here
 from envlock.hydrate.prefix import name_of
 from envlock.hydrate.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter
@@ -24,89 +25,141 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock, LockedPackage
 
 PATIENCE = "30"
-"""How many seconds other runs of uv are waited for before its cache is cleaned."""
+"""How many seconds to wait for other runs of uv before its cache can be cleaned."""
 _PYLOCK = "pylock.toml"
 _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
 
 class UvInstaller:
-    """Makes a virtual environment that can be moved, and fills it with exactly the wheels of a lock."""
+    """Makes a virtual environment that can be moved, with exactly the wheels of a lock."""
 
     def __init__(
         self, reporter: Reporter | None = None, *, compile_bytecode: bool = False, unpack_anew: bool = False
     ) -> None:
-        """`unpack_anew` trusts no wheel that uv unpacked before, and has uv forget it: environments share its files."""
+        """`unpack_anew` unpacks wheels again, and removes them from uv's cache, whose files environments share."""
         self._reporter = reporter or Reporter()
         self._compiles = compile_bytecode
         self._unpacks_anew = unpack_anew
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
-        """Make `stage` the environment. Two runs of uv: 20 ms, and linking the files. Raises HydrateError."""
-        del place  # a relocatable environment names itself nowhere
-        create = ["venv", "--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python)]
-        run(lock, files, stage, *create, str(stage))
+        """Make `stage` the environment. Two runs of uv: 20 ms, and the time to link the files. Raises HydrateError."""
+        del place  # a relocatable environment does not contain its own path
+        wheels = WheelsByUv(lock, files, stage, self._reporter)
+        options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
+        wheels.run("venv", *options, str(stage))
         if lock.packages:
-            options = forget_unpacked(lock, stage, self._reporter) if self._unpacks_anew else ()
-            fill(lock, lock.packages, files, stage, "sync", *options)
-            settle_wheels(lock, files, stage, _site_packages(lock, stage), self._reporter, *options)
+            if self._unpacks_anew:
+                wheels.unpack_anew()
+            wheels.sync()
+            wheels.settle(_site_packages(lock, stage))
 
     def finish(self, lock: Lock, place: Path) -> None:
-        """Compile the wheels' modules where that is wanted. Raises DiskFull."""
+        """Compile the wheels' modules, if that is wanted. Raises DiskFull."""
         if self._compiles:
             compile_bytecode_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
 
 
-def forget_unpacked(lock: Lock, stage: Path, reporter: Reporter) -> tuple[str, ...]:
-    """Take a lock's wheels out of uv's cache, and return the options with which they are unpacked anew then.
+class WheelsByUv:
+    """uv at work on the wheels of one lock, in the environment `stage`. It verifies the SHA-256 of each wheel.
 
-    uv has no option that replaces what it unpacked of a wheel on this machine: `--refresh` and `--reinstall` link the
-    same files. Where other runs of uv do not end in time, says that the cache has them still.
-    """
-    names = [wheel.name for wheel in lock.pypi_packages]
-    extra = {"UV_LOCK_TIMEOUT": PATIENCE, "TMPDIR": str(stage.parent)}
-    if run_uv(["cache", "clean", *names, "--quiet"], extra=extra).returncode == 0:
-        return ()
-    reporter.warned(
-        f"{name_of(lock)}: uv's cache could not be cleaned, so environments that are made later may have what was "
-        "changed in this one: run `uv cache clean`"
-    )
-    return ("--no-cache",)
-
-
-def fill(
-    lock: Lock, packages: Sequence[LockedPackage], files: Mapping[str, Path], stage: Path, command: str, *options: str
-) -> None:
-    """Put exactly these wheels of a lock into the environment `stage`, by `uv pip <command>`.
-
-    uv proves each wheel's SHA-256, asks no network, and builds nothing. Raises HydrateError.
-    """
-    pylock = stage / _PYLOCK
-    pylock.write_text(_pylock(lock, packages, files), encoding="utf-8")
-    arguments = ["--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options]
-    requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
-    run(lock, files, stage, "pip", command, *arguments, "--python", str(stage / "bin" / "python"), *requirements)
-    pylock.unlink()
-
-
-def settle_wheels(
-    lock: Lock, files: Mapping[str, Path], stage: Path, site_packages: Path, reporter: Reporter, *options: str
-) -> None:
-    """Give each path that several wheels of `stage` bring to the last of them in the lock, and say which those are.
-
-    Raises MisdescribedWheel where one is not what it was locked as, and HydrateError, such as ReservedPath.
+    It uses no network, and builds nothing. Each method raises DiskFull, UnfitForMachine, InstallFailed.
     """
 
-    def install(wheel: LockedPackage) -> None:
-        fill(lock, [wheel], files, stage, "install", "--no-deps", *options)
+    def __init__(self, lock: Lock, files: Mapping[str, Path], stage: Path, reporter: Reporter) -> None:
+        self._lock = lock
+        self._files = files
+        self._stage = stage
+        self._reporter = reporter
+        self._options: tuple[str, ...] = ()
 
-    try:
-        found = settle(lock.pypi_packages, site_packages, stage, install)
-    except ValueError as error:
-        raise InstallFailed(name_of(lock), (str(error),)) from error
-    records = records_of_uv(site_packages)
-    check_metadata(lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
-    for sentence in sentences(found):
-        reporter.warned(f"{name_of(lock)}: {sentence}")
+    def unpack_anew(self) -> None:
+        """Remove the lock's wheels from uv's cache, so that the next command unpacks them again.
+
+        uv has no option for that: `--refresh` and `--reinstall` link what was unpacked before. If other runs of uv do
+        not end in time, warns that the cache keeps them, and goes around it.
+        """
+        names = [wheel.name for wheel in self._lock.pypi_packages]
+        extra = {"UV_LOCK_TIMEOUT": PATIENCE, "TMPDIR": str(self._stage.parent)}
+        if run_uv(["cache", "clean", *names, "--quiet"], extra=extra).returncode == 0:
+            return
+        self._reporter.warned(
+            f"{name_of(self._lock)}: could not clean uv's cache, so environments that are made later may contain what "
+            "was changed in this one: run `uv cache clean`"
+        )
+        self._options = ("--no-cache",)
+
+    def sync(self) -> None:
+        """Make these wheels the only packages of the environment."""
+        self._pip("sync", self._lock.pypi_packages)
+
+    def add(self, wheels: Sequence[LockedPackage]) -> None:
+        """Put wheels over what is there."""
+        # An environment with conda's Python may call itself externally managed: envlock manages it.
+        self._pip("install", wheels, "--no-deps", "--break-system-packages")
+
+    def settle(self, site_packages: Path) -> None:
+        """Give each path that several wheels contain to the last of them in the lock, and warn of those.
+
+        Raises MisdescribedWheel for a wheel that is not what it was locked as, and ReservedPath.
+        """
+        try:
+            found = settle(self._lock.pypi_packages, site_packages, self._stage, lambda wheel: self.add([wheel]))
+        except ValueError as error:
+            raise InstallFailed(name_of(self._lock), (str(error),)) from error
+        records = records_of_uv(site_packages)
+        check_metadata(self._lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
+        for sentence in sentences(found):
+            self._reporter.warned(f"{name_of(self._lock)}: {sentence}")
+
+    def run(self, *arguments: str) -> None:
+        """Run uv."""
+        lock, files = self._lock, self._files
+        # uv leaves a lock file for each environment among the temporary files: there it is removed with the stage.
+        extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(self._stage.parent)}
+        completed = run_uv([*arguments, "--quiet"], extra=extra)
+        if completed.returncode == 0:
+            return
+        reasons = uv_reason(completed.stderr)
+        if is_full(completed.stderr):
+            raise disk_full(self._stage.parent.parent.parent, files.values(), details=reasons)
+        if "has no binary distribution" in completed.stderr:
+            unfit = tuple(each.filename for each in lock.pypi_packages if f"`{each.name}`" in completed.stderr)
+            raise UnfitForMachine(name_of(lock), lock.arch, unfit, system_here())
+        reserved = _RESERVED.search(completed.stderr)
+        if reserved is not None:
+            raise ReservedPath(reserved["wheel"].partition("-")[0], f"bin/{reserved['name']}")
+        paths = {each.name: paths_in(files[each.sha256]) for each in lock.pypi_packages if each.sha256 in files}
+        clash = file_and_folder(paths)
+        if clash is not None:
+            raise FileAndFolder(name_of(lock), *clash)
+        raise InstallFailed(name_of(lock), reasons)
+
+    def _pip(self, command: str, wheels: Sequence[LockedPackage], *options: str) -> None:
+        pylock = self._stage / _PYLOCK
+        pylock.write_text(self._pylock(wheels), encoding="utf-8")
+        options = ("--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options, *self._options)
+        python = ("--python", str(self._stage / "bin" / "python"))
+        requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
+        self.run("pip", command, *options, *python, *requirements)
+        pylock.unlink()
+
+    def _pylock(self, wheels: Sequence[LockedPackage]) -> str:
+        """A PEP 751 document in which each package is one file on this machine."""
+        return tomli_w.dumps(
+            {
+                "lock-version": "1.0",
+                "created-by": "envlock",
+                "requires-python": f"=={self._lock.python.series}.*",
+                "packages": [
+                    {
+                        "name": wheel.name,
+                        "version": wheel.version,
+                        "wheels": [{"path": str(self._files[wheel.sha256]), "hashes": {"sha256": wheel.sha256}}],
+                    }
+                    for wheel in wheels
+                ],
+            }
+        )
 
 
 def _text(file: Path) -> str:
@@ -118,54 +171,3 @@ def _text(file: Path) -> str:
 
 def _site_packages(lock: Lock, prefix: Path) -> Path:
     return prefix / "lib" / f"python{lock.python.series}" / "site-packages"
-
-
-def run(lock: Lock, files: Mapping[str, Path], stage: Path, *arguments: str) -> None:
-    """Run uv on a lock's environment. Raises DiskFull, UnfitForMachine, InstallFailed."""
-    # uv leaves a lock file in the folder of temporary files, one for each environment: it goes with the stage.
-    extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(stage.parent)}
-    completed = run_uv([*arguments, "--quiet"], extra=extra)
-    if completed.returncode == 0:
-        return
-    reasons = uv_reason(completed.stderr)
-    if is_full(completed.stderr):
-        raise disk_full(stage.parent.parent.parent, files.values(), details=reasons)
-    if "has no binary distribution" in completed.stderr:
-        unfit = tuple(each.filename for each in lock.pypi_packages if f"`{each.name}`" in completed.stderr)
-        raise UnfitForMachine(name_of(lock), lock.arch, unfit, _system())
-    reserved = _RESERVED.search(completed.stderr)
-    if reserved is not None:
-        raise ReservedPath(reserved["wheel"].partition("-")[0], f"bin/{reserved['name']}")
-    clashing = clash({each.name: paths_in(files[each.sha256]) for each in lock.pypi_packages if each.sha256 in files})
-    if clashing is not None:
-        raise FileAndFolder(name_of(lock), *clashing)
-    raise InstallFailed(name_of(lock), reasons)
-
-
-def _system() -> tuple[str, str]:
-    """What a wheel's tag may ask of this machine: the virtual package, and its version here."""
-    import platform
-
-    if platform.system() == "Darwin":
-        return "__osx", ".".join(platform.mac_ver()[0].split(".")[:2])
-    name, version = platform.libc_ver()
-    return "__glibc", version if name == "glibc" else "0"
-
-
-def _pylock(lock: Lock, packages: Sequence[LockedPackage], files: Mapping[str, Path]) -> str:
-    """A PEP 751 document in which each package is one file on this machine."""
-    return tomli_w.dumps(
-        {
-            "lock-version": "1.0",
-            "created-by": "envlock",
-            "requires-python": f"=={lock.python.series}.*",
-            "packages": [
-                {
-                    "name": package.name,
-                    "version": package.version,
-                    "wheels": [{"path": str(files[package.sha256]), "hashes": {"sha256": package.sha256}}],
-                }
-                for package in packages
-            ],
-        }
-    )

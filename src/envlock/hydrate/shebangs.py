@@ -1,6 +1,6 @@
-"""The commands that uv writes for wheels, made to start the interpreter at the place where an environment will be.
+"""The first lines of the scripts that uv writes for wheels, changed to the interpreter at the prefix's final place.
 
-uv knows only the folder that it fills, and its scripts begin with the path of the interpreter in there.
+uv knows only the folder that it fills, so its scripts begin with the path of the interpreter in there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_SHEBANG = 127 if sys.platform == "linux" else 511
-"""Bytes that the kernel reads of a script's first line."""
+"""How many bytes of a script's first line the kernel reads."""
 
 _LONGEST_BEGINNING = 1 << 16
 
@@ -28,9 +28,9 @@ _SHEBANG = re.compile(rb"#!.*\n")
 
 
 def move_scripts(site_packages: Path, stage: Path, place: Path) -> None:
-    """Let each script in `stage` that uv wrote begin with an interpreter of `place`; their RECORDs tell of it.
+    """Make each script that uv wrote in `stage` begin with the interpreter of `place`, and update the RECORDs.
 
-    Only what uv installed is looked at. Raises OSError.
+    Leaves alone what others installed. Raises OSError.
     """
     old = str(stage).encode(errors="surrogateescape")
     for record in records_of_uv(site_packages).values():
@@ -45,7 +45,7 @@ def _moved_row(row: re.Match[bytes], site_packages: Path, stage: bytes, place: P
     with path.open("rb") as file:  # it may be a large binary
         data = file.read(_LONGEST_BEGINNING)
         match = _TRAMPOLINE.match(data) or _SHEBANG.match(data)
-        # A path with a quote in it is written otherwise by uv, in the form that only uv uses.
+        # uv writes a path with a quote in another form, which only uv uses.
         if match is None or not (stage in match[0] or match.re is _TRAMPOLINE):
             return row[0]
         data += file.read()
@@ -56,7 +56,7 @@ def _moved_row(row: re.Match[bytes], site_packages: Path, stage: bytes, place: P
 
 
 def _beginning(python: Path) -> bytes:
-    r"""What a script begins with that this interpreter runs: also by a shell, where the kernel would not read it whole.
+    r"""The start of a script for this interpreter: for a shell, if the kernel would not read the whole first line.
 
     >>> from pathlib import Path
     >>> _beginning(Path("/envs/a/bin/python"))
@@ -74,7 +74,7 @@ def _beginning(python: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Give a file other bytes, without touching those that its other links have."""
+    """Replace a file, without writing into its other hard links."""
     mode = path.stat().st_mode
     new = path.with_name(f".{path.name}.moved")
     new.write_bytes(data)

@@ -1,8 +1,7 @@
-"""Proving a prefix: every file that a package brought is compared with what was installed.
+"""Verifying a prefix: each file is compared with what its installer recorded, and the packages with the lock.
 
-What was installed is written down in the prefix itself, by those who installed it: for conda packages in `conda-meta`,
-for wheels in each `RECORD`. That these are the packages that were locked is proved too. Bytecode is passed over: Python
-writes it as it likes, and makes sure that it is of its source.
+The records are in the prefix itself: `conda-meta` for conda packages, a `RECORD` for each wheel. Bytecode is skipped:
+Python writes it at any time, and itself makes sure that it belongs to its source.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ if TYPE_CHECKING:
 _MOST_THREADS = 8
 _MODULES = (".py", ".pth", ".so", ".dylib", ".pyc")
 _OF_ACTIVATION = "etc/conda/*.d/*"
-_OF_NOBODY = Package("", "", "", "")
+_NO_PACKAGE = Package("", "", "", "")
 _OF_UV = ("_virtualenv.py", "_virtualenv.pth")  # in every virtual environment that uv makes
 
 
 @dataclass(frozen=True)
 class PrefixFinding:
-    """One thing in a prefix that is not as it was installed."""
+    """One difference between a prefix and what was installed."""
 
     verdict: str
-    """Of a file: `changed`, `missing`, `unexpected`; of a package: `not-installed`, `not-locked`, `other-package`; of
-    the whole: `interpreter`."""
+    """For a file: `changed`, `missing`, `unexpected`; for a package: `not-installed`, `not-locked`, `other-package`;
+    for the prefix: `interpreter`."""
     path: str
     """Below the prefix."""
     package: Package
-    """The one that the file belongs to; without a name where it belongs to none."""
+    """The one that the file belongs to; without a name if there is none."""
     reason: str
 
 
 @dataclass(frozen=True)
 class VerifiedPrefix:
-    """What was compared in one prefix, and what is wrong with it."""
+    """What was verified in one prefix, and what differs."""
 
     prefix: Path
     files: int
@@ -60,9 +59,9 @@ class VerifiedPrefix:
 def verify_prefix(
     lock: Lock, prefix: Path, reporter: Reporter | None = None, *, unexpected: bool = False
 ) -> VerifiedPrefix:
-    """Compare all of a whole prefix with what was installed, and that with the lock. Reads every file once.
+    """Compare a prefix with what was installed, and that with the lock. Reads every file once.
 
-    `unexpected` also finds modules and activation scripts that no package brought.
+    `unexpected` also finds modules and activation scripts that belong to no package.
     """
     reporter = reporter or Reporter()
     found = installed(prefix)
@@ -75,12 +74,12 @@ def verify_prefix(
 
 
 def _packages(lock: Lock, found: Installed) -> Iterator[PrefixFinding]:
-    """Whether the packages that say they are here are those that were locked."""
+    """Compare the installed packages with the locked ones."""
     locked = {(each.kind, each.name): each for each in lock.packages}
     for key, (package, record, sha256) in found.packages.items():
         wanted = locked.get(key)
         if wanted is None:
-            yield PrefixFinding("not-locked", record, package, "it is not in the lock: it was put there since")
+            yield PrefixFinding("not-locked", record, package, "it is not in the lock: somebody installed it later")
         elif not _is_same(package.version, wanted.version):
             reason = f"it is version {package.version}, and {wanted.version} is locked"
             yield PrefixFinding("other-package", record, package, reason)
@@ -91,7 +90,7 @@ def _packages(lock: Lock, found: Installed) -> Iterator[PrefixFinding]:
         if key not in found.packages:
             kind = "conda" if wanted.kind == "conda" else "wheel"
             package = Package(wanted.name, wanted.version, wanted.build, kind)
-            yield PrefixFinding("not-installed", "", package, "nothing in the environment says that it is there")
+            yield PrefixFinding("not-installed", "", package, "the environment has no record of it")
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -108,17 +107,17 @@ def _is_same(one: str, other: str) -> bool:
 def _interpreter(lock: Lock, prefix: Path) -> Iterator[PrefixFinding]:
     receipt = read_receipt(prefix)
     if receipt is None or not receipt.is_of(lock):
-        yield PrefixFinding("interpreter", RECEIPT, _OF_NOBODY, "its receipt is of another environment")
+        yield PrefixFinding("interpreter", RECEIPT, _NO_PACKAGE, "its receipt is of another environment")
         return
     reason = _wrong_with_python(receipt, prefix)
     if reason:
-        yield PrefixFinding("interpreter", "bin/python", _OF_NOBODY, reason)
+        yield PrefixFinding("interpreter", "bin/python", _NO_PACKAGE, reason)
 
 
 def _wrong_with_python(receipt: Receipt, prefix: Path) -> str:
     python = receipt.interpreter.path
     if not python.exists():
-        return f"the interpreter that it was made of is gone: {python}"
+        return f"the interpreter that it was made from is gone: {python}"
     if not receipt.python_is_unchanged:
         version = version_of(python)
         if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
@@ -127,9 +126,9 @@ def _wrong_with_python(receipt: Receipt, prefix: Path) -> str:
         return "it is not there"
     own = os.path.realpath(prefix / "bin" / "python")
     if own != os.path.realpath(python):
-        return f"it is {own}, and the environment was made of {python}"
+        return f"it is {own}, and the environment was made from {python}"
     if not python.is_relative_to(prefix) and not (prefix / "pyvenv.cfg").is_file():
-        return "pyvenv.cfg is missing, which makes it the environment's own"
+        return "pyvenv.cfg is missing, so this Python does not use the environment"
     return ""
 
 
@@ -150,10 +149,10 @@ _MISSING = "it is not there"
 
 
 def _wrong_with(path: str, claim: Claim) -> str:
-    """What a file is not that its package says; empty where all is well."""
+    """How a file differs from its package's record; empty if it does not."""
     try:
         if claim.sha256 == UNREADABLE:
-            return "what was installed is no longer told: its RECORD is damaged"
+            return "nobody can tell what was installed: its RECORD is damaged"
         if claim.is_link:
             return _wrong_with_link(path, claim)
         if not claim.sha256:
@@ -164,7 +163,7 @@ def _wrong_with(path: str, claim: Claim) -> str:
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     except ValueError:
-        return "no file can be called that"
+        return "no file can have this name"
     return "" if found == claim.sha256 else f"sha256 {found}, installed was {claim.sha256}"
 
 
@@ -172,10 +171,10 @@ def _wrong_with_link(path: str, claim: Claim) -> str:
     if not os.path.lexists(path):
         return _MISSING
     if not os.path.islink(path):  # noqa: PTH114
-        return "it was a link, and is none now"
+        return "it was a link, and is not one now"
     target = os.readlink(path)  # noqa: PTH115
     if claim.sha256 and hashlib.sha256(os.fsencode(target)).hexdigest() != claim.sha256:
-        return f"it leads to {target}, and did not when it was installed"
+        return f"it leads to {target}, and led elsewhere when it was installed"
     return ""
 
 
@@ -186,19 +185,19 @@ def _sha256(path: str) -> str:
 
 
 def _unexpected(prefix: Path, found: Installed) -> Iterator[PrefixFinding]:
-    """What Python would import, or activation would read, and no package brought."""
-    reason = "no package of the environment brought it"
+    """Files that Python would import, or activation would run, and that belong to no package."""
+    reason = "it belongs to no package of the environment"
     for site in prefix.glob("lib/python*"):
         for folder, folders, names in os.walk(site):
             folders[:] = [each for each in folders if each != "__pycache__"]
             for name in names:
                 path = os.path.relpath(f"{folder}/{name}", prefix)
                 if name.endswith(_MODULES) and path not in found.claims and not _is_uvs(path):
-                    yield PrefixFinding("unexpected", path, _OF_NOBODY, reason)
+                    yield PrefixFinding("unexpected", path, _NO_PACKAGE, reason)
     for script in sorted(prefix.glob(_OF_ACTIVATION)):
         path = os.path.relpath(script, prefix)
         if path not in found.claims:
-            yield PrefixFinding("unexpected", path, _OF_NOBODY, reason)
+            yield PrefixFinding("unexpected", path, _NO_PACKAGE, reason)
 
 
 def _is_uvs(path: str) -> bool:
