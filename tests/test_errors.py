@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from envlock.config.selection import NoSuchSelection
+from envlock.config.errors import NoSuchSelection
 from envlock.errors import EnvlockError, Location
 from scripts.error_index import PAGES, documented_errors, index_page, is_as_printed, summary, with_head
 

@@ -113,7 +113,7 @@ WRONG = [
         hint="letters, digits",
     ),
     Wrong(
-        "two values that disagree",
+        "conflicting values",
         FLOW + "[flow.DemoFlow.pypi.packages]\nNu_Name = '1'\n'nu-name' = '2'",
         "disagreeing-values",
         ("Nu_Name = '1'", "'nu-name' = '2'"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from envlock.config import rules
+from envlock.config.contradictions import FlowWithoutFile
 from envlock.config.edit.toml_edit import key_text, value_text
 from envlock.config.errors import (
     BadChannel,
@@ -16,7 +17,6 @@ from envlock.config.errors import (
     BadInstant,
     BadPythonSpecifier,
     BadValue,
-    FlowWithoutFile,
     UnknownKey,
     WrongType,
 )
@@ -117,7 +117,7 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     if kind == "rule":
         return _broken_rule(path, error, at)
     if kind == "missing":
-        return FlowWithoutFile(path[1], at)
+        return FlowWithoutFile((path[1],), (at,))
     if kind == "extra_forbidden":
         return _unknown_key(path, at)
     if _is_type_error(error):

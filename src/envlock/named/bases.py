@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Base, Environment, Project
-from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.merge_conflicts import sides, versions_in_git
