@@ -55,6 +55,7 @@ from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
+from tests.support import conda_requirements
 
 ROUNDS = 120
 MANY = 1500
@@ -68,7 +69,7 @@ PIN = Pin(
         pypi=(parse_requirement("lam"),),
         python="==3.12.*",
         channels=("https://conda.example/x",),
-        conda=("numpy >=1",),
+        conda=conda_requirements("numpy >=1"),
         system=(("linux-64", "__glibc", "2.28"),),
     ),
     ((LINUX_64, "1" * 40),),

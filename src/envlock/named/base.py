@@ -108,7 +108,7 @@ def with_pin(environment: Environment, pin: Pin) -> Environment:
 
 def extended(asked: Requirements, pin: Pin) -> Requirements:
     """The requirements of an environment that asks for more than the pinned one."""
-    adds_conda = bool(asked.conda or asked.conda_only)
+    adds_conda = bool(asked.all_conda)
     return asked._replace(
         base=pin.base,
         python_from=pin.requirements.python_from,
