@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.config.errors import ALIKE, all_of
-from envlock.config.quoting import shown
 from envlock.errors import ConfigError, Location
+from envlock.redaction import shown
 from envlock.words import did_you_mean, listed
 
 if TYPE_CHECKING:

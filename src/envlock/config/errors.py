@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, DamageError, Location
 from envlock.model.url import variable_fault
+from envlock.redaction import shown, without_credentials
 from envlock.words import did_you_mean, listed
 
 if TYPE_CHECKING:

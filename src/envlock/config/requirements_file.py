@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envlock.config.errors import BadIndexUrl, BadRequirementsFile, UnsafeFile
-from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, Location
 from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
 from envlock.model.requirement import (
@@ -23,6 +22,7 @@ from envlock.model.requirement import (
     parse_requirement,
 )
 from envlock.model.url import is_web
+from envlock.redaction import shown, without_credentials
 
 _SUFFIXES = (".txt", ".in")
 _COMMENT = re.compile(r"(?:^|\s+)#.*")

@@ -20,13 +20,13 @@ from envlock.config.errors import (
     UnknownKey,
     WrongType,
 )
-from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at, ways_at
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
 from envlock.named.errors import BadNamedEnv
+from envlock.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
