@@ -40,7 +40,7 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
 
 def test_names_that_came_after_the_lock_are_told(project: ProjectFolder, envlock: Envlock) -> None:
     ask(project, "lam", aliases="[]")
-    assert envlock("lock").stderr == ""
+    assert "base was not locked anew" not in envlock("lock").stderr
     ask(project, "lam", aliases='["team/base:v1"]')
     assert "base was not locked anew" in envlock("lock").stderr
     assert "base was not locked anew" not in envlock("lock", "--alias", "team/base:v1").stderr
@@ -65,15 +65,14 @@ def test_a_name_on_the_command_line(project: ProjectFolder, envlock: Envlock) ->
 def test_a_name_that_is_none(project: ProjectFolder, envlock: Envlock, name: str) -> None:
     ask(project, "lam", aliases=f'["{name}"]')
     said = envlock("check", check=2).stderr
-    assert "error[bad-named-env]" in said
+    assert "error[bad-alias]" in said
     assert "(env.base.aliases.0)" in said
-    assert '`aliases = ["team/base:v1"]`' in said
 
 
 def test_ids_are_no_name_to_give(project: ProjectFolder, envlock: Envlock) -> None:
     ask(project, "lam", aliases=f'["team/base", "{"a" * 40}:{"b" * 40}"]')
     said = envlock("check", check=2).stderr
-    assert "error[bad-named-env]" in said
+    assert "error[bad-alias]" in said
     assert "(env.base.aliases.1)" in said
 
 

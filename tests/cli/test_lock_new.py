@@ -141,7 +141,7 @@ class TestUsing:
             (["--using", "Team/base"], 2, "bad-alias"),
             (["--using", "team/base:latest@3"], 2, "bad-alias"),
             (["--using-pathspec", "Train/1"], 2, "bad-pathspec"),
-            (["--using", "@{NOT_SET}/base"], 2, "named-env-variable-unset"),
+            (["--using", "@{NOT_SET}/base"], 2, "unset-name-variable"),
             (["--from", "team/base:v9"], 2, "alias-not-found"),
             (["--from", "@{NOT_SET}/base"], 2, "unset-name-variable"),
             (["--from-pathspec", "Train/1"], 2, "bad-pathspec"),

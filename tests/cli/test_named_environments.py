@@ -214,7 +214,7 @@ def test_a_tag_that_never_moves_is_not_looked_up_again(
     shutil.rmtree(yours.folder.parent / "shared")
     assert "nothing changed" in envlock("lock", "--upgrade-aliases", cwd=yours.folder).stdout
     said = envlock("check", "--online", cwd=yours.folder, check=3).stdout
-    assert "the cache has no such name" in said
+    assert "the cache has no such alias" in said
     envlock("check", cwd=yours.folder)
 
 
@@ -287,25 +287,25 @@ def test_a_name_that_nothing_has(mine: ProjectFolder, yours: ProjectFolder, envl
     assert "envlock.toml:13 (flow.DemoFlow.step.train.named_env.name)" in said
     for name in ("Team/base", "team//base", "../base", "team/base:v1:v2"):
         use(yours, f'{{ name = "{name}" }}')
-        assert "error[bad-named-env]" in envlock("check", cwd=yours.folder, check=2).stderr
+        assert "error[bad-alias]" in envlock("check", cwd=yours.folder, check=2).stderr
     use(yours, '{ pathspec = "DemoFlow/1" }')
-    assert "error[bad-named-env]" in envlock("check", cwd=yours.folder, check=2).stderr
+    assert "error[bad-pathspec]" in envlock("check", cwd=yours.folder, check=2).stderr
 
 
 def test_variables_in_a_name(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
     use(yours, '{ name = "@{TEAM}/base:@{VERSION}" }')
     said = envlock("lock", cwd=yours.folder, check=2, env={"TEAM": "team"}).stderr
-    assert "error[named-env-variable-unset]: the variable `VERSION` is not set" in said
+    assert "error[unset-name-variable]: `@{TEAM}/base:@{VERSION}` needs the environment variable `VERSION`" in said
     assert "envlock.toml:13 (flow.DemoFlow.step.train.named_env.name)" in said
     known = {"TEAM": "team", "VERSION": "v1"}
     envlock("lock", cwd=yours.folder, env=known)
     assert "fresh" in envlock("check", cwd=yours.folder, env=known).stdout
     said = envlock("check", cwd=yours.folder, check=2).stdout
     assert "DemoFlow/train: unknown name" in said
-    assert "the variable `TEAM` is not set" in said
+    assert "the environment variable `TEAM`, which is not set" in said
     said = envlock("check", cwd=yours.folder, check=1, env={**known, "VERSION": "latest"}).stdout
     assert "`team/base:latest` has not been resolved yet" in said
-    assert "error[bad-named-env]" in envlock("lock", cwd=yours.folder, check=2, env={**known, "VERSION": "../x"}).stderr
+    assert "error[bad-alias]" in envlock("lock", cwd=yours.folder, check=2, env={**known, "VERSION": "../x"}).stderr
 
 
 def test_an_environment_by_its_ids(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from envlock.named.alias import (
     Alias,
-    BadAlias,
-    MissingVariable,
+    BadReference,
+    filled_in,
     has_variables,
     parse_alias,
-    parse_reference,
-    substituted,
+    parse_move_reference,
 )
+from envlock.named.errors import UnsetNameVariable
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_names(text: str, name: str, tag: str) -> None:
     ],
 )
 def test_no_names(text: str, reason: str) -> None:
-    with pytest.raises(BadAlias) as caught:
+    with pytest.raises(BadReference) as caught:
         parse_alias(text)
     assert reason in caught.value.reason
     assert caught.value.text == text
@@ -93,8 +93,8 @@ def test_no_names(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize("text", ["team/base@", "team/base@0", "team/base@01", "team/base@-1", "team/base@v1", "a@1@2"])
 def test_no_moves(text: str) -> None:
-    with pytest.raises(BadAlias):
-        parse_reference(text)
+    with pytest.raises(BadReference):
+        parse_move_reference(text)
 
 
 def test_which_tags_move() -> None:
@@ -106,11 +106,10 @@ def test_which_tags_move() -> None:
 
 
 def test_variables() -> None:
-    assert substituted("@{TEAM}/env:@{TAG}@{TAG}", {"TEAM": "ml", "TAG": "v1"}) == "ml/env:v1v1"
-    assert substituted("team/env@3", {}) == "team/env@3"
-    assert substituted("@{A}", {"A": "@{B}", "B": "no"}) == "@{B}", "what was put in is not looked at again"
+    assert filled_in("@{TEAM}/env:@{TAG}@{TAG}", {"TEAM": "ml", "TAG": "v1"}) == "ml/env:v1v1"
+    assert filled_in("team/env@3", {}) == "team/env@3"
+    assert filled_in("@{A}", {"A": "@{B}", "B": "no"}) == "@{B}", "what was put in is not looked at again"
     assert has_variables("@{A}/b")
     assert not has_variables("${A}/b@{")
-    with pytest.raises(MissingVariable) as caught:
-        substituted("@{TEAM}/env", {"team": "ml"})
-    assert caught.value.variable == "TEAM"
+    with pytest.raises(UnsetNameVariable, match="`TEAM`"):
+        filled_in("@{TEAM}/env", {"team": "ml"})

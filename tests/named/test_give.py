@@ -23,14 +23,14 @@ from envlock.lockfile.folder import lock_files
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.model.artifact import artifacts_of
 from envlock.named.alias import Alias
-from envlock.named.diff import difference, list_aliases, log
+from envlock.named.diff import difference, log
 from envlock.named.errors import (
     AliasLacksArch,
     AliasMoved,
     AliasNeverMoves,
     AliasNotFound,
     AliasTaken,
-    BadAliasName,
+    BadAlias,
     BrokenAliasChain,
     EnvironmentNotInCache,
     LockNotFound,
@@ -204,7 +204,7 @@ class TestGiving:
     @pytest.mark.parametrize("text", ["Team/base", "team/../base", "team//base", "a" * 300, "te\u0430m/base", "a:b:c"])
     def test_no_names(self, lookup: Lookup, text: str) -> None:
         for call in (alias_of, lookup.reference):
-            with pytest.raises(BadAliasName) as caught:
+            with pytest.raises(BadAlias) as caught:
                 call(text)
             assert len(caught.value.render().splitlines()[0]) < 200
 
@@ -232,7 +232,7 @@ class TestVariables:
 
     def test_what_it_holds_is_a_name_or_none(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TEAM", "../envs")
-        with pytest.raises(BadAliasName):
+        with pytest.raises(BadAlias):
             alias_of("@{TEAM}/base")
 
 
@@ -325,7 +325,7 @@ class TestHistory:
         assert [each.arch for each in second.changes] == sorted(TWO)
         assert [str(change) for change in second.changes[0].changes] == ["alpha 1.0 -> 1.1", "-beta 1.5", "+lam 1.0"]
         assert [str(change) for change in third.changes[1].changes] == ["alpha 1.1 -> 1.0", "+beta 1.5", "-lam 1.0"]
-        assert third.record.why == "for one"
+        assert third.move.why == "for one"
 
     def test_a_log_of_what_is_gone(self, lookup: Lookup, project: Project) -> None:
         for name in ("one", "two"):
@@ -333,7 +333,7 @@ class TestHistory:
         for entry in list(lookup.store.entries("envs/osx-arm64")):
             lookup.store.delete(entry.path)
         _, second = log(without_locks(project), LATEST)
-        assert second.is_gone
+        assert not second.is_complete
         assert [each.arch for each in second.changes] == [LINUX_64]
 
     def test_a_log_of_nothing(self, lookup: Lookup) -> None:
@@ -356,9 +356,9 @@ class TestHistory:
     def test_every_name(self, lookup: Lookup) -> None:
         for alias in (V1, LATEST, Alias("other/base")):
             give(lookup, alias, of(lookup, "one"))
-        assert [alias for alias, _ in list_aliases(lookup)] == sorted([V1, LATEST, Alias("other/base")])
+        assert [alias for alias, _ in lookup.aliases.all_newest()] == sorted([V1, LATEST, Alias("other/base")])
         lookup.store.put(move_path(V1, 1), b"damaged")
-        (_, good), (_, bad) = list_aliases(lookup, "team/")
+        (_, good), (_, bad) = lookup.aliases.all_newest("team/")
         assert isinstance(bad, BrokenAliasChain)
         assert not isinstance(good, EnvlockError)
 

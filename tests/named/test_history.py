@@ -17,7 +17,7 @@ from envlock.cache.layout import move_path
 from envlock.cache.open import open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.settings import CacheOptions
-from envlock.named.alias import Alias, parse_alias
+from envlock.named.alias import Alias, EnvironmentIds, parse_alias
 from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
 from envlock.named.history import Aliases
 from tests.named.alias_drafts import CarelessStore, CountingStore, draft
@@ -48,16 +48,16 @@ def moved(store: Store, letters: str, alias: str = "team/base") -> Aliases:
 class TestGiving:
     def test_a_name_that_nobody_gave(self, store: Store) -> None:
         aliases = Aliases(store)
-        assert aliases.head(V1) is None
+        assert aliases.newest(V1) is None
         assert aliases.history(V1) == ()
-        assert aliases.at(V1, 1) is None
+        assert aliases.move(V1, 1) is None
         assert aliases.names() == {}
 
     def test_what_was_given_is_found(self, store: Store) -> None:
         move, before = Aliases(store).add(draft("team/base:v1"))
         assert before is None
         assert move == replace(draft("team/base:v1"), nonce=move.nonce)
-        assert Aliases(store).head(V1) == move
+        assert Aliases(store).newest(V1) == move
         assert Aliases(store).names() == {V1: 1}
 
     def test_giving_it_again_is_no_error_and_writes_nothing(self, store: Store) -> None:
@@ -87,13 +87,14 @@ class TestGiving:
 
     def test_it_can_be_refused_before_anything_is_done(self, store: Store) -> None:
         aliases = moved(store, "a", "team/base:v1")
-        aliases.refuse_taken(V1, "a" * 40)
-        aliases.refuse_taken(V1, "a" * 40, draft("team/base:v1").full_ids)
-        aliases.refuse_taken(Alias("team/base", "v2"), "b" * 40)
-        aliases.refuse_taken(LATEST, "b" * 40)
-        for ids in (("b" * 40, None), ("a" * 40, draft("x", "b").full_ids)):
+        not_resolved = EnvironmentIds("b" * 40, ())
+        aliases.refuse_taken(V1, EnvironmentIds("a" * 40, ()))
+        aliases.refuse_taken(V1, draft("team/base:v1").ids)
+        aliases.refuse_taken(Alias("team/base", "v2"), not_resolved)
+        aliases.refuse_taken(LATEST, not_resolved)
+        for ids in (not_resolved, EnvironmentIds("a" * 40, draft("x", "b").full_ids)):
             with pytest.raises(AliasTaken):
-                aliases.refuse_taken(V1, *ids)
+                aliases.refuse_taken(V1, ids)
 
     def test_a_tag_that_moves(self, store: Store) -> None:
         aliases = moved(store, "abca")
@@ -101,17 +102,17 @@ class TestGiving:
         assert [record.req_id[0] for record in history] == list("abca")
         assert [record.sequence for record in history] == [1, 2, 3, 4]
         assert [record.previous for record in history[1:]] == [record.digest for record in history[:-1]]
-        assert aliases.head(LATEST) == history[-1]
-        assert aliases.at(LATEST, 2) == history[1]
+        assert aliases.newest(LATEST) == history[-1]
+        assert aliases.move(LATEST, 2) == history[1]
         for sequence in (0, 5):
             with pytest.raises(NoSuchMove, match=f"no move {sequence}"):
-                aliases.at(LATEST, sequence)
+                aliases.move(LATEST, sequence)
 
     def test_the_order_is_not_that_of_a_clock(self, store: Store) -> None:
         aliases = Aliases(store)
         for letter, when in (("a", "2030-01-01T00:00:00Z"), ("b", "1999-01-01T00:00:00Z")):
             aliases.add(draft("team/base", letter, when=when))
-        head = aliases.head(LATEST)
+        head = aliases.newest(LATEST)
         assert head is not None
         assert head.req_id[0] == "b"
 
@@ -158,7 +159,7 @@ class TestTampering:
         store.put(path, store.read(path).replace(b"a" * 40, b"b" * 40))
         assert "changed" in self.broken(store, alias, path).details[0]
         with pytest.raises(BrokenAliasChain):
-            Aliases(store).head(alias)
+            Aliases(store).newest(alias)
         with pytest.raises(BrokenAliasChain):
             Aliases(store).add(draft(str(alias), "c"))
 
@@ -181,8 +182,8 @@ class TestTampering:
         error = self.broken(store, LATEST, move_path(LATEST, sequence))
         assert "missing" in error.details[0]
         with pytest.raises(BrokenAliasChain):
-            Aliases(store).head(LATEST)
-        assert [type(found) for _, found in Aliases(store).heads()] == [BrokenAliasChain]
+            Aliases(store).newest(LATEST)
+        assert [type(found) for _, found in Aliases(store).all_newest()] == [BrokenAliasChain]
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"null", b"[1]", b"\xff", b"[" * 100_000, b'{"format": 1}'])
     def test_other_bytes(self, store: Store, data: bytes) -> None:
@@ -199,8 +200,8 @@ class TestTampering:
         first = moved(store, "a", str(V1)).history(V1)[0]
         second = replace(draft(str(V1), "b"), sequence=2, previous=first.digest)
         store.put(move_path(V1, 2), second.render())
-        assert "one record" in self.broken(store, V1, move_path(V1, 2)).details[0]
-        assert [type(found) for _, found in Aliases(store).heads("team/base:v")] == [BrokenAliasChain]
+        assert "one move" in self.broken(store, V1, move_path(V1, 2)).details[0]
+        assert [type(found) for _, found in Aliases(store).all_newest("team/base:v")] == [BrokenAliasChain]
 
     def test_a_record_of_a_newer_envlock(self, store: Store) -> None:
         moved(store, "a")
@@ -208,8 +209,8 @@ class TestTampering:
         fields = json.loads(store.read(path))
         store.put(path, json.dumps({**fields, "format": 2, "more": []}).encode())
         with pytest.raises(NewerMoveFormat) as caught:
-            Aliases(store).head(LATEST)
-        assert "pip install -U envlock" in caught.value.render()
+            Aliases(store).newest(LATEST)
+        assert "upgrade envlock" in caught.value.render()
 
     def test_files_of_others_are_no_records(self, store: Store) -> None:
         aliases = moved(store, "ab")
@@ -230,7 +231,7 @@ class TestTampering:
 
         moved(store, "abc")
         behind = Behind(store)
-        head = Aliases(behind).head(LATEST)  # type: ignore[arg-type]
+        head = Aliases(behind).newest(LATEST)  # type: ignore[arg-type]
         assert head is not None
         assert head.sequence == 3
         assert behind.asked["entries"] == 3
@@ -334,9 +335,9 @@ def _requests(store: Store) -> dict[str, dict[str, int]]:
         ("again", lambda: aliases.add(draft("team/base:v1"))),
         ("other", lambda: aliases.add(draft("team/base", "a"))),
         ("move", lambda: aliases.add(draft("team/base", "b"))),
-        ("head", lambda: aliases.head(V1)),
-        ("head of one that moves", lambda: aliases.head(LATEST)),
-        ("head of none", lambda: aliases.head(Alias("team/other"))),
+        ("head", lambda: aliases.newest(V1)),
+        ("head of one that moves", lambda: aliases.newest(LATEST)),
+        ("head of none", lambda: aliases.newest(Alias("team/other"))),
         ("history", lambda: aliases.history(LATEST)),
         ("tags", lambda: aliases.names("team/base:")),
     ):

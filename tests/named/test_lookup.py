@@ -211,7 +211,7 @@ class TestPathspecs:
         own = Lookup(project)
         RunRecords(own.store).write(self.kept(project))
         assert own.pathspec("TrainFlow/142/start").archs == tuple(sorted(TWO)), "locked with it"
-        assert own.pathspec("TrainFlow/142/start", widened=False).archs == (LINUX_64,)
+        assert own.pathspec("TrainFlow/142/start", all_archs=False).archs == (LINUX_64,)
         other = of_another(tmp_path, project)
         for arch in TWO:
             RunRecords(other.store).write(self.kept(project, arch=arch)._replace(run="143"))
@@ -287,15 +287,15 @@ class TestKeeping:
     def ran(self, project: Project) -> list[str]:
         return [entry.path for entry in open_store(project.cache_url).entries("pathspecs")]
 
-    def keep(self, project: Project) -> None:
+    def record(self, project: Project) -> None:
         lock = locks(project)[0]
-        keeper = RunRecorder(project, "TrainFlow")
+        recorder = RunRecorder(project, "TrainFlow")
         for step in ("start", "train", "start"):
-            keeper.keep("142", step, lock)
-        keeper.end()
+            recorder.record("142", step, lock)
+        recorder.end()
 
     def test_every_step_once(self, project: Project) -> None:
-        self.keep(project)
+        self.record(project)
         assert sorted(self.ran(project)) == [
             "pathspecs/TrainFlow/142/start/linux-64.json",
             "pathspecs/TrainFlow/142/train/linux-64.json",
@@ -303,21 +303,21 @@ class TestKeeping:
 
     def test_only_in_a_cache_that_is_named(self, project: Project) -> None:
         default = project._replace(settings=project.settings._replace(cache=""))
-        self.keep(default)
+        self.record(default)
         assert not Path(default.cache_url).exists()
 
     def test_no_folder_is_made_for_it(self, project: Project, tmp_path: Path) -> None:
-        self.keep(project._replace(settings=project.settings._replace(cache="../not-mounted")))
+        self.record(project._replace(settings=project.settings._replace(cache="../not-mounted")))
         assert not (tmp_path / "not-mounted").exists()
 
     @pytest.mark.parametrize("cache", ["s3+none://bucket/x", "file"])
     def test_a_cache_that_cannot_be_used_is_no_matter(self, project: Project, tmp_path: Path, cache: str) -> None:
         (tmp_path / "project" / "file").write_text("no folder")
-        self.keep(project._replace(settings=project.settings._replace(cache=cache)))
+        self.record(project._replace(settings=project.settings._replace(cache=cache)))
 
     def test_a_cache_of_a_newer_format_is_left_alone(self, project: Project) -> None:
         open_store(project.cache_url).put("CACHE.json", b'{"format": 99}')
-        self.keep(project)
+        self.record(project)
         assert self.ran(project) == []
 
     def test_the_launcher_says_when_a_step_begins(self, tmp_path: Path, make_index: Callable[..., Index]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envlock.cache.layout import alias_folder, move_at, move_path
 from envlock.model.arch import ARCHS
-from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadAlias, parse_alias, parse_reference
+from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadReference, parse_alias, parse_move_reference
 from envlock.named.move import LAST, BadMove, Move, parse_move
 from tests.property.strategies import words
 
@@ -46,14 +46,14 @@ records = st.builds(
 @given(aliases)
 def test_a_name_is_read_as_it_is_written(alias: Alias) -> None:
     assert parse_alias(str(alias)) == alias
-    assert parse_reference(f"{alias}@7") == (alias, 7)
+    assert parse_move_reference(f"{alias}@7") == (alias, 7)
 
 
 @given(st.text(max_size=30) | st.text("abA:/.@-_ é\u0430", max_size=12))
 def test_whatever_is_no_name_is_refused_and_what_is_one_is_safe(text: str) -> None:
     try:
         alias = parse_alias(text)
-    except BadAlias:
+    except BadReference:
         return
     assert str(alias) in {text, f"{text}:latest"}
     assert len(alias.name) <= LONGEST_NAME

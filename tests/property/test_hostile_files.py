@@ -31,13 +31,13 @@ from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
+from envlock.credentials import redact
 from envlock.errors import EnvlockError
 from envlock.hydrate.errors import owner_of
 from envlock.hydrate.installed import installed
 from envlock.hydrate.prefix import read_receipt
 from envlock.hydrate.wheels import metadata_in, paths_in
-from envlock.lockfile.canonical_text import body_of
-from envlock.lockfile.canonical_text import digest_of as lock_digest
+from envlock.lockfile.canonical_text import body_of, digest_of
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import LINUX_64
@@ -47,15 +47,13 @@ from envlock.model.requirements import Requirements
 from envlock.named.alias import Alias
 from envlock.named.history import Aliases
 from envlock.named.move import BadMove, Move, parse_move
-from envlock.named.pin import STAMP, Pin, digest_of, parse_pin, render_pin
+from envlock.named.pin import STAMP, Pin, parse_pin, render_pin
 from envlock.named.run_record import RunRecord, RunRecords
-from envlock.redaction import redact
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
-from tests.support import conda_requirements
 
 ROUNDS = 120
 MANY = 1500
@@ -69,7 +67,7 @@ PIN = Pin(
         pypi=(parse_requirement("lam"),),
         python="==3.12.*",
         channels=("https://conda.example/x",),
-        conda=conda_requirements("numpy >=1"),
+        conda=("numpy >=1",),
         system=(("linux-64", "__glibc", "2.28"),),
     ),
     ((LINUX_64, "1" * 40),),
@@ -96,7 +94,7 @@ FLOW = (ROOT / "tests" / "config" / "flows").glob("*.py")
 
 def stamped_lock(data: bytes) -> bytes:
     text = data.decode(errors="replace")
-    return re.sub(r'digest = "[^"\n]*"', f'digest = "{lock_digest(body_of(text))}"', text).encode()
+    return re.sub(r'digest = "[^"\n]*"', f'digest = "{digest_of(body_of(text))}"', text).encode()
 
 
 def stamped_pin(data: bytes) -> bytes:
@@ -187,7 +185,7 @@ def read_ran(_: Path, data: bytes) -> None:
 def read_chain(_: Path, data: bytes) -> None:
     store = MemoryStore("memory://hostile-alias")
     store.put("aliases/team/base/@tags/v1/0000000001.json", data)
-    list(Aliases(store).heads())
+    list(Aliases(store).all_newest())
     Aliases(store).history(Alias("team/base", "v1"))
 
 

@@ -216,7 +216,7 @@ def names_of(store: Store, alias: Alias) -> Aliases:
 
 def forged(store: Store, alias: Alias, sequence: int, target: Lock, *, previous: str = "") -> None:
     """Write a record that is whole, whatever was there."""
-    first = names_of(store, alias).head(alias)
+    first = names_of(store, alias).newest(alias)
     assert first is not None
     record = replace(
         first,
@@ -235,7 +235,7 @@ class TestNames:
 
     def retarget(self, store: Store, evil: Lock) -> None:
         """As anybody does who may give names."""
-        head = Aliases(store).head(LATEST)
+        head = Aliases(store).newest(LATEST)
         assert head is not None
         forged(store, LATEST, 2, evil, previous=head.digest)
 
@@ -292,7 +292,7 @@ class TestNames:
     @pytest.mark.parametrize("sequence", [1, 2])
     def test_a_move_before_the_last_cannot_be_changed_unseen(self, store: Store, evil: Lock, sequence: int) -> None:
         self.retarget(store, evil)
-        head = Aliases(store).head(LATEST)
+        head = Aliases(store).newest(LATEST)
         assert head is not None
         forged(store, LATEST, 3, evil, previous=head.digest)
         forged(store, LATEST, sequence, evil, previous="" if sequence == 1 else "0" * 64)
@@ -302,19 +302,19 @@ class TestNames:
     @pytest.mark.parametrize("sequence", [1, 2])
     def test_a_move_before_the_last_cannot_be_taken_away_unseen(self, store: Store, evil: Lock, sequence: int) -> None:
         self.retarget(store, evil)
-        head = Aliases(store).head(LATEST)
+        head = Aliases(store).newest(LATEST)
         assert head is not None
         forged(store, LATEST, 3, evil, previous=head.digest)
         store.delete(move_path(LATEST, sequence))
         with pytest.raises(BrokenAliasChain):
-            Aliases(store).head(LATEST)
+            Aliases(store).newest(LATEST)
 
     def test_a_record_that_is_edited_by_hand_is_found(self, store: Store, evil: Lock) -> None:
         place = move_path(V1, 1)
         record = json.loads(store.read(place))
         store.put(place, json.dumps({**record, "req_id": evil.req_id}, indent=1).encode())
         with pytest.raises(BrokenAliasChain):
-            Aliases(store).head(V1)
+            Aliases(store).newest(V1)
 
     def test_a_name_that_is_deleted_is_missed_by_who_has_pinned_it(self, store: Store, tmp_path: Path) -> None:
         project = locked(tmp_path, 'name = "team/base:v1"')
@@ -332,9 +332,9 @@ class TestRuns:
         from envlock.named.errors import MetaflowMissing
 
         def missing(pathspec: str) -> object:
-            raise MetaflowMissing(pathspec)
+            raise MetaflowMissing(reason=pathspec)
 
-        monkeypatch.setattr(lookup, "recorded", missing)
+        monkeypatch.setattr(lookup, "recorded_by_metaflow", missing)
         self.note(store, good)
 
     def note(self, store: Store, lock: Lock) -> None:
@@ -385,7 +385,7 @@ class TestFolders:
         place.unlink()
         place.symlink_to(secret)
         with pytest.raises(BrokenAliasChain) as caught:
-            Aliases(store).head(V1)
+            Aliases(store).newest(V1)
         assert "s3cret" not in caught.value.render()
 
     @pytest.mark.parametrize("linked", ["packages", "envs", "envs/linux-64", ".stage"])

@@ -49,18 +49,18 @@ class Remembered:
         self._aliases = Aliases(store)
         self._environments = Environments(store)
 
-    def record(self, alias: Alias) -> Move | None:
+    def move(self, alias: Alias) -> Move | None:
         """The only move of a tag that never moves again, if it is cached."""
         try:
-            return self._aliases.head(alias)
+            return self._aliases.newest(alias)
         except EnvlockError:
             return None
 
-    def keep_record(self, record: Move) -> None:
+    def keep_move(self, move: Move) -> None:
         """Cache the only move of a tag that never moves again."""
         with suppress(EnvlockError, OSError), Closed():
             folder_in_home(FOLDER)
-            self._store.put(move_path(record.alias, record.sequence), record.render())
+            self._store.put(move_path(move.alias, move.sequence), move.render())
 
     def lock(self, place: EnvironmentPlace) -> Lock | None:
         """The lock of an environment, if it is cached."""

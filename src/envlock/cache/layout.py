@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import UnsafePath
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, BadAlias, parse_alias
+from envlock.named.alias import Alias, BadReference, parse_alias
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -144,7 +144,7 @@ def alias_folder(alias: Alias) -> str:
     try:
         if parse_alias(str(alias)) == alias:
             return f"{ALIASES}/{alias.name}/@tags/{alias.tag}"
-    except BadAlias:
+    except BadReference:
         pass
     raise UnsafePath(str(alias))
 

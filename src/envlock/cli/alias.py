@@ -8,7 +8,6 @@ from envlock.cli.alias_history import ALIAS, REFERENCE, diff, log, ls, record_do
 from envlock.cli.command import Argument, CommandLine, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
 from envlock.errors import one_line, printable
-from envlock.named.errors import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,12 +168,12 @@ def given_text(given: GiveResult) -> str:
     record, before = given.move, given.before
     if given.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
-        return one_line(f"{record.alias} stands for {target_of(record)} already, {since}")
+        return one_line(f"{record.alias} stands for {record.ids} already, {since}")
     did = (
         f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
     )
-    was = f" (move {record.sequence}; before, it was {target_of(before)})" if before is not None else ""
-    return one_line(f"{did}{target_of(record)}{was}")
+    was = f" (move {record.sequence}; before, it was {before.ids})" if before is not None else ""
+    return one_line(f"{did}{record.ids}{was}")
 
 
 def given_notes(given: GiveResult) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import EnvlockError, one_line, printable
-from envlock.named.errors import target_of
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from envlock.named.alias import Alias
-    from envlock.named.diff import ArchChanges, Comparison, LoggedMove, PackageChange
+    from envlock.named.diff import ArchChanges, Difference, PackageChange
     from envlock.named.lookup import NamedEnvironment
     from envlock.named.move import Move
 
@@ -83,12 +83,12 @@ def ls(line: CommandLine) -> int:
     """
     from envlock.cli.console import console, write_err, write_json
     from envlock.errors import DamageError
-    from envlock.named.diff import list_aliases
-    from envlock.named.lookup import Lookup, spelt_out
+    from envlock.named.alias import filled_in
+    from envlock.named.lookup import Lookup
 
     prefix = line.value(_PREFIX)
     lookup = Lookup(open_project(line))
-    listed = list_aliases(lookup, spelt_out(prefix))
+    listed = tuple(lookup.aliases.all_newest(filled_in(prefix, os.environ)))
     if line.has(JSON):
         write_json(list_document(listed, lookup.store.url))
     elif listed:
@@ -116,75 +116,75 @@ def record_document(record: Move) -> dict[str, object]:
     }
 
 
-def log_text(alias: Alias, moves: Sequence[LoggedMove], url: str, *, drawn: bool) -> Text:
+def log_text(alias: Alias, moves: Sequence[Difference], url: str, *, drawn: bool) -> Text:
     """The history of a tag, newest first: a line of dots where it is drawn, of stars elsewhere."""
     from rich.text import Text
 
     dot, line = ("●", "│") if drawn else ("*", "|")
     text = Text(printable(f"{alias}, {count(len(moves), 'move')} in {url}\n"), "bold" if drawn else "")
-    for move in reversed(moves):
-        is_first = move.record.sequence == 1
-        is_head = move is moves[-1]
+    for each in reversed(moves):
+        is_first = each.move.sequence == 1
+        is_head = each is moves[-1]
         text.append(f"\n{dot} ", "green" if is_head else "dim")
-        text.append(f"{move.record.sequence}  {one_line(move.record.when)}  {one_line(move.record.who)}", "bold")
-        text.append(f"  from {one_line(move.record.source)}" + ("  (now)" if is_head else ""))
-        for label, said in _move_facts(move):
+        text.append(f"{each.move.sequence}  {one_line(each.move.when)}  {one_line(each.move.who)}", "bold")
+        text.append(f"  from {one_line(each.move.source)}" + ("  (now)" if is_head else ""))
+        for label, said in _move_facts(each):
             text.append(f"\n{' ' if is_first else line}    ", "dim")
             text.append(f"{label:<8} ", "dim")
             text.append(one_line(said))
     return text
 
 
-def _move_facts(move: LoggedMove) -> Iterator[tuple[str, str]]:
-    if move.record.why:
-        yield "why", move.record.why
-    yield "is", target_of(move.record)
-    if move.record.sequence == 1:
+def _move_facts(each: Difference) -> Iterator[tuple[str, str]]:
+    if each.move.why:
+        yield "why", each.move.why
+    yield "is", str(each.move.ids)
+    if each.move.sequence == 1:
         return
-    for archs, changes in _grouped(move.changes):
+    for archs, changes in _grouped(each.changes):
         told = [str(change) for change in changes[:_CHANGES_SHOWN]]
         hidden = len(changes) - len(told)
         if hidden:
-            told.append(f"and {hidden} more: envlock alias diff {_at(move, -1)} {_at(move, 0)}")
+            told.append(f"and {hidden} more: envlock alias diff {_at(each, -1)} {_at(each, 0)}")
         yield "changed", f"on {', '.join(archs)}: {', '.join(told) or 'no package'}"
-    if move.came:
-        yield "came", ", ".join(move.came)
-    if move.went:
-        yield "went", ", ".join(move.went)
-    if move.is_gone:
+    if each.came:
+        yield "came", ", ".join(each.came)
+    if each.went:
+        yield "went", ", ".join(each.went)
+    if not each.is_complete:
         yield "unknown", "what changed: a lock is no longer in the cache"
 
 
-def _at(move: LoggedMove, offset: int) -> str:
-    return f"{move.record.alias}@{move.record.sequence + offset}"
+def _at(each: Difference, offset: int) -> str:
+    return f"{each.move.alias}@{each.move.sequence + offset}"
 
 
-def log_document(alias: Alias, moves: Sequence[LoggedMove], url: str) -> dict[str, object]:
+def log_document(alias: Alias, moves: Sequence[Difference], url: str) -> dict[str, object]:
     """The history of a tag, oldest first, for machines."""
     return {
         "alias": str(alias),
         "cache": url,
         "moves": [
             {
-                **record_document(move.record),
-                "changes": [_arch_document(each) for each in move.changes],
-                "archs_added": list(move.came),
-                "archs_removed": list(move.went),
-                "complete": not move.is_gone,
+                **record_document(each.move),
+                "changes": [_arch_document(one) for one in each.changes],
+                "archs_added": list(each.came),
+                "archs_removed": list(each.went),
+                "complete": each.is_complete,
             }
-            for move in moves
+            for each in moves
         ],
     }
 
 
-def comparison_text(comparison: Comparison) -> Text:
+def comparison_text(comparison: Difference) -> Text:
     """How two environments differ: archs that differ alike are told together."""
     from rich.text import Text
 
     before, after = comparison.before, comparison.after
     text = Text(printable(f"{before.reference} -> {after.reference}"))
     text.stylize("bold")
-    if before.full_ids == after.full_ids and before.req_id == after.req_id:
+    if before.ids == after.ids:
         return text.append("\nthe same environment")
     groups = list(_grouped(comparison.changes))
     for archs, changes in groups:
@@ -204,7 +204,7 @@ def comparison_text(comparison: Comparison) -> Text:
     return text
 
 
-def comparison_document(comparison: Comparison) -> dict[str, object]:
+def comparison_document(comparison: Difference) -> dict[str, object]:
     """How two environments differ, for machines."""
     return {
         "before": _found_document(comparison.before),
@@ -261,7 +261,7 @@ def list_table(listed: Sequence[tuple[Alias, Move | EnvlockError]]) -> Table:
             table.add_row(str(alias), "", f"({record.code})")
             continue
         at = str(record.sequence) if alias.moves else "-"
-        cells = (str(alias), at, target_of(record), record.when, record.who, record.source, record.why)
+        cells = (str(alias), at, str(record.ids), record.when, record.who, record.source, record.why)
         table.add_row(*map(one_line, cells))
     return table
 

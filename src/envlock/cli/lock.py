@@ -76,7 +76,7 @@ def lock(line: CommandLine) -> int:
     `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.
     """
     from envlock.cli.progress import LiveReporter
-    from envlock.named.lock_aliases import LockAliases
+    from envlock.named.give import LockAliases
     from envlock.workflow.lock import lock as lock_project
     from envlock.workflow.lock_result import Upgrade
 

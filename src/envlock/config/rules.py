@@ -159,12 +159,11 @@ def alias(text: str) -> str:
 
 
 def _name_fault(kind: str, text: str) -> str:
-    from envlock.named.alias import BadAlias
-    from envlock.named.base import check_named
+    from envlock.named.alias import BadReference, check_reference
 
     try:
-        check_named(kind, text)
-    except BadAlias as bad:
+        check_reference(kind, text)
+    except BadReference as bad:
         return bad.reason
     return ""
 

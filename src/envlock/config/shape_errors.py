@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from envlock.config import rules
-from envlock.config.contradictions import FlowWithoutFile
 from envlock.config.edit.toml_edit import key_text, value_text
 from envlock.config.errors import (
     BadChannel,
@@ -17,16 +16,17 @@ from envlock.config.errors import (
     BadInstant,
     BadPythonSpecifier,
     BadValue,
+    FlowWithoutFile,
     UnknownKey,
     WrongType,
 )
+from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at, ways_at
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
-from envlock.named.errors import BadNamedEnv
-from envlock.redaction import shown
+from envlock.named.errors import bad_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     if kind == "rule":
         return _broken_rule(path, error, at)
     if kind == "missing":
-        return FlowWithoutFile((path[1],), (at,))
+        return FlowWithoutFile(path[1], at)
     if kind == "extra_forbidden":
         return _unknown_key(path, at)
     if _is_type_error(error):
@@ -145,9 +145,9 @@ _OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigEr
     rules.python: lambda found, _, at: BadPythonSpecifier(found, at),
     rules.conda_python: lambda found, _, at: BadPythonSpecifier(found, at),
     rules.extra: lambda found, _, at: BadPackageName(shown(found), locations=(at,)),
-    rules.env_name: lambda found, fault, at: BadNamedEnv("name", found, fault, at),
-    rules.pathspec: lambda found, fault, at: BadNamedEnv("pathspec", found, fault, at),
-    rules.alias: lambda found, fault, at: BadNamedEnv("aliases", found, fault, at),
+    rules.env_name: lambda found, fault, at: bad_reference("name", found, fault).at(at),
+    rules.pathspec: lambda found, fault, at: bad_reference("pathspec", found, fault).at(at),
+    rules.alias: lambda found, fault, at: bad_reference("aliases", found, fault).at(at),
 }
 """The errors of rules that have one of their own: from the value, its fault and its place."""
 

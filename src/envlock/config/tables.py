@@ -79,7 +79,8 @@ def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str
 
     `indexes` are those that packages may name, as written.
 
-    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion, BadAlias.
+    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion,
+    BadReference.
     """
     level = Level(key)
     if "disabled" in table:

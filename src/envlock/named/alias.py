@@ -1,6 +1,7 @@
-"""Names under which environments are shared: `team/base:v1`, as Docker has tags.
+"""Aliases (`team/base:v1`, as Docker has tags), and the other texts that name an environment.
 
-`latest`, `candidate` and `stable` are tags that move; every other tag is given once and never moves.
+A reference is an alias, a move of its tag (`team/base:stable@3`), ids (`req_id:full_id`), or the pathspec of a step
+that ran. `latest`, `candidate` and `stable` are tags that move; every other tag is given once and never moves.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from envlock.model.arch import Arch
+
 MOVING_TAGS = ("latest", "candidate", "stable")
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 200
@@ -16,27 +19,22 @@ LONGEST_TAG = 128
 
 _PART = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _TAG = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?")
-_VARIABLE = re.compile(r"@\{([^{}]*)\}")
+_MOVE = re.compile(r"(?P<alias>[^@]*)@(?P<sequence>[1-9][0-9]{0,9})")
 _ID = re.compile(r"[0-9a-f]{40}")
-_AT = re.compile(r"(?P<alias>[^@]*)@(?P<sequence>[1-9][0-9]{0,9})")
+_IDS = re.compile(r"([0-9a-f]{4,40}):([0-9a-f]{4,40})")
+_PATHSPEC = re.compile(
+    r"[A-Za-z_]\w*/[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z_]\w*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)?", re.ASCII
+)
+_VARIABLE = re.compile(r"@\{([^{}]*)\}")
 
 
-class BadAlias(ValueError):
-    """The text is no name that an environment can have; `reason` says why."""
+class BadReference(ValueError):
+    """The text names no environment, whatever a cache holds; `reason` says why."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(f"{text!r}: {reason}")
         self.text = text
         self.reason = reason
-
-
-class MissingVariable(LookupError):
-    """`@{VARIABLE}` stands in a name, and nothing is known under that name."""
-
-    def __init__(self, text: str, variable: str) -> None:
-        super().__init__(variable)
-        self.text = text
-        self.variable = variable
 
 
 class Alias(NamedTuple):
@@ -58,47 +56,151 @@ class Alias(NamedTuple):
         return self.tag in MOVING_TAGS
 
 
+class EnvironmentIds(NamedTuple):
+    """The ids of one environment: of its requirements, and of what they resolved to on each arch.
+
+    >>> ids = EnvironmentIds("1" * 40, ((Arch("linux-64"), "2" * 40), (Arch("osx-64"), "3" * 40)))
+    >>> ids.archs, ids.full_id(Arch("osx-arm64"))
+    (('linux-64', 'osx-64'), None)
+    """
+
+    req_id: str
+    full_ids: tuple[tuple[Arch, str], ...]
+    """Sorted by arch."""
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """The archs that it is locked for."""
+        return tuple(arch for arch, _ in self.full_ids)
+
+    def full_id(self, arch: Arch) -> str | None:
+        """What it resolved to on an arch; None if it is not locked for that."""
+        return dict(self.full_ids).get(arch)
+
+    def __str__(self) -> str:
+        """For messages: the ids, shortened, and the archs; a full_id that several archs share is said once.
+
+        >>> both = ((Arch("osx-64"), "3" * 40), (Arch("osx-arm64"), "3" * 40))
+        >>> print(EnvironmentIds("1" * 40, ((Arch("linux-64"), "2" * 40), *both)))
+        111111111111:222222222222 on linux-64; :333333333333 on osx-64, osx-arm64
+        """
+        archs: dict[str, list[str]] = {}
+        for arch, full_id in self.full_ids:
+            archs.setdefault(full_id[:12], []).append(arch)
+        return self.req_id[:12] + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
+
+
 def parse_alias(text: str) -> Alias:
     """The alias that a text names; without a tag, `latest`.
 
-    A name has parts of small letters, digits, `-` and `_`, separated by `/`; a tag may have dots too.
+    A name has parts of lowercase letters, digits, `-` and `_`, separated by `/`; a tag may have dots too.
 
     >>> parse_alias("team/base"), parse_alias("ml-team/fraud/gpu:prod-release-1.2")
     (Alias(name='team/base', tag='latest'), Alias(name='ml-team/fraud/gpu', tag='prod-release-1.2'))
 
-    Raises BadAlias.
+    Raises BadReference.
     """
     name, separator, tag = text.partition(":")
     if ":" in tag:
-        raise BadAlias(text, "a name has one tag")
+        raise BadReference(text, "a name has one tag")
     if separator and not tag:
-        raise BadAlias(text, "the tag is empty")
+        raise BadReference(text, "the tag is empty")
     if len(name) > LONGEST_NAME:
-        raise BadAlias(text, f"a name has at most {LONGEST_NAME} characters")
+        raise BadReference(text, f"a name has at most {LONGEST_NAME} characters")
     if len(tag) > LONGEST_TAG:
-        raise BadAlias(text, f"a tag has at most {LONGEST_TAG} characters")
+        raise BadReference(text, f"a tag has at most {LONGEST_TAG} characters")
     if _ID.fullmatch(name):
-        raise BadAlias(text, "40 hex digits are an id, and no name")
+        raise BadReference(text, "40 hex digits are an id, not a name")
     for part in name.split("/"):
         if not _PART.fullmatch(part):
-            raise BadAlias(text, _why(part, "name"))
+            raise BadReference(text, _why(part, "name"))
     if separator and (not _TAG.fullmatch(tag) or ".." in tag):
-        raise BadAlias(text, _why(tag, "tag"))
+        raise BadReference(text, _why(tag, "tag"))
     return Alias(name, tag or DEFAULT_TAG)
 
 
-def parse_reference(text: str) -> tuple[Alias, int | None]:
-    """The alias that a text names, and which of its moves where it says so.
+def parse_move_reference(text: str) -> tuple[Alias, int | None]:
+    """The alias that a text names, and which of its moves if it says so.
 
-    >>> parse_reference("team/base:stable@3"), parse_reference("team/base")
+    >>> parse_move_reference("team/base:stable@3"), parse_move_reference("team/base")
     ((Alias(name='team/base', tag='stable'), 3), (Alias(name='team/base', tag='latest'), None))
 
-    Raises BadAlias.
+    Raises BadReference.
     """
-    match = _AT.fullmatch(text)
+    match = _MOVE.fullmatch(text)
     if match is None:
         return parse_alias(text), None
     return parse_alias(match["alias"]), int(match["sequence"])
+
+
+def ids_in(text: str) -> tuple[str, str] | None:
+    """The req_id and the full_id that a text gives, or the first digits of both, as `show` prints them.
+
+    >>> ids_in("3f2a90c1d4e5:77b0"), ids_in("team:v1")
+    (('3f2a90c1d4e5', '77b0'), None)
+    """
+    match = _IDS.fullmatch(text)
+    return (match[1], match[2]) if match else None
+
+
+def are_whole_ids(text: str) -> bool:
+    """Whether a text is `req_id:full_id`, with all 40 digits of both.
+
+    >>> are_whole_ids("a" * 40 + ":" + "b" * 40), are_whole_ids("3f2a90c1d4e5:77b0")
+    (True, False)
+    """
+    return len(text) == 81 and _IDS.fullmatch(text) is not None and text[40] == ":"
+
+
+def canonical_reference(kind: str, text: str) -> str:
+    """A reference without variables in its one spelling. `kind` is `name` (an alias, or whole ids) or `pathspec`.
+
+    >>> canonical_reference("name", "team/base"), canonical_reference("pathspec", "TrainFlow/142/train")
+    ('team/base:latest', 'TrainFlow/142/train')
+
+    Raises BadReference.
+    """
+    if kind == "name":
+        return text if are_whole_ids(text) else str(parse_alias(text))
+    if not _PATHSPEC.fullmatch(text) or ".." in text:
+        raise BadReference(text, "a pathspec is `Flow/run/step`, or `Flow/run/step/task`")
+    return text
+
+
+def check_reference(kind: str, text: str) -> None:
+    """Raise BadReference for a text that names nothing, whatever the values of the variables in it.
+
+    `kind` may be `aliases` too: aliases that are given, which ids are not.
+    """
+    if not has_variables(text):
+        if kind == "aliases":
+            parse_alias(text)
+        else:
+            canonical_reference(kind, text)
+
+
+def filled_in(text: str, variables: Mapping[str, str]) -> str:
+    """The text with the value of each `@{VARIABLE}` in its place.
+
+    >>> filled_in("@{TEAM}/base:@{VERSION}", {"TEAM": "ml", "VERSION": "v2"})
+    'ml/base:v2'
+
+    Raises UnsetNameVariable.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            from envlock.named.errors import UnsetNameVariable
+
+            raise UnsetNameVariable(text, match[1])
+        return variables[match[1]]
+
+    return _VARIABLE.sub(value, text)
+
+
+def has_variables(text: str) -> bool:
+    """Whether a text has a `@{VARIABLE}` in it."""
+    return _VARIABLE.search(text) is not None
 
 
 def _why(part: str, kind: str) -> str:
@@ -107,32 +209,10 @@ def _why(part: str, kind: str) -> str:
     if part in {".", ".."} or ".." in part:
         return f"`{part}` is a path, not a part of a {kind}"
     if part != part.lower():
-        return f"`{part}` has capitals; {kind}s have small letters"
+        return f"`{part}` has capitals; a {kind} has lowercase letters"
     strange = next((each for each in part if not re.match(r"[a-z0-9._-]", each)), None)
     if strange is not None:
         return f"{strange!r} (U+{ord(strange):04X}) cannot stand in a {kind}"
     if kind == "name" and "." in part:
         return f"`{part}` has a dot, which only a tag may have"
-    return f"`{part}` begins or ends with a character that may only stand inside"
-
-
-def substituted(text: str, variables: Mapping[str, str]) -> str:
-    """The text with the value of each `@{VARIABLE}` in its place.
-
-    >>> substituted("@{TEAM}/base:@{VERSION}", {"TEAM": "ml", "VERSION": "v2"})
-    'ml/base:v2'
-
-    Raises MissingVariable.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in variables:
-            raise MissingVariable(text, match[1])
-        return variables[match[1]]
-
-    return _VARIABLE.sub(value, text)
-
-
-def has_variables(text: str) -> bool:
-    """Whether something stands in the text that `substituted` would replace."""
-    return _VARIABLE.search(text) is not None
+    return f"`{part}` begins or ends with a character that may stand only inside"

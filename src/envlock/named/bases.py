@@ -1,4 +1,4 @@
-"""The named environments of a project while it is locked: what each name stands for, and the locks behind it."""
+"""The bases of a project's environments while it is locked: their pins, and the locks behind those."""
 
 from __future__ import annotations
 
@@ -9,30 +9,39 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from envlock.config.errors import NoSuchSelection
-from envlock.config.project import Base, Environment, Project
+from envlock.config.selection import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.merge_conflicts import sides, versions_in_git
-from envlock.named.alias import BadAlias, MissingVariable, parse_alias, substituted
-from envlock.named.base import IDENTITY, named, trouble, with_pin
-from envlock.named.errors import BadNamedEnv, BaseLacksArch, DamagedPin, NamedEnvVariableUnset
-from envlock.named.pin import FOLDER, Pin, parse_pin, pin_path, pinned_by, unnamed_pins
-from envlock.workflow.lock_result import Pinned, Upgrade
+from envlock.named.alias import are_whole_ids, parse_alias
+from envlock.named.errors import BaseLacksArch, BrokenAliasChain, DamagedPin
+from envlock.named.pin import (
+    FOLDER,
+    Pin,
+    base_error,
+    full_ids_in,
+    parse_pin,
+    pin_path,
+    reference_in,
+    unnamed_pins,
+    with_pin,
+)
+from envlock.workflow.lock_result import Pinned
 
 if TYPE_CHECKING:
-    from envlock.config.project import Environment, Project
+    from envlock.config.project import Base, Environment, Project
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock, LockedPackage
     from envlock.named.lookup import Lookup
     from envlock.resolve.port import LockedBase
     from envlock.workflow.launch import Plan
+    from envlock.workflow.lock_result import Upgrade
 
 _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
 
 
 class Bases:
-    """The named environments of one project. The cache is opened when something has to be looked up."""
+    """The bases of one project. The cache is opened if a reference has to be looked up."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -44,15 +53,16 @@ class Bases:
 
         return Lookup(self._project)
 
-    def pinned(
+    def pin(
         self, environments: Sequence[Environment], upgrade: Upgrade
     ) -> tuple[Project, tuple[Pinned, ...], tuple[EnvlockError, ...]]:
-        """The project with every name of these environments pinned, the pins that are new, and what is wrong.
+        """The project with the base of each of these environments pinned, the pins that are new, and what is wrong.
 
-        A name is looked up where it has no pin, or its tag moves and is to be upgraded: once, however many name it.
+        A reference is looked up if it has no pin, or if its tag moves and is to be upgraded: once for all environments
+        that have it.
         """
-        wanted = _upgraded(self._project, upgrade)
-        fresh: dict[tuple[str, str], Pinned] = {}
+        upgraded = _upgraded(self._project, upgrade)
+        new: dict[tuple[str, str], Pinned] = {}
         errors: list[EnvlockError] = []
         seen: set[tuple[str, str]] = set()
         for environment in environments:
@@ -60,36 +70,33 @@ class Bases:
             if base is None or base.fetch_at_exec or (base.kind, base.reference or base.written) in seen:
                 continue
             seen.add((base.kind, base.reference or base.written))
-            wrong = trouble(self._project, environment)
+            wrong = base_error(self._project, environment)
             is_merge = isinstance(wrong, DamagedPin) and wrong.is_merge
             if wrong is not None and not is_merge:
                 errors.append(wrong)
-            elif base.pin is None or base.reference in wanted:
+            elif base.pin is None or base.reference in upgraded:
                 try:
-                    before, pin = self.settled(base) if is_merge else (base.pin, self.look_up(base))
-                    self.refuse_another_history(base.pin, pin)
+                    before, pin = self._merged(base) if is_merge else (base.pin, self.look_up(base))
+                    self._refuse_another_history(base.pin, pin)
                 except EnvlockError as error:
-                    error.locations += (self._project.locate(base.key),)
-                    errors.append(error)
+                    errors.append(error.adding(locations=(self._project.locate(base.key),)))
                 else:
                     if is_merge or pin != base.pin:
-                        fresh[base.kind, base.reference] = Pinned(pin, before)
+                        new[base.kind, base.reference] = Pinned(pin, before)
 
         def renewed(each: Environment) -> Environment:
-            found = (
-                fresh.get((each.base.kind, each.base.reference)) if each.base and not each.base.fetch_at_exec else None
-            )
-            return with_pin(each, found.pin) if found else each
+            pinned = new.get((each.base.kind, each.base.reference)) if each.base and not each.is_fetched else None
+            return with_pin(each, pinned.pin) if pinned else each
 
-        return self._project.with_environments(renewed), tuple(fresh.values()), tuple(errors)
+        return self._project.with_environments(renewed), tuple(new.values()), tuple(errors)
 
-    def settled(self, base: Base) -> tuple[Pin, Pin]:
-        """The two moves that a merge left in a pin, the later one last; the same twice where only that can be read.
+    def _merged(self, base: Base) -> tuple[Pin, Pin]:
+        """The two moves that a merge left in a pin, the later one last; the same twice if only that can be read.
 
-        Where git put lines of both together, the later move is looked up. Raises DamagedPin where it is another one.
+        If git put lines of both together, the later move is looked up. Raises DamagedPin if it is another one.
         """
         path = pin_path(self._project.lock_folder, base.kind, base.reference)
-        shown = path.relative_to(self._project.folder).as_posix()
+        shown = self._project.shown(path)
         text = read_file(path, PIN_BYTES, within=self._project.folder).decode("utf-8", "replace")
         pins: list[Pin] = []
         for side in (*(each.encode() for each in sides(text) or ()), *versions_in_git(path, self._project.folder)):
@@ -103,50 +110,41 @@ class Bases:
                 raise DamagedPin(shown, f"move {latest} is another one in the cache than on either branch")
         return pins[0], pins[-1]
 
-    def look_up(self, base: Base, move: int = 0) -> Pin:
-        """What a name, ids or a pathspec stand for now, by the cache or by Metaflow; or what a name did at a move.
+    def look_up(self, base: Base, sequence: int = 0) -> Pin:
+        """What a base's reference names now, or what its alias named at a move.
 
-        Raises what finding it raises, and what reading its lock raises.
+        Raises what looking it up raises, and what reading its lock raises.
         """
-        word = f"{base.reference}@{move}" if move else base.reference
-        found = (
-            self._lookup.reference(word, exact=True) if base.kind == "name" else self._lookup.pathspec(base.reference)
-        )
+        if base.kind == "name":
+            reference = f"{base.reference}@{sequence}" if sequence else base.reference
+            found = self._lookup.reference(reference, exact=True)
+        else:
+            found = self._lookup.pathspec(base.reference)
         arch = next((arch for arch in self._project.settings.archs if arch in found.archs), found.archs[0])
         lock = self._lookup.lock(found, arch)
-        record = found.move
-        return Pin(
-            kind=base.kind,
-            reference=base.reference,
-            requirements=lock.requirements,
-            full_ids=found.full_ids,
-            sequence=record.sequence if record else 0,
-            record=record.digest if record else "",
-        )
+        pin = Pin(base.kind, base.reference, lock.requirements, found.full_ids)
+        return pin._replace(sequence=found.move.sequence, record=found.move.digest) if found.move else pin
 
-    def refuse_another_history(self, before: Pin | None, now: Pin) -> None:
-        """Raise BrokenAliasChain where a name moved on from something else than the move that it is pinned to.
+    def _refuse_another_history(self, before: Pin | None, now: Pin) -> None:
+        """Raise BrokenAliasChain if an alias moved on from something else than the move that it is pinned to.
 
         Else whoever can write to the cache could write a history anew, or cut it off, and each upgrade would take it.
         """
         if before is None or not before.sequence or before.record == now.record:
             return
         from envlock.cache.layout import move_path
-        from envlock.named.errors import BrokenAliasChain
-        from envlock.workflow.check_online import disagreement
 
         alias = parse_alias(before.reference)
-        wrong = disagreement(self._lookup, before, alias, self._lookup.aliases.head(alias))
+        wrong = self._lookup.aliases.disagreement(before, self._lookup.aliases.newest(alias))
         if wrong:
-            pin = pin_path(self._project.lock_folder, before.kind, before.reference).relative_to(self._project.folder)
+            pin = self._project.shown(pin_path(self._project.lock_folder, before.kind, before.reference))
             place = f"{self._lookup.store.url}/{move_path(alias, before.sequence)}"
-            reason = f"it is pinned to move {before.sequence}, and {wrong}"
-            error = BrokenAliasChain(alias, place, reason)
-            error.details += (f"where that is meant, delete {pin.as_posix()} and run `envlock lock`",)
-            raise error
+            raise BrokenAliasChain(alias, place, f"it is pinned to move {before.sequence}, and {wrong}").adding(
+                f"if that is meant, delete {pin} and run `envlock lock`"
+            )
 
     def lock(self, pin: Pin, arch: Arch) -> Lock:
-        """The lock of a pinned environment: of the project, else of the cache, proved to be the pinned one.
+        """The lock of a pinned base: of the project, else of the cache, verified to be the pinned one.
 
         Raises EnvironmentNotInCache, and what reading a lock raises.
         """
@@ -158,13 +156,13 @@ class Bases:
         return self._locks[key]
 
     def request(self, pin: Pin, arch: Arch) -> LockedBase:
-        """The pinned environment, to be extended. Raises as `lock`."""
+        """The pinned base, to be extended. Raises as `lock`."""
         from envlock.resolve.port import LockedBase
 
         return LockedBase(pin.reference, self.lock(pin, arch), self.metadata)
 
     def metadata(self, package: LockedPackage) -> str | None:
-        """The METADATA in a wheel, which is fetched where this machine does not have it; None where it has none.
+        """The METADATA in a wheel, which is fetched if this machine does not have it; None if it has none.
 
         Raises what fetching raises.
         """
@@ -181,34 +179,32 @@ class Bases:
 def lacking_archs(
     project: Project, environments: Iterable[Environment], archs: Sequence[Arch]
 ) -> tuple[BaseLacksArch, ...]:
-    """An error for each named environment and arch that it is not there for."""
-    names: dict[tuple[Pin, Arch], list[Environment]] = {}
+    """An error for each base and arch that it is not locked for."""
+    lacking: dict[tuple[Pin, Arch], list[tuple[str, Base]]] = {}
     for environment in environments:
         base = environment.base
-        for arch in archs if base is not None and base.pin is not None else ():
-            assert base is not None
-            assert base.pin is not None
-            if base.pin.full_id(arch) is None:
-                names.setdefault((base.pin, arch), []).append(environment)
+        if base is not None and base.pin is not None:
+            for arch in archs:
+                if base.pin.full_id(arch) is None:
+                    lacking.setdefault((base.pin, arch), []).append((environment.name, base))
     return tuple(
-        BaseLacksArch([each.name for each in asking], pin, arch, project.locate(asking[0].base.key))
-        for (pin, arch), asking in names.items()
-        if asking[0].base is not None
+        BaseLacksArch([name for name, _ in users], pin, arch, project.locate(users[0][1].key))
+        for (pin, arch), users in lacking.items()
     )
 
 
 def given_up(project: Project, pinned: Iterable[Pinned]) -> frozenset[str]:
-    """The full_ids that names were pinned to until now, and none is any more."""
+    """The full_ids that references were pinned to until now, and none is any more."""
     if not (project.lock_folder / FOLDER).is_dir():
         return frozenset()
     moved = {full_id for each in pinned if each.before for _, full_id in each.before.full_ids}
     pins = [each.base.pin for each in project.environments() if each.base is not None and each.base.pin is not None]
     kept = {full_id for pin in pins for _, full_id in pin.full_ids}
-    return (pinned_by(unnamed_pins(project)) | moved) - kept
+    return (full_ids_in(unnamed_pins(project)) | moved) - kept
 
 
 def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
-    """The names whose moving tags are to be looked up again. Raises NoSuchSelection for one that nothing names."""
+    """The aliases with moving tags that are to be looked up again. Raises NoSuchSelection for one that is no base."""
     moving: dict[str, set[str]] = {}
     known: set[str] = set()
     for environment in project.environments():
@@ -217,45 +213,42 @@ def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
             continue
         name = base.reference.partition(":")[0]
         known |= {name, base.reference}
-        if not IDENTITY.match(base.reference) and parse_alias(base.reference).moves:
+        if not are_whole_ids(base.reference) and parse_alias(base.reference).moves:
             moving.setdefault(name, set()).add(base.reference)
             moving.setdefault(base.reference, set()).add(base.reference)
     for alias in sorted(upgrade.aliases - known):
         raise NoSuchSelection("named environment", alias, sorted(known))
-    if upgrade.all_aliases:
-        return set().union(*moving.values()) if moving else set()
-    return set().union(*(moving.get(alias, set()) for alias in upgrade.aliases))
+    return set().union(*(moving.get(alias, ()) for alias in (moving if upgrade.all_aliases else upgrade.aliases)))
 
 
-def fetch(planned: Plan, step: str, values: Mapping[str, str]) -> Lock:
-    """The lock of what a step's name stands for now; `values` are the variables that only the run knows.
-
-    Those of this process's environment come before them. Raises as `looked_up`, and DatastoreNotLocked.
-    """
-    from envlock.workflow.launch import refuse_unserved_datastore
-
-    environment = planned.fetched[step]
-    lock = looked_up(planned.project, environment, planned.arch, values)
-    refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
-    return lock
+# Bases that are looked up when their step starts: `fetch_at_exec`.
 
 
-def looked_up(project: Project, environment: Environment, arch: Arch, values: Mapping[str, str]) -> Lock:
-    """The lock of an environment whose name is looked up now, and never pinned.
+def lock_at_exec(project: Project, environment: Environment, arch: Arch, variables: Mapping[str, str]) -> Lock:
+    """The lock of an environment whose base is looked up now, and never pinned.
 
-    Raises NamedEnvVariableUnset, BadNamedEnv, BaseLacksArch, and what finding an environment in the cache raises.
+    `variables` are those that only the run knows; those of this process come before them. Raises UnsetNameVariable,
+    BadAlias, BadPathspec, BaseLacksArch, and what looking up in the cache raises.
     """
     base = environment.base
     assert base is not None
     at = project.locate(base.key)
     try:
-        meant = named(base.kind, substituted(base.written, {**values, **os.environ}))
-    except MissingVariable as missing:
-        raise NamedEnvVariableUnset(base.written, missing.variable, at) from None
-    except BadAlias as bad:
-        raise BadNamedEnv(base.kind, bad.text, bad.reason, at) from None
+        reference = reference_in(base, {**variables, **os.environ})
+    except EnvlockError as error:
+        raise error.at(at) from None
     bases = Bases(project)
-    pin = bases.look_up(base._replace(reference=meant))
+    pin = bases.look_up(base._replace(reference=reference))
     if pin.full_id(arch) is None:
         raise BaseLacksArch((environment.name,), pin, arch, at)
     return bases.lock(pin, arch)
+
+
+def lock_of_step_at_exec(plan: Plan, step: str, variables: Mapping[str, str]) -> Lock:
+    """As `lock_at_exec`, for a step of a flow that was planned. Raises DatastoreNotLocked too."""
+    from envlock.workflow.launch import refuse_unserved_datastore
+
+    environment = plan.fetched[step]
+    lock = lock_at_exec(plan.project, environment, plan.arch, variables)
+    refuse_unserved_datastore(plan.project, plan.datastore, {environment: lock})
+    return lock

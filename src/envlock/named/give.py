@@ -1,42 +1,45 @@
-"""Giving names to environments: packages and environments come into the cache first, and the name last.
+"""Giving aliases: packages and locks come into the cache first, and the alias last.
 
-So a name never stands for what is not there, wherever this is stopped. What can be refused is refused before anything
-is moved.
+So an alias never stands for what is not there, wherever this is stopped. What can be refused is refused before anything
+is pushed. `lock` imports this when it starts, so what needs the cache is imported where an alias is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from envlock.cache.gc_lock import Needs, announced
-from envlock.config.instants import format_instant
-from envlock.named.alias import Alias
+from envlock.errors import EnvlockError
+from envlock.named.alias import Alias, EnvironmentIds
 from envlock.named.errors import AliasNeverMoves, NoEarlierMove
-from envlock.named.lookup import Lookup, NamedEnvironment, alias_of, found_by
-from envlock.named.move import Move
-from envlock.reporter import Reporter
-from envlock.workflow.push import PushResult, push_locks
-from envlock.workflow.user import user
+from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
+    from envlock.config.project import KeyPath, Project
+    from envlock.config.selection import Selection
     from envlock.model.arch import Arch
+    from envlock.named.lookup import Lookup, NamedEnvironment
+    from envlock.named.move import Move
+    from envlock.reporter import Reporter
+    from envlock.workflow.lock_result import LockResult, Upgrade
+    from envlock.workflow.push import PushResult
 
 
 @dataclass(frozen=True)
 class GiveResult:
-    """What came of giving a name."""
+    """What came of giving an alias."""
 
     move: Move
     """What the tag stands for now."""
     before: Move | None
-    """What it stood for before; None where it was never given."""
+    """What it stood for before; None if it was never given."""
     cache: str
     pushed: PushResult | None = None
-    """What had to be brought into the cache first, where anything had."""
+    """What had to be pushed first, if anything had."""
     lacking: tuple[Arch, ...] = ()
-    """Archs of the project that the environment is not there for."""
+    """Archs of the project that the environment is not locked for."""
 
     @property
     def was_there(self) -> bool:
@@ -53,26 +56,31 @@ def give(
     reporter: Reporter | None = None,
     expected: int | None = None,
 ) -> GiveResult:
-    """Let a name stand for an environment, for every arch that it is there for.
+    """Let an alias stand for an environment, on every arch that it is locked for.
 
-    Giving a name to what it stands for already is no error. `expected` is the move of the tag that the user decided
-    upon. Raises AliasTaken before anything is moved; what pushing raises; EnvironmentNotInCache for an environment that
-    neither the cache nor the project has; AliasMoved, AliasBusy and StoreNotExclusive.
+    Giving an alias to what it stands for already is no error. `expected` is the move of the tag that the user decided
+    upon. Raises AliasTaken before anything is pushed; what pushing raises; EnvironmentNotInCache if neither the cache
+    nor the project has the environment; AliasMoved, AliasBusy and StoreNotExclusive.
     """
-    lookup.aliases.refuse_taken(alias, found.req_id, found.full_ids)
+    from envlock.cache.gc_lock import Needs, announced
+    from envlock.config.instants import format_instant
+    from envlock.named.move import Move
+    from envlock.workflow.user import user
+
+    lookup.aliases.refuse_taken(alias, found.ids)
     needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
-    with announced(lookup.store, needs, reporter):  # else a sweep could take the environment before it has its name
-        pushed = _bring(lookup, found, reporter or Reporter())
+    with announced(lookup.store, needs, reporter):  # else gc could delete the environment before it has its alias
+        pushed = _push(lookup, found, reporter)
         draft = Move(
             name=alias.name,
             tag=alias.tag,
             sequence=1,
             req_id=found.req_id,
             full_ids=found.full_ids,
-            who=_text(user()),
+            who=_utf8(user()),
             when=format_instant(datetime.now(timezone.utc)),
-            source=_text(found.reference),
-            why=_text(why),
+            source=_utf8(found.reference),
+            why=_utf8(why),
         )
         move, before = lookup.aliases.add(draft, expected=expected)
     lacking = tuple(arch for arch in lookup.project.settings.archs if arch not in found.archs)
@@ -82,54 +90,159 @@ def give(
 def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = "") -> GiveResult:
     """Let a tag that moves stand for what it stood for at an earlier move: the one before the newest, or `to`.
 
-    That is a move of its own. Raises AliasNeverMoves, AliasNotFound, NoEarlierMove, NoSuchMove, BrokenAliasChain, and
-    as `give`: AliasMoved where somebody moves it meanwhile.
+    That is a new move. Raises AliasNeverMoves, AliasNotFound, NoEarlierMove, NoSuchMove, BrokenAliasChain, and as
+    `give`: AliasMoved if somebody else moves it meanwhile.
     """
+    from envlock.named.history import move_of
+    from envlock.named.lookup import NamedEnvironment
+
     if not alias.moves:
-        raise AliasNeverMoves(alias)
+        raise AliasNeverMoves(alias=alias)
     history = lookup.aliases.history(alias)
     if not history:
         raise lookup.not_found(alias)
     if to is None and len(history) == 1:
-        raise NoEarlierMove(alias)
-    chosen = history[-2] if to is None else lookup.aliases.chosen(alias, history, to)
+        raise NoEarlierMove(alias=alias)
+    chosen = history[-2] if to is None else move_of(history, to)
     why = why or f"rolled back from {len(history)} to {chosen.sequence}"
-    return give(lookup, alias, found_by(chosen), why=why, expected=len(history))
+    return give(lookup, alias, NamedEnvironment.of(chosen), why=why, expected=len(history))
 
 
 def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "") -> GiveResult:
-    """Let a second tag stand for what a first one stands for now.
+    """Let a second tag stand for what a first one stands for.
 
-    Raises AliasNotFound, and as `give`: AliasMoved where somebody else moves the second tag meanwhile.
+    Raises AliasNotFound, and as `give`: AliasMoved if somebody else moves the second tag meanwhile.
     """
-    before = lookup.aliases.head(target)
-    record = lookup.aliases.head(source)
-    if record is None:
+    from envlock.named.lookup import NamedEnvironment
+
+    before = lookup.aliases.newest(target)
+    move = lookup.aliases.newest(source)
+    if move is None:
         raise lookup.not_found(source)
-    return give(lookup, target, found_by(record), why=why, expected=before.sequence if before else 0)
+    found = NamedEnvironment.of(move)
+    return give(lookup, target, found, why=why, expected=before.sequence if before else 0)
 
 
 def promotion_target(source: Alias, text: str) -> Alias:
-    """The tag that is promoted to: a tag of the same name, or another name altogether. Raises BadAliasName.
+    """The alias that is promoted to: a tag of the same name, or another name altogether. Raises BadAlias.
 
     >>> promotion_target(Alias("team/base", "candidate"), "stable")
     Alias(name='team/base', tag='stable')
     """
+    from envlock.named.lookup import alias_of
+
     return alias_of(text if ":" in text else f"{source.name}:{text}")
 
 
-def _bring(lookup: Lookup, found: NamedEnvironment, reporter: Reporter) -> PushResult | None:
+class LockAliases:
+    """The aliases that one `lock` gives. Opens the cache only if there is an alias to give.
+
+    Those of envlock.toml are given to an environment that was locked anew, for all archs; those of the command line in
+    any case.
+    """
+
+    def __init__(self, project: Project, selection: Selection, names: Sequence[str] = ()) -> None:
+        """`names` are the command line's.
+
+        Raises NoSuchSelection, SeveralEnvironments, NoEnvironments, BadAlias, UnsetNameVariable.
+        """
+        environments = selection.choose(project)
+        self._config = project.path
+        self._in_config = [(each.name, [name for name, _ in each.aliases]) for each in environments if each.aliases]
+        self._if_changed: list[tuple[str, Alias]] = []
+        self._always: list[tuple[str, Alias]] = []
+        if names:
+            from envlock.named.lookup import alias_of
+            from envlock.workflow.choice import NoEnvironments, SeveralEnvironments
+
+            if len({each.requirements.req_id for each in environments}) > 1:
+                raise SeveralEnvironments([each.name for each in environments], environments[0].key)
+            if not environments:
+                raise NoEnvironments(project.path.name)
+            self._always = [(environments[0].name, alias_of(name)) for name in names]
+        if not selection.archs:
+            self._if_changed = [
+                (each.name, _alias_at(project, name, key)) for each in environments for name, key in each.aliases
+            ]
+
+    def refuse_taken(self, project: Project, upgrade: Upgrade) -> None:
+        """Raise AliasTaken for a tag that never moves and stands for another environment, before anything is locked."""
+        environments = {each.name: each for each in project.environments()}
+        lookup: Lookup | None = None
+        for name, alias in dict.fromkeys([*self._always, *self._if_changed]):
+            environment = environments[name]
+            base = environment.base
+            # What an alias stands for that has no pin yet is not known before it is looked up.
+            if alias.moves or (base is not None and base.pin is None):
+                continue
+            is_locked = all(locks_of(project, environment, arch) for arch in project.settings.archs)
+            if upgrade.is_nothing and is_locked:
+                continue
+            if lookup is None:
+                from envlock.named.lookup import Lookup
+
+                lookup = Lookup(project)
+            lookup.aliases.refuse_taken(alias, EnvironmentIds(environment.requirements.req_id, ()))
+
+    def left(self, result: LockResult) -> Iterator[str]:
+        """A line for each environment with aliases in envlock.toml that were not given, as it was not locked anew.
+
+        Whether they were given before is not looked up: that would open the cache each time.
+        """
+        given = {name for name, _ in self._to_give(result)}
+        for environment, names in self._in_config:
+            if environment not in given:
+                yield (
+                    f"note: {environment} was not locked anew for all archs, so its aliases stay as they are; "
+                    f"to give one: envlock alias {names[0]} --env {environment}"
+                )
+
+    def give(self, result: LockResult, reporter: Reporter) -> tuple[GiveResult, ...]:
+        """Give the aliases, when the environments are locked. Raises as the function `give`."""
+        wanted = self._to_give(result)
+        if not wanted:
+            return ()
+        from envlock.config.read import load_project
+        from envlock.named.lookup import Lookup
+
+        project = load_project(self._config)
+        lookup = Lookup(project)
+        environments = {each.name: each for each in project.environments()}
+        return tuple(
+            give(lookup, alias, lookup.environment(environments[name]), reporter=reporter)
+            for name, alias in dict.fromkeys(wanted)
+        )
+
+    def _to_give(self, result: LockResult) -> list[tuple[str, Alias]]:
+        changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
+        return [*self._always, *((name, alias) for name, alias in self._if_changed if name in changed)]
+
+
+def _alias_at(project: Project, text: str, key: KeyPath) -> Alias:
+    """The alias in a text of envlock.toml. An error says which line it is in."""
+    from envlock.named.lookup import alias_of
+
+    try:
+        return alias_of(text)
+    except EnvlockError as error:
+        raise error.at(project.locate(key)) from None
+
+
+def _push(lookup: Lookup, found: NamedEnvironment, reporter: Reporter | None) -> PushResult | None:
     """See to it that the cache has the environment, for every arch, with all of its packages."""
+    from envlock.reporter import Reporter
+    from envlock.workflow.push import push_locks
+
     own = [lock for arch in found.archs if (lock := lookup.own_lock(found, arch)) is not None]
     for arch in set(found.archs) - {lock.arch for lock in own}:
-        # An environment is written after its packages, so one that is whole has them.
-        lookup.cached_lock(found, arch)
-    pushed = push_locks(lookup.project, lookup.store, own, reporter=reporter) if own else None
-    if pushed is not None:
-        pushed.raise_failures()
+        lookup.cached_lock(found, arch)  # its packages were pushed before it, so the cache has them
+    if not own:
+        return None
+    pushed = push_locks(lookup.project, lookup.store, own, reporter=reporter or Reporter())
+    pushed.raise_failures()
     return pushed
 
 
-def _text(text: str) -> str:
+def _utf8(text: str) -> str:
     """The text as UTF-8 can hold it: words of the command line may be bytes of another encoding."""
     return text.encode("utf-8", "replace").decode()

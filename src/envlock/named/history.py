@@ -1,7 +1,7 @@
-"""The names of environments in a cache: each tag is a log of records, one for each move, written once.
+"""The aliases in a cache: the history of each tag is a chain of moves, one file each, written once.
 
-Who may write the next record is decided by the store (`Store.create`), never by looking first. The order of moves is
-that of their sequence, never that of a clock.
+The store decides who may write the next move (`Store.create`); nobody looks first. The order of moves is that of their
+sequence, never that of a clock.
 """
 
 from __future__ import annotations
@@ -15,23 +15,16 @@ from typing import TYPE_CHECKING
 from envlock.cache.format import prove_exclusive_create
 from envlock.cache.layout import ALIASES, alias_folder, move_at, move_path
 from envlock.cache.parallel import in_parallel
-from envlock.errors import DamageError, EnvlockError
-from envlock.named.alias import Alias, BadAlias, parse_alias
-from envlock.named.errors import (
-    AliasBusy,
-    AliasMoved,
-    AliasTaken,
-    BrokenAliasChain,
-    NewerMoveFormat,
-    NoSuchMove,
-    shown_target,
-)
+from envlock.errors import DamageError, EnvlockError, Location
+from envlock.named.alias import Alias, BadReference, EnvironmentIds, parse_alias
+from envlock.named.errors import AliasBusy, AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
 from envlock.named.move import BadMove, Move, NewerMove, parse_move
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Set
 
     from envlock.cache.port import Store
+    from envlock.named.pin import Pin
 
 _ATTEMPTS = 100
 _LISTINGS = 4
@@ -40,168 +33,174 @@ _LONGEST_PAUSE = 0.5
 
 
 class Aliases:
-    """The names of one store. Any thread may call any method."""
+    """The aliases in one store. Any thread may call any method."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._is_proved = False
+        self._is_exclusive = False
 
-    def head(self, alias: Alias) -> Move | None:
-        """The newest record of a tag, or None where it was never given. One listing of the tag's own folder, one read.
+    def newest(self, alias: Alias) -> Move | None:
+        """The newest move of a tag; None if it was never given. One listing of the tag's own folder, one read.
 
-        Raises BrokenAliasChain where a record before it is missing, or it is none; NewerMoveFormat.
+        Raises BrokenAliasChain if a move before it is missing, or its file is no move; NewerMoveFormat.
         """
         last = self._last(alias)
         return self._read(alias, last) if last else None
 
-    def at(self, alias: Alias, sequence: int) -> Move | None:
-        """One record of a tag, its whole history proved; None where the tag was never given.
-
-        Raises as `history`, and NoSuchMove.
-        """
-        history = self.history(alias)
-        return self.chosen(alias, history, sequence) if history else None
-
-    @staticmethod
-    def chosen(alias: Alias, history: Sequence[Move], sequence: int) -> Move:
-        """The record of that number in a tag's history. Raises NoSuchMove."""
-        if not 1 <= sequence <= len(history):
-            raise NoSuchMove(alias, sequence, len(history))
-        return history[sequence - 1]
-
     def history(self, alias: Alias) -> tuple[Move, ...]:
-        """Every record of a tag, oldest first, each proved to follow the one before. One listing, a read for each.
+        """Every move of a tag, oldest first, each verified to follow the one before. One listing, a read for each.
 
-        Raises BrokenAliasChain, which names the first record that is wrong; NewerMoveFormat.
+        Raises BrokenAliasChain, which names the first file that is wrong; NewerMoveFormat.
         """
         last = self._last(alias)
         read = dict(in_parallel(lambda sequence: self._read(alias, sequence), range(1, last + 1)))
-        records: list[Move] = []
+        moves: list[Move] = []
         for sequence in range(1, last + 1):
-            record = read[sequence]
-            if isinstance(record, EnvlockError):
-                raise record
-            if records and record.previous != records[-1].digest:
-                raise BrokenAliasChain(
-                    alias,
-                    self._shown(alias, sequence - 1),
-                    f"move {sequence} follows another record than this one: one of the two was replaced",
-                )
-            records.append(record)
-        return tuple(records)
+            move = read[sequence]
+            if isinstance(move, EnvlockError):
+                raise move
+            if moves and move.previous != moves[-1].digest:
+                reason = f"move {sequence} follows another move than this one: one of the two was replaced"
+                raise BrokenAliasChain(alias, self._shown(alias, sequence - 1), reason)
+            moves.append(move)
+        return tuple(moves)
+
+    def move(self, alias: Alias, sequence: int) -> Move | None:
+        """One move of a tag, its history verified; None if the tag was never given. Raises as `history`, NoSuchMove."""
+        moves = self.history(alias)
+        return move_of(moves, sequence) if moves else None
 
     def names(self, prefix: str = "") -> Mapping[Alias, int]:
-        """Every tag whose `name:tag` begins with `prefix`, with the number of its moves. One listing. Sorted."""
+        """Every alias that begins with `prefix`, with the number of its moves. One listing. Sorted."""
         return {alias: max(sequences) for alias, sequences in self._listed(prefix).items()}
 
-    def _listed(self, prefix: str) -> Mapping[Alias, set[int]]:
-        folder = prefix.partition(":")[0] if ":" in prefix else prefix.rpartition("/")[0]
-        if folder:
-            try:
-                parse_alias(folder)
-            except BadAlias:
-                return {}
-        found: dict[Alias, set[int]] = {}
-        for entry in self._store.entries(f"{ALIASES}/{folder}" if folder else ALIASES):
-            record = move_at(entry.path)
-            if record is not None and str(record[0]).startswith(prefix):
-                found.setdefault(record[0], set()).add(record[1])
-        return dict(sorted(found.items()))
+    def all_newest(self, prefix: str = "") -> Iterator[tuple[Alias, Move | EnvlockError]]:
+        """Every alias that begins with `prefix`, with its newest move or what is wrong with that. Sorted.
 
-    def heads(self, prefix: str = "") -> Iterator[tuple[Alias, Move | EnvlockError]]:
-        """Every tag that begins with `prefix`, with its newest record or what is wrong with that. Sorted.
-
-        One listing, and a read for each. Where a record of a tag is missing, that tag is listed by itself.
+        One listing, and a read for each. A tag with a missing move is listed once more by itself.
         """
         listed = self._listed(prefix)
-
-        def newest(alias: Alias) -> Move | None:
-            last = max(listed[alias])
-            is_whole = len(listed[alias]) == last and (alias.moves or last == 1)
-            return self._read(alias, last) if is_whole else self.head(alias)
-
-        read = dict(in_parallel(newest, listed))
+        read = dict(in_parallel(lambda alias: self._newest_of(alias, listed[alias]), listed))
         for alias in listed:
-            record = read[alias]
-            if record is not None:
-                yield alias, record
+            move = read[alias]
+            if move is not None:
+                yield alias, move
 
-    def refuse_taken(self, alias: Alias, req_id: str, full_ids: tuple[tuple[str, str], ...] | None = None) -> None:
-        """Raise AliasTaken where a tag that never moves stands for another environment, before any work is done.
+    def refuse_taken(self, alias: Alias, ids: EnvironmentIds) -> None:
+        """Raise AliasTaken if a tag that never moves stands for another environment, before any work is done.
 
-        Without `full_ids`, what would be resolved is not known yet, and only what was asked is compared.
+        If `ids` have no full_ids, it is not known yet what will be resolved, and only the req_id is compared.
         """
-        record = None if alias.moves else self.head(alias)
-        if record and (record.req_id != req_id or full_ids not in {None, record.full_ids}):
-            raise AliasTaken(record, wanted=shown_target(req_id, full_ids or ()))
+        move = None if alias.moves else self.newest(alias)
+        if move and (move.req_id != ids.req_id or ids.full_ids not in {(), move.full_ids}):
+            raise AliasTaken(move, wanted=str(ids))
 
     def add(self, draft: Move, *, expected: int | None = None) -> tuple[Move, Move | None]:
-        """Let a name stand for the draft's environment; its place in the chain is found here.
+        """Let a tag stand for the draft's environment; its place in the chain is found here.
 
-        Giving it to the environment that it stands for writes nothing. `expected` is the move that the caller decided
-        upon (0 for none); without it, what others did meanwhile comes before this. Costs two reads, a listing and a
-        create, and more only while others move the same tag.
+        The value is the newest move now, and the one before this call; the same twice if the tag stood for that
+        environment already, and nothing was written. `expected` is the move that the caller decided upon (0 for none);
+        without it, what others did meanwhile comes before this. Costs two reads, a listing and a create, and more only
+        while others move the same tag.
 
-        Raises AliasTaken, AliasMoved, AliasBusy, StoreNotExclusive, and as `head`.
+        Raises AliasTaken, AliasMoved, AliasBusy, StoreNotExclusive, and as `newest`.
         """
         alias = draft.alias
         for attempt in range(_ATTEMPTS):
-            before = self.head(alias)
-            if before and (before.req_id, before.full_ids) == (draft.req_id, draft.full_ids):
+            before = self.newest(alias)
+            if before and before.ids == draft.ids:
                 return before, before
             if before and not alias.moves:
-                raise AliasTaken(before, wanted=shown_target(draft.req_id, draft.full_ids))
+                raise AliasTaken(before, wanted=str(draft.ids))
             if before and expected not in {None, before.sequence}:
                 raise AliasMoved(before, expected or 0)
-            if not self._is_proved:
+            if not self._is_exclusive:
                 prove_exclusive_create(self._store)
-                self._is_proved = True
-            record = replace(
+                self._is_exclusive = True
+            move = replace(
                 draft,
                 sequence=before.sequence + 1 if before else 1,
                 previous=before.digest if before else "",
                 nonce=os.urandom(8).hex(),
             )
-            if self._store.create(move_path(alias, record.sequence), record.render()):
-                return record, before
+            if self._store.create(move_path(alias, move.sequence), move.render()):
+                return move, before
             time.sleep(random.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))  # noqa: S311  no secret
-        raise AliasBusy(alias)
+        raise AliasBusy(alias=alias)
+
+    def disagreement(self, pin: Pin, newest: Move | None) -> str:
+        """How the cache contradicts the move that an alias is pinned to; empty if it agrees. Raises as `history`."""
+        if newest is None:
+            return "the cache has no such alias"
+        if newest.sequence < pin.sequence:
+            return f"the cache has {newest.sequence} of its moves"
+        move = newest if newest.sequence == pin.sequence else self.move(newest.alias, pin.sequence)
+        if move is not None and move.digest == pin.record:
+            return ""
+        return f"move {pin.sequence} in the cache is another one" + (f", to {move.req_id}" if move else "")
+
+    def _listed(self, prefix: str) -> Mapping[Alias, set[int]]:
+        """The moves that are there of every alias with a prefix, by their sequence. Sorted by alias."""
+        folder = prefix.partition(":")[0] if ":" in prefix else prefix.rpartition("/")[0]
+        if folder:
+            try:
+                parse_alias(folder)
+            except BadReference:
+                return {}
+        found: dict[Alias, set[int]] = {}
+        for entry in self._store.entries(f"{ALIASES}/{folder}" if folder else ALIASES):
+            at = move_at(entry.path)
+            if at is not None and str(at[0]).startswith(prefix):
+                found.setdefault(at[0], set()).add(at[1])
+        return dict(sorted(found.items()))
+
+    def _newest_of(self, alias: Alias, listed: Set[int]) -> Move | None:
+        return self._read(alias, max(listed)) if _is_whole(alias, listed) else self.newest(alias)
 
     def _last(self, alias: Alias) -> int:
-        """The sequence of the newest record; 0 where there is none."""
-        found = self._sequences(alias)
-        for number in range(1, _LISTINGS):
+        """The sequence of the newest move; 0 if there is none. Raises BrokenAliasChain if one before it is missing."""
+        found: set[int] = set()
+        for number in range(_LISTINGS):
+            # A listing that others write into may show the later of two moves, and not the earlier.
+            time.sleep(_PAUSE * number)
+            entries = self._store.entries(alias_folder(alias))
+            found = {at[1] for entry in entries if (at := move_at(entry.path)) and at[0] == alias}
             if len(found) == max(found, default=0):
                 break
-            # A listing that others write into may show the later of two records, and not the earlier.
-            time.sleep(_PAUSE * number)
-            found = self._sequences(alias)
         last = max(found, default=0)
-        if len(found) != last:
-            first = min({*range(1, len(found) + 2)} - found)
-            reason = f"this record is missing, and move {last} is there"
-            raise BrokenAliasChain(alias, self._shown(alias, first), reason)
-        if last > 1 and not alias.moves:
-            raise BrokenAliasChain(alias, self._shown(alias, 2), "a tag that never moves has one record")
-        return last
-
-    def _sequences(self, alias: Alias) -> set[int]:
-        entries = self._store.entries(alias_folder(alias))
-        return {found[1] for entry in entries if (found := move_at(entry.path)) and found[0] == alias}
+        if _is_whole(alias, found):
+            return last
+        if len(found) == last:
+            raise BrokenAliasChain(alias, self._shown(alias, 2), "a tag that never moves has one move")
+        first = min({*range(1, len(found) + 2)} - found)
+        raise BrokenAliasChain(alias, self._shown(alias, first), f"this move is missing, and move {last} is there")
 
     def _read(self, alias: Alias, sequence: int) -> Move:
         place = self._shown(alias, sequence)
         try:
-            record = parse_move(self._store.read(move_path(alias, sequence)))
+            move = parse_move(self._store.read(move_path(alias, sequence)))
         except FileNotFoundError:
-            raise BrokenAliasChain(alias, place, "this record was taken away") from None
+            raise BrokenAliasChain(alias, place, "this move was taken away") from None
         except NewerMove as error:
-            raise NewerMoveFormat(alias, place, str(error)) from None
+            raise NewerMoveFormat(locations=(Location(place),), alias=alias, found=error) from None
         except (BadMove, DamageError) as error:
             raise BrokenAliasChain(alias, place, str(error)) from None
-        if (record.alias, record.sequence) != (alias, sequence):
-            raise BrokenAliasChain(alias, place, f"it is move {record.sequence} of `{record.alias}`")
-        return record
+        if (move.alias, move.sequence) != (alias, sequence):
+            raise BrokenAliasChain(alias, place, f"it is move {move.sequence} of `{move.alias}`")
+        return move
 
     def _shown(self, alias: Alias, sequence: int) -> str:
         return f"{self._store.url}/{move_path(alias, sequence)}"
+
+
+def move_of(history: Sequence[Move], sequence: int) -> Move:
+    """The move of that number in a tag's history, which is not empty. Raises NoSuchMove."""
+    if not 1 <= sequence <= len(history):
+        raise NoSuchMove(alias=history[0].alias, sequence=sequence, last=len(history))
+    return history[sequence - 1]
+
+
+def _is_whole(alias: Alias, sequences: Set[int]) -> bool:
+    """Whether the moves of a tag are all there, by their sequence: without a gap, and one of a tag that never moves."""
+    last = max(sequences, default=0)
+    return len(sequences) == last and (alias.moves or last <= 1)

@@ -1,9 +1,8 @@
-"""From what a user says to the environment that is meant: a name in the cache, its ids, or a task that ran in it."""
+"""From a reference to the environment that it names: an alias in the cache, ids, or the pathspec of what ran."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,21 +19,29 @@ from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import candidates, lock_files, path_of, read_lock
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, BadAlias, MissingVariable, parse_alias, parse_reference, substituted
+from envlock.named.alias import (
+    Alias,
+    BadReference,
+    EnvironmentIds,
+    are_whole_ids,
+    filled_in,
+    ids_in,
+    parse_alias,
+    parse_move_reference,
+)
 from envlock.named.errors import (
     AliasLacksArch,
     AliasNotFound,
     AmbiguousId,
-    BadAliasName,
     EnvironmentNotInCache,
     LockNotFound,
     MetaflowMissing,
     NothingRecorded,
     PathspecNotFound,
-    UnsetNameVariable,
+    bad_reference,
 )
 from envlock.named.history import Aliases
-from envlock.named.run_record import RunRecords, recorded
+from envlock.named.run_record import RunRecords, recorded_by_metaflow
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 
@@ -45,75 +52,61 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
     from envlock.named.move import Move
 
-_IDENTITY = re.compile(r"([0-9a-f]{4,40}):([0-9a-f]{4,40})\Z")
-
-
-_WHOLE = 40
-"""Hex digits of an id."""
-
 
 @dataclass(frozen=True)
 class NamedEnvironment:
-    """An environment that was named, for the archs that it is there for."""
+    """The environment that a reference names."""
 
     reference: str
-    """How it was named: `Train/start`, `team/base:candidate@4`, `Train/142/start`, or its ids."""
+    """`Train/start`, `team/base:candidate@4`, `Train/142/start`, or ids."""
     req_id: str
     full_ids: tuple[tuple[Arch, str], ...]
     """Sorted by arch; at least one."""
     move: Move | None = None
-    """Where a name in the cache led to it."""
+    """The move of the alias that names it."""
     task: str = ""
-    """The pathspec of the task that it was looked up for."""
+    """The pathspec of the task that ran in it."""
+
+    @classmethod
+    def of(cls, move: Move) -> NamedEnvironment:
+        """What an alias stands for since a move, named with that: tags may move on."""
+        reference = f"{move.alias}@{move.sequence}" if move.alias.moves else str(move.alias)
+        return cls(reference, move.req_id, move.full_ids, move=move)
+
+    @property
+    def ids(self) -> EnvironmentIds:
+        """Its ids."""
+        return EnvironmentIds(self.req_id, self.full_ids)
 
     @property
     def archs(self) -> tuple[Arch, ...]:
-        """What it is there for."""
-        return tuple(arch for arch, _ in self.full_ids)
+        """The archs that it is locked for."""
+        return self.ids.archs
 
     def place(self, arch: Arch) -> EnvironmentPlace:
         """Where its lock lies in a cache. Raises AliasLacksArch."""
-        full_id = dict(self.full_ids).get(arch)
+        full_id = self.ids.full_id(arch)
         if full_id is None:
             raise AliasLacksArch(self.reference, arch, self.archs)
         return EnvironmentPlace(arch, self.req_id, full_id)
 
 
-def spelt_out(text: str) -> str:
-    """The text with the value of each `@{VARIABLE}` of this process's environment. Raises UnsetNameVariable."""
-    try:
-        return substituted(text, os.environ)
-    except MissingVariable as error:
-        raise UnsetNameVariable(text, error.variable) from None
-
-
 def alias_of(text: str) -> Alias:
-    """The name that a text spells, variables put in. Raises BadAliasName, UnsetNameVariable."""
-    try:
-        return parse_alias(spelt_out(text))
-    except BadAlias as error:
-        raise BadAliasName(error) from None
+    """The alias in an argument of a command, `@{VARIABLE}`s of this process filled in.
 
-
-def is_identity(text: str) -> bool:
-    """Whether it is `req_id:full_id`, or may be the beginnings of both, as `show` prints them.
-
-    >>> is_identity("a" * 40 + ":" + "b" * 40), is_identity("3f2a90c1d4e5:77b0"), is_identity("team:v1")
-    (True, True, False)
+    Raises BadAlias, UnsetNameVariable.
     """
-    return _IDENTITY.match(text) is not None
-
-
-def found_of(said: str, locks: Sequence[Lock]) -> NamedEnvironment:
-    """The environment of locks that differ in their arch alone."""
-    return NamedEnvironment(said, locks[0].req_id, tuple(sorted((lock.arch, lock.full_id) for lock in locks)))
+    try:
+        return parse_alias(filled_in(text, os.environ))
+    except BadReference as error:
+        raise bad_reference("name", error.text, error.reason) from None
 
 
 class Lookup:
-    """Looks for environments in a project and its cache, which is opened when it is first asked.
+    """Looks up references in a project and its cache, which is opened when it is first needed.
 
-    One that `recalls` asks a bucket once for what never changes, names that do not move and locks by their ids, and
-    this machine from then on. That is for those who only read; who writes into the cache asks it.
+    With `recalls`, what never changes (tags that do not move, locks by their ids) is read from a bucket once, and from
+    this machine after that. That is for those who only read; who writes into the cache reads from it.
     """
 
     def __init__(self, project: Project, *, recalls: bool = False) -> None:
@@ -138,13 +131,13 @@ class Lookup:
 
     @cached_property
     def aliases(self) -> Aliases:
-        """The names in the cache."""
+        """The aliases in the cache."""
         return Aliases(self.store)
 
     def environment(self, environment: Environment) -> NamedEnvironment:
-        """What is locked for an environment of the project, for every arch that it is locked for, fresh and whole.
+        """An environment of the project, for every arch that it is locked for, fresh and whole.
 
-        Raises NotLocked and what else `fresh_locks` raises.
+        Raises NotLocked, and what else `fresh_locks` raises.
         """
         locks = [
             fresh_locks(self.project, (environment,), arch)[environment.name]
@@ -154,81 +147,99 @@ class Lookup:
         if not locks:
             fresh_locks(self.project, (environment,), self.project.settings.archs[0])
             raise NotLocked(environment.name)
-        return found_of(environment.name, locks)
+        full_ids = tuple(sorted((lock.arch, lock.full_id) for lock in locks))
+        return NamedEnvironment(environment.name, locks[0].req_id, full_ids)
 
     def reference(self, text: str, *, exact: bool = False) -> NamedEnvironment:
-        """What a name (`team/base:stable`, `team/base:stable@3`) or `req_id:full_id` stands for.
+        """What an alias (`team/base:stable`, `team/base:stable@3`) or ids name.
 
-        Of ids, the beginnings of both are enough, unless it has to be `exact`: those of the project come first, then a
-        name that looks like that.
-        Costs the same number of requests whatever the cache holds, or a listing for beginnings of ids that only the
-        cache knows. Raises BadAliasName, UnsetNameVariable, AliasNotFound, LockNotFound, AmbiguousId, and what reading
-        an alias raises.
+        The first digits of both ids are enough, unless they have to be `exact`. Ids in the project come first, then an
+        alias that looks like ids, then ids in the cache. Costs the same number of requests whatever the cache holds, or
+        a listing for the first digits of ids that only the cache knows.
+
+        Raises BadAlias, UnsetNameVariable, AliasNotFound, LockNotFound, AmbiguousId, and what reading a history raises.
         """
-        text = spelt_out(text)
-        match = _IDENTITY.match(text)
-        if match and (not exact or len(text) == 2 * _WHOLE + 1):
-            found = self._of_ids(text, match[1], match[2])
+        text = filled_in(text, os.environ)
+        ids = ids_in(text)
+        if ids is not None and (not exact or are_whole_ids(text)):
+            found = self._by_whole_ids(text, *ids) if are_whole_ids(text) else self._by_first_digits(text, *ids)
             if found is None:
                 raise LockNotFound(text, self.project.lock_folder.name, self.url)
             return found
         try:
-            alias, sequence = parse_reference(text)
-        except BadAlias as error:
-            raise BadAliasName(error) from None
-        record = self._head(alias) if sequence is None else self.aliases.at(alias, sequence)
-        if record is None:
+            alias, sequence = parse_move_reference(text)
+        except BadReference as error:
+            raise bad_reference("name", error.text, error.reason) from None
+        move = self._newest(alias) if sequence is None else self.aliases.move(alias, sequence)
+        if move is None:
             raise self.not_found(alias)
-        return found_by(record)
+        return NamedEnvironment.of(move)
 
-    def _of_ids(self, text: str, req_id: str, full_id: str) -> NamedEnvironment | None:
-        """What both ids, or the beginnings of both, stand for: in the project, as a name, or in the cache."""
-        if len(req_id) == len(full_id) == _WHOLE:
-            return self._widened(NamedEnvironment(text, req_id, ()), full_id)
+    def _by_whole_ids(self, reference: str, req_id: str, full_id: str) -> NamedEnvironment | None:
+        return self._on_all_archs(NamedEnvironment(reference, req_id, ()), full_id)
+
+    def _by_first_digits(self, text: str, req_id: str, full_id: str) -> NamedEnvironment | None:
         paths = lock_files(self.project.lock_folder)
         known = [(path.parent.name, path.name.split(".")[1]) for path in paths]
-        ids = _beginning(text, req_id, full_id, known)
+        ids = _beginning_with(text, req_id, full_id, known)
         if ids is None:
             try:
-                record = self._head(parse_alias(text))
-            except BadAlias:  # with all digits of one of them
-                record = None
-            if record is not None:
-                return found_by(record)
+                move = self._newest(parse_alias(text))
+            except BadReference:  # with all digits of one of them
+                move = None
+            if move is not None:
+                return NamedEnvironment.of(move)
             places = Environments(self.store).places()
-            ids = _beginning(text, req_id, full_id, [(place.req_id, place.full_id) for place in places])
-        return ids and self._widened(NamedEnvironment(":".join(ids), ids[0], ()), ids[1])
+            ids = _beginning_with(text, req_id, full_id, [(place.req_id, place.full_id) for place in places])
+        return self._by_whole_ids(":".join(ids), *ids) if ids else None
 
-    def pathspec(self, pathspec: str, *, widened: bool = True) -> NamedEnvironment:
-        """What a task ran in, as Metaflow recorded it; where it did not, as the launcher did in the cache.
+    def pathspec(self, pathspec: str, *, all_archs: bool = True) -> NamedEnvironment:
+        """The environment that a step or a task ran in, by Metaflow's metadata, or else by the cache's run records.
 
-        `widened` to all archs that are known to have been locked with it. Raises BadPathspec, UnsetNameVariable;
-        PathspecNotFound, NothingRecorded or MetaflowMissing where nobody knows.
+        With `all_archs`, for those too that are known to have been locked with it. Raises BadPathspec,
+        UnsetNameVariable, DamagedRunRecord; PathspecNotFound, NothingRecorded or MetaflowMissing if nobody knows.
         """
-        pathspec = spelt_out(pathspec)
+        pathspec = filled_in(pathspec, os.environ)
         try:
-            task = recorded(pathspec)
+            task, record = recorded_by_metaflow(pathspec)
         except (MetaflowMissing, NothingRecorded, PathspecNotFound) as error:
-            found = self._kept(pathspec, error)
+            found = self._by_run_records(pathspec, error)
         else:
-            found = NamedEnvironment(task.pathspec, task.req_id, ((task.arch, task.full_id),), task=task.pathspec)
-        return (self._widened(found, found.full_ids[0][1]) if widened else None) or found
+            found = NamedEnvironment(task, record.req_id, ((record.arch, record.full_id),), task=task)
+        return (self._on_all_archs(found, found.full_ids[0][1]) if all_archs else None) or found
+
+    def _by_run_records(self, pathspec: str, error: EnvlockError) -> NamedEnvironment:
+        """What the cache's run records say of a step; if nothing, Metaflow's own error is raised."""
+        flow, run, step = pathspec.split("/")[:3]
+        try:
+            records = RunRecords(self.store).read(flow, run, step)
+        except UnsafePath:  # such as no step has that was recorded
+            records = ()
+        except DamageError:
+            raise
+        except EnvlockError as unusable:
+            raise error.adding(unusable.message) from None
+        if not records:
+            raise error.adding(f"the cache {self.store.url} does not know it either") from None
+        req_id, task = records[0].req_id, f"{flow}/{run}/{step}"
+        full_ids = tuple(sorted((each.arch, each.full_id) for each in records if each.req_id == req_id))
+        return NamedEnvironment(task, req_id, full_ids, task=task)
 
     def not_found(self, alias: Alias) -> AliasNotFound:
-        """The error that nothing has a name, with its other tags, or else names of its team. At most two listings."""
+        """The error that nothing has an alias, with the name's other tags, or else its team's names. Two listings."""
         team, slash, _ = alias.name.partition("/")
         others = self.aliases.names(f"{alias.name}:") or (self.aliases.names(f"{team}/") if slash else ())
         return AliasNotFound(alias, self.store.url, others)
 
     def lock(self, found: NamedEnvironment, arch: Arch) -> Lock:
-        """The lock of what was found, of this project or else of its cache, proved whole.
+        """The lock of an environment, of this project or else of its cache, verified.
 
         Raises AliasLacksArch, EnvironmentNotInCache, and what reading a lock raises.
         """
         return self.own_lock(found, arch) or self.cached_lock(found, arch)
 
     def own_lock(self, found: NamedEnvironment, arch: Arch) -> Lock | None:
-        """The lock of what was found, where this project has it."""
+        """The lock of an environment, if this project has it."""
         place = found.place(arch)
         path = path_of(self.project.lock_folder, arch, place.req_id, place.full_id)
         if not path.is_file():
@@ -237,50 +248,49 @@ class Lookup:
         return lock if environment_place(lock) == place else None
 
     def cached_lock(self, found: NamedEnvironment, arch: Arch) -> Lock:
-        """The lock of what was found, of the cache."""
-        place = found.place(arch)
-        recalled = self._memory.lock(place) if self._memory else None
-        return recalled or self._asked_for(found, Environments(self.store), place)
+        """The lock of an environment, from the cache. Raises as `lock`."""
+        return self.cached_locks(found, (arch,))[0]
 
     def cached_locks(self, found: NamedEnvironment, archs: Sequence[Arch]) -> tuple[Lock, ...]:
-        """As `cached_lock`, for each arch, those that are not remembered at once."""
+        """As `cached_lock`, for each arch; those that this machine does not remember are read at once."""
         places = [found.place(arch) for arch in archs]
         locks = {place: lock for place in places if self._memory and (lock := self._memory.lock(place))}
         missing = [place for place in places if place not in locks]
-        ask = partial(self._asked_for, found, Environments(self.store)) if missing else None
-        for place, read in in_parallel(ask, missing) if ask else ():
-            if isinstance(read, EnvlockError):
-                raise read
-            locks[place] = read
+        read = partial(self._read_lock, found, Environments(self.store)) if missing else None
+        for place, cached in in_parallel(read, missing) if read else ():
+            if isinstance(cached, EnvlockError):
+                raise cached
+            locks[place] = cached
         return tuple(locks[place] for place in places)
 
-    def _asked_for(self, found: NamedEnvironment, environments: Environments, place: EnvironmentPlace) -> Lock:
+    def _read_lock(self, found: NamedEnvironment, environments: Environments, place: EnvironmentPlace) -> Lock:
         try:
             lock = environments.read(place)
         except FileNotFoundError:
             if found.task and len(found.full_ids) == 1:
                 where = f"{self.project.lock_folder.name}/{place.arch}/{place.req_id}"
                 raise LockNotFound(place.identity, where, self.url, ran=found.task) from None
-            raise EnvironmentNotInCache(found.reference, place.identity, place.arch, self.store.url) from None
+            raise EnvironmentNotInCache(
+                reference=found.reference, ids=place.identity, arch=place.arch, url=self.store.url
+            ) from None
         if self._memory:
             self._memory.keep_lock(lock)
         return lock
 
-    def _head(self, alias: Alias) -> Move | None:
-        """The newest record of a tag."""
+    def _newest(self, alias: Alias) -> Move | None:
         if alias.moves or self._memory is None:
-            return self.aliases.head(alias)
-        record = self._memory.record(alias)
-        if record is None:
-            record = self.aliases.head(alias)
-            if record is not None:
-                self._memory.keep_record(record)
-        return record
+            return self.aliases.newest(alias)
+        move = self._memory.move(alias)
+        if move is None:
+            move = self.aliases.newest(alias)
+            if move is not None:
+                self._memory.keep_move(move)
+        return move
 
-    def _widened(self, found: NamedEnvironment, full_id: str) -> NamedEnvironment | None:
-        """The same for all archs that are known to belong together, or None where none is.
+    def _on_all_archs(self, found: NamedEnvironment, full_id: str) -> NamedEnvironment | None:
+        """The same environment for all archs that are known to belong together; None if there is none.
 
-        Those of the project, where it has that very lock; else those for which the cache has just that full_id.
+        If the project has that very lock, its locks of the same requirements; else those of that full_id in the cache.
         """
         own: dict[Arch, str] = {}
         for arch in ARCHS:
@@ -291,41 +301,17 @@ class Lookup:
         if full_id in own.values() and all(own.get(arch) == each for arch, each in known.items()):
             return replace(found, full_ids=tuple(sorted(own.items())))
         places = [EnvironmentPlace(arch, found.req_id, full_id) for arch in ARCHS if arch not in known]
-        for place, there in in_parallel(lambda place: self.store.entry(place.path) is not None, places):
-            if isinstance(there, EnvlockError):
-                raise there
-            if there:
+        for place, is_there in in_parallel(lambda place: self.store.entry(place.path) is not None, places):
+            if isinstance(is_there, EnvlockError):
+                raise is_there
+            if is_there:
                 known[place.arch] = full_id
         return replace(found, full_ids=tuple(sorted(known.items()))) if known else None
 
-    def _kept(self, pathspec: str, error: EnvlockError) -> NamedEnvironment:
-        """What the cache knows of a step; where that is nothing, Metaflow's own error is raised."""
-        flow, run, step = pathspec.split("/")[:3]
-        try:
-            ran = RunRecords(self.store).read(flow, run, step)
-        except UnsafePath:  # such as no step has that was kept
-            ran = ()
-        except DamageError:
-            raise
-        except EnvlockError as unusable:
-            error.details += (unusable.message,)
-            raise error from None
-        if not ran:
-            error.details += (f"the cache {self.store.url} does not know it either",)
-            raise error
-        full_ids = tuple(sorted((each.arch, each.full_id) for each in ran if each.req_id == ran[0].req_id))
-        return NamedEnvironment(f"{flow}/{run}/{step}", ran[0].req_id, full_ids, task=f"{flow}/{run}/{step}")
 
-
-def _beginning(text: str, req_id: str, full_id: str, known: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
-    """The one of the known ids that begins so; None where none does. Raises AmbiguousId."""
+def _beginning_with(text: str, req_id: str, full_id: str, known: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """The one pair of the known ids that begins so; None if none does. Raises AmbiguousId."""
     ids = sorted({each for each in known if each[0].startswith(req_id) and each[1].startswith(full_id)})
     if len(ids) > 1:
         raise AmbiguousId(text, [":".join(each) for each in ids])
     return ids[0] if ids else None
-
-
-def found_by(move: Move) -> NamedEnvironment:
-    """What a record points to, named with its move: names may move on."""
-    said = f"{move.alias}@{move.sequence}" if move.alias.moves else str(move.alias)
-    return NamedEnvironment(said, move.req_id, move.full_ids, move=move)

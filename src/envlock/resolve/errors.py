@@ -1,4 +1,4 @@
-"""Errors of resolving."""
+"""Why a resolution fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envlock.errors import ConfigError, EnvlockError, Location, ResolveError
 
 
 class _OfOneEnvironment(ResolveError):
-    """A failure of one environment for one arch. `lock` adds the lines of envlock.toml."""
+    """A failure of one environment for one arch; the workflow adds the lines of envlock.toml."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class _OfOneEnvironment(ResolveError):
 
     @property
     def alike(self) -> object:
-        """What must be equal in the failures of several archs for them to be shown as one."""
+        """What failures of several archs have in common where they are one failure, besides what is said of it."""
         return (self.code, self.environment, self.sentence, self.details, self.hint, self.packages, self.locations)
 
     def on(self, archs: tuple[str, ...]) -> EnvlockError:
-        """The same failure, of several archs. None of its texts may contain the arch."""
+        """The same failure, of several archs; the arch is no other word in any of its texts."""
         names = ", ".join(archs)
         merged = type(self)(
             self.environment, names, self.sentence, details=self.details, hint=self.hint, packages=self.packages
@@ -41,7 +41,7 @@ class _OfOneEnvironment(ResolveError):
         return merged
 
     def in_general(self, word: str) -> _OfOneEnvironment:
-        """The same failure, with `word` in place of the arch in all of its texts."""
+        """The same failure, its arch called by another word wherever it is named."""
         general = type(self)(
             self.environment,
             word,
@@ -55,7 +55,7 @@ class _OfOneEnvironment(ResolveError):
 
 
 def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
-    """The errors in order, without repeats; those that differ only in their arch become one."""
+    """The errors in order, each once, those that differ in nothing but their arch made one."""
     groups: list[list[EnvlockError]] = []
     known: dict[object, list[EnvlockError]] = {}
     told: set[str] = set()
@@ -89,69 +89,69 @@ def _merged(group: Sequence[EnvlockError]) -> EnvlockError:
 
 
 class NoSolution(_OfOneEnvironment):
-    """The requirements contradict each other, or no published version meets them."""
+    """The requirements contradict each other, or what is published."""
 
     code = "no-solution"
 
 
 class OlderMajorVersion(_OfOneEnvironment):
-    """The newest version with a wheel is of an older major version."""
+    """A package would go back a major version, because what is newer has no wheel."""
 
     code = "older-major-version"
 
 
 class ReleasesDiffer(_OfOneEnvironment):
-    """No one set of packages works for every allowed release of Python."""
+    """The releases of Python that an environment may be made of cannot all have the same packages."""
 
     code = "releases-differ"
 
 
 class NoSuchPackage(_OfOneEnvironment):
-    """The index has no package of this name."""
+    """An index has no package of that name."""
 
     code = "no-such-package"
 
 
 class UnknownHash(_OfOneEnvironment):
-    """The index publishes no SHA-256 for a file, and the file may not be downloaded to compute it."""
+    """An index tells no SHA-256 of a file, and it may not be fetched to find out."""
 
     code = "unknown-hash"
 
 
 class IndexHashMismatch(_OfOneEnvironment):
-    """A file does not have the hash that its index publishes."""
+    """A file is not what its index says of it: the digest that is told is that of other bytes."""
 
     code = "index-hash-mismatch"
 
 
 class NoWheel(_OfOneEnvironment):
-    """The package has no wheel for this arch and Python."""
+    """A package is published, but not as a wheel for this arch and Python."""
 
     code = "no-wheel"
 
 
 class IndexUnauthorized(_OfOneEnvironment):
-    """The index refused the credentials, or wants some."""
+    """An index wants other credentials."""
 
     code = "index-unauthorized"
 
 
 class IndexNotFound(_OfOneEnvironment):
-    """There is no package index at this URL."""
+    """There is no package index at that URL."""
 
     code = "index-not-found"
 
 
 class IndexUnreachable(_OfOneEnvironment):
-    """The index did not answer."""
+    """An index did not answer."""
 
     code = "index-unreachable"
     nobody_there = False
-    """Whether no index answers at all, so that no other environment need be tried."""
+    """Whether there is nobody who would answer anything: then no other environment need be tried."""
 
     @classmethod
     def by(cls, environments: Sequence[str], archs: Sequence[str], indexes: Sequence[str]) -> IndexUnreachable:
-        """The failure of several environments and archs whose indexes do not answer."""
+        """The failure of several environments for several archs, where nobody is at an index."""
         names = ", ".join(indexes) or "an index"
         return cls(
             ", ".join(dict.fromkeys(environments)),
@@ -163,31 +163,31 @@ class IndexUnreachable(_OfOneEnvironment):
 
 
 class BadDirectUrl(_OfOneEnvironment):
-    """A direct URL is not the URL of a wheel that can be downloaded."""
+    """A direct URL that is no wheel that can be fetched."""
 
     code = "bad-direct-url"
 
 
 class UnknownPipFlag(_OfOneEnvironment):
-    """`extras` has a pip flag that means nothing when locking."""
+    """A pip flag in `extras` that has no meaning when locking."""
 
     code = "unknown-pip-flag"
 
 
 class ResolverCannot(_OfOneEnvironment):
-    """The resolver that envlock.toml chooses does not support what is asked."""
+    """The resolver that envlock.toml chooses has no way to do what is asked."""
 
     code = "resolver-cannot"
 
 
 class ResolversDisagree(_OfOneEnvironment):
-    """pip-tools chose versions that uv cannot find wheels for."""
+    """What one resolver decided, the one that finds the files of it cannot have."""
 
     code = "resolvers-disagree"
 
 
 class ResolverNotInstalled(ConfigError):
-    """The resolver that envlock.toml chooses is not installed, or not in a supported release."""
+    """The package of the resolver that envlock.toml chooses is not installed, or not in a release that works."""
 
     code = "resolver-not-installed"
 
@@ -199,116 +199,116 @@ class ResolverNotInstalled(ConfigError):
 
 
 class ConflictWithConda(_OfOneEnvironment):
-    """A PyPI requirement contradicts what a conda package of the environment provides."""
+    """A PyPI requirement does not fit what a conda package of the environment provides."""
 
     code = "conda-pypi-conflict"
 
 
 class ConflictWithBase(ConflictWithConda):
-    """A requirement contradicts the packages of the base that it extends."""
+    """What is asked beside a named environment does not fit what that has."""
 
     code = "conflict-with-base"
 
 
 class BaseWithoutConda(_OfOneEnvironment):
-    """Conda packages extend a base that has none, not even its Python."""
+    """Conda packages are asked beside a named environment that has none, not even its Python."""
 
     code = "base-without-conda"
 
 
 class ExtraOfCondaPackage(_OfOneEnvironment):
-    """A requirement has an extra of a package that conda provides, and the extra's own requirements are unknown."""
+    """An extra is asked of a package that conda provides, and what the extra brings is not known."""
 
     code = "extra-of-conda-package"
     wanted: tuple[str, ...] = ()
-    """The PyPI names of the packages with these extras."""
+    """The PyPI names of the packages whose extras are asked."""
 
 
 class CondaOnlyWithPython(_OfOneEnvironment):
-    """A package in `conda_only` brings Python packages, which must come from PyPI there."""
+    """What is asked in `conda_only` brings Python packages, which there come from PyPI."""
 
     code = "conda-only-with-python"
 
 
 class CondaConflict(NoSolution):
-    """The conda requirements contradict each other, or no build in the channels meets them."""
+    """What is asked of conda channels contradicts itself, or what they have."""
 
     code = "conda-conflict"
 
     @property
     def alike(self) -> object:
-        """Without the solver's lines: builds, and often versions, differ by arch."""
+        """The solver's lines count for nothing: each arch has other builds, and often other versions."""
         return (self.code, self.environment, self.sentence, self.hint, self.packages, self.locations)
 
 
 class NoSuchCondaPackage(_OfOneEnvironment):
-    """No channel has a package of this name."""
+    """No channel has a package of that name."""
 
     code = "no-such-conda-package"
 
 
 class NoCondaBuild(_OfOneEnvironment):
-    """The channels have the package, but not for this arch, or not in this version or build."""
+    """A package is in the channels, but not for this arch, or not in that version or build."""
 
     code = "no-conda-build"
 
 
 class UnmetSystemRequirement(_OfOneEnvironment):
-    """A conda package needs a system package that the environment is not locked for."""
+    """A conda package needs more of the machine than the environment is locked for."""
 
     code = "unmet-system-requirement"
 
 
 class BadMatchSpec(_OfOneEnvironment):
-    """A requirement is not a valid conda match specification."""
+    """A requirement that conda's own language does not know."""
 
     code = "bad-match-spec"
 
 
 class ChannelUnauthorized(_OfOneEnvironment):
-    """The channel refused the credentials, or wants some."""
+    """A channel wants other credentials."""
 
     code = "channel-unauthorized"
 
 
 class ChannelNotFound(_OfOneEnvironment):
-    """There is no conda channel at this URL."""
+    """There is no conda channel at that URL."""
 
     code = "channel-not-found"
 
 
 class ChannelUnreachable(_OfOneEnvironment):
-    """The channel did not answer."""
+    """A channel did not answer."""
 
     code = "channel-unreachable"
 
 
 class SolveTimeout(_OfOneEnvironment):
-    """The solver took too long."""
+    """The solver was given up on."""
 
     code = "solve-timeout"
 
 
 class UnlockableCondaPackage(_OfOneEnvironment):
-    """The solver chose a package that cannot be locked."""
+    """The solver chose a package that a lock cannot hold."""
 
     code = "unlockable-conda-package"
 
 
 class SecretInLink(_OfOneEnvironment):
-    """An index links to another host, and the link contains the value of a variable."""
+    """An index links to another place with the value of a variable in the link."""
 
     code = "secret-in-link"
 
 
 class UnexpectedAnswer(_OfOneEnvironment):
-    """A resolver printed something that envlock does not understand."""
+    """A resolver said something that envlock does not know."""
 
     code = "unexpected-answer"
 
 
 class NoFittingPython(ResolveError):
-    """No Python that can be locked is in the range."""
+    """No Python that can be locked lies in the range that is asked."""
 
     code = "no-fitting-python"
 
@@ -326,7 +326,7 @@ class NoFittingPython(ResolveError):
 
 
 class NotYet(ResolveError):
-    """A table that this version reads but cannot resolve."""
+    """A table that is read and merged, but that this version cannot resolve."""
 
     code = "not-yet"
     exit_status = 2

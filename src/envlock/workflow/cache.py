@@ -23,12 +23,9 @@ from envlock.cache.verify import CacheFinding, Verification, verify
 from envlock.config.instants import span_of
 from envlock.config.project import LOCK_FOLDER_NAME
 from envlock.errors import EnvlockError
-from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
-from envlock.named.errors import DamagedPin
-from envlock.named.pin import FOLDER as PINS
-from envlock.named.pin import parse_pin
+from envlock.named.pin import pin_files, read_pin_file
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.artifacts import distinct, mirror
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
     from envlock.model.lock import Lock
-    from envlock.named.pin import Pin
 
 GRACE = "7d"
 RUNS = "90d"
@@ -181,34 +177,16 @@ def add_roots(roots: Roots, folder: Path, shown: str) -> None:
     """Mark as needed what the locks of a folder name, and the environments of its pins."""
     for path in lock_files(folder):
         roots.lock(read_lock(path, shown=f"{shown}/{path.relative_to(folder)}"))
-    for path in _pin_files(folder):
-        pin = _pin(path, folder, f"{shown}/{path.relative_to(folder)}")
+    for path in sorted(pin_files(folder)):
+        pin = read_pin_file(path, folder, f"{shown}/{path.relative_to(folder)}")
         for arch, full_id in pin.full_ids:
             roots.mark(EnvironmentPlace(arch, pin.req_id, full_id), BY_LOCK)
-
-
-def _pin_files(folder: Path) -> list[Path]:
-    found = (Path(where, name) for where, names in files_below(folder / PINS) for name in names)
-    return sorted(path for path in found if path.suffix == ".toml" and not path.name.startswith("."))
-
-
-def _pin(path: Path, folder: Path, shown: str) -> Pin:
-    try:
-        data = read_file(path, PIN_BYTES, within=folder.parent)
-    except OSError as error:
-        raise DamagedPin(shown, f"it cannot be read: {error.strerror}") from None
-    try:
-        table = toml_of(data.decode())
-    except ValueError:
-        table = {}  # what is wrong, the parser says
-    kind = "pathspec" if "pathspec" in table else "name"
-    return parse_pin(data, kind, str(table.get(kind, "")), shown)
 
 
 def _tree(folder: Path) -> Path:
     """The lock folder that the user means. Raises NoLockTree."""
     for each in (folder / LOCK_FOLDER_NAME, folder):
-        if lock_files(each) or _pin_files(each):
+        if lock_files(each) or any(pin_files(each)):
             return each
     raise NoLockTree(str(folder))
 

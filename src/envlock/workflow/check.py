@@ -173,13 +173,13 @@ class _Check:
 
     def unpinned(self, environment: Environment, archs: tuple[Arch, ...]) -> Iterator[Finding]:
         """What is wrong with a named environment that has no pin yet."""
-        from envlock.named.base import trouble
+        from envlock.named.pin import base_error
 
         base = environment.base
         assert base is not None
         if base.fetch_at_exec:
             return
-        error = trouble(self.project, environment)
+        error = base_error(self.project, environment)
         if error is None:
             for arch in archs:
                 reason = f"`{base.reference}` has not been resolved yet"

@@ -11,8 +11,7 @@ from envlock.config.selection import Selection
 from envlock.credentials import address
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import read_lock
-from envlock.named.alias import Alias, parse_alias
-from envlock.named.base import IDENTITY
+from envlock.named.alias import are_whole_ids, parse_alias
 from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
-    from envlock.named.move import Move
     from envlock.named.pin import Pin
 
 
@@ -39,7 +37,7 @@ def with_cache(project: Project, verdict: CheckResult, selection: Selection | No
     named: dict[Pin, list[Environment]] = {}
     for environment in (selection or Selection()).choose(project):
         pin = environment.base.pin if environment.base is not None else None
-        if pin is not None and pin.kind == "name" and not IDENTITY.match(pin.reference):
+        if pin is not None and pin.kind == "name" and not are_whole_ids(pin.reference):
             named.setdefault(pin, []).append(environment)
     if not named:
         return verdict
@@ -50,8 +48,8 @@ def with_cache(project: Project, verdict: CheckResult, selection: Selection | No
 
 def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Environment]) -> Iterator[Finding]:
     alias = parse_alias(pin.reference)
-    head = lookup.aliases.head(alias)
-    wrong = disagreement(lookup, pin, alias, head)
+    newest = lookup.aliases.newest(alias)
+    wrong = lookup.aliases.disagreement(pin, newest)
     if wrong:
         path = pin_path(project.lock_folder, pin.kind, pin.reference).relative_to(project.folder)
         yield Finding(
@@ -62,9 +60,9 @@ def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Envir
             location=Location(path.as_posix()),
             repair=f"`git log -- {path.as_posix()}` and `envlock alias log {alias}` tell which of the two was changed",
         )
-    elif head is not None and (head.req_id, head.full_ids) != (pin.req_id, pin.full_ids):
-        why = f": {head.why}" if head.why else ""
-        news = f"{head.who} made move {head.sequence} at {head.when}{why}"
+    elif newest is not None and newest.ids != pin.ids:
+        why = f": {newest.why}" if newest.why else ""
+        news = f"{newest.who} made move {newest.sequence} at {newest.when}{why}"
         yield Finding(
             environment=", ".join(each.name for each in asking),
             arch="",
@@ -73,18 +71,6 @@ def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Envir
             location=project.locate(asking[0].base.key) if asking[0].base else None,
             repair=f"envlock lock --upgrade-alias {alias}, where you want what it stands for now",
         )
-
-
-def disagreement(lookup: Lookup, pin: Pin, alias: Alias, head: Move | None) -> str:
-    """What the cache says otherwise of the move that a name is pinned to; empty where it says the same."""
-    if head is None:
-        return "the cache has no such name"
-    if head.sequence < pin.sequence:
-        return f"the cache has {head.sequence} of its moves"
-    record = head if head.sequence == pin.sequence else lookup.aliases.at(alias, pin.sequence)
-    if record is not None and record.digest == pin.record:
-        return ""
-    return f"move {pin.sequence} in the cache is another record" + (f", of {record.req_id}" if record else "")
 
 
 def with_indexes(

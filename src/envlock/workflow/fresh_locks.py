@@ -58,7 +58,7 @@ def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> Envlo
 def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockError:
     """The error for one finding, in one or several environments."""
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
-    from envlock.named.base import trouble
+    from envlock.named.pin import base_error
     from envlock.resolve.errors import NotYet
     from envlock.workflow.errors import HostNotAllowed, StaleLock
 
@@ -67,7 +67,7 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     named = "`, `".join(names)
     environment = next(each for each in project.environments() if each.name == first.environment)
     paths = locks_of(project, environment, arch)
-    unknown = trouble(project, environment) if environment.base is not None else None
+    unknown = base_error(project, environment) if environment.base is not None else None
     if unknown is not None:
         return unknown
     if first.verdict is Verdict.BASE_LACKS_ARCH:

@@ -70,9 +70,9 @@ def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
     Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, NotYet, DamageError: each with the command that repairs it.
     """
     if environment.is_fetched:
-        from envlock.named.bases import looked_up
+        from envlock.named.bases import lock_at_exec
 
-        return looked_up(project, environment, arch, {})
+        return lock_at_exec(project, environment, arch, {})
     from envlock.workflow.fresh_locks import fresh_locks
 
     return fresh_locks(project, (environment,), arch)[environment.name]

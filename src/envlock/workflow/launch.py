@@ -217,7 +217,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     planned = _planned(request, channel) if start else None
     if planned is None:
         return
-    keeper = RunRecorder(planned.project, request["flow"])
+    recorder = RunRecorder(planned.project, request["flow"])
     # By the name under which the launcher knows each environment: its identity, or that of one fetched task.
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -228,14 +228,14 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
             elif "started" in request:
                 lock = locks[request["as"]] if "as" in request else planned.steps[request["started"]]
                 if lock is not None:
-                    keeper.keep(request["run"], request["started"], lock)
+                    recorder.record(request["run"], request["started"], lock)
             elif "fetch" in request:
                 pool.submit(_fetch, planned, request, locks, channel)
             else:
                 name = request["hydrate"]
                 pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
         pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
-    keeper.end()
+    recorder.end()
 
 
 def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
@@ -266,9 +266,9 @@ def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], chann
     """Make the environment that a step's name stands for at this moment."""
 
     def looked_up() -> Lock:
-        from envlock.named.bases import fetch
+        from envlock.named.bases import lock_of_step_at_exec
 
-        lock = fetch(planned, request["fetch"], request["variables"])
+        lock = lock_of_step_at_exec(planned, request["fetch"], request["variables"])
         locks[request["as"]] = lock
         return lock
 

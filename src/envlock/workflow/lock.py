@@ -10,10 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.errors import NoSuchSelection
 from envlock.config.instants import format_instant, span_of
 from envlock.config.project import Environment, Project
-from envlock.config.selection import Selection
+from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import lock_path, path_of, write_lock
@@ -94,7 +93,7 @@ class _Locking:
         self.check_upgrade(environments)
         for flow in self.selection.doubtful_flows(self.project):
             self.reporter.warned(f"{flow.name} may have steps that are not locked: `envlock check` says why")
-        self.project, pinned, errors = self.bases.pinned(environments, self.upgrade)
+        self.project, pinned, errors = self.bases.pin(environments, self.upgrade)
         self.old.project = self.project
         environments = self.selection.choose(self.project)
         _raise_all([*errors, *lacking_archs(self.project, environments, archs)])

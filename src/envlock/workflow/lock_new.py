@@ -16,9 +16,8 @@ from envlock.config.edit.errors import CannotWrite, EnvironmentExists
 from envlock.config.edit.save import load_text, save
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.files import files_below, holds
-from envlock.named.alias import BadAlias
-from envlock.named.base import IDENTITY, check_named
-from envlock.named.errors import BadAliasName, BadPathspec
+from envlock.named.alias import BadReference, are_whole_ids, check_reference, ids_in
+from envlock.named.errors import bad_reference
 from envlock.named.pin import pin_path
 from envlock.workflow.prune import remove
 
@@ -104,15 +103,15 @@ class Asked:
 def using(project: Project, name: str, kind: str, written: str) -> Asked:
     """An `[env.<name>]` that is, or extends, the environment of this `name` or `pathspec`.
 
-    Of ids, the beginnings of both are enough; what is written is whole. Raises BadAliasName, BadPathspec, NamesAnother.
+    Of ids, the beginnings of both are enough; what is written is whole. Raises BadAlias, BadPathspec, NamesAnother.
     """
     try:
-        check_named(kind, written)
-    except BadAlias as error:
-        raise (BadAliasName(error) if kind == "name" else BadPathspec(written)) from None
-    from envlock.named.lookup import Lookup, is_identity
+        check_reference(kind, written)
+    except BadReference as error:
+        raise bad_reference(kind, error.text, error.reason) from None
+    from envlock.named.lookup import Lookup
 
-    if kind == "name" and is_identity(written) and not IDENTITY.match(written):
+    if kind == "name" and ids_in(written) and not are_whole_ids(written):
         found = Lookup(project).reference(written)
         written = found.reference if found.move is None else written
     text = name_base(project, name, kind, written)

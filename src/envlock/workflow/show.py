@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, Project
-from envlock.config.selection import Selection
+from envlock.config.selection import NoSuchSelection, Selection
 from envlock.errors import Location
 from envlock.hydrate.prefix import find_prefix
 from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
@@ -149,9 +148,10 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
         return tuple(dict.fromkeys(found))
     if _PREFIX.match(wanted):
         return _of_id(project, wanted, archs)
-    from envlock.named.lookup import Lookup, is_identity
+    from envlock.named.alias import ids_in
+    from envlock.named.lookup import Lookup
 
-    if is_identity(wanted):
+    if ids_in(wanted):
         lookup = Lookup(project, recalls=True)
         return _of_id(project, wanted, archs) or _of_found(lookup, lookup.reference(wanted), archs)
     if _may_be_alias(project, wanted):
@@ -166,13 +166,13 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
 def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
     """The environment that a task ran in, by its pathspec, from the project's locks or its cache.
 
-    One for each arch that its step is known to have run on. Raises as `Lookup.task` does, LockNotFound, and what is
+    One for each arch that its step is known to have run on. Raises as `Lookup.pathspec` does, LockNotFound, and what is
     wrong with the lock.
     """
     from envlock.named.lookup import Lookup
 
     lookup = Lookup(project, recalls=True)
-    found = lookup.pathspec(pathspec, widened=False)
+    found = lookup.pathspec(pathspec, all_archs=False)
     return _of_found(lookup, found, found.archs)
 
 

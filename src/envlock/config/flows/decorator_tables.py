@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.edit.toml_edit import value_text
+from envlock.config.quoting import shown
 from envlock.config.rules import PIP_FLAGS
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
 from envlock.config.tables import normalize_python, requirement_of, requirements_of
@@ -18,9 +19,7 @@ from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_name, normalize_specifier
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
-from envlock.named.alias import BadAlias
-from envlock.named.base import check_named
-from envlock.redaction import shown
+from envlock.named.alias import BadReference, check_reference
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
@@ -269,10 +268,10 @@ def _wrong_scalar(place: tuple[str, str], value: object) -> str:
         if key == "python":
             python_range(value) if table == "conda" else normalize_python(value)
         if table == "named_env":
-            check_named(key, value)
+            check_reference(key, value)
     except ConfigError:
         return f"is not a version of Python: `{value}`"
-    except BadAlias as bad:
+    except BadReference as bad:
         return f"is not a name of an environment: `{shown(value)}`: {bad.reason}"
     return ""
 
