@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import string
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference" / "errors"
 BRANCHES = (ConfigError, StaleError, DamageError, ResolveError, HydrateError, EnvlockError)
-_STATUS = re.compile(r"^Exit status: \d+\.$", re.MULTILINE)
 
 
 def documented_errors() -> list[type[EnvlockError]]:
@@ -68,14 +68,19 @@ def index_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_status(text: str, error: type[EnvlockError]) -> str:
-    """A page that names the exit status after its first paragraph."""
-    line = f"Exit status: {error.exit_status}."
-    if _STATUS.search(text):
-        return _STATUS.sub(line, text, count=1)
-    title, _, rest = text.partition("\n\n")
-    meaning, _, rest = rest.partition("\n\n")
-    return f"{title}\n\n{meaning}\n\n{line}\n\n{rest}"
+def with_head(text: str, error: type[EnvlockError]) -> str:
+    """The page with its head: the code, what it means (the first paragraph of the docstring), and the exit status."""
+    meaning = " ".join((error.__doc__ or "").split("\n\n")[0].split())
+    _, _, body = text.partition("\nExit status: ")
+    return f"# {error.code}\n\n{meaning}\n\nExit status: {error.exit_status}.{body[body.find(chr(10)) :]}"
+
+
+def is_as_printed(shown: str, error: type[EnvlockError]) -> bool:
+    """Whether a line is one that the error prints: its code, and its message with any facts."""
+    template = error.message or "{any}"
+    texts = [re.escape(text) for text, *_ in string.Formatter().parse(template)]
+    filled = ".+".join(texts) + (".*" if template.endswith("}") else "")
+    return re.fullmatch(rf"error\[{error.code}\]: {filled}", shown) is not None
 
 
 def _below(error: type[EnvlockError]) -> Iterator[type[EnvlockError]]:
@@ -101,7 +106,7 @@ def main() -> int:
     for error in documented_errors():
         page = PAGES / f"{error.code}.md"
         if page.exists():
-            wanted[page] = with_status(page.read_text(encoding="utf-8"), error)
+            wanted[page] = with_head(page.read_text(encoding="utf-8"), error)
         else:
             print(f"missing: {page.name} ({error.__module__}.{error.__name__})")
     for page, text in wanted.items():

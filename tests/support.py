@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envlock.model.arch import ARCHS
+from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from tests import forked
 from tests.index import Index
 
@@ -46,6 +47,11 @@ sys.addaudithook(watch)
 from envlock.__main__ import main
 sys.exit(main())
 """
+
+
+def conda_requirements(*texts: str) -> tuple[CondaRequirement, ...]:
+    """What people write in a line each, as requirements of conda packages."""
+    return tuple(map(parse_conda_requirement, texts))
 
 
 @dataclass(frozen=True)

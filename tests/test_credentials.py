@@ -14,10 +14,10 @@ from envlock.credentials import (
     address,
     credentials_for,
     hide,
-    redact,
     revealed,
 )
 from envlock.model.url import host, is_local, strip_credentials
+from envlock.redaction import redact
 
 
 @pytest.fixture

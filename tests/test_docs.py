@@ -213,6 +213,14 @@ def test_what_ci_and_pre_commit_run_is_there() -> None:
     assert files >= {".ci/run", ".venv/bin/ruff"}
 
 
+def test_ci_runs_on_the_pythons_that_the_project_names() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yaml").read_text(encoding="utf-8"))
+    project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == named
+    assert f"CPython {named[0]} to {named[-1]}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_page_can_be_found() -> None:
     start = ROOT / "README.md"
     found, todo = {start}, [start]

@@ -14,14 +14,12 @@ from urllib.parse import quote, unquote
 from envlock.errors import ConfigError, Location
 from envlock.files import json_of
 from envlock.model.url import VARIABLE, host, is_web, strip_credentials, variable_fault
+from envlock.redaction import URL_IN_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from netrc import netrc
 
-# A URL in prose: a password may hold what elsewhere ends it.
-# Schemes are short: without a bound, a long word costs the square of its length.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://(?:[^\s/?#@]*@)*[^\s\"'`<>|\\^]*")
 _PORTS = {"http": "80", "https": "443"}
 _OF_A_PATH = "/%:@!$&'()*+,;=~"
 """What stands in a path as it is, beside letters and digits."""
@@ -103,15 +101,6 @@ class Credential(NamedTuple):
     def __repr__(self) -> str:
         """Names no secret, so that none can reach a log or a traceback."""
         return "Credential(...)"
-
-
-def redact(text: str) -> str:
-    """The text, each URL in it without user name, password, query and fragment.
-
-    >>> redact("error: https://me:pw@index.example/simple/?token=1 answered 401 (see `git+ssh://me@code.example/x`)")
-    'error: https://index.example/simple/ answered 401 (see `git+ssh://code.example/x`)'
-    """
-    return _URL.sub(lambda match: strip_credentials(match[0]), text)
 
 
 def credentials_for(url: str, environment: Mapping[str, str] | None = None) -> Credential | None:
@@ -245,7 +234,7 @@ def hide(text: str, addresses: Iterable[Address]) -> str:
         if (spelled := _spelled(value)) and re.search(spelled, text, re.IGNORECASE)
     ]
     if found:
-        text = _URL.sub(lambda match: _hidden_in(match[0], found), text)
+        text = URL_IN_TEXT.sub(lambda match: _hidden_in(match[0], found), text)
     for _, name, value, spelled in found:
         if _is_secret(value):
             text = re.sub(f"(?<=/){spelled}(?=/)", f"${{{name}}}", text, flags=re.IGNORECASE)

@@ -126,7 +126,7 @@ def test_json(config: Path, envlock: Envlock) -> None:
     [
         (["add", "pan das"], "bad-version-specifier", "`das`"),
         (["add", "pandas=2"], "bad-version-specifier", "`=2` is not a version specifier"),
-        (["add", "--conda", "two words"], "bad-conda-requirement", "`two words` asks for no conda package"),
+        (["add", "--conda", "two words"], "bad-conda-requirement", "`two words` is not a conda requirement"),
         (["add", "--conda", "numpy 1 2 3"], "bad-conda-requirement", "more than a version and a build"),
         (["add", "--conda", "python=3.10|3.11"], "bad-python-specifier", "`=3.10|3.11`"),
         (["add", "--conda", "./here::numpy"], "bad-channel", "`./here`"),

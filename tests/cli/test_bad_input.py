@@ -45,7 +45,7 @@ class Wrong:
 
 
 WRONG = [
-    Wrong("not TOML", "[flow.DemoFlow\n", "not-toml", ("[flow.DemoFlow",), ("not TOML",)),
+    Wrong("not TOML", "[flow.DemoFlow\n", "not-toml", ("[flow.DemoFlow",), ("not valid TOML",)),
     Wrong("a table twice", "[env.a]\n[env.a]\n", "written-twice", ("[env.a]", "[env.a]"), ("`a`",)),
     Wrong("an unknown table", "[flows.DemoFlow]\n", "unknown-key", ("[flows.DemoFlow]",), ("`flows`",), hint="`flow`"),
     Wrong(
@@ -113,7 +113,7 @@ WRONG = [
         hint="letters, digits",
     ),
     Wrong(
-        "two values that disagree",
+        "conflicting values",
         FLOW + "[flow.DemoFlow.pypi.packages]\nNu_Name = '1'\n'nu-name' = '2'",
         "disagreeing-values",
         ("Nu_Name = '1'", "'nu-name' = '2'"),

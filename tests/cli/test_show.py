@@ -20,7 +20,7 @@ from envlock.model.requirements import Requirements
 from envlock.workflow.reference_id import reference_req_id
 from tests.conftest import Envlock
 from tests.index import Index
-from tests.support import ProjectFolder, isolation, run_envlock
+from tests.support import ProjectFolder, conda_requirements, isolation, run_envlock
 
 HERE = host_arch()
 OTHER = next(arch for arch in ARCHS if arch != HERE)
@@ -391,7 +391,7 @@ def test_the_id_of_the_reference_for_conda(
     requirements = Requirements(
         python=python,
         python_from="conda",
-        conda=conda,
+        conda=conda_requirements(*conda),
         metaflow=tuple(parse_requirement(text) for text in metaflow),
         channels=("conda-forge",),
         system=((HERE, "__linux", "4.18"), (HERE, "__archspec", "x86_64")),

@@ -19,12 +19,13 @@ from tests.channel import Channel
 
 SOLVE = """
 import sys
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.requirements import Requirements
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.port import Request
 
 system = (("linux-64", "__glibc", "2.28"),)
-asked = Requirements(python_from="conda", conda=("lower",), channels=("conda-forge",), system=system)
+asked = Requirements(python_from="conda", conda=(CondaRequirement("lower"),), channels=("conda-forge",), system=system)
 print(len(CondaResolver().resolve(Request("demo", "linux-64", asked, "")).packages))
 """
 

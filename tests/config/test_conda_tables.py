@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from envlock.config.project import Environment
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.requirements import type_over
 from tests.config.test_inherit import lines, load, refused, steps
 
@@ -21,7 +22,7 @@ def conda(folder: Path, tables: str, *, settings: str = "", step: str = "end") -
 def test_libraries_are_conda_packages_with_the_keys_that_ask(tmp_path: Path) -> None:
     found = conda(tmp_path, 'conda = { libraries = { NumPy = "1.26.4", scipy = "=1.11", blas = "2.1=openblas*" } }')
     asked = found.requirements
-    assert asked.conda == ("blas ==2.1 openblas*", "numpy ==1.26.4", "scipy =1.11")
+    assert tuple(map(str, asked.conda)) == ("blas ==2.1 openblas*", "numpy ==1.26.4", "scipy =1.11")
     assert (asked.type, asked.python_from, asked.channels) == ("conda", "conda", ("conda-forge",))
     assert found.channel_urls == ("conda-forge",)
     assert found.origin("conda:numpy") == ("flow", "Train", "conda", "libraries", "NumPy")
@@ -67,7 +68,7 @@ def test_a_steps_package_replaces_the_flows_of_that_name_whatever_its_channel(tm
         'conda = { channels = ["conda-forge", "other"], libraries = { "conda-forge::numpy" = ">=1,<2", blas = "2" } }\n'
         '[flow.Train.step.end]\nconda = { libraries = { "other::NumPy" = "" } }',
     )
-    assert found.requirements.conda == ("blas ==2", "other::numpy")
+    assert tuple(map(str, found.requirements.conda)) == ("blas ==2", "other::numpy")
     assert found.origin("conda:numpy") == ("flow", "Train", "step", "end", "conda", "libraries", "other::NumPy")
 
 
@@ -95,7 +96,7 @@ def test_one_package_asked_twice_must_agree(tmp_path: Path, tables: str) -> None
 def test_one_package_asked_twice_alike_is_asked(tmp_path: Path) -> None:
     tables = 'conda = { libraries = { ffmpeg = "6", FFMPEG = "==6" } }\npypi = { conda_only = { ffmpeg = "6" } }'
     asked = conda(tmp_path, tables).requirements
-    assert asked.conda == asked.conda_only == ("ffmpeg ==6",)
+    assert asked.conda == asked.conda_only == (CondaRequirement("ffmpeg", "==6"),)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +121,13 @@ def test_python_among_the_libraries_is_the_environments_python(
     tmp_path: Path, value: str, python: str, left: tuple[str, ...]
 ) -> None:
     found = conda(tmp_path, f'conda = {{ libraries = {{ python = "{value}" }} }}')
-    assert (found.requirements.python, found.requirements.conda) == (python, left)
+    assert (found.requirements.python, tuple(map(str, found.requirements.conda))) == (python, left)
     assert found.origin("python") == ("flow", "Train", "conda", "libraries", "python")
 
 
 def test_python_of_a_channel_stays_a_conda_package_too(tmp_path: Path) -> None:
     asked = conda(tmp_path, 'conda = { libraries = { "conda-forge::python" = "3.11" } }').requirements
-    assert (asked.python, asked.conda) == ("==3.11.*", ("conda-forge::python 3.11.*",))
+    assert (asked.python, tuple(map(str, asked.conda))) == ("==3.11.*", ("conda-forge::python 3.11.*",))
 
 
 @pytest.mark.parametrize(
@@ -160,15 +161,15 @@ def test_python_asked_twice_and_disagreeing_shows_both_lines(
     assert error.code == "disagreeing-values"
     assert [key for _, key in lines(error)] == [f"flow.Train.{key}" for key in keys]
     assert all(line is not None for line, _ in lines(error))
-    assert error.message == "two values that disagree: `{}` and `{}`".format(*values.split(" "))
+    assert error.message == "conflicting values: `{}` and `{}`".format(*values.split(" "))
 
 
 def test_a_steps_python_takes_the_flows_build_with_it(tmp_path: Path) -> None:
     flow = 'conda = { libraries = { python = "3.11=*_cpython", numpy = "" } }'
     step = conda(tmp_path, f'{flow}\n[flow.Train.step.end]\npypi = {{ python = "3.12" }}').requirements
-    assert (step.python, step.conda) == ("==3.12.*", ("numpy",))
+    assert (step.python, tuple(map(str, step.conda))) == ("==3.12.*", ("numpy",))
     kept = conda(tmp_path, f'{flow}\n[flow.Train.step.end]\npypi = {{ packages = {{ rich = "" }} }}').requirements
-    assert (kept.python, kept.conda) == ("==3.11.*", ("numpy", "python 3.11.* *_cpython"))
+    assert (kept.python, tuple(map(str, kept.conda))) == ("==3.11.*", ("numpy", "python 3.11.* *_cpython"))
 
 
 def test_channels_are_the_steps_then_the_flows_then_the_projects_without_duplicates(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_other_credentials_are_no_other_requirements(tmp_path: Path) -> None:
 
 def test_a_secret_beside_a_package_is_used_for_fetching_alone(tmp_path: Path) -> None:
     found = conda(tmp_path, 'conda = { libraries = { "https://me:pw@conda.example/t/token/team::numpy" = "" } }')
-    assert found.requirements.conda == ("https://conda.example/team::numpy",)
+    assert tuple(map(str, found.requirements.conda)) == ("https://conda.example/team::numpy",)
     assert found.requirements.channels == ("conda-forge",)
     assert found.channel_urls == ("conda-forge", "https://me:pw@conda.example/t/token/team")
     key = found.origin("conda:numpy")
@@ -302,4 +303,5 @@ def test_a_secret_in_a_url_with_a_slip_is_not_shown(tmp_path: Path, slip: str) -
 def test_how_a_folder_is_a_channel_is_told(tmp_path: Path, folder: str) -> None:
     error = refused(tmp_path, f'conda = {{ channels = ["{folder}"] }}')
     assert error.code == "bad-channel"
-    assert error.hint == "a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`"
+    assert error.hint
+    assert "`file:///srv/channel`" in error.hint

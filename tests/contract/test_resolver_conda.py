@@ -19,7 +19,7 @@ from envlock.conda.channels import channel_base
 from envlock.config.system_packages import system_rows
 from envlock.errors import ResolveError
 from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
-from envlock.model.conda_requirement import parse_conda_requirement
+from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -85,8 +85,8 @@ class Adapter:
         requirements = Requirements(
             python=python,
             python_from="conda",
-            conda=tuple(str(parse_conda_requirement(each)) for each in libraries),
-            conda_only=tuple(str(parse_conda_requirement(each)) for each in conda_only),
+            conda=tuple(map(parse_conda_requirement, libraries)),
+            conda_only=tuple(map(parse_conda_requirement, conda_only)),
             pypi=tuple(map(parse_requirement, pypi)),
             metaflow=tuple(map(parse_requirement, metaflow)),
             channels=channels,
@@ -431,7 +431,7 @@ def test_a_stopped_resolver_does_not_resolve(adapter: Adapter, mirrored: Channel
     request = Request(
         name="demo",
         arch=LINUX_64,
-        requirements=Requirements(conda=("lower",), python_from="conda", channels=("conda-forge",)),
+        requirements=Requirements(conda=(CondaRequirement("lower"),), python_from="conda", channels=("conda-forge",)),
         python="",
     )
     with pytest.raises(ResolveError):

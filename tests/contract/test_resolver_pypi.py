@@ -11,6 +11,7 @@ import pytest
 
 from envlock.errors import ResolveError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, Arch, host_arch
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -74,7 +75,7 @@ class Adapter:
             default_index=strip_credentials(url),
             pip_flags=flags,
             system=system,
-            conda=tuple(each.name for each in provided),
+            conda=tuple(CondaRequirement(each.name) for each in provided),
             python_from="conda" if provided else "machine",
         )
         request = Request(

@@ -138,7 +138,7 @@ def test_what_cannot_enter_fails_before_anything_is_written(flows: Flows, isolat
     interpreter.unlink()
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     interpreter.chmod(0o755)
-    assert "does not lead into its environment" in fails(ENVLOCK_HOME=str(home))
+    assert "does not start in its environment" in fails(ENVLOCK_HOME=str(home))
     # No envlock where the extension is.
     without = flows.folder.parent / "site"
     without.mkdir()
@@ -155,7 +155,7 @@ def test_what_cannot_enter_fails_before_anything_is_written(flows: Flows, isolat
     ids = ("--run-id", "stray", "--task-id", "t2", "--input-paths", "stray/_parameters/t1")
     stray = flows.python("-c", code, "bare.py", "--environment=envlock", "step", "start", *ids)
     assert stray.status == 1
-    assert "the task of `start` was started in a way that envlock does not know" in stray.text
+    assert "the task of `start` runs outside of its environment" in stray.text
     # The step changed after it was locked.
     config = flows.folder / "envlock.toml"
     config.write_text(config.read_text().replace('alpha = "1.1"', 'alpha = "1.1.*"'))

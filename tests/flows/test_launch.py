@@ -211,7 +211,7 @@ pypi = {{ packages = {{ lam = "" }} }}
     failed = flows.python("inner.py", "--environment=envlock", "run", **here)
     assert failed.status == 1
     assert "Traceback" not in failed.text
-    assert "envlock: no environment for end; the run will stop there" in failed.text
+    assert "envlock: could not make the environment of end; the run will stop there" in failed.text
     assert re.search(r"^ +error\[[a-z-]+\]: ", failed.text, re.MULTILINE), failed.text
     assert "lam" in failed.text.partition("error[")[2]
     index.mend()

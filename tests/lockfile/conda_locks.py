@@ -7,6 +7,7 @@ from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from tests.lockfile.test_formats import SYSTEM
+from tests.support import conda_requirements
 
 CHANNEL = "https://conda.example/conda-forge"
 
@@ -95,7 +96,7 @@ MIXED = Lock(
         python_from="conda",
         pypi=(parse_requirement("demo>=1"),),
         metaflow=(parse_requirement("requests>=2.21.0"),),
-        conda=("conda-forge::numpy =1.26", "tool"),
+        conda=conda_requirements("conda-forge::numpy =1.26", "tool"),
         channels=("conda-forge", "https://conda.example/team"),
         system=SYSTEM,
         channel_priority="disabled",
@@ -113,7 +114,7 @@ CONDA = Lock(
     arch=OSX_ARM64,
     requirements=Requirements(
         python_from="conda",
-        conda=("ffmpeg",),
+        conda=conda_requirements("ffmpeg"),
         channels=("conda-forge",),
         system=SYSTEM,
         exclude_newer="2026-02-02T00:00:00Z",

@@ -9,10 +9,12 @@ import pytest
 
 from envlock.lockfile.differences import Difference, differences
 from envlock.model.arch import LINUX_64, OSX_64
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from tests.lockfile.conda_locks import CHANNEL, PYTHON, TZDATA, WHEEL, ZLIB, conda_package
+from tests.support import conda_requirements
 
 OTHER = "https://conda.example/other"
 REQUESTS = conda_package("requests", "2.32.3", "pyhd8ed1ab_0", subdir="noarch")
@@ -31,7 +33,7 @@ ASKED = Requirements(
     python_from="conda",
     metaflow=(parse_requirement("requests>=2.21.0"),),
     default_index="https://index.example/simple/",
-    conda=("numpy =1.26", "scipy"),
+    conda=conda_requirements("numpy =1.26", "scipy"),
     channels=(CHANNEL, OTHER),
     system=((LINUX_64, "__glibc", "2.28"), (OSX_64, "__osx", "13.0")),
 )
@@ -47,7 +49,7 @@ MIXED = replace(
 
 
 def conda(*texts: str) -> Requirements:
-    return ASKED._replace(conda=texts)
+    return ASKED._replace(conda=conda_requirements(*texts))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +75,9 @@ def conda(*texts: str) -> Requirements:
         (conda("python 3.13.* *_cpython", "numpy =1.26", "scipy"), "conda:python", False, ""),
         (conda("scipy"), "conda:numpy", True, "conda package numpy is asked for no more"),
         (conda("numpy =1.26"), "conda:scipy", False, "conda package scipy is asked for no more"),
-        (conda("numpy =1.26", "scipy >=1["), "conda:scipy", False, ""),
+        (ASKED._replace(conda=(CondaRequirement("scipy", ">=1["),)), "conda:scipy", False, ""),
         (
-            ASKED._replace(conda=("scipy",), conda_only=("numpy =1.26",)),
+            ASKED._replace(conda=conda_requirements("scipy"), conda_only=conda_requirements("numpy =1.26")),
             "conda:numpy",
             True,
             "by `conda_only`, locked for `libraries`",
@@ -145,7 +147,7 @@ def test_an_environment_that_takes_its_first_conda_package_is_told_no_more_than_
         python=LockedPython("machine", "3.13.0"),
         packages=(WHEEL,),
     )
-    asked = MIXED.requirements._replace(conda=("ffmpeg",), metaflow=(), default_index="")
+    asked = MIXED.requirements._replace(conda=conda_requirements("ffmpeg"), metaflow=(), default_index="")
     assert sentences(differences(lock, asked)) == [
         "python-from conda, locked with machine",
         "conda package ffmpeg, not locked",

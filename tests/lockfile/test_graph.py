@@ -8,6 +8,7 @@ from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from tests.lockfile.conda_locks import MIXED, WHEEL, conda_package
+from tests.support import conda_requirements
 
 
 def wheel(name: str, *dependencies: str) -> LockedPackage:
@@ -35,5 +36,5 @@ def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() ->
 
 
 def test_the_python_that_is_asked_for_by_its_build_is_asked_for_once() -> None:
-    asked = MIXED.requirements._replace(conda=("python 3.13.* *_cp313",))
+    asked = MIXED.requirements._replace(conda=conda_requirements("python 3.13.* *_cp313"))
     assert reasons_of(replace(MIXED, requirements=asked))["conda", "python"] == (ASKED, "numpy")

@@ -13,6 +13,7 @@ from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
+from tests.support import conda_requirements
 
 NOTHING = Requirements()
 PYTHON = Requirements(python="<3.13,>=3.11")
@@ -29,8 +30,8 @@ EVERYTHING = Requirements(
     default_index="https://index.example/simple",
     pip_flags=("pre",),
     exclude_newer="2026-11-01T00:00:00Z",
-    conda=("conda-forge::ffmpeg >=6",),
-    conda_only=("libsndfile",),
+    conda=conda_requirements("conda-forge::ffmpeg >=6"),
+    conda_only=conda_requirements("libsndfile"),
     channels=("conda-forge", "bioconda"),
     system=((LINUX_64, "__glibc", "2.28"), (OSX_ARM64, "__osx", "13.0")),
     base="team/base:v1",

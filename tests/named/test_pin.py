@@ -16,6 +16,7 @@ from envlock.model.requirements import Requirements
 from envlock.named.errors import DamagedPin
 from envlock.named.pin import Pin, extended, parse_pin, pin_path, read_pin, render_pin, write_pin
 from tests.property.strategies import requirements
+from tests.support import conda_requirements
 
 IDS = st.text("0123456789abcdef", min_size=40, max_size=40)
 PINS = st.builds(
@@ -132,8 +133,10 @@ def test_what_extends_needs_of_a_machine_what_both_need() -> None:
 
 
 def test_channels_are_asked_only_where_conda_packages_are_added() -> None:
-    pin = PIN._replace(requirements=Requirements(python_from="conda", conda=("lower",), channels=("a",)))
+    pin = PIN._replace(
+        requirements=Requirements(python_from="conda", conda=conda_requirements("lower"), channels=("a",))
+    )
     asked = Requirements(pypi=(parse_requirement("lam"),), channels=("conda-forge",), python_from="conda")
     assert extended(asked, pin).channels == ()
     assert extended(asked, pin).type == "mixed"
-    assert extended(asked._replace(conda=("upper",)), pin).channels == ("conda-forge",)
+    assert extended(asked._replace(conda=conda_requirements("upper")), pin).channels == ("conda-forge",)

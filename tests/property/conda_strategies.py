@@ -12,6 +12,7 @@ from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from tests.property.strategies import hashes, locks, requirements, versions
 from tests.property.strategies import names as pypi_names
+from tests.support import conda_requirements
 
 names = st.from_regex(r"\A_?[a-c0-2]([a-c0-2_.-]{0,4}[a-c0-2])?\Z").filter(lambda name: name != "python")
 conda_versions = st.builds(
@@ -102,7 +103,9 @@ def conda_locks(draw: st.DrawFn) -> Lock:
         base,
         requirements=draw(requirements)._replace(
             python_from="conda",
-            conda=tuple(draw(st.sampled_from([(), ("numpy",), ("conda-forge::numpy =1.26 py*", "tool >=1")]))),
+            conda=conda_requirements(
+                *draw(st.sampled_from([(), ("numpy",), ("conda-forge::numpy =1.26 py*", "tool >=1")]))
+            ),
             channels=draw(st.sampled_from([("conda-forge",), ("https://conda.example/team", "conda-forge")])),
             channel_priority=draw(st.sampled_from(["", "disabled"])),
             system=draw(st.sampled_from([(), ((ARCHS[0], "__cuda", "12.4"),)])),

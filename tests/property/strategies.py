@@ -42,7 +42,7 @@ pypi = st.lists(asked_of_pypi, max_size=4, unique_by=lambda each: (each.name, ea
     lambda found: tuple(sorted(found, key=str))
 )
 conda_texts = st.builds(
-    lambda channel, name, version: str(conda_requirement(f"{channel}{name}", version)),
+    lambda channel, name, version: conda_requirement(f"{channel}{name}", version),
     st.sampled_from(["", "", "conda-forge::", "https://conda.example/team::"]),
     names,
     st.sampled_from(["", "1.26.4", "=1.26", ">=1,<2", "1.4=py310*", "1.2|1.4.*"]),

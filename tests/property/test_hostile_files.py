@@ -31,7 +31,6 @@ from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
-from envlock.credentials import redact
 from envlock.errors import EnvlockError
 from envlock.hydrate.errors import owner_of
 from envlock.hydrate.installed import installed
@@ -49,11 +48,13 @@ from envlock.named.history import Aliases
 from envlock.named.move import BadMove, Move, parse_move
 from envlock.named.pin import STAMP, Pin, parse_pin, render_pin
 from envlock.named.run_record import RunRecord, RunRecords
+from envlock.redaction import redact
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
+from tests.support import conda_requirements
 
 ROUNDS = 120
 MANY = 1500
@@ -67,7 +68,7 @@ PIN = Pin(
         pypi=(parse_requirement("lam"),),
         python="==3.12.*",
         channels=("https://conda.example/x",),
-        conda=("numpy >=1",),
+        conda=conda_requirements("numpy >=1"),
         system=(("linux-64", "__glibc", "2.28"),),
     ),
     ((LINUX_64, "1" * 40),),

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envlock.config.errors import from_conflict
+from envlock.config.contradictions import from_conflict
 from envlock.config.read import load_project
 from envlock.config.validate import explain
 from envlock.errors import EnvlockError, ManyErrors

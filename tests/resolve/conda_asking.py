@@ -10,6 +10,7 @@ from envlock.model.lock import LockedPackage
 from envlock.model.requirements import Requirements
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.port import Request, Resolution
+from tests.support import conda_requirements
 
 
 def request(
@@ -22,13 +23,15 @@ def request(
     system: Mapping[str, str] | None = None,
     keep: Iterable[LockedPackage] = (),
     exclude_newer: str = "",
+    conda_only: Iterable[str] = (),
     **more: object,
 ) -> Request:
     """A request for these packages (canonical texts) and Python."""
     requirements = Requirements(
         python=python,
         python_from="conda",
-        conda=conda,
+        conda=conda_requirements(*conda),
+        conda_only=conda_requirements(*conda_only),
         channels=channels,
         system=system_rows({}, system or {}, has_conda=True),
         **more,  # type: ignore[arg-type]

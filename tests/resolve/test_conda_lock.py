@@ -37,7 +37,7 @@ SECRET = "s3cr3t-passw0rd"
 def request_for(*libraries: str, channels: tuple[str, ...] = ("conda-forge",), urls: tuple[str, ...] = ()) -> Request:
     requirements = Requirements(
         python_from="conda",
-        conda=tuple(str(parse_conda_requirement(each)) for each in libraries),
+        conda=tuple(map(parse_conda_requirement, libraries)),
         channels=channels,
         system=system_rows({}, {}, has_conda=True),
     )

@@ -21,6 +21,7 @@ from envlock.resolve.port import LockedBase, Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel
 from tests.index import Index, Release
+from tests.support import conda_requirements
 
 SYSTEM = tuple((LINUX_64, name, version) for name, version in (("__glibc", "2.28"), ("__linux", "5.10")))
 
@@ -51,8 +52,8 @@ def asked(
         python_from=source,
         pypi=tuple(map(parse_requirement, pypi)),
         metaflow=tuple(map(parse_requirement, metaflow)),
-        conda=conda,
-        conda_only=conda_only,
+        conda=conda_requirements(*conda),
+        conda_only=conda_requirements(*conda_only),
         channels=channels if source == "conda" else (),
         default_index=index.url,
         system=SYSTEM,

@@ -23,6 +23,7 @@ from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel, Dist, python_package
 from tests.index import Index, Release
 from tests.locked import CONDA_FORGE, locked
+from tests.support import conda_requirements
 
 PYTHON = LockedPython(source="conda", version="3.12.1")
 
@@ -59,8 +60,8 @@ def request_for(
         requirements=Requirements(
             python_from="conda",
             pypi=tuple(parse_requirement(root) for root in roots),
-            conda=conda,
-            conda_only=conda_only,
+            conda=conda_requirements(*conda),
+            conda_only=conda_requirements(*conda_only),
             channels=("conda-forge",),
             default_index=index.url,
         ),

@@ -18,6 +18,7 @@ from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel
 from tests.index import Index, Release
+from tests.support import conda_requirements
 
 RESOLVER = ByType(CondaResolver, UvResolver())
 
@@ -50,8 +51,8 @@ def request_for(
             python_from="conda",
             pypi=tuple(map(parse_requirement, pypi)),
             metaflow=tuple(map(parse_requirement, metaflow)),
-            conda=conda,
-            conda_only=conda_only,
+            conda=conda_requirements(*conda),
+            conda_only=conda_requirements(*conda_only),
             channels=("conda-forge",),
             default_index=index.url,
             system=tuple((arch, name, version) for name, version in floors.items()),

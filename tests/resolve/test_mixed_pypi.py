@@ -16,6 +16,7 @@ from envlock.resolve.errors import ConflictWithConda, ExtraOfCondaPackage, NoSol
 from envlock.resolve.port import Extras, Provided, Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import Index, Release
+from tests.support import conda_requirements
 
 BETA = Provided("beta", "1.5", "beta 1.5")
 ALPHA = Provided("alpha", "1.1", "alpha 1.1")
@@ -37,7 +38,7 @@ def ask(
         arch=arch,
         requirements=Requirements(
             pypi=tuple(parse_requirement(root) for root in roots),
-            conda=("beta",),
+            conda=conda_requirements("beta"),
             python_from="conda",
             indexes=extra,
             default_index=served.url,

@@ -103,7 +103,7 @@ def test_a_task_hands_its_own_arguments_on() -> None:
     }
     code = f"""
 import json, sys
-from metaflow_extensions.envlock.plugins.entering import own_arguments
+from metaflow_extensions.envlock.plugins.enter import own_arguments
 sys.argv = "flow.py step a".split()
 said = []
 for each in {list(told)!r}:
@@ -117,14 +117,14 @@ print(json.dumps(said))
 def test_a_debugger_that_cannot_come_along_is_told() -> None:
     code = """
 import sys
-from metaflow_extensions.envlock.plugins.entering import own_arguments
+from metaflow_extensions.envlock.plugins.enter import own_arguments
 sys.argv = "flow.py step a".split()
 for each in ("python -m debugpy --listen 1 flow.py step a", "python -m pdb flow.py step a", "python flow.py step a"):
     sys.orig_argv = each.split()
     own_arguments()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "envlock: the task goes on without debugpy, which is not in its environment\n"
+    assert done.stderr == "envlock: the task runs without debugpy, which is not in its environment\n"
 
 
 def test_what_a_task_was_given_goes_with_it_however_it_ends(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_a_task_was_given_goes_with_it_however_it_ends(tmp_path: Path) -> N
     folder.mkdir()
     code = f"""
 import os, sys
-from metaflow_extensions.envlock.plugins.entering import _remove_at_the_end
+from metaflow_extensions.envlock.plugins.enter import _remove_at_the_end
 _remove_at_the_end({str(folder)!r})
 os.execv(sys.executable, [sys.executable, "-c", "import time; print('there', flush=True); time.sleep(60)"])
 """

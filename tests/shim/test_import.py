@@ -31,13 +31,13 @@ import json, sys
 import metaflow
 from metaflow.metaflow_config import SPIN_ALLOWED_DECORATORS
 from metaflow.plugins import ENVIRONMENTS, STEP_DECORATORS
-import metaflow_extensions.envlock.plugins.entering
+import metaflow_extensions.envlock.plugins.enter
 print(json.dumps([
     sorted(each.TYPE for each in ENVIRONMENTS),
     [each.name for each in STEP_DECORATORS if each.name.startswith("envlock")],
     SPIN_ALLOWED_DECORATORS[-1],
     [name for name in sys.modules if name.split(".")[0] == "envlock"],
-    metaflow_extensions.envlock.plugins.entering.own_arguments()[:2],
+    metaflow_extensions.envlock.plugins.enter.own_arguments()[:2],
 ]))
 """
 

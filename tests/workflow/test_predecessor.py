@@ -10,6 +10,7 @@ from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.workflow.previous_locks import predecessor
+from tests.support import conda_requirements
 
 
 def asking(*roots: str) -> Requirements:
@@ -66,11 +67,15 @@ def test_a_lock_of_another_arch_is_none() -> None:
 
 
 def test_conda_packages_make_locks_alike_too() -> None:
-    now = Environment(name="train", requirements=Requirements(conda=("numpy =1.26", "scipy"), python_from="conda"))
+    now = Environment(
+        name="train", requirements=Requirements(conda=conda_requirements("numpy =1.26", "scipy"), python_from="conda")
+    )
     pypi = a_lock("numpy", "scipy", by=("a",))
-    less = replace(pypi, requirements=Requirements(conda=("scipy",), python_from="conda"))
-    more = replace(pypi, requirements=Requirements(conda=("numpy >=1", "scipy"), python_from="conda"))
-    moved = replace(pypi, requirements=Requirements(conda_only=("numpy =1.26", "scipy"), python_from="conda"))
+    less = replace(pypi, requirements=Requirements(conda=conda_requirements("scipy"), python_from="conda"))
+    more = replace(pypi, requirements=Requirements(conda=conda_requirements("numpy >=1", "scipy"), python_from="conda"))
+    moved = replace(
+        pypi, requirements=Requirements(conda_only=conda_requirements("numpy =1.26", "scipy"), python_from="conda")
+    )
     assert predecessor(now, LINUX_64, [pypi], []) is None
     assert predecessor(now, LINUX_64, [pypi, less], []) == less
     assert predecessor(now, LINUX_64, [pypi, less, more], []) == more

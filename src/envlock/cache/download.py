@@ -18,9 +18,10 @@ from envlock.cache.errors import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
-from envlock.credentials import Credentials, redact
+from envlock.credentials import Credentials
 from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
+from envlock.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -86,7 +86,7 @@ def _json(entry: tuple[str, object] | None) -> dict[str, object] | None:
 
 def _clean(value: object) -> object:
     """A value of envlock.toml without the credentials that an index's URL in it may have."""
-    from envlock.config.quoting import without_credentials
+    from envlock.redaction import without_credentials
 
     if isinstance(value, dict):
         return {part: _clean(inner) for part, inner in value.items()}

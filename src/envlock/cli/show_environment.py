@@ -94,7 +94,7 @@ def _name(shown: Description) -> str:
 
 def _requested(asked: Requirements) -> str:
     pypi = ", ".join(each.said for each in asked.pypi)
-    conda = ", ".join((*asked.conda, *asked.conda_only))
+    conda = ", ".join(map(str, asked.all_conda))
     if not conda:
         return pypi or "nothing"
     return f"conda: {conda}" + (f"; PyPI: {pypi}" if pypi else "")
@@ -160,8 +160,8 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "requested_packages": {
             "pypi": [str(each) for each in asked.pypi],
             "metaflow": [str(each) for each in asked.metaflow],
-            "conda": list(asked.conda),
-            "conda_only": list(asked.conda_only),
+            "conda": [str(each) for each in asked.conda],
+            "conda_only": [str(each) for each in asked.conda_only],
         },
         "sources": {
             "indexes": list(asked.indexes),

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from envlock.conda import event_loop
 from envlock.conda.channels import without_secrets
 from envlock.conda.errors import ChannelFailure
-from envlock.credentials import redact
+from envlock.redaction import URL_IN_TEXT
 
 if TYPE_CHECKING:
     from rattler.networking import Client
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ?([^)]*)\)")
 _OF_URL = re.compile(r" for url \(([^)\s]*)\)?|\bchannel '([^']*)'| cache for (\S+)|`(/[^`]*)`")
-_URL = re.compile(r"[a-z0-9+]+://[^\s'\"`<>|^)]+")
 _ADVICE = re.compile(r" \(os error \d+\)")
 
 
@@ -84,7 +83,7 @@ def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> Channe
 
 def clean(text: str) -> str:
     """The text without secrets and numbers of the operating system."""
-    return _ADVICE.sub("", _URL.sub(lambda match: without_secrets(match[0]), redact(text)))
+    return _ADVICE.sub("", URL_IN_TEXT.sub(lambda match: without_secrets(match[0]), text))
 
 
 def _named(text: str, places: Sequence[Place]) -> str:

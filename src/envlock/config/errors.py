@@ -1,69 +1,88 @@
-"""What can be wrong with envlock.toml. Each error takes the facts and the places; none ever shows a credential.
+"""What can be wrong with envlock.toml and the files that it names. No error shows a credential.
 
 Names, versions and architectures have their errors beside what parses them, in `envlock.model`.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from envlock.config.quoting import shown, without_credentials
 from envlock.errors import ConfigError, DamageError, Location
 from envlock.model.url import variable_fault
+from envlock.redaction import shown, without_credentials
+from envlock.words import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+ALIKE = 0.5
+"""How like a known word an unknown one has to be: two letters of `pypi` that changed places are half of it."""
 
 
-def near(found: str, right: Sequence[str], cutoff: float = 0.5) -> str | None:
-    """The hint that names the right word which is most like `found`, where one is.
-
-    >>> near("pyip", ["conda", "pypi"])
-    'did you mean `pypi`?'
-    """
-    # Two letters of `pypi` that changed places are half of it.
-    alike = get_close_matches(found, right, n=1, cutoff=cutoff)
-    return f"did you mean `{alike[0]}`?" if alike else None
-
-
-def listed(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def all_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
     """The line of details that lists what there is."""
-    return (f"{what}: {', '.join(names) or 'none'}",)
+    return (f"{what}: {', '.join(map(shown, names)) or 'none'}",)
 
 
 class NoConfig(ConfigError):
     """There is no envlock.toml to read. `looked_at` is the folder to begin with, or the file that was named."""
 
     code = "no-config"
+    hint = "envlock init"
 
     def __init__(self, looked_at: str) -> None:
         is_file = looked_at.endswith(".toml")
         super().__init__(
-            f"there is no file `{looked_at}`" if is_file else f"there is no envlock.toml in `{looked_at}` or above it",
-            hint="envlock init",
+            f"there is no file `{looked_at}`" if is_file else f"no envlock.toml in `{looked_at}` or any folder above it"
         )
 
 
 class UnreadableConfig(ConfigError):
-    """envlock.toml is there, and cannot be read."""
+    """envlock.toml is there, but cannot be read."""
 
     code = "unreadable-config"
+    message = "cannot read `{path}`: {reason}"
+    hint = "check that it is a file, and that you may read it"
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"`{path}` cannot be read: {reason}", hint="name the file itself, and let this user read it")
+        super().__init__(path=path, reason=reason)
 
 
 class UnsafeFile(DamageError):
-    """What envlock.toml names as a flow file or a file of requirements is nothing that may be read as one."""
+    """A flow file or a requirements file that envlock.toml names is not safe to read."""
 
     code = "unsafe-file"
+    message = "refused to read `{path}`: {reason}"
+    hint = "put a plain file there"
 
     def __init__(self, path: str, reason: str, locations: Sequence[Location] = ()) -> None:
+        super().__init__(path=path, reason=reason, locations=tuple(locations) or (Location(path),))
+
+
+class Unexplained(ConfigError):
+    """The light reader refuses what the full one accepts: a defect of envlock."""
+
+    code = "unexplained"
+    message = "envlock cannot read this file and cannot say why"
+    hint = "this is a defect of envlock; please report it with the file"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(locations=(Location(path),))
+
+
+class BadRequirementsFile(ConfigError):
+    """A requirements file that cannot be read, or has a line that envlock does not support."""
+
+    code = "bad-requirements-file"
+
+    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
         super().__init__(
-            f"`{path}` was not read: {reason}",
-            locations=tuple(locations) or (Location(path),),
-            hint="put the file itself there",
+            reason,
+            locations=locations,
+            details=("supported: requirements (PEP 508), comments, --extra-index-url URL, --pre",) if is_read else (),
+            hint=(hint or "write it as a requirement, or in envlock.toml")
+            if is_read
+            else "`requirements` is the path of a text file, relative to the folder of envlock.toml",
         )
 
 
@@ -71,6 +90,7 @@ class NotToml(ConfigError):
     """The file cannot be parsed. `text` is the line where the parser stopped."""
 
     code = "not-toml"
+    message = "`{path}` is not valid TOML: {reason}"
 
     def __init__(
         self,
@@ -85,7 +105,8 @@ class NotToml(ConfigError):
         line_shown = shown(text.rstrip(), 120)
         pointer = f"\n{' ' * (column - 1)}^" if column is not None and line_shown == text.rstrip() else ""
         super().__init__(
-            f"`{path}` is not TOML: {reason}",
+            path=path,
+            reason=reason,
             locations=(Location(path, line),),
             details=(f"{line_shown}{pointer}",) if line_shown else (),
             hint=hint,
@@ -97,55 +118,54 @@ class NotToml(ConfigError):
 
 
 class DottedName(ConfigError):
-    """A package whose name has a dot, as a key without quotes: TOML makes a table of what stands before the dot."""
+    """A package whose name has a dot, as a key without quotes: TOML makes a table of what is before the dot."""
 
     code = "dotted-name"
+    message = "`{name}` needs quotes: without them, it is the key `{key}` of a table `{table}`"
+    hint = 'write it as `"{name}" = {value}`'
 
     def __init__(self, name: str, value: str, at: Location) -> None:
-        table, _, key = name.partition(".")
-        super().__init__(
-            f"`{shown(name)}` without quotes is the key `{shown(key)}` of a table `{shown(table)}`, and no name",
-            locations=(at,),
-            details=("a dot in a key of TOML makes a table of what stands before it",),
-            hint=f'write it as `"{shown(name)}" = {shown(value)}`',
-        )
+        table, _, key = shown(name).partition(".")
+        super().__init__(name=shown(name), table=table, key=key, value=shown(value), locations=(at,))
 
 
 class WrittenTwice(ConfigError):
-    """A key or a table that is written twice; TOML has one value for each."""
+    """A key or a table that is defined twice."""
 
     code = "written-twice"
+    message = "`{key}` is defined twice"
+    hint = "merge the two into one"
 
     def __init__(self, key: str, places: Sequence[Location]) -> None:
-        super().__init__(f"`{shown(key)}` is written twice", locations=tuple(places), hint="put both into one")
+        super().__init__(key=shown(key), locations=tuple(places))
 
 
 class MergeConflict(ConfigError):
-    """The file holds the markers of a merge that nobody has settled."""
+    """The file has the markers of an unresolved merge conflict."""
 
     code = "merge-conflict"
+    message = "`{path}` has an unresolved merge conflict"
+    hint = "resolve it, then run `envlock lock`"
 
     def __init__(self, path: str, line: int) -> None:
-        super().__init__(
-            f"`{path}` has an unsettled merge conflict",
-            locations=(Location(path, line),),
-            hint="settle it, then run `envlock lock`",
-        )
+        super().__init__(path=path, locations=(Location(path, line),))
 
 
 class UnknownKey(ConfigError):
-    """A key that means nothing where it stands. `advice` says where its meaning went, when that is known."""
+    """A key that its table does not have. `advice` says what to write instead, where that is known."""
 
     code = "unknown-key"
+    message = "`{found}` is not a key of {table}"
 
     def __init__(
         self, found: str, table: str, right: Sequence[str], at: Location, *, advice: str | None = None
     ) -> None:
         super().__init__(
-            f"`{shown(found)}` is not a key of {table}",
+            found=shown(found),
+            table=table,
             locations=(at,),
-            details=listed("keys", right),
-            hint=advice or near(found, right) or "remove it",
+            details=all_of("keys", right),
+            hint=advice or did_you_mean(found, right, ALIKE) or "remove it",
         )
 
 
@@ -153,17 +173,20 @@ class WrongType(ConfigError):
     """A value of another type than its key's. `example` is the key with a right value, as TOML."""
 
     code = "wrong-type"
+    message = "`{key}` must be {right}, not {found}"
 
     def __init__(self, key: str, found: str, right: str, at: Location, *, example: str | None = None) -> None:
         super().__init__(
-            f"`{shown(key)}` must be {right}, not {shown(found)}",
+            key=shown(key),
+            right=right,
+            found=shown(found),
             locations=(at,),
             hint=f"write it as `{without_credentials(example)}`" if example else f"change it to {right}",
         )
 
 
 class BadValue(ConfigError):
-    """A value of the right type that its key does not take. `right` are those that it takes, where a list is short."""
+    """A value of the right type that its key does not accept. `right` are the accepted ones, where these are few."""
 
     code = "bad-value"
 
@@ -171,296 +194,116 @@ class BadValue(ConfigError):
         self, key: str, found: str, reason: str, at: Location, *, right: Sequence[str] = (), hint: str | None = None
     ) -> None:
         super().__init__(
-            f"`{shown(found)}` is no value of `{shown(key)}`" + (f": {reason}" if reason else ""),
+            f"invalid value `{shown(found)}` for `{shown(key)}`" + (f": {reason}" if reason else ""),
             locations=(at,),
-            details=listed("values", right) if right else (),
-            hint=hint or near(found, right) or f"change it to one of {', '.join(right)}",
+            details=all_of("values", right) if right else (),
+            hint=hint or did_you_mean(found, right, ALIKE) or f"use {listed((f'`{each}`' for each in right), 'or')}",
         )
 
 
 class BadPythonSpecifier(ConfigError):
-    """A range of Pythons that PEP 440 does not know."""
+    """A range of Python versions that PEP 440 does not know."""
 
     code = "bad-python-specifier"
+    message = "`{found}` is not a range of Python versions"
+    details = ('examples: ">=3.11,<3.13", "3.12" for any 3.12, "3.12.4" for just that one',)
+    hint = 'write it as `python = "3.12"`'
 
     def __init__(self, found: str, at: Location) -> None:
-        super().__init__(
-            f"`{shown(found)}` is not a range of Python versions",
-            locations=(at,),
-            details=('examples: ">=3.11,<3.13", "3.12" for any 3.12, "3.12.4" for just that one',),
-            hint='python = "3.12"',
-        )
+        super().__init__(found=shown(found), locations=(at,))
 
 
 class BadMarker(ConfigError):
-    """What stands after `;` is no environment marker (PEP 508)."""
+    """The text after `;` is not an environment marker (PEP 508)."""
 
     code = "bad-marker"
+    message = "`{found}` is not an environment marker: {reason}"
+    details = ("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",)
+    hint = "write the value as \">=1,<2 ; sys_platform == 'linux'\""
 
     def __init__(self, found: str, reason: str, at: Location) -> None:
-        super().__init__(
-            f"`{shown(found)}` is not an environment marker: {reason}",
-            locations=(at,),
-            details=("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",),
-            hint="write the value as \">=1,<2 ; sys_platform == 'linux'\"",
-        )
+        super().__init__(found=shown(found), reason=reason, locations=(at,))
 
 
 class BadIndexUrl(ConfigError):
-    """An index that is no URL of a web server."""
+    """An index that is not the URL of a web server."""
 
     code = "bad-index-url"
+    message = "`{found}` is not the URL of a package index"
+    hint = 'write it as "https://index.example/simple/"'
 
     def __init__(self, found: str, *locations: Location) -> None:
         fault = variable_fault(found)
         super().__init__(
-            f"`{shown(found)}` is not the URL of a package index",
+            found=shown(found),
             locations=locations,
             details=(
                 *([fault] if fault else ()),
-                "an index begins with https:// or http://, and may hold ${VARIABLE}s of the environment",
+                "a URL begins with https:// or http://, and may have `${VARIABLE}`s from the environment",
             ),
-            hint='write it as "https://${USER}:${PASSWORD}@index.example/simple/"'
-            if fault
-            else 'write it as "https://index.example/simple/"',
+            hint='write it as "https://${USER}:${PASSWORD}@index.example/simple/"' if fault else None,
         )
         self.found = found
 
 
 class BadChannel(ConfigError):
-    """What is no conda channel: neither a name nor a URL."""
+    """Not a conda channel: neither a name nor a URL."""
 
     code = "bad-channel"
+    message = "`{found}` is not a conda channel"
+    hint = 'write it as "conda-forge", or "https://conda.example/team"'
 
     def __init__(self, found: str, at: Location | None = None) -> None:
+        fault = variable_fault(found)
+        is_path = ("/" in found and "://" not in found) or found.startswith("file:")
         super().__init__(
-            f"`{shown(found)}` is not a conda channel",
+            found=shown(found),
             locations=(at,) if at else (),
             details=(
-                *([fault] if (fault := variable_fault(found)) else ()),
+                *([fault] if fault else ()),
                 "a channel is a name, such as `conda-forge` or `conda-forge/label/rc`,",
                 "or a URL that begins with https://, http://, s3:// or file:///",
             ),
-            hint="a folder of this machine is written as `file:///srv/channel`, a space in it as `%20`"
-            if ("/" in found and "://" not in found) or found.startswith("file:")
-            else 'write it as "conda-forge", or "https://conda.example/team"',
+            hint="write a folder of this machine as `file:///srv/channel`, with `%20` for a space" if is_path else None,
         )
 
 
 class BadCondaEntry(ConfigError):
-    """A name and a constraint that no conda package can have."""
+    """A name with a version that is not a requirement of a conda package."""
 
     code = "bad-conda-requirement"
+    message = "`{found}` is not a conda requirement: {reason}"
+    details = ("examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`",)
+    hint = "write a version or a range of versions, or an empty text for any version"
 
     def __init__(self, name: str, constraint: str, reason: str, at: Location | None = None) -> None:
-        super().__init__(
-            f"`{shown(f'{name} {constraint}'.strip())}` asks for no conda package: {shown(reason, 120)}",
-            locations=(at,) if at else (),
-            details=("examples: `1.26.4`, `=1.26`, `>=1.26,<2`, `1.4=py310*`; the name may begin with `channel::`",),
-            hint="write a version or a range of versions; an empty text means any version",
-        )
+        found = shown(f"{name} {constraint}".strip())
+        super().__init__(found=found, reason=shown(reason, 120), locations=(at,) if at else ())
 
 
 class BadInstant(ConfigError):
-    """An `exclude-newer` that is neither an instant, nor a day, nor a span."""
+    """An `exclude-newer` that is not an instant, a day, or a span of time."""
 
     code = "bad-instant"
+    message = "`{found}` is not an instant, a day or a span of time"
+    details = ('examples: "2026-11-01", "2026-11-01T12:00:00Z", "7d", "2 weeks", "12 hours"',)
+    hint = 'write it as `exclude-newer = "7d"`'
 
     def __init__(self, found: str, at: Location) -> None:
+        super().__init__(found=shown(found), locations=(at,))
+
+
+class NoSuchSelection(ConfigError):
+    """The project does not have the flow, step, environment or arch that was named."""
+
+    code = "no-such-selection"
+    message = "this project has no {kind} `{found}`"
+
+    def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
         super().__init__(
-            f"`{shown(found)}` is not an instant, a day or a span of time",
-            locations=(at,),
-            details=('examples: "2026-11-01", "2026-11-01T12:00:00Z", "7d", "2 weeks", "12 hours"',),
-            hint='exclude-newer = "7d"',
+            kind=kind,
+            found=found,
+            locations=(Location("envlock.toml"),),
+            details=(f"{kind}s: {', '.join(right) or 'none'}",),
+            hint=did_you_mean(found, right),
         )
-
-
-class FlowWithoutFile(ConfigError):
-    """A flow whose file is not named, so that its steps are not known."""
-
-    code = "flow-without-file"
-
-    def __init__(self, flow: str, at: Location) -> None:
-        super().__init__(
-            f"the flow `{shown(flow)}` does not say which file it is in",
-            locations=(at,),
-            hint=f'add `file = "..."` to `[flow.{shown(flow)}]`',
-        )
-
-
-class UnknownFlow(ConfigError):
-    """A flow that its file does not define."""
-
-    code = "unknown-flow"
-
-    def __init__(self, found: str, right: Sequence[str], at: Location) -> None:
-        super().__init__(
-            f"the file of the flow `{shown(found)}` does not define it",
-            locations=(at,),
-            details=listed("flows in the file", right),
-            hint=near(found, right) or "name the table after the flow's class",
-        )
-
-
-class UnknownStep(ConfigError):
-    """A step that its flow does not have."""
-
-    code = "unknown-step"
-
-    def __init__(self, found: str, flow: str, right: Sequence[str], at: Location) -> None:
-        super().__init__(
-            f"the flow `{shown(flow)}` has no step `{shown(found)}`",
-            locations=(at,),
-            details=listed("steps", right),
-            hint=near(found, right) or "name the table after one of the steps",
-        )
-
-
-class DisagreeingValues(ConfigError):
-    """Two places at one level say different things about one thing."""
-
-    code = "disagreeing-values"
-
-    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
-        found = " and ".join(f"`{shown(value)}`" for value in values)
-        super().__init__(f"two values that disagree: {found}", locations=tuple(places), hint="keep one of them")
-
-
-class UnknownIndex(ConfigError):
-    """A package that is to come from an index which `[envlock.indexes]` does not name."""
-
-    code = "unknown-index"
-
-    def __init__(self, found: str, right: Sequence[str], at: Location) -> None:
-        super().__init__(
-            f"a package is asked of the index `{shown(found)}`, which `[envlock.indexes]` does not name",
-            locations=(at,),
-            details=listed("indexes", [shown(each) for each in right]),
-            hint=near(found, right) or f'add `indexes.{shown(found)} = "https://..."` to `[envlock]`, or write the URL',
-        )
-
-
-class NameAndPathspec(ConfigError):
-    """A named environment that is named twice over."""
-
-    code = "name-and-pathspec"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "`named_env` takes a `name` or a `pathspec`, not both",
-            locations=tuple(places),
-            hint="keep one of the two",
-        )
-
-
-class DisabledWithRequirements(ConfigError):
-    """A level that is disabled and asks for packages all the same."""
-
-    code = "disabled-with-requirements"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "this is disabled, and asks for something too",
-            locations=tuple(places),
-            hint="remove `disabled = true`, or what is asked",
-        )
-
-
-class FetchAtExecWithoutName(ConfigError):
-    """`fetch_at_exec` with nothing to fetch."""
-
-    code = "fetch-at-exec-without-name"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "`fetch_at_exec` needs the `name` or the `pathspec` of an environment",
-            locations=tuple(places),
-            hint='named_env = { name = "team/base:v1", fetch_at_exec = true }',
-        )
-
-
-class FetchAtExecWithRequirements(ConfigError):
-    """An environment that is fetched when the step starts cannot be extended when it is locked."""
-
-    code = "fetch-at-exec-with-requirements"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "an environment with `fetch_at_exec` cannot ask for anything more",
-            locations=tuple(places),
-            hint="remove `fetch_at_exec`, or what is asked (here, or by the flow)",
-        )
-
-
-class NamedEnvWithRequirementsAtFlowLevel(ConfigError):
-    """A flow that names an environment and asks for packages: which steps would extend it is not said."""
-
-    code = "named-env-with-requirements-at-flow-level"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "a flow takes `named_env`, or packages, not both",
-            locations=tuple(places),
-            hint="put the packages into the steps that need them: a step may extend a named environment",
-        )
-
-
-class NamedLikeAStep(ConfigError):
-    """An `[env.*]` table whose name is that of a step's environment."""
-
-    code = "named-like-a-step"
-
-    def __init__(self, name: str, places: Sequence[Location]) -> None:
-        super().__init__(
-            f"the environment of a step is called `{shown(name)}` already",
-            locations=tuple(places),
-            hint=f'rename `[env."{shown(name)}"]`',
-        )
-
-
-class NamedEnvDisabled(ConfigError):
-    """An `[env.*]` table that is disabled."""
-
-    code = "named-env-disabled"
-
-    def __init__(self, places: Sequence[Location]) -> None:
-        super().__init__(
-            "an environment of its own cannot be disabled",
-            locations=tuple(places),
-            hint="remove `disabled`, or the whole table",
-        )
-
-
-def from_conflict(rule: str, values: tuple[str, ...], locations: tuple[Location, ...]) -> ConfigError:
-    """The error of a broken rule of merging: its code, what stands there, and where.
-
-    >>> from_conflict("unknown-step", ("strat", "Train", "start", "end"), (Location("envlock.toml", 4),)).hint
-    'did you mean `start`?'
-    """
-    at = tuple(Location(each.path, each.line, each.key and shown(each.key, 200)) for each in locations)
-    if rule == UnknownStep.code:
-        return UnknownStep(values[0], values[1], values[2:], at[0])
-    if rule == UnknownFlow.code:
-        return UnknownFlow(values[0], values[1:], at[0])
-    if rule == FlowWithoutFile.code:
-        return FlowWithoutFile((at[0].key or "").removeprefix("flow."), at[0])
-    if rule == UnknownIndex.code:
-        return UnknownIndex(values[0], values[1:], at[0])
-    if rule == NamedLikeAStep.code:
-        return NamedLikeAStep(values[0], at)
-    if rule == DisagreeingValues.code:
-        return DisagreeingValues(values, at)
-    return _PLAIN[rule](at)
-
-
-_PLAIN: dict[str, Callable[[Sequence[Location]], ConfigError]] = {
-    each.code: each
-    for each in (
-        NameAndPathspec,
-        DisabledWithRequirements,
-        FetchAtExecWithoutName,
-        FetchAtExecWithRequirements,
-        NamedEnvWithRequirementsAtFlowLevel,
-        NamedEnvDisabled,
-    )
-}

@@ -105,8 +105,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         default_index=strip_credentials(defaults.index_url),
         pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
         exclude_newer=defaults.exclude_newer,
-        conda=tuple(sorted(str(entry.requirement) for entry in conda.libraries.values())),
-        conda_only=tuple(sorted(str(entry.requirement) for entry in conda.only.values())),
+        conda=tuple(sorted((entry.requirement for entry in conda.libraries.values()), key=str)),
+        conda_only=tuple(sorted((entry.requirement for entry in conda.only.values()), key=str)),
         channels=tuple(channel for channel, _, _ in conda.channels),
         channel_priority=defaults.channel_priority if conda.is_there else "",
         system=system_rows(

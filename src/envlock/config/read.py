@@ -84,21 +84,8 @@ def project_of(path: Path, text: str) -> Project:
         raise explained from None
 
 
-class Unexplained(ConfigError):
-    """The light reader refuses what the full one accepts: a defect of envlock, said plainly."""
-
-    code = "unexplained"
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            "envlock cannot read this file and cannot say why",
-            locations=(Location(path),),
-            hint="this is a defect of envlock; please report it with the file",
-        )
-
-
 def _explained(source: str | bytes, path: Path) -> ConfigError:
-    from envlock.config.errors import NotToml
+    from envlock.config.errors import NotToml, Unexplained
     from envlock.config.validate import explain
     from envlock.errors import EnvlockError
 
@@ -114,7 +101,7 @@ def _explained(source: str | bytes, path: Path) -> ConfigError:
 
 
 def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
-    from envlock.config.errors import from_conflict
+    from envlock.config.contradictions import from_conflict
 
     return from_conflict(conflict.rule, conflict.values, tuple(_location(reading, key) for key in conflict.keys))
 
@@ -166,7 +153,7 @@ class _Reading:
     def flow(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Flow:
         key: KeyPath = ("flow", name)
         if "file" not in table:
-            raise Conflict("flow-without-file", key)
+            raise Conflict("flow-without-file", key, values=(name,))
         file = self.path.parent / table["file"]
         project = self.path.parent
         sources = read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=project, wanted=name)

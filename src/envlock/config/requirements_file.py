@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.errors import BadIndexUrl, UnsafeFile
-from envlock.config.quoting import shown, without_credentials
+from envlock.config.errors import BadIndexUrl, BadRequirementsFile, UnsafeFile
 from envlock.errors import ConfigError, Location
 from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
 from envlock.model.requirement import (
@@ -23,6 +22,7 @@ from envlock.model.requirement import (
     parse_requirement,
 )
 from envlock.model.url import is_web
+from envlock.redaction import shown, without_credentials
 
 _SUFFIXES = (".txt", ".in")
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
@@ -51,22 +51,6 @@ _ADVICE = (
 )
 """What to do instead of what stands in a line."""
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
-
-
-class BadRequirementsFile(ConfigError):
-    """A requirements file that cannot be read, or a line of it that envlock does not take."""
-
-    code = "bad-requirements-file"
-
-    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
-        super().__init__(
-            reason,
-            locations=locations,
-            details=("taken: requirements (PEP 508), comments, --extra-index-url URL, --pre",) if is_read else (),
-            hint=(hint or "write what it means as a requirement, or in envlock.toml")
-            if is_read
-            else "`requirements` is the path of a text file, relative to the folder of envlock.toml",
-        )
 
 
 class RequirementsFile(NamedTuple):

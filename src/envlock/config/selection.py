@@ -6,23 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from envlock.config.project import Environment, Flow, Project
-from envlock.errors import ConfigError, Location
 from envlock.model.arch import Arch
-from envlock.words import did_you_mean
-
-
-class NoSuchSelection(ConfigError):
-    """A flow, step, environment or arch was named that the project does not have."""
-
-    code = "no-such-selection"
-
-    def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
-        super().__init__(
-            f"this project has no {kind} `{found}`",
-            locations=(Location("envlock.toml"),),
-            details=(f"{kind}s: " + (", ".join(right) or "none"),),
-            hint=did_you_mean(found, right),
-        )
 
 
 class Selection(NamedTuple):
@@ -77,4 +61,6 @@ class Selection(NamedTuple):
 def _all_known(kind: str, found: Sequence[str], right: Sequence[str]) -> None:
     for name in found:
         if name not in right:
+            from envlock.config.errors import NoSuchSelection
+
             raise NoSuchSelection(kind, name, list(dict.fromkeys(right)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from envlock.config import rules
+from envlock.config.contradictions import FlowWithoutFile
 from envlock.config.edit.toml_edit import key_text, value_text
 from envlock.config.errors import (
     BadChannel,
@@ -16,17 +17,16 @@ from envlock.config.errors import (
     BadInstant,
     BadPythonSpecifier,
     BadValue,
-    FlowWithoutFile,
     UnknownKey,
     WrongType,
 )
-from envlock.config.quoting import shown
 from envlock.config.schema import Document, Schema, node_at, ways_at
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
 from envlock.named.errors import bad_reference
+from envlock.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     if kind == "rule":
         return _broken_rule(path, error, at)
     if kind == "missing":
-        return FlowWithoutFile(path[1], at)
+        return FlowWithoutFile((path[1],), (at,))
     if kind == "extra_forbidden":
         return _unknown_key(path, at)
     if _is_type_error(error):

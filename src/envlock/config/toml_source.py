@@ -9,10 +9,10 @@ import tomli
 
 from envlock.config.errors import DottedName, MergeConflict, NotToml, WrittenTwice
 from envlock.config.project import LineOfFile
-from envlock.config.quoting import shown
 from envlock.config.toml_scan import Key, line_number, scan
 from envlock.errors import Location
 from envlock.files import toml_of
+from envlock.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Container

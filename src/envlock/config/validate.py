@@ -21,7 +21,6 @@ from envlock.config.errors import (
     NotToml,
     UnknownKey,
 )
-from envlock.config.quoting import shown
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.tables import package_of_key
@@ -37,6 +36,7 @@ from envlock.model.requirement import (
     PythonIsNoPackage,
     normalize_specifier,
 )
+from envlock.redaction import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

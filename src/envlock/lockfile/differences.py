@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from envlock.conda.match_specs import name_in, satisfies
+from envlock.conda.match_specs import satisfies
 from envlock.conda.names import conda_name
 from envlock.lockfile.graph import edges_of, reachable
 from envlock.model.lock import Lock
@@ -224,8 +224,8 @@ def _conda_roots(requirements: Requirements) -> dict[str, tuple[str, str]]:
     for each in requirements.metaflow_of_conda:
         name = conda_name(each.name)
         roots[name] = (f"{name} {each.specifier}".strip(), "Metaflow")
-    for table, texts in (("conda_only", requirements.conda_only), ("libraries", requirements.conda)):
-        roots |= {name_in(text): (text, table) for text in texts}
+    for table, packages in (("conda_only", requirements.conda_only), ("libraries", requirements.conda)):
+        roots |= {each.name: (str(each), table) for each in packages}
     return roots
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from envlock.conda.match_specs import name_in
 from envlock.conda.names import conda_name
 from envlock.model.lock import Lock, LockedPackage
 
@@ -52,7 +51,7 @@ def reasons_of(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
 def _roots(lock: Lock) -> list[tuple[str, str, str]]:
     asked = lock.requirements
     roots = [("pypi", root.name, ASKED) for root in asked.pypi]
-    roots += [("conda", name_in(text), ASKED) for text in (*asked.conda, *asked.conda_only)]
+    roots += [("conda", each.name, ASKED) for each in asked.all_conda]
     if asked.has_conda:
         roots.append(("conda", "python", ASKED))
     roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow_of_pypi]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.model.arch import Arch
 from envlock.model.canonical import Plain
 from envlock.model.identity import req_id
 from envlock.model.requirement import PypiRequirement
+
+if TYPE_CHECKING:
+    from envlock.model.conda_requirement import CondaRequirement
 
 TYPES = ("pypi", "conda", "mixed")
 
@@ -37,9 +40,9 @@ class Requirements(NamedTuple):
     """The reference's `extras`: pip flags without dashes, of which `pre` has a meaning here."""
     exclude_newer: str = ""
     """An absolute instant (RFC 3339, UTC) after which nothing was published; a span never stands here."""
-    conda: tuple[str, ...] = ()
-    """Conda packages, each the canonical text of a `CondaRequirement`."""
-    conda_only: tuple[str, ...] = ()
+    conda: tuple[CondaRequirement, ...] = ()
+    """What the user asks of conda channels."""
+    conda_only: tuple[CondaRequirement, ...] = ()
     """Conda packages that hold no Python, to go with PyPI ones."""
     channels: tuple[str, ...] = ()
     """Conda channels, names or URLs, the first of which counts most."""
@@ -54,7 +57,9 @@ class Requirements(NamedTuple):
     def type(self) -> str:
         """`pypi`, `conda` or `mixed`, after what is asked; Python and Metaflow's needs do not count.
 
-        >>> Requirements(conda=("numpy",), python_from="conda").type, Requirements(python_from="conda").type
+        >>> from envlock.model.conda_requirement import CondaRequirement
+        >>> numpy = CondaRequirement("numpy")
+        >>> Requirements(conda=(numpy,), python_from="conda").type, Requirements(python_from="conda").type
         ('conda', 'conda')
         >>> Requirements(base="conda:<req_id>:<hash>", pypi=(PypiRequirement("rich"),), python_from="conda").type
         'mixed'
@@ -66,6 +71,11 @@ class Requirements(NamedTuple):
         """Whether a part of the environment, at least its Python, comes from conda channels."""
         return self.python_from == "conda"
 
+    @property
+    def all_conda(self) -> tuple[CondaRequirement, ...]:
+        """Every conda package that the user asks for, those of `conda_only` last."""
+        return self.conda + self.conda_only
+
     def roots(self) -> tuple[PypiRequirement, ...]:
         """Every PyPI requirement that is resolved: the user's, then Metaflow's as far as PyPI is to meet them."""
         return self.pypi + self.metaflow_of_pypi
@@ -74,8 +84,9 @@ class Requirements(NamedTuple):
     def metaflow_of_pypi(self) -> tuple[PypiRequirement, ...]:
         """What Metaflow needs and PyPI is to bring: all of it, or beside conda packages what the user asks of PyPI.
 
+        >>> from envlock.model.conda_requirement import CondaRequirement
         >>> needs = (PypiRequirement("boto3"), PypiRequirement("requests"))
-        >>> asked = Requirements(conda=("numpy",), pypi=needs[1:], metaflow=needs)
+        >>> asked = Requirements(conda=(CondaRequirement("numpy"),), pypi=needs[1:], metaflow=needs)
         >>> [each.name for each in asked.metaflow_of_pypi], [each.name for each in asked.metaflow_of_conda]
         (['requests'], ['boto3'])
         """
@@ -107,8 +118,8 @@ class Requirements(NamedTuple):
             "default-index": self.default_index,
             "pip-flags": sorted(set(self.pip_flags)),
             "exclude-newer": self.exclude_newer,
-            "conda": sorted(self.conda),
-            "conda-only": sorted(self.conda_only),
+            "conda": sorted(map(str, self.conda)),
+            "conda-only": sorted(map(str, self.conda_only)),
             "channels": list(self.channels),
             "system": sorted([arch, name, version] for arch, name, version in self.system),
             "base": self.base,
@@ -140,9 +151,11 @@ def type_over(base: str, asked: Requirements) -> str:
 
     What adds packages of one kind only keeps that kind; two kinds together are mixed.
 
-    >>> type_over("pypi", Requirements(conda=("numpy",))), type_over("conda", Requirements(conda=("numpy",)))
+    >>> from envlock.model.conda_requirement import CondaRequirement
+    >>> numpy = Requirements(conda=(CondaRequirement("numpy"),))
+    >>> type_over("pypi", numpy), type_over("conda", numpy)
     ('mixed', 'conda')
-    >>> type_over("pypi", Requirements()), type_over("conda", Requirements(conda_only=("ffmpeg",)))
+    >>> type_over("pypi", Requirements()), type_over("conda", Requirements(conda_only=(CondaRequirement("ffmpeg"),)))
     ('pypi', 'conda')
     """
     return type_of(base, "", asked.pypi, asked.conda, asked.conda_only)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from envlock.model.arch import Arch
 from envlock.model.canonical import Plain
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
+
+if TYPE_CHECKING:
+    from envlock.model.conda_requirement import CondaRequirement
 
 REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "python": str,
@@ -54,6 +57,17 @@ def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
     return document
 
 
+def _conda(texts: Sequence[str]) -> tuple[CondaRequirement, ...]:
+    if not texts:
+        return ()
+    from envlock.model.conda_requirement import parse_conda_requirement
+
+    found = tuple(map(parse_conda_requirement, texts))
+    if list(map(str, found)) != list(texts):
+        raise ValueError("requirements hold a conda package that is written otherwise")
+    return found
+
+
 def _is_text(value: object) -> bool:
     return type(value) is str
 
@@ -86,8 +100,8 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
         default_index=table.get("default-index", ""),
         pip_flags=tuple(table.get("pip-flags", ())),
         exclude_newer=table.get("exclude-newer", ""),
-        conda=tuple(table.get("conda", ())),
-        conda_only=tuple(table.get("conda-only", ())),
+        conda=_conda(table.get("conda", ())),
+        conda_only=_conda(table.get("conda-only", ())),
         channels=tuple(table.get("channels", ())),
         system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
         base=table.get("base", ""),

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from envlock.config.selection import NoSuchSelection
+from envlock.config.errors import NoSuchSelection
 from envlock.errors import EnvlockError
 from envlock.files import PIN_BYTES, read_file
 from envlock.lockfile.merge_conflicts import sides, versions_in_git

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from envlock.config.quoting import shown
 from envlock.errors import ConfigError, DamageError, HydrateError, Location
+from envlock.redaction import shown
 from envlock.words import did_you_mean, listed
 
 if TYPE_CHECKING:

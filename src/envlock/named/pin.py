@@ -294,7 +294,7 @@ def with_pin(environment: Environment, pin: Pin) -> Environment:
 
 def extended(own: Requirements, pin: Pin) -> Requirements:
     """The requirements of an environment that adds its own packages to a pinned base."""
-    adds_conda = bool(own.conda or own.conda_only)
+    adds_conda = bool(own.all_conda)
     return own._replace(
         base=pin.base,
         python_from=pin.requirements.python_from,

@@ -16,7 +16,6 @@ from envlock.conda.solve import Solving
 from envlock.conda.solve_request import BadSpecification, Offer, SolveRequest, TookTooLong, Unlockable, Unsolvable
 from envlock.config.system_packages import packages_of
 from envlock.model.arch import ARCHS
-from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.errors import (
     BadMatchSpec,
     ChannelNotFound,
@@ -58,7 +57,7 @@ def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     """A channel that did not give what it was asked for."""
     named = failure.url or "a channel"
     asked = request.requirements
-    named_by = {each.name: each.channel for each in map(parse_conda_requirement, (*asked.conda, *asked.conda_only))}
+    named_by = {each.name: each.channel for each in asked.all_conda}
     packages = tuple(name for name in asked.channels if channel_address(name).kept == failure.url)
     single = tuple(
         _thing(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
@@ -266,7 +265,7 @@ def _no_such(request: Request, solve_request: SolveRequest, name: str, solving: 
 def _of_metaflow(request: Request) -> tuple[str, ...]:
     """The conda packages that are asked for Metaflow's sake alone."""
     requirements = request.requirements
-    asked = {parse_conda_requirement(text).name for text in (*requirements.conda, *requirements.conda_only)}
+    asked = {each.name for each in requirements.all_conda}
     needed = (conda_name(each.name) for each in requirements.metaflow_of_conda)
     return tuple(name for name in needed if name not in asked)
 

@@ -158,8 +158,7 @@ def _merged(request: Request, wanted: Iterable[CondaRequirement]) -> tuple[Conda
 
 def _only(request: Request, asked: Iterable[CondaRequirement]) -> Request:
     """The request, for these conda packages and no others."""
-    texts = tuple(str(each) for each in asked)
-    return replace(request, requirements=request.requirements._replace(conda=texts, conda_only=(), metaflow=()))
+    return replace(request, requirements=request.requirements._replace(conda=tuple(asked), conda_only=(), metaflow=()))
 
 
 def _refuse_what_an_executable_cannot(run: _Run) -> None:

@@ -14,11 +14,11 @@ from typing import Any, TypedDict
 from urllib.parse import unquote
 
 from envlock.conda.channels import channel_address
-from envlock.credentials import redact
 from envlock.errors import ConfigError
 from envlock.files import json_of, temporary_folder
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
+from envlock.redaction import redact
 from envlock.resolve.conda_lock_formats import NamedChannel, read_back
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes

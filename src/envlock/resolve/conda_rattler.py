@@ -13,7 +13,7 @@ from envlock.conda.names import conda_name
 from envlock.conda.solve import SECONDS, Solving
 from envlock.conda.solve_request import BadSpecification, SolveRequest, TookTooLong, Unlockable, Unsolvable
 from envlock.lockfile.conda_packages import wrong_conda_package
-from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.resolve import conda_failures
@@ -100,12 +100,13 @@ def specifications(request: Request) -> tuple[str, ...]:
 def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
     """Everything that is asked of channels: Python, the user's packages, and Metaflow's where conda is to bring them.
 
-    >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=("numpy =1.26",), python_from="conda"))))
+    >>> numpy = CondaRequirement("numpy", "=1.26")
+    >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=(numpy,), python_from="conda"))))
     ['python >=3.11,<3.13a0', 'numpy =1.26']
     """
     if not requirements.base:  # which brings its own
         yield CondaRequirement("python", conda_version(requirements.python))
-    yield from map(parse_conda_requirement, (*requirements.conda, *requirements.conda_only))
+    yield from requirements.all_conda
     for needed in requirements.metaflow_of_conda:
         yield CondaRequirement(conda_name(needed.name), conda_version(needed.specifier))
 

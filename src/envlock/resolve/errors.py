@@ -1,4 +1,4 @@
-"""Why a resolution fails."""
+"""Errors of resolving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envlock.errors import ConfigError, EnvlockError, Location, ResolveError
 
 
 class _OfOneEnvironment(ResolveError):
-    """A failure of one environment for one arch; the workflow adds the lines of envlock.toml."""
+    """A failure of one environment for one arch. `lock` adds the lines of envlock.toml."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class _OfOneEnvironment(ResolveError):
 
     @property
     def alike(self) -> object:
-        """What failures of several archs have in common where they are one failure, besides what is said of it."""
+        """What must be equal in the failures of several archs for them to be shown as one."""
         return (self.code, self.environment, self.sentence, self.details, self.hint, self.packages, self.locations)
 
     def on(self, archs: tuple[str, ...]) -> EnvlockError:
-        """The same failure, of several archs; the arch is no other word in any of its texts."""
+        """The same failure, of several archs. None of its texts may contain the arch."""
         names = ", ".join(archs)
         merged = type(self)(
             self.environment, names, self.sentence, details=self.details, hint=self.hint, packages=self.packages
@@ -41,7 +41,7 @@ class _OfOneEnvironment(ResolveError):
         return merged
 
     def in_general(self, word: str) -> _OfOneEnvironment:
-        """The same failure, its arch called by another word wherever it is named."""
+        """The same failure, with `word` in place of the arch in all of its texts."""
         general = type(self)(
             self.environment,
             word,
@@ -55,7 +55,7 @@ class _OfOneEnvironment(ResolveError):
 
 
 def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
-    """The errors in order, each once, those that differ in nothing but their arch made one."""
+    """The errors in order, without repeats; those that differ only in their arch become one."""
     groups: list[list[EnvlockError]] = []
     known: dict[object, list[EnvlockError]] = {}
     told: set[str] = set()
@@ -89,69 +89,69 @@ def _merged(group: Sequence[EnvlockError]) -> EnvlockError:
 
 
 class NoSolution(_OfOneEnvironment):
-    """The requirements contradict each other, or what is published."""
+    """The requirements contradict each other, or no published version meets them."""
 
     code = "no-solution"
 
 
 class OlderMajorVersion(_OfOneEnvironment):
-    """A package would go back a major version, because what is newer has no wheel."""
+    """The newest version with a wheel is of an older major version."""
 
     code = "older-major-version"
 
 
 class ReleasesDiffer(_OfOneEnvironment):
-    """The releases of Python that an environment may be made of cannot all have the same packages."""
+    """No one set of packages works for every allowed release of Python."""
 
     code = "releases-differ"
 
 
 class NoSuchPackage(_OfOneEnvironment):
-    """An index has no package of that name."""
+    """The index has no package of this name."""
 
     code = "no-such-package"
 
 
 class UnknownHash(_OfOneEnvironment):
-    """An index tells no SHA-256 of a file, and it may not be fetched to find out."""
+    """The index publishes no SHA-256 for a file, and the file may not be downloaded to compute it."""
 
     code = "unknown-hash"
 
 
 class IndexHashMismatch(_OfOneEnvironment):
-    """A file is not what its index says of it: the digest that is told is that of other bytes."""
+    """A file does not have the hash that its index publishes."""
 
     code = "index-hash-mismatch"
 
 
 class NoWheel(_OfOneEnvironment):
-    """A package is published, but not as a wheel for this arch and Python."""
+    """The package has no wheel for this arch and Python."""
 
     code = "no-wheel"
 
 
 class IndexUnauthorized(_OfOneEnvironment):
-    """An index wants other credentials."""
+    """The index refused the credentials, or wants some."""
 
     code = "index-unauthorized"
 
 
 class IndexNotFound(_OfOneEnvironment):
-    """There is no package index at that URL."""
+    """There is no package index at this URL."""
 
     code = "index-not-found"
 
 
 class IndexUnreachable(_OfOneEnvironment):
-    """An index did not answer."""
+    """The index did not answer."""
 
     code = "index-unreachable"
     nobody_there = False
-    """Whether there is nobody who would answer anything: then no other environment need be tried."""
+    """Whether no index answers at all, so that no other environment need be tried."""
 
     @classmethod
     def by(cls, environments: Sequence[str], archs: Sequence[str], indexes: Sequence[str]) -> IndexUnreachable:
-        """The failure of several environments for several archs, where nobody is at an index."""
+        """The failure of several environments and archs whose indexes do not answer."""
         names = ", ".join(indexes) or "an index"
         return cls(
             ", ".join(dict.fromkeys(environments)),
@@ -163,31 +163,31 @@ class IndexUnreachable(_OfOneEnvironment):
 
 
 class BadDirectUrl(_OfOneEnvironment):
-    """A direct URL that is no wheel that can be fetched."""
+    """A direct URL is not the URL of a wheel that can be downloaded."""
 
     code = "bad-direct-url"
 
 
 class UnknownPipFlag(_OfOneEnvironment):
-    """A pip flag in `extras` that has no meaning when locking."""
+    """`extras` has a pip flag that means nothing when locking."""
 
     code = "unknown-pip-flag"
 
 
 class ResolverCannot(_OfOneEnvironment):
-    """The resolver that envlock.toml chooses has no way to do what is asked."""
+    """The resolver that envlock.toml chooses does not support what is asked."""
 
     code = "resolver-cannot"
 
 
 class ResolversDisagree(_OfOneEnvironment):
-    """What one resolver decided, the one that finds the files of it cannot have."""
+    """pip-tools chose versions that uv cannot find wheels for."""
 
     code = "resolvers-disagree"
 
 
 class ResolverNotInstalled(ConfigError):
-    """The package of the resolver that envlock.toml chooses is not installed, or not in a release that works."""
+    """The resolver that envlock.toml chooses is not installed, or not in a supported release."""
 
     code = "resolver-not-installed"
 
@@ -199,116 +199,116 @@ class ResolverNotInstalled(ConfigError):
 
 
 class ConflictWithConda(_OfOneEnvironment):
-    """A PyPI requirement does not fit what a conda package of the environment provides."""
+    """A PyPI requirement contradicts what a conda package of the environment provides."""
 
     code = "conda-pypi-conflict"
 
 
 class ConflictWithBase(ConflictWithConda):
-    """What is asked beside a named environment does not fit what that has."""
+    """A requirement contradicts the packages of the base that it extends."""
 
     code = "conflict-with-base"
 
 
 class BaseWithoutConda(_OfOneEnvironment):
-    """Conda packages are asked beside a named environment that has none, not even its Python."""
+    """Conda packages extend a base that has none, not even its Python."""
 
     code = "base-without-conda"
 
 
 class ExtraOfCondaPackage(_OfOneEnvironment):
-    """An extra is asked of a package that conda provides, and what the extra brings is not known."""
+    """A requirement has an extra of a package that conda provides, and the extra's own requirements are unknown."""
 
     code = "extra-of-conda-package"
     wanted: tuple[str, ...] = ()
-    """The PyPI names of the packages whose extras are asked."""
+    """The PyPI names of the packages with these extras."""
 
 
 class CondaOnlyWithPython(_OfOneEnvironment):
-    """What is asked in `conda_only` brings Python packages, which there come from PyPI."""
+    """A package in `conda_only` brings Python packages, which must come from PyPI there."""
 
     code = "conda-only-with-python"
 
 
 class CondaConflict(NoSolution):
-    """What is asked of conda channels contradicts itself, or what they have."""
+    """The conda requirements contradict each other, or no build in the channels meets them."""
 
     code = "conda-conflict"
 
     @property
     def alike(self) -> object:
-        """The solver's lines count for nothing: each arch has other builds, and often other versions."""
+        """Without the solver's lines: builds, and often versions, differ by arch."""
         return (self.code, self.environment, self.sentence, self.hint, self.packages, self.locations)
 
 
 class NoSuchCondaPackage(_OfOneEnvironment):
-    """No channel has a package of that name."""
+    """No channel has a package of this name."""
 
     code = "no-such-conda-package"
 
 
 class NoCondaBuild(_OfOneEnvironment):
-    """A package is in the channels, but not for this arch, or not in that version or build."""
+    """The channels have the package, but not for this arch, or not in this version or build."""
 
     code = "no-conda-build"
 
 
 class UnmetSystemRequirement(_OfOneEnvironment):
-    """A conda package needs more of the machine than the environment is locked for."""
+    """A conda package needs a system package that the environment is not locked for."""
 
     code = "unmet-system-requirement"
 
 
 class BadMatchSpec(_OfOneEnvironment):
-    """A requirement that conda's own language does not know."""
+    """A requirement is not a valid conda match specification."""
 
     code = "bad-match-spec"
 
 
 class ChannelUnauthorized(_OfOneEnvironment):
-    """A channel wants other credentials."""
+    """The channel refused the credentials, or wants some."""
 
     code = "channel-unauthorized"
 
 
 class ChannelNotFound(_OfOneEnvironment):
-    """There is no conda channel at that URL."""
+    """There is no conda channel at this URL."""
 
     code = "channel-not-found"
 
 
 class ChannelUnreachable(_OfOneEnvironment):
-    """A channel did not answer."""
+    """The channel did not answer."""
 
     code = "channel-unreachable"
 
 
 class SolveTimeout(_OfOneEnvironment):
-    """The solver was given up on."""
+    """The solver took too long."""
 
     code = "solve-timeout"
 
 
 class UnlockableCondaPackage(_OfOneEnvironment):
-    """The solver chose a package that a lock cannot hold."""
+    """The solver chose a package that cannot be locked."""
 
     code = "unlockable-conda-package"
 
 
 class SecretInLink(_OfOneEnvironment):
-    """An index links to another place with the value of a variable in the link."""
+    """An index links to another host, and the link contains the value of a variable."""
 
     code = "secret-in-link"
 
 
 class UnexpectedAnswer(_OfOneEnvironment):
-    """A resolver said something that envlock does not know."""
+    """A resolver printed something that envlock does not understand."""
 
     code = "unexpected-answer"
 
 
 class NoFittingPython(ResolveError):
-    """No Python that can be locked lies in the range that is asked."""
+    """No Python that can be locked is in the range."""
 
     code = "no-fitting-python"
 
@@ -326,7 +326,7 @@ class NoFittingPython(ResolveError):
 
 
 class NotYet(ResolveError):
-    """A table that is read and merged, but that this version cannot resolve."""
+    """A table that this version reads but cannot resolve."""
 
     code = "not-yet"
     exit_status = 2

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
@@ -33,16 +33,16 @@ def additions(request: Request, base: LockedBase) -> Request:
     """
     asked = request.requirements
     _refuse_python(request, base)
-    if base.lock.python.source != "conda" and (asked.conda or asked.conda_only):
+    if base.lock.python.source != "conda" and asked.all_conda:
         raise _without_conda(request, base)
     served = _Served(base)
-    texts = [text for text in (*asked.conda, *asked.conda_only) if not served.has_conda(request, text)]
-    texts += [text for text in map(served.lacking, asked.metaflow_of_conda) if text]
+    conda = [each for each in asked.all_conda if not served.has_conda(request, each)]
+    conda += [each for each in map(served.lacking, asked.metaflow_of_conda) if each is not None]
     roots = [root for root in asked.roots() if not served.has_pypi(root)]
     return replace(
         request,
         requirements=asked._replace(
-            python="", pypi=tuple(roots), metaflow=(), conda=tuple(dict.fromkeys(texts)), conda_only=()
+            python="", pypi=tuple(roots), metaflow=(), conda=tuple(dict.fromkeys(conda)), conda_only=()
         ),
         python=base.lock.python.version,
         fixed=base.lock.conda_packages,
@@ -65,7 +65,7 @@ def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> 
     """The error of conda packages that do not go with the base's, with both sides named."""
     text = "\n".join(error.details)
     kept = list(dict.fromkeys(_KEPT.findall(text)))
-    added = [text.partition(" ")[0] for text in request.requirements.conda]
+    added = [str(each).partition(" ")[0] for each in request.requirements.conda]
     mentioned = [name for name in added if f"conda:{name.rpartition('::')[2]}" in error.packages] or added
     theirs = f"{', '.join(kept)} of `{base.name}`" if kept else f"`{base.name}`"
     return ConflictWithBase(
@@ -133,33 +133,33 @@ class _Served:
             return False
         return version is not None and not (root.extras or root.url) and _specifiers(root.specifier).contains(version)
 
-    def has_conda(self, request: Request, text: str) -> bool:
+    def has_conda(self, request: Request, requirement: CondaRequirement) -> bool:
         """Whether a conda requirement is met. Raises ConflictWithBase where another package of the name is there."""
         from envlock.conda.match_specs import satisfies
 
-        requirement = parse_conda_requirement(text)
-        package = self.conda.get(requirement.name)
+        name = requirement.name
+        package = self.conda.get(name)
         if package is None:
             return False
-        if not satisfies(package, text):
+        if not satisfies(package, str(requirement)):
             raise ConflictWithBase(
                 request.name,
                 request.arch,
-                f"`{text}` is asked of conda, and `{self.name}` has {package.name} {package.version} {package.build}",
+                f"`{requirement}` is asked of conda, and `{self.name}` has {name} {package.version} {package.build}",
                 hint=_HINT,
                 packages=(f"conda:{requirement.name}", "named_env"),
             )
         return True
 
-    def lacking(self, needed: PypiRequirement) -> str:
-        """The conda requirement of what Metaflow needs and the base lacks, by either name; empty where it has it."""
+    def lacking(self, needed: PypiRequirement) -> CondaRequirement | None:
+        """The conda requirement of what Metaflow needs and the base lacks, by either name; None where it has it."""
         from envlock.conda.names import conda_name
         from envlock.resolve.conda_rattler import conda_version
 
         name = conda_name(needed.name)
         if name in self.conda or self.has_pypi(needed):
-            return ""
-        return str(CondaRequirement(name, conda_version(needed.specifier)))
+            return None
+        return CondaRequirement(name, conda_version(needed.specifier))
 
 
 def _refuse_python(request: Request, base: LockedBase) -> None:
@@ -186,7 +186,7 @@ def _refuse_python(request: Request, base: LockedBase) -> None:
 
 def _without_conda(request: Request, base: LockedBase) -> BaseWithoutConda:
     asked = request.requirements
-    names = [parse_conda_requirement(text).name for text in (*asked.conda, *asked.conda_only)]
+    names = [each.name for each in asked.all_conda]
     source = "this machine" if base.lock.python.source == "machine" else base.lock.python.source
     return BaseWithoutConda(
         request.name,

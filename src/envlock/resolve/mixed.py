@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from envlock.conda.names import conda_name
 from envlock.lockfile.graph import reachable
-from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.resolve.conda_provided import extras_in, pypi_version
 from envlock.resolve.errors import (
     CondaConflict,
@@ -208,7 +207,7 @@ def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
     holding = {
         each.name: each for each in packages if each.conda and each.conda.provides and each.name not in of_python
     }
-    for root in _names(request.requirements.conda_only):
+    for root in [each.name for each in request.requirements.conda_only]:
         for name in sorted(reachable(edges, [root]) & holding.keys()):
             package = holding[name]
             assert package.conda is not None
@@ -231,7 +230,7 @@ def _with_metaflow_of_pypi(
     asked = request.requirements
     edges = {package.name: package.dependencies for package in packages}
     conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}
-    if conflicting & reachable(edges, ["python", *_names((*asked.conda, *asked.conda_only))]):
+    if conflicting & reachable(edges, ["python", *(each.name for each in asked.all_conda)]):
         return None
     moved = tuple(
         needed for needed in asked.metaflow_of_conda if conflicting & reachable(edges, [conda_name(needed.name)])
@@ -244,7 +243,7 @@ def _with_metaflow_of_pypi(
 def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]) -> None:
     """Add the conda packages that are asked for, where what conda provides only comes with them."""
     edges = {package.name: package.dependencies for package in packages}
-    asked = _names((*request.requirements.conda, *request.requirements.conda_only))
+    asked = [each.name for each in request.requirements.all_conda]
     for thing in error.packages:
         kind, _, name = thing.partition(":")
         if kind != "conda" or name in asked:
@@ -253,10 +252,6 @@ def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Seq
         if bringing:
             error.details += (f"{name} comes with {', '.join(bringing)}, asked of conda",)
             error.packages += tuple(f"conda:{root}" for root in bringing)
-
-
-def _names(conda: Iterable[str]) -> list[str]:
-    return [parse_conda_requirement(text).name for text in conda]
 
 
 def _version_of_python(solved: Resolution) -> str:

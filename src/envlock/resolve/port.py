@@ -1,4 +1,4 @@
-"""What resolving is: a request in, a resolution out."""
+"""The port of resolvers: a request in, a resolution out."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from envlock.model.requirements import Requirements
 
 @dataclass(frozen=True)
 class Extras:
-    """The extras of a distribution, as its own metadata has them."""
+    """The extras of a distribution, from its metadata."""
 
     names: tuple[str, ...]
     requires: tuple[str, ...]
-    """What they bring: its requirements (PEP 508) whose marker names an extra."""
+    """Its requirements (PEP 508) whose marker names an extra."""
 
 
 @dataclass(frozen=True)
 class Provided:
-    """A PyPI distribution that is there already: a conda package contains it, or the environment that is extended."""
+    """A PyPI distribution that a conda package, or the base, already has."""
 
     name: str
-    """Normalised, as PyPI knows it."""
+    """Normalized (PEP 503)."""
     version: str
-    """As PEP 440 has it."""
+    """As PEP 440 spells it."""
     package: str
-    """The conda package that it is in: name and version, for messages. Empty for a wheel of a base."""
+    """The conda package that has it, name and version, for messages. Empty for a wheel of a base."""
     extras: Extras | None = None
-    """None where they are not known: they are looked up only when one is asked for."""
+    """None if unknown: they are looked up only if a requirement names one."""
     base: str = ""
-    """The name of the environment that is extended, where that has it."""
+    """The name of the base, if the base has it."""
 
 
 @dataclass(frozen=True)
 class LockedBase:
-    """The environment that is extended: all of its packages stay as they are."""
+    """The base of an environment: all of its packages stay as they are."""
 
     name: str
-    """As the user names it."""
+    """As envlock.toml names it."""
     lock: Lock
     metadata: Callable[[LockedPackage], str | None]
-    """The METADATA in one of its wheels; None where that cannot be had. May fetch the wheel."""
+    """Reads METADATA from one of its wheels; None if that is not possible. May download the wheel."""
 
 
 class FileHashes(Protocol):
-    """Finds out the SHA-256 of files whose index tells other digests only."""
+    """Finds the SHA-256 of files whose index publishes only other hashes."""
 
     def digests(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
-        """The digests of a package's file by algorithm, `sha256` and those that are `told`, and its size in bytes.
+        """The hashes of a package's file by algorithm, `sha256` and those in `told`, and its size in bytes.
 
-        Fetches the file, unless one with these digests was fetched from there before; None where it may not. Threads
-        may share it. Raises what fetching raises.
+        Downloads the file, unless one with these hashes was downloaded before; None if that is not allowed. Any thread
+        may call it. Raises what downloading raises.
         """
 
 
@@ -67,62 +67,61 @@ class Request:
     arch: Arch
     requirements: Requirements
     python: str
-    """The Python to solve for: three numbers. Where Python is itself a conda package to be solved for, the series that
-    it has to be of, or nothing."""
+    """The Python to resolve for: three numbers. If Python is a conda package, the series that it must be of."""
     pins: Mapping[str, str] = field(default_factory=dict)
-    """Versions to keep wherever the requirements allow, by the name of the PyPI package."""
+    """Preferences: versions to keep if the requirements allow, by the name of the PyPI package."""
     conda_pins: tuple[LockedPackage, ...] = ()
-    """Conda packages to keep wherever the requirements allow, exactly as they were locked."""
+    """Preferences: conda packages to keep if the requirements allow, exactly as they were locked."""
     provided: tuple[Provided, ...] = ()
-    """What conda packages of the environment, or its base, bring: PyPI packages rest on it, and never replace it."""
+    """What conda packages of the environment, or its base, provide. PyPI packages may need it, and never replace it."""
     base: LockedBase | None = None
-    """What the environment extends; `python` is empty then, for it is the base's."""
+    """What the environment extends. `python` is empty then: it is the base's."""
     fixed: tuple[LockedPackage, ...] = ()
-    """Conda packages that stay exactly as they are, whether or not a channel still has them."""
+    """Conda packages that stay exactly as they are, even if no channel has them any longer."""
     exclude_newer: str = ""
-    """The instant in force, RFC 3339."""
+    """The instant that applies, RFC 3339; empty for none."""
     index_urls: tuple[str, ...] = ()
-    """`requirements.indexes` with their credentials."""
+    """`requirements.indexes` with credentials."""
     default_index_url: str = ""
     package_index_urls: tuple[str, ...] = ()
-    """The indexes that single requirements name, with their credentials."""
+    """The indexes that single requirements name, with credentials."""
     channel_urls: tuple[str, ...] = ()
-    """`requirements.channels` with their credentials."""
+    """`requirements.channels` with credentials."""
     file_hashes: FileHashes | None = None
-    """None where nothing may be fetched for it."""
+    """None if nothing may be downloaded for it."""
     offline: bool = False
-    """Whether only what is kept on this machine, of indexes and of channels, may be asked."""
+    """Whether only the cached data of indexes and channels may be used."""
     allow_older: tuple[str, ...] = ()
-    """PyPI packages that may go back a major version where a newer one has no wheel."""
+    """PyPI packages that may go back a major version if a newer one has no wheel."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
-    """Channels as they are named in `requirements.channels`, each with the URL that is asked in its place."""
+    """Channels as `requirements.channels` names them, each with the URL of its mirror."""
 
     @property
     def every_index_url(self) -> tuple[str, ...]:
-        """All indexes that may be asked, as written: those of single packages, the others in order, the default."""
+        """All indexes, as written: those of single packages, the others in order, the default."""
         urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
         return tuple(url for url in urls if url)
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a request was resolved to."""
+    """The packages that a request resolved to."""
 
     packages: tuple[LockedPackage, ...]
     """Sorted by kind and name, one artifact each."""
     notes: tuple[str, ...] = ()
-    """What the user should know about how it came about."""
+    """What the user should know about the choice."""
     python: LockedPython | None = None
-    """The Python, where it was solved for together with the packages."""
+    """The Python, if it was resolved with the packages."""
     not_of_oldest: frozenset[str] = frozenset()
-    """Those of the packages that the oldest allowed release of Python may do without, and others need."""
+    """Packages that newer allowed releases of Python need, and the oldest may not."""
 
 
 class Resolver(Protocol):
-    """Resolves requests; may be called from several threads at once."""
+    """Resolves requests. Any thread may call it."""
 
     def resolve(self, request: Request) -> Resolution:
-        """The exact packages for a request. Downloads metadata only. Raises ResolveError."""
+        """Choose the exact packages for a request. Downloads metadata only. Raises ResolveError."""
 
     def stop(self) -> None:
-        """End what is being resolved, soon: its `resolve` then raises, and so does every later one."""
+        """End all resolves soon: running and later calls of `resolve` raise."""

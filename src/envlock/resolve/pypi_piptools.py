@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from envlock.credentials import address, credentials_for, hide, redact
+from envlock.credentials import address, credentials_for, hide
 from envlock.files import temporary_folder
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import host
 from envlock.places import folder_in_home
+from envlock.redaction import redact
 from envlock.resolve.choose_resolver import require_pip_tools
 from envlock.resolve.conda_provided import write_stub_wheels
 from envlock.resolve.errors import (

@@ -103,14 +103,14 @@ class _Fetching:
 
     def fill(self, artifact: Artifact, stage: Path) -> None:
         """Make `stage` the artifact's file. Called by one thread and process at a time for each artifact."""
-        progress = _Progress(self.reporter, FETCHING, artifact)
+        progress = _FileProgress(self.reporter, FETCHING, artifact)
         if self.is_from_cache(artifact, stage, progress):
             return
         if self.upstream is None:
             raise NotInCache(self.store.url, (artifact.filename,))
         self.upstream.fetch(artifact, stage, on_bytes=progress.moved, on_size=progress.has_size)
 
-    def is_from_cache(self, artifact: Artifact, stage: Path, progress: _Progress) -> bool:
+    def is_from_cache(self, artifact: Artifact, stage: Path, progress: _FileProgress) -> bool:
         """Whether the cache had the artifact. A cache that cannot be reached is skipped if upstream can serve."""
         try:
             return self.packages.fetch(artifact, stage, on_bytes=progress.moved)
@@ -124,7 +124,7 @@ class _Fetching:
             return False
 
 
-class _Progress:
+class _FileProgress:
     """Tells a reporter how much of one file has moved, also if nobody knows how large it is."""
 
     def __init__(self, reporter: Reporter, phase: str, artifact: Artifact) -> None:
@@ -206,9 +206,9 @@ class _Mirroring:
         if local is not None:
             with suppress(CacheHashMismatch):  # damaged since it was verified: upstream has another
                 self.contents.read(artifact, local)
-                self.packages.put(artifact, local, on_bytes=_Progress(self.reporter, MOVING, artifact).moved)
+                self.packages.put(artifact, local, on_bytes=_FileProgress(self.reporter, MOVING, artifact).moved)
                 return local.stat().st_size
-        progress = _Progress(self.reporter, MOVING, artifact)
+        progress = _FileProgress(self.reporter, MOVING, artifact)
         file = self.stage / artifact.sha256 / artifact.filename
         file.parent.mkdir(exist_ok=True)
         self.upstream.fetch(artifact, file, on_bytes=progress.moved, on_size=progress.has_size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.config.selection import NoSuchSelection, Selection
+from envlock.config.errors import NoSuchSelection
+from envlock.config.selection import Selection
 from envlock.errors import ConfigError, Location
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.config.errors import NoSuchSelection
 from envlock.config.instants import format_instant, span_of
 from envlock.config.project import Environment, Project
-from envlock.config.selection import NoSuchSelection, Selection
+from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import lock_path, path_of, write_lock

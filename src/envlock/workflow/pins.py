@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.requirement import name_in_either
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def names_of(package: LockedPackage) -> Iterator[str]:
 def names_asked(requirements: Requirements) -> Iterator[str]:
     """The names of everything that is asked for."""
     yield from (root.name for root in requirements.roots())
-    for text in (*requirements.conda, *requirements.conda_only):
-        yield name_in_either(parse_conda_requirement(text).name)
+    yield from (name_in_either(each.name) for each in requirements.all_conda)
 
 
 def upgradable(locks: Iterable[Lock], asked: Iterable[Requirements]) -> set[str]:

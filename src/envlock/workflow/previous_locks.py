@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.conda.match_specs import name_in
 from envlock.config.project import Environment, Project
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.document import parse, summary_of
@@ -299,10 +298,9 @@ def predecessor(environment: Environment, arch: Arch, locks: Sequence[Lock], nee
 
 def _names_in(requirements: Requirements) -> set[str]:
     """Each requirement twice: by its name, and exactly. A conda package is no PyPI package of that name."""
-    conda = (*requirements.conda, *requirements.conda_only)
     return {
         *(root.name for root in requirements.pypi),
         *(root.said for root in requirements.pypi),
-        *(f"conda:{name_in(text)}" for text in conda),
-        *(f"conda:{text}" for text in conda),
+        *(f"conda:{each.name}" for each in requirements.all_conda),
+        *(f"conda:{each}" for each in requirements.all_conda),
     }

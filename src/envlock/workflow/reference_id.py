@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli
 
-from envlock.model.conda_requirement import parse_conda_requirement
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import Lock
 from envlock.model.netflix import netflix_req_id
 from envlock.model.requirement import PypiRequirement
@@ -85,7 +85,8 @@ def _at(document: Mapping[str, Any], key: KeyPath) -> str:
 def _type_of(asked: Requirements) -> str:
     """The reference's type: what is asked decides, and an environment that asks for nothing is conda's.
 
-    >>> _type_of(Requirements()), _type_of(Requirements(pypi=(PypiRequirement("rich"),), conda_only=("ffmpeg",)))
+    >>> ffmpeg = CondaRequirement("ffmpeg")
+    >>> _type_of(Requirements()), _type_of(Requirements(pypi=(PypiRequirement("rich"),), conda_only=(ffmpeg,)))
     ('conda', 'pypi')
     """
     kinds = {kind for kind, packages in (("conda", asked.conda), ("pypi", asked.pypi)) if packages}
@@ -113,15 +114,16 @@ def _system_of(lock: Lock, own: Mapping[str, str] | None) -> list[str]:
     return [f"{name}=={version}" for name, version in said.items()]
 
 
-def _conda(texts: Iterable[str], metaflow: Iterable[PypiRequirement] = ()) -> list[str]:
+def _conda(packages: Iterable[CondaRequirement], metaflow: Iterable[PypiRequirement] = ()) -> list[str]:
     """Conda packages as the reference holds them, with what Metaflow needs of them.
 
-    >>> _conda(["conda-forge::ffmpeg", "numpy =1.26", "pandas ==1.4.0 py310*", "scipy >=1,<2"])
-    ['conda-forge::ffmpeg', 'numpy===1.26', 'pandas==1.4.0=py310*', 'scipy==>=1,<2']
+    >>> _conda([CondaRequirement("ffmpeg", channel="conda-forge"), CondaRequirement("pandas", "==1.4.0", "py310*")])
+    ['conda-forge::ffmpeg', 'pandas==1.4.0=py310*']
+    >>> _conda([CondaRequirement("numpy", "=1.26"), CondaRequirement("scipy", ">=1,<2")])
+    ['numpy===1.26', 'scipy==>=1,<2']
     """
     merged: dict[str, list[str]] = {}
-    for text in texts:
-        found = parse_conda_requirement(text)
+    for found in packages:
         name = f"{found.channel}::{found.name}" if found.channel else found.name
         version = found.version.removeprefix("==")
         merged.setdefault(name, []).append(f"{version or '*'}={found.build}" if found.build else version)

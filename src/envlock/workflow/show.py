@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, Project
-from envlock.config.selection import NoSuchSelection, Selection
+from envlock.config.selection import Selection
 from envlock.errors import Location
 from envlock.hydrate.prefix import find_prefix
 from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock

@@ -20,8 +20,8 @@ from envlock.config.edit.add_remove import (
 )
 from envlock.config.edit.errors import CannotWrite, NotListed, UnclearTarget
 from envlock.config.edit.save import load_text, save
+from envlock.config.errors import NoSuchSelection
 from envlock.config.read import load_project
-from envlock.config.selection import NoSuchSelection
 from envlock.config.tables import requirement_of
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.conda_requirement import conda_requirement, parse_conda_requirement

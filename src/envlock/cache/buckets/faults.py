@@ -11,7 +11,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.credentials import redact
+from envlock.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

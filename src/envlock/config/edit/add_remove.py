@@ -14,17 +14,16 @@ from envlock.config.conda_tables import NoChannel, entry_of
 from envlock.config.edit import toml_edit
 from envlock.config.edit.errors import NotListed, UnclearTarget
 from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at, value_text
-from envlock.config.errors import BadChannel, BadCondaEntry
+from envlock.config.errors import BadChannel, BadCondaEntry, NoSuchSelection
 from envlock.config.flows.decorator_tables import package_of
 from envlock.config.project import KeyPath, Project
-from envlock.config.quoting import shown, without_credentials
-from envlock.config.selection import NoSuchSelection
 from envlock.config.tables import requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import Location
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement
 from envlock.model.url import is_channel, strip_channel_credentials
+from envlock.redaction import shown, without_credentials
 from envlock.words import did_you_mean
 
 _TABLES: dict[bool, tuple[str, str]] = {False: ("pypi", "packages"), True: ("conda", "libraries")}

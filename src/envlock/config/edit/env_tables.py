@@ -26,10 +26,10 @@ from envlock.config.edit.toml_edit import (
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import DEFAULT_CHANNEL, Project
 from envlock.config.system_packages import archs_of
-from envlock.model.conda_requirement import parse_conda_requirement
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
 if TYPE_CHECKING:
+    from envlock.model.conda_requirement import CondaRequirement
     from envlock.model.requirement import PypiRequirement
     from envlock.model.requirements import Requirements
 
@@ -152,8 +152,7 @@ def _pypi_entries(requirements: Iterable[PypiRequirement], indexes: Mapping[str,
     return {key: values[0] if len(values) == 1 else values for key, values in entries.items()}
 
 
-def _conda_entry(text: str) -> tuple[str, str]:
-    requirement = parse_conda_requirement(text)
+def _conda_entry(requirement: CondaRequirement) -> tuple[str, str]:
     name = f"{requirement.channel}::{requirement.name}" if requirement.channel else requirement.name
     return name, " ".join(filter(None, (requirement.version, requirement.build)))
 

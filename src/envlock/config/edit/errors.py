@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envlock.config.quoting import shown
 from envlock.errors import ConfigError, Location
+from envlock.redaction import shown
 
 
 class CannotWrite(ConfigError):

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.quoting import shown
 from envlock.config.rules import PIP_FLAGS
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
 from envlock.config.tables import normalize_python, requirement_of, requirements_of
@@ -20,6 +19,7 @@ from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_name, normalize_specifier
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 from envlock.named.alias import BadReference, check_reference
+from envlock.redaction import shown
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 

@@ -22,7 +22,7 @@ from envlock.config.flows.literals import Literals, NotLiteral
 from envlock.config.flows.module_names import Class, Unknown
 from envlock.config.flows.scopes import source_of
 from envlock.config.project import DEFAULT_CHANNEL
-from envlock.config.quoting import without_credentials
+from envlock.redaction import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
 _FLOW_DECORATORS = tuple(f"{name}_base" for name in _STEP_DECORATORS)

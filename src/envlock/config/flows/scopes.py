@@ -172,7 +172,7 @@ def source_of(node: ast.AST) -> str:
     """
     from ast import unparse
 
-    from envlock.config.quoting import without_credentials
+    from envlock.redaction import without_credentials
 
     try:
         text = " ".join(without_credentials(unparse(node)).split())

@@ -1,4 +1,4 @@
-"""Metaflow, its extensions and the flow's code, put where interpreters that have no Metaflow can import them."""
+"""Metaflow, its extensions and the flow's code, in a folder from which interpreters without Metaflow import them."""
 
 import contextlib
 import fcntl
@@ -16,12 +16,12 @@ class CodePackage(object):
     """What Metaflow packages for a run, as a folder of links, and the variables that let a task import from it."""
 
     def __init__(self, package, home):
-        """Begins to make the folder, and does not wait. `home` is envlock's folder on this machine."""
+        """Start to fill the folder, and do not wait. `home` is envlock's folder on this machine."""
         if os.pathsep in tempfile.gettempdir():
-            text = "%s cannot be on PYTHONPATH, for it holds `%s`\n\nhint: export TMPDIR=/tmp"
+            text = "%s cannot be on PYTHONPATH: it contains `%s`\n\nhint: export TMPDIR=/tmp"
             raise EnvlockException(text % (tempfile.gettempdir(), os.pathsep))
         self.folder = tempfile.mkdtemp(prefix="envlock-metaflow-%d-" % os.getpid())
-        # As long as this process lives, no command of envlock takes the folder for one that was left behind.
+        # The lock tells envlock's other commands that the folder is in use, as long as this process lives.
         self._handle = os.open(self.folder, os.O_RDONLY)
         with contextlib.suppress(OSError):  # some network mounts have no locks
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,7 +33,7 @@ class CodePackage(object):
         self._thread.start()
 
     def variables(self):
-        """The variables of a task; waits for the folder."""
+        """The variables of a task. Waits until the folder is ready."""
         self.settle()
         if self._failure is not None:
             raise self._failure
@@ -47,20 +47,20 @@ class CodePackage(object):
         try:
             self._package.extract_into(self.folder, ContentType.ALL_CONTENT.value)
             given = self._package.get_post_extract_env_vars(self._package.package_metadata, self.folder)
-            # A name that ends with a colon is Metaflow's way to say: set it, whatever it was.
+            # A colon at the end of a name is Metaflow's mark for a variable that replaces any other value.
             variables = {name.rstrip(":"): value for name, value in given.items()}
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], self.folder])
             share_bytecode(self.folder, self._home)
             self._variables = variables
-        except Exception as failure:  # noqa: BLE001  raised again where it is waited for
+        except Exception as failure:  # noqa: BLE001  raised again by `variables`
             self._failure = failure
 
 
 def share_bytecode(folder, home):
-    """Let the interpreters of all runs share the bytecode of what `folder` links to.
+    """Share the bytecode of what `folder` links to among all runs.
 
-    The folder is another one for each run, so the first task of each Python would compile all of Metaflow again (a
-    second). Python itself makes sure that bytecode is of the source that it stands for.
+    Each run has another folder, so the first task of each Python would compile all of Metaflow again, which takes a
+    second. Python itself checks that bytecode belongs to its source.
     """
     for current, _, files in os.walk(folder):
         links = [os.path.join(current, name) for name in files if name.endswith(".py")]
@@ -72,4 +72,4 @@ def share_bytecode(folder, home):
             os.makedirs(shared, 0o755, exist_ok=True)
             os.symlink(shared, os.path.join(current, "__pycache__"))
         except OSError:
-            return  # the tasks are slower then, and that is all
+            return  # tasks start slower without it

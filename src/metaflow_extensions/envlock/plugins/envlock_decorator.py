@@ -1,4 +1,4 @@
-"""The decorator that the environment adds to every step: the only hook by which a local task gets its interpreter.
+"""The decorator that the environment adds to every step: Metaflow's only hook to give a local task its interpreter.
 
 Standard library and Metaflow only: this is imported by each `import metaflow`, in the launcher and in every step.
 """
@@ -20,7 +20,7 @@ class EnvlockInternalDecorator(StepDecorator):
 
     def step_init(self, flow, graph, step_name, decorators, environment, flow_datastore, logger):
         if environment.TYPE != "envlock":
-            raise InvalidEnvironmentException("@%s comes with --environment=envlock, and only with it" % self.name)
+            raise InvalidEnvironmentException("@%s works only with --environment=envlock" % self.name)
         self._step = step_name
         self._environment = environment
         self._flow = flow
@@ -37,7 +37,7 @@ class EnvlockInternalDecorator(StepDecorator):
         if name is None:
             launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
         else:
-            from .at_exec import runtime_values
+            from .name_values import runtime_values
 
             values = runtime_values(name, self._step, cli_args.command_options, self._flow, self._datastore)
             launcher.fetch_and_enter_or_fail(self._step, cli_args.entrypoint, cli_args.env, values)

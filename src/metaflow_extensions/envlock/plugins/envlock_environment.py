@@ -12,14 +12,14 @@ from collections import namedtuple
 from metaflow.exception import MetaflowException
 from metaflow.metaflow_environment import MetaflowEnvironment
 
-# What a task knows of its environment: '["req_id", "full_id", "arch"]'; empty where the step is disabled.
+# The environment of a task: '["req_id", "full_id", "arch"]'; empty if the step is disabled.
 IDENTITY_VARIABLE = "_METAFLOW_ENVLOCK_ENV"
 
-# The task that the variable above was set for, `flow/run/step`; without a run where it holds for all of them. What a
+# The task that the variable above was set for, `flow/run/step`; without the run if it is valid for all runs. What a
 # process inherits may be another task's.
 TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
 
-# The names, as JSON, that are set for a task to nothing and that it must not have at all.
+# A JSON list of the variables that a task must not have. The launcher can only set them to nothing.
 ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
 
 Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
@@ -35,12 +35,12 @@ class EnvlockException(MetaflowException):
     headline = "envlock"
 
     def __init__(self, text):
-        # Metaflow takes the asterisks out of a message, for bold type; `==3.11.*` must keep its own.
+        # Metaflow takes asterisks for bold type and removes them; `==3.11.*` has to keep its own.
         super(EnvlockException, self).__init__(text.replace("*", "\u2217"))
 
 
 class EnvlockEnvironment(MetaflowEnvironment):
-    """Asks envlock for each step's lock before anything runs; its decorator then brings the steps into them."""
+    """Asks envlock for each step's lock before anything runs; its decorator puts the tasks into the environments."""
 
     TYPE = "envlock"
 
@@ -53,7 +53,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         self._settled_step = None
 
     def validate_environment(self, logger, datastore_type):
-        # Called in every process, tasks included: what it costs, every task pays.
+        # Metaflow calls this in every process, so every task pays for what it costs.
         self._logger = logger
         self._datastore_type = datastore_type
         _ask_before_tasks()
@@ -62,17 +62,17 @@ class EnvlockEnvironment(MetaflowEnvironment):
         return ("envlock_internal",)
 
     def init_environment(self, echo):
-        """Refuse the flow, unless every step has a fresh lock.
+        """Refuse the flow unless every step has a fresh lock.
 
-        Metaflow calls this where it packages the flow's code: in launchers, and in a task that enters its environment
-        by itself, which has planned before.
+        Metaflow calls this when it packages the flow's code: in launchers, and in a task that enters its environment by
+        itself, which has a plan already.
         """
         if self._launcher is None:
             steps = [step.name for step in self._flow]
             self.plan(steps, _remote_steps(self._flow), _deploying_command())
 
     def plan(self, steps, remote, command):
-        """The launcher, which has asked envlock for the locks of these steps. Raises EnvlockException."""
+        """A launcher with the locks of these steps. Raises EnvlockException."""
         from .launcher import Launcher
 
         self._launcher = Launcher(
@@ -90,13 +90,13 @@ class EnvlockEnvironment(MetaflowEnvironment):
 
     @property
     def launcher(self):
-        """What this process knows of the run that it launches; None in a task."""
+        """The run that this process launches; None in a task."""
         return self._launcher
 
     def bootstrap_commands(self, step_name, datastore_type):
-        """What another machine runs before a task. Only disabled steps run there: the task is told that it is one.
+        """The commands that another machine runs before a task. Only disabled steps run there; the task learns that.
 
-        Raises EnvlockException for any other step, however the process was started that sends it there.
+        Raises EnvlockException for any other step, whatever process sends it there.
         """
         if self._launcher is None:
             run = getattr(_context(), "params", {}).get("run_id")
@@ -108,24 +108,24 @@ class EnvlockEnvironment(MetaflowEnvironment):
         return commands + ["export %s=" % IDENTITY_VARIABLE, "export %s='%s'" % (TASK_VARIABLE, told)]
 
     def settle(self, options, state):
-        """Bring this process into the environment of the task that it is about to run, if it is not there.
+        """Enter the environment of the task that this process is about to run, if it is not there yet.
 
-        `options` are those of Metaflow's command for a task, `state` is what Metaflow knows of this process. Returns
-        in the environment, and for a disabled step. Raises EnvlockException.
+        `options` are those of Metaflow's command for a task, `state` is Metaflow's object for this process. Returns
+        inside the environment, or for a disabled step. Raises EnvlockException.
         """
         step, run = options["step_name"], options["run_id"]
         if not options.get("clone_only") and not is_settled(self._flow.name, run, step):
-            from .entering import enter
+            from .enter import enter
 
             enter(step, options, state)
         _arrive()
         self._settled_step = step
 
     def refuse_strays(self, step):
-        """Raise EnvlockException where this process did not ask for the environment of the task that it runs."""
+        """Raise EnvlockException if this process runs a task without having entered its environment."""
         if self._settled_step != step:
             raise EnvlockException(
-                "the task of `%s` was started in a way that envlock does not know, outside of its environment\n\n"
+                "the task of `%s` runs outside of its environment: envlock does not know the way it was started\n\n"
                 "hint: python %s --environment=envlock step %s ..." % (step, os.path.basename(sys.argv[0]), step)
             )
 
@@ -135,7 +135,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
 
     @classmethod
     def get_client_info(cls, flow_name, metadata):  # noqa: ARG003
-        """What the client shows as `Task.environment_info`: the ids of the environment that the task ran in."""
+        """`Task.environment_info` of Metaflow's client: the ids of the environment that the task ran in."""
         identity = metadata.get("envlock_env_id")
         if not identity:
             return {"type": cls.TYPE, "disabled": True}
@@ -144,11 +144,11 @@ class EnvlockEnvironment(MetaflowEnvironment):
 
 
 def is_settled(flow, run, step):
-    """Whether this process is where a task belongs: in the environment that was told, or outside of all, as was told.
+    """Whether this process is already where the task belongs: in its environment, or in none if the step is disabled.
 
-    No variable alone says so: it has to be of this task, and this interpreter that of the environment which it names.
-    What another machine is told of a disabled step holds for no one run, and whatever its task starts inherits it: it
-    is believed only where envlock cannot be asked.
+    A variable alone does not prove that: it has to be of this task, and this interpreter that of the environment which
+    it names. What `bootstrap_commands` sets for a disabled step is valid for every run, and whatever the task starts
+    inherits it: it counts only if envlock cannot be asked.
     """
     identity = os.environ.get(IDENTITY_VARIABLE)
     told = os.environ.get(TASK_VARIABLE)
@@ -161,7 +161,7 @@ def is_settled(flow, run, step):
 
 def _can_ask():
     """Whether this machine has envlock, and an envlock.toml for the flow's file."""
-    from .service import has_envlock
+    from .envlock_process import has_envlock
 
     file = os.path.abspath(sys.argv[0])
     folders = {os.path.dirname(file), os.path.dirname(os.path.realpath(file))}
@@ -169,7 +169,7 @@ def _can_ask():
 
 
 def _has_config(folder):
-    """Whether an envlock.toml is in a folder or above it, where envlock itself would look."""
+    """Whether an envlock.toml is in a folder or above it, as envlock itself searches."""
     while not os.path.exists(os.path.join(folder, "envlock.toml")):
         folder, below = os.path.dirname(folder), folder
         if folder == below:
@@ -178,7 +178,7 @@ def _has_config(folder):
 
 
 def is_inside(identity):
-    """Whether this interpreter is that of the environment with this identity, as a task knows it."""
+    """Whether this interpreter is that of an environment, given as in IDENTITY_VARIABLE."""
     try:
         req_id, full_id, _ = json.loads(identity)
     except ValueError:
@@ -187,19 +187,19 @@ def is_inside(identity):
 
 
 def pathspec(flow, run, step):
-    """What TASK_VARIABLE says of a task."""
+    """The value of TASK_VARIABLE for a task."""
     return "%s/%s/%s" % (flow, run, step)
 
 
 def _arrive():
-    """What is left to be done in the task itself, so that it and what it starts are in its environment."""
+    """Finish entering, in the task itself: its variables, its PATH, and `current`."""
     if not os.environ.get(IDENTITY_VARIABLE):
         return
     for name in json.loads(os.environ.pop(ABSENT_VARIABLE, "[]")):
         if not os.environ.get(name):
             os.environ.pop(name, None)
-    # Programs of the environment come first; @parallel starts its workers by this path. Not the real path: the
-    # `python` of an environment may be a link to its base.
+    # The environment's programs come first: @parallel starts its workers by PATH. Not by the real path, as the `python`
+    # of an environment may be a link to the interpreter that it was made from.
     programs = os.path.dirname(sys.executable)
     path = os.environ.get("PATH")
     if not path or path.split(os.pathsep)[0] != programs:
@@ -207,13 +207,13 @@ def _arrive():
     from metaflow import current
 
     identity = Identity(*json.loads(os.environ[IDENTITY_VARIABLE]))
-    current._update_env({"envlock": identity})  # noqa: SLF001  as every decorator does
+    current._update_env({"envlock": identity})  # noqa: SLF001  as Metaflow's own decorators do
 
 
 def _ask_before_tasks():
-    """Let the command that runs a task, if it is the one, first bring this process into the task's environment.
+    """If the command of this process runs a task, make it enter the task's environment first.
 
-    That is after Metaflow has set everything up, and before anything of the task is written.
+    It does so after Metaflow has set everything up, and before it writes anything of the task.
     """
     context = _context()
     name = (getattr(context, "saved_args", None) or [""])[0]
@@ -243,7 +243,7 @@ def _context():
 
 
 def _remote_steps(flow):
-    """Each step that a decorator sends to another machine, with the decorator's name."""
+    """The name of the decorator that sends a step to another machine, by step."""
     remote = {}
     for step in flow:
         for decorator in step.decorators:
@@ -254,7 +254,7 @@ def _remote_steps(flow):
 
 
 def _deploying_command():
-    """The command of Metaflow that is running, if its steps will run on other machines; else empty."""
+    """The Metaflow command that is running, if its steps run on other machines; else empty."""
     names = []
     context = _context()
     while context is not None and context.parent is not None:

@@ -1,31 +1,31 @@
-"""A run, as its launcher sees it: the plan, the environments that are being made, and the tasks that enter them."""
+"""The launcher's view of a run: its plan, the environments that are being made, and the tasks that enter them."""
 
 import json
 import os
 import shutil
 import sys
 
-from .at_exec import FAIL
 from .code_package import CodePackage
 from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
-from .service import Service
+from .envlock_process import EnvlockProcess
+from .name_values import FAIL
 
 _QUIET_SECONDS = 1.0
 
 
 class Launcher(object):
-    """One run of one flow, from the plan to the last task. Raises EnvlockException where envlock refuses.
+    """One run of one flow, from the plan to the last task. Raises EnvlockException if envlock refuses the flow.
 
-    Everything here is called by Metaflow's scheduler, in its one thread; so nothing here prints from another.
+    Metaflow's scheduler calls all of this in its one thread, so that is the only one that prints.
     """
 
     def __init__(self, start, logger):
         self._logger = logger
         self._flow = start["flow"]
-        self._service = Service()
-        planned = self._service.ask(start)
+        self._process = EnvlockProcess()
+        planned = self._process.ask(start)
         if planned["event"] == "refused":
-            self._service.stop()
+            self._process.stop()
             raise EnvlockException(planned["text"])
         self._home = planned["home"]
         self._identities = planned["steps"]
@@ -37,7 +37,7 @@ class Launcher(object):
         self._started = set()
 
     def prepare(self, step, package, run_id):
-        """Begin what a step will need, and do not wait for it."""
+        """Start to make what a step needs, and do not wait for it."""
         self._run_id = run_id
         identity = self._identities.get(step)
         if identity is None and step not in self._fetched:
@@ -50,10 +50,10 @@ class Launcher(object):
         if name not in self._environments:
             steps = [each for each, other in self._identities.items() if other == identity]
             self._environments[name] = _Environment(", ".join(steps))
-            self._service.tell({"hydrate": name})
+            self._process.tell({"hydrate": name})
 
     def enter(self, step, entrypoint, variables):
-        """Make a task's command line and variables those of its step's environment; waits until that is there."""
+        """Change a task's command line and variables to those of its step's environment. Waits until that is there."""
         identity = self._identities[step]
         if identity is None:
             self._leave_outside(step, variables)
@@ -62,30 +62,30 @@ class Launcher(object):
         self._put_into(environment, step, identity, entrypoint, variables)
         if step not in self._started:
             self._started.add(step)
-            self._service.tell({"started": step, "run": str(self._run_id)})
+            self._process.tell({"started": step, "run": str(self._run_id)})
 
     def is_disabled(self, step):
-        """Whether a step has no environment, so that its tasks run on the interpreter that launches them."""
+        """Whether a step has no environment: its tasks run on the interpreter that launches them."""
         return step not in self._fetched and self._identities[step] is None
 
     def fetched_name(self, step):
-        """What an environment is called that is looked up when the step starts; None where it was locked before."""
+        """The name of the environment, if it is looked up when the step starts; None if it is locked."""
         return self._fetched.get(step)
 
     def fetch_and_enter(self, step, entrypoint, variables, values):
-        """As `enter`, for a step whose environment is looked up now."""
+        """As `enter`, for a step whose environment is looked up now. `values` are those of the name's variables."""
         token = "%s#%d" % (step, len(self._environments))
         self._environments[token] = environment = _Environment(step)
-        self._service.tell({"fetch": step, "as": token, "variables": values})
+        self._process.tell({"fetch": step, "as": token, "variables": values})
         self._announced = False
         self._wait_for(environment)
         self._put_into(environment, step, environment.identity, entrypoint, variables)
         if step not in self._started:
             self._started.add(step)
-            self._service.tell({"started": step, "as": token, "run": str(self._run_id)})
+            self._process.tell({"started": step, "as": token, "run": str(self._run_id)})
 
     def fetch_and_enter_or_fail(self, step, entrypoint, variables, values):
-        """As `fetch_and_enter`; what fails, fails this task and no other."""
+        """As `fetch_and_enter`, but a failure fails this task alone."""
         try:
             self.fetch_and_enter(step, entrypoint, variables, values)
         except EnvlockException as failure:
@@ -93,47 +93,47 @@ class Launcher(object):
             self._leave_outside(step, variables)
 
     def _leave_outside(self, step, variables):
-        # A task that starts a flow has an environment of its own, which must not be taken for this step's.
+        # This launcher may be a task with an environment of its own, which must not be taken for this step's.
         variables[IDENTITY_VARIABLE] = ""
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
 
     def _put_into(self, environment, step, identity, entrypoint, variables):
-        # Not its real path: pyvenv.cfg, which makes it the environment's Python, is looked up beside the link.
+        # Not the real path: Python looks for pyvenv.cfg, which makes it the environment's, beside the link.
         entrypoint[0] = os.path.join(environment.prefix, "bin", "python")
         for name, value in environment.variables.items():
-            # What must not be there is emptied here, where nothing can be taken away, and taken away by the task. What
-            # @environment sets is the user's word.
+            # A launcher cannot remove variables: it empties them, and the task removes them. What @environment sets
+            # comes first.
             variables.setdefault(name, value or "")
         variables[ABSENT_VARIABLE] = json.dumps(environment.absent)
         variables.update(self._code.variables())
         if environment.python_path:
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], environment.python_path])
-        variables.update(self._service.variables())
+        variables.update(self._process.variables())
         variables[IDENTITY_VARIABLE] = json.dumps(identity)
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
 
     def finish(self):
-        """Remove what was only for this run, and stop what is still being made. May be called more than once."""
+        """Remove what this run alone used, and stop what is still being made. May be called more than once."""
         if not all(environment.is_done for environment in self._environments.values()):
-            self._service.stop()
+            self._process.stop()
         code, self._code = self._code, None
         if code is not None:
             code.settle()
-            if not self._service.tell({"remove": code.folder}):
+            if not self._process.tell({"remove": code.folder}):
                 shutil.rmtree(code.folder, ignore_errors=True)
-        self._service.leave()
+        self._process.leave()
 
     def hand_over(self):
-        """Let go of everything, and return the folder of the code: whoever becomes the task removes it."""
+        """Release everything, and return the folder of the code: whoever becomes the task removes it."""
         code, self._code = self._code, None
-        self._service.leave()
+        self._process.leave()
         return code.folder
 
     def _wait_for(self, environment):
         while True:
-            answer = self._service.answer(0 if environment.is_done else _QUIET_SECONDS)
+            answer = self._process.answer(0 if environment.is_done else _QUIET_SECONDS)
             if answer is not None:
                 self._take(answer)
             elif environment.is_done:
@@ -160,16 +160,16 @@ class Launcher(object):
             environment.take(answer.get("variables", {}))
             if environment.failure is not None:
                 then = "its task fails" if environment.steps in self._fetched else "the run will stop there"
-                self._say("no environment for %s; %s" % (environment.steps, then), bad=True)
+                self._say("could not make the environment of %s; %s" % (environment.steps, then), bad=True)
             elif answer["seconds"] > _QUIET_SECONDS:
-                self._say("the environment of %s is there (%.1f s)" % (environment.steps, answer["seconds"]))
+                self._say("the environment of %s is ready (%.1f s)" % (environment.steps, answer["seconds"]))
 
     def _say(self, text, bad=False):
         self._logger("envlock: " + text, system_msg=True, bad=bad)
 
 
 class _Environment(object):
-    """One environment that is being made, or is there."""
+    """One environment that is being made, or is ready."""
 
     def __init__(self, steps):
         self.steps = steps
@@ -180,7 +180,7 @@ class _Environment(object):
         self.python_path = ""
 
     def take(self, variables):
-        """The variables of a task; where modules are is for Metaflow to say first, and envlock's process has others."""
+        """Keep the variables of a task. Metaflow's PYTHONPATH goes before the environment's; PYTHONHOME is not used."""
         self.python_path = variables.get("PYTHONPATH") or ""
         self.variables = {name: value for name, value in variables.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 

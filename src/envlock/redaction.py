@@ -1,4 +1,4 @@
-"""What a user wrote, fit for a message."""
+"""Texts of others, fit for a message: without the credentials in their URLs, on one line, not too long."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import re
 
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
-# Schemes are short: without a bound, a long word costs the square of its length.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://(?:\$\{[^}\n]*\}|[^\s\"'\]}])+")
+_VARIABLE = r"\$\{[^}\n]*\}"
+# Schemes are short: without a bound, a long word costs the square of its length. A password may hold what elsewhere
+# ends a URL, and a variable may hold a space. One alternative fits each character, or backtracking would never end.
+URL_IN_TEXT = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.-]{{0,40}}://(?:(?:{_VARIABLE}|\$(?!\{{[^}}\n]*\}})|[^\s/?#@$])*@)*"
+    rf"(?:{_VARIABLE}|\$(?!\{{[^}}\n]*\}})|[^\s\"'`<>|\\^$])*"
+)
+"""A URL in a sentence, with its user name and password."""
 _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
 _NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/]+:(?![:/])[^\s\"'`@]+@(?=[\w\[])")
@@ -15,8 +21,17 @@ _NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/]+:(?![:/])[^\s\"'`@]+@(?
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 
 
+def redact(text: str) -> str:
+    """What a program printed, its URLs without user name, password, query and fragment.
+
+    >>> redact("error: https://me:pw@index.example/simple/?token=1 answered 401 (see `git+ssh://me@code.example/x`)")
+    'error: https://index.example/simple/ answered 401 (see `git+ssh://code.example/x`)'
+    """
+    return URL_IN_TEXT.sub(lambda match: strip_credentials(match[0]), text)
+
+
 def without_credentials(text: str) -> str:
-    """The text, its URLs without user names, passwords and queries.
+    """What a user wrote, without credentials: as `redact`, and also for slips in writing a URL and conda's tokens.
 
     >>> without_credentials("index-url = 'https://me:pw@index.example/simple/'")
     "index-url = 'https://index.example/simple/'"
@@ -29,7 +44,7 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("https://me:pw${TOKEN:-a b}@index.example/simple/")
     'https://index.example/simple/'
     """
-    return _NO_SCHEME.sub("", _ALMOST_URL.sub(r"\1", _URL.sub(lambda url: _stripped(url[0]), text)))
+    return _NO_SCHEME.sub("", _ALMOST_URL.sub(r"\1", URL_IN_TEXT.sub(lambda url: _stripped(url[0]), text)))
 
 
 def _stripped(url: str) -> str:

@@ -1,7 +1,8 @@
-"""envlock, in a process of its own beside the launcher: one line of JSON for each thing that is said.
+"""envlock in a process of its own beside the launcher, which speaks with it in lines of JSON.
 
-envlock need not be importable here: a flow that a locked step starts is launched by that step's interpreter, which has
-only what was locked for it. `_METAFLOW_ENVLOCK_LAUNCHER` then says which Python has envlock.
+envlock may not be importable here: a flow that a locked step starts is launched by that step's interpreter, which has
+only the locked packages. `_METAFLOW_ENVLOCK_LAUNCHER` then tells which Python has envlock. The messages are described
+in `envlock/workflow/launch.py`.
 """
 
 import contextlib
@@ -18,12 +19,12 @@ from .envlock_environment import EnvlockException
 
 LAUNCHER_VARIABLE = "_METAFLOW_ENVLOCK_LAUNCHER"
 
-# The working folder is not on the path: it may hold a folder that is called `envlock`.
+# Without the working folder on the path: it may contain a folder named `envlock`.
 _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from envlock.workflow.launch import main; main()"
 
 
-class Service(object):
-    """The process, and the answers that it gave and nobody has taken yet."""
+class EnvlockProcess(object):
+    """The process, and a queue of the answers that it gave."""
 
     def __init__(self):
         self._python, self._python_path = _python_with_envlock()
@@ -44,24 +45,24 @@ class Service(object):
                 universal_newlines=True,
             )
         except OSError as error:
-            text = "%s, which should have envlock, cannot be started: %s" % (self._python, error)
+            text = "cannot start %s, which should have envlock: %s" % (self._python, error)
             raise EnvlockException(text) from None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def variables(self):
-        """What lets a flow that a task starts find envlock again."""
+        """The variables by which a flow that a task starts finds envlock again."""
         return {LAUNCHER_VARIABLE: json.dumps([self._python, self._python_path])}
 
-    def ask(self, question):
-        """Say something and wait for the next answer. Raises EnvlockException where there is none."""
-        self.tell(question)
+    def ask(self, request):
+        """Send a request and wait for the next answer. Raises EnvlockException if the process ends instead."""
+        self.tell(request)
         answer = self._answers.get()
         if answer["event"] == "ended":
             raise EnvlockException(answer["text"])
         return answer
 
     def tell(self, message):
-        """Say something, and do not wait. False where it is gone, which its last answer says too."""
+        """Send a message, and do not wait. False if the process is gone, which its last answer tells too."""
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
@@ -70,19 +71,19 @@ class Service(object):
         return True
 
     def answer(self, seconds):
-        """The next answer, or None where there is none for so long."""
+        """The next answer, or None if none comes within so many seconds."""
         try:
             return self._answers.get(timeout=seconds) if seconds else self._answers.get_nowait()
         except queue.Empty:
             return None
 
     def leave(self):
-        """Let the process end when it has done what it was told, and do not wait."""
+        """Let the process finish what it was told and end, and do not wait."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def stop(self):
-        """End the process, whatever it is doing."""
+        """End the process at once."""
         if self._process.poll() is None:
             self._process.terminate()
         self._process.wait()
@@ -98,7 +99,7 @@ class Service(object):
 
 
 def has_envlock():
-    """Whether there is an envlock to ask: here, or where the launcher of an outer flow had it."""
+    """Whether envlock can be started: from this Python, or from that of an outer flow's launcher."""
     return _is_here() or bool(os.environ.get(LAUNCHER_VARIABLE))
 
 
@@ -108,7 +109,7 @@ def _is_here():
 
 
 def _python_with_envlock():
-    """A Python that has envlock, and the PYTHONPATH under which it has it."""
+    """A Python that has envlock, and the PYTHONPATH that it needs."""
     if _is_here():
         return sys.executable, os.environ.get("PYTHONPATH", "")
     told = os.environ.get(LAUNCHER_VARIABLE)

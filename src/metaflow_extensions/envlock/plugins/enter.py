@@ -1,6 +1,6 @@
-"""A task that no launcher of envlock started: it enters its environment by itself.
+"""A task that was not started by envlock's launcher enters its environment by itself.
 
-Schedulers and their extensions start `python flow.py --environment=envlock step ...` on the interpreter that they have.
+Schedulers and their extensions run `python flow.py --environment=envlock step ...` with the interpreter that they have.
 This process then asks envlock for what a launcher would have asked for, and becomes the task: the same process, with
 the same arguments, on the locked interpreter.
 """
@@ -12,25 +12,25 @@ import sys
 
 from metaflow.package import MetaflowPackage
 
-from .at_exec import runtime_values
 from .envlock_environment import ABSENT_VARIABLE, EnvlockException
+from .name_values import runtime_values
 
-# The process and the prefix that it was to enter. Whoever finds its own number here went in and is still outside.
+# The process that entered, and the prefix. A process that finds its own number here has entered without effect.
 _ENTERED_VARIABLE = "_METAFLOW_ENVLOCK_ENTERED"
 
-# Modules of every Python that run the script which follows them.
+# Modules of the standard library that run the script named after them.
 _RUNNERS = ("cProfile", "pdb", "profile", "trace")
 
-# Removes a folder as soon as the task has ended, however it did: the task alone holds the other end of its stdin, which
-# a shell takes away from what it leaves in the background. Twice a child, so that a task which waits for its own
-# children never meets it.
+# Removes a folder once the task has ended, however it ended: the task alone holds the other end of this shell's stdin.
+# `exec 3<&0` keeps that for the background process, whose own stdin the shell replaces. It is a grandchild, so a task
+# that waits for its children does not wait for it.
 _REMOVE_AT_THE_END = 'exec 3<&0; (cat <&3; rm -rf -- "$1") >/dev/null 2>&1 &'
 
 
 def enter(step, options, state):
-    """Become the task in the environment of its step; returns only where the step is disabled.
+    """Become the task in the environment of its step; returns only if the step is disabled.
 
-    `options` are those of Metaflow's command for a task, `state` is what Metaflow knows of this process. Raises
+    `options` are those of Metaflow's command for a task, `state` is Metaflow's object for this process. Raises
     EnvlockException.
     """
     flow, environment, run = state.flow, state.environment, options["run_id"]
@@ -45,7 +45,7 @@ def enter(step, options, state):
             os.environ.update(variables)
             return
         for decorator in getattr(flow, step).decorators:
-            if decorator.name == "environment":  # it has told the launcher, where there is one
+            if decorator.name == "environment":  # which sets its variables in the launcher, if there is one
                 variables.update(decorator.attributes["vars"])
         launcher.prepare(step, MetaflowPackage(flow, environment, state.echo, suffixes=state.package_suffixes), run)
         name = launcher.fetched_name(step)
@@ -61,7 +61,7 @@ def enter(step, options, state):
 
 
 def _as_the_launcher_knows(options, state):
-    """The options of a task's command as they are written, the flow, and where the task's parents are."""
+    """The options of a task's command as on its command line, the flow, and the datastore of the task's parents."""
     paths = options.get("input_paths")
     if not paths and options.get("input_paths_filename"):
         with open(options["input_paths_filename"], encoding="utf-8") as file:
@@ -77,7 +77,7 @@ def _become(python, variables, launcher, state):
     entered = "%d:%s" % (os.getpid(), prefix)
     if os.environ.get(_ENTERED_VARIABLE) == entered:
         raise EnvlockException(
-            "%s does not lead into its environment: Python has the prefix %s there\n\nhint: envlock create --rebuild"
+            "%s does not start in its environment: its prefix is %s\n\nhint: envlock create --rebuild"
             % (python, sys.prefix)
         )
     wanted = dict(os.environ)
@@ -95,13 +95,13 @@ def _become(python, variables, launcher, state):
     try:
         os.execve(python, [python] + own_arguments(), wanted)  # noqa: S606  no shell is wanted
     except OSError as error:
-        raise EnvlockException("%s cannot be started: %s" % (python, error.strerror)) from None
+        raise EnvlockException("cannot start %s: %s" % (python, error.strerror)) from None
 
 
 def _remove_at_the_end(folder):
     reading, writing = os.pipe()
     try:
-        # A session of its own: what interrupts the task would end it too.
+        # In a session of its own, so that what interrupts the task does not end it too.
         command = ["/bin/sh", "-c", _REMOVE_AT_THE_END, "sh", folder]
         subprocess.check_call(command, stdin=reading, start_new_session=True)
     finally:
@@ -110,16 +110,16 @@ def _remove_at_the_end(folder):
 
 
 def own_arguments():
-    """The arguments of this process for another interpreter, whose options do not keep it from Metaflow."""
+    """The arguments of this process, for another interpreter: without options that would hide Metaflow from it."""
     told = getattr(sys, "orig_argv", None) or _told_by_the_system()
     rest = len(sys.argv) - 1
     if told[len(told) - rest :] != sys.argv[1:]:
-        return list(sys.argv)  # the script has made them up
+        return list(sys.argv)  # the script has changed its arguments
     options, program = _split(told[1 : len(told) - rest])
     is_script = program[:1] not in (["-m"], ["-c"])
     if (is_script and len(program) > 1) or (program[:1] == ["-m"] and program[2:] and program[1] not in _RUNNERS):
         runner = program[0] if is_script else program[1]
-        sys.stderr.write("envlock: the task goes on without %s, which is not in its environment\n" % runner)
+        sys.stderr.write("envlock: the task runs without %s, which is not in its environment\n" % runner)
         program = sys.argv[:1]
     return options + program + sys.argv[1:]
 
@@ -133,7 +133,7 @@ def _told_by_the_system():  # before Python 3.10
 
 
 def _split(words):
-    """Python's options, without those that ignore PYTHONPATH or the flow's folder; and what it runs."""
+    """The options of Python, without those that ignore PYTHONPATH or the flow's folder; and the program."""
     options = []
     while words and words[0].startswith("-") and words[0] != "-":
         word, words = words[0], words[1:]

@@ -1,4 +1,4 @@
-"""What a task is told of itself, for the name of an environment that is looked up when the task starts.
+"""The values of `@{VARIABLE}` in the name of an environment that is looked up when a task starts.
 
 Standard library and Metaflow only: the launcher may have no more.
 """
@@ -10,15 +10,15 @@ from metaflow.util import decompress_list
 _VARIABLE = re.compile(r"@\{([^{}]*)\}")
 _PARAMETER = "METAFLOW_INIT_"
 
-# Says why on the task's own stderr, and fails: that task alone, as one that raises does.
+# A program for the task to run in place of its step: it prints why, and fails this task alone.
 FAIL = "import sys; sys.stderr.write(sys.argv[1] + '\\n'); sys.exit(1)"
 
 
 def runtime_values(name, step, options, flow, datastore):
-    """The values of those `@{VARIABLE}`s of a name that only the run knows; the environment's are envlock's to find.
+    """The values of those variables in a name that only the run knows; envlock itself finds environment variables.
 
     `options` are those of the task's command line. A parameter's value is read from the task's parent, as the task
-    itself would read it: that is right in a resumed run too.
+    itself reads it, so it is right in a resumed run too.
     """
     known = {
         "METAFLOW_RUN_ID": str(options["run-id"]),
@@ -37,7 +37,7 @@ def runtime_values(name, step, options, flow, datastore):
 def _parameters(wanted, options, flow, datastore):
     names = {
         _PARAMETER + parameter.name.upper().replace("-", "_"): variable
-        for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no other list of them
+        for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no public list of them
         if not getattr(parameter, "IS_CONFIG_PARAMETER", False)
     }
     datastore = _of_the_parents(options, flow, datastore)
@@ -47,7 +47,7 @@ def _parameters(wanted, options, flow, datastore):
 
 
 def _of_the_parents(options, flow, datastore):
-    """The datastore that a task's parents are in: `spin` has one of its own, and tells its task where the run's is."""
+    """The datastore of a task's parents: `spin` has one of its own, and tells its task where the run's is."""
     kind, _, root = (options.get("orig-flow-datastore") or "").partition("@")
     if not kind:
         return datastore
