@@ -149,6 +149,10 @@ class EnvlockError(Exception):
         """
         return self._with(details=(*self.details, *details), locations=(*self.locations, *locations))
 
+    def saying(self, *details: str) -> Self:
+        """The same error, with these lines of facts in place of its own."""
+        return self._with(details=details)
+
     def _with(self, **changes: object) -> Self:
         made = type(self).__new__(type(self), *self.args)
         made.__dict__.update({**self.__dict__, **changes})

@@ -10,7 +10,7 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, ResolverCannot, _OfOneEnvironment, merge_archs
+from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, OfOneEnvironment, ResolverCannot, merge_archs
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.pypi_uv import UvResolver
 from tests.index import Index, Release
@@ -63,15 +63,15 @@ def ask(
     return UvResolver().resolve(request)
 
 
-def refused(served: Index, *roots: str, archs: tuple[Arch, ...] = (LINUX_64,), **more: str) -> _OfOneEnvironment:
+def refused(served: Index, *roots: str, archs: tuple[Arch, ...] = (LINUX_64,), **more: str) -> OfOneEnvironment:
     """The one error, for all of these archs, of requirements that cannot be locked."""
     errors = []
     for arch in archs:
-        with pytest.raises(_OfOneEnvironment) as caught:
+        with pytest.raises(OfOneEnvironment) as caught:
             ask(served, *roots, arch=arch, **more)
         errors.append(caught.value)
     (error,) = merge_archs(errors)
-    assert isinstance(error, _OfOneEnvironment)
+    assert isinstance(error, OfOneEnvironment)
     return error
 
 

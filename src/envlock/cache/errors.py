@@ -274,7 +274,7 @@ def _merged(group: list[EnvlockError]) -> EnvlockError:
     if isinstance(first, CacheUnusable):  # one cause, whichever of its objects was asked for
         places = {location.path for error in group for location in error.locations}
         if len(places) > 1:
-            first.details = (*first.details, f"and {len(places) - 1} more of its files")
+            return first.adding(f"and {len(places) - 1} more of its files")
         return first
     if len(group) == 1 or not isinstance(first, UpstreamError):
         return first

@@ -24,10 +24,10 @@ from envlock.resolve.errors import (
     CondaConflict,
     NoCondaBuild,
     NoSuchCondaPackage,
+    OfOneEnvironment,
     SolveTimeout,
     UnlockableCondaPackage,
     UnmetSystemRequirement,
-    _OfOneEnvironment,
 )
 from envlock.resolve.port import Request
 from envlock.words import did_you_mean
@@ -53,7 +53,7 @@ _CREDENTIALS = (
 )
 
 
-def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
+def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
     """A channel that did not give what it was asked for."""
     named = failure.url or "a channel"
     asked = request.requirements
@@ -62,7 +62,7 @@ def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     single = tuple(
         _thing(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
     )
-    error: type[_OfOneEnvironment] = ChannelUnreachable
+    error: type[OfOneEnvironment] = ChannelUnreachable
     message, hint = f"{named} did not answer", "check the network and the channel's URL, then `envlock lock` again"
     if failure.kind == "unauthorized":
         error, message, hint = ChannelUnauthorized, f"{named} refused the credentials, or wants some", _CREDENTIALS
@@ -79,7 +79,7 @@ def of_channel(request: Request, failure: ChannelFailure) -> _OfOneEnvironment:
     return error(request.name, request.arch, message, details=details, hint=hint, packages=packages or single)
 
 
-def of_specification(request: Request, error: BadSpecification) -> _OfOneEnvironment:
+def of_specification(request: Request, error: BadSpecification) -> OfOneEnvironment:
     """A requirement that is none."""
     return BadMatchSpec(
         request.name,
@@ -91,7 +91,7 @@ def of_specification(request: Request, error: BadSpecification) -> _OfOneEnviron
     )
 
 
-def of_timeout(request: Request, error: TookTooLong) -> _OfOneEnvironment:
+def of_timeout(request: Request, error: TookTooLong) -> OfOneEnvironment:
     """A solve that was given up on."""
     return SolveTimeout(
         request.name,
@@ -101,7 +101,7 @@ def of_timeout(request: Request, error: TookTooLong) -> _OfOneEnvironment:
     )
 
 
-def of_unlockable(request: Request, error: Unlockable) -> _OfOneEnvironment:
+def of_unlockable(request: Request, error: Unlockable) -> OfOneEnvironment:
     """A package that a lock cannot hold."""
     return UnlockableCondaPackage(
         request.name,
@@ -112,9 +112,7 @@ def of_unlockable(request: Request, error: Unlockable) -> _OfOneEnvironment:
     )
 
 
-def of_conflict(
-    request: Request, solve_request: SolveRequest, error: Unsolvable, solving: Solving
-) -> _OfOneEnvironment:
+def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable, solving: Solving) -> OfOneEnvironment:
     """Requirements that cannot be met. Asks the channels again for what they do have."""
     text = clean(error.text)
     none = _NONE.search(text)
@@ -217,7 +215,7 @@ def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> 
 
 def _no_build(
     request: Request, solve_request: SolveRequest, name: str, version: str, offers: Sequence[Offer], solving: Solving
-) -> _OfOneEnvironment:
+) -> OfOneEnvironment:
     is_asked = request.requirements.python if name == "python" else name not in _of_metaflow(request)
     things = (_thing(name),) if is_asked else request.requirements.channels
     version = _CHANNEL.sub("", version)

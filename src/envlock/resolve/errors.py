@@ -1,148 +1,148 @@
-"""Errors of resolving."""
+"""Why a resolution fails."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, EnvlockError, Location, ResolveError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class _OfOneEnvironment(ResolveError):
-    """A failure of one environment for one arch. `lock` adds the lines of envlock.toml."""
+
+ARCH = "{arch}"
+"""Stands in the texts of an error for the archs that it is about."""
+
+
+class OfOneEnvironment(ResolveError):
+    """A failure of one environment, for one arch, or for several that fail alike.
+
+    `lock` adds the lines of envlock.toml.
+    """
 
     def __init__(
         self,
         environment: str,
-        arch: str,
-        message: str,
+        arch: str | Sequence[str],
+        sentence: str,
         *,
         details: tuple[str, ...] = (),
         hint: str | None = None,
         packages: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(f"{environment} on {arch}: {message}", details=details, hint=hint)
         self.environment = environment
-        self.arch = arch
-        self.sentence = message
+        self.archs = (arch,) if isinstance(arch, str) else tuple(dict.fromkeys(arch))
+        self.sentence = sentence
         self.packages = packages
+        self.texts = (sentence, details, hint)
+        super().__init__(
+            self._about_archs(f"{environment} on {ARCH}: {sentence}"),
+            details=tuple(map(self._about_archs, details)),
+            hint=self._about_archs(hint) if hint else None,
+        )
+
+    def _about_archs(self, text: str) -> str:
+        return text.replace(ARCH, ", ".join(self.archs))
 
     @property
     def alike(self) -> object:
         """What must be equal in the failures of several archs for them to be shown as one."""
-        return (self.code, self.environment, self.sentence, self.details, self.hint, self.packages, self.locations)
+        return (self.code, self.environment, self.texts, self.packages, self.locations)
 
-    def on(self, archs: tuple[str, ...]) -> EnvlockError:
-        """The same failure, of several archs. None of its texts may contain the arch."""
-        names = ", ".join(archs)
-        merged = type(self)(
-            self.environment, names, self.sentence, details=self.details, hint=self.hint, packages=self.packages
-        )
-        merged.locations = self.locations
-        return merged
+    def adding(self, *details: str, locations: tuple[Location, ...] = (), packages: tuple[str, ...] = ()) -> Self:
+        """As EnvlockError has it; with more packages that it is about."""
+        made = super().adding(*details, locations=locations)
+        sentence, before, hint = self.texts
+        made.texts, made.packages = (sentence, (*before, *details), hint), (*self.packages, *packages)
+        return made
 
-    def in_general(self, word: str) -> _OfOneEnvironment:
-        """The same failure, with `word` in place of the arch in all of its texts."""
-        general = type(self)(
-            self.environment,
-            word,
-            self.sentence.replace(self.arch, word),
-            details=tuple(text.replace(self.arch, word) for text in self.details),
-            hint=self.hint.replace(self.arch, word) if self.hint else None,
-            packages=self.packages,
+    def on(self, archs: Sequence[str]) -> Self:
+        """The same failure, of several archs."""
+        made = self._with()
+        sentence, details, hint = self.texts
+        OfOneEnvironment.__init__(
+            made, self.environment, archs, sentence, details=details, hint=hint, packages=self.packages
         )
-        general.locations = self.locations
-        return general
+        made.locations = self.locations
+        return made
 
 
 def merge_archs(errors: Sequence[EnvlockError]) -> tuple[EnvlockError, ...]:
     """The errors in order, without repeats; those that differ only in their arch become one."""
-    groups: list[list[EnvlockError]] = []
-    known: dict[object, list[EnvlockError]] = {}
-    told: set[str] = set()
+    groups: dict[object, list[EnvlockError]] = {}
     for error in errors:
-        if not isinstance(error, _OfOneEnvironment):
-            if error.render() not in told:
-                groups.append([error])
-            told.add(error.render())
-            continue
-        keys = (error.alike, error.in_general("{arch}").alike)
-        group = next((known[key] for key in keys if key in known), None)
-        if group is None:
-            groups.append(group := [])
-        group.append(error)
-        known.update(dict.fromkeys(keys, group))
-    return tuple(map(_merged, groups))
+        key = error.alike if isinstance(error, OfOneEnvironment) else error.render()
+        groups.setdefault(key, []).append(error)
+    return tuple(map(_merged, groups.values()))
 
 
 def _merged(group: Sequence[EnvlockError]) -> EnvlockError:
-    alike = [error for error in group if isinstance(error, _OfOneEnvironment)]
+    alike = [error for error in group if isinstance(error, OfOneEnvironment)]
     if len(alike) < 2:
         return group[0]
     first = alike[0]
-    archs = tuple(error.arch for error in alike)
-    if all(error.alike == first.alike for error in alike):
-        merged = first.on(archs)
-        if any(error.details != first.details for error in alike):
-            merged.details += (f"these lines are of {first.arch}; those of the others differ in versions",)
-        return merged
-    return first.in_general(", ".join(archs))
+    merged = first.on([arch for error in alike for arch in error.archs])
+    if any(error.texts != first.texts for error in alike):
+        return merged.adding(f"these lines are of {first.archs[0]}; those of the others differ in versions")
+    return merged
 
 
-class NoSolution(_OfOneEnvironment):
+class NoSolution(OfOneEnvironment):
     """The requirements contradict each other, or no published version meets them."""
 
     code = "no-solution"
 
 
-class OlderMajorVersion(_OfOneEnvironment):
+class OlderMajorVersion(OfOneEnvironment):
     """The newest version with a wheel is of an older major version."""
 
     code = "older-major-version"
 
 
-class ReleasesDiffer(_OfOneEnvironment):
+class ReleasesDiffer(OfOneEnvironment):
     """No one set of packages works for every allowed release of Python."""
 
     code = "releases-differ"
 
 
-class NoSuchPackage(_OfOneEnvironment):
+class NoSuchPackage(OfOneEnvironment):
     """The index has no package of this name."""
 
     code = "no-such-package"
 
 
-class UnknownHash(_OfOneEnvironment):
+class UnknownHash(OfOneEnvironment):
     """The index publishes no SHA-256 for a file, and the file may not be downloaded to compute it."""
 
     code = "unknown-hash"
 
 
-class IndexHashMismatch(_OfOneEnvironment):
+class IndexHashMismatch(OfOneEnvironment):
     """A file does not have the hash that its index publishes."""
 
     code = "index-hash-mismatch"
 
 
-class NoWheel(_OfOneEnvironment):
+class NoWheel(OfOneEnvironment):
     """The package has no wheel for this arch and Python."""
 
     code = "no-wheel"
 
 
-class IndexUnauthorized(_OfOneEnvironment):
+class IndexUnauthorized(OfOneEnvironment):
     """The index refused the credentials, or wants some."""
 
     code = "index-unauthorized"
 
 
-class IndexNotFound(_OfOneEnvironment):
+class IndexNotFound(OfOneEnvironment):
     """There is no package index at this URL."""
 
     code = "index-not-found"
 
 
-class IndexUnreachable(_OfOneEnvironment):
+class IndexUnreachable(OfOneEnvironment):
     """The index did not answer."""
 
     code = "index-unreachable"
@@ -150,37 +150,39 @@ class IndexUnreachable(_OfOneEnvironment):
     """Whether no index answers at all, so that no other environment need be tried."""
 
     @classmethod
-    def by(cls, environments: Sequence[str], archs: Sequence[str], indexes: Sequence[str]) -> IndexUnreachable:
+    def by(
+        cls, environments: Sequence[str], archs: Sequence[str], indexes: Sequence[str], details: tuple[str, ...] = ()
+    ) -> IndexUnreachable:
         """The failure of several environments and archs whose indexes do not answer."""
-        names = ", ".join(indexes) or "an index"
         return cls(
             ", ".join(dict.fromkeys(environments)),
-            ", ".join(dict.fromkeys(archs)),
-            f"{names} did not answer",
+            archs,
+            f"{', '.join(indexes) or 'an index'} did not answer",
+            details=details,
             hint="check the network and the index URL, then `envlock lock` again",
             packages=tuple(indexes),
         )
 
 
-class BadDirectUrl(_OfOneEnvironment):
+class BadDirectUrl(OfOneEnvironment):
     """A direct URL is not the URL of a wheel that can be downloaded."""
 
     code = "bad-direct-url"
 
 
-class UnknownPipFlag(_OfOneEnvironment):
+class UnknownPipFlag(OfOneEnvironment):
     """`extras` has a pip flag that means nothing when locking."""
 
     code = "unknown-pip-flag"
 
 
-class ResolverCannot(_OfOneEnvironment):
+class ResolverCannot(OfOneEnvironment):
     """The resolver that envlock.toml chooses does not support what is asked."""
 
     code = "resolver-cannot"
 
 
-class ResolversDisagree(_OfOneEnvironment):
+class ResolversDisagree(OfOneEnvironment):
     """pip-tools chose versions that uv cannot find wheels for."""
 
     code = "resolvers-disagree"
@@ -198,7 +200,7 @@ class ResolverNotInstalled(ConfigError):
         )
 
 
-class ConflictWithConda(_OfOneEnvironment):
+class ConflictWithConda(OfOneEnvironment):
     """A PyPI requirement contradicts what a conda package of the environment provides."""
 
     code = "conda-pypi-conflict"
@@ -210,13 +212,13 @@ class ConflictWithBase(ConflictWithConda):
     code = "conflict-with-base"
 
 
-class BaseWithoutConda(_OfOneEnvironment):
+class BaseWithoutConda(OfOneEnvironment):
     """Conda packages extend a base that has none, not even its Python."""
 
     code = "base-without-conda"
 
 
-class ExtraOfCondaPackage(_OfOneEnvironment):
+class ExtraOfCondaPackage(OfOneEnvironment):
     """A requirement has an extra of a package that conda provides, and the extra's own requirements are unknown."""
 
     code = "extra-of-conda-package"
@@ -224,7 +226,7 @@ class ExtraOfCondaPackage(_OfOneEnvironment):
     """The PyPI names of the packages with these extras."""
 
 
-class CondaOnlyWithPython(_OfOneEnvironment):
+class CondaOnlyWithPython(OfOneEnvironment):
     """A package in `conda_only` brings Python packages, which must come from PyPI there."""
 
     code = "conda-only-with-python"
@@ -238,70 +240,70 @@ class CondaConflict(NoSolution):
     @property
     def alike(self) -> object:
         """Without the solver's lines: builds, and often versions, differ by arch."""
-        return (self.code, self.environment, self.sentence, self.hint, self.packages, self.locations)
+        return (self.code, self.environment, self.sentence, self.texts[2], self.packages, self.locations)
 
 
-class NoSuchCondaPackage(_OfOneEnvironment):
+class NoSuchCondaPackage(OfOneEnvironment):
     """No channel has a package of this name."""
 
     code = "no-such-conda-package"
 
 
-class NoCondaBuild(_OfOneEnvironment):
+class NoCondaBuild(OfOneEnvironment):
     """The channels have the package, but not for this arch, or not in this version or build."""
 
     code = "no-conda-build"
 
 
-class UnmetSystemRequirement(_OfOneEnvironment):
+class UnmetSystemRequirement(OfOneEnvironment):
     """A conda package needs a system package that the environment is not locked for."""
 
     code = "unmet-system-requirement"
 
 
-class BadMatchSpec(_OfOneEnvironment):
+class BadMatchSpec(OfOneEnvironment):
     """A requirement is not a valid conda match specification."""
 
     code = "bad-match-spec"
 
 
-class ChannelUnauthorized(_OfOneEnvironment):
+class ChannelUnauthorized(OfOneEnvironment):
     """The channel refused the credentials, or wants some."""
 
     code = "channel-unauthorized"
 
 
-class ChannelNotFound(_OfOneEnvironment):
+class ChannelNotFound(OfOneEnvironment):
     """There is no conda channel at this URL."""
 
     code = "channel-not-found"
 
 
-class ChannelUnreachable(_OfOneEnvironment):
+class ChannelUnreachable(OfOneEnvironment):
     """The channel did not answer."""
 
     code = "channel-unreachable"
 
 
-class SolveTimeout(_OfOneEnvironment):
+class SolveTimeout(OfOneEnvironment):
     """The solver took too long."""
 
     code = "solve-timeout"
 
 
-class UnlockableCondaPackage(_OfOneEnvironment):
+class UnlockableCondaPackage(OfOneEnvironment):
     """The solver chose a package that cannot be locked."""
 
     code = "unlockable-conda-package"
 
 
-class SecretInLink(_OfOneEnvironment):
+class SecretInLink(OfOneEnvironment):
     """An index links to another host, and the link contains the value of a variable."""
 
     code = "secret-in-link"
 
 
-class UnexpectedAnswer(_OfOneEnvironment):
+class UnexpectedAnswer(OfOneEnvironment):
     """A resolver printed something that envlock does not understand."""
 
     code = "unexpected-answer"

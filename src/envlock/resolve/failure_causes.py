@@ -13,7 +13,7 @@ from envlock.credentials import address
 from envlock.model.arch import MARKER_VALUES
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import NoSolution, NoSuchPackage, NoWheel, _OfOneEnvironment
+from envlock.resolve.errors import ARCH, NoSolution, NoSuchPackage, NoWheel, OfOneEnvironment
 from envlock.resolve.index_check import missing_index
 from envlock.resolve.port import Request
 from envlock.resolve.uv_compile import Compilation
@@ -34,7 +34,7 @@ _SERIES = tuple(f"3.{minor}" for minor in range(8, 16))
 """The Pythons for which a wheel is looked for where the one that is asked has none."""
 
 
-def cause_of(compilation: Compilation, text: str, error: _OfOneEnvironment) -> _OfOneEnvironment:
+def cause_of(compilation: Compilation, text: str, error: OfOneEnvironment) -> OfOneEnvironment:
     """The error that says what uv's text means, with its cause and what helps; `error` where nothing more is known."""
     if isinstance(error, NoWheel):
         error = _of_missing_wheel(compilation, text, error)
@@ -43,7 +43,7 @@ def cause_of(compilation: Compilation, text: str, error: _OfOneEnvironment) -> _
     return _with_metaflow(compilation.request, text, error)
 
 
-def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> _OfOneEnvironment:
+def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> OfOneEnvironment:
     request, name = compilation.request, culprit(text)
     if name is None:
         return error
@@ -95,10 +95,10 @@ def _with_platforms(request: Request, name: str, platforms: list[str], root: Pyp
         return f"it is for Windows only, and not needed here: {marked}"
     floor = _floor(request, platforms)
     if floor:
-        return f"raise the floor for {request.arch} in [envlock.system-requirements]: `{floor}`"
+        return f"raise the floor for {ARCH} in [envlock.system-requirements]: `{floor}`"
     having = _having(platforms)
     only_there = f"ask for it only where it has wheels: {_marked(name, having, root)}; or " if having else ""
-    return f"{only_there}take {request.arch} out of `archs`"
+    return f"{only_there}take {ARCH} out of `archs`"
 
 
 def _having(platforms: Iterable[str]) -> str:
@@ -206,7 +206,7 @@ def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> l
     return found
 
 
-def _with_metaflow(request: Request, text: str, error: _OfOneEnvironment) -> _OfOneEnvironment:
+def _with_metaflow(request: Request, text: str, error: OfOneEnvironment) -> OfOneEnvironment:
     """The error, telling which of the requirements in it are Metaflow's own."""
     if request.requirements.type != "pypi":
         return error
@@ -219,7 +219,7 @@ def _with_metaflow(request: Request, text: str, error: _OfOneEnvironment) -> _Of
     names = " and ".join(f"`{need.name}{need.specifier}`" for need in needs)
     return type(error)(
         error.environment,
-        error.arch,
+        error.archs,
         error.sentence,
         details=(*error.details, f"{names} is what Metaflow itself needs inside of a step"),
         hint=f"allow {names}, or set `metaflow-requirements = false` in [envlock] and ask for its needs yourself",

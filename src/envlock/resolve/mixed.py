@@ -130,8 +130,7 @@ class ByType:
             try:
                 return self._resolver("pypi", request).resolve(replace(request, python=python, provided=provided))
             except ConflictWithConda as error:  # noqa: PERF203  a round or two, each of which runs uv
-                _say_who_brings_it(error, request, packages)
-                raise
+                raise _with_who_brings_it(error, request, packages) from None
             except ExtraOfCondaPackage as error:
                 extras = self._extras(request, packages, error.wanted)
                 if extras is None:
@@ -240,8 +239,10 @@ def _with_metaflow_of_pypi(
     return replace(request, requirements=asked._replace(pypi=(*asked.pypi, *moved)))
 
 
-def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]) -> None:
-    """Add the conda packages that are asked for, where what conda provides only comes with them."""
+def _with_who_brings_it(
+    error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]
+) -> ConflictWithConda:
+    """The error with the conda packages that are required, where what conda provides only comes with them."""
     edges = {package.name: package.dependencies for package in packages}
     asked = [each.name for each in request.requirements.all_conda]
     for thing in error.packages:
@@ -250,8 +251,11 @@ def _say_who_brings_it(error: ConflictWithConda, request: Request, packages: Seq
             continue
         bringing = [root for root in asked if name in reachable(edges, [root])]
         if bringing:
-            error.details += (f"{name} comes with {', '.join(bringing)}, asked of conda",)
-            error.packages += tuple(f"conda:{root}" for root in bringing)
+            error = error.adding(
+                f"{name} comes with {', '.join(bringing)}, asked of conda",
+                packages=tuple(f"conda:{root}" for root in bringing),
+            )
+    return error
 
 
 def _version_of_python(solved: Resolution) -> str:

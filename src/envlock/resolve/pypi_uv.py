@@ -14,6 +14,7 @@ from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.url import VARIABLE, host
 from envlock.resolve.errors import (
+    ARCH,
     BadDirectUrl,
     IndexHashMismatch,
     NoSolution,
@@ -190,7 +191,7 @@ def _checked(request: Request, selected: Selected) -> Selected:
         raise NoWheel(
             request.name,
             request.arch,
-            f"the wheel at the direct URL of `{selected.unfit_urls[0]}` is not for {request.arch} "
+            f"the wheel at the direct URL of `{selected.unfit_urls[0]}` is not for {ARCH} "
             f"with Python {'.'.join(request.python.split('.')[:2])}",
             hint="give the URL a marker, such as `; sys_platform == 'linux' and platform_machine == 'x86_64'`",
             packages=selected.unfit_urls,

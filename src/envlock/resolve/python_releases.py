@@ -20,7 +20,7 @@ import tomli
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.url import strip_credentials
-from envlock.resolve.errors import ReleasesDiffer
+from envlock.resolve.errors import ARCH, ReleasesDiffer
 from envlock.resolve.index_check import missing_index
 from envlock.resolve.platform_tags import UNKNOWN, Target, allowed_releases, truths
 from envlock.resolve.port import Provided, Request
@@ -307,7 +307,7 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
         request.name,
         request.arch,
         f"{who}, which is allowed, cannot have what is asked",
-        details=reason_of(_FITTING.sub(f"no wheel for {request.arch}", text)),
+        details=reason_of(_FITTING.sub(f"no wheel for {ARCH}", text)),
         hint=f"ask for {asked}, or change one of the lines above" if asked else "change one of the lines above",
         packages=(*(["python"] if asked else []), *sorted(mentioned(root_names(request), text))),
     )

@@ -17,8 +17,8 @@ from envlock.resolve.errors import (
     NoSolution,
     NoSuchPackage,
     NoWheel,
+    OfOneEnvironment,
     UnexpectedAnswer,
-    _OfOneEnvironment,
 )
 from envlock.resolve.port import Request
 from envlock.resolve.provided_conflicts import contradicted, explain_contradiction
@@ -77,7 +77,7 @@ _WHEELS = (
 )
 
 
-def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> _OfOneEnvironment:
+def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> OfOneEnvironment:
     """The error that uv's text means. `index_is_missing` is asked only where a package was not found."""
     text = redact(stderr)
     reason = reason_of(text)
@@ -186,7 +186,7 @@ def shorten(text: str) -> tuple[str, ...]:
 
 def _kind(
     request: Request, text: str, wheel: str, index: str, index_is_missing: Callable[[], str | None]
-) -> tuple[type[_OfOneEnvironment], str, str]:
+) -> tuple[type[OfOneEnvironment], str, str]:
     """The class, the sentence and the hint; `wheel` or `index` is the URL that uv's text is about."""
     place = wheel or address(index).kept or "an index"
     if _UNAUTHORIZED.search(text):

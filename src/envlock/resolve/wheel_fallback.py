@@ -16,7 +16,7 @@ from itertools import chain
 
 from envlock.model.arch import ARCHS
 from envlock.model.lock import LockedPackage
-from envlock.resolve.errors import OlderMajorVersion
+from envlock.resolve.errors import ARCH, OlderMajorVersion
 from envlock.resolve.platform_tags import allowed_releases, target_of
 from envlock.resolve.python_releases import range_of
 from envlock.resolve.uv_compile import Answer, Compilation
@@ -121,12 +121,12 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
     asked = " and ".join(f"`{each.name}<{_major(each.newest)[1]}`" for each in older)
     names = ", ".join(f'"{each.name}"' for each in older)
     brought = _brought(compilation, [each.name for each in older], locked)
-    out = f", or take {request.arch} out of `archs`" if _on_other_archs(compilation, older) else ""
+    out = f", or take {ARCH} out of `archs`" if _on_other_archs(compilation, older) else ""
     raise OlderMajorVersion(
         request.name,
         request.arch,
         f"for want of wheels, it would go back a major version: {went}",
-        details=(*(each.sentence(request.arch) for each in older), *map(_path_told, brought)),
+        details=(*(each.sentence(ARCH) for each in older), *map(_path_told, brought)),
         hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]{out}; "
         + (
             f"{floor} has wheels for newer systems: raise the floor in [envlock.system-requirements]"

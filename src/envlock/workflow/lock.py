@@ -14,7 +14,7 @@ from envlock.config.errors import NoSuchSelection
 from envlock.config.instants import format_instant, span_of
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
-from envlock.errors import EnvlockError, ManyErrors
+from envlock.errors import EnvlockError, as_one
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import lock_path, path_of, write_lock
 from envlock.lockfile.merge_conflicts import write_attributes
@@ -385,8 +385,7 @@ class _Locking:
         keys = [key for thing in things for key in environment.all_origins(thing)]
         if environment.default_index_url and strip_credentials(environment.default_index_url) in things:
             keys.append(("envlock", "index-url"))
-        error.locations += tuple(dict.fromkeys(self.project.locate(key) for key in keys))
-        return error
+        return error.adding(locations=tuple(dict.fromkeys(self.project.locate(key) for key in keys)))
 
 
 def _python_for(job: Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) -> LockedPython | None:
@@ -395,8 +394,5 @@ def _python_for(job: Job, pythons: Mapping[str, Mapping[Arch, LockedPython]]) ->
 
 def _raise_all(errors: Sequence[EnvlockError]) -> None:
     """Raise what there is, failures that differ only in their arch put together."""
-    errors = merge_archs(errors)
-    if len(errors) == 1:
-        raise errors[0]
     if errors:
-        raise ManyErrors(tuple(errors))
+        raise as_one(merge_archs(errors))

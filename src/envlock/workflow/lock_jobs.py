@@ -101,8 +101,7 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
             try:
                 _fill_in(kind, written, channel)
             except ConfigError as error:
-                error.locations = tuple(dict.fromkeys(project.locate(key) for key in keys if key))
-                errors.append(error)
+                errors.append(error.at(*dict.fromkeys(project.locate(key) for key in keys if key)))
     return errors
 
 
@@ -145,16 +144,15 @@ def outcomes(
             yield number, job, future.result()
         except IndexUnreachable as error:
             if error.nobody_there:
-                raise _nobody_at((error.sentence.partition(" did not")[0],), jobs, error.details) from None
+                raise _nobody_at(error.packages, jobs, error.details) from None
             yield number, job, error
         except EnvlockError as error:  # each fails for itself; all failures are shown
             yield number, job, error
 
 
 def _nobody_at(indexes: Sequence[str], jobs: Sequence[Job], details: tuple[str, ...] = ()) -> IndexUnreachable:
-    error = IndexUnreachable.by([name for job in jobs for name in job.names], [job.arch for job in jobs], indexes)
-    error.details = details
-    return error
+    names = [name for job in jobs for name in job.names]
+    return IndexUnreachable.by(names, [job.arch for job in jobs], indexes, details)
 
 
 def not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:

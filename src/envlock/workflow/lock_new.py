@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from envlock.config.edit.env_tables import name_base
 from envlock.config.edit.errors import CannotWrite, EnvironmentExists
 from envlock.config.edit.save import load_text, save
-from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors, as_one
 from envlock.files import files_below, holds
 from envlock.named.alias import BadReference, are_whole_ids, check_reference, ids_in
 from envlock.named.errors import bad_reference
@@ -94,10 +94,11 @@ class Asked:
 
     def explained(self, error: EnvlockError) -> EnvlockError:
         """The error of locking, which may point at lines that are not there."""
-        if self.is_new:
-            last = error.errors[-1] if isinstance(error, ManyErrors) else error
-            last.details += (f"{self.before.path.name} is as it was: its lines are those that would have been written",)
-        return error
+        if not self.is_new:
+            return error
+        *others, last = error.errors if isinstance(error, ManyErrors) else (error,)
+        note = f"{self.before.path.name} is as it was: its lines are those that would have been written"
+        return as_one([*others, last.adding(note)])
 
 
 def using(project: Project, name: str, kind: str, written: str) -> Asked:

@@ -77,8 +77,8 @@ def pythons_of(
             mirror = project.python_mirror if job.requirements.python_from == "uv" else ""
             chosen[req_id] = choose_python(job.names, job.requirements, archs, keep=keep, mirror=mirror)
         except EnvlockError as error:
-            error.details = tuple(_hidden(each, project.settings.python_mirror) for each in error.details)
-            failed.append((job, error))
+            mirror = project.settings.python_mirror
+            failed.append((job, error.saying(*(_hidden(each, mirror) for each in error.details))))
             chosen[req_id] = {}
     return chosen, failed
 
