@@ -13,8 +13,8 @@ import pytest
 
 from envlock.config.read import load_project
 from envlock.model.arch import ARCHS, host_arch
+from envlock.model.identity import netflix_req_id
 from envlock.model.lock import Lock, LockedPython
-from envlock.model.netflix import netflix_req_id
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.workflow.reference_id import reference_req_id

@@ -8,7 +8,6 @@ import pytest
 
 from envlock.config.project import Environment
 from envlock.model.conda_requirement import CondaRequirement
-from envlock.model.requirements import type_over
 from tests.config.test_inherit import lines, load, refused, steps
 
 
@@ -288,7 +287,8 @@ def test_fetch_at_exec_excludes_conda_packages(tmp_path: Path) -> None:
     ],
 )
 def test_the_type_over_a_base(tmp_path: Path, base: str, tables: str, kind: str) -> None:
-    assert type_over(base, conda(tmp_path, tables).requirements) == kind
+    requirements = conda(tmp_path, tables).requirements._replace(base=f"{base}:0:0")
+    assert requirements.type == kind
 
 
 @pytest.mark.parametrize("slip", ["https//", "https:/", "https:", "http:///", "htps://", "HTTPS//"])

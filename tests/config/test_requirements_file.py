@@ -13,7 +13,7 @@ from envlock.config.read import load_project
 from envlock.config.validate import explain
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.requirement import parse_requirement
-from envlock.model.requirements_table import requirements_from
+from envlock.model.requirements import requirements_from
 
 CONFIG = '[env.base]\nrequirements = "r.txt"\n'
 AT = Location("envlock.toml", 2, "env.base.requirements")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envlock.model.netflix import netflix_req_id
+from envlock.model.identity import netflix_req_id
 
 SOURCES = {"conda": ["conda-forge"]}
 ALWAYS = ["boto3==>=1.14.0", "cffi==>=1.13.0,!=1.15.0", "pyarrow==>=0.17.1", "python==>=3.8,<3.9", "requests==>=2.21.0"]

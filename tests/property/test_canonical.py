@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envlock.model.canonical import Plain, canonical, short_hash
+from envlock.model.identity import Plain, canonical, short_hash
 
 text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=6)
 plain: st.SearchStrategy[Plain] = st.recursive(

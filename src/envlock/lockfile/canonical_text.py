@@ -14,7 +14,7 @@ from envlock.model.arch import MARKER_VALUES, Arch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envlock.model.canonical import Plain
+    from envlock.model.identity import Plain
 
 FORMAT = 1
 """Of a lock whose packages are all wheels."""

@@ -40,8 +40,7 @@ from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLoc
 from envlock.lockfile.summary import Summary, quick_summary
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
-from envlock.model.requirements import Requirements
-from envlock.model.requirements_table import requirements_from
+from envlock.model.requirements import Requirements, requirements_from
 
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 

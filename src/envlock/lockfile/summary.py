@@ -43,8 +43,7 @@ from envlock.lockfile.canonical_text import (
 from envlock.lockfile.consistency import Root, another_python, roots_in, unmet_root, wrong_wheel
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import full_id, req_id
-from envlock.model.requirements import type_of
-from envlock.model.requirements_table import requirements_document
+from envlock.model.requirements import requirements_document, type_of
 
 _PACKAGE = re.compile(
     rf'    \{{name = "({NAME})", version = "({VERSION})"'

@@ -1,10 +1,16 @@
-"""The two hashes themselves, over plain values: small, so that proving a lock imports little."""
+"""The ids: hashes over the canonical bytes of plain values. Small, so that verifying a lock imports little.
+
+In the canonical bytes every field carries its length, so that no two values share their bytes (bare concatenation does
+not have that property). The encoding is part of the ids' meaning: it never changes within an id version.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias, Union
 
-from envlock.model.canonical import Plain, short_hash
+Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "dict[str, Plain]", None]
 
 REQ_ID_VERSION = 1
 FULL_ID_VERSION = 1
@@ -35,3 +41,79 @@ def full_id(
     series = ".".join(version.split(".")[:2])
     interpreter = ["machine", series] if source == "machine" else [source, version, filename, sha256]
     return short_hash("full_id", FULL_ID_VERSION, {"python": interpreter, "packages": sorted(packages)})
+
+
+def netflix_req_id(
+    dependencies: Mapping[str, Sequence[str]],
+    sources: Mapping[str, Sequence[str]],
+    extras: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The 40 hex digits under which metaflow-netflixext 1.3 files these requirements, for people who come from there.
+
+    Its canonical form is ambiguous and its hash is SHA-1, so envlock's own ids are others.
+
+    Keys are its categories (`conda`, `npconda`, `pypi`, `sys`), values its strings: `name`, or `name==<constraint>`.
+
+    >>> netflix_req_id(
+    ...     {"conda": ["python==3.10.*"], "pypi": ["numpy==1.26.4"]}, {"conda": ["conda-forge"]}
+    ... )
+    '06da9dbba01fb75014f7478be05711377e74d674'
+    """
+    items = [
+        f"{category}::{item}"
+        for group in (dependencies, sources, extras or {})
+        for category in sorted(group)
+        for item in sorted(group[category])
+    ]
+    return hashlib.sha1(" ".join(items).encode("ascii"), usedforsecurity=False).hexdigest()
+
+
+def canonical(value: Plain) -> bytes:
+    """The one encoding of `value`; dictionaries are sorted by key, lists keep their order.
+
+    >>> canonical({"b": ["x", 1], "a": None})
+    b'd2:s1:ans1:bl2:s1:xi1;'
+    >>> canonical(["ab", "c"]) == canonical(["a", "bc"])
+    False
+    """
+    parts: list[str] = []
+    _encode(value, parts)
+    return "".join(parts).encode()
+
+
+def short_hash(purpose: str, version: int, value: Plain) -> str:
+    """40 hex digits of SHA-256 over the canonical bytes, separated by purpose and version.
+
+    >>> short_hash("req_id", 1, []) == short_hash("full_id", 1, [])
+    False
+    """
+    return hashlib.sha256(canonical([f"envlock-{purpose}", version, value])).hexdigest()[:40]
+
+
+def _encode(value: Plain, parts: list[str]) -> None:
+    if isinstance(value, str):
+        parts.append(_text(value))
+    elif value is None:
+        parts.append("n")
+    elif isinstance(value, bool):
+        parts.append("t" if value else "f")
+    elif isinstance(value, int):
+        parts.append(f"i{value};")
+    elif isinstance(value, dict):
+        parts.append(f"d{len(value)}:")
+        for key in sorted(value):
+            parts.append(_text(key))
+            _encode(value[key], parts)
+    else:
+        parts.append(f"l{len(value)}:")
+        if set(map(type, value)) == {str}:  # by far the most there is
+            texts = "".join([f"s{len(item)}:{item}" for item in value])  # type: ignore[arg-type]
+            parts.append(texts if texts.isascii() else "".join([_text(item) for item in value]))  # type: ignore[arg-type]
+        else:
+            for item in value:
+                _encode(item, parts)
+
+
+def _text(text: str) -> str:
+    """A string with its length in UTF-8 bytes."""
+    return f"s{len(text) if text.isascii() else len(text.encode())}:{text}"

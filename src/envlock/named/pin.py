@@ -24,9 +24,8 @@ from envlock.errors import ConfigError, EnvlockError, Location
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
 from envlock.lockfile.canonical_text import digest_of
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.canonical import short_hash
-from envlock.model.requirements import Requirements
-from envlock.model.requirements_table import requirements_from
+from envlock.model.identity import short_hash
+from envlock.model.requirements import Requirements, requirements_from
 from envlock.named.alias import BadReference, EnvironmentIds, canonical_reference, filled_in
 from envlock.named.errors import BadAlias, BadPathspec, DamagedPin, NewerPinFormat, UnsetNameVariable, bad_reference
 

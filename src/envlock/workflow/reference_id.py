@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tomli
 
 from envlock.model.conda_requirement import CondaRequirement
+from envlock.model.identity import netflix_req_id
 from envlock.model.lock import Lock
-from envlock.model.netflix import netflix_req_id
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import TYPES, Requirements
 
