@@ -1,11 +1,11 @@
-"""What a process in a prefix sees: the variables that put it there, and conda's activation where the prefix has one.
+"""Entering a prefix: the variables of a process in it, and conda's activation.
 
-For a prefix of wheels that is `PATH` and some variables of Python. A prefix that holds conda packages is activated as
-conda does it: its own variables, those that packages and the environment ask for, and the scripts in
-`etc/conda/activate.d`, which are sourced in one shell. What an environment that is active already put there goes first.
+For a prefix of wheels, that is `PATH` and some variables of Python. A prefix of conda packages is activated as conda
+does it: its own variables, those that packages and the environment set, and the scripts in `etc/conda/activate.d`, all
+sourced in one shell. What an environment that is already active has set is removed first.
 
-`run`, `shell` and the shim's service stand on this, so it imports nothing that an interpreter has not loaded already,
-and starts a process only where there is a script.
+`run`, `shell` and the shim depend on this, so it imports only what an interpreter has loaded anyway, and starts a
+process only if there is a script.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 SCRIPT_SECONDS = 30.0
-"""How long all scripts of a prefix may take together."""
+"""How long all scripts of a prefix may take together, in seconds."""
 
 _RECEIPT = ".envlock.json"  # also in `hydrate/prefix.py`, whose import costs more than all of this takes
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
-_UNSET = "***unset***"  # conda's way to say that a variable of an environment is no longer one
+_UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
 STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
-"""What tells Python that its modules are somewhere else than in its prefix; beside `PYTHONPATH`, which adds to them."""
+"""Variables that make Python look for its modules outside of its prefix. (`PYTHONPATH` adds folders to it.)"""
 
 _OF_VENV = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
 _OF_CONDA = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "CONDA_PROMPT_MODIFIER")
@@ -32,8 +32,8 @@ _OF_CONDA_STACK = ("CONDA_PREFIX_", "CONDA_STACKED_", "__CONDA_SHLVL_")
 _OF_THE_SHELL = ("_", "SHLVL", "PWD", "OLDPWD", "__envlock_script")
 _STEERS_THE_SHELL = ("BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "POSIXLY_CORRECT")
 
-# Scripts write to stderr: stdout is for the data of the command that follows. None gets the pipe by which the variables
-# come back, so what it leaves running in the background does not hold us up.
+# Scripts write to stderr, because stdout belongs to the command that follows. No script gets the pipe by which the
+# variables come back, so what it leaves running in the background does not delay this process.
 _PROGRAM = r"""
 exec 3>&1 >&2
 for __envlock_script do
@@ -47,7 +47,7 @@ printf 'environment\0' >&3
 
 
 def _pass_over(message: str) -> None:
-    """Warn nobody."""
+    """Ignore a warning."""
 
 
 def activated(
@@ -58,12 +58,12 @@ def activated(
     seconds: float = SCRIPT_SECONDS,
     keep_pythonpath: bool = False,
 ) -> dict[str, str]:
-    """The variables of a process in `prefix` that is started by one with `environ`. Activating twice changes nothing.
+    """The variables of a process in `prefix`, from those of its parent. Activating twice changes nothing.
 
-    The `PYTHONPATH` of `environ` leads to what was not locked, so it is not among them unless `keep_pythonpath`. `warn`
-    is told of scripts that end with another status than 0, which conda passes over. Costs a few looks at the disk, and
-    one shell where there are scripts. Raises UnfitPrefix for one that PATH cannot hold, ActivationFailed for a script
-    that ends its shell, or does not end at all, and for files of variables that cannot be read.
+    Drops `PYTHONPATH` unless `keep_pythonpath`: it leads to what was not locked. Calls `warn` for a script with another
+    exit status than 0, which conda ignores. Costs a few `stat`s, and one shell if there are scripts. Raises UnfitPrefix
+    for a path that PATH cannot contain; ActivationFailed for a script that ends its shell or does not end in time, and
+    for a file of variables that cannot be read.
     """
     if ":" in prefix:
         from envlock.hydrate.errors import UnfitPrefix
@@ -105,7 +105,7 @@ def without_python(environ: Mapping[str, str], *more: str) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
-    """What turns the one into the other: each variable that differs, None for one that is no longer there.
+    """The difference between two environments: each variable that changed, None for one that was removed.
 
     >>> changes({"A": "1", "B": "2"}, {"A": "1", "C": "3"})
     {'C': '3', 'B': None}
@@ -116,9 +116,9 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, st
 
 
 def _deactivated(environ: Mapping[str, str], warn: Callable[[str], None], seconds: float) -> dict[str, str]:
-    """The variables without what an environment that is active put there: conda's way for conda's, else by name.
+    """The variables without what an active environment has set: deactivated as in conda, or by name.
 
-    What is first on PATH because envlock itself is installed there stays: a shell in an environment has envlock too.
+    The folder of envlock's own executable stays on PATH, so that a shell in an environment has envlock too.
     """
     outer = environ.get("CONDA_PREFIX", "")
     variables = dict(environ)
@@ -126,7 +126,7 @@ def _deactivated(environ: Mapping[str, str], warn: Callable[[str], None], second
         try:
             variables = _sourced(_scripts(outer, "deactivate.d")[::-1], outer, variables, warn, seconds)
             of_outer = _variables_of(outer)
-        except _failure() as error:  # it is left, not entered: what it cannot take back stays
+        except _failure() as error:  # leaving must not fail: what the scripts cannot undo stays
             warn(error.message)
             of_outer = {}
         level = _level(environ.get("CONDA_SHLVL", "")) - 1
@@ -154,7 +154,7 @@ def _level(text: str) -> int:
 
 
 def with_programs(prefix: str, variables: Mapping[str, str]) -> str:
-    """PATH with the prefix's programs first, and nowhere else.
+    """PATH with the prefix's programs first, and only there.
 
     >>> with_programs("/env", {"PATH": "/usr/bin"}), with_programs("/env", {"PATH": "/mine:/env/bin:/bin"})
     ('/env/bin:/usr/bin', '/env/bin:/mine:/bin')
@@ -165,7 +165,7 @@ def with_programs(prefix: str, variables: Mapping[str, str]) -> str:
 
 
 def _default_name(prefix: str) -> str:
-    """What conda calls an environment: its folder's name in a folder `envs`, else its path.
+    """The name of an environment in conda: that of its folder if that is in a folder `envs`, else its path.
 
     >>> _default_name("/opt/conda/envs/train"), _default_name("/srv/train")
     ('train', '/srv/train')
@@ -175,7 +175,7 @@ def _default_name(prefix: str) -> str:
 
 
 def _variables_of(prefix: str) -> dict[str, str]:
-    """The variables that packages (`etc/conda/env_vars.d`) and then the environment itself ask for.
+    """The variables that packages (`etc/conda/env_vars.d`) and the environment itself set; the latter win.
 
     Raises ActivationFailed.
     """
@@ -199,7 +199,7 @@ def _read_object(prefix: str, path: str) -> dict[str, object]:
         found = json_of(read_file(path, MEMO_BYTES))
         if isinstance(found, dict) and all(_can_be_set(*item) for item in found.items()):
             return found
-        reason = "it is no table of variables"
+        reason = "it is not a JSON object of variables"
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
     except ValueError:
@@ -217,7 +217,7 @@ def _scripts(prefix: str, kind: str) -> list[str]:
 
 
 def _entries(prefix: str, folder: str, ending: str) -> list[str]:
-    """The files of a folder with that ending, in the order of their names. Raises ActivationFailed."""
+    """The files of a folder with that ending, by name. Raises ActivationFailed."""
     try:
         return sorted(name for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
@@ -229,10 +229,10 @@ def _entries(prefix: str, folder: str, ending: str) -> list[str]:
 def _sourced(
     scripts: Sequence[str], prefix: str, variables: dict[str, str], warn: Callable[[str], None], seconds: float
 ) -> dict[str, str]:
-    """The variables after these scripts, all sourced in one shell. Raises ActivationFailed."""
+    """The variables after sourcing these scripts in one shell. Raises ActivationFailed."""
     if not scripts:
         return variables
-    said = iter(_spoken(scripts, prefix, variables, seconds))
+    said = iter(_shell_output(scripts, prefix, variables, seconds))
     last = ""
     for script in said:
         if script == "environment":
@@ -247,15 +247,15 @@ def _sourced(
     found = dict(line.split("=", 1) for line in said if "=" in line)
     for name in _OF_THE_SHELL:
         found.pop(name, None)
-    # A shell hands on what it can name only.
+    # A shell passes on only variables with names that it can use.
     kept = {*_OF_THE_SHELL, *_STEERS_THE_SHELL, *(name for name in variables if not _is_identifier(name))}
     for name in kept & variables.keys():
         found.setdefault(name, variables[name])
     return found
 
 
-def _spoken(scripts: Sequence[str], prefix: str, variables: Mapping[str, str], seconds: float) -> list[str]:
-    """What the shell wrote: each script and its status, then `environment` and the variables, as `name=value`."""
+def _shell_output(scripts: Sequence[str], prefix: str, variables: Mapping[str, str], seconds: float) -> list[str]:
+    """The output of the shell: each script and its status, then `environment`, and each variable as `name=value`."""
     import subprocess
 
     given = {name: value for name, value in variables.items() if name not in _STEERS_THE_SHELL}
@@ -298,7 +298,7 @@ def _kill(group: int) -> None:
 
 
 def _shell(path: str) -> str:
-    """bash, which conda's own activation asks for in practice; else the system's sh."""
+    """bash, which activation scripts need in practice; else the system's sh."""
     candidates: Iterable[str] = (*_SHELLS, *(os.path.join(folder, "bash") for folder in path.split(":") if folder))
     return next((each for each in candidates if os.access(each, os.X_OK)), "/bin/sh")
 

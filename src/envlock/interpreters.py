@@ -1,9 +1,9 @@
-"""The CPython interpreters of this machine, found by looking at files, and run only to be asked for their version.
+"""The CPython interpreters of this machine: found by their files, and run only to learn their version.
 
-uv is always given the absolute path of a real interpreter: its own search trips over shims (scripts named `python3.12`
-that start something else), and what it would find depends on the user's uv configuration.
+uv always gets the absolute path of a real interpreter. Its own search trips over shims (scripts named `python3.12` that
+start something else), and depends on the user's uv configuration.
 
-Paths are plain strings here: hundreds of names are looked at while `lock` waits, and `pathlib` would take most of it.
+Paths are plain strings here: `lock` waits while hundreds of names are checked, and `pathlib` would take most of it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Interpreter:
     """A CPython that runs here."""
 
     path: Path
-    """Absolute, and no shim."""
+    """Absolute; not a shim."""
     version: str
-    """Three numbers, and `a1`, `b1` or `rc1` after those of a pre-release."""
+    """Three numbers; a pre-release has `a1`, `b1` or `rc1` after them."""
 
 
 class NoInterpreter(HydrateError):
-    """No CPython of the wanted series that fits is on this machine."""
+    """This machine has no CPython of the locked series that fits."""
 
     code = "no-interpreter"
 
@@ -65,15 +65,15 @@ class NoInterpreter(HydrateError):
 class _Candidate(NamedTuple):
     path: str
     series: str
-    """By its file name; empty where that does not say."""
+    """From the file's name; empty if that has none."""
     chosen: bool
-    """Named by the user's variable, so it goes before every other."""
+    """Whether the user's variable names it, so that it comes before all others."""
     refusal: str
-    """Why it is not even run; empty where it may be an interpreter."""
+    """Why it is not even run; empty if it may be an interpreter."""
 
 
 def machine_series() -> tuple[str, ...]:
-    """The minor series of CPython on this machine, oldest first, by file name: nothing is run. A few milliseconds."""
+    """The minor series of CPython here, oldest first, by file name. Runs nothing; takes a few milliseconds."""
     found = {candidate.series for candidate in _candidates() if candidate.series and not candidate.refusal}
     return tuple(sorted(found, key=_numbers))
 
@@ -81,10 +81,11 @@ def machine_series() -> tuple[str, ...]:
 def find_interpreter(
     series: str, accepts: Callable[[str], bool], *, wanted: str = "", downloads: Path | None = None
 ) -> Interpreter:
-    """The interpreter of `series` with the highest version that `accepts`; one of `$ENVLOCK_PYTHONS` before any other.
+    """The interpreter of `series` with the highest version that `accepts`; one in `$ENVLOCK_PYTHONS` before any other.
 
-    `wanted` is what the error calls the versions that would do. Each candidate is run once, and asked again only when
-    its file changed. Raises NoInterpreter, which says what was found and why it does not serve.
+    `wanted` describes the accepted versions for the error. `downloads` is the folder of Pythons that uv downloaded for
+    envlock, by default the home's. Runs each candidate once, and again only after its file changed. Raises
+    NoInterpreter, which lists what was found and why it does not fit.
     """
     fitting: list[tuple[bool, list[int], Interpreter]] = []
     found: list[str] = []
@@ -111,17 +112,17 @@ def find_interpreter(
 
 
 def version_of(path: Path) -> str | None:
-    """The version of the CPython at `path`, or None where there is none that serves here."""
+    """The version of the CPython at `path`; None if there is none that runs here."""
     return _ask(str(path))[0] or None
 
 
 def only_chosen() -> bool:
-    """Whether `$ENVLOCK_PYTHONS` says that nothing else may serve."""
+    """Whether `$ENVLOCK_PYTHONS` forbids all other interpreters."""
     return os.environ.get(VARIABLE, "").startswith(_ONLY)
 
 
 def _places(downloads: Path | None) -> Iterator[tuple[str, bool]]:
-    """The folders that are looked in, in order, and whether the user named them; an executable stands for itself."""
+    """The folders to search, in order, and whether the user named them. The user may name an executable too."""
     chosen = os.environ.get(VARIABLE, "").removeprefix(_ONLY)
     for place in filter(None, chosen.split(os.pathsep)):
         path = os.path.abspath(os.path.expanduser(place))
@@ -145,7 +146,7 @@ def _places(downloads: Path | None) -> Iterator[tuple[str, bool]]:
 
 
 def _candidates(downloads: Path | None = None) -> list[_Candidate]:
-    """Every file that is named as an interpreter is, each real file once, in the order of the places."""
+    """Every file with the name of an interpreter, each real file once, in the order of the places."""
     seen: set[str] = set()
     candidates = []
     for place, chosen in _places(downloads):
@@ -156,26 +157,26 @@ def _candidates(downloads: Path | None = None) -> list[_Candidate]:
             if real in seen or not (series or named) or not os.access(real, os.X_OK):
                 continue
             seen.add(real)
-            # What a virtual environment calls its interpreter is a link to the one that it was made of.
+            # The interpreter of a virtual environment is a link to the one that it was made from.
             candidates.append(_Candidate(real if _in_environment(path) else path, series, chosen, _refusal(real)))
     return candidates
 
 
 def _interpreters_in(folder: str) -> list[str]:
     names = [name for name in _names(folder) if name == "python3" or _series(name)]
-    # `python3` may be pointed to another series one day, so it goes last.
+    # `python3` may lead to another series one day, so it comes last.
     return [os.path.join(folder, name) for name in sorted(names, reverse=True)]
 
 
 def _refusal(real: str) -> str:
-    """Why this file is not run at all; empty where it may be an interpreter."""
+    """Why this file is not run at all; empty if it may be an interpreter."""
     if os.path.basename(real).startswith(_OTHERS):
         return "is not CPython"
     if _in_environment(real):
         return "is a copy inside a virtual environment"
     try:
         if not os.path.isfile(real):  # a device, a pipe
-            return "is no file"
+            return "is not a file"
         with open(real, "rb") as file:
             return "" if file.read(4) in _BINARIES else "is a script, not an interpreter"
     except OSError as error:
@@ -187,7 +188,7 @@ def _in_environment(path: str) -> bool:
 
 
 def _ask(path: str) -> tuple[str, str]:
-    """The version of the interpreter at `path`, and why it does not serve here; one of the two is empty."""
+    """The version of the interpreter at `path`, and why it cannot be used here; one of the two is empty."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -198,7 +199,7 @@ def _ask(path: str) -> tuple[str, str]:
         answer, refusal = _run(path)
         if refusal:
             return "", refusal
-        # Another process may have asked another one meanwhile; an answer that is lost so is asked for again.
+        # Another process may write at the same time: a lost answer costs only another run.
         _write_known({**_read_known(), path: f"{key}: {answer}"})
     implementation, version, flags, wide, machine = answer.split()
     if implementation != "cpython":
@@ -211,7 +212,7 @@ def _ask(path: str) -> tuple[str, str]:
 
 
 def _run(path: str) -> tuple[str, str]:
-    """What the interpreter says of itself, and why it did not; one of the two is empty."""
+    """The interpreter's answer to _QUESTION, and why it has none; one of the two is empty."""
     import subprocess
 
     try:
@@ -234,7 +235,7 @@ def _run(path: str) -> tuple[str, str]:
 
 
 def _read_known() -> dict[str, str]:
-    """What interpreters have said: by path, their file's mtime and size, and the answer. Empty if it is unusable."""
+    """The answers so far: by path, the file's mtime and size, and the answer. Empty if the memo is unusable."""
     try:
         known = json_of(read_file(home() / "interpreters.json", MEMO_BYTES))
     except (OSError, ValueError):
@@ -248,7 +249,7 @@ def _write_known(known: dict[str, str]) -> None:
     import contextlib
     import json
 
-    with contextlib.suppress(OSError), Closed():  # a memo that cannot be kept costs time only
+    with contextlib.suppress(OSError), Closed():  # without the memo it only takes longer
         write_atomically(folder_in_home() / "interpreters.json", json.dumps(known, indent=1, sort_keys=True).encode())
 
 
@@ -270,7 +271,7 @@ def _series(name: str) -> str:
 
 
 def _numbers(version: str) -> list[int]:
-    """What versions are ordered by; a pre-release goes before its release.
+    """The sort key of a version; a pre-release comes before its release.
 
     >>> sorted(["3.9", "3.14.0", "3.14.0rc1", "3.10"], key=_numbers)
     ['3.9', '3.10', '3.14.0rc1', '3.14.0']

@@ -11,19 +11,19 @@ from envlock.trust import VARIABLE, distrust, distrust_home, make_folder
 
 
 class NoHome(ConfigError):
-    """A path begins with a home folder, and there is none: the user is not known here, and HOME is not set."""
+    """A path begins with `~`, and there is no home folder: the user is not known here, and HOME is not set."""
 
     code = "no-home"
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"`{path}` leads nowhere: there is no such home folder on this machine",
-            hint="export HOME=... to a folder that you may write, or name a folder without `~`",
+            f"`{path}` does not exist: there is no such home folder on this machine",
+            hint="export HOME=<a folder that you may write>, or use a path without `~`",
         )
 
 
 class UntrustedHome(ConfigError):
-    """What envlock keeps on this machine, and runs, may have been written by somebody else."""
+    """Somebody else may have written the files that envlock keeps on this machine and runs."""
 
     code = "untrusted-home"
 
@@ -38,7 +38,7 @@ class UntrustedHome(ConfigError):
             f"export {VARIABLE}=<group>",
         }
         super().__init__(
-            "envlock does not run what others may have written",
+            "envlock does not run files that others may have written",
             locations=(Location(path),),
             details=(reason,),
             hint=next(hint for start, hint in hints.items() if reason.startswith(start)),
@@ -48,9 +48,9 @@ class UntrustedHome(ConfigError):
 def home() -> Path:
     """The folder of envlock on this machine: `$ENVLOCK_HOME`, or `~/.envlock`.
 
-    Holds `environments/` (hydrated prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked
-    interpreters) and small memos. Everything in it can be deleted; it is made again from the cache. Raises NoHome, and
-    UntrustedHome where somebody else may have written into it.
+    Contains `environments/` (prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked Pythons) and
+    small memos. Everything in it can be deleted; envlock makes it again from the cache. Raises NoHome, and
+    UntrustedHome if somebody else may have written into it.
     """
     found = expanded(os.environ.get("ENVLOCK_HOME") or "~/.envlock").absolute()
     path, reason = distrust_home(str(found))
@@ -60,7 +60,7 @@ def home() -> Path:
 
 
 def folder_in_home(*parts: str, is_private: bool = False) -> Path:
-    """A folder of the home, made now where it is missing, that nobody else may write into: see `make_folder`.
+    """A folder of the home, made if it is missing, into which nobody else may write: see `make_folder`.
 
     Raises as `home`, and OSError.
     """
@@ -71,7 +71,7 @@ def folder_in_home(*parts: str, is_private: bool = False) -> Path:
 
 
 def trusted(path: Path) -> Path:
-    """The path, where nobody else may have written what lies there. Raises UntrustedHome."""
+    """The path, unless others may have written what is there. Raises UntrustedHome."""
     reason = distrust(str(path))
     if reason:
         raise UntrustedHome(str(path), reason)
@@ -79,8 +79,8 @@ def trusted(path: Path) -> Path:
 
 
 def expanded(path: str) -> Path:
-    """The path, with what `~` stands for. Raises NoHome."""
-    found = os.path.expanduser(path)  # noqa: PTH111  pathlib's own raises what is no error of ours
+    """The path with `~` expanded. Raises NoHome."""
+    found = os.path.expanduser(path)  # noqa: PTH111  pathlib's own raises RuntimeError
     if found.startswith("~"):
         raise NoHome(path)
     return Path(found)

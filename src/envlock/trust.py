@@ -1,11 +1,11 @@
-"""Whose envlock's home is: nothing is run, or believed, that anybody else may have written.
+"""Who may write into envlock's home: envlock runs nothing, and believes nothing, that others may have written.
 
-A home holds environments and interpreters, which are run, and memos, which say where they are. So what belongs to
-another user (but root), or may be written by others, is refused: the home, the folders in it, and each prefix. What
-envlock makes there is closed to others, whatever the umask.
+A home contains environments and interpreters, which are run, and memos, which say where they are. So envlock refuses
+the home, a folder in it, or a prefix that belongs to another user (except root), or that others may write. What it
+makes there is closed to others, whatever the umask.
 
-A home that several people share is one on purpose: ENVLOCK_HOME_GROUP names their group, which may write, and whose
-members may own what is in it. Imports `os` alone, for the commands that start fast.
+Several people share a home only on purpose: ENVLOCK_HOME_GROUP names their group, which may write, and whose members
+may own what is in it. This imports `os` alone, for the commands that start fast.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FOLDERS = (
     *("", "environments", "environments/.stages", "pythons", "packages", "conda", "conda/packages"),
     *("conda/distributions", "conda/repodata", "memo", "named", "remembered", "bytecode", "hashed", "pip-tools", "uv"),
 )
-"""Below a home, what is held against these rules whenever the home is looked up; prefixes are, when they are found."""
+"""The folders of a home that are checked whenever the home is looked up; a prefix is checked when it is found."""
 _ROOT = 0
 _OTHERS, _GROUP, _KEEPS_GROUP = 0o002, 0o020, 0o2000
 
 
 def distrust(path: str) -> str:
-    """Why what lies at `path` may be another's; empty where it may not, or where nothing is. A look at the disk."""
+    """Why somebody else may have written what is at `path`; empty if not, or if nothing is there. Costs one `stat`."""
     try:
         found = os.stat(path)
     except OSError:
@@ -36,7 +36,7 @@ def distrust(path: str) -> str:
     try:
         group = shared_by()
     except KeyError as error:
-        return f"{VARIABLE} names a group that is not known here: {error.args[0]}"
+        return f"{VARIABLE} names a group that does not exist here: {error.args[0]}"
     if found.st_mode & _OTHERS:
         return "anybody on this machine may write it"
     is_of_group = group is not None and found.st_gid == group
@@ -48,7 +48,7 @@ def distrust(path: str) -> str:
 
 
 def distrust_home(home: str) -> tuple[str, str]:
-    """The first folder of a home that is not to be trusted, and why; both empty where there is none."""
+    """The first folder of a home that cannot be trusted, and why; both empty if there is none."""
     for folder in FOLDERS:
         path = os.path.join(home, folder) if folder else home
         reason = distrust(path)
@@ -57,12 +57,12 @@ def distrust_home(home: str) -> tuple[str, str]:
     if os.environ.get(VARIABLE) and os.path.isdir(home):
         mode = os.stat(home).st_mode
         if not (mode & _GROUP and mode & _KEEPS_GROUP):
-            return home, f"it is not made to be shared by the group of {VARIABLE}: what one makes, others could not use"
+            return home, f"it is not set up for the group of {VARIABLE}: others could not use what one of them makes"
     return "", ""
 
 
 def shared_by() -> int | None:
-    """The number of the group that shares the home; None where the home is one user's. Raises KeyError."""
+    """The number of the group that shares the home; None if one user owns it. Raises KeyError."""
     chosen = os.environ.get(VARIABLE, "")
     if not chosen or chosen.isdecimal():
         return int(chosen) if chosen else None
@@ -75,10 +75,10 @@ def shared_by() -> int | None:
 
 
 def make_folder(path: str, home: str, *, is_private: bool = False) -> None:
-    """Make a folder of the home, and those that it lies in: nobody else may write there. Raises OSError.
+    """Make a folder of the home, and its parents, so that nobody else may write there. Raises OSError.
 
-    Nobody else may read it either where it `is_private`, or the home itself, unless that is root's, which may be an
-    image's that others run from. Where the home is shared, it is as open as that, and of its group.
+    Nobody else may read it either if it `is_private` or is the home itself, unless root owns the home: it may be in an
+    image that others run from. In a shared home, it gets the home's mode and group.
     """
     if os.path.isdir(path):
         return
@@ -96,9 +96,9 @@ def make_folder(path: str, home: str, *, is_private: bool = False) -> None:
 
 
 class Closed:
-    """As long as its `with` lasts, what this process makes is closed to others. Threads may be in it at once.
+    """Within its `with`, what this process makes is closed to others, or in a shared home open to the group only.
 
-    Where the home is shared, it is open to the group.
+    Several threads may be in it at once.
     """
 
     _guard = allocate_lock()
@@ -122,9 +122,9 @@ class Closed:
 
 
 def _is_mine_alone(group: int) -> bool:
-    """Whether nobody but this user, and root, is known to be in a group: such as that of the user's own name.
+    """Whether only this user, and root, are in a group: such as the one named after the user.
 
-    Root's own group is taken to be as root: who else is in it are accounts of the system, and users of containers.
+    Root's own group counts as root: its other members are accounts of the system, and users of containers.
     """
     if group == _ROOT:
         return True
@@ -141,12 +141,12 @@ def _is_mine_alone(group: int) -> bool:
         me = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return members <= {"root"}
-    # Of a directory that does not list its users, nobody can tell who is in a group.
+    # If a directory service does not list its users, nobody can tell who is in a group.
     return members <= {"root", me} and any(user.pw_name == me for user in everybody)
 
 
 def _is_member(user: int, group: int) -> bool:
-    """Whether the owner of a group's file is in it. One without an entry here is taken at the file's word."""
+    """Whether the owner of a file is in its group. A group without an entry here is trusted."""
     import grp
     import pwd
 

@@ -1,4 +1,4 @@
-"""uv, run so that only envlock's arguments decide: no variable and no file of the user's changes what it does."""
+"""Running uv so that only envlock's arguments decide: no variable or file of the user changes what it does."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _KEPT = frozenset(
 
 _NUMBERS = frozenset({"UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES"})
 
-# Finding uv fills sysconfig's variables, which several threads at once see half filled (Python 3.11 and older).
+# Finding uv fills sysconfig's variables; other threads could see them half filled (Python 3.11 and older).
 _FINDING = threading.Lock()
 
 
 class NoUv(HydrateError):
-    """The uv executable that comes with envlock is gone."""
+    """The uv executable that is installed with envlock is missing."""
 
     code = "no-uv"
 
     def __init__(self) -> None:
         super().__init__(
-            "the `uv` executable is neither in envlock's own installation nor on PATH",
+            "there is no `uv` executable in envlock's installation or on PATH",
             hint="pip install --force-reinstall uv",
         )
 
 
 def uv_executable() -> Path:
-    """The absolute path of uv: the one installed with envlock, else the first on PATH. Raises NoUv."""
+    """The absolute path of uv: the one that is installed with envlock, else the first on PATH. Raises NoUv."""
     beside = Path(sys.executable).with_name("uv")
     if beside.is_file():
         return beside
@@ -63,7 +63,7 @@ def uv_executable() -> Path:
 
 
 def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables that uv is run with: a few of ours, and `extra`; never a user's `UV_*`, `PIP_*` or `PYTHON*`.
+    """The variables for uv: a few of this process, and `extra`; never a user's `UV_*`, `PIP_*` or `PYTHON*`.
 
     >>> os.environ["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     >>> "UV_INDEX_STRATEGY" in uv_environment()
@@ -79,16 +79,16 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _own_cache() -> dict[str, str]:
-    """Another cache, where others may have written into uv's: what is unpacked there is linked into environments."""
+    """A cache of envlock's own, if others may write into uv's: environments are hard links into it."""
     chosen = os.environ.get("UV_CACHE_DIR")
     place = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "uv")  # noqa: PTH111, PTH118
     return {"UV_CACHE_DIR": str(folder_in_home("uv", is_private=True))} if distrust(place) else {}
 
 
 def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run uv with these arguments, no configuration file and no input; its output is captured, its status not judged.
+    """Run uv with these arguments, no configuration file and no input. Captures the output, ignores the status.
 
-    Costs 5 ms more than what uv does. Raises NoUv.
+    Costs 5 ms on top of uv's own time. Raises NoUv.
     """
     return subprocess.run(
         [str(uv_executable()), *arguments, "--no-config"],
@@ -102,7 +102,7 @@ def run_uv(arguments: Sequence[str], *, extra: Mapping[str, str] | None = None) 
 
 
 def uv_reason(stderr: str) -> tuple[str, ...]:
-    r"""The lines of uv's error text that say something: without its warnings and labels, of a traceback the last line.
+    r"""The lines of uv's error text that matter: without warnings and labels, and only the last line of a traceback.
 
     >>> uv_reason("warning: slow\nerror: Failed to install a\n  cause: No space left\n")
     ('Failed to install a', 'No space left')
