@@ -16,7 +16,7 @@ import pytest
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
 from tests.forked import wanted
 from tests.index import Index
-from tests.preloaded import Parent, preloaded_popen
+from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
@@ -123,21 +123,24 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) ->
 
 
 @pytest.fixture(scope="session")
-def resolver_parents() -> Iterator[dict[str, Parent]]:
-    """The parents of the processes of conda-lock and of pip-compile, by module."""
+def resolver_parents() -> Iterator[tuple[Parent, ...]]:
+    """The parents of the processes of conda-lock and of pip-compile."""
     with TemporaryDirectory(prefix="envlock-") as folder:  # short, as the address of a socket has to be
-        names = ("conda_lock_process", "pip_compile_process")
-        parents = {each: Parent(each, Path(folder)) for each in (f"envlock.resolve.{name}" for name in names)}
+        parents = (
+            Parent("envlock.resolve.conda_lock_process", Path(folder), "conda_lock.conda_lock"),
+            Parent("envlock.resolve.pip_compile_process", Path(folder), "piptools.scripts.compile"),
+        )
         yield parents
-        for parent in parents.values():
+        for parent in parents:
             parent.close()
 
 
 @pytest.fixture
-def preloaded_resolvers(resolver_parents: dict[str, Parent], monkeypatch: pytest.MonkeyPatch) -> None:
+def preloaded_resolvers(resolver_parents: tuple[Parent, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Resolvers of this process fork conda-lock and pip-compile from processes that have imported them."""
     if wanted(os.environ):
-        monkeypatch.setattr(subprocess, "Popen", preloaded_popen(resolver_parents))
+        parents = {of_module(parent): parent for parent in resolver_parents}
+        monkeypatch.setattr(subprocess, "Popen", preloaded_popen(parents))
 
 
 @pytest.fixture(scope="session")

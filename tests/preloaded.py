@@ -31,8 +31,9 @@ _SIZE = 8
 class Parent:
     """The parent of one module's processes, started when the first is wanted; `close` ends it."""
 
-    def __init__(self, module: str, folder: Path) -> None:
+    def __init__(self, module: str, folder: Path, *also: str) -> None:
         self.module = module
+        self._imported = (module, *also)
         self._address = folder / f"{module}.socket"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +43,7 @@ class Parent:
 
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.preloaded", "--serve", str(self._address), self.module],
+                [sys.executable, "-m", "tests.preloaded", "--serve", str(self._address), *self._imported],
                 cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # noqa: PTH100, PTH120
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -57,17 +58,24 @@ class Parent:
             self._process.communicate()
 
 
-def preloaded_popen(parents: Mapping[str, Parent]) -> type[subprocess.Popen[Any]]:
-    """A `Popen` for which `python -m MODULE` is forked, where the module is one of these."""
+def preloaded_popen(parents: Mapping[tuple[str, ...], Parent]) -> type[subprocess.Popen[Any]]:
+    """A `Popen` that has a parent fork each command that begins with these words."""
     import subprocess
 
     class PreloadedPopen(subprocess.Popen):  # type: ignore[type-arg]
         def __init__(self, command: Any, *rest: Any, **options: Any) -> None:
-            if [*command[:2]] == [sys.executable, "-m"] and command[2] in parents:
-                command = parents[command[2]].command(*command[3:])
+            for words, parent in parents.items():
+                if tuple(command[: len(words)]) == words:
+                    command = parent.command(*command[len(words) :])
+                    break
             super().__init__(command, *rest, **options)
 
     return PreloadedPopen
+
+
+def of_module(parent: Parent) -> tuple[str, str, str]:
+    """How the commands begin that start the parent's module."""
+    return sys.executable, "-m", parent.module
 
 
 # The process that is started.
@@ -107,13 +115,13 @@ def _read(connection: socket.socket, size: int) -> bytes:
 # The parent.
 
 
-def serve(address: str, module: str) -> None:
+def serve(address: str, module: str, *also: str) -> None:
     """Fork a process for each client, until the test's process is gone."""
     import gc
     import importlib
     import select
 
-    for each in ("tests.forked", module, *_ALSO.get(module, ())):
+    for each in ("tests.forked", module, *also):
         importlib.import_module(each)
     gc.collect()
     gc.freeze()
@@ -130,12 +138,6 @@ def serve(address: str, module: str) -> None:
                 if os.fork() == 0:
                     listening.close()
                     _fork_for(connection, module)
-
-
-_ALSO = {
-    "envlock.resolve.conda_lock_process": ("conda_lock.conda_lock",),
-    "envlock.resolve.pip_compile_process": ("piptools.scripts.compile", "pip._internal.commands.install"),
-}
 
 
 def _reap() -> None:

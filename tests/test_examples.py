@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jsonschema
 import pytest
@@ -16,8 +18,11 @@ import tomli
 
 from envlock.config.read import load_project
 from envlock.lockfile.folder import lock_files, read_lock
+from scripts import demo_team
 from scripts.demo import fitted
 from tests.channel import Channel
+from tests.forked import wanted
+from tests.preloaded import Parent, preloaded_popen
 from tests.support import run_envlock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,10 +110,25 @@ def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[st
 
 @pytest.mark.index
 @pytest.mark.flows
-@pytest.mark.parametrize(
-    "server", ["moto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azurite"))]
-)
-def test_two_people_share_a_cache(server: str, tmp_path: Path) -> None:
+def test_two_people_share_a_cache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `make demo-team` tells it; here its commands are forked, for most of the time would be theirs to start."""
+    monkeypatch.setattr(sys, "argv", ["demo_team.py", "--on", "moto"])
+    with TemporaryDirectory(prefix="envlock-") as folder:
+        parent = Parent("envlock.__main__", Path(folder), "s3fs")
+        if wanted(os.environ):
+            monkeypatch.setattr(subprocess, "Popen", preloaded_popen({("envlock",): parent}))
+        assert demo_team.main() == 0
+        parent.close()
+    said = capsys.readouterr().out
+    assert said.count("[ok]") == 6
+    assert "All of it on moto" in said
+
+
+@pytest.mark.index
+@pytest.mark.flows
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["moto", "gcs", "azurite"])
+def test_two_people_share_a_cache_by_commands_that_start_anew(server: str, tmp_path: Path) -> None:
     said = run(["python", str(ROOT / "scripts" / "demo_team.py"), "--on", server], tmp_path)
     assert said.count("[ok]") == 6
     assert f"All of it on {server}" in said

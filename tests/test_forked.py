@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.forked import forks, wanted
-from tests.preloaded import Parent, preloaded_popen
+from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.support import ENVLOCK, ProjectFolder
 
 
@@ -47,17 +47,17 @@ def test_what_an_interpreter_reads_when_it_starts_is_not_forked(name: str) -> No
 
 
 @pytest.fixture
-def parents() -> Iterator[dict[str, Parent]]:
+def parents() -> Iterator[dict[tuple[str, ...], Parent]]:
     with TemporaryDirectory() as folder:
-        made = {each: Parent(each, Path(folder)) for each in ("json.tool", "code")}
-        yield made
-        for each in made.values():
-            each.close()
+        made = [Parent(each, Path(folder)) for each in ("json.tool", "code")]
+        yield {of_module(parent): parent for parent in made}
+        for parent in made:
+            parent.close()
 
 
 @pytest.mark.parametrize("argument", ["there.json", "not-there.json", "odd.json", "--no-such-option"])
 def test_a_preloaded_module_is_the_one_that_starts_anew(
-    argument: str, parents: dict[str, Parent], tmp_path: Path
+    argument: str, parents: dict[tuple[str, ...], Parent], tmp_path: Path
 ) -> None:
     (tmp_path / "there.json").write_text('{"a": 1}')
     (tmp_path / "odd.json").write_text("{")
@@ -71,7 +71,7 @@ def test_a_preloaded_module_is_the_one_that_starts_anew(
 
 
 def test_a_preloaded_module_is_talked_with_and_ends_when_it_is_told_to(
-    parents: dict[str, Parent], tmp_path: Path
+    parents: dict[tuple[str, ...], Parent], tmp_path: Path
 ) -> None:
     with preloaded_popen(parents)(
         [sys.executable, "-m", "code"],
