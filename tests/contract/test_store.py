@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from envlock.cache.format import check_format, prove_exclusive_create
 from envlock.cache.open import BUCKETS, open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.settings import CacheOptions
-from tests.servers.clouds import BUCKET, CLOUDS, Cloud
+from tests.servers.clouds import BUCKET, CLOUDS, Cloud, forget_sessions
 from tests.servers.processes import ROOT
 
 STORES = ("folder", "file", "memory", *CLOUDS)
@@ -29,15 +29,25 @@ RACES = ("folder", "seaweedfs", "gcs", "azurite")  # moto looks, then writes, wi
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 
 
+@pytest.fixture(scope="module")
+def sessions() -> Iterator[None]:
+    """What an SDK has of a service serves all tests: all of them ask as the same one. To make it takes a second."""
+    forget_sessions()
+    yield
+    forget_sessions()
+
+
 @pytest.fixture
 def url_of(
-    tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud]
+    tmp_path: Path, clouds: Callable[[str], Cloud], sessions: None, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[str, CacheOptions]]:
     """Where a store of each kind is for this test: its URL, and its options."""
 
     def url(name: str) -> tuple[str, CacheOptions]:
         if name in CLOUDS:
-            cloud = log_in(clouds(name))
+            cloud = clouds(name)
+            for variable, value in cloud.environment.items():
+                monkeypatch.setenv(variable, value)
             return cloud.url(f"{tmp_path.parent.name}/{tmp_path.name}/cache"), cloud.options
         root = tmp_path / "a cache"  # a space, so that a URL has to be percent-encoded
         urls = {"folder": str(root), "file": root.as_uri(), "memory": f"memory://{tmp_path.name}/cache"}
@@ -229,7 +239,7 @@ def test_a_reader_never_sees_a_part(store: Store) -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for number in range(80):
+    for number in range(24):
         store.put("packages/a", versions[number % 4])
     stop.set()
     for reader in readers:
@@ -240,7 +250,7 @@ def test_a_reader_never_sees_a_part(store: Store) -> None:
 
 def test_many_threads_write_at_once(store: Store) -> None:
     def write(thread: int) -> None:
-        for number in range(20):
+        for number in range(6):
             store.put(f"packages/{number}/same", b"%d" % number)
             store.put(f"packages/{number}/{thread}", b"%d" % thread)
 
@@ -249,8 +259,8 @@ def test_many_threads_write_at_once(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(list(store.entries("packages"))) == 20 * 9
-    assert all(store.read(f"packages/{number}/same") == b"%d" % number for number in range(20))
+    assert len(list(store.entries("packages"))) == 6 * 9
+    assert all(store.read(f"packages/{number}/same") == b"%d" % number for number in range(6))
 
 
 def test_the_url_is_for_messages(store: Store, tmp_path: Path) -> None:
