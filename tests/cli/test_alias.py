@@ -122,7 +122,7 @@ class TestGive:
     def test_an_arch_that_is_missing_is_told(self, project: ProjectFolder, envlock: Envlock) -> None:
         shutil.rmtree(project.lock_folder / OTHER)
         given = envlock("alias", "team/base:v2", "--env", "base")
-        assert f"note: it is not locked for {OTHER}" in given.stderr
+        assert f"note: not available for {OTHER}" in given.stderr
         assert envlock("alias", "team/base:v3", "--env", "base", "--json").json["lacking"] == [OTHER]
         refused = envlock("show", "team/base:v2", "--arch", OTHER, check=2)
         assert f"error[alias-lacks-arch]: `team/base:v2` is not there for {OTHER}\n  it is there for: {HERE}" in (
@@ -262,7 +262,7 @@ class TestHistory:
         listed = envlock("alias", "ls", "team/base:", "--json").json["aliases"]
         assert [each["alias"] for each in listed] == ["team/base:latest", "team/base:stable", "team/base:v1"]
         nothing = envlock("alias", "ls", "nobody/")
-        assert (nothing.stdout, "no name that begins with nobody/" in nothing.stderr) == ("", True)
+        assert (nothing.stdout, "no alias that begins with nobody/" in nothing.stderr) == ("", True)
 
     def test_a_record_that_was_changed_by_hand(self, project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
         place = tmp_path / "cache" / move_path(Alias("team/base"), 1)
@@ -302,7 +302,7 @@ class TestUse:
     def test_get(self, project: ProjectFolder, envlock: Envlock, another: Path, tmp_path: Path) -> None:
         assert envlock("check", cwd=another, check=1)
         said = envlock("get", "team/base", cwd=another).stdout.splitlines()
-        assert said[-1] == f"team/base:latest@2 on {HERE}, {OTHER} serves mine"
+        assert said[-1] == f"team/base:latest@2 on {HERE}, {OTHER} is used by mine"
         assert [line.split()[0] for line in said[:-1]] == ["wrote", "wrote"]
         assert envlock("check", cwd=another)
         answer = envlock("get", "team/base", "--json", cwd=another).json
@@ -315,7 +315,7 @@ class TestUse:
         assert "error[not-needed]" in ran.stderr
         assert not (another / "envlock.lock").exists()
         ran = envlock("get", "team/base:v1", "--arch", HERE, "--into", "locks", cwd=another)
-        assert f"team/base:v1 on {HERE} serves no environment of envlock.toml\n" in ran.stdout
+        assert f"team/base:v1 on {HERE} is used by no environment in envlock.toml\n" in ran.stdout
         assert len(list((another / "locks").glob(f"{HERE}/*/pylock.*.toml"))) == 1
         assert "error[usage]" in envlock("get", cwd=another, check=2).stderr
 
@@ -341,7 +341,7 @@ class TestUse:
         given = envlock("alias", "team/rerun:v1", "--pathspec", "DemoFlow/142/start/7", cwd=another, check=True)
         assert given.stdout.startswith("gave team/rerun:v1 to DemoFlow/142/start: ")
         into = envlock("get", "--pathspec", "DemoFlow/142/start", "--into", "locks", cwd=another)
-        assert "serves no environment" in into.stdout
+        assert "is used by no environment" in into.stdout
         unknown = envlock("show", "--pathspec", "DemoFlow/143/start", cwd=another, check=2)
         assert "error[pathspec-not-found]" in unknown.stderr
         assert f"the cache {tmp_path}/cache does not know it either" in unknown.stderr

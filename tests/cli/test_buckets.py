@@ -40,9 +40,9 @@ def test_push_look_and_repair(cloud: Cloud, envlock: Envlock, make_index: Callab
     assert "pushed 2 packages" in first.stdout
     assert first.stdout.endswith(f"to {url}\n")
     second = envlock("push")
-    assert second.stdout == f"nothing to push: 2 packages and 2 environments are in {url} already\n"
+    assert second.stdout == f"nothing to push: 2 packages and 2 environments are already in {url}\n"
     # How long it took may be said, and what was not read; what libraries leave unclosed may not.
-    said = r"^(pushing: |looking into the cache: |note: 2 packages were there already ).*\n"
+    said = r"^(pushing: |looking into the cache: |note: 2 packages were in the cache already ).*\n"
     assert re.sub(said, "", first.stderr + second.stderr, flags=re.MULTILINE) == ""
     listed = envlock("cache", "ls", "--json")
     assert listed.json["packages"] == 2

@@ -40,8 +40,8 @@ def test_push_twice(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in (tmp_path / "cache" / "packages").rglob("*.whl"))
     assert first.stdout == f"pushed 4 packages ({size / 1000:.1f} kB) and 4 environments to {tmp_path}/cache\n"
     second = envlock("push")
-    assert second.stdout == f"nothing to push: 4 packages and 4 environments are in {tmp_path}/cache already\n"
-    assert second.stderr.startswith("note: 4 packages were there already (same name and size), and were not read")
+    assert second.stdout == f"nothing to push: 4 packages and 4 environments are already in {tmp_path}/cache\n"
+    assert second.stderr.startswith("note: 4 packages were in the cache already (same name and size) and were not read")
     assert "push --verify" in second.stderr
     assert envlock("push", "--verify").stderr == ""
 
@@ -52,8 +52,8 @@ def test_what_was_damaged_is_told(locked: Project, envlock: Envlock, tmp_path: P
     os.truncate(package, 3)
     ran = envlock("push")
     assert ran.stdout.startswith("pushed 1 package (")
-    assert f"warning: damaged in the cache, fetched again: 1 file ({package.name})" in ran.stderr
-    assert "3 packages were there already" in ran.stderr
+    assert f"warning: damaged in the cache, and fetched again: 1 file ({package.name})" in ran.stderr
+    assert "3 packages were in the cache already" in ran.stderr
 
 
 def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_an_unknown_environment(locked: Project, envlock: Envlock) -> None:
 def test_ls(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     empty = envlock("cache", "ls")
     assert empty.stdout == ""
-    assert "nothing is in" in empty.stderr
+    assert "cache is empty" in empty.stderr
     envlock("push")
     lines = envlock("cache", "ls").stdout.splitlines()
     assert lines[0].split() == ["environment", "arch", "identity", "python", "packages", "size"]
@@ -127,7 +127,7 @@ def test_ls_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
 
 def test_verify_and_repair(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     envlock("push")
-    assert envlock("cache", "verify").stdout.startswith("whole: 4 packages (")
+    assert envlock("cache", "verify").stdout.startswith("verified 4 packages (")
     wheel = cached(tmp_path, ALPHA)
     data = wheel.read_bytes()
     wheel.write_bytes(data[:-1] + b"?")

@@ -107,7 +107,7 @@ def test_what_is_not_fresh_is_shown_as_that(
     ran = envlock("show")
     (line,) = [line for line in ran.stdout.splitlines() if line.split()[0] == step]
     assert " ".join(line.split()) == f"{step} {state}"
-    assert "`envlock check` says why" in ran.stderr
+    assert "`envlock check`" in ran.stderr
 
 
 def test_a_damaged_lock_does_not_hide_the_others(project: ProjectFolder, envlock: Envlock) -> None:

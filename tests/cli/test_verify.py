@@ -66,7 +66,7 @@ def damage(path: Path) -> None:
 
 def test_nothing_is_on_this_machine(project: ProjectFolder, envlock: Envlock) -> None:
     ran = envlock("verify")
-    assert ran.stdout == "nothing to verify: none of the environments is on this machine\n"
+    assert ran.stdout == "nothing to verify: no environment is on this machine\n"
     assert ran.stderr == "note: not on this machine: DemoFlow/start, DemoFlow/end, DemoFlow/train, both\n"
     assert envlock("verify", "--json").json == {
         "exit_status": 0,
@@ -164,7 +164,7 @@ def test_packages_that_were_put_there_by_hand(project: ProjectFolder, envlock: E
     (site_of(prefix) / "odd.py").write_text("")
     assert envlock("verify", "--step", "train").status == 0
     ran = envlock("verify", "--step", "train", "--unexpected", check=3)
-    assert "  of no package\n    unexpected lib/" in ran.stdout
+    assert "  in no package\n    unexpected lib/" in ran.stdout
     for number in range(20):
         (site_of(prefix) / f"odd_{number}.py").write_text("")
     ran = envlock("verify", "--step", "train", "--unexpected", check=3)
@@ -176,7 +176,7 @@ def test_what_is_not_locked_is_not_looked_at(project: ProjectFolder, envlock: En
     project.config.write_text(project.config.read_text().replace('alpha = "1.1"', 'alpha = "1.2"'))
     ran = envlock("verify")
     assert "as installed" in ran.stdout
-    assert "note: not locked, so not looked at (`envlock check` says why): DemoFlow/train\n" in ran.stderr
+    assert "note: not locked, so not verified (see `envlock check`): DemoFlow/train\n" in ran.stderr
 
 
 def test_a_lock_that_is_damaged_is_told(project: ProjectFolder, envlock: Envlock) -> None:

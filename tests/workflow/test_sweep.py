@@ -625,12 +625,12 @@ class TestCommand:
 
     def test_it_shows_and_deletes(self, command, project: Project, store: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         shown = command("cache", "gc").stdout
-        assert f"nothing needs, in {tmp_path}/cache:" in shown
+        assert f"not needed in {tmp_path}/cache:" in shown
         assert "environments: 2 of 3" in shown
         assert "packages: 2 of 4" in shown
         assert "second-1.0-py3-none-any.whl, 30 days old" in shown
         assert "kept: 1 environment, 1 by locks" in shown
-        assert "`--delete` does it" in shown
+        assert "with `--delete`" in shown
         assert len(packages_in(store)) == 4
         assert "deleted from" in command("cache", "gc", "--delete").stdout
         assert packages_in(store) == {"shared", "own"}

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _SOURCE = Argument(
     "source",
     "[SOURCE]",
-    f"What to name, where it is no environment of envlock.toml: {REFERENCE}.",
+    f"The environment, if it is not one of envlock.toml: {REFERENCE}.",
     complete="aliases",
 )
-_WHY = Value("--why", "WHY", "Why: kept with the move, for everybody.", short="-m")
+_WHY = Value("--why", "WHY", "The reason, which is kept with the move.", short="-m")
 
 
 @command(ALIAS, _SOURCE, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _WHY, JSON, CONFIG)
 def give(line: CommandLine) -> int:
-    """Give a name to an environment, for every arch that it is locked for; the word `give` may be left out.
+    """Give an environment an alias, for every arch that it is locked for. The word `give` can be left out.
 
-    Its packages and its locks are brought into the cache first. A tag other than `latest`, `candidate` and `stable`
-    is given once: asking for it again says who has it. `@{VARIABLE}` is taken from the environment.
+    Pushes its packages and locks into the cache first. `latest`, `candidate` and `stable` can be given again; every
+    other tag is given once. `@{VARIABLE}` is replaced by the value of that environment variable.
 
     Examples: `envlock alias team/base:v1 --env base`, `envlock alias team/train --flow TrainFlow --step train -m
     nightly`, `envlock alias team/base:v2 team/base:candidate`, `envlock alias team/rerun:v1 --pathspec
@@ -54,14 +54,14 @@ def give(line: CommandLine) -> int:
     return 0
 
 
-_TO = Value("--to", "MOVE", "The move to go back to. Default: the last but one.", least=1)
+_TO = Value("--to", "MOVE", "The move to return to. Default: the last but one.", least=1)
 
 
 @command(ALIAS, _TO, _WHY, JSON, CONFIG)
 def rollback(line: CommandLine) -> int:
-    """Move a tag back to what it stood for before. This is a new move: the history is kept.
+    """Move a tag back to what it stood for before. This is a new move; the history is kept.
 
-    Refused where somebody else moves the tag at the same moment.
+    Fails if somebody else moves the tag at the same time.
 
     Examples: `envlock alias rollback team/base:stable`, `envlock alias rollback team/base:stable --to 3 -m broken`.
     """
@@ -72,14 +72,14 @@ def rollback(line: CommandLine) -> int:
     return _show_given(line, roll_back(Lookup(open_project(line)), name, to=line.number(_TO), why=line.value(_WHY)))
 
 
-_TAG = Argument("tag", "TAG", "The tag that is to stand for the same.")
+_TAG = Argument("tag", "TAG", "The tag to move.")
 
 
 @command(ALIAS, _TAG, _WHY, JSON, CONFIG)
 def promote(line: CommandLine) -> int:
-    """Move a second tag of a name to what the first one stands for.
+    """Move another tag of the same name to what an alias stands for.
 
-    Refused where somebody else moves the second tag at the same moment.
+    Fails if somebody else moves that tag at the same time.
 
     Examples: `envlock alias promote team/base:candidate stable -m "passes the nightly"`.
     """
@@ -103,13 +103,11 @@ def _show_given(line: CommandLine, given: GiveResult) -> int:
 
 
 def _chosen(lookup: Lookup, line: CommandLine) -> NamedEnvironment:
-    """The environment that is to be named. Raises BadUsage where it is said twice."""
+    """The environment that gets the alias. Raises BadUsage if it is given twice."""
     if sum([line.has(_SOURCE), line.has(ONE_FLOW) or line.has(ONE_STEP), line.has(ONE_ENV), line.has(PATHSPEC)]) > 1:
         from envlock.cli.errors import BadUsage
 
-        raise BadUsage(
-            "one environment is named at a time: SOURCE, --flow/--step, --env or --pathspec", "envlock alias"
-        )
+        raise BadUsage("give one environment: SOURCE, --flow/--step, --env or --pathspec", "envlock alias")
     if line.has(_SOURCE):
         return lookup.reference(line.value(_SOURCE))
     if line.has(PATHSPEC):
@@ -131,11 +129,11 @@ _READ_AS_COMMANDS = {
     "help": "envlock alias --help",
     "history": "envlock alias log NAME:TAG",
 }
-"""What is typed out of habit, and what does it here. With a tag or a `/`, the same words are names."""
+"""What people type out of habit, and what to type here. With a tag or a `/`, the same words are names."""
 
 
 def _refuse_commands(word: str) -> None:
-    """Raise BadUsage where a name, which everybody would see, was hardly meant."""
+    """Raise BadUsage for a word that looks like a command: everybody would see it as a name."""
     from difflib import get_close_matches
 
     meant = _READ_AS_COMMANDS.get(word, "")
@@ -154,9 +152,9 @@ def _refuse_commands(word: str) -> None:
 
 alias = Group(
     "alias",
-    "Give names to environments, as Docker has tags: `envlock alias team/base:v1 --env base`.\n\n"
-    "`latest`, `candidate` and `stable` are tags that move; every other tag is given once. Names are kept in the "
-    "cache, and each move is kept for ever.",
+    "Give environments aliases, like tags in Docker: `envlock alias team/base:v1 --env base`.\n\n"
+    "`latest`, `candidate` and `stable` are tags that move; every other tag is given once. Aliases are in the cache, "
+    "which keeps every move.",
     (give, rollback, promote, log, diff, ls),
     unnamed="give",
     refuse=_refuse_commands,
@@ -164,7 +162,7 @@ alias = Group(
 
 
 def given_text(given: GiveResult) -> str:
-    """What came of giving a name, as a sentence."""
+    """The result of giving an alias, as a sentence."""
     record, before = given.move, given.before
     if given.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
@@ -177,17 +175,17 @@ def given_text(given: GiveResult) -> str:
 
 
 def given_notes(given: GiveResult) -> Iterator[str]:
-    """What else a person should know."""
+    """Warnings and notes."""
     if given.pushed is not None and not given.pushed.moved_nothing:
         from envlock.cli.push import as_text
 
         yield printable(as_text(given.pushed))
     if given.lacking:
-        yield f"note: it is not locked for {', '.join(given.lacking)}; whoever wants it there is told so"
+        yield f"note: not available for {', '.join(given.lacking)}, because it is not locked for that"
 
 
 def given_document(given: GiveResult) -> dict[str, object]:
-    """What came of giving a name, for machines."""
+    """The result of giving an alias, for `--json`."""
     return {
         **record_document(given.move),
         "changed": not given.was_there,

@@ -1,4 +1,4 @@
-"""What became of names: `envlock alias log`, `diff` and `ls`."""
+"""Reading aliases: `envlock alias log`, `diff` and `ls`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import CONFIG, JSON, open_project
-from envlock.errors import EnvlockError, one_line, printable
+from envlock.errors import DamageError, EnvlockError, one_line, printable
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -21,23 +21,22 @@ if TYPE_CHECKING:
     from envlock.named.lookup import NamedEnvironment
     from envlock.named.move import Move
 
-_DAMAGED = 3
 _CHANGES_SHOWN = 6
 _SIGNS = {"added": "+", "removed": "-", "changed": " "}
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
-ALIAS = Argument("name", "NAME[:TAG]", "The name; without a tag, `latest`.", complete="aliases")
-REFERENCE = "a name, `name:tag@MOVE`, or the first digits of both ids, as `req_id:full_id`"
+ALIAS = Argument("name", "NAME[:TAG]", "The alias. Default tag: `latest`.", complete="aliases")
+REFERENCE = "an alias, `name:tag@MOVE`, or the first digits of both ids, as `req_id:full_id`"
 _BEFORE = Argument("before", "A", f"From: {REFERENCE}.", complete="aliases")
 _AFTER = Argument("after", "B", f"To: {REFERENCE}.", complete="aliases")
-_PREFIX = Argument("prefix", "[PREFIX]", "What the names begin with.", complete="aliases")
+_PREFIX = Argument("prefix", "[PREFIX]", "The beginning of the aliases to list.", complete="aliases")
 
 
 @command(ALIAS, JSON, CONFIG)
 def log(line: CommandLine) -> int:
     """Show the history of a tag, newest move first: who, when, why, from what, and which packages changed.
 
-    Each record is proved to follow the one before it.
+    Verifies that each move follows the one before it.
 
     Examples: `envlock alias log team/base:stable`, `envlock alias log team/base --json`.
     """
@@ -75,14 +74,13 @@ def diff(line: CommandLine) -> int:
     return 0
 
 
-@command(_PREFIX, JSON, CONFIG, epilog="Exit status: 0 all is well, 3 the history of a name is broken.")
+@command(_PREFIX, JSON, CONFIG, epilog="Exit status: 0 ok, 3 the history of a tag is damaged.")
 def ls(line: CommandLine) -> int:
-    """List the names in the cache, with what each stands for now, and who gave it when and why.
+    """List the aliases in the cache: what each stands for, and who gave it when and why.
 
     Examples: `envlock alias ls`, `envlock alias ls team/`.
     """
     from envlock.cli.console import console, write_err, write_json
-    from envlock.errors import DamageError
     from envlock.named.alias import filled_in
     from envlock.named.lookup import Lookup
 
@@ -94,12 +92,12 @@ def ls(line: CommandLine) -> int:
     elif listed:
         console().print(list_table(listed))
     else:
-        write_err(f"no name{f' that begins with {prefix}' if prefix else ''} is in {lookup.store.url}")
-    return _DAMAGED if any(isinstance(record, DamageError) for _, record in listed) else 0
+        write_err(f"no alias{f' that begins with {prefix}' if prefix else ''} in {lookup.store.url}")
+    return DamageError.exit_status if any(isinstance(record, DamageError) for _, record in listed) else 0
 
 
 def record_document(record: Move) -> dict[str, object]:
-    """One move of a name, for machines."""
+    """One move of a tag, for `--json`."""
     return {
         "alias": str(record.alias),
         "name": record.name,
@@ -160,7 +158,7 @@ def _at(each: Difference, offset: int) -> str:
 
 
 def log_document(alias: Alias, moves: Sequence[Difference], url: str) -> dict[str, object]:
-    """The history of a tag, oldest first, for machines."""
+    """The history of a tag, oldest first, for `--json`."""
     return {
         "alias": str(alias),
         "cache": url,
@@ -178,7 +176,7 @@ def log_document(alias: Alias, moves: Sequence[Difference], url: str) -> dict[st
 
 
 def comparison_text(comparison: Difference) -> Text:
-    """How two environments differ: archs that differ alike are told together."""
+    """How two environments differ; archs with the same differences are put together."""
     from rich.text import Text
 
     before, after = comparison.before, comparison.after
@@ -190,7 +188,7 @@ def comparison_text(comparison: Difference) -> Text:
     for archs, changes in groups:
         same = next(each.same for each in comparison.changes if each.arch == archs[0])
         width = max((len(change.name) for change in changes), default=0)
-        counts = [f"{count} {verb}" for verb in _SIGNS if (count := sum(each.verb == verb for each in changes))]
+        counts = [f"{number} {verb}" for verb in _SIGNS if (number := sum(each.verb == verb for each in changes))]
         text.append(f"\n\non {', '.join(archs)}: {', '.join([*counts, f'{same} the same'])}")
         for change in changes:
             versions = (
@@ -200,12 +198,12 @@ def comparison_text(comparison: Difference) -> Text:
             text.append(printable(line), _STYLES[change.verb])
     for said, alone in ((after.reference, comparison.came), (before.reference, comparison.went)):
         if alone:
-            text.append(printable(f"\n\nonly {said} is there for {', '.join(alone)}"))
+            text.append(printable(f"\n\nonly {said} is available for {', '.join(alone)}"))
     return text
 
 
 def comparison_document(comparison: Difference) -> dict[str, object]:
-    """How two environments differ, for machines."""
+    """How two environments differ, for `--json`."""
     return {
         "before": _found_document(comparison.before),
         "after": _found_document(comparison.after),
@@ -238,7 +236,7 @@ def _arch_document(changes: ArchChanges) -> dict[str, object]:
 
 
 def _grouped(archs: Sequence[ArchChanges]) -> Iterator[tuple[list[str], Sequence[PackageChange]]]:
-    """Archs with the same changes, together."""
+    """Each list of changes, with all archs that have it."""
     groups: dict[tuple[tuple[PackageChange, ...], int], list[str]] = {}
     for each in archs:
         groups.setdefault((each.changes, each.same), []).append(each.arch)
@@ -247,7 +245,7 @@ def _grouped(archs: Sequence[ArchChanges]) -> Iterator[tuple[list[str], Sequence
 
 
 def list_table(listed: Sequence[tuple[Alias, Move | EnvlockError]]) -> Table:
-    """Names, one a row."""
+    """The aliases, one a row."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -267,7 +265,7 @@ def list_table(listed: Sequence[tuple[Alias, Move | EnvlockError]]) -> Table:
 
 
 def list_document(listed: Sequence[tuple[Alias, Move | EnvlockError]], url: str) -> dict[str, object]:
-    """Names, for machines."""
+    """The aliases, for `--json`."""
     return {
         "cache": url,
         "aliases": [

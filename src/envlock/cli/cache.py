@@ -1,4 +1,4 @@
-"""`envlock cache`: what is in the cache, whether it is whole, and what nothing needs any more."""
+"""`envlock cache`: list, verify and clean up the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envlock.cache.gc import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Unn
 from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
 from envlock.cli.command import CommandLine, Flag, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, open_project
-from envlock.errors import EnvlockError, one_line
+from envlock.errors import DamageError, EnvlockError, one_line
 from envlock.words import byte_size, count
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from envlock.cache.verify import CacheFinding
     from envlock.workflow.cache import VerifiedCache
 
-_DAMAGED = 3
 _ID_SHOWN = 12
 _NAMES_SHOWN = 2
 _LARGEST_SHOWN = 5
@@ -57,7 +56,7 @@ def ls(line: CommandLine) -> int:
         write_json(contents_document(contents))
         return 0
     if not contents.environments and not contents.packages:
-        write_err(f"nothing is in {contents.url} yet; `envlock push` fills it")
+        write_err(f"{contents.url} is empty; fill it with `envlock push`")
     else:
         console().print(contents_table(contents))
         write(contents_summary(contents))
@@ -65,12 +64,12 @@ def ls(line: CommandLine) -> int:
     return 0
 
 
-_REPAIR = Flag("--repair", "Fetch what is damaged or missing from upstream again.")
+_REPAIR = Flag("--repair", "Fetch damaged and missing packages again from upstream.")
 
 
-@command(_REPAIR, JSON, CONFIG, epilog="Exit status: 0 all is whole, 3 something is damaged or missing.")
+@command(_REPAIR, JSON, CONFIG, epilog="Exit status: 0 nothing is damaged, 3 something is damaged or missing.")
 def verify(line: CommandLine) -> int:
-    """Read every byte of the cache and compare it with its hash; each environment must have all of its packages.
+    """Compare every file in the cache with its hash, and find packages that environments lack.
 
     Examples: `envlock cache verify`, `envlock cache verify --repair`.
     """
@@ -80,7 +79,7 @@ def verify(line: CommandLine) -> int:
 
     with LiveReporter() as reporter:
         result = verify_cache(open_project(line), repair=line.has(_REPAIR), reporter=reporter)
-    status = _DAMAGED if result.findings else 0
+    status = DamageError.exit_status if result.findings else 0
     if line.has(JSON):
         write_json(verification_document(result, status))
         return status
@@ -94,7 +93,7 @@ def verify(line: CommandLine) -> int:
 
 
 _KEEP_MOVES = Value(
-    "--keep-moves", "N", "Keep what a name stood for at its last N moves. Default: at all of them.", least=1
+    "--keep-moves", "N", "Keep the environments of the last N moves of each tag. Default: of all moves.", least=1
 )
 _RUNS = Value(
     "--pathspecs-younger-than",
@@ -103,10 +102,13 @@ _RUNS = Value(
     default="90d",
 )
 _LOCK_TREE = Value(
-    "--lock-tree", "FOLDER", "Keep what these locks of another project name, too. Repeatable.", repeatable=True
+    "--lock-tree",
+    "FOLDER",
+    "Also keep what the locks in this folder of another project need. Repeatable.",
+    repeatable=True,
 )
-_GRACE = Value("--grace", "SPAN", "Keep everything that is younger. Default: 7d.", default="7d")
-_DELETE = Flag("--delete", "Delete it. Without this option, gc only shows it.")
+_GRACE = Value("--grace", "SPAN", "Keep everything newer than SPAN. Default: 7d.", default="7d")
+_DELETE = Flag("--delete", "Delete it. Without this option, gc only lists it.")
 
 
 @command(
@@ -117,13 +119,13 @@ _DELETE = Flag("--delete", "Delete it. Without this option, gc only shows it.")
     _DELETE,
     JSON,
     CONFIG,
-    epilog="Exit status: 0 done, 3 a file is damaged, and what it may need was kept.",
+    epilog="Exit status: 0 done, 3 a file is damaged (everything that it may need was kept).",
 )
 def gc(line: CommandLine) -> int:
-    """Show what is no longer needed in the cache; with `--delete`, delete it.
+    """List what the cache no longer needs; with `--delete`, delete it.
 
-    It keeps what names stand for and stood for, what recent runs ran in, what the locks of this project and of
-    every `--lock-tree` need, what running pushes need, and everything recent. Others can push at the same time.
+    Keeps the environments of all aliases and their moves, of recent runs, of the locks of this project and of every
+    `--lock-tree`, and of running pushes; and everything recent. Others can push at the same time.
 
     Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
     """
@@ -148,7 +150,7 @@ cache = Group("cache", "List, verify and clean up the cache.", (ls, verify, gc))
 
 
 def _show_errors(errors: Iterable[EnvlockError]) -> None:
-    """Show errors that did not end the command, after what it did."""
+    """Show errors that did not end the command, after its result."""
     from envlock.cli.console import show_error, write_err
 
     for error in errors:
@@ -179,21 +181,21 @@ def contents_table(contents: Contents) -> Table:
 
 
 def contents_summary(contents: Contents) -> str:
-    """Totals, and what stands out."""
+    """Totals, and anything unusual."""
     environments = count(len(contents.environments), "environment")
     packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
     lines = ["", f"{environments} and {packages} in {contents.url}"]
     if contents.unnamed:
         size = sum(contents.packages[path] for path in contents.unnamed)
-        lines.append(f"{count(len(contents.unnamed), 'package')} of them ({byte_size(size)}) no environment names")
+        lines.append(f"{count(len(contents.unnamed), 'package')} of them ({byte_size(size)}) belong to no environment")
     is_damaged = any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments)
     if is_damaged or contents.format_error is not None:
-        lines.append("not everything is whole: `envlock cache verify` tells what is wrong")
+        lines.append("something is damaged or missing: run `envlock cache verify`")
     return "\n".join(lines)
 
 
 def contents_document(contents: Contents) -> dict[str, object]:
-    """A cache's contents, for machines."""
+    """A cache's contents, for `--json`."""
     return {
         "cache": contents.url,
         "packages": len(contents.packages),
@@ -227,33 +229,33 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     if finding.needed_by:
         lines.append(f"  needed by {_names(finding.needed_by)}")
     elif finding.verdict == "damaged-package":
-        lines.append("  no environment names it")
+        lines.append("  needed by no environment")
     if is_repaired:
         lines.append("  repaired")
     return "\n".join(lines) + "\n"
 
 
 def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
-    """What was read, how much of it was wrong, and what to do."""
+    """How much was verified, how much of it is damaged, and the next command."""
     contents = result.verification.contents
     read = (
         f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)}) and "
         f"{count(len(contents.environments), 'environment')} in {contents.url}"
     )
     if not result.verification.findings:
-        return f"whole: {read}"
-    found = f"read {read}: {count(len(result.verification.findings), 'finding')}"
+        return f"verified {read}: nothing is damaged"
+    found = f"verified {read}: {count(len(result.verification.findings), 'finding')}"
     if not result.findings:
         return f"{found}, all repaired"
     if repair:
-        hint = "a damaged lock is repaired where its project is: `envlock push` there"
+        hint = "repair a damaged lock from its project: run `envlock push` there"
         only_locks = all(finding.verdict == "damaged-lock" for finding in result.findings)
         return f"{found}, {len(result.findings)} not repaired" + (f"\n{hint}" if only_locks else "")
     return f"{found}\nrepair: envlock cache verify --repair"
 
 
 def verification_document(result: VerifiedCache, status: int) -> dict[str, object]:
-    """A verification, for machines."""
+    """A verification, for `--json`."""
     contents = result.verification.contents
     return {
         "cache": contents.url,
@@ -282,10 +284,10 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def sweep_text(swept: Garbage, *, deleted: bool) -> str:
-    """What goes, how much it is, what stays and why."""
+    """What is not needed and how large it is; what is kept and why."""
     lines = []
     if swept.doomed:
-        verb = "deleted from" if deleted else "nothing needs, in"
+        verb = "deleted from" if deleted else "not needed in"
         lines.append(f"{verb} {swept.url}:")
         lines += [_row(swept, kind) for kind in (ENVIRONMENT, PACKAGE, POINTER, LEFTOVER) if swept.of(kind)]
         largest = sorted(swept.of(PACKAGE), key=lambda each: (-each.size, each.path))[:_LARGEST_SHOWN]
@@ -301,14 +303,14 @@ def sweep_text(swept: Garbage, *, deleted: bool) -> str:
     if swept.pushes:
         lines.append(f"{count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
     if swept.doomed and not deleted:
-        lines.append("nothing was deleted; `--delete` does it")
+        lines.append("nothing was deleted; run again with `--delete` to delete it")
     if swept.unreadable:
         lines.append(f"{count(len(swept.unreadable), 'file')} cannot be read; what they may need is kept")
     return "\n".join(map(one_line, lines))
 
 
 def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str, object]:
-    """The same for machines, with every file."""
+    """The same for `--json`, with every file."""
     totals = {}
     for kind in KINDS:
         going = swept.of(kind)

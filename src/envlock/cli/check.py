@@ -1,4 +1,4 @@
-"""`envlock check`: whether envlock.toml and its locks agree. Offline, read-only, quick."""
+"""`envlock check`: find drift between envlock.toml and its locks. Offline, read-only, quick."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORMAT = Value(
     default="text",
     choices=("text", "json", "github"),
 )
-_ONLINE = Flag("--online", "Also ask the cache whether names have moved, and the indexes whether releases were yanked.")
+_ONLINE = Flag("--online", "Also check the cache for aliases that moved, and the indexes for yanked releases.")
 
 
 @command(
@@ -64,13 +64,13 @@ def check(line: CommandLine) -> int:
 
 
 def as_text(verdict: CheckResult) -> str:
-    """The findings as a person reads them, one paragraph for each cause, archs put together."""
+    """The findings as text: a paragraph for each, with all archs that it concerns."""
     if not verdict.findings:
         later = f"{verdict.fetched} fetched when the step starts" if verdict.fetched else ""
         if not verdict.environments and later:
             return f"nothing is locked: {later}\n"
         if not verdict.environments:
-            return "nothing to check: envlock.toml asks for no environment\n"
+            return "nothing to check: envlock.toml has no environments\n"
         count = words.count(verdict.environments, "environment")
         archs = words.count(verdict.archs, "arch")
         return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
@@ -99,7 +99,7 @@ def _summary(verdict: CheckResult) -> str:
 
 
 def as_json(verdict: CheckResult) -> str:
-    """The findings for machines."""
+    """The findings, for `--json`."""
     import json
 
     findings = [
@@ -126,7 +126,7 @@ def as_json(verdict: CheckResult) -> str:
 
 
 def as_github(finding: Finding, folder: Path) -> str:
-    """A finding as a workflow command, which the code host shows beside its line of the checkout."""
+    """A finding as a GitHub workflow command, which is shown beside its line of the checkout."""
     text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
     where = " on ".join(part for part in (finding.environment, finding.arch) if part)
     return _annotation(
@@ -135,9 +135,9 @@ def as_github(finding: Finding, folder: Path) -> str:
 
 
 def error_as_github(error: EnvlockError, arguments: Sequence[str]) -> str:
-    """What ends a command as workflow commands: each error beside its line of the checkout, where it has one.
+    """An error that ends a command, as GitHub workflow commands: each one beside its line of the checkout.
 
-    `arguments` are those of the command line: they say which envlock.toml its places are relative to.
+    Places in errors are relative to the folder of envlock.toml, which `arguments` may name.
     """
     from itertools import pairwise
 
@@ -162,7 +162,7 @@ def error_as_github(error: EnvlockError, arguments: Sequence[str]) -> str:
 
 
 def _annotation(title: str, lines: Sequence[str], at: Location | None, folder: Path) -> str:
-    """One workflow command. Names and values in it end no line, and begin no command of their own."""
+    """One workflow command. No name or value in it can end the line or start another command."""
     import os
 
     properties = []

@@ -1,4 +1,4 @@
-"""What a shell offers where a value is expected: each function is named by an option's or an argument's `complete`."""
+"""Shell completion of values. The `complete` of an option or an argument names the function."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def archs(incomplete: str) -> list[str]:
 
 
 def aliases(incomplete: str) -> list[str]:
-    """Names in the project's cache, where that is a folder: a shell does not wait for a bucket."""
+    """Aliases in the project's cache, if that is a folder: a shell should not wait for a bucket."""
     project = _nearby_project()
     if project is None:
         return []
@@ -71,7 +71,7 @@ def local_names(incomplete: str) -> list[str]:
 
 
 def _nearby_project() -> Project | None:
-    """The project of the working folder, where there is a whole one: a shell's completion has no room for errors."""
+    """The project of the working folder, or None: completion has no room for errors."""
     from envlock.config.read import find_config, load_project
 
     try:

@@ -1,4 +1,4 @@
-"""`envlock create`: make an environment now, and give it a name that works anywhere on this machine."""
+"""`envlock create`: create an environment on this machine, and give it a name that works from any folder."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_S
 _SHARED = Argument(
     "shared",
     "[NAME[:TAG]|REQ_ID:FULL_ID]",
-    "An environment in the cache, even if this project does not use it: a name, or the first digits of both ids, as "
+    "An environment in the cache, even if this project does not use it: an alias, or the first digits of both ids, as "
     "`req_id:full_id`.",
     complete="aliases",
 )
-_NAME = Value("--name", "N", "Call it N: `envlock run --name N -- ...` then works anywhere.")
+_NAME = Value("--name", "N", "Name it N. `envlock run --name N -- ...` then works from any folder.")
 _FORCE = Flag(
     FORCE.name,
-    "Take the name away from another environment, and make this one even where this machine lacks what its lock asks "
-    "for.",
+    "Create the environment even if this machine lacks what its lock requires, and take the name from another one.",
 )
-_REBUILD = Flag("--rebuild", "Make it again, even if it exists, from packages whose hashes are checked again.")
+_REBUILD = Flag("--rebuild", "Create it again even if it exists, and check the hashes of all packages again.")
 _LOCAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
 @command(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _FORCE, _REBUILD, OFFLINE, CONFIG)
 def create(line: CommandLine) -> int:
-    """Make a locked environment on this machine and print where it is.
+    """Create a locked environment on this machine and print its path.
 
-    A project with one environment needs no option. What is named in the cache, or ran as a task, needs no lock in
-    the project.
+    If the project has one environment, no option is needed. An environment in the cache, given by alias, ids or
+    `--pathspec`, needs no lock in the project.
 
     Examples: `envlock create --step train`, `envlock create --env base --name base`,
     `envlock create --step train --rebuild`, `envlock create team/base:v1 --name base`,
@@ -47,7 +46,9 @@ def create(line: CommandLine) -> int:
         wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
         prefix = prefix_of(wanted)
     elif (line.has(_SHARED) and line.has(PATHSPEC)) or any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV)):
-        raise BadUsage("say once what to make: a name, --flow and --step, --env, or --pathspec", "envlock create")
+        raise BadUsage(
+            "give one environment: an alias or ids, --flow and --step, --env, or --pathspec", "envlock create"
+        )
     else:
         prefix = _make_shared(line)
     if name:

@@ -1,4 +1,4 @@
-"""`envlock get`: the locks of a shared environment, out of the cache."""
+"""`envlock get`: fetch the locks of an environment from the cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NAME = Argument(
     "name",
     "[NAME[:TAG]|REQ_ID:FULL_ID]",
-    "A name in the cache, one of its moves (`name:tag@MOVE`), or the first digits of both ids.",
+    "An alias, one of its moves (`name:tag@MOVE`), or the first digits of both ids.",
     complete="aliases",
 )
 _INTO = Value("--into", "FOLDER", "Write the locks into this folder, whether or not envlock.toml needs them.")
@@ -26,8 +26,8 @@ _INTO = Value("--into", "FOLDER", "Write the locks into this folder, whether or 
 def get(line: CommandLine) -> int:
     """Fetch the locks of an environment from the cache into envlock.lock, if envlock.toml needs them.
 
-    They replace the locks for the same requirements. If no environment in envlock.toml needs them, nothing is
-    written, except with `--into`.
+    Replaces the locks for the same requirements. If no environment in envlock.toml needs them, nothing is written,
+    except with `--into`.
 
     Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
     `envlock get team/base:v1 --into locks`.
@@ -38,7 +38,7 @@ def get(line: CommandLine) -> int:
     from envlock.workflow.get import get as fetch
 
     if line.has(_NAME) == line.has(PATHSPEC):
-        raise BadUsage("either a name, or ids, or --pathspec says what to fetch", "envlock get")
+        raise BadUsage("give one environment to fetch: an alias, ids, or --pathspec", "envlock get")
     chosen = archs(line)
     lookup = Lookup(open_project(line), recalls=True)
     found = lookup.reference(line.value(_NAME)) if line.has(_NAME) else lookup.pathspec(line.value(PATHSPEC))
@@ -51,20 +51,20 @@ def get(line: CommandLine) -> int:
 
 
 def as_text(project: Project, fetched: Fetched) -> str:
-    """What was fetched, and whom it serves."""
+    """The files written, and the environments that use them."""
     lines = [f"wrote {project.shown(path)}" for path in fetched.written]
-    lines += [f"kept {project.shown(path)}: it is that lock already" for path in fetched.kept]
+    lines += [f"kept {project.shown(path)}: already up to date" for path in fetched.kept]
     lines += [f"replaced {project.shown(path)}" for path in fetched.replaced]
     archs = ", ".join(lock.arch for lock in fetched.locks)
-    serves = ", ".join(fetched.serves) or "no environment of envlock.toml"
-    lines.append(f"{fetched.found.reference} on {archs} serves {serves}")
+    users = ", ".join(fetched.serves) or "no environment in envlock.toml"
+    lines.append(f"{fetched.found.reference} on {archs} is used by {users}")
     if fetched.left_out:
-        lines.append(f"it is there for {', '.join(fetched.left_out)} too, which was not asked for")
+        lines.append(f"also available for {', '.join(fetched.left_out)}")
     return "\n".join(map(one_line, lines))
 
 
 def as_document(project: Project, fetched: Fetched) -> dict[str, object]:
-    """The same, for machines."""
+    """The same, for `--json`."""
     return {
         "said": fetched.found.reference,
         "req_id": fetched.found.req_id,

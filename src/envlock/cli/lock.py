@@ -20,30 +20,32 @@ if TYPE_CHECKING:
     from envlock.workflow.lock_new import Asked
     from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
 
-_UPGRADE = Flag("--upgrade", "Upgrade every package.", short="-U")
+_UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
 _UPGRADE_PACKAGE = Value(
     "--upgrade-package", "NAME", "Upgrade this package, or `python`. Repeatable.", short="-P", repeatable=True
 )
-_UPGRADE_ALIAS = Value(
-    "--upgrade-alias", "NAME", "Look up again what this name stands for. Repeatable.", repeatable=True
-)
-_UPGRADE_ALIASES = Flag("--upgrade-aliases", "Look up again every name whose tag moves.")
-_ALIAS = Value("--alias", "NAME:TAG", "Give the environment this name in the cache. Repeatable.", repeatable=True)
+_UPGRADE_ALIAS = Value("--upgrade-alias", "NAME", "Look this alias up again. Repeatable.", repeatable=True)
+_UPGRADE_ALIASES = Flag("--upgrade-aliases", "Look up all aliases with a moving tag again.")
+_ALIAS = Value("--alias", "NAME:TAG", "Give the environment this alias in the cache. Repeatable.", repeatable=True)
 _USING = Value(
     "--using",
     "NAME[:TAG]",
-    "Base `--env` on this environment, given by its name or its ids, and add what `--env` asks for.",
+    "Base `--env` on an existing environment, given by alias or ids; its own packages are added on top.",
     complete="aliases",
 )
-_USING_PATHSPEC = Value("--using-pathspec", "FLOW/RUN/STEP", "Like `--using`, with what a step of a run ran in.")
+_USING_PATHSPEC = Value(
+    "--using-pathspec", "FLOW/RUN/STEP", "Like `--using`, with the environment that a step of a run used."
+)
 _FROM = Value(
     "--from",
     "NAME[:TAG]",
-    "Make a new `--env` with the requirements of this environment, given by its name or its ids.",
+    "Create `--env` with the requirements of an existing environment, given by alias or ids.",
     complete="aliases",
 )
-_FROM_PATHSPEC = Value("--from-pathspec", "FLOW/RUN/STEP", "Like `--from`, for what a step of a run ran in.")
-_OFFLINE = Flag("--offline", "Ask no index and no channel; use what this machine has cached of them.")
+_FROM_PATHSPEC = Value(
+    "--from-pathspec", "FLOW/RUN/STEP", "Like `--from`, with the environment that a step of a run used."
+)
+_OFFLINE = Flag("--offline", "Use only cached index and channel data.")
 _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
 
 
@@ -63,14 +65,13 @@ _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
     CONFIG,
 )
 def lock(line: CommandLine) -> int:
-    """Resolve what changed in envlock.toml into locks, one for each environment and arch.
+    """Resolve what changed in envlock.toml and write the locks, one for each environment and arch.
 
-    Locked versions are kept where envlock.toml allows them. If nothing changed, nothing is written. Locks that
-    envlock.toml no longer needs are deleted.
+    Keeps locked versions where envlock.toml allows them, and deletes locks that it no longer needs. If nothing
+    changed, nothing is written.
 
-    `--using` and `--from` lock `--env` and write its table into envlock.toml. With `--using`, it is the
-    named environment, or extends it. With `--from`, the same requirements are resolved again, for all archs of the
-    project.
+    `--using` and `--from` also write the table of `--env` into envlock.toml. With `--using`, `--env` is the existing
+    environment, or extends it. With `--from`, its requirements are resolved again, for all archs of the project.
 
     Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`,
     `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.
@@ -103,7 +104,7 @@ def lock(line: CommandLine) -> int:
         try:
             given = naming.give(result, reporter)
         except EnvlockError as error:
-            raise error.adding("the locks are written; only the name is not given: `envlock alias` gives it") from None
+            raise error.adding("the locks are written, but the alias is not given: run `envlock alias`") from None
     if line.has(JSON):
         from envlock.cli.console import write_json
 
@@ -124,7 +125,7 @@ def lock(line: CommandLine) -> int:
 
 
 def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:
-    """Raise BadUsage where two of the options are given, or one without exactly one `--env`."""
+    """Raise BadUsage if two of the options are given, or one without exactly one `--env`."""
     from envlock.cli.errors import BadUsage
 
     first, *more = [*bases, ""]
@@ -137,7 +138,7 @@ def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:
 
 
 def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) -> Asked:
-    """envlock.toml with the `[env.*]` that the one option asks for. Raises what `workflow.lock_new` raises."""
+    """The project with the `[env.*]` that the one option makes. Raises what `workflow.lock_new` raises."""
     from envlock.workflow.lock_new import from_requirements, using
 
     ((option, said),) = bases.items()
@@ -149,7 +150,7 @@ def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) ->
 def _locked_anew(
     new: Asked, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool
 ) -> LockResult:
-    """Lock what envlock.toml shall ask for, then write it; where that fails, nothing was."""
+    """Lock the project with its new table, then write the table; if locking fails, nothing is written."""
     from envlock.workflow.lock import lock as lock_project
 
     new.check_writable()
@@ -165,21 +166,20 @@ def _locked_anew(
 
 
 def as_text(project: Project, result: LockResult) -> str:
-    """What was done: a line for each change, archs put together, and a summary."""
+    """A line for each change, with all archs that it concerns, and a summary."""
     from envlock.lockfile.merge_conflicts import awaits_git_add
 
-    groups: dict[tuple[str, str, tuple[str, ...]], list[Locked]] = {}
+    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Locked]] = {}
     for each in result.locked:
         if each.action != "kept" or each.notes:
             notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
-            line = f"{each.action} {', '.join(each.environments)} on {{archs}}: {_change(each)}"
-            groups.setdefault((each.action, line, notes), []).append(each)
+            groups.setdefault((each.action, ", ".join(each.environments), _change(each), notes), []).append(each)
     lines = [_pinned(each) for each in result.pinned]
-    for (_, line, notes), group in groups.items():
+    for (action, environments, change, notes), group in groups.items():
         archs = ", ".join(each.arch for each in group)
-        lines.append(line.replace("{archs}", archs))
+        lines.append(f"{action} {environments} on {archs}: {change}")
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
-    lines += [f"pruned {project.shown(path)}: nothing asks for it" for path in result.pruned]
+    lines += [f"removed {project.shown(path)} (unused)" for path in result.pruned]
     is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
     if is_settled or awaits_git_add(project.lock_folder):
         lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
@@ -187,20 +187,20 @@ def as_text(project: Project, result: LockResult) -> str:
 
 
 def _pinned(each: Pinned) -> str:
-    """Which environment a name was pinned to, and from which it moved."""
+    """What an alias is pinned to, and what it was pinned to before."""
     new, old = each.pin, each.before
     move = f", move {new.sequence}" if new.sequence else ""
     if old is None:
         return f"pinned {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
     same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
     what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
-    return f"pinned {new.reference} anew, move {old.sequence} -> {new.sequence}: {what}"
+    return f"pinned {new.reference} again, move {old.sequence} -> {new.sequence}: {what}"
 
 
 def _summary(result: LockResult) -> str:
     total = count(len(result.locked), "lock")
     if not result.changed and not result.locked:
-        return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml asks for no environment'}"
+        return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml has no environments'}"
     if not result.changed:
         return f"nothing changed: {total} up to date"
     written = sum(each.action != "kept" for each in result.locked)
@@ -208,12 +208,12 @@ def _summary(result: LockResult) -> str:
     if result.replaced:
         parts.append(f"{len(result.replaced)} replaced")
     if result.pruned:
-        parts.append(f"{len(result.pruned)} pruned")
+        parts.append(f"{len(result.pruned)} removed")
     return f"{total}: {', '.join(parts)}"
 
 
 def later(fetched: int) -> str:
-    """What is said of environments that are fetched when their steps start.
+    """How messages speak of environments that are fetched when their steps start.
 
     >>> later(1), later(2)
     ('1 environment is fetched when its step starts', '2 environments are fetched when their steps start')
@@ -232,7 +232,7 @@ def _change(each: Locked) -> str:
 
 
 def differences_of(each: Locked) -> list[str]:
-    """The packages that came, went or moved, such as `rich 13.0 -> 14.0`."""
+    """The packages that were added, removed or changed, such as `rich 13.0 -> 14.0`."""
     from envlock.named.diff import compare
 
     assert each.lock is not None
@@ -240,7 +240,7 @@ def differences_of(each: Locked) -> list[str]:
 
 
 def as_document(project: Project, result: LockResult, given: Sequence[GiveResult] = ()) -> dict[str, object]:
-    """What was done, for machines."""
+    """The result, for `--json`."""
     return {
         "aliases": [{"name": str(each.move.alias), "move": each.move.sequence} for each in given],
         "changed": result.changed,

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they choose."""
+"""The options that several commands share, and how they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from envlock.model.arch import Arch
 
 JSON = Flag("--json", "Print JSON.")
-CONFIG = Value("--config", "PATH", "The envlock.toml to use. Default: the nearest at or above the working folder.")
+CONFIG = Value("--config", "PATH", "The envlock.toml to use. Default: the nearest one in this folder or above.")
 
 FLOWS = Value("--flow", "FLOW", "Only this flow. Repeatable.", complete="flows", repeatable=True)
 STEPS = Value("--step", "STEP", "Only this step. Repeatable.", complete="steps", repeatable=True)
@@ -22,18 +22,20 @@ ENVS = Value("--env", "NAME", "Only this `[env.NAME]`. Repeatable.", complete="e
 ARCHS = Value("--arch", "ARCH", "Only this architecture. Repeatable.", complete="archs", repeatable=True)
 
 ONE_FLOW = Value("--flow", "FLOW", "The flow of the step.", complete="flows")
-ONE_STEP = Value("--step", "STEP", "The step; enough alone when one flow has it.", complete="steps")
+ONE_STEP = Value("--step", "STEP", "The step. `--flow` is needed only if several flows have it.", complete="steps")
 ONE_ENV = Value("--env", "NAME", "The `[env.NAME]`.", complete="environments")
-PATHSPEC = Value("--pathspec", "FLOW/RUN/STEP[/TASK]", "The environment that this task ran in.")
+PATHSPEC = Value("--pathspec", "FLOW/RUN/STEP[/TASK]", "The environment that a task of a run used.")
 
-OFFLINE = Flag("--offline", "Take packages from the cache only.")
-FORCE = Flag("--force", "Make the environment even if this machine lacks what its lock requires.")
-KEEP_PYTHONPATH = Flag("--keep-pythonpath", "Pass PYTHONPATH on; the modules that it leads to are not locked.")
-LOCAL_NAME = Value("--name", "N", "What `envlock create --name N` made; works anywhere.", complete="local_names")
+OFFLINE = Flag("--offline", "Use only packages from the cache.")
+FORCE = Flag("--force", "Create the environment even if this machine lacks what its lock requires.")
+KEEP_PYTHONPATH = Flag("--keep-pythonpath", "Keep PYTHONPATH. The modules that it adds are not locked.")
+LOCAL_NAME = Value(
+    "--name", "N", "The environment that `envlock create --name N` made, from any folder.", complete="local_names"
+)
 
 
 def open_project(line: CommandLine) -> Project:
-    """The project of `--config`, or of the nearest envlock.toml at or above the working folder.
+    """The project of `--config`, or of the nearest envlock.toml in the working folder or above.
 
     Raises ConfigError.
     """
@@ -43,7 +45,7 @@ def open_project(line: CommandLine) -> Project:
 
 
 def config_path(said: str) -> Path:
-    """The envlock.toml that `--config` says, or the nearest one where it says none. Raises ConfigError."""
+    """The envlock.toml that `--config` names, or else the nearest one. Raises ConfigError."""
     from pathlib import Path
 
     from envlock.config.read import find_config

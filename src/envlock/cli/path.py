@@ -1,4 +1,4 @@
-"""`envlock path`: where an environment is, hydrated first if it is not on this machine."""
+"""`envlock path`: print the prefix of an environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.one_environment import Wanted, prefix_of
 from envlock.cli.options import CONFIG, FORCE, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
-_NO_HYDRATE = Flag("--no-hydrate", "Fail when the environment is not there, instead of making it.")
+_NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machine, instead of creating it.")
 
 
 @command(
@@ -20,12 +20,12 @@ _NO_HYDRATE = Flag("--no-hydrate", "Fail when the environment is not there, inst
     OFFLINE,
     FORCE,
     CONFIG,
-    epilog="Exit status: 0; 1 when the environment is not there, or its lock is stale.",
+    epilog="Exit status: 0; 1 if the environment is not on this machine (`--no-hydrate`), or its lock is stale.",
 )
 def path(line: CommandLine) -> int:
-    """Print where a locked environment is, after making it if it is not on this machine.
+    """Print the path of a locked environment, creating it first if it is not on this machine.
 
-    A project with one environment needs no option.
+    If the project has one environment, no option is needed.
 
     Examples: `envlock path --step train`, `$(envlock path --env base)/bin/python`.
     """

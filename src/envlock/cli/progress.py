@@ -140,7 +140,7 @@ class LiveReporter(Reporter):
                 self._phases[phase].total += amount
 
     def advanced(self, phase: str, item: str, amount: int = 1) -> None:
-        """Move the bar on; what is counted in pieces is no longer in work."""
+        """Move the bar forward. An item of a phase that is not counted in bytes is done with that."""
         with self._lock:
             state = self._phases.get(phase)
             if state is None:
@@ -153,13 +153,13 @@ class LiveReporter(Reporter):
                 state.items.pop(item, None)
 
     def doing(self, phase: str, item: str) -> None:
-        """Show `item` as in work."""
+        """Show that `item` is being worked on."""
         with self._lock:
             if phase in self._phases:
                 self._phases[phase].items[item] = None
 
     def ended(self, phase: str) -> None:
-        """Close the bar, and leave a line of it when it was worth one."""
+        """Close the bar, and leave a line if the phase took long enough to deserve one."""
         with self._lock:
             state = self._phases.pop(phase, None)
             idle = not self._phases

@@ -1,4 +1,4 @@
-"""`envlock push`: the packages of all locks into the cache."""
+"""`envlock push`: mirror the packages of all locks into the cache."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from envlock.workflow.push import PushResult
 
-_VERIFY = Flag("--verify", "Read what is there already, too, and replace what is damaged.")
+_VERIFY = Flag("--verify", "Also read the packages that are in the cache already, and replace damaged ones.")
 
 
 @command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, JSON, CONFIG)
 def push(line: CommandLine) -> int:
     """Mirror the packages of the locks, for every arch, into the cache.
 
-    What is there already is not moved again, so an interrupted push goes on where it stopped. An environment is
-    written after all of its packages.
+    Skips packages that are in the cache already, so an interrupted push continues where it stopped. Writes each
+    environment after all of its packages.
 
     Examples: `envlock push`, `envlock push --flow TrainFlow --arch linux-64`.
     """
@@ -44,14 +44,14 @@ def push(line: CommandLine) -> int:
 
 
 def as_text(result: PushResult) -> str:
-    """What was done, as a sentence."""
+    """The result, as a sentence."""
     there = f"{count(result.packages, 'package')} and {count(result.environments, 'environment')}"
     if not result.environments:
         from envlock.cli.lock import later
 
-        return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is chosen'}"
+        return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is selected'}"
     if result.moved_nothing:
-        return f"nothing to push: {there} are in {result.cache} already"
+        return f"nothing to push: {there} are already in {result.cache}"
     moved = f"{count(result.moved, 'package')} ({byte_size(result.moved_bytes)})"
     done = f"pushed {moved} and {count(result.written, 'environment')} to {result.cache}"
     is_all = (result.moved, result.written) == (result.packages, result.environments)
@@ -59,7 +59,7 @@ def as_text(result: PushResult) -> str:
 
 
 def as_document(result: PushResult) -> dict[str, object]:
-    """What was done, for machines."""
+    """The result, for `--json`."""
     return {
         "cache": result.cache,
         "packages": result.packages,
@@ -80,24 +80,24 @@ def as_document(result: PushResult) -> dict[str, object]:
 
 
 def _notes(result: PushResult) -> Iterator[str]:
-    """What else a person should know."""
+    """Warnings and notes."""
     for sentence in _collisions(result):
         yield f"warning: {sentence}"
     if result.damaged:
         files = count(len(result.damaged), "file")
-        yield f"warning: damaged in the cache, fetched again: {files} ({', '.join(result.damaged)})"
+        yield f"warning: damaged in the cache, and fetched again: {files} ({', '.join(result.damaged)})"
     if result.unread:
         were = "was" if result.unread == 1 else "were"
         yield (
-            f"note: {count(result.unread, 'package')} {were} there already (same name and size), and {were} not read; "
-            "`envlock push --verify` reads and repairs them"
+            f"note: {count(result.unread, 'package')} {were} in the cache already (same name and size) and "
+            f"{were} not read; `envlock push --verify` reads and repairs them"
         )
     for environment in result.withheld:
         yield f"not pushed, because a package is missing: {environment}"
 
 
 def _collisions(result: PushResult) -> tuple[str, ...]:
-    """What to say of packages that bring one path: each pair once, with the first environment that has it."""
+    """Packages that install the same path: each pair once, with the first environment that has it."""
     from envlock.hydrate.collisions import sentences
 
     said: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""`envlock run`: a command inside an environment, in this very process."""
+"""`envlock run`: run a command in an environment. It replaces this process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _COMMAND = Argument("command", "-- COMMAND [ARGUMENTS]...", "What to run.")
     FORCE,
     KEEP_PYTHONPATH,
     CONFIG,
-    epilog="Exit status: the command's own; 1 to 5 when it could not be started.",
+    epilog="Exit status: the command's own; 1 to 5 if it could not be started.",
 )
 def run(line: CommandLine) -> int:
-    """Run a command in a locked environment, which is made first if it is not on this machine.
+    """Run a command in a locked environment, creating it first if it is not on this machine.
 
-    A project with one environment needs no option.
+    If the project has one environment, no option is needed.
 
     Examples: `envlock run --step train -- python train.py`, `envlock run --env base -- python -m pytest`.
     """
@@ -41,13 +41,15 @@ def run(line: CommandLine) -> int:
     if not words:
         from envlock.cli.errors import BadUsage
 
-        raise BadUsage("there is no command to run: `envlock run --step train -- python -V`", "envlock run")
+        raise BadUsage(
+            "no command to run is given; for example: `envlock run --step train -- python -V`", "envlock run"
+        )
     prefix = prefix_of(Wanted.of(line, name=line.value(LOCAL_NAME)))
     return become(words, prefix, keep_pythonpath=line.has(KEEP_PYTHONPATH))
 
 
 def become(words: Sequence[str], prefix: str, *, keep_pythonpath: bool = False) -> NoReturn:
-    """Replace this process by the command, inside the environment.
+    """Replace this process by the command, in the environment.
 
     Raises NoSuchCommand, UnfitPrefix, ActivationFailed.
     """
@@ -68,12 +70,12 @@ def become(words: Sequence[str], prefix: str, *, keep_pythonpath: bool = False) 
 
 
 def variables_in(prefix: str, *, keep_pythonpath: bool) -> dict[str, str]:
-    """The variables of this process once it is in the environment; warns on stderr of what is odd there."""
+    """The variables of a process in the environment. Warns on stderr of what is odd there."""
     return activated(prefix, os.environ, warn=_warn, keep_pythonpath=keep_pythonpath)
 
 
 def forget_signals() -> None:
-    """Give the command the signals that a shell would: this interpreter ignores some, and that is inherited."""
+    """Let the command get the signals that a shell gives it: Python ignores some, and a new program inherits that."""
     import _signal  # type: ignore[import-not-found]  # loaded already; `signal` would bring `enum`
 
     for name in ("SIGPIPE", "SIGXFSZ"):

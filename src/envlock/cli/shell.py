@@ -1,4 +1,4 @@
-"""`envlock shell`: the user's own shell inside an environment, in this very process."""
+"""`envlock shell`: open the user's own shell in an environment. It replaces this process."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
     FORCE,
     KEEP_PYTHONPATH,
     CONFIG,
-    epilog="Exit status: the shell's own; 1 to 5 when it could not be started.",
+    epilog="Exit status: the shell's own; 1 to 5 if it could not be started.",
 )
 def shell(line: CommandLine) -> int:
-    """Open your shell in a locked environment, which is made first if it is not on this machine.
+    """Open your shell in a locked environment, creating it first if it is not on this machine.
 
-    It is the shell that SHELL names, with your own settings, and its prompt names the environment. `exit` leaves
-    it. Commands can come from stdin. A project with one environment needs no option.
+    Starts the shell that SHELL names, with your own settings, and shows the environment in its prompt. `exit` leaves
+    it. Commands can come from stdin. If the project has one environment, no option is needed.
 
     Examples: `envlock shell --step train`, `envlock shell --env base`.
     """
@@ -64,7 +64,7 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
 
     interactive = sys.stdin.isatty()
     if interactive and os.path.basename(own) not in KNOWN:
-        sys.stderr.write(f"note: this is {name}; envlock does not know how {own} says so in its prompt\n")
+        sys.stderr.write(f"note: entered {name}; envlock cannot show that in the prompt of {own}\n")
     made: list[str] = []
 
     def folder() -> str:
@@ -78,7 +78,9 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
             own, prefix, name, variables, interactive=interactive, folder=folder, keep_pythonpath=keep_pythonpath
         )
     except OSError as error:
-        sys.stderr.write(f"note: {own} is started as it is: no temporary file can be written ({error.strerror})\n")
+        sys.stderr.write(
+            f"note: cannot set up the prompt of {own}: no temporary file can be written ({error.strerror})\n"
+        )
         command = [own]
     forget_signals()
     sys.stdout.flush()
@@ -96,7 +98,7 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
 
 
 def _name_of(wanted: Wanted) -> str:
-    """What the environment is called in the prompt: `Train/start`, or the name of its table."""
+    """The name of the environment in the prompt: `Train/start`, or the name of its table."""
     if wanted.name or wanted.environment:
         return wanted.name or wanted.environment
     if wanted.flow and wanted.step:
@@ -109,7 +111,7 @@ def _name_of(wanted: Wanted) -> str:
 
 
 def _look_around(prefix: str) -> None:
-    """Refuse a shell in itself; say where another one is left."""
+    """Refuse to enter the same environment twice; say so if this shell is inside another one."""
     around = os.environ.get(PREFIX_VARIABLE)
     if not around:
         return
@@ -120,4 +122,4 @@ def _look_around(prefix: str) -> None:
         raise AlreadyInShell(name)
     from envlock.errors import one_line
 
-    sys.stderr.write(f"note: this shell is inside that of {one_line(name)}; `exit` goes back there\n")
+    sys.stderr.write(f"note: this shell is inside the one of {one_line(name)}; `exit` returns to it\n")

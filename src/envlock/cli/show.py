@@ -1,4 +1,4 @@
-"""`envlock show`: what is locked, for all steps in a table, or for one in full."""
+"""`envlock show`: what is locked: all environments in a table, or one in full."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def show(line: CommandLine) -> int:
     if line.has(PATHSPEC) and (names or line.has(ARCHS)):
         from envlock.cli.errors import BadUsage
 
-        raise BadUsage("--pathspec stands alone: the task says which environment and arch", "envlock show")
+        raise BadUsage("--pathspec takes no names and no --arch: the task determines both", "envlock show")
     gc.disable()  # an eighth of what is imported to ask a bucket is search for garbage, in a process that ends soon
     try:
         from envlock.workflow.show import describe, describe_task
@@ -88,7 +88,7 @@ def _show_overview(project: Project, chosen: Sequence[Arch], *, as_json: bool) -
             write("")
         console().print(overview_table(each))
     if not all(each.is_fresh for each in overviews):
-        write_err("\nnot everything is locked: `envlock check` says why, `envlock lock` repairs it")
+        write_err("\nnot everything is locked: see `envlock check`, then run `envlock lock`")
 
 
 def overview_table(overview: Overview) -> Table:
@@ -122,7 +122,7 @@ def _row(line: Line, *, indent: str) -> tuple[str, ...]:
 
 
 def overview_document(overview: Overview) -> dict[str, object]:
-    """The overview, for machines."""
+    """The overview, for `--json`."""
     return {
         "arch": overview.arch,
         "flows": [

@@ -1,4 +1,4 @@
-"""What `envlock show` prints of one environment: its facts and its packages, for people and for machines."""
+"""One environment as `envlock show` prints it, as text and for `--json`: its facts, then its packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text(shown: Description | Disabled) -> str:
 
 
 def pretty(shown: Description | Disabled) -> list[RenderableType]:
-    """The same for a terminal."""
+    """The same, for a terminal."""
     from rich.text import Text
 
     from envlock.workflow.show import Disabled
@@ -41,7 +41,7 @@ def pretty(shown: Description | Disabled) -> list[RenderableType]:
 
 
 def head(shown: Description | Disabled) -> str:
-    """What there is to tell of an environment, but for its packages."""
+    """The facts of an environment, without its packages."""
     from envlock.workflow.show import Disabled
 
     if isinstance(shown, Disabled):
@@ -107,7 +107,7 @@ def _channels(asked: Requirements) -> str:
 
 
 def _system(lock: Lock) -> list[str]:
-    """What the machine must bring, without what every environment with conda packages takes for granted."""
+    """The system packages that the machine must have, without those that every conda environment needs."""
     from envlock.config.system_packages import CONDA_DEFAULT_SYSTEM
 
     usual = CONDA_DEFAULT_SYSTEM[lock.arch].items()
@@ -125,7 +125,7 @@ def _python(lock: Lock) -> str:
 
 
 def document(shown: Description | Disabled) -> dict[str, object]:
-    """One environment in full, for machines."""
+    """One environment in full, for `--json`."""
     from envlock.cli.alias_history import record_document
     from envlock.workflow.show import Disabled
 
@@ -215,7 +215,7 @@ def package_renderables(lock: Lock) -> list[RenderableType]:
 
 
 def package_documents(lock: Lock) -> list[dict[str, object]]:
-    """The packages, for machines."""
+    """The packages, for `--json`."""
     from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
 
     why = reasons_of(lock)
@@ -255,7 +255,7 @@ def totals_document(lock: Lock) -> dict[str, dict[str, int]]:
 
 
 def provided(lock: Lock) -> Mapping[str, str]:
-    """The PyPI distributions that the conda packages bring, with their versions."""
+    """The PyPI distributions that the conda packages contain, with their versions."""
     return {name: version for each in lock.conda_packages if each.conda for name, version in each.conda.provides}
 
 
@@ -290,7 +290,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _short_channels(lock: Lock) -> dict[str, str]:
-    """Each channel's last word, where that is no other one's too; else all of it."""
+    """Each channel's last word if no other channel has the same; else the whole channel."""
     channels = {package.conda.channel for package in lock.conda_packages if package.conda}
     words = Counter(channel.rpartition("/")[2] for channel in channels)
     return {

@@ -1,4 +1,4 @@
-"""`envlock verify`: whether the environments on this machine are still what was installed."""
+"""`envlock verify`: compare the environments on this machine with what was installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.options import CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
-from envlock.errors import one_line
+from envlock.errors import DamageError, one_line
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from envlock.hydrate.verify import PrefixFinding
     from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
 
-_UNEXPECTED = Flag("--unexpected", "Also find modules and activation scripts that no package brought.")
-_DAMAGED = 3
+_UNEXPECTED = Flag("--unexpected", "Also report modules and activation scripts that belong to no package.")
 _FILES_SHOWN = 5
 _OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSON: hashes tell a person little
 
@@ -29,13 +28,13 @@ _OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSO
     _UNEXPECTED,
     JSON,
     CONFIG,
-    epilog="Exit status: 0 all is as it was installed, or nothing is on this machine; 3 something is not.",
+    epilog="Exit status: 0 all is as installed, or nothing is on this machine; 3 something is damaged.",
 )
 def verify(line: CommandLine) -> int:
     """Compare the environments on this machine with what was installed, file by file.
 
-    For each file that is missing or modified, it names the package, and the command that makes the environment
-    again. It writes nothing and does not use the network. It ignores bytecode that Python writes later.
+    Names the package of each missing or modified file, and the command that creates the environment again. Writes
+    nothing and does not use the network. Ignores bytecode that Python wrote later.
 
     Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
     """
@@ -46,7 +45,7 @@ def verify(line: CommandLine) -> int:
     project = open_project(line)
     with LiveReporter() as reporter:
         result = verify_environments(project, selection(line), reporter, unexpected=line.has(_UNEXPECTED))
-    status = _DAMAGED if result.damaged else 0
+    status = DamageError.exit_status if result.damaged else 0
     if line.has(JSON):
         write_json(as_document(result, status))
         return status
@@ -59,13 +58,13 @@ def verify(line: CommandLine) -> int:
 
 
 def damage_lines(environment: VerifiedEnvironment) -> Iterator[str]:
-    """What was found in one environment, package by package, and the command that repairs it."""
+    """The findings in one environment, by package, and the command that repairs it."""
     findings = environment.verification.findings
     yield f"damaged: {', '.join(environment.names)}"
     yield f"  at {environment.verification.prefix}"
     for package, group in groupby(findings, key=lambda finding: finding.package):
         own = list(group)
-        yield f"  {package}" if package.name else "  of no package"
+        yield f"  {package}" if package.name else "  in no package"
         for verdict, same in groupby(sorted(own, key=lambda finding: finding.verdict), key=lambda each: each.verdict):
             yield from _finding_lines(verdict, list(same))
     yield f"  repair: {environment.repair}"
@@ -82,9 +81,9 @@ def _finding_lines(verdict: str, findings: Sequence[PrefixFinding]) -> Iterator[
 
 
 def summary(result: VerifyResult) -> str:
-    """What was compared, in one line."""
+    """How much was compared, in one line."""
     if not result.verified:
-        return "nothing to verify: none of the environments is on this machine"
+        return "nothing to verify: no environment is on this machine"
     files = sum(each.verification.files for each in result.verified)
     compared = f"{count(files, 'file')} in {count(len(result.verified), 'environment')}"
     if not result.damaged:
@@ -97,11 +96,11 @@ def _notes(result: VerifyResult) -> Iterator[str]:
     if result.absent:
         yield f"note: not on this machine: {', '.join(result.absent)}"
     if result.unlocked:
-        yield f"note: not locked, so not looked at (`envlock check` says why): {', '.join(result.unlocked)}"
+        yield f"note: not locked, so not verified (see `envlock check`): {', '.join(result.unlocked)}"
 
 
 def as_document(result: VerifyResult, status: int) -> dict[str, object]:
-    """The same, for machines."""
+    """The same, for `--json`."""
     return {
         "exit_status": status,
         "environments": [
