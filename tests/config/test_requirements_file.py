@@ -131,7 +131,7 @@ def test_an_option_that_means_nothing_here_is_refused(line: str, tmp_path: Path)
     ("line", "said"),
     [
         ("rich==13.0 --hash=sha256:0", "with an option"),
-        ("rich \\", "goes on with"),
+        ("rich \\", "continues with"),
         ("https://files.example/rich-13.0-py3-none-any.whl", "`name @ URL`"),
         ("./rich", "a path"),
         ("/srv/rich-13.0-py3-none-any.whl", "a path"),
@@ -147,10 +147,10 @@ def test_what_pip_takes_beside_requirements_is_told_by_its_name(line: str, said:
     ("text", "advice"),
     [
         ("itsdangerous==2.2.0 \\\n    --hash=sha256:00\n", "`pip-compile` without `--generate-hashes`"),
-        ("rich==13.0 --hash=sha256:00\n", "the lock has the hashes"),
-        ("--hash=sha256:00\n", "the lock has the hashes"),
-        ("-r base.txt\n", "what that file asks for"),
-        ("--requirement=base.txt\n", "what that file asks for"),
+        ("rich==13.0 --hash=sha256:00\n", "the lock has hashes"),
+        ("--hash=sha256:00\n", "the lock has hashes"),
+        ("-r base.txt\n", "the requirements of that file"),
+        ("--requirement=base.txt\n", "the requirements of that file"),
         ("-c constraints.txt\n", "the versions of that file"),
         ("-i https://index.example/simple\n", "`index-url`"),
         ("--find-links wheels\n", "as a requirement"),

@@ -1,11 +1,11 @@
-"""What the conda tables of envlock.toml ask for: packages, the Python, channels.
+"""The conda tables of envlock.toml: packages, the Python, channels.
 
-Imported only where there are any: the project that asks PyPI alone does not pay for it.
+Imported only for projects that have one: the others do not pay for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from envlock.config.project import KeyPath
@@ -15,17 +15,17 @@ from envlock.model.url import is_channel, strip_channel_credentials
 
 
 class CondaEntry(NamedTuple):
-    """One package that a conda table asks for, with the key that asks."""
+    """One package of a conda table, with its key."""
 
     requirement: CondaRequirement
     """Its channel carries no credentials."""
     key: KeyPath
     channel: str
-    """The channel as written, credentials included: for fetching only."""
+    """The channel as written, with its credentials: for fetching only."""
 
 
 class NoChannel(ValueError):
-    """What stands before `::` is no channel."""
+    """The text before `::` is not a channel."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(channel)
@@ -33,7 +33,7 @@ class NoChannel(ValueError):
 
 
 def entry_of(name: str, constraint: str) -> tuple[CondaRequirement, str]:
-    """The requirement that one entry of `libraries` or `conda_only` means, and its channel as written.
+    """The requirement of one entry of `libraries` or `conda_only`, and its channel as written.
 
     >>> requirement, channel = entry_of("https://me:pw@conda.example/t/token/team::demo", ">=1")
     >>> str(requirement)
@@ -49,7 +49,7 @@ def entry_of(name: str, constraint: str) -> tuple[CondaRequirement, str]:
 
 
 def python_range(text: str) -> str:
-    """The PEP 440 range that a constraint on conda's Python means: a single `=` keeps conda's fuzziness.
+    """The version of conda's Python as a PEP 440 range: `=3.11` means any 3.11, as in conda.
 
     >>> python_range("=3.11"), python_range("3.11.*"), python_range("3.11"), python_range("=3.11.4")
     ('==3.11.*', '==3.11.*', '==3.11.*', '==3.11.4')
@@ -66,9 +66,9 @@ def python_range(text: str) -> str:
 
 
 def python_of(requirement: CondaRequirement, constraint: str) -> tuple[str, CondaRequirement | None]:
-    """The range of Pythons that a requirement of `python` means, and what is left of it for conda.
+    """The range of Pythons of a requirement of `python`, and the requirement to pass on to conda.
 
-    A build or a channel is left: a plain version says nothing beyond the range.
+    That is None unless the requirement has a build or a channel: the range says the rest.
 
     >>> python_of(conda_requirement("python", "=3.11"), "=3.11")
     ('==3.11.*', None)
@@ -89,7 +89,7 @@ def python_of(requirement: CondaRequirement, constraint: str) -> tuple[str, Cond
 
 
 def read_conda(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
-    """Take what a `conda` table asks for into its level. Raises Conflict, BadCondaRequirement, BadVersionSpecifier."""
+    """Add a `conda` table to its level. Raises Conflict, BadCondaRequirement, BadVersionSpecifier."""
     if set(table) - {"disabled"}:
         level.conda_table = level.conda_table or key
     _read_packages(level, level.conda, table.get("libraries", {}), (*key, "libraries"))
@@ -97,7 +97,7 @@ def read_conda(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
 
 
 def read_conda_only(level: Level, packages: Mapping[str, str], key: KeyPath) -> None:
-    """Take what a `conda_only` table asks for into its level. Raises what `read_conda` raises."""
+    """Add a `conda_only` table to its level. Raises what `read_conda` raises."""
     _read_packages(level, level.conda_only, packages, key)
 
 
@@ -118,12 +118,3 @@ def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping
             values = (str(before.requirement), str(left))
             raise Conflict("disagreeing-values", before.key, here, values=values)
         asked[left.name] = CondaEntry(left, here, channel)
-
-
-def channels_of(asked: Iterable[tuple[str, KeyPath]]) -> tuple[tuple[str, str, KeyPath], ...]:
-    """The channels of an environment that has a conda part: without credentials, as written, and who asks for each."""
-    found: dict[str, tuple[str, str, KeyPath]] = {}
-    for written, key in asked:
-        channel = strip_channel_credentials(written)
-        found.setdefault(channel, (channel, written, key))
-    return tuple(found.values())

@@ -1,9 +1,9 @@
-"""A step over its flow: what one environment asks in the end."""
+"""A step inherits from its flow: the requirements of one environment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from envlock.config.metaflow_needs import metaflow_requirements
 from envlock.config.project import Base, Environment, KeyPath
@@ -13,13 +13,11 @@ from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
-from envlock.model.url import strip_credentials
-
-_Value = TypeVar("_Value")
+from envlock.model.url import strip_channel_credentials, strip_credentials
 
 
 class Defaults(NamedTuple):
-    """What the `[envlock]` table gives to every environment."""
+    """What every environment has from `[envlock]`."""
 
     python_from: str
     exclude_newer: str
@@ -27,13 +25,13 @@ class Defaults(NamedTuple):
     indexes: tuple[tuple[str, KeyPath], ...]
     metaflow: tuple[PypiRequirement, ...]
     system: Mapping[Arch, Mapping[str, str]]
-    """What the project says that each arch brings; its keys are those of envlock.toml."""
+    """`system-requirements`: the versions of system packages, by arch."""
     channels: tuple[tuple[str, KeyPath], ...] = ()
     channel_priority: str = ""
 
 
 def defaults_of(settings: Settings) -> Defaults:
-    """What the settings give to every environment.
+    """What every environment has from the settings.
 
     Raises BadSystemVersion, and ValueError for a virtual package that an arch does not have.
     """
@@ -66,17 +64,17 @@ def _with_keys(setting: str, values: Iterable[str]) -> tuple[tuple[str, KeyPath]
 
 
 def _absolute(newer: str) -> str:
-    """The instant, or nothing for a span: that is made absolute when locking, and stays out of req_id."""
+    """The instant, or nothing for a span: `lock` works out when that begins, and it is no part of req_id."""
     from envlock.config.instants import absolute_instant, span_of
 
     return "" if span_of(newer) is not None else absolute_instant(newer)
 
 
 def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> Environment | None:
-    """The environment of a step (or of a named environment, without a flow); None where it is disabled.
+    """The environment of a step, or of an `[env.*]` table, which has no flow; None if it is disabled.
 
-    The step wins key by key: a package's constraint is replaced whole, but for the index that it comes from; scalars
-    win; indexes and channels are the step's first, then the flow's, then the project's. Raises Conflict.
+    The step's values replace the flow's, key by key, and of one package all of the flow's requirements, except for its
+    index. Indexes and channels add up: the step's, then the flow's, then the project's. Raises Conflict.
     """
     base = flow if flow is not None else Level(())
     if _is_disabled(base, own):
@@ -84,24 +82,25 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     named = own.named or base.named
     if base.named and (base.pypi or base.conda or base.conda_only):
         raise Conflict("named-env-with-requirements-at-flow-level", base.named[2])
-    pins = _pins(base, own)
-    pypi = {**base.pypi, **own.pypi, **{name: _from(own.pypi[name], pin) for name, pin in pins.items()}}
-    asked = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
+    indexed = _inherited_indexes(base, own)
+    pypi = {**base.pypi, **own.pypi}
+    pypi |= {name: _with_index_of(entry, own.pypi[name]) for name, entry in indexed.items()}
+    packages = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
     system = {**base.system, **own.system}
     python = own.python or base.python
     conda = _Conda(base, own, defaults)
-    keys = [*(entry.key for entry in asked), *(key for _, key in system.values())]
+    keys = [*(entry.key for entry in packages), *(key for _, key in system.values())]
     keys += [*conda.keys(), *([python[1]] if python else [])]
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
         _check_fetch(fetch[1], named, keys)
-    indexes = _unique([*own.indexes, *base.indexes, *defaults.indexes])
+    indexes = _first_of_each([*own.indexes, *base.indexes, *defaults.indexes], strip_credentials)
     requirements = Requirements(
         python=python[0] if python else "",
         python_from="conda" if conda.is_there else defaults.python_from,
-        pypi=tuple(entry.requirement for entry in asked),
+        pypi=tuple(entry.requirement for entry in packages),
         metaflow=defaults.metaflow,
-        indexes=tuple(strip_credentials(url) for url, _ in indexes),
+        indexes=tuple(url for url, _, _ in indexes),
         default_index=strip_credentials(defaults.index_url),
         pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
         exclude_newer=defaults.exclude_newer,
@@ -113,11 +112,11 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
             defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
         ),
     )
-    origins: list[tuple[str, KeyPath]] = [(entry.requirement.name, entry.key) for entry in asked]
-    origins += [(str(entry.requirement), entry.key) for entry in asked if len(pypi[entry.requirement.name]) > 1]
-    origins += [(entry.requirement.from_index, entry.key) for entry in asked if entry.written]
-    origins += [(pin.requirement.from_index, pin.key) for pin in pins.values()]
-    origins += [(strip_credentials(url), key) for url, key in indexes]
+    origins: list[tuple[str, KeyPath]] = [(entry.requirement.name, entry.key) for entry in packages]
+    origins += [(str(entry.requirement), entry.key) for entry in packages if len(pypi[entry.requirement.name]) > 1]
+    origins += [(entry.requirement.from_index, entry.key) for entry in packages if entry.written]
+    origins += [(entry.requirement.from_index, entry.key) for entry in indexed.values()]
+    origins += [(url, key) for url, _, key in indexes]
     origins += conda.origins()
     origins += [
         (name, ("envlock", "system-requirements", arch, name))
@@ -135,47 +134,48 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         key=own.key,
         requirements=requirements,
         origins=tuple(origins),
-        index_urls=tuple(url for url, _ in indexes),
+        index_urls=tuple(written for _, written, _ in indexes),
         default_index_url=defaults.index_url,
-        package_index_urls=tuple(dict.fromkeys(entry.written for entry in asked if entry.written)),
+        package_index_urls=tuple(dict.fromkeys(entry.written for entry in packages if entry.written)),
         channel_urls=conda.channel_urls(),
         deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
 
 
-def _pins(flow: Level, own: Level) -> dict[str, PypiEntry]:
-    """What of the flow names the one index of a package that the step asks for, and does not say where it is from.
+def _inherited_indexes(flow: Level, own: Level) -> dict[str, PypiEntry]:
+    """The packages of a step that come from the one index of the flow's entry, which is returned for each.
 
-    An index is where a package comes from, no constraint: without it, another index would be asked for that name.
+    An index says where a package comes from, not which version: without it, the step would take another index's package
+    of the same name.
     """
     found: dict[str, PypiEntry] = {}
     for name in sorted(flow.pypi.keys() & own.pypi.keys()):
-        pins = {entry.requirement.from_index for entry in flow.pypi[name]}
-        is_said = any(entry.requirement.from_index or entry.requirement.url for entry in own.pypi[name])
-        if len(pins) == 1 and "" not in pins and not is_said:
+        indexes = {entry.requirement.from_index for entry in flow.pypi[name]}
+        has_source = any(entry.requirement.from_index or entry.requirement.url for entry in own.pypi[name])
+        if len(indexes) == 1 and "" not in indexes and not has_source:
             found[name] = flow.pypi[name][0]
     return found
 
 
-def _from(entries: Iterable[PypiEntry], pin: PypiEntry) -> list[PypiEntry]:
-    index = pin.requirement.from_index
+def _with_index_of(source: PypiEntry, entries: Iterable[PypiEntry]) -> list[PypiEntry]:
+    index = source.requirement.from_index
     return [
-        entry._replace(requirement=entry.requirement._replace(from_index=index), written=pin.written)
+        entry._replace(requirement=entry.requirement._replace(from_index=index), written=source.written)
         for entry in entries
     ]
 
 
 class _Conda:
-    """The conda part of one environment; empty where it has none."""
+    """The conda part of one environment; empty if it has none."""
 
     def __init__(self, flow: Level, own: Level, defaults: Defaults) -> None:
         self.libraries = {**flow.conda, **own.conda}
         self.only = {**flow.conda_only, **own.conda_only}
         if own.python is not None:
             # A flow's build of Python goes with the flow's version.
-            for packages, asked in ((self.libraries, own.conda), (self.only, own.conda_only)):
-                if "python" not in asked:
+            for packages, own_packages in ((self.libraries, own.conda), (self.only, own.conda_only)):
+                if "python" not in own_packages:
                     packages.pop("python", None)
         for name in sorted(set(self.libraries) & set(self.only)):
             one, two = self.libraries[name], self.only[name]
@@ -184,45 +184,45 @@ class _Conda:
                 raise Conflict("disagreeing-values", one.key, two.key, values=values)
         tables = flow.conda_table or own.conda_table
         self.is_there = bool(self.libraries or self.only or tables) or defaults.python_from == "conda"
-        self.channels: tuple[tuple[str, str, KeyPath], ...] = ()
-        if self.is_there:
-            from envlock.config.conda_tables import channels_of
-
-            self.channels = channels_of([*own.channels, *flow.channels, *defaults.channels])
+        channels = [*own.channels, *flow.channels, *defaults.channels] if self.is_there else []
+        self.channels = _first_of_each(channels, strip_channel_credentials)
 
     def keys(self) -> list[KeyPath]:
         return [entry.key for entry in (*self.libraries.values(), *self.only.values())]
 
     def channel_urls(self) -> tuple[str, ...]:
-        """The channels as written, with those that are asked for one package alone."""
+        """The channels as written, and those of single packages."""
         named = (entry.channel for entry in (*self.libraries.values(), *self.only.values()) if entry.channel)
         return tuple(dict.fromkeys([*(written for _, written, _ in self.channels), *named]))
 
     def origins(self) -> list[tuple[str, KeyPath]]:
-        """Who asks for each package, as `conda:<name>`, and for each channel."""
+        """The key of each package, as `conda:<name>`, and of each channel."""
         packages = {**self.only, **self.libraries}
-        asked: list[tuple[str, KeyPath]] = [(f"conda:{name}", packages[name].key) for name in sorted(packages)]
-        asked += [(each.requirement.channel, each.key) for each in packages.values() if each.channel]
-        return asked + [(channel, key) for channel, _, key in self.channels if key]
+        found: list[tuple[str, KeyPath]] = [(f"conda:{name}", packages[name].key) for name in sorted(packages)]
+        found += [(each.requirement.channel, each.key) for each in packages.values() if each.channel]
+        return found + [(channel, key) for channel, _, key in self.channels if key]
 
 
 def _is_disabled(flow: Level, step: Level) -> bool:
     if step.disabled is not None:
         return step.disabled[0]
-    # A step that asks for something runs in an environment, whatever its flow says; a bare table does not count as
-    # asking.
-    return flow.disabled is not None and flow.disabled[0] and not step.asks
+    # A step with requirements has an environment, even in a flow that is disabled.
+    return flow.disabled is not None and flow.disabled[0] and not step.has_requirements
 
 
-def _check_fetch(fetch: KeyPath, named: tuple[str, str, KeyPath] | None, asked: list[KeyPath]) -> None:
+def _check_fetch(fetch: KeyPath, named: tuple[str, str, KeyPath] | None, requirements: list[KeyPath]) -> None:
     if named is None:
         raise Conflict("fetch-at-exec-without-name", fetch)
-    if asked:
-        raise Conflict("fetch-at-exec-with-requirements", fetch, asked[0])
+    if requirements:
+        raise Conflict("fetch-at-exec-with-requirements", fetch, requirements[0])
 
 
-def _unique(items: Iterable[tuple[str, _Value]]) -> list[tuple[str, _Value]]:
-    first: dict[str, tuple[str, _Value]] = {}
-    for url, key in items:
-        first.setdefault(strip_credentials(url), (url, key))
-    return list(first.values())
+def _first_of_each(
+    items: Iterable[tuple[str, KeyPath]], without_secrets: Callable[[str], str]
+) -> tuple[tuple[str, str, KeyPath], ...]:
+    """Each URL once, in order: without credentials, as written, and its key."""
+    found: dict[str, tuple[str, str, KeyPath]] = {}
+    for written, key in items:
+        url = without_secrets(written)
+        found.setdefault(url, (url, written, key))
+    return tuple(found.values())

@@ -1,4 +1,4 @@
-"""`exclude-newer`: an instant, a day, or a span before the moment of locking."""
+"""`exclude-newer`: an instant, a day, or a span before now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST = 1000 * 366 * 24
 
 
 def span_of(text: str) -> timedelta | None:
-    """The span that `text` means, or None when it is no span, or longer than a thousand years.
+    """The span of a text; None if it is no span, or longer than a thousand years.
 
     >>> span_of("7d") == span_of("1 week") == span_of("P7D")
     True
@@ -28,7 +28,7 @@ def span_of(text: str) -> timedelta | None:
 
 
 def absolute_instant(text: str) -> str:
-    """The instant that `text` means, in UTC and RFC 3339; a day alone means its end.
+    """The instant of a text, as RFC 3339 in UTC; of a day, its end.
 
     >>> absolute_instant("2026-11-01"), absolute_instant("2026-11-01T12:00:00+02:00")
     ('2026-11-02T00:00:00Z', '2026-11-01T10:00:00Z')
@@ -43,10 +43,10 @@ def absolute_instant(text: str) -> str:
             moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
             moment = moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     except OverflowError:
-        raise ValueError(f"{text} is beyond the years that there are") from None
+        raise ValueError(f"{text} is beyond the year 9999") from None
     return format_instant(moment)
 
 
 def format_instant(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the second."""
+    """The instant as RFC 3339 in UTC, to the second."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
-"""What Metaflow itself imports inside a step, by datastore: the lock must contain it, or the step cannot start.
+"""The packages that Metaflow imports inside a step, by datastore: without them, the step cannot start.
 
-The lists are those that Metaflow pins for its own conda environments (`metaflow_config.get_pinned_conda_libs`); locking
-runs without Metaflow, so they stand here. A flow test holds that a step starts with nothing but these.
+The lists are those of Metaflow's own conda environments (`metaflow_config.get_pinned_conda_libs`). They are copied here
+because locking runs without Metaflow. A test runs a step with nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 def metaflow_requirements(datastores: Iterable[str]) -> tuple[PypiRequirement, ...]:
-    """What steps need for these datastores (`local`, `s3`, `azure`, `gs`), sorted.
+    """The requirements of steps with these datastores (`local`, `s3`, `azure`, `gs`), sorted.
 
     >>> [str(requirement) for requirement in metaflow_requirements(["s3"])]
     ['boto3>=1.14.0', 'requests>=2.21.0']

@@ -1,7 +1,7 @@
-"""What envlock.toml says, merged: the environments of a project and the steps that use them.
+"""A project as read from envlock.toml: its flows, steps and environments.
 
-Values on the way of `check` are named tuples: a frozen dataclass takes up to a millisecond to define, and `dataclasses`
-seven to import.
+What `check` uses are named tuples: a frozen dataclass takes up to a millisecond to define, and `dataclasses` seven to
+import.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "envlock.toml"
 DEFAULT_CHANNEL = Settings().channels[0]
-"""The project's channel where `[envlock]` says nothing of any."""
+"""The channel of a project without `channels`."""
 LOCK_FOLDER_NAME = "envlock.lock"
 
 KeyPath: TypeAlias = tuple[str, ...]
-"""Where a value stands in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
+"""The key of a value in envlock.toml, such as `("flow", "Train", "pypi", "packages", "rich")`."""
 
 
 class LineOfFile(tuple[str, ...]):
-    """The key of a file's name, with the line of that file that asks for something: a KeyPath, and more exact."""
+    """The key that names a file, with a line of that file: a more exact KeyPath."""
 
     file: str
     line: int
 
     def __new__(cls, key: KeyPath, file: str, line: int) -> LineOfFile:
-        """The line of the file that is named at `key`, as it is named there."""
+        """A line of the file that is named at `key`."""
         made = super().__new__(cls, key)
         made.file = file
         made.line = line
@@ -48,110 +48,109 @@ class LineOfFile(tuple[str, ...]):
 
 
 class Base(NamedTuple):
-    """The `named_env` of an environment: what it says, and what it stood for when it was locked."""
+    """The `named_env` of an environment, and what it stood for when it was locked."""
 
     kind: str
     """`name` or `pathspec`."""
     written: str
-    """As in envlock.toml, `@{VARIABLE}`s included."""
+    """As in envlock.toml, with its `@{VARIABLE}`s."""
     key: KeyPath
     own: Requirements
-    """What is asked beside it, as if there were no base."""
+    """The environment's own requirements, as if there were no base."""
     extends: bool = False
-    """Whether anything is asked beside it; else the environment is the named one itself."""
+    """Whether the environment has requirements of its own; else it is the base itself."""
     fetch_at_exec: bool = False
-    """Whether it is looked up when the step starts, and never locked."""
+    """Whether the base is looked up when the step starts, and never locked."""
     reference: str = ""
-    """The name with its tag, `req_id:full_id`, or the pathspec; empty where it cannot be known, or only later."""
+    """The name with its tag, `req_id:full_id`, or the pathspec; empty if it is not known now."""
     pin: Pin | None = None
-    """What it stood for when it was locked; None where it was not, or the pin cannot be read."""
+    """What the base stood for when it was locked; None if it was not, or if the pin cannot be read."""
 
     def full_id(self, arch: Arch) -> str | None:
-        """The locked environment that this one has to be, for an arch; None where it may be another."""
+        """The locked environment that this one has to be, for an arch; None if it may be another."""
         return None if self.extends or self.pin is None else self.pin.full_id(arch)
 
 
 class Environment(NamedTuple):
-    """One environment of the project: what it asks for, and where in envlock.toml it says so."""
+    """One environment of the project: its requirements, and where envlock.toml has them."""
 
     name: str
     """`Flow/step`, or the name of an `[env.*]` table."""
     requirements: Requirements
     origins: tuple[tuple[str, KeyPath], ...] = ()
-    """For each thing asked, the key that asks: `python`, a normalised package name (where that is asked for more than
-    once, each requirement too), `conda:` and the name of a conda package, an index or a channel without credentials, a
-    virtual package."""
+    """The key of each requirement. Requirements are named by `python`, a normalised package name (if it has several
+    requirements, also by each of them), `conda:` and the name of a conda package, the URL of an index or a channel
+    without credentials, or a system package."""
     index_urls: tuple[str, ...] = ()
-    """`requirements.indexes` as written, credentials and `${VARIABLE}`s included: for fetching only."""
+    """`requirements.indexes` as written, with credentials and `${VARIABLE}`s: for fetching only."""
     default_index_url: str = ""
     package_index_urls: tuple[str, ...] = ()
-    """The indexes that single packages name, as written: for fetching only."""
+    """The indexes of single packages, as written: for fetching only."""
     channel_urls: tuple[str, ...] = ()
-    """`requirements.channels`, and those that single packages name, as written: credentials and `${VARIABLE}`s are
-    included, for fetching only."""
+    """`requirements.channels`, and those of single packages, as written, with credentials and `${VARIABLE}`s: for
+    fetching only."""
     deferred: tuple[tuple[str, KeyPath], ...] = ()
-    """Tables that this version of envlock reads but cannot resolve yet, each with its key."""
+    """Keys that envlock reads but cannot resolve, each with its place."""
     key: KeyPath = ()
-    """The table that it comes from: `("flow", "Train", "step", "start")`, whether or not that is written, or
-    `("env", "base")`. A name says nothing of its kind: `[env."Train/start"]` is no step."""
-
+    """Its table: `("flow", "Train", "step", "start")`, written or not, or `("env", "base")`. The name does not tell the
+    kind: `[env."Train/start"]` is no step."""
     base: Base | None = None
-    """The named environment that it is, or extends. Its requirements are made of that one's."""
+    """The environment that it is, or extends. Its requirements include those of its base."""
     aliases: tuple[tuple[str, KeyPath], ...] = ()
-    """The names that it is given once it is locked, each with its key."""
+    """The aliases to give to it once it is locked, each with its key."""
 
     @property
     def every_index_url(self) -> tuple[str, ...]:
-        """All indexes that may be asked, as written: those of single packages, the others in order, the default."""
+        """All indexes, as written: those of single packages, the others in order, the default one."""
         urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
         return tuple(url for url in urls if url)
 
     @property
     def is_step(self) -> bool:
-        """Whether it is that of a flow's step, not an `[env.*]` table."""
+        """Whether it belongs to a step, and is no `[env.*]` table."""
         return self.key[:1] == ("flow",)
 
     @property
     def is_fetched(self) -> bool:
-        """Whether it is only known when its step starts: then there is nothing to lock."""
+        """Whether it is looked up when its step starts: then there is nothing to lock."""
         return self.base is not None and self.base.fetch_at_exec
 
     def origin(self, thing: str) -> KeyPath | None:
-        """The key in envlock.toml that asked for `thing`, if one did."""
+        """The key of one requirement in envlock.toml, if it has one."""
         return dict(self.origins).get(thing)
 
     def all_origins(self, thing: str) -> tuple[KeyPath, ...]:
-        """Every key in envlock.toml that asked for `thing`: a package may be asked for in several places."""
+        """Every key of a requirement in envlock.toml: a package may have several."""
         return tuple(key for each, key in self.origins if each == thing)
 
 
 class Step(NamedTuple):
-    """A step of a flow; without an environment where it is disabled (the outer interpreter runs it)."""
+    """A step of a flow. If it is disabled, it has no environment, and runs in the interpreter of the flow."""
 
     name: str
     environment: Environment | None
 
 
 class Flow(NamedTuple):
-    """A flow of the project, with every step that its classes declare, in the file's order."""
+    """A flow of the project, with all steps of its classes, in the order of the file."""
 
     name: str
     file: Path
     steps: tuple[Step, ...]
     modules: tuple[Path, ...] = ()
-    """The other files of the project that its classes come from."""
+    """Other files of the project that its classes come from."""
     doubts: tuple[Doubt, ...] = ()
-    """Why it may have other steps, where that is not ruled out: what cannot be read, and may bring them."""
+    """Why it may have more steps: what envlock cannot read, and what may add steps."""
     missing: tuple[str, ...] = ()
-    """Steps that it surely has in that case, and that are not among its steps."""
+    """Steps that it has in that case, and that are not among its steps."""
 
     def step(self, name: str) -> Step | None:
-        """The step of that name, if there is one."""
+        """The step with this name, if there is one."""
         return next((step for step in self.steps if step.name == name), None)
 
 
 class Project(NamedTuple):
-    """A read and merged envlock.toml."""
+    """A project: envlock.toml, read."""
 
     path: Path
     """envlock.toml itself, absolute."""
@@ -163,57 +162,57 @@ class Project(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The folder that envlock.toml lies in."""
+        """The folder of envlock.toml."""
         return self.path.parent
 
     @property
     def lock_folder(self) -> Path:
-        """Where the locks lie, beside envlock.toml."""
+        """The lock folder, beside envlock.toml."""
         return self.folder / LOCK_FOLDER_NAME
 
     @property
     def cache_url(self) -> str:
-        """The cache, as fsspec understands it: a URL, or an absolute folder. Raises UnsetVariable."""
+        """The cache: a URL that fsspec knows, or an absolute folder. Raises UnsetVariable."""
         cache = self._filled("cache", self.settings.cache or Settings().cache)
         return cache if "://" in cache else str((self.folder / expanded(cache)).absolute())
 
     @property
     def cache_options(self) -> CacheOptions:
-        """How the cache is reached, variables filled in. Raises UnsetVariable, BadVariable."""
+        """How to reach the cache, with variables filled in. Raises UnsetVariable, BadVariable."""
         options = self.settings.cache_options
         endpoint = self._filled("cache-options.endpoint", options.endpoint, is_endpoint, "the URL of a web server")
         return options._replace(endpoint=endpoint)
 
     @property
     def python_mirror(self) -> str:
-        """Where exact Python builds are fetched from, variables filled in. Raises UnsetVariable, BadVariable."""
+        """The mirror of Python builds, with variables filled in. Raises UnsetVariable, BadVariable."""
         return self._filled("python-mirror", self.settings.python_mirror, is_mirror, "the URL of a mirror")
 
     def _filled(
         self, key: str, written: str, fits: Callable[[str], bool] | None = None, expected: str = "the place of a cache"
     ) -> str:
-        """The value of a key of `[envlock]` with its variables filled in. Where that fails, the error has the line."""
+        """A setting with its variables filled in. The error has its line if that fails."""
         if "${" not in written:
             return written
         from envlock.credentials import address, with_variables
 
         try:
-            # A cache may be a folder, or a bucket, in whose names no sign stands for another.
+            # A cache may be a folder or a bucket: in their names, nothing is percent-encoded.
             return address(written, fits=fits, expected=expected).url if fits else with_variables(written)
         except ConfigError as error:
             raise error.at(self.locate(("envlock", *key.split(".")))) from None
 
     def flow(self, name: str) -> Flow | None:
-        """The flow of that name, if there is one."""
+        """The flow with this name, if there is one."""
         return next((flow for flow in self.flows if flow.name == name), None)
 
     def environments(self) -> tuple[Environment, ...]:
-        """Every environment: those of the flows' steps that are not disabled, then the named ones."""
+        """Every environment: those of the steps that are not disabled, then the `[env.*]` tables."""
         steps = (step.environment for flow in self.flows for step in flow.steps)
         return tuple(environment for environment in (*steps, *self.named) if environment is not None)
 
     def with_environments(self, change: Callable[[Environment], Environment]) -> Project:
-        """The project with `change` of each environment in its place."""
+        """The project with each environment replaced by `change` of it."""
         flows = tuple(
             flow._replace(
                 steps=tuple(
@@ -230,7 +229,7 @@ class Project(NamedTuple):
         return os.path.relpath(path, self.folder)
 
     def locate(self, key: KeyPath) -> Location:
-        """The file and line of a key. Reads the text again, so it is for error messages."""
+        """The file and line of a key. Scans the text again: for error messages."""
         from envlock.config.toml_source import location
 
         return location(self.text, self.path.name, key)

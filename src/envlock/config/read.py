@@ -1,6 +1,6 @@
-"""envlock.toml, read lightly: nothing heavy is imported while the file is right.
+"""The light reader of envlock.toml: it imports nothing heavy while the file is right.
 
-At the first thing that is not as expected the file is handed to the full reader, which says what is wrong, and where.
+If anything is wrong, it hands the file to the full reader (`validate`), which says what and where.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def find_config(start: Path) -> Path:
     start = start.absolute()
     for folder in (start, *start.parents):
         place = folder / CONFIG_NAME
-        if place.is_file() or (place.exists() and not place.is_dir()):  # what is no file is told, never passed over
+        if place.is_file() or (
+            place.exists() and not place.is_dir()
+        ):  # what is no file is an error, not a reason to look further up
             return place
     from envlock.config.errors import NoConfig
 
@@ -36,10 +38,10 @@ def find_config(start: Path) -> Path:
 
 
 def load_project(path: Path) -> Project:
-    """The project that an envlock.toml describes: read, checked and merged.
+    """The project of an envlock.toml.
 
-    Reads the file, the flow files it names (statically, never importing them) and requirements files. Costs a few
-    milliseconds. Raises ConfigError, or ManyErrors when several things are wrong.
+    Reads the file, the flow files that it names (as text: they are never imported) and requirements files. Takes a few
+    milliseconds. Raises ConfigError, or ManyErrors if several things are wrong.
     """
     path = path.absolute()
     try:
@@ -59,9 +61,9 @@ def load_project(path: Path) -> Project:
 
 
 def project_of(path: Path, text: str) -> Project:
-    """The project that an envlock.toml at `path` describes when it holds `text`; the file itself is not read.
+    """The project of an envlock.toml at `path` with this text; the file itself is not read.
 
-    Reads the other files that `load_project` reads, and raises what it raises.
+    Reads the other files that `load_project` reads, and raises the same errors.
     """
     path = path.absolute()
     try:
@@ -92,7 +94,7 @@ def _explained(source: str | bytes, path: Path) -> ConfigError:
     try:
         explain(source, path)
     except NotToml as error:
-        if path.is_symlink():  # what it leads to may be a file that the reader of the message must not see
+        if path.is_symlink():  # it may lead to a file that whoever reads the message may not read
             return error.unquoted()
         return error
     except EnvlockError as error:
@@ -113,7 +115,7 @@ def _location(reading: _Reading, key: KeyPath) -> Location:
 
 
 class _Reading:
-    """One pass over a parsed document whose shape is known to be right."""
+    """Makes the project of a parsed document that has the right shape."""
 
     def __init__(self, path: Path, text: str, document: Mapping[str, Any]) -> None:
         self.path = path
@@ -164,7 +166,7 @@ class _Reading:
         unknown = [step for step in asked if step not in steps]
         if unknown and (source.complete or told is not None):
             raise Conflict("unknown-step", (*key, "step", unknown[0]), values=(unknown[0], name, *steps))
-        # That envlock.toml has a table for a step does not say that there is no other.
+        # A step with a table in envlock.toml does not mean that there are no others.
         is_whole = source.complete or (told is not None and not source.missing(told))
         return Flow(
             name=name,
@@ -220,9 +222,9 @@ class _Reading:
 
 
 def fits(value: Any, shape: Shape = DOCUMENT) -> bool:
-    """Whether a value has a shape: every key known, every type right, every choice and rule kept.
+    """Whether a value has a shape: all keys known, all types right, all choices and rules kept.
 
-    A yes or no: what is wrong is told by `validate`. A property test holds both to one verdict.
+    Only yes or no: `validate` says what is wrong. A property test holds both to one verdict.
 
     >>> fits({"envlock": {"archs": ["linux-64"]}}), fits({"envlock": {"arch": "linux-64"}})
     (True, False)
@@ -250,7 +252,7 @@ def fits(value: Any, shape: Shape = DOCUMENT) -> bool:
 
 
 def settings_of(table: Mapping[str, Any]) -> Settings:
-    """The settings of an `[envlock]` table that has the right shape, with the defaults of those that it has not.
+    """The settings of an `[envlock]` table that has the right shape, with defaults for the rest.
 
     >>> settings_of({"cache": "s3://team/envlock", "resolver": {"pypi": "pip-tools"}}).resolver
     Resolver(conda='rattler', pypi='pip-tools')
@@ -264,7 +266,7 @@ def _fields(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
 
 
 def _plain(value: Any, default: Any = None) -> Any:
-    """A value of TOML as its setting has it: lists and tables of free keys as tuples, dates as their text."""
+    """A value of TOML as a setting: lists and tables of free keys become tuples, dates text."""
     if isinstance(value, dict):
         if hasattr(default, "_field_defaults"):
             return type(default)(**_fields(value, default._field_defaults))

@@ -1,8 +1,8 @@
-"""requirements.txt, as far as it says what is asked: names, versions, markers, indexes.
+"""requirements.txt: names, versions, markers, indexes.
 
-What would change the meaning silently (`-r`, `-c`, `-e`, `--hash`, ...) is refused with its line, never skipped. A line
-means what the same text means in envlock.toml, and passes the same gates. The text of a file that is not of the project
-is never repeated in a message: envlock.toml may name one that whoever reads the log must not see.
+Options that would change the meaning (`-r`, `-c`, `-e`, `--hash`, ...) are an error with their line, never skipped. A
+line has the same meaning, and the same rules, as in envlock.toml. No message quotes a file from outside the project:
+envlock.toml may name one that whoever reads the log must not see.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from envlock.redaction import shown, without_credentials
 _SUFFIXES = (".txt", ".in")
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
 _OTHERS = (
-    (re.compile(r"\\\Z"), "a line that goes on with `\\`, which envlock does not take"),
-    (re.compile(r"\s--[a-z]"), "a requirement with an option, which envlock does not take"),
+    (re.compile(r"\\\Z"), "a line that continues with `\\` is not supported"),
+    (re.compile(r"\s--[a-z]"), "a requirement with an option is not supported"),
     (
         re.compile(r"\A[a-zA-Z][a-zA-Z0-9+.-]*://"),
-        "a URL without the name of its package, which is written as `name @ URL`",
+        "a URL without the name of its package: write `name @ URL`",
     ),
     (re.compile(r"\A\.{0,2}/"), "a path, which other machines do not have"),
 )
-"""What pip takes beside requirements (PEP 508)."""
+"""What pip accepts beside requirements (PEP 508), and envlock does not."""
 _HASHES = (
-    "leave out hashes and what follows `\\`, for the lock has the hashes of all files itself: `pip-compile` without"
-    " `--generate-hashes`; or name the file that this one is made from, such as `requirements.in`"
+    "leave out the hashes (run `pip-compile` without `--generate-hashes`): the lock has hashes of its own; or name the"
+    " file that this one is made from, such as `requirements.in`"
 )
 _ADVICE = (
     (re.compile(r"\\\Z|(?:\A|\s)--hash\b"), _HASHES),
     (
         re.compile(r"\A(?:-r|--requirement)\b"),
-        "write here what that file asks for: no file is read from within another",
+        "copy the requirements of that file to here",
     ),
     (re.compile(r"\A(?:-c|--constraint)\b"), "write the versions of that file as requirements, or in envlock.toml"),
-    (re.compile(r"\A(?:-i|--index-url)\b"), "write `index-url` into `[envlock]`, or `--extra-index-url URL` here"),
+    (re.compile(r"\A(?:-i|--index-url)\b"), "write `index-url` in `[envlock]`, or `--extra-index-url URL` here"),
 )
-"""What to do instead of what stands in a line."""
+"""What to write instead, by what a line has."""
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
 
 
 class RequirementsFile(NamedTuple):
-    """What a requirements file asks, each thing with its line."""
+    """The contents of a requirements file, each entry with its line."""
 
     packages: tuple[tuple[PypiRequirement, int], ...]
     indexes: tuple[tuple[str, int], ...]
@@ -62,7 +62,7 @@ class RequirementsFile(NamedTuple):
 
 
 def read_requirements(path: Path, *, name: str, named_by: Location, project: Path) -> RequirementsFile:
-    """What the file asks. `name` is how messages call it, `named_by` where it is named, `project` the project's folder.
+    """The contents of a requirements file. `name` is its name in messages, `named_by` the key that names it.
 
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
     the line; UnsafeFile.
@@ -70,8 +70,8 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
     text = _text(path, name, named_by, project)
     is_quoted = is_of(path, project)
     if not is_quoted and path.suffix not in _SUFFIXES:
-        # What is asked there goes into a lock, and to indexes: a file of a secret would be one of requirements.
-        reason = "it is not of the project, and has no name of a file of requirements: `*.txt` or `*.in`"
+        # Its lines would go to a lock and to indexes: they might be a secret.
+        reason = "a requirements file outside the project must be called `*.txt` or `*.in`"
         raise UnsafeFile(name, reason, (named_by,))
     packages: list[tuple[PypiRequirement, int]] = []
     indexes: list[tuple[str, int]] = []
@@ -85,19 +85,19 @@ def read_requirements(path: Path, *, name: str, named_by: Location, project: Pat
             if line.startswith("-"):
                 _take_option(line, number, indexes, flags)
             elif other := next((why for pattern, why in _OTHERS if pattern.search(line)), ""):
-                raise _NotTaken(other)
+                raise _NotSupported(other)
             else:
                 packages.append((parse_requirement(line), number))
-        except _NotTaken as refused:
+        except _NotSupported as refused:
             hint = next((advice for pattern, advice in _ADVICE if pattern.search(line)), "")
             reason = f"{refused}: `{shown(line)}`" if is_quoted else str(refused)
             raise BadRequirementsFile(reason, at, hint=hint) from None
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine, PythonIsNoPackage) as error:
             raise error.at(*at) from None
         except BadIndexUrl as error:
-            raise BadIndexUrl(error.found if is_quoted else "what stands here", *at) from None
+            raise BadIndexUrl(error.found if is_quoted else "this line", *at) from None
         except ConfigError as error:
-            reason = without_credentials(error.message) if is_quoted else "a line that is no requirement"
+            reason = without_credentials(error.message) if is_quoted else "this line is not a requirement"
             raise BadRequirementsFile(reason, at) from None
     return RequirementsFile(tuple(packages), tuple(indexes), tuple(flags))
 
@@ -107,19 +107,19 @@ def _text(path: Path, name: str, named_by: Location, project: Path) -> str:
         return read_file(path, REQUIREMENTS_BYTES, within=project).decode("utf-8-sig")
     except NotPlain as error:
         if "\0" in name:
-            raise BadRequirementsFile(f"`{shown(name)}` is no name of a file", (named_by,), is_read=False) from None
+            raise BadRequirementsFile(f"`{shown(name)}` is not a file name", (named_by,), is_read=False) from None
         raise UnsafeFile(name, error.reason, (named_by,)) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8 text") or type(error).__name__
         raise BadRequirementsFile(
-            f"the requirements file `{shown(name)}` cannot be read: {reason[:1].lower()}{reason[1:]}",
+            f"cannot read the requirements file `{shown(name)}`: {reason[:1].lower()}{reason[1:]}",
             (named_by,),
             is_read=False,
         ) from None
 
 
-class _NotTaken(Exception):
-    """An option that a file may not have."""
+class _NotSupported(Exception):
+    """A line that envlock does not support."""
 
 
 def _take_option(line: str, number: int, indexes: list[tuple[str, int]], flags: list[str]) -> None:
@@ -133,4 +133,4 @@ def _take_option(line: str, number: int, indexes: list[tuple[str, int]], flags: 
     elif option["name"] == "--pre" and not value:
         flags.append("pre")
     else:
-        raise _NotTaken("an option that envlock does not take from a file")
+        raise _NotSupported("this option is not supported")

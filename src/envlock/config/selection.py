@@ -1,4 +1,4 @@
-"""Which part of a project a command works on: `--flow`, `--step`, `--env`, `--arch`."""
+"""The part of a project that a command works on: `--flow`, `--step`, `--env`, `--arch`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envlock.model.arch import Arch
 
 
 class Selection(NamedTuple):
-    """What was named on the command line; nothing named means everything."""
+    """The flows, steps, environments and archs of the command line; empty for everything."""
 
     flows: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
@@ -19,20 +19,20 @@ class Selection(NamedTuple):
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing was named."""
+        """Whether it is empty."""
         return self == Selection()
 
     def doubtful_flows(self, project: Project) -> tuple[Flow, ...]:
-        """The flows that may have steps which cannot be read, of those that are meant whole.
+        """The selected flows that may have steps which envlock cannot read.
 
-        Who names steps knows them: Metaflow, which has made the flow, does.
+        None if steps are selected: who names steps knows them, as Metaflow does.
         """
         if self.steps or (self.environments and not self.flows):
             return ()
         return tuple(flow for flow in project.flows if flow.doubts and (not self.flows or flow.name in self.flows))
 
     def choose(self, project: Project) -> tuple[Environment, ...]:
-        """The environments that were meant. Raises NoSuchSelection."""
+        """The selected environments. Raises NoSuchSelection."""
         flows = [flow.name for flow in project.flows]
         steps = [step.name for flow in project.flows for step in flow.steps]
         named = [environment.name for environment in project.named]
@@ -53,7 +53,7 @@ class Selection(NamedTuple):
         return tuple(environment for environment in chosen if environment is not None)
 
     def choose_archs(self, project: Project) -> tuple[Arch, ...]:
-        """The archs that were meant, out of the project's. Raises NoSuchSelection."""
+        """The selected archs of the project. Raises NoSuchSelection."""
         _all_known("arch", self.archs, project.settings.archs)
         return tuple(arch for arch in project.settings.archs if not self.archs or arch in self.archs)
 

@@ -1,6 +1,6 @@
-"""What a machine brings, as conda's virtual packages name it: which arch has which, and how versions are written.
+"""System packages, which conda calls virtual packages: which arch has which, and how versions are written.
 
-The values are those of envlock.toml or the defaults here. Nothing is ever asked of the machine that locks.
+The values come from envlock.toml or from the defaults here, never from the machine that locks.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ VIRTUAL_PACKAGES: dict[str, tuple[Arch, ...]] = {
     "__cuda": _LINUX,
     "__archspec": ARCHS,
 }
-"""Every virtual package that envlock.toml may name, with the archs where it makes sense."""
+"""Every system package that envlock.toml may name, with the archs that can have it."""
 
 DEFAULT_SYSTEM: dict[Arch, dict[str, str]] = {
-    # glibc 2.28 is what current manylinux wheels are built for (RHEL 8, Debian 10, Ubuntu 20.04 and later have it);
-    # macOS 13 is the oldest that current wheels of the large libraries still name.
+    # Current manylinux wheels are built for glibc 2.28 (RHEL 8, Debian 10, Ubuntu 20.04 and later have it), and those
+    # of the large libraries for macOS 13 and later.
     LINUX_64: {"__glibc": "2.28"},
     LINUX_AARCH64: {"__glibc": "2.28"},
     OSX_64: {"__osx": "13.0"},
     OSX_ARM64: {"__osx": "13.0"},
 }
 CONDA_DEFAULT_SYSTEM: dict[Arch, dict[str, str]] = {
-    # Linux 4.18 is the kernel that goes with glibc 2.28 (RHEL 8); the processors are the oldest of each arch.
+    # Linux 4.18 is the kernel of RHEL 8, which has glibc 2.28; the processors are the oldest of each arch.
     LINUX_64: {"__linux": "4.18", "__archspec": "x86_64"},
     LINUX_AARCH64: {"__linux": "4.18", "__archspec": "aarch64"},
     OSX_64: {"__archspec": "x86_64"},
     OSX_ARM64: {"__archspec": "m1"},
 }
-"""What an environment that holds conda packages has beyond `DEFAULT_SYSTEM`."""
+"""The defaults of environments with conda packages, beside `DEFAULT_SYSTEM`."""
 
 _FORMS = {
     "__glibc": (r"[0-9]{1,9}\.[0-9]{1,9}", "it takes two numbers", "2.28"),
@@ -49,7 +49,7 @@ _ARM = ("aarch64", "arm", "neoverse", "thunderx", "cortex", "a64fx", "ampere")
 
 
 class BadSystemVersion(ValueError):
-    """A virtual package cannot have this version; `reason` says what it takes, `example` is a right one."""
+    """A system package cannot have this version. `reason` says why, `example` is one that it can have."""
 
     def __init__(self, package: str, version: str, reason: str, example: str) -> None:
         super().__init__(f"{package} {version}: {reason}")
@@ -58,7 +58,7 @@ class BadSystemVersion(ValueError):
 
 
 def system_version(package: str, text: str) -> str:
-    """The version of a virtual package, without the `=` that the reference implementation allows before it.
+    """The version of a system package, without the `=` that Metaflow's extension allows before it.
 
     >>> system_version("__glibc", "==2.28"), system_version("__cuda", "12")
     ('2.28', '12')
@@ -74,7 +74,7 @@ def system_version(package: str, text: str) -> str:
 
 
 def archs_of(package: str, version: str) -> tuple[Arch, ...]:
-    """The archs that a value which names no arch holds for.
+    """The archs that a version applies to, of those that a system package has.
 
     >>> archs_of("__osx", "14.0"), archs_of("__archspec", "x86_64_v3"), archs_of("__archspec", "m2")
     (('osx-64', 'osx-arm64'), ('linux-64', 'osx-64'), ('osx-arm64',))
@@ -87,7 +87,7 @@ def archs_of(package: str, version: str) -> tuple[Arch, ...]:
 
 
 def packages_of(arch: str) -> tuple[str, ...]:
-    """The virtual packages that make sense on an arch.
+    """The system packages that an arch can have.
 
     >>> packages_of("osx-arm64")
     ('__osx', '__archspec')
@@ -98,7 +98,7 @@ def packages_of(arch: str) -> tuple[str, ...]:
 def system_rows(
     floors: Mapping[Arch, Mapping[str, str]], asked: Mapping[str, str], *, has_conda: bool
 ) -> tuple[tuple[Arch, str, str], ...]:
-    """What every arch brings: the defaults, under the project's floors for each arch, under what is asked; sorted.
+    """The system packages of every arch, sorted: from `asked`, else from the project's `floors`, else the defaults.
 
     >>> system_rows({}, {"__cuda": "12.4"}, has_conda=False)[:2]
     (('linux-64', '__cuda', '12.4'), ('linux-64', '__glibc', '2.28'))

@@ -1,7 +1,7 @@
-"""The tables of one level (a flow's, a step's, or a named environment's), put together.
+"""The tables of one level, of a flow, a step or an `[env.*]` table, put together.
 
-Tables of one level are merged and must agree: two values for one thing are an error that shows both lines. Here live
-the rules that concern one level only; `inherit` puts a step over its flow.
+They have to agree: two values for one thing are an error that shows both lines. What a step has from its flow is in
+`inherit`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
 
 class Conflict(Exception):
-    """A rule of merging is broken; `rule` is the error's code, `keys` say where, `values` what stands there."""
+    """Keys contradict each other: `rule` is the code of the error, `values` what is written at `keys`."""
 
     def __init__(self, rule: str, *keys: KeyPath, values: tuple[str, ...] = ()) -> None:
         super().__init__(rule)
@@ -40,17 +40,17 @@ class Conflict(Exception):
 
 
 class PypiEntry(NamedTuple):
-    """One thing that is asked of PyPI, with the key that asks."""
+    """One requirement of a PyPI package, with its key."""
 
     requirement: PypiRequirement
-    """Its index carries no credentials."""
+    """Its index has no credentials."""
     key: KeyPath
     written: str = ""
-    """The index as written, credentials included: for fetching only."""
+    """The index as written, with its credentials: for fetching only."""
 
 
 class Level:
-    """What one level asks, each thing with the key that asks it. Filled while a table is read, then left alone."""
+    """The requirements of one level, each with its key. Filled while a table is read, and not changed later."""
 
     def __init__(self, key: KeyPath) -> None:
         self.key = key
@@ -69,15 +69,13 @@ class Level:
         self.deferred: list[tuple[str, KeyPath]] = []
 
     @property
-    def asks(self) -> bool:
-        """Whether anything is asked here beyond being disabled or not."""
+    def has_requirements(self) -> bool:
+        """Whether anything is required here, beyond being disabled or not."""
         return bool(self.python or self.pypi or self.conda or self.conda_only or self.system or self.named)
 
 
 def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str] | None = None) -> Level:
-    """The level that a table of `TABLES` (and `disabled`) describes. Types are already known to be right.
-
-    `indexes` are those that packages may name, as written.
+    """The level of a table that has the right shape. `indexes` are those of `[envlock.indexes]`, as written.
 
     Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion,
     BadReference.
@@ -108,21 +106,25 @@ def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str
             level.system[package] = (system_version(package, version), here)
     if "named_env" in table:
         _read_named(level, table["named_env"], (*key, "named_env"))
-    if level.disabled is not None and level.disabled[0] and level.asks:
+    if level.disabled is not None and level.disabled[0] and level.has_requirements:
         raise Conflict("disabled-with-requirements", level.disabled[1], _first_ask(level))
     return level
 
 
 def requirement_of(name: str, value: str) -> PypiRequirement:
-    """The requirement that one entry of a `packages` table means.
+    """The requirement of one entry of a `packages` table.
 
     >>> str(requirement_of("requests[socks]", ">=2 ; sys_platform == 'linux'"))
     "requests[socks]>=2 ; sys_platform == 'linux'"
     >>> str(requirement_of("demo@https://index.example/demo-1-py3-none-any.whl", ""))
     'demo @ https://index.example/demo-1-py3-none-any.whl'
     """
-    found = package_of_key(name, alone=not value.strip())
-    specifier, _, marker = value.partition(";")
+    specifier, semicolon, marker = value.partition(";")
+    return _requirement(name, specifier, marker, alone=not (specifier.strip() or semicolon))
+
+
+def _requirement(name: str, specifier: str, marker: str, *, alone: bool) -> PypiRequirement:
+    found = package_of_key(name, alone=alone)
     if specifier.strip():
         if found.url:
             raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
@@ -131,7 +133,7 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
 
 
 def package_of_key(key: str, *, alone: bool) -> PypiRequirement:
-    """What the key of an entry says: the package, its extras, its URL. `alone`, without a value, it may say all.
+    """The package, its extras and its URL, as the key of an entry has them; `alone`, without a value, it may have all.
 
     >>> package_of_key("Demo[x]@https://index.example/demo-1-py3-none-any.whl", alone=False).extras
     ('x',)
@@ -148,7 +150,7 @@ def package_of_key(key: str, *, alone: bool) -> PypiRequirement:
 
 
 def requirements_of(name: str, value: Any) -> list[tuple[PypiRequirement, str]]:
-    """The requirements that an entry of a `packages` table means, a string, a table or a list, each with its `index`.
+    """The requirements of an entry of a `packages` table, a string, a table or a list, each with its `index`.
 
     >>> [str(each) for each, _ in requirements_of("torch", ["2.3.1 ; sys_platform == 'linux'", {"extras": ["opt"]}])]
     ["torch==2.3.1 ; sys_platform == 'linux'", 'torch[opt]']
@@ -161,10 +163,10 @@ def requirements_of(name: str, value: Any) -> list[tuple[PypiRequirement, str]]:
 def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement, str]:
     if isinstance(value, str):
         return requirement_of(name, value), ""
-    version, marker, index = value.get("version", ""), value.get("marker", "").strip(), value.get("index", "")
+    version, marker, index = value.get("version", ""), value.get("marker", ""), value.get("index", "")
     if ";" in version or (index and "@" in name):
-        raise BadVersionSpecifier(version, "a marker is said by `marker`, and a URL needs no index")
-    requirement = requirement_of(name, f"{version} ; {marker}" if marker else version)
+        raise BadVersionSpecifier(version, "a marker belongs to `marker`, and a URL has no index")
+    requirement = _requirement(name, version, marker, alone=not (version.strip() or marker.strip()))
     extras = {*requirement.extras, *map(normalize_name, value.get("extras", ()))}
     return requirement._replace(extras=tuple(sorted(extras))), index
 
@@ -184,7 +186,7 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
 
 
 def _index_of(said: str, known: Mapping[str, str], key: KeyPath) -> str:
-    """The URL of the index that an `index` says, as written."""
+    """The URL of an `index`, as written."""
     if not said or index_name(said):
         return said
     if said not in known:
@@ -193,7 +195,7 @@ def _index_of(said: str, known: Mapping[str, str], key: KeyPath) -> str:
 
 
 def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: str = "") -> None:
-    """Ask for one thing more. What is asked of one package adds up; what can never hold together is a Conflict."""
+    """Add a requirement. Those of one package add up; two that no version can meet are a Conflict."""
     asked = level.pypi.setdefault(requirement.name, [])
     for number, before in enumerate(asked):
         if contradict(before.requirement, requirement):
@@ -232,7 +234,7 @@ def _range(table: str, written: str) -> str:
 
 
 def agree_python(level: Level, written: str, found: str, key: KeyPath) -> None:
-    """Ask for a range of Pythons; asking twice at one level for different ones is a Conflict."""
+    """Set the range of Pythons; two that differ at one level are a Conflict."""
     if level.python is not None and level.python[0] != found:
         raise Conflict("disagreeing-values", level.python[1], key, values=(level.python[2], written))
     level.python = level.python or (found, key, written)

@@ -26,7 +26,7 @@ _CONFLICT_MARKERS = re.compile(r"^(?:<{7,}|={7,}|>{7,})(?: |$)", re.MULTILINE)
 
 
 class WrittenFloat(float):
-    """A float that knows how it was written: `3.10` is a Python version, and no number.
+    """A float that keeps its text: `3.10` is a Python version, and no number.
 
     >>> WrittenFloat("3.10").written
     '3.10'
@@ -44,7 +44,7 @@ _SAVE = "save the file as UTF-8"
 
 
 def decoded(source: str | bytes, name: str) -> str:
-    """The text of a file called `name`. Raises NotToml where it is not UTF-8."""
+    """The text of a file called `name`. Raises NotToml if it is not UTF-8."""
     if isinstance(source, str):
         return source
     if source.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -57,7 +57,7 @@ def decoded(source: str | bytes, name: str) -> str:
 
 
 def parsed(text: str, name: str) -> dict[str, Any]:
-    """The values of a TOML text; its floats are WrittenFloat. Raises NotToml, WrittenTwice or MergeConflict."""
+    """The values of a TOML text, with WrittenFloat for floats. Raises NotToml, WrittenTwice or MergeConflict."""
     try:
         return toml_of(text, WrittenFloat)
     except tomli.TOMLDecodeError as error:
@@ -74,14 +74,14 @@ def parsed(text: str, name: str) -> dict[str, Any]:
         line = "".join(text.split("\n")[error.lineno - 1 : error.lineno])
         reason = error.msg[:1].lower() + error.msg[1:]
         if error.msg.startswith("Cannot declare"):
-            reason = "a dotted key has made this table already"
+            reason = "a dotted key defines this table already"
         raise NotToml(name, reason, line=error.lineno, column=error.colno, text=line) from None
 
 
 def dotted_names(text: str, name: str, indexes: Container[str] = ()) -> list[DottedName]:
-    """An error for each package that is asked by a name with a dot and without quotes, whether or not that is TOML.
+    """An error for each package whose name has a dot and no quotes, whether or not the text is TOML.
 
-    `package.version = ">=1"` is a way to write a table, as are its other keys; `indexes` are those that one may name.
+    But `package.version = ">=1"` is a way to write a table, as are its other keys. `indexes` are the names of indexes.
     """
     found = []
     for node in scan(text):

@@ -142,7 +142,8 @@ class _Values:
 
     def package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
         if isinstance(value, str):
-            yield from self.requirement(name, value, key)
+            specifier, semicolon, after = value.partition(";")
+            yield from self.requirement(name, specifier, after, key, alone=not (specifier.strip() or semicolon))
         if not isinstance(value, dict):
             return
         said = {part: text for part, text in value.items() if isinstance(text, str)}
@@ -151,16 +152,16 @@ class _Values:
             yield BadVersionSpecifier(
                 shown(version), "a table says its marker as `marker`", locations=(self.at((*key, "version")),)
             )
-        elif not marker.strip():
-            yield from self.requirement(name, version, key)
         else:
-            yield from self.requirement(name, f"{version} ; {marker}", key)
+            alone = not (version.strip() or marker.strip())
+            yield from self.requirement(name, version, marker, key, alone=alone)
         if index and "@" in name:
             hint = "leave `index` out"
             yield BadValue("index", index, "a URL is one file already", self.at((*key, "index")), hint=hint)
 
-    def requirement(self, name: str, value: str, key: KeyPath) -> Iterator[ConfigError]:
-        specifier, _, marker = value.partition(";")
+    def requirement(
+        self, name: str, specifier: str, marker: str, key: KeyPath, *, alone: bool
+    ) -> Iterator[ConfigError]:
         at = (self.at(key),)
         if "@" in name and specifier.strip():
             yield BadValue(
@@ -172,7 +173,7 @@ class _Values:
             except BadVersionSpecifier:
                 yield BadVersionSpecifier(shown(specifier.strip()), locations=at)
         try:
-            package_of_key(name, alone=not value.strip())
+            package_of_key(name, alone=alone)
         except BadPackageName:
             yield BadPackageName(shown(name), locations=at)
         except PythonIsNoPackage:
