@@ -260,6 +260,27 @@ def _prose(page: str) -> list[str]:
     return re.split(r"(?s)(?<=-->\n).*?(?=<!-- end -->)", page)
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_what_a_page_tells_maintainers_of_the_code_is_there(page: str) -> None:
+    text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    code = [file for part in ("src", "tests", "scripts") for file in (ROOT / part).rglob("*.py")]
+    names = {name for file in code for name in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    files = {file.name for file in code}
+    missing = []
+    for told in _INLINE.findall(text):
+        in_table = re.search(rf"^\|.*`{re.escape(told)}`", text, re.MULTILINE)
+        if told.endswith(".py") or (told.endswith("/") and in_table):
+            where = (ROOT, ROOT / "src", ROOT / "src/envlock")
+            is_there = told in files or any(any(folder.glob(told)) for folder in where)
+        elif re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*(\(.*\))?", told):
+            is_there = {*told.partition("(")[0].split(".")} <= names or (ROOT / told).exists()
+        else:
+            continue
+        if not is_there and "NAME" not in told:
+            missing.append(told)
+    assert missing == []
+
+
 def test_a_wrong_command_is_refused() -> None:
     assert refusal("envlock check") == ""
     assert "unlock" in refusal("envlock unlock")
