@@ -30,13 +30,12 @@ class NotAMarker(ConfigError):
     """What stands after `;` in a requirement is no environment marker."""
 
     code = "not-a-marker"
+    message = "`{found}` is not an environment marker"
+    details = ("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",)
+    hint = "correct it, or remove what stands after `;`"
 
     def __init__(self, found: str) -> None:
-        super().__init__(
-            f"`{found}` is not an environment marker",
-            details=("examples: `sys_platform == 'linux'`, `python_version < '3.12'`",),
-            hint="correct it, or take away what stands after `;`",
-        )
+        super().__init__(found=found)
 
 
 def is_marker(text: str) -> bool:

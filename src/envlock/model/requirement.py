@@ -44,70 +44,60 @@ class BadPackageName(ConfigError):
     """A name that no package can have (PEP 508)."""
 
     code = "bad-package-name"
+    message = "`{found}` is not a package name"
+    details = ("letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",)
+    hint = "write the name as its index has it, such as `scikit-learn`"
 
     def __init__(self, found: str, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            f"`{found}` is not a package name",
-            locations=locations,
-            details=("letters, digits, `-`, `_` and `.`, first and last a letter or digit; extras as `name[extra]`",),
-            hint="write the name as its index has it, such as `scikit-learn`",
-        )
+        super().__init__(found=found, locations=locations)
 
 
 class BadVersionSpecifier(ConfigError):
     """A version specifier that PEP 440 does not know."""
 
     code = "bad-version-specifier"
+    message = "`{found}` is not a version specifier{reason}"
+    details = ("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`",)
+    hint = "write a version or a range of versions; an empty text means any version"
 
     def __init__(self, found: str, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            f"`{found}` is not a version specifier" + (f": {reason}" if reason else ""),
-            locations=locations,
-            details=("examples: `2.2.3`, `>=2,<3`, `~=1.4`, `==1.4.*`",),
-            hint="write a version or a range of versions; an empty text means any version",
-        )
+        super().__init__(found=found, reason=f": {reason}" if reason else "", locations=locations)
 
 
 class CredentialsInDirectUrl(ConfigError):
     """A package's own URL carries a user name, a password or a query, which would have to be kept in the lock."""
 
     code = "credentials-in-direct-url"
+    message = "the URL of a package carries credentials, or a query"
+    details = ("a lock keeps the URL, and never a credential",)
+    hint = "remove them from the URL and keep them in ~/.netrc"
 
     def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            "the URL of a package carries credentials, or a query",
-            locations=locations,
-            details=("a lock keeps the URL, and never a credential",),
-            hint="take them out of the URL and keep them in ~/.netrc",
-        )
+        super().__init__(locations=locations)
 
 
 class DirectUrlOfThisMachine(ConfigError):
     """A package's own URL names a place that other machines cannot reach, or is no URL."""
 
     code = "direct-url-not-web"
+    message = "the URL of a package is not that of a file on a web server: http:// or https://"
+    details = ("a lock is used on other machines too, so all must reach what it names",)
+    hint = "put the wheel on an index or a web server"
 
     def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            "the URL of a package is not that of a file on a web server: http:// or https://",
-            locations=locations,
-            details=("a lock is used on other machines too, so all must reach what it names",),
-            hint="put the wheel on an index or a web server",
-        )
+        super().__init__(locations=locations)
 
 
 class PythonIsNoPackage(ConfigError):
     """Python itself is asked for as if it were a package of PyPI."""
 
     code = "python-is-no-package"
+    message = "`python` is not a package of PyPI"
+    details = ("the key `python` of a `pypi` or `conda` table says which Python an environment has",)
+    hint = 'write `pypi.python = "{specifier}"` in envlock.toml in its place'
 
     def __init__(self, specifier: str, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(
-            "`python` is no package of PyPI",
-            locations=locations,
-            details=("which Python an environment has is said by the key `python` of its `pypi` or `conda` table",),
-            hint=f'write `pypi.python = "{specifier or "3.12"}"` in envlock.toml in its place',
-        )
+        super().__init__(specifier=specifier or "3.12", locations=locations)
 
 
 class PypiRequirement(NamedTuple):

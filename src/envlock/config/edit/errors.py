@@ -12,9 +12,11 @@ class CannotWrite(ConfigError):
     """A file of the project cannot be written."""
 
     code = "cannot-write"
+    message = "cannot write `{path}`: {reason}"
+    hint = "nothing was changed"
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot write `{path}`: {reason}", hint="nothing was changed")
+        super().__init__(path=path, reason=reason)
 
 
 class UnclearTarget(ConfigError):
@@ -50,36 +52,33 @@ class EnvironmentExists(ConfigError):
     """`lock --from` is to write an `[env.*]` table that exists."""
 
     code = "environment-exists"
+    message = "`[env.{name}]` exists already"
+    hint = "give another name to `--env`, or remove that table"
 
     def __init__(self, name: str, at: Location) -> None:
-        super().__init__(
-            f"`[env.{name}]` exists already",
-            locations=(at,),
-            hint="give another name to `--env`, or remove that table",
-        )
+        super().__init__(name=name, locations=(at,))
 
 
 class NamesAnother(ConfigError):
     """`lock --using` is to name an environment in an `[env.*]` table that names another."""
 
     code = "names-another"
+    message = "`[env.{name}]` names `{written}` already"
+    hint = "change that line and run `envlock lock`, or give another name to `--env`"
 
     def __init__(self, name: str, written: str, at: Location) -> None:
-        super().__init__(
-            f"`[env.{name}]` names `{written}` already",
-            locations=(at,),
-            hint="change that line and run `envlock lock`, or give another name to `--env`",
-        )
+        super().__init__(name=name, written=written, locations=(at,))
 
 
 class SettingsDiffer(ConfigError):
     """An environment was locked with settings that this project does not have."""
 
     code = "settings-differ"
+    message = "`{source}` was locked with other settings than this project's, and an `[env.*]` table cannot change them"
 
     def __init__(self, source: str, config: str, changes: Sequence[str]) -> None:
         super().__init__(
-            f"`{source}` was locked with other settings than this project's, and an `[env.*]` table cannot change them",
+            source=source,
             locations=(Location(config),),
             details=tuple(changes),
             hint=f"in `[envlock]`, {changes[0]}" + ("; and so on" if len(changes) > 1 else ""),
@@ -90,59 +89,53 @@ class CannotCopyRequirements(ConfigError):
     """No `[env.*]` table has the requirements of an environment."""
 
     code = "cannot-copy-requirements"
+    message = "cannot copy the requirements of `{source}`: {reason}"
+    hint = "to use it as it is: {use}"
 
     def __init__(self, source: str, reason: str, use: str) -> None:
-        super().__init__(f"cannot copy the requirements of `{source}`: {reason}", hint=f"to use it as it is: {use}")
+        super().__init__(source=source, reason=reason, use=use)
 
 
 class ConfigExists(ConfigError):
     """`init` finds an envlock.toml, and does not overwrite it without `--force`."""
 
     code = "config-exists"
+    message = "`{path}` exists already"
+    hint = "`envlock add` adds packages to it; `envlock init --force` replaces it and keeps the old file"
 
     def __init__(self, path: str) -> None:
-        super().__init__(
-            f"`{path}` exists already",
-            locations=(Location(path),),
-            hint="`envlock add` adds packages to it; `envlock init --force` replaces it and keeps the old file",
-        )
+        super().__init__(path=path, locations=(Location(path),))
 
 
 class NoFlowInFile(ConfigError):
     """A Python file has no flow: no class below Metaflow's FlowSpec."""
 
     code = "no-flow-in-file"
+    message = "`{path}` has no flow"
+    details = ("a flow is a class below `FlowSpec` of metaflow, or one with steps below a class of another module",)
+    hint = "name the file that holds the class; `envlock init` alone writes an empty envlock.toml"
 
     def __init__(self, path: str) -> None:
-        super().__init__(
-            f"`{path}` has no flow",
-            locations=(Location(path),),
-            details=(
-                "a flow is a class below `FlowSpec` of metaflow, or one with steps below a class of another module",
-            ),
-            hint="name the file that holds the class; `envlock init` alone writes an empty envlock.toml",
-        )
+        super().__init__(path=path, locations=(Location(path),))
 
 
 class SameFlowTwice(ConfigError):
     """Two files have flows of one name, which envlock.toml cannot tell apart."""
 
     code = "same-flow-twice"
+    message = "two flows are called `{name}`"
+    hint = "rename one, or leave its file out"
 
     def __init__(self, name: str, first: Location, second: Location) -> None:
-        super().__init__(
-            f"two flows are called `{name}`", locations=(first, second), hint="rename one, or leave its file out"
-        )
+        super().__init__(name=name, locations=(first, second))
 
 
 class BadMetaflowConfig(ConfigError):
     """Metaflow's settings of the project cannot be read, so nothing can be added to them."""
 
     code = "bad-metaflow-config"
+    message = "`{path}` is not a JSON object: {reason}"
+    hint = "correct it, or delete it; Metaflow cannot read it either"
 
     def __init__(self, path: str, reason: str, line: int | None = None) -> None:
-        super().__init__(
-            f"`{path}` is not a JSON object: {reason}",
-            locations=(Location(path, line),),
-            hint="correct it, or delete it; Metaflow cannot read it either",
-        )
+        super().__init__(path=path, reason=reason, locations=(Location(path, line),))

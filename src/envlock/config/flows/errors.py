@@ -21,10 +21,9 @@ class FlowFileMissing(ConfigError):
     code = "flow-file-missing"
 
     def __init__(self, path: Path, reason: str = "", *, locations: tuple[Location, ...] = ()) -> None:
+        name = shown_path(path)
         super().__init__(
-            f"there is no flow file `{shown_path(path)}`"
-            if not reason
-            else f"`{shown_path(path)}` cannot be read: {reason}",
+            f"cannot read `{name}`: {reason}" if reason else f"there is no flow file `{name}`",
             locations=locations,
             hint="`file` is relative to the folder of envlock.toml" if locations else None,
         )
@@ -32,17 +31,20 @@ class FlowFileMissing(ConfigError):
 
 
 class FlowFileSyntax(ConfigError):
-    """A flow file that is no Python."""
+    """A flow file that is not Python."""
 
     code = "flow-file-syntax"
+    message = "`{name}` is not valid Python: {reason}"
+    hint = "python -m py_compile {name}"
 
     def __init__(
         self, path: Path, line: int | None, reason: str, text: str = "", *, locations: tuple[Location, ...] = ()
     ) -> None:
+        name = shown_path(path)
         super().__init__(
-            f"`{shown_path(path)}` is not valid Python: {reason}",
-            locations=(Location(shown_path(path), line), *locations),
+            name=name,
+            reason=reason,
+            locations=(Location(name, line), *locations),
             details=(text.strip(),) if text.strip() else (),
-            hint=f"python -m py_compile {shown_path(path)}",
         )
         self.path = path

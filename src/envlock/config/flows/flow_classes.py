@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from envlock.config.flows.flow_reader import Doubt, FlowSource, lacking_steps, next_steps, statements
+from envlock.config.flows.flow_reader import Doubt, FlowSource, statements
 from envlock.config.flows.module_names import (
     NO_STEPS,
     Class,
@@ -112,7 +112,7 @@ class FlowReader:
         )
         if not doubts and not self.is_only_a_base(name):
             doubts = list(_doubts_of_lacking(found, alternatives[-1]))
-        targets = {target.attr: None for _, (_, method) in found for target in next_steps(method)} if doubts else {}
+        targets = {target.attr: None for _, (_, method) in found for target in _next_steps(method)} if doubts else {}
         source = FlowSource(
             name=name,
             line=alternatives[-1].node.lineno,
@@ -194,9 +194,31 @@ class FlowReader:
 
 def _doubts_of_lacking(steps: Sequence[tuple[str, tuple[Class, ast.FunctionDef]]], flow: Class) -> Iterator[Doubt]:
     """The places which tell that a flow has steps that are not among its methods, however it comes by them."""
-    files = {id(target): owner.file for _, (owner, method) in steps for target in next_steps(method)}
-    for name, target in lacking_steps([method for _, (_, method) in steps]).items():
+    files = {id(target): owner.file for _, (owner, method) in steps for target in _next_steps(method)}
+    for name, target in _lacking_steps([method for _, (_, method) in steps]).items():
         if target is not None:
             yield doubt_of(files[id(target)], target, "is a step, and no method with `@step` that can be read")
         else:
             yield Doubt(Path(flow.file.path), flow.node.lineno, f"`{name}` is no method with `@step` that can be read")
+
+
+def _next_steps(method: ast.FunctionDef) -> Iterator[ast.Attribute]:
+    """The steps that a step goes on to. Metaflow itself reads its last statement, in this form and no other."""
+    last = method.body[-1]
+    call = last.value if isinstance(last, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "next":
+        for given in call.args:
+            for target in given.values if isinstance(given, ast.Dict) else (given,):
+                if isinstance(target, ast.Attribute):
+                    yield target
+
+
+def _lacking_steps(steps: Sequence[ast.FunctionDef]) -> dict[str, ast.Attribute | None]:
+    """The steps that a flow with these surely has beside, and what goes on to each; nothing goes on to `start`."""
+    keywords = [key.arg for step in steps for each in step.decorator_list for key in getattr(each, "keywords", ())]
+    # Another step may be told to be the first; one that is alone is.
+    wanted: dict[str, ast.Attribute | None] = {"start": None} if len(steps) > 1 and "start" not in keywords else {}
+    wanted.update((target.attr, target) for step in steps for target in _next_steps(step))
+    for step in steps:
+        wanted.pop(step.name, None)
+    return wanted

@@ -124,25 +124,3 @@ def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                     yield from statements(child.body)
                 elif isinstance(child, ast.stmt):
                     yield from statements([child])
-
-
-def next_steps(method: ast.FunctionDef) -> Iterator[ast.Attribute]:
-    """The steps that a step goes on to. Metaflow itself reads its last statement, in this form and no other."""
-    last = method.body[-1]
-    call = last.value if isinstance(last, ast.Expr) else None
-    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "next":
-        for given in call.args:
-            for target in given.values if isinstance(given, ast.Dict) else (given,):
-                if isinstance(target, ast.Attribute):
-                    yield target
-
-
-def lacking_steps(steps: Sequence[ast.FunctionDef]) -> dict[str, ast.Attribute | None]:
-    """The steps that a flow with these surely has beside, and what goes on to each; nothing goes on to `start`."""
-    keywords = [key.arg for step in steps for each in step.decorator_list for key in getattr(each, "keywords", ())]
-    # Another step may be told to be the first; one that is alone is.
-    wanted: dict[str, ast.Attribute | None] = {"start": None} if len(steps) > 1 and "start" not in keywords else {}
-    wanted.update((target.attr, target) for step in steps for target in next_steps(step))
-    for step in steps:
-        wanted.pop(step.name, None)
-    return wanted
