@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envlock.cache.open import open_store
 from envlock.config.edit.errors import CannotWrite
-from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
 from envlock.named.run_record import RunRecord, RunRecords
+from envlock.reporter import Reporter
+from envlock.workflow.errors import ChangedMeanwhile
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_new import ChangedMeanwhile, using
+from envlock.workflow.lock_new import NewTable, using
+from envlock.workflow.lock_result import LockResult, Upgrade
 from tests.channel import Channel
 from tests.conftest import Envlock
 from tests.index import Index, Release
@@ -171,7 +174,7 @@ class TestUsing:
         before = project.snapshot()
         said = envlock("lock", "--env", "new", "--using", "team/base:v1", check=4).stderr
         assert "error[conflict-with-base]" in said
-        assert "envlock.toml is as it was" in said
+        assert "envlock.toml was not changed" in said
         assert project.snapshot() == before
 
 
@@ -296,29 +299,39 @@ class TestConda:
 
 
 class TestWriting:
-    def asked(self, folder: ProjectFolder) -> Project:
-        return load_project(folder.config)
+    def lock(self, new: NewTable) -> LockResult:
+        return new.lock(Selection(environments=("new",)), Upgrade(), Reporter())
 
-    def test_a_change_of_somebody_else_is_kept(self, mine: ProjectFolder, project: ProjectFolder) -> None:
+    def test_a_change_of_somebody_else_is_kept(
+        self, mine: ProjectFolder, project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         project.write("", settings=CACHE, archs=["linux-64"])
-        new = using(self.asked(project), "new", "name", "team/base:v1")
-        there = new.locks_before()
-        result = lock(new.project, selection=Selection(environments=("new",)))
-        (made,) = project.locks
-        theirs = made.with_name("pylock.of-another.toml")
-        theirs.touch()
-        project.config.write_text(text := project.config.read_text() + "# theirs\n")
+        new = using(load_project(project.config), "new", "name", "team/base:v1")
+        text = project.config.read_text() + "# theirs\n"
+
+        def meanwhile(*arguments: Any, **options: Any) -> LockResult:
+            result = lock(*arguments, **options)
+            result.locked[0].path.with_name("pylock.of-another.toml").touch()
+            project.config.write_text(text)
+            return result
+
+        monkeypatch.setattr("envlock.workflow.lock_new.lock", meanwhile)
         with pytest.raises(ChangedMeanwhile):
-            new.write(result, there)
+            self.lock(new)
         assert project.config.read_text() == text
-        assert list(project.lock_folder.rglob("*.toml")) == [theirs]
+        assert [path.name for path in project.lock_folder.rglob("*.toml")] == ["pylock.of-another.toml"]
+
+    def test_a_file_that_was_deleted_meanwhile_is_not_made(self, mine: ProjectFolder, project: ProjectFolder) -> None:
+        project.write("", settings=CACHE, archs=["linux-64"])
+        new = using(load_project(project.config), "new", "name", "team/base:v1")
         project.config.unlink()
         with pytest.raises(ChangedMeanwhile):
-            new.write(result, there)
+            self.lock(new)
         assert not project.config.exists()
+        assert not project.locks
 
     def test_a_file_that_cannot_be_written(self, project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-        new = using(self.asked(project), "new", "name", "team/base:v1")
+        new = using(load_project(project.config), "new", "name", "team/base:v1")
         monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
         with pytest.raises(CannotWrite):
-            new.check_writable()
+            self.lock(new)

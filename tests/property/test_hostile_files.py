@@ -377,7 +377,7 @@ TARGETS = {
     "pins": Target(
         [render_pin(PIN).encode()],
         "toml",
-        lambda _, data: parse_pin(data, "name", PIN.meant, "pin"),
+        lambda _, data: parse_pin(data, "name", PIN.reference, "pin"),
         stamp=stamped_pin,
     ),
     "envlock.toml": Target([(ROOT / "envlock.toml.example").read_bytes()], "toml", read_config),

@@ -11,7 +11,7 @@ from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
-    from envlock.workflow.get import Fetched
+    from envlock.workflow.get import GetResult
 
 _NAME = Argument(
     "name",
@@ -50,7 +50,7 @@ def get(line: CommandLine) -> int:
     return 0
 
 
-def as_text(project: Project, fetched: Fetched) -> str:
+def as_text(project: Project, fetched: GetResult) -> str:
     """The files written, and the environments that use them."""
     lines = [f"wrote {project.shown(path)}" for path in fetched.written]
     lines += [f"kept {project.shown(path)}: already up to date" for path in fetched.kept]
@@ -63,7 +63,7 @@ def as_text(project: Project, fetched: Fetched) -> str:
     return "\n".join(map(one_line, lines))
 
 
-def as_document(project: Project, fetched: Fetched) -> dict[str, object]:
+def as_document(project: Project, fetched: GetResult) -> dict[str, object]:
     """The same, for `--json`."""
     return {
         "said": fetched.found.reference,

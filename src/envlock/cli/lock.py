@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.named.give import GiveResult
-    from envlock.reporter import Reporter
-    from envlock.workflow.lock_new import Asked
-    from envlock.workflow.lock_result import Locked, LockResult, Pinned, Upgrade
+    from envlock.workflow.lock_new import NewTable
+    from envlock.workflow.lock_result import Locked, LockResult, Pinned
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
 _UPGRADE_PACKAGE = Value(
@@ -98,7 +97,7 @@ def lock(line: CommandLine) -> int:
     naming.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
         if new is not None:
-            result = _locked_anew(new, chosen, upgrade, reporter, offline=offline)
+            result = new.lock(chosen, upgrade, reporter, offline=offline)
         else:
             result = lock_project(project, selection=chosen, upgrade=upgrade, reporter=reporter, offline=offline)
         try:
@@ -137,32 +136,14 @@ def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:
         raise BadUsage(f"`--env` and `{first}` need a name", "envlock lock")
 
 
-def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) -> Asked:
+def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) -> NewTable:
     """The project with the `[env.*]` that the one option makes. Raises what `workflow.lock_new` raises."""
     from envlock.workflow.lock_new import from_requirements, using
 
-    ((option, said),) = bases.items()
+    ((option, reference),) = bases.items()
     kind = "pathspec" if option.endswith("-pathspec") else "name"
     make = using if option.startswith("--using") else from_requirements
-    return make(project, chosen.environments[0], kind, said)
-
-
-def _locked_anew(
-    new: Asked, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool
-) -> LockResult:
-    """Lock the project with its new table, then write the table; if locking fails, nothing is written."""
-    from envlock.workflow.lock import lock as lock_project
-
-    new.check_writable()
-    there = new.locks_before()
-    try:
-        result = lock_project(
-            new.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=new.start
-        )
-    except EnvlockError as error:
-        raise new.explained(error) from None
-    new.write(result, there)
-    return result
+    return make(project, chosen.environments[0], kind, reference)
 
 
 def as_text(project: Project, result: LockResult) -> str:

@@ -1,4 +1,4 @@
-"""`get`: the locks of an environment, from the cache into the lock tree of a project that asks for it."""
+"""`get`: the locks of an environment, from the cache into the lock folder of a project that needs it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class GetResult:
     """What `get` did."""
 
     found: NamedEnvironment
     locks: tuple[Lock, ...]
     written: tuple[Path, ...]
-    """Files that are new, or were others."""
+    """Files that are new, or had other content."""
     kept: tuple[Path, ...]
-    """Files that were there as they are."""
+    """Files that had this lock already."""
     replaced: tuple[Path, ...]
-    """Other locks of the same requirements, which gave way."""
+    """Other locks of the same requirements, which were deleted."""
     serves: tuple[str, ...]
-    """The environments of envlock.toml that ask for it."""
+    """The environments of envlock.toml that need it."""
     left_out: tuple[Arch, ...] = ()
-    """Archs that it is there for, and the project is not."""
+    """Archs that it is locked for, and that were not wanted."""
 
 
-def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, into: Path | None = None) -> Fetched:
-    """Write the locks of an environment where the project looks for them, or `into` a folder: each proved whole.
+def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, into: Path | None = None) -> GetResult:
+    """Write the locks of an environment, verified, into the project's lock folder, or `into` another folder.
 
-    Without `archs`, those that the project is for and that the environment has; `into` a folder, all. All are read
-    before any is written. Raises NotNeeded, and nothing is written, where no environment of the project asks for it;
-    AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
+    Without `archs`, for the archs of the project; `into` another folder, for all that it is locked for. All are read
+    before any is written. Raises NotNeeded, and nothing is written, if no environment of the project has its
+    requirements; AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
     """
     project = lookup.project
     serves = tuple(each.name for each in project.environments() if each.requirements.req_id == found.req_id)
@@ -56,7 +56,7 @@ def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, 
     )
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
-    claims = NeededLocks(project)
+    needed = NeededLocks(project)
     locks = lookup.cached_locks(found, wanted)
     if into is None and project.settings.hosts:
         for lock in locks:
@@ -73,18 +73,18 @@ def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, 
             else:
                 written.append(write_lock(folder, lock))
             there = candidates(folder, lock.arch, lock.req_id) if into is None else ()
-            rivals = [path for path in there if path != place and not claims.is_pinned(path)]
+            rivals = [path for path in there if path != place and not needed.is_pinned(path)]
             for path in rivals:
                 remove(path)
             replaced += rivals
     except OSError as error:
         raise unwritable(project, folder, error) from None
     left_out = tuple(arch for arch in found.archs if arch not in wanted)
-    return Fetched(found, locks, tuple(written), tuple(kept), tuple(replaced), serves, left_out)
+    return GetResult(found, locks, tuple(written), tuple(kept), tuple(replaced), serves, left_out)
 
 
 def _holds(place: Path, lock: Lock) -> bool:
-    """Whether a file is that lock already; who locked it and when may differ, and stays as it is committed."""
+    """Whether a file has that lock already; who locked it and when may differ, and the committed file stays."""
     try:
         there = read_lock(place)
     except EnvlockError:

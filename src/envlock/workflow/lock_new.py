@@ -1,6 +1,6 @@
-"""`lock --using` and `lock --from`: an environment that is there already, asked for in envlock.toml, then locked.
+"""`lock --using` and `lock --from`: lock an environment that is there already, and write its `[env.*]` table.
 
-envlock.toml gets its new lines when the locks are there: where locking fails, the file was never touched.
+envlock.toml is written when the locks are there: if locking fails, the file was never touched.
 """
 
 from __future__ import annotations
@@ -11,40 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.edit.env_tables import name_base
+from envlock.config.edit.env_tables import env_from_requirements, name_base
 from envlock.config.edit.errors import CannotWrite, EnvironmentExists
 from envlock.config.edit.save import load_text, save
-from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors, as_one
+from envlock.errors import EnvlockError, ManyErrors, as_one
 from envlock.files import files_below, holds
 from envlock.named.alias import BadReference, are_whole_ids, check_reference, ids_in
 from envlock.named.errors import bad_reference
+from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
+from envlock.workflow.errors import ChangedMeanwhile
+from envlock.workflow.lock import lock
 from envlock.workflow.prune import remove
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
+    from envlock.config.selection import Selection
     from envlock.model.lock import Lock
-    from envlock.named.lookup import NamedEnvironment
-    from envlock.workflow.lock_result import LockResult
-
-
-class ChangedMeanwhile(ConfigError):
-    """Somebody else wrote envlock.toml while what it was to ask for was locked."""
-
-    code = "changed-meanwhile"
-
-    def __init__(self, config: str) -> None:
-        super().__init__(
-            f"`{config}` was changed by somebody else while this locked",
-            locations=(Location(config),),
-            details=("their change is kept, and nothing was written",),
-            hint="run the command again",
-        )
+    from envlock.reporter import Reporter
+    from envlock.workflow.lock_result import LockResult, Upgrade
 
 
 @dataclass(frozen=True)
-class Asked:
-    """envlock.toml as it shall be, not written yet."""
+class NewTable:
+    """envlock.toml with the table of an environment, not written yet."""
 
     name: str
     """Of the `[env.*]` table."""
@@ -58,14 +48,30 @@ class Asked:
         """Whether envlock.toml has to be written."""
         return self.project.text != self.before.text
 
-    def check_writable(self) -> None:
-        """Raise CannotWrite where the file could not be written when all is locked."""
+    def lock(self, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool = False) -> LockResult:
+        """Lock what the table says, then write envlock.toml. If either fails, nothing was written.
+
+        Raises CannotWrite, ChangedMeanwhile, and what locking raises.
+        """
+        self._check_writable()
+        there = self._locks_there()
+        try:
+            result = lock(
+                self.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=self.start
+            )
+        except EnvlockError as error:
+            raise self._not_written(error) from None
+        self._write(result, there)
+        return result
+
+    def _check_writable(self) -> None:
+        """Raise CannotWrite if envlock.toml could not be written when all is locked."""
         path = self.before.path.resolve()
         if self.is_new and not os.access(path.parent, os.W_OK):
             raise CannotWrite(path.name, os.strerror(errno.EACCES))
 
-    def locks_before(self) -> frozenset[Path]:
-        """What is in the lock folder now."""
+    def _locks_there(self) -> frozenset[Path]:
+        """What the lock folder has before locking."""
         return frozenset(
             Path(where, name)
             for where, names in (files_below(self.before.lock_folder) if self.is_new else ())
@@ -73,11 +79,8 @@ class Asked:
             if name.endswith(".toml")
         )
 
-    def write(self, result: LockResult, there: frozenset[Path]) -> None:
-        """Write envlock.toml, now that it is locked; where that fails, take back what is new of the locks.
-
-        `there` are the files that the lock folder had before. Raises ChangedMeanwhile, CannotWrite.
-        """
+    def _write(self, result: LockResult, there: frozenset[Path]) -> None:
+        """Write envlock.toml; if that fails, delete the new locks. `there` are the files of the folder before."""
         if not self.is_new:
             return
         path = self.before.path
@@ -92,52 +95,43 @@ class Asked:
                     remove(made)
             raise
 
-    def explained(self, error: EnvlockError) -> EnvlockError:
-        """The error of locking, which may point at lines that are not there."""
+    def _not_written(self, error: EnvlockError) -> EnvlockError:
+        """The error of locking, which may point at lines that envlock.toml does not have."""
         if not self.is_new:
             return error
         *others, last = error.errors if isinstance(error, ManyErrors) else (error,)
-        note = f"{self.before.path.name} is as it was: its lines are those that would have been written"
+        note = f"{self.before.path.name} was not changed: the lines are those that would have been written"
         return as_one([*others, last.adding(note)])
 
 
-def using(project: Project, name: str, kind: str, written: str) -> Asked:
-    """An `[env.<name>]` that is, or extends, the environment of this `name` or `pathspec`.
+def using(project: Project, name: str, kind: str, written: str) -> NewTable:
+    """An `[env.<name>]` with this `name` or `pathspec` as its base.
 
-    Of ids, the beginnings of both are enough; what is written is whole. Raises BadAlias, BadPathspec, NamesAnother.
+    The first digits of ids are enough; whole ids are written. Raises BadAlias, BadPathspec, NamesAnother.
     """
     try:
         check_reference(kind, written)
     except BadReference as error:
         raise bad_reference(kind, error.text, error.reason) from None
-    from envlock.named.lookup import Lookup
-
     if kind == "name" and ids_in(written) and not are_whole_ids(written):
         found = Lookup(project).reference(written)
         written = found.reference if found.move is None else written
     text = name_base(project, name, kind, written)
-    return Asked(name, load_text(project.path, text) if text != project.text else project, project)
+    return NewTable(name, load_text(project.path, text) if text != project.text else project, project)
 
 
-def from_requirements(project: Project, name: str, kind: str, said: str) -> Asked:
-    """An `[env.<name>]` that asks for what the environment asks for that a name, ids or a pathspec stand for.
+def from_requirements(project: Project, name: str, kind: str, reference: str) -> NewTable:
+    """An `[env.<name>]` with the requirements of the environment that an alias, ids or a pathspec names.
 
-    What is locked of it keeps its packages. Raises EnvironmentExists, SettingsDiffer, CannotCopyRequirements, and what
-    finding it and reading its locks raise.
+    The packages that are locked there are kept. Raises EnvironmentExists, SettingsDiffer, CannotCopyRequirements, and
+    what looking it up and reading its locks raise.
     """
-    from envlock.config.edit.env_tables import env_from_requirements
-    from envlock.named.lookup import Lookup
-
     if any(each.name == name for each in project.named):
         raise EnvironmentExists(name, project.locate(("env", name)))
     lookup = Lookup(project)
-    found: NamedEnvironment = lookup.reference(said) if kind == "name" else lookup.pathspec(said)
+    found = lookup.reference(reference) if kind == "name" else lookup.pathspec(reference)
     archs = [arch for arch in project.settings.archs if arch in found.archs] or found.archs[:1]
     locks = tuple(lookup.lock(found, arch) for arch in archs)
-    use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {said}"
-    return Asked(
-        name,
-        env_from_requirements(project, name, locks[0].requirements, source=found.reference, use=use),
-        project,
-        locks,
-    )
+    use = f"envlock lock --env {name} --using{'' if kind == 'name' else '-pathspec'} {reference}"
+    changed = env_from_requirements(project, name, locks[0].requirements, source=found.reference, use=use)
+    return NewTable(name, changed, project, locks)
