@@ -21,28 +21,28 @@ from envlock.files import CONFIG_BYTES, FLOW_BYTES, read_file, toml_of, write_at
 SCHEMA_NAME = ".envlock.schema.json"
 
 _TITLE = """\
-# What the steps of each flow need. `envlock lock` turns it into exact, hashed locks in envlock.lock/: commit both.
+# The requirements of each flow. `envlock lock` writes exact locks of them to envlock.lock/: commit both.
 """
 _SETTINGS = ("archs", "cache", "exclude-newer", "python-from", "channels", "datastore")
 """Those that a first file shows, as comments."""
 
 _EXAMPLE = """
-# A flow: the name of its class, and its file. What stands here holds for every step.
+# A flow, named after its class, with its file. Its steps inherit these requirements.
 # [flow.TrainFlow]
 # file = "train_flow.py"
 # pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3", pyarrow = ">=15,<20" } }
 
-# One step: its packages stand over those of the flow, name by name.
+# A step. Its requirements replace the flow's, package by package.
 # [flow.TrainFlow.step.train]
 # pypi = { packages = { xgboost = ">=2,<3", "requests[socks]" = "" } }
 # conda = { libraries = { ffmpeg = ">=6" } }
 # sys_packages = { packages = { __cuda = "12.4" } }
 
-# A step on the interpreter that starts the flow, without an environment of its own.
+# A step without an environment: it runs in the interpreter that started the flow.
 # [flow.TrainFlow.step.end]
 # disabled = true
 
-# An environment of no flow, for a notebook or a service.
+# An environment that belongs to no step, for a notebook or a service.
 # [env.notebook]
 # requirements = "requirements.txt"
 """
