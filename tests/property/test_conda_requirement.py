@@ -82,4 +82,4 @@ def test_an_epoch_is_no_second_clause() -> None:
 def test_a_version_is_told_as_it_was_written() -> None:
     with pytest.raises(BadCondaRequirement) as caught:
         conda_requirement("numpy", "^1.26")
-    assert caught.value.reason == "`^1.26` is no version that conda knows"
+    assert caught.value.reason == "`^1.26` is not a version that conda knows"

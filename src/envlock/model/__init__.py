@@ -1,1 +1,1 @@
-"""Frozen values of the domain: what was asked, what was locked, and their ids. No I/O."""
+"""Frozen values of the domain: requirements, locks, artifacts, and their ids. No I/O."""

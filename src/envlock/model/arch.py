@@ -45,7 +45,7 @@ _HOSTS = {
 
 
 class UnknownArch(ConfigError):
-    """A name that is no architecture."""
+    """A name that is not an architecture."""
 
     code = "unknown-arch"
 

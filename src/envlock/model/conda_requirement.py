@@ -1,7 +1,7 @@
-"""What is asked of a conda channel: a package, with a version and a build if one is wanted.
+"""One requirement of a conda package: its name, and the channel, version and build that are allowed.
 
-Read and written without any library, for `check` needs it: the solver has its own, thorough reader, and says what this
-one lets pass.
+Read and written without any library, because `check` needs it: the solver has its own, thorough reader, and
+reports what this one lets pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPACES = re.compile(r"\s*([,|<>=!~]+)\s*")
 
 
 class BadCondaRequirement(ValueError):
-    """The text asks for nothing that a channel could have; `reason` says what is wrong with it."""
+    """No channel can have what the text requires; `reason` says why."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(f"`{text}`: {reason}")
@@ -31,7 +31,7 @@ class BadCondaRequirement(ValueError):
 
 
 class CondaRequirement(NamedTuple):
-    """A package of a conda channel, as conda's match specification means it.
+    """A requirement of a conda package, as conda's match specification means it.
 
     `str` gives the canonical text `[channel::]name[ version[ build]]`, which is hashed into req_id.
     """
@@ -70,10 +70,10 @@ def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     text = f"{name} {constraint}".strip()
     channel, separator, bare = name.strip().rpartition("::")
     if separator and not _CHANNEL.fullmatch(channel):
-        raise BadCondaRequirement(text, f"`{channel}` is no channel")
+        raise BadCondaRequirement(text, f"`{channel}` is not a channel")
     bare = bare.strip().lower()
     if not _NAME.fullmatch(bare):
-        raise BadCondaRequirement(text, f"`{bare}` is no name of a conda package")
+        raise BadCondaRequirement(text, f"`{bare}` is not a name of a conda package")
     version, build = _version_and_build(text, constraint)
     return CondaRequirement(bare, version, build, channel.rstrip("/") if separator else "")
 
@@ -110,9 +110,9 @@ def _version_and_build(text: str, constraint: str) -> tuple[str, str]:
     if len(parts) > 1:
         raise BadCondaRequirement(text, f"a comma is missing between `{parts[0]}` and `{parts[1]}`")
     if version and (not _VERSION.fullmatch(version) or _UNFINISHED.search(version)):
-        raise BadCondaRequirement(text, f"`{written}` is no version that conda knows")
+        raise BadCondaRequirement(text, f"`{written}` is not a version that conda knows")
     if build and not _BUILD.fullmatch(build):
-        raise BadCondaRequirement(text, f"`{build}` is no build")
+        raise BadCondaRequirement(text, f"`{build}` is not a build")
     return version, build
 
 

@@ -11,7 +11,7 @@ from envlock.model.requirements import Requirements
 
 @dataclass(frozen=True)
 class CondaFacts:
-    """What a conda package says of itself beyond its name: what installing and solving again need to know."""
+    """The metadata of a conda package that installing it and solving again need."""
 
     channel: str
     """The channel it is from, without credentials: a URL."""
@@ -90,7 +90,7 @@ class Lock:
     exclude_newer: str = ""
     """The instant that was in force, a span in envlock.toml made absolute. Not part of any id."""
     asked_by: tuple[str, ...] = ()
-    """The environments that first asked for it, such as `Train/start`. Not part of any id."""
+    """The environments that it was first locked for, such as `Train/start`. Not part of any id."""
     resolved_by: str = ""
     resolved_at: str = ""
 
@@ -106,7 +106,7 @@ class Lock:
 
     @property
     def req_id(self) -> str:
-        """The id of what was asked."""
+        """The id of the requirements."""
         return self.requirements.req_id
 
     @property

@@ -27,7 +27,7 @@ _LONGEST = 255
 
 
 class NotAMarker(ConfigError):
-    """What stands after `;` in a requirement is no environment marker."""
+    """What stands after `;` in a requirement is not an environment marker."""
 
     code = "not-a-marker"
     message = "`{found}` is not an environment marker"

@@ -1,7 +1,7 @@
-"""One PyPI requirement, in its canonical spelling: the one gate for whatever asks for a package as text.
+"""One requirement of a PyPI package, in its canonical spelling.
 
-envlock.toml, requirements files, decorators, `add`, pins and locks all come through `parse_requirement`: what it lets
-pass may stand in an id, a lock and a cache.
+envlock.toml, requirements files, decorators, `add`, pins and locks all go through `parse_requirement`: only what it
+accepts stands in an id, a lock and a cache.
 
 Parsing here is light (no `packaging`, which costs 60 ms to import) and exact for what it accepts; the full reader of
 envlock.toml puts every requirement through `packaging` too, and a property test holds both to one verdict.
@@ -89,7 +89,7 @@ class DirectUrlOfThisMachine(ConfigError):
 
 
 class PythonIsNoPackage(ConfigError):
-    """Python itself is asked for as if it were a package of PyPI."""
+    """Python is listed as if it were a package of PyPI."""
 
     code = "python-is-no-package"
     message = "`python` is not a package of PyPI"
@@ -101,7 +101,7 @@ class PythonIsNoPackage(ConfigError):
 
 
 class PypiRequirement(NamedTuple):
-    """What is asked of PyPI for one package; equal requirements have equal text.
+    """A requirement of one PyPI package; equal requirements have equal text.
 
     >>> str(parse_requirement("Scikit_Learn[b,a] >= 1.0 , <2 ; python_version<'3.12'"))
     "scikit-learn[a,b]<2,>=1.0 ; python_version<'3.12'"
@@ -113,7 +113,7 @@ class PypiRequirement(NamedTuple):
     marker: str = ""
     url: str = ""
     from_index: str = ""
-    """The URL, without credentials, of the one index that it comes from; empty where the project's are asked."""
+    """The URL, without credentials, of the one index that it comes from; empty for the project's indexes."""
 
     def __str__(self) -> str:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
@@ -131,9 +131,9 @@ class PypiRequirement(NamedTuple):
 
 
 def contradict(one: PypiRequirement, other: PypiRequirement) -> bool:
-    """Whether nothing can be what both ask for, as far as that is plain without an index: else the resolver judges.
+    """Whether no version can meet both requirements, as far as that is plain without an index.
 
-    Plain are versions that are numbers alone, and markers that are spelt alike.
+    Plain are versions that consist of numbers, and markers that are spelt alike; all else is left to the resolver.
 
     >>> contradict(parse_requirement("x==1.0"), parse_requirement("x==1.0.0"))
     False

@@ -1,4 +1,4 @@
-"""What one environment asks for: the values that `req_id` is the name of, and their table in locks and pins."""
+"""The requirements of one environment, whose hash is its `req_id`, and their table in locks and pins."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ class Requirements(NamedTuple):
     """
 
     python: str = ""
-    """The Python asked for, a PEP 440 specifier set; empty for any."""
+    """The Pythons that are allowed, a PEP 440 specifier set; empty for any."""
     python_from: str = "machine"
     """Where the interpreter comes from: `machine`, `uv` or `conda`."""
     pypi: tuple[PypiRequirement, ...] = ()
-    """What the user asks of PyPI. A package may be asked for more than once: all that is asked of it holds."""
+    """The user's PyPI packages. A package may have several requirements: all of them hold."""
     metaflow: tuple[PypiRequirement, ...] = ()
     """What Metaflow itself needs to run a step, added for the datastores in use."""
     indexes: tuple[str, ...] = ()
-    """Extra package indexes, asked before the default one, first match wins."""
+    """Extra package indexes, searched before the default one; the first that has a package wins."""
     default_index: str = ""
-    """The index asked last; empty for the resolver's own default."""
+    """The index searched last; empty for the resolver's own default."""
     pip_flags: tuple[str, ...] = ()
     """The reference's `extras`: pip flags without dashes, of which `pre` has a meaning here."""
     exclude_newer: str = ""
     """An absolute instant (RFC 3339, UTC) after which nothing was published; a span never stands here."""
     conda: tuple[CondaRequirement, ...] = ()
-    """What the user asks of conda channels."""
+    """The user's conda packages."""
     conda_only: tuple[CondaRequirement, ...] = ()
     """Conda packages that hold no Python, to go with PyPI ones."""
     channels: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Requirements(NamedTuple):
 
     @property
     def type(self) -> str:
-        """`pypi`, `conda` or `mixed`, after what is asked; Python and Metaflow's needs do not count.
+        """`pypi`, `conda` or `mixed`, by the packages listed; Python and Metaflow's needs do not count.
 
         >>> from envlock.model.conda_requirement import CondaRequirement
         >>> numpy = CondaRequirement("numpy")
@@ -92,7 +92,7 @@ class Requirements(NamedTuple):
 
     @property
     def all_conda(self) -> tuple[CondaRequirement, ...]:
-        """Every conda package that the user asks for, those of `conda_only` last."""
+        """All of the user's conda packages, those of `conda_only` last."""
         return self.conda + self.conda_only
 
     def roots(self) -> tuple[PypiRequirement, ...]:
@@ -101,7 +101,7 @@ class Requirements(NamedTuple):
 
     @property
     def metaflow_of_pypi(self) -> tuple[PypiRequirement, ...]:
-        """What Metaflow needs and PyPI is to bring: all of it, or beside conda packages what the user asks of PyPI.
+        """What Metaflow needs and PyPI provides: all of it, or beside conda packages what the user lists for PyPI.
 
         >>> from envlock.model.conda_requirement import CondaRequirement
         >>> needs = (PypiRequirement("boto3"), PypiRequirement("requests"))
@@ -116,7 +116,7 @@ class Requirements(NamedTuple):
 
     @property
     def metaflow_of_conda(self) -> tuple[PypiRequirement, ...]:
-        """What Metaflow needs and a channel is to bring."""
+        """What Metaflow needs and a channel provides."""
         of_pypi = self.metaflow_of_pypi
         return tuple(needed for needed in self.metaflow if needed not in of_pypi)
 
@@ -168,7 +168,7 @@ class Requirements(NamedTuple):
 def type_of(
     base: str, python_from: str, pypi: Sequence[object], conda: Sequence[object], conda_only: Sequence[object]
 ) -> str:
-    """The type of an environment that asks for these packages; `base` and `python_from` are as in Requirements."""
+    """The type of an environment with these packages; `base` and `python_from` are as in Requirements."""
     extended = base.partition(":")[0]
     if extended in TYPES:
         added = {kind for kind, packages in (("conda", conda), ("pypi", pypi)) if packages}
@@ -213,7 +213,7 @@ def _conda(texts: Sequence[str]) -> tuple[CondaRequirement, ...]:
 
     found = tuple(map(parse_conda_requirement, texts))
     if list(map(str, found)) != list(texts):
-        raise ValueError("requirements hold a conda package that is written otherwise")
+        raise ValueError("requirements hold a conda package that is not in its canonical spelling")
     return found
 
 
@@ -226,7 +226,7 @@ def _is_row(value: object) -> bool:
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
-    """The requirements in the table, held to what envlock.toml may ask.
+    """The requirements in the table, checked as those of envlock.toml are.
 
     Raises KeyError, TypeError, ValueError and ConfigError on other content.
     """
@@ -234,10 +234,12 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
     indexes = dict(table.get("package-indexes", ()))
     for url in (*table.get("indexes", ()), *indexes.values(), *filter(None, [table.get("default-index", "")])):
         if not is_web(url) or strip_credentials(url) != url:
-            raise ValueError(f"requirements name an index that is none: {strip_credentials(url)!r}")
+            raise ValueError(f"requirements name something that is not an index: {strip_credentials(url)!r}")
     for channel in table.get("channels", ()):
         if not is_channel(channel) or strip_channel_credentials(channel) != channel:
-            raise ValueError(f"requirements name a channel that is none: {strip_channel_credentials(channel)!r}")
+            raise ValueError(
+                f"requirements name something that is not a channel: {strip_channel_credentials(channel)!r}"
+            )
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],

@@ -1,4 +1,4 @@
-"""URLs: what they name, without what must never be kept, and whether they can name it at all. Plain text in and out.
+"""URLs: whether they can name an index, a channel, a host; and what they name, without credentials. Text in and out.
 
 `${VARIABLE}` in a URL stands for a variable of the environment. Nothing here looks one up: a text with variables is
 judged as one that they can make right. What it is once they are filled in is judged by `envlock.credentials`.
@@ -18,7 +18,7 @@ _FRAGMENT = r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w.
 
 
 def strip_credentials(url: str) -> str:
-    """The URL without user name, password, query and fragment; what is no URL comes back as it is.
+    """The URL without user name, password, query and fragment; any other text comes back as it is.
 
     A query may carry a token and a fragment a hash, so neither is part of where a thing lies.
 
@@ -154,14 +154,14 @@ def _is_web(url: str) -> bool:
 
 
 def variable_fault(text: str) -> str:
-    """What in it begins like a variable and is none, and why; nothing where all are. Shows a name, never a default.
+    """What in it begins like a variable and is not one, and why; empty where all are. Shows a name, never a default.
 
     >>> variable_fault("https://${USER}:${TOKEN:-s3cret}@index.example/simple/")
-    '`${TOKEN:...}` is no variable: one is written as `${NAME}`, and has no default'
+    '`${TOKEN:...}` is not a variable: write `${NAME}`, without a default'
     >>> variable_fault("https://${USER}:${TOKEN@index.example/simple/")
-    'a `${` has no `}` after it: a variable is written as `${NAME}`'
+    'a `${` has no `}` after it: write a variable as `${NAME}`'
     >>> variable_fault("https://${HO ST}/"), variable_fault("https://${HOST}/"), variable_fault("$${A}{B}")
-    ('`${...}` is no variable: one is written as `${NAME}`', '', '')
+    ('`${...}` is not a variable: write `${NAME}`', '', '')
     """
     if "${" not in text:
         return ""
@@ -171,15 +171,13 @@ def variable_fault(text: str) -> str:
     if found is None:
         return ""
     if "}" not in text[found.end() :]:
-        return "a `${` has no `}` after it: a variable is written as `${NAME}`"
+        return "a `${` has no `}` after it: write a variable as `${NAME}`"
     shown = f"${{{found['name'] or ''}{found['then'] or ''}...}}"
-    return f"`{shown}` is no variable: one is written as `${{NAME}}`" + (
-        ", and has no default" if found["name"] else ""
-    )
+    return f"`{shown}` is not a variable: write `${{NAME}}`" + (", without a default" if found["name"] else "")
 
 
 def is_mirror(url: str) -> bool:
-    """Whether a channel, or the builds of Python, can be asked for there.
+    """Whether it can be the mirror of a channel or of Python builds.
 
     >>> is_mirror("https://mirror.example/conda-forge"), is_mirror("file:///srv/main"), is_mirror("main")
     (True, True, False)
@@ -188,7 +186,7 @@ def is_mirror(url: str) -> bool:
 
 
 def is_endpoint(url: str) -> bool:
-    """Whether a service can be asked there, by a URL that holds no secret.
+    """Whether it is the URL of a service, without a secret.
 
     >>> is_endpoint("https://objects.example:9000"), is_endpoint("objects.example"), is_endpoint("http://me:pw@x")
     (True, False, False)
