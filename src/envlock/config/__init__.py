@@ -1,1 +1,1 @@
-"""envlock.toml, from text to values: read, validate, merge, edit. The only place that knows pydantic."""
+"""envlock.toml: reading, validating and editing it. Only this folder knows pydantic."""

@@ -28,9 +28,8 @@ def find_config(start: Path) -> Path:
     start = start.absolute()
     for folder in (start, *start.parents):
         place = folder / CONFIG_NAME
-        if place.is_file() or (
-            place.exists() and not place.is_dir()
-        ):  # what is no file is an error, not a reason to look further up
+        # What is no file is an error, and no reason to look further up.
+        if place.is_file() or (place.exists() and not place.is_dir()):
             return place
     from envlock.config.errors import NoConfig
 

@@ -27,6 +27,7 @@ from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
 from envlock.named.errors import bad_reference
 from envlock.redaction import shown
+from envlock.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,11 @@ _ELSEWHERE = {
     ("", "step"): "`[flow.FLOW.step.STEP]`",
     ("step", "file"): "`file` of the flow",
 }
-"""Where people of the decorators look for a key, and where it is."""
+"""Where users of the decorators look for a key, and where it is here."""
 
 
 def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[ConfigError]:
-    """Every key that is unknown or missing, every value of a wrong type, every choice that is none."""
+    """An error for each key that is unknown or missing, and each value that does not fit its key."""
     try:
         Document.model_validate(document)
     except ValidationError as invalid:
@@ -75,7 +76,7 @@ def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[Conf
 
 
 def _told(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, ErrorDetails]]:
-    """The errors to tell, of those about one value: what is wrong inside it, where it has one of the right types."""
+    """The errors to tell, of those about one value: if it has one of the right types, what is wrong inside it."""
     best: dict[KeyPath, ErrorDetails] = {}
     for path, error in group:
         if path not in best or (_is_type_error(best[path]) and not _is_type_error(error)):
@@ -88,9 +89,9 @@ def _told(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, 
 
 
 def _path(document: Mapping[str, Any], error: ErrorDetails) -> tuple[KeyPath, KeyPath]:
-    """Where the error is, and what it is about: the same, but for a value that may be of several types.
+    """The key of an error, and the key of the value that it is about: the same, unless a value may have several types.
 
-    pydantic then tells one error for each type, and puts the types' names into the path.
+    pydantic then reports an error for each type, with the names of the types in the path.
     """
     value: Any = document
     path: KeyPath = ()
@@ -123,9 +124,8 @@ def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
     if _is_type_error(error):
         return _wrong_type(path, error["input"], at)
     if kind == "too_short":
-        listed = next(way for way in ways_at(path) if "minItems" in way)
-        hint = f"write it as `{_written(path[-1], listed)}`"
-        return BadValue(path[-1], "[]", "it needs at least one", at, hint=hint)
+        items = next(way for way in ways_at(path) if "minItems" in way)
+        return BadValue(path[-1], "[]", "it is empty", at, hint=f"write it as `{_written(path[-1], items)}`")
     found = str(error["input"])
     if path[:2] == ("envlock", "archs") or (
         path[:2] == ("envlock", "system-requirements") and len(path) == _ARCH_DEPTH
@@ -149,7 +149,7 @@ _OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigEr
     rules.pathspec: lambda found, fault, at: bad_reference("pathspec", found, fault).at(at),
     rules.alias: lambda found, fault, at: bad_reference("aliases", found, fault).at(at),
 }
-"""The errors of rules that have one of their own: from the value, its fault and its place."""
+"""The rules with an error of their own, which is made from the value, its fault and its place."""
 
 
 def _broken_rule(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
@@ -162,7 +162,7 @@ def _broken_rule(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigErro
 
 
 def _name(path: KeyPath) -> str:
-    """The key that a value belongs to: of an item, its list's."""
+    """The key of a value; for an item, the key of its list."""
     return path[-2] if path[-1].isdecimal() else path[-1]
 
 
@@ -177,17 +177,17 @@ def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
     inner = [name for name in known if key in node_at((*table, name)).get("properties", {})]
     advice = None
     if (kind, key) in _ELSEWHERE:
-        advice = f"say it with {_ELSEWHERE[kind, key]}"
+        advice = f"use {_ELSEWHERE[kind, key]}"
     elif inner:
-        advice = "it belongs into " + " or ".join(f"`{name}`" for name in inner)
+        advice = f"it belongs in {listed((f'`{name}`' for name in inner), 'or')}"
     return UnknownKey(key, f"`[{'.'.join(table)}]`" if table else "envlock.toml", list(known), at, advice=advice)
 
 
 def _wrong_type(path: KeyPath, value: Any, at: Location) -> ConfigError:
     if path[-1].isdecimal():
-        listed = node_at(path[:-1])
+        items = node_at(path[:-1])
         return WrongType(
-            path[-2], f"one with {_found(value)} in it", _right(listed), at, example=_written(path[-2], listed)
+            path[-2], f"one with {_found(value)} in it", _right(items), at, example=_written(path[-2], items)
         )
     node = node_at(path)
     example = _written(path[-1], node, _converted(path, value))
@@ -197,7 +197,7 @@ def _wrong_type(path: KeyPath, value: Any, at: Location) -> ConfigError:
 
 
 def _written(key: str, node: Schema, value: Any = None) -> str | None:
-    """The key with a right value, as TOML: the one that is given, or the schema's own example."""
+    """The key with a right value, as TOML: the given one, or the schema's example."""
     example = value if value is not None else next(iter(node.get("examples", ())), None)
     return None if example is None else f"{key_text(key)} = {value_text(example)}"
 
@@ -206,21 +206,20 @@ def _right(node: Schema) -> str:
     """What a value must be, in words.
 
     >>> _right(node_at(("envlock", "exclude-newer"))), _right(node_at(("envlock", "archs")))
-    ('a string, a date and time, or a date', 'a list of strings')
+    ('a string, a date and time or a date', 'a list of strings')
     """
     if "$ref" in node:
         return "a table"
     if "anyOf" in node:
-        ways = list(dict.fromkeys(_right(way) for way in node["anyOf"]))
-        return " or ".join(ways) if len(ways) <= 2 else f"{', '.join(ways[:-1])}, or {ways[-1]}"
+        return listed(dict.fromkeys(_right(way) for way in node["anyOf"]), "or")
     formats = {"date": "a date", "date-time": "a date and time"}
-    listed = "a list of strings or tables" if "anyOf" in node.get("items", {}) else "a list of strings"
-    types = {"string": "a string", "boolean": "true or false", "array": listed, "object": "a table"}
+    array = "a list of strings or tables" if "anyOf" in node.get("items", {}) else "a list of strings"
+    types = {"string": "a string", "boolean": "true or false", "array": array, "object": "a table"}
     return formats.get(node.get("format", "")) or types[node["type"]]
 
 
 def _converted(path: KeyPath, value: Any) -> Any:
-    """What was meant by a value of a wrong type, where that is plain; else None."""
+    """The value that was meant by one of a wrong type, if that is plain; else None."""
     kinds = [way.get("type") for way in ways_at(path)]
     kind = kinds[0]
     if kind == "string" and "enum" not in node_at(path):

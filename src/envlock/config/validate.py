@@ -1,8 +1,7 @@
-"""The full reader: everything that is wrong with the text of envlock.toml, each with its line.
+"""The full reader of envlock.toml: it finds everything that is wrong with the text, each error with its line.
 
-Dear to import (pydantic, packaging), so it runs when the light reader meets something that it does not expect, and
-where time does not matter: `lock`, `init`, `add`. What concerns several places at once (merging, the steps of a flow
-file) is the light reader's.
+It is slow to import (pydantic, packaging), so it runs only if the light reader (`read`) finds that something is wrong,
+and before envlock writes the file. Errors about several keys at once, and the steps of a flow, are left to `read`.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ if TYPE_CHECKING:
 
 
 def explain(source: str | bytes, path: Path) -> None:
-    """Raise what is wrong with the text of an envlock.toml; return where nothing is.
+    """Raise all errors in the text of an envlock.toml: one ConfigError, or ManyErrors, in the order of the lines.
 
-    `path` is only named, never read. Raises one ConfigError, or ManyErrors, in the order of the file's lines.
+    `path` is only named, never read.
     """
     errors = sorted(_errors(source, path.name), key=_line)
     if len(errors) == 1:
@@ -83,7 +82,7 @@ def _key(error: ConfigError) -> str:
 
 
 class _Values:
-    """The checks of values that have the right type; values of another type are passed over."""
+    """The errors of entries whose key and value have to be read together. Values of a wrong type are skipped."""
 
     def __init__(self, document: Mapping[str, Any], text: str, name: str) -> None:
         self.document = document
@@ -150,7 +149,7 @@ class _Values:
         version, marker, index = (said.get(part, "") for part in ("version", "marker", "index"))
         if ";" in version:
             yield BadVersionSpecifier(
-                shown(version), "a table says its marker as `marker`", locations=(self.at((*key, "version")),)
+                shown(version), "the marker belongs to `marker`", locations=(self.at((*key, "version")),)
             )
         else:
             alone = not (version.strip() or marker.strip())
