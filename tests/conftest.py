@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -75,7 +77,7 @@ def channel() -> Iterator[Channel]:
 
 
 @pytest.fixture
-def make_channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Channel]]:
+def make_channel(new_folder: Callable[[str], Path]) -> Iterator[Callable[..., Channel]]:
     """Makes channels of one's own, closed afterwards: `make_channel(*packages, whole=False, name="main", ...)`.
 
     `whole` puts the packages on top of everything that the shared channels hold; else there is one channel, with
@@ -84,7 +86,7 @@ def make_channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     made: list[Channel] = []
 
     def make(*packages: Package, whole: bool = False, name: str = "main", **options: Any) -> Channel:
-        folder = tmp_path_factory.mktemp("channels")
+        folder = new_folder("channels")
         if whole:
             copy_channels(built_channels(), folder, ("main", "other", "private"))
         made.append(Channel(folder, **options))
@@ -111,13 +113,30 @@ def shared_uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "uv-cache"
 
 
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, new_folder: Callable[[str], Path]) -> Path:
+    """A new folder for one test, as pytest's own is."""
+    return new_folder(re.sub(r"\W", "_", request.node.name)[:30])
+
+
+@pytest.fixture(scope="session")
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes new folders that live as long as the session's.
+
+    pytest looks through all that there are for the next number, which takes longer than most tests once there are some
+    thousand.
+    """
+    numbers = itertools.count()
+    return lambda name: tmp_path_factory.mktemp(f"{name}-{next(numbers)}", numbered=False)
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[Path]:
+def isolated(new_folder: Callable[[str], Path], shared_uv_cache: Path) -> Iterator[Path]:
     """A machine without settings: HOME and every folder of tools are new, and no variable of a tool is set.
 
     The value is the new HOME.
     """
-    home = tmp_path_factory.mktemp("home")
+    home = new_folder("home")
     with isolation(home, shared_uv_cache):
         yield home
 
@@ -202,14 +221,14 @@ def envlock(tmp_path: Path) -> Envlock:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Envlock:
+def watched(tmp_path: Path, new_folder: Callable[[str], Path]) -> Envlock:
     """As `envlock`, and `Ran.effects` tells which processes it started, what it wrote, and whom it talked to."""
 
     def run(
         *arguments: str, cwd: Path | None = None, check: bool | int = True, env: dict[str, str] | None = None
     ) -> Ran:
         folder = tmp_path / "project"
-        notes = tmp_path_factory.mktemp("watched") / "effects"
+        notes = new_folder("watched") / "effects"
         return run_envlock(
             *arguments, cwd=cwd or (folder if folder.is_dir() else tmp_path), check=check, env=env, notes=notes
         )
