@@ -1,4 +1,4 @@
-"""Where envlock keeps things on this machine. Never part of a lock or an id."""
+"""Where envlock keeps things on this machine, and who works there. Never part of an id."""
 
 from __future__ import annotations
 
@@ -84,3 +84,13 @@ def expanded(path: str) -> Path:
     if found.startswith("~"):
         raise NoHome(path)
     return Path(found)
+
+
+def user() -> str:
+    """The user's name, as Metaflow has it; the number of one who has no name here."""
+    import getpass
+
+    try:
+        return os.environ.get("METAFLOW_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

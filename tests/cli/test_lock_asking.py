@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from envlock.config.errors import SeveralEnvironments
 from envlock.config.read import load_project
-from envlock.config.selection import Selection
+from envlock.config.selection import Selection, choose_one
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock
 from envlock.workflow.check import check
-from envlock.workflow.choice import SeveralEnvironments, choose_one
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.lock import lock
 from envlock.workflow.show import Description, describe
@@ -270,7 +270,7 @@ def test_what_an_environment_is_does_not_hang_on_its_name(project: ProjectFolder
     assert shown.used_by == ("DemoFlow/gpu",)
     with pytest.raises(SeveralEnvironments) as caught:
         choose_one(loaded)
-    assert caught.value.hint == "say which: `--flow DemoFlow --step start`"
+    assert caught.value.hint == "for example: `--flow DemoFlow --step start`"
     project.write(tables, archs=["linux-64"])
     (finding,) = check(load_project(project.config), Selection(environments=("DemoFlow/gpu",))).findings
     assert finding.location is not None

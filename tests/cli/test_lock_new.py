@@ -19,7 +19,7 @@ from envlock.reporter import Reporter
 from envlock.workflow.errors import ChangedMeanwhile
 from envlock.workflow.lock import lock
 from envlock.workflow.lock_new import NewTable, using
-from envlock.workflow.lock_result import LockResult, Upgrade
+from envlock.workflow.locking.jobs import LockResult, Upgrade
 from tests.channel import Channel
 from tests.conftest import Envlock
 from tests.index import Index, Release

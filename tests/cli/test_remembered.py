@@ -11,12 +11,12 @@ import pytest
 
 from envlock.__main__ import main
 from envlock.cache.open import open_store
+from envlock.config.selection import choose_one
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.places import home
-from envlock.workflow.choice import choose_one
 from tests.cache.locks import locked_project
 from tests.cli.test_buckets import settings
 from tests.conftest import Envlock

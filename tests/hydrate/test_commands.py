@@ -94,7 +94,7 @@ def test_environments_are_chosen_by_step_flow_and_name(envlock: Envlock) -> None
 
 
 WRONG: list[tuple[str, str, list[str]]] = [
-    ("", "several-environments", ["OneFlow/train", "TwoFlow/start", "base", "hint: say which: `--flow OneFlow"]),
+    ("", "several-environments", ["OneFlow/train", "TwoFlow/start", "base", "hint: for example: `--flow OneFlow"]),
     ("--step start", "several-environments", ["OneFlow/start", "TwoFlow/start"]),
     ("--flow OneFlow", "several-environments", ["OneFlow/start", "OneFlow/train"]),
     ("--step end --flow OneFlow", "step-disabled", ["`OneFlow/end` is disabled", "envlock.toml:"]),

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
+from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
 from envlock.hydrate.errors import MisdescribedWheel
 from envlock.hydrate.wheels import check_metadata, differences
 from envlock.model.arch import LINUX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.workflow.choice import Selection
 from envlock.workflow.hydrate import find_lock, hydrate
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push

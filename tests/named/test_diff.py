@@ -10,7 +10,7 @@ from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.named.diff import compare
-from envlock.workflow.lock_result import Locked
+from envlock.workflow.locking.jobs import Locked
 
 
 def package(name: str, version: str, kind: str = "pypi", sha256: str = "") -> LockedPackage:

@@ -17,6 +17,7 @@ from envlock.cache.packages import path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import lock_files
@@ -40,7 +41,6 @@ from envlock.named.errors import (
 )
 from envlock.named.give import give, promote, promotion_target, rollback
 from envlock.named.lookup import Lookup, NamedEnvironment, alias_of
-from envlock.workflow.choice import choose_one
 from envlock.workflow.get import get
 from envlock.workflow.push import push
 from tests.cache.locks import locked_project
@@ -415,7 +415,7 @@ from envlock.cache.folder_store import FolderStore
 from envlock.config.read import load_project
 from envlock.named.alias import Alias
 from envlock.named.give import give
-from envlock.workflow.choice import choose_one
+from envlock.config.selection import choose_one
 from envlock.named.lookup import Lookup
 import envlock.workflow.push
 project = load_project(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.open import open_store
 from envlock.config.project import Project
 from envlock.config.read import load_project
-from envlock.config.selection import Selection
+from envlock.config.selection import Selection, choose_one
 from envlock.lockfile.document import render
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, host_arch
@@ -38,7 +38,6 @@ from envlock.named.give import give
 from envlock.named.lookup import Lookup, NamedEnvironment
 from envlock.named.run_record import RunRecord, RunRecorder, RunRecords
 from envlock.workflow.check import check
-from envlock.workflow.choice import choose_one
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.get import get
 from envlock.workflow.launch import serve

@@ -44,7 +44,7 @@ from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.check import check
 from envlock.workflow.check_online import with_cache
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_result import Upgrade
+from envlock.workflow.locking.jobs import Upgrade
 from envlock.workflow.push import push
 from tests.workflow.made_up import made_up_project, store_of
 

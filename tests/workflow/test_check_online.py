@@ -13,7 +13,7 @@ from envlock.workflow.check import check
 from envlock.workflow.check_online import with_indexes
 from envlock.workflow.check_rules import Finding
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_result import LockResult
+from envlock.workflow.locking.jobs import LockResult
 from tests.index import DROP, Index, Release
 from tests.support import ProjectFolder, own_project
 

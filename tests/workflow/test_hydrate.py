@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
+from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError
 from envlock.hydrate.prefix import find_prefix
 from envlock.model.arch import host_arch
 from envlock.places import home
 from envlock.workflow.check import check
-from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import find_lock, hydrate
 from envlock.workflow.lock import lock as lock_project
 from tests.conftest import Envlock, ProjectFolder

@@ -339,7 +339,7 @@ def hole() -> Iterator[str]:
 def test_an_index_where_nobody_is_is_one_error_and_soon(
     tmp_path: Path, hole: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("envlock.workflow.lock_jobs._PATIENCE", 0.5)
+    monkeypatch.setattr("envlock.workflow.locking.solve._PATIENCE", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         refusing = f"http://127.0.0.1:{free.getsockname()[1]}/simple/"
@@ -361,7 +361,7 @@ def test_an_index_where_nobody_is_is_one_error_and_soon(
 def test_an_index_that_is_slow_is_waited_for(
     project: ProjectFolder, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("envlock.workflow.lock_jobs._PATIENCE", 0.2)
+    monkeypatch.setattr("envlock.workflow.locking.solve._PATIENCE", 0.2)
     served = make_index()
     served.slow("simple/*", 0.6)
     slow = ProjectFolder(project.folder, served.url)

@@ -112,7 +112,7 @@ def _chosen(lookup: Lookup, line: CommandLine) -> NamedEnvironment:
         return lookup.reference(line.value(_SOURCE))
     if line.has(PATHSPEC):
         return lookup.pathspec(line.value(PATHSPEC))
-    from envlock.workflow.choice import choose_one
+    from envlock.config.selection import choose_one
 
     flow, step, environment = map(line.value, (ONE_FLOW, ONE_STEP, ONE_ENV))
     return lookup.environment(choose_one(lookup.project, flow=flow, step=step, environment=environment))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from envlock.config.selection import Selection
     from envlock.named.give import GiveResult
     from envlock.workflow.lock_new import NewTable
-    from envlock.workflow.lock_result import Locked, LockResult, Pinned
+    from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
 _UPGRADE_PACKAGE = Value(
@@ -78,7 +78,7 @@ def lock(line: CommandLine) -> int:
     from envlock.cli.progress import LiveReporter
     from envlock.named.give import LockAliases
     from envlock.workflow.lock import lock as lock_project
-    from envlock.workflow.lock_result import Upgrade
+    from envlock.workflow.locking.jobs import Upgrade
 
     chosen = selection(line)
     upgrade = Upgrade.of(

@@ -14,6 +14,7 @@ from envlock.cli.options import config_path
 from envlock.cli.prefix_memo import remember
 from envlock.config.project import CONFIG_NAME
 from envlock.config.read import load_project
+from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError, printable
 from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.hydrate.errors import storage_error
@@ -23,7 +24,6 @@ from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
 from envlock.places import folder_in_home, home, trusted
-from envlock.workflow.choice import choose_one
 from envlock.workflow.hydrate import find_lock, hydrate
 
 if TYPE_CHECKING:

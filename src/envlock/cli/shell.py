@@ -104,7 +104,7 @@ def _name_of(wanted: Wanted) -> str:
     if wanted.flow and wanted.step:
         return wanted.step if "/" in wanted.step else f"{wanted.flow}/{wanted.step}"
     from envlock.config.read import load_project
-    from envlock.workflow.choice import choose_one
+    from envlock.config.selection import choose_one
 
     project = load_project(config_path(wanted.config))
     return choose_one(project, flow=wanted.flow, step=wanted.step).name

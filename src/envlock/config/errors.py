@@ -15,6 +15,8 @@ from envlock.words import did_you_mean, listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envlock.config.project import KeyPath
+
 ALIKE = 0.5
 """How like a known word an unknown one has to be: two letters of `pypi` that changed places are half of it."""
 
@@ -307,3 +309,41 @@ class NoSuchSelection(ConfigError):
             details=(f"{kind}s: {', '.join(right) or 'none'}",),
             hint=did_you_mean(found, right),
         )
+
+
+class SeveralEnvironments(ConfigError):
+    """A command needs one environment, and several were named."""
+
+    code = "several-environments"
+    message = "name one environment: several match"
+
+    def __init__(self, names: Sequence[str], key: KeyPath) -> None:
+        """`key` is the table of one of them."""
+        from envlock.config.edit.add_remove import options_of
+
+        self.names = tuple(names)
+        super().__init__(
+            locations=(Location("envlock.toml"),), details=tuple(names), hint=f"for example: `{options_of(key)}`"
+        )
+
+
+class StepDisabled(ConfigError):
+    """A step is disabled, so it has no environment."""
+
+    code = "step-disabled"
+    message = "`{name}` is disabled: it has no environment, and runs in the interpreter that starts the flow"
+    hint = "remove `disabled = true` there, or name another step"
+
+    def __init__(self, name: str, location: Location) -> None:
+        super().__init__(name=name, locations=(location,))
+
+
+class NoEnvironments(ConfigError):
+    """envlock.toml has no environment."""
+
+    code = "no-environments"
+    message = "envlock.toml has no environment"
+    hint = "add a `[flow.NAME]` or an `[env.NAME]` table"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(locations=(Location(path),))

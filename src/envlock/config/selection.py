@@ -8,6 +8,14 @@ from typing import NamedTuple
 from envlock.config.project import Environment, Flow, Project
 from envlock.model.arch import Arch
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from envlock.config.project import KeyPath
+
+    _Meant: TypeAlias = tuple[str, KeyPath, Environment | None]
+
 
 class Selection(NamedTuple):
     """The flows, steps, environments and archs of the command line; empty for everything."""
@@ -64,3 +72,40 @@ def _all_known(kind: str, found: Sequence[str], right: Sequence[str]) -> None:
             from envlock.config.errors import NoSuchSelection
 
             raise NoSuchSelection(kind, name, list(dict.fromkeys(right)))
+
+
+def choose_one(project: Project, *, flow: str = "", step: str = "", environment: str = "") -> Environment:
+    """The environment of a step, or of an `[env.*]` table; an empty name leaves the choice open.
+
+    Steps with the same requirements count as one. Raises NoSuchSelection, SeveralEnvironments, StepDisabled,
+    NoEnvironments.
+    """
+    if environment:
+        return Selection(environments=(environment,)).choose(project)[0]
+    if not (flow or step):
+        meant: list[_Meant] = [(each.name, each.key, each) for each in project.environments()]
+    else:
+        Selection(flows=(flow,) if flow else (), steps=(step,) if step else ()).choose(project)
+        meant = _steps(project, flow, step)
+    ids = {each.requirements.req_id if each else "" for *_, each in meant}
+    name, key, chosen = meant[0] if meant else ("", (), None)
+    if chosen is not None and len(ids) == 1:
+        return chosen
+    from envlock.config.errors import NoEnvironments, NoSuchSelection, SeveralEnvironments, StepDisabled
+
+    if len(ids) > 1:
+        raise SeveralEnvironments([name for name, *_ in meant], key)
+    if meant:
+        raise StepDisabled(name, project.locate(key))
+    if flow and step:
+        raise NoSuchSelection("step", f"{flow}/{step}", [name for name, *_ in _steps(project, flow, "")])
+    raise NoEnvironments(project.path.name)
+
+
+def _steps(project: Project, flow: str, step: str) -> list[_Meant]:
+    return [
+        (f"{each.name}/{one.name}", ("flow", each.name, "step", one.name), one.environment)
+        for each in project.flows
+        for one in each.steps
+        if flow in {"", each.name} and step in {"", one.name, f"{each.name}/{one.name}"}
+    ]

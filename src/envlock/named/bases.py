@@ -26,7 +26,7 @@ from envlock.named.pin import (
     unnamed_pins,
     with_pin,
 )
-from envlock.workflow.lock_result import Pinned
+from envlock.workflow.locking.jobs import Pinned
 
 if TYPE_CHECKING:
     from envlock.config.project import Base, Environment, Project
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from envlock.named.lookup import Lookup
     from envlock.resolve.port import LockedBase
     from envlock.workflow.launch import Plan
-    from envlock.workflow.lock_result import Upgrade
+    from envlock.workflow.locking.jobs import Upgrade
 
 _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envlock.named.lookup import Lookup, NamedEnvironment
     from envlock.named.move import Move
     from envlock.reporter import Reporter
-    from envlock.workflow.lock_result import LockResult, Upgrade
+    from envlock.workflow.locking.jobs import LockResult, Upgrade
     from envlock.workflow.push import PushResult
 
 
@@ -65,7 +65,7 @@ def give(
     from envlock.cache.gc_lock import Needs, announced
     from envlock.config.instants import format_instant
     from envlock.named.move import Move
-    from envlock.workflow.user import user
+    from envlock.places import user
 
     lookup.aliases.refuse_taken(alias, found.ids)
     needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
@@ -152,8 +152,8 @@ class LockAliases:
         self._if_changed: list[tuple[str, Alias]] = []
         self._always: list[tuple[str, Alias]] = []
         if names:
+            from envlock.config.errors import NoEnvironments, SeveralEnvironments
             from envlock.named.lookup import alias_of
-            from envlock.workflow.choice import NoEnvironments, SeveralEnvironments
 
             if len({each.requirements.req_id for each in environments}) > 1:
                 raise SeveralEnvironments([each.name for each in environments], environments[0].key)

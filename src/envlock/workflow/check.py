@@ -130,7 +130,7 @@ class _Check:
 
     def unlocked(self, environment: Environment, arch: Arch) -> Finding:
         """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
-        from envlock.workflow.previous_locks import predecessor
+        from envlock.workflow.locking.previous_locks import predecessor
 
         if environment.base is not None and not environment.base.extends:
             return self.without_its_lock(environment, arch)

@@ -11,8 +11,8 @@ from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
 from envlock.named.errors import NotNeeded
 from envlock.workflow.errors import refuse_strange_hosts
+from envlock.workflow.locking.prune import remove, unwritable
 from envlock.workflow.needed_locks import NeededLocks
-from envlock.workflow.prune import remove, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

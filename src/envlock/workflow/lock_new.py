@@ -22,14 +22,14 @@ from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.workflow.errors import ChangedMeanwhile
 from envlock.workflow.lock import lock
-from envlock.workflow.prune import remove
+from envlock.workflow.locking.prune import remove
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.model.lock import Lock
     from envlock.reporter import Reporter
-    from envlock.workflow.lock_result import LockResult, Upgrade
+    from envlock.workflow.locking.jobs import LockResult, Upgrade
 
 
 @dataclass(frozen=True)

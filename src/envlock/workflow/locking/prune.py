@@ -16,7 +16,7 @@ from envlock.lockfile.folder import lock_files, lock_path
 from envlock.lockfile.merge_conflicts import remove_attributes
 from envlock.named.pin import FOLDER as PINS
 from envlock.named.pin import unnamed_pins
-from envlock.workflow.lock_result import Locked
+from envlock.workflow.locking.jobs import Locked
 from envlock.workflow.needed_locks import NeededLocks
 
 _WRITING = 60.0

@@ -12,6 +12,7 @@ import pytest
 
 from envlock.cli.lock import as_text
 from envlock.config.read import load_project
+from envlock.config.selection import choose_one
 from envlock.lockfile.folder import read_lock, write_lock
 from envlock.lockfile.merge_conflicts import ATTRIBUTES
 from envlock.named.alias import Alias
@@ -19,10 +20,9 @@ from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.workflow.check import CheckResult
 from envlock.workflow.check import check as check_project
-from envlock.workflow.choice import choose_one
 from envlock.workflow.lock import lock as lock_project
-from envlock.workflow.lock_result import LockResult, Upgrade
-from envlock.workflow.previous_locks import PreviousLocks, given_up_notes, together
+from envlock.workflow.locking.jobs import LockResult, Upgrade
+from envlock.workflow.locking.previous_locks import PreviousLocks, given_up_notes, together
 from tests.index import Index, Release
 from tests.lockfile.conda_locks import MIXED, conda_package
 from tests.lockfile.test_formats import LOCKS

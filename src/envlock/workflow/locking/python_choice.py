@@ -17,9 +17,8 @@ from envlock.model.python_range import OLDEST, python_allows, releases_of
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_mirror
 from envlock.resolve.errors import NoFittingPython
-from envlock.workflow.lock_jobs import Job
-from envlock.workflow.lock_result import Upgrade
-from envlock.workflow.previous_locks import predecessor
+from envlock.workflow.locking.jobs import Job, Upgrade
+from envlock.workflow.locking.previous_locks import predecessor
 
 _WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
 
@@ -125,10 +124,10 @@ def absent_here(lock: Lock, archs: Iterable[Arch]) -> tuple[str, ...]:
     return (f"no CPython {python.series} that fits is on this machine: {then}",)
 
 
-def ahead_of_others(found: Mapping[int, Lock | None], known: Iterable[Lock]) -> dict[int, str]:
+def ahead_of_others(found: Mapping[Job, Lock | None], known: Iterable[Lock]) -> dict[Job, str]:
     """Of these new locks, those whose Python is a conda package of a newer series than another arch has, and which.
 
-    `found` are by number, None where a lock stayed as it was; `known` those of before, which other archs may have.
+    `found` has None for a lock that stayed as it was; `known` are those of before, which other archs may have.
     """
     series: dict[str, dict[Arch, str]] = {}
     for lock in (*known, *filter(None, found.values())):
@@ -136,8 +135,8 @@ def ahead_of_others(found: Mapping[int, Lock | None], known: Iterable[Lock]) -> 
             series.setdefault(lock.req_id, {})[lock.arch] = lock.python.series
     lowest = {req_id: min(by_arch.values(), key=_numbers) for req_id, by_arch in series.items()}
     return {
-        number: lowest[lock.req_id]
-        for number, lock in found.items()
+        job: lowest[lock.req_id]
+        for job, lock in found.items()
         if lock is not None and lock.python.series != lowest.get(lock.req_id, lock.python.series)
     }
 

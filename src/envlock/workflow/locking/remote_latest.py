@@ -13,8 +13,8 @@ from envlock.cache.open import open_store
 from envlock.cache.resolution_records import Resolved
 from envlock.config.instants import span_of
 from envlock.lockfile.errors import NewerLockFormat
+from envlock.places import user
 from envlock.reporter import Reporter
-from envlock.workflow.user import user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
     from envlock.model.requirements import Requirements
-    from envlock.workflow.lock_jobs import Job
+    from envlock.workflow.locking.jobs import Job
 
 
 def find(
@@ -61,23 +61,23 @@ def find(
 
 
 def take(
-    project: Project, todo: Iterable[tuple[int, Job]], instant: Callable[[Requirements], str], reporter: Reporter
-) -> dict[int, tuple[Lock, str]]:
-    """For each numbered job that somebody has done whom the project trusts: the lock, and where it is from.
+    project: Project, jobs: Iterable[Job], instant: Callable[[Requirements], str], reporter: Reporter
+) -> dict[Job, tuple[Lock, str]]:
+    """For each job that a user whom the project trusts has done already: the lock, and where it is from.
 
     A cache that cannot be reached is told, and passed by. Raises what opening one raises, and NewerCache.
     """
-    taken: dict[int, tuple[Lock, str]] = {}
+    taken: dict[Job, tuple[Lock, str]] = {}
     has_span = span_of(project.settings.exclude_newer) is not None
     store = open_store(project.cache_url, project.cache_options)
     try:
         check_format(store)
-        for number, job in todo:
+        for job in jobs:
             not_after = instant(job.requirements) if has_span else ""
             found = find(project, store, job.requirements, job.arch, not_after=not_after, reporter=reporter)
             if found is not None:
                 note = f"resolved by {found.resolved_by} at {found.resolved_at}, and taken from {store.url}"
-                taken[number] = replace(found, asked_by=job.names), note
+                taken[job] = replace(found, asked_by=job.names), note
     except CacheUnusable as error:
         reporter.warned(f"{error.message}; what is not locked here yet is resolved anew")
     return taken

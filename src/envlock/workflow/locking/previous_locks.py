@@ -1,8 +1,8 @@
 """The locks that a project has before it is locked: what to keep, what to start from, and what to make of several.
 
 Several locks of one environment and arch are there after a merge of two branches. What they agree on is kept, and so is
-what only one of them has. Where they differ, the newer version is: as a rule only one branch moved it, and pins move
-upwards; who wants an older one says so in envlock.toml.
+what only one of them has. Where they differ, the newer version is: as a rule only one branch moved it, and preferences
+move upwards; who wants an older one says so in envlock.toml.
 """
 
 from __future__ import annotations
@@ -15,31 +15,62 @@ from typing import TYPE_CHECKING
 
 from envlock.config.project import Environment, Project
 from envlock.errors import DamageError, EnvlockError
-from envlock.lockfile.document import parse, summary_of
+from envlock.lockfile.document import parse
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock
-from envlock.lockfile.folder import lock_bytes, lock_files, lock_path, read_lock
+from envlock.lockfile.folder import lock_bytes, lock_files, lock_path
 from envlock.lockfile.merge_conflicts import is_unmerged, locks_in, versions_in_git
-from envlock.lockfile.summary import Summary, quick_summary
+from envlock.lockfile.summary import Summary, summarize
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage
+from envlock.model.requirement import name_in_either
 from envlock.model.requirements import Requirements
-from envlock.workflow.lock_result import Locked
+from envlock.workflow.locking.jobs import Locked
 from envlock.workflow.needed_locks import pinned
 
 if TYPE_CHECKING:
-    from envlock.workflow.lock_jobs import Job
+    from envlock.workflow.locking.jobs import Job, Upgrade
 
 
 class PreviousLocks:
-    """The locks in a project's folder, read once, when something has to be resolved."""
+    """The locks in a project's folder. Each file is read once; in full, if something has to be resolved."""
 
     def __init__(self, project: Project, start: Sequence[Lock] = ()) -> None:
         """`start` are locks from elsewhere, to be known too."""
         self.project = project
+        self.given_up: frozenset[str] = frozenset()
+        """The full_ids that references were pinned to, and none is any more."""
         self._folder = project.lock_folder
         self._start = start
+        self._data: dict[Path, bytes] = {}
         self._files: dict[Lock, list[Path]] | None = None
-        self._unproved: set[Lock] = set()
+        self._unverified: set[Lock] = set()
+
+    def repin(self, project: Project, given_up: frozenset[str]) -> None:
+        """Go on with the project as its references are pinned now."""
+        self.project, self.given_up = project, given_up
+
+    def summary_at(self, path: Path) -> Summary | None:
+        """The summary of a lock file; None where a merge left something else in it.
+
+        Raises as `summarize` for any damage, an inconsistent lock included.
+        """
+        shown = self.project.shown(path)
+        try:
+            summary = summarize(self._bytes_at(path), shown)
+        except ConflictMarkersInLock:
+            return None
+        except DamagedLock:
+            if is_unmerged(self._folder):
+                return None
+            raise
+        if summary.inconsistency:
+            raise DamagedLock(shown, summary.inconsistency)
+        return summary
+
+    def _bytes_at(self, path: Path) -> bytes:
+        if path not in self._data:
+            self._data[path] = lock_bytes(path, shown=self.project.shown(path))
+        return self._data[path]
 
     @property
     def _read(self) -> dict[Lock, list[Path]]:
@@ -49,22 +80,21 @@ class PreviousLocks:
             for path in lock_files(self._folder):
                 self._read_file(path, self._files)
             # Of a lock that git put together with another, the whole one may have been found too.
-            proved = {_made(lock) for lock in self._files.keys() - self._unproved}
-            for lock in [lock for lock in self._unproved if _made(lock) in proved]:
+            verified = {_made(lock) for lock in self._files.keys() - self._unverified}
+            for lock in [lock for lock in self._unverified if _made(lock) in verified]:
                 del self._files[lock]
-                self._unproved.discard(lock)
+                self._unverified.discard(lock)
         return self._files
 
     def _read_file(self, path: Path, files: dict[Lock, list[Path]]) -> None:
         shown = self.project.shown(path)
         try:
-            lock = read_lock(path, shown=shown)
+            lock = parse(self._bytes_at(path), shown)
         except DamageError as error:
-            sides = list(locks_in(path, shown))
-            found = [*((lock, True) for lock in self._in_git(path, shown)), *sides]
+            found = [*((lock, True) for lock in self._in_git(path, shown)), *locks_in(path, shown)]
             if not found and isinstance(error, ConflictMarkersInLock):
-                raise  # else what it pins would move, and nobody would be told
-            self._unproved.update(lock for lock, is_proved in found if not is_proved)
+                raise  # else its packages would change, and nobody would be told
+            self._unverified.update(lock for lock, is_verified in found if not is_verified)
             for lock, _ in found:
                 files.setdefault(lock, []).append(path)
         except EnvlockError:  # written by a newer envlock: no start; check says what is wrong with it
@@ -73,6 +103,7 @@ class PreviousLocks:
             others = () if lock_path(self._folder, lock) == path else self._in_git(path, shown)
             for each in (lock, *others):
                 files.setdefault(each, []).append(path)
+        self._data.pop(path, None)
 
     def _in_git(self, path: Path, shown: str) -> Iterator[Lock]:
         """The lock of a file as git has it, on either side of a merge."""
@@ -87,124 +118,108 @@ class PreviousLocks:
         return tuple(self._read)
 
     def with_pythons(self) -> tuple[Lock, ...]:
-        """Those whose Python may be kept: an exact build, file and hash, of a proved lock alone."""
-        return tuple(lock for lock in self._read if lock.python.source != "uv" or self.is_proved(lock))
+        """Those whose Python may be kept: an exact build, file and hash, of a verified lock alone."""
+        return tuple(lock for lock in self._read if lock.python.source != "uv" or self.is_verified(lock))
 
     def add(self, lock: Lock) -> None:
         """Know one more lock."""
         self._read.setdefault(lock, [])
 
-    def is_proved(self, lock: Lock) -> bool:
-        """Whether a lock may be used as it is; else its versions are all that it is good for."""
-        return lock in self._read and lock not in self._unproved
+    def is_verified(self, lock: Lock) -> bool:
+        """Whether a lock may be used as it is; else it is good for its versions alone."""
+        return lock in self._read and lock not in self._unverified
 
     def is_whole(self, lock: Lock) -> bool:
         """Whether a lock lies at its place, and nothing else in the same file."""
         path = lock_path(self._folder, lock)
-        return self.is_proved(lock) and [each for each, files in self._read.items() if path in files] == [lock]
+        return self.is_verified(lock) and [each for each, files in self._read.items() if path in files] == [lock]
 
-    def proved(self, req_id: str, full_id: str | None, arch: Arch) -> Lock | None:
-        """The proved lock with these ids, wherever it was read."""
+    def verified(self, req_id: str, full_id: str | None, arch: Arch) -> Lock | None:
+        """The verified lock with these ids, wherever it was read."""
         ids = (req_id, full_id, arch)
         found = (lock for lock in self._read if (lock.req_id, lock.full_id, lock.arch) == ids)
-        return next(filter(self.is_proved, found), None)
+        return next(filter(self.is_verified, found), None)
 
-    def own(self, job: Job, given_up: frozenset[str] = frozenset()) -> list[Lock]:
-        """The locks of just what a job asks for; without those that only named environments are pinned to."""
+    def own(self, job: Job) -> list[Lock]:
+        """The locks of a job's requirements; without those that only named environments are pinned to."""
         own = [lock for lock in self._read if (lock.req_id, lock.arch) == (job.requirements.req_id, job.arch)]
         others = pinned(self.project, job.arch, job.requirements.req_id) if len(own) > 1 else ()
-        left = [lock for lock in own if lock.full_id not in given_up]
+        left = [lock for lock in own if lock.full_id not in self.given_up]
         return [lock for lock in left if lock.full_id not in others] or left or own
 
-    def branches(self, job: Job, given_up: frozenset[str] = frozenset()) -> list[Lock]:
+    def branches(self, job: Job) -> list[Lock]:
         """The locks that branches made of a job's environments and arch; more than one where they were merged."""
-        own = self.own(job, given_up)
+        own = self.own(job)
         if own:
             return own
-        claimed = {each.requirements.req_id for each in self.project.environments()}
-        return [
-            lock
-            for lock in self._read
-            if lock.arch == job.arch and lock.req_id not in claimed and job.environments[0].name in lock.asked_by
-        ]
+        needed, name = self._needed(), job.environments[0].name
+        old = (lock for lock in self._read if lock.arch == job.arch and lock.req_id not in needed)
+        return [lock for lock in old if name in lock.asked_by]
 
-    def before(self, job: Job, given_up: frozenset[str] = frozenset()) -> Lock | None:
+    def _needed(self) -> set[str]:
+        return {each.requirements.req_id for each in self.project.environments()}
+
+    def before(self, job: Job) -> Lock | None:
         """The lock to start from: that of the branches, one of the same for another arch, or a predecessor."""
-        branches = self.branches(job, given_up)
+        branches = self.branches(job)
         if len(branches) > 1:
             return together(branches)
         if branches and branches[0].req_id == job.requirements.req_id:
             return branches[0]
-        claimed = {each.requirements.req_id for each in self.project.environments()}
-        older = predecessor(job.environments[0], job.arch, self.known(), claimed)
+        older = predecessor(job.environments[0], job.arch, self.known(), self._needed())
         same = (lock for lock in self._read if lock.req_id == job.requirements.req_id)
         return older if older is not None else next(same, None)
 
-    def settled(self, job: Job, given_up: frozenset[str]) -> Locked | None:
+    def settled(self, job: Job) -> Locked | None:
         """The job as done, where one of its own locks has all that the others have: two branches were merged."""
-        own = self.own(job, given_up)
+        own = self.own(job)
         best = _newest_packages(own)
         own = [lock for lock in own if self._read[lock]]  # what came from elsewhere is started from, and stamped anew
-        for lock in sorted(filter(self.is_proved, own), key=_age, reverse=True):
+        for lock in sorted(filter(self.is_verified, own), key=_age, reverse=True):
             if all(_version(best[key]) == _version(each) for key, each in _packages(lock)):
                 path = lock_path(self._folder, lock)
                 return Locked(job.names, lock, path, job.arch, "settled", notes=given_up_notes(lock, own))
         return None
 
-    def merged(self, done: Locked, job: Job, given_up: frozenset[str]) -> Locked:
+    def merged(self, done: Locked, job: Job) -> Locked:
         """What was solved from the locks of several branches, with what each of them had; all others as they are."""
-        branches = self.branches(job, given_up)
+        branches = self.branches(job)
         if len(branches) < 2 or done.lock is None:
             return done
         old = tuple(path for lock in branches for path in self._read[lock])
         notes = (*given_up_notes(done.lock, branches), *done.notes)
         return replace(done, action="merged", notes=notes, beside=old)
 
+    def with_left_over(self, results: Sequence[Locked], left_over: Sequence[Path]) -> tuple[Locked, ...]:
+        """The results, with what other locks of the same environments had that are about to be deleted."""
+        gone = [lock for path in left_over for lock in self._locks_at(path)]
 
-def with_left_over(project: Project, results: Sequence[Locked], left_over: Sequence[Path]) -> tuple[Locked, ...]:
-    """The results, with what other locks of the same environments had that are about to be deleted."""
-    gone = [lock for path in left_over for lock in _locks_at(project, path)]
+        def told(each: Locked) -> Locked:
+            rivals = [lock for lock in gone if lock.arch == each.arch and set(lock.asked_by) & set(each.environments)]
+            if each.action not in {"kept", "settled"} or not rivals:
+                return each
+            mine = [each.lock] if each.lock is not None else self._locks_at(each.path)
+            notes = (note for kept in mine for note in given_up_notes(kept, rivals) if note not in each.notes)
+            return replace(each, notes=(*notes, *each.notes))
 
-    def told(each: Locked) -> Locked:
-        rivals = [lock for lock in gone if lock.arch == each.arch and set(lock.asked_by) & set(each.environments)]
-        if each.action not in {"kept", "settled"} or not rivals:
-            return each
-        mine = [each.lock] if each.lock is not None else _locks_at(project, each.path)
-        notes = (note for kept in mine for note in given_up_notes(kept, rivals) if note not in each.notes)
-        return replace(each, notes=(*notes, *each.notes))
+        return tuple(map(told, results)) if gone else tuple(results)
 
-    return tuple(told(each) for each in results) if gone else tuple(results)
-
-
-def _locks_at(project: Project, path: Path) -> list[Lock]:
-    """What can be read in a lock file: its lock, or both sides of a conflict."""
-    shown = project.shown(path)
-    try:
-        return [read_lock(path, shown=shown)]
-    except DamageError:
-        return [lock for lock, _ in locks_in(path, shown)]
-    except EnvlockError:
-        return []
-
-
-def proof_at(project: Project, path: Path) -> Summary | None:
-    """The proof of a lock file; None where a merge left something else in it. Raises as `read_lock` for any damage."""
-    shown = project.shown(path)
-    try:
-        proof = quick_summary(lock_bytes(path, shown=shown)) or summary_of(read_lock(path, shown=shown))
-    except ConflictMarkersInLock:
-        return None
-    except DamagedLock:
-        if is_unmerged(project.lock_folder):
-            return None
-        raise
-    if proof.inconsistency:
-        raise DamagedLock(shown, proof.inconsistency)
-    return proof
+    def _locks_at(self, path: Path) -> list[Lock]:
+        """What can be read in a lock file: its lock, or both sides of a conflict."""
+        known = [lock for lock, files in (self._files or {}).items() if path in files]
+        if len(known) == 1:
+            return known
+        shown = self.project.shown(path)
+        try:
+            return [parse(self._bytes_at(path), shown)]
+        except DamageError:
+            return [lock for lock, _ in locks_in(path, shown)]
+        except EnvlockError:
+            return []
 
 
 def together(locks: Sequence[Lock]) -> Lock:
-    """What several locks pin together: of each package the newest. It is nothing that was resolved."""
+    """What several locks have together: of each package the newest. It is nothing that was resolved."""
     packages = [package for _, package in sorted(_newest_packages(locks).items())]
     return replace(max(locks, key=_age), packages=tuple(packages))
 
@@ -304,3 +319,47 @@ def _names_in(requirements: Requirements) -> set[str]:
         *(f"conda:{each.name}" for each in requirements.all_conda),
         *(f"conda:{each}" for each in requirements.all_conda),
     }
+
+
+def pypi_preferences(before: Lock | None, upgrade: Upgrade) -> dict[str, str]:
+    """The versions of PyPI packages to keep."""
+    if before is None or upgrade.everything:
+        return {}
+    return {each.name: each.version for each in before.pypi_packages if each.name not in upgrade.packages}
+
+
+def conda_preferences(before: Lock | None, arch: Arch, upgrade: Upgrade) -> tuple[LockedPackage, ...]:
+    """The conda packages to keep as they are; of another arch's lock, those that are for any arch."""
+    if before is None or upgrade.everything:
+        return ()
+    return tuple(
+        package
+        for package in before.conda_packages
+        if package.conda is not None
+        and package.conda.subdir in {arch, "noarch"}
+        and upgrade.packages.isdisjoint(_upgradable_names(package))
+    )
+
+
+def _upgradable_names(package: LockedPackage) -> Iterator[str]:
+    """The names that `--upgrade-package` may call a locked package by: its own, and for a conda package PyPI's too."""
+    yield name_in_either(package.name)
+    if package.conda is not None:
+        yield from (name for name, _ in package.conda.provides)
+
+
+def _required_names(requirements: Requirements) -> Iterator[str]:
+    """The names of all required packages."""
+    yield from (root.name for root in requirements.roots())
+    yield from (name_in_either(each.name) for each in requirements.all_conda)
+
+
+def upgradable(locks: Iterable[Lock], required: Iterable[Requirements]) -> set[str]:
+    """Every name that `--upgrade-package` may have."""
+    names = {"python"}
+    for lock in locks:
+        for package in lock.packages:
+            names.update(_upgradable_names(package))
+    for requirements in required:
+        names.update(_required_names(requirements))
+    return names

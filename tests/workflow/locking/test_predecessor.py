@@ -9,7 +9,7 @@ from envlock.model.arch import LINUX_64, OSX_64, Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.workflow.previous_locks import predecessor
+from envlock.workflow.locking.previous_locks import predecessor
 from tests.support import conda_requirements
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import envlock.workflow.remote_latest as module
+import envlock.workflow.locking.remote_latest as module
 from envlock.cache.environments import Environments
 from envlock.cache.layout import environment_place
 from envlock.cache.port import Store
@@ -19,7 +19,7 @@ from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_result import LockResult, Upgrade
+from envlock.workflow.locking.jobs import LockResult, Upgrade
 from envlock.workflow.push import push_locks
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock

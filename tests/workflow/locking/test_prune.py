@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
+from envlock.config.selection import choose_one
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files
 from envlock.model.arch import LINUX_64, OSX_ARM64
@@ -18,7 +19,6 @@ from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.check import check
-from envlock.workflow.choice import choose_one
 from envlock.workflow.lock import lock
 from envlock.workflow.push import push
 from tests.cache.locks import asking, locked_project

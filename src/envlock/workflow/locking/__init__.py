@@ -1,0 +1,1 @@
+"""The parts of `lock`: what there is to lock, what it starts from, how it is solved, what is pruned."""
