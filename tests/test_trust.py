@@ -192,7 +192,7 @@ class TestSharedHomes:
         assert reason_of(shared) == "the group team may write it"
 
     @pytest.mark.parametrize(
-        ("mode", "reason"), [(0o770, "not set up for"), (0o2777, "anybody"), (0o2750, "not made to be shared")]
+        ("mode", "reason"), [(0o770, "not set up for"), (0o2777, "anybody"), (0o2750, "not set up for")]
     )
     def test_it_has_to_be_made_for_it(self, shared: Path, mode: int, reason: str) -> None:
         shared.chmod(mode)

@@ -125,6 +125,10 @@ def flow_project(project: ProjectFolder) -> Path:
         ("envlock check --env ", ["base"]),
         ("envlock push --arch o", ["osx-64"]),
         ("envlock lo", ["lock"]),
+        ("envlock check --format g", ["github"]),
+        ("envlock show ba", ["base"]),
+        ("envlock lock --upgrade-a", ["--upgrade-alias", "--upgrade-aliases"]),
+        ("envlock alias team/base:v1 --env b", ["base"]),
     ],
 )
 def test_the_shell_completes_what_the_project_has(
@@ -138,3 +142,11 @@ def test_the_shell_completes_nothing_of_a_broken_project(envlock: Envlock, tmp_p
     (tmp_path / "envlock.toml").write_text("= broken", encoding="utf-8")
     assert completions(envlock, "envlock lock --step ", tmp_path) == []
     assert completions(envlock, "envlock lock --arch linux-a", tmp_path) == ["linux-aarch64"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_the_same(envlock: Envlock, flow_project: Path, shell: str) -> None:
+    words = {"_ENVLOCK_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "envlock lock --step t"}
+    ran = envlock(cwd=flow_project, env={**words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"})
+    assert ran.stderr == ""
+    assert re.findall(r"\btrain\b|\bstart\b", ran.stdout) == ["train"]

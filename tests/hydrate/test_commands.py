@@ -103,7 +103,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("--env bse", "no-such-selection", ["did you mean `base`?"]),
     ("--flow Nope", "no-such-selection", ["OneFlow"]),
     ("--name nope", "no-such-name", ["names: none"]),
-    ("--name x --step train", "usage", ["--name stands alone"]),
+    ("--name x --step train", "usage", ["`--name` and `--step`"]),
     ("--nope", "usage", ["--nope"]),
     ("--step train --step score", "usage", ["`--step` is given twice"]),
 ]
@@ -207,7 +207,7 @@ def test_a_command_that_cannot_be_run_is_told(one: ProjectFolder, envlock: Envlo
 def test_nothing_to_run_is_told(envlock: Envlock) -> None:
     for arguments in (("run",), ("run", "--"), ("run", "--env", "demo")):
         ran = envlock(*arguments, check=2)
-        assert "there is no command to run" in ran.stderr
+        assert "no command to run is given" in ran.stderr
         assert not (home() / "environments").exists()
 
 

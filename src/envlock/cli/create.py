@@ -6,7 +6,7 @@ import re
 import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
-from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.one_environment import Wanted, ready_prefix
 from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
 
 _SHARED = Argument(
@@ -44,7 +44,7 @@ def create(line: CommandLine) -> int:
     wanted: Wanted | None = None
     if not (line.has(_SHARED) or line.has(PATHSPEC)):
         wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
-        prefix = prefix_of(wanted)
+        prefix = ready_prefix(wanted)
     elif (line.has(_SHARED) and line.has(PATHSPEC)) or any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV)):
         raise BadUsage(
             "give one environment: an alias or ids, --flow and --step, --env, or --pathspec", "envlock create"

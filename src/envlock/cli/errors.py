@@ -1,4 +1,4 @@
-"""What can go wrong with a command line, with the environments that it names, and with envlock itself."""
+"""Errors of command lines, of the environments that they name, and of envlock itself."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ class MachineRefused(EnvlockError):
         }
     )
 
-    hint = (
-        "make room where it says so (TMPDIR is where temporary files are made), or raise the limit; "
-        "then run the command again"
-    )
+    hint = "free some space (temporary files are in TMPDIR) or raise the limit, then run the command again"
 
     def __init__(self, error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -58,7 +55,7 @@ class Defect(EnvlockError):
 
     @classmethod
     def record(cls, error: Exception, *, command: str) -> Defect:
-        """The defect that `error` is, its traceback written to a new file that only this user can read."""
+        """Make a Defect of an unexpected error, and write its traceback to a new file that only this user can read."""
         import os
         import platform
         import tempfile
@@ -67,7 +64,7 @@ class Defect(EnvlockError):
         from envlock import __version__
 
         path = ""
-        with contextlib.suppress(OSError):  # what went wrong is told nevertheless
+        with contextlib.suppress(OSError):  # the defect is reported all the same
             handle, path = tempfile.mkstemp(prefix="envlock-defect-", suffix=".txt")
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"envlock {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
@@ -103,11 +100,11 @@ class NoSuchName(ConfigError):
 
 
 class NamedEnvironmentGone(HydrateError):
-    """A name on this machine leads to an environment that can no longer be used."""
+    """A name on this machine stands for an environment that can no longer be used."""
 
     code = "named-environment-gone"
     message = "the environment called `{name}` cannot be used: {reason}"
-    hint = "in its project, `envlock create --name {name} --force` with the same --flow, --step or --env"
+    hint = "run `envlock create --name {name} --force` in its project, with the same --flow, --step or --env"
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name=name, reason=reason)
@@ -118,8 +115,8 @@ class NoSuchCommand(ConfigError):
 
     code = "no-such-command"
     message = "`{command}` cannot be run: {reason}"
-    details = ("the environment's own programs are in {scripts}",)
-    hint = "add the package that brings it to envlock.toml, then `envlock lock`"
+    details = ("the programs of the environment are in {scripts}",)
+    hint = "add the package that has it to envlock.toml, then run `envlock lock`"
 
     def __init__(self, command: str, reason: str, scripts: str) -> None:
         super().__init__(command=command, reason=reason, scripts=scripts)
@@ -130,7 +127,7 @@ class BadName(ConfigError):
 
     code = "bad-name"
     message = "`{name}` cannot be the name of an environment"
-    details = ("letters, digits, `.`, `_` and `-`, beginning with a letter or a digit",)
+    details = ("names have letters, digits, `.`, `_` and `-`, and begin with a letter or a digit",)
     hint = "envlock create --name train"
 
     def __init__(self, name: str) -> None:
@@ -143,7 +140,7 @@ class NameTaken(ConfigError):
     code = "name-taken"
     message = "`{name}` is the name of another environment"
     details = ("it is {target}",)
-    hint = "envlock create --name {name} --force, which lets the name stand for the new one"
+    hint = "to move the name to the new environment: envlock create --name {name} --force"
 
     def __init__(self, name: str, link: Path, target: str) -> None:
         super().__init__(locations=(Location(str(link)),), name=name, target=target)
@@ -154,7 +151,7 @@ class AlreadyInShell(ConfigError):
 
     code = "already-in-shell"
     message = "this shell is in the environment of `{name}` already"
-    hint = "`exit` leaves it; where it is no such shell, `unset ENVLOCK_SHELL` says so"
+    hint = "leave it with `exit`; if this is not a shell of envlock, `unset ENVLOCK_SHELL`"
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)

@@ -1,4 +1,4 @@
-"""The one environment that `run`, `path`, `shell` and `create` use, and its prefix: remembered, else found or made."""
+"""The one environment that `run`, `path`, `shell` and `create` use, and its prefix: from a memo, else found or made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Wanted:
-    """Which environment a command line names. Empty means not said."""
+    """Which environment a command line names. Empty means not given."""
 
     def __init__(
         self,
@@ -42,13 +42,14 @@ class Wanted:
 
     @classmethod
     def of(cls, line: CommandLine, *, name: str = "", hydrate: bool = True, rebuild: bool = False) -> Wanted:
-        """What the options say. Raises BadUsage where one is given twice: there is one environment."""
-        for option in line.command.options:
-            if line.count(option) > 1:
-                from envlock.cli.errors import BadUsage
+        """The environment of the options; `name` is the one of `--name`. Raises BadUsage if they name two."""
+        twice = [option.name for option in line.command.options if line.count(option) > 1]
+        beside = [option.name for option in (ONE_FLOW, ONE_STEP, ONE_ENV, CONFIG) if name and line.has(option)]
+        if twice or beside:
+            from envlock.cli.errors import BadUsage
 
-                command = line.command.name
-                raise BadUsage(f"`{option.name}` is given twice, and one environment is needed", f"envlock {command}")
+            wrong = f"`{twice[0]}` is given twice" if twice else f"`--name` and `{beside[0]}` exclude each other"
+            raise BadUsage(f"{wrong}: give one environment", f"envlock {line.command.name}")
         return cls(
             flow=line.value(ONE_FLOW),
             step=line.value(ONE_STEP),
@@ -63,19 +64,20 @@ class Wanted:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What its memo is kept under."""
+        """The key of its memo."""
         return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment)
 
 
-def prefix_of(wanted: Wanted) -> str:
+def ready_prefix(wanted: Wanted) -> str:
     """The prefix of this environment, hydrated first if it is not on this machine.
 
     Costs a few `stat` calls where it was found before. Raises EnvlockError.
     """
-    if wanted.name and not (wanted.flow or wanted.step or wanted.environment or wanted.config):
+    prefix = None
+    if wanted.name:
         prefix = _named(wanted.name)
-    else:
-        prefix = None if wanted.name or wanted.rebuild else recall(wanted.key)
+    elif not wanted.rebuild:
+        prefix = recall(wanted.key)
     if prefix is not None:
         return prefix
     from envlock.cli.prefix import find_or_hydrate
@@ -84,12 +86,12 @@ def prefix_of(wanted: Wanted) -> str:
 
 
 def named_link(name: str) -> str:
-    """Where `envlock create --name` keeps a name."""
+    """The link that `envlock create --name` makes."""
     return os.path.join(home(), "named", name)
 
 
 def origin_file(name: str) -> str:
-    """Where `envlock create --name` keeps which environment of which project a name was given to."""
+    """Where `envlock create --name` writes which environment of which project the name is for."""
     return os.path.join(home(), "named", f".{name}.from")
 
 

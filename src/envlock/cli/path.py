@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from envlock.cli.command import CommandLine, Flag, command
-from envlock.cli.one_environment import Wanted, prefix_of
+from envlock.cli.one_environment import Wanted, ready_prefix
 from envlock.cli.options import CONFIG, FORCE, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
 _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machine, instead of creating it.")
@@ -30,5 +30,5 @@ def path(line: CommandLine) -> int:
     Examples: `envlock path --step train`, `$(envlock path --env base)/bin/python`.
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME), hydrate=not line.has(_NO_HYDRATE))
-    sys.stdout.write(f"{prefix_of(wanted)}\n")
+    sys.stdout.write(f"{ready_prefix(wanted)}\n")
     return 0

@@ -1,4 +1,4 @@
-"""The prefix of one environment, found or hydrated: envlock.toml, lock, prefix; and its name on this machine."""
+"""Find or hydrate the prefix of one environment, by envlock.toml and its lock, or by its name on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cli.errors import BadUsage, NamedEnvironmentGone, NameTaken, NoSuchName, NotHydrated
+from envlock.cli.errors import NamedEnvironmentGone, NameTaken, NoSuchName, NotHydrated
 from envlock.cli.one_environment import Wanted, named_link, origin_file
 from envlock.cli.options import config_path
 from envlock.cli.prefix_memo import remember
@@ -49,13 +49,13 @@ def find_or_hydrate(wanted: Wanted) -> str:
         with LiveReporter() as reporter:
             prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force, anew=wanted.rebuild)
     base = environment.base
-    if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else more decides than files
+    if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else files do not decide it
         remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)
     return str(prefix)
 
 
 def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, prefix: Path) -> Iterator[str]:
-    """Every path whose change could change which prefix is right, or whether it is whole."""
+    """Every path whose change could change the answer: which prefix it is, or whether it is complete."""
     if not wanted.config:
         for folder in (Path.cwd(), *Path.cwd().parents):
             yield str(folder / CONFIG_NAME)
@@ -88,17 +88,15 @@ def _of_prefix(prefix: Path) -> Iterator[str]:
 
 
 def _named(wanted: Wanted) -> str:
-    if wanted.flow or wanted.step or wanted.environment or wanted.config:
-        raise BadUsage("--name stands alone: it already says which environment", "envlock run")
     link = Path(named_link(wanted.name))
     if not link.is_symlink():
         names = sorted(path.name for path in link.parent.iterdir() if path.is_symlink()) if link.parent.is_dir() else []
         raise NoSuchName(wanted.name, names)
-    home()  # whoever may write names decides what is run
+    home()  # refuses a home that others may write: they would decide what runs here
     prefix = trusted(link.readlink())
     receipt = read_receipt(prefix)
     if receipt is None:
-        raise NamedEnvironmentGone(wanted.name, f"{prefix} is not there, or not whole")
+        raise NamedEnvironmentGone(wanted.name, f"{prefix} is missing or incomplete")
     version = version_of(Path(receipt.python))
     if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
         raise NamedEnvironmentGone(wanted.name, f"its interpreter {receipt.python} is {version or 'gone'}")
@@ -110,29 +108,29 @@ def _named(wanted: Wanted) -> str:
     return str(prefix)
 
 
-def give_name(name: str, prefix: str, asked: Wanted | None, *, force: bool) -> None:
-    """Let `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
+def give_name(name: str, prefix: str, origin: Wanted | None, *, force: bool) -> None:
+    """Make `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
 
-    `asked` is which environment of a project it is, so that one can tell when that has another; None for any other.
+    `origin` is the project's environment that it is, so that a newer lock is noticed; None if it is of no project.
     """
     link = Path(named_link(name))
     try:
         folder_in_home("named")
         if os.path.lexists(link):
-            target = str(link.readlink()) if link.is_symlink() else "no link of envlock's"
+            target = str(link.readlink()) if link.is_symlink() else "not a link of envlock"
             if target != prefix and not force:
                 raise NameTaken(name, link, target)
         stage = link.with_name(f".{name}.{os.getpid()}")
         stage.unlink(missing_ok=True)
         stage.symlink_to(prefix)
         stage.replace(link)
-        _keep_origin(name, asked)
+        _keep_origin(name, origin)
     except OSError as error:
         raise storage_error(error, link.parent) from error
 
 
 def _keep_origin(name: str, wanted: Wanted | None) -> None:
-    """Write down which environment of which project a name was given to; None for what is of no project."""
+    """Write down which environment of which project the name is for; None if it is of no project."""
     path = Path(origin_file(name))
     if wanted is None:
         path.unlink(missing_ok=True)
@@ -147,7 +145,7 @@ def _keep_origin(name: str, wanted: Wanted | None) -> None:
 
 
 def _origin(name: str) -> Wanted | None:
-    """Which environment of which project a name was given to, where that is known."""
+    """Which environment of which project the name is for; None if that is unknown."""
     try:
         said = json.loads(read_file(origin_file(name), MEMO_BYTES))
         config, flow, step, environment = (str(said[key]) for key in ("config", "flow", "step", "environment"))
@@ -157,9 +155,9 @@ def _origin(name: str) -> Wanted | None:
 
 
 def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
-    """Warn where the project of a name has locked something else since; remember where it has not."""
+    """Warn if the project of a name has a newer lock; else remember the prefix."""
     key = ("named", wanted.name, str(prefix))
-    if not Path(origin.config).exists():  # the project is gone, and the environment is what is left of it
+    if not Path(origin.config).exists():  # the project is gone, the environment is still good
         remember(key, str(prefix), (origin.config, *_of_prefix(prefix)), began=wanted.began)
         return
     try:
@@ -182,4 +180,4 @@ def _warn_of_older(name: str, origin: Wanted, why: str) -> None:
     options = (("--config", origin.config), ("--flow", origin.flow), ("--step", origin.step))
     said = [f"{option} {value}" for option, value in (*options, ("--env", origin.environment)) if value]
     command = f"envlock create {' '.join(said)} --name {name} --force"
-    sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to get the new one: {command}\n"))
+    sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to update it: {command}\n"))
