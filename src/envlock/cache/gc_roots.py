@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from envlock.cache.errors import CacheUnusable, UnsafePath
+from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import PATHSPECS, EnvironmentPlace, environment_place
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
-from envlock.errors import DamageError, EnvlockError
-from envlock.files import json_of
+from envlock.errors import EnvlockError
 from envlock.model.artifact import artifacts_of
-from envlock.named.errors import DamagedRunRecord
 from envlock.named.history import Aliases
-from envlock.named.run_record import RunRecord
+from envlock.named.run_record import RunRecords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,30 +76,15 @@ def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[Env
 
 
 def ran_in(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
-    """Each run record, and the path of the environment that it names, or what is wrong with the record.
+    """Each run record, and the path of the environment in it, or what is wrong with the record.
 
-    One listing, and one read for each record. Raises CacheUnusable.
+    A listing, and a read for each. Raises CacheUnusable.
     """
-    for entry, path in in_parallel(lambda entry: _environment_of(store, entry), store.entries(PATHSPECS)):
-        if isinstance(path, CacheUnusable):
-            raise path
-        if path:
-            yield entry, path
-
-
-def _environment_of(store: Store, entry: Entry) -> str:
-    """The path of the environment that a run record names; empty if the record was deleted after the listing."""
-    try:
-        data = store.read(entry.path)
-    except FileNotFoundError:
-        return ""
-    except DamageError:
-        raise DamagedRunRecord(f"{store.url}/{entry.path}") from None
-    try:
-        fields = json_of(data)
-        ran = RunRecord(**{key: fields[key] for key in RunRecord._fields})
-        if ran.path == entry.path:
-            return EnvironmentPlace(ran.arch, ran.req_id, ran.full_id).path
-    except (ValueError, KeyError, TypeError, AttributeError, UnsafePath):
-        pass
-    raise DamagedRunRecord(f"{store.url}/{entry.path}")
+    records = RunRecords(store)
+    for entry, record in in_parallel(lambda entry: records.read_at(entry.path), store.entries(PATHSPECS)):
+        if isinstance(record, CacheUnusable):
+            raise record
+        if isinstance(record, EnvlockError):
+            yield entry, record
+        elif record is not None:  # else it is gone since it was listed
+            yield entry, EnvironmentPlace(record.arch, record.req_id, record.full_id).path

@@ -25,6 +25,8 @@ TAIL = "\n[tool.envlock]\n"
 REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 """What stands between the wheels and the conda packages."""
+CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)
+"""The conflict markers of a merge, in a lock or a pin. Git's are longer where two branches renamed a file."""
 
 MARKERS: dict[Arch, str] = {
     arch: f"sys_platform == '{values['sys_platform']}' and platform_machine == '{values['platform_machine']}'"

@@ -10,7 +10,6 @@ is no damage, and any change of content is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -23,6 +22,7 @@ from envlock.lockfile.allowed_values import is_instant, twice, wrong_package, wr
 from envlock.lockfile.canonical_text import (
     CONDA,
     CONDA_FORMAT,
+    CONFLICT,
     FORMAT,
     REQUIREMENTS,
     STAMP,
@@ -41,8 +41,6 @@ from envlock.lockfile.summary import Summary, quick_summary
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements, requirements_from
-
-_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
 
 def render(lock: Lock) -> str:
@@ -96,7 +94,7 @@ def _parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise DamagedLock(path, f"not UTF-8 at byte {error.start}") from None
-    marker = _CONFLICT.search(text)
+    marker = CONFLICT.search(text)
     if marker is not None:
         raise ConflictMarkersInLock(path, text.count("\n", 0, marker.start()) + 1)
     try:

@@ -109,7 +109,7 @@ def parse_alias(text: str) -> Alias:
         raise BadReference(text, f"a name has at most {LONGEST_NAME} characters")
     if len(tag) > LONGEST_TAG:
         raise BadReference(text, f"a tag has at most {LONGEST_TAG} characters")
-    if _ID.fullmatch(name):
+    if is_id(name):
         raise BadReference(text, "40 hex digits are an id, not a name")
     for part in name.split("/"):
         if not _PART.fullmatch(part):
@@ -131,6 +131,11 @@ def parse_move_reference(text: str) -> tuple[Alias, int | None]:
     if match is None:
         return parse_alias(text), None
     return parse_alias(match["alias"]), int(match["sequence"])
+
+
+def is_id(text: object) -> bool:
+    """Whether a value is a whole req_id or full_id: 40 hex digits."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def ids_in(text: str) -> tuple[str, str] | None:

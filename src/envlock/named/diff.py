@@ -59,10 +59,6 @@ class ArchChanges:
     same: int
     """How many packages are the same file in both."""
 
-    def count(self, verb: str) -> int:
-        """How many packages were `added`, `removed` or `changed`."""
-        return sum(change.verb == verb for change in self.changes)
-
 
 @dataclass(frozen=True)
 class Difference:

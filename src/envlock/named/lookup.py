@@ -17,7 +17,7 @@ from envlock.cache.open import open_store, shown_url
 from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
-from envlock.lockfile.folder import candidates, lock_files, path_of, read_lock
+from envlock.lockfile.folder import candidates, full_id_of, lock_files, path_of, read_lock
 from envlock.model.arch import ARCHS, Arch
 from envlock.named.alias import (
     Alias,
@@ -180,7 +180,7 @@ class Lookup:
 
     def _by_first_digits(self, text: str, req_id: str, full_id: str) -> NamedEnvironment | None:
         paths = lock_files(self.project.lock_folder)
-        known = [(path.parent.name, path.name.split(".")[1]) for path in paths]
+        known = [(path.parent.name, full_id_of(path)) for path in paths]
         ids = _beginning_with(text, req_id, full_id, known)
         if ids is None:
             try:
@@ -296,7 +296,7 @@ class Lookup:
         for arch in ARCHS:
             paths = candidates(self.project.lock_folder, arch, found.req_id)
             if len(paths) == 1:
-                own[arch] = paths[0].name.split(".")[1]
+                own[arch] = full_id_of(paths[0])
         known = dict(found.full_ids)
         if full_id in own.values() and all(own.get(arch) == each for arch, each in known.items()):
             return replace(found, full_ids=tuple(sorted(own.items())))

@@ -14,13 +14,12 @@ from typing import Any
 
 from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, BadReference, EnvironmentIds, parse_alias
+from envlock.named.alias import Alias, BadReference, EnvironmentIds, is_id, parse_alias
 
 FORMAT = 1
 LAST = 9_999_999_999
 """The last sequence that the name of a file has room for."""
 
-_ID = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -116,7 +115,7 @@ def _move_in(found: dict[str, Any]) -> Move:
     except BadReference as error:
         raise BadMove(str(error)) from None
     ids = (move.req_id, *(full_id for _, full_id in full_ids))
-    if not all(_ID.match(each) for each in ids) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:
+    if not all(map(is_id, ids)) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:
         raise BadMove("an id or an arch is none")
     if list(full_ids) != sorted(full_ids):
         raise BadMove("its archs are not in order")

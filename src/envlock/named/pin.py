@@ -22,11 +22,11 @@ import tomli
 
 from envlock.errors import ConfigError, EnvlockError, Location
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
-from envlock.lockfile.canonical_text import digest_of
+from envlock.lockfile.canonical_text import CONFLICT, digest_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import short_hash
 from envlock.model.requirements import Requirements, requirements_from
-from envlock.named.alias import BadReference, EnvironmentIds, canonical_reference, filled_in
+from envlock.named.alias import BadReference, EnvironmentIds, canonical_reference, filled_in, is_id
 from envlock.named.errors import BadAlias, BadPathspec, DamagedPin, NewerPinFormat, UnsetNameVariable, bad_reference
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 FOLDER = "aliases"
 FORMAT = 1
 STAMP = "\n[stamp]\ndigest = "
-_ID = re.compile(r"[0-9a-f]{40}\Z")
 _KEYS = ("format", "sequence", "record", "req-id", "full-ids", "requirements", "stamp")
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?\Z")
-_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)  # git's are longer where two branches renamed a file
 
 
 class Pin(NamedTuple):
@@ -94,7 +92,7 @@ def pin_path(folder: Path, kind: str, reference: str) -> Path:
     if kind == "pathspec":
         return folder / FOLDER / "@pathspecs" / f"{reference}.toml"
     name, _, tag = reference.partition(":")
-    if _ID.match(name) and _ID.match(tag):
+    if is_id(name) and is_id(tag):
         return folder / FOLDER / "@ids" / name / f"{tag}.toml"
     return folder / FOLDER / name / "@tags" / f"{tag}.toml"
 
@@ -141,7 +139,7 @@ def parse_pin(data: bytes, kind: str, reference: str, shown: str) -> Pin:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise DamagedPin(shown, f"not UTF-8 at byte {error.start}") from None
-    if _CONFLICT.search(text) is not None:
+    if CONFLICT.search(text) is not None:
         raise DamagedPin(shown, "it contains merge conflict markers", is_merge=True)
     try:
         table = toml_of(text)
@@ -177,7 +175,7 @@ def _pin(table: Mapping[str, Any], kind: str) -> Pin:
         sequence=table.get("sequence", 0),
         record=table.get("record", ""),
     )
-    if not full_ids or not set(full_ids) <= set(ARCHS) or not all(map(_ID.match, full_ids.values())):
+    if not full_ids or not set(full_ids) <= set(ARCHS) or not all(map(is_id, full_ids.values())):
         raise ValueError("full-ids")
     if type(pin.sequence) is not int or pin.sequence < 0 or not _DIGEST.match(pin.record):
         raise ValueError("sequence, or record")

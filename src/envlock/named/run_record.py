@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch, parse_arch
+from envlock.named.alias import is_id
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 FORMAT = 1
-_ID = re.compile(r"[0-9a-f]{40}\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 _IDS = re.compile(r'\["([0-9a-f]{40})", "([0-9a-f]{40})", "([a-z0-9-]+)"\]\Z')
 _PATIENCE = 30.0
@@ -84,8 +84,8 @@ class RunRecords:
             data = self._store.read(path)
             fields = json_of(data)
             record = RunRecord(**{key: fields[key] for key in RunRecord._fields})
-            is_whole = record.render() == data and _ID.match(record.req_id) and _ID.match(record.full_id)
-            if is_whole and record.path == path:
+            is_whole = record.render() == data and is_id(record.req_id) and is_id(record.full_id)
+            if is_whole and record.arch in ARCHS and record.path == path:
                 return record
         except FileNotFoundError:
             return None
