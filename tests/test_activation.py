@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envlock.activation import activated, changes
-from envlock.hydrate.errors import ActivationFailed
+from envlock.hydration.errors import ActivationFailed
 
 OUTER = {"PATH": "/usr/bin:/bin", "HOME": "/home/ada", "KEPT": "as it was\n"}
 OWN_PROGRAMS = str(Path(sys.executable).parent)

@@ -74,8 +74,8 @@ def locked(project: ProjectFolder, envlock: Envlock) -> Path:
 
 
 ALL_OF_HYDRATE = """
-import importlib, pkgutil, envlock.hydrate, envlock.conda.install
-for each in pkgutil.iter_modules(envlock.hydrate.__path__, "envlock.hydrate."):
+import importlib, pkgutil, envlock.hydration, envlock.conda.install
+for each in pkgutil.iter_modules(envlock.hydration.__path__, "envlock.hydration."):
     importlib.import_module(each.name)
 """
 
@@ -84,7 +84,7 @@ def test_hydrating_a_lock_knows_no_project() -> None:
     """A node or another host that hydrates has no envlock.toml, and should not pay for reading one."""
     imported = modules_after(ALL_OF_HYDRATE)
     modules = {name for name in imported if name.partition(".")[0] == "envlock"}
-    assert {"envlock.hydrate.hydrate", "envlock.hydrate.conda_rattler"} <= modules
+    assert {"envlock.hydration.hydrate", "envlock.hydration.conda_rattler"} <= modules
     others = ("cache", "cli", "config", "lockfile", "resolve", "workflow")
     assert [name for name in modules if name.split(".")[1:2] and name.split(".")[1] in others] == []
     assert {name.partition(".")[0] for name in heavy(imported)} <= {"packaging"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from envlock.cli.prefix_memo import recall, remember
-from envlock.hydrate.prefix import Receipt, find_prefix, write_receipt
-from envlock.hydrate.stage import make_once
+from envlock.hydration.prefix import Receipt, find_prefix, write_receipt
+from envlock.hydration.stage import make_once
 from envlock.places import UntrustedHome, folder_in_home, home, trusted
 from envlock.trust import FOLDERS, VARIABLE, Closed, distrust
 from envlock.uv_command import uv_environment

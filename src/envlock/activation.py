@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCRIPT_SECONDS = 30.0
 """How long all scripts of a prefix may take together, in seconds."""
 
-_RECEIPT = ".envlock.json"  # also in `hydrate/prefix.py`, whose import costs more than all of this takes
+_RECEIPT = ".envlock.json"  # also in `hydration/prefix.py`, whose import costs more than all of this takes
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
 _UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
 STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
@@ -66,7 +66,7 @@ def activated(
     for a file of variables that cannot be read.
     """
     if ":" in prefix:
-        from envlock.hydrate.errors import UnfitPrefix
+        from envlock.hydration.errors import UnfitPrefix
 
         raise UnfitPrefix(prefix, ":")
     is_conda = os.path.isdir(os.path.join(prefix, "conda-meta"))
@@ -308,10 +308,10 @@ def _is_identifier(name: str) -> bool:
 
 
 def _failure() -> type[ActivationFailed]:
-    from envlock.hydrate.errors import ActivationFailed
+    from envlock.hydration.errors import ActivationFailed
 
     return ActivationFailed
 
 
 if TYPE_CHECKING:
-    from envlock.hydrate.errors import ActivationFailed
+    from envlock.hydration.errors import ActivationFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from envlock.hydrate.prefix import Receipt, signature, write_receipt
+from envlock.hydration.prefix import Receipt, signature, write_receipt
 from envlock.interpreters import find_interpreter
 from envlock.places import home
 

@@ -32,10 +32,10 @@ from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
-from envlock.hydrate.errors import owner_of
-from envlock.hydrate.installed import installed
-from envlock.hydrate.prefix import read_receipt
-from envlock.hydrate.wheels import metadata_in, paths_in
+from envlock.hydration.errors import owner_of
+from envlock.hydration.installed import installed
+from envlock.hydration.prefix import read_receipt
+from envlock.hydration.wheels import metadata_in, paths_in
 from envlock.lockfile.canonical_text import body_of, digest_of
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.summary import quick_summary

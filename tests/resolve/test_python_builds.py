@@ -24,7 +24,7 @@ from envlock.resolve.python_builds import (
     newest_series,
 )
 from tests.cache.hosts import Asked, Handler, Host
-from tests.hydrate.builds import served, sums
+from tests.hydration.builds import served, sums
 
 
 @cache

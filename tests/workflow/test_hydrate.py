@@ -10,15 +10,15 @@ import pytest
 from envlock.config.read import load_project
 from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError
-from envlock.hydrate.prefix import find_prefix
+from envlock.hydration.prefix import find_prefix
 from envlock.model.arch import host_arch
 from envlock.places import home
 from envlock.workflow.check import check
 from envlock.workflow.hydrate import find_lock, hydrate
 from envlock.workflow.lock import lock as lock_project
 from tests.conftest import Envlock, ProjectFolder
-from tests.hydrate.builds import SERIES
-from tests.hydrate.making import missing_files
+from tests.hydration.builds import SERIES
+from tests.hydration.making import missing_files
 from tests.index import Index, Release
 from tests.support import ProjectFolder as Folder
 

@@ -17,8 +17,8 @@ from envlock.config.read import load_project
 from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError, printable
 from envlock.files import MEMO_BYTES, read_file, write_atomically
-from envlock.hydrate.errors import storage_error
-from envlock.hydrate.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
+from envlock.hydration.errors import storage_error
+from envlock.hydration.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch

@@ -98,7 +98,7 @@ def _notes(result: PushResult) -> Iterator[str]:
 
 def _collisions(result: PushResult) -> tuple[str, ...]:
     """Packages that install the same path: each pair once, with the first environment that has it."""
-    from envlock.hydrate.collisions import sentences
+    from envlock.hydration.collisions import sentences
 
     said: dict[str, str] = {}
     for environment, found in result.collisions:

@@ -13,7 +13,7 @@ from envlock.words import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from envlock.hydrate.verify import PrefixFinding
+    from envlock.hydration.verify import PrefixFinding
     from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
 
 _UNEXPECTED = Flag("--unexpected", "Also report modules and activation scripts that belong to no package.")

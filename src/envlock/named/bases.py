@@ -166,7 +166,7 @@ class Bases:
 
         Raises what fetching raises.
         """
-        from envlock.hydrate.wheels import metadata_in
+        from envlock.hydration.wheels import metadata_in
         from envlock.model.artifact import Artifact
         from envlock.reporter import Reporter
         from envlock.workflow.artifacts import CacheThenUpstream

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from envlock.cache.download import Upstream
     from envlock.cache.port import Store
     from envlock.config.project import Project
-    from envlock.hydrate.wheels import WheelContents
+    from envlock.hydration.wheels import WheelContents
     from envlock.model.artifact import Artifact
     from envlock.reporter import Reporter
 

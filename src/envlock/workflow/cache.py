@@ -88,7 +88,7 @@ class _Repair:
         self.own = {environment_place(lock).path: lock for lock in _readable_locks(project)}
 
     def run(self) -> VerifiedCache:
-        from envlock.hydrate.wheels import WheelContents
+        from envlock.hydration.wheels import WheelContents
 
         findings = self.verification.findings
         locks = [self.own[each.path] for each in findings if each.verdict == "damaged-lock" and each.path in self.own]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.hydrate.prefix import find_prefix
+from envlock.hydration.prefix import find_prefix
 from envlock.places import home
 from envlock.reporter import Reporter
 
@@ -28,13 +28,13 @@ def hydrate(
     """The prefix of a lock in this machine's home, with artifacts from the project's cache, else from upstream.
 
     `offline` uses the cache alone. Costs half a millisecond if the prefix is there. Everything else is as in
-    `envlock.hydrate.hydrate`. Raises HostNotAllowed too.
+    `envlock.hydration.hydrate`. Raises HostNotAllowed too.
     """
     found = None if anew else find_prefix(lock, home())
     if found is not None:
         return found
-    from envlock.hydrate import hydrate as kernel
-    from envlock.hydrate.pythons import LockedPythons
+    from envlock.hydration import hydrate as kernel
+    from envlock.hydration.pythons import LockedPythons
     from envlock.workflow.artifacts import CacheThenUpstream
 
     settings = project.settings

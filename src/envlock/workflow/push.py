@@ -18,7 +18,7 @@ from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.cache.resolution_records import Resolved
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors, as_one
-from envlock.hydrate.wheels import WheelContents
+from envlock.hydration.wheels import WheelContents
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.places import home
 from envlock.reporter import Reporter
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
-    from envlock.hydrate.collisions import Collision
+    from envlock.hydration.collisions import Collision
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock
 

@@ -12,7 +12,7 @@ from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
 from envlock.errors import Location
-from envlock.hydrate.prefix import find_prefix
+from envlock.hydration.prefix import find_prefix
 from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock

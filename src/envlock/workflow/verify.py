@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.config.selection import Selection
-from envlock.hydrate.prefix import prefix_of, read_receipt
-from envlock.hydrate.verify import VerifiedPrefix, verify_prefix
+from envlock.hydration.prefix import prefix_of, read_receipt
+from envlock.hydration.verify import VerifiedPrefix, verify_prefix
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.places import home

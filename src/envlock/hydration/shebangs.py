@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from envlock.files import RECORD_BYTES, read_file
-from envlock.hydrate.installed import records_of_uv
+from envlock.hydration.installed import records_of_uv
 
 if TYPE_CHECKING:
     from pathlib import Path

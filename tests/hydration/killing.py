@@ -1,6 +1,6 @@
 """A process that makes an environment again and again, each time in a child that it ends at a random moment.
 
-`python -m tests.hydrate.killing PLACE KIND COUNT ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
+`python -m tests.hydration.killing PLACE KIND COUNT ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
 for the child and its uv, or for the child alone, or Ctrl-C for both. KIND is `pypi`, COUNT wheels of as many modules,
 or `conda`, a few conda packages with COUNT wheels on top, where every other round unpacks everything anew. Children
 are forked, so a round takes no longer than the environment does.
@@ -18,8 +18,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.hydrate.conda_making import CondaMaking, wheels, wrong_files
-from tests.hydrate.making import Making, missing_files, remains
+from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
+from tests.hydration.making import Making, missing_files, remains
 
 
 def child(making: Making | CondaMaking) -> int:

@@ -18,7 +18,7 @@ import pytest
 from envlock.conda.channels import channel_base
 from envlock.conda.install import LeadsOut, _refuse_paths
 from envlock.errors import HydrateError
-from envlock.hydrate.errors import (
+from envlock.hydration.errors import (
     BadCondaArchive,
     ChangedArtifact,
     DiskFull,
@@ -29,14 +29,14 @@ from envlock.hydrate.errors import (
     PrefixTooLong,
     UnfitPrefix,
 )
-from envlock.hydrate.prefix import read_receipt
+from envlock.hydration.prefix import read_receipt
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import LockedPackage
 from tests.channel import Channel, File, Package, data_package
 from tests.channel.recipe import Dist, python_package
-from tests.hydrate.conda_making import CondaMaking, changed, files_naming, wheels, wrong_files
-from tests.hydrate.making import remains
+from tests.hydration.conda_making import CondaMaking, changed, files_naming, wheels, wrong_files
+from tests.hydration.making import remains
 from tests.index import Release
 
 
@@ -125,7 +125,7 @@ def test_a_home_that_breaks_conda_packages_is_refused(tmp_path: Path, folder: st
 
 
 def test_scripts_in_a_short_place_begin_with_the_interpreter(tmp_path: Path, store: Path) -> None:
-    from envlock.hydrate.shebangs import move_scripts
+    from envlock.hydration.shebangs import move_scripts
 
     making = CondaMaking(tmp_path, wheels=wheels(1), store=store)
     prefix = making.hydrate()

@@ -15,7 +15,7 @@ from envlock.cli.prefix_memo import recall, remember
 from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
-from tests.hydrate.making import SERIES
+from tests.hydration.making import SERIES
 from tests.support import Ran
 
 KEY = ("project", "/work folder", "", "Flow", "train", "")
@@ -172,7 +172,7 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
     imported("path", "--name", "demo", cwd=tmp_path)
     said, modules = imported("path", "--name", "demo", cwd=tmp_path)
     assert said == prefix
-    assert "envlock.hydrate" not in modules
+    assert "envlock.hydration" not in modules
     # Whatever decides it is looked at: a comment is enough for another look, and a new requirement for another answer.
     with project.config.open("a") as file:
         file.write("# a comment\n")

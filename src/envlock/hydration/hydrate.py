@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
 from envlock.files import sha256_of
-from envlock.hydrate.errors import (
+from envlock.hydration.errors import (
     ChangedArtifact,
     ForeignArch,
     PrefixTooLong,
@@ -22,8 +22,8 @@ from envlock.hydrate.errors import (
     UnfitPrefix,
     storage_error,
 )
-from envlock.hydrate.machine_checks import unmet
-from envlock.hydrate.prefix import (
+from envlock.hydration.machine_checks import unmet
+from envlock.hydration.prefix import (
     RECEIPT,
     Receipt,
     find_prefix,
@@ -33,7 +33,7 @@ from envlock.hydrate.prefix import (
     signature,
     write_receipt,
 )
-from envlock.hydrate.stage import make_once
+from envlock.hydration.stage import make_once
 from envlock.interpreters import Interpreter
 from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-    from envlock.hydrate.port import ArtifactSource, Installer, Pythons
+    from envlock.hydration.port import ArtifactSource, Installer, Pythons
     from envlock.model.lock import Lock
 
 LONGEST_PREFIX = 255
@@ -88,7 +88,7 @@ def hydrate(
         raise ForeignArch(name_of(lock), lock.arch, host)
     _check_machine(lock, prefix_of(lock, home), reporter, force=force)
     if pythons is None:
-        from envlock.hydrate.pythons import LockedPythons
+        from envlock.hydration.pythons import LockedPythons
 
         pythons = LockedPythons(source, home, reporter)
     installer = installer or installer_for(lock, home, reporter, unpack_anew=anew)
@@ -110,10 +110,10 @@ def installer_for(
     using what uv unpacked earlier.
     """
     if lock.python.source != "conda":
-        from envlock.hydrate.pypi_uv import UvInstaller
+        from envlock.hydration.pypi_uv import UvInstaller
 
         return UvInstaller(reporter, compile_bytecode=compile_bytecode, unpack_anew=unpack_anew)
-    from envlock.hydrate.conda_rattler import CondaInstaller
+    from envlock.hydration.conda_rattler import CondaInstaller
 
     return CondaInstaller(
         home / "conda" / "packages",

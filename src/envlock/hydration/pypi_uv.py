@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from envlock.files import METADATA_BYTES, read_file
-from envlock.hydrate.collisions import file_and_folder, sentences, settle
-from envlock.hydrate.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
-from envlock.hydrate.finishing import compile_bytecode_below
-from envlock.hydrate.installed import records_of_uv
-from envlock.hydrate.machine_checks import system_here
-from envlock.hydrate.prefix import name_of
-from envlock.hydrate.wheels import check_metadata, paths_in
+from envlock.hydration.collisions import file_and_folder, sentences, settle
+from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
+from envlock.hydration.finishing import compile_bytecode_below
+from envlock.hydration.installed import records_of_uv
+from envlock.hydration.machine_checks import system_here
+from envlock.hydration.prefix import name_of
+from envlock.hydration.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter
 from envlock.uv_command import run_uv, uv_reason
 

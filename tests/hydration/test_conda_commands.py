@@ -14,9 +14,9 @@ from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.channel import Channel
 from tests.conftest import Envlock
-from tests.hydrate.conda_making import files_naming, wrong_files
-from tests.hydrate.making import SERIES, remains
-from tests.hydrate.test_memo import imported
+from tests.hydration.conda_making import files_naming, wrong_files
+from tests.hydration.making import SERIES, remains
+from tests.hydration.test_memo import imported
 from tests.support import ProjectFolder
 
 HERE = [host_arch()]

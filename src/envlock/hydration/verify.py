@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
-from envlock.hydrate.installed import UNREADABLE, Claim, Package, installed
-from envlock.hydrate.prefix import RECEIPT, Receipt, name_of, read_receipt
+from envlock.hydration.installed import UNREADABLE, Claim, Package, installed
+from envlock.hydration.prefix import RECEIPT, Receipt, name_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from envlock.hydrate.installed import Installed
+    from envlock.hydration.installed import Installed
     from envlock.model.lock import Lock
 
 _MOST_THREADS = 8

@@ -1,6 +1,6 @@
 """Locks of conda packages out of the test channels, and of wheels on top, and the pieces that hydrate them.
 
-`python -m tests.hydrate.conda_making PLACE COUNT NAME...` makes the environment below PLACE of the packages with these
+`python -m tests.hydration.conda_making PLACE COUNT NAME...` makes the environment below PLACE of packages with these
 names and COUNT wheels, in a process that can be killed. It prints `began`, and the prefix's path once it is there.
 """
 
@@ -19,10 +19,10 @@ import pytest
 from packaging.version import Version
 
 from envlock.conda.channels import channel_base
-from envlock.hydrate.conda_rattler import CondaInstaller
-from envlock.hydrate.hydrate import hydrate
-from envlock.hydrate.port import Installer
-from envlock.hydrate.prefix import find_prefix
+from envlock.hydration.conda_rattler import CondaInstaller
+from envlock.hydration.hydrate import hydrate
+from envlock.hydration.port import Installer
+from envlock.hydration.prefix import find_prefix
 from envlock.interpreters import Interpreter
 from envlock.model.arch import Arch, host_arch
 from envlock.model.artifact import Artifact

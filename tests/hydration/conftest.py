@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hydrate.builds import archive_of_this_python
+from tests.hydration.builds import archive_of_this_python
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from envlock.errors import HydrateError
-from envlock.hydrate.collisions import is_reserved
-from envlock.hydrate.pypi_uv import UvInstaller
-from envlock.hydrate.verify import verify_prefix
+from envlock.hydration.collisions import is_reserved
+from envlock.hydration.pypi_uv import UvInstaller
+from envlock.hydration.verify import verify_prefix
 from tests.channel import data_package
-from tests.hydrate.conda_making import CondaMaking
-from tests.hydrate.making import SERIES, Heard, Making, remains
+from tests.hydration.conda_making import CondaMaking
+from tests.hydration.making import SERIES, Heard, Making, remains
 from tests.index import Release
 
 # In a lock `alpha-one` comes before `alpha2`; the names of their folders sort the other way round.

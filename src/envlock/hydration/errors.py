@@ -15,7 +15,7 @@ from envlock.words import byte_size, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envlock.hydrate.machine_checks import Unmet
+    from envlock.hydration.machine_checks import Unmet
     from envlock.model.lock import LockedPackage
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -286,7 +286,7 @@ def is_full(output: str) -> bool:
 
 def disk_full(place: Path, wheels: Iterable[Path] = (), details: tuple[str, ...] = ()) -> DiskFull:
     """The error for a full disk at `place`: with what is free there, and what the wheels take unpacked."""
-    from envlock.hydrate.wheels import unpacked_size
+    from envlock.hydration.wheels import unpacked_size
 
     needed = sum(map(unpacked_size, wheels))
     try:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydrate import pythons as module
-from envlock.hydrate.errors import BadPythonArchive, ChangedArtifact, DiskFull
-from envlock.hydrate.pythons import LockedPythons, allows, unpack, unpacked
+from envlock.hydration import pythons as module
+from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, DiskFull
+from envlock.hydration.pythons import LockedPythons, allows, unpack, unpacked
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, machine_series
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
@@ -28,8 +28,8 @@ from envlock.places import home
 from envlock.resolve import python_builds
 from envlock.uv_command import run_uv
 from tests.conftest import Envlock, ProjectFolder
-from tests.hydrate.builds import SERIES, VERSION, served, sums
-from tests.hydrate.making import Heard, Making, missing_files
+from tests.hydration.builds import SERIES, VERSION, served, sums
+from tests.hydration.making import Heard, Making, missing_files
 
 
 def locked(path: Path) -> LockedPython:

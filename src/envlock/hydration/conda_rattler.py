@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from envlock.hydrate.errors import (
+from envlock.hydration.errors import (
     BadCondaArchive,
     HomeUnusable,
     LinkFailed,
@@ -16,11 +16,11 @@ from envlock.hydrate.errors import (
     disk_full,
     is_full,
 )
-from envlock.hydrate.finishing import compile_bytecode_below, run_link_scripts
-from envlock.hydrate.installed import paths_of, records_of_uv
-from envlock.hydrate.prefix import RECEIPT, name_of
-from envlock.hydrate.pypi_uv import WheelsByUv
-from envlock.hydrate.shebangs import move_scripts
+from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
+from envlock.hydration.installed import paths_of, records_of_uv
+from envlock.hydration.prefix import RECEIPT, name_of
+from envlock.hydration.pypi_uv import WheelsByUv
+from envlock.hydration.shebangs import move_scripts
 from envlock.reporter import Reporter
 from envlock.words import count
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.channel import Channel
-from tests.hydrate.conda_making import CondaMaking, wheels, wrong_files
-from tests.hydrate.making import Making, missing_files, remains
+from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
+from tests.hydration.making import Making, missing_files, remains
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,9 +32,9 @@ def start() -> Iterator[Start]:
     def begin(what: Making | Path, count: int = 0, names: tuple[str, ...] = ()) -> Process:
         command: list[object] = [sys.executable, "-m"]
         if isinstance(what, Making):
-            command += ["tests.hydrate.making", what.place, what.count, what.files]
+            command += ["tests.hydration.making", what.place, what.count, what.files]
         else:
-            command += ["tests.hydrate.conda_making", what, count, *names]
+            command += ["tests.hydration.conda_making", what, count, *names]
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=ROOT,
@@ -106,7 +106,7 @@ def test_those_who_wait_say_so(making: Making, start: Start) -> None:
 
 @pytest.mark.parametrize("whom", ["group", "one", "interrupt"], ids=["both killed", "uv goes on alone", "Ctrl-C"])
 def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, whom: str) -> None:
-    command = [sys.executable, "-m", "tests.hydrate.killing", making.place, "pypi", making.count, 30, whom]
+    command = [sys.executable, "-m", "tests.hydration.killing", making.place, "pypi", making.count, 30, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
@@ -126,7 +126,7 @@ def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
     tmp_path: Path, channel: Channel, whom: str
 ) -> None:
     channel.need("click")
-    command = [sys.executable, "-m", "tests.hydrate.killing", tmp_path, "conda", 3, 8, whom]
+    command = [sys.executable, "-m", "tests.hydration.killing", tmp_path, "conda", 3, 8, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )

@@ -16,7 +16,7 @@ from envlock.cli.errors import BadName
 from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
-from tests.hydrate.making import SERIES, missing_files
+from tests.hydration.making import SERIES, missing_files
 from tests.index import Index
 from tests.support import ENVLOCK, isolation, run_envlock
 

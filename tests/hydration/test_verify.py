@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydrate.prefix import read_receipt, write_receipt
-from envlock.hydrate.verify import PrefixFinding, verify_prefix
+from envlock.hydration.prefix import read_receipt, write_receipt
+from envlock.hydration.verify import PrefixFinding, verify_prefix
 from envlock.model.lock import Lock
 from tests.channel import data_package
-from tests.hydrate.conda_making import CondaMaking, wheels
-from tests.hydrate.making import SERIES, Making
+from tests.hydration.conda_making import CondaMaking, wheels
+from tests.hydration.making import SERIES, Making
 from tests.index import Release
 
 

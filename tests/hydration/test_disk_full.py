@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydrate.errors import DiskFull
-from tests.hydrate.making import Making, missing_files, remains
+from envlock.hydration.errors import DiskFull
+from tests.hydration.making import Making, missing_files, remains
 
 
 def fill(path: Path) -> None:

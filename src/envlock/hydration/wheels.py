@@ -19,8 +19,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envlock.files import METADATA_BYTES
-from envlock.hydrate.collisions import collisions, refuse_reserved
-from envlock.hydrate.errors import MisdescribedWheel
+from envlock.hydration.collisions import collisions, refuse_reserved
+from envlock.hydration.errors import MisdescribedWheel
 from envlock.model.arch import MARKER_VALUES
 from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.markers import Marker
 
-    from envlock.hydrate.collisions import Collision
+    from envlock.hydration.collisions import Collision
     from envlock.model.artifact import Artifact
     from envlock.model.lock import Lock, LockedPackage
 

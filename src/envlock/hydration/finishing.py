@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.activation import without_python
 from envlock.files import MEMO_BYTES, read_file
-from envlock.hydrate.errors import LinkScriptFailed, disk_full, is_full
+from envlock.hydration.errors import LinkScriptFailed, disk_full, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

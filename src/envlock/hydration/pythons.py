@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
-from envlock.hydrate.errors import BadPythonArchive, ChangedArtifact, storage_error
-from envlock.hydrate.stage import make_once
+from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, storage_error
+from envlock.hydration.stage import make_once
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
 from envlock.model.python_range import python_allows
@@ -28,7 +28,7 @@ from envlock.uv_command import run_uv, uv_reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envlock.hydrate.port import ArtifactSource
+    from envlock.hydration.port import ArtifactSource
     from envlock.model.lock import Lock, LockedPython
     from envlock.reporter import Reporter
 

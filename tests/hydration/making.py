@@ -1,6 +1,6 @@
 """Locks of tiny real wheels, made by hand, and the pieces that hydrate them; run as a program it hydrates one of them.
 
-`python -m tests.hydrate.making PLACE COUNT FILES` makes the environment below PLACE as `Making(PLACE, COUNT, FILES)`
+`python -m tests.hydration.making PLACE COUNT FILES` makes the environment below PLACE as `Making(PLACE, COUNT, FILES)`
 does, in a process that can be killed. It prints `began` and, once the environment is there, its path. While the file
 `PLACE/gate` is there, it stands still where it would install.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from envlock.hydrate.hydrate import hydrate
-from envlock.hydrate.port import Installer, Pythons
-from envlock.hydrate.prefix import find_prefix
-from envlock.hydrate.pypi_uv import UvInstaller
+from envlock.hydration.hydrate import hydrate
+from envlock.hydration.port import Installer, Pythons
+from envlock.hydration.prefix import find_prefix
+from envlock.hydration.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import host_arch
 from envlock.model.artifact import Artifact

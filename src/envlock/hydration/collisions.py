@@ -10,9 +10,9 @@ import shutil
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.hydrate.errors import ReservedPath
-from envlock.hydrate.installed import below, named_in, paths_of, records_of_uv
-from envlock.hydrate.prefix import RECEIPT
+from envlock.hydration.errors import ReservedPath
+from envlock.hydration.installed import below, named_in, paths_of, records_of_uv
+from envlock.hydration.prefix import RECEIPT
 from envlock.words import count, listed
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def refuse_reserved(package: str, paths: Iterable[str]) -> None:
     >>> refuse_reserved("good", ["bin/pythonic", "lib/python3.12/site-packages/pyvenv.cfg"])
     >>> refuse_reserved("bad", ["bin/python3.12"])
     Traceback (most recent call last):
-    envlock.hydrate.errors.ReservedPath: `bad` contains `bin/python3.12`, which belongs to the environment itself
+    envlock.hydration.errors.ReservedPath: `bad` contains `bin/python3.12`, which belongs to the environment itself
     """
     for path in paths:
         if is_reserved(path):

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydrate.errors import SystemNotMet
-from envlock.hydrate.machine_checks import Unmet, unmet
+from envlock.hydration.errors import SystemNotMet
+from envlock.hydration.machine_checks import Unmet, unmet
 from envlock.model.arch import ARCHS, Arch, host_arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
 from tests.conftest import Envlock
-from tests.hydrate.making import SERIES, Heard, Making
+from tests.hydration.making import SERIES, Heard, Making
 from tests.support import ProjectFolder
 
 HOST = host_arch()
@@ -92,7 +92,7 @@ def test_overrides_are_believed_as_conda_believes_them(
 def test_the_levels_of_processors_are_those_of_the_machine() -> None:
     from rattler import VirtualPackage
 
-    from envlock.hydrate.machine_checks import _processor
+    from envlock.hydration.machine_checks import _processor
 
     (here,) = [str(each) for each in map(repr, VirtualPackage.detect()) if "Archspec" in each]
     for level in ("x86_64_v2", "x86_64_v3", "x86_64_v4"):
@@ -108,11 +108,11 @@ def test_a_driver_is_asked_for_its_cuda(tmp_path: Path, monkeypatch: pytest.Monk
     source.write_text("int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
     monkeypatch.setattr(
-        "envlock.hydrate.machine_checks._DRIVERS", (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1"))
+        "envlock.hydration.machine_checks._DRIVERS", (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1"))
     )
     assert lacks(("__cuda", "12.4")) == []
     assert lacks(("__cuda", "12.5")) == [("__cuda", "12.5", "12.4")]
-    monkeypatch.setattr("envlock.hydrate.machine_checks._DRIVERS", (str(tmp_path / "gone.so"),))
+    monkeypatch.setattr("envlock.hydration.machine_checks._DRIVERS", (str(tmp_path / "gone.so"),))
     assert lacks(("__cuda", "11")) == [("__cuda", "11", "")]
 
 

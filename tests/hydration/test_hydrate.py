@@ -15,15 +15,15 @@ import pytest
 
 from envlock.activation import activated
 from envlock.errors import HydrateError
-from envlock.hydrate import pypi_uv
-from envlock.hydrate.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
-from envlock.hydrate.port import Installer
-from envlock.hydrate.prefix import RECEIPT, read_receipt
-from envlock.hydrate.pypi_uv import UvInstaller
+from envlock.hydration import pypi_uv
+from envlock.hydration.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
+from envlock.hydration.port import Installer
+from envlock.hydration.prefix import RECEIPT, read_receipt
+from envlock.hydration.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
-from tests.hydrate.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
+from tests.hydration.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
 
 
 class Never(Installer):

@@ -13,8 +13,8 @@ import pytest
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
-from envlock.hydrate.errors import MisdescribedWheel
-from envlock.hydrate.wheels import check_metadata, differences
+from envlock.hydration.errors import MisdescribedWheel
+from envlock.hydration.wheels import check_metadata, differences
 from envlock.model.arch import LINUX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
