@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envlock.credentials import (
-    BadNetrc,
-    Credential,
-    Credentials,
-    UnsetVariable,
-    address,
-    credentials_for,
-    hide,
-    revealed,
-)
+from envlock.addresses import UnsetVariable, address, hide, revealed
+from envlock.credentials import BadNetrc, Credential, Credentials, credentials_for
 from envlock.model.url import host, is_local, strip_credentials
 from envlock.redaction import redact
 

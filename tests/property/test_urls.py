@@ -7,7 +7,8 @@ from urllib.parse import unquote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envlock.credentials import Credentials, address, hide, revealed
+from envlock.addresses import address, hide, revealed
+from envlock.credentials import Credentials
 from envlock.errors import EnvlockError
 from envlock.model.requirement import parse_requirement
 from envlock.model.url import is_channel, is_mirror, is_web

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from envlock.addresses import UnsetVariable
 from envlock.conda import host_check
 from envlock.conda.channels import channel_base
 from envlock.conda.errors import BadChannelMirror
-from envlock.credentials import UnsetVariable
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
 from envlock.model.requirement import parse_requirement

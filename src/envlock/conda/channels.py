@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
+from envlock.addresses import Address, address
 from envlock.conda.errors import BadChannelMirror
-from envlock.credentials import Address, address
 from envlock.model.url import is_channel, is_mirror, strip_channel_credentials, strip_credentials
 
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from envlock.addresses import Address
 from envlock.conda.channels import channel_address
-from envlock.credentials import Address, Credentials
+from envlock.credentials import Credentials
 from envlock.model.url import host
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ class Project(NamedTuple):
         """A setting with its variables filled in. The error has its line if that fails."""
         if "${" not in written:
             return written
-        from envlock.credentials import address, with_variables
+        from envlock.addresses import address, with_variables
 
         try:
             # A cache may be a folder or a bucket: in their names, nothing is percent-encoded.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from envlock.credentials import address
+from envlock.addresses import address
 from envlock.model.arch import MARKER_VALUES
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import strip_credentials

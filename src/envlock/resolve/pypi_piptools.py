@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from envlock.credentials import address, credentials_for, hide
+from envlock.addresses import address, hide
+from envlock.credentials import credentials_for
 from envlock.files import temporary_folder
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name

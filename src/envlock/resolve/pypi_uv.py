@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from envlock.credentials import revealed
+from envlock.addresses import revealed
 from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST

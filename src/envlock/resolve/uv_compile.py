@@ -15,7 +15,8 @@ from pathlib import Path
 
 import tomli_w
 
-from envlock.credentials import Address, address, credentials_for, hide
+from envlock.addresses import Address, address, hide
+from envlock.credentials import credentials_for
 from envlock.model.python_range import OLDEST
 from envlock.model.url import direct_url_fault, strip_credentials
 from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index

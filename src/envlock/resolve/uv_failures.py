@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
-from envlock.credentials import address
+from envlock.addresses import address
 from envlock.model.url import strip_credentials
 from envlock.redaction import redact
 from envlock.resolve.errors import (

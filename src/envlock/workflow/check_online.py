@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from envlock.addresses import address
 from envlock.cache.parallel import in_parallel
 from envlock.config.selection import Selection
-from envlock.credentials import address
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import read_lock
 from envlock.named.alias import are_whole_ids, parse_alias

@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.addresses import UnsetVariable, address, revealed
 from envlock.cache.download import Upstream
 from envlock.cache.local import LocalPackages
-from envlock.credentials import Credentials, UnsetVariable, address, revealed
+from envlock.credentials import Credentials
 from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, write_atomically
 from envlock.model.artifact import Artifact
 from envlock.model.url import is_channel, strip_channel_credentials, strip_credentials

@@ -84,7 +84,7 @@ def pythons_of(
 
 def _hidden(text: str, mirror: str) -> str:
     """The text without what variables of the mirror's URL hold."""
-    from envlock.credentials import address, hide
+    from envlock.addresses import address, hide
 
     try:
         return hide(text, [address(mirror, fits=is_mirror)])

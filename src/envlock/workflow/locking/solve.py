@@ -307,8 +307,8 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
 
 def _fill_in(kind: str, written: str, channel: str) -> None:
     """Raise UnsetVariable or BadVariable where a URL cannot be filled in."""
+    from envlock.addresses import address
     from envlock.conda.channels import channel_address, mirrors_in_force
-    from envlock.credentials import address
     from envlock.resolve.uv_compile import wheel_address
 
     if kind == "mirror":
