@@ -1,1 +1,1 @@
-"""From requirements to a lock: needs an index, never a package."""
+"""Resolving: requirements into a lock. Reads indexes and channels, and downloads no package."""

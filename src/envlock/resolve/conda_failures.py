@@ -1,4 +1,4 @@
-"""Why a conda solve failed, as one of our errors: short, with what can be done, and without secrets."""
+"""Turn a failure of the conda solver into one of our errors: short, with what helps, and without secrets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _CREDENTIALS = (
 
 
 def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
-    """A channel that did not give what it was asked for."""
+    """The error of a channel that did not deliver."""
     named = failure.url or "a channel"
     asked = request.requirements
     named_by = {each.name: each.channel for each in asked.all_conda}
@@ -80,7 +80,7 @@ def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
 
 
 def of_specification(request: Request, error: BadSpecification) -> OfOneEnvironment:
-    """A requirement that is none."""
+    """The error of a requirement that is not a valid match specification."""
     return BadMatchSpec(
         request.name,
         request.arch,
@@ -92,7 +92,7 @@ def of_specification(request: Request, error: BadSpecification) -> OfOneEnvironm
 
 
 def of_timeout(request: Request, error: TookTooLong) -> OfOneEnvironment:
-    """A solve that was given up on."""
+    """The error of a solve that took too long."""
     return SolveTimeout(
         request.name,
         request.arch,
@@ -102,7 +102,7 @@ def of_timeout(request: Request, error: TookTooLong) -> OfOneEnvironment:
 
 
 def of_unlockable(request: Request, error: Unlockable) -> OfOneEnvironment:
-    """A package that a lock cannot hold."""
+    """The error of a package that cannot be locked."""
     return UnlockableCondaPackage(
         request.name,
         request.arch,
@@ -113,7 +113,7 @@ def of_unlockable(request: Request, error: Unlockable) -> OfOneEnvironment:
 
 
 def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable, solving: Solving) -> OfOneEnvironment:
-    """Requirements that cannot be met. Asks the channels again for what they do have."""
+    """The error of requirements that cannot be met. Asks the channels again for what they have."""
     text = clean(error.text)
     none = _NONE.search(text)
     if none is not None and none[1].startswith("__"):
@@ -145,7 +145,7 @@ def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable
 
 
 def shorten(text: str) -> tuple[str, ...]:
-    r"""The solver's tree: without its preamble, long lists of versions cut, and no longer than a screen.
+    r"""The solver's explanation without its preamble, with long lists of versions cut, and at most a screen long.
 
     >>> shorten("Cannot solve the request because of: b * cannot be:\n└─ a 1 | 2 | 3 | 4 | 5 | 6 would do\n")
     ('b cannot be:', '└─ a 1 | 2 | ... | 6 would do')
@@ -158,7 +158,7 @@ def shorten(text: str) -> tuple[str, ...]:
 
 
 class _Unmet(NamedTuple):
-    """What a package needs of the machine."""
+    """A system package that a package needs."""
 
     package: str
     name: str
@@ -166,7 +166,7 @@ class _Unmet(NamedTuple):
 
 
 def _unmet(text: str) -> _Unmet | None:
-    """What the machine lacks, where nothing else stands in the way."""
+    """The system package that the machine lacks, if nothing else prevents a solution."""
     lines = text.splitlines()
     ends = [number for number, line in enumerate(lines) if _DEAD_END.search(line)]
     virtual = [(number, match) for number in ends if (match := _VIRTUAL.search(lines[number])) is not None]
@@ -261,7 +261,7 @@ def _no_such(request: Request, solve_request: SolveRequest, name: str, solving: 
 
 
 def _of_metaflow(request: Request) -> tuple[str, ...]:
-    """The conda packages that are asked for Metaflow's sake alone."""
+    """The conda packages that only Metaflow needs."""
     requirements = request.requirements
     asked = {each.name for each in requirements.all_conda}
     needed = (conda_name(each.name) for each in requirements.metaflow_of_conda)
@@ -287,7 +287,7 @@ def _way_out(text: str, is_shadowed: bool, solve_request: SolveRequest, solving:
 
 
 def _only_there(name: str, solve_request: SolveRequest, solving: Solving) -> str:
-    """A channel that has a package, and is asked for others alone; empty where there is none."""
+    """A channel that has a package but is only asked for others; empty if there is none."""
     for place in solve_request.places:
         if place.base in solve_request.single and _offers(
             name, replace(solve_request, places=(place,), single={}), solving
@@ -301,7 +301,7 @@ def _single(base: str, solve_request: SolveRequest) -> str:
 
 
 def _offers(name: str, solve_request: SolveRequest, solving: Solving) -> tuple[Offer, ...]:
-    """What there is of a package, for this arch and every other; nothing where a channel does not answer now."""
+    """The builds of a package, for this arch and every other; empty if a channel does not answer now."""
     try:
         return solving.offers(name, solve_request, (*ARCHS, "noarch"))
     except (ChannelFailure, Ended):
@@ -335,5 +335,5 @@ def _mentions(text: str, name: str) -> bool:
 
 
 def _thing(name: str) -> str:
-    """What the workflow knows a requirement by."""
+    """The key by which `lock` finds the line of a requirement."""
     return "python" if name == "python" else f"conda:{name}"

@@ -1,4 +1,4 @@
-"""The resolver that rests on conda-lock: conda, mamba or micromamba decides, or py-rattler where none is here.
+"""The resolver that uses conda-lock: conda, mamba or micromamba solves, or py-rattler if none of them is installed.
 
 conda-lock's pipeline runs in a process of its own (`conda_lock_process.py`). What it writes lacks much of what a lock
 holds, so its answer is asked of the channels once more, with no freedom: the same packages, whole.
@@ -37,7 +37,7 @@ _NOT_KEPT = "{} could not keep the versions of the older lock together with what
 
 
 class CondaLockResolver:
-    """Implements the Resolver port with conda-lock, for the conda part; threads may share it."""
+    """Implements the Resolver port with conda-lock, for the conda part. Any thread may call it."""
 
     def __init__(self, *, offline: bool = False) -> None:
         require_conda_lock()
@@ -45,7 +45,7 @@ class CondaLockResolver:
         self._rattler = CondaResolver(offline=offline)
 
     def stop(self) -> None:
-        """End what runs, and start no more."""
+        """End the running processes, and start no more."""
         self._processes.end()
         self._rattler.stop()
 
@@ -77,7 +77,7 @@ class CondaLockResolver:
         return replace(found, notes=(*notes, *found.notes))
 
     def _with_old_versions(self, run: _Run) -> Resolution | None:
-        """The solution that keeps every package of the older lock; None where there is none.
+        """The solution that keeps every package of the older lock, or None.
 
         conda has no preferences: what is to be kept has to be demanded, and what nothing needs any more taken out.
         """
@@ -96,7 +96,7 @@ class CondaLockResolver:
         return locked_rows(run.request, run.channels, run.asked, run.executable, self._processes, solve)
 
     def _explained(self, run: _Run, failure: CondaLockFailed) -> UnexpectedAnswer:
-        """What went wrong: py-rattler is asked the same, for it says best why."""
+        """The error: py-rattler solves the same request, because its explanation is the best."""
         self._rattler.resolve(run.request)
         who = run.executable.name if run.executable is not None else "conda-lock"
         return UnexpectedAnswer(
@@ -108,7 +108,7 @@ class CondaLockResolver:
         )
 
     def _completed(self, run: _Run, rows: Sequence[Row]) -> Resolution:
-        """The packages of conda-lock's rows, with all that the channels know of them."""
+        """The packages of conda-lock's rows, with the channels' metadata."""
         places = {row["name"]: canonical(row["url"], run.channels) for row in rows}
         exact = tuple(
             CondaRequirement(row["name"], f"=={row['version']}", _build(row), places[row["name"]][0]) for row in rows
@@ -129,7 +129,7 @@ class CondaLockResolver:
 
 
 class _Run(NamedTuple):
-    """A request, as conda-lock will be asked."""
+    """A request, in the form that conda-lock takes."""
 
     request: Request
     channels: tuple[NamedChannel, ...]
@@ -138,7 +138,7 @@ class _Run(NamedTuple):
 
     @property
     def solver(self) -> str:
-        """Who decides, in words: another machine may have another executable."""
+        """The solver, in words: another machine may have another executable."""
         return self.executable.name if self.executable is not None else "envlock's own solver"
 
 
@@ -157,7 +157,7 @@ def _merged(request: Request, wanted: Iterable[CondaRequirement]) -> tuple[Conda
 
 
 def _only(request: Request, asked: Iterable[CondaRequirement]) -> Request:
-    """The request, for these conda packages and no others."""
+    """The request, for these conda packages only."""
     return replace(request, requirements=request.requirements._replace(conda=tuple(asked), conda_only=(), metaflow=()))
 
 
@@ -192,13 +192,13 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
 
 
 def _build(row: Row) -> str:
-    """The build, of which conda-lock keeps only the file name."""
+    """The build: conda-lock keeps only the file name."""
     filename = unquote(row["url"].rpartition("/")[2])
     return filename.removesuffix(".conda").removesuffix(".tar.bz2").rpartition("-")[2]
 
 
 def _is_same(row: Row, place: tuple[str, str], package: LockedPackage) -> bool:
-    """Whether it is the same file: by its place, and by the hashes that both have."""
+    """Whether both are the same file: by URL, and by the hashes that both have."""
     facts = package.conda
     assert facts is not None
     return (
@@ -209,7 +209,7 @@ def _is_same(row: Row, place: tuple[str, str], package: LockedPackage) -> bool:
 
 
 def _needed(found: Resolution, asked: Iterable[CondaRequirement]) -> Resolution:
-    """The packages that are asked for, and those that they need."""
+    """The requested packages, and those that they need."""
     edges = {package.name: package.dependencies for package in found.packages}
     todo, needed = [each.name for each in asked], set()
     while todo:

@@ -19,22 +19,22 @@ _TOKEN = re.compile(r"(?<=/t/)[^/]+")
 
 
 class NamedChannel(NamedTuple):
-    """A channel, as it is said to conda-lock."""
+    """A channel, as conda-lock takes it."""
 
     name: str
     """As envlock.toml names it, without secrets."""
     base: str
     """Its canonical URL."""
     text: str
-    """What conda-lock is told where an executable solves: a name, or a URL with `${VARIABLE}`s for its secrets."""
+    """What conda-lock gets if an executable solves: a name, or a URL with `${VARIABLE}`s for its secrets."""
     variables: Mapping[str, str]
     """The values of those variables."""
     asked: str
-    """The URL without secrets under which the executable finds the channel's files."""
+    """The URL, without secrets, where the executable finds the channel's files."""
 
 
 def named_channels(names: Iterable[str], places: Iterable[Place]) -> tuple[NamedChannel, ...]:
-    """The channels of an environment, by their names and where they are asked, in order.
+    """The channels of an environment, from their names and places, in order.
 
     >>> place = Place("https://channel.example/team", "https://channel.example/t/tk-1/team")
     >>> named_channels(["https://channel.example/team"], [place])[0].text
@@ -69,7 +69,7 @@ def canonical(url: str, channels: Iterable[NamedChannel]) -> tuple[str, str]:
 
 
 def _with_variables(place: Place, stem: str) -> tuple[str, dict[str, str]]:
-    """The URL that is asked, its secrets put into variables that are named in their place."""
+    """The URL with variables for its secrets, and their values."""
     variables: dict[str, str] = {}
     text = place.url
     token = _TOKEN.search(text)
@@ -89,7 +89,7 @@ _FIELD = re.compile(r"(version|build)='?([^',\]]*(?:,[^'=\]]+)*)'?")
 
 
 class CannotMerge(Exception):
-    """Two requirements of one package that no one specification can mean."""
+    """No single specification means the same as these two requirements."""
 
     def __init__(self, name: str, texts: tuple[str, ...]) -> None:
         super().__init__(f"{name}: {texts}")
@@ -98,7 +98,7 @@ class CannotMerge(Exception):
 
 
 def merged(requirements: Iterable[CondaRequirement]) -> tuple[CondaRequirement, ...]:
-    """One requirement for each package, which means all that are given: of two, conda-lock would heed the last.
+    """One requirement for each package: of several, conda-lock would use only the last.
 
     >>> first, second = conda_requirement("python", ">=3.11"), conda_requirement("python", "=3.12|=3.13")
     >>> str(merged([first, second])[0])
@@ -124,7 +124,7 @@ def _one(name: str, group: list[CondaRequirement]) -> CondaRequirement:
 
 
 def read_back(text: str) -> CondaRequirement:
-    """The requirement that a specification of conda-lock's means.
+    """The requirement that a specification of conda-lock means.
 
     >>> str(read_back("numpy ==1.26.4 py312*")), str(read_back("numpy 1.26.*")), str(read_back("lower"))
     ('numpy ==1.26.4 py312*', 'numpy 1.26.*', 'lower')

@@ -1,4 +1,4 @@
-"""conda-lock's own pipeline, in a process of its own: `python -m envlock.resolve.conda_lock_process`.
+"""conda-lock's pipeline, in a process of its own: `python -m envlock.resolve.conda_lock_process`.
 
 conda-lock takes seconds to import, sets variables of its process and replaces parts of the standard library, so nothing
 else of envlock imports it. The parent writes one job as a line of JSON. Where the job names no executable, conda-lock's
@@ -23,15 +23,15 @@ _VIRTUAL = "virtual-packages.yml"
 _LOCK = "conda-lock.yml"
 _NO_NAMES = "names.json"
 _SOLVES_WITH = ("conda", "channels", "specs", "platform")
-"""The parameters of the function of conda-lock that is replaced; not public, so looked at first."""
+"""The parameters of the private function of conda-lock that is replaced; checked first."""
 
 
 class OtherCondaLock(Exception):
-    """This conda-lock is built differently from the one that is known."""
+    """This conda-lock's internals differ from those of the supported release."""
 
 
 def main() -> int:
-    """Do the job that stands on stdin, in the current folder."""
+    """Do the job on stdin, in the current folder."""
     # conda-lock prints: stdout is for the parent alone.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def lock(job: dict[str, Any], ask: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What conda-lock locks for a job, one row a package; `ask` solves where the job names no executable."""
+    """Lock a job with conda-lock, one row for each package. `ask` solves if the job names no executable."""
     from conda_lock import conda_lock, conda_solver
     from conda_lock.lockfile import parse_conda_lock_file
 

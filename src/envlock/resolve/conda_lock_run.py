@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"(?<=/t/)[^/\s'\"]+")
 
 
 class Row(TypedDict):
-    """A package as conda-lock has it: what its file does not lose."""
+    """A package in conda-lock's file."""
 
     name: str
     version: str
@@ -43,7 +43,7 @@ class Row(TypedDict):
 
 
 class CondaLockFailed(Exception):
-    """conda-lock, or the executable that it ran, gave up; `reason` is its own words, without secrets."""
+    """conda-lock, or the executable that it ran, failed; `reason` is its output, without secrets."""
 
     def __init__(self, reason: Iterable[str]) -> None:
         self.reason = tuple(reason)
@@ -58,7 +58,7 @@ def locked_rows(
     processes: Processes,
     solve: Callable[[tuple[CondaRequirement, ...]], Sequence[LockedPackage]],
 ) -> list[Row]:
-    """What conda-lock locks. Without an executable, it asks `solve`, with the requirements as it understood them.
+    """Run conda-lock. Without an executable, it asks `solve`, with the requirements as it understood them.
 
     Raises CondaLockFailed, and what `solve` raises.
     """
@@ -89,7 +89,7 @@ def locked_rows(
 
 
 def tell(process: subprocess.Popen[str], words: object) -> None:
-    """Write a line of JSON to a process; one that is gone is not told."""
+    """Write a line of JSON to a process, unless it has ended."""
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(words) + "\n")
@@ -99,7 +99,7 @@ def tell(process: subprocess.Popen[str], words: object) -> None:
 
 
 def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The next line of a process; empty where it ended without one."""
+    """The next line of a process; empty if it ended without one."""
     assert process.stdout is not None
     line = process.stdout.readline()
     answer: dict[str, Any] = json_of(line) if line.endswith("\n") else {}
@@ -107,7 +107,7 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def _labelled(requirement: CondaRequirement, labels: Mapping[str, str]) -> CondaRequirement:
-    """The requirement, its channel a name that conda-lock leaves alone: of a URL it keeps the last part."""
+    """The requirement with a label for its channel: of a URL, conda-lock would keep only the last part."""
     if not requirement.channel:
         return requirement
     return requirement._replace(channel=labels.get(channel_address(requirement.channel).kept, requirement.channel))
@@ -119,7 +119,7 @@ def _unlabelled(text: str, names: Mapping[str, str]) -> CondaRequirement:
 
 
 def _system(request: Request) -> dict[str, str]:
-    """The virtual packages of the arch, as conda-lock's own file of them has it."""
+    """The virtual packages of the arch, in the format of conda-lock's file."""
     rows = {name: version for arch, name, version in request.requirements.system if arch == request.arch}
     archspec = rows.pop("__archspec", "")
     linux = {"__linux": "0"} if request.arch.startswith("linux-") else {}
@@ -129,7 +129,7 @@ def _system(request: Request) -> dict[str, str]:
 def _environment(
     request: Request, channels: tuple[NamedChannel, ...], folder: Path, executable: Path | None
 ) -> dict[str, str]:
-    """The variables of the process: with an executable the user's, but for those that would change an answer."""
+    """The variables of the process: an executable gets the user's, except those that would change its answer."""
     if executable is None:
         return uv_environment({"TMPDIR": str(folder)})
     priority = "disabled" if request.requirements.channel_priority == "disabled" else "strict"
@@ -143,7 +143,7 @@ def _environment(
 
 
 def _fetched(package: LockedPackage) -> dict[str, Any]:
-    """A package in the form in which conda tells what it would fetch."""
+    """A package in the format in which conda lists what it would download."""
     facts = package.conda
     assert facts is not None
     return {
@@ -162,7 +162,7 @@ def _fetched(package: LockedPackage) -> dict[str, Any]:
 
 
 def _reason(text: str, channels: tuple[NamedChannel, ...]) -> list[str]:
-    """The end of what was said, without secrets."""
+    """The end of the output, without secrets."""
     text = _TOKEN.sub("...", redact(text))
     for secret in (value for channel in channels for value in channel.variables.values() if value):
         text = text.replace(secret, "...").replace(unquote(secret), "...")
@@ -171,11 +171,11 @@ def _reason(text: str, channels: tuple[NamedChannel, ...]) -> list[str]:
 
 VARIABLE = "ENVLOCK_CONDA_EXE"
 NAMES = ("micromamba", "mamba", "conda")
-"""In the order of preference: the first ones solve faster."""
+"""In order of preference: the first ones solve faster."""
 
 
 class NoCondaExecutable(ConfigError):
-    """ENVLOCK_CONDA_EXE names nothing that can be run."""
+    """ENVLOCK_CONDA_EXE does not name an executable."""
 
     code = "no-conda-executable"
 
@@ -187,7 +187,7 @@ class NoCondaExecutable(ConfigError):
 
 
 def conda_executable() -> Path | None:
-    """The executable that ENVLOCK_CONDA_EXE names, else the first on PATH. None without one, and where it is empty.
+    """The executable that ENVLOCK_CONDA_EXE names, or the first on PATH; None without one, or if it is empty.
 
     Raises NoCondaExecutable.
     """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def provided_by(packages: Iterable[LockedPackage]) -> tuple[Provided, ...]:
-    """What conda packages provide, one of each name: of several, that of the package which is called so."""
+    """What conda packages provide, one of each name: if several have it, the package of that name wins."""
     found: dict[str, Provided] = {}
     for package in packages:
         for name, version in package.conda.provides if package.conda else ():
@@ -37,7 +37,7 @@ def provided_by(packages: Iterable[LockedPackage]) -> tuple[Provided, ...]:
 
 
 def extras_in(metadata: str) -> Extras | None:
-    r"""The extras that a distribution's METADATA has; None where it cannot be read.
+    r"""The extras in a distribution's METADATA; None if it cannot be read.
 
     >>> extras_in("Name: a\nProvides-Extra: Fast\nRequires-Dist: b\nRequires-Dist: c>=1; extra == 'fast'\n")
     Extras(names=('fast',), requires=('c>=1; extra == "fast"',))
@@ -58,7 +58,7 @@ def extras_in(metadata: str) -> Extras | None:
 
 
 def pypi_version(version: str) -> str:
-    """The version as PEP 440 has it; empty for what is no such version.
+    """The version in the spelling of PEP 440; empty if it has none.
 
     What conda has to write as `1.2_3` is `1.2-3`.
 
@@ -75,11 +75,11 @@ def pypi_version(version: str) -> str:
 
 INDEX_NAME = "envlock-provided"
 _NOWHERE = "https://conda.invalid/"
-"""No such host can exist (RFC 2606): if uv ever wanted one of the files, it would fail."""
+"""A host that cannot exist (RFC 2606): if uv ever wanted one of the files, it would fail."""
 
 
 def write_index(folder: Path, provided: Iterable[Provided]) -> str:
-    """The URL of an index (PEP 503) of what is provided, written below `folder`."""
+    """Write an index (PEP 503) of what is provided below `folder`, and return its URL."""
     for each in provided:
         page = folder / each.name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def write_index(folder: Path, provided: Iterable[Provided]) -> str:
 
 
 def dependency_metadata(provided: Iterable[Provided]) -> list[dict[str, object]]:
-    """What uv is to believe of the provided distributions, as its `dependency-metadata`.
+    """What uv should assume about the provided distributions, as its `dependency-metadata`.
 
     >>> dependency_metadata([Provided("numpy", "1.26.4", "numpy 1.26.4")])
     [{'name': 'numpy', 'version': '1.26.4', 'requires-dist': [], 'provides-extra': []}]
@@ -106,7 +106,7 @@ def dependency_metadata(provided: Iterable[Provided]) -> list[dict[str, object]]
 
 
 def is_stub(url: str) -> bool:
-    """Whether it is the URL of something that conda provides."""
+    """Whether it is a URL of `write_index`."""
     return url.startswith(_NOWHERE)
 
 
@@ -126,7 +126,7 @@ _WHEEL = "Wheel-Version: 1.0\nGenerator: envlock\nRoot-Is-Purelib: true\nTag: py
 
 
 def write_stub_wheels(folder: Path, provided: Iterable[Provided]) -> tuple[str, ...]:
-    """The constraints (PEP 508, by URL) that stand for what is provided; their wheels are written into `folder`."""
+    """Write a wheel for each provided distribution into `folder`, and return constraints (PEP 508, by URL)."""
     folder.mkdir()
     return tuple(f"{each.name} @ {_write(folder, each).as_uri()}" for each in provided)
 

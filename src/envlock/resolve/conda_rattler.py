@@ -1,4 +1,4 @@
-"""The resolver of conda packages that rests on py-rattler: exact builds for any arch, from any machine."""
+"""The resolver that uses py-rattler: exact conda builds for any arch, on any machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLAUSE = re.compile(r"(===|==|!=|~=|<=|>=|<|>)(.*)")
 
 
 class CondaResolver:
-    """Implements the Resolver port for the conda part of environments; threads may share it.
+    """Implements the Resolver port for the conda part of environments. Any thread may call it.
 
     Its repodata is read once, whatever number of environments and archs is solved for. Offline, nothing is asked of any
     host: what earlier locks have left of the channels on this machine is all there is.
@@ -34,11 +34,11 @@ class CondaResolver:
         self._solving = Solving(offline=offline, seconds=seconds)
 
     def stop(self) -> None:
-        """End the solves that run, and start no more."""
+        """End the running solves, and start no more."""
         self._solving.stop()
 
     def resolve(self, request: Request) -> Resolution:
-        """The conda packages, Python among them, with the exact build of each. Downloads repodata only.
+        """The conda packages, Python among them, each with its exact build. Downloads repodata only.
 
         Raises ResolveError, and ConfigError for credentials and mirrors that cannot be read.
         """
@@ -62,7 +62,7 @@ class CondaResolver:
 
 
 def solve_request_of(request: Request) -> SolveRequest:
-    """What a request asks of its channels. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
+    """The request to py-rattler. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
     bases = dict.fromkeys(channel_address(channel).kept for channel in requirements.channels)
     wanted = (*_series(request), *wanted_of(requirements))
@@ -87,7 +87,7 @@ def solve_request_of(request: Request) -> SolveRequest:
 
 
 def _series(request: Request) -> Iterator[CondaRequirement]:
-    """The series that Python has to be of, where other archs have an older one than this would get."""
+    """The series that Python must be of, because another arch has no newer one."""
     if request.python and request.requirements.has_conda:
         yield CondaRequirement("python", f"{request.python}.*")
 
@@ -98,7 +98,7 @@ def specifications(request: Request) -> tuple[str, ...]:
 
 
 def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
-    """Everything that is asked of channels: Python, the user's packages, and Metaflow's where conda is to bring them.
+    """The requirements of the channels: Python, the user's packages, and Metaflow's if they come from conda.
 
     >>> numpy = CondaRequirement("numpy", "=1.26")
     >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=(numpy,), python_from="conda"))))
@@ -112,7 +112,7 @@ def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
 
 
 def conda_version(specifier: str) -> str:
-    """A PEP 440 specifier set in conda's language: the same clauses, but a bound that excludes excludes pre-releases.
+    """A PEP 440 specifier in conda's language: the same clauses, but an upper bound also excludes pre-releases.
 
     >>> conda_version("<3.13,>=3.11"), conda_version("==3.12.*"), conda_version("===3.12.1"), conda_version("")
     ('<3.13a0,>=3.11', '3.12.*', '==3.12.1', '')
@@ -135,7 +135,7 @@ def _gone(package: LockedPackage) -> str:
 
 
 def _refuse_unsafe(packages: Sequence[LockedPackage], subdirs: Sequence[str]) -> None:
-    """Raise Unlockable for a package of which a channel says what no lock may say: nobody could read such a lock."""
+    """Raise Unlockable for a package whose metadata no lock may hold: nobody could read such a lock."""
     for package in packages:
         wrong = wrong_conda_package(package, subdirs)
         if wrong:

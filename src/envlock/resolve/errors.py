@@ -1,4 +1,4 @@
-"""Why a resolution fails."""
+"""Errors of resolving."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 ARCH = "{arch}"
-"""Stands in the texts of an error for the archs that it is about."""
+"""Stands for the archs in the texts of an error."""
 
 
 class OfOneEnvironment(ResolveError):

@@ -1,4 +1,4 @@
-"""Adding to an environment that is locked: its packages stay as they are, to the hash; only additions are solved for.
+"""Extending a locked environment: its packages stay as they are, to the hash, and only the additions are resolved.
 
 What a base has already is not asked of any index or channel, so it does not matter what has become of it there.
 """
@@ -26,7 +26,7 @@ _HINT = "ask for what goes with it, or extend another environment: its packages 
 
 
 def additions(request: Request, base: LockedBase) -> Request:
-    """The request without all that the base serves already.
+    """The request without what the base already meets.
 
     What remains is in `requirements.pypi` and, Metaflow's needs among them, in `requirements.conda`. Raises
     ConflictWithBase for what contradicts the base by itself, and BaseWithoutConda.
@@ -50,7 +50,7 @@ def additions(request: Request, base: LockedBase) -> Request:
 
 
 def provided_over(packages: Sequence[LockedPackage], base: LockedBase | None) -> tuple[Provided, ...]:
-    """What conda packages provide, and what the base has: all that PyPI packages have to rest on."""
+    """What conda packages provide, and what the base has: all that PyPI packages may rely on."""
     found = provided_by(packages)
     if base is None:
         return found
@@ -62,7 +62,7 @@ def provided_over(packages: Sequence[LockedPackage], base: LockedBase | None) ->
 
 
 def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> ConflictWithBase:
-    """The error of conda packages that do not go with the base's, with both sides named."""
+    """The error of conda packages that contradict the base's, with both sides named."""
     text = "\n".join(error.details)
     kept = list(dict.fromkeys(_KEPT.findall(text)))
     added = [str(each).partition(" ")[0] for each in request.requirements.conda]
@@ -79,7 +79,7 @@ def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> 
 
 
 def new_of(request: Request, base: LockedBase, solved: Resolution) -> tuple[LockedPackage, ...]:
-    """The conda packages of a solution that the base does not have. Raises UnexpectedAnswer where one was changed."""
+    """The conda packages of a solution that the base lacks. Raises UnexpectedAnswer if one of the base's changed."""
     found = {package.name: package for package in solved.packages}
     changed = [each.name for each in base.lock.conda_packages if found.pop(each.name, each).sha256 != each.sha256]
     if changed:
@@ -90,7 +90,7 @@ def new_of(request: Request, base: LockedBase, solved: Resolution) -> tuple[Lock
 
 
 def refuse_twice(request: Request, base: LockedBase, packages: Iterable[LockedPackage]) -> None:
-    """Refuse new conda packages that hold what the base has as a wheel. Raises ConflictWithBase."""
+    """Refuse new conda packages that contain what the base has as a wheel. Raises ConflictWithBase."""
     wheels = {package.name: package.version for package in base.lock.pypi_packages}
     for package in packages:
         for name, version in package.conda.provides if package.conda else ():
@@ -108,7 +108,7 @@ def refuse_twice(request: Request, base: LockedBase, packages: Iterable[LockedPa
 def joined(
     base: LockedBase, conda: Sequence[LockedPackage], wheels: Sequence[LockedPackage]
 ) -> tuple[LockedPackage, ...]:
-    """The base's packages and the new ones, sorted; `conda` are the base's and the new ones together."""
+    """The base's packages and the new ones, sorted. `conda` holds those of both."""
     packages = (*conda, *base.lock.pypi_packages, *wheels)
     rows = {(each.kind, each.name): each.sha256 for each in packages}
     assert len(rows) == len(packages), "a package is in the base, and new too"
@@ -117,7 +117,7 @@ def joined(
 
 
 class _Served:
-    """What a base has, by what may be asked."""
+    """The requirements that a base meets."""
 
     def __init__(self, base: LockedBase) -> None:
         self.name = base.name
@@ -127,14 +127,14 @@ class _Served:
         self.indexes = {package.name: package.index for package in base.lock.pypi_packages}
 
     def has_pypi(self, root: PypiRequirement) -> bool:
-        """Whether a requirement is met, as far as that is plain to see."""
+        """Whether the base meets a requirement for certain."""
         version = self.versions.get(root.name)
         if root.from_index and self.indexes.get(root.name, "").rstrip("/") != root.from_index.rstrip("/"):
             return False
         return version is not None and not (root.extras or root.url) and _specifiers(root.specifier).contains(version)
 
     def has_conda(self, request: Request, requirement: CondaRequirement) -> bool:
-        """Whether a conda requirement is met. Raises ConflictWithBase where another package of the name is there."""
+        """Whether the base meets a conda requirement. Raises ConflictWithBase if it has another of that name."""
         from envlock.conda.match_specs import satisfies
 
         name = requirement.name

@@ -1,4 +1,4 @@
-"""Why a solve failed, where uv's text alone names no cause or a wrong one, and what would help: asked of uv once more.
+"""Find the cause of a failed solve where uv's text names none or a wrong one, and what would help. Runs uv again.
 
 Only ever on the way to an error, so a few runs more cost nobody anything.
 """
@@ -23,7 +23,7 @@ from envlock.resolve.wheel_fallback import alone
 _HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?"
 _NONE_OF = re.compile(rf"there (?:is|are) no versions? of {_NAME}(?![\w.-])|\bonly {_NAME}(?![\w.-])\S* is available")
-"""What uv says of a package that no index has, too, where it is asked with an extra or a marker."""
+"""What uv prints for a package that no index has, if the requirement has an extra or a marker."""
 _UNPUBLISHED = re.compile(rf"there (?:is|are) no versions? of {_NAME}==(\d+(?:\.\d+)?)(?=[\s,])")
 _NOWHERE = re.compile(rf"there (?:is|are) no versions? of {_NAME}==([^\s,*]+)(?=[\s,])")
 _PLATFORMS = re.compile(r"Wheels are available for `([^`]+)` \(v[^)]*\) on the following platforms?: (.*)")
@@ -31,11 +31,11 @@ _TAG = re.compile(r"`([^`]+)`")
 _GLIBC = re.compile(r"manylinux_2_(\d+)_(.*)")
 _MACOS = re.compile(r"macosx_(\d+)_(\d+)_(.*)")
 _SERIES = tuple(f"3.{minor}" for minor in range(8, 16))
-"""The Pythons for which a wheel is looked for where the one that is asked has none."""
+"""The Pythons that are tried if the requested one has no wheel."""
 
 
 def cause_of(compilation: Compilation, text: str, error: OfOneEnvironment) -> OfOneEnvironment:
-    """The error that says what uv's text means, with its cause and what helps; `error` where nothing more is known."""
+    """The error that uv's text means, with its cause and what helps; `error` itself if nothing more is found."""
     if isinstance(error, NoWheel):
         error = _of_missing_wheel(compilation, text, error)
     elif isinstance(error, NoSolution):
@@ -77,7 +77,7 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
 
 
 def _other_python(compilation: Compilation, name: str, asked: str) -> str:
-    """The nearest Pythons for which a package has wheels: `3.9 or later`; empty where there is none."""
+    """The nearest Pythons that a package has wheels for, such as `3.9 or later`; empty if there are none."""
     own = _numbers(compilation.request.python)
     later = [series for series in _SERIES if _numbers(series) > own]
     older = [series for series in reversed(_SERIES) if _numbers(series) < own]
@@ -89,7 +89,7 @@ def _other_python(compilation: Compilation, name: str, asked: str) -> str:
 
 
 def _with_platforms(request: Request, name: str, platforms: list[str], root: PypiRequirement | None) -> str:
-    """What to do about wheels that are for these platforms and no others."""
+    """What to do about wheels that exist for these platforms only."""
     if all(each.startswith("win") for each in platforms):
         marked = _marked(name, "sys_platform == 'win32'", root)
         return f"it is for Windows only, and not needed here: {marked}"
@@ -102,7 +102,7 @@ def _with_platforms(request: Request, name: str, platforms: list[str], root: Pyp
 
 
 def _having(platforms: Iterable[str]) -> str:
-    """The marker of the archs that some platform is for.
+    """The marker of the archs that have one of the platforms.
 
     >>> _having(["manylinux_2_17_x86_64", "manylinux_2_28_aarch64", "macosx_11_0_arm64"])
     "sys_platform == 'linux' or sys_platform == 'darwin' and platform_machine == 'arm64'"
@@ -126,7 +126,7 @@ def _marked(name: str, marker: str, root: PypiRequirement | None) -> str:
 
 
 def _floor(request: Request, platforms: Iterable[str]) -> str:
-    """The lowest floor with which one of the platforms fits; empty where none does."""
+    """The lowest floor that one of the platforms needs; empty if none fits."""
     machine = MARKER_VALUES[request.arch]["platform_machine"]
     if request.arch.startswith("linux"):
         found = [match for match in map(_GLIBC.fullmatch, platforms) if match and match[2] == machine]
@@ -137,7 +137,7 @@ def _floor(request: Request, platforms: Iterable[str]) -> str:
 
 
 def _of_missing_package(compilation: Compilation, text: str) -> NoSuchPackage | None:
-    """The error of a package that no index has, where uv says only that none of its versions fits."""
+    """The error of a package that no index has, although uv only says that no version fits."""
     request = compilation.request
     for name in dict.fromkeys("".join(found) for found in _NONE_OF.findall(text)):
         answer = compilation.run([name], "--no-deps", "--no-annotate", "--quiet")
@@ -175,7 +175,7 @@ def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> N
 
 
 def _of_no_such_version(compilation: Compilation, text: str, error: NoSolution) -> NoSolution:
-    """The error, where a version itself is asked that was never published, with those that there are nearby."""
+    """The error of a version that was never published, with the nearest ones."""
     request = compilation.request
     if error.hint != NO_WAY_OUT:  # something else is known to hide it
         return error
@@ -192,7 +192,7 @@ def _of_no_such_version(compilation: Compilation, text: str, error: NoSolution) 
 
 
 def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> list[tuple[str, str]]:
-    """The indexes after the first that have what is asked, and which version."""
+    """The later indexes that have what is requested, and its version there."""
     request = compilation.request
     urls = [*request.index_urls, request.default_index_url]
     shown = [address(url).kept.rstrip("/") for url in urls]
@@ -207,7 +207,7 @@ def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> l
 
 
 def _with_metaflow(request: Request, text: str, error: OfOneEnvironment) -> OfOneEnvironment:
-    """The error, telling which of the requirements in it are Metaflow's own."""
+    """The error, with a note on which of its requirements are Metaflow's own."""
     if request.requirements.type != "pypi":
         return error
     asked = {root.name for root in request.requirements.pypi}
@@ -233,6 +233,6 @@ def _numbers(python: str) -> tuple[int, int]:
 
 
 def _tags(pattern: re.Pattern[str], text: str, name: str) -> list[str]:
-    """The tags that uv lists for the wheels of a package; of its newest release, where it lists several."""
+    """The wheel tags that uv lists for a package: those of its newest release, if it lists several."""
     found = [match for match in pattern.finditer(text) if match[1] == name]
     return _TAG.findall(found[-1][found[-1].re.groups]) if found else []

@@ -1,4 +1,4 @@
-"""Asking an index itself: whether it is there, and what has become of the files of a package.
+"""Requests to an index itself: whether it exists, and what it says of a package's files.
 
 One that is not there answers as one that lacks a package does, with 404.
 """
@@ -25,12 +25,12 @@ from envlock.resolve.port import Request
 _JSON = "application/vnd.pypi.simple.v1+json"
 _DEADLINE = 60.0
 _LARGEST = 64 << 20
-"""Bytes of a page: ten times the largest that is known."""
+"""Bytes of a page: ten times the largest known one."""
 _AGAIN = "check the network and the index URL, then run it again"
 
 
 def missing_index(request: Request) -> str | None:
-    """The first of the request's own indexes that does not exist (404 at its root), if one does not.
+    """The first of the request's own indexes that does not exist (404 at its root), or None.
 
     One HTTP request an index; only ever asked on the way to an error message.
     """
@@ -61,7 +61,7 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
 
 
 def silent(urls: Iterable[str], *, seconds: float) -> tuple[str, ...]:
-    """Those of these indexes, without credentials, whose host nobody answers at, in so much time.
+    """The indexes, without credentials, whose host does not accept a connection within `seconds`.
 
     Only a connection is tried, all at once. A host that a proxy stands before is taken to answer.
     """
@@ -105,7 +105,7 @@ def _has_proxy(parts: SplitResult) -> bool:
 
 
 def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Those of the URLs at which there is no index: as they are written, and as locks would name them."""
+    """The URLs where there is no index: as written, and as locks name them."""
     for written in urls:
         import httpx
 
@@ -123,7 +123,7 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, str | None]:
-    """The files of a package that an index has, each with why it was yanked (PEP 592), or None where it was not.
+    """The files of a package on an index, each with the reason why it was yanked (PEP 592), or None.
 
     `written` is the index as envlock.toml has it. None at all where the index has no such package. One request. Raises
     IndexUnauthorized, IndexUnreachable.
@@ -166,7 +166,7 @@ def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, 
 
 
 def files_in(body: bytes, kind: str) -> dict[str, str | None]:
-    """The files that a page of an index lists, each with why it was yanked, where it was. Raises ValueError."""
+    """The files on a page of an index, each with the reason why it was yanked, or None. Raises ValueError."""
     try:
         return _in_json(body) if "json" in kind else _in_html(body)
     except (

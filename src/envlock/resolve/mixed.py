@@ -1,4 +1,4 @@
-"""The resolver of every type of environment: conda packages first, then PyPI's on top of what they provide."""
+"""The resolver of every environment: conda packages first, then PyPI packages on top of what they provide."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_VERSION = "{} of conda has a version that PyPI cannot have: PyPI packages ar
 
 
 class ByType:
-    """Implements the Resolver port for `pypi`, `conda` and `mixed` environments; threads may share it.
+    """Implements the Resolver port for `pypi`, `conda` and `mixed` environments. Any thread may call it.
 
     Either resolver may be given as what makes it: it is made when it is first needed.
     """
@@ -44,7 +44,7 @@ class ByType:
         self._stopped = False
 
     def stop(self) -> None:
-        """End what is being resolved, and begin no more."""
+        """End all resolves, and start no more."""
         with self._guard:
             self._stopped = True
             made = list({**{k: v for k, v in self._given.items() if not callable(v)}, **self._made}.values())
@@ -55,7 +55,7 @@ class ByType:
             calls.end()
 
     def resolve(self, request: Request) -> Resolution:
-        """The packages of both kinds, sorted by kind and name, and the Python where that is a conda package.
+        """The packages of both kinds, sorted by kind and name, and the Python if it is a conda package.
 
         Where PyPI packages are locked on top, each conda package tells which distributions it provides. Raises
         ResolveError.
@@ -95,7 +95,7 @@ class ByType:
         )
 
     def _over_base(self, request: Request, base: LockedBase) -> Resolution:
-        """A base as it is, and what is asked beside it."""
+        """Extend a base."""
         rest = additions(request, base)
         old: tuple[LockedPackage, ...] = base.lock.conda_packages
         new: tuple[LockedPackage, ...] = ()
@@ -124,7 +124,7 @@ class ByType:
         return Resolution(joined(base, conda, wheels), notes, base.lock.python)
 
     def _on_top(self, request: Request, packages: Sequence[LockedPackage], python: str) -> Resolution:
-        """The PyPI part. What extras of conda's packages bring is looked up where it turns out that one is asked."""
+        """Resolve the PyPI part. Looks up what an extra of conda's packages needs only if a requirement has one."""
         provided = provided_over(packages, request.base)
         while True:
             try:
@@ -140,7 +140,7 @@ class ByType:
     def _with_distributions(
         self, request: Request, packages: Sequence[LockedPackage]
     ) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
-        """The conda packages, each with what it provides, and what the user should know of that."""
+        """The conda packages with what each provides, and notes for the user."""
         known_before = {each.sha256: each.conda.provides for each in request.conda_pins if each.conda}
         contents = self._archives(request).contents(packages)
         done, guessed, nameless = [], [], []
@@ -160,7 +160,7 @@ class ByType:
     def _extras(
         self, request: Request, packages: Sequence[LockedPackage], wanted: Iterable[str]
     ) -> dict[str, Extras] | None:
-        """The extras of the distributions of these names; None where those of one cannot be had."""
+        """The extras of these distributions; None for one whose metadata cannot be read."""
         found = {}
         for name in wanted:
             wheel = request.base and next((each for each in request.base.lock.pypi_packages if each.name == name), None)
@@ -225,7 +225,7 @@ def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
 def _with_metaflow_of_pypi(
     request: Request, packages: Sequence[LockedPackage], error: ConflictWithConda
 ) -> Request | None:
-    """The request with those of Metaflow's needs asked of PyPI that alone bring the conda packages of a conflict."""
+    """The request with Metaflow's needs taken from PyPI if only they bring the conda packages of a conflict."""
     asked = request.requirements
     edges = {package.name: package.dependencies for package in packages}
     conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}
@@ -242,7 +242,7 @@ def _with_metaflow_of_pypi(
 def _with_who_brings_it(
     error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]
 ) -> ConflictWithConda:
-    """The error with the conda packages that are required, where what conda provides only comes with them."""
+    """The error, with the required conda packages that bring what conda provides."""
     edges = {package.name: package.dependencies for package in packages}
     asked = [each.name for each in request.requirements.all_conda]
     for thing in error.packages:

@@ -1,4 +1,4 @@
-"""pip-compile as it would run on another release of this Python: `python -m envlock.resolve.pip_compile_process`.
+"""pip-compile for another release of this Python: `python -m envlock.resolve.pip_compile_process`.
 
 pip asks its own interpreter which Python it solves for, and the system which wheels it takes. A lock is for the oldest
 release of the Python series that is allowed, and for the oldest glibc and macOS. So, in this process and no other, both
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 
 class _Version(NamedTuple):
-    """What `sys.version_info` tells."""
+    """A stand-in for `sys.version_info`."""
 
     major: int
     minor: int
@@ -27,7 +27,7 @@ class _Version(NamedTuple):
 
 
 def pretend(python: str, glibc: str, macos: str) -> None:
-    """Let this process believe that it runs on that Python, and on a system as old as that."""
+    """Make this process report that Python, and a system as old as that."""
     major, minor, micro = (int(number) for number in python.split("."))
     version = _Version(major, minor, micro)
     vars(sys)["version_info"] = version
@@ -44,7 +44,7 @@ def pretend(python: str, glibc: str, macos: str) -> None:
 
 
 def main() -> None:
-    """Run pip-compile with the rest of the arguments."""
+    """Run pip-compile with the other arguments."""
     program, python, glibc, macos, *arguments = sys.argv
     pretend(python, glibc, macos)
     sys.argv = [program, "compile", *arguments]

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 _UV_MACHINES = {OSX_64: "x86_64-apple-darwin", OSX_ARM64: "aarch64-apple-darwin"}
 _UV_GLIBC = (17, 28, *range(31, 41))
-"""The minor versions of glibc 2 that uv takes in a platform name."""
+"""The minor versions of glibc 2 that uv accepts in a platform name."""
 UNKNOWN = re.compile(r"\bplatform[._](?:release|version)\b")
-"""What no lock can know: the kernel of the machine. Either answer is allowed, so what hangs on it is always needed."""
+"""Markers about the machine's kernel, which no lock can know: what depends on them is always locked."""
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a lock will be used."""
+    """The arch, Python and system that a lock is for."""
 
     arch: Arch
     python: str
@@ -35,12 +35,12 @@ class Target:
 
     @property
     def is_linux(self) -> bool:
-        """Whether the arch is one of Linux."""
+        """Whether the arch is a Linux one."""
         return self.arch in {LINUX_64, LINUX_AARCH64}
 
     @property
     def uv_platform(self) -> str:
-        """Uv's `--python-platform`. An unknown glibc becomes the next newer: its choice is checked."""
+        """The `--python-platform` of uv. A glibc that uv does not know becomes the next newer; wheels are checked."""
         if not self.is_linux:
             return _UV_MACHINES[self.arch]
         minor = min((known for known in _UV_GLIBC if known >= self.glibc[1]), default=_UV_GLIBC[-1])
@@ -81,7 +81,7 @@ class Target:
 
 
 def target_of(requirements: Requirements, arch: Arch, python: str) -> Target:
-    """The target of a resolution: its floors are the requirements', never this machine's."""
+    """The target of a request. Its floors come from the requirements, never from this machine."""
     floors = {name: version for where, name, version in requirements.system if where == arch}
     return Target(
         arch=arch,
@@ -106,7 +106,7 @@ def _linux_platforms(machine: str, glibc: int) -> Iterator[str]:
 
 
 def allowed_releases(request: Request) -> tuple[str, ...]:
-    """The releases of Python, in order, that an environment of a request may be made of.
+    """The releases of Python, in order, that an environment may use.
 
     One where Python is an exact build or a conda package; else those of the series from the oldest on.
     """
@@ -117,7 +117,7 @@ def allowed_releases(request: Request) -> tuple[str, ...]:
 
 
 def truths(marker: str, target: Target, releases: Sequence[str]) -> tuple[bool, ...]:
-    """With which releases a marker holds, as far as can be known."""
+    """For each release, whether a marker is true, as far as that is known."""
     if UNKNOWN.search(marker):
         return (True,) * len(releases)
     from packaging.markers import Marker

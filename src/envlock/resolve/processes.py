@@ -1,4 +1,4 @@
-"""The processes of one piece of work, which can be ended together: after Ctrl-C nobody waits for an index."""
+"""Processes that can be ended together: after Ctrl-C, nobody waits for an index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Processes:
-    """Runs processes for several threads; `end` ends those that run, and starts no more."""
+    """Runs processes for several threads. `end` ends the running ones, and starts no more."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -21,7 +21,7 @@ class Processes:
     def run(
         self, command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None, given: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, in a folder, with what is `given` as its input; its output is captured, its status not judged.
+        """Run a command in a folder with `given` as input. Captures its output, and ignores its exit status.
 
         A process that was ended, or never started for that reason, has a negative status.
         """
@@ -50,7 +50,7 @@ class Processes:
     def begin(
         self, command: Sequence[str], environment: Mapping[str, str], *, folder: Path, errors: Path
     ) -> Iterator[subprocess.Popen[str] | None]:
-        """A command that is running and that can be talked with, line by line; None where nothing is started any more.
+        """Start a command to talk with line by line; None once `end` was called.
 
         What it says on stderr goes into the file `errors`. It is ended where the block is left before it is through.
         """
@@ -82,7 +82,7 @@ class Processes:
                     self._running.discard(process)
 
     def end(self) -> None:
-        """End what runs; what is asked for later is not started."""
+        """End the running processes; later calls start none."""
         with self._guard:
             self._ended = True
             for process in self._running:

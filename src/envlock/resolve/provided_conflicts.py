@@ -1,4 +1,4 @@
-"""What is there already and PyPI packages do not agree with, said with both sides named.
+"""Errors where PyPI requirements contradict what is already there, with both sides named.
 
 It is conda that provides it, or the environment that is extended.
 """
@@ -25,7 +25,7 @@ _BASE_HINT = "ask for what goes with it, or extend another environment: its pack
 
 
 def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
-    """What conda provides in a version that uv's text calls the wrong one."""
+    """What conda provides in a version that uv's text rejects."""
     named = set(_NO_OTHER.findall(text))
     return tuple(each for each in request.provided if each.name in named)
 
@@ -33,7 +33,7 @@ def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
 def explain_contradiction(
     request: Request, text: str, contradicted: Iterable[Provided], reason: tuple[str, ...], roots: tuple[str, ...]
 ) -> ConflictWithConda:
-    """The error of a solution that conda's versions leave no room for.
+    """The error of requirements that have no solution with conda's versions.
 
     `text` is uv's own, `reason` what is shown of it, and `roots` the PyPI requirements that take part.
     """
@@ -43,7 +43,7 @@ def explain_contradiction(
 
 
 def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
-    """The error of PyPI requirements that would put another file in place of what conda provides."""
+    """The error of PyPI requirements that would replace what conda provides."""
     found = tuple(found)
     urls = {root.name: root.url for root in request.requirements.roots() if root.url}
     sides = [
@@ -70,7 +70,7 @@ def _conflict(
 
 
 def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> ExtraOfCondaPackage | None:
-    """The error of extras, `(package, extra)`, of what conda provides, where nobody knows what they bring."""
+    """The error of extras, `(package, extra)`, of conda's packages whose own requirements are unknown."""
     unknown = {each.name: each for each in request.provided if each.extras is None}
     asked = [(unknown[name], extra) for name, extra in wanted if name in unknown]
     if not asked:
@@ -90,7 +90,7 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
 
 
 def _wanted(request: Request, text: str, provided: Provided) -> str:
-    """Who wants another version than what is provided, and which, as far as uv's text tells."""
+    """Who wants another version than the provided one, and which, as far as uv's text says."""
     asked = [
         (f"{root.name}{root.specifier} is asked of PyPI", root.specifier)
         for root in request.requirements.roots()
@@ -105,7 +105,7 @@ def _wanted(request: Request, text: str, provided: Provided) -> str:
 
 
 def _as_provided(line: str, provided: Iterable[Provided]) -> str:
-    """A sentence of uv's that speaks of what is there already and not of what is published, which is more."""
+    """A sentence of uv, about what is already there instead of what is published."""
     for each in provided:
         name = rf"{re.escape(each.name)}(?![\w.-]*[\w-])[^\s:]*"
         line = re.sub(rf"there (?:is|are) no versions? of {name}|only {name} is available", _shown(each), line)
@@ -122,13 +122,13 @@ def _allows(specifier: str, version: str) -> bool:
 
 
 def _shown(provided: Provided) -> str:
-    """Who has it, and in which conda package: `conda provides torch 2.5.1 (conda package pytorch 2.5.1)`."""
+    """The provider, and its conda package: `conda provides torch 2.5.1 (conda package pytorch 2.5.1)`."""
     package = f" (conda package {provided.package})" if provided.package else ""
     who = f"`{provided.base}` has" if provided.base else "conda provides"
     return f"{who} {provided.name} {provided.version}{package}"
 
 
 def _things(provided: Iterable[Provided], roots: tuple[str, ...]) -> tuple[str, ...]:
-    """What to cite of envlock.toml: PyPI's side, then conda's."""
+    """The lines of envlock.toml to point at: PyPI's side, then conda's."""
     packages = ("named_env" if each.base else f"conda:{each.package.partition(' ')[0]}" for each in provided)
     return tuple(dict.fromkeys((*roots, *packages)))

@@ -1,4 +1,4 @@
-"""The resolver that rests on pip-tools: pip decides the versions, and uv finds the one wheel of each.
+"""The resolver that uses pip-tools: pip chooses the versions, and uv finds the wheel of each.
 
 pip looks at the machine that it runs on. So this locks for the arch of this machine, and for the Python series that
 runs envlock; anything else is refused. pip-compile runs in a process and a folder of its own and sees no configuration
@@ -52,7 +52,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class PipToolsResolver:
-    """Implements the Resolver port with `pip-compile`, for this machine's arch; threads may share it."""
+    """Implements the Resolver port with `pip-compile`, for this machine's arch. Any thread may call it."""
 
     def __init__(self) -> None:
         require_pip_tools()
@@ -60,12 +60,12 @@ class PipToolsResolver:
         self._uv = UvResolver()
 
     def stop(self) -> None:
-        """End what runs, and start no more."""
+        """End the running processes, and start no more."""
         self._processes.end()
         self._uv.stop()
 
     def resolve(self, request: Request) -> Resolution:
-        """One wheel for each package, in the versions that pip decides.
+        """One wheel for each package, in the versions that pip chooses.
 
         Costs a run of pip-compile, many times as long as one of uv, and three of uv. Raises ResolveError.
         """
@@ -84,7 +84,7 @@ class PipToolsResolver:
         return found
 
     def _versions(self, request: Request) -> dict[str, str]:
-        """The version of each package, as pip-compile decides; none for one that is asked by URL."""
+        """The version of each package that pip-compile chooses; empty for a direct URL."""
         from packaging.requirements import Requirement
 
         with temporary_folder() as folder:
@@ -100,7 +100,7 @@ class PipToolsResolver:
         return pinned
 
     def _compile(self, folder: Path, request: Request) -> str:
-        """What pip-compile writes. Where it fails, uv is asked the same, for it says best why."""
+        """pip-compile's output. If it fails, uv resolves the same request, because its explanation is the best."""
         target = target_of(request.requirements, request.arch, request.python)
         _write_input(folder, request)
         command = [
@@ -172,7 +172,7 @@ def _refuse_what_it_cannot(request: Request) -> None:
 
 
 def pip_version() -> tuple[int, int]:
-    """The version of the pip that pip-tools rests on: its first two numbers."""
+    """The first two numbers of the pip version that pip-tools uses."""
     from importlib.metadata import version
 
     major, minor = [*version("pip").split("."), "0"][:2]
@@ -180,12 +180,12 @@ def pip_version() -> tuple[int, int]:
 
 
 def _as_of(target: Target) -> tuple[str, str, str]:
-    """What the process is to take for its own: Python, glibc, macOS."""
+    """What the process should report as its own: Python, glibc, macOS."""
     return target.python, "{}.{}".format(*target.glibc), "{}.{}".format(*target.macos)
 
 
 def _write_input(folder: Path, request: Request) -> None:
-    """The files that pip-compile reads: roots, what conda provides, and the versions to keep."""
+    """The files that pip-compile reads: requirements, what conda provides, and the versions to keep."""
     roots = (root._replace(url=wheel_address(root.url).url) for root in request.requirements.roots())
     (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots), encoding="utf-8")
     provided = write_stub_wheels(folder / "provided", request.provided)
@@ -216,7 +216,7 @@ def _environment(folder: Path, request: Request) -> dict[str, str]:
 
 
 def _with_credentials(url: str) -> str:
-    """The URL with whatever credentials are known for it, for a variable of the process."""
+    """The URL with its credentials, for a variable of the process."""
     place = address(url)
     found = credentials_for(place.url)
     scheme, _, rest = place.asked.partition("://")
@@ -242,7 +242,7 @@ def _disagree(request: Request, versions: Mapping[str, str], reason: Sequence[st
 
 
 def _reason(stderr: str) -> tuple[str, ...]:
-    """What pip said before it gave up, and its last line; without secrets."""
+    """The last output of pip before it failed, without secrets."""
     said, separator, traceback = redact(stderr).partition("Traceback (most recent call last)")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return tuple(lines[-8:]) + tuple(traceback.strip().splitlines()[-1:] if separator else ())

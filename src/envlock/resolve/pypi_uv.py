@@ -1,4 +1,4 @@
-"""The resolver that rests on uv: exact wheels for any arch, from any machine, without downloading one."""
+"""The resolver that uses uv: exact wheels for any arch, on any machine, without downloading one."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ from envlock.resolve.uv_output import NotAPylock, Selected, select, with_edges
 from envlock.resolve.wheel_fallback import fallback_notes
 
 _ROUNDS = 30
-"""How often a floor that uv does not know may send the solver back; each round costs a warm solve."""
+"""How often the solve may repeat because uv does not know a floor; each round costs a warm solve."""
 _ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
-"""What an index may tell of a file in place of its SHA-256."""
+"""The hashes that an index may publish instead of SHA-256."""
 _FETCHES = 4
 _SETTLING = 10
-"""How often what some release of Python needs may bring more; each round is a solve."""
+"""How often the needs of a release of Python may add packages; each round is a solve."""
 _KNOWN_FLAGS = frozenset({"pre"})
 
 
 class UvResolver:
-    """Implements the Resolver port with `uv pip compile`; threads may share it."""
+    """Implements the Resolver port with `uv pip compile`. Any thread may call it."""
 
     def __init__(self) -> None:
         self._processes = Processes()
 
     def stop(self) -> None:
-        """End the solves that run, and start no more."""
+        """End the running solves, and start no more."""
         self._processes.end()
 
     def resolve(self, request: Request) -> Resolution:
-        """One wheel for each package. Costs one uv run against the indexes and two against its cache.
+        """One wheel for each package. Costs one uv run against the indexes, and two against its cache.
 
         Raises ResolveError.
         """
         return self.wheels_of(request, {})
 
     def wheels_of(self, request: Request, versions: Mapping[str, str]) -> Resolution:
-        """As `resolve`, but with these versions and no others: for a resolver that decides them in its own way.
+        """Like `resolve`, with these versions: for a resolver that chooses versions itself.
 
         Packages that are not named are free. Raises ResolveError.
         """
@@ -95,7 +95,7 @@ class UvResolver:
     def _for_all_releases(
         self, compilation: Compilation, versions: Mapping[str, str], pool: Executor
     ) -> tuple[tuple[LockedPackage, ...], str, Graph, Future[tuple[str, ...]]]:
-        """The packages that serve all allowed releases of Python, what uv warned of, who needs whom, and notes.
+        """The packages for all allowed releases of Python, uv's warnings, who needs whom, and notes.
 
         What the oldest release needs is solved for first. Raises ReleasesDiffer.
         """
@@ -122,7 +122,7 @@ class UvResolver:
         raise releases_differ(request, graph, lacking)
 
     def _solve(self, compilation: Compilation, versions: Mapping[str, str], more: More) -> tuple[Selected, str]:
-        """The packages for the oldest release of Python, and what uv warned of."""
+        """The packages for the oldest release of Python, and uv's warnings."""
         request = compilation.request
         decided = [f"{name}=={version}" for name, version in versions.items()]
         excluded: list[str] = []
@@ -167,7 +167,7 @@ def _refuse_old_python(request: Request) -> None:
 
 
 def _missing_extras(request: Request, warnings: str) -> tuple[str, ...]:
-    """A sentence for each extra that is not there. Raises ExtraOfCondaPackage where one may be there all the same."""
+    """A sentence for each missing extra. Raises ExtraOfCondaPackage if a conda package may have it."""
     missing = missing_extras(warnings)
     unknown = extras_unknown(request, [(name, extra) for name, _, extra in missing])
     if unknown is not None:
@@ -200,7 +200,7 @@ def _checked(request: Request, selected: Selected) -> Selected:
 
 
 def _refuse_secrets(request: Request, selected: Selected) -> None:
-    """Raises SecretInLink for a URL that holds what a variable of another place holds: nobody could fetch from it."""
+    """Raise SecretInLink for a URL with the value of a variable of another host: it could not be downloaded."""
     for package in selected.packages:
         if "${" not in package.url:
             continue
@@ -219,7 +219,7 @@ def _refuse_secrets(request: Request, selected: Selected) -> None:
 
 
 def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
-    """The packages, those whose index tells no SHA-256 with that of the file: it is fetched for it.
+    """The packages, with the SHA-256 of files whose index publishes none: they are downloaded for it.
 
     Raises UnknownHash, IndexHashMismatch, and what fetching raises.
     """
@@ -262,7 +262,7 @@ def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, st
 
 
 def _as_pylock(pins: Mapping[str, str], indexes: Mapping[str, str]) -> str:
-    """The versions to keep, in the one form in which uv takes preferences: its own output file."""
+    """The versions to keep, in the only form in which uv takes preferences: its own output file."""
     if not pins:
         return ""
     import tomli_w

@@ -1,4 +1,4 @@
-"""Exact Python builds: which of them exist, from uv's own list (offline), and the SHA-256 that their maker publishes.
+"""Exact Python builds: uv's own list of them (offline), and the SHA-256 that their publisher gives.
 
 uv's list says where each build lies, but not what is in it. The SHA-256 comes from the SHA256SUMS file in the release
 folder that the archive itself lies in, and goes into the lock: from then on nobody's word is needed.
@@ -33,11 +33,11 @@ _PLATFORMS = {
 _ARCHIVES = ("install_only.tar.gz", "install_only_stripped.tar.gz")
 _SUMS = "SHA256SUMS"
 _SUMS_BYTES, _SUMS_SECONDS = 8 << 20, 60.0
-"""The most that such a file has, ten times what there is, and how long it may take."""
+"""Limits of such a file: ten times the size of the largest known one, and a time."""
 
 
 class NoPythonBuild(ResolveError):
-    """No Python build that uv knows is there for all that is asked."""
+    """uv knows no Python build that meets the requirements."""
 
     code = "no-python-build"
 
@@ -51,7 +51,7 @@ class NoPythonBuild(ResolveError):
 
 
 class PythonHostUnreachable(ResolveError):
-    """The host of the Python builds did not say what their SHA-256 is."""
+    """The host of the Python builds did not deliver their SHA-256."""
 
     code = "python-host-unreachable"
 
@@ -87,7 +87,7 @@ class Build:
 
     @property
     def filename(self) -> str:
-        """The archive's name, as SHA256SUMS calls it."""
+        """The archive's name in SHA256SUMS."""
         return unquote(self.url.rsplit("/", 1)[1])
 
     @property
@@ -97,7 +97,7 @@ class Build:
 
 
 def exact_builds(specifier: str, archs: Sequence[Arch], *, mirror: str = "") -> Mapping[Arch, LockedPython]:
-    """One exact Python build for each arch: the newest version that the specifier allows and that all archs have.
+    """One exact Python build for each arch: the newest allowed version that all archs have.
 
     `mirror` replaces the part of the URL before the release's folder, for fetching only: what is locked names the
     original place. Fetches one small file a release. Raises NoPythonBuild, PythonHostUnreachable, PythonSumMissing.
@@ -119,7 +119,7 @@ def exact_builds(specifier: str, archs: Sequence[Arch], *, mirror: str = "") -> 
 
 
 def newest_series(specifier: str) -> str:
-    """The highest minor series of CPython that has a release within the specifier. Offline. Raises NoPythonBuild.
+    """The newest minor series of CPython with a release in the specifier. Offline. Raises NoPythonBuild.
 
     >>> newest_series(">=3.9,<3.12")
     '3.11'
@@ -148,7 +148,7 @@ def _choose(specifier: str, archs: Sequence[Arch]) -> dict[Arch, Build]:
 
 
 def _builds() -> Iterator[Build]:
-    """Every stable CPython of uv's list in its usual form: gnu libc, the baseline processor, with the GIL."""
+    """Every stable CPython of uv's list in its usual form: gnu libc, baseline processor, with the GIL."""
     for entry in _list():
         arch = _PLATFORMS.get((entry["os"], entry["arch"], entry["libc"]))
         usual = entry["implementation"] == "cpython" and entry["variant"] == "default"
@@ -160,7 +160,7 @@ def _builds() -> Iterator[Build]:
 
 
 def _list() -> list[dict[str, Any]]:
-    """What uv can download, by its own list: part of its executable, so this is offline, and takes about 70 ms."""
+    """What uv can download, from the list inside its executable: offline, about 70 ms."""
     listed = run_uv(
         [
             "python", "list", "--all-versions", "--all-platforms", "--all-arches",
@@ -175,7 +175,7 @@ def _list() -> list[dict[str, Any]]:
 
 
 def _fetched_from(folder: str, mirror: str) -> str:
-    """The URL of a release folder, at the mirror where there is one.
+    """The URL of a release folder, at the mirror if there is one.
 
     >>> _fetched_from("https://builds.example/releases/download/20261110", "https://mirror.example/python/")
     'https://mirror.example/python/20261110'
@@ -203,7 +203,7 @@ def _read_sums(url: str) -> Mapping[str, str]:
 
 
 def _bounded(url: str, blocks: Iterable[bytes]) -> bytes:
-    """All of an answer that ends in time and is no larger than such a file can be."""
+    """An answer, read within limits of time and size."""
     began, found = time.monotonic(), bytearray()
     for block in blocks:
         found += block

@@ -1,4 +1,4 @@
-"""What every release of Python needs that an environment may be made of: one set of packages for all of them.
+"""One set of packages that works for every allowed release of Python.
 
 A lock from `machine` is for a series, and each machine has its own release of it. A marker that one release meets and
 another does not (`python_full_version < '3.11.3'`), or one of the kernel, must not decide what is installed where. So
@@ -30,7 +30,7 @@ from envlock.resolve.uv_failures import explain, mentioned, not_kept, reason_of,
 _SPLIT = re.compile(r"for split \(markers: (.*)\)")
 _FITTING = re.compile(r"no\s+`[^`]*`-compatible\s+wheels")
 _RUNS = 40
-"""How many runs of uv may look for versions that serve all releases; each costs as much as a warm solve."""
+"""How many uv runs may look for versions that work for all releases; each costs as much as a warm solve."""
 _OF_ARCH = (
     *("sys_platform", "platform_machine", "os_name", "platform_system"),
     *("implementation_name", "platform_python_implementation"),
@@ -38,7 +38,7 @@ _OF_ARCH = (
 
 
 class Edge(NamedTuple):
-    """What a package needs of another."""
+    """One package's need of another."""
 
     name: str
     version: str
@@ -47,26 +47,26 @@ class Edge(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """What is needed by one release."""
+    """What one release needs."""
 
     packages: frozenset[tuple[str, str]]
     """Names and versions."""
     edges: frozenset[tuple[str, Edge]]
-    """Each with the name of the package that needs it."""
+    """By name, version and extra; the extra is empty for needs without one."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Who needs whom, and with which release of Python."""
+    """Who needs whom, with which release of Python."""
 
     target: Target
     releases: tuple[str, ...]
     edges: Mapping[tuple[str, str, str], tuple[Edge, ...]]
     """By name, version and extra; the extra is empty for what is needed without one."""
     indexes: Mapping[str, str]
-    """The index that a package is from, without credentials; none for one from a URL."""
+    """The index of each package, without credentials; none for a direct URL."""
     several_sources: frozenset[str] = frozenset()
-    """Packages of which two files of one version are asked, by URLs."""
+    """Packages of which two URLs give two files of one version."""
 
     @cached_property
     def by_release(self) -> Mapping[str, Reached]:
@@ -85,7 +85,7 @@ class Graph:
 
     @property
     def packages(self) -> dict[str, str]:
-        """The version of each package that some release needs; the lowest, where they differ."""
+        """The version of each needed package; the lowest, if releases differ."""
         from packaging.version import Version
 
         versions: dict[str, str] = {}
@@ -96,7 +96,7 @@ class Graph:
 
     @property
     def differing(self) -> str | None:
-        """A package of which not all releases have the same version."""
+        """A package that not all releases have in the same version."""
         seen: dict[str, str] = {}
         for name, version in sorted({each for reached in self.by_release.values() for each in reached.packages}):
             if seen.setdefault(name, version) != version:
@@ -113,13 +113,13 @@ class Graph:
 
     @property
     def not_of_oldest(self) -> frozenset[str]:
-        """The packages that the oldest release may do without."""
+        """The packages that the oldest release does not need."""
         markers = {edge.marker for edges in self.edges.values() for edge in edges if edge.marker}
         sure = [m for m in markers if not UNKNOWN.search(m) and truths(m, self.target, self.releases[:1])[0]]
         return frozenset(self.packages) - {name for name, _ in self._reached({"", *sure}).packages}
 
     def why(self, name: str) -> tuple[str, ...]:
-        """Who needs a package, one sentence for each of its needs that not all releases have."""
+        """Who needs a package: one sentence for each need that not all releases have."""
         sentences = []
         for parent, edge in sorted({each for reached in self.by_release.values() for each in reached.edges}):
             if edge.name == name and (edge.marker or self.differing == name):
@@ -129,7 +129,7 @@ class Graph:
         return tuple(sentences)
 
     def runs(self, name: str) -> tuple[tuple[str, str], ...]:
-        """The first and the last release of each row of releases that have the same version of a package, or none."""
+        """The first and last of each row of releases with the same version of a package, or without it."""
         rows: list[tuple[object, list[str]]] = []
         for release, reached in self.by_release.items():
             files: object = frozenset(version for each, version in reached.packages if each == name)
@@ -141,7 +141,7 @@ class Graph:
         return tuple((row[0], row[-1]) for _, row in rows)
 
     def roots_of(self, name: str) -> tuple[str, ...]:
-        """What is asked and brings a package, itself included."""
+        """The requirements that bring a package, itself included."""
         needed_by = self.needed_by
         asked = {edge.name for (parent, _, _), edges in self.edges.items() if parent == PROJECT for edge in edges}
         found, todo = {name}, [name]
@@ -153,7 +153,7 @@ class Graph:
         return tuple(sorted(found & asked))
 
     def _where(self, parent: str, edge: Edge) -> str:
-        """The marker of an edge: in a few words where it is one of Python's releases, else as it was read."""
+        """The marker of an edge: in a few words for releases of Python, else as written."""
         if "python" not in edge.marker or UNKNOWN.search(edge.marker):
             return edge.marker
         has = [release for release, reached in self.by_release.items() if (parent, edge) in reached.edges]
@@ -186,11 +186,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class More:
-    """What is asked for besides the requirements, so that one solution serves all releases."""
+    """What the solve needs beside the requirements, so that one solution works for all releases."""
 
     roots: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
-    """By name, the highest version that serves all releases."""
+    """By name, the highest version that works for all releases."""
 
     @property
     def constraints(self) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ class More:
     def lacking(
         self, graph: Graph, packages: Iterable[LockedPackage], provided: Iterable[Provided]
     ) -> Mapping[str, str]:
-        """What the releases need and these packages are not, with the version that serves all releases."""
+        """What the releases need and the packages lack, with the version that works for all releases."""
         found = {each.name: each.version for each in packages}
         elsewhere = {each.name for each in provided}
         return {
@@ -210,14 +210,14 @@ class More:
         }
 
     def adding(self, lacking: Mapping[str, str], packages: Iterable[LockedPackage], request: Request) -> More:
-        """The same, and what is lacking: by the URL, where a requirement of the request has one."""
+        """The same, with what is lacking: by URL if a requirement has one."""
         new = lacking.keys() - {each.name for each in packages}
         by_url = {root.name: str(root._replace(marker="")) for root in request.requirements.roots() if root.url}
         return More(tuple(sorted({*self.roots, *(by_url.get(name, name) for name in new)})), {**self.limits, **lacking})
 
 
 def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackage]) -> Graph:
-    """What all allowed releases need of the requirements, in the versions of `packages` if at all possible.
+    """What all allowed releases need, in the versions of `packages` if possible.
 
     Costs a run of uv out of its cache; more, and requests, only where releases need different packages. Raises
     ReleasesDiffer, or what uv's failure means.
@@ -243,7 +243,7 @@ def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackag
 
 
 def _with_other_versions(compilation: Compilation, pins: Mapping[str, str], answer: Answer, marker: str) -> Graph:
-    """As few other versions than those of `pins` as possible, one of each package."""
+    """One version of each package, as few as possible of them other than in `pins`."""
     request, releases = compilation.request, allowed_releases(compilation.request)
     if answer.status != 0 and "No solution found" not in answer.error:
         raise explain(request, answer.error, lambda: missing_index(request))
@@ -277,7 +277,7 @@ def _with_other_versions(compilation: Compilation, pins: Mapping[str, str], answ
 
 
 def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequence[str] = ()) -> ReleasesDiffer:
-    """The error of a package that not all allowed releases can have as one file or, with a reason, cannot have."""
+    """The error of a package that the releases cannot have as one file, or, with a reason, cannot have at all."""
     runs = graph.runs(name)
     ranges = [range_of(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
     asked = " or ".join(f'`python = "{each}"`' for each in reversed(ranges))
@@ -296,7 +296,7 @@ def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequen
 
 
 def _release_without(request: Request, target: Target, marker: str, text: str) -> ReleasesDiffer:
-    """The error of the releases of a marker, which cannot have what is asked, while the oldest can; `text` is uv's."""
+    """The error of releases that have no solution although the oldest has one; `text` is uv's."""
     releases = allowed_releases(request)
     failing = truths(marker, target, releases)
     spared = [release for release, fails in zip(releases, failing, strict=True) if not fails]
@@ -314,14 +314,14 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
 
 
 def range_of(first: str, last: str, releases: Sequence[str]) -> str:
-    """The specifier of these releases and no others: `>=3.11.4,<3.12`."""
+    """The specifier of exactly these releases: `>=3.11.4,<3.12`."""
     major, minor, _ = (int(part) for part in last.split("."))
     upper = f"{major}.{minor + 1}" if last == releases[-1] else releases[releases.index(last) + 1]
     return f">={first},<{upper}"
 
 
 def _is_same(version: str | None, other: str) -> bool:
-    """Whether two versions are one: 2.2 and 2.2.0 are."""
+    """Whether two versions are equal: 2.2 and 2.2.0 are."""
     from packaging.version import Version
 
     return version == other or (version is not None and Version(version) == Version(other))
@@ -332,7 +332,7 @@ def _at_most(name: str, version: str) -> str:
 
 
 def _environment(target: Target, releases: Sequence[str]) -> str:
-    """The marker of one arch and these releases, and of nothing else."""
+    """The marker of exactly one arch and these releases."""
     texts = target.marker_texts()
     parts = [f"{variable} == '{texts[variable]}'" for variable in _OF_ARCH]
     if len(releases) == 1:

@@ -1,4 +1,4 @@
-"""One run of `uv pip compile` in a folder of its own, with a generated configuration and nothing of the user's.
+"""Runs of uv for one request, in a folder of its own, with a generated configuration and nothing of the user's.
 
 uv reads no configuration file but the one written here, sees no variable but the whitelisted ones, and gets credentials
 through variables named after the generated indexes, so that none is ever in a file.
@@ -27,7 +27,7 @@ from envlock.resolve.processes import Processes
 from envlock.uv_command import uv_environment, uv_executable
 
 _MARKED = re.compile(r"(?<=[\w\]])\{[^{}]*\}")
-"""What uv puts behind a name that is asked with a marker: `alpha{sys_platform == 'linux'}>=2`."""
+"""What uv puts behind a name with a marker: `alpha{sys_platform == 'linux'}>=2`."""
 _INPUT = "requirements.in"
 _PYPROJECT = "pyproject.toml"
 _CONSTRAINTS = "constraints.txt"
@@ -35,12 +35,12 @@ _EXCLUDES = "excludes.txt"
 _BUILT = "built.toml"
 _OUTPUT = "pylock.toml"
 PROJECT = "envlock-request"
-"""The name of the project that uv's own lock is made for; no package of an index is called so."""
+"""The project name in uv's own lock; no package of an index has it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What uv said."""
+    """uv's output."""
 
     status: int
     output: str
@@ -86,7 +86,7 @@ class Compilation:
         excludes: Iterable[str] = (),
         built: tuple[str, str] | None = None,
     ) -> Answer:
-        """Run uv on these requirements; `pins` is a pylock whose versions are kept where possible.
+        """Run `uv pip compile`; `pins` is a pylock whose versions are kept if possible.
 
         What variables of a URL's path hold stands nowhere in the answer: they stand there as they are written.
         `python` stands in place of the target's; packages that are among `excludes` are taken for not needed, and
@@ -134,7 +134,7 @@ class Compilation:
     def lock(
         self, environment: str, *, constraints: Iterable[str] = (), offline: bool = False, fewest: bool = False
     ) -> Answer:
-        """Run `uv lock` on the request's roots, for everything that a marker (`environment`) allows at once.
+        """Run `uv lock` on the request, for everything that a marker (`environment`) allows at once.
 
         Its output is uv's lock. Wheels are not chosen by it: a version may have none for the arch. With `fewest`, uv
         prefers an older version to several versions of one package.
@@ -171,14 +171,14 @@ class Compilation:
         return Answer(completed.returncode, hide(text, self._addresses), self._told(completed.stderr))
 
     def _told(self, stderr: str) -> str:
-        """What uv says, without secrets and without the markers behind names: they hold where it speaks of them."""
+        """The output of uv without secrets, and without the markers behind names."""
         return _MARKED.sub("", hide(stderr, self._addresses))
 
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
         return [self._by_url.get(line, line) for line in requirements]
 
     def beside(self, name: str, request: Request | None = None, target: Target | None = None) -> Compilation:
-        """The same request, or another, or for another target, in a folder of its own, for a run at the same time."""
+        """The same request, another one, or another target, in a folder of its own, for a run at the same time."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         if request is not None:
@@ -186,7 +186,7 @@ class Compilation:
         return Compilation(folder, self.request, target or self.target, self.processes, self._provided_index)
 
     def _write_input(self, requirements: Iterable[str]) -> str:
-        """Write what is asked, and return the file's name.
+        """Write the requirements, and return the file's name.
 
         Only a project's own file can say that a package comes from one index, which is then asked for nothing else.
         """
@@ -201,7 +201,7 @@ class Compilation:
         return _PYPROJECT
 
     def asked_indexes(self) -> dict[str, str]:
-        """For each package that comes from one index alone, the URL that uv is told of it."""
+        """For each package that comes from a single index, the URL that uv gets."""
         written = self._written_indexes()
         return {name: address(written.get(url, url)).asked for name, url in self.package_indexes.items()}
 
@@ -209,7 +209,7 @@ class Compilation:
         return {strip_credentials(url): url for url in self.request.package_index_urls}
 
     def _sources(self) -> dict[str, object]:
-        """What tells uv the indexes of single packages, in a project's table of its own."""
+        """The table of a project that tells uv the indexes of single packages."""
         urls = sorted(set(self.package_indexes.values()))
         written = self._written_indexes()
         indexes = [
@@ -248,7 +248,7 @@ class Compilation:
         return configuration
 
     def _with_credentials(self, name: str, url: str) -> str:
-        """The URL without its credentials; uv is told them by variables."""
+        """The URL without its credentials, which uv gets by variables."""
         place = address(url)
         found = credentials_for(place.url)
         if found is not None:
@@ -257,12 +257,12 @@ class Compilation:
 
 
 def _retries() -> dict[str, str]:
-    """How often uv asks an index again: a time less than by itself, for who has no network waits for all of them."""
+    """How often uv asks an index again: once less than by default, because without a network each retry costs time."""
     return {} if os.environ.get("UV_HTTP_RETRIES", "").isdecimal() else {"UV_HTTP_RETRIES": "2"}
 
 
 def addresses_of(request: Request) -> tuple[Address, ...]:
-    """Where a request's indexes are, and the packages that it asks by URL. Raises UnsetVariable, BadVariable."""
+    """The addresses of a request's indexes and direct URLs. Raises UnsetVariable, BadVariable."""
     return (
         *map(address, request.every_index_url),
         *(wheel_address(root.url) for root in request.requirements.roots() if root.url),
@@ -270,7 +270,7 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
 
 
 def wheel_address(url: str) -> Address:
-    """The URL of a package, as `address` has it: without credentials, whatever its variables hold."""
+    """The URL of a package as `address` has it: without credentials, with variables unfilled."""
     return address(
         url,
         fits=lambda found: not direct_url_fault(found),
@@ -279,7 +279,7 @@ def wheel_address(url: str) -> Address:
 
 
 def package_indexes(request: Request, target: Target) -> Mapping[str, str]:
-    """For each package that comes from one index alone, on this target: that index, without credentials.
+    """For each package that comes from a single index on this target: that index, without credentials.
 
     One that only some of the allowed releases of Python ask of an index comes from there too. Raises NoSolution.
     """

@@ -1,4 +1,4 @@
-"""uv's error text, as one of our errors: short, with what can be done, and without secrets."""
+"""Turn uv's error text into one of our errors: short, with what helps, and without secrets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BAD_URL = re.compile(
 _NO_EXTRA = re.compile(r"The package `([^`=]+)(?:==([^`]+))?` does not have an extra named `([^`]+)`")
 _YANKED = re.compile(r"^warning: `([^`=\s]+)==([^`\s]+)` is yanked(?: \(reason: \"(.*)\"\))?$", re.MULTILINE)
 _LINES, _LENGTH = 8, 400
-"""How much of uv's reasoning is shown."""
+"""How much of uv's explanation is shown."""
 _CONTINUED = re.compile(r"(hint:|error:|cause:|╰─▶|├─▶)")
 _CULPRIT = (
     re.compile(r"Wheels are required for `([^`]+)`"),
@@ -58,7 +58,7 @@ _OUR_OWN_OPTION = re.compile(
 _ADVICE = re.compile(r"\s*Consider [^.]*(?:`--|`exclude-newer-package`)[^.]*\.")
 
 _EXAMPLE = re.compile(r" \(e\.g\., `[^`]*`\)")
-"""A tag of the target: the same sentence has another for each arch."""
+"""A tag of the target: the same sentence has another one for each arch."""
 
 _CREDENTIALS = (
     "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
@@ -69,7 +69,7 @@ _LOCKED_OFFLINE = (
     "lock once with the network",
 )
 NO_WAY_OUT = "change one of the lines above"
-"""The hint where nothing more is known of a contradiction."""
+"""The hint if nothing more is known of a contradiction."""
 NO_BUILDING = "envlock does not build packages yet"
 _WHEELS = (
     "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
@@ -78,7 +78,7 @@ _WHEELS = (
 
 
 def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> OfOneEnvironment:
-    """The error that uv's text means. `index_is_missing` is asked only where a package was not found."""
+    """The error that uv's text means. Calls `index_is_missing` only if a package was not found."""
     text = redact(stderr)
     reason = reason_of(text)
     named = tuple(sorted(mentioned(root_names(request), text)))
@@ -103,7 +103,7 @@ def not_kept(request: Request) -> IndexUnreachable:
 
 
 def reason_of(text: str) -> tuple[str, ...]:
-    """What of uv's text is shown: its sentences, without secrets and without advice that would only mislead."""
+    """The part of uv's text that is shown: its sentences, without secrets or misleading advice."""
     lines = [_cut(line) for line in shorten(redact(text)) if not _OUR_OWN_OPTION.search(line)]
     if len(lines) > _LINES:
         lines[2 : 3 - _LINES] = [f"... ({len(lines) - _LINES + 1} more steps)"]
@@ -111,12 +111,12 @@ def reason_of(text: str) -> tuple[str, ...]:
 
 
 def _cut(line: str) -> str:
-    """A line without its middle where it is longer than anybody reads."""
+    """A line, without its middle if it is too long to read."""
     return line if len(line) <= _LENGTH else f"{line[: _LENGTH // 2]} ... {line[-_LENGTH // 2 :]}"
 
 
 def mentioned(names: Iterable[str], text: str) -> set[str]:
-    """Those of the names that uv's text speaks of.
+    """The names that uv's text mentions.
 
     >>> mentioned(["beta", "alpha", "bet"], "alpha-two depends on beta{os_name == 'nt'}>=2")
     {'beta'}
@@ -125,7 +125,7 @@ def mentioned(names: Iterable[str], text: str) -> set[str]:
 
 
 def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
-    """Each extra that uv warns is not there: package, its version, extra.
+    """The extras that uv warns of: package, its version, extra.
 
     >>> missing_extras("warning: The package `rich==15.0` does not have an extra named `nope`")
     (('rich', '15.0', 'nope'),)
@@ -134,7 +134,7 @@ def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def yanked(text: str) -> tuple[str, ...]:
-    """A sentence for each release that uv warns was taken back by those who published it (PEP 592).
+    """A sentence for each yanked release that uv warns of (PEP 592).
 
     >>> yanked('warning: `xi==1.1` is yanked (reason: "it was broken")')
     ('xi 1.1 was yanked: it was broken',)
@@ -144,12 +144,12 @@ def yanked(text: str) -> tuple[str, ...]:
 
 
 def yanked_sentence(name: str, version: str, reason: str) -> str:
-    """That a release was yanked, and why, where that is said."""
+    """That a release was yanked, and the reason if there is one."""
     return f"{name} {version} was yanked" + (f": {' '.join(reason.split())}" if reason.strip() else "")
 
 
 def culprit(text: str) -> str | None:
-    """The package whose missing wheel uv complains of.
+    """The package whose missing wheel uv complains about.
 
     >>> culprit("Because epsilon==1.0 has no usable wheels and you require epsilon, it fails.")
     'epsilon'
@@ -187,7 +187,7 @@ def shorten(text: str) -> tuple[str, ...]:
 def _kind(
     request: Request, text: str, wheel: str, index: str, index_is_missing: Callable[[], str | None]
 ) -> tuple[type[OfOneEnvironment], str, str]:
-    """The class, the sentence and the hint; `wheel` or `index` is the URL that uv's text is about."""
+    """The class, the message and the hint; `wheel` or `index` is the URL in uv's text."""
     place = wheel or address(index).kept or "an index"
     if _UNAUTHORIZED.search(text):
         return IndexUnauthorized, f"{place} refused the credentials, or wants some", _CREDENTIALS
@@ -235,7 +235,7 @@ def _kind(
 
 
 def _index_of(request: Request, text: str) -> str:
-    """The index, as it is written, that uv's text is about; one by its host, where files lie beside the index."""
+    """The index, as written, that uv's text is about; found by its host if files lie elsewhere."""
     urls = request.every_index_url
     kept = {url: address(url).kept.rstrip("/") for url in urls}
     of_host = [url for url in urls if f"//{urlsplit(kept[url]).netloc}/" in text]
@@ -243,7 +243,7 @@ def _index_of(request: Request, text: str) -> str:
 
 
 def _wheel_of(request: Request, text: str) -> str:
-    """The direct URL that uv's text is about, where it is about one and not about an index."""
+    """The direct URL that uv's text is about, if it is about one."""
     return next((root.url for root in request.requirements.roots() if root.url and root.url in text), "")
 
 
@@ -258,5 +258,5 @@ def _way_out(text: str) -> str:
 
 
 def root_names(request: Request) -> set[str]:
-    """The names of what is asked of PyPI."""
+    """The names of the PyPI requirements."""
     return {root.name for root in request.requirements.roots()}

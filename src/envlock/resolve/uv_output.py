@@ -1,4 +1,4 @@
-"""What uv printed, read: a pylock into packages, and who needs whom put to them."""
+"""Read uv's output: packages from a pylock, and who needs whom."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selected:
-    """The packages that have an artifact for the target, and those that have none."""
+    """The packages with an artifact for the target, and those without."""
 
     packages: tuple[LockedPackage, ...]
-    """Without a SHA-256 where the index does not tell it."""
+    """Without a SHA-256 if the index publishes none."""
     unfit: tuple[str, ...]
-    """`name==version` of packages whose every wheel is for something else."""
+    """`name==version` of packages whose every wheel is for another target."""
     not_wheels: tuple[str, ...]
-    """Names of packages that are not to be had as a wheel, or only from a place of this machine."""
+    """Names of packages without a wheel, or only with one on this machine."""
     unfit_urls: tuple[str, ...] = ()
-    """Names of packages whose direct URL is that of a wheel for something else."""
+    """Names of packages whose direct URL is a wheel for another target."""
     contested: tuple[Provided, ...] = ()
-    """What conda provides and what was found elsewhere all the same."""
+    """What conda provides and uv still found elsewhere."""
     told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Of the packages without a SHA-256: by name, the digests that the index tells instead, by algorithm."""
+    """For packages without a SHA-256: by name, the hashes that the index publishes instead, by algorithm."""
 
 
 class NotAPylock(ValueError):
-    """What uv printed is not a lock that PEP 751 knows; the text says what is wrong with it."""
+    """uv's output is not a valid PEP 751 lock; the text says why."""
 
 
 def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Selected:
-    """The one best wheel of each package of uv's pylock (PEP 751's own selection, by PEP 425 tags).
+    """The best wheel of each package in uv's pylock (selected as in PEP 751, by PEP 425 tags).
 
     What is provided is not among the packages. Raises NotAPylock.
     """
@@ -108,7 +108,7 @@ def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected
 
 
 def _is_provided(package: Package, provided: Provided) -> bool:
-    """Whether uv chose what conda provides, in its version: the stub, and nothing of that name from elsewhere."""
+    """Whether uv chose what conda provides: the stub, in its version."""
     from packaging.version import Version
 
     urls = [wheel.url or "" for wheel in package.wheels or ()]
@@ -138,7 +138,7 @@ def with_edges(
     indexes: Mapping[str, str],
     beside: Iterable[str] = (),
 ) -> tuple[LockedPackage, ...]:
-    """The packages, each with what it depends on and which index it is from.
+    """The packages with their dependencies and indexes.
 
     What conda provides is not among the packages; what its extras bring is needed by whoever asked for those. `beside`
     are wheels that are locked too.
@@ -155,7 +155,7 @@ def with_edges(
 
 
 def _locked_parents(name: str, needed_by: Mapping[str, tuple[str, ...]], names: Container[str]) -> set[str]:
-    """Those of the packages that need one, themselves or through what is not among the packages."""
+    """The packages that need one, directly or through others that are not in the list."""
     found: set[str] = set()
     seen = {name}
     todo = [name]

@@ -1,4 +1,4 @@
-"""Whether an older release was taken than there is, for want of a wheel or for the sake of an older Python.
+"""Notes on packages that are older than the newest release, for want of a wheel or for an older Python.
 
 Then the user is told; where a whole major version is given up for want of a wheel, that is an error, unless
 `allow-older` names the package. Everything here is asked of uv's cache, without building anything: which release of a
@@ -36,14 +36,14 @@ class _Older:
     newest: str
     locked: str
     culprits: tuple[str, ...]
-    """What the newest needs and has no wheel; none where it has none itself."""
+    """What the newest release needs and has no wheel; empty if it has none itself."""
 
     @property
     def is_major(self) -> bool:
         return _major(self.newest) != _major(self.locked)
 
     def sentence(self, arch: str) -> str:
-        """What the newest lacks."""
+        """What the newest release lacks."""
         if self.culprits:
             have = "has" if len(self.culprits) == 1 else "have"
             needed = ", ".join(self.culprits)
@@ -52,7 +52,7 @@ class _Older:
 
 
 def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
-    """A sentence for each package that is older than it would be if packages could be built, or Python were newer.
+    """A sentence for each package that would be newer if packages could be built, or if Python were newer.
 
     Raises OlderMajorVersion.
     """
@@ -95,7 +95,7 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
 
 
 def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> tuple[str, ...]:
-    """A sentence for each requirement such as `2.2` that reads like a series, and has later releases of that."""
+    """A sentence for each requirement such as `2.2` that reads like a series with later releases."""
     series = {
         root.name: match[1]
         for root in compilation.request.requirements.pypi
@@ -112,7 +112,7 @@ def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> t
 
 
 def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[str, str]) -> None:
-    """Raise OlderMajorVersion where there is any."""
+    """Raise OlderMajorVersion if there is any."""
     if not older:
         return
     request = compilation.request
@@ -138,7 +138,7 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
 
 
 def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """For each package that is not asked itself, the shortest way to it from one that is: `(root, ..., package)`."""
+    """For each package that no requirement names, the shortest path from one that does: `(root, ..., package)`."""
     roots = root_names(compilation.request)
     wanted = [name for name in names if name not in roots]
     if not wanted:
@@ -180,7 +180,7 @@ def _on_other_archs(compilation: Compilation, older: Sequence[_Older]) -> bool:
 
 
 def _on_newer_systems(compilation: Compilation, older: Sequence[_Older]) -> list[str]:
-    """The names of those whose newest release has a wheel for a newer glibc or macOS than is asked."""
+    """The packages whose newest release has a wheel for a newer glibc or macOS."""
     newest = replace(compilation.target, glibc=(2, 40), macos=(26, 0))
     beside = compilation.beside("newer", target=newest)
     return [each.name for each in older if not each.culprits and alone(beside, [f"{each.name}=={each.newest}"])]
@@ -189,7 +189,7 @@ def _on_newer_systems(compilation: Compilation, older: Sequence[_Older]) -> list
 def _for_an_older_python(
     compilation: Compilation, asked: Sequence[str], name: str, version: str, releases: Sequence[str]
 ) -> tuple[str, ...]:
-    """A sentence where a newer release would serve all but the oldest of the allowed releases of Python."""
+    """A sentence if a newer release works for all but the oldest allowed releases of Python."""
 
     def at(release: str) -> str:
         return alone(compilation, asked, python=release).get(name, version)
@@ -214,7 +214,7 @@ def alone(
     python: str = "",
     offline: bool = True,
 ) -> Mapping[str, str]:
-    """The version of each package that uv would choose of what is asked, were nothing else needed."""
+    """The version of each package that uv would choose on its own."""
     network = ("--offline",) if offline else ()
     answer = compilation.run(
         asked, "--no-deps", "--no-annotate", "--quiet", *network, wheels_only=wheels_only, python=python
@@ -223,13 +223,13 @@ def alone(
 
 
 def _would_serve(compilation: Compilation, name: str, version: str) -> bool:
-    """Whether nothing but its missing wheel rules a release out."""
+    """Whether only its missing wheel rules a release out."""
     constraint = f"{name}=={version}"
     return _ask(compilation, compilation.roots, constraints=[constraint], built=(name, version)).status == 0
 
 
 def _culprits(compilation: Compilation, requirement: str) -> tuple[str, ...]:
-    """The packages that a release needs and whose missing wheels alone rule it out; none where something else does."""
+    """The packages whose missing wheels alone rule a release out; empty if something else does."""
     without: list[str] = []
     while True:
         answer = _ask(compilation, [requirement], excludes=without)
@@ -258,7 +258,7 @@ def _ask(
     excludes: Sequence[str] = (),
     built: tuple[str, str] | None = None,
 ) -> Answer:
-    """A solve from uv's cache; with the network where that lacks something, and the request allows it."""
+    """Solve from uv's cache, or with the network if the cache lacks something and the request allows it."""
 
     def run(*network: str) -> Answer:
         quiet = ("--no-annotate", "--quiet")
