@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
+from envlock.config.selection import Selection
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
@@ -582,3 +583,9 @@ def test_the_guide_has_each_verdict_with_its_exit_status_and_its_rule() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "how-to" / "check-in-ci.md").read_text()
     rows = [f"| `{verdict.value}` | {verdict.exit_status} | {verdict.rule} |" for verdict in Verdict]
     assert re.findall(r"^\| `[a-z-]+` \| \d .*$", guide, re.MULTILINE) == rows
+
+
+def test_who_goes_on_with_the_locks_gets_what_was_checked(copy: ProjectFolder) -> None:
+    read: dict[Path, bytes] = {}
+    check(load_project(copy.config), Selection(archs=(ARCHS[0],)), read)
+    assert {path: path.read_bytes() for path in copy.locks if ARCHS[0] in path.parts} == read

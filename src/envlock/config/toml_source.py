@@ -12,6 +12,7 @@ from envlock.config.project import LineOfFile
 from envlock.config.toml_scan import Key, line_number, scan
 from envlock.errors import Location
 from envlock.files import toml_of
+from envlock.lockfile.canonical_text import conflict_line
 from envlock.redaction import shown
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _OF_PACKAGES = ("packages", "libraries", "conda_only")
 _OF_A_PACKAGE = tuple((key,) for key in ("version", "extras", "marker", "index"))
 _VERSION_LIKE = re.compile(r"""["'][ ]*(?:[<>=!~]=?|[0-9]|["'])""")
-_CONFLICT_MARKERS = re.compile(r"^(?:<{7,}|={7,}|>{7,})(?: |$)", re.MULTILINE)
 
 
 class WrittenFloat(float):
@@ -61,8 +61,8 @@ def parsed(text: str, name: str) -> dict[str, Any]:
     try:
         return toml_of(text, WrittenFloat)
     except tomli.TOMLDecodeError as error:
-        if marker := _CONFLICT_MARKERS.search(text):
-            raise MergeConflict(name, text.count("\n", 0, marker.start()) + 1) from None
+        if conflict := conflict_line(text):
+            raise MergeConflict(name, conflict) from None
         if error.msg.startswith("Cannot") and (twice := written_twice(text)):
             key, lines = twice
             raise WrittenTwice(key[-1], tuple(Location(name, line, _dotted(key)) for line in lines)) from None

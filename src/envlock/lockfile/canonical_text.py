@@ -25,7 +25,7 @@ TAIL = "\n[tool.envlock]\n"
 REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 """What stands between the wheels and the conda packages."""
-CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)
+_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)
 """The conflict markers of a merge, in a lock or a pin. Git's are longer where two branches renamed a file."""
 
 MARKERS: dict[Arch, str] = {
@@ -136,6 +136,16 @@ def requires_python(source: str, version: str) -> str:
         return f"=={version}"
     series = ".".join(version.split(".")[:2])
     return f"=={series}.*" + ("" if version.endswith(".0") else f",>={version}")
+
+
+def conflict_line(text: str) -> int | None:
+    r"""The line of the first conflict marker of git in a text; None where there is none.
+
+    >>> conflict_line("a = 1\n<<<<<<< HEAD\n"), conflict_line("a = 1\n")
+    (2, None)
+    """
+    marker = _CONFLICT.search(text)
+    return text.count("\n", 0, marker.start()) + 1 if marker is not None else None
 
 
 def filename_of(url: str) -> str:

@@ -22,12 +22,12 @@ from envlock.lockfile.allowed_values import is_instant, twice, wrong_package, wr
 from envlock.lockfile.canonical_text import (
     CONDA,
     CONDA_FORMAT,
-    CONFLICT,
     FORMAT,
     REQUIREMENTS,
     STAMP,
     array,
     body_of,
+    conflict_line,
     digest_of,
     ends_with_stamp,
     filename_of,
@@ -94,9 +94,9 @@ def _parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise DamagedLock(path, f"not UTF-8 at byte {error.start}") from None
-    marker = CONFLICT.search(text)
-    if marker is not None:
-        raise ConflictMarkersInLock(path, text.count("\n", 0, marker.start()) + 1)
+    conflict = conflict_line(text)
+    if conflict is not None:
+        raise ConflictMarkersInLock(path, conflict)
     try:
         document = toml_of(text)
     except tomli.TOMLDecodeError as error:

@@ -22,7 +22,7 @@ import tomli
 
 from envlock.errors import ConfigError, EnvlockError, Location
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
-from envlock.lockfile.canonical_text import CONFLICT, digest_of
+from envlock.lockfile.canonical_text import conflict_line, digest_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import short_hash
 from envlock.model.requirements import Requirements, requirements_from
@@ -139,7 +139,7 @@ def parse_pin(data: bytes, kind: str, reference: str, shown: str) -> Pin:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise DamagedPin(shown, f"not UTF-8 at byte {error.start}") from None
-    if CONFLICT.search(text) is not None:
+    if conflict_line(text) is not None:
         raise DamagedPin(shown, "it contains merge conflict markers", is_merge=True)
     try:
         table = toml_of(text)

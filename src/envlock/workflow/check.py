@@ -47,25 +47,27 @@ def check_config(config: Path | None = None, selection: Selection | None = None)
     return project, check(project, selection)
 
 
-def check(project: Project, selection: Selection | None = None) -> CheckResult:
+def check(project: Project, selection: Selection | None = None, read: dict[Path, bytes] | None = None) -> CheckResult:
     """Whether each chosen environment has one whole lock for each chosen arch, made for its requirements.
 
     Reads the locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
-    machinery is imported only to explain what is wrong.
+    machinery is imported only to explain what is wrong. Who goes on with the locks gives a mapping `read`, and finds in
+    it what each file held when it was checked.
     """
     selection = selection or Selection()
     environments = selection.choose(project)
     archs = selection.choose_archs(project)
     fetched = sum(environment.is_fetched for environment in environments)
-    findings = tuple(_Check(project).run(environments, archs, selection))
+    findings = tuple(_Check(project, read).run(environments, archs, selection))
     return CheckResult(findings, len(environments) - fetched, len(archs), fetched)
 
 
 class _Check:
     """One pass over a project. Looks at each lock file once, however many environments share it."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, read: dict[Path, bytes] | None) -> None:
         self.project = project
+        self.read = read
         self.folder = project.lock_folder
         self.needed = NeededLocks(project)
         self.files: dict[Path, tuple[Finding, ...]] = {}
@@ -111,7 +113,7 @@ class _Check:
             yield Finding(environment.name, arch, Verdict.TWO_LOCKS, reasons, at)
         for path in paths:
             if path not in self.files:
-                self.files[path] = tuple(findings_of(self.project, arch, path))
+                self.files[path] = tuple(findings_of(self.project, arch, path, self.read))
             for finding in self.files[path]:
                 yield finding._replace(environment=environment.name)
 

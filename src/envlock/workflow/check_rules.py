@@ -88,6 +88,7 @@ class LockFile(NamedTuple):
     project: Project
     arch: Arch
     path: Path
+    data: bytes
     summary: Summary
 
     @property
@@ -101,7 +102,7 @@ class LockFile(NamedTuple):
 
 
 class Rule(Protocol):
-    """What a lock file is held to. Reads the file at most, and no network."""
+    """What a lock file is held to. Needs no network."""
 
     def __call__(self, lock: LockFile) -> Iterator[Finding]:
         """Everything in which the lock breaks the rule."""
@@ -128,21 +129,24 @@ def names_allowed_hosts(lock: LockFile) -> Iterator[Finding]:
             Verdict.HOST_NOT_ALLOWED,
             *(f"{name} is not among the hosts of envlock.toml" for name in strange),
             repair=f"{lock.restore}, or add the host to `hosts` in envlock.toml",
-            line=_line_with(lock.path, strange[0]),
+            line=_line_with(lock.data, strange[0]),
         )
 
 
 LOCK_RULES: tuple[Rule, ...] = (lies_where_its_ids_say, is_consistent, names_allowed_hosts)
 
 
-def findings_of(project: Project, arch: Arch, path: Path) -> Iterator[Finding]:
-    """What is wrong with a lock file, whichever environments it is for. The file is read once."""
+def findings_of(project: Project, arch: Arch, path: Path, read: dict[Path, bytes] | None) -> Iterator[Finding]:
+    """What is wrong with a lock file, whichever environments it is for. What it holds is put into `read`."""
     shown = project.shown(path)
     try:
-        lock = LockFile(project, arch, path, summarize(lock_bytes(path, shown=shown), shown))
+        data = lock_bytes(path, shown=shown)
+        lock = LockFile(project, arch, path, data, summarize(data, shown))
     except EnvlockError as error:
         yield unreadable(arch, shown, error)
         return
+    if read is not None:
+        read[path] = data
     for rule in LOCK_RULES:
         yield from rule(lock)
 
@@ -155,6 +159,6 @@ def unreadable(arch: str, shown: str, error: EnvlockError) -> Finding:
     return Finding("", arch, verdict, reasons, Location(shown, at.line), error.hint or "envlock lock")
 
 
-def _line_with(path: Path, text: str) -> int | None:
-    lines = lock_bytes(path).decode().splitlines()
+def _line_with(data: bytes, text: str) -> int | None:
+    lines = data.decode().splitlines()
     return next((number for number, line in enumerate(lines, start=1) if text in line), None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location, as_one
+from envlock.lockfile.document import parse
 from envlock.lockfile.folder import candidates, read_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
@@ -34,17 +35,13 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
     of_steps = [each.name for each in environments if each.is_step]
     named = [each.name for each in environments if not each.is_step]
     selection = Selection(steps=tuple(of_steps), environments=tuple(named), archs=(arch,))
-    findings = check(project, selection).findings
+    read: dict[Path, bytes] = {}
+    findings = check(project, selection, read).findings
     if findings:
         raise _refusal(project, findings, arch)
-    read: dict[Path, Lock] = {}
-    locks = {}
-    for environment in environments:
-        (path,) = locks_of(project, environment, arch)
-        if path not in read:
-            read[path] = read_lock(path, shown=project.shown(path))
-        locks[environment.name] = read[path]
-    return locks
+    locks = {path: parse(data, project.shown(path)) for path, data in read.items()}
+    places = {each.name: locks_of(project, each, arch) for each in environments}
+    return {name: locks[path] for name, (path,) in places.items()}
 
 
 def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:

@@ -13,6 +13,7 @@ from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
 from envlock.errors import Location
 from envlock.hydration.prefix import find_prefix
+from envlock.lockfile.document import parse
 from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
@@ -100,8 +101,9 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
     """The state of every environment of a project, whatever it is. `arch` is this machine's where none is given."""
     arch = arch or default_arch(project)
     findings: dict[str, str] = {}
+    read: dict[Path, bytes] = {}
     if arch in project.settings.archs:
-        for finding in check(project, Selection(archs=(arch,))).findings:
+        for finding in check(project, Selection(archs=(arch,)), read).findings:
             findings.setdefault(finding.environment, finding.verdict)
     known: dict[Path, Line] = {}
 
@@ -115,7 +117,7 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
             return Line(name, state or Verdict.ARCH_MISSING)
         (path,) = locks_of(project, environment, arch)
         if path not in known:
-            lock = read_lock(path, shown=project.shown(path))
+            lock = parse(read[path], project.shown(path))
             known[path] = Line(name, "locked", lock, find_prefix(lock, home()))
         return Line(name, "locked", known[path].lock, known[path].prefix)
 
