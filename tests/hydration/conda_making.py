@@ -21,7 +21,7 @@ from packaging.version import Version
 from envlock.conda.channels import channel_base
 from envlock.hydration.conda_rattler import CondaInstaller
 from envlock.hydration.hydrate import hydrate
-from envlock.hydration.port import Installer
+from envlock.hydration.port import Installer, InstallOptions
 from envlock.hydration.prefix import find_prefix
 from envlock.interpreters import Interpreter
 from envlock.model.arch import Arch, host_arch
@@ -206,12 +206,8 @@ class CondaMaking:
         return {each.sha256: root / each.sha256 / each.filename for each in artifacts}
 
     def installer(self) -> CondaInstaller:
-        return CondaInstaller(
-            self.unpacked,
-            self.reporter,
-            link_scripts=self.link_scripts,
-            compile_bytecode=self.compile_bytecode,
-        )
+        options = InstallOptions(self.compile_bytecode, self.link_scripts)
+        return CondaInstaller(self.unpacked, self.reporter, options)
 
     def hydrate(self, *, installer: Installer | None = None, lock: Lock | None = None, force: bool = False) -> Path:
         return hydrate(

@@ -17,7 +17,7 @@ from envlock.activation import activated
 from envlock.errors import HydrateError
 from envlock.hydration import pypi_uv
 from envlock.hydration.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
-from envlock.hydration.port import Installer
+from envlock.hydration.port import Installer, InstallOptions
 from envlock.hydration.prefix import RECEIPT, read_receipt
 from envlock.hydration.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
@@ -70,7 +70,7 @@ def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
     heard = Heard()
     with (cache / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)  # as another run of uv does
-        making.hydrate(installer=UvInstaller(heard, unpack_anew=True))
+        making.hydrate(installer=UvInstaller(heard, InstallOptions(unpack_anew=True)))
     (warning,) = heard.warnings
     assert "`uv cache clean`" in warning
     assert "edited" not in module.read_text()

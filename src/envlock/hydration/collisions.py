@@ -125,7 +125,7 @@ def refuse_reserved(package: str, paths: Iterable[str]) -> None:
     """
     for path in paths:
         if is_reserved(path):
-            raise ReservedPath(package, path)
+            raise ReservedPath(package=package, path=path)
 
 
 def is_reserved(path: str) -> bool:

@@ -18,6 +18,7 @@ from envlock.hydration.errors import (
 )
 from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
 from envlock.hydration.installed import paths_of, records_of_uv
+from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import RECEIPT, name_of
 from envlock.hydration.pypi_uv import WheelsByUv
 from envlock.hydration.shebangs import move_scripts
@@ -25,7 +26,7 @@ from envlock.reporter import Reporter
 from envlock.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from envlock.conda.install import NotLinked
@@ -46,24 +47,12 @@ class CondaInstaller:
     """Makes an environment of a lock's conda packages and its wheels. Uses no network."""
 
     def __init__(
-        self,
-        unpacked: Path,
-        reporter: Reporter | None = None,
-        *,
-        link_scripts: Collection[str] = (),
-        compile_bytecode: bool = False,
-        unpack_anew: bool = False,
+        self, unpacked: Path, reporter: Reporter | None = None, options: InstallOptions = DEFAULT_OPTIONS
     ) -> None:
-        """`unpacked` holds unpacked packages, for all environments; `link_scripts` names packages.
-
-        `unpack_anew` unpacks wheels again, and removes them from uv's cache. Unpacked conda packages are verified each
-        time.
-        """
+        """`unpacked` is the folder of unpacked conda packages, for all environments. They are verified each time."""
         self._unpacked = unpacked
         self._reporter = reporter or Reporter()
-        self._link_scripts = link_scripts
-        self._compiles = compile_bytecode
-        self._unpacks_anew = unpack_anew
+        self._options = options
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment: 0.2 s for 20 packages that are unpacked already. Raises HydrateError."""
@@ -75,7 +64,7 @@ class CondaInstaller:
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
         if lock.pypi_packages:
             wheels = WheelsByUv(lock, files, stage, self._reporter)
-            if self._unpacks_anew:
+            if self._options.unpack_anew:
                 wheels.unpack_anew()
             wheels.add(lock.pypi_packages)
             wheels.settle(site_packages)
@@ -84,10 +73,10 @@ class CondaInstaller:
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile modules if that is wanted, and run the link scripts that are allowed. Raises HydrateError."""
-        if self._compiles:
+        if self._options.compile_bytecode:
             folder = place / "lib" / f"python{lock.python.series}"
             compile_bytecode_below(folder, place / "bin" / "python", self._reporter)
-        run_link_scripts(lock, place, self._link_scripts, self._reporter)
+        run_link_scripts(lock, place, self._options.link_scripts, self._reporter)
 
     def _link(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
         from envlock.conda.install import LeadsOut, NotLinked, install
@@ -156,7 +145,7 @@ def _refuse_reserved(stage: Path) -> None:
 
     found = [name for name in (RECEIPT, "pyvenv.cfg") if os.path.lexists(stage / name)]
     for path, package in owners_of(stage, found).items() if found else ():
-        raise ReservedPath(package, path)
+        raise ReservedPath(package=package, path=path)
 
 
 def _empty(stage: Path) -> None:

@@ -33,9 +33,6 @@ class ForeignArch(HydrateError):
     details = ("an environment can be made only on the arch that it is locked for",)
     hint = "use its lock for {host}, which `envlock lock --arch {host}` makes"
 
-    def __init__(self, environment: str, arch: str, host: str) -> None:
-        super().__init__(environment=environment, arch=arch, host=host)
-
 
 class SystemNotMet(HydrateError):
     """This machine lacks what the lock requires, such as a newer glibc or a GPU driver."""
@@ -182,9 +179,6 @@ class BadPythonArchive(DamageError):
     message = "`{filename}` is not an archive of a Python build: {reason}"
     hint = 'lock again (`envlock lock --upgrade`), or set `python-from = "machine"` in envlock.toml'
 
-    def __init__(self, filename: str, reason: str) -> None:
-        super().__init__(filename=filename, reason=reason)
-
 
 class ReservedPath(HydrateError):
     """A package contains a file that belongs to the environment: its interpreter, its receipt, its records."""
@@ -194,9 +188,6 @@ class ReservedPath(HydrateError):
     details = ("a package with such a file could pass for another environment or another Python",)
     hint = "lock a release of `{package}` without that file, or remove the package"
 
-    def __init__(self, package: str, path: str) -> None:
-        super().__init__(package=package, path=path)
-
 
 class FileAndFolder(HydrateError):
     """A path is a file in one package and a folder in another: they cannot be in one environment."""
@@ -205,9 +196,6 @@ class FileAndFolder(HydrateError):
     message = "`{of_file}` and `{of_folder}` cannot be in one environment, `{environment}`"
     details = ("`{path}` is a file in `{of_file}` and a folder in `{of_folder}`",)
     hint = "remove `{of_file}` or `{of_folder}`, or lock other releases of them"
-
-    def __init__(self, environment: str, path: str, of_file: str, of_folder: str) -> None:
-        super().__init__(environment=environment, path=path, of_file=of_file, of_folder=of_folder)
 
 
 # Installing, and entering.

@@ -23,6 +23,7 @@ from envlock.hydration.errors import (
     storage_error,
 )
 from envlock.hydration.machine_checks import unmet
+from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import (
     RECEIPT,
     Receipt,
@@ -40,7 +41,7 @@ from envlock.model.artifact import artifacts_of
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
@@ -62,14 +63,16 @@ def hydrate(
     *,
     pythons: Pythons | None = None,
     installer: Installer | None = None,
+    options: InstallOptions = DEFAULT_OPTIONS,
     reporter: Reporter | None = None,
     force: bool = False,
     anew: bool = False,
 ) -> Path:
     """The prefix of a lock below `home`: the one that is there and whole, or one that is made now. Absolute.
 
-    `pythons` and `installer` default to the ones that envlock itself uses, `LockedPythons` and `installer_for`.
-    `force` goes on if the machine lacks what the lock requires; `anew` replaces a prefix that is whole.
+    `pythons` and `installer` are by default envlock's own: LockedPythons, and what the lock needs of uv and py-rattler,
+    with `options`. `force` goes on if the machine lacks what the lock requires; `anew` replaces a prefix that is whole,
+    and unpacks its wheels again.
 
     Many processes and threads may call this at once: one makes the prefix, the others wait. A prefix whose interpreter
     is gone, or was replaced by a version that the lock does not allow, is made anew. On failure nothing is left behind.
@@ -85,43 +88,25 @@ def hydrate(
             return found
     host = host_arch()
     if lock.arch != host:
-        raise ForeignArch(name_of(lock), lock.arch, host)
+        raise ForeignArch(environment=name_of(lock), arch=lock.arch, host=host)
     _check_machine(lock, prefix_of(lock, home), reporter, force=force)
     if pythons is None:
         from envlock.hydration.pythons import LockedPythons
 
         pythons = LockedPythons(source, home, reporter)
-    installer = installer or installer_for(lock, home, reporter, unpack_anew=anew)
+    installer = installer or _installer_for(lock, home, reporter, options._replace(unpack_anew=anew))
     return _Hydration(lock, source, home, pythons, installer, reporter).run()
 
 
-def installer_for(
-    lock: Lock,
-    home: Path,
-    reporter: Reporter | None = None,
-    *,
-    compile_bytecode: bool = False,
-    link_scripts: Collection[str] = (),
-    unpack_anew: bool = False,
-) -> Installer:
-    """The installer that a lock needs: py-rattler and uv if its Python is a conda package, else uv alone.
-
-    `link_scripts` names the conda packages whose link scripts may run. `unpack_anew` unpacks wheels again instead of
-    using what uv unpacked earlier.
-    """
+def _installer_for(lock: Lock, home: Path, reporter: Reporter, options: InstallOptions) -> Installer:
+    """py-rattler and uv if the lock's Python is a conda package, else uv alone."""
     if lock.python.source != "conda":
         from envlock.hydration.pypi_uv import UvInstaller
 
-        return UvInstaller(reporter, compile_bytecode=compile_bytecode, unpack_anew=unpack_anew)
+        return UvInstaller(reporter, options)
     from envlock.hydration.conda_rattler import CondaInstaller
 
-    return CondaInstaller(
-        home / "conda" / "packages",
-        reporter,
-        link_scripts=link_scripts,
-        compile_bytecode=compile_bytecode,
-        unpack_anew=unpack_anew,
-    )
+    return CondaInstaller(home / "conda" / "packages", reporter, options)
 
 
 def _discard_receipt(prefix: Path) -> None:

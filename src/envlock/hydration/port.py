@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from envlock.interpreters import Interpreter
@@ -31,6 +31,20 @@ class Pythons(Protocol):
 
     def still_serves(self, lock: Lock, path: Path) -> Interpreter | None:
         """The interpreter at `path`, if the lock allows the one that is there now; else None."""
+
+
+class InstallOptions(NamedTuple):
+    """How to install."""
+
+    compile_bytecode: bool = False
+    """Compile all modules, so that no first import has to."""
+    link_scripts: Collection[str] = ()
+    """The conda packages whose link scripts may run."""
+    unpack_anew: bool = False
+    """Unpack wheels again, and remove them from uv's cache, whose files environments share."""
+
+
+DEFAULT_OPTIONS = InstallOptions()
 
 
 class Installer(Protocol):

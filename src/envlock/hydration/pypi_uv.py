@@ -13,6 +13,7 @@ from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath,
 from envlock.hydration.finishing import compile_bytecode_below
 from envlock.hydration.installed import records_of_uv
 from envlock.hydration.machine_checks import system_here
+from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
 from envlock.hydration.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter
@@ -33,13 +34,9 @@ _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the
 class UvInstaller:
     """Makes a virtual environment that can be moved, with exactly the wheels of a lock."""
 
-    def __init__(
-        self, reporter: Reporter | None = None, *, compile_bytecode: bool = False, unpack_anew: bool = False
-    ) -> None:
-        """`unpack_anew` unpacks wheels again, and removes them from uv's cache, whose files environments share."""
+    def __init__(self, reporter: Reporter | None = None, options: InstallOptions = DEFAULT_OPTIONS) -> None:
         self._reporter = reporter or Reporter()
-        self._compiles = compile_bytecode
-        self._unpacks_anew = unpack_anew
+        self._options = options
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and the time to link the files. Raises HydrateError."""
@@ -48,14 +45,14 @@ class UvInstaller:
         options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
         wheels.run("venv", *options, str(stage))
         if lock.packages:
-            if self._unpacks_anew:
+            if self._options.unpack_anew:
                 wheels.unpack_anew()
             wheels.sync()
             wheels.settle(_site_packages(lock, stage))
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules, if that is wanted. Raises DiskFull."""
-        if self._compiles:
+        if self._options.compile_bytecode:
             compile_bytecode_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
 
 
@@ -127,11 +124,12 @@ class WheelsByUv:
             raise UnfitForMachine(name_of(lock), lock.arch, unfit, system_here())
         reserved = _RESERVED.search(completed.stderr)
         if reserved is not None:
-            raise ReservedPath(reserved["wheel"].partition("-")[0], f"bin/{reserved['name']}")
+            raise ReservedPath(package=reserved["wheel"].partition("-")[0], path=f"bin/{reserved['name']}")
         paths = {each.name: paths_in(files[each.sha256]) for each in lock.pypi_packages if each.sha256 in files}
         clash = file_and_folder(paths)
         if clash is not None:
-            raise FileAndFolder(name_of(lock), *clash)
+            path, of_file, of_folder = clash
+            raise FileAndFolder(environment=name_of(lock), path=path, of_file=of_file, of_folder=of_folder)
         raise InstallFailed(name_of(lock), reasons)
 
     def _pip(self, command: str, wheels: Sequence[LockedPackage], *options: str) -> None:

@@ -113,7 +113,9 @@ class LockedPythons:
             path = unpack(python, archive, self._folder)
         version = version_of(path)
         if version != python.version:
-            raise BadPythonArchive(python.filename, f"it holds CPython {version or 'that does not run here'}")
+            raise BadPythonArchive(
+                filename=python.filename, reason=f"it holds CPython {version or 'that does not run here'}"
+            )
         return Interpreter(path, version)
 
 
@@ -151,9 +153,9 @@ def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Calla
                 ):  # tarfile takes bad bytes for the end of the archive; gzip's checksum comes after them
                     pass
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BadPythonArchive(python.filename, str(error)) from error
+            raise BadPythonArchive(filename=python.filename, reason=str(error)) from error
         if not _interpreter(stage, python).is_file():
-            raise BadPythonArchive(python.filename, f"there is no {_interpreter(Path(), python)} in it")
+            raise BadPythonArchive(filename=python.filename, reason=f"there is no {_interpreter(Path(), python)} in it")
 
     try:
         make_once(place, is_whole=place.is_dir, build=build, waiting=waiting)

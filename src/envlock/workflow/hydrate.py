@@ -34,6 +34,7 @@ def hydrate(
     if found is not None:
         return found
     from envlock.hydration import hydrate as kernel
+    from envlock.hydration.port import InstallOptions
     from envlock.hydration.pythons import LockedPythons
     from envlock.workflow.artifacts import CacheThenUpstream
 
@@ -50,14 +51,7 @@ def hydrate(
         source,
         home(),
         pythons=LockedPythons(source, home(), reporter, mirror=lambda: project.python_mirror, offline=offline),
-        installer=kernel.installer_for(
-            lock,
-            home(),
-            reporter,
-            compile_bytecode=settings.compile_bytecode,
-            link_scripts=settings.link_scripts,
-            unpack_anew=anew,
-        ),
+        options=InstallOptions(settings.compile_bytecode, settings.link_scripts),
         reporter=reporter,
         force=force,
         anew=anew,
