@@ -31,7 +31,7 @@ from envlock.cache.layout import (
     resolved_at,
 )
 from envlock.cache.packages import path_of
-from envlock.cache.parallel import in_parallel
+from envlock.cache.parallel import all_in_parallel, in_parallel
 from envlock.errors import EnvlockError
 from envlock.model.artifact import artifacts_of
 
@@ -130,9 +130,7 @@ def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporte
 
         reporter.began(SWEEPING, len(found.doomed), "files")
         for kind in KINDS:
-            for each, failed in in_parallel(delete, found.of(kind)):
-                if isinstance(failed, EnvlockError):
-                    raise failed
+            for each, _ in all_in_parallel(delete, found.of(kind)):
                 reporter.advanced(SWEEPING, each.path.rpartition("/")[2])
         reporter.ended(SWEEPING)
     store.tidy()

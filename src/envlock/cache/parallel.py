@@ -55,3 +55,13 @@ def in_parallel(
             yield item, result
     finally:
         stopped.set()
+
+
+def all_in_parallel(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int = WORKERS
+) -> Iterator[tuple[_Item, _Result]]:
+    """As `in_parallel`, and raises the first EnvlockError too."""
+    for item, result in in_parallel(work, items, workers=workers):
+        if isinstance(result, EnvlockError):
+            raise result
+        yield item, result

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.contents import read_contents
 from envlock.cache.layout import FORMAT, package_at
 from envlock.cache.packages import path_of
-from envlock.cache.parallel import in_parallel
+from envlock.cache.parallel import all_in_parallel
 from envlock.errors import DamageError, EnvlockError
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ def _hashes(store: Store, contents: Contents, reporter: Reporter) -> Iterator[tu
             return None
 
     reporter.began(VERIFYING, contents.size, "bytes")
-    for path, got in in_parallel(hashed, contents.packages):
-        if isinstance(got, EnvlockError):
-            raise got
+    for path, got in all_in_parallel(hashed, contents.packages):
         reporter.advanced(VERIFYING, path.rpartition("/")[2], contents.packages[path])
         if got is None:
             continue

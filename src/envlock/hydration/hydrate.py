@@ -10,6 +10,8 @@ import os
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
@@ -139,27 +141,22 @@ def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool)
         reporter.warned(f"{name_of(lock)} requires {package} {required}, and this machine has {here or 'none'}")
 
 
+@dataclass
 class _Hydration:
     """Makes one prefix that is not there, or not whole."""
 
-    def __init__(
-        self,
-        lock: Lock,
-        source: ArtifactSource,
-        home: Path,
-        pythons: Pythons,
-        installer: Installer,
-        reporter: Reporter,
-    ) -> None:
-        self.lock = lock
-        self.source = source
-        self.home = home
-        self.prefix = prefix_of(lock, home)
-        self.pythons = pythons
-        self.installer = installer
-        self.reporter = reporter
-        self.files: Mapping[str, Path] = {}
-        self.python: Interpreter | None = None
+    lock: Lock
+    source: ArtifactSource
+    home: Path
+    pythons: Pythons
+    installer: Installer
+    reporter: Reporter
+    files: Mapping[str, Path] = field(default_factory=dict)
+    python: Interpreter | None = None
+
+    @cached_property
+    def prefix(self) -> Path:
+        return prefix_of(self.lock, self.home)
 
     def run(self) -> Path:
         phase = f"hydrate {name_of(self.lock)}"

@@ -14,7 +14,7 @@ from envlock.cache.format import check_format
 from envlock.cache.immutable_cache import remembered
 from envlock.cache.layout import EnvironmentPlace, environment_place
 from envlock.cache.open import open_store, shown_url
-from envlock.cache.parallel import in_parallel
+from envlock.cache.parallel import all_in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import candidates, full_id_of, lock_files, path_of, read_lock
@@ -257,10 +257,7 @@ class Lookup:
         locks = {place: lock for place in places if self._memory and (lock := self._memory.lock(place))}
         missing = [place for place in places if place not in locks]
         read = partial(self._read_lock, found, Environments(self.store)) if missing else None
-        for place, cached in in_parallel(read, missing) if read else ():
-            if isinstance(cached, EnvlockError):
-                raise cached
-            locks[place] = cached
+        locks.update(all_in_parallel(read, missing) if read else ())
         return tuple(locks[place] for place in places)
 
     def _read_lock(self, found: NamedEnvironment, environments: Environments, place: EnvironmentPlace) -> Lock:
@@ -301,9 +298,7 @@ class Lookup:
         if full_id in own.values() and all(own.get(arch) == each for arch, each in known.items()):
             return replace(found, full_ids=tuple(sorted(own.items())))
         places = [EnvironmentPlace(arch, found.req_id, full_id) for arch in ARCHS if arch not in known]
-        for place, is_there in in_parallel(lambda place: self.store.entry(place.path) is not None, places):
-            if isinstance(is_there, EnvlockError):
-                raise is_there
+        for place, is_there in all_in_parallel(lambda place: self.store.entry(place.path) is not None, places):
             if is_there:
                 known[place.arch] = full_id
         return replace(found, full_ids=tuple(sorted(known.items()))) if known else None

@@ -6,6 +6,7 @@ Hydrating fetches from a `CacheThenUpstream`; `push` and `cache verify --repair`
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
@@ -86,16 +87,15 @@ class CacheThenUpstream:
         return brought
 
 
+@dataclass
 class _Fetching:
     """Places one artifact after another on this machine."""
 
-    def __init__(self, store: Store, upstream: Upstream | None, local: LocalPackages, reporter: Reporter) -> None:
-        self.store = store
-        self.packages = Packages(store)
-        self.upstream = upstream
-        self.local = local
-        self.reporter = reporter
-        self.is_warned = False
+    store: Store
+    upstream: Upstream | None
+    local: LocalPackages
+    reporter: Reporter
+    is_warned: bool = False
 
     def place(self, artifact: Artifact) -> Path:
         self.reporter.doing(FETCHING, artifact.filename)
@@ -113,7 +113,7 @@ class _Fetching:
     def is_from_cache(self, artifact: Artifact, stage: Path, progress: _FileProgress) -> bool:
         """Whether the cache had the artifact. A cache that cannot be reached is skipped if upstream can serve."""
         try:
-            return self.packages.fetch(artifact, stage, on_bytes=progress.moved)
+            return Packages(self.store).fetch(artifact, stage, on_bytes=progress.moved)
         except CacheUnusable as error:
             progress.take_back()
             if self.upstream is None:
@@ -174,7 +174,7 @@ def mirror(
         upstream_of(project) as upstream,
         temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
     ):
-        mirroring = _Mirroring(store, upstream, stage, contents, reporter)
+        mirroring = _Mirroring(store, LocalPackages(home()), upstream, stage, contents, reporter)
         for artifact, result in in_parallel(mirroring.copy, largest_first, workers=workers):
             if isinstance(result, CacheUnusable):
                 raise result
@@ -186,18 +186,16 @@ def mirror(
     return copied, failed
 
 
+@dataclass
 class _Mirroring:
     """Copies one artifact after another into a store."""
 
-    def __init__(
-        self, store: Store, upstream: Upstream, stage: Path, contents: WheelContents, reporter: Reporter
-    ) -> None:
-        self.packages = Packages(store)
-        self.local = LocalPackages(home())
-        self.upstream = upstream
-        self.stage = stage
-        self.reporter = reporter
-        self.contents = contents
+    store: Store
+    local: LocalPackages
+    upstream: Upstream
+    stage: Path
+    contents: WheelContents
+    reporter: Reporter
 
     def copy(self, artifact: Artifact) -> int:
         """The artifact's size in bytes, once it is in the store."""
@@ -206,7 +204,7 @@ class _Mirroring:
         if local is not None:
             with suppress(CacheHashMismatch):  # damaged since it was verified: upstream has another
                 self.contents.read(artifact, local)
-                self.packages.put(artifact, local, on_bytes=_FileProgress(self.reporter, MOVING, artifact).moved)
+                Packages(self.store).put(artifact, local, on_bytes=_FileProgress(self.reporter, MOVING, artifact).moved)
                 return local.stat().st_size
         progress = _FileProgress(self.reporter, MOVING, artifact)
         file = self.stage / artifact.sha256 / artifact.filename
@@ -214,7 +212,7 @@ class _Mirroring:
         self.upstream.fetch(artifact, file, on_bytes=progress.moved, on_size=progress.has_size)
         try:
             self.contents.read(artifact, file)
-            self.packages.put(artifact, file)
+            Packages(self.store).put(artifact, file)
             return file.stat().st_size
         finally:
             file.unlink()

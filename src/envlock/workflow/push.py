@@ -1,8 +1,8 @@
-"""`push`: the packages of every lock into the cache, then the locks themselves."""
+"""`push`: the packages of the chosen locks into the cache, then the locks themselves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
 from envlock.cache.packages import Packages, path_of
-from envlock.cache.parallel import WORKERS, in_parallel
+from envlock.cache.parallel import WORKERS, all_in_parallel
 from envlock.cache.resolution_records import Resolved
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, ManyErrors, as_one
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from envlock.cache.port import Store
-    from envlock.config.project import Environment, Project
+    from envlock.config.project import Project
     from envlock.hydration.collisions import Collision
-    from envlock.model.arch import Arch
     from envlock.model.lock import Lock
 
 LOOKING = "looking into the cache"
@@ -50,24 +49,24 @@ class PushResult:
     written: int
     failures: tuple[EnvlockError, ...] = ()
     withheld: tuple[str, ...] = ()
-    """Environments that were not written, for want of a package: `Train/start on linux-64`."""
+    """Environments that were not written, because a package is missing: `Train/start on linux-64`."""
     collisions: tuple[tuple[str, tuple[Collision, ...]], ...] = ()
-    """For each environment that is in the cache now: the paths that several of its wheels bring, as far as they were
-    moved or are on this machine."""
+    """For each environment that is in the cache now: the paths that several of its wheels contain, of those wheels that
+    were moved or are on this machine."""
     damaged: tuple[str, ...] = ()
-    """Files that were in the cache with other bytes, or with more or fewer: those that could be had were replaced."""
+    """Files that were damaged in the cache: those that could be fetched were replaced."""
     unread: int = 0
-    """Packages that were there in their right size, and whose bytes nobody read."""
+    """Packages that were there in their right size, whose bytes were not verified."""
     fetched: int = 0
-    """How many of the environments are fetched when their step starts, and never pushed."""
+    """How many environments are looked up when their step starts, and so are never pushed."""
 
     @property
     def moved_nothing(self) -> bool:
-        """Whether everything was there already."""
+        """Whether all of it was there already."""
         return not (self.moved or self.written or self.failures)
 
     def raise_failures(self) -> None:
-        """Raise what failed, if anything did: one error as it is, several as ManyErrors."""
+        """Raise the failures, if there are any."""
         if self.failures:
             raise as_one(self.failures)
 
@@ -80,14 +79,14 @@ def push(
     verify: bool = False,
     workers: int = WORKERS,
 ) -> PushResult:
-    """Mirror the packages of the chosen environments' locks, for every chosen arch, and then the locks.
+    """Mirror the packages of the chosen environments' locks, for every chosen arch, and then write the locks.
 
-    What the cache has in its right size is left alone; with `verify` its bytes are read and proved too, and replaced
-    where they are wrong. A package that cannot be had does not stop the others: it is among the result's `failures`,
-    and only the environments that need it are withheld. Stopped at any moment, it goes on from there the next time.
+    Leaves alone what the cache has in its right size; `verify` also verifies its bytes, and replaces what is damaged. A
+    package that cannot be fetched does not stop the others: it is in the result's `failures`, and only the environments
+    that need it are withheld. After an interruption, the next push goes on from there.
 
-    Raises StaleError, DamageError or ConfigError for locks that are not fresh and whole, before anything is moved;
-    NewerCache; and CacheUnusable when the cache cannot be read or written.
+    Before it moves anything, raises StaleError, DamageError or ConfigError for locks that are not fresh and whole.
+    Raises NewerCache too, and CacheUnusable if the cache cannot be read or written.
     """
     selection = selection or Selection()
     locks = chosen_locks(project, selection)
@@ -107,52 +106,37 @@ def push_locks(
     verify: bool = False,
     workers: int = WORKERS,
 ) -> PushResult:
-    """Mirror the packages of these locks, and then the locks, into a store that is open. As `push` does."""
-    return _Pushing(project, store, reporter or Reporter(), workers).run(locks, verify=verify)
+    """As `push`, for these locks and a store that is open."""
+    return _Push(project, store, reporter or Reporter(), workers).run(locks, verify=verify)
 
 
 def chosen_locks(project: Project, selection: Selection) -> tuple[Lock, ...]:
-    """The locks of the chosen environments and archs, each once, proved fresh and whole.
-
-    Raises what is wrong with them, all at once.
-    """
+    """The locks of the chosen environments and archs, each once, fresh and verified. Raises all errors at once."""
     environments = tuple(each for each in selection.choose(project) if not each.is_fetched)
-    locks: list[Lock] = []
+    locks: dict[tuple[str, str], Lock] = {}
     errors: list[EnvlockError] = []
     for arch in selection.choose_archs(project) if environments else ():
-        found, wrong_here = _locks_for(project, environments, arch)
-        locks += found
-        errors += wrong_here
+        try:
+            found = fresh_locks(project, environments, arch).values()
+        except EnvlockError as error:  # noqa: PERF203  all archs are tried
+            errors += error.errors if isinstance(error, ManyErrors) else [error]
+        else:
+            locks.update(((arch, lock.identity), lock) for lock in found)
     if errors:
         raise as_one(together(errors))
-    return tuple(locks)
+    return tuple(locks.values())
 
 
-def _locks_for(
-    project: Project, environments: Sequence[Environment], arch: Arch
-) -> tuple[Iterable[Lock], Sequence[EnvlockError]]:
-    try:
-        found = fresh_locks(project, environments, arch).values()
-        return {lock.identity: lock for lock in found}.values(), ()
-    except ManyErrors as error:
-        return (), error.errors
-    except EnvlockError as error:
-        return (), (error,)
-
-
-class _Pushing:
+@dataclass
+class _Push:
     """One push into a store that is open."""
 
-    def __init__(self, project: Project, store: Store, reporter: Reporter, workers: int) -> None:
-        self.project = project
-        self.store = store
-        self.packages = Packages(store)
-        self.environments = Environments(store)
-        self.resolved = Resolved(store)
-        self.reporter = reporter
-        self.workers = workers
-        self.contents = WheelContents(LocalPackages(home()).find)
-        self.damaged: set[str] = set()
+    project: Project
+    store: Store
+    reporter: Reporter
+    workers: int
+    contents: WheelContents = field(default_factory=lambda: WheelContents(LocalPackages(home()).find))
+    damaged: set[str] = field(default_factory=set)
 
     def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
@@ -162,19 +146,14 @@ class _Pushing:
             return replace(done, unread=0 if verify else len(artifacts))
         needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(artifacts))
         with announced(self.store, needs, self.reporter) as announcement:
-            # What was there before the announcement, a sweep may have taken away until then.
+            # Before the announcement, a gc may have deleted what was there: look again, within it.
             wanted = {path_of(each): each for each in missing}
             looked_at = [artifact for path, artifact in artifacts.items() if path not in wanted]
             moved: set[str] = set()
             while True:
                 wanted |= {path_of(each): each for each in self.missing(looked_at)}
                 moved_bytes, failed = mirror(
-                    list(wanted.values()),
-                    self.store,
-                    self.project,
-                    self.contents,
-                    self.reporter,
-                    workers=self.workers,
+                    list(wanted.values()), self.store, self.project, self.contents, self.reporter, workers=self.workers
                 )
                 moved |= wanted.keys() - failed.keys()
                 done = replace(done, moved=len(moved), moved_bytes=done.moved_bytes + moved_bytes)
@@ -198,22 +177,16 @@ class _Pushing:
 
     def has_all(self, locks: Sequence[Lock]) -> bool:
         """Whether every environment is in the cache. Raises CacheUnusable."""
-        is_there = True
-        for _, found in in_parallel(self.environments.has, locks, workers=self.workers):
-            if isinstance(found, EnvlockError):
-                raise found
-            is_there &= found
-        return is_there
+        has = Environments(self.store).has
+        return all(is_there for _, is_there in all_in_parallel(has, locks, workers=self.workers))
 
     def missing(self, artifacts: Iterable[Artifact], *, verify: bool = False) -> list[Artifact]:
-        """What the cache lacks, or with `verify` has wrong. Raises CacheUnusable."""
-        asked = list(artifacts)
+        """What the cache lacks, or with `verify` has damaged. Raises CacheUnusable."""
+        wanted = list(artifacts)
         found = []
-        self.reporter.began(LOOKING, len(asked), "packages")
-        look = partial(self.packages.look, read=verify)
-        for artifact, is_right in in_parallel(look, asked, workers=self.workers):
-            if isinstance(is_right, EnvlockError):
-                raise is_right
+        self.reporter.began(LOOKING, len(wanted), "packages")
+        look = partial(Packages(self.store).look, read=verify)
+        for artifact, is_right in all_in_parallel(look, wanted, workers=self.workers):
             if not is_right:
                 found.append(artifact)
             if is_right is False:
@@ -223,20 +196,17 @@ class _Pushing:
         return found
 
     def write(self, locks: Sequence[Lock]) -> int:
-        """Write the locks that the cache lacks, now that it has all of their packages. How many."""
-        written = 0
-        for _, result in in_parallel(self.write_one, locks, workers=self.workers):
-            if isinstance(result, EnvlockError):
-                raise result
-            written += result
-        return written
+        """Write the locks that the cache lacks, now that it has all of their packages. Returns how many."""
+        environments, resolved = Environments(self.store), Resolved(self.store)
 
-    def write_one(self, lock: Lock) -> bool:
-        if self.environments.has(lock):
-            return False
-        self.environments.write(lock)
-        self.resolved.write(lock)
-        return True
+        def write(lock: Lock) -> bool:
+            if environments.has(lock):
+                return False
+            environments.write(lock)
+            resolved.write(lock)
+            return True
+
+        return sum(is_new for _, is_new in all_in_parallel(write, locks, workers=self.workers))
 
 
 def _called(lock: Lock) -> str:
