@@ -1,8 +1,7 @@
-"""The console script: finds the command, runs it, and renders what went wrong, once.
+"""The console script: find the command, run it, and render its error.
 
-A command reads its own options where they are plainly spelt. Everything else, each `--help` included, goes through
-the typer app, which takes longer to import than most commands take to run. Nothing but `sys` is imported before that
-choice is made.
+A command reads its own command line if that is plainly spelt. Everything else, `--help` included, goes through the
+typer app, which takes longer to import than most commands take to run. Only `sys` is imported before that choice.
 """
 
 from __future__ import annotations
@@ -18,55 +17,55 @@ if TYPE_CHECKING:
 
 _BROKEN_PIPE = 141
 _ENDED = {129: "hung up", 130: "interrupted", 143: "terminated"}
-"""What is said, by exit status: 128 and the number of the signal."""
+"""The message for each exit status, which is 128 and the number of the signal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (`sys.argv` without the program's name) and return its exit status.
 
-    0 all is well, 1 stale or missing, 2 configuration or usage, 3 damage, 4 resolve, 5 hydrate, 70 a defect in envlock,
-    129 the terminal went away, 130 interrupted, 141 the reader of our output went away, 143 terminated.
+    0 ok, 1 stale or missing, 2 configuration or usage, 3 damage, 4 resolve, 5 hydrate, 70 a defect in envlock,
+    129 the terminal went away, 130 interrupted, 141 the reader of the output went away, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _prepare_streams()
-    told = _Told()
+    signals = _Signals()
     try:
         if argv is None:
-            told.listen()
+            signals.listen()
         status = _run(arguments)
         sys.stdout.flush()
         if argv is None and arguments[0:1] in (["check"], ["lock"], ["path"], ["show"]):
             _leave(status)
     except KeyboardInterrupt:
-        return _ended(told.status)
+        return _ended(signals.status)
     except BrokenPipeError:
         _discard_output()
         return _BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the one place where every failure ends: rendered, never a traceback
-        if told.is_told or _is_of_interrupt(error):
-            return _ended(told.status)
+        if signals.came or _is_of_interrupt(error):
+            return _ended(signals.status)
         return _report(_as_envlock_error(error, arguments), arguments)
     return status
 
 
-class _Told:
-    """Whether a signal came that ends a command, and what the exit status is then.
+class _Signals:
+    """Whether a signal came that ends the command, and the exit status for it.
 
-    SIGTERM (as CI sends it to a job that is cancelled) and SIGHUP (the terminal went away) end a command as Ctrl-C
-    does: what it started ends too, and the folders that it made go. One that the parent ignores, as `nohup` does, stays
+    SIGTERM (which CI sends to a cancelled job) and SIGHUP (the terminal went away) end a command like Ctrl-C: what it
+    started ends too, and its temporary folders are deleted. A signal that the parent ignores, as `nohup` does, stays
     ignored.
     """
 
     def __init__(self) -> None:
         self.status = 130
-        self.is_told = False
+        self.came = False
 
     def listen(self) -> None:
-        """From now on a signal raises KeyboardInterrupt, once: a second one does not disturb the end."""
+        """Raise KeyboardInterrupt at the first signal; a second one does not disturb the clean-up."""
         import _signal  # type: ignore[import-not-found]  # `signal` would bring `enum`
 
         def end(number: int, _: object) -> None:
-            is_again, self.is_told = self.is_told, True
+            is_again, self.came = self.came, True
             if number != _signal.SIGINT and is_again:
                 return
             self.status = 128 + number
@@ -78,7 +77,7 @@ class _Told:
 
 
 def _is_of_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C lies behind an error: modules that are being imported make another one of it."""
+    """Whether Ctrl-C caused an error: a module that is being imported may raise another one from it."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, KeyboardInterrupt):
@@ -98,7 +97,7 @@ def _ended(status: int) -> int:
 
 
 def _leave(status: int) -> None:
-    """End the process as it is: to take an interpreter down costs as much as a dozen locks to prove."""
+    """End the process at once: taking the interpreter down costs as much as verifying a dozen locks."""
     import os
 
     sys.stderr.flush()
@@ -106,25 +105,25 @@ def _leave(status: int) -> None:
 
 
 def _prepare_streams() -> None:
-    """Give the program all three streams, and an output that takes every text, whatever it was started with."""
+    """Make sure that all three streams are open, and that stdout and stderr can write any text."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
         import os
 
-        # Files would get the numbers of closed streams, and whatever writes there would write into them.
+        # A file that is opened later would get the number of a closed stream, and receive what is written there.
         while os.open(os.devnull, os.O_RDWR) <= 2:
             pass
-        sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as we live
+        sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for the life of the process
         sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # What a user chose that cannot fail, such as `PYTHONIOENCODING=ascii:replace`, stays.
+        # Keep what the user chose if it cannot fail, such as `PYTHONIOENCODING=ascii:replace`.
         if hasattr(stream, "reconfigure") and stream.errors in {"strict", "surrogateescape", "surrogatepass"}:
             is_utf8 = stream.encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
             stream.reconfigure(errors=_bytes_given_back() if is_utf8 else "backslashreplace")
 
 
 def _bytes_given_back() -> str:
-    """The name of an error handler: a path that is not UTF-8 is given back as its bytes, what has none is spelt out."""
+    """Register an error handler and return its name. It writes a path that is not UTF-8 as its bytes."""
     import codecs
 
     def spelt(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -151,11 +150,6 @@ def _run(arguments: list[str]) -> int:
     return run(arguments)
 
 
-def _own(arguments: list[str]) -> list[str]:
-    """Without what stands after `--`, which belongs to the command that `run` starts."""
-    return arguments[: arguments.index("--")] if "--" in arguments else arguments
-
-
 def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
     from envlock.errors import EnvlockError
 
@@ -176,11 +170,11 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:
     try:
-        if _wants(_own(arguments), "json"):
+        if _wants(arguments, "json"):
             from envlock.cli.console import write_json
 
             write_json({"error": error.as_dict()})
-        elif _wants(_own(arguments), "github"):
+        elif _wants(arguments, "github"):
             from envlock.cli.check import error_as_github
 
             sys.stdout.write(error_as_github(error, arguments))
@@ -189,20 +183,23 @@ def _report(error: EnvlockError, arguments: list[str]) -> int:
 
             show_error(error)
         sys.stdout.flush()
-    except OSError:  # of the output, full as it may be: the status is all that can still be told
+    except OSError:  # the output is full or gone: only the status is left
         _discard_output()
     return error.exit_status
 
 
-def _wants(own: list[str], style: str) -> bool:
+def _wants(arguments: list[str], style: str) -> bool:
+    """Whether errors are to be written like this, also where a wrong option kept the command line from being read."""
+    if arguments[:1] == ["run"]:  # it has no such option, and what it starts may have one
+        return False
     return any(
-        each in {f"--{style}", f"--format={style}"} or own[place : place + 2] == ["--format", style]
-        for place, each in enumerate(own)
+        each in {f"--{style}", f"--format={style}"} or arguments[place : place + 2] == ["--format", style]
+        for place, each in enumerate(arguments)
     )
 
 
 def _discard_output() -> None:
-    """Let the interpreter's own flush at exit find a place to write to."""
+    """Give the interpreter's flush at exit a place to write to."""
     import os
 
     sink = os.open(os.devnull, os.O_WRONLY)

@@ -73,7 +73,9 @@ def test_an_import_that_ctrl_c_broke_off_is_no_defect(
     assert capfd.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize("arguments", [["run", "--", "tool", "--json"], ["check", "--format", "text"], ["lock"]])
+@pytest.mark.parametrize(
+    "arguments", [["run", "--", "tool", "--json"], ["run", "tool", "--json"], ["check", "--format", "text"], ["lock"]]
+)
 def test_the_json_of_another_command_is_not_ours(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:

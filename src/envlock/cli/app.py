@@ -1,4 +1,4 @@
-"""The typer app: help, completion, and every command line that a declaration does not read by itself."""
+"""The typer app: help, completion, and every command line that `Command.read` does not know."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
-_UsageError = cast(
-    "type[Exception]", typer.BadParameter.__bases__[0]
-)  # the same class, whether click is vendored or not
+_UsageError = cast("type[Exception]", typer.BadParameter.__bases__[0])  # whether typer has its own click or not
 
 
 def _version(wanted: bool) -> None:
@@ -43,14 +41,14 @@ def _envlock(
 
 
 def declared(name: str) -> Command | Group:
-    """What the module of a command declares."""
+    """The declaration in the module of a command."""
     found: Command | Group = getattr(import_module(f"envlock.cli.{name}"), name)
     return found
 
 
 @cache
 def build(only: str | None = None) -> typer.Typer:
-    """The whole app, or that with one command: importing all of them takes longer than running one."""
+    """The whole app, or one with a single command: importing all of them takes longer than running one."""
     built = typer.Typer(
         name="envlock",
         rich_markup_mode="markdown",
@@ -83,7 +81,7 @@ def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = Non
 
 
 class _Command(TyperCommand):
-    """A command whose usage has its arguments as they are written here: typer's releases bracket them otherwise."""
+    """A command that shows its arguments as they are declared: releases of typer differ in how they bracket them."""
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
         arguments = (param for param in self.params if param.param_type_name == "argument")
@@ -99,7 +97,7 @@ def _group(declaration: Group) -> type[TyperGroup]:
 
 
 def _function(declared: Command) -> Callable[..., int]:
-    """The function that typer calls, with the signature that tells it the options and arguments."""
+    """The function for typer. Its signature declares the options and arguments."""
     names = {param.name: f"{param.name.strip('-').replace('-', '_')}_" for param in declared.params}
 
     def function(**values: object) -> int:
@@ -112,7 +110,7 @@ def _function(declared: Command) -> Callable[..., int]:
 
 
 def _texts(value: object) -> list[str]:
-    """What typer has read, as a command line gives it.
+    """A value from typer, as the texts that were given for it.
 
     >>> _texts(True), _texts(False), _texts(None), _texts("a"), _texts(["a", "b"])
     ([''], [], [], ['a'], ['a', 'b'])

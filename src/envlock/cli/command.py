@@ -1,8 +1,8 @@
-"""What a command is: its name, help, options and arguments, declared once and read twice.
+"""The declaration of a command: its name, help, options and arguments.
 
-`Command.read` takes the plain spelling of a command line without any library: typer takes longer to import than most
-commands take to run. `app.py` makes a typer command of the same declaration, for help, for completion, and for every
-command line that `read` does not take.
+It is used twice. `Command.read` reads a command line that is plainly spelt, without any library, because importing
+typer takes longer than most commands run. `app.py` makes a typer command of it, for help, for completion, and for every
+command line that `read` does not know.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Flag:
 class Value:
     """An option that takes a value.
 
-    `metavar` is what help calls the value. `default` stands where the option is not given. `choices` are the only
-    values, where there are any; `least` makes it a whole number that is no smaller. `complete` names the function of
+    `metavar` is the name of the value in help. `default` is used if the option is not given. `choices` are the only
+    allowed values, if there are any. `least` makes it a whole number, at least that. `complete` names the function in
     completion.py that lists values for a shell.
     """
 
@@ -55,7 +55,7 @@ class Value:
         self.repeatable = repeatable
 
     def takes(self, text: str) -> bool:
-        """Whether the text is a value that this option can have.
+        """Whether the text is an allowed value.
 
         >>> [Value("--to", "MOVE", "...", least=1).takes(text) for text in ("3", "0", "x")]
         [True, False, False]
@@ -68,10 +68,10 @@ class Value:
 
 
 class Argument:
-    """What stands alone on a command line. How its metavar is written says the rest, as help shows it.
+    """A positional argument. Its metavar says how often it may be given, as in help.
 
-    `[NAME]` may be left out, `NAME...` is one or more, `[NAME]...` any number, and `-- COMMAND...` is everything from
-    the first word that is no option on, taken as it is.
+    `[NAME]` is optional, `NAME...` is one or more, `[NAME]...` any number, and `-- COMMAND...` is the first word
+    that is not an option and everything after it, taken as it is.
     """
 
     def __init__(self, name: str, metavar: str, meaning: str, *, complete: str = "") -> None:
@@ -86,9 +86,9 @@ class Argument:
 
 
 class CommandLine:
-    """A command, and the texts that a command line gives for each of its options and arguments.
+    """A command line that was read: the command, and the values given for each of its options and arguments.
 
-    Asking for an option that the command does not have is a KeyError.
+    Raises KeyError for an option that the command does not have.
     """
 
     def __init__(self, command: Command, given: Mapping[str, list[str]]) -> None:
@@ -96,15 +96,15 @@ class CommandLine:
         self._given = given
 
     def has(self, param: Flag | Value | Argument) -> bool:
-        """Whether it is given."""
+        """Whether the option or argument is given."""
         return bool(self._given[param.name])
 
     def count(self, param: Flag | Value | Argument) -> int:
-        """How often it is given."""
+        """How often the option or argument is given."""
         return len(self._given[param.name])
 
     def value(self, param: Value | Argument) -> str:
-        """The last value given, else the default, which is empty where none is declared."""
+        """The last value given, or else the default, which is empty if none is declared."""
         given = self._given[param.name]
         return given[-1] if given else param.default
 
@@ -113,12 +113,12 @@ class CommandLine:
         return tuple(self._given[param.name])
 
     def number(self, option: Value) -> int | None:
-        """The value of an option that has `least`."""
+        """The value of an option with `least`; None if it is not given."""
         return int(self.value(option)) if self.has(option) else None
 
 
 class Command:
-    """One command. What is called its name is typed; `run` returns the exit status; `help_text` is Markdown."""
+    """One command. Its name and its help (Markdown) are those of `run`, which returns the exit status."""
 
     def __init__(
         self,
@@ -135,18 +135,18 @@ class Command:
 
     @property
     def arguments(self) -> list[Argument]:
-        """What stands alone, in order."""
+        """The positional arguments, in order."""
         return [param for param in self.params if isinstance(param, Argument)]
 
     @property
     def options(self) -> list[Flag | Value]:
-        """The options, as help lists them."""
+        """The options, in the order of help."""
         return [param for param in self.params if not isinstance(param, Argument)]
 
     def read(self, words: Sequence[str]) -> CommandLine | None:
-        """The command line of these words, without the command's own name.
+        """Read the words after the command's name.
 
-        None where there is a word that this reader does not know: typer knows it, or says what is wrong with it.
+        None if there is anything that this reader does not know: typer knows it, or says what is wrong with it.
 
         >>> step, as_json = Value("--step", "STEP", "..."), Flag("--json", "...")
         >>> names = Argument("names", "[NAME]...", "...")
@@ -188,7 +188,7 @@ class Command:
 
 
 def _fill(given: dict[str, list[str]], arguments: Sequence[Argument], alone: list[str]) -> bool:
-    """Give each argument its words; whether all of both have found each other."""
+    """Distribute the words over the arguments; False if there are too few or too many."""
     for argument in arguments:
         count = len(alone) if argument.is_many else 1
         given[argument.name] += alone[:count]
@@ -199,10 +199,10 @@ def _fill(given: dict[str, list[str]], arguments: Sequence[Argument], alone: lis
 
 
 class Group:
-    """Commands below one name.
+    """Commands below one name, such as `envlock cache`.
 
-    `unnamed` is the command that is meant where the first word names none of them; `refuse` is told that word, and
-    raises BadUsage where it was hardly meant so.
+    `unnamed` is the command to use if the first word names none of them. `refuse` gets that word first, and raises
+    BadUsage if it looks like a mistake.
     """
 
     def __init__(
@@ -221,13 +221,13 @@ class Group:
         self.refuse = refuse
 
     def named(self, words: Sequence[str]) -> Sequence[str]:
-        """The words, with the command's name put first where it was left out."""
+        """The words, with the name of the command in front if it was left out."""
         if not self.unnamed or not words or words[0] in {*self.commands, "-h", "--help"}:
             return words
         return [self.unnamed, *words]
 
     def read(self, words: Sequence[str]) -> CommandLine | None:
-        """As `Command.read`, of the command that the first word names."""
+        """Like `Command.read`, for the command that the first word names."""
         named = self.named(words)
         if named is not words and self.refuse is not None:
             self.refuse(words[0])
@@ -236,9 +236,9 @@ class Group:
 
 
 def command(*params: Flag | Value | Argument, epilog: str = "") -> Callable[[Callable[[CommandLine], int]], Command]:
-    """Make a command of the function below: named as it is, with its docstring as help.
+    """Make a command of the decorated function, with its name, and its docstring as help.
 
-    The function is given the command line and returns the exit status.
+    The function gets the command line and returns the exit status.
     """
 
     def declare(run: Callable[[CommandLine], int]) -> Command:

@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
-"""Variables that let rich take a pipe for a terminal."""
+"""Variables that make rich treat a pipe as a terminal."""
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 
 def is_drawn() -> bool:
-    """Whether stdout is a terminal, or rich is told by a variable to draw as on one."""
+    """Whether rich draws on stdout as on a terminal."""
     return (sys.stdout.isatty() or any(map(os.environ.get, _DRAWN))) and console().is_terminal
 
 
 def write(text: str) -> None:
-    """Write plain text, and the end of its line, to stdout."""
+    """Write a line, or some, of plain text to stdout."""
     sys.stdout.write(f"{printable(text)}\n")
 
 
 def write_err(text: str) -> None:
-    """Write plain text, and the end of its line, to stderr."""
+    """Write a line, or some, of plain text to stderr."""
     sys.stderr.write(f"{printable(text)}\n")
 
 
 def write_json(document: dict[str, object]) -> None:
-    """Write a document to stdout, as `--json` does everywhere."""
+    """Write a document to stdout, for `--json`."""
     import json
 
     sys.stdout.write(f"{without_commands(json.dumps(document, indent=2))}\n")
 
 
 class _Stream:
-    """stdout or stderr, whichever it is when it is written to; no line of it is a command to CI."""
+    """The current sys.stdout or sys.stderr. No line that is written to it is a command to CI."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -66,12 +66,12 @@ class _Stream:
 
 @cache
 def console(*, stderr: bool = False) -> Console:
-    """Rich's console for stdout or stderr. It wraps no line, and shows the text of others as it is."""
+    """Rich's console for stdout or stderr. It does not wrap lines, and takes text literally."""
     from rich.console import Console
     from rich.segment import Segment
 
     class SteadyConsole(Console):
-        """One that shows the text of others, and its own style alone."""
+        """A console whose only control characters are those of its own style."""
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             for segment in super().render(renderable, options):

@@ -1,9 +1,9 @@
-"""Where an environment was found before, believed only while everything that decided it is untouched.
+"""Memos of where an environment was found, valid only while nothing that decided it has changed.
 
-A memo holds the prefix, and the stat signatures of what the answer came from: envlock.toml, the flow files, the lock
-and its folder, the prefix's marker, the interpreter; and of the places nearer by where an envlock.toml would win, if
-there were one. Reading it imports next to nothing and looks at each of those files once, so that a command whose
-environment is there costs little more than an interpreter that starts. Any doubt, and the answer is worked out again.
+A memo has the prefix, and the stat signature of everything that the answer depends on: envlock.toml, the flow files,
+the lock and its folder, the prefix's receipt, the interpreter, and each nearer folder where an envlock.toml would take
+precedence. Reading a memo imports next to nothing and calls `stat` once for each of those files, so a command whose
+environment is ready costs little more than starting Python. In any doubt, the environment is found again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MASK = (1 << 64) - 1
 
 
 def home() -> str:
-    """What `envlock.places.home` says, without its imports."""
+    """Like `envlock.places.home`, without its imports."""
     chosen = os.environ.get("ENVLOCK_HOME")
     return os.path.abspath(os.path.expanduser(chosen or "~/.envlock"))
 
 
 def recall(key: Sequence[str]) -> str | None:
-    """The prefix that was remembered for `key`, if nothing that decided it has changed since."""
+    """The prefix remembered for `key`, if nothing that decided it has changed; else None."""
     try:
         fields = read_file(_path(key), MEMO_BYTES).decode("utf-8", "surrogateescape").split("\0")
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def recall(key: Sequence[str]) -> str | None:
     for path, signature in zip(rows[::2], rows[1::2], strict=False):
         if _signature(path) != signature:
             return None
-    # Whoever may write memos decides what is run. Working it out the whole way says what is wrong.
+    # Whoever can write memos decides what runs. Without a memo, the error says what is wrong with the home.
     return None if distrust_home(home())[1] or distrust(prefix) else prefix
 
 
@@ -69,11 +69,11 @@ def remember(key: Sequence[str], prefix: str, paths: Iterable[str], *, began: in
             file.write("\0".join(fields).encode("utf-8", "surrogateescape"))
         os.replace(stage, path)
     except OSError:
-        return  # the answer is worked out again next time
+        return  # without a memo, it is found again next time
 
 
 def _signature(path: str) -> str:
-    """What changes when a file does: times of content and inode, size, inode."""
+    """A text that changes with the file: times of its content and inode, size, inode."""
     try:
         status = os.stat(path)
     except OSError:
@@ -86,7 +86,7 @@ def _path(key: Sequence[str]) -> str:
 
 
 def _fnv(key: Sequence[str]) -> int:
-    """A hash (FNV-1a) that all processes have alike, without an import. A memo names its key: clashes do no harm.
+    """The FNV-1a hash, the same in all processes, without an import. A memo contains its key: clashes are harmless.
 
     >>> f"{_fnv(['']):x}"
     'cbf29ce484222325'

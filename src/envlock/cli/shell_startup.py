@@ -1,4 +1,4 @@
-"""How each shell is started inside an environment: what it reads, and what makes its prompt name the environment.
+"""How each shell is started in an environment: the files that it reads, and its prompt, which names the environment.
 
 A shell reads its user's own files first, as always. They may put other folders before the environment's on PATH, or
 activate an environment of their own, so the environment is entered again after them (`print_reactivation`). What is
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KNOWN = ("bash", "zsh", "fish", "sh", "dash", "ash", "ksh", "mksh")
-"""The shells whose prompt names the environment."""
+"""The shells whose prompt can name the environment."""
 
 _LISTS_OF_FISH = ("PATH", "MANPATH", "CDPATH")
 
@@ -98,7 +98,7 @@ def command_line(
     folder: Callable[[], str],
     keep_pythonpath: bool = False,
 ) -> list[str]:
-    """The command line that starts `shell` in the environment; `variables` gets what it needs beside.
+    """The command line that starts `shell` in the environment. Adds the variables that it needs to `variables`.
 
     A `PYTHONPATH` that the user's own files set is kept only with `keep_pythonpath`; else it is again what `variables`
     has. `folder` makes the new, private folder that the shell removes. An unknown shell is started as it is.
@@ -124,7 +124,7 @@ def command_line(
 
 
 def quoted(text: str) -> str:
-    r"""The text as one word of a shell that knows POSIX quotes.
+    r"""The text as one word of a POSIX shell.
 
     >>> print(quoted("it's"))
     'it'\''s'
@@ -133,7 +133,7 @@ def quoted(text: str) -> str:
 
 
 def _into(folder: str, words: dict[str, str], variables: dict[str, str], variable: str, texts: dict[str, str]) -> str:
-    """Write the files, and let `variable` name the folder; they give it back the value that it has now."""
+    """Write the files and set `variable` to the folder. The files restore its present value."""
     before = f"{variable}={quoted(variables[variable])}" if variable in variables else f"unset {variable}"
     words = {**words, "before": before, "folder": quoted(folder), "remove": f"command rm -rf {quoted(folder)}"}
     for name, text in texts.items():
@@ -145,7 +145,7 @@ def _into(folder: str, words: dict[str, str], variables: dict[str, str], variabl
 
 
 def _again(prefix: str, pythonpath: str) -> str:
-    """The command that tells a shell how to enter the environment again, whatever Python finds set around it."""
+    """The command that prints how to enter the environment again, whatever Python variables are set."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     program = (
         "import sys; root, *sys.argv[1:] = sys.argv[1:]; sys.path.insert(0, root); "
@@ -156,7 +156,7 @@ def _again(prefix: str, pythonpath: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """The name without what a shell would expand in a prompt.
+    """The name without characters that a shell expands in a prompt.
 
     >>> _readable("Train/start"), _readable("a$(b)%")
     ('Train/start', 'a__b__')
@@ -165,9 +165,9 @@ def _readable(name: str) -> str:
 
 
 def print_reactivation() -> None:
-    """Run by a shell that has read its user's own files: print what it has to set to be in its environment again.
+    """Print the commands with which a shell enters its environment again after the user's own files.
 
-    `sys.argv` has a prefix, its PYTHONPATH after `=` or nothing, and `posix` or `fish`.
+    `sys.argv` has the prefix, PYTHONPATH after `=` or nothing, and `posix` or `fish`.
     """
     prefix, pythonpath, language = sys.argv[1:]
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
@@ -184,9 +184,9 @@ def print_reactivation() -> None:
 
 
 def again(prefix: str, environ: dict[str, str], pythonpath: str = "=") -> dict[str, str]:
-    """The variables of a process in `prefix`; where it is in there still, its programs come first again, and no more.
+    """The variables of a process in `prefix`; if it is in there already, only PATH and PYTHONPATH are put right.
 
-    `pythonpath` is `=` and what PYTHONPATH has to be, or nothing where it stays as it is.
+    `pythonpath` is `=` and the value of PYTHONPATH, or empty to leave it as it is.
 
     >>> again("/env", {"VIRTUAL_ENV": "/env", "PATH": "/mine:/env/bin:/bin"})["PATH"]
     '/env/bin:/mine:/bin'
@@ -202,7 +202,7 @@ def again(prefix: str, environ: dict[str, str], pythonpath: str = "=") -> dict[s
 
 
 def _command(name: str, value: str | None, language: str) -> str:
-    r"""One variable, set or unset.
+    r"""The command that sets or unsets one variable.
 
     >>> print(_command("A", "it's", "posix"), _command("PATH", "/a:/b", "fish"), sep=chr(10))
     export A='it'\''s'
