@@ -78,10 +78,7 @@ Package: TypeAlias = Union[  # noqa: UP007
 class PypiTable(Table):
     """Packages from PyPI: `@pypi` of a step, `@pypi_base` of a flow."""
 
-    packages: dict[str, Package] = Field(
-        default={},
-        examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}],
-    )
+    packages: dict[str, Package] = Field(default={}, examples=[{"pandas": "2.2.3", "requests[socks]": ">=2,<3"}])
     """Packages with their versions: `2.2.3`, `>=2,<3`, or empty for any version; `; marker` may follow. A name may have
     extras, or a URL: `name@https://...`. Use a table for more: `{ version, extras, marker, index }`. A list has several
     requirements of one package, each of which applies where its marker is true."""
@@ -211,6 +208,8 @@ class CacheOptionsTable(Table):
 class ProjectTable(Table):
     """Settings of the whole project."""
 
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
+
     archs: list[ArchName] = Field(
         default=["linux-64", "linux-aarch64", "osx-64", "osx-arm64"], min_length=1, examples=[["linux-64", "osx-arm64"]]
     )
@@ -219,23 +218,19 @@ class ProjectTable(Table):
     """The team's cache of packages, locks and aliases: a folder relative to envlock.toml, or a bucket of S3 (`s3://`),
     Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
     cache_options: CacheOptionsTable = Field(
-        default_factory=CacheOptionsTable,
-        alias="cache-options",
-        examples=[{"endpoint": "https://objects.example:9000"}],
+        default_factory=CacheOptionsTable, examples=[{"endpoint": "https://objects.example:9000"}]
     )
     """How to reach a cache in a bucket."""
-    exclude_newer: Union[Instant, datetime, date, None] = Field(  # noqa: UP007
-        default=None, alias="exclude-newer", examples=["7d"]
-    )
+    exclude_newer: Union[Instant, datetime, date, None] = Field(default=None, examples=["7d"])  # noqa: UP007
     """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2
     weeks` or `12 hours`."""
-    python_from: Literal["machine", "uv", "conda"] = Field(default="machine", alias="python-from", examples=["uv"])
+    python_from: Literal["machine", "uv", "conda"] = Field(default="machine", examples=["uv"])
     """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
     `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda packages.
     """
-    index_url: Index | None = Field(default=None, alias="index-url", examples=["https://index.example/simple/"])
+    index_url: Index | None = Field(default=None, examples=["https://index.example/simple/"])
     """The default package index, searched last. Without it, PyPI."""
-    extra_indices: list[Index] = Field(default=[], alias="extra-indices", examples=[["https://index.example/simple/"]])
+    extra_indices: list[Index] = Field(default=[], examples=[["https://index.example/simple/"]])
     """Package indexes for every environment, searched after those of its step and flow, and before the default one."""
     indexes: dict[Annotated[str, Ruled(rules.index_name)], Index] = Field(
         default={}, examples=[{"pytorch": "https://index.example/cu121/"}]
@@ -244,49 +239,39 @@ class ProjectTable(Table):
     read from the environment; credentials are never stored."""
     hosts: list[Annotated[str, Ruled(rules.host)]] = Field(default=[], examples=[["index.example", "*.files.example"]])
     """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
-    allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(
-        default=[], alias="allow-older", examples=[["hydra-core"]]
-    )
+    allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(default=[], examples=[["hydra-core"]])
     """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
     error."""
     datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
     """Metaflow's datastore, or several. Steps need packages to reach it, which envlock adds."""
-    metaflow_requirements: bool = Field(default=True, alias="metaflow-requirements", examples=[False])
+    metaflow_requirements: bool = Field(default=True, examples=[False])
     """Add the packages that Metaflow needs inside a step to every environment."""
     system_requirements: dict[ArchName, dict[VirtualPackage, str]] = Field(
-        default={},
-        alias="system-requirements",
-        examples=[{"linux-64": {"__glibc": "2.28"}, "osx-arm64": {"__osx": "13.0"}}],
+        default={}, examples=[{"linux-64": {"__glibc": "2.28"}, "osx-arm64": {"__osx": "13.0"}}]
     )
     """The oldest system to support, for each architecture: `__glibc`, `__linux`, `__cuda` and `__archspec` on Linux,
     `__osx` and `__archspec` on macOS. Default: glibc 2.28 and macOS 13.0; for environments with conda packages also
     Linux 4.18 and the oldest microarchitecture (`x86_64`, `aarch64`, `m1`). There is no CUDA by default."""
-    python_mirror: Mirror | None = Field(
-        default=None, alias="python-mirror", examples=["https://mirror.example/python"]
-    )
+    python_mirror: Mirror | None = Field(default=None, examples=["https://mirror.example/python"])
     """A mirror to download Python builds from."""
     channels: list[Channel] = Field(default=["conda-forge"], examples=[["conda-forge"]])
     """Conda channels for every environment with conda packages, searched after those of its step and flow. Empty for
     none."""
-    channel_priority: Literal["strict", "disabled"] = Field(
-        default="strict", alias="channel-priority", examples=["disabled"]
-    )
+    channel_priority: Literal["strict", "disabled"] = Field(default="strict", examples=["disabled"])
     """`strict`: take each conda package from the first channel that has it. `disabled`: take the best version of all
     channels."""
     channel_mirrors: dict[Channel, Mirror] = Field(
-        default={}, alias="channel-mirrors", examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
+        default={}, examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
     )
     """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
-    link_scripts: list[Annotated[str, Ruled(rules.conda_package)]] = Field(
-        default=[], alias="link-scripts", examples=[["font-ttf-ubuntu"]]
-    )
+    link_scripts: list[Annotated[str, Ruled(rules.conda_package)]] = Field(default=[], examples=[["font-ttf-ubuntu"]])
     """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
-    compile_bytecode: bool = Field(default=False, alias="compile-bytecode", examples=[True])
+    compile_bytecode: bool = Field(default=False, examples=[True])
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
     """The resolver of each kind of package."""
     use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]] = Field(  # noqa: UP007
-        default=":none:", alias="use-remote-latest", examples=[["mia", "joe"]]
+        default=":none:", examples=[["mia", "joe"]]
     )
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
     (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
