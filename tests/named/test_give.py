@@ -1,4 +1,4 @@
-"""Giving names to environments: what comes into the cache first, who is refused, and what a kill leaves."""
+"""Giving aliases: packages and environments come first, whoever is killed, and whoever is faster."""
 
 from __future__ import annotations
 
@@ -16,67 +16,52 @@ from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project
-from envlock.config.read import load_project
-from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError
-from envlock.lockfile.errors import NotLocked
 from envlock.lockfile.folder import lock_files
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.model.artifact import artifacts_of
 from envlock.named.alias import Alias
-from envlock.named.diff import difference, log
+from envlock.named.diff import log
 from envlock.named.errors import (
     AliasLacksArch,
     AliasMoved,
     AliasNeverMoves,
     AliasNotFound,
     AliasTaken,
-    BadAlias,
     BrokenAliasChain,
     EnvironmentNotInCache,
-    LockNotFound,
     NoEarlierMove,
     NoSuchMove,
-    UnsetNameVariable,
 )
 from envlock.named.give import give, promote, promotion_target, rollback
-from envlock.named.lookup import Lookup, NamedEnvironment, alias_of
+from envlock.named.lookup import Lookup, NamedEnvironment
 from envlock.workflow.get import get
 from envlock.workflow.push import push
 from tests.cache.locks import locked_project
 from tests.index import Index
 from tests.named.alias_drafts import CountingStore
+from tests.named.projects import (
+    ALPHA,
+    LAM,
+    LATEST,
+    TWO,
+    V1,
+    environment_of,
+    two_environments,
+    without_locks,
+)
 
-ALPHA = "alpha-1.0-py3-none-any.whl"
-NEWER = "alpha-1.1-py3-none-any.whl"
-BETA = "beta-1.5-py3-none-{platform}.whl"
-LAM = "lam-1.0-py3-none-any.whl"
-V1 = Alias("team/base", "v1")
-LATEST = Alias("team/base")
 STABLE = Alias("team/base", "stable")
-TWO = (LINUX_64, OSX_ARM64)
 
 
 @pytest.fixture
 def project(tmp_path: Path, index: Index) -> Project:
-    """Two environments that share no file, for two archs; nothing is in the cache."""
-    return locked_project(tmp_path / "project", index, {"one": [ALPHA, BETA], "two": [NEWER, LAM]}, archs=TWO)
+    return two_environments(tmp_path, index)
 
 
 @pytest.fixture
 def lookup(project: Project) -> Lookup:
     return Lookup(project)
-
-
-def of(lookup: Lookup, name: str) -> NamedEnvironment:
-    return lookup.environment(choose_one(lookup.project, environment=name))
-
-
-def without_locks(project: Project) -> Lookup:
-    """A lookup that has the cache alone."""
-    for path in lock_files(project.lock_folder):
-        path.unlink()
-    return Lookup(load_project(project.path))
 
 
 def files(project: Project) -> list[str]:
@@ -106,7 +91,7 @@ def assert_names_lead_somewhere(store: Store) -> int:
 
 class TestGiving:
     def test_packages_and_environments_come_first(self, lookup: Lookup) -> None:
-        given = give(lookup, V1, of(lookup, "one"), why="the first")
+        given = give(lookup, V1, environment_of(lookup.project, "one"), why="the first")
         assert given.pushed is not None
         assert (given.pushed.moved, given.pushed.written) == (3, 2)
         record = given.move
@@ -117,17 +102,17 @@ class TestGiving:
         assert lookup.reference("team/base:v1").move == record
 
     def test_again(self, lookup: Lookup) -> None:
-        give(lookup, V1, of(lookup, "one"))
-        again = give(lookup, V1, of(lookup, "one"), why="another")
+        give(lookup, V1, environment_of(lookup.project, "one"))
+        again = give(lookup, V1, environment_of(lookup.project, "one"), why="another")
         assert again.was_there
         assert again.pushed is not None
         assert again.pushed.moved_nothing
 
     def test_what_is_taken_is_refused_before_anything_is_moved(self, lookup: Lookup, project: Project) -> None:
-        give(lookup, V1, of(lookup, "one"))
+        give(lookup, V1, environment_of(lookup.project, "one"))
         before = files(project)
         with pytest.raises(AliasTaken):
-            give(Lookup(project), V1, of(lookup, "two"))
+            give(Lookup(project), V1, environment_of(lookup.project, "two"))
         assert files(project) == before
 
     def test_a_package_that_cannot_be_had_gives_no_name(self, tmp_path: Path, make_index: Callable[..., Index]) -> None:
@@ -136,14 +121,14 @@ class TestGiving:
         own.tamper(ALPHA)
         lookup = Lookup(project)
         with pytest.raises(EnvlockError, match=r"alpha-1\.0"):
-            give(lookup, V1, of(lookup, "one"))
+            give(lookup, V1, environment_of(lookup.project, "one"))
         assert list(lookup.store.entries("aliases")) == list(lookup.store.entries("envs")) == []
 
     def test_an_arch_that_is_not_locked(self, lookup: Lookup, project: Project) -> None:
         for path in lock_files(project.lock_folder):
             if OSX_ARM64 in path.parts:
                 path.unlink()
-        given = give(lookup, V1, of(lookup, "one"))
+        given = give(lookup, V1, environment_of(lookup.project, "one"))
         assert given.lacking == (OSX_ARM64,)
         found = lookup.reference("team/base:v1")
         assert found.archs == (LINUX_64,)
@@ -152,20 +137,8 @@ class TestGiving:
         assert "`team/base:v1` is not there for osx-arm64" in caught.value.message
         assert caught.value.details == ("it is there for: linux-64",)
 
-    def test_nothing_is_locked(self, project: Project) -> None:
-        lookup = without_locks(project)
-        with pytest.raises(NotLocked):
-            of(lookup, "one")
-
-    def test_what_is_stale(self, project: Project) -> None:
-        project.path.write_text(project.path.read_text().replace('one = "1', 'one = "2'))
-        changed = Lookup(load_project(project.path))
-        with pytest.raises(EnvlockError) as caught:
-            of(changed, "one")
-        assert caught.value.exit_status == 1
-
     def test_one_alias_from_another(self, lookup: Lookup, project: Project) -> None:
-        give(lookup, LATEST, of(lookup, "one"))
+        give(lookup, LATEST, environment_of(lookup.project, "one"))
         alone = without_locks(project)
         given = give(alone, V1, alone.reference("team/base"))
         assert given.move.source == "team/base:latest@1"
@@ -173,7 +146,7 @@ class TestGiving:
         assert alone.reference("team/base:v1").full_ids == alone.reference("team/base").full_ids
 
     def test_by_ids_that_the_project_has(self, lookup: Lookup) -> None:
-        one = of(lookup, "one")
+        one = environment_of(lookup.project, "one")
         identity = f"{one.req_id}:{dict(one.full_ids)[LINUX_64]}"
         given = give(lookup, V1, lookup.reference(identity))
         assert given.move.full_ids == one.full_ids, "all archs that are locked with it"
@@ -182,58 +155,16 @@ class TestGiving:
 
     def test_by_ids_that_only_the_cache_has(self, lookup: Lookup, project: Project) -> None:
         push(project)
-        ids = {name: of(lookup, name) for name in ("one", "two")}
+        ids = {name: environment_of(lookup.project, name) for name in ("one", "two")}
         alone = without_locks(project)
         for name, archs in (("one", (LINUX_64,)), ("two", tuple(sorted(TWO)))):
             found = alone.reference(f"{ids[name].req_id}:{dict(ids[name].full_ids)[LINUX_64]}")
             assert found.archs == archs, "the same full_id is the same packages, whatever the arch"
             assert not give(alone, Alias(name, "v1"), found).was_there
 
-    def test_by_ids_that_nobody_has(self, lookup: Lookup, project: Project) -> None:
-        with pytest.raises(LockNotFound):
-            lookup.reference(f"{'1' * 40}:{'2' * 40}")
-        nowhere = NamedEnvironment("x", "1" * 40, ((LINUX_64, "2" * 40),))
-        with pytest.raises(EnvironmentNotInCache):
-            give(lookup, V1, nowhere)
-        assert files(project) == []
-
     def test_words_of_the_command_line_may_be_any_bytes(self, lookup: Lookup) -> None:
-        give(lookup, V1, of(lookup, "one"), why="caf\udce9")
+        give(lookup, V1, environment_of(lookup.project, "one"), why="caf\udce9")
         assert lookup.reference("team/base:v1").move.why == "caf?"  # type: ignore[union-attr]
-
-    @pytest.mark.parametrize("text", ["Team/base", "team/../base", "team//base", "a" * 300, "te\u0430m/base", "a:b:c"])
-    def test_no_names(self, lookup: Lookup, text: str) -> None:
-        for call in (alias_of, lookup.reference):
-            with pytest.raises(BadAlias) as caught:
-                call(text)
-            assert len(caught.value.render().splitlines()[0]) < 200
-
-    @pytest.mark.parametrize("text", [f"{'1' * 12}:{'2' * 12}", f"{'a' * 40}:{'b' * 12}"])
-    def test_ids_as_they_are_shortened(self, lookup: Lookup, text: str) -> None:
-        with pytest.raises(EnvlockError) as caught:
-            lookup.reference(text)
-        assert "--env NAME" not in caught.value.render()
-
-
-class TestVariables:
-    def test_they_come_from_the_environment(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TEAM", "team")
-        monkeypatch.setenv("VERSION", "v1")
-        give(lookup, alias_of("@{TEAM}/base:@{VERSION}"), of(lookup, "one"))
-        assert lookup.reference("team/base:v1") == lookup.reference("@{TEAM}/base:@{VERSION}")
-
-    def test_one_that_is_not_set_is_named(self, lookup: Lookup) -> None:
-        for call in (alias_of, lookup.reference):
-            with pytest.raises(UnsetNameVariable) as caught:
-                call("team/base:@{ENVLOCK_VERSION}")
-            assert "`ENVLOCK_VERSION`" in caught.value.message
-        with pytest.raises(UnsetNameVariable):
-            lookup.pathspec("Train/@{RUN_ID}/start")
-
-    def test_what_it_holds_is_a_name_or_none(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TEAM", "../envs")
-        with pytest.raises(BadAlias):
-            alias_of("@{TEAM}/base")
 
 
 class TestMoving:
@@ -241,11 +172,11 @@ class TestMoving:
     def moved(self, lookup: Lookup) -> Lookup:
         """`latest` was moved from one to two."""
         for name in ("one", "two"):
-            give(lookup, LATEST, of(lookup, name))
+            give(lookup, LATEST, environment_of(lookup.project, name))
         return lookup
 
     def test_rollback(self, moved: Lookup) -> None:
-        one, two = of(moved, "one"), of(moved, "two")
+        one, two = environment_of(moved.project, "one"), environment_of(moved.project, "two")
         given = rollback(moved, LATEST)
         assert given.move.sequence == 3
         assert given.move.full_ids == one.full_ids
@@ -256,8 +187,8 @@ class TestMoving:
         assert len(moved.aliases.history(LATEST)) == 4
 
     def test_what_cannot_be_rolled_back(self, moved: Lookup) -> None:
-        give(moved, V1, of(moved, "one"))
-        give(moved, STABLE, of(moved, "one"))
+        give(moved, V1, environment_of(moved.project, "one"))
+        give(moved, STABLE, environment_of(moved.project, "one"))
         for alias, to, error in (
             (V1, None, AliasNeverMoves),
             (STABLE, None, NoEarlierMove),
@@ -283,7 +214,7 @@ class TestMoving:
 
     def test_promote(self, moved: Lookup) -> None:
         given = promote(moved, LATEST, STABLE, why="passes the nightly")
-        assert given.move.full_ids == of(moved, "two").full_ids
+        assert given.move.full_ids == environment_of(moved.project, "two").full_ids
         assert (given.move.source, given.move.why) == ("team/base:latest@2", "passes the nightly")
         assert promote(moved, LATEST, STABLE).was_there
         assert promote(moved, STABLE, promotion_target(STABLE, "v7")).move.alias == Alias("team/base", "v7")
@@ -295,9 +226,9 @@ class TestMoving:
     def test_two_people_at_once(self, moved: Lookup, project: Project, work: str) -> None:
         """Both look, the other one moves first: the second is told, and nothing that the first did is undone."""
         for name in ("one", "two"):
-            give(moved, STABLE, of(moved, name))
+            give(moved, STABLE, environment_of(moved.project, name))
         mine = Lookup(project)
-        three = [of(moved, "one"), of(moved, "two")]
+        three = [environment_of(moved.project, "one"), environment_of(moved.project, "two")]
         before = mine.aliases.add
 
         def late(*arguments: object, **options: object) -> object:
@@ -316,66 +247,19 @@ class TestMoving:
         assert moved.aliases.history(STABLE)[-1].full_ids == three[0].full_ids
 
 
-class TestHistory:
-    def test_a_log_tells_what_changed(self, lookup: Lookup) -> None:
-        for name in ("one", "two", "one"):
-            give(lookup, LATEST, of(lookup, name), why=f"for {name}")
-        first, second, third = log(lookup, LATEST)
-        assert (first.changes, first.came) == ((), tuple(sorted(TWO)))
-        assert [each.arch for each in second.changes] == sorted(TWO)
-        assert [str(change) for change in second.changes[0].changes] == ["alpha 1.0 -> 1.1", "-beta 1.5", "+lam 1.0"]
-        assert [str(change) for change in third.changes[1].changes] == ["alpha 1.1 -> 1.0", "+beta 1.5", "-lam 1.0"]
-        assert third.move.why == "for one"
-
-    def test_a_log_of_what_is_gone(self, lookup: Lookup, project: Project) -> None:
-        for name in ("one", "two"):
-            give(lookup, LATEST, of(lookup, name))
-        for entry in list(lookup.store.entries("envs/osx-arm64")):
-            lookup.store.delete(entry.path)
-        _, second = log(without_locks(project), LATEST)
-        assert not second.is_complete
-        assert [each.arch for each in second.changes] == [LINUX_64]
-
-    def test_a_log_of_nothing(self, lookup: Lookup) -> None:
-        give(lookup, V1, of(lookup, "one"))
-        with pytest.raises(AliasNotFound) as caught:
-            log(lookup, Alias("team/bas", "v1"))
-        assert "did you mean `team/base:v1`?" in caught.value.render()
-
-    def test_the_difference_of_two(self, lookup: Lookup) -> None:
-        give(lookup, V1, of(lookup, "one"))
-        for name in ("one", "two"):
-            give(lookup, LATEST, of(lookup, name))
-        compared = difference(lookup, lookup.reference("team/base:v1"), lookup.reference("team/base"))
-        assert not compared.is_same
-        assert [each.same for each in compared.changes] == [0, 0]
-        assert difference(lookup, lookup.reference("team/base:v1"), lookup.reference("team/base:latest@1")).is_same
-        part = NamedEnvironment("part", compared.after.req_id, compared.after.full_ids[:1])
-        assert difference(lookup, compared.before, part).went == (OSX_ARM64,)
-
-    def test_every_name(self, lookup: Lookup) -> None:
-        for alias in (V1, LATEST, Alias("other/base")):
-            give(lookup, alias, of(lookup, "one"))
-        assert [alias for alias, _ in lookup.aliases.all_newest()] == sorted([V1, LATEST, Alias("other/base")])
-        lookup.store.put(move_path(V1, 1), b"damaged")
-        (_, good), (_, bad) = lookup.aliases.all_newest("team/")
-        assert isinstance(bad, BrokenAliasChain)
-        assert not isinstance(good, EnvlockError)
-
-
 def _requests(project: Project, url: str) -> dict[str, Counter[str]]:
     """What each kind of work asks of a cache that holds whatever it holds."""
     lookup = Lookup(project._replace(settings=project.settings._replace(cache=url)))
     counting = CountingStore(lookup.store)
     lookup.__dict__["store"] = counting
     asked = {}
-    one = of(lookup, "one")
+    one = environment_of(lookup.project, "one")
     ids = f"{one.req_id}:{one.full_ids[0][1]}"
     for name, work in (
         ("give", lambda: give(lookup, V1, one)),
         ("give again", lambda: give(lookup, V1, one)),
         ("give one that moves", lambda: give(lookup, LATEST, one)),
-        ("move", lambda: give(lookup, LATEST, of(lookup, "two"))),
+        ("move", lambda: give(lookup, LATEST, environment_of(lookup.project, "two"))),
         ("find", lambda: lookup.reference("team/base:v1")),
         ("find one that moves", lambda: lookup.reference("team/base")),
         ("find by ids", lambda: lookup.reference(ids)),
@@ -407,7 +291,6 @@ def test_a_hundred_thousand_files_make_no_difference(project: Project, tmp_path:
             full.delete(entry.path)
 
 
-# Each child gives the name with a store that kills it at its n-th write, before or after that is done.
 _KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
@@ -462,7 +345,7 @@ def test_a_kill_at_any_write_leaves_no_name_of_what_is_not_there(tmp_path: Path,
         given.append(assert_names_lead_somewhere(open_store(str(cache))))
         # Whoever comes next finds what is there, and ends it.
         lookup = Lookup(project._replace(settings=project.settings._replace(cache=str(cache))))
-        give(lookup, V1, of(lookup, "one"))
+        give(lookup, V1, environment_of(lookup.project, "one"))
         assert assert_names_lead_somewhere(lookup.store) == 1
     assert given == sorted(given), "a name is the last thing that is written"
     assert given[0] == 0
