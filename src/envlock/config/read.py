@@ -36,13 +36,13 @@ def find_config(start: Path) -> Path:
     raise NoConfig(str(start))
 
 
-def load_project(path: Path) -> Project:
-    """The project of an envlock.toml.
+def load_project(path: Path | str | None = None) -> Project:
+    """The project of an envlock.toml: of this one, else of the one in the working folder or the nearest above it.
 
     Reads the file, the flow files that it names (as text: they are never imported) and requirements files. Takes a few
     milliseconds. Raises ConfigError, or ManyErrors if several things are wrong.
     """
-    path = path.absolute()
+    path = find_config(Path.cwd()) if path is None else Path(path).absolute()
     try:
         source = read_file(path, CONFIG_BYTES, within=path.parent if path.name == CONFIG_NAME else None)
         text = source.decode()

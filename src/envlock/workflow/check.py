@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envlock.config.project import Environment, Flow, KeyPath, Project
-from envlock.config.read import find_config, load_project
+from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import candidates, lock_files, read_lock
@@ -43,7 +43,7 @@ def check_config(config: Path | None = None, selection: Selection | None = None)
 
     Raises ConfigError where there is no envlock.toml, or a wrong one.
     """
-    project = load_project(config or find_config(Path.cwd()))
+    project = load_project(config)
     return project, check(project, selection)
 
 
