@@ -1,4 +1,4 @@
-"""Words that messages are made of: so many things, so many bytes, lists, near names."""
+"""Words that messages are made of: so many things, so many bytes, lists, short ids, near names."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def listed(items: Iterable[str], word: str = "and") -> str:
     """
     *first, last = items
     return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def first_of(items: Sequence[str], most: int) -> str:
+    """The first few items, and how many more there are.
+
+    >>> first_of(["a", "b"], 2), first_of(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    hidden = len(items) - most
+    return ", ".join(items[:most]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def short_ids(identity: str) -> str:
+    """A req_id, a full_id, or both, as tables show them; commands take them like that.
+
+    >>> short_ids(f"{'1' * 40}:{'2' * 40}")
+    '111111111111:222222222222'
+    """
+    return ":".join(each[:12] for each in identity.split(":"))
 
 
 def did_you_mean(found: str, right: Sequence[str], cutoff: float = 0.6) -> str | None:

@@ -10,7 +10,7 @@ from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, 
 from envlock.cli.command import CommandLine, Flag, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import DamageError, EnvlockError, one_line
-from envlock.words import byte_size, count
+from envlock.words import byte_size, count, first_of, short_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from envlock.cache.verify import CacheFinding
     from envlock.workflow.cache import VerifiedCache
 
-_ID_SHOWN = 12
 _NAMES_SHOWN = 2
 _LARGEST_SHOWN = 5
 _TITLES = {
@@ -168,7 +167,7 @@ def contents_table(contents: Contents) -> Table:
     for title in ("packages", "size"):
         table.add_column(title, justify="right", no_wrap=True)
     for each in contents.environments:
-        identity = f"{each.place.req_id[:_ID_SHOWN]}:{each.place.full_id[:_ID_SHOWN]}"
+        identity = short_ids(each.place.identity)
         if isinstance(each.lock, EnvlockError):
             table.add_row(f"({each.lock.code})", each.place.arch, identity, "", "", "")
             continue
@@ -279,8 +278,7 @@ def verification_document(result: VerifiedCache, status: int) -> dict[str, objec
 
 
 def _names(names: tuple[str, ...]) -> str:
-    hidden = len(names) - _NAMES_SHOWN
-    return one_line(", ".join(names[:_NAMES_SHOWN])) + (f" and {hidden} more" if hidden > 0 else "")
+    return one_line(first_of(names, _NAMES_SHOWN))
 
 
 def sweep_text(swept: Garbage, *, deleted: bool) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, open_project
 from envlock.errors import one_line
+from envlock.words import short_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ _NAMES = Argument(
     "cache is `team/base:v1`, or `team/base:stable@3` for one of its moves. Default: all, in brief.",
     complete="shown",
 )
-_ID_SHOWN = 12
 
 
 @command(_NAMES, ARCHS, PATHSPEC, JSON, CONFIG)
@@ -116,7 +116,7 @@ def _row(line: Line, *, indent: str) -> tuple[str, ...]:
     name = indent + one_line(line.name)
     if line.lock is None:
         return (name, line.words)
-    identity = f"{line.lock.req_id[:_ID_SHOWN]}:{line.lock.full_id[:_ID_SHOWN]}"
+    identity = short_ids(line.lock.identity)
     there = "yes" if line.prefix else "no"
     return (name, line.state, line.lock.python.series, str(len(line.lock.packages)), identity, there)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from envlock.errors import one_line
-from envlock.words import byte_size
+from envlock.words import byte_size, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -305,8 +305,7 @@ def _reasons(why: Sequence[str]) -> str:
 
     roots = [reason for reason in why if reason in {ASKED, FOR_METAFLOW}]
     names = [reason for reason in why if reason not in roots]
-    more = f" and {len(names) - _NEEDERS} more" if len(names) > _NEEDERS else ""
-    needed = [f"needed by {', '.join(names[:_NEEDERS])}{more}"] if names else []
+    needed = [f"needed by {first_of(names, _NEEDERS)}"] if names else []
     return ", ".join([*roots, *needed])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from envlock.model.arch import Arch
+from envlock.words import short_ids
 
 MOVING_TAGS = ("latest", "candidate", "stable")
 DEFAULT_TAG = "latest"
@@ -86,8 +87,8 @@ class EnvironmentIds(NamedTuple):
         """
         archs: dict[str, list[str]] = {}
         for arch, full_id in self.full_ids:
-            archs.setdefault(full_id[:12], []).append(arch)
-        return self.req_id[:12] + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
+            archs.setdefault(short_ids(full_id), []).append(arch)
+        return short_ids(self.req_id) + "; ".join(f":{full_id} on {', '.join(on)}" for full_id, on in archs.items())
 
 
 def parse_alias(text: str) -> Alias:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, DamageError, HydrateError, Location
 from envlock.redaction import shown
-from envlock.words import did_you_mean, listed
+from envlock.words import did_you_mean, first_of, listed
 
 if TYPE_CHECKING:
     from envlock.model.arch import Arch
@@ -148,11 +148,10 @@ class AliasNotFound(ConfigError):
 
     def __init__(self, alias: Alias, url: str, others: Iterable[Alias]) -> None:
         names = sorted(map(str, others))
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         super().__init__(
             f"no environment is called `{alias}`",
             locations=(Location(url),),
-            details=(f"similar aliases: {', '.join(names[:_SHOWN])}{more}",) if names else (),
+            details=(f"similar aliases: {first_of(names, _SHOWN)}",) if names else (),
             hint=did_you_mean(str(alias), names, cutoff=0.5) or _how_to_have(str(alias)),
         )
 
