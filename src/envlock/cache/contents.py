@@ -1,4 +1,4 @@
-"""What a cache holds: its environments, and the packages that they name or that nothing names."""
+"""The contents of a cache: its environments, and the packages that they need or that nothing needs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class CachedEnvironment:
 
     place: EnvironmentPlace
     lock: Lock | EnvlockError
-    """Or why it cannot be read."""
+    """Its lock, or why it cannot be read."""
     size: int = 0
-    """Bytes of its packages, as far as they are there."""
+    """Bytes of those of its packages that are there."""
     missing: tuple[Artifact, ...] = ()
-    """Artifacts that its lock names and the cache does not hold."""
+    """Artifacts that its lock names and the cache lacks."""
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """What its lock names; nothing where that cannot be read."""
+        """What its lock names; empty if it cannot be read."""
         return () if isinstance(self.lock, EnvlockError) else artifacts_of(self.lock)
 
 
@@ -50,9 +50,9 @@ class Contents:
     packages: Mapping[str, int]
     """The size of each package, by path."""
     strangers: tuple[str, ...]
-    """Paths among the packages where envlock puts none."""
+    """Paths among the packages that envlock never writes."""
     format_error: CacheFormatDamaged | None = None
-    """That the cache does not say which format it has, where it does not: what is there was read all the same."""
+    """That the file with the format of the cache is damaged; everything else was read."""
 
     @property
     def errors(self) -> tuple[EnvlockError, ...]:
@@ -66,12 +66,12 @@ class Contents:
 
     @property
     def named(self) -> frozenset[str]:
-        """The paths that environments name, whether something is there or not."""
+        """The packages that environments need, there or not."""
         return frozenset(path_of(artifact) for each in self.environments for artifact in each.artifacts)
 
     @property
     def unnamed(self) -> tuple[str, ...]:
-        """Packages that no readable environment names. Sorted."""
+        """The packages that no readable environment needs. Sorted."""
         return tuple(sorted(self.packages.keys() - self.named))
 
 
@@ -104,7 +104,7 @@ def read_contents(store: Store) -> Contents:
 
 
 def _locks(store: Store) -> Iterator[tuple[EnvironmentPlace, Lock | EnvlockError | None]]:
-    """Each environment's lock, or why it cannot be read; None for one that was swept since it was listed."""
+    """Each environment's lock, or why it cannot be read; None if it was deleted after the listing."""
     environments = Environments(store)
 
     def read(place: EnvironmentPlace) -> Lock | None:

@@ -1,4 +1,4 @@
-"""From upstream to a file, over HTTP: every byte hashed as it comes, nothing kept that is not what was locked."""
+"""Download artifacts over HTTP: every byte is hashed as it arrives, and nothing is kept that was not locked."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _LONGEST_PAUSE = 30.0
 _REDIRECTS = 10
 _BLOCK = 1 << 18
 PATIENCE = 60.0
-"""Seconds within which an answer has to begin, and after which it is looked how much has come in them."""
+"""Seconds in which an answer must begin, and after which its speed is checked."""
 _SLOWEST = 8 << 10
-"""Bytes a second. Who sends less keeps us waiting on purpose, or is of no use."""
+"""Bytes per second. A slower host delays on purpose, or is of no use."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that another attempt may change."""
+"""Status codes that another attempt may change."""
 
 
 def _nothing(_: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 class _Passing(Exception):
@@ -61,7 +61,7 @@ class _Passing(Exception):
 
 
 class Upstream:
-    """The hosts that locks name. One pool of connections; any thread may fetch. Close it, or use it in a `with`."""
+    """The hosts that locks name, with one pool of connections. Any thread may fetch. Close it, or use `with`."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Upstream:
         pause: float = _PAUSE,
         patience: float = PATIENCE,
     ) -> None:
-        """`locate` tells the URL to fetch an artifact from, which is in no message and may hold a token."""
+        """`locate` returns the URL to download an artifact from. It may hold a token, and appears in no message."""
         self._credentials = credentials
         self._locate = locate
         self._connections = connections
@@ -92,7 +92,7 @@ class Upstream:
         self.close()
 
     def close(self) -> None:
-        """End what is under way (it raises CancelledError in its thread) and give the connections back."""
+        """End the running downloads (they raise CancelledError) and close the connections."""
         self._stopped.set()
         with self._lock:
             if self._opened is not None:
@@ -106,7 +106,7 @@ class Upstream:
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> None:
-        """Make `to`, which does not exist yet, the artifact's file, its size and SHA-256 proved.
+        """Download an artifact to `to`, which does not exist yet, and verify its size and SHA-256.
 
         `on_bytes` is told of each piece that came (a negative number when pieces were thrown away), `on_size` of the
         size when the lock does not know it and upstream tells it. Connections that break and hosts that stumble are
@@ -128,7 +128,7 @@ class Upstream:
         on_bytes: Callable[[int], None] = _nothing,
         on_size: Callable[[int], None] = _nothing,
     ) -> dict[str, str]:
-        """Make `to` the file at an artifact's URL, whose SHA-256 nobody told; its digests, with that one.
+        """Download the file at an artifact's URL to `to`, and return its hashes, SHA-256 among them.
 
         Nothing is proved but the size, where it is known: whoever asks compares the digests. As `fetch` otherwise.
         """
@@ -139,7 +139,7 @@ class Upstream:
         return body.digests()
 
     def _bring(self, to: Path, body: _Body, prove: Callable[[_Body], None]) -> None:
-        """Fill `to`, which the body writes to, and prove it; where that fails, `to` is gone."""
+        """Fill and verify `to`; if that fails, delete it."""
         try:
             self._transfer(body)
             prove(body)
@@ -159,7 +159,7 @@ class Upstream:
             raise UnsupportedUrl(artifact.filename, artifact.url)
 
     def _copy(self, artifact: Artifact, body: _Body) -> None:
-        """From a folder of this machine: what a mirror of Python builds may be."""
+        """Copy from a folder on this machine, as a mirror of Python builds may be."""
         from urllib.parse import unquote
 
         path = Path(unquote(body.url.removeprefix("file://")))
@@ -188,7 +188,7 @@ class Upstream:
             pause *= 2
 
     def _attempt(self, artifact: Artifact, body: _Body) -> _Passing | None:
-        """None when the whole body came, or why another attempt may help."""
+        """None once the whole body is here, or the reason why another attempt may help."""
         import httpx
 
         try:
@@ -240,7 +240,7 @@ class Upstream:
         raise UpstreamUnreachable(place, reason, (artifact.filename,))
 
     def _answer(self, artifact: Artifact, body: _Body) -> tuple[httpx.Response, bool]:
-        """The answer at the end of all redirects, its body unread, and whether credentials were sent for it.
+        """The answer after all redirects, with its body unread, and whether credentials were sent for it.
 
         Each host is sent its own credentials only, and none at all once a redirect left https.
         """
@@ -266,7 +266,7 @@ class Upstream:
         raise UpstreamUnreachable(url.host, f"more than {_REDIRECTS} redirects", (artifact.filename,))
 
     def _sent(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
-        """The head of the answer. What httpx limits is the time between two bytes of it, so its thread may be left."""
+        """The head of the answer. httpx limits only the time between two bytes of it, so its thread may be left."""
         answer: Future[httpx.Response] = Future()
 
         def send() -> None:
@@ -300,7 +300,7 @@ class Upstream:
 
 
 def _from_bucket(artifact: Artifact, body: _Body) -> None:
-    """From an `s3://` channel, which is reached as the `AWS_*` variables say."""
+    """Copy from an `s3://` channel, with the `AWS_*` variables."""
     from envlock.conda.client import client_for
     from envlock.conda.errors import ChannelFailure
     from envlock.conda.fetch import fetch
@@ -317,7 +317,7 @@ def _close(answer: Future[httpx.Response]) -> None:
 
 
 class _Body:
-    """The bytes of one artifact, as far as they have come."""
+    """The bytes of one artifact that have arrived so far."""
 
     def __init__(
         self,
@@ -340,14 +340,14 @@ class _Body:
         self._etag = ""
 
     def wanted_headers(self) -> dict[str, str]:
-        """What to ask for: bytes as they are stored, and only the rest where that is sure to be of the same file."""
+        """The request's headers: bytes as stored, and only the rest if that is certain to be of the same file."""
         headers = {"Accept-Encoding": "identity"}
         if self.count and self._etag:
             headers |= {"Range": f"bytes={self.count}-", "If-Range": self._etag}
         return headers
 
     def begin(self, response: httpx.Response) -> None:
-        """Go on with what the answer is a part of, or start over."""
+        """Continue with a partial answer, or start over."""
         goes_on = response.headers.get("content-range", "").startswith(f"bytes {self.count}-")
         if response.status_code != HTTPStatus.PARTIAL_CONTENT or not goes_on:
             if response.status_code == HTTPStatus.PARTIAL_CONTENT:
@@ -361,7 +361,7 @@ class _Body:
             self._on_size(self.count + int(length))
 
     def write(self, block: bytes, /) -> int:
-        """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than were locked, or could be."""
+        """Take a piece. Raises UpstreamHashMismatch as soon as there are more bytes than allowed."""
         self._file.write(block)
         for each in self._hashes.values():
             each.update(block)
@@ -378,22 +378,22 @@ class _Body:
         return len(block)
 
     def is_cut_off(self, length_was_told: bool) -> bool:
-        """Whether bytes are missing though the connection ended as it should: only where its length was not told."""
+        """Whether bytes are missing although the connection ended normally: only if the length was unknown."""
         size = self.artifact.size
         return size is not None and self.count < size and not length_was_told
 
     def digests(self) -> dict[str, str]:
-        """What was hashed so far, in hex digits, by algorithm."""
+        """The hashes so far, in hex digits, by algorithm."""
         return {name: each.hexdigest() for name, each in self._hashes.items()}
 
     def prove_size(self) -> None:
-        """Raises UpstreamHashMismatch unless there are as many bytes as were locked."""
+        """Raise UpstreamHashMismatch unless the size is the locked one."""
         size = self.artifact.size
         if size is not None and self.count != size:
             raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got=f"{self.count} bytes")
 
     def prove(self) -> None:
-        """Raises UpstreamHashMismatch unless these are the locked bytes."""
+        """Raise UpstreamHashMismatch unless these are the locked bytes."""
         self.prove_size()
         got = self.digests()["sha256"]
         if got != self.artifact.sha256:

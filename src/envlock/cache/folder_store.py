@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 STAGE = ".stage"
-"""A folder of the root, so of the same filesystem. What a killed process leaves in it is never taken for a file."""
+"""A folder in the root, so on the same filesystem. Files that a killed process leaves in it are never read."""
 
 _STAGE_LIVES = 24 * 3600
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO})
-"""Why there is no file of ours: the last two, a link that leads to itself and a socket."""
+"""Errors that mean that there is no file of ours; the last two are a link to itself and a socket."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-"""What filesystems say that have no hard links: some network mounts, FUSE, exFAT."""
+"""Errors of filesystems without hard links: some network mounts, FUSE, exFAT."""
 _NO_NEW_NAMES = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM})
-"""What filesystems say that cannot rename only where no file is."""
+"""Errors of filesystems that cannot rename without replacing."""
 _BLOCK = 1 << 20
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _ATTEMPTS = 10
@@ -39,7 +39,7 @@ _READ_WRITE, _OWN = 0o666, 0o600
 
 
 class FolderStore:
-    """A Store in a folder of this machine, a mounted one as well; made when the first file is put.
+    """A Store in a folder, on this machine or mounted; it is made by the first write.
 
     What it writes is as open as the root, whoever writes: the root's group, and its permissions to read and to write.
     """
@@ -90,7 +90,7 @@ class FolderStore:
             _copy(source, target, on_bytes)
 
     def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
-        """Write a file: in the stage, to the disk, then to its name."""
+        """Write a file: into the stage, to the disk, then to its name."""
         place = self._place(path)
         with (
             BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source,
@@ -100,7 +100,7 @@ class FolderStore:
             self._give_name(stage, place, stage.replace)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file where none is: the name is given to a file that is whole, which fails where it is taken."""
+        """Write a file if there is none: a complete file gets its name in a step that fails if the name is taken."""
         place = self._place(path)
         with self._said("written", place), self._staged(BytesIO(data), tell_nobody) as stage:
             try:
@@ -111,7 +111,7 @@ class FolderStore:
         return True
 
     def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
-        """Make the folder and `give` the name in it; again where somebody takes the folder away as it is empty.
+        """Make the folder and give the name in it; again if somebody deletes the empty folder in between.
 
         Whoever makes the same folder at the same time does so too: a rename replaces one that is empty.
         """
@@ -134,7 +134,7 @@ class FolderStore:
 
     @contextmanager
     def _staged(self, source: BinaryIO, on_bytes: Callable[[int], None]) -> Iterator[Path]:
-        """A file of the stage with what the source holds, on the disk; gone afterwards, unless it was moved."""
+        """A file in the stage with the source's bytes, flushed to the disk; deleted afterwards, unless it was moved."""
         self._prepare()
         stage, opened = self._in_stage(lambda place: place.open("xb"))
         try:
@@ -149,13 +149,13 @@ class FolderStore:
                 stage.unlink()
 
     def delete(self, path: str) -> None:
-        """Take a file away."""
+        """Delete a file."""
         place = self._place(path)
         with self._said("written", place):
             place.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Take away the folders in which nothing is left, those that an earlier sweep left as well.
+        """Delete empty folders, and those that an earlier gc left.
 
         Whoever is about to write into one makes it again.
         """
@@ -165,7 +165,7 @@ class FolderStore:
                     Path(folder).rmdir()
 
     def _in_stage(self, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-        """Something of a new name in the stage, which is made anew where a sweep took it away as it was empty."""
+        """A new entry in the stage; the stage is made again if gc deleted it while it was empty."""
         try:
             return _made_in(self._stage, make)
         except FileNotFoundError:
@@ -173,7 +173,7 @@ class FolderStore:
             return _made_in(self._stage, make)
 
     def _open(self, path: str) -> BinaryIO:
-        """A file, open to be read. What would wait or never end, a pipe or a device, is not there."""
+        """A file, open for reading. Pipes and devices, which would block or never end, count as missing."""
         place = self._place(path)
         with self._said("read", place):
             try:
@@ -192,7 +192,7 @@ class FolderStore:
         return self._root / checked(path)
 
     def _prepare(self) -> None:
-        """Make the stage; take away, once, what processes that were killed a day ago or earlier left in it."""
+        """Make the stage; once, delete what processes left in it that were killed a day ago or earlier."""
         if self._is_prepared:
             return
         if not self._root.is_dir():
@@ -207,7 +207,7 @@ class FolderStore:
                     left.rmdir() if left.is_dir() else left.unlink()
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder that whoever may write the root may write, from its first moment on.
+        """Make a folder with the root's permissions from its first moment on.
 
         One that got its permissions at its place would keep others out for ever when its maker is killed before.
         """
@@ -225,13 +225,13 @@ class FolderStore:
                 raise
 
     def _refuse_way_out(self, folder: Path) -> None:
-        """Write nowhere but in the root, whatever links others made in it."""
+        """Refuse to write outside the root, whatever links others made in it."""
         root, real = os.path.realpath(self._root), os.path.realpath(folder)
         if real != root and not real.startswith(f"{root}/"):
             raise OSError(errno.ELOOP, f"a symlink leads out of the cache, to {real}", str(folder))
 
     def _share(self, place: Path, *, is_folder: bool) -> None:
-        """Give what was made the root's group and permissions, as far as its maker may."""
+        """Give a new file the root's group and permissions, as far as this user may."""
         root = self._root.stat()
         mode = stat.S_IMODE(root.st_mode)
         with suppress(OSError):  # some mounts know no groups, and some writers are in other ones
@@ -241,7 +241,7 @@ class FolderStore:
 
     @contextmanager
     def _said(self, doing: str, place: Path) -> Iterator[None]:
-        """An OSError below is the cache's; a file that is not there is the caller's matter."""
+        """Turn an OSError into an error of the cache; a missing file is the caller's matter."""
         try:
             yield
         except (FileNotFoundError, FileExistsError) as error:
@@ -252,7 +252,7 @@ class FolderStore:
             raise self._unusable(doing, error, place) from error
 
     def _unusable(self, doing: str, error: OSError, place: Path) -> CacheUnusable:
-        """The error that names what could not be read or written, and whose it is."""
+        """The error with the file that could not be read or written, and its owner."""
         met = Path(os.fsdecode(error.filename2 or error.filename or place))
         if doing == "written":  # a file is written by the leave to write into its folder
             return CacheUnusable.of(self.url, doing, error, str(place), _owner_of(met.parent, self._root, error))
@@ -260,7 +260,7 @@ class FolderStore:
 
 
 def _made_in(folder: Path, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-    """Something of a new name in a folder: what `make` makes of it, again where the folder was just replaced.
+    """A new entry in a folder, made by `make`; again if the folder was replaced in between.
 
     Who makes a folder at the same moment puts theirs in the place of one that is empty, as rename(2) does.
     """
@@ -291,7 +291,7 @@ def _copy(source: BinaryIO, target: BinaryIO, on_bytes: Callable[[int], None]) -
 
 
 def _flush(folder: Path) -> None:
-    """Bring a folder's new name to the disk."""
+    """Flush a folder's new name to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -300,7 +300,7 @@ def _flush(folder: Path) -> None:
 
 
 def _name_exclusively(stage: Path, place: Path) -> None:
-    """Give a whole file a name that nothing has. Raises FileExistsError where something has it.
+    """Give a complete file a name that is free. Raises FileExistsError if it is taken.
 
     Where the filesystem can do that in one step, of all machines one succeeds. Where it can neither link nor rename so,
     whoever looks and renames holds a lock, which the kernel takes back from who is killed.
@@ -330,7 +330,7 @@ def _name_exclusively(stage: Path, place: Path) -> None:
 
 
 def _rename_exclusively(stage: Path, place: Path) -> None:
-    """Linux's renameat2(2) with RENAME_NOREPLACE, which FAT has as well; OSError(ENOSYS) where there is none."""
+    """Linux's renameat2(2) with RENAME_NOREPLACE, which FAT has too; OSError(ENOSYS) elsewhere."""
     import ctypes
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -342,7 +342,7 @@ def _rename_exclusively(stage: Path, place: Path) -> None:
 
 
 def _owner_of(place: Path, root: Path, error: OSError) -> str:
-    """Who may do what with the nearest thing that is there, where it is permissions that fail; else nothing."""
+    """The owner and permissions of the nearest existing path, if permissions are the cause; else empty."""
     if error.errno not in {errno.EACCES, errno.EPERM}:
         return ""
     import pwd

@@ -1,4 +1,4 @@
-"""What a cache says of itself: which format it has, and that its store keeps its word on exclusive creates.
+"""The format of a cache, and the test that its store creates files exclusively.
 
 `CACHE.json` is written once, by whoever first needs to know. A cache without it has format 1, and nothing was proved.
 """
@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 
 
 def check_format(store: Store) -> bool:
-    """Whether the cache says what it is. One request.
+    """Whether the cache has a file with its format. One request.
 
     Raises NewerCache when it was made by a newer envlock, and CacheFormatDamaged when it cannot be understood.
     """
@@ -43,7 +43,7 @@ def check_format(store: Store) -> bool:
 
 
 def prove_exclusive_create(store: Store) -> None:
-    """Prove that the store lets nobody create what is there, before anything relies on it. One request, once proved.
+    """Test that the store never lets two writers create one file. One request, once it was tested.
 
     The first time, one file is created twice, the second time with other bytes; a store that lets that happen is
     refused. The proof is remembered in the cache, for everybody.

@@ -57,7 +57,7 @@ _PATHSPEC_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 @dataclass(frozen=True)
 class EnvironmentPlace:
-    """What the path of an environment in the cache says of it."""
+    """What the path of an environment in a cache says."""
 
     arch: Arch
     req_id: str
@@ -70,14 +70,14 @@ class EnvironmentPlace:
 
     @property
     def path(self) -> str:
-        """Where its lock lies in a cache."""
+        """Its path in a cache."""
         if self.arch not in ARCHS or not _ID.match(self.req_id) or not _ID.match(self.full_id):
             raise UnsafePath(f"{self.arch}/{self.req_id}/{self.full_id}")
         return f"{ENVIRONMENTS}/{self.arch}/{self.req_id}/{self.full_id}.toml"
 
 
 def package_path(sha256: str, filename: str) -> str:
-    """Where a package lies. Its own file name comes last: installers read it.
+    """The path of a package. Its own file name comes last, because installers read it.
 
     >>> package_path("ab" + "0" * 62, "torch-2.1+cu118-1!0-py3-none-any.whl")
     'packages/ab/ab00000000000000000000000000000000000000000000000000000000000000/torch-2.1+cu118-1!0-py3-none-any.whl'
@@ -90,7 +90,7 @@ def package_path(sha256: str, filename: str) -> str:
 
 
 def package_at(path: str) -> tuple[str, str] | None:
-    """SHA-256 and file name of the package at a path; None where no package belongs.
+    """The SHA-256 and file name in the path of a package; None for any other path.
 
     >>> package_at("packages/ab/ab" + "0" * 62 + "/demo-1.0-py3-none-any.whl")[1]
     'demo-1.0-py3-none-any.whl'
@@ -106,12 +106,12 @@ def package_at(path: str) -> tuple[str, str] | None:
 
 
 def environment_place(lock: Lock) -> EnvironmentPlace:
-    """Where a lock belongs in a cache."""
+    """The place of a lock in a cache."""
     return EnvironmentPlace(lock.arch, lock.req_id, lock.full_id)
 
 
 def environment_at(path: str) -> EnvironmentPlace | None:
-    """What the path of a cached lock says; None where no lock belongs.
+    """What the path of a cached lock says; None for any other path.
 
     >>> environment_at("envs/osx-arm64/" + "1" * 40 + "/" + "2" * 40 + ".toml").arch
     'osx-arm64'
@@ -129,12 +129,12 @@ def environment_at(path: str) -> EnvironmentPlace | None:
 
 
 def probe_path(nonce: str) -> str:
-    """Where a store is tried out. `nonce` is hex digits that nobody else has."""
+    """Where a store is tested. `nonce` is hex digits that nobody else has."""
     return f"{PROBES}/{nonce}"
 
 
 def alias_folder(alias: Alias) -> str:
-    """Where the moves of an alias lie.
+    """The folder of an alias's moves.
 
     >>> alias_folder(Alias("team/base", "v1.2"))
     'aliases/team/base/@tags/v1.2'
@@ -150,7 +150,7 @@ def alias_folder(alias: Alias) -> str:
 
 
 def move_path(alias: Alias, sequence: int) -> str:
-    """Where one move of an alias lies; in the order of paths, moves are in their own.
+    """The path of one move of an alias. Sorted paths are moves in order.
 
     >>> move_path(Alias("team/base"), 3)
     'aliases/team/base/@tags/latest/0000000003.json'
@@ -159,7 +159,7 @@ def move_path(alias: Alias, sequence: int) -> str:
 
 
 def move_at(path: str) -> tuple[Alias, int] | None:
-    """The alias whose move lies at a path, and which of them it is; None where no move belongs.
+    """The alias and the number of the move at a path; None for any other path.
 
     >>> move_at("aliases/team/base/@tags/latest/0000000003.json")
     (Alias(name='team/base', tag='latest'), 3)
@@ -177,7 +177,7 @@ def move_at(path: str) -> tuple[Alias, int] | None:
 
 
 def step_folder(flow: str, run: str, step: str) -> str:
-    """Where it is kept in which environments a step of a run ran.
+    """The folder of the run records of a step.
 
     >>> step_folder("TrainFlow", "142", "train")
     'pathspecs/TrainFlow/142/train'
@@ -190,12 +190,12 @@ def step_folder(flow: str, run: str, step: str) -> str:
 
 
 class ResolvedPlace(NamedTuple):
-    """What the path of a record says: who resolved which environment, and when by their clock."""
+    """What the path of a resolution record says: who resolved which environment, and when by their clock."""
 
     time: str
-    """`20261101T093000Z`: in the order of texts, records are in that of time."""
+    """`20261101T093000Z`: sorted as text, records are in order of time."""
     user: str
-    """As `user_in_paths` spells them."""
+    """As `user_in_paths` spells it."""
     environment: EnvironmentPlace
 
     @property
@@ -209,14 +209,14 @@ class ResolvedPlace(NamedTuple):
 
 
 def resolved_folder(req_id: str, arch: str) -> str:
-    """Where it is kept who resolved these requirements for an arch. Raises UnsafePath."""
+    """The folder of the records of who resolved these requirements for an arch. Raises UnsafePath."""
     if arch not in ARCHS or not _ID.match(req_id):
         raise UnsafePath(f"{req_id}/{arch}")
     return f"{RESOLVED}/{req_id}/{arch}"
 
 
 def resolved_place(lock: Lock) -> ResolvedPlace | None:
-    """Where it is kept that a lock was resolved; None for one that does not say when."""
+    """The place of a lock's resolution record; None for a lock without a time."""
     when = _RESOLVED_AT.match(lock.resolved_at)
     if when is None:
         return None
@@ -225,7 +225,7 @@ def resolved_place(lock: Lock) -> ResolvedPlace | None:
 
 
 def resolved_at(path: str) -> ResolvedPlace | None:
-    """What the path of a record says; None where no record belongs.
+    """What the path of a resolution record says; None for any other path.
 
     >>> place = resolved_at("resolved/" + "1" * 40 + "/osx-64/20261101T093000Z-mia-" + "2" * 40)
     >>> place.user, place.environment.arch
@@ -241,7 +241,7 @@ def resolved_at(path: str) -> ResolvedPlace | None:
 
 
 def user_in_paths(user: str) -> str:
-    """How a user is called in paths: what no path can hold is spelt in hex, and what is too long is cut off.
+    """A user's name in paths: characters that no path can have are spelt in hex, and long names are cut.
 
     >>> user_in_paths("mia.k@example"), user_in_paths("../Zoë"), len(user_in_paths("x" * 500))
     ('mia.k@example', '..=2FZo=C3=AB', 120)
@@ -253,17 +253,17 @@ def user_in_paths(user: str) -> str:
 
 
 def push_path(nonce: str) -> str:
-    """Where a push says what it is going to need. `nonce` is hex digits that nobody else has."""
+    """Where a push announces what it needs. `nonce` is hex digits that nobody else has."""
     return f"{PUSHES}/{nonce}.json"
 
 
 def sweep_path(nonce: str) -> str:
-    """Where a sweep says that it is under way. `nonce` is hex digits that nobody else has."""
+    """Where gc announces itself. `nonce` is hex digits that nobody else has."""
     return f"{SWEEPS}/{nonce}.json"
 
 
 def checked(path: str) -> str:
-    """The path of a store, proved to stay inside of its root. Raises UnsafePath.
+    """The path, if it stays inside the root of a store. Raises UnsafePath.
 
     >>> checked("envs/linux-64/1.toml")
     'envs/linux-64/1.toml'

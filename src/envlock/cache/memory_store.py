@@ -1,4 +1,4 @@
-"""A store in this process's memory, gone with it: for trying things out."""
+"""A store in memory, for this process: for trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES: dict[str, _File] = {}
 
 
 class MemoryStore:
-    """A Store in memory: every one of the same URL, in this process, holds the same files."""
+    """A Store in memory: all stores of one URL in this process share their files."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -50,7 +50,7 @@ class MemoryStore:
             yield Entry(key[root:], len(file.data), file.written)
 
     def read(self, path: str) -> bytes:
-        """A file's bytes."""
+        """The bytes of a file."""
         try:
             return _FILES[self._key(path)].data
         except KeyError:
@@ -61,7 +61,7 @@ class MemoryStore:
         return hashlib.sha256(self.read(path)).hexdigest()
 
     def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
-        """Copy a file out."""
+        """Copy a file."""
         data = self.read(path)
         with to.open("xb") as file:
             file.write(data)
@@ -76,13 +76,13 @@ class MemoryStore:
         on_bytes(len(whole))
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file where none is."""
+        """Write a file if there is none."""
         key = self._key(path)
         with _LOCK:
             return _FILES.setdefault(key, _File(data, time.time())).data == data
 
     def delete(self, path: str) -> None:
-        """Take a file away."""
+        """Delete a file."""
         key = self._key(path)
         with _LOCK:
             _FILES.pop(key, None)

@@ -1,4 +1,4 @@
-"""Who has resolved what: a record for each environment that was pushed, so that nobody has to read every lock."""
+"""Records of who resolved what, one for each pushed environment, so that nobody has to read every lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Resolved:
         self._store = store
 
     def write(self, lock: Lock) -> None:
-        """Keep that an environment was resolved, which is in the store already. One that says no time is passed by."""
+        """Record who resolved a lock that is in the store already. Skips a lock without a time."""
         place = resolved_place(lock)
         if place is not None:
             said = {
@@ -36,7 +36,7 @@ class Resolved:
             self._store.put(place.path, (json.dumps(said, indent=1) + "\n").encode())
 
     def of(self, req_id: str, arch: Arch) -> tuple[ResolvedPlace, ...]:
-        """Who resolved these requirements for an arch, the newest first. One listing.
+        """Who resolved these requirements for an arch, newest first. One listing.
 
         A record says when by the clock of whoever resolved, and it was resolved before it was written: of one that is
         dated after that, the store's own clock decides. So nobody's stays the newest because a clock was wrong.
@@ -47,5 +47,5 @@ class Resolved:
 
 
 def _written(entry: Entry) -> str:
-    """When a record was written, as records say it; nothing where the store does not say."""
+    """When a record was written, in the spelling of records; empty if the store does not say."""
     return "" if entry.modified is None else time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(entry.modified))

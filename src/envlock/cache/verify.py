@@ -1,4 +1,4 @@
-"""Proving a cache: every byte of every package hashed, every environment's lock read, its packages there."""
+"""Verify a cache: hash every package, read every lock, and look for its packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERIFYING = "verifying"
 
 @dataclass(frozen=True)
 class CacheFinding:
-    """One thing in a cache that is not as it should be."""
+    """Something in a cache that is damaged or missing."""
 
     verdict: str
     """`damaged-package`, `missing-package`, `damaged-lock`, or `damaged-format`."""
@@ -31,7 +31,7 @@ class CacheFinding:
     """Below the cache's root."""
     reason: str
     needed_by: tuple[str, ...] = ()
-    """The environments that name the package, as `identity on arch`."""
+    """The environments that need the package, as `identity on arch`."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Verification:
     contents: Contents
     findings: tuple[CacheFinding, ...]
     unread: tuple[str, ...] = ()
-    """Environments that only a newer envlock can read: neither right nor wrong."""
+    """Environments that only a newer envlock can read, so nothing is known of them."""
 
 
 def verify(store: Store, reporter: Reporter) -> Verification:
-    """Read all of a cache. Raises CacheUnusable."""
+    """Read a whole cache. Raises CacheUnusable."""
     contents = read_contents(store)
     needs = _needs(contents)
     damaged = {path: reason for path, reason in _hashes(store, contents, reporter) if reason}
@@ -65,7 +65,7 @@ def verify(store: Store, reporter: Reporter) -> Verification:
 
 
 def _hashes(store: Store, contents: Contents, reporter: Reporter) -> Iterator[tuple[str, str]]:
-    """Each package's path, and what is wrong with its bytes: nothing, or a reason."""
+    """Each package's path, and what is wrong with it, or nothing."""
 
     def hashed(path: str) -> str | None:
         try:

@@ -1,1 +1,1 @@
-"""The one place that knows py-rattler: channels, records, solving, fetching and linking of conda packages."""
+"""Everything that uses py-rattler: channels, records, solving, downloading and linking conda packages."""

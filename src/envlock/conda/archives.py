@@ -1,4 +1,4 @@
-"""What is inside conda packages: which PyPI distributions, and what those say of themselves.
+"""Which PyPI distributions a conda package contains, and their metadata.
 
 A package's own list of files is the truth. It is read from the archive, where this machine has it, else from the
 channel by a range request for the end of the file, and remembered by the archive's SHA-256: it cannot change. Where
@@ -37,26 +37,26 @@ _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*?)(?:-(?P<version>v?\d[
 _LISTS = ("info/files", "info/paths.json")
 _AT_ONCE = 12
 _SECONDS = 20.0
-"""How long one archive is waited for."""
+"""How long to wait for one archive."""
 _WHOLE_BYTES = 4 << 20
-"""Archives up to this size are fetched whole from a server that knows no ranges."""
+"""Archives up to this size are downloaded whole if the server has no range requests."""
 _METADATA_BYTES = 64 << 20
-"""As that, where the metadata of one package is wanted, without which the lock would fail."""
+"""The same limit if the metadata of one package is needed, because the lock would fail without it."""
 _ENOUGH_FAILURES = 4
-"""After so many in a row the channel is not asked any more."""
+"""After so many failures in a row the channel is not asked again."""
 
 
 class Contents(NamedTuple):
     """The PyPI distributions in a conda package."""
 
     distributions: tuple[tuple[str, str], ...]
-    """Normalised name and version, as the package has it; conda's version where it has none."""
+    """Normalized name and version; conda's version if the distribution has none."""
     is_known: bool = True
-    """False where the published mapping stands in for the archive."""
+    """False if the published mapping stands in for the archive."""
 
 
 class Archives:
-    """Looks into the archives of conda packages; threads may share it."""
+    """Reads the archives of conda packages. Any thread may call it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Archives:
         *,
         offline: bool = False,
     ) -> None:
-        """Offline, only archives on this machine are looked into."""
+        """Offline, reads only archives on this machine."""
         self._offline = offline
         self._channel_urls = tuple(channel_urls)
         self._mirrors = mirrors or {}
@@ -74,7 +74,7 @@ class Archives:
         self._failures = 0
 
     def contents(self, packages: Iterable[LockedPackage]) -> dict[str, Contents]:
-        """What is in each of the packages, by its name; what holds no Python is not looked into.
+        """What each package contains, by its name. Packages that cannot hold Python are not read.
 
         Costs a small request for each archive that was never looked into on this machine, twelve at a time. Raises
         Ended.
@@ -103,7 +103,7 @@ class Archives:
         return found
 
     def metadata(self, package: LockedPackage, distribution: str) -> str | None:
-        """The METADATA of a distribution in a package; None where it cannot be had. Raises Ended.
+        """The METADATA of a distribution in a package; None if it cannot be read. Raises Ended.
 
         Costs up to the whole archive, which is read until the file is found.
         """
@@ -178,7 +178,7 @@ class Archives:
 
 
 def may_hold_python(package: LockedPackage) -> bool:
-    """Whether there can be Python distributions in a conda package, as far as its metadata tells."""
+    """Whether a conda package may contain Python distributions, judged by its metadata."""
     facts = package.conda
     if facts is None or package.name == "python":
         return False
@@ -186,7 +186,7 @@ def may_hold_python(package: LockedPackage) -> bool:
 
 
 def distributions_among(files: Iterable[str], version: str) -> tuple[tuple[str, str], ...]:
-    """The distributions that are installed by these files, sorted; `version` is that of one that does not tell its own.
+    """The distributions that these files install, sorted; `version` stands in for one without a version.
 
     What is deeper than in site-packages itself belongs to whoever vendored it.
 

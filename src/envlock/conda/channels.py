@@ -1,4 +1,4 @@
-"""Channels: from what people call them to the URLs that locks hold, and to where they are asked."""
+"""Channels: their names and URLs, the canonical URLs in locks, and the URLs that are asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"(?<=/)t/(?!noarch\b|(?:linux|osx|win)-)[^/]*(?:/|\Z)")
 
 
 def without_secrets(url: str) -> str:
-    """The URL of a channel, or of a file in it, without user name, password, query, fragment and conda token.
+    """The URL of a channel, or of a file in it, without user name, password, query, fragment or conda token.
 
     >>> without_secrets("https://me:pw@channel.example/t/tk-1234/team/linux-64/a-1-0.conda")
     'https://channel.example/team/linux-64/a-1-0.conda'
@@ -41,7 +41,7 @@ def without_secrets(url: str) -> str:
 
 @lru_cache(maxsize=256)
 def channel_base(name_or_url: str) -> str:
-    """The canonical URL of a channel, as locks hold it: without credentials, token and slash at the end.
+    """The canonical URL of a channel, as locks hold it: without credentials, token or final slash.
 
     >>> channel_base("https://me:pw@Channel.example/t/tk-1234/team/")
     'https://channel.example/team'
@@ -58,7 +58,7 @@ def channel_base(name_or_url: str) -> str:
 
 
 def channel_address(written: str) -> Address:
-    """A channel as it is asked, and its canonical URL, as locks hold it, with the variables of its path as written.
+    """A channel's URL to ask, and its canonical URL, with the variables of its path unfilled.
 
     >>> channel_address("https://me:pw@channel.example/t/tk-1234/team/").kept
     'https://channel.example/team'
@@ -70,7 +70,7 @@ def channel_address(written: str) -> Address:
 
 
 def mirrors_in_force(configured: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """For each channel that has a mirror, its canonical URL and the URL that is asked in its place.
+    """The mirrors that apply: for each channel with one, its canonical URL and the mirror's.
 
     `ENVLOCK_CHANNEL_MIRRORS`, such as `conda-forge=https://mirror.example/main other=file:///srv/other`, wins over what
     is configured. Variables are filled in. Raises BadChannelMirror, UnsetVariable and BadVariable.

@@ -1,4 +1,4 @@
-"""The HTTP client of py-rattler, as envlock wants it: mirrors, credentials, S3, and few retries.
+"""py-rattler's HTTP client, set up with mirrors, credentials, S3, and few retries.
 
 The URLs that py-rattler is given hold no secret: it writes them into its repodata cache and into error texts. User
 names and passwords go into a header, and a conda token is put into the path by the middleware of mirrors.
@@ -22,29 +22,28 @@ if TYPE_CHECKING:
     from rattler.networking.middleware import S3Config
 
 TIMEOUT = 600
-"""Seconds for one file, a large one over a slow line included. A host that does not answer is found out sooner, by
-`host_check.py`."""
+"""Seconds for one file, even a large one over a slow line. `host_check.py` finds hosts that do not answer sooner."""
 _RETRIES = 2
 
 
 class Place(NamedTuple):
-    """Where a channel is asked."""
+    """A channel, and where it is asked."""
 
     base: str
     """Its canonical URL."""
     url: str
-    """The URL that is asked: the mirror's, or its own. Without user name and password; a conda token is in it."""
+    """The URL that is asked: the mirror's, or its own. Without user name and password, with a conda token."""
     header: str = ""
-    """The value of `Authorization`, where we know who we are."""
+    """The value of `Authorization`, if there are credentials."""
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a folder of this machine, which no middleware can stand in for."""
+        """Whether it is a folder on this machine, which no middleware can serve."""
         return self.url.startswith("file:")
 
     @property
     def source(self) -> str:
-        """The URL that py-rattler is told: the canonical one, wherever a middleware can lead from there."""
+        """The URL that py-rattler gets: the canonical one, if a middleware can redirect from it."""
         return self.url if self.is_file else self.base
 
     def canonical(self, url: str) -> str:
@@ -56,12 +55,12 @@ class Place(NamedTuple):
 
     @property
     def bucket(self) -> str:
-        """Of a channel on S3: its bucket; else empty."""
+        """The bucket of a channel on S3; empty for others."""
         return host(self.url) if self.url.startswith("s3://") else ""
 
 
 def places_of(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> tuple[Place, ...]:
-    """Where each of these channels, and each that has a mirror, is asked.
+    """Where each of these channels, and each channel with a mirror, is asked.
 
     >>> places_of(["https://channel.example/t/tk-1/team"], {})[0].url
     'https://channel.example/t/tk-1/team'
@@ -78,7 +77,7 @@ def places_of(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> tuple[
 
 
 def client_for(channel_urls: Sequence[str], mirrors: Mapping[str, str]) -> Client:
-    """A client that asks each channel where it is to be asked, as who we are there.
+    """A client that asks each channel at its place, with its credentials.
 
     `channel_urls` are as they were configured, with credentials and `${VARIABLE}`s; `mirrors` are those of
     `mirrors_in_force`. The client is asked for canonical URLs. Beside what envlock itself knows of credentials, those
@@ -102,7 +101,7 @@ def _place(base: str, found: Address) -> Place:
 
 
 def client_of(known: Sequence[Place], places: Sequence[Place]) -> Client:
-    """A client for these places; who we are is told to those that are known at the time of a request."""
+    """A client for these places; credentials are looked up at each request."""
     from rattler.networking import (
         AddHeadersMiddleware,
         AuthenticationMiddleware,
@@ -128,7 +127,7 @@ def client_of(known: Sequence[Place], places: Sequence[Place]) -> Client:
 
 
 def authorization(places: Sequence[Place]) -> Callable[[str, str], dict[str, str] | None]:
-    """What answers py-rattler's question which headers go to a host and a path.
+    """The function that tells py-rattler which headers to send to a host and a path.
 
     The question names neither scheme nor port. So a place is known by its path too, and where two places that cannot be
     told apart would be told different things, neither is told anything.
@@ -157,7 +156,7 @@ def _path(url: str) -> str:
 
 
 def _s3_settings(buckets: set[str]) -> dict[str, S3Config]:
-    """How S3 is reached where the environment names another server than Amazon's: by path, as such servers want it."""
+    """How to reach S3 if the environment names another server than Amazon's: by path, as such servers need."""
     from rattler.networking.middleware import S3Config
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

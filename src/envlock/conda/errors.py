@@ -1,4 +1,4 @@
-"""Why a channel, or what is said of channels, is of no use."""
+"""Errors of channels and their mirrors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from envlock.errors import ConfigError
 
 
 class ChannelFailure(Exception):
-    """A channel did not give what it was asked for; whoever asked makes an error of it.
+    """A channel did not deliver; the caller turns this into an error.
 
     `kind` is `unauthorized`, `missing`, `unreachable` or `unreadable`; neither `url` nor `reason` holds a secret.
     """
@@ -19,7 +19,7 @@ class ChannelFailure(Exception):
 
 
 class BadChannelMirror(ConfigError):
-    """A channel's mirror is no URL, or the variable that names mirrors cannot be read."""
+    """The mirror of a channel is not a URL, or the variable that names mirrors cannot be read."""
 
     code = "bad-channel-mirror"
 

@@ -1,4 +1,4 @@
-"""One file of a channel, streamed; and what it means when a channel does not give what it is asked for."""
+"""Download one file of a channel, and find out what a failure means."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ADVICE = re.compile(r" \(os error \d+\)")
 
 
 class Writer(Protocol):
-    """What bytes go into."""
+    """Takes the bytes of a download."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
 
 
 def fetch(url: str, writer: Writer, client: Client) -> None:
-    """Stream the file at `url`, canonical or `file://`, into a writer; its hash is the caller's to check.
+    """Stream the file at `url`, canonical or `file://`, into a writer. The caller checks its hash.
 
     `client` is one of `client_for`. Raises ChannelFailure; what the writer raises goes through.
     """
@@ -52,7 +52,7 @@ def fetch(url: str, writer: Writer, client: Client) -> None:
 
 
 def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> ChannelFailure:
-    r"""What py-rattler's text means. Where `url` is empty, the channel is the one of `places` that the text speaks of.
+    r"""The meaning of py-rattler's error text. If `url` is empty, the channel is found among `places` by the text.
 
     >>> failure_of("HTTP status client error (401 Unauthorized) for url (https://me:***@channel.example/x)", "").kind
     'unauthorized'
@@ -82,12 +82,12 @@ def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> Channe
 
 
 def clean(text: str) -> str:
-    """The text without secrets and numbers of the operating system."""
+    """The text without secrets and error numbers."""
     return _ADVICE.sub("", URL_IN_TEXT.sub(lambda match: without_secrets(match[0]), text))
 
 
 def _named(text: str, places: Sequence[Place]) -> str:
-    """The canonical URL of the channel that a text speaks of; empty where that is not clear.
+    """The canonical URL of the channel that a text mentions; empty if that is not clear.
 
     It never is where one request served several solves: py-rattler tells only the first of them what went wrong.
     """

@@ -1,4 +1,4 @@
-"""Whether the host of a channel answers at all: asked only when an answer is long in coming.
+"""Check whether the host of a channel answers at all, when an answer is slow.
 
 py-rattler's client has one time limit, for whole files, and that must let large ones over slow lines pass.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 PATIENCE = 5.0
-"""Seconds until hosts are asked, and that each then has to begin an answer: a dead one is told of after ten."""
+"""Seconds until hosts are checked, and that each then has to start answering: a dead host is reported after ten."""
 
 
 async def while_alive(make: Callable[[], Coroutine[Any, Any, Answer]], places: Sequence[Place]) -> Answer:
@@ -42,7 +42,7 @@ async def while_alive(make: Callable[[], Coroutine[Any, Any, Answer]], places: S
 
 
 def first_silent(places: Sequence[Place]) -> Place | None:
-    """The first of the places whose host begins no answer in time. Any answer counts, also that of a proxy."""
+    """The first place whose host does not start answering in time. Any answer counts, even a proxy's."""
     web = [place for place in places if place.url.startswith(("http:", "https:"))]
     if not web:
         return None

@@ -1,4 +1,4 @@
-"""Conda packages into a folder, by py-rattler, out of archives on this machine whose hashes others prove.
+"""Install conda packages into a folder with py-rattler, from archives on this machine that were verified before.
 
 Archives are unpacked once, into a folder that all environments of this machine share, and files are hard links into it
 where they can be. Whoever writes into such a file writes into the shared one: so each unpacked package is held against
@@ -32,7 +32,7 @@ _PATH = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*")')
 
 
 class NotLinked(Exception):
-    """py-rattler could not link the packages; `reasons` are its own words, from the outermost to the cause."""
+    """py-rattler could not link the packages; `reasons` are its messages, the cause last."""
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("; ".join(reasons))
@@ -40,7 +40,7 @@ class NotLinked(Exception):
 
 
 class LeadsOut(Exception):
-    """A package has a path, or a link, that leads out of the environment it is linked into."""
+    """A package has a path, or a link, that leaves its environment."""
 
     def __init__(self, package: LockedPackage, reason: str) -> None:
         super().__init__(reason)
@@ -49,7 +49,7 @@ class LeadsOut(Exception):
 
 
 class Clobber(NamedTuple):
-    """One path that two packages want, with different bytes."""
+    """A path that two packages have with different bytes."""
 
     path: str
     winner: str
@@ -57,7 +57,7 @@ class Clobber(NamedTuple):
 
 
 def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, place: Path, unpacked: Path) -> None:
-    """Make `stage`, an empty folder, hold exactly these packages, each out of its archive.
+    """Fill `stage`, an empty folder, with exactly these packages, each from its archive.
 
     Files that name their own prefix name `place`, where the stage is renamed to. `unpacked` is the shared folder of
     unpacked packages; many processes may use it at once. Nothing is asked of a network, and no script is run. Where two
@@ -102,7 +102,7 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
 
 
 def clobbers(stage: Path) -> tuple[Clobber, ...]:
-    """The paths that two of the packages in `stage` want, with different bytes, in the order of the paths.
+    """The paths that two packages in `stage` have with different bytes, sorted.
 
     Costs a look through the records of the packages; they are parsed only where there is such a path.
     """
@@ -128,7 +128,7 @@ def clobbers(stage: Path) -> tuple[Clobber, ...]:
 
 
 def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
-    """For those of `paths` (relative to the stage) that conda packages have: the package's name."""
+    """The package of each of `paths` (relative to the stage) that a conda package has."""
     wanted = {json.dumps(path, ensure_ascii=False).encode(): path for path in paths}
     owners: dict[str, str] = {}
     for document, found in _paths_by_package(stage):
@@ -141,14 +141,14 @@ def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
 
 
 def _documents(stage: Path) -> Iterator[bytes]:
-    """What lies where the records of packages do: a package may bring a file of its own, or a link, there."""
+    """The files where records of packages are: a package may have put another file, or a link, there."""
     for path in sorted((stage / _META).glob("*.json")):
         with suppress(OSError):
             yield read_file(path, RECORD_BYTES)
 
 
 def _record_in(document: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """The name of a package and its paths. Raises one of _NO_RECORD for what is no record of a package."""
+    """The name of a package and its paths. Raises one of _NO_RECORD if it is not the record of a package."""
     record = json_of(document)
     return str(record["name"]), list(record["paths_data"]["paths"])
 
@@ -171,7 +171,7 @@ async def _listed(package: LockedPackage, archive: Path, unpacked: Path) -> dict
 
 
 def _refuse_paths(package: LockedPackage, listed: Mapping[str, bytes | None]) -> None:
-    """Raises LeadsOut for a path that is not one below the environment."""
+    """Raise LeadsOut for a path that is not below the environment."""
     document, files = listed.get(_PATHS_JSON) or b"", listed.get(_FILES) or b""
     paths = files.decode(errors="replace").splitlines()
     if _SUSPICIOUS.search(document):  # next to none is, and parsing all of them takes its time
@@ -185,7 +185,7 @@ def _refuse_paths(package: LockedPackage, listed: Mapping[str, bytes | None]) ->
 
 
 def _refuse_links(packages: Sequence[LockedPackage], stage: Path, place: Path) -> None:
-    """Raises LeadsOut for a link of a package, in the stage, that does not stay there."""
+    """Raise LeadsOut for a link of a package that leaves the stage."""
     links: dict[str, LockedPackage] = {}
     for package in packages:
         record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
@@ -204,7 +204,7 @@ def _refuse_links(packages: Sequence[LockedPackage], stage: Path, place: Path) -
 
 
 def _followed(name: str, target: str, links: Collection[str]) -> tuple[bool, bool]:
-    """Whether a link stays below the root by its words alone, and whether it goes through no other link.
+    """Whether a link stays below the root by its text alone, and whether it goes through no other link.
 
     >>> _followed("lib/a.so", "../b/a.so", ()), _followed("lib/a.so", "../../b", ()), _followed("a", "/etc", ())
     ((True, True), (False, True), (False, True))
@@ -230,7 +230,7 @@ def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
 
 
 def _say_where_it_is_from(record: Path, local: str, upstream: str) -> None:
-    """Let the record in the prefix name upstream, not a file of this machine; others may read it, as conda has it."""
+    """Make the record in the prefix name the channel instead of a file on this machine, and let others read it."""
     old, new = json.dumps(local, ensure_ascii=False).encode(), json.dumps(upstream, ensure_ascii=False).encode()
     with record.open("r+b", buffering=0) as file:
         os.fchmod(file.fileno(), 0o644)
@@ -247,7 +247,7 @@ def _say_where_it_is_from(record: Path, local: str, upstream: str) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove the folders in which nothing is left: which there are depends on the order that threads worked in."""
+    """Remove empty folders: which ones there are depends on the order of threads."""
     if not folder.is_dir():
         return
     for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):

@@ -1,4 +1,4 @@
-"""Match specifications against locked packages: which package a text means, and whether one satisfies it.
+"""Match specifications against locked packages: which package one names, and whether a package meets it.
 
 Reading a name takes a regular expression; judging versions takes conda's own rules, so py-rattler is imported for that
 and for nothing else.
@@ -17,7 +17,7 @@ _NAME = re.compile(r"\s*(?:\S+?::)?([^\s<>=!~\[;]+)")
 
 
 def name_in(specification: str) -> str:
-    """The name of the package that a match specification is about.
+    """The name of the package in a match specification.
 
     >>> name_in("python >=3.11,<3.12.0a0"), name_in("conda-forge::numpy>=1"), name_in('x264 >=1[build="!164"]')
     ('python', 'numpy', 'x264')
@@ -27,7 +27,7 @@ def name_in(specification: str) -> str:
 
 
 def edges(depends: Iterable[str], locked: Container[str]) -> tuple[str, ...]:
-    """The names that `depends` asks for and that are locked, sorted: `LockedPackage.dependencies` of a conda package.
+    """The names in `depends` that are locked, sorted: `LockedPackage.dependencies` of a conda package.
 
     >>> edges(("python >=3.11", "__glibc >=2.17", "libzlib"), {"python", "libzlib", "zlib"})
     ('libzlib', 'python')
@@ -36,7 +36,7 @@ def edges(depends: Iterable[str], locked: Container[str]) -> tuple[str, ...]:
 
 
 def satisfies(package: LockedPackage, requirement: str) -> bool:
-    """Whether a locked conda package is what a requirement's canonical text asks for: version, build and channel.
+    """Whether a locked conda package meets a requirement's canonical text: version, build and channel.
 
     Imports py-rattler, a quarter of a second. What is no requirement is satisfied by nothing.
     """
@@ -60,7 +60,7 @@ def satisfies(package: LockedPackage, requirement: str) -> bool:
 
 
 def is_newer(package: LockedPackage, other: LockedPackage) -> bool:
-    """Whether a conda package has a later version than another, in conda's order, or a later build of the same."""
+    """Whether a conda package has a later version than another in conda's order, or a later build of the same."""
     from rattler import Version
 
     versions = Version(package.version), Version(other.version)

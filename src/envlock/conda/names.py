@@ -1,4 +1,4 @@
-"""Names of conda packages and of PyPI distributions, from the published mapping that is shipped in `data/`.
+"""Names of conda packages and PyPI distributions, from the published mapping in `data/`.
 
 What a conda package really contains is in its own archive (`archives.py`); this is for when that cannot be read, and
 for the way from PyPI to conda. A name that the mapping does not have is the same on both sides.
@@ -15,7 +15,7 @@ from envlock.model.requirement import normalized
 
 
 def pypi_names(conda_name: str) -> tuple[str, ...]:
-    """The PyPI distributions that a conda package usually contains, normalised; none for what is not on PyPI.
+    """The PyPI distributions that a conda package usually contains, normalized; none if it is not on PyPI.
 
     The first call costs some milliseconds, later ones nothing.
 
@@ -28,7 +28,7 @@ def pypi_names(conda_name: str) -> tuple[str, ...]:
 
 
 def conda_name(pypi_name: str) -> str:
-    """The conda package that a PyPI distribution is usually in.
+    """The conda package that usually contains a PyPI distribution.
 
     >>> conda_name("torch"), conda_name("typing_extensions"), conda_name("numpy"), conda_name("Our.Own")
     ('pytorch', 'typing_extensions', 'numpy', 'our-own')
@@ -39,13 +39,13 @@ def conda_name(pypi_name: str) -> str:
 
 @cache
 def _published() -> Mapping[str, str]:
-    """The packages whose distributions are not just their own name, with those distributions."""
+    """The packages whose distributions have other names, with those distributions."""
     return _by_first_word(_sections()[0])
 
 
 @cache
 def _packages() -> Mapping[str, str]:
-    """The distributions whose package is not just called as they are, with that package."""
+    """The distributions whose package has another name, with that package."""
     return _by_first_word(_sections()[1])
 
 

@@ -1,4 +1,4 @@
-"""Between locked packages and py-rattler's records: lossless for what installing and solving again need.
+"""Convert locked packages to py-rattler's records and back, without loss for installing and solving.
 
 What a record has beyond that (purls, run exports, the tar.bz2 that it replaced) is not kept. Of the times, the lock's
 `upload_time` is conda's `timestamp`: when the package was built, or when it was indexed where the channel says that.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def record_of(package: LockedPackage, url: str = "") -> RepoDataRecord:
-    """The record of a locked package, to be solved with or installed from `url`, else from where upstream keeps it."""
+    """The record of a locked package, with `url` as its place, or the channel's URL."""
     from rattler import PackageRecord, RepoDataRecord
     from rattler.package.build_string import BuildString
 
@@ -44,7 +44,7 @@ def record_of(package: LockedPackage, url: str = "") -> RepoDataRecord:
 
 
 def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ...], *, url: str = "") -> LockedPackage:
-    """The locked package of a record; `channel` is the canonical URL that it is from.
+    """The locked package of a record; `channel` is its canonical URL.
 
     `url` is where upstream keeps it, if the record names another place. `dependencies` are the names of the locked
     packages that it needs. A record without SHA-256 cannot be locked: its caller has refused it.

@@ -1,4 +1,4 @@
-"""The repodata of channels: shared by all threads, environments and archs of one piece of work, kept between processes.
+"""The repodata of channels: shared by all threads, environments and archs of one command, and cached on disk.
 
 It is kept below envlock's own home, and not where other tools keep theirs: what is deleted there is all that envlock
 left, and the tests can hold that no secret is in it.
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def repodata_folder() -> Path:
-    """Where repodata is kept on this machine, made now; all of it can be deleted. Raises NoHome, UntrustedHome."""
+    """The folder of cached repodata, created now; it can be deleted any time. Raises NoHome, UntrustedHome."""
     # py-rattler makes the files in it as open as the umask says, and they decide what is locked.
     return folder_in_home("conda", "repodata", is_private=True)
 
 
 class Gateways:
-    """The gateways of one piece of work; threads may share it. What is in memory goes with it."""
+    """The gateways of one command. Any thread may call it. Data in memory goes with it."""
 
     def __init__(self, *, offline: bool = False) -> None:
         self._offline = offline
@@ -33,7 +33,7 @@ class Gateways:
         self._known: dict[object, tuple[list[Place], Gateway]] = {}
 
     def of(self, places: Sequence[Place]) -> Gateway:
-        """The gateway to these channels: one for all that are asked over the same middlewares."""
+        """The gateway of these channels: one for all that use the same middlewares."""
         redirected = frozenset((place.base, place.url) for place in places if place.source != place.url)
         key = (redirected, frozenset(place.bucket for place in places))
         with self._guard:

@@ -1,4 +1,4 @@
-"""Solving: from what is asked of conda channels to the exact packages of one arch, by py-rattler's solver.
+"""Solve for the exact conda packages of one arch, with py-rattler's solver.
 
 Specifications are always made with `MatchSpec`, which reads them as conda does; py-rattler reads plain text more
 strictly. Records become locked packages only once they are chosen: a channel has tens of thousands.
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 SECONDS = 120.0
-"""The longest that one solve may take, once it has what it needs; hard ones of real channels take under five."""
+"""The longest time for one solve, once its data is here; hard ones of real channels take under five."""
 _SHADOWED_ROUNDS = 20
 _ARCHIVES = (".conda", ".tar.bz2")
 
 
 class Solving:
-    """Answers questions; threads may share it, and share its repodata by that."""
+    """Solves requests. Any thread may call it; all of them share its repodata."""
 
     def __init__(self, *, offline: bool = False, seconds: float = SECONDS) -> None:
         self._offline = offline
@@ -55,7 +55,7 @@ class Solving:
         self._failures: list[ChannelFailure] = []
 
     def stop(self) -> None:
-        """End what is being solved; every call then raises Ended, and so does every later one."""
+        """End the running solves: every running and later call raises Ended."""
         self._calls.end()
 
     def solve(self, request: SolveRequest) -> Solved:
@@ -70,7 +70,7 @@ class Solving:
         return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
 
     def names(self, request: SolveRequest) -> tuple[str, ...]:
-        """The names of all packages for the arch. Costs a while on a large channel; raises as `offers`."""
+        """The names of all packages for the arch. Slow on a large channel; raises what `offers` raises."""
         from rattler import Subdir
 
         async def ask() -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class Solving:
             raise found from None
 
     def _first(self, failure: ChannelFailure, request: SolveRequest) -> ChannelFailure:
-        """The failure that was met first of those of the same channels: it is told alike for every arch."""
+        """The first failure of these channels, so that it is the same for every arch."""
         bases = {place.base for place in request.places}
         with self._guard:
             if failure.url:
@@ -195,7 +195,7 @@ class Solving:
         return found, tuple(gone)
 
     def _sources(self, request: SolveRequest) -> list[Channel | str | RepoDataSource]:
-        """The channels as py-rattler is told them; of those that are asked for single packages, these alone."""
+        """The channels as py-rattler takes them; those of single packages deliver only these."""
         gateway = self._gateways.of(request.places)
         single = ((place, request.single.get(place.base)) for place in request.places)
         return [place.source if names is None else _Single(gateway, place.source, names) for place, names in single]
@@ -239,7 +239,7 @@ class Solving:
 
 
 class _Single:
-    """A channel that gives some packages and no others; implements py-rattler's RepoDataSource."""
+    """A channel limited to some packages; implements py-rattler's RepoDataSource."""
 
     def __init__(self, gateway: Gateway, source: str, names: frozenset[str]) -> None:
         self._gateway = gateway
@@ -263,7 +263,7 @@ class _Single:
 def _kept_build(
     package: LockedPackage, offered: Sequence[RepoDataRecord], python: LockedPackage | None, request: SolveRequest
 ) -> RepoDataRecord | None:
-    """The build that is kept for a locked package, of those of its version.
+    """The build to keep for a locked package, among those of its version.
 
     For a package of another arch, that is one which goes with the same Python, and of those the newest.
     """
@@ -283,7 +283,7 @@ def _fits(record: RepoDataRecord, python: LockedPackage) -> bool:
 
 
 def _as_they_are(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:
-    """The fixed packages. Raises Unlockable where the solver chose another one of the name."""
+    """The fixed packages. Raises Unlockable if the solver chose another one of that name."""
     found = {record.name.normalized: record for record in records}
     for package in request.fixed:
         record = found.get(package.name)
@@ -307,5 +307,5 @@ def _locked(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[L
 
 
 def _utc(instant: str) -> datetime:
-    """The instant in UTC: py-rattler takes the numbers for UTC whatever the zone says."""
+    """The instant in UTC: py-rattler ignores the zone."""
     return datetime.fromisoformat(instant.replace("Z", "+00:00")).astimezone(timezone.utc)

@@ -22,7 +22,7 @@ SERVICES: dict[str, type[Service]] = {
 
 
 def open_bucket(place: BucketPlace, options: CacheOptions) -> Store:
-    """The store in a bucket. Raises CacheBackendMissing and BadCacheOption; asks nobody yet."""
+    """The store in a bucket. Raises CacheBackendMissing and BadCacheOption; sends no request."""
     service = SERVICES[place.scheme](place, options)
 
     from envlock.cache.buckets.store import BucketStore  # imports fsspec, which is there when its filesystem is

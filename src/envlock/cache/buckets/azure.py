@@ -45,7 +45,7 @@ class Azure(Service):
         return files
 
     def _account(self) -> dict[str, str | None]:
-        """Whose container it is, and what proves that we may: else adlfs asks for Azure's default credentials."""
+        """The storage account, and what authenticates: without it, adlfs would look for Azure's default credentials."""
         of = self.environment.get
         account = self.chosen.account or self.place.account
         string = of("AZURE_STORAGE_CONNECTION_STRING")
@@ -69,7 +69,7 @@ class Azure(Service):
         return {"connection_string": f"BlobEndpoint={self.chosen.endpoint};AccountName={account};{proof}"}
 
     def raises(self) -> tuple[type[Exception], ...]:
-        """Azure's own, and Python's."""
+        """The bases of Azure's and Python's own exceptions."""
         from azure.core.exceptions import AzureError
 
         return (OSError, ValueError, TimeoutError, asyncio.TimeoutError, AzureError)

@@ -1,4 +1,4 @@
-"""What can go wrong with a cache in a bucket."""
+"""Errors of a cache in a bucket."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from envlock.errors import ConfigError, Location
 
 
 class CacheBackendMissing(ConfigError):
-    """What speaks with the bucket's service is not installed, or too old."""
+    """The library of the bucket's service is not installed, or too old."""
 
     code = "cache-backend-missing"
 
     def __init__(self, scheme: str, package: str, extra: str, floor: str, found: str = "", *, broken: str = "") -> None:
-        """`found` is the release that is installed; `broken` is why what is installed cannot be imported."""
+        """`found` is the installed release; `broken` is why it cannot be imported."""
         is_there = f"{package} {found} is installed" if found else "it is not installed"
         super().__init__(
             f"a cache at `{scheme}://` needs {package} {floor} or newer, and "
@@ -25,7 +25,7 @@ class CacheBackendMissing(ConfigError):
 
 
 class CacheUnreachable(CacheUnusable):
-    """The bucket's service does not answer, or is too busy, also after several attempts."""
+    """The bucket's service does not answer, or is too busy, even after several attempts."""
 
     code = "cache-unreachable"
     advice = (
@@ -35,27 +35,27 @@ class CacheUnreachable(CacheUnusable):
 
 
 class CacheForbidden(CacheUnusable):
-    """The bucket's service does not know who we are, or does not let us."""
+    """The bucket's service refused the credentials, or their permissions do not suffice."""
 
     code = "cache-forbidden"
 
 
 class CacheBucketMissing(CacheUnusable):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
     code = "cache-bucket-missing"
     advice = "make the bucket, or correct `cache` in envlock.toml"
 
 
 class CacheWrongRegion(CacheUnusable):
-    """The bucket is in another region than the one that was asked."""
+    """The bucket is in another region."""
 
     code = "cache-wrong-region"
     advice = "name the bucket's own: set `region` in [envlock.cache-options], or AWS_DEFAULT_REGION"
 
 
 class BadCacheOption(ConfigError):
-    """An option of the cache is of no use for the kind of cache that is named."""
+    """An option means nothing for this kind of cache."""
 
     code = "bad-cache-option"
     keys: ClassVar[str] = "envlock.cache-options"

@@ -1,4 +1,4 @@
-"""What a failure of a bucket means: one word for what each service and each library says in its own way.
+"""What an exception of a bucket's library means: one word for what each service and library calls differently.
 
 Nothing of the libraries is imported: their exceptions are told apart by the status and the code of the server's answer
 that they carry, and by name. They wrap each other, so the whole chain is looked at.
@@ -27,19 +27,19 @@ class Kind(Enum):
     """What can be done about a failure."""
 
     MISSING = auto()
-    """There is no such object, or bucket: some servers do not say which."""
+    """There is no such object, or no such bucket: some servers do not say which."""
     NO_BUCKET = auto()
     EXISTS = auto()
-    """A precondition does not hold: somebody, maybe we ourselves, wrote the object before, or writes it now."""
+    """A precondition failed: somebody, perhaps this process, wrote the object before, or is writing it."""
     EMPTY = auto()
-    """A range was asked for of an object that has no bytes."""
+    """A range of an empty object was requested."""
     FORBIDDEN = auto()
     REGION = auto()
-    """The bucket is in another region than the one that was asked."""
+    """The bucket is in another region."""
     PASSING = auto()
     """Another attempt may succeed."""
     SILENT = auto()
-    """Nobody answers there. Another attempt may succeed, too."""
+    """Nothing answers there. Another attempt may succeed."""
     OTHER = auto()
 
 
@@ -127,7 +127,7 @@ _IS_ANSWERED: dict[int, Kind] = {
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What an exception of a bucket's library means.
+    """The meaning of an exception of a bucket's library.
 
     >>> fault_of(PermissionError("Access Denied"))
     Fault(kind=<Kind.FORBIDDEN: 5>, reason='Access Denied')
@@ -148,7 +148,7 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then what it was raised from."""
+    """The exception, and what it was raised from."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -158,7 +158,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _answer(error: BaseException) -> tuple[int, str]:
-    """The status and the code that a server answered with; 0 and nothing where the exception is not of an answer."""
+    """The status and code of the server's answer; 0 and empty if the exception is not about an answer."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -172,7 +172,7 @@ def _answer(error: BaseException) -> tuple[int, str]:
 
 
 def _plain(error: BaseException) -> Kind | None:
-    """What Python's own exceptions mean, as the libraries raise them."""
+    """The meaning of Python's own exceptions, as the libraries raise them."""
     if isinstance(error, FileExistsError):
         return Kind.EXISTS
     if isinstance(error, FileNotFoundError):
@@ -187,7 +187,7 @@ def _plain(error: BaseException) -> Kind | None:
 
 
 def _said(status: int, code: str, error: BaseException) -> str:
-    """The server's own words, or the library's, on one line."""
+    """The server's message, or the library's, on one line."""
     if status and code and not code.isdigit():
         return f"it answered {status} {code}"
     if status:

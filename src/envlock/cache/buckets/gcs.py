@@ -26,7 +26,7 @@ class GoogleCloudStorage(Service):
     )
 
     def open(self) -> Any:
-        """The plain GCSFileSystem: the one at the top of gcsfs asks before each call what kind of bucket it is."""
+        """The plain GCSFileSystem: gcsfs's default one asks before each call what kind of bucket it is."""
         from aiohttp import ClientTimeout
         from gcsfs.core import GCSFileSystem
 
@@ -45,7 +45,7 @@ class GoogleCloudStorage(Service):
         return files
 
     def raises(self) -> tuple[type[Exception], ...]:
-        """Gcsfs's own error, and those of the three libraries that it stands on."""
+        """The bases of the exceptions of gcsfs and the three libraries that it uses."""
         from aiohttp import ClientError
         from gcsfs.retry import ChecksumError, HttpError
         from google.auth.exceptions import GoogleAuthError

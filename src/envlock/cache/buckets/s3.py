@@ -1,4 +1,4 @@
-"""A bucket of S3, or of what speaks its language, by s3fs."""
+"""A bucket of S3, or of a server that speaks its protocol, by s3fs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PARTS: dict[str, int] = {"chunksize": 25 << 20, "max_concurrency": 1}
-"""What is smaller than two parts goes in one request, which most packages do: parts cost the server three more."""
+"""Objects smaller than two parts, as most packages are, go in one request: parts cost three more."""
 _PIECE = 1 << 20
 
 
@@ -37,7 +37,7 @@ class S3(Service):
     )
 
     def open(self) -> Any:
-        """An S3FileSystem, patient neither with silence nor with itself: what is tried again, the store decides."""
+        """An S3FileSystem that neither waits long nor retries: the store decides what is retried."""
         from botocore.config import Config
         from s3fs import S3FileSystem
 
@@ -62,11 +62,11 @@ class S3(Service):
         return files
 
     def _region(self) -> str:
-        """AWS_REGION is what other SDKs of AWS read; botocore knows AWS_DEFAULT_REGION and the profile by itself."""
+        """The region: AWS_REGION, as other SDKs read it. botocore reads AWS_DEFAULT_REGION and the profile itself."""
         return self.chosen.region or ("" if self.chosen.profile else self.environment.get("AWS_REGION", ""))
 
     def raises(self) -> tuple[type[Exception], ...]:
-        """Botocore's own, and what s3fs makes of them."""
+        """The bases of the exceptions of botocore and s3fs."""
         from aiohttp import ClientError as WebError
         from botocore.exceptions import BotoCoreError, ClientError
 

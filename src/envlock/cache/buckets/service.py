@@ -1,4 +1,4 @@
-"""One bucket by fsspec's coroutines: what its services have in common, and what the adapters of each add."""
+"""One bucket by fsspec's coroutines: what all services share, and what each adapter adds."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from envlock.config.settings import CacheOptions
 
 PART = 16 << 20
-"""Bytes of a large object that move in one request."""
+"""Bytes of a large object per request."""
 PARTS_AT_ONCE = 2
-"""Parts of one object under way at once: with eight objects under way, 256 MiB at most."""
+"""Parts of one object that move at once: with eight objects at once, 256 MiB at most."""
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
-"""How long a server may say nothing on a connection."""
+"""How long a server may be silent on a connection."""
 CONNECTIONS = 32
 
 
@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
 
 class Service(ABC):
-    """A bucket of one service. Opens nothing before it is asked for the first time.
+    """A bucket of one service. Opens nothing before the first request.
 
     Its coroutines run on fsspec's own loop, and raise what the service's library raises: `raises` lists the bases of
     that. Keys are whole: the cache's prefix is a part of them.
@@ -48,14 +48,14 @@ class Service(ABC):
     name: ClassVar[str]
     package: ClassVar[str]
     floor: ClassVar[str]
-    """The first release of the package whose exclusive create is one."""
+    """The first release of the package whose exclusive create works."""
     extra: ClassVar[str]
     options: ClassVar[frozenset[str]]
-    """The cache options that mean something to it."""
+    """The cache options that the service has."""
     attempts: ClassVar[int]
-    """How often something is tried, beside what the library tries by itself."""
+    """How often a request is retried, beside the library's own retries."""
     login: ClassVar[str]
-    """How to become somebody whom the service lets in."""
+    """How to log in to the service."""
 
     def __init__(self, place: BucketPlace, options: CacheOptions, environment: Mapping[str, str] | None = None) -> None:
         self.place = place
@@ -70,7 +70,7 @@ class Service(ABC):
         self._prove_package()
 
     def _prove_package(self) -> None:
-        """Whether the package is there and new enough. Imports nothing of it. Raises CacheBackendMissing."""
+        """Check that the package is installed and new enough, without importing it. Raises CacheBackendMissing."""
         from importlib.metadata import PackageNotFoundError, version
 
         missing = CacheBackendMissing(self.place.scheme, self.package, self.extra, self.floor)
@@ -100,11 +100,11 @@ class Service(ABC):
 
     @abstractmethod
     def open(self) -> Any:
-        """The filesystem, made anew. Listings are never remembered: others write, too."""
+        """A new filesystem. It never caches listings, because others write too."""
 
     @abstractmethod
     def raises(self) -> tuple[type[Exception], ...]:
-        """What the coroutines raise when the service, the network or the local disk does not do what was asked."""
+        """The bases of what the coroutines raise when the service, the network or the local disk fails."""
 
     @abstractmethod
     async def find(self, key: str) -> Found:
@@ -157,7 +157,7 @@ class Service(ABC):
 
 
 def modified_of(facts: Mapping[str, Any]) -> float | None:
-    """When an object was written, by whichever name and in whichever form its service tells it.
+    """When an object was written, from whichever field and format its service uses.
 
     >>> modified_of({"updated": "1970-01-01T00:01:00Z"})
     60.0

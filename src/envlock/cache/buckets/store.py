@@ -1,4 +1,4 @@
-"""A store in a bucket: every object whole or not there, every wait bounded, every failure said in one way."""
+"""A store in a bucket: objects are complete or missing, every wait is bounded, and all services fail alike."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 SMALL_SECONDS = 60.0
-"""How long one request without a file may take, whatever the library does meanwhile."""
+"""The longest time for one request without a file, whatever the library does."""
 LISTING_SECONDS = 600.0
 PATIENCE = 90.0
-"""Seconds after which nothing is begun anew."""
+"""Seconds after which nothing is retried."""
 SILENT_SECONDS = 60.0
-"""How long a transfer may make no progress, beside what its next piece takes on a slow line."""
+"""How long a transfer may make no progress, beside the time of its next piece on a slow line."""
 _SLOW = 128 << 10
-"""Bytes a second."""
+"""Bytes per second."""
 _TRICKLE = 8 << 10
-"""Bytes a second, too: a transfer that makes less progress, for as long as it may make none, is given up."""
+"""Bytes per second: a transfer that is slower for `SILENT_SECONDS` is abandoned."""
 PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 _CREATE_ATTEMPTS = 6
 _FAREWELL = 5.0
-"""How long a transfer may take to end that is told to."""
+"""Seconds in which a cancelled transfer must end."""
 
 
 class BucketStore:
@@ -91,7 +91,7 @@ class BucketStore:
             yield Entry(each.key[len(self._prefix) :], each.size, each.modified)
 
     def read(self, path: str) -> bytes:
-        """A file's bytes: a range of them, for an object may have any size."""
+        """The bytes of a file. Reads a bounded range, because an object may have any size."""
         key = self._key(path)
         try:
             data = self._do("read", lambda: self._service.read(key, 0, LOCK_BYTES + 1), about=key)
@@ -113,7 +113,7 @@ class BucketStore:
         return digest.hexdigest()
 
     def fetch(self, path: str, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
-        """Copy a file out, piece by piece. An OSError of the local disk is raised as it is."""
+        """Copy a file, piece by piece. An OSError of the local disk is raised as it is."""
         key = self._key(path)
         with to.open("xb"):  # as all stores: it is not there yet, and can be made
             pass
@@ -128,7 +128,7 @@ class BucketStore:
             raise
 
     def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
-        """Write a file, which a bucket shows when it is whole."""
+        """Write a file, which a bucket shows only when it is complete."""
         key = self._key(path)
         if isinstance(data, bytes):
             seconds = SMALL_SECONDS + len(data) / _SLOW
@@ -144,7 +144,7 @@ class BucketStore:
         self._move("written", upload, on_bytes, size, lambda: size, about=key, local=data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file where none is.
+        """Write a file if there is none.
 
         A refusal is not believed before what is there was read: it may be ours, when the answer to an earlier attempt,
         of this store or of the library below it, was lost.
@@ -158,7 +158,7 @@ class BucketStore:
         raise CacheUnreachable(self.url, "written", f"too many write {path} at once")
 
     def _created(self, key: str, data: bytes) -> bool | None:
-        """As `create`; None when it was refused, and nothing is there: another is not done yet, or it was deleted."""
+        """Like `create`; None if it was refused and no file is there: another write is not done, or it was deleted."""
         try:
             self._do("written", lambda: self._service.create(key, data), about=key)
         except _Refused:
@@ -169,7 +169,7 @@ class BucketStore:
         return True
 
     def delete(self, path: str) -> None:
-        """Take a file away."""
+        """Delete a file."""
         key = self._key(path)
         try:
             self._do("read", lambda: self._service.delete(key), about=key, writes=True)
@@ -192,7 +192,7 @@ class BucketStore:
         writes: bool | None = None,
         local: Path | None = None,
     ) -> _Result:
-        """What a coroutine of the service gives, tried again where that may help; `about` is the key of the object.
+        """Run a coroutine of the service, with retries; `about` is the key of the object.
 
         Raises FileNotFoundError when reading what is not there, _Refused when a precondition does not hold.
         """
@@ -232,7 +232,7 @@ class BucketStore:
         about: str,
         local: Path,
     ) -> None:
-        """A transfer, ended when it makes no progress. `size` is that of the largest piece that is told at once."""
+        """Run a transfer, and end it if it makes no progress. `size` is that of the largest piece."""
         progress = _Progress(on_bytes)
         silence = SILENT_SECONDS + min(size, 4 * PART) / _SLOW
 
@@ -268,7 +268,7 @@ class BucketStore:
         return CacheUnusable(self.url, doing, fault.reason, hint=hint, place=place)
 
     def _prove_bucket(self, doing: str) -> None:
-        """Once, when something was not there: whether the bucket is. Raises CacheBucketMissing.
+        """Once, after something was missing: check that the bucket exists. Raises CacheBucketMissing.
 
         Who may read objects may be forbidden to ask for their bucket; then it is taken to be there.
         """
@@ -285,11 +285,11 @@ class BucketStore:
 
 
 class _Refused(Exception):
-    """A precondition does not hold."""
+    """A precondition failed."""
 
 
 class _Empty(Exception):
-    """A range was asked for of an object that has no bytes."""
+    """A range of an empty object was requested."""
 
 
 class _Stalled(TimeoutError):
@@ -297,7 +297,7 @@ class _Stalled(TimeoutError):
 
 
 class _Progress(Callback):  # type: ignore[misc]
-    """What fsspec tells of one transfer, told on as pieces; what an attempt that failed had moved is taken back."""
+    """fsspec's progress of one transfer, passed on in pieces; the pieces of a failed attempt are taken back."""
 
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         super().__init__()
@@ -313,7 +313,7 @@ class _Progress(Callback):  # type: ignore[misc]
         self.tell(0)
 
     def call(self, *_: Any, **__: Any) -> None:
-        """Something moved, as fsspec tells it."""
+        """The report of fsspec that something moved."""
         self.last = time.monotonic()
         self.tell(self.value)
 
@@ -349,7 +349,7 @@ async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silen
 
 
 def _is_local(error: Exception, local: Path | None) -> bool:
-    """Whether it is this machine's disk that failed a transfer."""
+    """Whether this machine's disk made a transfer fail."""
     import errno
 
     if local is None or not isinstance(error, OSError):
