@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch, parse_arch
-from envlock.named.alias import is_id
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
@@ -78,6 +77,7 @@ class RunRecords:
     def read_at(self, path: str) -> RunRecord | None:
         """The record at a path of the store; None if there is none. Raises DamagedRunRecord."""
         from envlock.cache.errors import UnsafePath
+        from envlock.named.alias import is_id
         from envlock.named.errors import DamagedRunRecord
 
         try:
