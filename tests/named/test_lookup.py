@@ -29,11 +29,11 @@ from envlock.named.errors import (
 )
 from envlock.named.give import give
 from envlock.named.lookup import Lookup, NamedEnvironment, alias_of
+from envlock.named.new_table import using
 from envlock.named.run_record import RunRecords
 from envlock.workflow.check import check
 from envlock.workflow.get import get
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_new import using
 from envlock.workflow.show import Description, describe
 from tests.index import Index
 from tests.named.projects import LATEST, TWO, environment_of, of_another, pushed_project, record_of, without_locks

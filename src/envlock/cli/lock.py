@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.named.give import GiveResult
-    from envlock.workflow.lock_new import NewTable
+    from envlock.named.new_table import NewTable
     from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
@@ -137,8 +137,8 @@ def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:
 
 
 def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) -> NewTable:
-    """The project with the `[env.*]` that the one option makes. Raises what `workflow.lock_new` raises."""
-    from envlock.workflow.lock_new import from_requirements, using
+    """The project with the `[env.*]` that the one option makes. Raises what `named.new_table` raises."""
+    from envlock.named.new_table import from_requirements, using
 
     ((option, reference),) = bases.items()
     kind = "pathspec" if option.endswith("-pathspec") else "name"

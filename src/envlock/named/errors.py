@@ -314,6 +314,18 @@ class FetchedAtExec(ConfigError):
         )
 
 
+class ChangedMeanwhile(ConfigError):
+    """Somebody else wrote envlock.toml while `lock --using` or `lock --from` locked its new table."""
+
+    code = "changed-meanwhile"
+    message = "somebody else changed {config} while its new environment was locked"
+    details = ("their change is kept, and nothing was written",)
+    hint = "run the command again"
+
+    def __init__(self, config: str) -> None:
+        super().__init__(locations=(Location(config),), config=config)
+
+
 # What steps of runs ran in.
 
 

@@ -14,18 +14,6 @@ if TYPE_CHECKING:
     from envlock.lockfile.summary import Summary
 
 
-class ChangedMeanwhile(ConfigError):
-    """Somebody else wrote envlock.toml while `lock --using` or `lock --from` locked its new table."""
-
-    code = "changed-meanwhile"
-    message = "somebody else changed {config} while its new environment was locked"
-    details = ("their change is kept, and nothing was written",)
-    hint = "run the command again"
-
-    def __init__(self, config: str) -> None:
-        super().__init__(locations=(Location(config),), config=config)
-
-
 class FlowNotInConfig(ConfigError):
     """The flow that is started is not in the nearest envlock.toml."""
 

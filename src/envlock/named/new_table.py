@@ -17,10 +17,9 @@ from envlock.config.edit.save import load_text, save
 from envlock.errors import EnvlockError, ManyErrors, as_one
 from envlock.files import files_below, holds
 from envlock.named.alias import BadReference, are_whole_ids, check_reference, ids_in
-from envlock.named.errors import bad_reference
+from envlock.named.errors import ChangedMeanwhile, bad_reference
 from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
-from envlock.workflow.errors import ChangedMeanwhile
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.prune import remove
 

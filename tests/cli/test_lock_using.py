@@ -14,11 +14,11 @@ from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import LINUX_64
+from envlock.named.errors import ChangedMeanwhile
+from envlock.named.new_table import NewTable, using
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.reporter import Reporter
-from envlock.workflow.errors import ChangedMeanwhile
 from envlock.workflow.lock import lock
-from envlock.workflow.lock_new import NewTable, using
 from envlock.workflow.locking.jobs import LockResult, Upgrade
 from tests.channel import Channel
 from tests.conftest import Envlock
@@ -315,7 +315,7 @@ class TestWriting:
             project.config.write_text(text)
             return result
 
-        monkeypatch.setattr("envlock.workflow.lock_new.lock", meanwhile)
+        monkeypatch.setattr("envlock.named.new_table.lock", meanwhile)
         with pytest.raises(ChangedMeanwhile):
             self.lock(new)
         assert project.config.read_text() == text
