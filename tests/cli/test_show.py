@@ -17,7 +17,7 @@ from envlock.model.identity import netflix_req_id
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.workflow.reference_id import reference_req_id
+from envlock.workflow.netflix_id import netflix_id_of
 from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder, conda_requirements, isolation, run_envlock
@@ -281,7 +281,7 @@ def test_the_id_of_the_reference() -> None:
         "sys": ["__glibc==2.27=0"],
     }
     sources = {"conda": ["conda-forge"], "pypi": ["https://index.example/simple"]}
-    assert reference_req_id(lock) == netflix_req_id(dependencies, sources)
+    assert netflix_id_of(lock) == netflix_req_id(dependencies, sources)
 
 
 FLOW_OF_ONE = """
@@ -364,7 +364,7 @@ def test_the_id_of_the_reference_is_made_of_what_envlock_toml_says(
     lock = Lock(arch=HERE, requirements=asked, python=LockedPython("machine", "3.12.1"), packages=())
     pypi = {"pypi": ["https://index.example/simple"]} if "pypi" in dependencies else {}
     expected = netflix_req_id(dependencies, {"conda": ["conda-forge"], **pypi}, {"pypi": flags} if flags else {})
-    assert reference_req_id(lock, project) == expected
+    assert netflix_id_of(lock, project) == expected
 
 
 @pytest.mark.parametrize(
@@ -397,4 +397,4 @@ def test_the_id_of_the_reference_for_conda(
         system=((HERE, "__linux", "4.18"), (HERE, "__archspec", "x86_64")),
     )
     lock = Lock(arch=HERE, requirements=requirements, python=LockedPython("conda", "3.8.20"), packages=())
-    assert reference_req_id(lock) == expected
+    assert netflix_id_of(lock) == expected

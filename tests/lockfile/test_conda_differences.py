@@ -73,16 +73,16 @@ def conda(*texts: str) -> Requirements:
         (conda("ffmpeg", "numpy =1.26", "scipy"), "conda:ffmpeg", False, "conda package ffmpeg, not locked"),
         (conda("python 3.13.* *_cp313", "numpy =1.26", "scipy"), "conda:python", True, ""),
         (conda("python 3.13.* *_cpython", "numpy =1.26", "scipy"), "conda:python", False, ""),
-        (conda("scipy"), "conda:numpy", True, "conda package numpy is asked for no more"),
-        (conda("numpy =1.26"), "conda:scipy", False, "conda package scipy is asked for no more"),
+        (conda("scipy"), "conda:numpy", True, "conda package numpy is no longer required"),
+        (conda("numpy =1.26"), "conda:scipy", False, "conda package scipy is no longer required"),
         (ASKED._replace(conda=(CondaRequirement("scipy", ">=1["),)), "conda:scipy", False, ""),
         (
             ASKED._replace(conda=conda_requirements("scipy"), conda_only=conda_requirements("numpy =1.26")),
             "conda:numpy",
             True,
-            "by `conda_only`, locked for `libraries`",
+            "in `conda_only`, locked for `libraries`",
         ),
-        (ASKED._replace(metaflow=()), "conda:requests", False, "no more"),
+        (ASKED._replace(metaflow=()), "conda:requests", False, "no longer"),
         (ASKED._replace(metaflow=(parse_requirement("requests>=2.30"),)), "conda:requests", True, "requests >=2.30"),
         (ASKED._replace(metaflow=(parse_requirement("requests>=2.33"),)), "conda:requests", False, ""),
         (
@@ -162,7 +162,7 @@ def test_the_wheels_of_a_mixed_environment_are_judged_as_ever() -> None:
     assert sentences(differences(MIXED, asking("demo>=2"))) == ["demo>=2, locked: demo 1.2.3"]
     assert sentences(differences(MIXED, asking("demo>=1", "numpy<2"))) == []
     assert sentences(differences(MIXED, asking("demo>=1", "libblas"))) == ["libblas, not locked"]
-    assert sentences(differences(MIXED, asking())) == ["demo is asked for no more"]
+    assert sentences(differences(MIXED, asking())) == ["demo is no longer required"]
     index = MIXED.requirements._replace(default_index="https://other.example/simple/")
     assert [difference.is_satisfied for difference in differences(MIXED, index)] == [False]
 

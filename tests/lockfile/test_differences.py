@@ -125,7 +125,7 @@ def test_nothing_differs() -> None:
 
 
 def test_what_is_kept_for_another_may_go_unasked() -> None:
-    """`lib` is asked for no more, and is there still: `app` needs it."""
+    """`lib` is no longer required, and is there still: `app` needs it."""
     lock = replace(LOCK, requirements=with_roots("lib"))
     (difference,) = differences(lock, ASKED)
     assert (difference.thing, difference.is_satisfied) == ("lib", True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
+from envlock.lockfile.graph import FOR_METAFLOW, REQUIRED, reasons_of
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from tests.lockfile.conda_locks import MIXED, WHEEL, conda_package
@@ -18,11 +18,11 @@ def wheel(name: str, *dependencies: str) -> LockedPackage:
 def test_of_a_mixed_lock() -> None:
     requests = conda_package("requests", "2.32.3", "0", depends=("tool",), dependencies=("tool",))
     found = reasons_of(replace(MIXED, packages=(*MIXED.conda_packages, requests, wheel("demo", "tool"), wheel("tool"))))
-    assert found["conda", "numpy"] == (ASKED,)
+    assert found["conda", "numpy"] == (REQUIRED,)
     assert found["conda", "libzlib"] == ("numpy", "python")
-    assert found["conda", "python"] == (ASKED, "numpy")
+    assert found["conda", "python"] == (REQUIRED, "numpy")
     assert found["conda", "requests"] == (FOR_METAFLOW,)
-    assert found["conda", "tool"] == (ASKED, "requests")
+    assert found["conda", "tool"] == (REQUIRED, "requests")
     assert found["pypi", "tool"] == ("demo",), "a wheel is no conda package of that name"
     assert found["conda", "_openmp_mutex"] == ()
 
@@ -32,9 +32,9 @@ def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() ->
     packages = (*MIXED.conda_packages, wheel("demo", "requests"), wheel("requests"))
     found = reasons_of(replace(MIXED, requirements=asked, packages=packages))
     assert found["pypi", "requests"] == (FOR_METAFLOW, "demo")
-    assert found["pypi", "demo"] == (ASKED,)
+    assert found["pypi", "demo"] == (REQUIRED,)
 
 
 def test_the_python_that_is_asked_for_by_its_build_is_asked_for_once() -> None:
     asked = MIXED.requirements._replace(conda=conda_requirements("python 3.13.* *_cp313"))
-    assert reasons_of(replace(MIXED, requirements=asked))["conda", "python"] == (ASKED, "numpy")
+    assert reasons_of(replace(MIXED, requirements=asked))["conda", "python"] == (REQUIRED, "numpy")

@@ -112,7 +112,7 @@ CHANGES: dict[str, tuple[Happening, set[str], tuple[str, ...]]] = {
     "a library is dropped": (
         in_config('"upper" = ">=1"\n', ""),
         {"stale"},
-        ("conda package upper is asked for no more",),
+        ("conda package upper is no longer required",),
     ),
     "a wheel is added that conda has": (in_config('"lam" = ""', '"lam" = ""\nupper = ""'), {"stale"}, ()),
     "the channels change places": (

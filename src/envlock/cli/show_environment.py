@@ -78,7 +78,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("System", ", ".join(_system(lock))),
         ("Conda provides", ", ".join(f"{name} {version}" for name, version in sorted(provided(lock).items()))),
         ("Extends", asked.base),
-        ("Netflix req_id", shown.reference_id),
+        ("Netflix req_id", shown.netflix_id),
     ]
     return [(what, one_line(said)) for what, said in facts]
 
@@ -139,7 +139,7 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "req_id": lock.req_id,
         "full_id": lock.full_id,
         "identity": lock.identity,
-        "netflix_req_id": shown.reference_id,
+        "netflix_req_id": shown.netflix_id,
         "task": shown.task or None,
         "alias": record_document(shown.alias) if shown.alias else None,
         "used_by": list(shown.used_by),
@@ -216,7 +216,7 @@ def package_renderables(lock: Lock) -> list[RenderableType]:
 
 def package_documents(lock: Lock) -> list[dict[str, object]]:
     """The packages, for `--json`."""
-    from envlock.lockfile.graph import ASKED, FOR_METAFLOW, reasons_of
+    from envlock.lockfile.graph import FOR_METAFLOW, REQUIRED, reasons_of
 
     why = reasons_of(lock)
     documents = []
@@ -229,9 +229,9 @@ def package_documents(lock: Lock) -> list[dict[str, object]]:
             "filename": package.filename,
             "sha256": package.sha256,
             "size": package.size,
-            "asked_for": ASKED in reasons,
+            "asked_for": REQUIRED in reasons,
             "for_metaflow": FOR_METAFLOW in reasons,
-            "needed_by": [reason for reason in reasons if reason not in {ASKED, FOR_METAFLOW}],
+            "needed_by": [reason for reason in reasons if reason not in {REQUIRED, FOR_METAFLOW}],
             "dependencies": list(package.dependencies),
         }
         if package.conda is not None:
@@ -301,9 +301,9 @@ def _short_channels(lock: Lock) -> dict[str, str]:
 
 
 def _reasons(why: Sequence[str]) -> str:
-    from envlock.lockfile.graph import ASKED, FOR_METAFLOW
+    from envlock.lockfile.graph import FOR_METAFLOW, REQUIRED
 
-    roots = [reason for reason in why if reason in {ASKED, FOR_METAFLOW}]
+    roots = [reason for reason in why if reason in {REQUIRED, FOR_METAFLOW}]
     names = [reason for reason in why if reason not in roots]
     needed = [f"needed by {first_of(names, _NEEDERS)}"] if names else []
     return ", ".join([*roots, *needed])

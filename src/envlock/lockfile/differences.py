@@ -1,6 +1,6 @@
 """How requirements differ from those that a lock was made for, and whether the lock serves them all the same.
 
-The lock alone decides: its versions, its edges, its recorded requirements. No index is asked. `packaging` is imported
+The lock alone decides: its versions, its edges, its recorded requirements. No index is needed. `packaging` is imported
 here, so this module is for the moment when ids differ, never for the moment when they agree.
 """
 
@@ -23,7 +23,7 @@ from envlock.model.requirements import Requirements
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is asked now and was not, or the other way round."""
+    """One requirement, or setting, that is new or is gone."""
 
     thing: str
     """What differs, as `Environment.origins` calls it: `python`, a package, `conda:` and a package, a channel, or a
@@ -33,64 +33,64 @@ class Difference:
     """Whether the lock serves it all the same."""
 
 
-def differences(lock: Lock, asked: Requirements) -> tuple[Difference, ...]:
-    """Everything in which `asked` differs from what the lock was made for, each judged. Empty when nothing differs.
+def differences(lock: Lock, required: Requirements) -> tuple[Difference, ...]:
+    """Everything in which `required` differs from what the lock was made for, each judged. Empty when nothing differs.
 
     When all are satisfied, the lock can be re-stamped: its content is what a resolution would be allowed to give.
     """
-    return tuple(_differences(lock, asked))
+    return tuple(_differences(lock, required))
 
 
-def _differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
     before = lock.requirements
-    if before.python != asked.python:
-        fits = lock.python.source == asked.python_from and _python_serves(lock, asked.python)
+    if before.python != required.python:
+        fits = lock.python.source == required.python_from and _python_serves(lock, required.python)
         yield Difference(
             "python",
-            f"python {asked.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
+            f"python {required.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
             fits,
         )
-    asks_no_index = not before.roots() and not asked.roots()
+    asks_no_index = not before.roots() and not required.roots()
     for thing, old, new, is_served in (
-        ("python-from", before.python_from, asked.python_from, False),
-        ("extra_indices", before.indexes, asked.indexes, asks_no_index),
-        ("index-url", before.default_index, asked.default_index, asks_no_index),
-        ("extras", before.pip_flags, asked.pip_flags, asks_no_index),
-        ("exclude-newer", before.exclude_newer, asked.exclude_newer, False),
+        ("python-from", before.python_from, required.python_from, False),
+        ("extra_indices", before.indexes, required.indexes, asks_no_index),
+        ("index-url", before.default_index, required.default_index, asks_no_index),
+        ("extras", before.pip_flags, required.pip_flags, asks_no_index),
+        ("exclude-newer", before.exclude_newer, required.exclude_newer, False),
     ):
         if old != new:
             yield Difference(thing, f"{thing} {_words(new)}, locked with {_words(old)}", is_served)
-    if before.base != asked.base:
-        yield Difference("named_env", _base_sentence(before.base, asked.base), is_satisfied=False)
-    if before.has_conda == asked.has_conda:  # else `python-from` says it, and the rest follows from that
-        yield from _system_differences(lock, asked)
-    yield from _channel_differences(lock.requirements, asked)
-    yield from _conda_differences(lock, asked)
-    yield from _pypi_differences(lock, asked)
+    if before.base != required.base:
+        yield Difference("named_env", _base_sentence(before.base, required.base), is_satisfied=False)
+    if before.has_conda == required.has_conda:  # else `python-from` says it, and the rest follows from that
+        yield from _system_differences(lock, required)
+    yield from _channel_differences(lock.requirements, required)
+    yield from _conda_differences(lock, required)
+    yield from _pypi_differences(lock, required)
 
 
-def _python_serves(lock: Lock, asked: str) -> bool:
-    """Whether a lock's Python is one that is asked for, and no release is asked that the lock was not made for.
+def _python_serves(lock: Lock, required: str) -> bool:
+    """Whether a lock's Python is in the range, and the range has no release that the lock was not made for.
 
     What only such a release needs would be missing: a lock holds what the releases need that it allows.
     """
-    if not _allows(asked, lock.python.version):
+    if not _allows(required, lock.python.version):
         return False
     oldest = lock.python.version
     return lock.python.source != "machine" or (
-        set(releases_of(oldest, asked)) <= set(releases_of(oldest, lock.requirements.python))
+        set(releases_of(oldest, required)) <= set(releases_of(oldest, lock.requirements.python))
     )
 
 
 def _base_sentence(before: str, now: str) -> str:
     if not now:
-        return "it extends a named environment no more"
-    return "it extends another environment than it did" if before else "it extends a named environment, and did not"
+        return "it no longer extends a base"
+    return "it extends another base" if before else "it extends a base, and did not"
 
 
-def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+def _system_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
     before = {(arch, name): version for arch, name, version in lock.requirements.system}
-    now = {(arch, name): version for arch, name, version in asked.system}
+    now = {(arch, name): version for arch, name, version in required.system}
     for arch, name in sorted({*before, *now}):
         old, new = before.get((arch, name)), now.get((arch, name))
         if old != new:
@@ -100,12 +100,12 @@ def _system_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]
             )
 
 
-def _pypi_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
-    before, now = set(lock.requirements.roots()), set(asked.roots())
+def _pypi_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
+    before, now = set(lock.requirements.roots()), set(required.roots())
     wheels = {package.name: package for package in lock.pypi_packages}
     versions = {**_provided(lock), **{package.name: package.version for package in lock.pypi_packages}}
     old_roots, new_roots = _by_name(before), _by_name(now)
-    for root in dict.fromkeys(asked.roots()):
+    for root in dict.fromkeys(required.roots()):
         if root in before:
             continue
         version = versions.get(root.name)
@@ -122,11 +122,11 @@ def _pypi_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
         own = [root for root in roots if root.extras or root.url or root.from_index]
         if name not in new_roots:
             is_kept = (not own and (name in reached or name not in wheels)) or name not in versions
-            yield Difference(name, f"{name} is asked for no more", is_kept)
+            yield Difference(name, f"{name} is no longer required", is_kept)
         elif len(roots) > 1 or len(new_roots[name]) > 1:
             for root in sorted(set(roots) - now):
                 is_kept = root not in own or name not in versions or _replaced(root, new_roots[name])
-                yield Difference(name, f"{root.said} is asked for no more", is_kept)
+                yield Difference(name, f"{root.said} is no longer required", is_kept)
 
 
 def _by_name(roots: Iterable[PypiRequirement]) -> dict[str, list[PypiRequirement]]:
@@ -137,7 +137,7 @@ def _by_name(roots: Iterable[PypiRequirement]) -> dict[str, list[PypiRequirement
 
 
 def _replaced(before: PypiRequirement, now: Iterable[PypiRequirement]) -> bool:
-    """Whether what is asked now has all that a requirement brings beyond versions: then that is not missing."""
+    """Whether the new requirements have all that an old one brings beyond versions: then it is not missing."""
     return any(
         set(before.extras) <= set(each.extras)
         and (before.marker, before.url, before.from_index) == (each.marker, each.url, each.from_index)
@@ -183,27 +183,27 @@ def _words(value: object) -> str:
     return str(value) or "none"
 
 
-def _channel_differences(before: Requirements, asked: Requirements) -> Iterator[Difference]:
-    if before.channels != asked.channels and before.has_conda == asked.has_conda:
-        sentence = f"channels {_words(asked.channels)}, locked with {_words(before.channels)}"
+def _channel_differences(before: Requirements, required: Requirements) -> Iterator[Difference]:
+    if before.channels != required.channels and before.has_conda == required.has_conda:
+        sentence = f"channels {_words(required.channels)}, locked with {_words(before.channels)}"
         # A channel after all others has no say in what is locked: the first that has a package gives it.
-        is_first = bool(before.channels) and asked.channels[: len(before.channels)] == before.channels
-        is_later = is_first and not asked.channel_priority
-        yield Difference(_changed_channel(before.channels, asked.channels), sentence, is_satisfied=is_later)
-    if before.channel_priority != asked.channel_priority:
-        old, new = (each.channel_priority or "strict" for each in (before, asked))
+        is_first = bool(before.channels) and required.channels[: len(before.channels)] == before.channels
+        is_later = is_first and not required.channel_priority
+        yield Difference(_changed_channel(before.channels, required.channels), sentence, is_satisfied=is_later)
+    if before.channel_priority != required.channel_priority:
+        old, new = (each.channel_priority or "strict" for each in (before, required))
         yield Difference("channel-priority", f"channel-priority {new}, locked with {old}", is_satisfied=False)
 
 
-def _conda_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
+def _conda_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
     packages = {package.name: package for package in lock.conda_packages}
-    before, now = _conda_roots(lock.requirements), _conda_roots(asked)
+    before, now = _conda_roots(lock.requirements), _conda_roots(required)
     for name in sorted(now):
         text, table = now[name]
         if before.get(name) == now[name]:
             continue
         if name in before and before[name][0] == text:
-            moved = f"conda package {text} is asked for by `{table}`, locked for `{before[name][1]}`"
+            moved = f"conda package {text} is in `{table}`, locked for `{before[name][1]}`"
             yield Difference(f"conda:{name}", moved, is_satisfied=True)
             continue
         package = packages.get(name)
@@ -215,11 +215,11 @@ def _conda_differences(lock: Lock, asked: Requirements) -> Iterator[Difference]:
         yield Difference(f"conda:{name}", f"conda package {text}, {locked}", satisfies(package, text))
     reached = reachable(edges_of(lock.conda_packages), {*now, "python"})
     for name in sorted(set(before) - set(now)):
-        yield Difference(f"conda:{name}", f"conda package {name} is asked for no more", name in reached)
+        yield Difference(f"conda:{name}", f"conda package {name} is no longer required", name in reached)
 
 
 def _conda_roots(requirements: Requirements) -> dict[str, tuple[str, str]]:
-    """For each conda package that is asked for: how, and by which table."""
+    """For each required conda package: its requirement, and which table has it."""
     roots: dict[str, tuple[str, str]] = {}
     for each in requirements.metaflow_of_conda:
         name = conda_name(each.name)

@@ -110,7 +110,7 @@ def _parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
 
 def _header(lock: Lock) -> str:
     # Names may be quoted keys of envlock.toml and hold anything; a comment may not.
-    asked = "".join(each if each.isprintable() else "?" for each in ", ".join(lock.asked_by)) or "an environment"
+    names = "".join(each if each.isprintable() else "?" for each in ", ".join(lock.asked_by)) or "an environment"
     exact = "" if lock.python.source == "machine" else f", exactly {lock.python.version}"
     wheels = len(lock.pypi_packages)
     count, readers = str(wheels), "read it as PEP 751"
@@ -118,7 +118,7 @@ def _header(lock: Lock) -> str:
         count = f"{len(lock.conda_packages)} conda" + (f" and {wheels} PyPI" if wheels else "")
         readers = "install only its PyPI packages"
     return (
-        f"# {asked} on {lock.arch}: CPython {lock.python.series}{exact}, {count} packages.\n"
+        f"# {names} on {lock.arch}: CPython {lock.python.series}{exact}, {count} packages.\n"
         f"# Written by `envlock lock`; do not edit, `envlock check` finds any change. pip and uv {readers}.\n"
     )
 
@@ -184,7 +184,7 @@ def requirement_lines(requirements: Requirements) -> Iterable[str]:
 
 
 def lock_from(document: Mapping[str, Any]) -> Lock:
-    """The lock that a file's TOML describes, nothing of it proved. Raises KeyError, TypeError, ... on other content."""
+    """The lock that a file's TOML describes, not verified. Raises KeyError, TypeError, ... on other content."""
     return _from_document(document)[0]
 
 

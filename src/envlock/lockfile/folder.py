@@ -23,7 +23,7 @@ def lock_path(folder: Path, lock: Lock) -> Path:
 
 
 def candidates(folder: Path, arch: Arch, req_id: str) -> tuple[Path, ...]:
-    """The files that claim to lock these requirements for this arch: one, when all is well. Sorted.
+    """The files that lock these requirements for this arch, by their paths: one, when all is well. Sorted.
 
     Raises DamagedLock where their folder cannot be listed.
     """
@@ -58,7 +58,7 @@ def lock_bytes(path: Path, *, shown: str | None = None) -> bytes:
 
 
 def read_lock(path: Path, *, shown: str | None = None) -> Lock:
-    """The lock in a file, proved whole. `shown` is how messages call the file.
+    """The lock in a file, verified whole. `shown` is how messages call the file.
 
     Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
     """

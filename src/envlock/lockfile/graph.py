@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from envlock.conda.names import conda_name
 from envlock.model.lock import Lock, LockedPackage
 
-ASKED = "asked for"
+REQUIRED = "required"
 FOR_METAFLOW = "for Metaflow"
 
 
@@ -33,7 +33,7 @@ def edges_of(packages: Iterable[LockedPackage]) -> dict[str, tuple[str, ...]]:
 
 
 def reasons_of(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """For each package, by kind and name: `ASKED` where it was, `FOR_METAFLOW`, then the packages that need it, sorted.
+    """Why each package is there, by kind and name: `REQUIRED`, `FOR_METAFLOW`, and the packages that need it, sorted.
 
     Of its own kind alone: that a wheel needs what a conda package provides is known to the resolver, not to the lock.
     """
@@ -49,14 +49,14 @@ def reasons_of(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
 
 
 def _roots(lock: Lock) -> list[tuple[str, str, str]]:
-    asked = lock.requirements
-    roots = [("pypi", root.name, ASKED) for root in asked.pypi]
-    roots += [("conda", each.name, ASKED) for each in asked.all_conda]
-    if asked.has_conda:
-        roots.append(("conda", "python", ASKED))
-    roots += [("pypi", root.name, FOR_METAFLOW) for root in asked.metaflow_of_pypi]
+    required = lock.requirements
+    roots = [("pypi", root.name, REQUIRED) for root in required.pypi]
+    roots += [("conda", each.name, REQUIRED) for each in required.all_conda]
+    if required.has_conda:
+        roots.append(("conda", "python", REQUIRED))
+    roots += [("pypi", root.name, FOR_METAFLOW) for root in required.metaflow_of_pypi]
     of_conda = {package.name for package in lock.conda_packages}
-    for root in asked.metaflow_of_conda:  # PyPI's, where a conda package would have collided with a requirement
+    for root in required.metaflow_of_conda:  # PyPI's, where a conda package would have collided with a requirement
         name = conda_name(root.name)
         roots.append(("conda", name, FOR_METAFLOW) if name in of_conda else ("pypi", root.name, FOR_METAFLOW))
     return roots

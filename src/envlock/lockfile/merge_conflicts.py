@@ -60,9 +60,9 @@ def sides(text: str) -> tuple[str, str] | None:
 
 
 def locks_in(path: Path, shown: str) -> Iterator[tuple[Lock, bool]]:
-    """The locks that can be read in a file which is no whole lock any more, and whether each is proved.
+    """The locks that can be read in a file that is no longer a whole lock, and whether each is verified.
 
-    One that is not proved tells which versions were locked, and no more: git may have put lines of both together.
+    One that is not verified tells only which versions were locked: git may have put lines of both sides together.
     """
     try:
         text = lock_bytes(path, shown=shown).decode("utf-8", "replace")
@@ -72,12 +72,12 @@ def locks_in(path: Path, shown: str) -> Iterator[tuple[Lock, bool]]:
         try:
             yield parse(side.encode(), shown), True
         except EnvlockError:  # noqa: PERF203  each side for itself
-            lock = _unproved(side)
+            lock = _unverified(side)
             if lock is not None:
                 yield lock, False
 
 
-def _unproved(text: str) -> Lock | None:
+def _unverified(text: str) -> Lock | None:
     try:
         return lock_from(tomli.loads(text))
     except (tomli.TOMLDecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError, ConfigError):
@@ -85,9 +85,9 @@ def _unproved(text: str) -> Lock | None:
 
 
 def versions_in_git(path: Path, folder: Path) -> list[bytes]:
-    """What git has at a path on either side of a merge, a rebase, a cherry-pick or a stash, maybe committed by now.
+    """What git has at a path on either side of a merge, rebase, cherry-pick or stash, even one that is committed.
 
-    `folder` is the project's. None where there is no git, or it is no work tree. One process.
+    `folder` is the project's. Empty where there is no git, or no work tree. One process.
     """
     place = path.relative_to(folder).as_posix()
     asked = "".join(f"{side}:./{place}\n" for side in _SIDES).encode()
@@ -106,7 +106,7 @@ def versions_in_git(path: Path, folder: Path) -> list[bytes]:
 
 
 def is_unmerged(folder: Path) -> bool:
-    """Whether git has something under way in which files of a lock folder conflict."""
+    """Whether files of a lock folder conflict in a merge, or the like, that git has under way."""
     return bool(_git(folder.parent, "ls-files", "--unmerged", "--", folder.name))
 
 
@@ -123,7 +123,7 @@ def awaits_git_add(folder: Path) -> bool:
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    """What git answers in a folder; nothing where it cannot."""
+    """The output of git in a folder; empty if it fails."""
     import subprocess
 
     command = ["git", "-c", "core.fsmonitor=false", *arguments]
@@ -135,14 +135,14 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
 
 
 def write_attributes(folder: Path) -> None:
-    """Have git leave the locks of a folder as they are. A file that is there already is not touched."""
+    """Have git leave the locks of a folder as they are. An existing file is not touched."""
     path = folder / ".gitattributes"
     if not path.exists():
         write_atomically(path, ATTRIBUTES.encode())
 
 
 def remove_attributes(folder: Path) -> None:
-    """Take away what `write_attributes` wrote, where there is nothing else in the folder."""
+    """Delete what `write_attributes` wrote, if there is nothing else in the folder."""
     path = folder / ".gitattributes"
     if [*folder.iterdir()] == [path] and holds(path, ATTRIBUTES.encode()):
         path.unlink()

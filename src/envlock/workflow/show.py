@@ -23,7 +23,7 @@ from envlock.workflow.check import check
 from envlock.workflow.check_rules import Verdict
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
-from envlock.workflow.reference_id import reference_req_id
+from envlock.workflow.netflix_id import netflix_id_of
 
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath
@@ -48,8 +48,8 @@ class Description:
     """Where it is on this machine, if it is."""
     task: str = ""
     """The pathspec of the task that it was looked up for."""
-    reference_id: str = ""
-    """The `req_id` of the reference implementation for what is asked, as far as it can be known."""
+    netflix_id: str = ""
+    """The `req_id` of metaflow-netflixext for the same requirements, as far as it can be known."""
     alias: Move | None = None
     """The move of a name in the cache that it was looked up by."""
 
@@ -278,5 +278,5 @@ def _description(project: Project, lock: Lock, place: str, task: str = "") -> De
         used_by=tuple(each.name for each in project.environments() if each.requirements.req_id == lock.req_id),
         prefix=find_prefix(lock, home()),
         task=task,
-        reference_id=reference_req_id(lock, project),
+        netflix_id=netflix_id_of(lock, project),
     )

@@ -168,7 +168,7 @@ def test_a_cache_that_cannot_be_read(fresh: Callable[..., Project], tmp_path: Pa
     recorder = Recorder()
     assert taken(project, reporter=recorder)[0] is None
     (warning,) = recorder.warnings
-    assert "resolved anew" in warning
+    assert "missing locks are resolved here" in warning
 
 
 def test_archs_that_nobody_resolved_get_the_same_python(

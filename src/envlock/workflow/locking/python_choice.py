@@ -1,4 +1,4 @@
-"""From the Python that is asked for (a range) to the one that is locked, the same for every arch."""
+"""From the Python that is required (a range) to the one that is locked, the same for every arch."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ def choose_python(
 ) -> Mapping[Arch, LockedPython]:
     """The locked Python for each arch.
 
-    An older lock's is kept while it fits. Else, from `machine`: the series that runs envlock when no Python is asked
-    for, or the highest that this machine has in the range, or the highest that uv can download. From `uv`: the newest
+    An older lock's is kept while it fits. Else, from `machine`: the series that runs envlock if no Python is required,
+    or the highest that this machine has in the range, or the highest that uv can download. From `uv`: the newest
     build that exists for all archs. Raises NoFittingPython; for `uv`, what `exact_builds` raises.
     """
-    asked = requirements.python
+    required = requirements.python
     if requirements.python_from == "uv":
         kept = _kept_builds(requirements, archs, keep)
         if kept is not None:
             return kept
         from envlock.resolve.python_builds import exact_builds
 
-        return exact_builds(asked, archs, mirror=mirror)
+        return exact_builds(required, archs, mirror=mirror)
     series = next(iter(_candidates(requirements, keep)), None)
     if series is None:
         from envlock.resolve.python_builds import NoPythonBuild, newest_series
 
         try:
-            series = newest_series(asked)
+            series = newest_series(required)
         except NoPythonBuild:
-            raise NoFittingPython(environments, asked, here=machine_series()) from None
+            raise NoFittingPython(environments, required, here=machine_series()) from None
     if _numbers(series) < OLDEST:
-        raise NoFittingPython(environments, asked, oldest="{}.{}".format(*OLDEST))
-    oldest = oldest_release(series, asked)
+        raise NoFittingPython(environments, required, oldest="{}.{}".format(*OLDEST))
+    oldest = oldest_release(series, required)
     if oldest is None:
-        raise NoFittingPython(environments, asked, here=machine_series())
+        raise NoFittingPython(environments, required, here=machine_series())
     return dict.fromkeys(archs, LockedPython(source="machine", version=oldest))
 
 
 def pythons_of(
     jobs: Iterable[Job], project: Project, upgrade: Upgrade, known: Sequence[Lock]
 ) -> tuple[Mapping[str, Mapping[Arch, LockedPython]], list[tuple[Job, EnvlockError]]]:
-    """By req_id, the locked Python for each arch of a project; and the jobs for which there is none, with why."""
+    """By req_id, the locked Python for each arch of a project; and the jobs without one, with why."""
     chosen: dict[str, Mapping[Arch, LockedPython]] = {}
     failed: list[tuple[Job, EnvlockError]] = []
     for job in jobs:
@@ -88,24 +88,24 @@ def _hidden(text: str, mirror: str) -> str:
 
     try:
         return hide(text, [address(mirror, fits=is_mirror)])
-    except ConfigError:  # nothing was asked there
+    except ConfigError:  # the mirror was not used
         return text
 
 
 def _to_keep(job: Job, project: Project, upgrade: Upgrade, known: Sequence[Lock]) -> tuple[Lock, ...]:
-    """The older locks whose Python stays, where what is asked allows it."""
+    """The older locks whose Python stays, if the requirements allow it."""
     exact = job.requirements.python_from == "uv"
     if "python" in upgrade.packages or (exact and upgrade.everything):
         return ()
     same = [lock for lock in known if lock.req_id == job.requirements.req_id]
-    claimed = {each.requirements.req_id for each in project.environments()}
-    older = (predecessor(job.environments[0], arch, known, claimed) for arch in project.settings.archs)
+    needed = {each.requirements.req_id for each in project.environments()}
+    older = (predecessor(job.environments[0], arch, known, needed) for arch in project.settings.archs)
     return tuple(same or [lock for lock in older if lock is not None])
 
 
 def absent_here(lock: Lock, archs: Iterable[Arch]) -> tuple[str, ...]:
-    """A sentence where no CPython of this machine serves a lock, for who locks for its arch: better known early."""
-    asked, python = lock.requirements.python, lock.python
+    """A note where no CPython of this machine serves a lock for its own arch: better known early."""
+    required, python = lock.requirements.python, lock.python
     try:
         is_for_here = python.source == "machine" and host_arch() in archs
     except UnsupportedHost:
@@ -113,9 +113,9 @@ def absent_here(lock: Lock, archs: Iterable[Arch]) -> tuple[str, ...]:
     if not is_for_here:
         return ()
     is_here = python.series in machine_series()
-    if is_here and releases_of(f"{python.series}.0", asked) != releases_of(f"{python.series}.0", ""):
+    if is_here and releases_of(f"{python.series}.0", required) != releases_of(f"{python.series}.0", ""):
         with suppress(NoInterpreter):  # a file's name tells the series; which release it is, only the file itself
-            find_interpreter(python.series, lambda version: version in releases_of(python.version, asked))
+            find_interpreter(python.series, lambda version: version in releases_of(python.version, required))
             return ()
     elif is_here:
         return ()
@@ -141,24 +141,24 @@ def ahead_of_others(found: Mapping[Job, Lock | None], known: Iterable[Lock]) -> 
     }
 
 
-def oldest_release(series: str, asked: str) -> str | None:
+def oldest_release(series: str, required: str) -> str | None:
     """The oldest release of a series that a specifier allows: what holds for it, holds for the ones after.
 
     >>> oldest_release("3.12", ">=3.12.4,<3.13"), oldest_release("3.12", ""), oldest_release("3.12", "<3.11")
     ('3.12.4', '3.12.0', None)
     """
-    return next(iter(releases_of(f"{series}.0", asked)), None)
+    return next(iter(releases_of(f"{series}.0", required)), None)
 
 
 def _candidates(requirements: Requirements, keep: Iterable[Lock]) -> Iterable[str]:
-    asked = requirements.python
-    whole = _WHOLE_SERIES.match(asked)
+    required = requirements.python
+    whole = _WHOLE_SERIES.match(required)
     if whole is not None:
         return (whole[1],)  # the machine need not be looked at
     before = [lock.python.series for lock in keep if lock.python.source == "machine"]
-    running = ["{}.{}".format(*sys.version_info[:2])] if not asked else []
+    running = ["{}.{}".format(*sys.version_info[:2])] if not required else []
     highest_first = sorted(machine_series(), key=_numbers, reverse=True)
-    return (series for series in (*before, *running, *highest_first) if oldest_release(series, asked) is not None)
+    return (series for series in (*before, *running, *highest_first) if oldest_release(series, required) is not None)
 
 
 def _numbers(series: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""`use-remote-latest`: what somebody has resolved and pushed already is taken, in place of resolving it anew."""
+"""`use-remote-latest`: take a lock that somebody has resolved and pushed, instead of resolving again."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def find(
     not_after: str = "",
     reporter: Reporter | None = None,
 ) -> Lock | None:
-    """The newest lock of these requirements that one of the users pushed whom the project trusts in this; else None.
+    """The newest lock of these requirements by a user whom `use-remote-latest` allows; else None.
 
     One listing, and mostly one read. The newest is the one that was resolved last, by the clock of who resolved it.
-    With `not_after`, an instant, what may hold later packages is passed by; so is what is damaged, which is told, and
-    what only a newer envlock can read. Raises CacheUnusable.
+    Skips locks that may hold packages later than `not_after` (an instant), damaged ones, with a warning, and those that
+    only a newer envlock can read. Raises CacheUnusable.
     """
     users = _users(project)
     if users == frozenset():
@@ -53,7 +53,7 @@ def find(
         except (FileNotFoundError, NewerLockFormat):  # it was swept, or is not for us
             continue
         except CachedLockDamaged as error:
-            (reporter or Reporter()).warned(f"{error.message}; passed by: {place.environment.path}")
+            (reporter or Reporter()).warned(f"{error.message}; skipped: {place.environment.path}")
             continue
         if not not_after or "" < lock.exclude_newer <= not_after:
             return lock
@@ -63,9 +63,9 @@ def find(
 def take(
     project: Project, jobs: Iterable[Job], instant: Callable[[Requirements], str], reporter: Reporter
 ) -> dict[Job, tuple[Lock, str]]:
-    """For each job that a user whom the project trusts has done already: the lock, and where it is from.
+    """For each job that such a user has done already: the lock, and where it is from.
 
-    A cache that cannot be reached is told, and passed by. Raises what opening one raises, and NewerCache.
+    Warns where the cache cannot be reached. Raises what opening one raises, and NewerCache.
     """
     taken: dict[Job, tuple[Lock, str]] = {}
     has_span = span_of(project.settings.exclude_newer) is not None
@@ -79,12 +79,12 @@ def take(
                 note = f"resolved by {found.resolved_by} at {found.resolved_at}, and taken from {store.url}"
                 taken[job] = replace(found, asked_by=job.names), note
     except CacheUnusable as error:
-        reporter.warned(f"{error.message}; what is not locked here yet is resolved anew")
+        reporter.warned(f"{error.message}; missing locks are resolved here")
     return taken
 
 
 def _users(project: Project) -> frozenset[str] | None:
-    """Whose locks may be taken, spelt as in paths; None for anybody's."""
+    """The users whose locks may be taken, spelt as in paths; None for everybody's."""
     wanted = project.settings.use_remote_latest
     if isinstance(wanted, tuple):
         return frozenset(map(user_in_paths, wanted))

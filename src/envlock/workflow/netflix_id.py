@@ -1,4 +1,4 @@
-"""The id that the reference implementation would file a locked environment's requirements under."""
+"""The `req_id` of metaflow-netflixext for a locked environment's requirements."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ if TYPE_CHECKING:
     from envlock.config.project import KeyPath, Project
 
 _OPERATORS = (">=", ">", "~=", "===", "==", "!=", "<=", "<")
-"""The order in which people write the clauses of a range; envlock sorts them, and the reference keeps them."""
+"""The order in which people write the clauses of a range; envlock sorts them, and metaflow-netflixext keeps them."""
 
 _SYSTEM = ("__glibc", "__cuda")
-"""The virtual packages that the reference knows."""
+"""The system packages that metaflow-netflixext knows."""
 
 
-class _Asked(NamedTuple):
-    """What the reference hashes and a lock does not say: it is in envlock.toml."""
+class _Written(NamedTuple):
+    """What metaflow-netflixext hashes and a lock does not hold: it is in envlock.toml."""
 
     is_step: bool = True
-    """Whether a step asks: the reference leaves pip's flags out of the ids of steps."""
+    """Whether it is a step's: metaflow-netflixext leaves pip's flags out of the ids of steps."""
     python: str = ""
     """As written."""
     system: Mapping[str, str] | None = None
-    """What its own `sys_packages` say, as written; None where that is not known."""
+    """Its own `sys_packages`, as written; None where they are not known."""
 
 
-def reference_req_id(lock: Lock, project: Project | None = None) -> str:
-    """The `req_id` of metaflow-netflixext for what a lock asks, as far as it can be known.
+def netflix_id_of(lock: Lock, project: Project | None = None) -> str:
+    """The `req_id` of metaflow-netflixext for a lock's requirements, as far as it can be known.
 
-    The reference mixes in facts of the machine that resolves (its glibc, its pip.conf, its default Python). Here stand
-    the declared and the locked ones instead: so it is the same id where that machine had those. What only envlock.toml
-    says (which way a version is written, and whether a step asks) is taken from `project`, where that asks for the
-    same; else a step is assumed to ask.
+    metaflow-netflixext mixes in facts of the machine that resolves (its glibc, its pip.conf, its default Python). The
+    declared and the locked ones stand here instead: the id is the same where that machine had those. What only
+    envlock.toml says (how a version is written, and whether it is a step's) is taken from `project`, where that has the
+    same requirements; else it is taken for a step's.
     """
-    asked = lock.requirements
-    said = _said(project, asked) if project is not None else _Asked()
-    kind = _type_of(asked)
+    required = lock.requirements
+    written = _written_in(project, required) if project is not None else _Written()
+    kind = _type_of(required)
     dependencies = {
-        "conda": [*_conda(asked.conda, () if kind == "pypi" else asked.metaflow), *_python(lock, said)],
-        "npconda": _conda(asked.conda_only),
-        "pypi": _pypi((*asked.pypi, *(asked.metaflow if kind == "pypi" else ()))),
-        "sys": _system_of(lock, said.system),
+        "conda": [*_conda(required.conda, () if kind == "pypi" else required.metaflow), *_python(lock, written)],
+        "npconda": _conda(required.conda_only),
+        "pypi": _pypi((*required.pypi, *(required.metaflow if kind == "pypi" else ()))),
+        "sys": _system_of(lock, written.system),
     }
-    indexes = (*_default_index(lock), *asked.indexes) if kind != "conda" else ()
-    sources = {"conda": asked.channels or ("conda-forge",), "pypi": indexes}
-    flags = () if said.is_step else [f"--{flag}" for flag in asked.pip_flags]
+    indexes = (*_default_index(lock), *required.indexes) if kind != "conda" else ()
+    sources = {"conda": required.channels or ("conda-forge",), "pypi": indexes}
+    flags = () if written.is_step else [f"--{flag}" for flag in required.pip_flags]
     return netflix_req_id(_present(dependencies), _present(sources), _present({"pypi": flags}))
 
 
-def _said(project: Project, asked: Requirements) -> _Asked:
-    """What the environment of a project that asks for the same says; a step's where one does."""
+def _written_in(project: Project, required: Requirements) -> _Written:
+    """What the environment of a project with these requirements writes; a step's if one has them."""
     steps = [step.environment for flow in project.flows for step in flow.steps]
-    same = [each for each in (*steps, *project.named) if each and each.requirements.req_id == asked.req_id]
+    same = [each for each in (*steps, *project.named) if each and each.requirements.req_id == required.req_id]
     if not same:
-        return _Asked()
+        return _Written()
     environment = same[0]
     document = tomli.loads(project.text)
     own = {name: key for name, key in environment.origins if "sys_packages" in key}
     python = environment.origin("python")
-    return _Asked(
+    return _Written(
         is_step=any(environment is each for each in steps),
         python=_at(document, python) if python else "",
         system={name: _at(document, key) for name, key in own.items()},
@@ -82,40 +82,40 @@ def _at(document: Mapping[str, Any], key: KeyPath) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _type_of(asked: Requirements) -> str:
-    """The reference's type: what is asked decides, and an environment that asks for nothing is conda's.
+def _type_of(required: Requirements) -> str:
+    """Netflix's type: the requirements decide, and an environment without any is conda's.
 
     >>> ffmpeg = CondaRequirement("ffmpeg")
     >>> _type_of(Requirements()), _type_of(Requirements(pypi=(PypiRequirement("rich"),), conda_only=(ffmpeg,)))
     ('conda', 'pypi')
     """
-    kinds = {kind for kind, packages in (("conda", asked.conda), ("pypi", asked.pypi)) if packages}
-    kinds |= {asked.base.partition(":")[0]} & {*TYPES}
+    kinds = {kind for kind, packages in (("conda", required.conda), ("pypi", required.pypi)) if packages}
+    kinds |= {required.base.partition(":")[0]} & {*TYPES}
     return (kinds.pop() if kinds else "conda") if len(kinds) < 2 else "mixed"
 
 
-def _python(lock: Lock, said: _Asked) -> list[str]:
+def _python(lock: Lock, written: _Written) -> list[str]:
     from packaging.utils import canonicalize_version
 
-    asked = lock.requirements
-    if asked.base:
+    required = lock.requirements
+    if required.base:
         return []
-    if said.python:
-        return [f"python=={canonicalize_version(said.python)}"]
-    return [f"python=={_range(asked.python) if asked.python else f'{lock.python.series}.*'}"]
+    if written.python:
+        return [f"python=={canonicalize_version(written.python)}"]
+    return [f"python=={_range(required.python) if required.python else f'{lock.python.series}.*'}"]
 
 
 def _system_of(lock: Lock, own: Mapping[str, str] | None) -> list[str]:
-    """The virtual packages: what the user says as it is said, what comes by itself with the build that it has."""
+    """The system packages: declared ones as they are written, others with the build that they have."""
     declared = {name: version for arch, name, version in lock.requirements.system if arch == lock.arch}
     if own is None:  # nothing but `sys_packages` is known to say what driver there is
         own = {name: version for name, version in declared.items() if name == "__cuda"}
-    said = {name: own.get(name) or f"{version}=0" for name, version in {**declared, **own}.items() if name in _SYSTEM}
-    return [f"{name}=={version}" for name, version in said.items()]
+    shown = {name: own.get(name) or f"{version}=0" for name, version in {**declared, **own}.items() if name in _SYSTEM}
+    return [f"{name}=={version}" for name, version in shown.items()]
 
 
 def _conda(packages: Iterable[CondaRequirement], metaflow: Iterable[PypiRequirement] = ()) -> list[str]:
-    """Conda packages as the reference holds them, with what Metaflow needs of them.
+    """Conda packages as metaflow-netflixext holds them, with what Metaflow needs of them.
 
     >>> _conda([CondaRequirement("ffmpeg", channel="conda-forge"), CondaRequirement("pandas", "==1.4.0", "py310*")])
     ['conda-forge::ffmpeg', 'pandas==1.4.0=py310*']
@@ -150,7 +150,7 @@ def _pypi(requirements: Iterable[PypiRequirement]) -> list[str]:
 
 
 def _range(specifier: str) -> str:
-    """A specifier as the reference holds it.
+    """A specifier as metaflow-netflixext holds it.
 
     >>> _range("==1.20.0"), _range("<2,>=1"), _range("==3.11.*")
     ('1.20', '>=1,<2', '3.11.*')
@@ -168,9 +168,9 @@ def _range(specifier: str) -> str:
 def _default_index(lock: Lock) -> tuple[str, ...]:
     if lock.requirements.default_index:
         return (lock.requirements.default_index,)
-    asked = lock.requirements
-    used = {package.index for package in lock.packages if package.index} - set(asked.indexes)
-    return tuple(sorted(used - {root.from_index for root in asked.pypi}))
+    required = lock.requirements
+    used = {package.index for package in lock.packages if package.index} - set(required.indexes)
+    return tuple(sorted(used - {root.from_index for root in required.pypi}))
 
 
 def _present(groups: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
