@@ -232,19 +232,19 @@ def _sourced(
     """The variables after sourcing these scripts in one shell. Raises ActivationFailed."""
     if not scripts:
         return variables
-    said = iter(_shell_output(scripts, prefix, variables, seconds))
+    output = iter(_shell_output(scripts, prefix, variables, seconds))
     last = ""
-    for script in said:
+    for script in output:
         if script == "environment":
             break
-        last, status = script, next(said, "")
+        last, status = script, next(output, "")
         if not status:
             raise _failure()(prefix, last, "it ended the shell that sourced it")
         if status != "0":
             warn(f"{last} ended with status {status}")
     else:
         raise _failure()(prefix, last or scripts[0], "no shell could source it")
-    found = dict(line.split("=", 1) for line in said if "=" in line)
+    found = dict(line.split("=", 1) for line in output if "=" in line)
     for name in _OF_THE_SHELL:
         found.pop(name, None)
     # A shell passes on only variables with names that it can use.
@@ -281,11 +281,11 @@ def _shell_output(scripts: Sequence[str], prefix: str, variables: Mapping[str, s
         _kill(process.pid)
         process.wait()
         raise
-    said = os.fsdecode(output).split("\0")[:-1]
+    parts = os.fsdecode(output).split("\0")[:-1]
     if not in_time:
-        started = [each for each in said if each in scripts]
+        started = [each for each in parts if each in scripts]
         raise _failure()(prefix, (started or scripts)[-1 if started else 0], f"it did not end within {seconds:g} s")
-    return said
+    return parts
 
 
 def _kill(group: int) -> None:

@@ -230,8 +230,8 @@ def _run(path: str) -> tuple[str, str]:
         return "", f"does not run ({error})"
     if ran.returncode == 0 and len(ran.stdout.split()) == 5:
         return ran.stdout.strip(), ""
-    said = ran.stderr.strip().splitlines()
-    return "", f"does not run ({said[-1] if said else f'exit status {ran.returncode}'})"
+    lines = ran.stderr.strip().splitlines()
+    return "", f"does not run ({lines[-1] if lines else f'exit status {ran.returncode}'})"
 
 
 def _read_known() -> dict[str, str]:

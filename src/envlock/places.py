@@ -31,10 +31,10 @@ class UntrustedHome(ConfigError):
         quoted = shlex.quote(path)
         hints = {
             "anybody": f"chmod -R o-w {quoted}, or delete it where you do not know who wrote into it",
-            "the group": f"chmod -R g-w {quoted}, or, where the group is to share it: export {VARIABLE}=<group>",
+            "the group": f"chmod -R g-w {quoted}, or, if the group is meant to share it: export {VARIABLE}=<group>",
             "it is not": f"chmod 2770 {quoted}, or: unset {VARIABLE}",
             VARIABLE: f"export {VARIABLE}=<name or number of the group that shares the home>, or: unset {VARIABLE}",
-            "": "export ENVLOCK_HOME=<a folder of your own>, or, where a group is to share it: "
+            "": "export ENVLOCK_HOME=<a folder of your own>, or, if a group is meant to share it: "
             f"export {VARIABLE}=<group>",
         }
         super().__init__(

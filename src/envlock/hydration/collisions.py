@@ -75,13 +75,13 @@ def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
     >>> sentences([Collision("cv2/a.py", ("one", "two")), Collision("cv2/b.py", ("one", "two"))])
     ('one and two both contain cv2/a.py (and 1 more path): the one of two is used, which is later in the lock',)
     """
-    said = []
+    lines = []
     for owners, group in groupby(sorted(found, key=lambda each: (each.owners, each.path)), lambda each: each.owners):
         paths = [each.path for each in group]
         more = f" (and {count(len(paths) - 1, 'more path')})" if len(paths) > 1 else ""
         contain = f"{listed(owners)} {'both' if len(owners) == 2 else 'all'} contain"
-        said.append(f"{contain} {paths[0]}{more}: the one of {owners[-1]} is used, which is later in the lock")
-    return tuple(said)
+        lines.append(f"{contain} {paths[0]}{more}: the one of {owners[-1]} is used, which is later in the lock")
+    return tuple(lines)
 
 
 def settle(

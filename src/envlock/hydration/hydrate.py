@@ -194,7 +194,7 @@ class _Hydration:
             self.installer.install(self.lock, self.files, python, stage, self.prefix)
 
     def conda_python(self) -> Interpreter:
-        """The interpreter that the lock's own conda package will bring."""
+        """The interpreter in the lock's own conda package, at its future path."""
         python = self.lock.python
         return Interpreter(self.prefix / "bin" / f"python{python.series}", python.version)
 

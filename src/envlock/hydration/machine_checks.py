@@ -150,10 +150,10 @@ def _x86_level() -> int:
 def _has(feature: str) -> bool:
     import subprocess
 
-    said = subprocess.run(
+    done = subprocess.run(
         ["/usr/sbin/sysctl", "-n", feature], capture_output=True, encoding="utf-8", errors="replace", check=False
     )
-    return said.stdout.strip() == "1"
+    return done.stdout.strip() == "1"
 
 
 def _leading_number(text: str) -> str:

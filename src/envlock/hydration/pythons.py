@@ -1,7 +1,7 @@
 """Which interpreter an environment is made from, and how it comes to this machine.
 
 A lock of `python-from = "machine"` takes any CPython of its series that fits, downloaded by uv if there is none; one of
-`"uv"` takes one exact build, whose archive is verified and unpacked once. A lock whose Python is a conda package brings
+`"uv"` takes one exact build, whose archive is verified and unpacked once. A lock whose Python is a conda package has
 its own, and needs nothing of this.
 """
 
@@ -48,7 +48,7 @@ class LockedPythons:
         mirror: Callable[[], str] = str,
         offline: bool = False,
     ) -> None:
-        """`source` brings archives of exact builds; `mirror` tells where uv downloads from, empty for its default."""
+        """`source` has the archives of exact builds; `mirror` tells where uv downloads from, empty for its default."""
         self._source = source
         self._home = home
         self._reporter = reporter

@@ -1,4 +1,4 @@
-"""What a wheel's file says: which paths it brings into an environment, and whether its METADATA agrees with the lock.
+"""The content of wheels: the paths that they bring into an environment, and whether their METADATA fits the lock.
 
 A lock is resolved from the metadata that an index publishes beside a wheel (PEP 658), without fetching the wheel. So
 once the wheel is on this machine, its own METADATA has to agree: else the environment would lack a dependency, or have
@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -42,51 +42,52 @@ _SITE_PACKAGES = "site-packages/"
 _MODULES = re.compile(r"^lib(64)?/python3\.\d+/site-packages/")
 """Where data files are modules: `lib64` is a link to `lib`."""
 _LONGEST_ENTRY_POINTS = 1 << 20
+_Content = TypeVar("_Content")
 _NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
-"""What is raised of a file that is no wheel, is encrypted, or is packed in a way that Python does not know."""
+"""Raised for a file that is not a wheel, is encrypted, or has a compression that Python does not know."""
 
 _FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):(.*)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"\bextra\s*==")
 _LONGEST = 4096
-"""Letters of a field. What is longer, nobody wrote to be read."""
+"""Characters of a field. Longer ones are ignored."""
 _OF_THE_MACHINE = ("platform_release", "platform_version")
-"""What markers may ask of a system, and no lock says."""
+"""Variables of markers that depend on the machine."""
 
 
 def paths_in(wheel: Path) -> dict[str, str]:
-    """Each path that a wheel brings into an environment, and a digest of what is there: equal for equal bytes.
+    """Each path that a wheel brings into an environment, with a digest that is equal for equal bytes.
 
-    Paths are relative to the prefix, those of modules begin with `site-packages/`. Commands are among them, headers are
-    not. Nothing for a file that is no wheel. Costs a look at the end of the file: milliseconds for thousands of paths.
+    Paths are relative to the prefix; those of modules begin with `site-packages/`. Includes commands, but no headers.
+    Empty for a file that is not a wheel. Reads the end of the file: milliseconds for thousands of paths.
     """
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            return dict(_paths(archive))
-    except _NO_WHEEL:
-        return {}
+    return _read(wheel, lambda archive: dict(_paths(archive)), {})
 
 
 def metadata_in(wheel: Path) -> str:
-    """The METADATA of a wheel; nothing for a file that is no wheel."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            for member in archive.infolist():
-                folder, _, name = member.filename.partition("/")
-                if name == "METADATA" and folder.endswith(".dist-info") and member.file_size <= METADATA_BYTES:
-                    return archive.read(member).decode("utf-8", "replace")
-    except _NO_WHEEL:
-        pass
-    return ""
+    """The METADATA of a wheel; empty for a file that is not a wheel."""
+    return _read(wheel, _metadata, "")
 
 
 def unpacked_size(wheel: Path) -> int:
-    """Bytes of everything in a wheel, unpacked; none for a file that is no wheel."""
+    """The size of a wheel's content, in bytes; 0 for a file that is not a wheel."""
+    return _read(wheel, lambda archive: sum(member.file_size for member in archive.infolist()), 0)
+
+
+def _read(wheel: Path, read: Callable[[zipfile.ZipFile], _Content], otherwise: _Content) -> _Content:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            return sum(member.file_size for member in archive.infolist())
+            return read(archive)
     except _NO_WHEEL:
-        return 0
+        return otherwise
+
+
+def _metadata(archive: zipfile.ZipFile) -> str:
+    for member in archive.infolist():
+        folder, _, name = member.filename.partition("/")
+        if name == "METADATA" and folder.endswith(".dist-info") and member.file_size <= METADATA_BYTES:
+            return archive.read(member).decode("utf-8", "replace")
+    return ""
 
 
 def _paths(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
@@ -125,23 +126,20 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def check_metadata(lock: Lock, texts: Mapping[str, str]) -> None:
-    """Hold the METADATA of wheels, by their packages' names, against their lock.
+    """Compare the METADATA of wheels, by their packages' names, with the lock.
 
-    Costs less than a millisecond a wheel. Raises MisdescribedWheel for the first, in the order of the lock, that
+    Takes less than a millisecond for a wheel. Raises MisdescribedWheel for the first, in the order of the lock, that
     disagrees.
     """
     for package in lock.pypi_packages:
-        if texts.get(package.name):  # a wheel without any says nothing, and uv says so
+        if texts.get(package.name):  # uv reports a wheel without METADATA
             found = tuple(differences(lock, package, texts[package.name]))
             if found:
                 raise MisdescribedWheel(package, found)
 
 
 def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
-    """What a wheel's METADATA says that its lock does not, a sentence each.
-
-    What the METADATA says in a way that cannot be read says nothing, as it does to uv.
-    """
+    """How a wheel's METADATA differs from the lock, a sentence each. Ignores what cannot be parsed, as uv does."""
     fields: dict[str, list[str]] = {}
     for name, value in _FIELD.findall(text.replace("\r\n", "\n").partition("\n\n")[0]):
         if len(value) <= _LONGEST:
@@ -161,17 +159,17 @@ def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
 
 
 def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Iterator[str]:
-    """What the wheel needs, extras aside, and the lock does not have."""
+    """The dependencies of the wheel, without those of extras, that the lock lacks."""
     locked = {each.name: each.version for each in lock.pypi_packages}
     for text in requirements:
         match = _NAME.match(text)
         name = normalized(match[0]) if match else ""
-        # Of what conda packages provide, nobody is sure.
+        # Conda packages may provide it.
         if not name or name == package.name or (name not in locked and lock.conda_packages):
             continue
-        if _EXTRA.search(text.partition(";")[2]) and " or " not in text:  # most are, and reading them takes its time
+        if _EXTRA.search(text.partition(";")[2]) and " or " not in text:  # most are, and parsing takes time
             continue
-        needed = _read(text)
+        needed = _parsed(text)
         if needed is None or not _applies(needed.marker, lock):
             continue
         if name not in locked:
@@ -181,7 +179,7 @@ def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Itera
 
 
 @lru_cache(4096)
-def _read(text: str) -> Requirement | None:
+def _parsed(text: str) -> Requirement | None:
     try:
         return Requirement(text)
     except (ValueError, RecursionError):
@@ -189,7 +187,7 @@ def _read(text: str) -> Requirement | None:
 
 
 def _applies(marker: Marker | None, lock: Lock) -> bool:
-    """Whether a requirement is one of the lock's arch and Python; not where only the machine could tell."""
+    """Whether a requirement applies to the lock's arch and Python; False if that depends on the machine."""
     if marker is None:
         return True
     if any(name in str(marker) for name in _OF_THE_MACHINE):
@@ -204,7 +202,7 @@ def _applies(marker: Marker | None, lock: Lock) -> bool:
                 "python_version": lock.python.series,
             }
         )
-    except (ValueError, KeyError, TypeError, RecursionError):  # of a marker that only some other place has words for
+    except (ValueError, KeyError, TypeError, RecursionError):  # of a marker with variables from elsewhere
         return False
 
 
@@ -224,7 +222,7 @@ def _is_version(locked: str, found: str) -> bool:
 
 
 class WheelContents:
-    """What the wheels of locks bring into an environment, as far as their files were read or are on this machine."""
+    """The content of the wheels of locks, of those that were read, or are on this machine."""
 
     def __init__(self, find: Callable[[Artifact], Path | None]) -> None:
         """`find` tells where an artifact is on this machine, if it is."""
@@ -249,13 +247,13 @@ class WheelContents:
         return None
 
     def collisions(self, lock: Lock) -> tuple[Collision, ...]:
-        """The paths that several wheels of a lock bring. Reads those that are on this machine."""
-        brought: dict[str, Mapping[str, str]] = {}
+        """The paths that several wheels of a lock contain. Reads the wheels that are on this machine."""
+        paths: dict[str, Mapping[str, str]] = {}
         for package, artifact in zip(lock.packages, artifacts_of(lock), strict=False):  # a Python build is the last
             if package.kind == "conda":
                 continue
             local = None if artifact.sha256 in self._paths else self._find(artifact)
             if local is not None:
                 self._paths[artifact.sha256] = paths_in(local)
-            brought[package.name] = self._paths.get(artifact.sha256, {})
-        return collisions(brought)
+            paths[package.name] = self._paths.get(artifact.sha256, {})
+        return collisions(paths)

@@ -65,7 +65,7 @@ class CacheThenUpstream:
         return found | self._bring(list(missing.values())) if missing else found
 
     def _bring(self, artifacts: Sequence[Artifact]) -> dict[str, Path]:
-        brought: dict[str, Path] = {}
+        placed: dict[str, Path] = {}
         errors: list[EnvlockError] = []
         absent: list[str] = []
         store = open_store(self._project.cache_url, self._project.cache_options)
@@ -78,13 +78,13 @@ class CacheThenUpstream:
                 elif isinstance(result, EnvlockError):
                     errors.append(result)
                 else:
-                    brought[artifact.sha256] = result
+                    placed[artifact.sha256] = result
         self._reporter.ended(FETCHING)
         if absent:
             errors.append(NotInCache(store.url, absent))
         if errors:
             raise as_one(together(errors))
-        return brought
+        return placed
 
 
 @dataclass

@@ -116,8 +116,8 @@ class DatastoreNotLocked(StaleError):
             else f"take `metaflow-requirements = false` out of envlock.toml, or require {', '.join(missing)} yourself"
         )
         if named:
-            asked = ", ".join(f'{name} = ""' for name in missing)
-            change = f"add it to `{named}`: `pypi = {{ packages = {{ {asked} }} }}` beside `named_env`"
+            tables = ", ".join(f'{name} = ""' for name in missing)
+            change = f"add it to `{named}`: `pypi = {{ packages = {{ {tables} }} }}` beside `named_env`"
         super().__init__(
             f"{_named(environments)} {_lacks(environments)} what Metaflow needs for the datastore `{datastore}`",
             locations=(location,),

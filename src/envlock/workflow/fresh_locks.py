@@ -45,7 +45,7 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
 
 
 def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:
-    """The error for all findings: those that differ only in their environment are told once."""
+    """The error for all findings: those that differ only in their environment make one error."""
     groups: dict[object, list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.verdict, finding.reasons, finding.repair, finding.location), []).append(finding)

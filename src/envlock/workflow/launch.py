@@ -57,38 +57,38 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Start:
-    """A flow that is about to start: what Metaflow knows of it."""
+    """A flow that is about to start, as Metaflow knows it."""
 
     flow: str
-    """The class's name."""
+    """The name of its class."""
     file: Path
     steps: tuple[str, ...]
     datastore: str = "local"
     remote: Mapping[str, str] = field(default_factory=dict)
-    """For each step that a decorator sends to another machine: the decorator's name."""
+    """The name of the decorator that sends a step to another machine, by step."""
     command: str = ""
-    """The Metaflow command, where it deploys the flow instead of running it (`argo-workflows create`)."""
+    """The Metaflow command, if it deploys the flow instead of running it (`argo-workflows create`)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The environment of each step: its lock for this machine, or None where the step is disabled."""
+    """The environment of each step: its lock for this machine, or None if the step is disabled."""
 
     project: Project
     arch: Arch
     steps: Mapping[str, Lock | None]
-    """Without the steps whose environments are fetched when they start."""
+    """Without the steps whose environments are looked up when they start."""
     fetched: Mapping[str, Environment] = field(default_factory=dict)
-    """The environments of those."""
+    """The environments that are looked up when their step starts."""
     datastore: str = "local"
 
 
 def plan(start: Start) -> Plan:
-    """The lock of every step, all proved fresh and whole.
+    """The lock of every step: fresh and verified.
 
-    Reads envlock.toml (the nearest at or above the flow's file, or what that is a link to), the flow's file and this
-    arch's locks; writes nothing and asks no network. Raises ConfigError, StaleError, DamageError, or ManyErrors with
-    all that is wrong.
+    Reads envlock.toml (the nearest at or above the flow's file, or its target if that is a link), the flow's file and
+    this arch's locks. Writes nothing, and uses no network. Raises ConfigError, StaleError, DamageError, or
+    ManyErrors with all that is wrong.
     """
     project = _project(start)
     environments = _environments(project, _flow(project, start), start.steps)
@@ -110,7 +110,7 @@ def plan(start: Start) -> Plan:
 
 
 def _project(start: Start) -> Project:
-    """The project of a flow's file; where that is a link, the first of both places whose envlock.toml has the flow."""
+    """The project of a flow's file; if that is a link, the first of its two places whose envlock.toml has the flow."""
     file = start.file.absolute()
     found: list[Project] = []
     missing: list[ConfigError] = []
@@ -159,7 +159,7 @@ def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
 
 
 def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
-    """Raise DatastoreNotLocked for locks without Metaflow's client of the datastore: their steps would always fail."""
+    """Raise DatastoreNotLocked for locks without Metaflow's client of the datastore: all their tasks would fail."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
     lacking: dict[tuple[tuple[str, ...], bool, str], list[str]] = {}
     for environment, lock in locks.items():
@@ -182,8 +182,8 @@ def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[E
         )
 
 
-class _Said(Reporter):
-    """Hands on what a person should know."""
+class _ChannelReporter(Reporter):
+    """Passes on notes and warnings."""
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
@@ -209,7 +209,7 @@ class _Channel:
 
 
 def serve(lines: Iterable[str], output: TextIO) -> None:
-    """Answer a launcher until `lines` end. What fails is told to it, never raised."""
+    """Answer a launcher until `lines` end. Sends failures to it instead of raising them."""
     channel = _Channel(output)
     requests = iter(lines)
     start = next(requests, None)
@@ -218,7 +218,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     if planned is None:
         return
     recorder = RunRecorder(planned.project, request["flow"])
-    # By the name under which the launcher knows each environment: its identity, or that of one fetched task.
+    # By the launcher's name of each environment: its identity, or the name of one task whose environment is looked up.
     locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for line in requests:
@@ -234,7 +234,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
             else:
                 name = request["hydrate"]
                 pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
-        pool.shutdown(cancel_futures=True)  # the launcher wants nothing more, or is gone
+        pool.shutdown(cancel_futures=True)  # the launcher needs nothing more, or is gone
     recorder.end()
 
 
@@ -251,7 +251,7 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
             )
         )
         place = str(home())
-        with suppress(OSError):  # in a home that cannot be written, tasks are slower, and that is all
+        with suppress(OSError):  # in a home that cannot be written, tasks only start slower
             folder_in_home("bytecode")
     except EnvlockError as error:
         channel.send(event="refused", text=error.render())
@@ -263,7 +263,7 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
 
 
 def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
-    """Make the environment that a step's name stands for at this moment."""
+    """Make the environment that the name of a step's environment means now."""
 
     def looked_up() -> Lock:
         from envlock.named.bases import lock_of_step_at_exec
@@ -279,14 +279,14 @@ def _hydrate(planned: Plan, name: str, lock_of: Callable[[], Lock], channel: _Ch
     from envlock.workflow.hydrate import hydrate
 
     began = time.monotonic()
-    said = _Said(channel)
+    reporter = _ChannelReporter(channel)
     try:
         lock = lock_of()
-        prefix = hydrate(planned.project, lock, said)
-        variables = changes(os.environ, activated(str(prefix), os.environ, warn=said.warned))
+        prefix = hydrate(planned.project, lock, reporter)
+        variables = changes(os.environ, activated(str(prefix), os.environ, warn=reporter.warned))
     except EnvlockError as error:
         channel.send(event="failed", identity=name, text=error.render())
-    except BaseException as error:  # the launcher waits for an answer, whatever happens here
+    except BaseException as error:  # the launcher waits for an answer in any case
         channel.send(event="failed", identity=name, text=f"envlock failed: {type(error).__name__}: {error}")
         raise
     else:

@@ -42,7 +42,7 @@ def upstream_of(project: Project) -> Upstream:
 
 
 class _Places:
-    """From an artifact to the URL that is fetched. Any thread may ask."""
+    """From an artifact to the URL to fetch. Any thread may call it."""
 
     def __init__(self, project: Project) -> None:
         environments = project.environments()
@@ -88,7 +88,7 @@ class ChannelPlaces:
 
     def __init__(self, channel_urls: Iterable[str], mirrors: tuple[tuple[str, str], ...]) -> None:
         """`channel_urls` as configured, credentials included; `mirrors` as in envlock.toml."""
-        self._asked: dict[str, str] = {}
+        self._urls: dict[str, str] = {}
         self._unset: dict[str, UnsetVariable] = {}
         for url in channel_urls:
             if "://" not in url and "${" not in url:
@@ -98,7 +98,7 @@ class ChannelPlaces:
             except UnsetVariable as error:
                 self._unset[strip_channel_credentials(url).rstrip("/")] = error
             else:
-                self._asked[strip_channel_credentials(found.kept).rstrip("/")] = found.asked.rstrip("/")
+                self._urls[strip_channel_credentials(found.kept).rstrip("/")] = found.asked.rstrip("/")
         self._mirrors: dict[str, str] = {}
         if mirrors or os.environ.get("ENVLOCK_CHANNEL_MIRRORS"):
             from envlock.conda.channels import mirrors_in_force
@@ -118,7 +118,7 @@ class ChannelPlaces:
             return self._mirrors[channel].rstrip("/") + rest
         if channel in self._unset:
             raise self._unset[channel]
-        return self._asked.get(channel, channel) + rest
+        return self._urls.get(channel, channel) + rest
 
 
 def from_mirror(artifact: Artifact, python_mirror: str) -> str:
@@ -138,11 +138,11 @@ def from_mirror(artifact: Artifact, python_mirror: str) -> str:
 class FetchedHashes:
     """Implements resolve's FileHashes for files whose index publishes other digests than SHA-256.
 
-    A file is fetched and hashed once, and is a package of the local cache then, which `push` takes it from.
+    Fetches and hashes a file once, and keeps it among this machine's packages, from where `push` copies it.
     """
 
     def __init__(self, project: Project, reporter: Reporter, *, offline: bool = False) -> None:
-        """`offline` fetches nothing, and knows what was fetched before."""
+        """`offline` fetches nothing: it knows only the files that were fetched before."""
         self._project = project
         self._offline = offline
         self._reporter = reporter
@@ -150,25 +150,25 @@ class FetchedHashes:
         self._each: dict[Path, threading.Lock] = {}
         self._running = 0
 
-    def digests(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
+    def digests(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
         """As FileHashes has it. Raises what `Upstream.hash` raises, and OSError of the local disk."""
-        memo = _memo_of(package.url, told)
+        memo = _memo_of(package.url, published)
         with self._guard:
             each = self._each.setdefault(memo, threading.Lock())
-        with each:  # archs and environments want the same file at the same moment
+        with each:  # several archs and environments may need the same file at once
             known = _remembered(memo)
             if known is not None:
-                return {**told, "sha256": known[0]}, known[1]
+                return {**published, "sha256": known[0]}, known[1]
             if self._offline:
                 return None
-            found, size = self._fetch(package, told)
-            if all(found[name] == digest for name, digest in told.items()):
+            found, size = self._fetch(package, published)
+            if all(found[name] == digest for name, digest in published.items()):
                 folder_in_home("hashed")
                 with Closed():
                     write_atomically(memo, json.dumps({"sha256": found["sha256"], "size": size}).encode())
             return found, size
 
-    def _fetch(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+    def _fetch(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
         artifact = Artifact(package.filename, "", package.url, package.size)
         self._began(package)
         packages = folder_in_home("packages")
@@ -181,17 +181,17 @@ class FetchedHashes:
                 found = upstream.hash(
                     artifact,
                     file,
-                    told,
+                    published,
                     on_bytes=lambda count: self._reporter.advanced(_HASHING, package.filename, count),
                     on_size=lambda size: self._reporter.grew(_HASHING, size),
                 )
                 size = file.stat().st_size
-                proved = Artifact(package.filename, found["sha256"], package.url, size)
+                artifact = Artifact(package.filename, found["sha256"], package.url, size)
 
                 def move(stage: Path) -> None:
                     file.rename(stage)
 
-                LocalPackages(home()).place(proved, move)
+                LocalPackages(home()).place(artifact, move)
         finally:
             self._ended()
         return found, size
@@ -211,16 +211,16 @@ class FetchedHashes:
                 self._reporter.ended(_HASHING)
 
 
-def _memo_of(url: str, told: Mapping[str, str]) -> Path:
-    """Where the SHA-256 of a file is remembered: the index may change the file, and its digests with it."""
-    key = json.dumps([url, sorted(told.items())]).encode()
+def _memo_of(url: str, published: Mapping[str, str]) -> Path:
+    """The memo of a file's SHA-256. Its name has the published digests, as the index may change the file."""
+    key = json.dumps([url, sorted(published.items())]).encode()
     return home() / "hashed" / f"{hashlib.sha256(key).hexdigest()}.json"
 
 
 def _remembered(memo: Path) -> tuple[str, int] | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        said = json_of(read_file(memo, MEMO_BYTES))
-        sha256, size = said["sha256"], said["size"]
+        found = json_of(read_file(memo, MEMO_BYTES))
+        sha256, size = found["sha256"], found["size"]
         if isinstance(sha256, str) and len(bytes.fromhex(sha256)) == 32 and isinstance(size, int):
             return sha256, size
     return None

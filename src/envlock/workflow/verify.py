@@ -26,7 +26,7 @@ class VerifiedEnvironment:
     """One environment on this machine."""
 
     names: tuple[str, ...]
-    """The steps and tables that ask for it."""
+    """The steps and tables that it is for."""
     lock: Lock
     verification: VerifiedPrefix
     repair: str
@@ -35,17 +35,17 @@ class VerifiedEnvironment:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What is on this machine of the environments that were chosen, and what is not."""
+    """The chosen environments: those on this machine, verified, and the others."""
 
     verified: tuple[VerifiedEnvironment, ...]
     absent: tuple[str, ...]
     """Locked, and not on this machine."""
     unlocked: tuple[str, ...]
-    """Without a lock of this arch for what envlock.toml asks for now, or with more than one."""
+    """Without a lock of this arch for their requirements, or with more than one."""
 
     @property
     def damaged(self) -> tuple[VerifiedEnvironment, ...]:
-        """Those in which something was found."""
+        """Those that differ from what was installed."""
         return tuple(each for each in self.verified if each.verification.findings)
 
 
@@ -58,8 +58,8 @@ def verify(
 ) -> VerifyResult:
     """Compare each chosen environment's prefix on this machine with what was installed, and that with its lock.
 
-    Reads every file of them once, and writes nothing. `unexpected` also finds modules and activation scripts that no
-    package brought. Raises NoSuchSelection, and DamageError for a lock that is not whole.
+    Reads every file once, and writes nothing. `unexpected` also finds modules and activation scripts that belong to no
+    package. Raises NoSuchSelection, and DamageError for a lock that is not whole.
     """
     names: dict[Path, list[str]] = {}
     first: dict[Path, Environment] = {}
