@@ -7,15 +7,18 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 import tomli
 
+from envlock.config.metaflow_needs import NEEDS
 from envlock.config.read import fits, load_project
-from envlock.config.schema import json_schema, json_schema_text, node_at
+from envlock.config.schema import ArchName, DatastoreName, VirtualPackage, json_schema, json_schema_text, node_at
+from envlock.config.system_packages import VIRTUAL_PACKAGES
 from envlock.config.validate import explain
+from envlock.model.arch import ARCHS
 from scripts.reference_pages import generated_files
 from tests.config.test_validate import BAD, GOOD
 from tests.support import ProjectFolder
@@ -133,6 +136,12 @@ def test_schema_and_reader_and_light_reader_agree_on_shapes(name: str) -> None:
     assert validator().is_valid(document) is is_sense
     if code in {"unknown-key", "wrong-type"} and not is_sense:
         assert not fits(document)
+
+
+def test_the_choices_are_those_that_the_code_knows() -> None:
+    assert get_args(ArchName) == ARCHS
+    assert get_args(VirtualPackage) == tuple(VIRTUAL_PACKAGES)
+    assert get_args(DatastoreName) == tuple(NEEDS)
 
 
 def test_a_right_file_has_the_right_shape() -> None:
