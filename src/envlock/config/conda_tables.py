@@ -101,7 +101,7 @@ def read_conda_only(level: Level, packages: Mapping[str, str], key: KeyPath) -> 
     _read_packages(level, level.conda_only, packages, key)
 
 
-def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping[str, str], key: KeyPath) -> None:
+def _read_packages(level: Level, entries: dict[str, CondaEntry], packages: Mapping[str, str], key: KeyPath) -> None:
     for name, constraint in packages.items():
         here = (*key, name)
         requirement, channel = entry_of(name, constraint)
@@ -117,4 +117,4 @@ def _read_packages(level: Level, asked: dict[str, CondaEntry], packages: Mapping
         if before is not None and before.requirement != left:
             values = (str(before.requirement), str(left))
             raise Conflict("disagreeing-values", before.key, here, values=values)
-        asked[left.name] = CondaEntry(left, here, channel)
+        entries[left.name] = CondaEntry(left, here, channel)

@@ -160,13 +160,13 @@ class _Reading:
         sources = read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=project, wanted=name)
         source = self.flow_source(name, sources)
         level = self.level(table, key)
-        asked, told = table.get("step", {}), table.get("steps")
-        steps = tuple(dict.fromkeys((*source.step_names(), *(told or ()))))
-        unknown = [step for step in asked if step not in steps]
-        if unknown and (source.complete or told is not None):
+        step_tables, given = table.get("step", {}), table.get("steps")
+        steps = tuple(dict.fromkeys((*source.step_names(), *(given or ()))))
+        unknown = [step for step in step_tables if step not in steps]
+        if unknown and (source.complete or given is not None):
             raise Conflict("unknown-step", (*key, "step", unknown[0]), values=(unknown[0], name, *steps))
         # A step with a table in envlock.toml does not mean that there are no others.
-        is_whole = source.complete or (told is not None and not source.missing(told))
+        is_whole = source.complete or (given is not None and not source.missing(given))
         return Flow(
             name=name,
             file=file,
@@ -176,7 +176,9 @@ class _Reading:
             steps=tuple(
                 Step(
                     step,
-                    inherit(f"{name}/{step}", level, self.step_level(asked.get(step), (*key, "step", step)), defaults),
+                    inherit(
+                        f"{name}/{step}", level, self.step_level(step_tables.get(step), (*key, "step", step)), defaults
+                    ),
                 )
                 for step in (*steps, *unknown)
             ),
@@ -213,11 +215,11 @@ class _Reading:
         from envlock.config.requirements_file import read_requirements
 
         project = self.path.parent
-        asked = read_requirements(project / file, name=file, named_by=_location(self, key), project=project)
-        for requirement, line in asked.packages:
+        found = read_requirements(project / file, name=file, named_by=_location(self, key), project=project)
+        for requirement, line in found.packages:
             add_pypi(level, requirement, LineOfFile(key, file, line))
-        level.indexes += [(url, LineOfFile(key, file, line)) for url, line in asked.indexes]
-        level.pip_flags += asked.pip_flags
+        level.indexes += [(url, LineOfFile(key, file, line)) for url, line in found.indexes]
+        level.pip_flags += found.pip_flags
 
 
 def fits(value: Any, shape: Shape = DOCUMENT) -> bool:

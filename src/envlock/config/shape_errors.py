@@ -71,11 +71,11 @@ def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[Conf
     for each in found:
         path, about = _path(document, each)
         groups.setdefault(about, []).append((path, each))
-    told = [each for group in groups.values() for each in _told(group)]
-    return [_error(path, error, location(text, name, path)) for path, error in told]
+    relevant = [each for group in groups.values() for each in _relevant(group)]
+    return [_error(path, error, location(text, name, path)) for path, error in relevant]
 
 
-def _told(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, ErrorDetails]]:
+def _relevant(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, ErrorDetails]]:
     """The errors to tell, of those about one value: if it has one of the right types, what is wrong inside it."""
     best: dict[KeyPath, ErrorDetails] = {}
     for path, error in group:

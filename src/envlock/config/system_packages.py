@@ -96,17 +96,17 @@ def packages_of(arch: str) -> tuple[str, ...]:
 
 
 def system_rows(
-    floors: Mapping[Arch, Mapping[str, str]], asked: Mapping[str, str], *, has_conda: bool
+    floors: Mapping[Arch, Mapping[str, str]], packages: Mapping[str, str], *, has_conda: bool
 ) -> tuple[tuple[Arch, str, str], ...]:
-    """The system packages of every arch, sorted: from `asked`, else from the project's `floors`, else the defaults.
+    """The system packages of every arch, sorted: from `packages`, else from the project's `floors`, else the defaults.
 
     >>> system_rows({}, {"__cuda": "12.4"}, has_conda=False)[:2]
     (('linux-64', '__cuda', '12.4'), ('linux-64', '__glibc', '2.28'))
     """
     rows: dict[tuple[Arch, str], str] = {}
     for table in _tables(floors, has_conda=has_conda):
-        rows |= {(arch, package): version for arch, packages in table.items() for package, version in packages.items()}
-    rows |= {(arch, package): version for package, version in asked.items() for arch in archs_of(package, version)}
+        rows |= {(arch, package): version for arch, versions in table.items() for package, version in versions.items()}
+    rows |= {(arch, package): version for package, version in packages.items() for arch in archs_of(package, version)}
     return tuple((arch, package, rows[arch, package]) for arch, package in sorted(rows))
 
 

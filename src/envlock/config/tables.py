@@ -173,9 +173,9 @@ def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement,
 
 def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str]) -> None:
     for name, value in table.get("packages", {}).items():
-        for number, (requirement, said) in enumerate(requirements_of(name, value)):
+        for number, (requirement, source) in enumerate(requirements_of(name, value)):
             here = (*key, "packages", name, *([str(number)] if isinstance(value, list) else ()))
-            index = _index_of(said, known, here)
+            index = _index_of(source, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
     level.pip_flags += table.get("extras", ())
@@ -185,26 +185,26 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
         read_conda_only(level, table["conda_only"], (*key, "conda_only"))
 
 
-def _index_of(said: str, known: Mapping[str, str], key: KeyPath) -> str:
+def _index_of(source: str, known: Mapping[str, str], key: KeyPath) -> str:
     """The URL of an `index`, as written."""
-    if not said or index_name(said):
-        return said
-    if said not in known:
-        raise Conflict("unknown-index", key, values=(said, *known))
-    return known[said]
+    if not source or index_name(source):
+        return source
+    if source not in known:
+        raise Conflict("unknown-index", key, values=(source, *known))
+    return known[source]
 
 
 def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: str = "") -> None:
     """Add a requirement. Those of one package add up; two that no version can meet are a Conflict."""
-    asked = level.pypi.setdefault(requirement.name, [])
-    for number, before in enumerate(asked):
+    entries = level.pypi.setdefault(requirement.name, [])
+    for number, before in enumerate(entries):
         if contradict(before.requirement, requirement):
             raise Conflict("disagreeing-values", before.key, key, values=(before.requirement.said, requirement.said))
         if str(before.requirement) == str(requirement):
             if index and not before.written:
-                asked[number] = PypiEntry(requirement, key, index)
+                entries[number] = PypiEntry(requirement, key, index)
             return
-    asked.append(PypiEntry(requirement, key, index))
+    entries.append(PypiEntry(requirement, key, index))
 
 
 def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:

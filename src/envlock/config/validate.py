@@ -99,8 +99,8 @@ class _Values:
                 for step, own in _tables(_table(level, "step")) if kind == "flow" else ():
                     yield from self.level(own, (kind, name, "step", step))
 
-    def system(self, asked: Mapping[str, Any], key: KeyPath, right: tuple[str, ...]) -> Iterator[ConfigError]:
-        for package, version in asked.items():
+    def system(self, packages: Mapping[str, Any], key: KeyPath, right: tuple[str, ...]) -> Iterator[ConfigError]:
+        for package, version in packages.items():
             at = self.at((*key, package))
             if right and package not in right and package in VIRTUAL_PACKAGES:
                 yield UnknownKey(package, f"`[{'.'.join(key)}]`", list(right), at)
@@ -120,8 +120,8 @@ class _Values:
             yield from self.conda_package(name, value, (*key, "conda", "libraries", name))
         for name, value in _table(pypi, "conda_only").items():
             yield from self.conda_package(name, value, (*key, "pypi", "conda_only", name))
-        asked = _table(_table(table, "sys_packages"), "packages")
-        yield from self.system(asked, (*key, "sys_packages", "packages"), tuple(VIRTUAL_PACKAGES))
+        packages = _table(_table(table, "sys_packages"), "packages")
+        yield from self.system(packages, (*key, "sys_packages", "packages"), tuple(VIRTUAL_PACKAGES))
 
     def conda_package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
         if not isinstance(value, str):
@@ -145,8 +145,8 @@ class _Values:
             yield from self.requirement(name, specifier, after, key, alone=not (specifier.strip() or semicolon))
         if not isinstance(value, dict):
             return
-        said = {part: text for part, text in value.items() if isinstance(text, str)}
-        version, marker, index = (said.get(part, "") for part in ("version", "marker", "index"))
+        texts = {part: text for part, text in value.items() if isinstance(text, str)}
+        version, marker, index = (texts.get(part, "") for part in ("version", "marker", "index"))
         if ";" in version:
             yield BadVersionSpecifier(
                 shown(version), "the marker belongs to `marker`", locations=(self.at((*key, "version")),)
