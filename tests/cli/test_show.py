@@ -131,7 +131,7 @@ def test_one_step_in_full(project: ProjectFolder, envlock: Envlock) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\S+Z by tester", facts["Resolved"])
     assert facts["Locally present as"] == "not on this machine"
     assert facts["Lock"] == str(path.relative_to(project.folder))
-    assert facts["Python"] == "3.12, from 3.12.0 on, of this machine (asked: ==3.12.*)"
+    assert facts["Python"] == "3.12 of this machine, 3.12.0 or later (requested: ==3.12.*)"
     assert facts["Requested"] == "alpha>=1, lam"
     assert facts["For Metaflow"] == "nothing"
     assert facts["Sources"] == project.index_url

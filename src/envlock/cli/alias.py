@@ -35,7 +35,6 @@ def give(line: CommandLine) -> int:
     nightly`, `envlock alias team/base:v2 team/base:candidate`, `envlock alias team/rerun:v1 --pathspec
     TrainFlow/142/train`.
     """
-    from envlock.cli.console import write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.named.give import give as give_name
     from envlock.named.lookup import Lookup, alias_of
@@ -45,13 +44,7 @@ def give(line: CommandLine) -> int:
     found = _chosen(lookup, line)
     with LiveReporter() as reporter:
         given = give_name(lookup, name, found, why=line.value(_WHY), reporter=reporter)
-    if line.has(JSON):
-        write_json(given_document(given))
-        return 0
-    for note in given_notes(given):
-        write_err(note)
-    write(given_text(given))
-    return 0
+    return _show_given(line, given)
 
 
 _TO = Value("--to", "MOVE", "The move to return to. Default: the last but one.", least=1)
@@ -93,12 +86,14 @@ def promote(line: CommandLine) -> int:
 
 
 def _show_given(line: CommandLine, given: GiveResult) -> int:
-    from envlock.cli.console import write, write_json
+    from envlock.cli.console import write, write_err, write_json
 
     if line.has(JSON):
         write_json(given_document(given))
-    else:
-        write(given_text(given))
+        return 0
+    for note in given_notes(given):
+        write_err(note)
+    write(given_text(given))
     return 0
 
 

@@ -57,8 +57,8 @@ def head(shown: Description | Disabled) -> str:
 
 def _facts(shown: Description) -> list[tuple[str, str]]:
     lock = shown.lock
-    asked = lock.requirements
-    asks_pypi = bool(asked.roots() or lock.pypi_packages or not asked.has_conda)
+    requirements = lock.requirements
+    has_pypi = bool(requirements.roots() or lock.pypi_packages or not requirements.has_conda)
     facts = [
         ("Name", _name(shown)),
         ("Ran as", shown.task),
@@ -69,15 +69,18 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Locally present as", str(shown.prefix) if shown.prefix else "not on this machine"),
         ("Lock", shown.place),
         ("Python", _python(lock)),
-        ("Requested", _requested(asked)),
-        ("For Metaflow", ", ".join(str(each) for each in asked.metaflow) or "nothing"),
-        ("Sources", ", ".join((*asked.indexes, asked.default_index or "the default index")) if asks_pypi else ""),
-        ("Channels", _channels(asked)),
+        ("Requested", _requested(requirements)),
+        ("For Metaflow", ", ".join(str(each) for each in requirements.metaflow) or "nothing"),
+        (
+            "Sources",
+            ", ".join((*requirements.indexes, requirements.default_index or "the default index")) if has_pypi else "",
+        ),
+        ("Channels", _channels(requirements)),
         ("Not newer than", lock.exclude_newer),
-        ("Extra flags", ", ".join(asked.pip_flags)),
+        ("Extra flags", ", ".join(requirements.pip_flags)),
         ("System", ", ".join(_system(lock))),
         ("Conda provides", ", ".join(f"{name} {version}" for name, version in sorted(provided(lock).items()))),
-        ("Extends", asked.base),
+        ("Extends", requirements.base),
         ("Netflix req_id", shown.netflix_id),
     ]
     return [(what, one_line(said)) for what, said in facts]
@@ -92,18 +95,19 @@ def _name(shown: Description) -> str:
     return one_line(f"{at}, given {record.when} by {record.who} from {record.source}{why}")
 
 
-def _requested(asked: Requirements) -> str:
-    pypi = ", ".join(each.said for each in asked.pypi)
-    conda = ", ".join(map(str, asked.all_conda))
+def _requested(requirements: Requirements) -> str:
+    pypi = ", ".join(each.said for each in requirements.pypi)
+    conda = ", ".join(map(str, requirements.all_conda))
     if not conda:
         return pypi or "nothing"
     return f"conda: {conda}" + (f"; PyPI: {pypi}" if pypi else "")
 
 
-def _channels(asked: Requirements) -> str:
-    if not asked.has_conda:
+def _channels(requirements: Requirements) -> str:
+    if not requirements.has_conda:
         return ""
-    return ", ".join(asked.channels) + (" (none before another)" if asked.channel_priority == "disabled" else "")
+    priority = " (without priority)" if requirements.channel_priority == "disabled" else ""
+    return ", ".join(requirements.channels) + priority
 
 
 def _system(lock: Lock) -> list[str]:
@@ -116,12 +120,12 @@ def _system(lock: Lock) -> list[str]:
 
 
 def _python(lock: Lock) -> str:
-    asked = f"asked: {lock.requirements.python or 'any'}"
+    requested = f"requested: {lock.requirements.python or 'any'}"
     if lock.python.source == "machine":
-        return f"{lock.python.series}, from {lock.python.version} on, of this machine ({asked})"
+        return f"{lock.python.series} of this machine, {lock.python.version} or later ({requested})"
     if lock.python.source == "conda":
-        return f"CPython {lock.python.version} from conda ({asked})"
-    return f"{lock.python.version}, the build {lock.python.filename} ({asked})"
+        return f"CPython {lock.python.version} from conda ({requested})"
+    return f"{lock.python.version}, the build {lock.python.filename} ({requested})"
 
 
 def document(shown: Description | Disabled) -> dict[str, object]:
@@ -132,10 +136,10 @@ def document(shown: Description | Disabled) -> dict[str, object]:
     if isinstance(shown, Disabled):
         return {"disabled": True, "used_by": [shown.name]}
     lock = shown.lock
-    asked = lock.requirements
+    requirements = lock.requirements
     return {
         "disabled": False,
-        "type": asked.type,
+        "type": requirements.type,
         "req_id": lock.req_id,
         "full_id": lock.full_id,
         "identity": lock.identity,
@@ -151,29 +155,29 @@ def document(shown: Description | Disabled) -> dict[str, object]:
         "locally_present_as": str(shown.prefix) if shown.prefix else None,
         "lock": shown.place,
         "python": {
-            "requested": asked.python or None,
+            "requested": requirements.python or None,
             "source": lock.python.source,
             "version": lock.python.version,
             "series": lock.python.series,
             "filename": lock.python.filename or None,
         },
         "requested_packages": {
-            "pypi": [str(each) for each in asked.pypi],
-            "metaflow": [str(each) for each in asked.metaflow],
-            "conda": [str(each) for each in asked.conda],
-            "conda_only": [str(each) for each in asked.conda_only],
+            "pypi": [str(each) for each in requirements.pypi],
+            "metaflow": [str(each) for each in requirements.metaflow],
+            "conda": [str(each) for each in requirements.conda],
+            "conda_only": [str(each) for each in requirements.conda_only],
         },
         "sources": {
-            "indexes": list(asked.indexes),
-            "default_index": asked.default_index or None,
-            "package_indexes": {str(each): each.from_index for each in asked.pypi if each.from_index},
-            "channels": list(asked.channels),
+            "indexes": list(requirements.indexes),
+            "default_index": requirements.default_index or None,
+            "package_indexes": {str(each): each.from_index for each in requirements.pypi if each.from_index},
+            "channels": list(requirements.channels),
         },
-        "channel_priority": (asked.channel_priority or "strict") if asked.has_conda else None,
-        "extra_flags": list(asked.pip_flags),
+        "channel_priority": (requirements.channel_priority or "strict") if requirements.has_conda else None,
+        "extra_flags": list(requirements.pip_flags),
         "exclude_newer": lock.exclude_newer or None,
-        "system_requirements": {name: version for arch, name, version in asked.system if arch == lock.arch},
-        "extends": asked.base or None,
+        "system_requirements": {name: version for arch, name, version in requirements.system if arch == lock.arch},
+        "extends": requirements.base or None,
         "provided_by_conda": dict(sorted(provided(lock).items())),
         "totals": totals_document(lock),
         "packages": package_documents(lock),
