@@ -27,7 +27,10 @@ def all_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 class NoConfig(ConfigError):
-    """There is no envlock.toml to read. `looked_at` is the folder to begin with, or the file that was named."""
+    """There is no envlock.toml to read.
+
+    `looked_at` is the folder to begin with, or the file that was named.
+    """
 
     code = "no-config"
     hint = "envlock init"
@@ -89,7 +92,10 @@ class BadRequirementsFile(ConfigError):
 
 
 class NotToml(ConfigError):
-    """The file cannot be parsed. `text` is the line where the parser stopped."""
+    """The file cannot be parsed.
+
+    `text` is the line where the parser stopped.
+    """
 
     code = "not-toml"
     message = "`{path}` is not valid TOML: {reason}"
@@ -154,7 +160,10 @@ class MergeConflict(ConfigError):
 
 
 class UnknownKey(ConfigError):
-    """A key that its table does not have. `advice` says what to write instead, where that is known."""
+    """A key that its table does not have.
+
+    `advice` says what to write instead, if that is known.
+    """
 
     code = "unknown-key"
     message = "`{found}` is not a key of {table}"
@@ -172,7 +181,10 @@ class UnknownKey(ConfigError):
 
 
 class WrongType(ConfigError):
-    """A value of another type than its key's. `example` is the key with a right value, as TOML."""
+    """A value of another type than its key's.
+
+    `example` is the key with a right value, as TOML.
+    """
 
     code = "wrong-type"
     message = "`{key}` must be {right}, not {found}"
@@ -187,8 +199,15 @@ class WrongType(ConfigError):
         )
 
 
-class BadValue(ConfigError):
-    """A value of the right type that its key does not accept. `right` are the accepted ones, where these are few."""
+class InvalidValue(ConfigError):
+    """A value of the right type that its key does not accept: the kind of all such errors."""
+
+
+class BadValue(InvalidValue):
+    """A value that its key does not accept.
+
+    `right` are the accepted ones, if they are few.
+    """
 
     code = "bad-value"
 
@@ -203,7 +222,7 @@ class BadValue(ConfigError):
         )
 
 
-class BadPythonSpecifier(ConfigError):
+class BadPythonSpecifier(InvalidValue):
     """A range of Python versions that PEP 440 does not know."""
 
     code = "bad-python-specifier"
@@ -215,7 +234,7 @@ class BadPythonSpecifier(ConfigError):
         super().__init__(found=shown(found), locations=(at,))
 
 
-class BadMarker(ConfigError):
+class BadMarker(InvalidValue):
     """The text after `;` is not an environment marker (PEP 508)."""
 
     code = "bad-marker"
@@ -227,7 +246,7 @@ class BadMarker(ConfigError):
         super().__init__(found=shown(found), reason=reason, locations=(at,))
 
 
-class BadIndexUrl(ConfigError):
+class BadIndexUrl(InvalidValue):
     """An index that is not the URL of a web server."""
 
     code = "bad-index-url"
@@ -248,7 +267,7 @@ class BadIndexUrl(ConfigError):
         self.found = found
 
 
-class BadChannel(ConfigError):
+class BadChannel(InvalidValue):
     """Not a conda channel: neither a name nor a URL."""
 
     code = "bad-channel"
@@ -270,7 +289,7 @@ class BadChannel(ConfigError):
         )
 
 
-class BadCondaEntry(ConfigError):
+class BadCondaEntry(InvalidValue):
     """A name with a version that is not a requirement of a conda package."""
 
     code = "bad-conda-requirement"
@@ -283,7 +302,7 @@ class BadCondaEntry(ConfigError):
         super().__init__(found=found, reason=shown(reason, 120), locations=(at,) if at else ())
 
 
-class BadInstant(ConfigError):
+class BadInstant(InvalidValue):
     """An `exclude-newer` that is not an instant, a day, or a span of time."""
 
     code = "bad-instant"

@@ -222,8 +222,8 @@ class ProjectTable(Table):
     )
     """How to reach a cache in a bucket."""
     exclude_newer: Union[Instant, datetime, date, None] = Field(default=None, examples=["7d"])  # noqa: UP007
-    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2
-    weeks` or `12 hours`."""
+    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
+    or `12h`."""
     python_from: Literal["machine", "uv", "conda"] = Field(default="machine", examples=["uv"])
     """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
     `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda packages.

@@ -52,8 +52,8 @@ class Settings(NamedTuple):
     cache_options: CacheOptions = CacheOptions()
     """How to reach a cache in a bucket."""
     exclude_newer: str = ""
-    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2
-    weeks` or `12 hours`."""
+    """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
+    or `12h`."""
     python_from: str = "machine"
     """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
     `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda
