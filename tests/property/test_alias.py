@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from envlock.cache.layout import alias_folder, move_at, move_path
 from envlock.model.arch import ARCHS
-from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, BadReference, parse_alias, parse_move_reference
+from envlock.named.alias import LONGEST_NAME, LONGEST_TAG, Alias, parse_alias, parse_move_reference
+from envlock.named.errors import BadAlias
 from envlock.named.move import LAST, BadMove, Move, parse_move
 from tests.property.strategies import words
 
@@ -53,7 +54,7 @@ def test_a_name_is_read_as_it_is_written(alias: Alias) -> None:
 def test_whatever_is_no_name_is_refused_and_what_is_one_is_safe(text: str) -> None:
     try:
         alias = parse_alias(text)
-    except BadReference:
+    except BadAlias:
         return
     assert str(alias) in {text, f"{text}:latest"}
     assert len(alias.name) <= LONGEST_NAME

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import UnsafePath
+from envlock.errors import ConfigError
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, BadReference, parse_alias
+from envlock.named.alias import Alias, parse_alias
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -144,7 +145,7 @@ def alias_folder(alias: Alias) -> str:
     try:
         if parse_alias(str(alias)) == alias:
             return f"{ALIASES}/{alias.name}/@tags/{alias.tag}"
-    except BadReference:
+    except ConfigError:
         pass
     raise UnsafePath(str(alias))
 

@@ -159,7 +159,8 @@ def alias(text: str) -> str:
 
 
 def _name_fault(kind: str, text: str) -> str:
-    from envlock.named.alias import BadReference, check_reference
+    from envlock.named.alias import check_reference
+    from envlock.named.errors import BadReference
 
     try:
         check_reference(kind, text)

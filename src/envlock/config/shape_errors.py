@@ -25,7 +25,7 @@ from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
-from envlock.named.errors import bad_reference
+from envlock.named.errors import BadAlias, BadPathspec
 from envlock.redaction import shown
 from envlock.words import listed
 
@@ -145,9 +145,9 @@ _OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigEr
     rules.python: lambda found, _, at: BadPythonSpecifier(found, at),
     rules.conda_python: lambda found, _, at: BadPythonSpecifier(found, at),
     rules.extra: lambda found, _, at: BadPackageName(shown(found), locations=(at,)),
-    rules.env_name: lambda found, fault, at: bad_reference("name", found, fault).at(at),
-    rules.pathspec: lambda found, fault, at: bad_reference("pathspec", found, fault).at(at),
-    rules.alias: lambda found, fault, at: bad_reference("aliases", found, fault).at(at),
+    rules.env_name: lambda found, fault, at: BadAlias(found, fault).at(at),
+    rules.pathspec: lambda found, _, at: BadPathspec(found).at(at),
+    rules.alias: lambda found, fault, at: BadAlias(found, fault).at(at),
 }
 """The rules with an error of their own, which is made from the value, its fault and its place."""
 

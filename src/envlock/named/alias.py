@@ -13,6 +13,10 @@ from typing import NamedTuple
 from envlock.model.arch import Arch
 from envlock.words import short_ids
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.named.errors import BadAlias
+
 MOVING_TAGS = ("latest", "candidate", "stable")
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 200
@@ -27,15 +31,6 @@ _PATHSPEC = re.compile(
     r"[A-Za-z_]\w*/[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z_]\w*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)?", re.ASCII
 )
 _VARIABLE = re.compile(r"@\{([^{}]*)\}")
-
-
-class BadReference(ValueError):
-    """The text names no environment, whatever a cache holds; `reason` says why."""
-
-    def __init__(self, text: str, reason: str) -> None:
-        super().__init__(f"{text!r}: {reason}")
-        self.text = text
-        self.reason = reason
 
 
 class Alias(NamedTuple):
@@ -99,24 +94,24 @@ def parse_alias(text: str) -> Alias:
     >>> parse_alias("team/base"), parse_alias("ml-team/fraud/gpu:prod-release-1.2")
     (Alias(name='team/base', tag='latest'), Alias(name='ml-team/fraud/gpu', tag='prod-release-1.2'))
 
-    Raises BadReference.
+    Raises BadAlias.
     """
     name, separator, tag = text.partition(":")
     if ":" in tag:
-        raise BadReference(text, "a name has one tag")
+        raise _bad_alias(text, "a name has one tag")
     if separator and not tag:
-        raise BadReference(text, "the tag is empty")
+        raise _bad_alias(text, "the tag is empty")
     if len(name) > LONGEST_NAME:
-        raise BadReference(text, f"a name has at most {LONGEST_NAME} characters")
+        raise _bad_alias(text, f"a name has at most {LONGEST_NAME} characters")
     if len(tag) > LONGEST_TAG:
-        raise BadReference(text, f"a tag has at most {LONGEST_TAG} characters")
+        raise _bad_alias(text, f"a tag has at most {LONGEST_TAG} characters")
     if is_id(name):
-        raise BadReference(text, "40 hex digits are an id, not a name")
+        raise _bad_alias(text, "40 hex digits are an id, not a name")
     for part in name.split("/"):
         if not _PART.fullmatch(part):
-            raise BadReference(text, _why(part, "name"))
+            raise _bad_alias(text, _why(part, "name"))
     if separator and (not _TAG.fullmatch(tag) or ".." in tag):
-        raise BadReference(text, _why(tag, "tag"))
+        raise _bad_alias(text, _why(tag, "tag"))
     return Alias(name, tag or DEFAULT_TAG)
 
 
@@ -126,7 +121,7 @@ def parse_move_reference(text: str) -> tuple[Alias, int | None]:
     >>> parse_move_reference("team/base:stable@3"), parse_move_reference("team/base")
     ((Alias(name='team/base', tag='stable'), 3), (Alias(name='team/base', tag='latest'), None))
 
-    Raises BadReference.
+    Raises BadAlias.
     """
     match = _MOVE.fullmatch(text)
     if match is None:
@@ -164,17 +159,19 @@ def canonical_reference(kind: str, text: str) -> str:
     >>> canonical_reference("name", "team/base"), canonical_reference("pathspec", "TrainFlow/142/train")
     ('team/base:latest', 'TrainFlow/142/train')
 
-    Raises BadReference.
+    Raises BadAlias, BadPathspec.
     """
     if kind == "name":
         return text if are_whole_ids(text) else str(parse_alias(text))
     if not _PATHSPEC.fullmatch(text) or ".." in text:
-        raise BadReference(text, "a pathspec is `Flow/run/step`, or `Flow/run/step/task`")
+        from envlock.named.errors import BadPathspec
+
+        raise BadPathspec(text)
     return text
 
 
 def check_reference(kind: str, text: str) -> None:
-    """Raise BadReference for a text that names nothing, whatever the values of the variables in it.
+    """Raise BadAlias or BadPathspec for a text that names nothing, whatever the values of the variables in it.
 
     `kind` may be `aliases` too: aliases that are given, which ids are not.
     """
@@ -207,6 +204,12 @@ def filled_in(text: str, variables: Mapping[str, str]) -> str:
 def has_variables(text: str) -> bool:
     """Whether a text has a `@{VARIABLE}` in it."""
     return _VARIABLE.search(text) is not None
+
+
+def _bad_alias(text: str, reason: str) -> BadAlias:
+    from envlock.named.errors import BadAlias
+
+    return BadAlias(text, reason)
 
 
 def _why(part: str, kind: str) -> str:

@@ -24,7 +24,15 @@ _UPGRADE = "upgrade envlock (`uv pip install --upgrade envlock`)"
 # References: a text that names an environment.
 
 
-class BadAlias(ConfigError):
+class BadReference(ConfigError):
+    """A reference that names no environment, whatever a cache holds."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text=shown(text), reason=reason)
+        self.reason = reason
+
+
+class BadAlias(BadReference):
     """An alias that is spelt as none can be."""
 
     code = "bad-alias"
@@ -36,23 +44,16 @@ class BadAlias(ConfigError):
     hint = "write it like `ml-team/fraud/base:v1`"
 
 
-class BadPathspec(ConfigError):
+class BadPathspec(BadReference):
     """A pathspec that does not name a step or a task."""
 
     code = "bad-pathspec"
     message = "`{text}` is not the pathspec of a step or a task"
-    details = ("a pathspec is `Flow/run/step`, or `Flow/run/step/task`",)
+    details = ("{reason}",)
     hint = "write it like `TrainFlow/142/train`"
 
     def __init__(self, text: str) -> None:
-        super().__init__(text=shown(text))
-
-
-def bad_reference(kind: str, text: str, reason: str) -> ConfigError:
-    """The error of a reference of a kind (`name`, `pathspec`, or `aliases` for one that is given)."""
-    if kind == "pathspec":
-        return BadPathspec(text)
-    return BadAlias(text=shown(text), reason=reason)
+        super().__init__(text, "a pathspec is `Flow/run/step`, or `Flow/run/step/task`")
 
 
 class UnsetNameVariable(ConfigError):

@@ -16,8 +16,16 @@ from envlock.cache.format import prove_exclusive_create
 from envlock.cache.layout import ALIASES, alias_folder, move_at, move_path
 from envlock.cache.parallel import in_parallel
 from envlock.errors import DamageError, EnvlockError, Location
-from envlock.named.alias import Alias, BadReference, EnvironmentIds, parse_alias
-from envlock.named.errors import AliasBusy, AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
+from envlock.named.alias import Alias, EnvironmentIds, parse_alias
+from envlock.named.errors import (
+    AliasBusy,
+    AliasMoved,
+    AliasTaken,
+    BadAlias,
+    BrokenAliasChain,
+    NewerMoveFormat,
+    NoSuchMove,
+)
 from envlock.named.move import BadMove, Move, NewerMove, parse_move
 
 if TYPE_CHECKING:
@@ -145,7 +153,7 @@ class Aliases:
         if folder:
             try:
                 parse_alias(folder)
-            except BadReference:
+            except BadAlias:
                 return {}
         found: dict[Alias, set[int]] = {}
         for entry in self._store.entries(f"{ALIASES}/{folder}" if folder else ALIASES):

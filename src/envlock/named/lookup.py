@@ -21,7 +21,6 @@ from envlock.lockfile.folder import candidates, full_id_of, lock_files, path_of,
 from envlock.model.arch import ARCHS, Arch
 from envlock.named.alias import (
     Alias,
-    BadReference,
     EnvironmentIds,
     are_whole_ids,
     filled_in,
@@ -33,12 +32,12 @@ from envlock.named.errors import (
     AliasLacksArch,
     AliasNotFound,
     AmbiguousId,
+    BadAlias,
     EnvironmentNotInCache,
     LockNotFound,
     MetaflowMissing,
     NothingRecorded,
     PathspecNotFound,
-    bad_reference,
 )
 from envlock.named.history import Aliases
 from envlock.named.run_record import RunRecords, recorded_by_metaflow
@@ -96,10 +95,7 @@ def alias_of(text: str) -> Alias:
 
     Raises BadAlias, UnsetNameVariable.
     """
-    try:
-        return parse_alias(filled_in(text, os.environ))
-    except BadReference as error:
-        raise bad_reference("name", error.text, error.reason) from None
+    return parse_alias(filled_in(text, os.environ))
 
 
 class Lookup:
@@ -166,10 +162,7 @@ class Lookup:
             if found is None:
                 raise LockNotFound(text, self.project.lock_folder.name, self.url)
             return found
-        try:
-            alias, sequence = parse_move_reference(text)
-        except BadReference as error:
-            raise bad_reference("name", error.text, error.reason) from None
+        alias, sequence = parse_move_reference(text)
         move = self._newest(alias) if sequence is None else self.aliases.move(alias, sequence)
         if move is None:
             raise self.not_found(alias)
@@ -185,7 +178,7 @@ class Lookup:
         if ids is None:
             try:
                 move = self._newest(parse_alias(text))
-            except BadReference:  # with all digits of one of them
+            except BadAlias:  # with all digits of one of them
                 move = None
             if move is not None:
                 return NamedEnvironment.of(move)

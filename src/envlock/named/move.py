@@ -14,7 +14,8 @@ from typing import Any
 
 from envlock.files import json_of
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, BadReference, EnvironmentIds, is_id, parse_alias
+from envlock.named.alias import Alias, EnvironmentIds, is_id, parse_alias
+from envlock.named.errors import BadAlias
 
 FORMAT = 1
 LAST = 9_999_999_999
@@ -112,7 +113,7 @@ def _move_in(found: dict[str, Any]) -> Move:
     move = Move(sequence=found["sequence"], full_ids=full_ids, **texts)
     try:
         alias = parse_alias(f"{move.name}:{move.tag}")
-    except BadReference as error:
+    except BadAlias as error:
         raise BadMove(str(error)) from None
     ids = (move.req_id, *(full_id for _, full_id in full_ids))
     if not all(map(is_id, ids)) or any(arch not in ARCHS for arch, _ in full_ids) or not full_ids:

@@ -16,8 +16,8 @@ from envlock.config.edit.errors import CannotWrite, EnvironmentExists
 from envlock.config.edit.save import load_text, save
 from envlock.errors import EnvlockError, ManyErrors, as_one
 from envlock.files import files_below, holds
-from envlock.named.alias import BadReference, are_whole_ids, check_reference, ids_in
-from envlock.named.errors import ChangedMeanwhile, bad_reference
+from envlock.named.alias import are_whole_ids, check_reference, ids_in
+from envlock.named.errors import ChangedMeanwhile
 from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.workflow.lock import lock
@@ -108,10 +108,7 @@ def using(project: Project, name: str, kind: str, written: str) -> NewTable:
 
     The first digits of ids are enough; whole ids are written. Raises BadAlias, BadPathspec, NamesAnother.
     """
-    try:
-        check_reference(kind, written)
-    except BadReference as error:
-        raise bad_reference(kind, error.text, error.reason) from None
+    check_reference(kind, written)
     if kind == "name" and ids_in(written) and not are_whole_ids(written):
         found = Lookup(project).reference(written)
         written = found.reference if found.move is None else written

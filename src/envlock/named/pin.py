@@ -26,8 +26,8 @@ from envlock.lockfile.canonical_text import conflict_line, digest_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import short_hash
 from envlock.model.requirements import Requirements, requirements_from
-from envlock.named.alias import BadReference, EnvironmentIds, canonical_reference, filled_in, is_id
-from envlock.named.errors import BadAlias, BadPathspec, DamagedPin, NewerPinFormat, UnsetNameVariable, bad_reference
+from envlock.named.alias import EnvironmentIds, canonical_reference, filled_in, is_id
+from envlock.named.errors import BadReference, DamagedPin, NewerPinFormat, UnsetNameVariable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -239,10 +239,7 @@ def full_ids_in(paths: Iterable[Path]) -> frozenset[str]:
 
 def reference_in(base: Base, variables: Mapping[str, str]) -> str:
     """What a `named_env` says, its variables filled in. Raises UnsetNameVariable, BadAlias, BadPathspec."""
-    try:
-        return canonical_reference(base.kind, filled_in(base.written, variables))
-    except BadReference as error:
-        raise bad_reference(base.kind, error.text, error.reason) from None
+    return canonical_reference(base.kind, filled_in(base.written, variables))
 
 
 def with_base(environment: Environment, folder: Path) -> Environment:
@@ -274,7 +271,7 @@ def base_error(project: Project, environment: Environment) -> EnvlockError | Non
         return None
     try:
         read_pin(project.lock_folder, base.kind, reference_in(base, os.environ))
-    except (UnsetNameVariable, BadAlias, BadPathspec) as error:
+    except (UnsetNameVariable, BadReference) as error:
         return error.at(project.locate(base.key))
     except EnvlockError as error:
         return error

@@ -18,7 +18,8 @@ from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_name, normalize_specifier
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
-from envlock.named.alias import BadReference, check_reference
+from envlock.named.alias import check_reference
+from envlock.named.errors import BadReference
 from envlock.redaction import shown
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
