@@ -21,26 +21,27 @@ if TYPE_CHECKING:
     from netrc import netrc
 
 
-class BadNetrc(ConfigError):
+class UnreadableCredentials(ConfigError):
+    """A file of credentials cannot be read. Its contents are never shown."""
+
+    message = "cannot read {path}: {reason}"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)
+
+
+class BadNetrc(UnreadableCredentials):
     """The netrc file cannot be read."""
 
     code = "bad-netrc"
-    message = "cannot read {path}: {reason}"
     hint = "fix the file, or set NETRC to another one"
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path=path, reason=reason)
 
-
-class BadAuthFile(ConfigError):
+class BadAuthFile(UnreadableCredentials):
     """The file with the credentials of conda's tools cannot be read."""
 
     code = "bad-auth-file"
-    message = "cannot read {path}: {reason}"
     hint = "fix the file, or set RATTLER_AUTH_FILE to another one"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path=path, reason=reason)
 
 
 class Credential(NamedTuple):
