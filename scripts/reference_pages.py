@@ -120,7 +120,7 @@ def _command(name: str, command: Command | Group, heading: str) -> Iterator[str]
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    return "\n\n".join(part if part.startswith("- ") else " ".join(part.split()) for part in text.split("\n\n"))
 
 
 @cache

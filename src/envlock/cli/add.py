@@ -27,10 +27,15 @@ def add(line: CommandLine) -> int:
 
     With `--channel`, only that package comes from the channel.
 
-    Examples: `envlock add "pandas>=2,<3"`, `envlock add rich --step train`,
-    `envlock add "requests[socks]" --env base`, `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`,
-    `envlock add --conda "ffmpeg>=6" --step encode`, `envlock add --conda samtools --channel bioconda`,
-    `envlock add "torch>=2.3" --index pytorch`.
+    For example:
+
+    - `envlock add "pandas>=2,<3"`
+    - `envlock add rich --step train`
+    - `envlock add "requests[socks]" --env base`
+    - `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`
+    - `envlock add --conda "ffmpeg>=6" --step encode`
+    - `envlock add --conda samtools --channel bioconda`
+    - `envlock add "torch>=2.3" --index pytorch`
     """
     return edit(line, line.values(_PACKAGES), channel=line.value(_CHANNEL), index=line.value(_INDEX))
 

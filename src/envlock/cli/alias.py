@@ -31,9 +31,12 @@ def give(line: CommandLine) -> int:
     Pushes its packages and locks into the cache first. `latest`, `candidate` and `stable` can be given again; every
     other tag is given once. `@{VARIABLE}` is replaced by the value of that environment variable.
 
-    Examples: `envlock alias team/base:v1 --env base`, `envlock alias team/train --flow TrainFlow --step train -m
-    nightly`, `envlock alias team/base:v2 team/base:candidate`, `envlock alias team/rerun:v1 --pathspec
-    TrainFlow/142/train`.
+    For example:
+
+    - `envlock alias team/base:v1 --env base`
+    - `envlock alias team/train --flow TrainFlow --step train -m nightly`
+    - `envlock alias team/base:v2 team/base:candidate`
+    - `envlock alias team/rerun:v1 --pathspec TrainFlow/142/train`
     """
     from envlock.cli.progress import LiveReporter
     from envlock.named.give import give as give_name
@@ -56,7 +59,10 @@ def rollback(line: CommandLine) -> int:
 
     Fails if somebody else moves the tag at the same time.
 
-    Examples: `envlock alias rollback team/base:stable`, `envlock alias rollback team/base:stable --to 3 -m broken`.
+    For example:
+
+    - `envlock alias rollback team/base:stable`
+    - `envlock alias rollback team/base:stable --to 3 -m broken`
     """
     from envlock.named.give import rollback as roll_back
     from envlock.named.lookup import Lookup, alias_of
@@ -74,7 +80,9 @@ def promote(line: CommandLine) -> int:
 
     Fails if somebody else moves that tag at the same time.
 
-    Examples: `envlock alias promote team/base:candidate stable -m "passes the nightly"`.
+    For example:
+
+    - `envlock alias promote team/base:candidate stable -m "passes the nightly"`
     """
     from envlock.named.give import promote as promote_name
     from envlock.named.give import promotion_target

@@ -38,7 +38,10 @@ def log(line: CommandLine) -> int:
 
     Verifies that each move follows the one before it.
 
-    Examples: `envlock alias log team/base:stable`, `envlock alias log team/base --json`.
+    For example:
+
+    - `envlock alias log team/base:stable`
+    - `envlock alias log team/base --json`
     """
     from envlock.cli.console import console, write_json
     from envlock.named.diff import log as history
@@ -58,8 +61,10 @@ def log(line: CommandLine) -> int:
 def diff(line: CommandLine) -> int:
     """Show which packages were added, removed and changed between two environments, for each arch.
 
-    Examples: `envlock alias diff team/base:v1 team/base:v2`,
-    `envlock alias diff team/base:stable@3 team/base:candidate`.
+    For example:
+
+    - `envlock alias diff team/base:v1 team/base:v2`
+    - `envlock alias diff team/base:stable@3 team/base:candidate`
     """
     from envlock.cli.console import console, write_json
     from envlock.named.diff import difference
@@ -78,7 +83,10 @@ def diff(line: CommandLine) -> int:
 def ls(line: CommandLine) -> int:
     """List the aliases in the cache: what each stands for, and who gave it when and why.
 
-    Examples: `envlock alias ls`, `envlock alias ls team/`.
+    For example:
+
+    - `envlock alias ls`
+    - `envlock alias ls team/`
     """
     from envlock.cli.console import console, write_err, write_json
     from envlock.named.alias import filled_in

@@ -123,7 +123,7 @@ def _texts(value: object) -> list[str]:
 def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     kind: object
     if isinstance(param, Flag):
-        kind, info = bool, typer.Option(False, *_spelt(param), help=param.meaning)
+        kind, info = bool, typer.Option(False, *_spelt(param), metavar="", help=param.meaning)
     elif isinstance(param, Value):
         single = str if param.least is None else int
         kind, info = (

@@ -45,7 +45,10 @@ _DAY = 24 * 3600
 def ls(line: CommandLine) -> int:
     """List the environments in the cache, with their packages and sizes.
 
-    Examples: `envlock cache ls`, `envlock cache ls --json`.
+    For example:
+
+    - `envlock cache ls`
+    - `envlock cache ls --json`
     """
     from envlock.cli.console import console, write, write_err, write_json
     from envlock.workflow.cache import list_cache
@@ -70,7 +73,10 @@ _REPAIR = Flag("--repair", "Fetch damaged and missing packages again from upstre
 def verify(line: CommandLine) -> int:
     """Compare every file in the cache with its hash, and find packages that environments lack.
 
-    Examples: `envlock cache verify`, `envlock cache verify --repair`.
+    For example:
+
+    - `envlock cache verify`
+    - `envlock cache verify --repair`
     """
     from envlock.cli.console import write, write_err, write_json
     from envlock.cli.progress import LiveReporter
@@ -126,7 +132,10 @@ def gc(line: CommandLine) -> int:
     Keeps the environments of all aliases and their moves, of recent runs, of the locks of this project and of every
     `--lock-tree`, and of running pushes; and everything recent. Others can push at the same time.
 
-    Examples: `envlock cache gc`, `envlock cache gc --lock-tree ../other-flows --delete`.
+    For example:
+
+    - `envlock cache gc`
+    - `envlock cache gc --lock-tree ../other-flows --delete`
     """
     from envlock.cli.console import write, write_json
     from envlock.cli.progress import LiveReporter

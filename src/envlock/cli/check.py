@@ -41,7 +41,11 @@ _ONLINE = Flag("--online", "Also check the cache for aliases that moved, and the
 def check(line: CommandLine) -> int:
     """Check that the locks match envlock.toml. Offline by default; never writes anything.
 
-    Examples: `envlock check`, `envlock check --step train --arch linux-64`, `envlock check --format github`.
+    For example:
+
+    - `envlock check`
+    - `envlock check --step train --arch linux-64`
+    - `envlock check --format github`
     """
     from envlock.workflow.check import check_config
 

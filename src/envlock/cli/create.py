@@ -32,9 +32,13 @@ def create(line: CommandLine) -> int:
     If the project has one environment, no option is needed. An environment in the cache, given by alias, ids or
     `--pathspec`, needs no lock in the project.
 
-    Examples: `envlock create --step train`, `envlock create --env base --name base`,
-    `envlock create --step train --rebuild`, `envlock create team/base:v1 --name base`,
-    `envlock create --pathspec TrainFlow/142/train`.
+    For example:
+
+    - `envlock create --step train`
+    - `envlock create --env base --name base`
+    - `envlock create --step train --rebuild`
+    - `envlock create team/base:v1 --name base`
+    - `envlock create --pathspec TrainFlow/142/train`
     """
     from envlock.cli.errors import BadName, BadUsage
 

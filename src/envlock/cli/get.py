@@ -29,8 +29,11 @@ def get(line: CommandLine) -> int:
     Replaces the locks for the same requirements. If no environment in envlock.toml needs them, nothing is written,
     except with `--into`.
 
-    Examples: `envlock get team/base:v1`, `envlock get --pathspec TrainFlow/142/train`,
-    `envlock get team/base:v1 --into locks`.
+    For example:
+
+    - `envlock get team/base:v1`
+    - `envlock get --pathspec TrainFlow/142/train`
+    - `envlock get team/base:v1 --into locks`
     """
     from envlock.cli.console import write, write_json
     from envlock.cli.errors import BadUsage

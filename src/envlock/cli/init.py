@@ -27,9 +27,13 @@ def init(line: CommandLine) -> int:
     decorators ask for. The files are read, never run. What cannot be read from their text is listed with its line,
     here and in envlock.toml.
 
-    Examples: `envlock init`, `envlock init train_flow.py score_flow.py`, `envlock init --force flows/*.py`,
-    `envlock init train_flow.py --metaflow-default`, `envlock init --metaflow-default` (it does not change
-    an existing envlock.toml).
+    For example:
+
+    - `envlock init`
+    - `envlock init train_flow.py score_flow.py`
+    - `envlock init --force flows/*.py`
+    - `envlock init train_flow.py --metaflow-default`
+    - `envlock init --metaflow-default` (it does not change an existing envlock.toml)
     """
     from envlock.config.edit.init_template import make_template, write_template
     from envlock.config.project import CONFIG_NAME

@@ -72,8 +72,13 @@ def lock(line: CommandLine) -> int:
     `--using` and `--from` also write the table of `--env` into envlock.toml. With `--using`, `--env` is the existing
     environment, or extends it. With `--from`, its requirements are resolved again, for all archs of the project.
 
-    Examples: `envlock lock`, `envlock lock --step train --arch linux-64`, `envlock lock -P pandas`,
-    `envlock lock --env base --using team/base:v1`, `envlock lock --env wide --from team/base:v1`.
+    For example:
+
+    - `envlock lock`
+    - `envlock lock --step train --arch linux-64`
+    - `envlock lock -P pandas`
+    - `envlock lock --env base --using team/base:v1`
+    - `envlock lock --env wide --from team/base:v1`
     """
     from envlock.cli.progress import LiveReporter
     from envlock.named.give import LockAliases

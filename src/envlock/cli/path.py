@@ -27,7 +27,10 @@ def path(line: CommandLine) -> int:
 
     If the project has one environment, no option is needed.
 
-    Examples: `envlock path --step train`, `$(envlock path --env base)/bin/python`.
+    For example:
+
+    - `envlock path --step train`
+    - `$(envlock path --env base)/bin/python`
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME), hydrate=not line.has(_NO_HYDRATE))
     sys.stdout.write(f"{ready_prefix(wanted)}\n")

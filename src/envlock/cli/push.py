@@ -24,7 +24,10 @@ def push(line: CommandLine) -> int:
     Skips packages that are in the cache already, so an interrupted push continues where it stopped. Writes each
     environment after all of its packages.
 
-    Examples: `envlock push`, `envlock push --flow TrainFlow --arch linux-64`.
+    For example:
+
+    - `envlock push`
+    - `envlock push --flow TrainFlow --arch linux-64`
     """
     from envlock.cli.console import write, write_err, write_json
     from envlock.cli.progress import LiveReporter

@@ -15,6 +15,10 @@ def remove(line: CommandLine) -> int:
 
     Edits envlock.toml and keeps your comments, order and style. It does not lock anything: run `envlock lock` next.
 
-    Examples: `envlock remove pandas`, `envlock remove rich --step train`, `envlock remove ffmpeg --conda`.
+    For example:
+
+    - `envlock remove pandas`
+    - `envlock remove rich --step train`
+    - `envlock remove ffmpeg --conda`
     """
     return edit(line, line.values(_PACKAGES))

@@ -35,7 +35,10 @@ def run(line: CommandLine) -> int:
 
     If the project has one environment, no option is needed.
 
-    Examples: `envlock run --step train -- python train.py`, `envlock run --env base -- python -m pytest`.
+    For example:
+
+    - `envlock run --step train -- python train.py`
+    - `envlock run --env base -- python -m pytest`
     """
     words = line.values(_COMMAND)
     if not words:

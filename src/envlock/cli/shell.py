@@ -45,7 +45,10 @@ def shell(line: CommandLine) -> int:
     Starts the shell that SHELL names, with your own settings, and shows the environment in its prompt. `exit` leaves
     it. Commands can come from stdin. If the project has one environment, no option is needed.
 
-    Examples: `envlock shell --step train`, `envlock shell --env base`.
+    For example:
+
+    - `envlock shell --step train`
+    - `envlock shell --env base`
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME))
     return enter(wanted, keep_pythonpath=line.has(KEEP_PYTHONPATH))

@@ -31,8 +31,13 @@ _NAMES = Argument(
 def show(line: CommandLine) -> int:
     """Show what is locked: packages, Python, sources, ids, who locked it and when, and where it is on this machine.
 
-    Examples: `envlock show`, `envlock show train`, `envlock show TrainFlow/train --arch osx-arm64`,
-    `envlock show team/base:v1`, `envlock show --pathspec TrainFlow/142/train`.
+    For example:
+
+    - `envlock show`
+    - `envlock show train`
+    - `envlock show TrainFlow/train --arch osx-arm64`
+    - `envlock show team/base:v1`
+    - `envlock show --pathspec TrainFlow/142/train`
     """
     import gc
 

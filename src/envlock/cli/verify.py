@@ -36,7 +36,10 @@ def verify(line: CommandLine) -> int:
     Names the package of each missing or modified file, and the command that creates the environment again. Writes
     nothing and does not use the network. Ignores bytecode that Python wrote later.
 
-    Examples: `envlock verify`, `envlock verify --flow TrainFlow --step train`.
+    For example:
+
+    - `envlock verify`
+    - `envlock verify --flow TrainFlow --step train`
     """
     from envlock.cli.console import write, write_err, write_json
     from envlock.cli.progress import LiveReporter
