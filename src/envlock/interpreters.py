@@ -48,18 +48,18 @@ class NoInterpreter(HydrateError):
     """This machine has no CPython of the locked series that fits."""
 
     code = "no-interpreter"
+    message = "there is no CPython {series}{fits} on this machine"
+    hint = (
+        "install CPython {series} (`uv python install {series}` does), or name its folder in ${variable}, "
+        'or set `python-from = "uv"` in envlock.toml and run `envlock lock`'
+    )
 
     def __init__(self, series: str, wanted: str, found: tuple[str, ...], *, more: tuple[str, ...] = ()) -> None:
         self.series = series
         self.wanted = wanted
         self.found = found
         fits = f" that fits `{wanted}`" if wanted else ""
-        super().__init__(
-            f"there is no CPython {series}{fits} on this machine",
-            details=(*found, *more),
-            hint=f"install CPython {series} (`uv python install {series}` does), or name its folder in ${VARIABLE}, "
-            'or set `python-from = "uv"` in envlock.toml and run `envlock lock`',
-        )
+        super().__init__(series=series, fits=fits, variable=VARIABLE, details=(*found, *more))
 
 
 class _Candidate(NamedTuple):

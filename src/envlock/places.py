@@ -14,12 +14,8 @@ class NoHome(ConfigError):
     """A path begins with `~`, and there is no home folder: the user is not known here, and HOME is not set."""
 
     code = "no-home"
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            f"`{path}` does not exist: there is no such home folder on this machine",
-            hint="export HOME=<a folder that you may write>, or use a path without `~`",
-        )
+    message = "`{path}` does not exist: there is no such home folder on this machine"
+    hint = "export HOME=<a folder that you may write>, or use a path without `~`"
 
 
 class UntrustedHome(ConfigError):
@@ -30,7 +26,7 @@ class UntrustedHome(ConfigError):
     def __init__(self, path: str, reason: str) -> None:
         quoted = shlex.quote(path)
         hints = {
-            "anybody": f"chmod -R o-w {quoted}, or delete it where you do not know who wrote into it",
+            "anybody": f"chmod -R o-w {quoted}, or delete it if you do not know who wrote into it",
             "the group": f"chmod -R g-w {quoted}, or, if the group is meant to share it: export {VARIABLE}=<group>",
             "it is not": f"chmod 2770 {quoted}, or: unset {VARIABLE}",
             VARIABLE: f"export {VARIABLE}=<name or number of the group that shares the home>, or: unset {VARIABLE}",
@@ -82,7 +78,7 @@ def expanded(path: str) -> Path:
     """The path with `~` expanded. Raises NoHome."""
     found = os.path.expanduser(path)  # noqa: PTH111  pathlib's own raises RuntimeError
     if found.startswith("~"):
-        raise NoHome(path)
+        raise NoHome(path=path)
     return Path(found)
 
 

@@ -37,12 +37,8 @@ class NoUv(HydrateError):
     """The uv executable that is installed with envlock is missing."""
 
     code = "no-uv"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "there is no `uv` executable in envlock's installation or on PATH",
-            hint="pip install --force-reinstall uv",
-        )
+    message = "there is no `uv` executable in envlock's installation or on PATH"
+    hint = "pip install --force-reinstall uv"
 
 
 def uv_executable() -> Path:

@@ -25,7 +25,7 @@ LATER = time.time_ns() + 3600 * 10**9
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / name for name in ("envlock.toml", "flow.py", "lock", "marker")]
+    paths = [tmp_path / name for name in ("envlock.toml", "flow.py", "lock", "receipt")]
     for path in paths:
         path.write_text(path.name)
     return paths

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.hydration.test_memo import imported
 
 from envlock.model.arch import host_arch
 from envlock.places import home
@@ -16,7 +17,6 @@ from tests.channel import Channel
 from tests.conftest import Envlock
 from tests.hydration.conda_making import files_naming, wrong_files
 from tests.hydration.making import SERIES, remains
-from tests.hydration.test_memo import imported
 from tests.support import ProjectFolder
 
 HERE = [host_arch()]

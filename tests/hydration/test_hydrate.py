@@ -17,12 +17,14 @@ from envlock.activation import activated
 from envlock.errors import HydrateError
 from envlock.hydration import pypi_uv
 from envlock.hydration.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
+from envlock.hydration.hydrate import hydrate
 from envlock.hydration.port import Installer, InstallOptions
-from envlock.hydration.prefix import RECEIPT, read_receipt
+from envlock.hydration.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
 from envlock.hydration.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
+from envlock.places import home
 from tests.hydration.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
 
 
@@ -55,6 +57,21 @@ def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
     assert run(prefix, "python", "-c", "import package_0.part_2, sys; print(sys.prefix)") == str(prefix)
     assert making.find() == prefix
     assert making.hydrate(installer=Never()) == prefix
+
+
+def test_a_lock_a_source_and_a_home_are_enough(making: Making, tmp_path: Path) -> None:
+    """Interpreter and installer are envlock's own by default. All is in that home, whatever ENVLOCK_HOME is."""
+    elsewhere = tmp_path / "node"
+    prefix = hydrate(making.lock, making, elsewhere)
+    assert prefix == prefix_of(making.lock, elsewhere) == find_prefix(making.lock, elsewhere)
+    assert run(prefix, "python", "-c", "import package_0.part_2, sys; print(sys.prefix)") == str(prefix)
+    assert find_prefix(making.lock, home()) is None
+    (module,) = prefix.glob("lib/python*/site-packages/package_0/part_0.py")
+    module.unlink()
+    assert hydrate(making.lock, making, elsewhere) == prefix
+    assert not module.exists(), "what is whole is not looked through"
+    assert hydrate(making.lock, making, elsewhere, anew=True) == prefix
+    assert module.exists()
 
 
 def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(

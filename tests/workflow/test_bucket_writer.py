@@ -369,7 +369,7 @@ class TestSweeps:
             push(load_project(team.path))
 
     def test_a_flag_is_no_push_of_its_own(self, team: Project, store: Store) -> None:
-        """How long one holds a push off: see test_sweep."""
+        """How long one holds a push off: see test_cache_gc."""
         store.put(sweep_path("a1"), b"\0" * 100)
         collect_garbage(team, limits_of(), delete=True)
         push(load_project(team.path))

@@ -229,7 +229,7 @@ def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFol
     envlock("lock")
     error = refused(project)
     assert "not locked: requests" in error.render()
-    assert "take `metaflow-requirements = false` out of envlock.toml" in error.render()
+    assert "remove `metaflow-requirements = false` from envlock.toml" in error.render()
     edit(project, "metaflow-requirements = false", "metaflow-requirements = true")
     envlock("lock")
     assert plan(start(project)).steps["start"] is not None

@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def party(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.workflow.sweep_parties", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.workflow.gc_parties", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 
 

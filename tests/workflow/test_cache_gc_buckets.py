@@ -58,7 +58,7 @@ def test_writers_and_a_sweeper(make: Callable[..., Project], tmp_path: Path) -> 
     project = make("seaweedfs", "project", environments)
 
     def party(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.workflow.sweep_parties", *map(str, arguments)]
+        command = [sys.executable, "-m", "tests.workflow.gc_parties", *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     sweeper = party("sweeper", project.folder, tmp_path / "stop")
