@@ -122,12 +122,12 @@ def test_every_change_is_damage(old: str, new: str) -> None:
         ("format = 2", "format = 1", "format 1 with conda packages"),
         ("[tool.envlock.conda]\n", '[tool.envlock.conda]\nmore = "x"\n', "something else than packages"),
         ('depends = ["libzlib", ', 'depends = "libzlib", other = [', "depends is no list"),
-        ('sha256 = "efef', 'sha256 = "EFef', "sha256"),
+        ('sha256 = "efef', 'sha256 = "EFef', "package 'tool'"),
         ("timestamp = 2026-01-02T03:04:05Z", 'timestamp = "yesterday"', "malformed"),
-        ("timestamp = 2026-01-02T03:04:05Z", "timestamp = 2026-01-02T03:04:05.000001Z", "timestamp"),
+        ("timestamp = 2026-01-02T03:04:05Z", "timestamp = 2026-01-02T03:04:05.000001Z", "package 'tzdata'"),
         ('name = "tzdata"', "name = 1", "malformed"),
-        ("number = 101", "number = -1", "number -1"),
-        ("number = 101", "number = true", "number True"),
+        ("number = 101", "number = -1", "package 'python'"),
+        ("number = 101", "number = true", "package 'python'"),
     ],
 )
 def test_what_no_lock_may_say_is_damage_though_its_digest_fits(old: str, new: str, reason: str) -> None:

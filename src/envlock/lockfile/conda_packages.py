@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envlock.conda.match_specs import edges, name_in
-from envlock.lockfile.allowed_values import COUNT, LARGEST, NAME, SHA256, URL, VERSION, shown, twice
+from envlock.lockfile.allowed_values import COUNT, NAME, SHA256, URL, VERSION
 from envlock.lockfile.canonical_text import CONDA, array, filename_of, quoted
 from envlock.lockfile.consistency import missing
 from envlock.lockfile.summary import PackageLines
@@ -21,7 +21,7 @@ from envlock.lockfile.summary import PackageLines
 if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
     from datetime import datetime
 
-    from envlock.model.lock import CondaFacts, Lock, LockedPackage
+    from envlock.model.lock import CondaFacts, LockedPackage
 
 _NAME = r"(?!__)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?"
 _VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_]*"
@@ -35,7 +35,6 @@ _SITE_PACKAGES = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9._+
 # No control character of ASCII or Latin-1, and nothing that turns the direction of a line.
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 
-_PRINTABLE = re.compile(rf"[^{_UNPRINTABLE}]*")
 _SECRET = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://.*/t/[^/]")
 _CHARACTERS = rf'[^"\\{_UNPRINTABLE}]*'
 _TEXT = rf'"{_CHARACTERS}(?:\\["\\]{_CHARACTERS})*"'
@@ -96,82 +95,6 @@ def parts(url: str) -> tuple[str, str]:
     """
     channel, _, subdir = url.rpartition("/")[0].rpartition("/")
     return channel, subdir
-
-
-def wrong_conda_part(lock: Lock) -> str:
-    """The value of a lock's conda packages that no lock may hold, in a sentence; empty where there is none."""
-    packages = lock.conda_packages
-    for package in packages:
-        wrong = wrong_conda_package(package, (lock.arch, "noarch"))
-        if wrong:
-            return f"conda package {package.name!r} has {wrong}"
-    name = twice(package.name for package in packages)
-    if name:
-        return f"conda package {name!r} is there twice"
-    rows = [(package.name, package.version) for package in packages]
-    provided = {name for package in packages if package.conda for name, _ in package.conda.provides}
-    return wrong_whole(lock.python.source, lock.python.version, rows, provided, [p.name for p in lock.pypi_packages])
-
-
-def wrong_whole(
-    source: str, version: str, conda: Iterable[tuple[str, str]], provided: set[str], pypi: Iterable[str]
-) -> str:
-    """How the parts of a lock with conda packages contradict each other; empty where they do not.
-
-    `conda` are names and versions; `provided` are the PyPI distributions in them; `pypi` are the names of the wheels.
-    """
-    if source != "conda":
-        return f"it has conda packages, but its Python is from {source!r}"
-    if ("python", version) not in conda:
-        return f"its Python is the conda package of version {version!r}, which is not in it"
-    both = sorted(provided.intersection(pypi))
-    return f"package {both[0]!r} is locked from PyPI, though a conda package provides it" if both else ""
-
-
-def wrong_conda_package(package: LockedPackage, subdirs: Iterable[str]) -> str:
-    """The value of a conda package that no lock may hold; empty where there is none. `subdirs` fit the lock's arch."""
-    facts = package.conda
-    if facts is None:
-        return "no channel"
-    for what, value, pattern in (
-        ("name", package.name, _NAME),
-        ("version", package.version, _VERSION),
-        ("build", package.build, _BUILD),
-        ("url", package.url, _URL),
-        ("sha256", package.sha256, SHA256),
-        ("md5", facts.md5, f"(?:{_MD5})?"),
-        ("timestamp", package.upload_time, f"(?:{_TIMESTAMP})?"),
-        ("noarch", facts.noarch, f"(?:{_NOARCH})?"),
-        ("site-packages", facts.site_packages, f"(?:{_SITE_PACKAGES})?"),
-    ):
-        if type(value) is not str or re.fullmatch(pattern, value) is None:
-            return f"{what} {shown(what, value)!r}"
-    if _has_token(package.url):
-        return f"an access token in its URL, {shown('url', package.url)!r}"
-    if not _is_channel(facts.channel):
-        return f"channel {shown('channel', facts.channel)!r}"
-    if facts.subdir not in subdirs:
-        return f"subdir {facts.subdir!r}"
-    if not _is_archive(package.filename, package.name, package.version, package.build):
-        return f"file name {package.filename!r}"
-    return _wrong_numbers(package, facts) or _wrong_texts(facts)
-
-
-def _wrong_numbers(package: LockedPackage, facts: CondaFacts) -> str:
-    for what, number in (("size", package.size), ("number", facts.build_number)):
-        if number is not None and (type(number) is not int or not 0 <= number < LARGEST):
-            return f"{what} {number!r}"
-    return ""
-
-
-def _wrong_texts(facts: CondaFacts) -> str:
-    for text in (facts.license, *facts.depends, *facts.constrains):
-        if type(text) is not str or _PRINTABLE.fullmatch(text) is None:
-            return f"text {text!r}"
-    for name, version in facts.provides:
-        if re.fullmatch(NAME, name) is None or re.fullmatch(VERSION, version) is None:
-            return f"distribution {name!r} {version!r}"
-    return ""
 
 
 def conda_line(package: LockedPackage) -> str:
@@ -275,50 +198,45 @@ def _text_of(moment: datetime) -> str:
     return moment.isoformat(timespec=exact).replace("+00:00", "Z")
 
 
+def is_lockable(package: LockedPackage, arch: str) -> bool:
+    """Whether a lock for this arch may hold a conda package as it is."""
+    match = _PACKAGE.fullmatch(f"    {conda_line(package)},\n")
+    return match is not None and _artifact(match, arch) is not None
+
+
 def with_conda(
     body: str, wheels: PackageLines, arch: str, source: str, version: str, required: Iterable[str]
 ) -> PackageLines | None:
-    """The conda packages whose lines follow those of the wheels, and the wheels; None for any other spelling.
+    """The conda packages whose lines follow those of the wheels, and the wheels; None where a value is not allowed.
 
     `source` and `version` are the locked Python's; `required` are match specifications.
     """
-    if not body.startswith(CONDA, wheels.end):
+    if not body.startswith(CONDA, wheels.end) or source != "conda":
         return None
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
     others = set(wheels.others)
     provided: set[str] = set()
     needed: dict[str, None] = {}
-    subdirs = (arch, "noarch")
     position = wheels.end + len(CONDA)
     while match := _PACKAGE.match(body, position):
-        name, number, build, url, channel, subdir, written, digest, depends, provides = match.groups()
-        filename = filename_of(url)
-        if written is not None:
-            if written == filename:
-                return None
-            filename = written
-        if channel is None:
-            channel, subdir = parts(url)
-        elif (channel, subdir) == parts(url):
+        artifact = _artifact(match, arch)
+        if artifact is None:
             return None
-        else:
+        name, number, build, url, channel, _, _, digest, depends, provides = match.groups()
+        if channel is not None:
             others.add(channel)
-        if not _is_channel(channel) or subdir not in subdirs or _has_token(url):
-            return None
-        if not _is_archive(filename, name, number, build):
-            return None
         if depends:
             needed.update(dict.fromkeys(_NEEDED.findall(depends)))
         if provides:
             provided.update(_NAMES.findall(provides))
-        rows.append(("conda", name, number, build, filename, digest))
+        rows.append(("conda", name, number, build, artifact, digest))
         urls.append(url)
         position = match.end()
-    named = [(row[1], row[2]) for row in rows]
-    if twice(name for name, _ in named) or wrong_whole(source, version, named, provided, [r[1] for r in wheels.rows]):
+    names = {row[1] for row in rows}
+    is_whole = len(names) == len(rows) and any(row[1:3] == ("python", version) for row in rows)
+    if not is_whole or not provided.isdisjoint(row[1] for row in wheels.rows):
         return None
-    names = {name for name, _ in named}
     return PackageLines(
         rows=rows + wheels.rows,
         urls=urls + wheels.urls,
@@ -328,6 +246,20 @@ def with_conda(
         indexes=wheels.indexes,
         missing=missing(map(name_in, required), _names_in(needed), names),
     )
+
+
+def _artifact(match: re.Match[str], arch: str) -> str | None:
+    """The file name of the package in a line; None where it says what it need not, or a value is not allowed."""
+    name, number, build, url, channel, subdir, written, *_ = match.groups()
+    filename = filename_of(url)
+    if written == filename or (channel, subdir) == parts(url):
+        return None
+    if channel is None:
+        channel, subdir = parts(url)
+    filename = written or filename
+    if not _is_channel(channel) or subdir not in {arch, "noarch"} or _has_token(url):
+        return None
+    return filename if _is_archive(filename, name, number, build) else None
 
 
 def _names_in(needed: Iterable[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ is no damage, and any change of content is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,6 @@ import tomli
 
 from envlock.errors import ConfigError
 from envlock.files import toml_of
-from envlock.lockfile.allowed_values import is_instant, twice, wrong_package, wrong_python
 from envlock.lockfile.canonical_text import (
     CONDA,
     CONDA_FORMAT,
@@ -37,7 +36,7 @@ from envlock.lockfile.canonical_text import (
     tail_of,
 )
 from envlock.lockfile.errors import ConflictMarkersInLock, DamagedLock, NewerLockFormat
-from envlock.lockfile.summary import Summary, quick_summary
+from envlock.lockfile.summary import Summary, quick_summary, wheels_in
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements, requirements_from
@@ -74,8 +73,7 @@ def parse(data: bytes, path: str) -> Lock:
     if ids[1] != found_full_id:
         raise DamagedLock(path, "its packages do not hash to its full-id")
     is_as_written = body_of(text) == body and ends_with_stamp(text)
-    is_same = digest_of(body) == digest and (is_as_written or tomli.loads(render(lock)) == document)
-    if not is_same or quick_summary(render(lock).encode()) is None:
+    if digest_of(body) != digest or not (is_as_written or tomli.loads(render(lock)) == document):
         raise DamagedLock(path, "it holds something that envlock did not write")
     return lock
 
@@ -148,7 +146,7 @@ def _file_of(python: LockedPython) -> dict[str, str]:
 
 
 def _requirements_of(requirements: Requirements) -> str:
-    return REQUIREMENTS + "".join(f"{line}\n" for line in requirement_lines(requirements))
+    return REQUIREMENTS + "".join(f"{line}\n" for line in table_lines(requirements.document()))
 
 
 def package_line(package: LockedPackage) -> str:
@@ -178,11 +176,6 @@ def package_line(package: LockedPackage) -> str:
     return f"{{{', '.join(fields)}}}"
 
 
-def requirement_lines(requirements: Requirements) -> Iterable[str]:
-    """The lines of the table that `requirements_from` reads; what is empty is left out."""
-    return table_lines(requirements.document())
-
-
 def lock_from(document: Mapping[str, Any]) -> Lock:
     """The lock that a file's TOML describes, not verified. Raises KeyError, TypeError, ... on other content."""
     return _from_document(document)[0]
@@ -206,44 +199,24 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
         resolved_by=stamp["resolved-by"],
         resolved_at=stamp["resolved-at"],
     )
-    texts = (lock.exclude_newer, lock.resolved_by, lock.resolved_at, *lock.asked_by, *_texts_of(lock.packages))
-    if type(stamp["asked-by"]) is not list or not all(type(text) is str for text in texts):
-        raise ValueError("a value has another type")
-    _refuse_unsafe(lock)
+    if quick_summary(render(lock).encode()) is None:
+        raise ValueError(f"{_odd_part(lock)} has a value that no lock may hold")
     return lock, stamp["digest"], table["req-id"], table["full-id"]
 
 
-def _texts_of(packages: Iterable[LockedPackage]) -> Iterable[str]:
-    """What must be text of each package, whoever looks at it later."""
-    for package in packages:
-        yield from (package.index, package.build, *package.dependencies)
-        if package.conda is not None:
-            facts = package.conda
-            yield from (facts.channel, facts.subdir, facts.noarch, facts.md5, facts.license, facts.site_packages)
-            yield from (*facts.depends, *facts.constrains, *(text for each in facts.provides for text in each))
+def _odd_part(lock: Lock) -> str:
+    """What of a lock the fast reader does not take, though it is spelt as envlock writes it."""
+    for package in lock.packages:
+        if package.kind == "conda":
+            from envlock.lockfile.conda_packages import is_lockable
 
-
-def _refuse_unsafe(lock: Lock) -> None:
-    """Raise ValueError for what would be unsafe to use, though it hashes to its digest."""
-    python = lock.python
-    wrong = wrong_python(python.source, python.version, python.url, python.filename, python.sha256)
-    if wrong:
-        raise ValueError(f"the Python has {wrong}")
-    for package in lock.pypi_packages:
-        wrong = wrong_package(package)
-        if wrong:
-            raise ValueError(f"package {package.name!r} has {wrong}")
-    if lock.exclude_newer and not is_instant(lock.exclude_newer):
-        raise ValueError(f"exclude-newer {lock.exclude_newer!r} is no instant")
-    name = twice(package.name for package in lock.pypi_packages)
-    if name:
-        raise ValueError(f"package {name!r} is there twice")
-    if lock.conda_packages or python.source == "conda":
-        from envlock.lockfile.conda_packages import wrong_conda_part
-
-        wrong = wrong_conda_part(lock)
-        if wrong:
-            raise ValueError(wrong)
+            fits = is_lockable(package, lock.arch)
+        else:
+            wheels = wheels_in(f"    {package_line(package)},\n", 0)
+            fits = wheels is not None and bool(wheels.rows)
+        if not fits:
+            return f"package {package.name!r}"
+    return "its Python, or another part,"
 
 
 def python_from(table: Mapping[str, Any]) -> LockedPython:

@@ -14,6 +14,7 @@ class DamagedLock(DamageError):
     hint = "restore it (`git checkout -- {path}`), or delete it and run `envlock lock`"
 
     def __init__(self, path: str, reason: str, *, line: int | None = None) -> None:
+        self.reason = reason
         super().__init__(path=path, reason=reason, locations=(Location(path, line),))
 
 

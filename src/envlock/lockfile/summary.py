@@ -22,9 +22,9 @@ from envlock.lockfile.allowed_values import (
     URL,
     VERSION,
     is_instant,
+    is_python,
     is_wheel,
     twice,
-    wrong_python,
 )
 from envlock.lockfile.canonical_text import (
     CONDA_FORMAT,
@@ -142,11 +142,11 @@ def _summary(text: str) -> Summary | None:
     if arch not in ARCHS or table["stamp"]["digest"] != digest_of(body):
         return None
     url, filename, sha256 = (python.get(key, "") for key in ("url", "filename", "sha256"))
-    if wrong_python(source, version, url, filename, sha256):
+    if not is_python(source, version, url, filename, sha256):
         return None
     head = head_of(arch, source, version)
     required = _requirements(body[requirements:])
-    found = _wheels(body, len(head)) if body.startswith(head) else None
+    found = wheels_in(body, len(head)) if body.startswith(head) else None
     if found is None or required is None:
         return None
     if table["format"] == CONDA_FORMAT:
@@ -173,7 +173,8 @@ def _summary(text: str) -> Summary | None:
     return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency)
 
 
-def _wheels(body: str, start: int) -> PackageLines | None:
+def wheels_in(body: str, start: int) -> PackageLines | None:
+    """The wheels whose lines begin at `start`, up to a line of another form; None where a value is not allowed."""
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
     indexes: dict[str, str] = {}

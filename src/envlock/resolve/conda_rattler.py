@@ -12,7 +12,8 @@ from envlock.conda.event_loop import Ended
 from envlock.conda.names import conda_name
 from envlock.conda.solve import SECONDS, Solving
 from envlock.conda.solve_request import BadSpecification, SolveRequest, TookTooLong, Unlockable, Unsolvable
-from envlock.lockfile.conda_packages import wrong_conda_package
+from envlock.lockfile.conda_packages import is_lockable
+from envlock.model.arch import Arch
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -45,7 +46,7 @@ class CondaResolver:
         solve_request = solve_request_of(request)
         try:
             solved = self._solving.solve(solve_request)
-            _refuse_unsafe(solved.packages, solve_request.subdirs)
+            _refuse_unlockable(solved.packages, request.arch)
         except Unsolvable as error:
             raise conda_failures.of_conflict(request, solve_request, error, self._solving) from None
         except ChannelFailure as error:
@@ -134,12 +135,11 @@ def _gone(package: LockedPackage) -> str:
     return f"{package.name} {package.version} {package.build} is no longer in its channel: another one was chosen"
 
 
-def _refuse_unsafe(packages: Sequence[LockedPackage], subdirs: Sequence[str]) -> None:
+def _refuse_unlockable(packages: Sequence[LockedPackage], arch: Arch) -> None:
     """Raise Unlockable for a package whose metadata no lock may hold: nobody could read such a lock."""
     for package in packages:
-        wrong = wrong_conda_package(package, subdirs)
-        if wrong:
-            raise Unlockable(f"{package.name} {package.version}", f"it has {wrong}")
+        if not is_lockable(package, arch):
+            raise Unlockable(f"{package.name} {package.version}", "its metadata has a value that no lock may hold")
 
 
 def _python(packages: Sequence[LockedPackage]) -> LockedPython | None:
