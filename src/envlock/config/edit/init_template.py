@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -192,28 +192,36 @@ def _flows_of(folder: Path, files: Sequence[Path]) -> list[DecoratedFlow]:
 
 def _without_refused(flows: list[DecoratedFlow], error: EnvlockError) -> list[DecoratedFlow]:
     """The flows without the levels that the error is about, which become notes."""
-    errors = error.errors if isinstance(error, ManyErrors) else (error,)
-    refused = {
-        tuple(location.key.split("."))[1 : 5 if ".step." in location.key else 3]: one.message
-        for one in errors
-        for location in one.locations
-        if location.key is not None and location.key.startswith("flow.")
-    }
-    return [_leave_out(flow, [(key[1:], why) for key, why in refused.items() if key[0] == flow.name]) for flow in flows]
+    refused: dict[tuple[str, str], tuple[str, str]] = {}
+    for one in error.errors if isinstance(error, ManyErrors) else (error,):
+        for location in one.locations:
+            kind, flow, *rest = (*(location.key or "").split("."), "", "")
+            step, table = (rest[1], rest[2]) if rest[0] == "step" else ("", rest[0])
+            if kind == "flow":
+                refused.setdefault((flow, step), (table, one.message))
+    return [
+        _leave_out(flow, {step: why for (name, step), why in refused.items() if name == flow.name}) for flow in flows
+    ]
 
 
-def _leave_out(flow: DecoratedFlow, refused: Iterable[tuple[tuple[str, ...], str]]) -> DecoratedFlow:
-    for key, why in refused:
-        name, table = ("", "", *key)[-2:] if key[:1] != ("step",) else (*key[1:3], "")[:2]
-        message = f"left out what its decorators ask for: {why}"
-        line = next((flow.lines[name, each] for each in (table, "") if (name, each) in flow.lines), flow.line)
-        notes = (*flow.notes, Note(line, message, name))
-        if name and name in flow.step_tables:
-            kept = {other: tables for other, tables in flow.step_tables.items() if other != name}
-            flow = replace(flow, step_tables=kept, notes=notes)
-        elif not name and flow.tables:
-            flow = replace(flow, tables={}, notes=notes)
-    return flow
+def _leave_out(flow: DecoratedFlow, refused: Mapping[str, tuple[str, str]]) -> DecoratedFlow:
+    """The flow without the tables of these steps, and of itself where a step is empty; for each the table and why."""
+    levels = {"": flow.tables, **flow.step_tables}
+    notes = [
+        Note(
+            next((flow.lines[step, each] for each in (table, "") if (step, each) in flow.lines), flow.line),
+            f"left out what its decorators ask for: {why}",
+            step,
+        )
+        for step, (table, why) in refused.items()
+        if levels.get(step)
+    ]
+    return replace(
+        flow,
+        tables={} if "" in refused else flow.tables,
+        step_tables={step: tables for step, tables in flow.step_tables.items() if step not in refused},
+        notes=(*flow.notes, *notes),
+    )
 
 
 def _flow_text(flow: DecoratedFlow) -> str:
