@@ -10,6 +10,7 @@ import hashlib
 import pytest
 
 from envlock.model.arch import LINUX_64, OSX_ARM64
+from envlock.model.identity import netflix_req_id
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -124,3 +125,34 @@ def test_what_a_full_id_does_not_see() -> None:
     one = Lock(LINUX_64, NOTHING, MACHINE, (package("click", "8.1.7", "a"), package("rich", "13.9.4", "b")))
     other = Lock(OSX_ARM64, PYTHON, LockedPython(source="machine", version="3.12.9"), one.packages[::-1])
     assert other.full_id == one.full_id
+
+
+SOURCES = {"conda": ["conda-forge"]}
+NEEDED = [
+    "boto3==>=1.14.0",
+    "cffi==>=1.13.0,!=1.15.0",
+    "pyarrow==>=0.17.1",
+    "python==>=3.8,<3.9",
+    "requests==>=2.21.0",
+]
+
+
+@pytest.mark.parametrize(
+    ("packages", "req_id"),
+    [
+        (["pandas==1.4.0,>=0.24.0", "fastavro==>=1.6.0"], "42a4ed94b63f12e1fe9dd29de21bf9ec6e271b1c"),
+        (["pandas==1.5.0,>=0.24.0", "fastavro==>=1.6.0"], "3e07a415e7766b8ed359f00e5f48e35ec79ac056"),
+        (["pandas==1.4.0,>=0.24.0"], "b7b01560a5e30245d7aa963834acc9c4fd199674"),
+        (
+            ["pandas==>=0.24.0", "numpy==1.21.5", "fastavro==>=1.6.0"],
+            "d49465b2b45996e40aad1f3aaf00cba553a0f085",
+        ),
+        (
+            ["pandas==>=0.24.0", "numpy==1.21.5", "fastavro==>=1.6.0", "itsdangerous==2.1.2"],
+            "91fd3cca65416fc4f2efe971520bbf1c4095d85c",
+        ),
+    ],
+)
+def test_the_ids_that_were_published_for_the_reference_implementation(packages: list[str], req_id: str) -> None:
+    assert netflix_req_id({"conda": [*NEEDED, *packages]}, SOURCES) == req_id
+    assert netflix_req_id({"conda": [*reversed(packages), *NEEDED], "pypi": []}, SOURCES) == req_id
