@@ -14,6 +14,7 @@ import tomli
 from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, LineOfFile, Project, Step
+from envlock.config.rules import instant
 from envlock.config.settings import DOCUMENT, Settings, Shape
 from envlock.config.tables import Conflict, Level, add_pypi, read_level
 from envlock.errors import ConfigError, Location
@@ -239,7 +240,7 @@ def fits(value: Any, shape: Shape = DOCUMENT) -> bool:
     if shape == "boolean":
         return type(value) is bool
     if shape == "date":
-        return type(value).__name__ in {"date", "datetime"}
+        return type(value).__name__ in {"date", "datetime"} and not instant(value.isoformat())
     kind, *inner = tuple(shape)
     if kind == "choice":
         return value in inner

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from envlock.config import rules
@@ -36,9 +36,10 @@ class Ruled:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """The schema of the text, with the rule after it."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def _check(self, value: str) -> str:
+    def check(self, value: str) -> str:
+        """The text, if nothing is wrong with it."""
         if fault := self.rule(value):
             raise PydanticCustomError("rule", "{fault}", {"fault": fault, "rule": self.rule})
         return value
@@ -224,6 +225,15 @@ class ProjectTable(Table):
     exclude_newer: Union[Instant, datetime, date, None] = Field(default=None, examples=["7d"])  # noqa: UP007
     """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
     or `12h`."""
+
+    @field_validator("exclude_newer")
+    @classmethod
+    def _is_in_some_year(cls, value: str | date | None) -> str | date | None:
+        """TOML has dates of its own, which may be beyond the years that there are in UTC."""
+        if isinstance(value, date):
+            Ruled(rules.instant).check(value.isoformat())
+        return value
+
     python_from: Literal["machine", "uv", "conda"] = Field(default="machine", examples=["uv"])
     """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
     `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda packages.
