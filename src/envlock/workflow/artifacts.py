@@ -1,10 +1,14 @@
 """Artifacts on their way: from the cache or upstream to this machine, and from either into the cache.
 
-Hydrating fetches from a `CacheThenUpstream`; `push` and `cache verify --repair` fill a cache with `mirror`.
+Hydrating fetches from a `CacheThenUpstream`; `push` and `cache verify --repair` fill a cache with `mirror`; locking
+hashes files that an index publishes without a SHA-256 with `FetchedHashes`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,8 +19,10 @@ from envlock.cache.open import open_store
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError, as_one
-from envlock.files import temporary_folder
-from envlock.places import home
+from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, write_atomically
+from envlock.model.artifact import Artifact
+from envlock.places import folder_in_home, home
+from envlock.trust import Closed
 from envlock.workflow.upstream import upstream_of
 
 if TYPE_CHECKING:
@@ -27,11 +33,12 @@ if TYPE_CHECKING:
     from envlock.cache.port import Store
     from envlock.config.project import Project
     from envlock.hydration.wheels import WheelContents
-    from envlock.model.artifact import Artifact
+    from envlock.model.lock import LockedPackage
     from envlock.reporter import Reporter
 
 FETCHING = "fetching"
 MOVING = "pushing"
+_HASHING = "fetching files without a SHA-256"
 
 
 class CacheThenUpstream:
@@ -216,6 +223,89 @@ class _Mirroring:
             return file.stat().st_size
         finally:
             file.unlink()
+
+
+class FetchedHashes:
+    """Implements resolve's FileHashes for files whose index publishes other digests than SHA-256.
+
+    Fetches and hashes a file once, and keeps it among this machine's packages, from where `push` copies it.
+    """
+
+    def __init__(self, project: Project, reporter: Reporter, *, offline: bool = False) -> None:
+        """`offline` fetches nothing: it knows only the files that were fetched before."""
+        self._project = project
+        self._offline = offline
+        self._reporter = reporter
+        self._guard = threading.Lock()
+        self._each: dict[Path, threading.Lock] = {}
+        self._running = 0
+
+    def digests(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
+        """As FileHashes has it. Raises what `Upstream.hash` raises, and OSError of the local disk."""
+        memo = _memo_of(package.url, published)
+        with self._guard:
+            each = self._each.setdefault(memo, threading.Lock())
+        with each:  # several archs and environments may need the same file at once
+            known = _remembered(memo)
+            if known is not None:
+                return {**published, "sha256": known[0]}, known[1]
+            if self._offline:
+                return None
+            found, size = self._fetch(package, published)
+            if all(found[name] == digest for name, digest in published.items()):
+                folder_in_home("hashed")
+                with Closed():
+                    write_atomically(memo, json.dumps({"sha256": found["sha256"], "size": size}).encode())
+            return found, size
+
+    def _fetch(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+        artifact = Artifact(package.filename, "", package.url, package.size)
+        self._began(package)
+        packages = folder_in_home("packages")
+        try:
+            with temporary_folder(".hashed-", packages) as folder, upstream_of(self._project) as upstream:
+                file = folder / "file"
+                progress = _FileProgress(self._reporter, _HASHING, artifact)
+                found = upstream.hash(artifact, file, published, on_bytes=progress.moved, on_size=progress.has_size)
+                size = file.stat().st_size
+                artifact = Artifact(package.filename, found["sha256"], package.url, size)
+
+                def move(stage: Path) -> None:
+                    file.rename(stage)
+
+                LocalPackages(home()).place(artifact, move)
+        finally:
+            self._ended()
+        return found, size
+
+    def _began(self, package: LockedPackage) -> None:
+        with self._guard:
+            self._running += 1
+            if self._running == 1:
+                self._reporter.began(_HASHING, 0, "bytes")
+        self._reporter.grew(_HASHING, package.size or 0)
+        self._reporter.doing(_HASHING, package.filename)
+
+    def _ended(self) -> None:
+        with self._guard:
+            self._running -= 1
+            if not self._running:
+                self._reporter.ended(_HASHING)
+
+
+def _memo_of(url: str, published: Mapping[str, str]) -> Path:
+    """The memo of a file's SHA-256. Its name has the published digests, as the index may change the file."""
+    key = json.dumps([url, sorted(published.items())]).encode()
+    return home() / "hashed" / f"{hashlib.sha256(key).hexdigest()}.json"
+
+
+def _remembered(memo: Path) -> tuple[str, int] | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = json_of(read_file(memo, MEMO_BYTES))
+        sha256, size = found["sha256"], found["size"]
+        if isinstance(sha256, str) and len(bytes.fromhex(sha256)) == 32 and isinstance(size, int):
+            return sha256, size
+    return None
 
 
 def distinct(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:

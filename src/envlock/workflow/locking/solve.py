@@ -233,7 +233,7 @@ class Solver:
     def _hashes(self) -> FileHashes:
         with self._guard:
             if self._file_hashes is None:
-                from envlock.workflow.upstream import FetchedHashes
+                from envlock.workflow.artifacts import FetchedHashes
 
                 self._file_hashes = FetchedHashes(self._project, self._reporter, offline=self._offline)
             return self._file_hashes
