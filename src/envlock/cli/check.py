@@ -8,7 +8,7 @@ from pathlib import Path
 from envlock import words
 from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, selection
-from envlock.errors import EnvlockError, Location, one_line, printable, without_commands
+from envlock.errors import EnvlockError, Location, one_line, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,36 +50,38 @@ def check(line: CommandLine) -> int:
     from envlock.workflow.check import check_config
 
     chosen = selection(line)
-    project, verdict = check_config(Path(line.value(CONFIG)) if line.has(CONFIG) else None, chosen)
+    project, result = check_config(Path(line.value(CONFIG)) if line.has(CONFIG) else None, chosen)
     if line.has(_ONLINE):
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.check_online import with_cache, with_indexes
 
         with LiveReporter() as reporter:
-            verdict = with_indexes(project, with_cache(project, verdict, chosen), chosen, reporter)
+            result = with_indexes(project, with_cache(project, result, chosen), chosen, reporter)
     style = "json" if line.has(JSON) else line.value(_FORMAT)
     if style == "json":
-        sys.stdout.write(as_json(verdict))
+        from envlock.cli.console import write_json
+
+        write_json(as_document(result))
     elif style == "github":
-        sys.stdout.write("".join(as_github(finding, project.folder) for finding in verdict.findings))
+        sys.stdout.write("".join(as_github(finding, project.folder) for finding in result.findings))
     else:
-        sys.stdout.write(as_text(verdict))
-    return verdict.exit_status
+        sys.stdout.write(as_text(result))
+    return result.exit_status
 
 
-def as_text(verdict: CheckResult) -> str:
+def as_text(result: CheckResult) -> str:
     """The findings as text: a paragraph for each, with all archs that it concerns."""
-    if not verdict.findings:
-        later = f"{verdict.fetched} fetched when the step starts" if verdict.fetched else ""
-        if not verdict.environments and later:
+    if not result.findings:
+        later = f"{result.fetched} fetched when the step starts" if result.fetched else ""
+        if not result.environments and later:
             return f"nothing is locked: {later}\n"
-        if not verdict.environments:
+        if not result.environments:
             return "nothing to check: envlock.toml has no environments\n"
-        count = words.count(verdict.environments, "environment")
-        archs = words.count(verdict.archs, "arch")
+        count = words.count(result.environments, "environment")
+        archs = words.count(result.archs, "arch")
         return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
     groups: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in verdict.findings:
+    for finding in result.findings:
         path = finding.location.path if finding.verdict.is_of_file and finding.location else ""
         key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
         groups.setdefault(key, []).append(finding)
@@ -94,39 +96,35 @@ def as_text(verdict: CheckResult) -> str:
         lines += [f"  {one_line(reason)}" for reason in first.reasons]
         lines.append(f"  repair: {one_line(first.repair)}")
         paragraphs.append("\n".join(lines))
-    return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(verdict)}\n"
+    return printable("\n\n".join(paragraphs)) + f"\n\n{_summary(result)}\n"
 
 
-def _summary(verdict: CheckResult) -> str:
-    meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[verdict.exit_status]
-    return f"{words.count(len(verdict.findings), 'finding')}; worst: {meaning} (exit {verdict.exit_status})"
+def _summary(result: CheckResult) -> str:
+    meaning = {1: "stale or missing", 2: "unusable", 3: "damaged"}[result.exit_status]
+    return f"{words.count(len(result.findings), 'finding')}; worst: {meaning} (exit {result.exit_status})"
 
 
-def as_json(verdict: CheckResult) -> str:
+def as_document(result: CheckResult) -> dict[str, object]:
     """The findings, for `--json`."""
-    import json
-
-    findings = [
-        {
-            "environment": finding.environment,
-            "arch": finding.arch,
-            "verdict": finding.verdict.value,
-            "exit_status": finding.exit_status,
-            "reasons": list(finding.reasons),
-            "path": finding.location.path if finding.location else None,
-            "line": finding.location.line if finding.location else None,
-            "key": finding.location.key if finding.location else None,
-            "repair": finding.repair,
-        }
-        for finding in verdict.findings
-    ]
-    summary = {
-        "exit_status": verdict.exit_status,
-        "environments": verdict.environments,
-        "archs": verdict.archs,
-        "findings": findings,
+    return {
+        "exit_status": result.exit_status,
+        "environments": result.environments,
+        "archs": result.archs,
+        "findings": [
+            {
+                "environment": finding.environment,
+                "arch": finding.arch,
+                "verdict": finding.verdict.value,
+                "exit_status": finding.exit_status,
+                "reasons": list(finding.reasons),
+                "path": finding.location.path if finding.location else None,
+                "line": finding.location.line if finding.location else None,
+                "key": finding.location.key if finding.location else None,
+                "repair": finding.repair,
+            }
+            for finding in result.findings
+        ],
     }
-    return without_commands(json.dumps(summary, indent=2)) + "\n"
 
 
 def as_github(finding: Finding, folder: Path) -> str:
