@@ -9,7 +9,7 @@ LINUX_AARCH64 = "manylinux_2_28_aarch64"
 OSX_64 = "macosx_13_0_x86_64"
 OSX_ARM64 = "macosx_11_0_arm64"
 PLATFORMS = (LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64)
-SERIES = ("310", "311", "312", "313")
+SERIES = ("310", "311", "312", "313", "314")
 
 
 def any_python(*platforms: str) -> tuple[str, ...]:
