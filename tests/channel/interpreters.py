@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PREFERRED = ("3.12", "3.11", "3.13", "3.10")
-"""Series, the best first: the wheels that are made into packages exist for all of them."""
+PREFERRED = ("3.12", "3.11", "3.13", "3.10", "3.14")
+"""Series, the best first: numpy and pandas are in the channel for all but the last."""
 
 _QUESTION = """
 import json, os, sys, sysconfig
