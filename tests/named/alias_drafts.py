@@ -1,4 +1,4 @@
-"""Records to be, and stores that tell how they are used."""
+"""Moves to be, and stores that tell how they are used."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Sixteen processes that give one name at the same moment: `python -m tests.named.alias_racing URL OPTIONS ALIAS SAME`.
 
-Prints JSON: for each, who it is, whether it made a record, and the error that it was told. With SAME, all mean the same
+Prints JSON: for each, who it is, whether it made a move, and the error that it was told. With SAME, all mean the same
 environment.
 """
 
@@ -37,16 +37,16 @@ def race(url: str, options: CacheOptions, alias: str, *, same: bool) -> list[dic
             os.close(go_in)
             status = 1
             try:
-                record = draft(alias, who=f"user{number}")
+                wanted = draft(alias, who=f"user{number}")
                 if not same:
-                    record = replace(record, req_id=f"{number:040x}")
+                    wanted = replace(wanted, req_id=f"{number:040x}")
                 store = open_store(url, options)
                 store.entry("aliases/warm")  # connected before it begins
                 os.write(ready_in, b"1")
                 os.read(go_out, 1)
-                answer = {"who": record.who, "won": False, "error": "", "said": ""}
+                answer = {"who": wanted.who, "won": False, "error": "", "said": ""}
                 try:
-                    move, before = Aliases(store).add(record)
+                    move, before = Aliases(store).add(wanted)
                     answer["won"] = move != before
                 except EnvlockError as error:
                     answer |= {"error": error.code, "said": error.render()}

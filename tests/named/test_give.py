@@ -83,9 +83,9 @@ def assert_names_lead_somewhere(store: Store) -> int:
         assert store.sha256(entry.path) == found[0]
     aliases = Aliases(store)
     for alias in aliases.names():
-        for record in aliases.history(alias):
-            for arch, full_id in record.full_ids:
-                assert store.entry(f"envs/{arch}/{record.req_id}/{full_id}.toml") is not None
+        for move in aliases.history(alias):
+            for arch, full_id in move.full_ids:
+                assert store.entry(f"envs/{arch}/{move.req_id}/{full_id}.toml") is not None
     return len(aliases.names())
 
 
@@ -94,12 +94,12 @@ class TestGiving:
         given = give(lookup, V1, environment_of(lookup.project, "one"), why="the first")
         assert given.pushed is not None
         assert (given.pushed.moved, given.pushed.written) == (3, 2)
-        record = given.move
-        assert [arch for arch, _ in record.full_ids] == sorted(TWO)
-        assert (record.who, record.source, record.why) == ("tester", "one", "the first")
+        move = given.move
+        assert [arch for arch, _ in move.full_ids] == sorted(TWO)
+        assert (move.who, move.source, move.why) == ("tester", "one", "the first")
         assert given.lacking == ()
         assert assert_names_lead_somewhere(lookup.store) == 1
-        assert lookup.reference("team/base:v1").move == record
+        assert lookup.reference("team/base:v1").move == move
 
     def test_again(self, lookup: Lookup) -> None:
         give(lookup, V1, environment_of(lookup.project, "one"))

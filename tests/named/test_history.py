@@ -101,9 +101,9 @@ class TestGiving:
     def test_a_tag_that_moves(self, store: Store) -> None:
         aliases = moved(store, "abca")
         history = aliases.history(LATEST)
-        assert [record.req_id[0] for record in history] == list("abca")
-        assert [record.sequence for record in history] == [1, 2, 3, 4]
-        assert [record.previous for record in history[1:]] == [record.digest for record in history[:-1]]
+        assert [move.req_id[0] for move in history] == list("abca")
+        assert [move.sequence for move in history] == [1, 2, 3, 4]
+        assert [move.previous for move in history[1:]] == [move.digest for move in history[:-1]]
         assert aliases.newest(LATEST) == history[-1]
         assert aliases.move(LATEST, 2) == history[1]
         for sequence in (0, 5):
@@ -144,7 +144,7 @@ class TestGiving:
 
 
 class TestTampering:
-    """Whoever may write the store may change a record; whoever reads it finds out."""
+    """Whoever may write the store may change a move; whoever reads it finds out."""
 
     def broken(self, store: Store, alias: Alias, place: str) -> BrokenAliasChain:
         with pytest.raises(BrokenAliasChain) as caught:
@@ -155,7 +155,7 @@ class TestTampering:
         return caught.value
 
     @pytest.mark.parametrize("alias", [LATEST, V1])
-    def test_a_record_that_was_edited(self, store: Store, alias: Alias) -> None:
+    def test_a_move_that_was_edited(self, store: Store, alias: Alias) -> None:
         moved(store, "a", str(alias))
         path = move_path(alias, 1)
         store.put(path, store.read(path).replace(b"a" * 40, b"b" * 40))
@@ -165,20 +165,20 @@ class TestTampering:
         with pytest.raises(BrokenAliasChain):
             Aliases(store).add(draft(str(alias), "c"))
 
-    def test_a_record_in_the_middle_that_was_edited(self, store: Store) -> None:
+    def test_a_move_in_the_middle_that_was_edited(self, store: Store) -> None:
         moved(store, "abc")
         path = move_path(LATEST, 2)
         store.put(path, store.read(path).replace(b"because of b", b"because of x"))
         self.broken(store, LATEST, path)
 
-    def test_a_record_that_was_replaced_by_a_whole_one(self, store: Store) -> None:
-        records = moved(store, "abc").history(LATEST)
+    def test_a_move_that_was_replaced_by_a_whole_one(self, store: Store) -> None:
+        moves = moved(store, "abc").history(LATEST)
         path = move_path(LATEST, 2)
-        store.put(path, replace(records[1], who="somebody else").render())
+        store.put(path, replace(moves[1], who="somebody else").render())
         assert "move 3 follows another" in self.broken(store, LATEST, path).details[0]
 
     @pytest.mark.parametrize("sequence", [1, 2])
-    def test_a_record_that_was_taken_away(self, store: Store, sequence: int) -> None:
+    def test_a_move_that_was_taken_away(self, store: Store, sequence: int) -> None:
         moved(store, "abc")
         store.delete(move_path(LATEST, sequence))
         error = self.broken(store, LATEST, move_path(LATEST, sequence))
@@ -193,19 +193,19 @@ class TestTampering:
         store.put(move_path(LATEST, 1), data)
         self.broken(store, LATEST, move_path(LATEST, 1))
 
-    def test_a_record_of_another_name(self, store: Store) -> None:
+    def test_a_move_of_another_name(self, store: Store) -> None:
         moved(store, "a")
         store.put(move_path(V1, 1), store.read(move_path(LATEST, 1)))
         assert "team/base:latest" in self.broken(store, V1, move_path(V1, 1)).details[0]
 
-    def test_a_second_record_of_a_tag_that_never_moves(self, store: Store) -> None:
+    def test_a_second_move_of_a_tag_that_never_moves(self, store: Store) -> None:
         first = moved(store, "a", str(V1)).history(V1)[0]
         second = replace(draft(str(V1), "b"), sequence=2, previous=first.digest)
         store.put(move_path(V1, 2), second.render())
         assert "one move" in self.broken(store, V1, move_path(V1, 2)).details[0]
         assert [type(found) for _, found in Aliases(store).all_newest("team/base:v")] == [BrokenAliasChain]
 
-    def test_a_record_of_a_newer_envlock(self, store: Store) -> None:
+    def test_a_move_of_a_newer_envlock(self, store: Store) -> None:
         moved(store, "a")
         path = move_path(LATEST, 1)
         fields = json.loads(store.read(path))
@@ -214,7 +214,7 @@ class TestTampering:
             Aliases(store).newest(LATEST)
         assert "upgrade envlock" in caught.value.render()
 
-    def test_files_of_others_are_no_records(self, store: Store) -> None:
+    def test_files_of_others_are_no_moves(self, store: Store) -> None:
         aliases = moved(store, "ab")
         folder = "aliases/team/base/@tags/latest"
         for name in ("README", "3.json", "0000000000.json", "0000000003.json.bak", "deeper/0000000003.json"):
@@ -223,7 +223,7 @@ class TestTampering:
         assert aliases.names() == {LATEST: 2}
 
     def test_a_listing_that_is_behind_is_asked_again(self, store: Store) -> None:
-        """Others may write two records while it is made: it may show the later one, and not the earlier."""
+        """Others may write two moves while it is made: it may show the later one, and not the earlier."""
 
         class Behind(CountingStore):
             def entries(self, folder: str) -> Iterator[Entry]:
@@ -244,9 +244,9 @@ class TestRaces:
         def move(number: int) -> None:
             for step in range(4):
                 letters = f"{number:020x}{step:020x}"
-                record = replace(draft("team/base"), req_id=letters, who=str(number))
-                move, before = Aliases(store).add(record)
-                assert move != before
+                wanted = replace(draft("team/base"), req_id=letters, who=str(number))
+                made, before = Aliases(store).add(wanted)
+                assert made != before
 
         threads = [threading.Thread(target=move, args=(number,)) for number in range(6)]
         for thread in threads:
@@ -255,7 +255,7 @@ class TestRaces:
             thread.join()
         history = Aliases(store).history(LATEST)
         assert len(history) == 24
-        assert len({record.req_id for record in history}) == 24
+        assert len({move.req_id for move in history}) == 24
 
     @pytest.mark.parametrize(
         ("where", "same"),
@@ -269,13 +269,13 @@ class TestRaces:
     def test_sixteen_processes_that_create_one_name(self, place: Place, where: str, same: bool) -> None:
         url, options = place(where)
         answers = _race(url, options, "team/base:v1", same=same)
-        (record,) = Aliases(open_store(url, options)).history(V1)
+        (move,) = Aliases(open_store(url, options)).history(V1)
         won = [each["who"] for each in answers if each["won"]]
-        assert won == [record.who]
+        assert won == [move.who]
         for each in answers:
             if not each["won"]:
                 assert each["error"] == ("" if same else "alias-taken"), each
-                assert same or f"by {record.who}, from base" in str(each["said"])
+                assert same or f"by {move.who}, from base" in str(each["said"])
 
     @pytest.mark.parametrize("where", RACES)
     def test_sixteen_processes_that_move_one_tag(self, place: Place, where: str) -> None:
@@ -283,7 +283,7 @@ class TestRaces:
         answers = _race(url, options, "team/base", same=False)
         assert all(each["won"] for each in answers), answers
         history = Aliases(open_store(url, options)).history(LATEST)
-        assert sorted(record.who for record in history) == sorted(str(each["who"]) for each in answers)
+        assert sorted(move.who for move in history) == sorted(str(each["who"]) for each in answers)
         assert len(history) == 16
 
 
@@ -357,11 +357,11 @@ def _requests(store: Store) -> dict[str, dict[str, int]]:
     return asked
 
 
-def test_a_record_holds_what_is_told(store: Store) -> None:
-    record, _ = Aliases(store).add(draft("team/base:v1"))
+def test_a_move_holds_what_is_told(store: Store) -> None:
+    move, _ = Aliases(store).add(draft("team/base:v1"))
     fields = json.loads(store.read(move_path(V1, 1)))
     assert list(fields)[-1] == "sha256"
     assert fields["full_ids"] == {"linux-64": "a" * 40}
     assert (fields["who"], fields["why"], fields["source"]) == ("mia", "because of a", "base")
     assert len(fields["nonce"]) == 16
-    assert fields["sha256"] == record.digest
+    assert fields["sha256"] == move.digest

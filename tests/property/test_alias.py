@@ -1,4 +1,4 @@
-"""Names and records: whatever is read is written back, and nothing else is read."""
+"""Aliases and moves: whatever is read is written back, and nothing else is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _inner = st.text("ab0-_.", max_size=8).filter(lambda text: ".." not in text)
 _tags = st.builds(lambda first, inner, last: first + inner + last, _edges, _inner, _edges)
 aliases = st.builds(Alias, st.lists(_parts, min_size=1, max_size=4).map("/".join), st.just("latest") | _tags)
 ids = st.integers(0, 2**160 - 1).map(lambda number: f"{number:040x}")
-records = st.builds(
+moves = st.builds(
     lambda alias, sequence, previous, full_ids, **told: Move(
         name=alias.name,
         tag=alias.tag,
@@ -75,40 +75,40 @@ def test_every_move_has_a_place_of_its_own(one: Alias, other: Alias, first: int,
         assert (path < another) == (first < second), "in the order of paths, moves are in their own"
 
 
-@given(records)
-def test_a_record_is_read_as_it_is_written(record: Move) -> None:
-    assert parse_move(record.render()) == record
-    assert json.loads(record.render())["sha256"] == record.digest
+@given(moves)
+def test_a_move_is_read_as_it_is_written(move: Move) -> None:
+    assert parse_move(move.render()) == move
+    assert json.loads(move.render())["sha256"] == move.digest
 
 
-@given(records, st.data())
-def test_a_record_that_is_changed_in_any_byte_is_none(record: Move, data: st.DataObject) -> None:
-    whole = bytearray(record.render())
+@given(moves, st.data())
+def test_a_move_that_is_changed_in_any_byte_is_none(move: Move, data: st.DataObject) -> None:
+    whole = bytearray(move.render())
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(BadMove):
         parse_move(bytes(whole))
 
 
-@given(records)
-def test_a_record_that_is_spelt_otherwise_is_none(record: Move) -> None:
-    fields = json.loads(record.render())
+@given(moves)
+def test_a_move_that_is_spelt_otherwise_is_none(move: Move) -> None:
+    fields = json.loads(move.render())
     for data in (json.dumps(fields), json.dumps(fields, indent=2) + "\n", json.dumps({**fields, "more": 1}, indent=1)):
         with pytest.raises(BadMove):
             parse_move(data.encode())
 
 
-@given(records)
-def test_what_has_no_place_in_a_chain_is_no_record(record: Move) -> None:
+@given(moves)
+def test_what_has_no_place_in_a_chain_is_no_move(move: Move) -> None:
     for wrong in (
-        replace(record, sequence=0),
-        replace(record, sequence=LAST + 1),
-        replace(record, previous="" if record.sequence > 1 else "0" * 64),
-        replace(record, name="Team"),
-        replace(record, name=record.name + ":v1"),
-        replace(record, full_ids=()),
-        replace(record, req_id=record.req_id[1:]),
-        replace(record, full_ids=((ARCHS[0], "x" * 40),)),
+        replace(move, sequence=0),
+        replace(move, sequence=LAST + 1),
+        replace(move, previous="" if move.sequence > 1 else "0" * 64),
+        replace(move, name="Team"),
+        replace(move, name=move.name + ":v1"),
+        replace(move, full_ids=()),
+        replace(move, req_id=move.req_id[1:]),
+        replace(move, full_ids=((ARCHS[0], "x" * 40),)),
     ):
         with pytest.raises(BadMove):
             parse_move(wrong.render())
@@ -118,6 +118,6 @@ def test_what_has_no_place_in_a_chain_is_no_record(record: Move) -> None:
     st.binary(max_size=60)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-def test_other_bytes_are_no_record(data: bytes) -> None:
+def test_other_bytes_are_no_move(data: bytes) -> None:
     with pytest.raises(BadMove):
         parse_move(data)
