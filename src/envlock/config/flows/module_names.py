@@ -10,7 +10,8 @@ import _ast as ast
 import builtins
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -88,7 +89,7 @@ class ModuleNames:
         self.modules: dict[str, Module | Unknown] = {}
         self._depth = 0
         # What was worked out before, or is being worked out: names may lead to each other in any number of ways.
-        self._known: dict[tuple[ast.AST, tuple[Scope, ...]], list[Meaning]] = {}
+        self._known: dict[tuple[ast.AST, tuple[Scope, ...]], list[Meaning] | None] = {}
         self._exported: dict[tuple[str, str], list[Meaning] | None] = {}
         self._scopes: dict[ast.FunctionDef, Scope] = {}
 
@@ -105,14 +106,16 @@ class ModuleNames:
     def meanings(self, node: ast.AST, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
         """Everything that an expression may stand for. Each is worked out once."""
         key = (node, scopes)
-        if key in self._known:
-            return self._known[key]
-        self._known[key] = [Unknown(doubt_of(file, node, "refers to itself"))]
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        if key in self._known or self._depth == DEEPEST:
+            return [Unknown(doubt_of(file, node, "refers to itself"))]
+        self._known[key] = None
         self._depth += 1
         try:
-            if self._depth <= DEEPEST:
-                self._known[key] = list(dict.fromkeys(self._meanings_of(node, file, scopes)))
-            return self._known[key]
+            found = self._known[key] = list(dict.fromkeys(self._meanings_of(node, file, scopes)))
+            return found
         finally:
             self._depth -= 1
 
@@ -128,7 +131,7 @@ class ModuleNames:
             return [
                 inner
                 for meaning in self.meanings(node.value, file, scopes)
-                for inner in self._attribute(meaning, node.attr, doubt_of(file, node, "cannot be read"))
+                for inner in self._attribute(meaning, node.attr, lambda: doubt_of(file, node, "cannot be read"))
             ]
         if isinstance(node, ast.Subscript):  # of a generic class
             return self.meanings(node.value, file, scopes)
@@ -206,8 +209,9 @@ class ModuleNames:
             elif isinstance(each, ast.FunctionDef):
                 found.append(Function(file, each, scopes))
             elif isinstance(each, Import):
+                reason = f"`{each.name}` is not in the module `{each.module}`"
+                doubt = partial(Doubt, Path(file.path), each.line, reason)
                 for module in self._module(each, file):
-                    doubt = Doubt(Path(file.path), each.line, f"`{each.name}` is not in the module `{each.module}`")
                     found += self._attribute(module, each.name, doubt) if each.name else [module]
             elif each is None:
                 found.append(Unknown(doubt_of(file, node, "is a parameter") if node else Doubt(Path(file.path), 1, "")))
@@ -215,23 +219,23 @@ class ModuleNames:
                 found += self.meanings(each, file, scopes)
         return found
 
-    def _attribute(self, meaning: Meaning, name: str, doubt: Doubt) -> list[Meaning]:
+    def _attribute(self, meaning: Meaning, name: str, doubt: Callable[[], Doubt]) -> list[Meaning]:
         if isinstance(meaning, Module):
             found = self._exported_name(name, meaning)
             if found is None and os.path.basename(meaning.path) == "__init__.py":  # noqa: PTH119
                 found = self._file_at(os.path.dirname(meaning.path), name)  # noqa: PTH120
-            return [Unknown(doubt, name)] if found is None else found
+            return [Unknown(doubt(), name)] if found is None else found
         if isinstance(meaning, Folder):
             found = self._file_at(meaning.path, name)
-            return [Unknown(doubt, name)] if found is None else found
+            return [Unknown(doubt(), name)] if found is None else found
         if isinstance(meaning, OfMetaflow):
             return [OfMetaflow(name)]
         if isinstance(meaning, Class):
             inner = Scope(meaning.node.body).names.get(name)
-            return [Unknown(doubt, name)] if inner is None else self._bound(inner, meaning.file, meaning.scopes, None)
+            return [Unknown(doubt(), name)] if inner is None else self._bound(inner, meaning.file, meaning.scopes, None)
         if isinstance(meaning, Unknown):
             return [meaning._replace(name=name)]
-        return [NO_STEPS] if meaning == NO_STEPS else [Unknown(doubt, name)]
+        return [NO_STEPS] if meaning == NO_STEPS else [Unknown(doubt(), name)]
 
     def _module(self, wanted: Import, file: Module) -> list[Meaning]:
         """The module that an import leads to: a file of the project, where it is one."""
