@@ -96,7 +96,7 @@ def test_what_root_made_serves_everybody(ours: Path) -> None:
     """Such as an image that is built as root and run as somebody else."""
     os.seteuid(4001)
     try:
-        assert [distrust(str(ours / folder)) for folder in FOLDERS] == [""] * len(FOLDERS)
+        assert [distrust(str(ours / folder)) for folder in FOLDERS] == [None] * len(FOLDERS)
     finally:
         os.seteuid(0)
 
@@ -129,7 +129,7 @@ class TestGroups:
         is_alone = set(group.gr_mem) <= {me.pw_name, "root"} and {
             user.pw_name for user in pwd.getpwall() if user.pw_gid == group.gr_gid
         } <= {me.pw_name, "root"}
-        assert (distrust(str(ours)) == "") is is_alone
+        assert (distrust(str(ours)) is None) is is_alone
 
     @AS_ROOT
     def test_roots_own_group_may(self, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ class TestSharedHomes:
         for name, primary, is_trusted in (("mia", 1, True), ("ada", TEAM, True), ("eve", 1, False)):
             user = pwd.struct_passwd((name, "x", 4001, primary, "", "/", "/bin/sh"))
             monkeypatch.setattr(pwd, "getpwuid", lambda number, user=user: user)
-            assert (distrust(str(prefix)) == "") is is_trusted, name
+            assert (distrust(str(prefix)) is None) is is_trusted, name
 
 
 class TestPrefixes:

@@ -7,7 +7,17 @@ import shlex
 from pathlib import Path
 
 from envlock.errors import ConfigError, Location
-from envlock.trust import VARIABLE, distrust, distrust_home, make_folder
+from envlock.trust import (
+    ANYBODY,
+    BY_GROUP,
+    NO_GROUP,
+    NOT_SET_UP,
+    OF_OTHER,
+    VARIABLE,
+    distrust,
+    distrust_home,
+    make_folder,
+)
 
 
 class NoHome(ConfigError):
@@ -22,23 +32,40 @@ class UntrustedHome(ConfigError):
     """Somebody else may have written the files that envlock keeps on this machine and runs."""
 
     code = "untrusted-home"
+    message = "envlock does not run files that others may have written"
 
-    def __init__(self, path: str, reason: str) -> None:
-        quoted = shlex.quote(path)
-        hints = {
-            "anybody": f"chmod -R o-w {quoted}, or delete it if you do not know who wrote into it",
-            "the group": f"chmod -R g-w {quoted}, or, if the group is meant to share it: export {VARIABLE}=<group>",
-            "it is not": f"chmod 2770 {quoted}, or: unset {VARIABLE}",
-            VARIABLE: f"export {VARIABLE}=<name or number of the group that shares the home>, or: unset {VARIABLE}",
-            "": "export ENVLOCK_HOME=<a folder of your own>, or, if a group is meant to share it: "
-            f"export {VARIABLE}=<group>",
-        }
+    def __init__(self, path: str, kind: str, who: str) -> None:
+        """`kind` and `who` as `trust.distrust` tells them."""
+        reason, hint = _DISTRUST[kind]
         super().__init__(
-            "envlock does not run files that others may have written",
             locations=(Location(path),),
-            details=(reason,),
-            hint=next(hint for start, hint in hints.items() if reason.startswith(start)),
+            details=(reason.format(who=who),),
+            hint=hint.format(path=shlex.quote(path)),
         )
+
+
+_DISTRUST = {
+    ANYBODY: (
+        "anybody on this machine may write it",
+        "chmod -R o-w {path}, or delete it if you do not know who wrote into it",
+    ),
+    BY_GROUP: (
+        "the group {who} may write it",
+        f"chmod -R g-w {{path}}, or, if the group is meant to share it: export {VARIABLE}=<group>",
+    ),
+    OF_OTHER: (
+        "it belongs to {who}",
+        f"export ENVLOCK_HOME=<a folder of your own>, or, if a group is meant to share it: export {VARIABLE}=<group>",
+    ),
+    NOT_SET_UP: (
+        f"it is not set up for the group of {VARIABLE}: others could not use what one of them makes",
+        f"chmod 2770 {{path}}, or: unset {VARIABLE}",
+    ),
+    NO_GROUP: (
+        f"{VARIABLE} names a group that does not exist here: {{who}}",
+        f"export {VARIABLE}=<name or number of the group that shares the home>, or: unset {VARIABLE}",
+    ),
+}
 
 
 def home() -> Path:
@@ -49,9 +76,9 @@ def home() -> Path:
     UntrustedHome if somebody else may have written into it.
     """
     found = expanded(os.environ.get("ENVLOCK_HOME") or "~/.envlock").absolute()
-    path, reason = distrust_home(str(found))
-    if reason:
-        raise UntrustedHome(path, reason)
+    distrusted = distrust_home(str(found))
+    if distrusted is not None:
+        raise UntrustedHome(*distrusted)
     return found
 
 
@@ -68,9 +95,9 @@ def folder_in_home(*parts: str, is_private: bool = False) -> Path:
 
 def trusted(path: Path) -> Path:
     """The path, unless others may have written what is there. Raises UntrustedHome."""
-    reason = distrust(str(path))
-    if reason:
-        raise UntrustedHome(str(path), reason)
+    found = distrust(str(path))
+    if found is not None:
+        raise UntrustedHome(str(path), *found)
     return path
 
 

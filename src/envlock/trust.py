@@ -27,38 +27,45 @@ _ROOT = 0
 _OTHERS, _GROUP, _KEEPS_GROUP = 0o002, 0o020, 0o2000
 
 
-def distrust(path: str) -> str:
-    """Why somebody else may have written what is at `path`; empty if not, or if nothing is there. Costs one `stat`."""
+ANYBODY, BY_GROUP, OF_OTHER, NOT_SET_UP, NO_GROUP = "anybody", "by-group", "of-other", "not-set-up", "no-group"
+"""Why somebody else may have written something: kinds, each with the name of the user or group, if there is one."""
+
+
+def distrust(path: str) -> tuple[str, str] | None:
+    """Why somebody else may have written what is at `path`: the kind, and who. Costs one `stat`.
+
+    None if nobody else may, or nothing is there.
+    """
     try:
         found = os.stat(path)
     except OSError:
-        return ""
+        return None
     try:
         group = shared_by()
     except KeyError as error:
-        return f"{VARIABLE} names a group that does not exist here: {error.args[0]}"
+        return NO_GROUP, str(error.args[0])
     if found.st_mode & _OTHERS:
-        return "anybody on this machine may write it"
+        return ANYBODY, ""
     is_of_group = group is not None and found.st_gid == group
     if found.st_mode & _GROUP and not is_of_group and (group is not None or not _is_mine_alone(found.st_gid)):
-        return f"the group {_group_name(found.st_gid)} may write it"
+        return BY_GROUP, _group_name(found.st_gid)
     if found.st_uid in {os.geteuid(), _ROOT} or (is_of_group and _is_member(found.st_uid, found.st_gid)):
-        return ""
-    return f"it belongs to {_user_name(found.st_uid)}"
+        return None
+    return OF_OTHER, _user_name(found.st_uid)
 
 
-def distrust_home(home: str) -> tuple[str, str]:
-    """The first folder of a home that cannot be trusted, and why; both empty if there is none."""
+def distrust_home(home: str) -> tuple[str, str, str] | None:
+    """The first folder of a home that cannot be trusted, and why, as `distrust`; None if there is none."""
     for folder in FOLDERS:
         path = os.path.join(home, folder) if folder else home
-        reason = distrust(path)
-        if reason:
-            return path, reason
+        found = distrust(path)
+        if found is not None:
+            return (path, *found)
     if os.environ.get(VARIABLE) and os.path.isdir(home):
         mode = os.stat(home).st_mode
         if not (mode & _GROUP and mode & _KEEPS_GROUP):
-            return home, f"it is not set up for the group of {VARIABLE}: others could not use what one of them makes"
-    return "", ""
+            return home, NOT_SET_UP, ""
+    return None
 
 
 def shared_by() -> int | None:

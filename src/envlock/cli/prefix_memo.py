@@ -44,7 +44,7 @@ def recall(key: Sequence[str]) -> str | None:
         if _signature(path) != signature:
             return None
     # Whoever can write memos decides what runs. Without a memo, the error says what is wrong with the home.
-    return None if distrust_home(home())[1] or distrust(prefix) else prefix
+    return None if distrust_home(home()) or distrust(prefix) else prefix
 
 
 def remember(key: Sequence[str], prefix: str, paths: Iterable[str], *, began: int) -> None:
