@@ -10,11 +10,38 @@ from envlock.model.arch import Arch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from envlock.config.project import KeyPath
 
-    _Meant: TypeAlias = tuple[str, KeyPath, Environment | None]
+
+class Choice(NamedTuple):
+    """A step of a flow, or an `[env.*]` table."""
+
+    flow: str
+    """Empty for a table."""
+    step: str
+    """The step's name, or the table's."""
+    environment: Environment | None
+    """None for a step that is disabled."""
+
+    @property
+    def name(self) -> str:
+        """`Flow/step`, or the table's name."""
+        return f"{self.flow}/{self.step}" if self.flow else self.step
+
+    @property
+    def key(self) -> KeyPath:
+        """Its table in envlock.toml."""
+        return ("flow", self.flow, "step", self.step) if self.flow else ("env", self.step)
+
+
+def steps_of(project: Project) -> list[Choice]:
+    """Every step of the project's flows."""
+    return [Choice(flow.name, step.name, step.environment) for flow in project.flows for step in flow.steps]
+
+
+def tables_of(project: Project) -> list[Choice]:
+    """Every `[env.*]` table of the project."""
+    return [Choice("", each.name, each) for each in project.named]
 
 
 class Selection(NamedTuple):
@@ -41,24 +68,20 @@ class Selection(NamedTuple):
 
     def choose(self, project: Project) -> tuple[Environment, ...]:
         """The selected environments. Raises NoSuchSelection."""
-        flows = [flow.name for flow in project.flows]
-        steps = [step.name for flow in project.flows for step in flow.steps]
-        named = [environment.name for environment in project.named]
-        _all_known("flow", self.flows, flows)
-        _all_known("step", self.steps, [*steps, *(f"{f.name}/{s.name}" for f in project.flows for s in f.steps)])
-        _all_known("environment", self.environments, named)
         if not (self.flows or self.steps or self.environments):
             return project.environments()
+        steps, tables = steps_of(project), tables_of(project)
+        _all_known("flow", self.flows, [flow.name for flow in project.flows])
+        _all_known("step", self.steps, [*(each.step for each in steps), *(each.name for each in steps)])
+        _all_known("environment", self.environments, [each.name for each in tables])
         chosen = [
-            step.environment
-            for flow in project.flows
-            for step in flow.steps
-            if (self.flows or self.steps)
-            and (not self.flows or flow.name in self.flows)
-            and (not self.steps or step.name in self.steps or f"{flow.name}/{step.name}" in self.steps)
+            each
+            for each in (steps if self.flows or self.steps else ())
+            if (not self.flows or each.flow in self.flows)
+            and (not self.steps or each.step in self.steps or each.name in self.steps)
         ]
-        chosen += [environment for environment in project.named if environment.name in self.environments]
-        return tuple(environment for environment in chosen if environment is not None)
+        chosen += [each for each in tables if each.name in self.environments]
+        return tuple(each.environment for each in chosen if each.environment is not None)
 
     def choose_archs(self, project: Project) -> tuple[Arch, ...]:
         """The selected archs of the project. Raises NoSuchSelection."""
@@ -82,30 +105,22 @@ def choose_one(project: Project, *, flow: str = "", step: str = "", environment:
     """
     if environment:
         return Selection(environments=(environment,)).choose(project)[0]
-    if not (flow or step):
-        meant: list[_Meant] = [(each.name, each.key, each) for each in project.environments()]
-    else:
+    if flow or step:
         Selection(flows=(flow,) if flow else (), steps=(step,) if step else ()).choose(project)
-        meant = _steps(project, flow, step)
-    ids = {each.requirements.req_id if each else "" for *_, each in meant}
-    name, key, chosen = meant[0] if meant else ("", (), None)
-    if chosen is not None and len(ids) == 1:
-        return chosen
+        of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
+        choices = [each for each in of_flow if step in {"", each.step, each.name}]
+    else:
+        of_flow = []
+        choices = [each for each in (*steps_of(project), *tables_of(project)) if each.environment is not None]
+    ids = {each.environment.requirements.req_id if each.environment else "" for each in choices}
+    if len(ids) == 1 and choices[0].environment is not None:
+        return choices[0].environment
     from envlock.config.errors import NoEnvironments, NoSuchSelection, SeveralEnvironments, StepDisabled
 
     if len(ids) > 1:
-        raise SeveralEnvironments([name for name, *_ in meant], key)
-    if meant:
-        raise StepDisabled(name, project.locate(key))
+        raise SeveralEnvironments([each.name for each in choices], choices[0].key)
+    if choices:
+        raise StepDisabled(choices[0].name, project.locate(choices[0].key))
     if flow and step:
-        raise NoSuchSelection("step", f"{flow}/{step}", [name for name, *_ in _steps(project, flow, "")])
+        raise NoSuchSelection("step", f"{flow}/{step}", [each.name for each in of_flow])
     raise NoEnvironments(project.path.name)
-
-
-def _steps(project: Project, flow: str, step: str) -> list[_Meant]:
-    return [
-        (f"{each.name}/{one.name}", ("flow", each.name, "step", one.name), one.environment)
-        for each in project.flows
-        for one in each.steps
-        if flow in {"", each.name} and step in {"", one.name, f"{each.name}/{one.name}"}
-    ]

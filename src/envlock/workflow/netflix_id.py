@@ -59,8 +59,7 @@ def netflix_id_of(lock: Lock, project: Project | None = None) -> str:
 
 def _written_in(project: Project, required: Requirements) -> _Written:
     """What the environment of a project with these requirements writes; a step's if one has them."""
-    steps = [step.environment for flow in project.flows for step in flow.steps]
-    same = [each for each in (*steps, *project.named) if each and each.requirements.req_id == required.req_id]
+    same = [each for each in project.environments() if each.requirements.req_id == required.req_id]
     if not same:
         return _Written()
     environment = same[0]
@@ -68,7 +67,7 @@ def _written_in(project: Project, required: Requirements) -> _Written:
     own = {name: key for name, key in environment.origins if "sys_packages" in key}
     python = environment.origin("python")
     return _Written(
-        is_step=any(environment is each for each in steps),
+        is_step=environment.is_step,
         python=_at(document, python) if python else "",
         system={name: _at(document, key) for name, key in own.items()},
     )

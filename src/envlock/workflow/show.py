@@ -1,20 +1,21 @@
-"""`show`: what there is to tell of a project's environments, and of one of them. Reads; writes nothing."""
+"""`show`: the environments of a project, or one environment in full. Read-only."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, Project
-from envlock.config.selection import Selection
+from envlock.config.selection import Choice, Selection, steps_of, tables_of
 from envlock.errors import Location
 from envlock.hydration.prefix import find_prefix
 from envlock.lockfile.document import parse
-from envlock.lockfile.folder import candidates, lock_files, lock_path, read_lock
+from envlock.lockfile.folder import candidates, full_id_of, lock_files, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
@@ -26,7 +27,6 @@ from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.netflix_id import netflix_id_of
 
 if TYPE_CHECKING:
-    from envlock.config.project import KeyPath
     from envlock.named.lookup import Lookup, NamedEnvironment
     from envlock.named.move import Move
 
@@ -35,7 +35,7 @@ _PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to tell of one locked environment."""
+    """One locked environment, in full."""
 
     lock: Lock
     place: str
@@ -43,7 +43,7 @@ class Description:
     available_on: tuple[Arch, ...]
     """The archs for which the same requirements are locked in this project, or that a name in the cache is for."""
     used_by: tuple[str, ...]
-    """The steps and named environments that ask for these requirements now."""
+    """The steps and `[env.*]` tables with these requirements."""
     prefix: Path | None
     """Where it is on this machine, if it is."""
     task: str = ""
@@ -92,7 +92,7 @@ class Overview:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether every environment is locked, and its lock is what is asked."""
+        """Whether every environment has a lock for its requirements."""
         steps = [step for _, _, steps in self.flows for step in steps]
         return all(line.state in {"locked", "disabled", "fetched"} for line in (*steps, *self.named))
 
@@ -136,19 +136,17 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
 
 
 def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
-    """The environments that a word stands for: a step, `Flow/step`, a flow, an `[env.*]` table, an id, or a name.
+    """The environments that are called `wanted`: a step, `Flow/step`, a flow, an `[env.*]` table, ids, or an alias.
 
-    An id is `req_id:full_id`, or the beginnings of both, or a full_id or its beginning; a name in the cache has a `/`,
-    or a tag after `:`. What the project calls so comes first. A step that several flows have stands for all of them.
-    `archs` are this machine's where none are given; ids are looked for among all archs. Raises NoSuchSelection,
-    AmbiguousId, LockNotFound, AliasNotFound, AliasLacksArch, and what is wrong with a lock or a name.
+    Ids are `req_id:full_id`, or the beginnings of both, or of a full_id; an alias has a `/`, or a tag after `:`. Names
+    of the project come first. A step that several flows have stands for all of them. `archs` are this machine's where
+    none are given; ids are looked up for all archs. Raises NoSuchSelection, AmbiguousId, LockNotFound, AliasNotFound,
+    AliasLacksArch, and what is wrong with a lock or a name.
     """
-    meant = _meant(project, wanted)
-    if meant:
-        found: list[Description | Disabled] = []
-        for arch in archs or (default_arch(project),):
-            found += _of_environments(project, meant, arch)
-        return tuple(dict.fromkeys(found))
+    choices = _choices(project, wanted)
+    if choices:
+        by_arch = (_of_choices(project, choices, arch) for arch in archs or (default_arch(project),))
+        return tuple(dict.fromkeys(chain.from_iterable(by_arch)))
     if _PREFIX.match(wanted):
         return _of_id(project, wanted, archs)
     from envlock.named.alias import ids_in
@@ -160,10 +158,10 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
     if _may_be_alias(project, wanted):
         lookup = Lookup(project, recalls=True)
         return _of_found(lookup, lookup.reference(wanted), archs)
-    names = [f"{flow.name}/{step.name}" for flow in project.flows for step in flow.steps]
-    words = [step.name for flow in project.flows for step in flow.steps] + [flow.name for flow in project.flows]
-    named = [environment.name for environment in project.named]
-    raise NoSuchSelection("environment", wanted, list(dict.fromkeys([*words, *names, *named])))
+    steps = steps_of(project)
+    right = [each.step for each in steps] + [flow.name for flow in project.flows]
+    right += [each.name for each in (*steps, *tables_of(project))]
+    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)))
 
 
 def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
@@ -187,38 +185,27 @@ def default_arch(project: Project) -> Arch:
         return project.settings.archs[0]
 
 
-def _meant(project: Project, wanted: str) -> list[tuple[KeyPath, Environment | None]]:
-    """The named environment of that name; else that step of a flow; else that flow's steps; else steps of that name."""
-    named: list[tuple[KeyPath, Environment | None]] = [
-        (each.key, each) for each in project.named if each.name == wanted
-    ]
-    steps: list[tuple[KeyPath, Environment | None]] = [
-        (("flow", flow.name, "step", step.name), step.environment) for flow in project.flows for step in flow.steps
-    ]
-    for meant in (
-        named,
-        [each for each in steps if f"{each[0][1]}/{each[0][3]}" == wanted],
-        [each for each in steps if each[0][1] == wanted],
-        [each for each in steps if each[0][3] == wanted],
-    ):
-        if meant:
-            return meant
-    return []
+def _choices(project: Project, wanted: str) -> list[Choice]:
+    """The `[env.*]` table of that name; else that step of a flow; else that flow's steps; else steps of that name."""
+    steps = steps_of(project)
+    return (
+        [each for each in tables_of(project) if each.name == wanted]
+        or [each for each in steps if each.name == wanted]
+        or [each for each in steps if each.flow == wanted]
+        or [each for each in steps if each.step == wanted]
+    )
 
 
-def _of_environments(
-    project: Project, meant: Sequence[tuple[KeyPath, Environment | None]], arch: Arch
-) -> list[Description | Disabled]:
-    environments = [environment for _, environment in meant if environment is not None]
+def _of_choices(project: Project, choices: Sequence[Choice], arch: Arch) -> list[Description | Disabled]:
+    environments = [each.environment for each in choices if each.environment is not None]
     locks = fresh_locks(project, environments, arch) if environments else {}
     found: list[Description | Disabled] = []
-    for key, environment in meant:
-        if environment is None:
-            found.append(Disabled(f"{key[1]}/{key[3]}", project.locate(key)))
+    for each in choices:
+        if each.environment is None:
+            found.append(Disabled(each.name, project.locate(each.key)))
         else:
-            lock = locks[environment.name]
-            (path,) = locks_of(project, environment, arch)
-            found.append(_description(project, lock, project.shown(path)))
+            (path,) = locks_of(project, each.environment, arch)
+            found.append(_description(project, locks[each.name], project.shown(path)))
     return found
 
 
@@ -228,7 +215,7 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
         for path in lock_files(project.lock_folder)
         if (not archs or path.parent.parent.name in archs) and _has_id(path, wanted)
     ]
-    identities = sorted({f"{path.parent.name}:{path.name.split('.')[1]}" for path in paths})
+    identities = sorted({f"{path.parent.name}:{full_id_of(path)}" for path in paths})
     if len(identities) > 1:
         raise AmbiguousId(wanted, identities)
     if not paths and ":" not in wanted:
@@ -241,16 +228,16 @@ def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Descri
 
 def _has_id(path: Path, wanted: str) -> bool:
     req_id, _, full_id = wanted.rpartition(":")
-    return path.parent.name.startswith(req_id) and path.name.split(".")[1].startswith(full_id)
+    return path.parent.name.startswith(req_id) and full_id_of(path).startswith(full_id)
 
 
 def _may_be_alias(project: Project, wanted: str) -> bool:
-    """Whether a word that the project does not know may be a name in the cache: `team/base`, `base:v1`."""
+    """Whether a name that is not the project's may be an alias: `team/base`, `base:v1`."""
     return bool({":", "@"} & set(wanted)) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None)
 
 
 def _of_found(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch]) -> tuple[Description, ...]:
-    """What the cache or the project has of an environment; of this machine's arch where none are given."""
+    """A named environment, from the project's locks or the cache; for this machine's arch where none are given."""
     if not archs:
         here = default_arch(lookup.project)
         archs = (here if here in found.archs else found.archs[0],)
