@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envlock.model.arch import ARCHS
+from envlock.model.arch import ARCHS, Arch, host_arch
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from tests import forked
 from tests.index import Index
 
 ENVLOCK = Path(sys.executable).with_name("envlock")
 TIMEOUT = 120.0
+
+TWO_ARCHS: tuple[Arch, ...] = (host_arch(), "osx-arm64" if host_arch() != "osx-arm64" else "linux-64")
+"""This machine's arch, and one of another system: what is locked where a test says nothing of archs."""
 
 _LEAKY = (
     *("UV_", "PIP_", "METAFLOW_", "ENVLOCK_", "XDG_", "CONDA_", "GITHUB_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_"),
@@ -149,13 +152,13 @@ class ProjectFolder:
         return path
 
     def write(self, tables: str, *, settings: str = "", archs: Sequence[str] | None = None) -> Path:
-        """Write envlock.toml: an `[envlock]` table (the index, these settings, these archs), then these tables."""
+        """Write envlock.toml: an `[envlock]` table (index, settings, archs or `TWO_ARCHS`), then these tables."""
         lines = ["[envlock]"]
         if "index-url" not in settings:
             lines.append(f'index-url = "{self.index_url}"')
         if "metaflow-requirements" not in settings:
             lines.append("metaflow-requirements = false")
-        if archs is not None:
+        if "archs" not in settings and (archs := TWO_ARCHS if archs is None else archs):
             lines.append(f"archs = {json.dumps(list(archs))}")
         self.config.write_text("\n".join([*lines, settings, tables]) + "\n", encoding="utf-8")
         return self.config

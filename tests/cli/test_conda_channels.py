@@ -20,6 +20,7 @@ def test_four_archs_read_the_common_part_of_a_channel_once(
     project.write(
         f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}',
         settings="channels = []",
+        archs=ARCHS,
     )
     envlock("lock")
 
@@ -69,7 +70,7 @@ def test_all_archs_get_python_of_one_series(
         data_package("tool", "1.0", depends=["python"]),
     )
     table = f'[env.demo]\nconda = {{ libraries = {{ tool = "" }}, channels = ["{served.url_of("main")}"] }}'
-    project.write(table, settings="metaflow-requirements = false\nchannels = []")
+    project.write(table, settings="metaflow-requirements = false\nchannels = []", archs=ARCHS)
     said = envlock("lock").text
     assert "CPython 3.12" in said
     assert "CPython 3.13" not in said

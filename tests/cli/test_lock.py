@@ -29,7 +29,7 @@ MakeIndex = Callable[..., Index]
 
 
 def test_four_archs_are_locked_as_pep_751_files(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha>=1", "beta", "eta", "zeta[full]")
+    project.write_env("alpha>=1", "beta", "eta", "zeta[full]", archs=ARCHS)
     ran = envlock("lock")
     assert "4 locks" in ran.stdout
     assert len(project.locks) == 4
@@ -69,7 +69,8 @@ def test_a_lock_says_for_whom_it_is_and_one_package_is_one_line(project: Project
 
 def test_steps_that_ask_the_same_share_one_lock(project: ProjectFolder, envlock: Envlock) -> None:
     project.write_flow()
-    project.write("""
+    project.write(
+        """
         [flow.DemoFlow]
         file = "demoflow.py"
         pypi = { python = "3.12", packages = { alpha = ">=1", lam = "" } }
@@ -79,7 +80,9 @@ def test_steps_that_ask_the_same_share_one_lock(project: ProjectFolder, envlock:
         disabled = true
         [env.same]
         pypi = { python = "3.12.*", packages = { Lam = "*", Alpha = ">= 1" } }
-    """)
+    """,
+        archs=ARCHS,
+    )
     machine = envlock("lock", "--json").json
     assert len(project.locks) == 8
     assert [each["environments"] for each in machine["locks"] if each["arch"] == "linux-64"] == [
@@ -126,14 +129,17 @@ def test_what_metaflow_needs_is_added_seen_and_switched_off(
 
 
 def test_markers_in_the_configuration_are_those_of_each_arch(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write("""
+    project.write(
+        """
         [env.demo.pypi]
         python = "3.12"
         [env.demo.pypi.packages]
         lam = "; sys_platform == 'linux'"
         iota = ">=1 ; platform_machine == 'arm64' and python_version >= '3.12'"
         alpha = "<2 ; sys_platform == 'win32' or python_version < '3.0'"
-    """)
+    """,
+        archs=ARCHS,
+    )
     envlock("lock")
     assert all_pins(project) == {
         "linux-64": {"lam": "1.0"},
@@ -146,7 +152,7 @@ def test_markers_in_the_configuration_are_those_of_each_arch(project: ProjectFol
 
 
 def test_floors_of_the_configuration_decide(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("kappa", "mu")
+    project.write_env("kappa", "mu", archs=ARCHS)
     envlock("lock")
     before = {path.parent.name for path in project.locks}
     assert all_pins(project) == {
@@ -156,7 +162,7 @@ def test_floors_of_the_configuration_decide(project: ProjectFolder, envlock: Env
         "osx-arm64": {"kappa": "2.0", "mu": "1.0"},
     }
     floors = "[envlock.system-requirements]\nlinux-64 = { __glibc = '2.34' }\nosx-arm64 = { __osx = '14.0' }"
-    project.write_env("kappa", "mu", settings=floors)
+    project.write_env("kappa", "mu", settings=floors, archs=ARCHS)
     envlock("lock", "--upgrade")
     assert {path.parent.name for path in project.locks}.isdisjoint(before)
     assert all_pins(project) == {
@@ -256,7 +262,7 @@ def test_an_older_release_for_want_of_a_wheel_is_said(project: ProjectFolder, en
 
 
 def test_no_wheel_names_package_arch_line_and_what_to_do(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha", "gamma")
+    project.write_env("alpha", "gamma", archs=ARCHS)
     said = envlock("lock", check=4).stderr
     assert said.count("error[no-wheel]") == 1
     for arch in ("osx-64", "osx-arm64"):

@@ -53,11 +53,11 @@ def test_no_package_is_downloaded(make_index: MakeIndex, tmp_path: Path, envlock
 def test_an_added_requirement_moves_no_other_pin(make_index: MakeIndex, tmp_path: Path, envlock: Envlock) -> None:
     served = make_index()
     project = own_project(tmp_path, served)
-    project.write_env("alpha", "lam", "zeta")
+    project.write_env("alpha", "lam", "zeta", archs=ARCHS)
     envlock("lock")
     before = all_pins(project)
     served.publish(Release("alpha", "2.1", requires=("beta>=1",)), Release("beta", "2.1"), Release("lam", "1.1"))
-    project.write_env("alpha", "lam", "zeta", "iota")
+    project.write_env("alpha", "lam", "zeta", "iota", archs=ARCHS)
     ran = envlock("lock")
     assert "+iota 2.0" in ran.stdout
     assert "alpha" not in ran.stdout
@@ -109,7 +109,7 @@ def test_a_new_arch_gets_the_versions_of_the_others(make_index: MakeIndex, tmp_p
 def test_upgrade_moves_every_pin(make_index: MakeIndex, tmp_path: Path, envlock: Envlock) -> None:
     served = make_index()
     project = own_project(tmp_path, served)
-    project.write_env("alpha", "lam")
+    project.write_env("alpha", "lam", archs=ARCHS)
     envlock("lock")
     served.publish(Release("alpha", "2.1", requires=("beta",)), Release("beta", "2.1"), Release("lam", "1.1"))
     ran = envlock("lock", "--upgrade")
@@ -164,7 +164,7 @@ def test_an_old_python_is_kept_until_it_may_move(project: ProjectFolder, envlock
 def test_all_archs_have_one_python(project: ProjectFolder, envlock: Envlock) -> None:
     project.write_env("lam", python=">=3.10,<3.13", archs=["linux-64"])
     envlock("lock")
-    project.write_env("lam", python=">=3.10,<3.13")
+    project.write_env("lam", python=">=3.10,<3.13", archs=ARCHS)
     envlock("lock", env={"ENVLOCK_PYTHONS": "only:/nowhere"})
     assert len({read(path).python.version for path in project.locks}) == 1
     assert len(project.locks) == 4
@@ -175,12 +175,12 @@ def test_a_requirement_that_the_pins_satisfy_is_stamped_without_a_solve(
 ) -> None:
     served = make_index()
     project = own_project(tmp_path, served)
-    project.write_env("alpha", "lam")
+    project.write_env("alpha", "lam", archs=ARCHS)
     envlock("lock")
     old = {path.name: read(path) for path in project.locks}
     served.publish(Release("alpha", "2.1"))
     served.forget()
-    project.write_env("alpha>=1.1,<3", "lam", "beta")
+    project.write_env("alpha>=1.1,<3", "lam", "beta", archs=ARCHS)
     assert "re-stamp" in envlock("check", check=1).stdout
     ran = watched("lock")
     assert "re-stamped" in ran.stdout
@@ -200,11 +200,11 @@ def test_a_requirement_that_the_pins_satisfy_is_stamped_without_a_solve(
 
 
 def test_locks_that_nothing_asks_for_are_pruned_and_named(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write("[env.one.pypi]\npackages = { alpha = '' }\n[env.two.pypi]\npackages = { lam = '' }")
+    project.write("[env.one.pypi]\npackages = { alpha = '' }\n[env.two.pypi]\npackages = { lam = '' }", archs=ARCHS)
     envlock("lock")
     gone = [path for path in project.locks if read(path).asked_by == ("two",)]
     assert len(gone) == 4
-    project.write("[env.one.pypi]\npackages = { alpha = '' }")
+    project.write("[env.one.pypi]\npackages = { alpha = '' }", archs=ARCHS)
     said = envlock("lock").stdout
     for path in gone:
         assert str(path.relative_to(project.folder)) in said
@@ -229,14 +229,17 @@ def test_what_is_no_lock_is_never_pruned(project: ProjectFolder, envlock: Envloc
 
 def test_narrowing_locks_only_what_was_named(project: ProjectFolder, envlock: Envlock) -> None:
     project.write_flow()
-    project.write("""
+    project.write(
+        """
         [flow.DemoFlow]
         file = "demoflow.py"
         pypi = { python = "3.12", packages = { alpha = "<2" } }
         step.train.pypi = { packages = { lam = "" } }
         [env.base.pypi]
         packages = { iota = "1.0" }
-    """)
+    """,
+        archs=ARCHS,
+    )
     envlock("lock", "--step", "train", "--arch", "linux-64")
     assert [(p.parent.parent.name, read(p).asked_by) for p in project.locks] == [("linux-64", ("DemoFlow/train",))]
     envlock("lock", "--env", "base", "--arch", "osx-64", "--arch", "linux-64")

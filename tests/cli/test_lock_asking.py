@@ -283,7 +283,7 @@ def test_an_environment_may_not_be_called_as_a_step_is(project: ProjectFolder) -
     with pytest.raises(EnvlockError) as refused:
         load_project(project.config)
     assert refused.value.code == "named-like-a-step"
-    assert [at.line for at in refused.value.locations] == [7, 5]
+    assert [at.line for at in refused.value.locations] == [8, 6]
 
 
 def test_pip_tools_refuses_an_index_for_one_package(project: ProjectFolder, gpu: Index, envlock: Envlock) -> None:

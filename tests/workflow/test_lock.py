@@ -88,7 +88,7 @@ def is_fresh(project: ProjectFolder) -> bool:
 def test_each_set_of_requirements_is_resolved_once_for_each_arch(project: ProjectFolder) -> None:
     project.write_flow()
     flow = '[flow.DemoFlow]\nfile = "demoflow.py"\npypi = { packages = { lam = "" } }\n'
-    project.write(f"{TWO}{flow}[env.three.pypi]\npackages = {{ LAM = '*' }}\n")
+    project.write(f"{TWO}{flow}[env.three.pypi]\npackages = {{ LAM = '*' }}\n", archs=ARCHS)
     resolver = Watched()
     result = locked(project, resolver)
     asked = [(request.requirements.req_id, request.arch) for request in resolver.requests]
@@ -104,7 +104,7 @@ def test_each_set_of_requirements_is_resolved_once_for_each_arch(project: Projec
 
 def test_several_are_resolved_at_the_same_time(project: ProjectFolder) -> None:
     """Two at least, more where there are more processors: each waits here until another is at work too."""
-    project.write(TWO)
+    project.write(TWO, archs=ARCHS)
     meeting = threading.Barrier(2, timeout=30)
     assert len(locked(project, Watched(lambda _: meeting.wait() and None)).locked) == 8
 
@@ -156,7 +156,7 @@ def test_old_pins_are_what_a_solve_starts_from(project: ProjectFolder) -> None:
 
 
 def test_progress_is_told(project: ProjectFolder) -> None:
-    project.write(TWO)
+    project.write(TWO, archs=ARCHS)
     telling = Telling()
     lock(load_project(project.config), reporter=telling)
     assert telling.told[0] == ("began", "locking", 8, "environments")
@@ -179,7 +179,7 @@ def test_all_failures_are_told_and_nothing_is_written(project: ProjectFolder) ->
 
 
 def test_a_failure_for_several_archs_is_one_error(project: ProjectFolder) -> None:
-    project.write_env("alpha>=2", "theta")
+    project.write_env("alpha>=2", "theta", archs=ARCHS)
     with pytest.raises(NoSolution) as caught:
         locked(project)
     assert all(arch in caught.value.message for arch in ARCHS)
@@ -208,10 +208,10 @@ def test_an_interrupt_while_resolving_stops_the_others_and_writes_nothing(
 def test_what_was_written_is_taken_back_when_the_rest_cannot_be(
     project: ProjectFolder, monkeypatch: pytest.MonkeyPatch, error: BaseException | type[BaseException]
 ) -> None:
-    project.write_env("alpha<2")
+    project.write_env("alpha<2", archs=ARCHS)
     locked(project)
     before = snapshot(project.lock_folder)
-    project.write_env("alpha>=2")
+    project.write_env("alpha>=2", archs=ARCHS)
     really, left = workflow_lock.write_lock, [None] * 2
 
     def write(*arguments: object) -> object:
@@ -281,7 +281,7 @@ def test_a_kill_at_any_moment_of_writing_damages_nothing(
 
 
 def test_several_at_once_leave_one_whole_tree(project: ProjectFolder) -> None:
-    project.write(TWO)
+    project.write(TWO, archs=ARCHS)
     with ThreadPoolExecutor(3) as pool:
         for ran in pool.map(lambda _: run_envlock("lock", cwd=project.folder, check=False), range(3)):
             assert ran.status == 0, ran.text
@@ -345,7 +345,7 @@ def test_an_index_where_nobody_is_is_one_error_and_soon(
         refusing = f"http://127.0.0.1:{free.getsockname()[1]}/simple/"
         url = {"refuses": refusing, "is silent": hole, "has no address": "https://no-such-host.invalid/simple/"}[kind]
         project = ProjectFolder.make(tmp_path / "project", url)
-        project.write(TWO)
+        project.write(TWO, archs=ARCHS)
         began = time.monotonic()
         with pytest.raises(EnvlockError) as caught:
             lock(load_project(project.config))
