@@ -86,7 +86,7 @@ def test_an_arch_that_cannot_have_the_older_python_says_so(
     )
     table = f'[env.demo]\nconda = {{ python = ">=3.12", channels = ["{served.url_of("main")}"] }}'
     project.write(table, settings="metaflow-requirements = false\nchannels = []", archs=["linux-64", "osx-arm64"])
-    assert "note: CPython 3.12, which another arch has, cannot be had here" in envlock("lock").text
+    assert "note: CPython 3.12, which another arch has, is not available here" in envlock("lock").text
     assert {read_lock(path).python.version for path in project.locks} == {"3.12.1", "3.13.0"}
 
 
