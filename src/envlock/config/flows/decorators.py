@@ -89,23 +89,17 @@ class _FlowReading:
         self.lineage = [each for each in flow.lineage if each.file is reader.file]
         self.steps = [(owner, step) for owner, step in flow.steps if owner.file is reader.file]
         self.lines: list[int] = []
-        self.notes: list[Note] = []
 
     def result(self) -> DecoratedFlow:
-        own = self.flow_level()
-        tables = settle(own)
-        step_tables = {}
-        lines = _lines("", own)
-        for owner, step in self.steps:
-            level = self.step_level(step, owner.node.name)
-            lines |= _lines(step.name, level)
-            step_tables[step.name] = settle(level, flow=tables)
-            self.note_level(level, step.name)
-        self.note_level(own, "")
+        levels = {"": self.flow_level(), **{step.name: self.step_level(step, owner) for owner, step in self.steps}}
+        tables = settle(levels[""])
+        step_tables = {name: settle(level, flow=tables) for name, level in levels.items() if name}
         for base in self.foreign_bases():
             what = "its decorators" if self.source.complete else "its steps and decorators"
-            self.note(base, f"base class `{source_of(base)}` comes from another module: {what} are not read")
+            message = f"base class `{source_of(base)}` comes from another module: {what} are not read"
+            levels[""].note(base.lineno, message)
         move_lone_python([tables, *step_tables.values()])
+        notes = [Note(line, _one_line(text), name) for name, level in levels.items() for line, text in level.notes]
         return DecoratedFlow(
             name=self.source.name,
             line=self.source.line,
@@ -114,8 +108,8 @@ class _FlowReading:
             tables=tables,
             step_tables={name: table for name, table in step_tables.items() if table},
             decorators=tuple(sorted(self.lines)),
-            notes=tuple(sorted(self.notes, key=lambda note: note.line)),
-            lines=lines,
+            notes=tuple(sorted(notes, key=lambda note: note.line)),
+            lines={place: line for name, level in levels.items() for place, line in _lines(name, level).items()},
         )
 
     def flow_level(self) -> LevelTables:
@@ -124,14 +118,22 @@ class _FlowReading:
         for each in self.lineage:
             owner = each.node.name
             for decorator in each.node.decorator_list:
-                name = self.decorator_name(decorator, _FLOW_DECORATORS, "")
+                name = self.decorator_name(decorator, level)
                 if name is None:
                     continue
                 if nearest.setdefault(name, owner) != owner:
                     # As Metaflow has it: a class's own @pypi_base replaces the one that it inherits.
-                    self.note(decorator, f"@{name} of `{owner}` is replaced by that of `{nearest[name]}`")
+                    level.note(decorator.lineno, f"@{name} of `{owner}` is replaced by that of `{nearest[name]}`")
                     continue
-                level.add(name, decorator.lineno, self.arguments(decorator, name, "", ""))
+                level.add(name, decorator.lineno, self.arguments(decorator, name, "", level))
+        return level
+
+    def step_level(self, step: ast.FunctionDef, owner: Class) -> LevelTables:
+        level = LevelTables(is_flow=False)
+        for decorator in step.decorator_list:
+            name = self.decorator_name(decorator, level)
+            if name is not None:
+                level.add(name, decorator.lineno, self.arguments(decorator, name, owner.node.name, level))
         return level
 
     def foreign_bases(self) -> Iterator[ast.expr]:
@@ -145,33 +147,24 @@ class _FlowReading:
                 ):
                     yield base
 
-    def step_level(self, step: ast.FunctionDef, scope: str) -> LevelTables:
-        level = LevelTables(is_flow=False)
-        for decorator in step.decorator_list:
-            name = self.decorator_name(decorator, _STEP_DECORATORS, step.name)
-            if name is not None:
-                level.add(name, decorator.lineno, self.arguments(decorator, name, scope, step.name))
-        return level
-
-    def decorator_name(self, decorator: ast.expr, right: tuple[str, ...], step: str) -> str | None:
+    def decorator_name(self, decorator: ast.expr, level: LevelTables) -> str | None:
         """The decorator's name, where it is one that can be read; notes those that may ask for packages unseen."""
         origin = self.module.origin(decorator)
         module, name = origin or ("", "")
         is_metaflow = module.partition(".")[0] == "metaflow"
-        if name in right:
+        if name in (_FLOW_DECORATORS if level.is_flow else _STEP_DECORATORS):
             self.lines.append(decorator.lineno)
             if not is_metaflow:
-                self.note(decorator, f"@{name} comes from `{module}`; read as Metaflow's", step)
+                level.note(decorator.lineno, f"@{name} comes from `{module}`; read as Metaflow's")
             return name
         if is_metaflow and name in (*_STEP_DECORATORS, *_FLOW_DECORATORS):
-            level = "flow" if name in _STEP_DECORATORS else "step"
-            self.note(decorator, f"@{name} is not for a {level}; not read", step)
+            level.note(decorator.lineno, f"@{name} is not for a {'flow' if level.is_flow else 'step'}; not read")
         elif name in _RESOLVED:
-            self.note(decorator, f"@{name} takes its packages from another file; not read", step)
+            level.note(decorator.lineno, f"@{name} takes its packages from another file; not read")
         elif not (is_metaflow or name == "step" or self.is_harmless(decorator, module)):
-            text = source_of(decorator)
             place = f"comes from `{module}`" if origin else "is not a Metaflow decorator"
-            self.note(decorator, f"@{text} {place}; not read, though it may ask for packages", step)
+            message = f"@{source_of(decorator)} {place}; not read, though it may ask for packages"
+            level.note(decorator.lineno, message)
         return None
 
     def is_harmless(self, decorator: ast.expr, module: str) -> bool:
@@ -182,69 +175,56 @@ class _FlowReading:
             return False
         return self.module.has_metaflow_star or (name.id in _PLAIN and hasattr(builtins, name.id))
 
-    def arguments(self, decorator: ast.expr, name: str, scope: str, step: str) -> dict[str, object]:
+    def arguments(self, decorator: ast.expr, name: str, scope: str, level: LevelTables) -> dict[str, object]:
         if not isinstance(decorator, ast.Call):
             return {}
         if decorator.args:
-            self.note(decorator, f"@{name} takes its parameters by name; `{source_of(decorator)}`", step)
+            level.note(decorator.lineno, f"@{name} takes its parameters by name; `{source_of(decorator)}`")
         found: dict[str, object] = {}
         for keyword in decorator.keywords:
             label = f"@{name}({keyword.arg}=…)" if keyword.arg else f"@{name}(**…)"
             try:
-                value = self.partly(keyword.value, scope, label, step)
+                value = self.known_part(keyword.value, scope, label, level)
             except NotLiteral as reason:
-                self.note(reason, f"{label}: {reason}", step)
+                level.note(reason.line, f"{label}: {reason}")
                 continue
             if keyword.arg is not None:
                 found[keyword.arg] = value
             elif isinstance(value, dict):
                 found.update((str(key), item) for key, item in value.items())
             else:
-                self.note(keyword.value, f"{label}: `{source_of(keyword.value)}` is not a dict", step)
+                level.note(keyword.value.lineno, f"{label}: `{source_of(keyword.value)}` is not a dict")
         return found
 
-    def partly(self, node: ast.expr, scope: str, label: str, step: str) -> object:
-        """The value of an argument; of a dict or list written out, the entries that are fixed.
+    def known_part(self, node: ast.expr, scope: str, label: str, level: LevelTables) -> object:
+        """The value of an argument; of a dict or list written out, the entries that are literals, with notes on others.
 
-        The other entries are noted. Raises NotLiteral where nothing of the value is known.
+        Raises NotLiteral where nothing of the value is known.
         """
         try:
             return self.values.value(node, scope)
         except NotLiteral:
-            if isinstance(node, ast.Dict):
-                return dict(self.fixed_entries(node, scope, label, step))
-            if isinstance(node, (ast.List, ast.Tuple)):
-                return list(self.fixed_items(node, scope, label, step))
-            raise
+            if not isinstance(node, (ast.Dict, ast.List, ast.Tuple)):
+                raise
+        found: list[Any] = []
+        for label_of_entry, entry in _entries(node, label):
+            try:
+                value: Any = self.values.value(entry, scope)
+            except NotLiteral as reason:
+                level.note(reason.line, f"{label_of_entry}: {reason}")
+                continue
+            found += value.items() if isinstance(value, dict) else value
+        return dict(found) if isinstance(node, ast.Dict) else found
 
-    def fixed_entries(self, node: ast.Dict, scope: str, label: str, step: str) -> Iterator[tuple[object, object]]:
+
+def _entries(node: ast.Dict | ast.List | ast.Tuple, label: str) -> Iterator[tuple[str, ast.expr]]:
+    """Each entry of a dict or a list as one of its own, with what a note calls it."""
+    if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
-            one = ast.copy_location(ast.Dict([key], [value]), value)
-            try:
-                made = self.values.value(one, scope)
-            except NotLiteral as reason:
-                entry = f" `{source_of(key)}`" if key is not None else ""
-                self.note(reason, f"{label}{entry}: {reason}", step)
-                continue
-            assert isinstance(made, dict)
-            yield from made.items()
-
-    def fixed_items(self, node: ast.List | ast.Tuple, scope: str, label: str, step: str) -> Iterator[object]:
-        for item in node.elts:
-            try:
-                made = self.values.value(ast.copy_location(ast.List([item]), item), scope)
-            except NotLiteral as reason:
-                self.note(reason, f"{label}: {reason}", step)
-                continue
-            assert isinstance(made, list)
-            yield from made
-
-    def note_level(self, level: LevelTables, step: str) -> None:
-        self.notes += [Note(line, _one_line(message), step) for line, message in level.notes]
-
-    def note(self, place: ast.expr | NotLiteral, message: str, step: str = "") -> None:
-        line = place.line if isinstance(place, NotLiteral) else place.lineno
-        self.notes.append(Note(line, _one_line(message), step))
+            name = f" `{source_of(key)}`" if key is not None else ""
+            yield f"{label}{name}", ast.copy_location(ast.Dict([key], [value]), value)
+    else:
+        yield from ((label, ast.copy_location(ast.List([item]), item)) for item in node.elts)
 
 
 def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict[str, Any]:
