@@ -14,8 +14,9 @@ import pytest
 import tomli
 
 from envlock.config.metaflow_needs import NEEDS
-from envlock.config.read import fits, load_project
+from envlock.config.read import load_project
 from envlock.config.schema import ArchName, DatastoreName, VirtualPackage, json_schema, json_schema_text, node_at
+from envlock.config.shape import fits
 from envlock.config.system_packages import VIRTUAL_PACKAGES
 from envlock.config.validate import explain
 from envlock.model.arch import ARCHS

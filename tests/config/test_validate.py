@@ -644,3 +644,13 @@ def test_places_are_named_by_the_file_and_the_key() -> None:
     with pytest.raises(ConfigError) as caught:
         explain("[envlock]\n\nnope = 1\n", PATH)
     assert caught.value.locations == (Location("envlock.toml", 3, "envlock.nope"),)
+
+
+def test_a_date_in_no_year_is_told_by_both_readers(tmp_path: Path) -> None:
+    path = tmp_path / "envlock.toml"
+    path.write_text("[envlock]\nexclude-newer = 0001-01-01T00:00:00+10:00\n", encoding="utf-8")
+    for read in (lambda: explain(path.read_text(), path), lambda: load_project(path)):
+        with pytest.raises(ConfigError) as caught:
+            read()
+        assert caught.value.code == "bad-instant"
+        assert caught.value.locations == (Location("envlock.toml", 2, "envlock.exclude-newer"),)

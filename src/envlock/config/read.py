@@ -14,8 +14,8 @@ import tomli
 from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, LineOfFile, Project, Step
-from envlock.config.rules import instant
-from envlock.config.settings import DOCUMENT, Settings, Shape
+from envlock.config.settings import Settings
+from envlock.config.shape import fits
 from envlock.config.tables import Conflict, Level, add_pypi, read_level
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
@@ -221,36 +221,6 @@ class _Reading:
             add_pypi(level, requirement, LineOfFile(key, file, line))
         level.indexes += [(url, LineOfFile(key, file, line)) for url, line in found.indexes]
         level.pip_flags += found.pip_flags
-
-
-def fits(value: Any, shape: Shape = DOCUMENT) -> bool:
-    """Whether a value has a shape: all keys known, all types right, all choices and rules kept.
-
-    Only yes or no: `validate` says what is wrong. A property test holds both to one verdict.
-
-    >>> fits({"envlock": {"archs": ["linux-64"]}}), fits({"envlock": {"arch": "linux-64"}})
-    (True, False)
-    >>> fits({"envlock": {"hosts": ["index.example"]}}), fits({"envlock": {"hosts": ["https://index.example"]}})
-    (True, False)
-    """
-    if isinstance(shape, dict):
-        return type(value) is dict and all(key in shape and fits(item, shape[key]) for key, item in value.items())
-    if shape == "string":
-        return type(value) is str
-    if shape == "boolean":
-        return type(value) is bool
-    if shape == "date":
-        return type(value).__name__ in {"date", "datetime"} and not instant(value.isoformat())
-    kind, *inner = tuple(shape)
-    if kind == "choice":
-        return value in inner
-    if kind == "rule":
-        return type(value) is str and not inner[0](value)
-    if kind == "any":
-        return any(fits(value, way) for way in inner)
-    if kind == "table":
-        return type(value) is dict and all(fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items())
-    return type(value) is list and (bool(value) or kind == "list") and all(fits(item, inner[0]) for item in value)
 
 
 def settings_of(table: Mapping[str, Any]) -> Settings:

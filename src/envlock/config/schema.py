@@ -15,8 +15,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, Field
 
 from envlock.config import rules
 from envlock.config.edit.toml_edit import value_text
@@ -30,19 +29,9 @@ VirtualPackage = Literal["__glibc", "__linux", "__osx", "__cuda", "__archspec"]
 
 @dataclass(frozen=True)
 class Ruled:
-    """Holds a text to a rule of `envlock.config.rules`, and says its fault in an error of the type `rule`."""
+    """A text that keeps a rule of `envlock.config.rules`. A rule is no part of the JSON schema."""
 
     rule: Callable[[str], str]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """The schema of the text, with the rule after it."""
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def check(self, value: str) -> str:
-        """The text, if nothing is wrong with it."""
-        if fault := self.rule(value):
-            raise PydanticCustomError("rule", "{fault}", {"fault": fault, "rule": self.rule})
-        return value
 
 
 Channel = Annotated[str, Ruled(rules.channel)]
@@ -52,9 +41,9 @@ Mirror = Annotated[str, Ruled(rules.mirror)]
 
 
 class Table(BaseModel):
-    """A table whose keys are all known. Types are taken as TOML has them: nothing is converted."""
+    """A table whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class PackageTable(Table):
@@ -225,15 +214,6 @@ class ProjectTable(Table):
     exclude_newer: Union[Instant, datetime, date, None] = Field(default=None, examples=["7d"])  # noqa: UP007
     """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
     or `12h`."""
-
-    @field_validator("exclude_newer")
-    @classmethod
-    def _is_in_some_year(cls, value: str | date | None) -> str | date | None:
-        """TOML has dates of its own, which may be beyond the years that there are in UTC."""
-        if isinstance(value, date):
-            Ruled(rules.instant).check(value.isoformat())
-        return value
-
     python_from: Literal["machine", "uv", "conda"] = Field(default="machine", examples=["uv"])
     """Where Python comes from. `machine`: any CPython of the locked minor version, such as 3.12, that a machine has.
     `uv`: one exact build for each architecture. `conda`: a conda channel, as for every environment with conda packages.

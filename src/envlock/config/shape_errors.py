@@ -1,12 +1,10 @@
-"""What pydantic finds wrong with envlock.toml, as errors of envlock: unknown keys, types, choices, rules."""
+"""The errors of what does not fit the models of envlock.toml: unknown keys, types, choices, rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from envlock.config import rules
 from envlock.config.contradictions import FlowWithoutFile
@@ -20,7 +18,8 @@ from envlock.config.errors import (
     UnknownKey,
     WrongType,
 )
-from envlock.config.schema import Document, Schema, node_at, ways_at
+from envlock.config.schema import Schema, node_at, ways_at
+from envlock.config.shape import Misfit, misfits
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
 from envlock.model.arch import UnknownArch
@@ -31,8 +30,6 @@ from envlock.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pydantic_core import ErrorDetails
 
     from envlock.config.project import KeyPath
     from envlock.errors import ConfigError, Location
@@ -61,80 +58,33 @@ _ELSEWHERE = {
 
 def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[ConfigError]:
     """An error for each key that is unknown or missing, and each value that does not fit its key."""
-    try:
-        Document.model_validate(document)
-    except ValidationError as invalid:
-        found = invalid.errors(include_url=False)
-    else:
-        return []
-    groups: dict[KeyPath, list[tuple[KeyPath, ErrorDetails]]] = {}
-    for each in found:
-        path, about = _path(document, each)
-        groups.setdefault(about, []).append((path, each))
-    relevant = [each for group in groups.values() for each in _relevant(group)]
-    return [_error(path, error, location(text, name, path)) for path, error in relevant]
+    errors = [_error(each, location(text, name, each.path)) for each in misfits(document)]
+    flows = document.get("flow")
+    for flow, table in flows.items() if isinstance(flows, dict) else ():
+        if isinstance(table, dict) and "file" not in table:
+            errors.append(FlowWithoutFile((flow,), (location(text, name, ("flow", flow, "file")),)))
+    return errors
 
 
-def _relevant(group: Sequence[tuple[KeyPath, ErrorDetails]]) -> list[tuple[KeyPath, ErrorDetails]]:
-    """The errors to tell, of those about one value: if it has one of the right types, what is wrong inside it."""
-    best: dict[KeyPath, ErrorDetails] = {}
-    for path, error in group:
-        if path not in best or (_is_type_error(best[path]) and not _is_type_error(error)):
-            best[path] = error
-    return [
-        (path, error)
-        for path, error in best.items()
-        if not any(len(other) > len(path) and other[: len(path)] == path for other in best)
-    ]
-
-
-def _path(document: Mapping[str, Any], error: ErrorDetails) -> tuple[KeyPath, KeyPath]:
-    """The key of an error, and the key of the value that it is about: the same, unless a value may have several types.
-
-    pydantic then reports an error for each type, with the names of the types in the path.
-    """
-    value: Any = document
-    path: KeyPath = ()
-    about: KeyPath | None = None
-    for part in error["loc"]:
-        if (isinstance(value, dict) and part in value) or isinstance(part, int):
-            value = value[part]
-        elif part == "[key]":
-            continue
-        elif error["type"] != "missing":
-            about = path if about is None else about
-            continue
-        path = (*path, str(part))
-    return path, path if about is None else about
-
-
-def _is_type_error(error: ErrorDetails) -> bool:
-    kind = error["type"]
-    return kind.endswith("_type") or (kind == "literal_error" and not isinstance(error["input"], str))
-
-
-def _error(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
-    kind = error["type"]
-    if kind == "rule":
-        return _broken_rule(path, error, at)
-    if kind == "missing":
-        return FlowWithoutFile((path[1],), (at,))
-    if kind == "extra_forbidden":
+def _error(misfit: Misfit, at: Location) -> ConfigError:
+    path, value = misfit.path, misfit.value
+    if misfit.kind == "unknown":
         return _unknown_key(path, at)
-    if _is_type_error(error):
-        return _wrong_type(path, error["input"], at)
-    if kind == "too_short":
+    if misfit.kind == "type":
+        return _wrong_type(path, value, at)
+    if misfit.kind == "rule":
+        return _broken_rule(misfit, at)
+    if misfit.kind == "empty":
         items = next(way for way in ways_at(path) if "minItems" in way)
         return BadValue(path[-1], "[]", "it is empty", at, hint=f"write it as `{_written(path[-1], items)}`")
-    found = str(error["input"])
     if path[:2] == ("envlock", "archs") or (
         path[:2] == ("envlock", "system-requirements") and len(path) == _ARCH_DEPTH
     ):
-        return UnknownArch(shown(found), locations=(at,))
-    if error["loc"][-1] == "[key]":
+        return UnknownArch(shown(value), locations=(at,))
+    if misfit.is_key:
         right = packages_of(path[2]) if path[1] == "system-requirements" else VIRTUAL_PACKAGES
-        return UnknownKey(found, f"`[{'.'.join(path[:-1])}]`", list(right), at)
-    return BadValue(_name(path), found, "", at, right=_choices(node_at(path)))
+        return UnknownKey(value, f"`[{'.'.join(path[:-1])}]`", list(right), at)
+    return BadValue(_name(path), value, "", at, right=_choices(node_at(path)))
 
 
 _OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigError]] = {
@@ -152,13 +102,14 @@ _OF_RULES: Mapping[Callable[[str], str], Callable[[str, str, Location], ConfigEr
 """The rules with an error of their own, which is made from the value, its fault and its place."""
 
 
-def _broken_rule(path: KeyPath, error: ErrorDetails, at: Location) -> ConfigError:
-    found, rule, fault = str(error["input"]), error["ctx"]["rule"], error["ctx"]["fault"]
-    if rule in _OF_RULES:
-        return _OF_RULES[rule](found, fault, at)
-    key = path[:-1] if path[-1].isdecimal() or error["loc"][-1] == "[key]" else path
+def _broken_rule(misfit: Misfit, at: Location) -> ConfigError:
+    if misfit.rule is not None and misfit.rule in _OF_RULES:
+        return _OF_RULES[misfit.rule](misfit.value, misfit.fault, at)
+    path = misfit.path
+    key = path[:-1] if path[-1].isdecimal() or misfit.is_key else path
     about = key if node_at(key).get("examples") else key[:-1]
-    return BadValue(key[-1], found, fault, at, hint=f"write it as `{_written(about[-1], node_at(about))}`")
+    hint = f"write it as `{_written(about[-1], node_at(about))}`"
+    return BadValue(key[-1], misfit.value, misfit.fault, at, hint=hint)
 
 
 def _name(path: KeyPath) -> str:
