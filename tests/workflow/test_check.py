@@ -19,7 +19,7 @@ from envlock.config.selection import Selection
 from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
-from envlock.workflow.check import check
+from envlock.workflow.check import check, check_and_read
 from envlock.workflow.check_rules import Verdict
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
@@ -586,6 +586,5 @@ def test_the_guide_has_each_verdict_with_its_exit_status_and_its_rule() -> None:
 
 
 def test_who_goes_on_with_the_locks_gets_what_was_checked(copy: ProjectFolder) -> None:
-    read: dict[Path, bytes] = {}
-    check(load_project(copy.config), Selection(archs=(ARCHS[0],)), read)
+    _, read = check_and_read(load_project(copy.config), Selection(archs=(ARCHS[0],)))
     assert {path: path.read_bytes() for path in copy.locks if ARCHS[0] in path.parts} == read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -47,14 +47,22 @@ def check_config(config: Path | None = None, selection: Selection | None = None)
     return project, check(project, selection)
 
 
-def check(project: Project, selection: Selection | None = None, read: dict[Path, bytes] | None = None) -> CheckResult:
+def check(project: Project, selection: Selection | None = None) -> CheckResult:
     """Whether each chosen environment has one whole lock for each chosen arch, made for its requirements.
 
     Reads the locks and nothing else; writes nothing. Good locks cost a fraction of a millisecond each; heavier
-    machinery is imported only to explain what is wrong. Who goes on with the locks gives a mapping `read`, and finds in
-    it what each file held when it was checked.
+    machinery is imported only to explain what is wrong.
     """
-    selection = selection or Selection()
+    return _checked(project, selection or Selection(), None)
+
+
+def check_and_read(project: Project, selection: Selection) -> tuple[CheckResult, Mapping[Path, bytes]]:
+    """As `check`; with what each lock file held when it was checked, for who goes on with the locks."""
+    read: dict[Path, bytes] = {}
+    return _checked(project, selection, read), read
+
+
+def _checked(project: Project, selection: Selection, read: dict[Path, bytes] | None) -> CheckResult:
     environments = selection.choose(project)
     archs = selection.choose_archs(project)
     fetched = sum(environment.is_fetched for environment in environments)

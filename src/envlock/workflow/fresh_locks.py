@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
@@ -12,7 +11,7 @@ from envlock.lockfile.document import parse
 from envlock.lockfile.folder import candidates, read_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
-from envlock.workflow.check import check
+from envlock.workflow.check import check_and_read
 from envlock.workflow.check_rules import Finding, Verdict
 from envlock.workflow.needed_locks import locks_of
 
@@ -35,10 +34,9 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
     of_steps = [each.name for each in environments if each.is_step]
     named = [each.name for each in environments if not each.is_step]
     selection = Selection(steps=tuple(of_steps), environments=tuple(named), archs=(arch,))
-    read: dict[Path, bytes] = {}
-    findings = check(project, selection, read).findings
-    if findings:
-        raise _refusal(project, findings, arch)
+    result, read = check_and_read(project, selection)
+    if result.findings:
+        raise _refusal(project, result.findings, arch)
     locks = {path: parse(data, project.shown(path)) for path, data in read.items()}
     places = {each.name: locks_of(project, each, arch) for each in environments}
     return {name: locks[path] for name, (path,) in places.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
 from envlock.named.errors import AmbiguousId
 from envlock.places import home
-from envlock.workflow.check import check
+from envlock.workflow.check import check_and_read
 from envlock.workflow.check_rules import Verdict
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
@@ -101,9 +101,10 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
     """The state of every environment of a project, whatever it is. `arch` is this machine's where none is given."""
     arch = arch or default_arch(project)
     findings: dict[str, str] = {}
-    read: dict[Path, bytes] = {}
+    read: Mapping[Path, bytes] = {}
     if arch in project.settings.archs:
-        for finding in check(project, Selection(archs=(arch,)), read).findings:
+        result, read = check_and_read(project, Selection(archs=(arch,)))
+        for finding in result.findings:
             findings.setdefault(finding.environment, finding.verdict)
     known: dict[Path, Line] = {}
 
