@@ -68,7 +68,7 @@ def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = Non
         app.command(
             declaration.name,
             cls=_Command,
-            help=declaration.help_text,
+            help=declaration.help_text.replace("\n    - ", "\n\n    - "),  # or old releases of typer join the items
             epilog=declaration.epilog or None,
             rich_help_panel=panel,
             context_settings={"allow_interspersed_args": not any(each.is_rest for each in declaration.arguments)},
@@ -123,7 +123,7 @@ def _texts(value: object) -> list[str]:
 def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     kind: object
     if isinstance(param, Flag):
-        kind, info = bool, typer.Option(False, *_spelt(param), metavar="", help=param.meaning)
+        kind, info = bool, typer.Option(False, *_spelt(param), metavar="", help=param.meaning, show_default=False)
     elif isinstance(param, Value):
         single = str if param.least is None else int
         kind, info = (
@@ -136,6 +136,7 @@ def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
                 help=param.meaning,
                 callback=_only(param.choices) if param.choices else None,
                 autocompletion=_completion(param),
+                show_default=False,
             ),
         )
     else:

@@ -103,16 +103,16 @@ _KEEP_MOVES = Value(
 _RUNS = Value(
     "--pathspecs-younger-than",
     "SPAN",
-    "Keep environments used by runs newer than SPAN, such as `12h`, `90d`, `8 weeks`. Default: 90d.",
+    "Keep environments used by runs newer than SPAN, such as `12h`, `90d`, `8 weeks`.",
     default="90d",
 )
 _LOCK_TREE = Value(
     "--lock-tree",
     "FOLDER",
-    "Also keep what the locks in this folder of another project need. Repeatable.",
+    "Also keep what the locks in this folder of another project need.",
     repeatable=True,
 )
-_GRACE = Value("--grace", "SPAN", "Keep everything newer than SPAN. Default: 7d.", default="7d")
+_GRACE = Value("--grace", "SPAN", "Keep everything newer than SPAN.", default="7d")
 _DELETE = Flag("--delete", "Delete it. Without this option, gc only lists it.")
 
 

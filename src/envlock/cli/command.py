@@ -28,7 +28,7 @@ class Value:
 
     `metavar` is the name of the value in help. `default` is used if the option is not given. `choices` are the only
     allowed values, if there are any. `least` makes it a whole number, at least that. `complete` names the function in
-    completion.py that lists values for a shell.
+    completion.py that lists values for a shell. What is repeatable, and a default, is added to `meaning`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Value:
     ) -> None:
         self.name = name
         self.metavar = metavar
-        self.meaning = meaning
+        self.meaning = meaning + (" Repeatable." if repeatable else "") + (f" Default: {default}." if default else "")
         self.short = short
         self.default = default
         self.choices = choices

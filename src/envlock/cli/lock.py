@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
-_UPGRADE_PACKAGE = Value(
-    "--upgrade-package", "NAME", "Upgrade this package, or `python`. Repeatable.", short="-P", repeatable=True
-)
-_UPGRADE_ALIAS = Value("--upgrade-alias", "NAME", "Look this alias up again. Repeatable.", repeatable=True)
+_UPGRADE_PACKAGE = Value("--upgrade-package", "NAME", "Upgrade this package, or `python`.", short="-P", repeatable=True)
+_UPGRADE_ALIAS = Value("--upgrade-alias", "NAME", "Look this alias up again.", repeatable=True)
 _UPGRADE_ALIASES = Flag("--upgrade-aliases", "Look up all aliases with a moving tag again.")
-_ALIAS = Value("--alias", "NAME:TAG", "Give the environment this alias in the cache. Repeatable.", repeatable=True)
+_ALIAS = Value("--alias", "NAME:TAG", "Give the environment this alias in the cache.", repeatable=True)
 _USING = Value(
     "--using",
     "NAME[:TAG]",

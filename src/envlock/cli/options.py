@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 JSON = Flag("--json", "Print JSON.")
 CONFIG = Value("--config", "PATH", "The envlock.toml to use. Default: the nearest one in this folder or above.")
 
-FLOWS = Value("--flow", "FLOW", "Only this flow. Repeatable.", complete="flows", repeatable=True)
-STEPS = Value("--step", "STEP", "Only this step. Repeatable.", complete="steps", repeatable=True)
-ENVS = Value("--env", "NAME", "Only this `[env.NAME]`. Repeatable.", complete="environments", repeatable=True)
-ARCHS = Value("--arch", "ARCH", "Only this architecture. Repeatable.", complete="archs", repeatable=True)
+FLOWS = Value("--flow", "FLOW", "Only this flow.", complete="flows", repeatable=True)
+STEPS = Value("--step", "STEP", "Only this step.", complete="steps", repeatable=True)
+ENVS = Value("--env", "NAME", "Only this `[env.NAME]`.", complete="environments", repeatable=True)
+ARCHS = Value("--arch", "ARCH", "Only this architecture.", complete="archs", repeatable=True)
 
 ONE_FLOW = Value("--flow", "FLOW", "The flow of the step.", complete="flows")
 ONE_STEP = Value("--step", "STEP", "The step. `--flow` is needed only if several flows have it.", complete="steps")
