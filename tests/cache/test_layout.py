@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
@@ -9,15 +10,27 @@ from hypothesis import strategies as st
 from envlock.cache.errors import UnsafePath
 from envlock.cache.layout import (
     EnvironmentPlace,
+    ResolvedPlace,
+    alias_folder,
     checked,
     environment_at,
     environment_place,
+    move_at,
+    move_path,
     package_at,
     package_path,
+    probe_path,
+    push_path,
+    resolved_at,
+    resolved_folder,
+    resolved_place,
+    step_folder,
+    sweep_path,
 )
 from envlock.model.arch import ARCHS, LINUX_64, Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
+from envlock.named.alias import Alias
 
 SHA = "ab" + "0" * 62
 HEX = "0123456789abcdef"
@@ -156,3 +169,86 @@ def test_where_no_package_belongs(path: str) -> None:
 )
 def test_where_no_environment_belongs(path: str) -> None:
     assert environment_at(path) is None
+
+
+OUTSIDE = ("..", ".", "", "a/b", "../x", "/etc", "a\0b", "a\n")
+"""Parts that would make a path lead elsewhere, or be no path."""
+ONE, TWO = "1" * 40, "2" * 40
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(EnvironmentPlace(Arch(bad), ONE, TWO) for bad in (*OUTSIDE, "win-64")),
+        *(EnvironmentPlace(LINUX_64, bad, TWO) for bad in (*OUTSIDE, ONE[1:], ONE + "1", ONE[1:] + "G")),
+        *(EnvironmentPlace(LINUX_64, ONE, bad) for bad in (*OUTSIDE, TWO[1:], TWO + "2", TWO[1:] + "G")),
+    ],
+)
+def test_an_environment_with_a_strange_part_has_no_path(place: EnvironmentPlace) -> None:
+    with pytest.raises(UnsafePath):
+        _ = place.path
+
+
+@pytest.mark.parametrize("bad", [*OUTSIDE, "-rf", ".hidden", "x" * 201])
+def test_a_run_with_a_strange_part_has_no_folder(bad: str) -> None:
+    assert step_folder("TrainFlow", "142", "train") == "pathspecs/TrainFlow/142/train"
+    for parts in ((bad, "142", "train"), ("TrainFlow", bad, "train"), ("TrainFlow", "142", bad)):
+        with pytest.raises(UnsafePath):
+            step_folder(*parts)
+
+
+@pytest.mark.parametrize(
+    "alias", [Alias("../x"), Alias("team/../x"), Alias("/team"), Alias("team", "../v1"), Alias("team", ""), Alias("")]
+)
+def test_what_is_no_alias_has_no_folder(alias: Alias) -> None:
+    with pytest.raises(UnsafePath):
+        alias_folder(alias)
+    with pytest.raises(UnsafePath):
+        move_path(alias, 1)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "aliases/team/@tags/v1/0000000000.json",
+        "aliases/team/@tags/v1/1.json",
+        "aliases/team/../x/@tags/v1/0000000001.json",
+        "aliases/team/@tags/../0000000001.json",
+        "aliases/team/v1/0000000001.json",
+    ],
+)
+def test_where_no_move_belongs(path: str) -> None:
+    assert move_at(path) is None
+
+
+@pytest.mark.parametrize("bad", OUTSIDE)
+def test_records_of_who_resolved_stay_in_their_folder(bad: str) -> None:
+    assert resolved_folder(ONE, LINUX_64) == f"resolved/{ONE}/linux-64"
+    for req_id, arch in ((bad, LINUX_64), (ONE, bad), (ONE[1:], LINUX_64), (ONE, "win-64")):
+        with pytest.raises(UnsafePath):
+            resolved_folder(req_id, arch)
+    with pytest.raises(UnsafePath):
+        _ = ResolvedPlace(bad, "mia", EnvironmentPlace(LINUX_64, ONE, TWO)).path
+    with pytest.raises(UnsafePath):
+        _ = ResolvedPlace("20261101T093000Z", "mia", EnvironmentPlace(LINUX_64, ONE, bad)).path
+
+
+def test_where_no_record_of_who_resolved_belongs() -> None:
+    name = f"20261101T093000Z-mia-{TWO}"
+    assert resolved_at(f"resolved/{ONE}/linux-64/{name}") is not None
+    for path in (f"resolved/{ONE}/win-64/{name}", f"resolved/{ONE}/linux-64/x{name}", f"envs/{ONE}/linux-64/{name}"):
+        assert resolved_at(path) is None
+
+
+def test_a_lock_without_a_time_has_no_record_of_who_resolved_it() -> None:
+    lock = Lock(LINUX_64, Requirements(), LockedPython("machine", "3.12.0"), ())
+    assert resolved_place(lock) is None
+    dated = resolved_place(replace(lock, resolved_by="mia", resolved_at="2026-11-01T09:30:00Z"))
+    assert dated is not None
+    assert dated.path == f"resolved/{lock.req_id}/linux-64/20261101T093000Z-mia-{lock.full_id}"
+
+
+def test_what_processes_leave_has_a_folder_of_its_kind() -> None:
+    assert probe_path("ab") == "probe/ab"
+    assert push_path("ab") == "pushes/ab.json"
+    assert sweep_path("ab") == "sweeps/ab.json"
