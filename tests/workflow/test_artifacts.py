@@ -23,7 +23,7 @@ from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.places import home
 from envlock.reporter import Reporter
-from envlock.workflow.artifacts import CacheThenUpstream
+from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.push import push
 from tests.cache.locks import locked_project
 from tests.index import Index
@@ -60,7 +60,7 @@ def damage(project: Project, artifact: Artifact) -> None:
 
 def test_from_upstream_then_from_this_machine(project: Project, own: Index) -> None:
     recorder = Recorder()
-    source = CacheThenUpstream(project, recorder)
+    source = artifact_source(project, recorder)
     files = source.fetch(wanted(project))
     assert set(files) == {artifact.sha256 for artifact in wanted(project)}
     for artifact in wanted(project):
@@ -71,7 +71,7 @@ def test_from_upstream_then_from_this_machine(project: Project, own: Index) -> N
     before = snapshot(home() / "packages")
     own.close()
     recorder = Recorder()
-    assert CacheThenUpstream(project, recorder).fetch(wanted(project)) == files
+    assert artifact_source(project, recorder).fetch(wanted(project)) == files
     assert recorder.totals == {}, "what is there costs no phase"
     assert snapshot(home() / "packages") == before
 
@@ -80,7 +80,7 @@ def test_from_upstream_then_from_this_machine(project: Project, own: Index) -> N
 def test_from_the_cache(project: Project, own: Index, offline: bool) -> None:
     push(project)
     own.close()
-    files = CacheThenUpstream(project, Reporter(), offline=offline).fetch(wanted(project))
+    files = artifact_source(project, Reporter(), offline=offline).fetch(wanted(project))
     assert sorted(path.name for path in files.values()) == placed() == [ALPHA, LAM]
 
 
@@ -89,14 +89,14 @@ def test_what_the_cache_lacks_comes_from_upstream(project: Project, own: Index) 
     lam = next(artifact for artifact in wanted(project) if artifact.filename == LAM)
     open_store(project.cache_url).delete(path_of(lam))
     own.forget()
-    CacheThenUpstream(project, Reporter()).fetch(wanted(project))
+    artifact_source(project, Reporter()).fetch(wanted(project))
     assert [request.path.rpartition("/")[2] for request in own.downloads()] == [LAM]
 
 
 def test_offline_says_what_is_missing(project: Project, own: Index) -> None:
     own.forget()
     with pytest.raises(NotInCache) as caught:
-        CacheThenUpstream(project, Reporter(), offline=True).fetch(wanted(project))
+        artifact_source(project, Reporter(), offline=True).fetch(wanted(project))
     text = caught.value.render()
     assert ALPHA in text
     assert LAM in text
@@ -113,7 +113,7 @@ def test_a_corrupt_file_in_the_cache_is_refused(project: Project, own: Index) ->
     own.forget()
     for offline in (True, False):
         with pytest.raises(CacheHashMismatch) as caught:
-            CacheThenUpstream(project, Reporter(), offline=offline).fetch(wanted(project))
+            artifact_source(project, Reporter(), offline=offline).fetch(wanted(project))
         assert ALPHA in caught.value.message
         assert caught.value.exit_status == 3
         assert caught.value.hint == "envlock cache verify --repair"
@@ -126,27 +126,27 @@ def test_several_corrupt_files_are_told_at_once(project: Project) -> None:
     for artifact in wanted(project):
         damage(project, artifact)
     with pytest.raises(ManyErrors) as caught:
-        CacheThenUpstream(project, Reporter()).fetch(wanted(project))
+        artifact_source(project, Reporter()).fetch(wanted(project))
     assert [type(error) for error in caught.value.errors] == [CacheHashMismatch] * 2
 
 
 def test_another_file_upstream_is_refused(project: Project, own: Index) -> None:
     own.tamper(LAM)
     with pytest.raises(UpstreamHashMismatch):
-        CacheThenUpstream(project, Reporter()).fetch(wanted(project))
+        artifact_source(project, Reporter()).fetch(wanted(project))
     assert placed() == [ALPHA]
 
 
 def test_gone_upstream(project: Project, own: Index) -> None:
     own.fail("files/*", status=404)
     with pytest.raises(UpstreamMissing, match="2 files"):
-        CacheThenUpstream(project, Reporter()).fetch(wanted(project))
+        artifact_source(project, Reporter()).fetch(wanted(project))
 
 
 def test_a_cache_that_cannot_be_read_is_passed_by(project: Project, tmp_path: Path) -> None:
     make_unreadable(tmp_path / "cache", wanted(project))
     recorder = Recorder()
-    files = CacheThenUpstream(project, recorder).fetch(wanted(project))
+    files = artifact_source(project, recorder).fetch(wanted(project))
     assert len(files) == 2
     assert len(recorder.warnings) == 1
     assert "come from upstream" in recorder.warnings[0]
@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_read_is_passed_by(project: Project, tmp_path: Pa
 def test_offline_a_cache_that_cannot_be_read_is_an_error(project: Project, tmp_path: Path) -> None:
     make_unreadable(tmp_path / "cache", wanted(project))
     with pytest.raises((CacheUnusable, ManyErrors)) as caught:
-        CacheThenUpstream(project, Reporter(), offline=True).fetch(wanted(project))
+        artifact_source(project, Reporter(), offline=True).fetch(wanted(project))
     assert "cannot be read" in caught.value.render()
 
 
@@ -167,14 +167,14 @@ def make_unreadable(cache: Path, artifacts: tuple[Artifact, ...]) -> None:
 
 def test_the_same_file_is_asked_for_once(project: Project, own: Index) -> None:
     (alpha, _) = wanted(project)
-    assert len(CacheThenUpstream(project, Reporter()).fetch([alpha, alpha, alpha])) == 1
+    assert len(artifact_source(project, Reporter()).fetch([alpha, alpha, alpha])) == 1
     assert len(own.downloads()) == 1
 
 
 def test_credentials_go_to_the_index(tmp_path: Path, private_index: Index) -> None:
     url = private_index.url_with("reader", "s3cr3t-t0ken")
     project = locked_project(tmp_path / "project", private_index, {"one": [ALPHA]}, index_url=url)
-    assert len(CacheThenUpstream(project, Reporter()).fetch(wanted(project))) == 1
+    assert len(artifact_source(project, Reporter()).fetch(wanted(project))) == 1
 
 
 def test_processes_share_one_download(project: Project, own: Index) -> None:
@@ -182,9 +182,9 @@ def test_processes_share_one_download(project: Project, own: Index) -> None:
     code = (
         "import sys; from pathlib import Path; from envlock.config.read import load_project\n"
         "from envlock.lockfile.folder import lock_files, read_lock; from envlock.model.artifact import artifacts_of\n"
-        "from envlock.workflow.artifacts import CacheThenUpstream; from envlock.reporter import Reporter\n"
+        "from envlock.workflow.artifacts import artifact_source; from envlock.reporter import Reporter\n"
         "project = load_project(Path(sys.argv[1])); (path,) = lock_files(project.lock_folder)\n"
-        "print(len(CacheThenUpstream(project, Reporter()).fetch(artifacts_of(read_lock(path)))))"
+        "print(len(artifact_source(project, Reporter()).fetch(artifacts_of(read_lock(path)))))"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(project.path)], stdout=subprocess.PIPE, text=True)
@@ -195,13 +195,13 @@ def test_processes_share_one_download(project: Project, own: Index) -> None:
 
 
 def test_what_is_there_needs_neither_fsspec_nor_httpx(project: Project) -> None:
-    CacheThenUpstream(project, Reporter()).fetch(wanted(project))
+    artifact_source(project, Reporter()).fetch(wanted(project))
     code = (
         "import sys; from pathlib import Path; from envlock.config.read import load_project\n"
         "from envlock.lockfile.folder import lock_files, read_lock; from envlock.model.artifact import artifacts_of\n"
-        "from envlock.workflow.artifacts import CacheThenUpstream; from envlock.reporter import Reporter\n"
+        "from envlock.workflow.artifacts import artifact_source; from envlock.reporter import Reporter\n"
         "project = load_project(Path(sys.argv[1])); (path,) = lock_files(project.lock_folder)\n"
-        "assert len(CacheThenUpstream(project, Reporter()).fetch(artifacts_of(read_lock(path)))) == 2\n"
+        "assert len(artifact_source(project, Reporter()).fetch(artifacts_of(read_lock(path)))) == 2\n"
         "heavy = {'fsspec', 'httpx', 'packaging', 'pydantic', 'rich', 'typer'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -39,7 +39,7 @@ from envlock.named.history import Aliases
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.reporter import Reporter
-from envlock.workflow.artifacts import CacheThenUpstream
+from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.check import check
 from envlock.workflow.check_online import with_cache
@@ -115,7 +115,7 @@ def runs(project: Project) -> tuple[str, ...]:
 def bring(project: Project, wanted: Lock, monkeypatch: pytest.MonkeyPatch, home: Path) -> object:
     """Another machine takes a lock's packages from the cache."""
     monkeypatch.setenv("ENVLOCK_HOME", str(home))
-    return CacheThenUpstream(project, Reporter(), offline=True).fetch(artifacts_of(wanted))
+    return artifact_source(project, Reporter(), offline=True).fetch(artifacts_of(wanted))
 
 
 class TestPackages:

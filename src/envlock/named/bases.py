@@ -169,10 +169,10 @@ class Bases:
         from envlock.hydration.wheels import metadata_in
         from envlock.model.artifact import Artifact
         from envlock.reporter import Reporter
-        from envlock.workflow.artifacts import CacheThenUpstream
+        from envlock.workflow.artifacts import artifact_source
 
         artifact = Artifact(package.filename, package.sha256, package.url, package.size)
-        path = CacheThenUpstream(self._project, Reporter()).fetch([artifact])[artifact.sha256]
+        path = artifact_source(self._project, Reporter()).fetch([artifact])[artifact.sha256]
         return metadata_in(path) or None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from envlock.trust import Closed
 from envlock.workflow.upstream import upstream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from envlock.cache.download import Upstream
@@ -41,30 +41,39 @@ MOVING = "pushing"
 _HASHING = "fetching files without a SHA-256"
 
 
+def artifact_source(project: Project, reporter: Reporter, *, offline: bool = False) -> CacheThenUpstream:
+    """Where a project's artifacts come from; `offline` uses its cache alone. Opens nothing yet."""
+    return CacheThenUpstream(
+        lambda: open_store(project.cache_url, project.cache_options),
+        None if offline else lambda: upstream_of(project),
+        LocalPackages(home()),
+        reporter,
+    )
+
+
+@dataclass(frozen=True)
 class CacheThenUpstream:
-    """Implements hydrate's ArtifactSource for a project. Any number of threads and processes may fetch at once.
+    """Implements hydration's ArtifactSource. Any number of threads and processes may fetch at once.
 
     An artifact is verified on its way to this machine's packages, and has a path only after that: the same each time.
     """
 
-    def __init__(self, project: Project, reporter: Reporter, offline: bool = False, *, workers: int = WORKERS) -> None:
-        """`offline` uses the cache alone. Opens nothing yet."""
-        self._project = project
-        self._reporter = reporter
-        self._offline = offline
-        self._workers = workers
-        self._local = LocalPackages(home())
+    open_cache: Callable[[], Store]
+    open_upstream: Callable[[], Upstream] | None
+    """None to use the cache alone."""
+    local: LocalPackages
+    reporter: Reporter
 
     def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
         """A local file for each artifact, by SHA-256. One that is on this machine costs a `stat`.
 
-        Raises CacheHashMismatch, UpstreamHashMismatch, UpstreamError, or NotInCache if `offline`; ManyErrors if several
-        fail. OSErrors are those of the local disk.
+        Raises CacheHashMismatch, UpstreamHashMismatch, UpstreamError; NotInCache if there is no upstream; ManyErrors if
+        several fail. OSErrors are those of the local disk.
         """
         found: dict[str, Path] = {}
         missing: dict[str, Artifact] = {}
         for artifact in artifacts:
-            path = self._local.find(artifact)
+            path = self.local.find(artifact)
             if path is None:
                 missing[artifact.sha256] = artifact
             else:
@@ -75,18 +84,18 @@ class CacheThenUpstream:
         placed: dict[str, Path] = {}
         errors: list[EnvlockError] = []
         absent: list[str] = []
-        store = open_store(self._project.cache_url, self._project.cache_options)
-        self._reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
-        with upstream_of(self._project) as upstream:
-            fetching = _Fetching(store, None if self._offline else upstream, self._local, self._reporter)
-            for artifact, result in in_parallel(fetching.place, artifacts, workers=self._workers):
+        store = self.open_cache()
+        self.reporter.began(FETCHING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
+        with self.open_upstream() if self.open_upstream else nullcontext() as upstream:
+            fetching = _Fetching(store, upstream, self.local, self.reporter)
+            for artifact, result in in_parallel(fetching.place, artifacts):
                 if isinstance(result, NotInCache):
                     absent.append(artifact.filename)
                 elif isinstance(result, EnvlockError):
                     errors.append(result)
                 else:
                     placed[artifact.sha256] = result
-        self._reporter.ended(FETCHING)
+        self.reporter.ended(FETCHING)
         if absent:
             errors.append(NotInCache(store.url, absent))
         if errors:

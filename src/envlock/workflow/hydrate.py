@@ -36,7 +36,7 @@ def hydrate(
     from envlock.hydration import hydrate as kernel
     from envlock.hydration.port import InstallOptions
     from envlock.hydration.pythons import LockedPythons
-    from envlock.workflow.artifacts import CacheThenUpstream
+    from envlock.workflow.artifacts import artifact_source
 
     settings = project.settings
     if settings.hosts:
@@ -45,7 +45,7 @@ def hydrate(
 
         refuse_strange_hosts(project, summary_of(lock), lock.asked_by or (lock.identity,))
     reporter = reporter or Reporter()
-    source = CacheThenUpstream(project, reporter, offline)
+    source = artifact_source(project, reporter, offline=offline)
     return kernel.hydrate(
         lock,
         source,
