@@ -57,7 +57,7 @@ def test_a_file_that_is_not_on_its_index_any_more_is_told(make_index: MakeIndex,
     served.withdraw("lam", "1.0")
     (finding,) = found(project)
     assert finding.reasons == tuple(
-        f"{name} is not on {served.url} any more" for name in ("alpha-1.1-py3-none-any.whl", "lam-1.0-py3-none-any.whl")
+        f"{name} is no longer on {served.url}" for name in ("alpha-1.1-py3-none-any.whl", "lam-1.0-py3-none-any.whl")
     )
 
 

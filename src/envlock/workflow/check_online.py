@@ -1,4 +1,4 @@
-"""`check --online`: whether names still stand for what they are pinned to, by the cache, and what indexes took back."""
+"""`check --online`: whether tags have moved since they were pinned, and whether indexes still offer what is locked."""
 
 from __future__ import annotations
 
@@ -29,70 +29,61 @@ if TYPE_CHECKING:
     from envlock.named.pin import Pin
 
 
-def with_cache(project: Project, verdict: CheckResult, selection: Selection | None = None) -> CheckResult:
-    """The verdict, with what the cache says of the pinned names: once for each, whoever names it.
+def with_cache(project: Project, result: CheckResult, selection: Selection | None = None) -> CheckResult:
+    """The result, with the pinned aliases that the cache has moved or tells otherwise; each alias is looked up once.
 
-    What is pinned by its ids or a pathspec cannot move. Raises CacheUnusable, and what is wrong with a name's history.
+    A reference by ids, or by a pathspec, cannot move. Raises CacheUnusable, and what is wrong with a tag's history.
     """
-    named: dict[Pin, list[Environment]] = {}
+    pins: dict[Pin, list[Environment]] = {}
     for environment in (selection or Selection()).choose(project):
         pin = environment.base.pin if environment.base is not None else None
         if pin is not None and pin.kind == "name" and not are_whole_ids(pin.reference):
-            named.setdefault(pin, []).append(environment)
-    if not named:
-        return verdict
+            pins.setdefault(pin, []).append(environment)
+    if not pins:
+        return result
     lookup = Lookup(project)
-    found = [each for pin, asking in named.items() for each in _findings(project, lookup, pin, asking)]
-    return verdict._replace(findings=(*verdict.findings, *found))
+    found = [finding for pin, users in pins.items() for finding in _of_pin(project, lookup, pin, users)]
+    return result._replace(findings=(*result.findings, *found))
 
 
-def _findings(project: Project, lookup: Lookup, pin: Pin, asking: Sequence[Environment]) -> Iterator[Finding]:
+def _of_pin(project: Project, lookup: Lookup, pin: Pin, users: Sequence[Environment]) -> Iterator[Finding]:
     alias = parse_alias(pin.reference)
     newest = lookup.aliases.newest(alias)
     wrong = lookup.aliases.disagreement(pin, newest)
+    names = ", ".join(each.name for each in users)
     if wrong:
-        path = pin_path(project.lock_folder, pin.kind, pin.reference).relative_to(project.folder)
-        yield Finding(
-            environment=", ".join(each.name for each in asking),
-            arch="",
-            verdict=Verdict.PIN_DISAGREES,
-            reasons=(f"`{alias}` is pinned to {pin.req_id}, move {pin.sequence}", wrong),
-            location=Location(path.as_posix()),
-            repair=f"`git log -- {path.as_posix()}` and `envlock alias log {alias}` tell which of the two was changed",
-        )
+        path = pin_path(project.lock_folder, pin.kind, pin.reference).relative_to(project.folder).as_posix()
+        reasons = (f"`{alias}` is pinned to {pin.req_id}, move {pin.sequence}", wrong)
+        repair = f"`git log -- {path}` and `envlock alias log {alias}` tell which of the two was changed"
+        yield Finding(names, "", Verdict.PIN_DISAGREES, reasons, Location(path), repair)
     elif newest is not None and newest.ids != pin.ids:
         why = f": {newest.why}" if newest.why else ""
         news = f"{newest.who} made move {newest.sequence} at {newest.when}{why}"
-        yield Finding(
-            environment=", ".join(each.name for each in asking),
-            arch="",
-            verdict=Verdict.ALIAS_MOVED,
-            reasons=(f"`{alias}` is pinned to move {pin.sequence}, and {news}",),
-            location=project.locate(asking[0].base.key) if asking[0].base else None,
-            repair=f"envlock lock --upgrade-alias {alias}, where you want what it stands for now",
-        )
+        moved = f"`{alias}` is pinned to move {pin.sequence}, and {news}"
+        at = project.locate(users[0].base.key) if users[0].base else None
+        repair = f"envlock lock --upgrade-alias {alias}, to use what it stands for now"
+        yield Finding(names, "", Verdict.ALIAS_MOVED, (moved,), at, repair)
 
 
 def with_indexes(
-    project: Project, verdict: CheckResult, selection: Selection | None = None, reporter: Reporter | None = None
+    project: Project, result: CheckResult, selection: Selection | None = None, reporter: Reporter | None = None
 ) -> CheckResult:
-    """The verdict, with the locked releases that were yanked, or are on their index no more. One request a package.
+    """The result, with the locked releases that were yanked, or are no longer on their index. One request a package.
 
     Raises what `files_of` raises.
     """
-    selection = selection or Selection()
     reporter = reporter or Reporter()
-    locks = dict(_locks(project, selection))
-    asked: dict[tuple[str, str], tuple[str, str]] = {}
-    for lock, environments in locks.values():
+    locks = dict(_locks(project, selection or Selection()))
+    packages: dict[tuple[str, str], tuple[str, str]] = {}
+    for lock, users in locks.values():
         for package in lock.pypi_packages:
             if package.index:
-                written = _as_written(environments[0], package.index)
-                asked.setdefault((written, package.name), (environments[0].name, lock.arch))
+                written = _as_written(users[0], package.index)
+                packages.setdefault((written, package.name), (users[0].name, lock.arch))
     files: dict[tuple[str, str], dict[str, str | None]] = {}
     errors: list[EnvlockError] = []
-    reporter.began("asking", len(asked), "packages")
-    for key, found in in_parallel(lambda key: files_of(*key, *asked[key]), asked):
+    reporter.began("asking", len(packages), "packages")
+    for key, found in in_parallel(lambda key: files_of(*key, *packages[key]), packages):
         reporter.advanced("asking", key[1])
         if isinstance(found, EnvlockError):
             errors.append(found)
@@ -101,55 +92,48 @@ def with_indexes(
     reporter.ended("asking")
     if errors:
         raise errors[0]
-    findings = [
-        each for path, (lock, asking) in locks.items() for each in _taken_back(project, path, lock, asking, files)
-    ]
-    return verdict._replace(findings=(*verdict.findings, *findings))
+    findings = [each for path, (lock, users) in locks.items() for each in _yanked(project, path, lock, users, files)]
+    return result._replace(findings=(*result.findings, *findings))
 
 
 def _locks(project: Project, selection: Selection) -> Iterator[tuple[Path, tuple[Lock, list[Environment]]]]:
-    """The whole locks of the chosen environments, each once, with who asks for it."""
-    asking: dict[Path, list[Environment]] = {}
+    """The whole locks of the chosen environments, each once, with the environments that need it."""
+    users: dict[Path, list[Environment]] = {}
     for environment in selection.choose(project):
         if not environment.deferred and not environment.is_fetched:
             for arch in selection.choose_archs(project):
                 for path in locks_of(project, environment, arch):
-                    asking.setdefault(path, []).append(environment)
-    for path, environments in asking.items():
+                    users.setdefault(path, []).append(environment)
+    for path, environments in users.items():
         with suppress(EnvlockError):  # what is wrong with it is found already
             yield path, (read_lock(path), environments)
 
 
 def _as_written(environment: Environment, index: str) -> str:
-    """The index that a lock names as envlock.toml has it, with credentials; where it has it not, as locked."""
+    """The index of a lock as envlock.toml has it, with credentials; as locked, if envlock.toml does not have it."""
     same = (each for each in environment.every_index_url if address(each).kept.rstrip("/") == index.rstrip("/"))
     return next(same, index)
 
 
-def _taken_back(
+def _yanked(
     project: Project,
     path: Path,
     lock: Lock,
-    asking: Sequence[Environment],
+    users: Sequence[Environment],
     files: Mapping[tuple[str, str], Mapping[str, str | None]],
 ) -> Iterator[Finding]:
     reasons: dict[str, str] = {}
     for package in lock.pypi_packages:
-        there = files.get((_as_written(asking[0], package.index), package.name)) if package.index else None
+        there = files.get((_as_written(users[0], package.index), package.name)) if package.index else None
         if there is None:
             continue
         if package.filename not in there:
-            reasons[package.name] = f"{package.filename} is not on {package.index} any more"
+            reasons[package.name] = f"{package.filename} is no longer on {package.index}"
         elif (why := there[package.filename]) is not None:
             reasons[package.name] = yanked_sentence(package.name, package.version, why)
     if reasons:
-        keys = (each.origin(name) for each in asking for name in reasons)
-        key = next((key for key in keys if key is not None), None)
-        yield Finding(
-            environment=", ".join(each.name for each in asking),
-            arch=lock.arch,
-            verdict=Verdict.YANKED,
-            reasons=tuple(reasons.values()),
-            location=project.locate(key) if key else Location(path.relative_to(project.folder).as_posix()),
-            repair="envlock lock " + " ".join(f"-P {name}" for name in reasons),
-        )
+        keys = [key for each in users for name in reasons if (key := each.origin(name)) is not None]
+        at = project.locate(keys[0]) if keys else Location(project.shown(path))
+        repair = "envlock lock " + " ".join(f"-P {name}" for name in reasons)
+        names = ", ".join(each.name for each in users)
+        yield Finding(names, lock.arch, Verdict.YANKED, tuple(reasons.values()), at, repair)
