@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -340,3 +342,20 @@ def test_a_folder_that_cannot_be_written_is_an_error(making: Making, tmp_path: P
         making.hydrate(home=blocked)
     assert caught.value.code == "home-unusable"
     assert str(blocked) in caught.value.render()
+
+
+def test_an_interrupt_does_not_wait_for_files_that_are_being_hashed(making: Making, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(8 << 30)  # sparse: seconds to hash, and no room on the disk
+
+    class Interrupted(UvInstaller):
+        def install(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    source = SimpleNamespace(fetch=lambda artifacts: {each.sha256: large for each in artifacts})
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        hydrate(making.lock, source, tmp_path, installer=Interrupted())
+    assert time.monotonic() - began < 5
+    assert remains(making.environments) == []

@@ -6,7 +6,9 @@ can call it. What chooses the lock and the source is the caller's, such as `work
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +17,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
-from envlock.files import sha256_of
 from envlock.hydration.errors import (
     ChangedArtifact,
     ForeignArch,
@@ -56,6 +57,7 @@ _UNFIT_FOR_CONDA = "\"'`$\\"
 """Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
 
 _MOST_HASHING_THREADS = 8
+_BLOCK = 1 << 18
 
 
 def hydrate(
@@ -227,8 +229,9 @@ def _hashing(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
     # Half of the processors: the installer needs the others.
     threads = min(_MOST_HASHING_THREADS, max((os.cpu_count() or 1) // 2, 1))
     largest_first = sorted(lock.packages, key=lambda package: -(package.size or 0))
+    stopped = threading.Event()
     with ThreadPoolExecutor(threads) as pool:
-        hashes = {package.sha256: pool.submit(_digest, files[package.sha256]) for package in largest_first}
+        hashes = {package.sha256: pool.submit(_digest, files[package.sha256], stopped) for package in largest_first}
 
         def compare() -> None:
             for package in lock.packages:
@@ -245,13 +248,17 @@ def _hashing(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
             compare()
             raise
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stopped.set()  # after Ctrl-C nobody waits for a large file
             raise
         compare()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, stopped: threading.Event) -> str:
+    digest = hashlib.sha256()
     try:
-        return f"sha256 {sha256_of(path)}"
+        with path.open("rb", buffering=0) as file:
+            while not stopped.is_set() and (block := file.read(_BLOCK)):
+                digest.update(block)
     except OSError as error:
         return f"nothing that can be read ({error.strerror})"
+    return f"sha256 {digest.hexdigest()}"
