@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
@@ -31,6 +32,9 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    # A busy machine is no failure. What hypothesis chooses for CI stays: the same examples each time.
+    hypothesis.settings.register_profile("envlock", hypothesis.settings(), deadline=None)
+    hypothesis.settings.load_profile("envlock")
 
 
 class Envlock(Protocol):
