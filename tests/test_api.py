@@ -50,7 +50,7 @@ def test_the_page_tells_each_name_with_parameters_and_attributes_that_there_are(
             parameters = list(inspect.signature(value).parameters)
             named = [each.partition("=")[0] for each in told.split(", ") if each not in {"", "*"}]
             assert named == [each for each in parameters if each in named]
-            assert set(parameters) - set(named) <= {"resolver", "start", "now"}, "which are for envlock alone"
+            assert set(parameters) - set(named) <= {"read", "resolver", "start", "now"}, "which are for envlock alone"
         elif inspect.isclass(value):
             attributes = {*dir(value), *value.__annotations__, *envlock.__all__}
             assert set(re.findall(r"`([a-z_]+)(?:\(\))?`", text)) <= attributes
