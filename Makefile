@@ -5,7 +5,7 @@ READY := .venv/envlock-ready
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow demo demo-team lint format bench docs docs-check clean
+.PHONY: help setup test test-fast test-slow demo demo-team lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ $(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
 
 test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
 	@scripts/test.sh
+
+test-fast: $(READY)  ## what needs no server and starts no process: under 90 s on two cores
+	@unset PYTHONDONTWRITEBYTECODE; $(BIN)/python -m pytest -q -n auto --dist worksteal -m fast
 
 test-slow: $(READY) $(SERVERS)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow

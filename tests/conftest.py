@@ -37,6 +37,28 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("envlock")
 
 
+_ALWAYS_FAST = ("model", "config", "lockfile", "property")
+_NEVER_FAST = {"flows", "index", "slow"}
+_OF_SERVERS = {"index", "make_index", "private_index", "channel", "make_channel", "private_channel", "clouds"}
+_OF_PROCESSES = {"project", "conda_project", "envlock", "watched"}
+_STARTERS = {
+    *("subprocess", "main", "run_envlock", "run_python", "run_uv", "modules_after", "find_interpreter"),
+    *("Index", "Channel", "Cloud", "ProjectFolder", "Checkout", "Making", "CondaMaking"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` what needs no server and starts no process, as its fixtures and its module's names tell."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if names & (_OF_SERVERS | _OF_PROCESSES) or {mark.name for mark in item.iter_markers()} & _NEVER_FAST:
+            continue
+        parts = item.path.relative_to(item.config.rootpath).parts
+        starts = _STARTERS & vars(item.module).keys() if isinstance(item, pytest.Function) else set()  # else a doctest
+        if not starts or parts[1] in _ALWAYS_FAST:
+            item.add_marker("fast")
+
+
 class Envlock(Protocol):
     """The real command, in a process of its own."""
 
