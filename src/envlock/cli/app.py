@@ -68,7 +68,7 @@ def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = Non
         app.command(
             declaration.name,
             cls=_Command,
-            help=declaration.help_text.replace("\n    - ", "\n\n    - "),  # or old releases of typer join the items
+            help=inspect.cleandoc(declaration.help_text).replace("\n- ", "\n\n- "),  # old typer joins lines
             epilog=declaration.epilog or None,
             rich_help_panel=panel,
             context_settings={"allow_interspersed_args": not any(each.is_rest for each in declaration.arguments)},
