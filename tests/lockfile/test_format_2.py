@@ -36,11 +36,11 @@ def resealed(text: str) -> bytes:
 def test_format_2_is_read_as_it_was_meant(name: str) -> None:
     data = (V2 / name).read_bytes()
     assert parse(data, name) == LOCKS[name]
-    proof = quick_summary(data)
-    assert proof is not None
-    assert f"{proof.req_id}:{proof.full_id}" == IDS[name] == LOCKS[name].identity
-    assert proof.urls == tuple(package.url for package in LOCKS[name].packages)
-    assert proof.python_url == ""
+    summary = quick_summary(data)
+    assert summary is not None
+    assert f"{summary.req_id}:{summary.full_id}" == IDS[name] == LOCKS[name].identity
+    assert summary.urls == tuple(package.url for package in LOCKS[name].packages)
+    assert summary.python_url == ""
 
 
 @pytest.mark.parametrize("name", sorted(LOCKS))
@@ -160,7 +160,7 @@ def test_an_older_envlock_is_told_to_upgrade() -> None:
     assert "reads up to 2" in str(caught.value)
 
 
-def test_proving_imports_little() -> None:
+def test_a_summary_imports_little() -> None:
     program = (
         "import sys; from envlock.lockfile.summary import quick_summary\n"
         "assert quick_summary(open(sys.argv[1], 'rb').read())\n"

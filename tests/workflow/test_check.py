@@ -564,9 +564,7 @@ def test_a_lock_from_anywhere_is_held_to_the_hosts_before_it_is_hydrated(copy: P
         hydrate(load_project(copy.config), locked)
 
 
-def test_a_file_is_proved_once_however_many_steps_share_it(
-    copy: ProjectFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_read_once_however_many_steps_share_it(copy: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
     def counted(path: Path, **options: str) -> bytes:

@@ -1,6 +1,6 @@
 """Whether a lock holds what it says it is for: its Python, and each package that is required, from the right index.
 
-The digest shows that nobody changed a lock; this shows that whoever made it made a whole one.
+The digest shows that a lock was not changed; this shows that it was whole when it was made.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock.model.arch import ARCHS, Arch
 
-TYPE_CHECKING = False  # the paths are asked for by commands that never read a lock whole
+TYPE_CHECKING = False  # paths are for commands, too, that never read a lock in full
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
@@ -85,7 +85,7 @@ def _is_lock(name: str) -> bool:
 
 def _names_in(path: Path) -> list[str]:
     try:
-        return sorted(os.listdir(path))  # noqa: PTH208  names are all it needs, and it is asked often
+        return sorted(os.listdir(path))  # noqa: PTH208  only names, and called often
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:  # a link that leads to itself, or no permission

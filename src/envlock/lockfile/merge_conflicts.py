@@ -90,8 +90,8 @@ def versions_in_git(path: Path, folder: Path) -> list[bytes]:
     `folder` is the project's. Empty where there is no git, or no work tree. One process.
     """
     place = path.relative_to(folder).as_posix()
-    asked = "".join(f"{side}:./{place}\n" for side in _SIDES).encode()
-    answer = _git(folder, "cat-file", "--batch", given=asked)
+    objects = "".join(f"{side}:./{place}\n" for side in _SIDES).encode()
+    answer = _git(folder, "cat-file", "--batch", given=objects)
     found: list[bytes] = []
     at = 0
     for _ in _SIDES:

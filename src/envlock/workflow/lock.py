@@ -70,10 +70,10 @@ def lock(
             _refuse_strange_hosts(project, summary_of(each.lock), each.environments)
     _write(project, results, pinned)
     replaced, pruned = left_over(project, results, everything=selection.is_everything)
-    told = previous.with_left_over(results, [*replaced, *pruned])
+    noted = previous.with_left_over(results, [*replaced, *pruned])
     prune(project, [*replaced, *pruned])
     sweep(project.lock_folder)
-    return LockResult(told, replaced, pruned, pinned, len(fetched))
+    return LockResult(noted, replaced, pruned, pinned, len(fetched))
 
 
 def _refuse_unknown_packages(upgrade: Upgrade, previous: PreviousLocks, environments: Sequence[Environment]) -> None:

@@ -415,7 +415,7 @@ def test_conda_packages_are_newer_by_condas_order() -> None:
     assert len(given_up_notes(both, [old, new])) == 2
 
 
-def test_of_a_lock_that_is_not_proved_no_build_of_python_is_kept(tmp_path: Path) -> None:
+def test_of_a_lock_that_is_not_verified_no_build_of_python_is_kept(tmp_path: Path) -> None:
     """Its versions are, but a file and its hash are looked up again."""
     project = ProjectFolder.make(tmp_path / "project", "https://index.example/simple/")
     project.write_env("demo")

@@ -41,13 +41,14 @@ class PreviousLocks:
         """The full_ids that references were pinned to, and none is any more."""
         self._folder = project.lock_folder
         self._start = start
+        self._needed = _req_ids(project)
         self._data: dict[Path, bytes] = {}
         self._files: dict[Lock, list[Path]] | None = None
         self._unverified: set[Lock] = set()
 
     def repin(self, project: Project, given_up: frozenset[str]) -> None:
         """Go on with the project as its references are pinned now."""
-        self.project, self.given_up = project, given_up
+        self.project, self.given_up, self._needed = project, given_up, _req_ids(project)
 
     def summary_at(self, path: Path) -> Summary | None:
         """The summary of a lock file; None where a merge left something else in it.
@@ -93,7 +94,7 @@ class PreviousLocks:
         except DamageError as error:
             found = [*((lock, True) for lock in self._in_git(path, shown)), *locks_in(path, shown)]
             if not found and isinstance(error, ConflictMarkersInLock):
-                raise  # else its packages would change, and nobody would be told
+                raise  # else its packages would change without a word
             self._unverified.update(lock for lock, is_verified in found if not is_verified)
             for lock, _ in found:
                 files.setdefault(lock, []).append(path)
@@ -152,12 +153,9 @@ class PreviousLocks:
         own = self.own(job)
         if own:
             return own
-        needed, name = self._needed(), job.environments[0].name
-        old = (lock for lock in self._read if lock.arch == job.arch and lock.req_id not in needed)
+        name = job.environments[0].name
+        old = (lock for lock in self._read if lock.arch == job.arch and lock.req_id not in self._needed)
         return [lock for lock in old if name in lock.asked_by]
-
-    def _needed(self) -> set[str]:
-        return {each.requirements.req_id for each in self.project.environments()}
 
     def before(self, job: Job) -> Lock | None:
         """The lock to start from: that of the branches, one of the same for another arch, or a predecessor."""
@@ -166,7 +164,7 @@ class PreviousLocks:
             return together(branches)
         if branches and branches[0].req_id == job.requirements.req_id:
             return branches[0]
-        older = predecessor(job.environments[0], job.arch, self.known(), self._needed())
+        older = predecessor(job.environments[0], job.arch, self.known(), self._needed)
         same = (lock for lock in self._read if lock.req_id == job.requirements.req_id)
         return older if older is not None else next(same, None)
 
@@ -174,7 +172,7 @@ class PreviousLocks:
         """The job as done, where one of its own locks has all that the others have: two branches were merged."""
         own = self.own(job)
         best = _newest_packages(own)
-        own = [lock for lock in own if self._read[lock]]  # what came from elsewhere is started from, and stamped anew
+        own = [lock for lock in own if self._read[lock]]  # locks from elsewhere are started from, not kept
         for lock in sorted(filter(self.is_verified, own), key=_age, reverse=True):
             if all(_version(best[key]) == _version(each) for key, each in _packages(lock)):
                 path = lock_path(self._folder, lock)
@@ -194,7 +192,7 @@ class PreviousLocks:
         """The results, with what other locks of the same environments had that are about to be deleted."""
         gone = [lock for path in left_over for lock in self._locks_at(path)]
 
-        def told(each: Locked) -> Locked:
+        def noted(each: Locked) -> Locked:
             rivals = [lock for lock in gone if lock.arch == each.arch and set(lock.asked_by) & set(each.environments)]
             if each.action not in {"kept", "settled"} or not rivals:
                 return each
@@ -202,7 +200,7 @@ class PreviousLocks:
             notes = (note for kept in mine for note in given_up_notes(kept, rivals) if note not in each.notes)
             return replace(each, notes=(*notes, *each.notes))
 
-        return tuple(map(told, results)) if gone else tuple(results)
+        return tuple(map(noted, results)) if gone else tuple(results)
 
     def _locks_at(self, path: Path) -> list[Lock]:
         """What can be read in a lock file: its lock, or both sides of a conflict."""
@@ -216,6 +214,10 @@ class PreviousLocks:
             return [lock for lock, _ in locks_in(path, shown)]
         except EnvlockError:
             return []
+
+
+def _req_ids(project: Project) -> set[str]:
+    return {each.requirements.req_id for each in project.environments()}
 
 
 def together(locks: Sequence[Lock]) -> Lock:

@@ -1,4 +1,4 @@
-"""The locks that `lock` has to make: taken as they are, fetched, stamped anew, or solved, all at once."""
+"""The locks that `lock` has to make: fetched, taken over, re-stamped, or solved, all at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ take twice as long as two at once."""
 _CONDA_WORKERS = 8
 """The same where all are of conda packages: they share what is read of the channels, so the archs are read together."""
 _PATIENCE = 4.0
-"""Seconds without any result, after which the indexes are asked for a sign of life, and as long to give one."""
+"""Seconds without any result, after which a connection to each index is tried, and as long for that."""
 
 
 class Solver:
@@ -280,7 +280,7 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
 
     An index that is passed over would leave its packages to the next one, which may be anybody's.
     """
-    asked: dict[tuple[str, str, str], list[KeyPath | None]] = {}
+    urls: dict[tuple[str, str, str], list[KeyPath | None]] = {}
     for environment in dict.fromkeys(each for job in jobs for each in job.environments):
         origins = dict(environment.origins)
         rows: list[tuple[str, str, KeyPath | None]] = [
@@ -291,12 +291,12 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
             *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
         ]
         for kind, written, key in rows:
-            asked.setdefault((kind, written, ""), []).append(key)
+            urls.setdefault((kind, written, ""), []).append(key)
         if environment.requirements.has_conda:
             for channel, url in project.settings.channel_mirrors:
-                asked["mirror", url, channel] = [("envlock", "channel-mirrors", channel)]
+                urls["mirror", url, channel] = [("envlock", "channel-mirrors", channel)]
     errors: list[ConfigError] = []
-    for (kind, written, channel), keys in asked.items():
+    for (kind, written, channel), keys in urls.items():
         if "${" in written + channel:
             try:
                 _fill_in(kind, written, channel)
@@ -324,7 +324,7 @@ def _fill_in(kind: str, written: str, channel: str) -> None:
 def _outcomes(futures: Mapping[Future[Locked], Job], *, offline: bool) -> Iterator[tuple[Job, Locked | EnvlockError]]:
     """What becomes of each job, as they end: its result, or why it failed.
 
-    Where none ends for a while, the indexes are asked for a sign of life. Raises IndexUnreachable for all jobs where
+    If none ends for a while, a connection to each index is tried. Raises IndexUnreachable for all jobs where
     an index does not answer at all.
     """
     jobs = list(futures.values())
