@@ -243,14 +243,14 @@ def _hashing(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
                     ) from None
 
         try:
-            yield
-        except HydrateError:
+            try:
+                yield
+            except HydrateError:
+                compare()
+                raise
             compare()
-            raise
-        except BaseException:
+        finally:
             stopped.set()  # after Ctrl-C nobody waits for a large file
-            raise
-        compare()
 
 
 def _digest(path: Path, stopped: threading.Event) -> str:
