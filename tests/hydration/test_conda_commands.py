@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.hydration.test_memo import imported
 
 from envlock.model.arch import host_arch
 from envlock.places import home
 from tests.channel import Channel
+from tests.cli.test_prefix_memo import imported
 from tests.conftest import Envlock
 from tests.hydration.conda_making import files_naming, wrong_files
 from tests.hydration.making import SERIES, remains
