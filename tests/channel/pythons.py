@@ -108,7 +108,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _as_upstream(name: str, data: bytes) -> bytes:
     """Debian's Python installs into folders of its own; a copy of it in a prefix must not."""
-    if name == "sysconfig.py":
+    if name in {"sysconfig.py", "sysconfig/__init__.py"}:  # a module before 3.13, and a package since
         return data.replace(b"prefix_scheme = 'posix_local'", b"prefix_scheme = 'posix_prefix'")
     return data
 
