@@ -338,7 +338,7 @@ class SeveralEnvironments(ConfigError):
 
     def __init__(self, names: Sequence[str], key: KeyPath) -> None:
         """`key` is the table of one of them."""
-        from envlock.config.edit.add_remove import options_of
+        from envlock.config.selection import options_of
 
         self.names = tuple(names)
         super().__init__(

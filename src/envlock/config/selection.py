@@ -44,6 +44,19 @@ def tables_of(project: Project) -> list[Choice]:
     return [Choice("", each.name, each) for each in project.named]
 
 
+def options_of(key: KeyPath) -> str:
+    """The options that name a table of envlock.toml: a flow's, a step's or an `[env.*]` one.
+
+    >>> options_of(("flow", "Train", "step", "fit"))
+    '--flow Train --step fit'
+    """
+    from shlex import quote
+
+    if key[0] == "env":
+        return f"--env {quote(key[1])}"
+    return f"--flow {quote(key[1])}" + (f" --step {quote(key[3])}" if len(key) > 2 else "")
+
+
 class Selection(NamedTuple):
     """The flows, steps, environments and archs of the command line; empty for everything."""
 

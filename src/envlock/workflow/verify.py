@@ -85,6 +85,6 @@ def verify(
 
 
 def _repair(environment: Environment) -> str:
-    from envlock.config.edit.add_remove import options_of
+    from envlock.config.selection import options_of
 
     return f"envlock create {options_of(environment.key)} --rebuild"

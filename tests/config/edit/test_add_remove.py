@@ -15,13 +15,13 @@ from envlock.config.edit.add_remove import (
     channel_name,
     choose_level,
     conda_entry,
-    options_of,
     remove_packages,
 )
 from envlock.config.edit.errors import CannotWrite, NotListed, UnclearTarget
 from envlock.config.edit.save import load_text, save
 from envlock.config.errors import NoSuchSelection
 from envlock.config.read import load_project
+from envlock.config.selection import options_of
 from envlock.config.tables import requirement_of
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.conda_requirement import conda_requirement, parse_conda_requirement

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any
 
 import tomli
@@ -17,6 +16,7 @@ from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at
 from envlock.config.errors import BadChannel, BadCondaEntry, NoSuchSelection
 from envlock.config.flows.decorator_tables import package_of
 from envlock.config.project import KeyPath, Project
+from envlock.config.selection import Selection, options_of, steps_of, tables_of
 from envlock.config.tables import requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import Location
@@ -58,43 +58,24 @@ def choose_level(project: Project, *, flow: str = "", step: str = "", env: str =
 
     A project with a single flow needs no option. Raises NoSuchSelection or UnclearTarget.
     """
-    flows = [each.name for each in project.flows]
-    named = [each.name for each in project.named]
+    named = {"flows": flow, "steps": step, "environments": env}
+    Selection(**{kind: (name,) for kind, name in named.items() if name}).choose(project)
     if env:
-        return ("env", _known("environment", env, named))
-    if "/" in step:
-        flow, step = step.split("/", 1)
-    if flow:
-        _known("flow", flow, flows)
-    steps = [(each.name, own.name) for each in project.flows for own in each.steps if flow in {"", each.name}]
+        return ("env", env)
     if step:
-        _known("step", step, [name for _, name in steps])
-        owners = [owner for owner, name in steps if name == step]
-        if len(owners) > 1:
-            raise UnclearTarget([f"--flow {owner} --step {step}" for owner in owners])
-        return ("flow", owners[0], "step", step)
-    if flow or len(flows) == 1:
-        return ("flow", flow or flows[0])
-    if not flows and len(named) == 1:
-        return ("env", named[0])
-    raise UnclearTarget([f"--flow {name}" for name in flows] + [f"--env {name}" for name in named])
-
-
-def _known(kind: str, found: str, right: Sequence[str]) -> str:
-    if found not in right:
-        raise NoSuchSelection(kind, found, list(dict.fromkeys(right)))
-    return found
-
-
-def options_of(level: KeyPath) -> str:
-    """The options that choose a level.
-
-    >>> options_of(("flow", "Train", "step", "fit"))
-    '--flow Train --step fit'
-    """
-    if level[0] == "env":
-        return f"--env {quote(level[1])}"
-    return f"--flow {quote(level[1])}" + (f" --step {quote(level[3])}" if len(level) > 2 else "")
+        of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
+        choices = [each for each in of_flow if step in {each.step, each.name}]
+        if not choices:
+            raise NoSuchSelection("step", f"{flow}/{step}", [each.name for each in of_flow])
+        if len(choices) > 1:
+            raise UnclearTarget([options_of(each.key) for each in choices])
+        return choices[0].key
+    levels: list[KeyPath] = [("flow", each.name) for each in project.flows if flow in {"", each.name}]
+    tables = [each.key for each in tables_of(project)]
+    levels = levels if len(levels) == 1 else [*levels, *tables]
+    if len(levels) != 1:
+        raise UnclearTarget([options_of(level) for level in levels])
+    return levels[0]
 
 
 def add_packages(
