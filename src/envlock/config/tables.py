@@ -124,7 +124,7 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
 
 
 def _requirement(name: str, specifier: str, marker: str, *, alone: bool) -> PypiRequirement:
-    found = package_of_key(name, alone=alone)
+    found = requirement_of_key(name, alone=alone)
     if specifier.strip():
         if found.url:
             raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
@@ -132,10 +132,23 @@ def _requirement(name: str, specifier: str, marker: str, *, alone: bool) -> Pypi
     return found._replace(marker=normalize_marker(marker)) if marker.strip() else found
 
 
-def package_of_key(key: str, *, alone: bool) -> PypiRequirement:
+def package_name(key: str, *, is_pypi: bool) -> str:
+    """The package that a key of `packages` or `libraries` names, without extras, URL and channel.
+
+    >>> package_name("Requests[socks]", is_pypi=True), package_name("conda-forge::FFmpeg", is_pypi=False)
+    ('requests', 'ffmpeg')
+
+    Raises BadPackageName.
+    """
+    if not is_pypi:
+        return key.rpartition("::")[2].strip().lower()
+    return normalize_name(key.partition("@")[0].partition("[")[0].strip())
+
+
+def requirement_of_key(key: str, *, alone: bool) -> PypiRequirement:
     """The package, its extras and its URL, as the key of an entry has them; `alone`, without a value, it may have all.
 
-    >>> package_of_key("Demo[x]@https://index.example/demo-1-py3-none-any.whl", alone=False).extras
+    >>> requirement_of_key("Demo[x]@https://index.example/demo-1-py3-none-any.whl", alone=False).extras
     ('x',)
 
     Raises BadPackageName, and what parse_requirement raises of a URL.

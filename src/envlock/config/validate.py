@@ -22,7 +22,7 @@ from envlock.config.errors import (
 )
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.tables import package_of_key
+from envlock.config.tables import requirement_of_key
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.conda_requirement import BadCondaRequirement
@@ -172,7 +172,7 @@ class _Values:
             except BadVersionSpecifier:
                 yield BadVersionSpecifier(shown(specifier.strip()), locations=at)
         try:
-            package_of_key(name, alone=alone)
+            requirement_of_key(name, alone=alone)
         except BadPackageName:
             yield BadPackageName(shown(name), locations=at)
         except PythonIsNoPackage:

@@ -14,10 +14,9 @@ from envlock.config.edit import toml_edit
 from envlock.config.edit.errors import NotListed, UnclearTarget
 from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at, value_text
 from envlock.config.errors import BadChannel, BadCondaEntry, NoSuchSelection
-from envlock.config.flows.decorator_tables import package_of
 from envlock.config.project import KeyPath, Project
 from envlock.config.selection import Selection, options_of, steps_of, tables_of
-from envlock.config.tables import requirement_of
+from envlock.config.tables import package_name, requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import Location
 from envlock.model.conda_requirement import BadCondaRequirement
@@ -120,7 +119,7 @@ def remove_packages(
     changes: list[Change] = []
     for package in packages:
         listed = table_at(document, table)
-        keys = _keys_of(listed, package_of(package, is_pypi=not conda), is_pypi=not conda)
+        keys = _keys_of(listed, package_name(package, is_pypi=not conda), is_pypi=not conda)
         if not keys:
             raise _not_listed(text, level, package, listed, conda=conda)
         for key in keys:
@@ -266,12 +265,12 @@ def _marker(value: Any) -> str:
 
 
 def _keys_of(listed: Mapping[str, Any], package: str, *, is_pypi: bool) -> list[str]:
-    return [key for key in listed if package_of(key, is_pypi=is_pypi) == package]
+    return [key for key in listed if package_name(key, is_pypi=is_pypi) == package]
 
 
 def _key_for(listed: Mapping[str, Any], key: str, *, is_pypi: bool) -> str | None:
     """The entry that a new one of the same package replaces: of several, the one with the same extras."""
-    same = _keys_of(listed, package_of(key, is_pypi=is_pypi), is_pypi=is_pypi)
+    same = _keys_of(listed, package_name(key, is_pypi=is_pypi), is_pypi=is_pypi)
     alike = [each for each in same if _extras(each) == _extras(key)] if len(same) > 1 else same
     return next(iter(alike), None)
 
@@ -290,7 +289,7 @@ def _renamed(before: str, key: str, *, conda: bool) -> str:
 
 def _not_listed(text: str, level: KeyPath, package: str, listed: Mapping[str, Any], *, conda: bool) -> NotListed:
     """The error that names the other places which list the package, or else the nearest name."""
-    places = _places(text, package_of(package, is_pypi="::" not in package))
+    places = _places(text, package_name(package, is_pypi="::" not in package))
     here = [(where, is_conda) for where, is_conda, _ in places if where == level]
     hint = did_you_mean(package, list(listed))
     if places:
@@ -311,7 +310,7 @@ def _places(text: str, package: str) -> list[tuple[KeyPath, bool, Location]]:
     for node in scan(text):
         depth = 4 if node.path[2:3] == ("step",) else 2
         own, table, name = node.path[:depth], node.path[depth : depth + 2], node.path[depth + 2 : depth + 3]
-        if name and table in _TABLES.values() and package_of(name[0], is_pypi=table == _TABLES[False]) == package:
+        if name and table in _TABLES.values() and package_name(name[0], is_pypi=table == _TABLES[False]) == package:
             entry = (*own, *table, *name)
             place = Location("envlock.toml", line_number(text, node.start), shown(".".join(entry), 200))
             found.setdefault(entry, (own, table == _TABLES[True], place))

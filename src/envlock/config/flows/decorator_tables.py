@@ -13,10 +13,10 @@ from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_r
 from envlock.config.edit.toml_edit import value_text
 from envlock.config.rules import PIP_FLAGS
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
-from envlock.config.tables import normalize_python, requirement_of, requirements_of
+from envlock.config.tables import normalize_python, package_name, requirement_of, requirements_of
 from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
-from envlock.model.requirement import contradict, normalize_name, normalize_specifier
+from envlock.model.requirement import contradict, normalize_specifier
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 from envlock.named.alias import check_reference
 from envlock.named.errors import BadReference
@@ -172,8 +172,8 @@ class LevelTables:
         if why := _wrong_entry(place, name, version):
             self.note(at.line, f"{at.label}: left out `{name}: {version}`: {why}")
             return
-        package = package_of(name, is_pypi=is_pypi)
-        same = [other for other in kept if package_of(other, is_pypi=is_pypi) == package]
+        package = package_name(name, is_pypi=is_pypi)
+        same = [other for other in kept if package_name(other, is_pypi=is_pypi) == package]
         before = next(iter(same), None)
         if before is None:
             kept[name] = version
@@ -234,19 +234,6 @@ def _one_spelling(kind: str, arguments: Mapping[str, object]) -> Mapping[str, ob
         return arguments
     others = {name: value for name, value in arguments.items() if name not in {"libraries", "packages"}}
     return {"libraries": {**libraries, **packages}, **others}
-
-
-def package_of(key: str, *, is_pypi: bool) -> str:
-    """The package that a key of `packages` or `libraries` names, without extras, URL and channel.
-
-    >>> package_of("Requests[socks]", is_pypi=True), package_of("conda-forge::FFmpeg", is_pypi=False)
-    ('requests', 'ffmpeg')
-
-    Raises BadPackageName.
-    """
-    if not is_pypi:
-        return key.rpartition("::")[2].strip().lower()
-    return normalize_name(key.partition("@")[0].partition("[")[0].strip())
 
 
 def _both(first: str, second: str) -> str | None:

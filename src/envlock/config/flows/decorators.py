@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envlock.config.flows.decorator_tables import TABLES, LevelTables, package_of
+from envlock.config.flows.decorator_tables import TABLES, LevelTables
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_classes import FlowClass, FlowReader
 from envlock.config.flows.flow_reader import TOO_DEEP, parse_tree
@@ -22,6 +22,7 @@ from envlock.config.flows.literals import Literals, NotLiteral
 from envlock.config.flows.module_names import Class, Unknown
 from envlock.config.flows.scopes import source_of
 from envlock.config.project import DEFAULT_CHANNEL
+from envlock.config.tables import package_name
 from envlock.redaction import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -318,7 +319,7 @@ def _settle_channels(level: LevelTables, flow: Mapping[str, Any]) -> None:
     for tables in levels:
         for table, key in (("conda", "libraries"), ("pypi", "conda_only")):
             for name in tables.get(table, {}).get(key, {}):
-                named[package_of(name, is_pypi=False)] = name.rpartition("::")[0]
+                named[package_name(name, is_pypi=False)] = name.rpartition("::")[0]
     missing = sorted({channel for channel in named.values() if channel} - {*asked, DEFAULT_CHANNEL})
     if missing:
         level.tables.setdefault("conda", {}).setdefault("channels", []).extend(missing)
