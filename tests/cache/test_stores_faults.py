@@ -13,31 +13,36 @@ from envlock.cache.buckets import store
 from envlock.cache.buckets.errors import CacheUnreachable
 from envlock.cache.open import open_store
 from envlock.cache.port import Store
-from tests.servers.clouds import Cloud
+from tests.servers.clouds import Cloud, forget_sessions
 from tests.servers.proxy import Break, Proxy, proxied
 
 DATA = os.urandom(700_000)
 ALWAYS = 1000
 
 
-@pytest.fixture
-def proxy(clouds: Callable[[str], Cloud]) -> Iterator[Proxy]:
+@pytest.fixture(scope="module")
+def moto(clouds: Callable[[str], Cloud]) -> Iterator[tuple[Cloud, Proxy]]:
+    """A proxy for all tests, so that what s3fs has of it serves all of them: to make it takes longer than a test."""
+    forget_sessions()
     with proxied(clouds("moto").port) as running:
-        yield running
+        yield clouds("moto").at(running.port), running
+    forget_sessions()
 
 
 @pytest.fixture
-def bucket(
-    proxy: Proxy,
-    clouds: Callable[[str], Cloud],
-    log_in: Callable[[Cloud], Cloud],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Store:
+def proxy(moto: tuple[Cloud, Proxy]) -> Proxy:
+    moto[1].forget()
+    return moto[1]
+
+
+@pytest.fixture
+def bucket(proxy: Proxy, moto: tuple[Cloud, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A cache behind the proxy, less patient than usual."""
     monkeypatch.setattr(store, "PAUSE", 0.02)
     monkeypatch.setattr("envlock.cache.buckets.s3.ANSWER_SECONDS", 0.5)
-    cloud = log_in(clouds("moto").at(proxy.port))
+    cloud = moto[0]
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
     return open_store(cloud.url(tmp_path.name), cloud.options)
 
 

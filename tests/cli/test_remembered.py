@@ -21,7 +21,7 @@ from tests.cache.locks import locked_project
 from tests.cli.test_buckets import settings
 from tests.conftest import Envlock
 from tests.index import Index
-from tests.servers.clouds import Cloud
+from tests.servers.clouds import Cloud, forget_sessions
 from tests.servers.proxy import Proxy, proxied
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
@@ -30,15 +30,22 @@ HERE = host_arch()
 TWO = (HERE, next(arch for arch in ARCHS if arch != HERE))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(clouds: Callable[[str], Cloud]) -> Iterator[Proxy]:
+    """One for all tests, so that what s3fs has of it serves all of them: to make it takes longer than a command."""
+    forget_sessions()
     with proxied(clouds("moto").port) as counting:
         yield counting
+    forget_sessions()
 
 
 @pytest.fixture
-def cloud(clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud], proxy: Proxy) -> Cloud:
-    return log_in(clouds("moto").at(proxy.port))
+def cloud(clouds: Callable[[str], Cloud], proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    cloud = clouds("moto").at(proxy.port)
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    proxy.forget()
+    return cloud
 
 
 @pytest.fixture

@@ -87,7 +87,10 @@ event_loop.run(wait())
 
 
 def test_the_process_ends_well_every_time(channel: Channel) -> None:
-    """py-rattler's threads may crash an interpreter that is being taken down; up to a third of runs did."""
+    """py-rattler's threads may crash an interpreter that is being taken down; up to a third of runs did.
+
+    Twelve would miss it once in a hundred times.
+    """
     environment = {**os.environ, "ENVLOCK_CHANNEL_MIRRORS": channel.mirrors}
 
     def solve(_: int) -> tuple[int, str, str]:
@@ -96,4 +99,4 @@ def test_the_process_ends_well_every_time(channel: Channel) -> None:
         return done.returncode, done.stdout, done.stderr
 
     with ThreadPoolExecutor(3) as pool:
-        assert set(pool.map(solve, range(30))) == {(0, "2\n", "")}
+        assert set(pool.map(solve, range(12))) == {(0, "2\n", "")}

@@ -64,6 +64,12 @@ class Proxy:
     def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1) -> None:
         self.rules.append(Rule(how, method, path, times))
 
+    def forget(self) -> None:
+        """Break nothing more, and know of no request."""
+        with self.lock:
+            for each in (self.rules, self.passed, self.headers, self.broken):
+                each.clear()
+
     def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | None:
         with self.lock:
             self.passed.append((method, path))
