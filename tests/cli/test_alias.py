@@ -17,7 +17,7 @@ from envlock.cache.open import open_store
 from envlock.cli.alias_history import log_text
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
-from envlock.named.diff import Difference
+from envlock.named.diff import EnvironmentDiff
 from envlock.named.lookup import NamedEnvironment
 from envlock.named.run_record import RunRecord, RunRecords
 from tests.cli.test_help import completions
@@ -220,7 +220,7 @@ class TestHistory:
         first = replace(draft("team/base"), why="two\nlines\x1b[2J")
         second = replace(draft("team/base", "b"), sequence=2, previous=first.digest)
         before, after = NamedEnvironment.of(first), NamedEnvironment.of(second)
-        differences = (Difference(before, before, ()), Difference(before, after, (), is_complete=False))
+        differences = (EnvironmentDiff(before, before, ()), EnvironmentDiff(before, after, (), is_complete=False))
         text = log_text(Alias("team/base"), differences, "/cache", drawn=True)
         assert text.plain.splitlines() == [
             "team/base:latest, 2 moves in /cache",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.conda.archives import Archives, Contents, distributions_among, may_hold_python
+from envlock.conda.archives import ArchiveContents, Archives, distributions_among, may_hold_python
 from envlock.conda.event_loop import Calls, Ended
 from envlock.model.lock import CondaFacts, LockedPackage
 from envlock.places import home
@@ -19,12 +19,12 @@ from tests.channel import DROP, Channel
 from tests.locked import CONDA_FORGE, locked
 
 
-def look(channel: Channel, *packages: LockedPackage) -> dict[str, Contents]:
+def look(channel: Channel, *packages: LockedPackage) -> dict[str, ArchiveContents]:
     return Archives([CONDA_FORGE], {CONDA_FORGE: channel.url_of("main")}).contents(packages)
 
 
-def known(*distributions: tuple[str, str]) -> Contents:
-    return Contents(distributions)
+def known(*distributions: tuple[str, str]) -> ArchiveContents:
+    return ArchiveContents(distributions)
 
 
 def memo(package: LockedPackage) -> Path:
@@ -54,7 +54,7 @@ def keep(channel: Channel, package: LockedPackage) -> Path:
         ("noarch/lower-2.0-*", known()),
     ],
 )
-def test_the_package_itself_says_what_is_in_it(channel: Channel, pattern: str, expected: Contents) -> None:
+def test_the_package_itself_says_what_is_in_it(channel: Channel, pattern: str, expected: ArchiveContents) -> None:
     (package,) = locked(channel, pattern)
     assert look(channel, package) == {package.name: expected}
 
@@ -126,7 +126,7 @@ def test_a_channel_that_is_a_folder_is_read_in_place(channel: Channel, tmp_path:
 def test_an_old_archive_is_not_fetched_whole_for_its_list(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(whole=True)
     (vintage,) = locked(served, "noarch/vintage-1.0-*.tar.bz2")
-    assert look(served, vintage) == {"vintage": Contents((("vintage", "1.0"),), is_known=False)}
+    assert look(served, vintage) == {"vintage": ArchiveContents((("vintage", "1.0"),), is_known=False)}
     assert served.requests == ()
 
 
@@ -136,9 +136,9 @@ def test_what_cannot_be_read_is_guessed_by_name(make_channel: Callable[..., Chan
     served.fail("*.conda", status=status)
     packages = locked(served, "noarch/pytorch-2.4.0-*", "noarch/beta-1.5-*", "noarch/nu_name_space-*")
     assert look(served, *packages) == {
-        "pytorch": Contents((("torch", "2.4.0"),), is_known=False),
-        "beta": Contents((("beta", "1.5"),), is_known=False),
-        "nu_name_space": Contents((("nu-name-space", "1.0"),), is_known=False),
+        "pytorch": ArchiveContents((("torch", "2.4.0"),), is_known=False),
+        "beta": ArchiveContents((("beta", "1.5"),), is_known=False),
+        "nu_name_space": ArchiveContents((("nu-name-space", "1.0"),), is_known=False),
     }
     assert not memo(packages[0]).exists()
 
@@ -147,7 +147,7 @@ def test_what_was_guessed_is_looked_up_the_next_time(make_channel: Callable[...,
     served = make_channel(whole=True)
     (package,) = locked(served, "noarch/lambda-tools-*")
     served.truncate(f"main/noarch/{package.filename}")
-    assert look(served, package) == {"lambda-tools": Contents((("lambda-tools", "1.0"),), is_known=False)}
+    assert look(served, package) == {"lambda-tools": ArchiveContents((("lambda-tools", "1.0"),), is_known=False)}
     served.mend()
     assert look(served, package) == {"lambda-tools": known(("lam", "1.0"))}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.config.settings import Resolver, Settings
+from envlock.config.settings import Resolvers, Settings
 from envlock.model.arch import host_arch
 from envlock.resolve.choose_resolver import conda_resolver, pypi_resolver, resolver_for
 from envlock.resolve.conda_lock import CondaLockResolver
@@ -30,7 +30,7 @@ def test_the_defaults_are_uv_and_py_rattler() -> None:
 
 
 def test_the_settings_choose() -> None:
-    chosen = Settings(resolver=Resolver("conda-lock", "pip-tools"))
+    chosen = Settings(resolver=Resolvers("conda-lock", "pip-tools"))
     assert isinstance(pypi_resolver(chosen), PipToolsResolver)
     assert isinstance(conda_resolver(chosen), CondaLockResolver)
 
@@ -38,8 +38,8 @@ def test_the_settings_choose() -> None:
 @pytest.mark.parametrize(
     ("settings", "module"),
     [
-        (Settings(resolver=Resolver("conda-lock")), "conda_lock"),
-        (Settings(resolver=Resolver(pypi="pip-tools")), "piptools"),
+        (Settings(resolver=Resolvers("conda-lock")), "conda_lock"),
+        (Settings(resolver=Resolvers(pypi="pip-tools")), "piptools"),
     ],
 )
 def test_a_missing_package_is_told_before_anything_is_resolved(

@@ -228,12 +228,12 @@ def test_stopping_ends_what_conda_lock_started(tmp_path: Path, monkeypatch: pyte
 
 def test_only_its_process_imports_it() -> None:
     asking = (
-        "from envlock.config.settings import Resolver, Settings\n"
+        "from envlock.config.settings import Resolvers, Settings\n"
         "from envlock.resolve.choose_resolver import resolver_for\n"
     )
     modules = modules_after(
         asking + "from envlock.resolve.conda_lock import CondaLockResolver\n"
-        "resolver_for(Settings(resolver=Resolver('conda-lock', 'pip-tools')))\nCondaLockResolver()\n"
+        "resolver_for(Settings(resolver=Resolvers('conda-lock', 'pip-tools')))\nCondaLockResolver()\n"
     )
     assert "envlock.resolve.conda_lock" in modules
     assert not {name.partition(".")[0] for name in modules} & {"conda_lock", "piptools", "pip", "rattler", "pydantic"}

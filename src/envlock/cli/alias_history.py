@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from envlock.named.alias import Alias
-    from envlock.named.diff import ArchChanges, Difference, PackageChange
+    from envlock.named.diff import ArchChanges, EnvironmentDiff, PackageChange
     from envlock.named.lookup import NamedEnvironment
     from envlock.named.move import Move
 
@@ -122,7 +122,7 @@ def record_document(record: Move) -> dict[str, object]:
     }
 
 
-def log_text(alias: Alias, moves: Sequence[Difference], url: str, *, drawn: bool) -> Text:
+def log_text(alias: Alias, moves: Sequence[EnvironmentDiff], url: str, *, drawn: bool) -> Text:
     """The history of a tag, newest first: a line of dots where it is drawn, of stars elsewhere."""
     from rich.text import Text
 
@@ -141,7 +141,7 @@ def log_text(alias: Alias, moves: Sequence[Difference], url: str, *, drawn: bool
     return text
 
 
-def _move_facts(each: Difference) -> Iterator[tuple[str, str]]:
+def _move_facts(each: EnvironmentDiff) -> Iterator[tuple[str, str]]:
     if each.move.why:
         yield "why", each.move.why
     yield "is", str(each.move.ids)
@@ -161,11 +161,11 @@ def _move_facts(each: Difference) -> Iterator[tuple[str, str]]:
         yield "unknown", "what changed: a lock is no longer in the cache"
 
 
-def _at(each: Difference, offset: int) -> str:
+def _at(each: EnvironmentDiff, offset: int) -> str:
     return f"{each.move.alias}@{each.move.sequence + offset}"
 
 
-def log_document(alias: Alias, moves: Sequence[Difference], url: str) -> dict[str, object]:
+def log_document(alias: Alias, moves: Sequence[EnvironmentDiff], url: str) -> dict[str, object]:
     """The history of a tag, oldest first, for `--json`."""
     return {
         "alias": str(alias),
@@ -183,7 +183,7 @@ def log_document(alias: Alias, moves: Sequence[Difference], url: str) -> dict[st
     }
 
 
-def comparison_text(comparison: Difference) -> Text:
+def comparison_text(comparison: EnvironmentDiff) -> Text:
     """How two environments differ; archs with the same differences are put together."""
     from rich.text import Text
 
@@ -210,7 +210,7 @@ def comparison_text(comparison: Difference) -> Text:
     return text
 
 
-def comparison_document(comparison: Difference) -> dict[str, object]:
+def comparison_document(comparison: EnvironmentDiff) -> dict[str, object]:
     """How two environments differ, for `--json`."""
     return {
         "before": _found_document(comparison.before),

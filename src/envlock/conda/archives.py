@@ -46,7 +46,7 @@ _ENOUGH_FAILURES = 4
 """After so many failures in a row the channel is not asked again."""
 
 
-class Contents(NamedTuple):
+class ArchiveContents(NamedTuple):
     """The PyPI distributions in a conda package."""
 
     distributions: tuple[tuple[str, str], ...]
@@ -73,13 +73,13 @@ class Archives:
         self._calls = calls or Calls()
         self._failures = 0
 
-    def contents(self, packages: Iterable[LockedPackage]) -> dict[str, Contents]:
+    def contents(self, packages: Iterable[LockedPackage]) -> dict[str, ArchiveContents]:
         """What each package contains, by its name. Packages that cannot hold Python are not read.
 
         Costs a small request for each archive that was never looked into on this machine, twelve at a time. Raises
         Ended.
         """
-        found = {package.name: Contents(()) for package in packages}
+        found = {package.name: ArchiveContents(()) for package in packages}
         unknown = []
         for package in packages:
             if not may_hold_python(package):
@@ -88,17 +88,17 @@ class Archives:
             if remembered is None:
                 unknown.append(package)
             else:
-                found[package.name] = Contents(remembered)
+                found[package.name] = ArchiveContents(remembered)
         if unknown:
             lists = self._calls.run(self._lists(unknown))
             for package, files in zip(unknown, lists, strict=True):
                 if files is None:
-                    found[package.name] = Contents(
+                    found[package.name] = ArchiveContents(
                         tuple((name, package.version) for name in pypi_names(package.name)), is_known=False
                     )
                 else:
                     distributions = distributions_among(files, package.version)
-                    found[package.name] = Contents(distributions)
+                    found[package.name] = ArchiveContents(distributions)
                     _remember(package, distributions)
         return found
 

@@ -227,7 +227,7 @@ def settings_of(table: Mapping[str, Any]) -> Settings:
     """The settings of an `[envlock]` table that has the right shape, with defaults for the rest.
 
     >>> settings_of({"cache": "s3://team/envlock", "resolver": {"pypi": "pip-tools"}}).resolver
-    Resolver(conda='rattler', pypi='pip-tools')
+    Resolvers(conda='rattler', pypi='pip-tools')
     """
     return Settings(written=tuple(table), **_fields(table, Settings._field_defaults))
 

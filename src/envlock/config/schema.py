@@ -127,7 +127,7 @@ class SysPackagesTable(Table):
     """Use no environment."""
 
 
-class _Requirements(Table):
+class _RequirementsTable(Table):
     pypi: PypiTable | None = Field(default=None, examples=[{"packages": {"pandas": "2.2.3"}}])
     """Packages from PyPI."""
     conda: CondaTable | None = Field(default=None, examples=[{"libraries": {"ffmpeg": ""}}])
@@ -138,14 +138,14 @@ class _Requirements(Table):
     """What the machine has to have."""
 
 
-class StepTable(_Requirements):
+class StepTable(_RequirementsTable):
     """One step of a flow. It inherits the requirements of its flow, and replaces them key by key."""
 
     disabled: bool | None = Field(default=None, examples=[True])
     """Use no environment: run the step in the interpreter that started the flow."""
 
 
-class FlowTable(_Requirements):
+class FlowTable(_RequirementsTable):
     """A flow, named after its class. Its steps inherit its requirements."""
 
     file: str = Field(examples=["train_flow.py"])
@@ -159,7 +159,7 @@ class FlowTable(_Requirements):
     """Steps with requirements of their own."""
 
 
-class EnvironmentTable(_Requirements):
+class EnvironmentTable(_RequirementsTable):
     """An environment that belongs to no step: to share under a name, or to use in a notebook."""
 
     requirements: str | None = Field(default=None, examples=["requirements.txt"])
@@ -170,7 +170,7 @@ class EnvironmentTable(_Requirements):
     """Aliases to give to the environment once it is locked."""
 
 
-class ResolverTable(Table):
+class ResolversTable(Table):
     """The resolver of each kind of package. Their locks have one format."""
 
     conda: Literal["rattler", "conda-lock"] = Field(default="rattler", examples=["conda-lock"])
@@ -258,7 +258,7 @@ class ProjectTable(Table):
     """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
     compile_bytecode: bool = Field(default=False, examples=[True])
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
-    resolver: ResolverTable = Field(default_factory=ResolverTable, examples=[{"conda": "conda-lock"}])
+    resolver: ResolversTable = Field(default_factory=ResolversTable, examples=[{"conda": "conda-lock"}])
     """The resolver of each kind of package."""
     use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]] = Field(  # noqa: UP007
         default=":none:", examples=[["mia", "joe"]]

@@ -31,7 +31,7 @@ class CacheOptions(NamedTuple):
     """Send no credentials: for a bucket that everybody may read."""
 
 
-class Resolver(NamedTuple):
+class Resolvers(NamedTuple):
     """The resolver of each kind of package. Their locks have one format."""
 
     conda: str = "rattler"
@@ -92,7 +92,7 @@ class Settings(NamedTuple):
     """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
     compile_bytecode: bool = False
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
-    resolver: Resolver = Resolver()
+    resolver: Resolvers = Resolvers()
     """The resolver of each kind of package."""
     use_remote_latest: str | tuple[str, ...] = ":none:"
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
@@ -109,7 +109,7 @@ CACHE_OPTIONS: Shape = {
     "anonymous": "boolean",
 }
 
-RESOLVER: Shape = {"conda": ("choice", "rattler", "conda-lock"), "pypi": ("choice", "uv", "pip-tools")}
+RESOLVERS: Shape = {"conda": ("choice", "rattler", "conda-lock"), "pypi": ("choice", "uv", "pip-tools")}
 
 PROJECT: Shape = {
     "archs": ("filled list", ("choice", "linux-64", "linux-aarch64", "osx-64", "osx-arm64")),
@@ -135,7 +135,7 @@ PROJECT: Shape = {
     "channel-mirrors": ("table", ("rule", rules.channel), ("rule", rules.mirror)),
     "link-scripts": ("list", ("rule", rules.conda_package)),
     "compile-bytecode": "boolean",
-    "resolver": RESOLVER,
+    "resolver": RESOLVERS,
     "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),
 }
 

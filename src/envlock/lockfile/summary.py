@@ -93,7 +93,7 @@ class PackageLines(NamedTuple):
     """A conda package that is required, and that is not there, in a sentence."""
 
 
-class _Requirements(NamedTuple):
+class _LockedRequirements(NamedTuple):
     """A section of requirements, read."""
 
     req_id: str
@@ -199,7 +199,7 @@ def wheels_in(body: str, start: int) -> PackageLines | None:
 
 
 @lru_cache(maxsize=256)
-def _requirements(section: str) -> _Requirements | None:
+def _requirements(section: str) -> _LockedRequirements | None:
     """A section of requirements, the same text in the lock of each arch; None where it is not in canonical spelling."""
     document = requirements_document(toml_of(section)["tool"]["envlock"]["requirements"])
     if section != REQUIREMENTS + "".join(f"{line}\n" for line in table_lines(document)):
@@ -212,6 +212,6 @@ def _requirements(section: str) -> _Requirements | None:
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
     own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
     urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels) if "://" in url]
-    return _Requirements(
+    return _LockedRequirements(
         req_id(document), kind, str(document["python"]), roots_in(texts, own), (*conda, *conda_only), frozenset(urls)
     )

@@ -61,7 +61,7 @@ class ArchChanges:
 
 
 @dataclass(frozen=True)
-class Difference:
+class EnvironmentDiff:
     """How two environments differ."""
 
     before: NamedEnvironment
@@ -94,7 +94,7 @@ class Difference:
         return self.after.move
 
 
-def log(lookup: Lookup, alias: Alias) -> tuple[Difference, ...]:
+def log(lookup: Lookup, alias: Alias) -> tuple[EnvironmentDiff, ...]:
     """Every move of a tag, oldest first, with what differs from the one before; its history is verified.
 
     Costs a read for each move, and one for each lock that they point to. Raises AliasNotFound, BrokenAliasChain,
@@ -110,15 +110,15 @@ def log(lookup: Lookup, alias: Alias) -> tuple[Difference, ...]:
     for before, after in pairwise([NamedEnvironment("", "", ()), *moves]):
         pairs = [(locks.get(before.place(arch)), locks.get(after.place(arch))) for arch in _both(before, after)]
         changes = tuple(compare(one, other) for one, other in pairs if one and other)
-        differences.append(Difference(before, after, changes, is_complete=len(changes) == len(pairs)))
+        differences.append(EnvironmentDiff(before, after, changes, is_complete=len(changes) == len(pairs)))
     return tuple(differences)
 
 
-def difference(lookup: Lookup, before: NamedEnvironment, after: NamedEnvironment) -> Difference:
+def difference(lookup: Lookup, before: NamedEnvironment, after: NamedEnvironment) -> EnvironmentDiff:
     """How one environment differs from another. Raises EnvironmentNotInCache, and what reading locks raises."""
     archs = _both(before, after)
     changes = tuple(compare(lookup.lock(before, arch), lookup.lock(after, arch)) for arch in archs)
-    return Difference(before, after, changes)
+    return EnvironmentDiff(before, after, changes)
 
 
 def compare(before: Lock | None, after: Lock) -> ArchChanges:
