@@ -135,7 +135,7 @@ def test_a_later_channel_does_not_step_in_for_a_version(forge: Channel) -> None:
     with pytest.raises(CondaConflict) as caught:
         ask("lower >=3", channels=("conda-forge", "other"))
 
-    assert f"lower comes from {channel_base('conda-forge')} alone" in caught.value.render()
+    assert f"lower is taken only from {channel_base('conda-forge')}" in caught.value.render()
     assert caught.value.packages == ("conda:lower",)
     assert "channel::package" in str(caught.value.hint)
 
@@ -337,7 +337,7 @@ def test_offline_with_nothing_kept(forge: Channel) -> None:
     with pytest.raises(ChannelUnreachable) as caught:
         ask("lower", resolver=CondaResolver(offline=True))
 
-    assert "cannot be asked offline" in caught.value.message
+    assert "offline" in caught.value.message
     assert not forge.requests
 
 

@@ -87,7 +87,7 @@ def test_a_conflict_of_what_metaflow_needs_says_so(forge: Channel) -> None:
         CondaConflict, "lower", metaflow=(parse_requirement("requests>=2.21"),), exclude_newer="2022-06-01T00:00:00Z"
     )
 
-    assert "requests is what Metaflow itself needs inside of a step" in error.details
+    assert any("Metaflow needs requests" in line for line in error.details)
     assert error.packages == ("python", "conda:lower")  # type: ignore[attr-defined]
 
 
@@ -95,8 +95,9 @@ def test_what_metaflow_needs_and_no_channel_has(make_channel: Callable[..., Chan
     url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     error = failure(NoSuchCondaPackage, "tool", channels=(url,), metaflow=(parse_requirement("requests>=2.21"),))
 
-    assert error.details == (f"asked: {url}", "requests is what Metaflow itself needs inside of a step")
-    assert error.hint == "add the channel that has it to `channels`"
+    assert url in error.details[0]
+    assert "Metaflow needs requests" in error.details[1]
+    assert "`channels`" in str(error.hint)
     assert error.packages == (url,)  # type: ignore[attr-defined]
 
 
@@ -104,8 +105,8 @@ def test_channels_without_python(make_channel: Callable[..., Channel]) -> None:
     url = make_channel(data_package("tool", "1.0")).url_of("main")
     error = failure(NoSuchCondaPackage, "tool", channels=(url,))
 
-    assert error.details == (f"asked: {url}", "an environment with conda packages takes its Python from a channel")
-    assert error.hint == "add a channel that has it to `channels`, such as `conda-forge`"
+    assert url in error.details[0]
+    assert "`channels`" in str(error.hint)
     assert error.packages == ("python", url)  # type: ignore[attr-defined]
 
 
@@ -120,20 +121,22 @@ def test_a_python_that_nobody_asked_for_is_told_with_the_channels(make_channel: 
 def test_a_channel_that_only_a_package_names_and_is_not_there(forge: Channel) -> None:
     error = failure(ChannelNotFound, "upper", f"{forge.url_of('mian')}::lower", channels=("conda-forge",))
     assert error.packages == ("conda:lower",)  # type: ignore[attr-defined]
-    assert error.hint == "correct what stands before `::`"
+    assert "`::`" in str(error.hint)
 
 
 def test_what_only_the_channel_of_one_package_has_is_told(make_channel: Callable[..., Channel]) -> None:
     main = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     team = make_channel(data_package("part", "1.0", depends=("piece",)), data_package("piece", "1.0")).url_of("main")
     error = failure(CondaConflict, "tool", f"{team}::part", channels=(main,))
-    assert error.hint == f"{team} has `piece`, but is asked for part alone: add it to `channels`"
+    assert error.hint is not None
+    assert all(fact in error.hint for fact in ("`piece`", team, "for part only", "`channels`"))
 
 
 def test_a_requirement_is_told_without_its_channel(make_channel: Callable[..., Channel]) -> None:
     url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     error = failure(NoCondaBuild, f"{url}::tool ==3", channels=(url,))
-    assert error.message == "demo on linux-64: no build of `tool` is what is asked: `tool ==3`"
+    assert "`tool ==3`" in error.message
+    assert url not in error.message
 
 
 def test_a_dependency_that_no_channel_has(forge: Channel) -> None:
@@ -198,7 +201,7 @@ def test_a_version_that_another_arch_has(forge: Channel) -> None:
     error = failure(NoCondaBuild, "lagging >=2", arch=OSX_64)
 
     assert "`lagging >=2`" in error.message
-    assert "there is 1.0" in error.details
+    assert error.details == ("available: 1.0",)
     assert "linux-64 has lagging >=2" not in error.render()
 
 
@@ -211,7 +214,7 @@ def test_the_oldest_and_the_newest_of_many_versions_are_told(make_channel: Calla
     tools = [data_package("tool", f"1.{number}") for number in range(1, 31)]
     url = make_channel(PYTHON, *tools).url_of("main")
     error = failure(NoCondaBuild, "tool <1", channels=(url,))
-    assert error.details == ("there is 1.1, 1.2, ..., 1.25, 1.26, 1.27, 1.28, 1.29, 1.30",)
+    assert error.details == ("available: 1.1, 1.2, ..., 1.25, 1.26, 1.27, 1.28, 1.29, 1.30",)
 
 
 def test_a_python_that_there_is_not(forge: Channel) -> None:
@@ -230,7 +233,7 @@ def test_python_asked_twice_and_disagreeing(forge: Channel) -> None:
 @pytest.mark.parametrize(
     ("asked", "arch", "system", "needs", "has", "value"),
     [
-        ("cuda-only", LINUX_64, {}, "CUDA >=12.4", "a machine without CUDA", '__cuda = "12.4"'),
+        ("cuda-only", LINUX_64, {}, "CUDA >=12.4", "machines without CUDA", '__cuda = "12.4"'),
         ("cuda-only", LINUX_64, {"__cuda": "11.8"}, "CUDA >=12.4", "CUDA 11.8", '__cuda = "12.4"'),
         ("too-modern", LINUX_AARCH64, {}, "glibc >=2.99", "glibc 2.28", '__glibc = "2.99"'),
         ("metal", OSX_ARM64, {}, "macOS >=14", "macOS 13.0", '__osx = "14.0"'),
@@ -258,18 +261,16 @@ def test_what_the_machine_lacks(
 def test_what_no_machine_of_an_arch_has(forge: Channel) -> None:
     error = failure(UnmetSystemRequirement, "penguin", arch=OSX_64)
 
-    assert error.message == "demo on osx-64: penguin 1.0 needs Linux, which no machine of this arch has"
-    assert error.hint == "take it out of the environment, or the arch out of `archs`"
+    assert "penguin 1.0 needs Linux" in error.message
+    assert "`archs`" in str(error.hint)
     assert "conda:penguin" in error.packages  # type: ignore[attr-defined]
 
 
 def test_what_a_machine_has_is_no_package_of_a_channel(forge: Channel) -> None:
     error = failure(UnmetSystemRequirement, "__cuda ==12.4")
 
-    assert error.message == (
-        "demo on linux-64: `__cuda ==12.4` is asked of the machine, and the environment is locked for a machine "
-        "without CUDA"
-    )
+    assert "`__cuda ==12.4`" in error.message
+    assert "without CUDA" in error.message
     assert '{ __cuda = "12.4" }' in str(error.hint)
     assert error.packages == ("__cuda", "conda:__cuda")  # type: ignore[attr-defined]
     assert ask("__cuda >=12", "upper", system={"__cuda": "12.4"})
@@ -354,7 +355,7 @@ def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", "conda-forge=http://127.0.0.1:9/main")
     error = failure(ChannelUnreachable, "lower")
     assert channel_base("conda-forge") in error.message
-    assert "asked at its mirror, http://127.0.0.1:9/main" in error.details
+    assert "mirror: http://127.0.0.1:9/main" in error.details
     assert error.packages == ("conda-forge",)  # type: ignore[attr-defined]
 
 
@@ -363,14 +364,14 @@ def test_a_mirror_that_is_told_shows_no_secret(monkeypatch: pytest.MonkeyPatch) 
     for secret in ("me:s3cr3t@127.0.0.1:9/main", "127.0.0.1:9/t/s3cr3t/main", "me:${SECRET}@127.0.0.1:9/main"):
         monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge=http://{secret}")
         error = failure(ChannelUnreachable, "lower")
-        assert "asked at its mirror, http://127.0.0.1:9/main" in error.details
+        assert "mirror: http://127.0.0.1:9/main" in error.details
         assert "s3cr3t" not in error.render()
 
 
 def test_a_mirror_that_has_no_channel(forge: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge={forge.url}/nothing")
     error = failure(ChannelNotFound, "lower")
-    assert f"asked at its mirror, {forge.url}/nothing" in error.details
+    assert f"mirror: {forge.url}/nothing" in error.details
     assert "ENVLOCK_CHANNEL_MIRRORS" in str(error.hint)
 
 
@@ -471,5 +472,5 @@ def test_long_explanations_are_cut() -> None:
     assert incompatible.strip() not in lines
 
     assert len(lines) == 25
-    assert lines[-1] == "... and 76 lines more"
+    assert lines[-1] == "... and 76 more lines"
     assert max(map(len, lines)) <= 160

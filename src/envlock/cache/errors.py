@@ -214,7 +214,7 @@ class UpstreamError(ResolveError):
 
 
 class UpstreamUnauthorized(UpstreamError):
-    """A host refused the credentials, or wants some."""
+    """A host denied access: the credentials are missing or wrong."""
 
     code = "upstream-unauthorized"
     sentence = "{place} refused access to {files}"

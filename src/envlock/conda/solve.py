@@ -300,7 +300,7 @@ def _locked(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[L
         if not record.file_name.endswith(_ARCHIVES):
             raise Unlockable(title, f"`{record.file_name}` is no conda archive")
         if record.sha256 is None:
-            raise Unlockable(title, "its channel does not tell its SHA-256")
+            raise Unlockable(title, "its channel has no SHA-256 for it")
         place = request.place_of(record)
         packages.append(package_of(record, place.base, edges(record.depends, names), url=place.canonical(record.url)))
     return tuple(packages)

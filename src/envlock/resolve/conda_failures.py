@@ -46,10 +46,10 @@ _CHANNEL = re.compile(r'\[channel="[^"]*"\]')
 _ALTERNATIVES = re.compile(r"[^\s|,]+(?: \| [^\s|,]+){4,}")
 _SYSTEM = {"__glibc": "glibc", "__osx": "macOS", "__cuda": "CUDA", "__linux": "Linux", "__archspec": "the processor"}
 
-_NEEDED = "{} is what Metaflow itself needs inside of a step"
+_NEEDED = "Metaflow needs {} in every step"
 _CREDENTIALS = (
-    "give them in ~/.netrc, in the channel's URL as https://${USER}:${TOKEN}@... or https://host/t/${TOKEN}/..., "
-    "as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD, or in RATTLER_AUTH_FILE"
+    "add credentials to ~/.netrc, to RATTLER_AUTH_FILE or to the channel's URL (https://${USER}:${TOKEN}@... or "
+    "https://host/t/${TOKEN}/...), or set ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
 )
 
 
@@ -63,19 +63,24 @@ def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
         _thing(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
     )
     error: type[OfOneEnvironment] = ChannelUnreachable
-    message, hint = f"{named} did not answer", "check the network and the channel's URL, then `envlock lock` again"
+    message, hint = f"{named} did not answer", "check the network and the channel's URL, then run `envlock lock` again"
     if failure.kind == "unauthorized":
-        error, message, hint = ChannelUnauthorized, f"{named} refused the credentials, or wants some", _CREDENTIALS
+        message = f"{named} denied access: the credentials are missing or wrong"
+        error, hint = ChannelUnauthorized, _CREDENTIALS
     elif failure.kind in {"missing", "unreadable"}:
-        error, message, hint = ChannelNotFound, f"there is no conda channel at {named}", "correct `channels`"
+        error, message, hint = (
+            ChannelNotFound,
+            f"there is no conda channel at {named}",
+            "fix `channels` in envlock.toml",
+        )
         if single and not packages:
-            hint = "correct what stands before `::`"
+            hint = "fix the channel before `::`"
     elif failure.kind == "uncached":
-        message, hint = f"{named} cannot be asked offline", "lock once with the network"
+        message, hint = f"{named} has no cached data to use offline", "run `envlock lock` once without `--offline`"
     mirror = mirrors_in_force(request.channel_mirrors).get(failure.url, "")
     if mirror and error is ChannelNotFound:
-        hint = "correct its mirror: `channel-mirrors`, or the variable ENVLOCK_CHANNEL_MIRRORS"
-    details = (failure.reason, *((f"asked at its mirror, {without_secrets(mirror)}",) if mirror else ()))
+        hint = "fix its mirror in `channel-mirrors` or in the variable ENVLOCK_CHANNEL_MIRRORS"
+    details = (failure.reason, *((f"mirror: {without_secrets(mirror)}",) if mirror else ()))
     return error(request.name, request.arch, message, details=details, hint=hint, packages=packages or single)
 
 
@@ -84,9 +89,9 @@ def of_specification(request: Request, error: BadSpecification) -> OfOneEnvironm
     return BadMatchSpec(
         request.name,
         request.arch,
-        f"`{error.requirement}` asks for nothing that conda knows",
+        f"`{error.requirement}` is not a valid conda requirement",
         details=(clean(error.reason),),
-        hint='write a version as "1.26.4", "=1.26", ">=1.26,<2" or "1.26.*", and a build after it as "1.26.4=py312*"',
+        hint='write the version as "1.26.4", "=1.26", ">=1.26,<2" or "1.26.*"; add a build as "1.26.4=py312*"',
         packages=(_thing(error.requirement.name),),
     )
 
@@ -96,8 +101,8 @@ def of_timeout(request: Request, error: TookTooLong) -> OfOneEnvironment:
     return SolveTimeout(
         request.name,
         request.arch,
-        f"the solver found no answer within {error.seconds:g} seconds",
-        hint="ask for narrower versions: of Python first, then of the packages with the most releases",
+        f"the solver found no solution within {error.seconds:g} seconds",
+        hint="narrow the versions: of Python first, then of the packages with the most releases",
     )
 
 
@@ -107,7 +112,7 @@ def of_unlockable(request: Request, error: Unlockable) -> OfOneEnvironment:
         request.name,
         request.arch,
         f"{error.package} cannot be locked: {error.reason}",
-        hint="ask for another version of it, or take it from another channel",
+        hint="choose another version of it, or another channel",
         packages=(_thing(error.package.partition(" ")[0]),),
     )
 
@@ -130,14 +135,14 @@ def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable
     named = tuple(_thing(name) for name in asked if _mentions(about, name)) or tuple(map(_thing, asked))
     needs = tuple(_NEEDED.format(name) for name in own if _mentions(about, name))
     shadows = tuple(
-        f"{name} comes from {source} alone: that channel has it, and counts more than those after it"
+        f"{name} is taken only from {source}, the first channel that has it"
         for name, source in sorted(error.shadowed.items())
         if _mentions(about, name)
     )
     return CondaConflict(
         request.name,
         request.arch,
-        "the conda requirements cannot be met together",
+        "no solution found for the conda requirements",
         details=(*shorten(text), *needs, *shadows),
         hint=_way_out(text, bool(shadows), solve_request, solving),
         packages=named,
@@ -147,13 +152,13 @@ def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable
 def shorten(text: str) -> tuple[str, ...]:
     r"""The solver's explanation without its preamble, with long lists of versions cut, and at most a screen long.
 
-    >>> shorten("Cannot solve the request because of: b * cannot be:\n└─ a 1 | 2 | 3 | 4 | 5 | 6 would do\n")
-    ('b cannot be:', '└─ a 1 | 2 | ... | 6 would do')
+    >>> shorten("Cannot solve the request because of: b * cannot be:\n└─ a 1 | 2 | 3 | 4 | 5 | 6\n")
+    ('b cannot be:', '└─ a 1 | 2 | ... | 6')
     """
     text = text.removeprefix("Cannot solve the request because of: ")
     lines = [_shortened(line) for line in text.splitlines() if line.strip() not in {"", _PREAMBLE}]
     if len(lines) > _LINES:
-        lines = [*lines[: _LINES - 1], f"... and {len(lines) - _LINES + 1} lines more"]
+        lines = [*lines[: _LINES - 1], f"... and {len(lines) - _LINES + 1} more lines"]
     return tuple(lines)
 
 
@@ -188,11 +193,11 @@ def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> 
         return UnmetSystemRequirement(
             request.name,
             request.arch,
-            f"{unmet.package or 'the environment'} needs {label}, which no machine of this arch has",
-            hint="take it out of the environment, or the arch out of `archs`",
+            f"{unmet.package or 'the environment'} needs {label}, which this arch does not have",
+            hint="remove it from the environment, or the arch from `archs`",
             packages=things,
         )
-    has = f"{label} {system[unmet.name]}" if unmet.name in system else f"a machine without {label}"
+    has = f"{label} {system[unmet.name]}" if unmet.name in system else f"machines without {label}"
     version = unmet.version.rpartition(" ")[2] if unmet.name == "__archspec" else unmet.version
     lower = re.search(r">=?\s*([0-9.]*[0-9])", version) or re.search(r"([0-9.]*[0-9])", version)
     needed = lower[1] if lower is not None else system.get(unmet.name, "...")
@@ -202,13 +207,13 @@ def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> 
         needed += ".0"
     asks = f"{unmet.package} needs {label} {version}".rstrip()
     if not unmet.package:
-        asks = f"`{f'{unmet.name} {version}'.rstrip()}` is asked of the machine"
+        asks = f"`{f'{unmet.name} {version}'.rstrip()}` is required"
     return UnmetSystemRequirement(
         request.name,
         request.arch,
-        f"{asks}, and the environment is locked for {has}",
-        hint=f'where every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
-        "else ask for another version",
+        f"{asks}, but the environment is locked for {has}",
+        hint=f'if every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
+        "otherwise choose another version",
         packages=things,
     )
 
@@ -229,16 +234,16 @@ def _no_build(
             request.arch,
             f"`{name}` has no build for this arch",
             details=tuple(f"{arch} has {_versions(o for o in offers if o.subdir == arch)}" for arch in archs),
-            hint="take it out of the environment, or the arch out of `archs`",
+            hint="remove it from the environment, or the arch from `archs`",
             packages=things,
         )
     asked = f"{name} {version}".removesuffix(" *")
     return NoCondaBuild(
         request.name,
         request.arch,
-        f"no build of `{name}` is what is asked: `{asked}`",
-        details=(f"there is {_versions(here, builds=' ' in version)}",),
-        hint="ask for one of these" + (", or choose a later `exclude-newer`" if solve_request.exclude_newer else ""),
+        f"no build of `{name}` matches `{asked}`",
+        details=(f"available: {_versions(here, builds=' ' in version)}",),
+        hint="choose one of these" + (", or choose a later `exclude-newer`" if solve_request.exclude_newer else ""),
         packages=things,
     )
 
@@ -246,16 +251,16 @@ def _no_build(
 def _no_such(request: Request, solve_request: SolveRequest, name: str, solving: Solving) -> NoSuchCondaPackage:
     channels = request.requirements.channels
     packages: tuple[str, ...] = (_thing(name),)
-    details: tuple[str, ...] = (f"asked: {', '.join(place.base for place in solve_request.places)}",)
+    details: tuple[str, ...] = (f"channels: {', '.join(place.base for place in solve_request.places)}",)
     if name == "python":
-        details += ("an environment with conda packages takes its Python from a channel",)
-        hint, packages = "add a channel that has it to `channels`, such as `conda-forge`", (*packages, *channels)
+        details += ("an environment with conda packages needs a Python from a channel",)
+        hint, packages = "add a channel with Python to `channels`, such as `conda-forge`", (*packages, *channels)
     elif name in _of_metaflow(request):
         details += (_NEEDED.format(name),)
         hint, packages = "add the channel that has it to `channels`", channels
     else:
         near = did_you_mean(name, _names(solve_request, solving), cutoff=0.75)
-        hint = near or "correct its name, or add the channel that has it"
+        hint = near or "check the name, or add the channel that has it to `channels`"
     sentence = f"no channel has `{name}`"
     return NoSuchCondaPackage(request.name, request.arch, sentence, details=details, hint=hint, packages=packages)
 
@@ -270,18 +275,17 @@ def _of_metaflow(request: Request) -> tuple[str, ...]:
 
 def _way_out(text: str, is_shadowed: bool, solve_request: SolveRequest, solving: Solving) -> str:
     if is_shadowed:
-        return "change the order of `channels`, or name the channel: `channel::package`"
+        return "reorder `channels`, or name the channel: `channel::package`"
     if "uploaded after the cutoff" in text:
         return "choose a later `exclude-newer`, or change one of the lines above"
     if "not in requested channel" in text:
-        return "that channel does not have it: name another one, or none"
+        return "that channel does not have it: name another channel, or none"
     for name in _MISSING.findall(text):
         if not name.startswith("__") and not _offers(name, solve_request, solving):
             only = _only_there(name, solve_request, solving)
             if only:
-                return (
-                    f"{only} has `{name}`, but is asked for {_single(only, solve_request)} alone: add it to `channels`"
-                )
+                single = _single(only, solve_request)
+                return f"`{name}` is in {only}, which is used for {single} only: add that channel to `channels`"
             return f"no channel has `{name}`: add the one that has it to `channels`"
     return "change one of the lines above"
 

@@ -131,7 +131,7 @@ class NoWheel(OfOneEnvironment):
 
 
 class IndexUnauthorized(OfOneEnvironment):
-    """The index refused the credentials, or wants some."""
+    """The index denied access: the credentials are missing or wrong."""
 
     code = "index-unauthorized"
 
@@ -268,7 +268,7 @@ class BadMatchSpec(OfOneEnvironment):
 
 
 class ChannelUnauthorized(OfOneEnvironment):
-    """The channel refused the credentials, or wants some."""
+    """The channel denied access: the credentials are missing or wrong."""
 
     code = "channel-unauthorized"
 

@@ -190,7 +190,7 @@ def _kind(
     """The class, the message and the hint; `wheel` or `index` is the URL in uv's text."""
     place = wheel or address(index).kept or "an index"
     if _UNAUTHORIZED.search(text):
-        return IndexUnauthorized, f"{place} refused the credentials, or wants some", _CREDENTIALS
+        return IndexUnauthorized, f"{place} denied access: the credentials are missing or wrong", _CREDENTIALS
     if request.offline and _OFFLINE.search(text):
         return IndexUnreachable, *_LOCKED_OFFLINE
     if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
