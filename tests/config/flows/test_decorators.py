@@ -205,7 +205,7 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
             {},
             "`fetch_at_exec` needs a `name` or a `pathspec`; left out",
         ),
-        ("@pypi(python='3.x.y')", {}, "@pypi(python=…) is not a version of Python: `3.x.y`"),
+        ("@pypi(python='3.x.y')", {}, "@pypi(python=…): left out `3.x.y`: it takes a range of Python versions"),
         ("@pypi(colour='red')", {}, "@pypi(colour=…) is not a parameter that envlock knows; left out"),
         ("@pypi(disabled=True, python='3')", {"disabled": True}, "disabled, so left out: python 3"),
         ("@team.mine", {}, "@team.mine is not a Metaflow decorator; not read, though it may ask for packages"),
@@ -241,7 +241,7 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
         (
             "@conda(libraries={'numpy': ''}, channels=['./here', 'conda-forge', 'nodefaults'])",
             {"conda": {"libraries": {"numpy": ""}, "channels": ["conda-forge"]}},
-            "@conda(channels=…): `./here` is not a conda channel; left out",
+            "@conda(channels=…): left out `./here`: a channel is a name or a URL",
         ),
         (
             "@conda(libraries={'bioconda::samtools': ''}, channels=['conda-forge'])",
@@ -278,7 +278,7 @@ def test_the_tables_of_a_step(decorators: str, tables: dict[str, Any], tmp_path:
             "@pypi(packages={'rich': '13'}, extra_indices=['u:s3cr3t@index.example/simple'])",
             {"pypi": {"packages": {"rich": "13"}}},
             (
-                "@pypi(extra_indices=…): `index.example/simple` is not the URL of a package index; left out"
+                "@pypi(extra_indices=…): left out `index.example/simple`: an index begins with https:// or http://"
             ),
         ),
     ],
@@ -295,10 +295,11 @@ def test_one_url_that_no_lock_can_hold_leaves_out_itself_alone(tmp_path: Path) -
     assert f"left out `{tool}: `" in notes[0]
     tables, notes = step("@pypi(packages={'rich': '13'}, extra_indices=['../a', 'https://index.example/b'])", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13"}, "extra_indices": ["https://index.example/b"]}}
-    assert notes == ["@pypi(extra_indices=…): `../a` is not the URL of a package index; left out"]
+    assert notes == ["@pypi(extra_indices=…): left out `../a`: an index begins with https:// or http://"]
     tables, notes = step("@pypi(packages={'rich': '13'}, extras=['pre', 'no-deps'])", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13"}, "extras": ["pre"]}}
-    assert notes == ["@pypi(extras=…): `no-deps` means nothing when locking; left out"]
+    (note,) = notes
+    assert note.startswith("@pypi(extras=…): left out `no-deps`: it takes `pre`")
 
 
 def test_a_disabled_flow_keeps_where_packages_come_from(tmp_path: Path) -> None:

@@ -6,23 +6,19 @@ accepts, and a note says what became of the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from envlock.config.conda_tables import NoChannel, entry_of, python_of, python_range
+from envlock.config import rules
+from envlock.config.conda_tables import NoChannel, entry_of, python_of
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.rules import PIP_FLAGS
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
-from envlock.config.tables import normalize_python, package_name, requirement_of, requirements_of
+from envlock.config.tables import package_name, requirement_of, requirements_of
 from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_specifier
-from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
-from envlock.named.alias import check_reference
-from envlock.named.errors import BadReference
+from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.redaction import shown
-
-TABLES = ("pypi", "conda", "named_env", "sys_packages")
 
 _MOVED_TO_NAMED = {name: ("named_env", name) for name in ("name", "pathspec", "fetch_at_exec")}
 _PLACES: dict[str, dict[str, tuple[str, str]]] = {
@@ -47,7 +43,18 @@ _PLACES: dict[str, dict[str, tuple[str, str]]] = {
 """For each decorator and parameter, the table and key of envlock.toml."""
 
 _VERSIONS = {("pypi", "packages"), ("pypi", "conda_only"), ("conda", "libraries"), ("sys_packages", "packages")}
-_LISTS = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
+SOURCES = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
+"""What says where packages come from, and asks for none: lists."""
+_RULES: dict[tuple[str, str], Callable[[str], str]] = {
+    ("pypi", "extra_indices"): rules.index_url,
+    ("pypi", "extras"): rules.pip_flag,
+    ("pypi", "python"): rules.python,
+    ("conda", "channels"): rules.channel,
+    ("conda", "python"): rules.conda_python,
+    ("named_env", "name"): rules.env_name,
+    ("named_env", "pathspec"): rules.pathspec,
+}
+"""What envlock.toml accepts there: as an item of a list, or as the whole value."""
 
 
 class LevelTables:
@@ -108,7 +115,7 @@ class LevelTables:
 
     def _disable(self, at: _Parameter, value: object) -> None:
         if not isinstance(value, bool):
-            self.note(at.line, f"{at.label} is neither True nor False: `{value}`")
+            self.note(at.line, f"{at.label}: left out `{value}`: it takes True or False")
         elif self.disabled not in {None, value}:
             self.note(at.line, f"{at.label} contradicts a decorator beside it; wrote `disabled = true`")
             self.disabled = True
@@ -121,10 +128,10 @@ class LevelTables:
         found: object
         if place in _VERSIONS:
             found = self._versions(place, at, value, before or {})
-        elif place in _LISTS:
+        elif place in SOURCES:
             found = self._items(place, at, value, before or [])
-        elif why := _wrong_scalar(place, value):
-            self.note(at.line, f"{at.label} {why}")
+        elif why := _wrong_value(place, value):
+            self.note(at.line, f"{at.label}: left out `{shown(str(value))}`: {why}")
             return
         else:
             found = before or value
@@ -142,8 +149,8 @@ class LevelTables:
             url = self._without_credentials(item, at)
             if place == ("conda", "channels") and url == "nodefaults":
                 continue  # envlock never searches a channel that nobody named
-            if why := _wrong_item(place, url):
-                self.note(at.line, f"{at.label}: `{url}` {why}; left out")
+            if why := _RULES[place](url):
+                self.note(at.line, f"{at.label}: left out `{url}`: {why}")
             elif url not in kept:
                 kept.append(url)
         return kept
@@ -245,32 +252,11 @@ def _both(first: str, second: str) -> str | None:
     return ",".join(dict.fromkeys((*normalize_specifier(first).split(","), *normalize_specifier(second).split(","))))
 
 
-def _wrong_scalar(place: tuple[str, str], value: object) -> str:
+def _wrong_value(place: tuple[str, str], value: object) -> str:
     """What envlock has against the value of a parameter that is no dict and no list; empty where nothing."""
-    table, key = place
-    if key == "fetch_at_exec":
-        return "" if isinstance(value, bool) else f"is neither True nor False: `{value}`"
-    if not isinstance(value, str):
-        return f"is not a string: `{value}`"
-    try:
-        if key == "python":
-            python_range(value) if table == "conda" else normalize_python(value)
-        if table == "named_env":
-            check_reference(key, value)
-    except ConfigError:
-        return f"is not a version of Python: `{value}`"
-    except BadReference as bad:
-        return f"is not a name of an environment: `{shown(value)}`: {bad.reason}"
-    return ""
-
-
-def _wrong_item(place: tuple[str, str], text: str) -> str:
-    """What envlock has against an item of a list; empty where nothing."""
-    if place == ("conda", "channels"):
-        return "" if is_channel(text) else "is not a conda channel"
-    if place == ("pypi", "extra_indices"):
-        return "" if is_web(text) else "is not the URL of a package index"
-    return "" if text in PIP_FLAGS else "means nothing when locking"
+    if place[1] == "fetch_at_exec":
+        return "" if isinstance(value, bool) else "it takes True or False"
+    return _RULES[place](value) if isinstance(value, str) else "it takes a string"
 
 
 def _wrong_entry(place: tuple[str, str], name: str, version: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envlock.config.flows.decorator_tables import TABLES, LevelTables
+from envlock.config.flows.decorator_tables import SOURCES, LevelTables
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_classes import FlowClass, FlowReader
 from envlock.config.flows.flow_reader import TOO_DEEP, parse_tree
@@ -22,7 +22,7 @@ from envlock.config.flows.literals import Literals, NotLiteral
 from envlock.config.flows.module_names import Class, Unknown
 from envlock.config.flows.scopes import source_of
 from envlock.config.project import DEFAULT_CHANNEL
-from envlock.config.tables import package_name
+from envlock.config.tables import TABLES, package_name
 from envlock.redaction import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
@@ -240,8 +240,8 @@ def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict
     flow_is_disabled = bool((flow or {}).get("disabled"))
     if level.disabled:
         # What a disabled flow says of indexes and channels holds for the steps that ask for something all the same.
-        kept = _only(tables, _SOURCES) if level.is_flow else {}
-        level.tables = _without(tables, _SOURCES) if level.is_flow else tables
+        kept = _only(tables, SOURCES) if level.is_flow else {}
+        level.tables = _without(tables, SOURCES) if level.is_flow else tables
         if level.tables:
             said = ", ".join(level.asked())
             level.note(level.line_of("disabled"), f"disabled, so left out: {said}")
@@ -262,10 +262,6 @@ def settle(level: LevelTables, *, flow: Mapping[str, Any] | None = None) -> dict
             "gives it an environment",
         )
     return tables
-
-
-_SOURCES = {("pypi", "extra_indices"), ("pypi", "extras"), ("conda", "channels")}
-"""What says where packages come from, and asks for none."""
 
 
 def _only(tables: Mapping[str, Any], places: set[tuple[str, str]]) -> dict[str, Any]:
@@ -290,7 +286,7 @@ def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
         level.note(line, "`fetch_at_exec` needs a `name` or a `pathspec`; left out")
         level.tables.pop("named_env")
         return
-    others = [table for table in ("pypi", "conda") if table in _without(level.tables, _SOURCES)]
+    others = [table for table in ("pypi", "conda") if table in _without(level.tables, SOURCES)]
     if level.is_flow and others:
         left = LevelTables(is_flow=True)
         left.tables = {str(table): level.tables.pop(table) for table in others}
@@ -299,7 +295,7 @@ def _settle_named(level: LevelTables, flow: Mapping[str, Any]) -> None:
             "a flow takes a named environment or packages, not both; left out: " + ", ".join(left.asked()),
         )
         return
-    inherited = [table for table in ("pypi", "conda") if table in _without(_tables_of(flow), _SOURCES)]
+    inherited = [table for table in ("pypi", "conda") if table in _without(_tables_of(flow), SOURCES)]
     if named.get("fetch_at_exec") and (others or inherited):
         level.note(line, "`fetch_at_exec` excludes packages beside it; left out")
         named.pop("fetch_at_exec")
