@@ -64,6 +64,9 @@ class Verdict(str, Enum):
     HOST_NOT_ALLOWED = "host-not-allowed", 3, "HOST NOT ALLOWED", "each URL is on one of `hosts`", True
 
 
+NOT_ALLOWED = "{} is not among the hosts of envlock.toml"
+
+
 class Finding(NamedTuple):
     """One thing that is not as it should be."""
 
@@ -120,14 +123,19 @@ def is_consistent(lock: LockFile) -> Iterator[Finding]:
         yield lock.finding(Verdict.DAMAGED, lock.summary.inconsistency, repair=lock.restore)
 
 
+def strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
+    """The hosts in a lock's URLs that are not among `hosts`, where that is set."""
+    settings = project.settings
+    return strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
+
+
 def names_allowed_hosts(lock: LockFile) -> Iterator[Finding]:
     """Where `hosts` is set, each URL of a lock is on one of them."""
-    settings = lock.project.settings
-    strange = strange_hosts(lock.summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
+    strange = strange_hosts_in(lock.project, lock.summary)
     if strange:
         yield lock.finding(
             Verdict.HOST_NOT_ALLOWED,
-            *(f"{name} is not among the hosts of envlock.toml" for name in strange),
+            *map(NOT_ALLOWED.format, strange),
             repair=f"{lock.restore}, or add the host to `hosts` in envlock.toml",
             line=_line_with(lock.data, strange[0]),
         )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
-from envlock.model.url import strange_hosts
 from envlock.words import did_you_mean
+from envlock.workflow.check_rules import NOT_ALLOWED, strange_hosts_in
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
@@ -92,10 +92,9 @@ class HostNotAllowed(DamageError):
 
 def refuse_strange_hosts(project: Project, summary: Summary, environments: Sequence[str]) -> None:
     """Raise HostNotAllowed for a lock with a URL on a host that envlock.toml does not allow."""
-    settings = project.settings
-    strange = strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
+    strange = strange_hosts_in(project, summary)
     if strange:
-        reasons = [f"{name} is not among the hosts of envlock.toml" for name in strange]
+        reasons = list(map(NOT_ALLOWED.format, strange))
         at = project.locate(("envlock", "hosts"))
         raise HostNotAllowed(environments, reasons, at, "if you trust the host, add it to `hosts` in envlock.toml")
 

@@ -22,7 +22,7 @@ from envlock.workflow.check import CheckResult
 from envlock.workflow.check import check as check_project
 from envlock.workflow.lock import lock as lock_project
 from envlock.workflow.locking.jobs import LockResult, Upgrade
-from envlock.workflow.locking.previous_locks import PreviousLocks, given_up_notes, together
+from envlock.workflow.locking.previous_locks import PreviousLocks, merge_notes, newest_of_all
 from tests.index import Index, Release
 from tests.lockfile.conda_locks import MIXED, conda_package
 from tests.lockfile.test_formats import LOCKS
@@ -409,9 +409,9 @@ def test_conda_packages_are_newer_by_condas_order() -> None:
         replace(MIXED, packages=each, resolved_at=f"2026-01-0{day}T00:00:00Z")
         for day, each in ((2, (builds[1], packages[0])), (1, (builds[0], packages[1])))
     )
-    both = together([old, new])
+    both = newest_of_all([old, new])
     assert [package.filename for package in both.packages] == ["other-1.0-h10_10.conda", "tool-1.10-h1_0.conda"]
-    assert len(given_up_notes(both, [old, new])) == 2
+    assert len(merge_notes(both, [old, new])) == 2
 
 
 def test_of_a_lock_that_is_not_verified_no_build_of_python_is_kept(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ class PreviousLocks:
         """The lock to start from: that of the branches, one of the same for another arch, or a predecessor."""
         branches = self.branches(job)
         if len(branches) > 1:
-            return together(branches)
+            return newest_of_all(branches)
         if branches and branches[0].req_id == job.requirements.req_id:
             return branches[0]
         older = predecessor(job.environments[0], job.arch, self.known(), self._needed)
@@ -176,7 +176,7 @@ class PreviousLocks:
         for lock in sorted(filter(self.is_verified, own), key=_age, reverse=True):
             if all(_version(best[key]) == _version(each) for key, each in _packages(lock)):
                 path = lock_path(self._folder, lock)
-                return Locked(job.names, lock, path, job.arch, "settled", notes=given_up_notes(lock, own))
+                return Locked(job.names, lock, path, job.arch, "settled", notes=merge_notes(lock, own))
         return None
 
     def merged(self, done: Locked, job: Job) -> Locked:
@@ -185,7 +185,7 @@ class PreviousLocks:
         if len(branches) < 2 or done.lock is None:
             return done
         old = tuple(path for lock in branches for path in self._read[lock])
-        notes = (*given_up_notes(done.lock, branches), *done.notes)
+        notes = (*merge_notes(done.lock, branches), *done.notes)
         return replace(done, action="merged", notes=notes, beside=old)
 
     def with_left_over(self, results: Sequence[Locked], left_over: Sequence[Path]) -> tuple[Locked, ...]:
@@ -197,7 +197,7 @@ class PreviousLocks:
             if each.action not in {"kept", "settled"} or not rivals:
                 return each
             mine = [each.lock] if each.lock is not None else self._locks_at(each.path)
-            notes = (note for kept in mine for note in given_up_notes(kept, rivals) if note not in each.notes)
+            notes = (note for kept in mine for note in merge_notes(kept, rivals) if note not in each.notes)
             return replace(each, notes=(*notes, *each.notes))
 
         return tuple(map(noted, results)) if gone else tuple(results)
@@ -220,13 +220,13 @@ def _req_ids(project: Project) -> set[str]:
     return {each.requirements.req_id for each in project.environments()}
 
 
-def together(locks: Sequence[Lock]) -> Lock:
+def newest_of_all(locks: Sequence[Lock]) -> Lock:
     """What several locks have together: of each package the newest. It is nothing that was resolved."""
     packages = [package for _, package in sorted(_newest_packages(locks).items())]
     return replace(max(locks, key=_age), packages=tuple(packages))
 
 
-def given_up_notes(kept: Lock, branches: Iterable[Lock]) -> tuple[str, ...]:
+def merge_notes(kept: Lock, branches: Iterable[Lock]) -> tuple[str, ...]:
     """A line for each package that a lock has in another version than one of the branches, with who had which."""
     mine, notes = dict(_packages(kept)), []
     found: dict[tuple[str, str], dict[str, Lock]] = {}
