@@ -5,7 +5,7 @@ READY := .venv/envlock-ready
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-slow demo demo-team lint format bench docs docs-check clean
+.PHONY: help setup test test-fast test-slow coverage demo demo-team lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test-fast: $(READY)  ## what needs no server and starts no process: under 90 s o
 
 test-slow: $(READY) $(SERVERS)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow
+
+coverage: $(READY) $(SERVERS)  ## run every test and show which lines none of them reached
+	@$(BIN)/coverage erase
+	@unset PYTHONDONTWRITEBYTECODE; $(BIN)/coverage run -m pytest -q -n auto --dist worksteal || true  # measuring fails tests of start-up
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
 	@$(BIN)/python scripts/demo.py
@@ -56,6 +62,6 @@ docs-check: $(READY)  ## hold the documentation to the code
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_errors.py
 
 clean:  ## delete .venv and everything that was made
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .coverage* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@rm -rf examples/*/envlock.lock examples/*/*/envlock.lock examples/*/envlock-cache examples/*/.metaflow src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

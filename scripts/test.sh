@@ -24,6 +24,6 @@ hold types .venv/bin/mypy
 hold imports .venv/bin/lint-imports
 if [ "${1:-}" != --lint-only ]; then
     [ -z "$failed" ] || printf 'failed before the tests:%s\n' "$failed"
-    .venv/bin/python -m pytest -q -n auto "$@" || failed="$failed tests"
+    .venv/bin/python -m pytest -q -n auto --dist worksteal "$@" || failed="$failed tests"
 fi
 [ -z "$failed" ]
