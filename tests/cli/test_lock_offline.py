@@ -55,6 +55,7 @@ def test_an_index_that_was_read_is_not_asked_again(
     envlock("lock")
     project.write('[env.demo.pypi]\npackages = { alpha = "" }', settings="metaflow-requirements = false\nchannels = []")
     envlock("lock", "--offline", "--upgrade")
+    assert project.pins() == {"alpha": "2.0", "beta": "2.0"}
 
 
 def test_an_index_that_was_never_read(

@@ -112,6 +112,7 @@ def test_a_cache_in_the_home_of_nobody(locked: ProjectFolder, envlock: Envlock) 
 
 def test_numbers_for_uv_that_are_none_are_not_passed_on(locked: ProjectFolder, envlock: Envlock) -> None:
     envlock("lock", "--upgrade", env={"UV_HTTP_TIMEOUT": "soon", "UV_HTTP_RETRIES": "-1"})
+    assert locked.pins() == {"lam": "1.0"}
 
 
 def test_what_a_killed_lock_left_is_swept(locked: ProjectFolder, envlock: Envlock) -> None:

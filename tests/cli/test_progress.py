@@ -221,8 +221,10 @@ def test_work_that_ends_as_drawing_begins_leaves_nothing_drawn() -> None:
 
 
 def test_a_phase_that_nobody_opened_is_passed_over() -> None:
-    with LiveReporter(plain()) as reporter:
+    console = plain()
+    with LiveReporter(console) as reporter:
         reporter.doing("x", "y")
         reporter.advanced("x", "y")
         reporter.grew("x", 1)
         reporter.ended("x")
+    assert written(console) == ""

@@ -619,7 +619,7 @@ def test_a_name_with_a_dot_needs_quotes(text: str, names: dict[int, str], tmp_pa
 def test_a_table_of_a_package_may_be_written_with_dots(text: str, tmp_path: Path) -> None:
     (tmp_path / "envlock.toml").write_text(text)
     explain(text, tmp_path / "envlock.toml")
-    load_project(tmp_path / "envlock.toml")
+    assert len(load_project(tmp_path / "envlock.toml").environments()) == 1
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:

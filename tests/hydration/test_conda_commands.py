@@ -62,8 +62,9 @@ def test_no_command_dies_after_its_work_is_done(conda_project: ProjectFolder, en
     conda_project.write_conda_env("lower", archs=HERE)
     envlock("lock")
     for command in ("create", "path") * 4:
-        said = envlock(command).stdout
-        shutil.rmtree(prefix_of(said))
+        prefix = prefix_of(envlock(command).stdout)
+        assert (prefix / "conda-meta").is_dir()
+        shutil.rmtree(prefix)
 
 
 def test_settings_say_which_scripts_run_and_what_is_compiled(conda_project: ProjectFolder, envlock: Envlock) -> None:

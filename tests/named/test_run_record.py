@@ -93,6 +93,7 @@ class TestRecorder:
     def test_a_cache_that_cannot_be_used_is_no_matter(self, project: Project, tmp_path: Path, cache: str) -> None:
         (tmp_path / "project" / "file").write_text("no folder")
         self.record(project._replace(settings=project.settings._replace(cache=cache)))
+        assert self.ran(project) == []
 
     def test_a_cache_of_a_newer_format_is_left_alone(self, project: Project) -> None:
         open_store(project.cache_url).put("CACHE.json", b'{"format": 99}')

@@ -373,6 +373,11 @@ class TestSweeps:
         store.put(sweep_path("a1"), b"\0" * 100)
         collect_garbage(team, limits_of(), delete=True)
         push(load_project(team.path))
+        there = {entry.path for entry in store.entries("envs")}
+        assert {
+            EnvironmentPlace(lock.arch, lock.req_id, lock.full_id).path
+            for lock in map(read_lock, lock_files(team.lock_folder))
+        } <= there
 
 
 class TestFolders:
