@@ -192,6 +192,8 @@ def _wants(arguments: list[str], style: str) -> bool:
     """Whether errors are to be written like this, also where a wrong option kept the command line from being read."""
     if arguments[:1] == ["run"]:  # it has no such option, and what it starts may have one
         return False
+    if "--" in arguments:  # what follows is no option
+        arguments = arguments[: arguments.index("--")]
     return any(
         each in {f"--{style}", f"--format={style}"} or arguments[place : place + 2] == ["--format", style]
         for place, each in enumerate(arguments)

@@ -269,6 +269,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     from contextlib import suppress
 
+    if not path.name:  # `.`, as an empty path is, or `/`
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:

@@ -169,6 +169,23 @@ def test_a_wrong_call_is_json_too(envlock: Envlock) -> None:
     assert envlock("lokc", "--json", check=2).json["error"]["code"] == "usage"
 
 
+def test_what_follows_two_dashes_is_no_option(envlock: Envlock, tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text("[env.base.pypi.packages]\n")
+    for arguments in (["add", "--", "--json"], ["remove", "--", "--format=github"], ["init", "--", "--json"]):
+        ran = envlock(*arguments, cwd=tmp_path, check=2)
+        assert ran.stdout == ""
+        assert ran.stderr.startswith("error["), arguments
+
+
+@pytest.mark.parametrize("output", ["", ".", "/", "..", "folder", "file/below"])
+def test_the_schema_goes_to_a_file_and_to_nothing_else(envlock: Envlock, tmp_path: Path, output: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    ran = envlock("schema", "--output", output, cwd=tmp_path, check=2)
+    assert ran.stderr.startswith("error[cannot-write]: ")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_every_command_refuses_a_folder_without_a_project(envlock: Envlock, tmp_path: Path) -> None:
     for command in (["lock"], ["check"], ["push"], ["add", "rich"], ["path", "--step", "start"], ["cache", "ls"]):
         ran = envlock(*command, cwd=tmp_path, check=2)
