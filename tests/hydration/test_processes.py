@@ -106,7 +106,7 @@ def test_those_who_wait_say_so(making: Making, start: Start) -> None:
 
 @pytest.mark.parametrize("whom", ["group", "one", "interrupt"], ids=["both killed", "uv goes on alone", "Ctrl-C"])
 def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, whom: str) -> None:
-    command = [sys.executable, "-m", "tests.hydration.killing", making.place, "pypi", making.count, 30, whom]
+    command = [sys.executable, "-m", "tests.hydration.killing", making.place, "pypi", making.count, 16, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
@@ -114,7 +114,7 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
     result = json.loads(done.stdout)
     assert result["broken"] == []
     assert result["left"] == []
-    assert result["unfinished"] >= 10, "the ends came too late to prove anything"
+    assert result["unfinished"] >= 5, "the ends came too late to prove anything"
     assert making.hydrate() == making.prefix
     assert missing_files(making.prefix) == []
     if whom != "one":
