@@ -21,8 +21,9 @@ EXTRAS = {"s3": ("s3fs",), "gcs": ("gcsfs",), "azure": ("adlfs",), "all": ("s3fs
 OPTIONAL = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FLOORS = {"s3fs": (2025, 5), "gcsfs": (2025, 5), "adlfs": (2025, 8)}
 _VERSIONS = """
-import importlib.metadata, json, metaflow, boto3, sys
+import importlib.metadata, json, sys
 for name in sys.argv[1:]: __import__(name)
+if "s3fs" in sys.argv: import metaflow, boto3  # what rests on the same botocore
 print(json.dumps({name: importlib.metadata.version(name) for name in (*sys.argv[1:], "boto3", "botocore", "metaflow")}))
 """
 

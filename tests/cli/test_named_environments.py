@@ -13,17 +13,25 @@ from envlock.model.arch import host_arch
 from envlock.named.move import parse_move
 from tests.conftest import Envlock
 from tests.index import Index, Release
-from tests.support import ProjectFolder
+from tests.support import ProjectFolder, Ran, isolation, run_envlock
 
 ARCHS = ("linux-64", "osx-arm64")
 
 
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_uv_cache: Path) -> Path:
+    """What the first user has made, once for all tests: a checkout, and the cache beside it."""
+    folder = tmp_path_factory.mktemp("released")
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
+        release(ProjectFolder.make(folder / "mine", index.url), run_envlock, "v1", "alpha<2", "lam")
+    return folder
+
+
 @pytest.fixture
-def mine(tmp_path: Path, index: Index, envlock: Envlock) -> ProjectFolder:
+def mine(tmp_path: Path, index: Index, released: Path) -> ProjectFolder:
     """The first user's checkout: `team/base:v1` and `team/base:latest` are named, in the cache that both share."""
-    project = ProjectFolder.make(tmp_path / "mine", index.url)
-    release(project, envlock, "v1", "alpha<2", "lam")
-    return project
+    shutil.copytree(released, tmp_path, dirs_exist_ok=True)
+    return ProjectFolder(tmp_path / "mine", index.url)
 
 
 @pytest.fixture
@@ -34,7 +42,9 @@ def yours(tmp_path: Path, index: Index) -> ProjectFolder:
     return project
 
 
-def release(project: ProjectFolder, envlock: Envlock, tag: str, *packages: str, archs: tuple[str, ...] = ARCHS) -> None:
+def release(
+    project: ProjectFolder, envlock: Callable[..., Ran], tag: str, *packages: str, archs: tuple[str, ...] = ARCHS
+) -> None:
     """Lock what is asked, and name it."""
     project.write_env(*packages, name="base", settings=CACHE, archs=archs)
     envlock("lock", cwd=project.folder)
