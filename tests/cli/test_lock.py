@@ -266,7 +266,7 @@ def test_no_wheel_names_package_arch_line_and_what_to_do(project: ProjectFolder,
     said = envlock("lock", check=4).stderr
     assert said.count("error[no-wheel]") == 1
     for arch in ("osx-64", "osx-arm64"):
-        assert re.search(rf"on .*{arch}.*: `gamma` has no wheel for it with Python 3", said)
+        assert re.search(rf"on .*{arch}.*: `gamma` has no compatible wheel for Python 3", said)
     line = project.config.read_text().splitlines().index('"gamma" = ""') + 1
     assert f"at envlock.toml:{line} (env.demo.pypi.packages.gamma)" in said
     assert "hint: " in said

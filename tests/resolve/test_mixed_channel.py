@@ -182,7 +182,7 @@ def test_a_contradiction_is_told_with_both_sides(index: Index) -> None:
     with pytest.raises(ConflictWithConda) as caught:
         RESOLVER.resolve(request_for(index, "listens", pypi=("lam>=2",)))
     error = caught.value
-    assert error.sentence == "lam>=2 is asked of PyPI, and conda provides lam 1.0 (conda package lambda-tools 1.0)"
+    assert error.sentence == "lam>=2 is required from PyPI, but conda provides lam 1.0 (conda package lambda-tools 1.0)"
     assert error.packages == ("lam", "conda:lambda-tools", "conda:listens")
 
 

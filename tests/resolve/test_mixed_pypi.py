@@ -190,7 +190,7 @@ def conflict(served: Index, *roots: str, provided: tuple[Provided, ...], arch: A
 
 def test_a_requirement_that_conda_does_not_fit(index: Index) -> None:
     error = conflict(index, "beta>=2", "lam", provided=(BETA,))
-    assert error.sentence == "beta>=2 is asked of PyPI, and conda provides beta 1.5 (conda package beta 1.5)"
+    assert error.sentence == "beta>=2 is required from PyPI, but conda provides beta 1.5 (conda package beta 1.5)"
     assert error.packages == ("beta", "conda:beta")
     assert "Because conda provides beta 1.5 (conda package beta 1.5) and you require beta>=2" in error.render()
 
@@ -199,12 +199,12 @@ def test_a_requirement_that_conda_does_not_fit(index: Index) -> None:
 def test_every_kind_of_specifier(index: Index, specifier: str) -> None:
     error = conflict(index, f"beta{specifier}", provided=(BETA,))
     assert error.packages == ("beta", "conda:beta")
-    assert f"beta{specifier} is asked of PyPI" in error.sentence
+    assert f"beta{specifier} is required from PyPI" in error.sentence
 
 
 def test_a_package_that_conda_does_not_fit(index: Index) -> None:
     error = conflict(index, "theta", provided=(Provided("alpha", "2.0", "alpha 2.0"),))
-    assert error.sentence == "theta wants alpha<2, and conda provides alpha 2.0 (conda package alpha 2.0)"
+    assert error.sentence == "theta requires alpha<2, but conda provides alpha 2.0 (conda package alpha 2.0)"
     assert error.packages == ("theta", "conda:alpha")
 
 
@@ -216,7 +216,7 @@ def test_a_package_deep_down_that_conda_does_not_fit(make_index: Callable[..., I
     )
     error = conflict(served, "top", provided=(Provided("torch", "2.4.0+cpu", "pytorch 2.4.0"),))
     assert error.sentence == (
-        "middle wants torch>=2.5, and conda provides torch 2.4.0+cpu (conda package pytorch 2.4.0)"
+        "middle requires torch>=2.5, but conda provides torch 2.4.0+cpu (conda package pytorch 2.4.0)"
     )
     assert error.packages == ("top", "conda:pytorch")
 
@@ -232,7 +232,7 @@ def test_the_one_that_does_not_fit_is_named_where_others_do(make_index: Callable
         "num",
         provided=(Provided("num", "1.5", "num 1.5"), Provided("dep", "1.0", "dep 1.0")),
     )
-    assert error.sentence.startswith("fights wants num>=2, and conda provides num 1.5 ")
+    assert error.sentence.startswith("fights requires num>=2, but conda provides num 1.5 ")
     assert "conda:dep" not in error.packages
 
 
@@ -240,7 +240,7 @@ def test_a_direct_url_does_not_take_the_place_of_conda(index: Index) -> None:
     url = index.file_url("beta-1.0-py3-none-any.whl")
     error = conflict(index, f"beta @ {url}", provided=(BETA,))
     assert error.sentence == (
-        "beta is asked of PyPI by a direct URL, and conda provides beta 1.5 (conda package beta 1.5)"
+        "beta is required from a direct URL, but conda provides beta 1.5 (conda package beta 1.5)"
     )
     assert error.packages == ("beta", "conda:beta")
     elsewhere = f"beta @ {url} ; sys_platform == 'darwin'"
@@ -312,7 +312,7 @@ def test_an_extra_of_which_nothing_is_known_is_refused(make_index: Callable[...,
         ask(socks(make_index), root, provided=(Provided("requests", "2.32.3", "requests 2.32.3"),))
     error = caught.value
     assert error.sentence == (
-        "requests[socks] is asked of PyPI, and conda provides requests 2.32.3 (conda package requests 2.32.3)"
+        "requests[socks] is required from PyPI, but conda provides requests 2.32.3 (conda package requests 2.32.3)"
     )
     assert error.wanted == ("requests",)
     assert error.packages == ("requests", "conda:requests")

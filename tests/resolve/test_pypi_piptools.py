@@ -133,7 +133,7 @@ def test_without_its_package_there_is_no_resolver(monkeypatch: pytest.MonkeyPatc
 
 def test_its_package_in_an_older_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda _: "7.5.3")
-    with pytest.raises(ResolverNotInstalled, match=r"needs pip-tools 7\.6 or later; here is 7\.5\.3"):
+    with pytest.raises(ResolverNotInstalled, match=r"needs pip-tools 7\.6 or later; found 7\.5\.3"):
         PipToolsResolver()
 
 

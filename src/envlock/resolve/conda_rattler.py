@@ -58,7 +58,7 @@ class CondaResolver:
         except Unlockable as error:
             raise conda_failures.of_unlockable(request, error) from None
         except Ended:
-            raise UnexpectedAnswer(request.name, request.arch, "solving was ended before it was done") from None
+            raise UnexpectedAnswer(request.name, request.arch, "solving was interrupted") from None
         return Resolution(solved.packages, tuple(map(_gone, solved.gone)), _python(solved.packages))
 
 

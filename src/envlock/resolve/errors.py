@@ -84,7 +84,7 @@ def _merged(group: Sequence[EnvlockError]) -> EnvlockError:
     first = alike[0]
     merged = first.on([arch for error in alike for arch in error.archs])
     if any(error.texts != first.texts for error in alike):
-        return merged.adding(f"these lines are of {first.archs[0]}; those of the others differ in versions")
+        return merged.adding(f"these lines are for {first.archs[0]}; those of the other archs differ in versions")
     return merged
 
 
@@ -159,7 +159,7 @@ class IndexUnreachable(OfOneEnvironment):
             archs,
             f"{', '.join(indexes) or 'an index'} did not answer",
             details=details,
-            hint="check the network and the index URL, then `envlock lock` again",
+            hint="check the network and the index URL, then run `envlock lock` again",
             packages=tuple(indexes),
         )
 
@@ -171,13 +171,13 @@ class BadDirectUrl(OfOneEnvironment):
 
 
 class UnknownPipFlag(OfOneEnvironment):
-    """`extras` has a pip flag that means nothing when locking."""
+    """`extras` has a pip flag that has no effect on a lock."""
 
     code = "unknown-pip-flag"
 
 
 class ResolverCannot(OfOneEnvironment):
-    """The resolver that envlock.toml chooses does not support what is asked."""
+    """The resolver that envlock.toml chooses does not support these requirements."""
 
     code = "resolver-cannot"
 
@@ -195,7 +195,7 @@ class ResolverNotInstalled(ConfigError):
 
     def __init__(self, key: str, resolver: str, found: str, needed: str) -> None:
         super().__init__(
-            f'`{key} = "{resolver}"` needs {needed}; here is {found or "none"}',
+            f'`{key} = "{resolver}"` needs {needed}; found {found or "none"}',
             hint=f"pip install 'envlock[{resolver}]'",
         )
 
@@ -227,7 +227,7 @@ class ExtraOfCondaPackage(OfOneEnvironment):
 
 
 class CondaOnlyWithPython(OfOneEnvironment):
-    """A package in `conda_only` brings Python packages, which must come from PyPI there."""
+    """A package in `conda_only` depends on Python packages, which must come from PyPI there."""
 
     code = "conda-only-with-python"
 
@@ -317,12 +317,12 @@ class NoFittingPython(ResolveError):
     def __init__(
         self, environments: tuple[str, ...], asked: str, *, here: tuple[str, ...] = (), oldest: str = ""
     ) -> None:
-        found = f"on this machine: {', '.join(here) or 'none'}; none that uv can download fits either"
-        ask = f"ask for Python {oldest} or later" if oldest else "widen `python` in envlock.toml"
+        found = f"on this machine: {', '.join(here) or 'none'}; uv can download none that matches either"
+        ask = f"use Python {oldest} or later" if oldest else "widen `python` in envlock.toml"
         super().__init__(
-            f"no Python fits `{asked}`, asked by {', '.join(environments)}",
-            details=(f"the oldest that can be locked is Python {oldest}" if oldest else found,),
-            hint=ask if oldest else f"{ask}, or install such an interpreter",
+            f"no Python matches `{asked}`, required by {', '.join(environments)}",
+            details=(f"envlock can lock Python {oldest} or later" if oldest else found,),
+            hint=ask if oldest else f"{ask}, or install a matching Python",
         )
         self.environments = environments
 
@@ -337,8 +337,8 @@ class NotYet(ResolveError):
         super().__init__(
             f"{environment}: this version of envlock cannot resolve `{table}` yet",
             locations=(location,) if location is not None else (),
-            details=("it is read, and comes with a later version",),
-            hint=f"take `{table}` out of this environment for now",
+            details=("a later version will support it",),
+            hint=f"remove `{table}` from this environment",
         )
         self.environment = environment
         self.table = table

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 _KEPT = re.compile(r"(\S+ \S+) is locked, but another version is required as reported above")
-_HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
+_HINT = "choose a version that works with the base, or extend another environment: a base never changes"
 
 
 def additions(request: Request, base: LockedBase) -> Request:
@@ -71,8 +71,8 @@ def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> 
     return ConflictWithBase(
         request.name,
         request.arch,
-        f"{', '.join(mentioned)} {'does' if len(mentioned) == 1 else 'do'} not go with {theirs}",
-        details=tuple(_KEPT.sub(rf"\1 is in `{base.name}`, and stays", line) for line in error.details),
+        f"{', '.join(mentioned)} {'conflicts' if len(mentioned) == 1 else 'conflict'} with {theirs}",
+        details=tuple(_KEPT.sub(rf"\1 is in `{base.name}`, which never changes", line) for line in error.details),
         hint=_HINT,
         packages=(*error.packages, "named_env"),
     )
@@ -98,9 +98,9 @@ def refuse_twice(request: Request, base: LockedBase, packages: Iterable[LockedPa
                 raise ConflictWithBase(
                     request.name,
                     request.arch,
-                    f"the conda package {package.name} {package.version} brings {name} {version}, "
-                    f"and `{base.name}` has {name} {wheels[name]} from PyPI",
-                    hint="ask for it in `pypi.packages`, or extend another environment",
+                    f"the conda package {package.name} {package.version} contains {name} {version}, "
+                    f"but `{base.name}` has {name} {wheels[name]} from PyPI",
+                    hint="move it to `pypi.packages`, or extend another environment",
                     packages=(f"conda:{package.name}", "named_env"),
                 )
 
@@ -145,7 +145,8 @@ class _Served:
             raise ConflictWithBase(
                 request.name,
                 request.arch,
-                f"`{requirement}` is asked of conda, and `{self.name}` has {name} {package.version} {package.build}",
+                f"`{requirement}` is required from conda, "
+                f"but `{self.name}` has {name} {package.version} {package.build}",
                 hint=_HINT,
                 packages=(f"conda:{requirement.name}", "named_env"),
             )
@@ -169,8 +170,8 @@ def _refuse_python(request: Request, base: LockedBase) -> None:
         raise ConflictWithBase(
             request.name,
             request.arch,
-            f"Python {asked} is asked, and `{base.name}` has Python {has.version}{oldest}",
-            hint=f"leave `python` out: it is that of `{base.name}`; or extend another environment",
+            f"Python {asked} is required, but `{base.name}` has Python {has.version}{oldest}",
+            hint=f"remove `python` to use that of `{base.name}`, or extend another environment",
             packages=("python", "named_env"),
         )
     of_base = base.lock.requirements.python
@@ -178,8 +179,8 @@ def _refuse_python(request: Request, base: LockedBase) -> None:
         raise ConflictWithBase(
             request.name,
             request.arch,
-            f"releases of Python {has.series} are allowed that `{base.name}` was not locked for: it is for {of_base}",
-            hint=f'ask for `python = "{of_base}"`, or extend another environment',
+            f"`python` allows releases of {has.series} that `{base.name}` is not locked for: that has {of_base}",
+            hint=f'set `python = "{of_base}"`, or extend another environment',
             packages=("python", "named_env"),
         )
 
@@ -191,11 +192,10 @@ def _without_conda(request: Request, base: LockedBase) -> BaseWithoutConda:
     return BaseWithoutConda(
         request.name,
         request.arch,
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} asked of conda, and `{base.name}` has no conda part",
-        details=(
-            f"its Python comes from {source}, and stays as it is; conda packages go with a Python of conda alone",
-        ),
-        hint="ask PyPI for it, or extend an environment that was locked with a `conda` table",
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} required from conda, "
+        f"but `{base.name}` has no conda packages",
+        details=(f"its Python comes from {source} and never changes; conda packages need a Python from conda",),
+        hint="move it to a `pypi` table, or extend an environment that was locked with a `conda` table",
         packages=(*(f"conda:{name}" for name in names), "named_env"),
     )
 

@@ -65,15 +65,15 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
     platforms = _tags(_PLATFORMS, text, name)
     fitting = "" if platforms else _other_python(compilation, name, asked)
     if fitting:
-        return sentence, f"ask for Python {fitting}, for which {asked} has wheels, or allow another version of it"
+        return sentence, f"use Python {fitting}, which {asked} has wheels for, or allow another version of it"
     if other is not None:
-        return sentence, f"{name} {other} has one: allow that version of it; {NO_BUILDING}"
+        return sentence, f"allow {name} {other}, which has one; {NO_BUILDING}"
     if platforms:
         return sentence, _with_platforms(request, name, platforms, root)
     if "with a matching" not in text:
-        hint = f"build a wheel of {name} and put it on an index of yours, or take it from conda, in a `conda` table"
-        return f"no release of `{name}` that fits has a wheel for it, only its source", f"{NO_BUILDING}: {hint}"
-    return sentence, f"take the arch out of `archs`, or allow another version of {name}; {NO_BUILDING}"
+        hint = f"build a wheel of {name} and publish it on your own index, or move {name} to a `conda` table"
+        return f"no matching release of `{name}` has a wheel, only source archives", f"{NO_BUILDING}: {hint}"
+    return sentence, f"remove the arch from `archs`, or allow another version of {name}; {NO_BUILDING}"
 
 
 def _other_python(compilation: Compilation, name: str, asked: str) -> str:
@@ -92,13 +92,13 @@ def _with_platforms(request: Request, name: str, platforms: list[str], root: Pyp
     """What to do about wheels that exist for these platforms only."""
     if all(each.startswith("win") for each in platforms):
         marked = _marked(name, "sys_platform == 'win32'", root)
-        return f"it is for Windows only, and not needed here: {marked}"
+        return f"{name} is for Windows only; limit it: {marked}"
     floor = _floor(request, platforms)
     if floor:
         return f"raise the floor for {ARCH} in [envlock.system-requirements]: `{floor}`"
     having = _having(platforms)
-    only_there = f"ask for it only where it has wheels: {_marked(name, having, root)}; or " if having else ""
-    return f"{only_there}take {ARCH} out of `archs`"
+    only_there = f"limit {name} to the archs that have a wheel: {_marked(name, having, root)}; or " if having else ""
+    return f"{only_there}remove {ARCH} from `archs`"
 
 
 def _having(platforms: Iterable[str]) -> str:
@@ -122,7 +122,7 @@ def _marked(name: str, marker: str, root: PypiRequirement | None) -> str:
         specifier = root.specifier.removeprefix("==") if "," not in root.specifier else root.specifier
         wanted = f"{specifier} ; {marker}" if specifier else f"; {marker}"
         return f'`{name} = "{wanted}"`'
-    return f"give what needs {name} the marker `; {marker}`"
+    return f"add the marker `; {marker}` to the requirement that needs {name}"
 
 
 def _floor(request: Request, platforms: Iterable[str]) -> str:
@@ -155,17 +155,18 @@ def _of_no_solution(compilation: Compilation, text: str, error: NoSolution) -> N
         asked = str(roots[name]) if name in roots else name
         for other, version in _elsewhere(compilation, asked, name, index):
             details.append(
-                f"{name} is taken from {strip_credentials(index)}, the first index that has it; {other} has {version}"
+                f"{name} comes from {strip_credentials(index)}, the first index that has it; {other} has {version}"
             )
             wanted = roots[name].specifier if name in roots else f"=={version}"
             alone_from = f'`{name} = {{ version = "{wanted}", index = "{other}" }}`'
-            hint = f"take it from that index alone, {alone_from}, or name that index before the other"
+            hint = f"use only that index for it, {alone_from}, or list that index first"
     for name, version in _UNPUBLISHED.findall(text):
         if name in roots and roots[name].specifier == f"=={version}":
             some = alone(compilation, [f"{name}=={version}.*"]).get(name)
             if some is not None:
                 hint = (
-                    f'`{name} = "{version}"` means {version} itself; `{name} = "{version}.*"` means any, such as {some}'
+                    f'`{name} = "{version}"` means exactly {version}; for any {version}, such as {some}: '
+                    f'`{name} = "{version}.*"`'
                 )
     if (tuple(details), hint) == (error.details, error.hint):
         return _of_no_such_version(compilation, text, error)
@@ -183,9 +184,9 @@ def _of_no_such_version(compilation: Compilation, text: str, error: NoSolution) 
     for name, version in _NOWHERE.findall(text):
         if (name, f"=={version}") in roots:
             below, newest = (alone(compilation, [asked]).get(name) for asked in (f"{name}<{version}", name))
-            near = [f"{below}, the one before"] if below and below != newest else []
-            near += [f"{newest}, the newest"] if newest else []
-            hint = f"ask for {', or '.join(near)}" if near else error.hint
+            near = [f"{below}, the release before it"] if below and below != newest else []
+            near += [f"{newest}, the newest release"] if newest else []
+            hint = f"use {', or '.join(near)}" if near else error.hint
             sentence = f"there is no {name} {version}"
             return type(error)(request.name, request.arch, sentence, details=error.details, hint=hint, packages=(name,))
     return error
@@ -221,8 +222,8 @@ def _with_metaflow(request: Request, text: str, error: OfOneEnvironment) -> OfOn
         error.environment,
         error.archs,
         error.sentence,
-        details=(*error.details, f"{names} is what Metaflow itself needs inside of a step"),
-        hint=f"allow {names}, or set `metaflow-requirements = false` in [envlock] and ask for its needs yourself",
+        details=(*error.details, f"Metaflow needs {names} in every step"),
+        hint=f"allow {names}, or set `metaflow-requirements = false` in [envlock] and list them yourself",
         packages=error.packages,
     )
 

@@ -26,7 +26,7 @@ _JSON = "application/vnd.pypi.simple.v1+json"
 _DEADLINE = 60.0
 _LARGEST = 64 << 20
 """Bytes of a page: ten times the largest known one."""
-_AGAIN = "check the network and the index URL, then run it again"
+_AGAIN = "check the network and the index URL, then run the command again"
 
 
 def missing_index(request: Request) -> str | None:
@@ -54,8 +54,8 @@ def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) ->
             request.name,
             request.arch,
             f"there is no package index at {url}",
-            details=("nothing came from it, and the next index was asked for what only it may have",),
-            hint="correct the URL there, or take it out",
+            details=("it provided no package, and its packages could be taken from another index instead",),
+            hint="fix the URL there, or remove it",
             packages=(strip_credentials(written),),
         )
 
@@ -147,22 +147,26 @@ def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, 
             for piece in answer.iter_bytes() if status == httpx.codes.OK else ():
                 body += piece
                 if len(body) > _LARGEST or time.monotonic() > end:
-                    raise IndexUnreachable(environment, arch, f"{place.kept} does not come to an end", hint=_AGAIN)
+                    raise IndexUnreachable(
+                        environment, arch, f"{place.kept} sends a page that does not end", hint=_AGAIN
+                    )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = type(error).__name__
         raise IndexUnreachable(environment, arch, f"{place.kept} did not answer", details=(why,), hint=_AGAIN) from None
     if status == httpx.codes.NOT_FOUND:
         return {}
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        hint = "give the credentials in ~/.netrc, or as `${VARIABLE}`s in the URL"
-        raise IndexUnauthorized(environment, arch, f"{place.kept} refuses access", hint=hint)
+        hint = "add credentials to ~/.netrc, or to the URL as `${VARIABLE}`s"
+        raise IndexUnauthorized(
+            environment, arch, f"{place.kept} denied access: the credentials are missing or wrong", hint=hint
+        )
     if status == httpx.codes.OK:
         try:
             return files_in(body, kind)
         except ValueError:
             status = 0
-    said = f"status {status}" if status else "it is no page of a package index"
-    raise IndexUnreachable(environment, arch, f"{place.kept} gave no page for {name}", details=(said,), hint=_AGAIN)
+    said = f"status {status}" if status else "it is not a page of a package index"
+    raise IndexUnreachable(environment, arch, f"{place.kept} sent no page for {name}", details=(said,), hint=_AGAIN)
 
 
 def files_in(body: bytes, kind: str) -> dict[str, str | None]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from envlock.model.lock import LockedPackage
 
 
-_GUESSED = "could not look into {}: what PyPI calls it is taken from a published list"
-_NO_VERSION = "{} of conda has a version that PyPI cannot have: PyPI packages are locked as if it were not there"
+_GUESSED = "could not read {}: its PyPI names come from a published list"
+_NO_VERSION = "{} from conda has a version that is not valid on PyPI: PyPI packages are locked without it"
 
 
 class ByType:
@@ -211,13 +211,14 @@ def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
             package = holding[name]
             assert package.conda is not None
             distributions = ", ".join(" ".join(each) for each in package.conda.provides)
-            with_it = "is" if name == root else f"brings {name}, which is"
+            with_it = "is" if name == root else f"depends on {name}, which is"
             raise CondaOnlyWithPython(
                 request.name,
                 request.arch,
-                f"`{root}` of `conda_only` {with_it} a Python package",
-                details=(f"the conda package {package.name} {package.version} holds {distributions}",),
-                hint="take it from PyPI, in `packages`, or ask for it in a `conda` table, where Python packages may be",
+                f"`{root}` in `conda_only` {with_it} a Python package",
+                details=(f"the conda package {package.name} {package.version} contains {distributions}",),
+                hint="move it to `packages`, to take it from PyPI, or to a `conda` table, "
+                "where Python packages are allowed",
                 packages=(f"conda:{root}",),
             )
 
@@ -252,7 +253,7 @@ def _with_who_brings_it(
         bringing = [root for root in asked if name in reachable(edges, [root])]
         if bringing:
             error = error.adding(
-                f"{name} comes with {', '.join(bringing)}, asked of conda",
+                f"{name} is a dependency of {', '.join(bringing)}, required from conda",
                 packages=tuple(f"conda:{root}" for root in bringing),
             )
     return error
@@ -268,4 +269,4 @@ def _note(names: Sequence[str], sentence: str) -> tuple[str, ...]:
 
 
 def _ended(request: Request) -> UnexpectedAnswer:
-    return UnexpectedAnswer(request.name, request.arch, "locking was ended", hint="`envlock lock` again")
+    return UnexpectedAnswer(request.name, request.arch, "locking was interrupted", hint="envlock lock")

@@ -17,11 +17,8 @@ _WANTS = re.compile(r"(?:^|\s)([a-z0-9][a-z0-9.-]*(?:\[[^\]]*\])?)(?:[<>=!~]\S+)
 _REQUIREMENT = re.compile(
     r"(?P<name>[a-z0-9]+(?:[.-][a-z0-9]+)*)(?:\[[^\]]*\])?(?P<specifier>(?:[<>=!~]+[A-Za-z0-9.*+!]+,?)*)(?<!,)"
 )
-_HINT = (
-    "change one of the two so that they agree; or, to take it from PyPI, leave out the conda package, and any other "
-    "conda package that brings it"
-)
-_BASE_HINT = "ask for what goes with it, or extend another environment: its packages stay as they are"
+_HINT = "make the two agree; or remove the conda package, and those that depend on it, to take it from PyPI"
+_BASE_HINT = "choose a version that works with the base, or extend another environment: a base never changes"
 
 
 def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
@@ -38,7 +35,7 @@ def explain_contradiction(
     `text` is uv's own, `reason` what is shown of it, and `roots` the PyPI requirements that take part.
     """
     contradicted = tuple(contradicted)
-    sides = [f"{_wanted(request, text, each)}, and {_shown(each)}" for each in contradicted]
+    sides = [f"{_wanted(request, text, each)}, but {_shown(each)}" for each in contradicted]
     return _conflict(request, contradicted, sides, [_as_provided(line, contradicted) for line in reason], roots)
 
 
@@ -47,8 +44,7 @@ def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
     found = tuple(found)
     urls = {root.name: root.url for root in request.requirements.roots() if root.url}
     sides = [
-        f"{each.name} is asked of PyPI {'by a direct URL' if each.name in urls else 'from elsewhere'}, "
-        f"and {_shown(each)}"
+        f"{each.name} is required from {'a direct URL' if each.name in urls else 'PyPI'}, but {_shown(each)}"
         for each in found
     ]
     return _conflict(request, found, sides, (), tuple(each.name for each in found if each.name in urls))
@@ -79,10 +75,9 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
     error = ExtraOfCondaPackage(
         request.name,
         request.arch,
-        f"{texts} is asked of PyPI, and {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
-        details=("what the extra brings is not known: the metadata of the package could not be read",),
-        hint=f"ask for the packages that the extra stands for by their own names, and for "
-        f"`{asked[0][0].name}` without it",
+        f"{texts} is required from PyPI, but {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
+        details=("envlock cannot read the metadata of that package, so the packages of the extra are unknown",),
+        hint=f"list the packages of the extra yourself, and `{asked[0][0].name}` without it",
         packages=_things((each for each, _ in asked), tuple(each.name for each, _ in asked)),
     )
     error.wanted = tuple(dict.fromkeys(each.name for each, _ in asked))
@@ -92,16 +87,16 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
 def _wanted(request: Request, text: str, provided: Provided) -> str:
     """Who wants another version than the provided one, and which, as far as uv's text says."""
     asked = [
-        (f"{root.name}{root.specifier} is asked of PyPI", root.specifier)
+        (f"{root.name}{root.specifier} is required from PyPI", root.specifier)
         for root in request.requirements.roots()
         if root.name == provided.name
     ]
     for who, what in _WANTS.findall(" ".join(text.split())):
         match = _REQUIREMENT.match(what)
         if match is not None and match["name"] == provided.name:
-            asked.append((f"{who} wants {match[0]}", match["specifier"]))
+            asked.append((f"{who} requires {match[0]}", match["specifier"]))
     refusing = [sentence for sentence, specifier in asked if not _allows(specifier, provided.version)]
-    return next(iter(refusing), f"PyPI packages want another version of {provided.name}")
+    return next(iter(refusing), f"PyPI packages require another version of {provided.name}")
 
 
 def _as_provided(line: str, provided: Iterable[Provided]) -> str:

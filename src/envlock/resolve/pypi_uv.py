@@ -74,8 +74,8 @@ class UvResolver:
             raise UnknownPipFlag(
                 request.name,
                 request.arch,
-                f"`extras` has `{unknown[0]}`, which means nothing when locking",
-                hint="only `pre` does",
+                f"`extras` has `{unknown[0]}`, which has no effect on a lock",
+                hint="remove it: only `pre` is supported",
             )
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder, ThreadPoolExecutor(1) as beside:
@@ -139,7 +139,7 @@ class UvResolver:
             try:
                 found = select(answer.output, compilation.target, request.provided)
             except NotAPylock as error:
-                raise UnexpectedAnswer(request.name, request.arch, f"what uv printed is no lock: {error}") from error
+                raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
             selected = _checked(request, found)
             if not selected.unfit:
                 return selected, answer.error
@@ -147,7 +147,7 @@ class UvResolver:
         raise NoWheel(
             request.name,
             request.arch,
-            f"no release of {', '.join(sorted({item.partition('!=')[0] for item in excluded}))} has a wheel for it",
+            f"no release of {', '.join(sorted({item.partition('!=')[0] for item in excluded}))} has a compatible wheel",
             hint="raise the floor in [envlock.system-requirements]",
         )
 
@@ -160,8 +160,8 @@ def _refuse_old_python(request: Request) -> None:
         raise ResolverCannot(
             request.name,
             request.arch,
-            f"Python {request.python} is older than {oldest}, the oldest that packages of PyPI can be chosen for",
-            hint=f"ask for Python {oldest} or later, or for conda packages only",
+            f"Python {request.python} is older than {oldest}, the oldest that PyPI packages can be locked for",
+            hint=f"use Python {oldest} or later, or conda packages only",
             packages=("python",),
         )
 
@@ -183,8 +183,8 @@ def _checked(request: Request, selected: Selected) -> Selected:
         raise BadDirectUrl(
             request.name,
             request.arch,
-            f"{', '.join(selected.not_wheels)} would have to be built, or lies on this machine only",
-            hint=f"name the URL of a wheel that other machines can reach; {NO_BUILDING}",
+            f"{', '.join(selected.not_wheels)} is not a wheel, or exists on this machine only",
+            hint=f"use the URL of a wheel that other machines can download; {NO_BUILDING}",
             packages=selected.not_wheels,
         )
     if selected.unfit_urls:
@@ -193,7 +193,7 @@ def _checked(request: Request, selected: Selected) -> Selected:
             request.arch,
             f"the wheel at the direct URL of `{selected.unfit_urls[0]}` is not for {ARCH} "
             f"with Python {'.'.join(request.python.split('.')[:2])}",
-            hint="give the URL a marker, such as `; sys_platform == 'linux' and platform_machine == 'x86_64'`",
+            hint="add a marker to the URL, such as `; sys_platform == 'linux' and platform_machine == 'x86_64'`",
             packages=selected.unfit_urls,
         )
     return selected
@@ -209,10 +209,12 @@ def _refuse_secrets(request: Request, selected: Selected) -> None:
             raise SecretInLink(
                 request.name,
                 request.arch,
-                f"the index of {package.name} sends links to {host(package.url)} that hold the value of "
-                f"the environment variable `{left[1]}`",
-                details=("it may be a secret, which no lock may hold and which is sent to the index's own host only",),
-                hint=f"give the secret as a password (https://${{USER}}:${{{left[1]}}}@...), or let the index link to "
+                f"the index of {package.name} links to {host(package.url)}, with the value of "
+                f"the environment variable `{left[1]}` in the URL",
+                details=(
+                    "it may be a secret: envlock writes none into a lock, and sends it only to the index's own host",
+                ),
+                hint=f"use the secret as a password (https://${{USER}}:${{{left[1]}}}@...), or make the index link to "
                 "files on its own host",
                 packages=(package.name,),
             )
@@ -240,11 +242,11 @@ def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, st
         raise UnknownHash(
             request.name,
             request.arch,
-            f"{where} tells no SHA-256 of {package.filename}",
-            details=(f"it tells: {', '.join(told) or 'no digest'}",),
-            hint="run `envlock lock` without `--offline` once: the file is fetched, and its SHA-256 remembered"
+            f"{where} publishes no SHA-256 for {package.filename}",
+            details=(f"it publishes: {', '.join(told) or 'no hash'}",),
+            hint="run `envlock lock` once without `--offline`: it downloads the file and remembers its SHA-256"
             if request.offline
-            else "ask for the package from an index that tells a SHA-256",
+            else "use an index that publishes SHA-256 hashes",
             packages=(package.name,),
         )
     found, size = answer
@@ -253,9 +255,9 @@ def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, st
             raise IndexHashMismatch(
                 request.name,
                 request.arch,
-                f"{package.filename} is not the file that {where} says it is",
-                details=(f"told:  {name} {digest}", f"found: {name} {found[name]}"),
-                hint="tell those who run the index; nothing was locked",
+                f"{package.filename} does not have the hash that {where} publishes",
+                details=(f"published  {name} {digest}", f"got        {name} {found[name]}"),
+                hint="report it to whoever runs the index; no lock was written",
                 packages=(package.name,),
             )
     return replace(package, sha256=found["sha256"], size=size)

@@ -61,19 +61,19 @@ _EXAMPLE = re.compile(r" \(e\.g\., `[^`]*`\)")
 """A tag of the target: the same sentence has another one for each arch."""
 
 _CREDENTIALS = (
-    "give them in ~/.netrc, in the index URL as https://${USER}:${TOKEN}@..., "
-    "or as ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
+    "add credentials to ~/.netrc or to the index URL (https://${USER}:${TOKEN}@...), "
+    "or set ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
 )
 _LOCKED_OFFLINE = (
-    "an index cannot be asked offline, and not all that is needed of it is kept on this machine",
-    "lock once with the network",
+    "offline, and this machine has not cached all that is needed from the indexes",
+    "run `envlock lock` once without `--offline`",
 )
 NO_WAY_OUT = "change one of the lines above"
 """The hint if nothing more is known of a contradiction."""
 NO_BUILDING = "envlock does not build packages yet"
 _WHEELS = (
-    "allow another version of it, another Python, or a newer floor in [envlock.system-requirements], "
-    f"or take the arch out of `archs`; {NO_BUILDING}"
+    "allow another version of it, choose another Python, raise the floor in [envlock.system-requirements], "
+    f"or remove the arch from `archs`; {NO_BUILDING}"
 )
 
 
@@ -196,42 +196,42 @@ def _kind(
     if _UNREACHABLE.search(text) or (index and _REFUSED.search(text)):
         status = _STATUS.search(text)
         if status is None:
-            again = "check the network and the index URL, then `envlock lock` again"
+            again = "check the network and the index URL, then run `envlock lock` again"
             return IndexUnreachable, f"{place} did not answer", again
-        again = "`envlock lock` again later, or ask those who run the index"
+        again = "run `envlock lock` again later, or contact whoever runs the index"
         if status[1].startswith("501"):
-            again = "have the index answer HEAD requests for its files, or serve their metadata beside them (PEP 658)"
+            again = "make the index answer HEAD requests for its files, or serve their metadata beside them (PEP 658)"
         return IndexUnreachable, f"{place} answered `{status[1]}`", again
     missing = _NOT_FOUND.search(text)
     if missing is not None:
         dead = index_is_missing()
         if dead is not None:
-            hint = "correct `index-url`, `extra-indices` or `indexes` of `[envlock]`, or `extra_indices` of `pypi`"
+            hint = "fix `index-url`, `extra-indices` or `indexes` in `[envlock]`, or `extra_indices` in `pypi`"
             return IndexNotFound, f"there is no package index at {dead}", hint
         own = next(
             (root.from_index for root in request.requirements.roots() if root.from_index and root.name == missing[1]),
             None,
         )
         if own is not None:
-            return NoSuchPackage, f"`{missing[1]}` is not on {own}, its `index`", "correct its name, or its `index`"
+            return NoSuchPackage, f"`{missing[1]}` was not found on {own}, its `index`", "fix the name or the `index`"
         return (
             NoSuchPackage,
-            f"`{missing[1]}` is on none of the indexes",
-            "correct its name, or add the index that has it to `extra_indices`",
+            f"`{missing[1]}` was not found on any index",
+            "check the name, or add the index that has it to `extra_indices`",
         )
     if NO_WHEEL.search(text):
         package = culprit(text)
         series = ".".join(request.python.split(".")[:2])
         return (
             NoWheel,
-            f"{f'`{package}`' if package else 'a package'} has no wheel for it with Python {series}",
+            f"{f'`{package}`' if package else 'a package'} has no compatible wheel for Python {series}",
             _WHEELS,
         )
     if "No solution found" in text:
-        return NoSolution, "the requirements cannot be met together", _way_out(text)
+        return NoSolution, "no solution found for the requirements", _way_out(text)
     if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
-        return BadDirectUrl, "a direct URL is no wheel that can be fetched", "only URLs of wheels can be locked"
-    return UnexpectedAnswer, "uv could not resolve it", "see the reason above"
+        return BadDirectUrl, "a direct URL is not a wheel that can be downloaded", "use the URL of a wheel"
+    return UnexpectedAnswer, "uv failed to resolve the requirements", "see the reason above"
 
 
 def _index_of(request: Request, text: str) -> str:
@@ -249,11 +249,11 @@ def _wheel_of(request: Request, text: str) -> str:
 
 def _way_out(text: str) -> str:
     if "is missing an upload date" in text:
-        return "the index does not tell when files were published, so `exclude-newer` leaves nothing of it: take it out"
+        return "the index publishes no upload times, so `exclude-newer` excludes all its files: remove `exclude-newer`"
     if "was filtered by `exclude-newer`" in text:
         return "choose a later `exclude-newer`, or change one of the lines above"
     if "does not satisfy Python" in text:
-        return "ask for another `python`, or change one of the lines above"
+        return "choose another `python`, or change one of the lines above"
     return NO_WAY_OUT
 
 
