@@ -140,12 +140,10 @@ class _Check:
 
     def unlocked(self, environment: Environment, arch: Arch) -> Finding:
         """Why an environment has no lock for an arch: never locked, this arch missing, or changed since."""
-        from envlock.workflow.locking.previous_locks import predecessor
-
         if environment.base is not None and not environment.base.extends:
             return self.without_its_lock(environment, arch)
         own = [(path, lock) for path, lock in self.readable() if environment.name in lock.asked_by]
-        before = predecessor(environment, arch, [lock for _, lock in own], self.needed.req_ids)
+        before = self.predecessor(environment, arch, [lock for _, lock in own]) if own else None
         if before is not None:
             branches = [each for each in own if each[1].arch == arch and each[1].req_id not in self.needed.req_ids]
             self.explained.update(path for path, lock in own if lock == before)
@@ -157,6 +155,12 @@ class _Check:
             return self.finding(environment, arch, Verdict.MISSING, "never locked")
         reason = f"locked only for {', '.join(elsewhere)}"
         return self.finding(environment, arch, Verdict.ARCH_MISSING, reason, repair=f"envlock lock --arch {arch}")
+
+    def predecessor(self, environment: Environment, arch: Arch, own: list[Lock]) -> Lock | None:
+        """The lock that an environment had before it changed."""
+        from envlock.workflow.locking.previous_locks import predecessor
+
+        return predecessor(environment, arch, own, self.needed.req_ids)
 
     def without_its_lock(self, environment: Environment, arch: Arch) -> Finding:
         """Why the lock that a named environment is pinned to is not there."""
