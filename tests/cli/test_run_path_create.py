@@ -122,6 +122,22 @@ def test_a_wrong_choice_is_told(envlock: Envlock) -> None:
         assert f"error[{code}]" in envlock("run", *arguments.split(), "--", "python", check=2).stderr
 
 
+@pytest.mark.usefixtures("flows")
+def test_a_flag_that_is_given_twice_is_given_once(envlock: Envlock) -> None:
+    for command in ("create", "path", "shell"):
+        ran = envlock(command, "--offline", "--offline", "--env", "bse", check=2)
+        assert "error[no-such-selection]" in ran.stderr, command
+
+
+@pytest.mark.usefixtures("one")
+def test_an_empty_config_is_no_config(envlock: Envlock) -> None:
+    """As from `--config "$CONFIG"`, where the variable is not set: another project may be near."""
+    for command in ("check", "lock", "show", "path", "run -- true", "push", "add rich"):
+        name, *rest = command.split()
+        ran = envlock(name, "--config", "", *rest, check=2)
+        assert "error[unreadable-config]" in ran.stderr, command
+
+
 @pytest.mark.usefixtures("one")
 def test_one_environment_needs_no_choice(envlock: Envlock) -> None:
     assert version_in(envlock, "alpha") == "1.1"

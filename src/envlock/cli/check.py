@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock import words
 from envlock.cli.command import CommandLine, Flag, Value, command
-from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, selection
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, config_given, selection
 from envlock.errors import EnvlockError, Location, one_line, printable
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def check(line: CommandLine) -> int:
     from envlock.workflow.check import check_config
 
     chosen = selection(line)
-    project, result = check_config(Path(line.value(CONFIG)) if line.has(CONFIG) else None, chosen)
+    project, result = check_config(Path(config_given(line)) if line.has(CONFIG) else None, chosen)
     if line.has(_ONLINE):
         from envlock.cli.progress import LiveReporter
         from envlock.workflow.check_online import with_cache, with_indexes

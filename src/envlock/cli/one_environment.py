@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.command import Value
+from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, config_given
 from envlock.cli.prefix_memo import home, recall
 
 TYPE_CHECKING = False
@@ -43,7 +44,8 @@ class Wanted:
     @classmethod
     def of(cls, line: CommandLine, *, name: str = "", hydrate: bool = True, rebuild: bool = False) -> Wanted:
         """The environment of the options; `name` is the one of `--name`. Raises BadUsage if they name two."""
-        twice = [option.name for option in line.command.options if line.count(option) > 1]
+        values = [option for option in line.command.options if isinstance(option, Value)]
+        twice = [option.name for option in values if line.count(option) > 1]
         beside = [option.name for option in (ONE_FLOW, ONE_STEP, ONE_ENV, CONFIG) if name and line.has(option)]
         if twice or beside:
             from envlock.cli.errors import BadUsage
@@ -55,7 +57,7 @@ class Wanted:
             step=line.value(ONE_STEP),
             environment=line.value(ONE_ENV),
             name=name,
-            config=line.value(CONFIG),
+            config=config_given(line),
             offline=line.has(OFFLINE),
             hydrate=hydrate,
             force=line.has(FORCE),

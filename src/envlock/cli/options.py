@@ -41,7 +41,12 @@ def open_project(line: CommandLine) -> Project:
     """
     from envlock.config.read import load_project
 
-    return load_project(config_path(line.value(CONFIG)))
+    return load_project(config_path(config_given(line)))
+
+
+def config_given(line: CommandLine) -> str:
+    """What `--config` says; empty if it is not given. An empty path is the working folder, as it is for the system."""
+    return (line.value(CONFIG) or ".") if line.has(CONFIG) else ""
 
 
 def config_path(said: str) -> Path:
