@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,21 @@ def write_package(package: Package, channel: Path) -> Record:
 
 
 def read_records(channel: Path) -> dict[str, dict[str, Record]]:
-    """Every record of a channel, by subdir and file name."""
+    """Every record of a channel, by subdir and file name. The records are shared: nobody may change one."""
     records = {}
     for subdir in SUBDIRS:
-        repodata = json.loads((channel / subdir / "repodata.json").read_bytes())
+        path = channel / subdir / "repodata.json"
+        stat = path.stat()
+        repodata = _repodata(path, stat.st_ino, stat.st_mtime_ns)
         records[subdir] = {**repodata["packages"], **repodata["packages.conda"]}
     return records
+
+
+@lru_cache(64)
+def _repodata(path: Path, inode: int, changed: int) -> dict[str, dict[str, Record]]:
+    """What is in a file that is as it was: a large one takes longer to parse than most tests take."""
+    parsed: dict[str, dict[str, Record]] = json.loads(path.read_bytes())
+    return parsed
 
 
 def write_repodata(channel: Path, records: dict[str, dict[str, Record]]) -> None:
