@@ -348,6 +348,14 @@ BAD = {
             "did you mean `__glibc`?",
         ),
     ),
+    "an unknown system package, whatever it is": (
+        "[env.base.sys_packages]\npackages.glibc = 2\n",
+        wrong("unknown-key", 2, "env.base.sys_packages.packages.glibc", "did you mean `__glibc`?"),
+    ),
+    "an unknown arch, whatever it has": (
+        "[envlock.system-requirements]\nlinux-x64 = 2\n",
+        wrong("unknown-arch", 2, "envlock.system-requirements.linux-x64", "linux-x64"),
+    ),
     "a floor that is no version": (
         "[envlock.system-requirements]\nlinux-64 = { __glibc = '2' }\n",
         wrong("bad-value", 2, "envlock.system-requirements.linux-64.__glibc", "2", "__glibc", '__glibc = "2.28"'),

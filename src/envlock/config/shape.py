@@ -64,8 +64,10 @@ def misfits(value: Any, shape: Shape = DOCUMENT, path: KeyPath = ()) -> Iterator
         yield from _of_text(value, shape, path)
     elif kind == "table":
         for key, item in value.items():
-            yield from (each._replace(is_key=True) for each in misfits(key, inner[0], (*path, key)))
-            yield from misfits(item, inner[1], (*path, key))
+            wrong = [each._replace(is_key=True) for each in misfits(key, inner[0], (*path, key))]
+            yield from wrong
+            if all(each.kind == "rule" for each in wrong):  # of a key that nobody knows, no value is right
+                yield from misfits(item, inner[1], (*path, key))
     elif not value and kind == "filled list":
         yield Misfit(path, value, "empty")
     else:
