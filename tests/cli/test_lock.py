@@ -258,7 +258,7 @@ def test_an_older_release_for_want_of_a_wheel_is_said(project: ProjectFolder, en
     project.write_env("delta", "alpha")
     said = envlock("lock").stdout
     assert "note: delta 1.5" in said
-    assert "1.0 was locked" in said
+    assert "locked 1.0 instead" in said
 
 
 def test_no_wheel_names_package_arch_line_and_what_to_do(project: ProjectFolder, envlock: Envlock) -> None:

@@ -195,7 +195,7 @@ def test_conda_lock_gives_the_lock_that_py_rattler_gives(conda_lock: Adapter, mi
     by_rattler = RATTLER.ask(*libraries, arch=arch)
     assert (found.packages, found.python) == (by_rattler.packages, by_rattler.python)
     solver = "micromamba" if conda_lock.executable else "envlock's own solver"
-    assert found.notes == (f"conda-lock decided which conda packages, with {solver}",)
+    assert found.notes == (f"conda-lock chose the conda packages, with {solver}",)
     assert len(found.packages) > len(libraries)
 
 
@@ -271,7 +271,7 @@ def test_a_package_of_a_named_channel_comes_from_there_or_is_refused(
         found = adapter.ask(f"{named}::lower >=1", "upper", channels=("conda-forge", "other"))
         assert versions(found) == {"lower": "3.0", "upper": "2.0"}
         return
-    with pytest.raises(ResolverCannot, match="`lower` must come from a channel that is asked by its URL") as caught:
+    with pytest.raises(ResolverCannot, match="`lower` from a channel that is given by its URL") as caught:
         adapter.ask(f"{named}::lower", "upper", channels=("conda-forge", "other"))
     assert '`resolver.conda = "rattler"`' in (caught.value.hint or "")
 
@@ -280,7 +280,7 @@ def test_a_channel_of_one_package_has_no_say_in_others_or_is_refused(adapter: Ad
     if adapter.tells_channels_by_url:
         assert versions(adapter.ask("other::elsewhere")) == {"elsewhere": "1.0", "lower": "2.0"}
         return
-    with pytest.raises(ResolverCannot, match="give that no say in other packages"):
+    with pytest.raises(ResolverCannot, match=r"for `[a-z-]+` only"):
         adapter.ask("other::elsewhere")
 
 
@@ -345,7 +345,7 @@ def test_an_old_version_that_is_not_allowed_any_more_goes(adapter: Adapter, mirr
         assert versions(found) == {"lower": "1.2", "speak": "1.0"}
         return
     assert versions(found) == {"lower": "1.2", "speak": "1.1"}
-    assert "could not keep the versions of the older lock" in found.notes[1]
+    assert "could not keep the locked versions" in found.notes[1]
 
 
 def test_exclude_newer_is_heeded_or_refused(adapter: Adapter, mirrored: Channel) -> None:

@@ -198,7 +198,7 @@ def test_a_direct_url_brings_its_dependencies(adapter: Adapter, index: Index) ->
 def test_what_must_be_built_is_passed_over_and_said(adapter: Adapter, index: Index) -> None:
     found = adapter.ask(index, "delta")
     assert versions(found) == {"delta": "1.0"}
-    assert found.notes == (f"delta 1.5 has no usable wheel for {HERE}; 1.0 was locked",)
+    assert found.notes == (f"delta 1.5 has no compatible wheel for {HERE}; locked 1.0 instead",)
 
 
 def test_packages_that_only_the_packaging_tools_call_unsafe_are_locked(

@@ -136,7 +136,7 @@ def test_its_failure_is_told_in_its_words_without_secrets(
     with pytest.raises(UnexpectedAnswer) as caught:
         resolve(request_for("lower", channels=(plain,), urls=(url,)))
     said = caught.value.render()
-    assert "micromamba could not resolve it, though py-rattler can" in said
+    assert "micromamba found no solution" in said
     assert "odd: " in said
     assert "s3cr3t" not in said
 
@@ -145,9 +145,9 @@ def test_its_failure_is_told_in_its_words_without_secrets(
     ("change", "said"),
     [
         ({"version": "9.0", "url": "/main/noarch/lower-9.0-0.conda"}, "no build of `lower` matches"),
-        ({"sha256": "0" * 64}, "noarch/lower-2.0-0.conda is another file than lower-2.0-0.conda"),
-        ({"md5": "0" * 32}, "noarch/lower-2.0-0.conda is another file than lower-2.0-0.conda"),
-        ({"url": "/main/linux-64/lower-2.0-0.conda"}, "linux-64/lower-2.0-0.conda is another file than"),
+        ({"sha256": "0" * 64}, "noarch/lower-2.0-0.conda is not the same file as lower-2.0-0.conda"),
+        ({"md5": "0" * 32}, "noarch/lower-2.0-0.conda is not the same file as lower-2.0-0.conda"),
+        ({"url": "/main/linux-64/lower-2.0-0.conda"}, "linux-64/lower-2.0-0.conda is not the same file as"),
     ],
 )
 def test_a_file_that_the_channel_does_not_have_is_refused(

@@ -164,7 +164,7 @@ def test_old_pins_are_kept(index: Index) -> None:
 
 def test_a_fallback_to_an_older_release_is_told_as_ever(index: Index) -> None:
     assert ask(index, "delta", provided=(BETA,)).notes == (
-        "delta 1.5 has no usable wheel for linux-64; 1.0 was locked",
+        "delta 1.5 has no compatible wheel for linux-64; locked 1.0 instead",
     )
 
 

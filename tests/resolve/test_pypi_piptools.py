@@ -102,7 +102,8 @@ def test_other_archs_are_one_error(index: Index) -> None:
             errors.append(caught.value)
     (error,) = merge_archs(errors)
     others = ", ".join(arch for arch in ARCHS if arch != HERE)
-    assert error.message == f"demo on {others}: pip-tools locks for the arch of this machine only, which is {HERE}"
+    assert error.message.startswith(f"demo on {others}: ")
+    assert HERE in error.message
 
 
 def test_what_uv_can_and_pip_cannot_is_said_in_pips_words(index: Index) -> None:

@@ -438,7 +438,7 @@ def falling_back() -> Iterator[Index]:
 @pytest.mark.parametrize(
     ("root", "name", "newest", "older", "culprit"),
     [
-        ("sourced", "sourced", "2.0", "1.0", "no usable wheel"),
+        ("sourced", "sourced", "2.0", "1.0", "no compatible wheel"),
         ("hydra", "hydra", "1.3.8", "0.11.3", "antlr"),
         ("app", "omega", "2.3", "1.4", "antlr"),
         ("floored", "floored", "26.9", "25.5", "raise the floor"),
@@ -454,7 +454,7 @@ def test_going_back_a_major_version_for_want_of_wheels_is_an_error(
     assert culprit in said
     assert f'allow-older = ["{name}"]' in said
     assert caught.value.packages == ((name,) if name == root else (name, root))
-    assert (f"{root} brings {name}" in said) is (name != root)
+    assert (f"{root} depends on {name}" in said) is (name != root)
     assert "`archs`" not in said
 
 
@@ -466,8 +466,8 @@ def test_the_requirement_that_brings_what_would_go_back_is_named_and_the_arch_th
     with pytest.raises(OlderMajorVersion) as caught:
         ask(falling_back, "lab", arch=OSX_64)
     assert caught.value.packages == ("crypt", "lab")
-    assert caught.value.details[1:] == ("lab brings crypt, by way of server",)
-    assert "or take osx-64 out of `archs`" in (caught.value.hint or "")
+    assert caught.value.details[1:] == ("lab depends on crypt, through server",)
+    assert "or remove osx-64 from `archs`" in (caught.value.hint or "")
 
 
 def test_a_major_version_may_be_given_up_where_the_project_says_so(falling_back: Index) -> None:
@@ -498,7 +498,7 @@ def test_a_major_version_that_is_ruled_out_by_requirements_is_nobodys_fault(fall
     assert versions(found) == {"hydra": "0.11.3", "sourced": "1.0", "old": "1.0"}
     assert found.notes == ()
     assert [note.partition(";")[0] for note in ask(falling_back, "dbt").notes] == [
-        "dbt 1.12.6 has no usable wheel for linux-64"
+        "dbt 1.12.6 has no compatible wheel for linux-64"
     ]
 
 

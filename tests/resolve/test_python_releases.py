@@ -211,17 +211,17 @@ def test_releases_that_need_different_versions_are_an_error(served: Index, arch:
     error = caught.value
     assert "tool" in error.sentence
     assert error.details == (
-        "tool 1.0: two-tools needs it where `python_full_version < '3.11.4'`",
-        "tool 2.0: two-tools needs it where `python_full_version >= '3.11.4'`",
+        "tool 1.0: required by two-tools if `python_full_version < '3.11.4'`",
+        "tool 2.0: required by two-tools if `python_full_version >= '3.11.4'`",
     )
-    assert error.hint == 'ask for `python = ">=3.11.4,<3.12"` or `python = ">=3.11.0,<3.11.4"`'
+    assert error.hint == 'set `python = ">=3.11.4,<3.12"` or `python = ">=3.11.0,<3.11.4"`'
     assert error.packages == ("python", "two-tools")
 
 
 def test_requirements_that_differ_by_release_are_an_error_too(served: Index) -> None:
     with pytest.raises(ReleasesDiffer) as caught:
         ask(served, "tool==1.0 ; python_full_version < '3.11.2'", "tool==2.0 ; python_full_version >= '3.11.2'")
-    assert "tool 1.0: it is asked where `python_full_version < '3.11.2'`" in caught.value.details
+    assert "tool 1.0: required if `python_full_version < '3.11.2'`" in caught.value.details
     assert ">=3.11.2,<3.12" in (caught.value.hint or "")
 
 

@@ -32,8 +32,8 @@ from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 
 _USE_RATTLER = 'set `resolver.conda = "rattler"`'
-_DECIDED = "conda-lock decided which conda packages, with {}"
-_NOT_KEPT = "{} could not keep the versions of the older lock together with what is asked now, and chose anew"
+_DECIDED = "conda-lock chose the conda packages, with {}"
+_NOT_KEPT = "{} could not keep the locked versions with these requirements, and resolved without them"
 
 
 class CondaLockResolver:
@@ -102,7 +102,7 @@ class CondaLockResolver:
         return UnexpectedAnswer(
             run.request.name,
             run.request.arch,
-            f"{who} could not resolve it, though py-rattler can",
+            f"{who} found no solution, but py-rattler does",
             details=failure.reason,
             hint=_USE_RATTLER,
         )
@@ -118,11 +118,11 @@ class CondaLockResolver:
         except (CondaConflict, NoCondaBuild, NoSuchCondaPackage, UnmetSystemRequirement) as error:
             raise _disagree(run, (error.sentence, *error.details)) from None
         packages = {package.name: package for package in found.packages}
-        odd = [f"one of them leaves out {name}" for name in sorted(packages.keys() ^ places.keys())]
+        odd = [f"only one of them locks {name}" for name in sorted(packages.keys() ^ places.keys())]
         for row in rows:
             package = packages.get(row["name"])
             if package is not None and not _is_same(row, places[row["name"]], package):
-                odd.append(f"{unquote(places[row['name']][1])} is another file than {package.filename}")
+                odd.append(f"{unquote(places[row['name']][1])} is not the same file as {package.filename}")
         if odd:
             raise _disagree(run, tuple(odd))
         return found
@@ -150,8 +150,8 @@ def _merged(request: Request, wanted: Iterable[CondaRequirement]) -> tuple[Conda
             request.name,
             request.arch,
             f"conda-lock takes one requirement for each package, and {' and '.join(f'`{t}`' for t in error.texts)} "
-            "cannot be made one",
-            hint=f"ask for `{error.name}` once, or {_USE_RATTLER}",
+            "cannot be combined",
+            hint=f"require `{error.name}` once, or {_USE_RATTLER}",
             packages=(f"conda:{error.name}",),
         ) from None
 
@@ -167,26 +167,24 @@ def _refuse_what_an_executable_cannot(run: _Run) -> None:
     reason = ""
     packages: tuple[str, ...] = ()
     if request.offline:
-        reason = f"{executable.name} is not asked offline"
+        reason = f"{executable.name} cannot lock offline"
     elif request.exclude_newer or request.requirements.exclude_newer:
-        reason = f"{executable.name} cannot leave out what was published after `exclude-newer`"
+        reason = f"{executable.name} does not support `exclude-newer`"
     elif buckets := [channel.name for channel in run.channels if channel.text.startswith("s3://")]:
-        reason, packages = f"{executable.name} reads no channel in a bucket, such as {buckets[0]}", (buckets[0],)
+        reason, packages = f"{executable.name} cannot read a channel in a bucket, such as {buckets[0]}", (buckets[0],)
     named = {channel.name for channel in run.channels if "://" not in channel.text}
     for each in run.asked:
         if not reason and each.channel and each.channel not in named:
-            reason = f"conda-lock cannot say that `{each.name}` must come from a channel that is asked by its URL"
+            reason = f"conda-lock cannot take `{each.name}` from a channel that is given by its URL"
             if channel_address(each.channel).kept not in {channel.base for channel in run.channels}:
-                reason = (
-                    f"conda-lock cannot take `{each.name}` from {each.channel} and give that no say in other packages"
-                )
+                reason = f"conda-lock cannot use {each.channel} for `{each.name}` only"
             packages = (f"conda:{each.name}",)
     if reason:
         raise ResolverCannot(
             request.name,
             request.arch,
             reason,
-            hint=f"export ENVLOCK_CONDA_EXE= to let envlock's own solver decide in its place, or {_USE_RATTLER}",
+            hint=f"export ENVLOCK_CONDA_EXE= to use envlock's own solver, or {_USE_RATTLER}",
             packages=packages,
         )
 
@@ -224,7 +222,7 @@ def _disagree(run: _Run, reason: Sequence[str]) -> ResolversDisagree:
     return ResolversDisagree(
         run.request.name,
         run.request.arch,
-        "the channels do not have what conda-lock decided",
+        "the channels do not have the packages that conda-lock chose",
         details=tuple(reason),
-        hint=f"lock again, for a channel may have changed in between, or {_USE_RATTLER}",
+        hint=f"run `envlock lock` again, in case a channel has changed, or {_USE_RATTLER}",
     )

@@ -181,8 +181,8 @@ class NoCondaExecutable(ConfigError):
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            f"{VARIABLE} is `{found}`, which is no executable",
-            hint=f"export {VARIABLE}= to a conda, mamba or micromamba; or empty, to do without one",
+            f"{VARIABLE} is `{found}`, which is not an executable",
+            hint=f"export {VARIABLE}= to a conda, mamba or micromamba; or to nothing, to use none",
         )
 
 

@@ -80,7 +80,7 @@ class PipToolsResolver:
         wheels = {package.name: package.version for package in found.packages}
         surplus = sorted((set(wheels) ^ set(versions)) - found.not_of_oldest)
         if surplus:
-            raise _disagree(request, versions, (f"one of them leaves out {', '.join(surplus)}",))
+            raise _disagree(request, versions, (f"only one of them locks {', '.join(surplus)}",))
         return found
 
     def _versions(self, request: Request) -> dict[str, str]:
@@ -122,7 +122,7 @@ class PipToolsResolver:
         raise UnexpectedAnswer(
             request.name,
             request.arch,
-            "pip-tools could not resolve it, though uv can",
+            "pip-tools found no solution, but uv does",
             details=_reason(hide(done.stderr, addresses_of(request))),
             hint=_USE_UV,
         )
@@ -134,7 +134,7 @@ def _refuse_what_it_cannot(request: Request) -> None:
         raise ResolverCannot(
             request.name,
             request.arch,
-            f"pip-tools locks for the arch of this machine only, which is {here}",
+            f"pip-tools locks only for the arch of this machine, {here}",
             hint=f'set `archs = ["{here}"]` in [envlock], or {_USE_UV}',
         )
     series = ".".join(request.python.split(".")[:2])
@@ -143,8 +143,8 @@ def _refuse_what_it_cannot(request: Request) -> None:
         raise ResolverCannot(
             request.name,
             request.arch,
-            f"pip-tools locks for the Python that runs envlock only, which is {running}; the environment's is {series}",
-            hint=f'ask for `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
+            f"pip-tools locks only for the Python that runs envlock, {running}; the environment has {series}",
+            hint=f'set `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
             packages=("python",),
         )
     pinned = next((root for root in request.requirements.roots() if root.from_index), None)
@@ -152,21 +152,26 @@ def _refuse_what_it_cannot(request: Request) -> None:
         raise ResolverCannot(
             request.name,
             request.arch,
-            f"pip-tools cannot take {pinned.name} from one index and ask that for nothing else",
-            details=(f"asked for: {pinned.said}",),
-            hint=f"take its `index` out, or {_USE_UV}",
+            f"pip-tools cannot take {pinned.name} from one index only",
+            details=(f"required: {pinned.said}",),
+            hint=f"remove its `index`, or {_USE_UV}",
             packages=(pinned.name,),
         )
     if request.offline:
         raise ResolverCannot(
-            request.name, request.arch, "pip-tools cannot lock offline", hint=f"lock with the network, or {_USE_UV}"
+            request.name,
+            request.arch,
+            "pip-tools cannot lock offline",
+            hint=f"run `envlock lock` without `--offline`, or {_USE_UV}",
         )
     if request.exclude_newer and pip_version() < _PIP_THAT_KNOWS_TIME:
         raise ResolverCannot(
             request.name,
             request.arch,
-            "this pip cannot leave out what was published after `exclude-newer`",
-            details=(f"here is pip {'.'.join(str(number) for number in pip_version())}; 26.0 is the first that can",),
+            "this pip does not support `exclude-newer`",
+            details=(
+                f"found pip {'.'.join(str(number) for number in pip_version())}; 26.0 is the first that supports it",
+            ),
             hint=f"python -m pip install --upgrade pip, or {_USE_UV}",
         )
 
@@ -235,8 +240,8 @@ def _disagree(request: Request, versions: Mapping[str, str], reason: Sequence[st
     return ResolversDisagree(
         request.name,
         request.arch,
-        "no wheels can be locked for what pip-tools decided",
-        details=(*((f"it decided for {', '.join(named)}",) if named else ()), *reason),
+        "uv found no wheels for the versions that pip-tools chose",
+        details=(*((f"pip-tools chose {', '.join(named)}",) if named else ()), *reason),
         hint=f"constrain the package above in envlock.toml, or {_USE_UV}",
     )
 

@@ -57,9 +57,9 @@ class PythonHostUnreachable(ResolveError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            "the SHA-256 of a Python build could not be fetched",
+            "cannot download the SHA-256 of a Python build",
             details=(f"{url}: {reason}",),
-            hint="set `python-mirror` in envlock.toml to a mirror of the builds that can be reached, "
+            hint="set `python-mirror` in envlock.toml to a mirror that this machine can reach, "
             'or `python-from = "machine"` to lock a minor series instead of an exact build',
         )
 
@@ -71,9 +71,9 @@ class PythonSumMissing(DamageError):
 
     def __init__(self, url: str, filename: str) -> None:
         super().__init__(
-            f"{_SUMS} has no SHA-256 of {filename}",
+            f"{_SUMS} has no SHA-256 for {filename}",
             details=(f"read from {url}",),
-            hint="a mirror (`python-mirror`) must hold whole releases; without one, ask for another `python`",
+            hint="use a mirror (`python-mirror`) of whole releases; without a mirror, choose another `python`",
         )
 
 

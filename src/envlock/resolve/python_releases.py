@@ -124,8 +124,8 @@ class Graph:
         for parent, edge in sorted({each for reached in self.by_release.values() for each in reached.edges}):
             if edge.name == name and (edge.marker or self.differing == name):
                 where = self._where(parent, edge)
-                who = "it is asked" if parent == PROJECT else f"{parent} needs it"
-                sentences.append(f"{name} {edge.version}: {who}{f' where `{where}`' if where else ''}")
+                who = "required" if parent == PROJECT else f"required by {parent}"
+                sentences.append(f"{name} {edge.version}: {who}{f' if `{where}`' if where else ''}")
         return tuple(sentences)
 
     def runs(self, name: str) -> tuple[tuple[str, str], ...]:
@@ -282,15 +282,15 @@ def releases_differ(request: Request, graph: Graph, name: str, *, reason: Sequen
     ranges = [range_of(first, last, graph.releases) for first, last in runs] if len(runs) > 1 else []
     asked = " or ".join(f'`python = "{each}"`' for each in reversed(ranges))
     what = "releases of Python" if ranges else "machines"
-    sentence = f"the {what} that are allowed need different versions of {name}"
+    sentence = f"the allowed {what} need different versions of {name}"
     if reason:
-        sentence = f"{name} is needed by some of the {what} that are allowed, and cannot be locked"
+        sentence = f"some of the allowed {what} need {name}, which cannot be locked"
     return ReleasesDiffer(
         request.name,
         request.arch,
         sentence,
         details=(*graph.why(name), *reason),
-        hint=f"ask for {asked}" if ranges else f"ask for a version of {name} that serves all of them",
+        hint=f"set {asked}" if ranges else f"choose one version of {name} for all of them",
         packages=("python", *graph.roots_of(name)) if ranges else graph.roots_of(name),
     )
 
@@ -306,9 +306,9 @@ def _release_without(request: Request, target: Target, marker: str, text: str) -
     return ReleasesDiffer(
         request.name,
         request.arch,
-        f"{who}, which is allowed, cannot have what is asked",
+        f"no solution found for {who}, which is allowed",
         details=reason_of(_FITTING.sub(f"no wheel for {ARCH}", text)),
-        hint=f"ask for {asked}, or change one of the lines above" if asked else "change one of the lines above",
+        hint=f"set {asked}, or change one of the lines above" if asked else "change one of the lines above",
         packages=(*(["python"] if asked else []), *sorted(mentioned(root_names(request), text))),
     )
 

@@ -48,7 +48,7 @@ class _Older:
             have = "has" if len(self.culprits) == 1 else "have"
             needed = ", ".join(self.culprits)
             return f"{self.name} {self.newest} needs {needed}, which {have} no wheel for {arch}"
-        return f"{self.name} {self.newest} has no usable wheel for {arch}"
+        return f"{self.name} {self.newest} has no compatible wheel for {arch}"
 
 
 def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             if culprits:
                 older.append(_Older(name, wheel, version, culprits))
     _refuse(compilation, [each for each in older if each.is_major and each.name not in request.allow_older], locked)
-    return (*(f"{each.sentence(request.arch)}; {each.locked} was locked" for each in older), *notes, *exact)
+    return (*(f"{each.sentence(request.arch)}; locked {each.locked} instead" for each in older), *notes, *exact)
 
 
 def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> t
         return ()
     newest = alone(compilation, [f"{name}=={version}.*" for name, version in series.items()])
     return tuple(
-        f'`{name} = "{version}"` means {version} itself; {newest[name]} is there too: "{version}.*" means any {version}'
+        f'`{name} = "{version}"` means exactly {version}; for any {version}, such as {newest[name]}: "{version}.*"'
         for name, version in sorted(series.items())
         if name in newest and newest[name] not in {locked[name], version}
     )
@@ -121,15 +121,15 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
     asked = " and ".join(f"`{each.name}<{_major(each.newest)[1]}`" for each in older)
     names = ", ".join(f'"{each.name}"' for each in older)
     brought = _brought(compilation, [each.name for each in older], locked)
-    out = f", or take {ARCH} out of `archs`" if _on_other_archs(compilation, older) else ""
+    out = f", or remove {ARCH} from `archs`" if _on_other_archs(compilation, older) else ""
     raise OlderMajorVersion(
         request.name,
         request.arch,
-        f"for want of wheels, it would go back a major version: {went}",
-        details=(*(each.sentence(ARCH) for each in older), *map(_path_told, brought)),
-        hint=f"ask for {asked} if the older one is what you want, or set `allow-older = [{names}]` in [envlock]{out}; "
+        f"without compatible wheels, only an older major version can be locked: {went}",
+        details=(*(each.sentence(ARCH) for each in older), *map(_dependency_path, brought)),
+        hint=f"require {asked} to accept the older one, or set `allow-older = [{names}]` in [envlock]{out}; "
         + (
-            f"{floor} has wheels for newer systems: raise the floor in [envlock.system-requirements]"
+            f"{floor} has wheels for newer systems, so raise the floor in [envlock.system-requirements]"
             if floor
             else NO_BUILDING
         ),
@@ -160,13 +160,13 @@ def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str
     return found
 
 
-def _path_told(path: Sequence[str]) -> str:
-    """Who brings a package.
+def _dependency_path(path: Sequence[str]) -> str:
+    """Which requirement depends on a package, and through which others.
 
-    >>> _path_told(("lab", "server", "crypt")), _path_told(("lab", "server"))
-    ('lab brings crypt, by way of server', 'lab brings server')
+    >>> _dependency_path(("lab", "server", "crypt")), _dependency_path(("lab", "server"))
+    ('lab depends on crypt, through server', 'lab depends on server')
     """
-    return f"{path[0]} brings {path[-1]}" + (f", by way of {', '.join(path[1:-1])}" if path[1:-1] else "")
+    return f"{path[0]} depends on {path[-1]}" + (f", through {', '.join(path[1:-1])}" if path[1:-1] else "")
 
 
 def _on_other_archs(compilation: Compilation, older: Sequence[_Older]) -> bool:
@@ -202,8 +202,8 @@ def _for_an_older_python(
         middle = (low + high) // 2
         low, high = (low, middle) if at(releases[middle]) == newest else (middle, high)
     needed = range_of(releases[high], releases[-1], releases)
-    why = f"{name} {newest} needs Python {releases[high]} or later, and {releases[0]} is allowed"
-    return (f'{why}; {version} was locked: `python = "{needed}"` allows the newer one',)
+    why = f"{name} {newest} needs Python {releases[high]} or later, but `python` allows {releases[0]}"
+    return (f'{why}; locked {version} instead: `python = "{needed}"` allows the newer one',)
 
 
 def alone(
