@@ -191,7 +191,7 @@ def _read_netrc(environment: Mapping[str, str]) -> netrc:
         return netrc(os.devnull)
     except NetrcParseError as error:
         # Not in its own words: in some releases, these quote the file.
-        raise BadNetrc(str(path), f"line {error.lineno} is not netrc") from None
+        raise BadNetrc(str(path), f"line {error.lineno} is not valid netrc") from None
     except UnicodeDecodeError:
         raise BadNetrc(str(path), "it is not text") from None
     except OSError as error:
@@ -212,7 +212,7 @@ def _read_auth_file(environment: Mapping[str, str]) -> dict[str, object]:
     except ValueError:
         raise BadAuthFile(str(path), "it is not JSON") from None
     if not isinstance(found, dict):
-        raise BadAuthFile(str(path), "it is no table of hosts")
+        raise BadAuthFile(str(path), "it is not a JSON object of hosts")
     return found
 
 

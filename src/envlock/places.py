@@ -25,7 +25,7 @@ class NoHome(ConfigError):
 
     code = "no-home"
     message = "`{path}` does not exist: there is no such home folder on this machine"
-    hint = "export HOME=<a folder that you may write>, or use a path without `~`"
+    hint = "export HOME=<a folder that you can write>, or use a path without `~`"
 
 
 class UntrustedHome(ConfigError):
@@ -58,7 +58,7 @@ _DISTRUST = {
         f"export ENVLOCK_HOME=<a folder of your own>, or, if a group is meant to share it: export {VARIABLE}=<group>",
     ),
     NOT_SET_UP: (
-        f"it is not set up for the group of {VARIABLE}: others could not use what one of them makes",
+        f"it is not set up for the group of {VARIABLE}: members could not use each other's files",
         f"chmod 2770 {{path}}, or: unset {VARIABLE}",
     ),
     NO_GROUP: (

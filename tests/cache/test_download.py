@@ -145,7 +145,7 @@ def test_no_credentials(target: Path, status: int) -> None:
         error = failure(UpstreamUnauthorized, artifact(host.url(NAME)), target)
         assert len(host.asked) == 1
     assert f"it answered {status}" in error.details[0]
-    assert "we have no credentials for it" in error.details[0]
+    assert "envlock found no credentials for it" in error.details[0]
     assert error.hint is not None
     assert "ENVLOCK_INDEX_127_0_0_1_USERNAME" in error.hint
     assert error.exit_status == 4
@@ -154,7 +154,7 @@ def test_no_credentials(target: Path, status: int) -> None:
 def test_wrong_credentials(target: Path) -> None:
     with Host(lambda handler, _: handler.send(b"", status=401)) as host:
         error = failure(UpstreamUnauthorized, artifact(host.url(NAME)), target, host.url("", user="me:wr0ng"))
-    assert "to the credentials that we have for it" in error.details[0]
+    assert "to the credentials that envlock found for it" in error.details[0]
     assert "wr0ng" not in error.render() + repr(error) + repr(error.__dict__)
 
 

@@ -221,7 +221,7 @@ class Upstream:
         finally:
             response.close()
         if body.is_cut_off("content-length" in response.headers):
-            raise _Passing(response.url.host, f"it stopped after {body.count} of {artifact.size} bytes")
+            raise _Passing(response.url.host, f"the transfer stopped after {body.count} of {artifact.size} bytes")
 
     def _check(self, artifact: Artifact, response: httpx.Response, *, was_known: bool) -> None:
         status = response.status_code
@@ -233,7 +233,11 @@ class Upstream:
             wait = response.headers.get("retry-after", "")
             raise _Passing(place, reason, pause=float(wait) if wait.isdigit() else 0.0)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            reason += " to the credentials that we have for it" if was_known else "; we have no credentials for it"
+            reason += (
+                " to the credentials that envlock found for it"
+                if was_known
+                else "; envlock found no credentials for it"
+            )
             raise UpstreamUnauthorized(place, reason, (artifact.filename,))
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise UpstreamMissing(place, reason, (artifact.filename,))
@@ -351,7 +355,7 @@ class _Body:
         goes_on = response.headers.get("content-range", "").startswith(f"bytes {self.count}-")
         if response.status_code != HTTPStatus.PARTIAL_CONTENT or not goes_on:
             if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-                raise _Passing(response.url.host, "it sent another part than it was asked for")
+                raise _Passing(response.url.host, "it sent another part of the file than requested")
             self._start_over()
         etag = response.headers.get("etag", "")
         self._etag = "" if etag.startswith("W/") else etag

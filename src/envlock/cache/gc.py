@@ -198,8 +198,8 @@ class _Planning:
         if ahead:
             first = ahead[0] if len(ahead) == 1 else f"{ahead[0]} and {len(ahead) - 1} more"
             self.reporter.warned(
-                f"{first} in {self.store.url}: dated more than a day ahead of the cache's clock, so it stays until "
-                "then, with what it needs; if nobody needs it, delete it"
+                f"{first} in {self.store.url}: dated more than a day ahead of the cache's clock, so gc keeps it, and "
+                "what it needs, until then; if nobody needs it, delete it"
             )
 
     def runs(self) -> Sequence[tuple[Entry, str]]:

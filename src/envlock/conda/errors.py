@@ -25,7 +25,7 @@ class BadChannelMirror(ConfigError):
 
     def __init__(self, found: str, named_by: str, reason: str) -> None:
         super().__init__(
-            f"{named_by}: `{found}` is no mirror of a channel",
+            f"{named_by}: `{found}` is not a channel mirror",
             details=(reason,),
             hint="write it as `conda-forge=https://mirror.example/conda-forge`"
             if named_by.isupper()

@@ -77,7 +77,7 @@ def failure_of(text: str, url: str = "", places: Sequence[Place] = ()) -> Channe
     if "failed to parse" in text or "frame descriptor" in text:  # neither JSON nor what zstd makes of it
         return ChannelFailure("unreadable", named, f"its repodata cannot be read: {reason}")
     if "no usable repodata cache" in text:
-        return ChannelFailure("uncached", named, "nothing of it is kept on this machine")
+        return ChannelFailure("uncached", named, "this machine has no cached repodata of it")
     return ChannelFailure("unreachable", named, reason)
 
 

@@ -288,7 +288,7 @@ def _as_they_are(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tu
     for package in request.fixed:
         record = found.get(package.name)
         if record is None or (record.sha256 or b"").hex() != package.sha256:
-            raise Unlockable(f"{package.name} {package.version}", "the solver put another package in its place")
+            raise Unlockable(f"{package.name} {package.version}", "the solver chose another package instead")
     return request.fixed
 
 
@@ -298,7 +298,7 @@ def _locked(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[L
     for record in sorted(records, key=lambda record: record.name.normalized):
         title = f"{record.name.normalized} {record.version}"
         if not record.file_name.endswith(_ARCHIVES):
-            raise Unlockable(title, f"`{record.file_name}` is no conda archive")
+            raise Unlockable(title, f"`{record.file_name}` is not a conda archive")
         if record.sha256 is None:
             raise Unlockable(title, "its channel has no SHA-256 for it")
         place = request.place_of(record)

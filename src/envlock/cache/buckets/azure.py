@@ -55,8 +55,8 @@ class Azure(Service):
         if not account:
             raise BadCacheOption(
                 "account",
-                "is missing: nothing says whose container it is",
-                'write `account = "ACCOUNT"` below [envlock.cache-options], or set AZURE_STORAGE_ACCOUNT_NAME',
+                "is missing: Azure needs the storage account of the container",
+                'set `account = "ACCOUNT"` in [envlock.cache-options], or set AZURE_STORAGE_ACCOUNT_NAME',
             )
         key = None if self.chosen.anonymous else of("AZURE_STORAGE_ACCOUNT_KEY") or of("AZURE_STORAGE_KEY")
         token = None if self.chosen.anonymous else of("AZURE_STORAGE_SAS_TOKEN")

@@ -17,8 +17,8 @@ class CacheBackendMissing(ConfigError):
         """`found` is the installed release; `broken` is why it cannot be imported."""
         is_there = f"{package} {found} is installed" if found else "it is not installed"
         super().__init__(
-            f"a cache at `{scheme}://` needs {package} {floor} or newer, and "
-            + (f"what is installed cannot be imported: {broken}" if broken else is_there),
+            f"a cache at `{scheme}://` needs {package} {floor} or newer, but "
+            + (f"the installed release cannot be imported: {broken}" if broken else is_there),
             locations=(Location("envlock.toml", None, "envlock.cache"),),
             hint=f'pip install {"--upgrade " if broken else ""}"envlock[{extra}]"',
         )
@@ -30,12 +30,12 @@ class CacheUnreachable(CacheUnusable):
     code = "cache-unreachable"
     advice = (
         "check the network, and `endpoint` in [envlock.cache-options] if it is set, then run the command again: it "
-        "goes on where it stopped"
+        "continues where it stopped"
     )
 
 
 class CacheForbidden(CacheUnusable):
-    """The bucket's service refused the credentials, or their permissions do not suffice."""
+    """The bucket's service denied access: the credentials are missing or wrong, or lack a permission."""
 
     code = "cache-forbidden"
 
@@ -44,18 +44,18 @@ class CacheBucketMissing(CacheUnusable):
     """The bucket does not exist."""
 
     code = "cache-bucket-missing"
-    advice = "make the bucket, or correct `cache` in envlock.toml"
+    advice = "create the bucket, or fix `cache` in envlock.toml"
 
 
 class CacheWrongRegion(CacheUnusable):
     """The bucket is in another region."""
 
     code = "cache-wrong-region"
-    advice = "name the bucket's own: set `region` in [envlock.cache-options], or AWS_DEFAULT_REGION"
+    advice = "set the bucket's region: `region` in [envlock.cache-options], or AWS_DEFAULT_REGION"
 
 
 class BadCacheOption(ConfigError):
-    """An option means nothing for this kind of cache."""
+    """This kind of cache does not have such an option, or needs one that is missing."""
 
     code = "bad-cache-option"
     keys: ClassVar[str] = "envlock.cache-options"

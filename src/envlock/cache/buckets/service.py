@@ -66,7 +66,9 @@ class Service(ABC):
         for option, value in options._asdict().items():
             if value and option not in self.options:
                 known = ", ".join(f"`{each}`" for each in sorted(self.options))
-                raise BadCacheOption(option, f"means nothing to {self.name}", f"it knows {known}; delete the others")
+                raise BadCacheOption(
+                    option, f"does not exist for {self.name}", f"supported: {known}; remove the others"
+                )
         self._prove_package()
 
     def _prove_package(self) -> None:

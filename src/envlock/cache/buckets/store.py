@@ -155,7 +155,7 @@ class BucketStore:
             if made is not None:
                 return made
             time.sleep(_jittered(PAUSE / 4 * (number + 1)))
-        raise CacheUnreachable(self.url, "written", f"too many write {path} at once")
+        raise CacheUnreachable(self.url, "written", f"too many processes write {path} at once")
 
     def _created(self, key: str, data: bytes) -> bool | None:
         """Like `create`; None if it was refused and no file is there: another write is not done, or it was deleted."""
@@ -339,9 +339,9 @@ async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silen
             seconds = time.monotonic() - began
             if seconds >= silence:
                 if progress.told - before < _TRICKLE * seconds:
-                    raise _Stalled(f"{progress.told - before} bytes moved in {seconds:.0f} seconds")
+                    raise _Stalled(f"{progress.told - before} bytes transferred in {seconds:.0f} seconds")
                 began, before = time.monotonic(), progress.told
-        raise _Stalled(f"nothing moved for {silence:.0f} seconds")
+        raise _Stalled(f"nothing transferred for {silence:.0f} seconds")
     finally:
         if not task.done():
             task.cancel()
