@@ -22,7 +22,7 @@ import pytest
 from envlock import activation, interpreters
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs
-from envlock.cache.gc_roots import ran_in
+from envlock.cache.gc_roots import used_by_runs
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
 from envlock.cli import prefix_memo as memo
@@ -179,7 +179,7 @@ def read_flow(folder: Path, data: bytes) -> None:
 def read_ran(_: Path, data: bytes) -> None:
     store = MemoryStore("memory://hostile-ran")
     store.put(RAN.path, data)
-    list(ran_in(store))
+    list(used_by_runs(store))
     RunRecords(store).read(RAN.flow, RAN.run, RAN.step)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CacheUnusable, NoClock, UnreadableKept
 from envlock.cache.gc_lock import PUSH_LIVES, SWEEP_LIVES, Announced, GcFlag, announcements, is_ahead, is_alive
-from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_RUN, Roots, mark_aliases, ran_in
+from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_RUN, Roots, keep_aliases, used_by_runs
 from envlock.cache.layout import (
     ALIASES,
     ENVIRONMENTS,
@@ -156,7 +156,7 @@ class _Planning:
         announced = announcements(self.store, self.now)
         self.roots.push(announced.needs)
         self.unreadable += announced.unreadable
-        self.unreadable += mark_aliases(self.roots, self.store, self.limits.moves)
+        self.unreadable += keep_aliases(self.roots, self.store, self.limits.moves)
         runs = self.runs()
         resolved = list(self.store.entries(RESOLVED))
         environments = [entry for entry in self.store.entries(ENVIRONMENTS) if environment_at(entry.path)]
@@ -205,7 +205,7 @@ class _Planning:
     def runs(self) -> Sequence[tuple[Entry, str]]:
         """The run records; young ones add roots."""
         found: list[tuple[Entry, str]] = []
-        for entry, path in ran_in(self.store):
+        for entry, path in used_by_runs(self.store):
             is_young = entry.modified is None or self.now - entry.modified < self.limits.runs
             if not isinstance(path, EnvlockError):
                 found.append((entry, path))

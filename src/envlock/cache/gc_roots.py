@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from envlock.cache.port import Entry, Store
     from envlock.model.lock import Lock
 
-BY_NAME = "a name"
+BY_ALIAS = "a name"
 BY_RUN = "a run"
 BY_LOCK = "a lock"
 BY_PUSH = "a push"
@@ -56,7 +56,7 @@ class Roots:
         return dict(Counter(self.environments[path] for path in paths))
 
 
-def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[EnvlockError]:
+def keep_aliases(roots: Roots, store: Store, keep_moves: int | None) -> list[EnvlockError]:
     """Keep what tags stand for, and what they stood for before: at every move, or at the last `keep_moves`.
 
     Returns the errors of histories that cannot be read: such a tag may stand for anything. Raises CacheUnusable.
@@ -71,11 +71,11 @@ def mark_aliases(marks: Roots, store: Store, keep_moves: int | None) -> list[Env
             continue
         for record in history if keep_moves is None else history[-keep_moves:]:
             for arch, full_id in record.full_ids:
-                marks.mark(EnvironmentPlace(arch, record.req_id, full_id), BY_NAME)
+                roots.mark(EnvironmentPlace(arch, record.req_id, full_id), BY_ALIAS)
     return unreadable
 
 
-def ran_in(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
+def used_by_runs(store: Store) -> Iterator[tuple[Entry, str | EnvlockError]]:
     """Each run record, and the path of the environment in it, or what is wrong with the record.
 
     A listing, and a read for each. Raises CacheUnusable.

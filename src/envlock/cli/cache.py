@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cache.gc import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Unneeded
-from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_LOCK, BY_NAME, BY_PUSH, BY_RUN
+from envlock.cache.gc_roots import BY_AGE, BY_ALIAS, BY_DOUBT, BY_LOCK, BY_PUSH, BY_RUN
 from envlock.cli.command import CommandLine, Flag, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import DamageError, EnvlockError, one_line
@@ -31,7 +31,7 @@ _TITLES = {
     LEFTOVER: "left by killed processes",
 }
 _KEPT = {
-    BY_NAME: "by names",
+    BY_ALIAS: "by names",
     BY_RUN: "by runs",
     BY_LOCK: "by locks",
     BY_PUSH: "by pushes under way",

@@ -60,7 +60,7 @@ def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
     named_by = {each.name: each.channel for each in asked.all_conda}
     packages = tuple(name for name in asked.channels if channel_address(name).kept == failure.url)
     single = tuple(
-        _thing(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
+        _key(name) for name, channel in named_by.items() if channel and channel_address(channel).kept == failure.url
     )
     error: type[OfOneEnvironment] = ChannelUnreachable
     message, hint = f"{named} did not answer", "check the network and the channel's URL, then run `envlock lock` again"
@@ -92,7 +92,7 @@ def of_specification(request: Request, error: BadSpecification) -> OfOneEnvironm
         f"`{error.requirement}` is not a valid conda requirement",
         details=(clean(error.reason),),
         hint='write the version as "1.26.4", "=1.26", ">=1.26,<2" or "1.26.*"; add a build as "1.26.4=py312*"',
-        packages=(_thing(error.requirement.name),),
+        packages=(_key(error.requirement.name),),
     )
 
 
@@ -113,7 +113,7 @@ def of_unlockable(request: Request, error: Unlockable) -> OfOneEnvironment:
         request.arch,
         f"{error.package} cannot be locked: {error.reason}",
         hint="choose another version of it, or another channel",
-        packages=(_thing(error.package.partition(" ")[0]),),
+        packages=(_key(error.package.partition(" ")[0]),),
     )
 
 
@@ -132,7 +132,7 @@ def of_conflict(request: Request, solve_request: SolveRequest, error: Unsolvable
     about = f"{text} {' '.join(error.shadowed)}" if not shorten(text) else text
     own = _of_metaflow(request)
     asked = tuple(dict.fromkeys(each.name for each in solve_request.wanted if each.name not in own))
-    named = tuple(_thing(name) for name in asked if _mentions(about, name)) or tuple(map(_thing, asked))
+    named = tuple(_key(name) for name in asked if _mentions(about, name)) or tuple(map(_key, asked))
     needs = tuple(_NEEDED.format(name) for name in own if _mentions(about, name))
     shadows = tuple(
         f"{name} is taken only from {source}, the first channel that has it"
@@ -185,9 +185,9 @@ def _unmet(text: str) -> _Unmet | None:
 def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> UnmetSystemRequirement:
     system = dict(solve_request.system)
     label = _SYSTEM.get(unmet.name, unmet.name)
-    things = (
+    keys = (
         unmet.name,
-        *(_thing(e.name) for e in solve_request.wanted if _mentions(unmet.package or unmet.name, e.name)),
+        *(_key(e.name) for e in solve_request.wanted if _mentions(unmet.package or unmet.name, e.name)),
     )
     if unmet.name not in packages_of(request.arch):
         return UnmetSystemRequirement(
@@ -195,7 +195,7 @@ def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> 
             request.arch,
             f"{unmet.package or 'the environment'} needs {label}, which this arch does not have",
             hint="remove it from the environment, or the arch from `archs`",
-            packages=things,
+            packages=keys,
         )
     has = f"{label} {system[unmet.name]}" if unmet.name in system else f"machines without {label}"
     version = unmet.version.rpartition(" ")[2] if unmet.name == "__archspec" else unmet.version
@@ -214,7 +214,7 @@ def _of_system(request: Request, solve_request: SolveRequest, unmet: _Unmet) -> 
         f"{asks}, but the environment is locked for {has}",
         hint=f'if every machine has it, set `sys_packages = {{ packages = {{ {unmet.name} = "{needed}" }} }}`; '
         "otherwise choose another version",
-        packages=things,
+        packages=keys,
     )
 
 
@@ -222,7 +222,7 @@ def _no_build(
     request: Request, solve_request: SolveRequest, name: str, version: str, offers: Sequence[Offer], solving: Solving
 ) -> OfOneEnvironment:
     is_asked = request.requirements.python if name == "python" else name not in _of_metaflow(request)
-    things = (_thing(name),) if is_asked else request.requirements.channels
+    keys = (_key(name),) if is_asked else request.requirements.channels
     version = _CHANNEL.sub("", version)
     if not offers:
         return _no_such(request, solve_request, name, solving)
@@ -235,7 +235,7 @@ def _no_build(
             f"`{name}` has no build for this arch",
             details=tuple(f"{arch} has {_versions(o for o in offers if o.subdir == arch)}" for arch in archs),
             hint="remove it from the environment, or the arch from `archs`",
-            packages=things,
+            packages=keys,
         )
     asked = f"{name} {version}".removesuffix(" *")
     return NoCondaBuild(
@@ -244,13 +244,13 @@ def _no_build(
         f"no build of `{name}` matches `{asked}`",
         details=(f"available: {_versions(here, builds=' ' in version)}",),
         hint="choose one of these" + (", or choose a later `exclude-newer`" if solve_request.exclude_newer else ""),
-        packages=things,
+        packages=keys,
     )
 
 
 def _no_such(request: Request, solve_request: SolveRequest, name: str, solving: Solving) -> NoSuchCondaPackage:
     channels = request.requirements.channels
-    packages: tuple[str, ...] = (_thing(name),)
+    packages: tuple[str, ...] = (_key(name),)
     details: tuple[str, ...] = (f"channels: {', '.join(place.base for place in solve_request.places)}",)
     if name == "python":
         details += ("an environment with conda packages needs a Python from a channel",)
@@ -338,6 +338,6 @@ def _mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
 
 
-def _thing(name: str) -> str:
+def _key(name: str) -> str:
     """The key by which `lock` finds the line of a requirement."""
     return "python" if name == "python" else f"conda:{name}"

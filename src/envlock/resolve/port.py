@@ -50,8 +50,8 @@ class LockedBase:
 class FileHashes(Protocol):
     """Finds the SHA-256 of files whose index publishes only other hashes."""
 
-    def digests(self, package: LockedPackage, told: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
-        """The hashes of a package's file by algorithm, `sha256` and those in `told`, and its size in bytes.
+    def digests(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
+        """The hashes of a package's file by algorithm, `sha256` and those in `published`, and its size in bytes.
 
         Downloads the file, unless one with these hashes was downloaded before; None if that is not allowed. Any thread
         may call it. Raises what downloading raises.

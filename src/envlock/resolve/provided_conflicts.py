@@ -61,7 +61,7 @@ def _conflict(
         "; ".join(sides),
         details=tuple(reason),
         hint=_BASE_HINT if of_base else _HINT,
-        packages=_things(found, roots),
+        packages=_requirement_keys(found, roots),
     )
 
 
@@ -78,7 +78,7 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
         f"{texts} is required from PyPI, but {', '.join(dict.fromkeys(_shown(each) for each, _ in asked))}",
         details=("envlock cannot read the metadata of that package, so the packages of the extra are unknown",),
         hint=f"list the packages of the extra yourself, and `{asked[0][0].name}` without it",
-        packages=_things((each for each, _ in asked), tuple(each.name for each, _ in asked)),
+        packages=_requirement_keys((each for each, _ in asked), tuple(each.name for each, _ in asked)),
     )
     error.wanted = tuple(dict.fromkeys(each.name for each, _ in asked))
     return error
@@ -123,7 +123,7 @@ def _shown(provided: Provided) -> str:
     return f"{who} {provided.name} {provided.version}{package}"
 
 
-def _things(provided: Iterable[Provided], roots: tuple[str, ...]) -> tuple[str, ...]:
+def _requirement_keys(provided: Iterable[Provided], roots: tuple[str, ...]) -> tuple[str, ...]:
     """The lines of envlock.toml to point at: PyPI's side, then conda's."""
     packages = ("named_env" if each.base else f"conda:{each.package.partition(' ')[0]}" for each in provided)
     return tuple(dict.fromkeys((*roots, *packages)))

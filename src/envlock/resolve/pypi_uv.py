@@ -225,17 +225,17 @@ def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
 
     Raises UnknownHash, IndexHashMismatch, and what fetching raises.
     """
-    if not selected.told:
+    if not selected.published:
         return selected.packages
-    unknown = [package for package in selected.packages if package.name in selected.told]
+    unknown = [package for package in selected.packages if package.name in selected.published]
     with ThreadPoolExecutor(_FETCHES) as pool:
-        hashed = pool.map(lambda package: _with_sha256(request, package, selected.told[package.name]), unknown)
+        hashed = pool.map(lambda package: _with_sha256(request, package, selected.published[package.name]), unknown)
         by_name = {package.name: package for package in hashed}
     return tuple(by_name.get(package.name, package) for package in selected.packages)
 
 
-def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, str]) -> LockedPackage:
-    known = {name: digest.lower() for name, digest in told.items() if name in _ALGORITHMS}
+def _with_sha256(request: Request, package: LockedPackage, published: Mapping[str, str]) -> LockedPackage:
+    known = {name: digest.lower() for name, digest in published.items() if name in _ALGORITHMS}
     answer = request.file_hashes.digests(package, known) if request.file_hashes is not None and known else None
     where = host(package.url) or package.url
     if answer is None:
@@ -243,7 +243,7 @@ def _with_sha256(request: Request, package: LockedPackage, told: Mapping[str, st
             request.name,
             request.arch,
             f"{where} publishes no SHA-256 for {package.filename}",
-            details=(f"it publishes: {', '.join(told) or 'no hash'}",),
+            details=(f"it publishes: {', '.join(published) or 'no hash'}",),
             hint="run `envlock lock` once without `--offline`: it downloads the file and remembers its SHA-256"
             if request.offline
             else "use an index that publishes SHA-256 hashes",

@@ -33,7 +33,7 @@ class Selected:
     """Names of packages whose direct URL is a wheel for another target."""
     contested: tuple[Provided, ...] = ()
     """What conda provides and uv still found elsewhere."""
-    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """For packages without a SHA-256: by name, the hashes that the index publishes instead, by algorithm."""
 
 
@@ -72,7 +72,7 @@ def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected
     not_wheels: list[str] = []
     unfit_urls: list[str] = []
     contested: list[Provided] = []
-    told: dict[str, Mapping[str, str]] = {}
+    published: dict[str, Mapping[str, str]] = {}
     by_name = {each.name: each for each in provided}
     for package in lock.packages:
         if package.marker is not None and not package.marker.evaluate(markers, context="lock_file"):
@@ -102,9 +102,9 @@ def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected
         else:
             packages.append(_package(package, wheel))
             if not packages[-1].sha256:
-                told[package.name] = wheel.hashes
+                published[package.name] = wheel.hashes
     packages.sort(key=lambda each: each.name)
-    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested), told)
+    return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested), published)
 
 
 def _is_provided(package: Package, provided: Provided) -> bool:
