@@ -153,6 +153,13 @@ def test_a_repair_that_fails(locked: Project, envlock: Envlock, own: Index, tmp_
     assert "error[upstream-missing]" in ran.stderr
 
 
+def test_an_empty_cache_is_not_called_undamaged(locked: Project, envlock: Envlock) -> None:
+    said = envlock("cache", "verify").stdout
+    assert "is empty" in said
+    assert "envlock push" in said
+    assert "damaged" not in said
+
+
 def test_a_cache_of_a_newer_format(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "CACHE.json").write_text('{"format": 2}')

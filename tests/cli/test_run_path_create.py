@@ -251,6 +251,7 @@ def test_a_named_environment_works_anywhere(one: ProjectFolder, envlock: Envlock
     assert envlock("path", "--name", "demo", cwd=tmp_path).stdout == prefix
     assert envlock("run", "--name", "demo", "--", "lam", cwd=tmp_path).stdout == "lam 1.0\n"
     assert envlock("path", "--name=demo", "--no-hydrate", cwd=tmp_path).stdout == prefix
+    assert "hint: did you mean `demo`?" in envlock("path", "--name=dmo", cwd=tmp_path, check=2).stderr
 
 
 @pytest.mark.usefixtures("one")

@@ -58,7 +58,7 @@ def ls(line: CommandLine) -> int:
         write_json(contents_document(contents))
         return 0
     if not contents.environments and not contents.packages:
-        write_err(f"{contents.url} is empty; fill it with `envlock push`")
+        write_err(_empty(contents))
     else:
         console().print(contents_table(contents))
         write(contents_summary(contents))
@@ -243,6 +243,10 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _empty(contents: Contents) -> str:
+    return f"{contents.url} is empty; fill it with `envlock push`"
+
+
 def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
     """How much was verified, how much of it is damaged, and the next command."""
     contents = result.verification.contents
@@ -251,6 +255,8 @@ def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
         f"{count(len(contents.environments), 'environment')} in {contents.url}"
     )
     if not result.verification.findings:
+        if not contents.environments and not contents.packages:
+            return _empty(contents)
         return f"verified {read}: nothing is damaged"
     found = f"verified {read}: {count(len(result.verification.findings), 'finding')}"
     if not result.findings:

@@ -7,6 +7,7 @@ import errno
 from pathlib import Path
 
 from envlock.errors import ConfigError, EnvlockError, HydrateError, Location
+from envlock.words import did_you_mean
 
 
 class BadUsage(ConfigError):
@@ -96,7 +97,7 @@ class NoSuchName(ConfigError):
     hint = "envlock create --name {name} --step STEP"
 
     def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(name=name, names=", ".join(names) or "none")
+        super().__init__(name=name, names=", ".join(names) or "none", hint=did_you_mean(name, names))
 
 
 class NamedEnvironmentGone(HydrateError):

@@ -371,7 +371,7 @@ class MetaflowMissing(ConfigError):
 def _how_to_have(alias: str) -> str:
     if _SHORT_IDS.fullmatch(alias):
         return "in envlock.toml, ids must have all 40 digits; `envlock show --json` and `envlock alias ls --json` do"
-    return f"give it: envlock alias {alias} --env NAME"
+    return f"to give it to an environment: envlock alias {alias} --env NAME"
 
 
 def _facts(verb: str, move: Move) -> tuple[str, ...]:

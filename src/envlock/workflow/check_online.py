@@ -82,14 +82,14 @@ def with_indexes(
                 packages.setdefault((written, package.name), (users[0].name, lock.arch))
     files: dict[tuple[str, str], dict[str, str | None]] = {}
     errors: list[EnvlockError] = []
-    reporter.began("asking", len(packages), "packages")
+    reporter.began("asking indexes", len(packages), "packages")
     for key, found in in_parallel(lambda key: files_of(*key, *packages[key]), packages):
-        reporter.advanced("asking", key[1])
+        reporter.advanced("asking indexes", key[1])
         if isinstance(found, EnvlockError):
             errors.append(found)
         else:
             files[key] = found
-    reporter.ended("asking")
+    reporter.ended("asking indexes")
     if errors:
         raise errors[0]
     findings = [each for path, (lock, users) in locks.items() for each in _yanked(project, path, lock, users, files)]
