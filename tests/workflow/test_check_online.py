@@ -77,11 +77,11 @@ def test_each_package_is_asked_for_once_with_the_credentials_of_its_index(
     private_index.forget()
     assert found(project) == ()
     assert [(each.path, each.status) for each in private_index.requests] == [("simple/lam/", 200)]
-    monkeypatch.setenv("TOKEN", "wrong")
+    monkeypatch.setenv("TOKEN", "an-old-t0ken")
     with pytest.raises(EnvlockError) as caught:
         found(project)
     assert caught.value.code == "index-unauthorized"
-    assert "wrong" not in caught.value.render()
+    assert "t0ken" not in caught.value.render()
 
 
 def test_an_index_that_does_not_answer_is_an_error(make_index: MakeIndex, tmp_path: Path) -> None:
