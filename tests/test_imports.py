@@ -98,6 +98,17 @@ def test_check_starts_light(locked: Path) -> None:
     assert heavy(modules) == set()
 
 
+def test_starting_looks_for_no_garbage(locked: Path) -> None:
+    code = (
+        "import gc, sys; sys.argv = ['envlock', 'check']\n"
+        "from envlock.__main__ import main\n"
+        "gc.callbacks.append(lambda *_: print('collected', file=sys.stderr))\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=locked, capture_output=True, text=True, check=True)
+    assert (done.stdout[:5], done.stderr) == ("fresh", "")
+
+
 @pytest.mark.parametrize("command", [("path", "--env", "demo"), ("run", "--env", "demo", "--", "true")])
 def test_what_finds_a_hydrated_environment_starts_light(
     locked: Path, envlock: Envlock, command: tuple[str, ...]
