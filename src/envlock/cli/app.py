@@ -174,6 +174,15 @@ def _completion(param: Value | Argument) -> Callable[[str], list[str]] | None:
     return cast("Callable[[str], list[str]]", getattr(completion, param.complete)) if param.complete else None
 
 
+def _step_as_option(message: str, context: typer.Context | None) -> str:
+    """The hint for a word that the command does not take, which may be a step's name; empty if it cannot be."""
+    if context is None or not message.startswith("Got unexpected extra argument"):
+        return ""
+    if not any("--step" in parameter.opts for parameter in context.command.params):
+        return ""
+    return f"if that is a step, choose it with an option: {context.command_path} --step STEP"
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status: what the command returned, or what it exited with.
 
@@ -191,7 +200,8 @@ def run(arguments: Sequence[str]) -> int:
         message = cast("str", getattr(error, "format_message")())  # noqa: B009
         if not message:  # a group without a command: its help is printed already
             return BadUsage.exit_status
-        raise BadUsage(message, context.command_path if context else f"envlock {named or ''}".strip()) from None
+        command = context.command_path if context else f"envlock {named or ''}".strip()
+        raise BadUsage(message, command, hint=_step_as_option(message, context)) from None
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer would have it look like a stale lock: status 1
             raise ended.__context__ from None
