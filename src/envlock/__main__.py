@@ -167,7 +167,7 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
     if isinstance(error, EnvlockError):
         return error
-    from envlock.cli.errors import Defect, MachineRefused
+    from envlock.cli.errors import Defect, MachineRefused, NoWorkingFolder
     from envlock.files import NotPlain
 
     if isinstance(error, NotPlain):
@@ -175,9 +175,21 @@ def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:
 
         return UnsafeFile(str(error.filename), error.reason)
 
+    if isinstance(error, FileNotFoundError) and _is_working_folder_gone():
+        return NoWorkingFolder()
     if isinstance(error, OSError) and error.errno in MachineRefused.REASONS:
         return MachineRefused(error)
     return Defect.record(error, command=arguments[0] if arguments else "")
+
+
+def _is_working_folder_gone() -> bool:
+    import os
+
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:

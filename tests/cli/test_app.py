@@ -170,6 +170,18 @@ def test_a_wrong_call_is_json_too(envlock: Envlock) -> None:
     assert envlock("lokc", "--json", check=2).json["error"]["code"] == "usage"
 
 
+def test_a_working_folder_that_was_deleted(tmp_path: Path) -> None:
+    for arguments in ("check", "path", "run -- true", "init"):
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        command = f'cd "{gone}"; rmdir "{gone}"; exec "{ENVLOCK}" {arguments}'
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (
+            2,
+            "error[no-working-folder]: the working folder was deleted",
+        ), arguments
+
+
 def test_what_follows_two_dashes_is_no_option(envlock: Envlock, tmp_path: Path) -> None:
     (tmp_path / "envlock.toml").write_text("[env.base.pypi.packages]\n")
     for arguments in (["add", "--", "--json"], ["remove", "--", "--format=github"], ["init", "--", "--json"]):

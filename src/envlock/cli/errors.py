@@ -41,6 +41,14 @@ class MachineRefused(EnvlockError):
         )
 
 
+class NoWorkingFolder(ConfigError):
+    """The folder that the command runs in was deleted."""
+
+    code = "no-working-folder"
+    message = "the working folder was deleted"
+    hint = "change to a folder that exists, then run the command again"
+
+
 class Defect(EnvlockError):
     """envlock itself failed. The traceback is in a file, for whoever mends it."""
 
