@@ -295,6 +295,10 @@ BAD = {
         "[envlock]\ncache = 2026-11-01\n",
         wrong("wrong-type", 2, "envlock.cache", "cache", 'cache = "s3://team/envlock"'),
     ),
+    "a bucket with one slash": (
+        "[envlock]\ncache = 's3:/team/envlock'\n",
+        wrong("bad-value", 2, "envlock.cache", "s3:/team/envlock", "`s3://`", 'cache = "s3://team/envlock"'),
+    ),
     "neither a string nor a list": (
         "[envlock]\ndatastore = 3\n",
         wrong("wrong-type", 2, "envlock.datastore", "datastore", 'datastore = "s3"'),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PIP_FLAGS = ("pre",)
 """What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
+_CACHE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss")
 
 
 def index_url(text: str) -> str:
@@ -71,8 +72,17 @@ def endpoint(text: str) -> str:
 
 
 def cache(text: str) -> str:
-    """Where a cache is: a folder, or the URL of a bucket."""
-    return variable_fault(text) or ("no place has the character U+0000 in its name" if "\0" in text else "")
+    """Where a cache is: a folder, or the URL of a bucket.
+
+    >>> cache("s3://team/envlock"), cache("C:/cache"), cache("s3:/team/envlock")
+    ('', '', 'a URL has two slashes: `s3://`')
+    """
+    if "\0" in text:
+        return variable_fault(text) or "no place has the character U+0000 in its name"
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme.lower() in _CACHE_SCHEMES and not rest.startswith("//"):  # else it would be a folder `s3:`
+        return variable_fault(text) or f"a URL has two slashes: `{scheme}://`"
+    return variable_fault(text)
 
 
 def package(text: str) -> str:
