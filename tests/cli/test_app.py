@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -168,6 +170,24 @@ def test_a_wrong_call_names_the_help_that_helps(
 
 def test_a_wrong_call_is_json_too(envlock: Envlock) -> None:
     assert envlock("lokc", "--json", check=2).json["error"]["code"] == "usage"
+
+
+def test_a_file_that_this_user_may_not_read_is_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it is: the lock folder, what lies in it, the home. Root may read everything, so this one is made up."""
+    (tmp_path / "envlock.toml").write_text("[env.base.pypi.packages]\n")
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "envlock.lock"))
+
+    monkeypatch.setattr("envlock.workflow.check.lock_files", refused)
+    assert main(["check"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error[machine-refused]: permission denied\n")
+    assert "envlock.lock" in error
+    assert "hint: check who owns it" in error
 
 
 def test_a_working_folder_that_was_deleted(tmp_path: Path) -> None:

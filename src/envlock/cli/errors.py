@@ -20,7 +20,7 @@ class BadUsage(ConfigError):
 
 
 class MachineRefused(EnvlockError):
-    """The operating system failed at something ordinary: the disk is full, too many files are open."""
+    """The operating system refused something: the disk is full, too many files are open, a file is another user's."""
 
     code = "machine-refused"
 
@@ -28,6 +28,7 @@ class MachineRefused(EnvlockError):
         {
             *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
             *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+            *(errno.EACCES, errno.EPERM),
         }
     )
 
@@ -38,6 +39,9 @@ class MachineRefused(EnvlockError):
         super().__init__(
             reason[:1].lower() + reason[1:],
             locations=(Location(str(error.filename)),) if error.filename else (),
+            hint="check who owns it, and that you may read and write it"
+            if isinstance(error, PermissionError)
+            else None,
         )
 
 
