@@ -103,10 +103,10 @@ def changed(old: str, new: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (changed("ab" * 32, "ac" * 32), "its content does not hash to its digest"),
-        (changed('version = "1.2.3"', 'version = "1.2.4"'), "its content does not hash to its digest"),
+        (changed("ab" * 32, "ac" * 32), "its content does not match its digest"),
+        (changed('version = "1.2.3"', 'version = "1.2.4"'), "its content does not match its digest"),
         (changed("[tool.envlock.stamp]", "[tool.envlock.stomp]"), "a part is missing or malformed"),
-        (changed(', dependencies = [{name = "torch"}]', ""), "its content does not hash to its digest"),
+        (changed(', dependencies = [{name = "torch"}]', ""), "its content does not match its digest"),
         (changed('created-by = "envlock"', 'created-by = "envlock"\nextras = ["x"]'), "envlock did not write"),
         (changed("hashes = {", "size = 1, hashes = {"), "not TOML"),
         (b"\xff\xfe", "not UTF-8"),

@@ -130,7 +130,7 @@ class Upstream:
     ) -> dict[str, str]:
         """Download the file at an artifact's URL to `to`, and return its hashes, SHA-256 among them.
 
-        Nothing is proved but the size, where it is known: whoever asks compares the digests. As `fetch` otherwise.
+        Only the size is verified, where it is known: whoever asks compares the digests. As `fetch` otherwise.
         """
         url = self._locate(artifact)
         with to.open("xb") as file:

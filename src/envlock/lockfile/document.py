@@ -67,11 +67,11 @@ def parse(data: bytes, path: str) -> Lock:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError) as error:
         raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
     if digest_of(body) != digest and digest_of(body_of(text)) != digest:
-        raise DamagedLock(path, "its content does not hash to its digest")
+        raise DamagedLock(path, "its content does not match its digest")
     if ids[0] != req_id:
-        raise DamagedLock(path, "its requirements do not hash to its req-id")
+        raise DamagedLock(path, "its requirements do not match its req-id")
     if ids[1] != found_full_id:
-        raise DamagedLock(path, "its packages do not hash to its full-id")
+        raise DamagedLock(path, "its packages do not match its full-id")
     is_as_written = body_of(text) == body and ends_with_stamp(text)
     if digest_of(body) != digest or not (is_as_written or tomli.loads(render(lock)) == document):
         raise DamagedLock(path, "it holds something that envlock did not write")

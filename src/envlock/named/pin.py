@@ -150,7 +150,7 @@ def parse_pin(data: bytes, kind: str, reference: str, shown: str) -> Pin:
         raise NewerPinFormat(locations=(Location(shown),), found=found, known=FORMAT)
     body, stamp, digest = text.rpartition(STAMP)
     if not stamp or digest != f'"{digest_of(body)}"\n':
-        raise DamagedPin(shown, "its content does not hash to its digest")
+        raise DamagedPin(shown, "its content does not match its digest")
     try:
         pin = _pin(table, kind)
         has_its_id = pin.req_id == table["req-id"]
@@ -159,7 +159,7 @@ def parse_pin(data: bytes, kind: str, reference: str, shown: str) -> Pin:
     if pin.reference != reference:
         raise DamagedPin(shown, f"it is the pin of `{pin.reference}`")
     if not has_its_id:
-        raise DamagedPin(shown, "its requirements do not hash to its req-id")
+        raise DamagedPin(shown, "its requirements do not match its req-id")
     return pin
 
 

@@ -41,7 +41,7 @@ class S3(Service):
         from botocore.config import Config
         from s3fs import S3FileSystem
 
-        # Whatever is read is proved by its SHA-256: a CRC of it would cost a tenth of the time and prove less.
+        # Whatever is read is verified by its SHA-256: a CRC of it would cost a tenth of the time and find less.
         unchecked = {"response_checksum_validation": "when_required"}
         files = S3FileSystem(
             anon=self.chosen.anonymous,
