@@ -52,6 +52,7 @@ SENSE_CASES = {
     "a version beside a URL",
     "a system version that is none",
     "a mirror that is no URL",
+    "a bucket with one slash",
     "an endpoint with a secret",
     "a version of what may be older",
     "a link script of a version",
