@@ -92,6 +92,8 @@ make_root() {
     rm -f "$root.log"
     bring /etc/resolv.conf /etc/apt/auth.conf /etc/apt/auth.conf.d /usr/local/share/ca-certificates
     apt-config dump | grep -E -i '^Acquire::(https?|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
+    # Debian's installer writes this file; debootstrap does not.
+    printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
     chroot "$root" update-ca-certificates >/dev/null 2>&1
     bring /etc/pip.conf /etc/xdg/pip /etc/uv /etc/npmrc /usr/etc/npmrc
     for name in .pip .config/pip .config/uv .npmrc .netrc; do

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from envlock.model.arch import ARCHS, Arch, host_arch
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
@@ -50,6 +53,19 @@ sys.addaudithook(watch)
 from envlock.__main__ import main
 sys.exit(main())
 """
+
+
+def _is_known(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, 80)
+    except OSError:
+        return False
+    return True
+
+
+needs_localhost = pytest.mark.skipif(
+    not _is_known("localhost"), reason="`localhost` is this machine's second name, and it has no /etc/hosts"
+)
 
 
 def conda_requirements(*texts: str) -> tuple[CondaRequirement, ...]:

@@ -22,7 +22,9 @@ from envlock.resolve.python_builds import exact_builds
 from envlock.workflow.lock import lock
 from tests.cache.hosts import Asked, Handler, Host
 from tests.servers.tls import Authority
-from tests.support import ProjectFolder
+from tests.support import ProjectFolder, needs_localhost
+
+pytestmark = needs_localhost
 
 DATA = b"what is fetched"
 NAME = "demo-1.0-py3-none-any.whl"

@@ -20,7 +20,7 @@ from envlock.workflow.push import push
 from envlock.workflow.upstream import upstream_of
 from tests.channel import Channel, Credentials
 from tests.index import Index, Release
-from tests.support import files_holding
+from tests.support import files_holding, needs_localhost
 
 SECRET = "s3cr3t-t0ken"
 BASE = '[envlock]\nmetaflow-requirements = false\narchs = ["linux-64"]\n'
@@ -213,6 +213,7 @@ def test_what_an_index_spells_otherwise_is_never_kept_or_told(
     assert not files_holding(secret[1:], tmp_path)
 
 
+@needs_localhost
 def test_a_link_to_another_host_that_holds_a_secret_is_refused(
     make_index: Callable[..., Index], written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
