@@ -10,44 +10,69 @@ import json
 import os
 import select
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from envlock.cache.open import open_store
+from envlock.cache.port import Store
 from envlock.config.settings import CacheOptions
 
 PROCESSES = 16
 _BACKENDS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
-def race(url: str, options: CacheOptions, keys: int) -> dict[str, object]:
+def race(url: str, options: CacheOptions, run: Callable[[Store, int], object]) -> list[Any]:
+    """What `run(store, number)` returns in each of sixteen processes that begin it at the same moment, through JSON.
+
+    They are forked once all is imported, and are connected before they begin.
+    """
     scheme = url.partition("://")[0]
     if scheme in _BACKENDS:
         importlib.import_module(_BACKENDS[scheme])  # once, and not in each: it takes a second
     go_out, go_in = os.pipe()
     ready_out, ready_in = os.pipe()
-    told = []
+    pipes = []
     for number in range(PROCESSES):
         out, into = os.pipe()
         if os.fork() == 0:
             os.close(go_in)
             status = 1
             try:
-                os.write(into, json.dumps(_run(url, options, keys, number, go_out, ready_in)).encode())
+                store = open_store(url, options)
+                store.entry("aliases/warm")
+                os.write(ready_in, b"1")
+                os.read(go_out, 1)
+                os.write(into, json.dumps(run(store, number)).encode())
                 status = 0
             finally:
                 os._exit(status)
         os.close(into)
-        told.append(out)
+        pipes.append(out)
     for _ in range(PROCESSES):
         assert select.select([ready_out], [], [], 60)[0]
         os.read(ready_out, 1)
     os.close(go_out)
     os.close(go_in)  # everybody's reading ends now
     answers = []
-    for out in told:
+    for out in pipes:
         with os.fdopen(out, "rb") as pipe:
             answers.append(json.loads(pipe.read()))
     for _ in range(PROCESSES):
         os.wait()
+    return answers
+
+
+def creates(url: str, options: CacheOptions, keys: int) -> dict[str, object]:
+    """Which processes made each key, and what each of them reads."""
+
+    def run(store: Store, number: int) -> list[tuple[bool, str]]:
+        found = []
+        for key in range(keys):
+            made = store.create(f"aliases/{key}", f"written by {number}".encode())
+            found.append((made, store.read(f"aliases/{key}").decode()))
+        return found
+
+    answers = race(url, options, run)
     return {
         str(key): {
             "made": [number for number, answer in enumerate(answers) if answer[key][0]],
@@ -57,17 +82,5 @@ def race(url: str, options: CacheOptions, keys: int) -> dict[str, object]:
     }
 
 
-def _run(url: str, options: CacheOptions, keys: int, number: int, go: int, ready: int) -> list[tuple[bool, str]]:
-    store = open_store(url, options)
-    store.entry("aliases/warm")  # connected before it begins
-    os.write(ready, b"1")
-    os.read(go, 1)
-    found = []
-    for key in range(keys):
-        made = store.create(f"aliases/{key}", f"written by {number}".encode())
-        found.append((made, store.read(f"aliases/{key}").decode()))
-    return found
-
-
 if __name__ == "__main__":
-    print(json.dumps(race(sys.argv[1], CacheOptions(**json.loads(sys.argv[2])), int(sys.argv[3]))))
+    print(json.dumps(creates(sys.argv[1], CacheOptions(**json.loads(sys.argv[2])), int(sys.argv[3]))))
