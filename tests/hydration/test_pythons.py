@@ -102,7 +102,24 @@ def test_another_archive_than_the_locked_one_is_never_opened(archive: Path, tmp_
     assert left(tmp_path / "pythons") == []
 
 
-@pytest.mark.parametrize("own_check", [False, True], ids=["tarfile's filter", "own check"])
+@pytest.fixture
+def without_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `tarfile` as before Python 3.10.12 and 3.11.4: it has no filters, and writes what an archive says."""
+    if hasattr(tarfile, "data_filter"):
+        monkeypatch.setattr(tarfile.TarFile, "extraction_filter", staticmethod(tarfile.fully_trusted_filter))
+        monkeypatch.delattr(tarfile, "data_filter")
+
+
+@pytest.fixture
+def with_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `tarfile` with filters: a later Python's, where this one's has none."""
+    if not hasattr(tarfile, "data_filter"):
+        from backports.zstd import tarfile as later
+
+        monkeypatch.setattr(module, "tarfile", later)
+
+
+@pytest.mark.parametrize("check", ["with_filter", "without_filter"])
 @pytest.mark.parametrize(
     "members",
     [
@@ -124,16 +141,11 @@ def test_another_archive_than_the_locked_one_is_never_opened(archive: Path, tmp_
 )
 def test_nothing_is_written_outside(
     members: list[tuple[str, bytes | tarfile.TarInfo]],
-    own_check: bool,
+    check: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    if own_check:
-        if sys.version_info >= (3, 12):
-            pytest.skip("this Python always has the filter")
-        monkeypatch.delattr(tarfile, "data_filter", raising=False)
-    elif not hasattr(tarfile, "data_filter"):
-        pytest.skip("this Python has no filter")
+    request.getfixturevalue(check)
     inner = tmp_path / "deep" / "down" / "pythons"
     bad = tar_of(tmp_path / "bad.tar.gz", *members)
     before = {path for path in tmp_path.rglob("*") if inner not in path.parents}
@@ -145,9 +157,9 @@ def test_nothing_is_written_outside(
     assert left(inner) == []
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python always has the filter")
-def test_the_own_check_lets_real_builds_pass(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+@pytest.mark.parametrize("check", ["with_filter", "without_filter"])
+def test_a_real_build_passes(archive: Path, tmp_path: Path, check: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(check)
     path = unpack(locked(archive), archive, tmp_path)
     assert (path.parent / "python3").resolve() == path.resolve()
     assert subprocess.run([path, "-I", "-S", "-c", ""], check=False).returncode == 0
