@@ -49,6 +49,7 @@ while [ $# -gt 0 ]; do
 done
 
 here=$(cd "$(dirname "$0")/.." && pwd -P)
+home=/root  # root's home, in the root that is made
 [ "$(id -u)" -eq 0 ] || cannot "a root is made as root only: run \`sudo scripts/fresh_root.sh\`, or \`make demo\` in a container of Debian 12"
 command -v apt-get >/dev/null 2>&1 || cannot "debootstrap comes by apt, which is not here: run \`make demo\` in a container of Debian 12"
 unshare --mount true 2>/dev/null || cannot "this machine allows no mounts: run \`make demo\` in a container of Debian 12"
@@ -97,7 +98,7 @@ make_root() {
     chroot "$root" update-ca-certificates >/dev/null 2>&1
     bring /etc/pip.conf /etc/xdg/pip /etc/uv /etc/npmrc /usr/etc/npmrc
     for name in .pip .config/pip .config/uv .npmrc .netrc; do
-        [ ! -e "$HOME/$name" ] || { mkdir -p "$root/root/$(dirname "$name")" && cp -RLp "$HOME/$name" "$root/root/$name"; }
+        [ ! -e "$HOME/$name" ] || { mkdir -p "$root$home/$(dirname "$name")" && cp -RLp "$HOME/$name" "$root$home/$name"; }
     done
     for name in $(names); do
         path=$(printenv "$name")
@@ -118,7 +119,7 @@ run() {
     done
     ROOT=$root unshare --mount --pid --fork --kill-child sh -c '
         mount -t proc proc "$ROOT/proc" && mount --rbind /sys "$ROOT/sys" && mount --rbind /dev "$ROOT/dev" && exec "$@"
-    ' sh env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+    ' sh env -i HOME="$home" LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
 if [ -n "$kept" ]; then
