@@ -93,10 +93,6 @@ def _branch(error: type[EnvlockError]) -> type[EnvlockError]:
     return next(branch for branch in BRANCHES if issubclass(error, branch))
 
 
-def _other_status(error: type[EnvlockError], branch: type[EnvlockError]) -> str:
-    return "" if error.exit_status == branch.exit_status else f" Exit status {error.exit_status}."
-
-
 def _title(branch: type[EnvlockError]) -> str:
     return branch.__name__.removesuffix("Error")
 
