@@ -48,18 +48,25 @@ def is_marker(text: str) -> bool:
     """
     if FOREIGN.search(text):
         return False
-    kinds: list[str] = []
+    tokens = _tokens(text)
+    if not tokens or any(kind == "text" and len(spelt) > _LONGEST + 2 for kind, spelt in tokens):
+        return False
+    kinds = [spelt if kind == "paren" else kind for kind, spelt in tokens]
+    return not _is_deep(kinds) and _expression(kinds, 0) == len(kinds)
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    """The tokens of a marker, each with its kind; none where it has anything that is no token."""
+    tokens: list[tuple[str, str]] = []
     position, end = 0, len(text.rstrip())
     token = re.compile(_GRAMMAR)  # kept by re: most projects have no marker, and compiling it takes a millisecond
     while position < end:
         match = token.match(text, position)
         if match is None or match.lastgroup is None:
-            return False
-        if match.end() - match.start("text") > _LONGEST + 2 and match.lastgroup == "text":
-            return False
-        kinds.append(match[0].strip() if match.lastgroup == "paren" else match.lastgroup)
+            return []
+        tokens.append((match.lastgroup, match[match.lastgroup]))
         position = match.end()
-    return not _is_deep(kinds) and _expression(kinds, 0) == len(kinds) > 0
+    return tokens
 
 
 def _is_deep(kinds: list[str]) -> bool:
@@ -100,15 +107,7 @@ def holds(marker: str, values: Mapping[str, str]) -> bool | None:
     >>> holds("(sys_platform == 'darwin' or sys_platform == 'win32') and python_version < '3.12'", linux)
     False
     """
-    tokens: list[tuple[str, str]] = []
-    position, end = 0, len(marker.rstrip())
-    token = re.compile(_GRAMMAR)
-    while position < end:
-        match = token.match(marker, position)
-        if match is None or match.lastgroup is None:
-            return None
-        tokens.append((match.lastgroup, match[match.lastgroup]))
-        position = match.end()
+    tokens = _tokens(marker)
     try:
         found, at = _any_of(tokens, 0, values)
     except IndexError:  # it is no marker
