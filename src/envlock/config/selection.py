@@ -110,6 +110,16 @@ def _all_known(kind: str, found: Sequence[str], right: Sequence[str]) -> None:
             raise NoSuchSelection(kind, name, list(dict.fromkeys(right)))
 
 
+def steps_named(project: Project, *, flow: str = "", step: str = "") -> list[Choice]:
+    """The steps with these names, disabled or not; an empty name leaves the choice open. Raises NoSuchSelection."""
+    Selection(flows=(flow,) if flow else (), steps=(step,) if step else ()).choose(project)
+    of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
+    chosen = [each for each in of_flow if step in {"", each.step, each.name}]
+    if step and not chosen:
+        _all_known("step", [f"{flow}/{step}"], [each.name for each in of_flow])
+    return chosen
+
+
 def choose_one(project: Project, *, flow: str = "", step: str = "", environment: str = "") -> Environment:
     """The environment of a step, or of an `[env.*]` table; an empty name leaves the choice open.
 
@@ -119,21 +129,16 @@ def choose_one(project: Project, *, flow: str = "", step: str = "", environment:
     if environment:
         return Selection(environments=(environment,)).choose(project)[0]
     if flow or step:
-        Selection(flows=(flow,) if flow else (), steps=(step,) if step else ()).choose(project)
-        of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
-        choices = [each for each in of_flow if step in {"", each.step, each.name}]
+        choices = steps_named(project, flow=flow, step=step)
     else:
-        of_flow = []
         choices = [each for each in (*steps_of(project), *tables_of(project)) if each.environment is not None]
     ids = {each.environment.requirements.req_id if each.environment else "" for each in choices}
     if len(ids) == 1 and choices[0].environment is not None:
         return choices[0].environment
-    from envlock.config.errors import NoEnvironments, NoSuchSelection, SeveralEnvironments, StepDisabled
+    from envlock.config.errors import NoEnvironments, SeveralEnvironments, StepDisabled
 
     if len(ids) > 1:
         raise SeveralEnvironments([each.name for each in choices], choices[0].key)
     if choices:
         raise StepDisabled(choices[0].name, project.locate(choices[0].key))
-    if flow and step:
-        raise NoSuchSelection("step", f"{flow}/{step}", [each.name for each in of_flow])
     raise NoEnvironments(project.path.name)

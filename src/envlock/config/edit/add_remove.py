@@ -13,9 +13,9 @@ from envlock.config.conda_tables import NoChannel, entry_of
 from envlock.config.edit import toml_edit
 from envlock.config.edit.errors import NotListed, UnclearTarget
 from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at, value_text
-from envlock.config.errors import BadChannel, BadCondaEntry, NoSuchSelection
+from envlock.config.errors import BadChannel, BadCondaEntry
 from envlock.config.project import KeyPath, Project
-from envlock.config.selection import Selection, options_of, steps_of, tables_of
+from envlock.config.selection import Selection, options_of, steps_named, tables_of
 from envlock.config.tables import package_name, requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import Location
@@ -57,15 +57,11 @@ def choose_level(project: Project, *, flow: str = "", step: str = "", env: str =
 
     A project with a single flow needs no option. Raises NoSuchSelection or UnclearTarget.
     """
-    named = {"flows": flow, "steps": step, "environments": env}
-    Selection(**{kind: (name,) for kind, name in named.items() if name}).choose(project)
     if env:
+        Selection(environments=(env,)).choose(project)
         return ("env", env)
+    choices = steps_named(project, flow=flow, step=step)
     if step:
-        of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
-        choices = [each for each in of_flow if step in {each.step, each.name}]
-        if not choices:
-            raise NoSuchSelection("step", f"{flow}/{step}", [each.name for each in of_flow])
         if len(choices) > 1:
             raise UnclearTarget([options_of(each.key) for each in choices])
         return choices[0].key
