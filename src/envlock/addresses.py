@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
-from envlock.errors import ConfigError, Location
+from envlock.errors import ConfigError
 from envlock.model.url import VARIABLE, is_web, strip_credentials, variable_fault
 from envlock.redaction import URL_IN_TEXT
 from envlock.words import listed
@@ -31,12 +31,9 @@ class UnsetVariable(ConfigError):
 
     code = "unset-variable"
 
-    def __init__(
-        self, variable: str, needed_by: str, *, is_empty: bool = False, locations: tuple[Location, ...] = ()
-    ) -> None:
+    def __init__(self, variable: str, needed_by: str, *, is_empty: bool = False) -> None:
         super().__init__(
             f"the environment variable `{variable}` is {'empty' if is_empty else 'not set'}",
-            locations=locations,
             details=(f"needed by {needed_by}",),
             hint=f"export {variable}=...",
         )
@@ -47,16 +44,13 @@ class BadVariable(ConfigError):
 
     code = "bad-variable"
 
-    def __init__(
-        self, variables: Sequence[str], needed_by: str, expected: str, *, locations: tuple[Location, ...] = ()
-    ) -> None:
+    def __init__(self, variables: Sequence[str], needed_by: str, expected: str) -> None:
         names = list(dict.fromkeys(variables))
         when = "as it is written"
         if names:
             when = f"once {listed(f'`{name}`' for name in names)} {'is' if len(names) == 1 else 'are'} filled in"
         super().__init__(
             f"`{needed_by}` is not {expected}, {when}",
-            locations=locations,
             details=("the value of a variable is not shown: it may be a secret",) if names else (),
             hint=f"export {names[0]}={'https://' if needed_by.startswith('${') else ''}..."
             if names

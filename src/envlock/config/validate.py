@@ -178,7 +178,7 @@ class _Values:
         except PythonIsNoPackage:
             yield PythonIsNoPackage(specifier.strip(), locations=at)
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
-            yield type(error)(locations=at)
+            yield error.at(*at)
         if marker.strip():
             reason = "" if is_marker(marker) else "it is nested too deeply, has too long a text, or a backslash"
             try:

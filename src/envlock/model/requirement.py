@@ -72,9 +72,6 @@ class CredentialsInDirectUrl(ConfigError):
     details = ("a lock keeps the URL, and never a credential",)
     hint = "remove them from the URL and keep them in ~/.netrc"
 
-    def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(locations=locations)
-
 
 class DirectUrlOfThisMachine(ConfigError):
     """A package's own URL names a place that other machines cannot reach, or is no URL."""
@@ -83,9 +80,6 @@ class DirectUrlOfThisMachine(ConfigError):
     message = "the URL of a package is not that of a file on a web server: http:// or https://"
     details = ("a lock is used on other machines too, so all must reach what it names",)
     hint = "put the wheel on an index or a web server"
-
-    def __init__(self, *, locations: tuple[Location, ...] = ()) -> None:
-        super().__init__(locations=locations)
 
 
 class PythonIsNoPackage(ConfigError):
