@@ -64,12 +64,15 @@ def short_ids(identity: str) -> str:
 def did_you_mean(found: str, right: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The hint that names the right word most like `found`; None where no word is like it.
 
-    `cutoff` is how alike they have to be, from 0 to 1.
-
     >>> did_you_mean("cond", ["conda", "pypi"]), did_you_mean("x", ["conda", "pypi"])
     ('did you mean `conda`?', None)
     """
+    alike = nearest(found, right, cutoff)
+    return f"did you mean `{alike}`?" if alike else None
+
+
+def nearest(found: str, right: Sequence[str], cutoff: float = 0.6) -> str:
+    """The right word most like `found`; empty where none is as like it as `cutoff` says, from 0 to 1."""
     from difflib import get_close_matches
 
-    alike = get_close_matches(found, right, n=1, cutoff=cutoff)
-    return f"did you mean `{alike[0]}`?" if alike else None
+    return next(iter(get_close_matches(found, right, n=1, cutoff=cutoff)), "")

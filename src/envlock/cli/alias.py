@@ -8,6 +8,7 @@ from envlock.cli.alias_history import ALIAS, REFERENCE, diff, log, ls, record_do
 from envlock.cli.command import Argument, CommandLine, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
 from envlock.errors import one_line, printable
+from envlock.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,11 +138,9 @@ _READ_AS_COMMANDS = {
 
 def _refuse_commands(word: str) -> None:
     """Raise BadUsage for a word that looks like a command: everybody would see it as a name."""
-    from difflib import get_close_matches
-
     meant = _READ_AS_COMMANDS.get(word, "")
-    if not meant and (alike := get_close_matches(word, alias.commands, n=1, cutoff=0.8)):
-        meant = f"envlock alias {alike[0]}"
+    if not meant and (right := nearest(word, list(alias.commands), 0.8)):
+        meant = f"envlock alias {right}"
     if meant:
         from envlock.cli.errors import BadUsage
 
