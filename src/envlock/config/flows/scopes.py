@@ -172,10 +172,9 @@ def source_of(node: ast.AST) -> str:
     """
     from ast import unparse
 
-    from envlock.redaction import without_credentials
+    from envlock.redaction import shown
 
     try:
-        text = " ".join(without_credentials(unparse(node)).split())
+        return shown(" ".join(unparse(node).split()))
     except (RecursionError, ValueError):  # deeper than Python walks, or a number with more digits than it writes
         return "..."
-    return text if len(text) <= 80 else f"{text[:77]}..."
