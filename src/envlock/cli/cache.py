@@ -180,11 +180,11 @@ def contents_table(contents: Contents) -> Table:
         if isinstance(each.lock, EnvlockError):
             table.add_row(f"({each.lock.code})", each.place.arch, identity, "", "", "")
             continue
-        count = str(len(each.artifacts))
+        packages = str(len(each.artifacts))
         if each.missing:
-            count += f", {len(each.missing)} missing"
+            packages += f", {len(each.missing)} missing"
         python = each.lock.python.series if each.lock.python.source == "machine" else each.lock.python.version
-        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, count, byte_size(each.size))
+        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, packages, byte_size(each.size))
     return table
 
 
@@ -342,7 +342,7 @@ def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str
         "keep_moves": limits.moves,
         "bytes": swept.size,
         "kinds": totals,
-        "kept": {reason.rpartition(" ")[2]: count for reason, count in swept.kept.items()},
+        "kept": {reason.rpartition(" ")[2]: number for reason, number in swept.kept.items()},
         "pushes": swept.pushes,
         "errors": [error.as_dict() for error in swept.unreadable],
         "files": [

@@ -96,15 +96,15 @@ def lock(line: CommandLine) -> int:
     project = open_project(line)
     new = _new_table(project, bases, chosen) if bases else None
     project = new.project if new is not None else project
-    naming = LockAliases(project, chosen, line.values(_ALIAS))
-    naming.refuse_taken(project, upgrade)
+    aliases = LockAliases(project, chosen, line.values(_ALIAS))
+    aliases.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
         if new is not None:
             result = new.lock(chosen, upgrade, reporter, offline=offline)
         else:
             result = lock_project(project, selection=chosen, upgrade=upgrade, reporter=reporter, offline=offline)
         try:
-            given = naming.give(result, reporter)
+            given = aliases.give(result, reporter)
         except EnvlockError as error:
             raise error.adding("the locks are written, but the alias is not given: run `envlock alias`") from None
     if line.has(JSON):
@@ -122,7 +122,7 @@ def lock(line: CommandLine) -> int:
             from envlock.cli.alias import given_text
 
             sys.stdout.write("".join(f"{given_text(each)}\n" for each in given))
-        sys.stderr.write("".join(f"{one_line(line)}\n" for line in naming.left(result)))
+        sys.stderr.write("".join(f"{one_line(note)}\n" for note in aliases.left(result)))
     return 0
 
 

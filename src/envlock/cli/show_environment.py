@@ -318,9 +318,8 @@ def _totals(packages: Sequence[LockedPackage]) -> str:
     return f"{len(packages)}, {_size(known)}" if known else str(len(packages))
 
 
-def _size(count: int | None) -> str:
-
-    return "" if count is None else byte_size(count)
+def _size(number: int | None) -> str:
+    return "" if number is None else byte_size(number)
 
 
 def _pypi_title(lock: Lock) -> str:

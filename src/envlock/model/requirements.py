@@ -56,7 +56,7 @@ class Requirements(NamedTuple):
     default_index: str = ""
     """The index searched last; empty for the resolver's own default."""
     pip_flags: tuple[str, ...] = ()
-    """The reference's `extras`: pip flags without dashes, of which `pre` has a meaning here."""
+    """Flags of pip without dashes, as `extras` lists them: `pre`, which allows pre-releases."""
     exclude_newer: str = ""
     """An absolute instant (RFC 3339, UTC) after which nothing was published; a span never stands here."""
     conda: tuple[CondaRequirement, ...] = ()
