@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -188,7 +189,9 @@ def test_a_name_tells_when_its_project_has_locked_something_else(
 ) -> None:
     project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
     envlock("lock")
-    old = envlock("create", "--name", "jup").stdout
+    folder = tmp_path / "my project"
+    folder.symlink_to(project.folder)
+    old = envlock("create", "--config", f"{folder}/envlock.toml", "--name", "jup").stdout
     command = ("run", "--name", "jup", "--", "python", "-c", "import alpha; print(alpha.__version__)")
 
     def run() -> Ran:
@@ -200,10 +203,10 @@ def test_a_name_tells_when_its_project_has_locked_something_else(
     assert ran.stdout == "1.1\n"
     assert "warning: `jup` is outdated: `demo` changed in envlock.toml" in ran.stderr
     envlock("lock")
-    again = f"envlock create --config {project.config} --name jup --force"
+    again = f"envlock create --config '{folder}/envlock.toml' --name jup --force"
     assert again in run().stderr
     assert again in envlock("path", "--name", "jup", cwd=tmp_path).stderr
-    assert envlock(*again.split()[1:], cwd=tmp_path).stdout != old
+    assert envlock(*shlex.split(again)[1:], cwd=tmp_path).stdout != old
     assert (run().text, run().text) == ("1.0\n", "1.0\n")
     project.config.rename(tmp_path / "elsewhere.toml")
     assert run().text == "1.0\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,6 +179,6 @@ def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
 
 def _warn_of_older(name: str, origin: Wanted, why: str) -> None:
     options = (("--config", origin.config), ("--flow", origin.flow), ("--step", origin.step))
-    said = [f"{option} {value}" for option, value in (*options, ("--env", origin.environment)) if value]
+    said = [f"{option} {shlex.quote(value)}" for option, value in (*options, ("--env", origin.environment)) if value]
     command = f"envlock create {' '.join(said)} --name {name} --force"
     sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to update it: {command}\n"))
