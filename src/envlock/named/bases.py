@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock, LockedPackage
     from envlock.named.lookup import Lookup
     from envlock.resolve.port import LockedBase
-    from envlock.workflow.launch import Plan
     from envlock.workflow.locking.jobs import Upgrade
 
 _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
@@ -242,13 +241,3 @@ def lock_at_exec(project: Project, environment: Environment, arch: Arch, variabl
     if pin.full_id(arch) is None:
         raise BaseLacksArch((environment.name,), pin, arch, at)
     return bases.lock(pin, arch)
-
-
-def lock_of_step_at_exec(plan: Plan, step: str, variables: Mapping[str, str]) -> Lock:
-    """As `lock_at_exec`, for a step of a flow that was planned. Raises DatastoreNotLocked too."""
-    from envlock.workflow.launch import refuse_unserved_datastore
-
-    environment = plan.fetched[step]
-    lock = lock_at_exec(plan.project, environment, plan.arch, variables)
-    refuse_unserved_datastore(plan.project, plan.datastore, {environment: lock})
-    return lock

@@ -105,7 +105,7 @@ def plan(start: Start) -> Plan:
         for step, environment in environments.items()
         if step not in fetched
     }
-    refuse_unserved_datastore(project, start.datastore, {each: locks[each.name] for each in needed.values()})
+    _refuse_unserved_datastore(project, start.datastore, {each: locks[each.name] for each in needed.values()})
     return Plan(project, arch, steps, fetched, start.datastore)
 
 
@@ -158,7 +158,7 @@ def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
         raise RemoteStepsNotYet(start.flow, remote, start.command)
 
 
-def refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
+def _refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
     """Raise DatastoreNotLocked for locks without Metaflow's client of the datastore: all their tasks would fail."""
     wanted = [each.name for each in metaflow_requirements((datastore,) if datastore in NEEDS else ())]
     lacking: dict[tuple[tuple[str, ...], bool, str], list[str]] = {}
@@ -266,9 +266,11 @@ def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], chann
     """Make the environment that the name of a step's environment means now."""
 
     def looked_up() -> Lock:
-        from envlock.named.bases import lock_of_step_at_exec
+        from envlock.named.bases import lock_at_exec
 
-        lock = lock_of_step_at_exec(planned, request["fetch"], request["variables"])
+        environment = planned.fetched[request["fetch"]]
+        lock = lock_at_exec(planned.project, environment, planned.arch, request["variables"])
+        _refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
         locks[request["as"]] = lock
         return lock
 
