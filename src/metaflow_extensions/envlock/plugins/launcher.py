@@ -8,9 +8,11 @@ import sys
 from .code_package import CodePackage
 from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
 from .envlock_process import EnvlockProcess
-from .name_values import FAIL
 
 _QUIET_SECONDS = 1.0
+
+# A program for a task to run in place of its step: it prints why, and fails this task alone.
+_FAIL = "import sys; sys.stderr.write(sys.argv[1] + '\\n'); sys.exit(1)"
 
 
 class Launcher(object):
@@ -89,7 +91,7 @@ class Launcher(object):
         try:
             self.fetch_and_enter(step, entrypoint, variables, values)
         except EnvlockException as failure:
-            entrypoint[:] = [sys.executable, "-c", FAIL, "envlock: " + str(failure)]
+            entrypoint[:] = [sys.executable, "-c", _FAIL, "envlock: " + str(failure)]
             self._leave_outside(step, variables)
 
     def _leave_outside(self, step, variables):

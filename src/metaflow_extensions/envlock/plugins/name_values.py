@@ -10,9 +10,6 @@ from metaflow.util import decompress_list
 _VARIABLE = re.compile(r"@\{([^{}]*)\}")
 _PARAMETER = "METAFLOW_INIT_"
 
-# A program for the task to run in place of its step: it prints why, and fails this task alone.
-FAIL = "import sys; sys.stderr.write(sys.argv[1] + '\\n'); sys.exit(1)"
-
 
 def runtime_values(name, step, options, flow, datastore):
     """The values of those variables in a name that only the run knows; envlock itself finds environment variables.
