@@ -10,8 +10,8 @@ import pytest
 
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
-from envlock.workflow.check import check
-from envlock.workflow.check_online import with_indexes
+from envlock.files import read_file
+from envlock.workflow.check_online import check_online
 from envlock.workflow.check_rules import Finding
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.jobs import LockResult
@@ -27,8 +27,22 @@ def locked(project: ProjectFolder) -> LockResult:
 
 
 def found(project: ProjectFolder) -> tuple[Finding, ...]:
-    loaded = load_project(project.config)
-    return with_indexes(loaded, check(loaded)).findings
+    return check_online(load_project(project.config)).findings
+
+
+def test_each_lock_file_is_read_once(make_index: MakeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = own_project(tmp_path, make_index(Release("alpha", "1.0")))
+    project.write_env("alpha", archs=["linux-64", "osx-arm64"])
+    locked(project)
+    read: list[str] = []
+
+    def counted(path: Path | str, *limits: int, **options: str) -> bytes:
+        read.append(str(path))
+        return read_file(path, *limits, **options)
+
+    monkeypatch.setattr("envlock.files.read_file", counted)
+    assert found(project) == ()
+    assert sorted(path for path in read if "pylock." in path) == sorted(map(str, project.locks))
 
 
 @pytest.mark.parametrize("html_only", [True, False], ids=["html", "json"])

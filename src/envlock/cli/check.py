@@ -47,16 +47,19 @@ def check(line: CommandLine) -> int:
     - `envlock check --step train --arch linux-64`
     - `envlock check --format github`
     """
-    from envlock.workflow.check import check_config
+    from envlock.config.read import load_project
+    from envlock.workflow import check as offline
 
     chosen = selection(line)
-    project, result = check_config(Path(config_given(line)) if line.has(CONFIG) else None, chosen)
+    project = load_project(Path(config_given(line)) if line.has(CONFIG) else None)
     if line.has(_ONLINE):
         from envlock.cli.progress import LiveReporter
-        from envlock.workflow.check_online import with_cache, with_indexes
+        from envlock.workflow.check_online import check_online
 
         with LiveReporter() as reporter:
-            result = with_indexes(project, with_cache(project, result, chosen), chosen, reporter)
+            result = check_online(project, chosen, reporter)
+    else:
+        result = offline.check(project, chosen)
     style = "json" if line.has(JSON) else line.value(_FORMAT)
     if style == "json":
         from envlock.cli.console import write_json

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envlock.config.project import Environment, Flow, KeyPath, Project
-from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import candidates, lock_files, read_lock
@@ -36,15 +35,6 @@ class CheckResult(NamedTuple):
     def exit_status(self) -> int:
         """0 fresh, 1 stale or missing, 2 unusable configuration, 3 damaged: the gravest of the findings."""
         return max((finding.exit_status for finding in self.findings), default=0)
-
-
-def check_config(config: Path | None = None, selection: Selection | None = None) -> tuple[Project, CheckResult]:
-    """The project of `config` (or the one around the current folder), checked.
-
-    Raises ConfigError where there is no envlock.toml, or a wrong one.
-    """
-    project = load_project(config)
-    return project, check(project, selection)
 
 
 def check(project: Project, selection: Selection | None = None) -> CheckResult:

@@ -1,23 +1,25 @@
-"""`check --online`: whether tags have moved since they were pinned, and whether indexes still offer what is locked."""
+"""`check --online`: whether tags have moved since they were pinned, and whether indexes still offer what is locked.
+
+Goes on from the lock files as the offline check read them: no file is read twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from envlock.addresses import address
 from envlock.cache.parallel import in_parallel
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
-from envlock.lockfile.folder import read_lock
+from envlock.lockfile.document import parse
 from envlock.named.alias import are_whole_ids, parse_alias
 from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
 from envlock.resolve.index_check import files_of
 from envlock.resolve.uv_failures import yanked_sentence
-from envlock.workflow.check import CheckResult
+from envlock.workflow.check import CheckResult, check_and_read
 from envlock.workflow.check_rules import Finding, Verdict
 from envlock.workflow.needed_locks import locks_of
 
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
     from envlock.named.pin import Pin
+
+
+def check_online(project: Project, selection: Selection | None = None, reporter: Reporter | None = None) -> CheckResult:
+    """As `check`; with what the cache and the indexes say of what is pinned and locked.
+
+    Raises CacheUnusable, what is wrong with a tag's history, and what `files_of` raises.
+    """
+    selection = selection or Selection()
+    result, read = check_and_read(project, selection)
+    result = with_cache(project, result, selection)
+    findings = _yanked(project, read, selection, reporter or Reporter())
+    return result._replace(findings=(*result.findings, *findings))
 
 
 def with_cache(project: Project, result: CheckResult, selection: Selection | None = None) -> CheckResult:
@@ -65,15 +79,12 @@ def _of_pin(project: Project, lookup: Lookup, pin: Pin, users: Sequence[Environm
         yield Finding(names, "", Verdict.ALIAS_MOVED, (moved,), at, repair)
 
 
-def with_indexes(
-    project: Project, result: CheckResult, selection: Selection | None = None, reporter: Reporter | None = None
-) -> CheckResult:
-    """The result, with the locked releases that were yanked, or are no longer on their index. One request a package.
+def _yanked(project: Project, read: Mapping[Path, bytes], selection: Selection, reporter: Reporter) -> list[Finding]:
+    """The locked releases that were yanked, or are no longer on their index. One request a package.
 
-    Raises what `files_of` raises.
+    `read` is what the lock files hold. Raises what `files_of` raises.
     """
-    reporter = reporter or Reporter()
-    locks = dict(_locks(project, selection or Selection()))
+    locks = dict(_locks(project, read, selection))
     packages: dict[tuple[str, str], tuple[str, str]] = {}
     for lock, users in locks.values():
         for package in lock.pypi_packages:
@@ -92,11 +103,12 @@ def with_indexes(
     reporter.ended("asking indexes")
     if errors:
         raise errors[0]
-    findings = [each for path, (lock, users) in locks.items() for each in _yanked(project, path, lock, users, files)]
-    return result._replace(findings=(*result.findings, *findings))
+    return [each for path, (lock, users) in locks.items() for each in _yanked_of(project, path, lock, users, files)]
 
 
-def _locks(project: Project, selection: Selection) -> Iterator[tuple[Path, tuple[Lock, list[Environment]]]]:
+def _locks(
+    project: Project, read: Mapping[Path, bytes], selection: Selection
+) -> Iterator[tuple[Path, tuple[Lock, list[Environment]]]]:
     """The whole locks of the chosen environments, each once, with the environments that need it."""
     users: dict[Path, list[Environment]] = {}
     for environment in selection.choose(project):
@@ -105,8 +117,8 @@ def _locks(project: Project, selection: Selection) -> Iterator[tuple[Path, tuple
                 for path in locks_of(project, environment, arch):
                     users.setdefault(path, []).append(environment)
     for path, environments in users.items():
-        with suppress(EnvlockError):  # what is wrong with it is found already
-            yield path, (read_lock(path), environments)
+        if path in read:  # else what is wrong with it is found already
+            yield path, (parse(read[path], project.shown(path)), environments)
 
 
 def _as_written(environment: Environment, index: str) -> str:
@@ -115,7 +127,7 @@ def _as_written(environment: Environment, index: str) -> str:
     return next(same, index)
 
 
-def _yanked(
+def _yanked_of(
     project: Project,
     path: Path,
     lock: Lock,
