@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,17 @@ class ProjectFolder:
             tables += [f"[env.{name}.sys_packages.packages]"]
             tables += [f"{json.dumps(package)} = {json.dumps(version)}" for package, version in system.items()]
         return self.write("\n".join(tables), settings=settings, archs=archs)
+
+    def edit(self, old: str, new: str) -> None:
+        """Put a text into envlock.toml in the place of one that is there, once."""
+        text = self.config.read_text(encoding="utf-8")
+        assert old in text
+        self.config.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def copy(self, folder: Path) -> ProjectFolder:
+        """The same project, in a new folder."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
 
     def write_flow(self, name: str = "DemoFlow", *, steps: Sequence[str] = ("start", "train", "end")) -> Path:
         """Write a flow file with these steps in a line; returns its path, `<name in lower case>.py`."""

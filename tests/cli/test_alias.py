@@ -63,9 +63,8 @@ def named(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_cach
 @pytest.fixture
 def project(named: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     """A copy of it and of its cache."""
-    shutil.copytree(named.folder, tmp_path / "project")
     shutil.copytree(named.folder.parent / "cache", tmp_path / "cache")
-    return ProjectFolder(tmp_path / "project", named.index_url)
+    return named.copy(tmp_path / "project")
 
 
 @pytest.fixture
@@ -372,7 +371,7 @@ def test_the_shell_completes_names(project: ProjectFolder, envlock: Envlock, lin
 
 
 def test_the_shell_waits_for_no_bucket(project: ProjectFolder, envlock: Envlock) -> None:
-    project.config.write_text(project.config.read_text().replace("../cache", "s3://nowhere/x"))
+    project.edit("../cache", "s3://nowhere/x")
     assert completions(envlock, "envlock get t", project.folder) == []
 
 

@@ -50,8 +50,7 @@ def locked_once(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_u
 
 @pytest.fixture
 def locked(locked_once: ProjectFolder, tmp_path: Path) -> ProjectFolder:
-    shutil.copytree(locked_once.folder, tmp_path / "project")
-    return ProjectFolder(tmp_path / "project", locked_once.index_url)
+    return locked_once.copy(tmp_path / "project")
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
     said, modules = imported("path", "--step", "train", cwd=project.folder)
     assert said == prefix
     assert "envlock.config.read" in modules
-    project.config.write_text(project.config.read_text().replace("1.1", "1.0"))
+    project.edit("1.1", "1.0")
     assert "error[stale-lock]" in envlock("path", "--step", "train", check=1).stderr
 
 

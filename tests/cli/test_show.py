@@ -55,14 +55,7 @@ def locked(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_cac
 @pytest.fixture
 def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     """A copy of the locked project; `envlock` runs in it."""
-    shutil.copytree(locked.folder, tmp_path / "project")
-    return ProjectFolder(tmp_path / "project", locked.index_url)
-
-
-def edit(project: ProjectFolder, old: str, new: str) -> None:
-    text = project.config.read_text()
-    assert old in text
-    project.config.write_text(text.replace(old, new, 1))
+    return locked.copy(tmp_path / "project")
 
 
 def test_all_in_brief(project: ProjectFolder, envlock: Envlock) -> None:
@@ -103,7 +96,7 @@ def test_all_in_brief_for_machines(project: ProjectFolder, envlock: Envlock) -> 
 def test_what_is_not_fresh_is_shown_as_that(
     project: ProjectFolder, envlock: Envlock, old: str, new: str, step: str, state: str
 ) -> None:
-    edit(project, old, new)
+    project.edit(old, new)
     ran = envlock("show")
     (line,) = [line for line in ran.stdout.splitlines() if line.split()[0] == step]
     assert " ".join(line.split()) == f"{step} {state}"
@@ -164,7 +157,7 @@ def test_where_it_is_on_this_machine(project: ProjectFolder, envlock: Envlock) -
 def test_a_flow_stands_for_its_steps_and_the_same_environment_is_told_once(
     project: ProjectFolder, envlock: Envlock
 ) -> None:
-    edit(project, '{ lam = "" }', "{}")
+    project.edit('{ lam = "" }', "{}")
     envlock("lock")
     first, last = envlock("show", "DemoFlow", "DemoFlow/train", "--json").json["environments"]
     assert first["used_by"] == ["DemoFlow/start", "DemoFlow/train"]
@@ -192,7 +185,7 @@ def test_by_id(project: ProjectFolder, envlock: Envlock) -> None:
 def test_an_id_that_only_the_cache_has(project: ProjectFolder, envlock: Envlock) -> None:
     (train,) = envlock("show", "train", "--json").json["environments"]
     envlock("push")
-    edit(project, 'lam = ""', 'lam = "", mu = "<2"')
+    project.edit('lam = ""', 'lam = "", mu = "<2"')
     envlock("lock")
     (found,) = envlock("show", train["identity"], "--json").json["environments"]
     assert found["packages"] == train["packages"]
@@ -225,7 +218,7 @@ def test_a_name_that_is_none(project: ProjectFolder, envlock: Envlock) -> None:
 
 
 def test_a_step_that_is_stale_is_refused_with_the_reason(project: ProjectFolder, envlock: Envlock) -> None:
-    edit(project, 'lam = ""', 'lam = "<1"')
+    project.edit('lam = ""', 'lam = "<1"')
     ran = envlock("show", "train", check=1)
     assert "error[stale-lock]" in ran.stderr
     assert "lam<1, locked: lam 1.0" in ran.stderr

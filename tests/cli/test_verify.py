@@ -173,7 +173,7 @@ def test_packages_that_were_put_there_by_hand(project: ProjectFolder, envlock: E
 
 def test_what_is_not_locked_is_not_looked_at(project: ProjectFolder, envlock: Envlock) -> None:
     envlock("path", "--env", "both")
-    project.config.write_text(project.config.read_text().replace('alpha = "1.1"', 'alpha = "1.2"'))
+    project.edit('alpha = "1.1"', 'alpha = "1.2"')
     ran = envlock("verify")
     assert "as installed" in ran.stdout
     assert "note: not locked, so not verified (see `envlock check`): DemoFlow/train\n" in ran.stderr

@@ -57,8 +57,7 @@ def locked(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_cac
 @pytest.fixture
 def copy(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     """A copy of the locked project, to be drifted."""
-    shutil.copytree(locked.folder, tmp_path / "project")
-    return ProjectFolder(tmp_path / "project", locked.index_url)
+    return locked.copy(tmp_path / "project")
 
 
 @dataclass(frozen=True)
@@ -79,23 +78,18 @@ class Drift:
 
 
 def in_config(old: str, new: str) -> Callable[[ProjectFolder], None]:
-    def happen(project: ProjectFolder) -> None:
-        text = project.config.read_text()
-        assert old in text
-        project.config.write_text(text.replace(old, new, 1))
-
-    return happen
+    return lambda project: project.edit(old, new)
 
 
 def after_python(*lines: str) -> Callable[[ProjectFolder], None]:
     return in_config('python = "3.12"', "\n".join(['python = "3.12"', *lines]))
 
 
-def in_lock(old: str, new: str, *, arch: str = "linux-64") -> Callable[[ProjectFolder], None]:
+def in_lock(old: str, new: str) -> Callable[[ProjectFolder], None]:
     """Substitute in a lock's text, by regular expression, once."""
 
     def happen(project: ProjectFolder) -> None:
-        path = project.lock_of(arch)
+        path = project.lock_of("linux-64")
         text, times = re.subn(old, new, path.read_text(), count=1, flags=re.MULTILINE)
         assert times == 1
         path.write_text(text)

@@ -6,7 +6,6 @@ Locked once from a real channel and a real index; each test gets a copy, and ask
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,21 +38,15 @@ def locked(
 @pytest.fixture
 def copy(locked: ProjectFolder, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
     """A copy of the locked project, to be drifted."""
-    shutil.copytree(locked.folder, tmp_path / "project")
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
-    return ProjectFolder(tmp_path / "project", locked.index_url, locked.conda_python)
+    return locked.copy(tmp_path / "project")
 
 
 Happening = Callable[[ProjectFolder], None]
 
 
 def in_config(old: str, new: str) -> Happening:
-    def happen(project: ProjectFolder) -> None:
-        text = project.config.read_text()
-        assert old in text
-        project.config.write_text(text.replace(old, new, 1))
-
-    return happen
+    return lambda project: project.edit(old, new)
 
 
 def in_lock(old: str, new: str) -> Happening:

@@ -52,8 +52,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> I
 @pytest.fixture
 def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     """A copy of the locked project."""
-    shutil.copytree(locked.folder, tmp_path / "project")
-    return ProjectFolder(tmp_path / "project", locked.index_url)
+    return locked.copy(tmp_path / "project")
 
 
 def start(project: ProjectFolder, **facts: object) -> Start:
@@ -65,12 +64,6 @@ def refused(project: ProjectFolder, **facts: object) -> EnvlockError:
     with pytest.raises(EnvlockError) as caught:
         plan(start(project, **facts))
     return caught.value
-
-
-def edit(project: ProjectFolder, old: str, new: str) -> None:
-    text = project.config.read_text()
-    assert old in text
-    project.config.write_text(text.replace(old, new, 1))
 
 
 def test_every_step_has_its_lock(project: ProjectFolder) -> None:
@@ -137,7 +130,7 @@ def test_nothing_is_locked(project: ProjectFolder) -> None:
 
 
 def test_a_step_changed_after_it_was_locked(project: ProjectFolder) -> None:
-    edit(project, 'lam = ""', 'lam = "<1"')
+    project.edit('lam = ""', 'lam = "<1"')
     error = refused(project)
     assert error.code == "stale-lock"
     assert error.exit_status == 1
@@ -150,14 +143,14 @@ def test_a_step_changed_after_it_was_locked(project: ProjectFolder) -> None:
 
 
 def test_what_changed_for_several_steps_is_told_once(project: ProjectFolder) -> None:
-    edit(project, 'alpha = ">=1"', 'alpha = "<1"')
+    project.edit('alpha = ">=1"', 'alpha = "<1"')
     text = refused(project).render()
     assert text.count("alpha<1, locked: alpha 2.0") == 1
     assert "`DemoFlow/start`, `DemoFlow/train` changed in envlock.toml after they were locked" in text
 
 
 def test_a_step_may_take_the_lock_of_another(project: ProjectFolder) -> None:
-    edit(project, "disabled = true", "disabled = false")
+    project.edit("disabled = true", "disabled = false")
     steps = plan(start(project)).steps
     assert steps["end"] == steps["start"]
 
@@ -171,7 +164,7 @@ def test_this_arch_is_missing(project: ProjectFolder) -> None:
 
 
 def test_this_arch_is_not_wanted(project: ProjectFolder) -> None:
-    edit(project, json.dumps([HERE, OTHER]), json.dumps([OTHER]))
+    project.edit(json.dumps([HERE, OTHER]), json.dumps([OTHER]))
     error = refused(project)
     assert error.code == "arch-not-locked"
     assert f'add "{HERE}" to archs' in str(error.hint)
@@ -201,7 +194,7 @@ def test_two_locks_of_one_environment(project: ProjectFolder) -> None:
 
 
 def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:
-    edit(project, "[envlock]", '[envlock]\nhosts = ["files.example"]')
+    project.edit("[envlock]", '[envlock]\nhosts = ["files.example"]')
     error = refused(project)
     assert "error[host-not-allowed]" in error.render()
     assert error.exit_status == 3
@@ -209,7 +202,7 @@ def test_a_host_that_is_not_allowed(project: ProjectFolder) -> None:
 
 def test_a_name_that_was_never_looked_up(project: ProjectFolder) -> None:
     table = 'named_env = { name = "team/base:v1" }'
-    edit(project, "[flow.DemoFlow.step.train]", f"[flow.DemoFlow.step.train]\n{table}")
+    project.edit("[flow.DemoFlow.step.train]", f"[flow.DemoFlow.step.train]\n{table}")
     error = refused(project)
     assert error.code == "not-locked"
     assert error.exit_status == 1
@@ -225,12 +218,12 @@ def test_the_datastore_has_no_client(project: ProjectFolder) -> None:
 
 
 def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFolder, envlock: Envlock) -> None:
-    edit(project, "metaflow-requirements = true", "metaflow-requirements = false")
+    project.edit("metaflow-requirements = true", "metaflow-requirements = false")
     envlock("lock")
     error = refused(project)
     assert "not locked: requests" in error.render()
     assert "remove `metaflow-requirements = false` from envlock.toml" in error.render()
-    edit(project, "metaflow-requirements = false", "metaflow-requirements = true")
+    project.edit("metaflow-requirements = false", "metaflow-requirements = true")
     envlock("lock")
     assert plan(start(project)).steps["start"] is not None
 

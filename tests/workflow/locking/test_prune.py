@@ -74,8 +74,7 @@ def archs(*chosen: str) -> Callable[[ProjectFolder], None]:
 
     def change(project: ProjectFolder) -> None:
         before, after = (str(list(each)).replace("'", '"') for each in (TWO, chosen))
-        assert before in project.config.read_text()
-        project.config.write_text(project.config.read_text().replace(before, after))
+        project.edit(before, after)
 
     return change
 
