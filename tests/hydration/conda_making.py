@@ -28,26 +28,12 @@ from envlock.model.arch import Arch, host_arch
 from envlock.model.artifact import Artifact
 from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.reporter import Reporter
 from tests.channel import Package, built_channels
 from tests.channel.archive import pack, read_records
+from tests.hydration.making import Heard
 from tests.index import Release
 
 CHANNEL = channel_base("conda-forge")
-
-
-class Heard(Reporter):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def noted(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warned(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 class NoPythons:
