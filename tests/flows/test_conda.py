@@ -185,9 +185,10 @@ def test_what_the_user_sets_for_a_step_wins(run: Run) -> None:
 
 
 def test_the_workers_of_parallel_are_activated(run: Run) -> None:
-    for task in run.tasks:
-        if task["step"] == "many":
-            is_activated(task["seen"])
+    workers = [task for task in run.tasks if task["step"] == "many"]
+    assert len(workers) == 2
+    for task in workers:
+        is_activated(task["seen"])
 
 
 def test_a_disabled_step_has_the_variables_of_the_launcher(run: Run) -> None:

@@ -40,6 +40,7 @@ def test_every_package_is_locked_with_its_sha256(
     index = make_index(ONE, TWO, hashes=hashes, html_only=html_only)
     project = project_of(tmp_path, index)
     lock(load_project(project.config))
+    assert project.locks
     for path in project.locks:
         packages = read_lock(path).packages
         assert [each.sha256 for each in packages] == [index.artifact(name).sha256 for name in FILES]

@@ -493,5 +493,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_the_hash_of_a_file_is_what_its_path_says(project: Project) -> None:
     push(project)
-    for path in (project.folder.parent / "cache" / "packages").rglob("*.whl"):
+    wheels = list((project.folder.parent / "cache" / "packages").rglob("*.whl"))
+    assert wheels
+    for path in wheels:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name
