@@ -20,7 +20,7 @@ _PACKAGES = Argument("packages", "PACKAGE...", 'A name, or a requirement: `"pand
 
 @command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, _CHANNEL, _INDEX, JSON, CONFIG)
 def add(line: CommandLine) -> int:
-    """Add packages to a flow, one of its steps, or a named environment.
+    """Add packages to a flow, one of its steps, or an `[env.NAME]`.
 
     Edits envlock.toml and keeps your comments, order and style. A package that it lists already gets the new
     version. It does not lock anything: run `envlock lock` next.

@@ -51,12 +51,12 @@ def give(line: CommandLine) -> int:
     return _show_given(line, given)
 
 
-_TO = Value("--to", "MOVE", "The move to return to. Default: the last but one.", least=1)
+_TO = Value("--to", "MOVE", "The move to return to. Default: the one before the newest.", least=1)
 
 
 @command(ALIAS, _TO, _WHY, JSON, CONFIG)
 def rollback(line: CommandLine) -> int:
-    """Move a tag back to what it stood for before. This is a new move; the history is kept.
+    """Move a tag back to an earlier environment. This is a new move; the history is kept.
 
     Fails if somebody else moves the tag at the same time.
 
@@ -77,7 +77,7 @@ _TAG = Argument("tag", "TAG", "The tag to move.")
 
 @command(ALIAS, _TAG, _WHY, JSON, CONFIG)
 def promote(line: CommandLine) -> int:
-    """Move another tag of the same name to what an alias stands for.
+    """Move another tag of the same name to the environment of an alias.
 
     Fails if somebody else moves that tag at the same time.
 

@@ -81,7 +81,7 @@ def diff(line: CommandLine) -> int:
 
 @command(_PREFIX, JSON, CONFIG, epilog="Exit status: 0 ok, 3 the history of a tag is damaged.")
 def ls(line: CommandLine) -> int:
-    """List the aliases in the cache: what each stands for, and who gave it when and why.
+    """List the aliases in the cache, with their environments, and who gave each when and why.
 
     For example:
 

@@ -23,9 +23,9 @@ _MOST_DROPPED = 20
 def init(line: CommandLine) -> int:
     """Write a first envlock.toml into this folder.
 
-    With flow files, it has their flows and steps, and what their @conda, @pypi, @named_env and @sys_packages
-    decorators ask for. The files are read, never run. What cannot be read from their text is listed with its line,
-    here and in envlock.toml.
+    With flow files, it has their flows and steps, and the requirements of their @conda, @pypi, @named_env and
+    @sys_packages decorators. Reads the files and never runs them. Lists what it cannot read from their text, with
+    the line, here and in envlock.toml.
 
     For example:
 

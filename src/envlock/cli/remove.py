@@ -11,7 +11,7 @@ _PACKAGES = Argument("packages", "PACKAGE...", "Names, without versions.")
 
 @command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, JSON, CONFIG)
 def remove(line: CommandLine) -> int:
-    """Remove packages from a flow, one of its steps, or a named environment.
+    """Remove packages from a flow, one of its steps, or an `[env.NAME]`.
 
     Edits envlock.toml and keeps your comments, order and style. It does not lock anything: run `envlock lock` next.
 

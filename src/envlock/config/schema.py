@@ -135,7 +135,7 @@ class _RequirementsTable(Table):
     named_env: NamedEnvTable | None = Field(default=None, examples=[{"name": "team/base:v1"}])
     """An environment that is locked already, to use or to extend."""
     sys_packages: SysPackagesTable | None = Field(default=None, examples=[{"packages": {"__cuda": "12.4"}}])
-    """What the machine has to have."""
+    """What the machine must have."""
 
 
 class StepTable(_RequirementsTable):
@@ -255,7 +255,7 @@ class ProjectTable(Table):
     )
     """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
     link_scripts: list[Annotated[str, Ruled(rules.conda_package)]] = Field(default=[], examples=[["font-ttf-ubuntu"]])
-    """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
+    """Conda packages whose link scripts may run when an environment is made. No other link scripts run."""
     compile_bytecode: bool = Field(default=False, examples=[True])
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: ResolversTable = Field(default_factory=ResolversTable, examples=[{"conda": "conda-lock"}])

@@ -89,7 +89,7 @@ class Settings(NamedTuple):
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
     link_scripts: tuple[str, ...] = ()
-    """Conda packages whose link scripts may run when an environment is made. Others' link scripts never run."""
+    """Conda packages whose link scripts may run when an environment is made. No other link scripts run."""
     compile_bytecode: bool = False
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: Resolvers = Resolvers()
