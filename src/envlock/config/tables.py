@@ -119,17 +119,32 @@ def requirement_of(name: str, value: str) -> PypiRequirement:
     >>> str(requirement_of("demo@https://index.example/demo-1-py3-none-any.whl", ""))
     'demo @ https://index.example/demo-1-py3-none-any.whl'
     """
-    specifier, semicolon, marker = value.partition(";")
-    return _requirement(name, specifier, marker, alone=not (specifier.strip() or semicolon))
+    return _one_of(name, value)[0]
 
 
-def _requirement(name: str, specifier: str, marker: str, *, alone: bool) -> PypiRequirement:
-    found = requirement_of_key(name, alone=alone)
-    if specifier.strip():
-        if found.url:
-            raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
-        found = found._replace(specifier=normalize_specifier(specifier))
-    return found._replace(marker=normalize_marker(marker)) if marker.strip() else found
+class EntryParts(NamedTuple):
+    """What one entry of a `packages` table says beside the package's name, as written."""
+
+    specifier: str
+    marker: str = ""
+    from_index: str = ""
+    is_empty: bool = False
+    """Whether it says nothing of versions: then its key may have all of a requirement."""
+
+
+def entry_parts(value: str | Mapping[str, str]) -> EntryParts:
+    """The parts of an entry, a string or a table.
+
+    >>> entry_parts(">=2;os_name=='posix'")
+    EntryParts(specifier='>=2', marker="os_name=='posix'", from_index='', is_empty=False)
+    >>> entry_parts({"index": "cu121"})
+    EntryParts(specifier='', marker='', from_index='cu121', is_empty=True)
+    """
+    if isinstance(value, str):
+        specifier, semicolon, marker = value.partition(";")
+        return EntryParts(specifier, marker, is_empty=not (specifier.strip() or semicolon))
+    specifier, marker, index = (value.get(part, "") for part in ("version", "marker", "index"))
+    return EntryParts(specifier, marker, index, is_empty=not (specifier.strip() or marker.strip()))
 
 
 def package_name(key: str, *, is_pypi: bool) -> str:
@@ -174,14 +189,20 @@ def requirements_of(name: str, value: Any) -> list[tuple[PypiRequirement, str]]:
 
 
 def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement, str]:
-    if isinstance(value, str):
-        return requirement_of(name, value), ""
-    version, marker, index = value.get("version", ""), value.get("marker", ""), value.get("index", "")
-    if ";" in version or (index and "@" in name):
-        raise BadVersionSpecifier(version, "a marker belongs to `marker`, and a URL has no index")
-    requirement = _requirement(name, version, marker, alone=not (version.strip() or marker.strip()))
-    extras = {*requirement.extras, *map(normalize_name, value.get("extras", ()))}
-    return requirement._replace(extras=tuple(sorted(extras))), index
+    specifier, marker, index, is_empty = entry_parts(value)
+    if ";" in specifier or (index and "@" in name):
+        raise BadVersionSpecifier(specifier, "a marker belongs to `marker`, and a URL has no index")
+    found = requirement_of_key(name, alone=is_empty)
+    if specifier.strip():
+        if found.url:
+            raise BadVersionSpecifier(specifier.strip(), "a URL is one version already")
+        found = found._replace(specifier=normalize_specifier(specifier))
+    if marker.strip():
+        found = found._replace(marker=normalize_marker(marker))
+    if not isinstance(value, str):
+        extras = {*found.extras, *map(normalize_name, value.get("extras", ()))}
+        found = found._replace(extras=tuple(sorted(extras)))
+    return found, index
 
 
 def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str]) -> None:

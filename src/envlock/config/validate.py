@@ -22,7 +22,7 @@ from envlock.config.errors import (
 )
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.tables import requirement_of_key
+from envlock.config.tables import EntryParts, entry_parts, requirement_of_key
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.conda_requirement import BadCondaRequirement
@@ -140,27 +140,22 @@ class _Values:
                     yield BadPythonSpecifier(value, self.at(key))
 
     def package(self, name: str, value: Any, key: KeyPath) -> Iterator[ConfigError]:
-        if isinstance(value, str):
-            specifier, semicolon, after = value.partition(";")
-            yield from self.requirement(name, specifier, after, key, alone=not (specifier.strip() or semicolon))
-        if not isinstance(value, dict):
+        if isinstance(value, dict):
+            value = {part: text for part, text in value.items() if isinstance(text, str)}
+        elif not isinstance(value, str):
             return
-        texts = {part: text for part, text in value.items() if isinstance(text, str)}
-        version, marker, index = (texts.get(part, "") for part in ("version", "marker", "index"))
-        if ";" in version:
-            yield BadVersionSpecifier(
-                shown(version), "the marker belongs to `marker`", locations=(self.at((*key, "version")),)
-            )
+        entry = entry_parts(value)
+        if ";" in entry.specifier:
+            reason = "the marker belongs to `marker`"
+            yield BadVersionSpecifier(shown(entry.specifier), reason, locations=(self.at((*key, "version")),))
         else:
-            alone = not (version.strip() or marker.strip())
-            yield from self.requirement(name, version, marker, key, alone=alone)
-        if index and "@" in name:
-            hint = "leave `index` out"
-            yield BadValue("index", index, "a URL is one file already", self.at((*key, "index")), hint=hint)
+            yield from self.requirement(name, entry, key)
+        if entry.from_index and "@" in name:
+            at, hint = self.at((*key, "index")), "leave `index` out"
+            yield BadValue("index", entry.from_index, "a URL is one file already", at, hint=hint)
 
-    def requirement(
-        self, name: str, specifier: str, marker: str, key: KeyPath, *, alone: bool
-    ) -> Iterator[ConfigError]:
+    def requirement(self, name: str, entry: EntryParts, key: KeyPath) -> Iterator[ConfigError]:
+        specifier, marker, _, is_empty = entry
         at = (self.at(key),)
         if "@" in name and specifier.strip():
             yield BadValue(
@@ -172,7 +167,7 @@ class _Values:
             except BadVersionSpecifier:
                 yield BadVersionSpecifier(shown(specifier.strip()), locations=at)
         try:
-            requirement_of_key(name, alone=alone)
+            requirement_of_key(name, alone=is_empty)
         except BadPackageName:
             yield BadPackageName(shown(name), locations=at)
         except PythonIsNoPackage:
