@@ -261,7 +261,7 @@ def test_progress_is_told(made_of_wheels: Making) -> None:
             self.total = self.done = self.ends = 0
 
         def began(self, phase: str, total: int, unit: str) -> None:
-            assert (phase, unit) == ("verify DemoFlow/train", "files")
+            assert (phase, unit) == ("verifying DemoFlow/train", "files")
             self.total = total
 
         def advanced(self, phase: str, item: str, amount: int = 1) -> None:

@@ -161,7 +161,7 @@ class _Hydration:
         return prefix_of(self.lock, self.home)
 
     def run(self) -> Path:
-        phase = f"hydrate {name_of(self.lock)}"
+        phase = f"hydrating {name_of(self.lock)}"
         self.reporter.began(phase, len(self.lock.packages), "packages")
         try:
             if make_once(self.prefix, is_whole=self.is_whole, build=self.build, seal=self.seal, waiting=self.waiting):

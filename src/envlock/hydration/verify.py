@@ -66,7 +66,7 @@ def verify_prefix(
     reporter = reporter or Reporter()
     found = installed(prefix)
     findings = [*_packages(lock, found), *_interpreter(lock, prefix)]
-    findings += _files(prefix, found.claims, reporter, f"verify {name_of(lock)}")
+    findings += _files(prefix, found.claims, reporter, f"verifying {name_of(lock)}")
     if unexpected:
         findings += _unexpected(prefix, found)
     findings.sort(key=lambda each: (each.package.name == "", each.package, each.path, each.verdict))
