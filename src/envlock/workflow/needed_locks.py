@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from envlock.config.project import Environment, Project
@@ -23,21 +24,27 @@ def locks_of(
     if environment.base is not None and (full_id := environment.base.full_id(arch)):
         own = path_of(project.lock_folder, arch, req_id, full_id)
         return (own,) if own in found else ()
-    if len(found) > 1:
-        others = pinned(project, arch, req_id)
-        kept = tuple(path for path in found if full_id_of(path) not in given_up)
-        return tuple(path for path in kept if full_id_of(path) not in others) or kept or found
-    return found
+    kept = not_only_pinned(project, arch, req_id, map(full_id_of, found), given_up)
+    return tuple(path for path in found if full_id_of(path) in kept)
 
 
-def pinned(project: Project, arch: Arch, req_id: str) -> frozenset[str]:
-    """The full_ids that the named environments of a project are pinned to, among those of these requirements."""
-    found = (
+def not_only_pinned(
+    project: Project, arch: Arch, req_id: str, full_ids: Iterable[str], given_up: frozenset[str]
+) -> Set[str]:
+    """Of the full_ids that these requirements are locked to, those that are not there for a named environment alone.
+
+    `given_up` are those that no pin names any more. Where nothing else is left, those are kept, or all.
+    """
+    found = {*full_ids}
+    if len(found) < 2:
+        return found
+    pinned = {
         each.base.full_id(arch)
         for each in project.environments()
         if each.base is not None and each.requirements.req_id == req_id
-    )
-    return frozenset(filter(None, found))
+    }
+    kept = found - given_up
+    return kept - pinned or kept or found
 
 
 class NeededLocks:

@@ -25,7 +25,7 @@ from envlock.model.lock import Lock, LockedPackage
 from envlock.model.requirement import name_in_either
 from envlock.model.requirements import Requirements
 from envlock.workflow.locking.jobs import Locked
-from envlock.workflow.needed_locks import pinned
+from envlock.workflow.needed_locks import NeededLocks, not_only_pinned
 
 if TYPE_CHECKING:
     from envlock.workflow.locking.jobs import Job, Upgrade
@@ -41,14 +41,14 @@ class PreviousLocks:
         """The full_ids that references were pinned to, and none is any more."""
         self._folder = project.lock_folder
         self._start = start
-        self._needed = _req_ids(project)
+        self._needed = NeededLocks(project).req_ids
         self._data: dict[Path, bytes] = {}
         self._files: dict[Lock, list[Path]] | None = None
         self._unverified: set[Lock] = set()
 
     def repin(self, project: Project, given_up: frozenset[str]) -> None:
         """Go on with the project as its references are pinned now."""
-        self.project, self.given_up, self._needed = project, given_up, _req_ids(project)
+        self.project, self.given_up, self._needed = project, given_up, NeededLocks(project).req_ids
 
     def summary_at(self, path: Path) -> Summary | None:
         """The summary of a lock file; None where a merge left something else in it.
@@ -144,9 +144,9 @@ class PreviousLocks:
     def own(self, job: Job) -> list[Lock]:
         """The locks of a job's requirements; without those that only named environments are pinned to."""
         own = [lock for lock in self._read if (lock.req_id, lock.arch) == (job.requirements.req_id, job.arch)]
-        others = pinned(self.project, job.arch, job.requirements.req_id) if len(own) > 1 else ()
-        left = [lock for lock in own if lock.full_id not in self.given_up]
-        return [lock for lock in left if lock.full_id not in others] or left or own
+        full_ids = (lock.full_id for lock in own)
+        kept = not_only_pinned(self.project, job.arch, job.requirements.req_id, full_ids, self.given_up)
+        return [lock for lock in own if lock.full_id in kept]
 
     def branches(self, job: Job) -> list[Lock]:
         """The locks that branches made of a job's environments and arch; more than one where they were merged."""
@@ -214,10 +214,6 @@ class PreviousLocks:
             return [lock for lock, _ in locks_in(path, shown)]
         except EnvlockError:
             return []
-
-
-def _req_ids(project: Project) -> set[str]:
-    return {each.requirements.req_id for each in project.environments()}
 
 
 def newest_of_all(locks: Sequence[Lock]) -> Lock:

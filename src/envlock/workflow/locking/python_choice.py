@@ -19,6 +19,7 @@ from envlock.model.url import is_mirror
 from envlock.resolve.errors import NoFittingPython
 from envlock.workflow.locking.jobs import Job, Upgrade
 from envlock.workflow.locking.previous_locks import predecessor
+from envlock.workflow.needed_locks import NeededLocks
 
 _WHOLE_SERIES = re.compile(r"==(\d+\.\d+)\.\*\Z")
 
@@ -97,10 +98,12 @@ def _to_keep(job: Job, project: Project, upgrade: Upgrade, known: Sequence[Lock]
     exact = job.requirements.python_from == "uv"
     if "python" in upgrade.packages or (exact and upgrade.everything):
         return ()
-    same = [lock for lock in known if lock.req_id == job.requirements.req_id]
-    needed = {each.requirements.req_id for each in project.environments()}
+    same = tuple(lock for lock in known if lock.req_id == job.requirements.req_id)
+    if same:
+        return same
+    needed = NeededLocks(project).req_ids
     older = (predecessor(job.environments[0], arch, known, needed) for arch in project.settings.archs)
-    return tuple(same or [lock for lock in older if lock is not None])
+    return tuple(lock for lock in older if lock is not None)
 
 
 def absent_here(lock: Lock, archs: Iterable[Arch]) -> tuple[str, ...]:
