@@ -140,7 +140,7 @@ class TestWhatStays:
         age(tmp_path / "cache", 30)
         result = swept(project)
         assert packages_in(store) == {"shared", "own", "second"}
-        assert result.kept == {"a lock": 1, "a name": 1}
+        assert result.kept == {"a lock": 1, "an alias": 1}
 
     def test_what_names_stood_for(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
         for environment in ("one", "two"):
@@ -572,7 +572,7 @@ class TestWhatCannotBeRead:
         place = environment_place(lock_of(other, "one")).path
         store.put(place, data)
         done = self.named(project, UnreadableKept, place)
-        assert "because of a name" in done.unreadable[0].render()
+        assert "because of an alias" in done.unreadable[0].render()
         assert [each.path for each in done.of(ENVIRONMENT)] == [environment_place(lock_of(other, "two")).path]
 
 
@@ -647,6 +647,11 @@ class TestCommand:
         assert told["bytes"] == sum(each["bytes"] for each in told["files"])
         kept = command("cache", "gc", "--json", "--lock-tree", str(other.folder), "--lock-tree", ".").json
         assert kept["files"] == []
+
+    def test_what_an_alias_keeps(self, command, project: Project, other: Project) -> None:  # type: ignore[no-untyped-def]
+        name_it(other, "team/base:v1", "two")
+        assert "kept: 2 environments, 1 by aliases, 1 by locks" in command("cache", "gc").stdout
+        assert command("cache", "gc", "--json").json["kept"] == {"lock": 1, "name": 1}
 
     def test_errors(self, command) -> None:  # type: ignore[no-untyped-def]
         assert "error[bad-span]" in command("cache", "gc", "--grace", "soon", check=2).stderr

@@ -346,7 +346,7 @@ class UnreadableKept(DamageError):
     code = "unreadable-kept-lock"
 
     def __init__(self, place: str, why: EnvlockError, kept: str) -> None:
-        """`kept` is why the environment stays: `a name`, `its age`."""
+        """`kept` is why the environment stays: `an alias`, `its age`."""
         super().__init__(
             "a lock that must stay cannot be read, so it is unknown which packages it needs; no package is deleted",
             locations=(Location(place),),

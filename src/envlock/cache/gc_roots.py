@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from envlock.cache.port import Entry, Store
     from envlock.model.lock import Lock
 
-BY_ALIAS = "a name"
+BY_ALIAS = "an alias"
 BY_RUN = "a run"
 BY_LOCK = "a lock"
 BY_PUSH = "a push"

@@ -31,13 +31,14 @@ _TITLES = {
     LEFTOVER: "left by killed processes",
 }
 _KEPT = {
-    BY_ALIAS: "by names",
-    BY_RUN: "by runs",
-    BY_LOCK: "by locks",
-    BY_PUSH: "by pushes under way",
-    BY_AGE: "by their age",
-    BY_DOUBT: "by files that cannot be read",
+    BY_ALIAS: ("name", "by aliases"),
+    BY_RUN: ("run", "by runs"),
+    BY_LOCK: ("lock", "by locks"),
+    BY_PUSH: ("push", "by pushes under way"),
+    BY_AGE: ("age", "by their age"),
+    BY_DOUBT: ("read", "by files that cannot be read"),
 }
+"""What environments are kept by: the key in `--json`, and the words for a person."""
 _DAY = 24 * 3600
 
 
@@ -311,7 +312,7 @@ def sweep_text(swept: Garbage, *, deleted: bool) -> str:
     else:
         lines.append(f"nothing to delete in {swept.url}")
     kept = sum(swept.kept.values())
-    reasons = [f"{swept.kept[reason]} {said}" for reason, said in _KEPT.items() if swept.kept.get(reason)]
+    reasons = [f"{swept.kept[reason]} {said}" for reason, (_, said) in _KEPT.items() if swept.kept.get(reason)]
     lines.append(f"kept: {count(kept, 'environment')}" + (f", {', '.join(reasons)}" if reasons else ""))
     if swept.pushes:
         lines.append(f"{count(swept.pushes, 'push', 'pushes')} under way, or killed within a day")
@@ -342,7 +343,7 @@ def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str
         "keep_moves": limits.moves,
         "bytes": swept.size,
         "kinds": totals,
-        "kept": {reason.rpartition(" ")[2]: number for reason, number in swept.kept.items()},
+        "kept": {_KEPT[reason][0]: number for reason, number in swept.kept.items()},
         "pushes": swept.pushes,
         "errors": [error.as_dict() for error in swept.unreadable],
         "files": [
