@@ -6,7 +6,7 @@ A rule looks at one lock file and yields what is wrong with it. A new policy is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -64,7 +64,7 @@ class Verdict(str, Enum):
     HOST_NOT_ALLOWED = "host-not-allowed", 3, "HOST NOT ALLOWED", "each URL is on one of `hosts`", True
 
 
-NOT_ALLOWED = "{} is not among the hosts of envlock.toml"
+_NOT_ALLOWED = "{} is not among the hosts of envlock.toml"
 
 
 class Finding(NamedTuple):
@@ -123,22 +123,33 @@ def is_consistent(lock: LockFile) -> Iterator[Finding]:
         yield lock.finding(Verdict.DAMAGED, lock.summary.inconsistency, repair=lock.restore)
 
 
-def strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
-    """The hosts in a lock's URLs that are not among `hosts`, where that is set."""
-    settings = project.settings
-    return strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
-
-
 def names_allowed_hosts(lock: LockFile) -> Iterator[Finding]:
     """Where `hosts` is set, each URL of a lock is on one of them."""
-    strange = strange_hosts_in(lock.project, lock.summary)
+    strange = _strange_hosts_in(lock.project, lock.summary)
     if strange:
         yield lock.finding(
             Verdict.HOST_NOT_ALLOWED,
-            *map(NOT_ALLOWED.format, strange),
+            *map(_NOT_ALLOWED.format, strange),
             repair=f"{lock.restore}, or add the host to `hosts` in envlock.toml",
             line=_line_with(lock.data, strange[0]),
         )
+
+
+def refuse_strange_hosts(project: Project, summary: Summary, environments: Sequence[str]) -> None:
+    """The same rule for a lock from elsewhere, or a new one. Raises HostNotAllowed."""
+    strange = _strange_hosts_in(project, summary)
+    if strange:
+        from envlock.workflow.errors import HostNotAllowed
+
+        reasons = list(map(_NOT_ALLOWED.format, strange))
+        at = project.locate(("envlock", "hosts"))
+        raise HostNotAllowed(environments, reasons, at, "if you trust the host, add it to `hosts` in envlock.toml")
+
+
+def _strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
+    """The hosts in a lock's URLs that are not among `hosts`, where that is set."""
+    settings = project.settings
+    return strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
 
 
 LOCK_RULES: tuple[Rule, ...] = (lies_where_its_ids_say, is_consistent, names_allowed_hosts)

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
 from envlock.words import did_you_mean
-from envlock.workflow.check_rules import NOT_ALLOWED, strange_hosts_in
-
-if TYPE_CHECKING:
-    from envlock.config.project import Project
-    from envlock.lockfile.summary import Summary
 
 
 class FlowNotInConfig(ConfigError):
@@ -88,15 +82,6 @@ class HostNotAllowed(DamageError):
             details=tuple(reasons),
             hint=repair,
         )
-
-
-def refuse_strange_hosts(project: Project, summary: Summary, environments: Sequence[str]) -> None:
-    """Raise HostNotAllowed for a lock with a URL on a host that envlock.toml does not allow."""
-    strange = strange_hosts_in(project, summary)
-    if strange:
-        reasons = list(map(NOT_ALLOWED.format, strange))
-        at = project.locate(("envlock", "hosts"))
-        raise HostNotAllowed(environments, reasons, at, "if you trust the host, add it to `hosts` in envlock.toml")
 
 
 class DatastoreNotLocked(StaleError):

@@ -10,7 +10,7 @@ from envlock.errors import EnvlockError
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
 from envlock.named.errors import NotNeeded
-from envlock.workflow.errors import refuse_strange_hosts
+from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.locking.prune import remove, unwritable
 from envlock.workflow.needed_locks import NeededLocks
 

@@ -41,7 +41,7 @@ def hydrate(
     settings = project.settings
     if settings.hosts:
         from envlock.lockfile.document import summary_of
-        from envlock.workflow.errors import refuse_strange_hosts
+        from envlock.workflow.check_rules import refuse_strange_hosts
 
         refuse_strange_hosts(project, summary_of(lock), lock.asked_by or (lock.identity,))
     reporter = reporter or Reporter()

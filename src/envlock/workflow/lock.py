@@ -13,11 +13,11 @@ from envlock.config.selection import Selection
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import path_of, write_lock
 from envlock.lockfile.merge_conflicts import write_attributes
-from envlock.lockfile.summary import Summary
 from envlock.model.lock import Lock
 from envlock.named.bases import Bases, given_up, lacking_archs
 from envlock.named.pin import pin_path, write_pin
 from envlock.reporter import Reporter
+from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.locking.jobs import Job, Locked, LockResult, Pinned, Upgrade, jobs_of, not_yet
 from envlock.workflow.locking.previous_locks import PreviousLocks, upgradable
 from envlock.workflow.locking.prune import left_over, prune, remove, sweep, unwritable
@@ -67,7 +67,7 @@ def lock(
     results = [done[job] for job in jobs]
     for each in results:
         if each.action != "kept" and each.lock is not None and project.settings.hosts:
-            _refuse_strange_hosts(project, summary_of(each.lock), each.environments)
+            refuse_strange_hosts(project, summary_of(each.lock), each.environments)
     _write(project, results, pinned)
     replaced, pruned = left_over(project, results, everything=selection.is_everything)
     noted = previous.with_left_over(results, [*replaced, *pruned])
@@ -93,16 +93,8 @@ def _kept(project: Project, job: Job, upgrade: Upgrade, previous: PreviousLocks)
     summary = previous.summary_at(path)
     if summary is None or path_of(project.lock_folder, *summary[:3]) != path:
         return None
-    _refuse_strange_hosts(project, summary, job.names)
+    refuse_strange_hosts(project, summary, job.names)
     return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)
-
-
-def _refuse_strange_hosts(project: Project, summary: Summary, environments: Sequence[str]) -> None:
-    """Raise HostNotAllowed for a lock with a URL on a host that envlock.toml does not allow."""
-    if project.settings.hosts:
-        from envlock.workflow.errors import refuse_strange_hosts
-
-        refuse_strange_hosts(project, summary, environments)
 
 
 def _write(project: Project, results: Sequence[Locked], pinned: Sequence[Pinned]) -> None:
