@@ -20,7 +20,7 @@ from envlock.model.arch import LINUX_64
 from envlock.model.artifact import Artifact
 from envlock.resolve.python_builds import exact_builds
 from envlock.workflow.lock import lock
-from tests.cache.hosts import Asked, Handler, Host
+from tests.cache.hosts import Handler, Host, Request
 from tests.servers.tls import Authority
 from tests.support import ProjectFolder, needs_localhost
 
@@ -58,11 +58,11 @@ class Hosts:
         self.secure = Host(self._lead_on, authority.context)
         self.target: Callable[[str], str] = self.other.url
 
-    def _lead_on(self, handler: Handler, asked: Asked) -> None:
-        if asked.path.startswith("/end/"):
+    def _lead_on(self, handler: Handler, request: Request) -> None:
+        if request.path.startswith("/end/"):
             handler.send(DATA)
         else:
-            handler.send(b"", status=302, Location=self.target(asked.path.lstrip("/")))
+            handler.send(b"", status=302, Location=self.target(request.path.lstrip("/")))
 
     def by(self, way: str) -> Host:
         """Let the first host lead to another one: over http, or over https by another name. That one."""
@@ -76,8 +76,8 @@ class Hosts:
         """Whatever a host was told that tells who we are."""
         return [
             f"{name}: {value}"
-            for asked in host.asked
-            for name, value in (*asked.headers.items(), ("path", asked.path))
+            for request in host.requests
+            for name, value in (*request.headers.items(), ("path", request.path))
             if name in {"authorization", "cookie", "proxy-authorization"} or "s3cret" in value or KNOWN in value
         ]
 
@@ -105,7 +105,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_believed(
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(EnvlockError, match="localhost"):
         fetch(hosts, tmp_path)
-    assert hosts.secure.asked == []
+    assert hosts.secure.requests == []
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -114,8 +114,8 @@ class TestPackages:
     def test_credentials_stay(self, hosts: Hosts, tmp_path: Path, way: str) -> None:
         target = hosts.by(way)
         assert fetch(hosts, tmp_path) == DATA
-        assert [asked.user for asked in hosts.secure.asked] == [USER]
-        assert len(target.asked) == 1
+        assert [request.user for request in hosts.secure.requests] == [USER]
+        assert len(target.requests) == 1
         assert hosts.secrets_heard(target) == []
 
     def test_once_out_of_https_they_are_not_sent_even_over_https(self, hosts: Hosts, tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ class TestPackages:
             b"", status=302, Location=hosts.secure.url(f"end/{NAME}", "localhost")
         )
         assert fetch(hosts, tmp_path) == DATA
-        assert [asked.user for asked in hosts.secure.asked] == [USER, ""]
+        assert [request.user for request in hosts.secure.requests] == [USER, ""]
         assert hosts.secrets_heard(hosts.plain) == []
 
     def test_to_the_same_host_over_https_they_are_sent(self, hosts: Hosts, tmp_path: Path) -> None:
         hosts.target = lambda path: hosts.secure.url(f"end/{path}", "localhost")
         assert fetch(hosts, tmp_path) == DATA
-        assert [asked.user for asked in hosts.secure.asked] == [USER, USER]
+        assert [request.user for request in hosts.secure.requests] == [USER, USER]
 
     @pytest.mark.parametrize("way", WAYS)
     def test_what_the_target_says_of_a_user_is_not_sent(self, hosts: Hosts, tmp_path: Path, way: str) -> None:
@@ -150,8 +150,8 @@ def test_of_an_index(hosts: Hosts, tmp_path: Path, way: str) -> None:
     project.write_env("demo==1.0")
     with suppress(EnvlockError):  # there is no page at the end
         lock(load_project(project.config))
-    assert USER in {asked.user for asked in hosts.secure.asked}
-    assert target.asked, "it was followed"
+    assert USER in {request.user for request in hosts.secure.requests}
+    assert target.requests, "it was followed"
     assert hosts.secrets_heard(target) == []
 
 
@@ -160,8 +160,8 @@ def test_of_the_sums_of_python_builds(hosts: Hosts, way: str) -> None:
     target = hosts.by(way)
     with suppress(EnvlockError):
         exact_builds("==3.11.9", [LINUX_64], mirror=hosts.secure.url("python", "localhost", user=USER))
-    assert [asked.user for asked in hosts.secure.asked] == [USER]
-    assert len(target.asked) == 1
+    assert [request.user for request in hosts.secure.requests] == [USER]
+    assert len(target.requests) == 1
     assert hosts.secrets_heard(target) == []
 
 
@@ -181,7 +181,7 @@ def test_of_a_channel(
 ) -> None:
     target = hosts.by(way)
     lead = hosts.target
-    hosts.target = lambda asked: lead(asked.replace("t/s3cret/", ""))
+    hosts.target = lambda path: lead(path.replace("t/s3cret/", ""))
     # There is no conda-forge here: it is asked in the same place.
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge={hosts.secure.url('end/forge', 'localhost')}")
     project = ProjectFolder.make(tmp_path / "project", hosts.secure.url("simple/", "localhost"))
@@ -189,8 +189,8 @@ def test_of_a_channel(
     project.write(f'[env.demo.conda]\npython = "3.12"\nchannels = ["{channel}"]\nlibraries = {{ demo = "1.0" }}\n')
     with suppress(EnvlockError):  # there is no repodata at the end
         lock(load_project(project.config))
-    assert any(asked.user == user and asked.path.startswith(f"/{path}/") for asked in hosts.secure.asked)
-    assert target.asked, "it was followed"
+    assert any(request.user == user and request.path.startswith(f"/{path}/") for request in hosts.secure.requests)
+    assert target.requests, "it was followed"
     assert hosts.secrets_heard(target) == []
 
 
@@ -199,4 +199,4 @@ def test_of_a_sign_of_life(hosts: Hosts, way: str) -> None:
     target = hosts.by(way)
     assert first_silent(places_of([hosts.secure.url("team", "localhost", user=USER)], {})) is None
     assert hosts.secrets_heard(hosts.secure) == []
-    assert target.asked == []
+    assert target.requests == []

@@ -1,4 +1,4 @@
-"""HTTP hosts on loopback that answer as a test tells them to, and remember what they were asked."""
+"""HTTP hosts on loopback that answer as a test tells them to, and remember the requests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import TracebackType
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: its path, and its headers with names in lower case."""
+class Request:
+    """Its path, and its headers with names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -36,9 +36,9 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
-        self.server.host.asked.append(asked)
-        self.server.host.answer(self, asked)
+        request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.server.host.requests.append(request)
+        self.server.host.answer(self, request)
 
     def send(self, data: bytes, *, status: int = 200, length: int | None = None, **headers: str) -> None:
         """Answer. With a `length` that is longer than the data, the connection breaks off."""
@@ -59,7 +59,7 @@ class Trickle:
         self.ended = threading.Event()
         self._head = head
 
-    def __call__(self, handler: Handler, _: Asked) -> None:
+    def __call__(self, handler: Handler, _: Request) -> None:
         handler.close_connection = True
         with suppress(OSError):
             handler.wfile.write(self._head)
@@ -70,10 +70,10 @@ class Trickle:
 class Host:
     """A host; `with Host(answer) as host:` starts and stops it."""
 
-    def __init__(self, answer: Callable[[Handler, Asked], None], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, answer: Callable[[Handler, Request], None], tls: ssl.SSLContext | None = None) -> None:
         """With `tls`, over https."""
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.host = self
         self._scheme = "http" if tls is None else "https"

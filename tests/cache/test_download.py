@@ -23,7 +23,7 @@ from envlock.cache.errors import (
 from envlock.credentials import Credentials
 from envlock.errors import EnvlockError
 from envlock.model.artifact import Artifact
-from tests.cache.hosts import Asked, Handler, Host, Trickle
+from tests.cache.hosts import Handler, Host, Request, Trickle
 
 DATA = os.urandom(1_000_000)
 NAME = "demo-1.0-py3-none-any.whl"
@@ -57,8 +57,8 @@ def test_the_bytes_come_and_are_counted(target: Path) -> None:
         hosts.fetch(artifact(host.url(NAME)), target, on_bytes=counts.append)
     assert target.read_bytes() == DATA
     assert sum(counts) == len(DATA)
-    assert host.asked[0].headers["accept-encoding"] == "identity"
-    assert "authorization" not in host.asked[0].headers
+    assert host.requests[0].headers["accept-encoding"] == "identity"
+    assert "authorization" not in host.requests[0].headers
 
 
 def test_a_size_that_the_lock_does_not_know_is_told(target: Path) -> None:
@@ -69,16 +69,16 @@ def test_a_size_that_the_lock_does_not_know_is_told(target: Path) -> None:
 
 
 def test_a_body_without_length(target: Path) -> None:
-    def answer(handler: Handler, asked: Asked) -> None:
+    def answer(handler: Handler, request: Request) -> None:
         handler.send_response(200)
         handler.end_headers()
-        handler.wfile.write(DATA[:1000] if len(host.asked) == 1 else DATA)
+        handler.wfile.write(DATA[:1000] if len(host.requests) == 1 else DATA)
         handler.close_connection = True
 
     with Host(answer) as host, upstream() as hosts:
         hosts.fetch(artifact(host.url(NAME)), target)
     assert target.read_bytes() == DATA
-    assert len(host.asked) == 2
+    assert len(host.requests) == 2
 
 
 def test_bytes_stay_as_they_are_stored(target: Path) -> None:
@@ -91,7 +91,7 @@ def test_bytes_stay_as_they_are_stored(target: Path) -> None:
 def test_a_name_that_is_percent_encoded(target: Path) -> None:
     with Host(lambda handler, _: handler.send(DATA)) as host, upstream() as hosts:
         hosts.fetch(artifact(host.url("a%2Bb%20c/torch-1.0%2Bcpu.whl")), target)
-    assert host.asked[0].path == "/a%2Bb%20c/torch-1.0%2Bcpu.whl"
+    assert host.requests[0].path == "/a%2Bb%20c/torch-1.0%2Bcpu.whl"
 
 
 # What is not what was locked.
@@ -101,7 +101,7 @@ def test_other_bytes(target: Path) -> None:
     other = bytes(len(DATA))
     with Host(lambda handler, _: handler.send(other)) as host:
         error = failure(UpstreamHashMismatch, artifact(host.url(NAME, user="me:s3cret")), target)
-        assert len(host.asked) == 1, "asking again would not make it right"
+        assert len(host.requests) == 1, "asking again would not make it right"
     assert error.exit_status == 3
     assert error.render().splitlines()[1:4] == [
         f"  url       {host.url(NAME)}",
@@ -117,7 +117,7 @@ def test_fewer_bytes(target: Path) -> None:
 
 
 def test_bytes_without_end(target: Path) -> None:
-    def answer(handler: Handler, _: Asked) -> None:
+    def answer(handler: Handler, _: Request) -> None:
         handler.send_response(200)
         handler.end_headers()
         while True:
@@ -136,14 +136,14 @@ def test_credentials_of_the_index_are_sent(target: Path) -> None:
         index = host.url("simple/", user="me:p%40ss")
         with upstream(index) as hosts:
             hosts.fetch(artifact(host.url("files/" + NAME)), target)
-    assert host.asked[0].user == "me:p@ss"
+    assert host.requests[0].user == "me:p@ss"
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_no_credentials(target: Path, status: int) -> None:
     with Host(lambda handler, _: handler.send(b"", status=status)) as host:
         error = failure(UpstreamUnauthorized, artifact(host.url(NAME)), target)
-        assert len(host.asked) == 1
+        assert len(host.requests) == 1
     assert f"it answered {status}" in error.details[0]
     assert "envlock found no credentials for it" in error.details[0]
     assert error.hint is not None
@@ -167,9 +167,9 @@ def test_a_redirect_takes_no_credentials_along(target: Path) -> None:
         ):
             hosts.fetch(artifact(host.url(NAME)), target)
     assert target.read_bytes() == DATA
-    assert host.asked[0].user == "me:pw"
-    assert files.asked[0].path == f"/store/{NAME}?signature=s3cret"
-    assert "authorization" not in files.asked[0].headers
+    assert host.requests[0].user == "me:pw"
+    assert files.requests[0].path == f"/store/{NAME}?signature=s3cret"
+    assert "authorization" not in files.requests[0].headers
 
 
 def test_a_redirect_to_a_host_that_knows_us(target: Path) -> None:
@@ -179,23 +179,23 @@ def test_a_redirect_to_a_host_that_knows_us(target: Path) -> None:
         upstream(host.url("", user="me:pw"), files.url("", user="other:secret")) as hosts,
     ):
         hosts.fetch(artifact(host.url(NAME)), target)
-    assert files.asked[0].user == "other:secret"
+    assert files.requests[0].user == "other:secret"
 
 
 def test_a_relative_redirect(target: Path) -> None:
-    def answer(handler: Handler, asked: Asked) -> None:
-        if asked.path == "/a/b":
+    def answer(handler: Handler, request: Request) -> None:
+        if request.path == "/a/b":
             handler.send(b"", status=301, Location="../c")
         else:
             handler.send(DATA)
 
     with Host(answer) as host, upstream(host.url("", user="me:pw")) as hosts:
         hosts.fetch(artifact(host.url("a/b")), target)
-    assert [(asked.path, asked.user) for asked in host.asked] == [("/a/b", "me:pw"), ("/c", "me:pw")]
+    assert [(request.path, request.user) for request in host.requests] == [("/a/b", "me:pw"), ("/c", "me:pw")]
 
 
 def test_redirects_without_end(target: Path) -> None:
-    with Host(lambda handler, asked: handler.send(b"", status=302, Location=asked.path + "x")) as host:
+    with Host(lambda handler, request: handler.send(b"", status=302, Location=request.path + "x")) as host:
         error = failure(UpstreamUnreachable, artifact(host.url(NAME)), target)
     assert "redirects" in error.details[0]
 
@@ -212,13 +212,13 @@ def test_a_redirect_to_something_else(target: Path) -> None:
 def test_what_is_gone(target: Path, status: int) -> None:
     with Host(lambda handler, _: handler.send(b"", status=status)) as host:
         failure(UpstreamMissing, artifact(host.url(NAME)), target)
-        assert len(host.asked) == 1
+        assert len(host.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_host_that_stumbles_is_asked_again(target: Path, status: int) -> None:
-    def answer(handler: Handler, _: Asked) -> None:
-        if len(host.asked) < 3:
+    def answer(handler: Handler, _: Request) -> None:
+        if len(host.requests) < 3:
             handler.send(b"not now", status=status, Retry_After="0")
         else:
             handler.send(DATA)
@@ -226,20 +226,20 @@ def test_a_host_that_stumbles_is_asked_again(target: Path, status: int) -> None:
     with Host(answer) as host, upstream() as hosts:
         hosts.fetch(artifact(host.url(NAME)), target)
     assert target.read_bytes() == DATA
-    assert len(host.asked) == 3
+    assert len(host.requests) == 3
 
 
 def test_a_host_that_lies_down(target: Path) -> None:
     with Host(lambda handler, _: handler.send(b"", status=500)) as host:
         error = failure(UpstreamUnreachable, artifact(host.url(NAME)), target)
-        assert len(host.asked) == ATTEMPTS
+        assert len(host.requests) == ATTEMPTS
     assert "it answered 500" in error.details[0]
     assert error.exit_status == 4
 
 
 def test_the_pause_that_a_host_asks_for(target: Path) -> None:
-    def answer(handler: Handler, _: Asked) -> None:
-        if len(host.asked) == 1:
+    def answer(handler: Handler, _: Request) -> None:
+        if len(host.requests) == 1:
             handler.send(b"", status=429, Retry_After="1")
         else:
             handler.send(DATA)
@@ -253,11 +253,11 @@ def test_the_pause_that_a_host_asks_for(target: Path) -> None:
 def test_a_body_that_breaks_off_goes_on(target: Path) -> None:
     """With an ETag the host can say that it is the same file, and only the rest is asked for."""
 
-    def answer(handler: Handler, asked: Asked) -> None:
-        if len(host.asked) == 1:
+    def answer(handler: Handler, request: Request) -> None:
+        if len(host.requests) == 1:
             handler.send(DATA[:600_000], length=len(DATA), ETag='"one"')
         else:
-            start = int(asked.headers["range"].removeprefix("bytes=").removesuffix("-"))
+            start = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
             span = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
             handler.send(DATA[start:], status=206, ETag='"one"', Content_Range=span)
 
@@ -266,16 +266,16 @@ def test_a_body_that_breaks_off_goes_on(target: Path) -> None:
         hosts.fetch(artifact(host.url(NAME)), target, on_bytes=counts.append)
     assert target.read_bytes() == DATA
     assert (sum(counts), min(counts) > 0) == (len(DATA), True)
-    assert [asked.headers.get("if-range") for asked in host.asked] == [None, '"one"']
+    assert [request.headers.get("if-range") for request in host.requests] == [None, '"one"']
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"weak"', '"changes"'])
 def test_a_body_that_breaks_off_starts_over(target: Path, etag: str) -> None:
     """Without an ETag, with a weak one, or when the host does not go on where it stopped."""
 
-    def answer(handler: Handler, asked: Asked) -> None:
+    def answer(handler: Handler, request: Request) -> None:
         headers = {"ETag": etag} if etag else {}
-        if len(host.asked) == 1:
+        if len(host.requests) == 1:
             handler.send(bytes(600_000), length=len(DATA), **headers)
         else:
             handler.send(DATA, **headers)
@@ -285,14 +285,14 @@ def test_a_body_that_breaks_off_starts_over(target: Path, etag: str) -> None:
         hosts.fetch(artifact(host.url(NAME)), target, on_bytes=counts.append)
     assert target.read_bytes() == DATA
     assert sum(counts) == len(DATA)
-    assert ("range" in host.asked[1].headers) == (etag == '"changes"')
+    assert ("range" in host.requests[1].headers) == (etag == '"changes"')
 
 
 def test_a_host_that_sends_another_part(target: Path) -> None:
-    def answer(handler: Handler, _: Asked) -> None:
-        if len(host.asked) == 1:
+    def answer(handler: Handler, _: Request) -> None:
+        if len(host.requests) == 1:
             handler.send(DATA[:600_000], length=len(DATA), ETag='"one"')
-        elif len(host.asked) == 2:
+        elif len(host.requests) == 2:
             handler.send(DATA[7:], status=206, ETag='"one"', Content_Range=f"bytes 7-{len(DATA) - 1}/{len(DATA)}")
         else:
             handler.send(DATA)
@@ -305,7 +305,7 @@ def test_a_host_that_sends_another_part(target: Path) -> None:
 def test_a_body_that_always_breaks_off(target: Path) -> None:
     with Host(lambda handler, _: handler.send(DATA[:500], length=len(DATA))) as host:
         failure(UpstreamUnreachable, artifact(host.url(NAME)), target)
-        assert len(host.asked) == ATTEMPTS
+        assert len(host.requests) == ATTEMPTS
 
 
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(DATA)}\r\n\r\n".encode()
@@ -345,7 +345,7 @@ def test_headers_that_never_end(target: Path) -> None:
 
 
 def test_a_slow_line_is_patient_enough(target: Path) -> None:
-    def answer(handler: Handler, _: Asked) -> None:
+    def answer(handler: Handler, _: Request) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(DATA)))
         handler.end_headers()
@@ -415,7 +415,7 @@ def test_one_client_serves_many_threads(tmp_path: Path) -> None:
 def test_closing_ends_what_is_under_way(target: Path) -> None:
     under_way = threading.Event()
 
-    def answer(handler: Handler, _: Asked) -> None:
+    def answer(handler: Handler, _: Request) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000000")
         handler.end_headers()

@@ -23,7 +23,7 @@ from envlock.resolve.python_builds import (
     exact_builds,
     newest_series,
 )
-from tests.cache.hosts import Asked, Handler, Host
+from tests.cache.hosts import Handler, Host, Request
 from tests.hydration.builds import served, sums
 
 
@@ -170,7 +170,7 @@ def test_sums_that_lack_the_archive_are_an_error(tmp_path: Path, content: bytes)
 def test_a_host_that_sends_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(python_builds, limit, 0.2 if limit == "_SUMS_SECONDS" else 100)
 
-    def send(handler: Handler, _: Asked) -> None:
+    def send(handler: Handler, _: Request) -> None:
         handler.send_response(200)
         handler.end_headers()
         handler.close_connection = True
