@@ -2,80 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import re
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO
 
 from tests.channel.answers import DROP, Answer
+from tests.servers.loopback import LoopbackServer
 
 
-class Server:
+class Server(LoopbackServer):
     """Answers requests by asking `answer(method, path, headers)`, in threads, until it is closed."""
 
     def __init__(self, answer: Callable[[str, str, Mapping[str, str]], Answer], port: int = 0) -> None:
-        self._server = _Server(("127.0.0.1", port), answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop answering and free the port. Closing twice is harmless."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    """Joins its threads and closes their sockets when it is closed, clients that keep theirs open included."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 256
-
-    def __init__(self, address: tuple[str, int], answer: Callable[[str, str, Mapping[str, str]], Answer]) -> None:
-        super().__init__(address, _Handler)
         self.answer = answer
-        self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        with self._guard:
-            self._open.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self._guard:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no error here."""
-
-    def server_close(self) -> None:
-        with self._guard:
-            for request in self._open:
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-        super().server_close()
+        super().__init__(_Handler, port)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: Server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing is printed; the channel keeps its own log."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import re
 import secrets
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 from tests.index.catalogue import CATALOGUE
 from tests.index.pages import HTML_PAGE, JSON_PAGE, Link, package_page, root_page
 from tests.index.recipe import Artifact, Release
+from tests.servers.loopback import LoopbackServer
 
 DROP = 0
 """A status that is none: the connection is closed without an answer."""
@@ -90,9 +89,7 @@ class Index:
         self._files: dict[str, Artifact] = {}
         self._pages: dict[tuple[str, bool], bytes] = {}
         self._arrange()
-        self._server = _Server(("127.0.0.1", port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self._thread.start()
+        self._server = _Server(self, port)
 
     def __enter__(self) -> Index:
         return self
@@ -105,7 +102,7 @@ class Index:
     @property
     def base(self) -> str:
         """`http://127.0.0.1:<port>/<random>/`: what every URL of the index begins with."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}{self._root}"
+        return f"http://{self.host}{self._root}"
 
     @property
     def url(self) -> str:
@@ -115,7 +112,7 @@ class Index:
     @property
     def host(self) -> str:
         """`127.0.0.1:<port>`."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return f"127.0.0.1:{self._server.port}"
 
     def url_with(self, user: str, password: str) -> str:
         """The simple index, with credentials in the URL."""
@@ -204,9 +201,7 @@ class Index:
     def close(self) -> None:
         """Stop answering and free the port. Closing twice is harmless."""
         self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
     # What the handler asks.
 
@@ -303,38 +298,10 @@ class Answer:
         return f'"{hashlib.sha256(self.data).hexdigest()[:32]}"'
 
 
-class _Server(ThreadingHTTPServer):
-    """Joins its threads and closes their sockets when it is closed, clients that keep theirs open included."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 256
-
-    def __init__(self, address: tuple[str, int], index: Index) -> None:
-        super().__init__(address, _Handler)
+class _Server(LoopbackServer):
+    def __init__(self, index: Index, port: int) -> None:
         self.index = index
-        self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        with self._guard:
-            self._open.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self._guard:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no error here."""
-
-    def server_close(self) -> None:
-        with self._guard:
-            for request in self._open:
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-        super().server_close()
+        super().__init__(_Handler, port)
 
 
 class _Handler(BaseHTTPRequestHandler):
