@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -287,6 +289,17 @@ def libraries_table(*libraries: str) -> str:
         name = re.match(r"[^\s=<>!~]+", library)[0]  # type: ignore[index]
         lines.append(f"{json.dumps(name)} = {json.dumps(library.removeprefix(name).strip())}")
     return "\n".join(lines)
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    """Status, bytes and headers of what a host answers, whatever the status."""
+    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), dict(error.headers)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:

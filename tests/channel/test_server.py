@@ -15,17 +15,7 @@ from rattler.exceptions import GatewayError
 
 from tests.channel import DROP, Channel, Credentials, data_package, python_package
 from tests.channel.solving import solved, versions
-from tests.support import ProjectFolder
-
-
-def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read(), dict(answer.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(), dict(error.headers)
+from tests.support import ProjectFolder, get
 
 
 @pytest.mark.parametrize(

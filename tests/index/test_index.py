@@ -15,20 +15,11 @@ import pytest
 from uv import find_uv_bin
 
 from tests.index import CATALOGUE, DROP, Index, Release
+from tests.support import get
 
 
 def uv(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run([find_uv_bin(), *arguments], capture_output=True, text=True, check=check)
-
-
-def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read(), dict(answer.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(), dict(error.headers)
 
 
 def compiled(index: Index, *requirements: str, arch: str = "x86_64-manylinux_2_28") -> dict[str, str]:

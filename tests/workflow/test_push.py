@@ -36,7 +36,7 @@ from envlock.workflow.push import PushResult, push
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
 from tests.index import DROP, Index, Release
-from tests.support import ENVLOCK, snapshot
+from tests.support import ENVLOCK, snapshot, wait_until
 from tests.workflow.recording import Recorder
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
@@ -464,7 +464,7 @@ class TestKilled:
         process = subprocess.Popen(
             [ENVLOCK, "push"], cwd=project.folder, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
-        wait_for(lambda: any(request.status == DROP for request in own.requests))
+        wait_until(lambda: any(request.status == DROP for request in own.requests))
         time.sleep(0.3)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -479,16 +479,9 @@ def push_and_kill(project: Project, stage: Path, delay: float) -> None:
     """Kill a push so many seconds after it began to write."""
     shutil.rmtree(stage, ignore_errors=True)
     with subprocess.Popen([ENVLOCK, "push"], cwd=project.folder, stdout=subprocess.DEVNULL) as process:
-        wait_for(lambda: stage.exists() or process.poll() is not None)
+        wait_until(lambda: stage.exists() or process.poll() is not None)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_the_hash_of_a_file_is_what_its_path_says(project: Project) -> None:
