@@ -87,6 +87,27 @@ class TestPackages:
         assert "more" in caught.value.details[1]
         assert not (tmp_path / "out").exists()
 
+    def test_what_is_longer_than_the_lock_says_is_given_up_a_mebibyte_later(
+        self, store: FolderStore, tmp_path: Path
+    ) -> None:
+        mebibyte = 1 << 20
+        came: list[int] = []
+        store.put(path_of(WHEEL), DATA + b"\0" * 8 * mebibyte)
+        with pytest.raises(CacheHashMismatch) as caught:
+            Packages(store).fetch(WHEEL, tmp_path / "out", on_bytes=came.append)
+        expected, got = caught.value.details
+        assert expected.endswith(f" {len(DATA)} bytes")
+        assert got.endswith(" more")
+        assert sum(came) <= len(DATA) + mebibyte, "and the rest was not copied"
+        assert not (tmp_path / "out").exists()
+
+    def test_what_is_a_mebibyte_longer_is_found_by_its_hash(self, store: FolderStore, tmp_path: Path) -> None:
+        longer = DATA + b"\0" * (1 << 20)
+        store.put(path_of(WHEEL), longer)
+        with pytest.raises(CacheHashMismatch) as caught:
+            Packages(store).fetch(WHEEL, tmp_path / "out")
+        assert caught.value.details[1].endswith(hashlib.sha256(longer).hexdigest())
+
     def test_without_a_size_being_there_is_enough(self, store: FolderStore, wheel: Path) -> None:
         unsized = Artifact(WHEEL.filename, WHEEL.sha256, WHEEL.url)
         Packages(store).put(unsized, wheel)
