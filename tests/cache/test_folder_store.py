@@ -279,6 +279,15 @@ def make_dangling(place: Path) -> None:
     place.symlink_to(place.with_name("nowhere"))
 
 
+@pytest.mark.parametrize("make", [make_pipe, make_dangling])
+def test_a_name_is_taken_by_what_is_no_file_too(root: Path, make: Callable[[Path], None]) -> None:
+    """To compare a pipe with what was to be written would wait for ever."""
+    store = FolderStore(root)
+    store.put("aliases/b", b"2")
+    make(root / "aliases" / "a")
+    assert not store.create("aliases/a", b"1")
+
+
 @pytest.mark.parametrize("make", [make_pipe, make_endless, make_loop, make_dangling])
 def test_what_is_no_file_is_not_there(root: Path, tmp_path: Path, make: Callable[[Path], None]) -> None:
     """Reading it would wait for ever, or never end: a cache is written by many."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from envlock.cache.errors import CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
-from envlock.files import LOCK_BYTES, files_below, sha256_of_stream
+from envlock.files import LOCK_BYTES, NotPlain, files_below, read_file, sha256_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,8 +128,8 @@ class FolderStore:
     def _holds(self, place: Path, data: bytes) -> bool:
         """Whether the file is ours after all: a network mount may lose the answer to a link that it made."""
         try:
-            return place.read_bytes() == data
-        except (FileNotFoundError, IsADirectoryError):
+            return read_file(place, len(data)) == data
+        except (FileNotFoundError, IsADirectoryError, NotPlain):
             return False
 
     @contextmanager
