@@ -18,6 +18,7 @@ from envlock.cache.errors import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
+from envlock.cache.port import tell_nobody
 from envlock.credentials import Credentials
 from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
@@ -36,6 +37,7 @@ _PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 _LONGEST_PAUSE = 30.0
 _REDIRECTS = 10
+_CONNECTIONS = 8
 _BLOCK = 1 << 18
 PATIENCE = 60.0
 """Seconds in which an answer must begin, and after which its speed is checked."""
@@ -43,10 +45,6 @@ _SLOWEST = 8 << 10
 """Bytes per second. A slower host delays on purpose, or is of no use."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes that another attempt may change."""
-
-
-def _nothing(_: int) -> None:
-    """Ignore progress."""
 
 
 class _Passing(Exception):
@@ -68,14 +66,12 @@ class Upstream:
         credentials: Credentials,
         *,
         locate: Callable[[Artifact], str] = lambda artifact: artifact.url,
-        connections: int = 8,
         pause: float = _PAUSE,
         patience: float = PATIENCE,
     ) -> None:
         """`locate` returns the URL to download an artifact from. It may hold a token, and appears in no message."""
         self._credentials = credentials
         self._locate = locate
-        self._connections = connections
         self._pause = pause
         self._patience = patience
         self._lock = threading.Lock()
@@ -103,8 +99,8 @@ class Upstream:
         artifact: Artifact,
         to: Path,
         *,
-        on_bytes: Callable[[int], None] = _nothing,
-        on_size: Callable[[int], None] = _nothing,
+        on_bytes: Callable[[int], None] = tell_nobody,
+        on_size: Callable[[int], None] = tell_nobody,
     ) -> None:
         """Download an artifact to `to`, which does not exist yet, and verify its size and SHA-256.
 
@@ -115,9 +111,10 @@ class Upstream:
         Raises UpstreamHashMismatch, UpstreamUnauthorized, UpstreamMissing, UpstreamUnreachable, UnsupportedUrl; OSError
         of the local disk.
         """
-        url = self._locate(artifact)
-        with to.open("xb") as file:
-            self._bring(to, _Body(artifact, url, file, on_bytes, on_size), _Body.prove)
+        got = self.hash(artifact, to, (), on_bytes=on_bytes, on_size=on_size)["sha256"]
+        if got != artifact.sha256:
+            to.unlink()
+            raise UpstreamHashMismatch(artifact, expected=f"sha256 {artifact.sha256}", got=f"sha256 {got}")
 
     def hash(
         self,
@@ -125,8 +122,8 @@ class Upstream:
         to: Path,
         algorithms: Iterable[str],
         *,
-        on_bytes: Callable[[int], None] = _nothing,
-        on_size: Callable[[int], None] = _nothing,
+        on_bytes: Callable[[int], None] = tell_nobody,
+        on_size: Callable[[int], None] = tell_nobody,
     ) -> dict[str, str]:
         """Download the file at an artifact's URL to `to`, and return its hashes, SHA-256 among them.
 
@@ -134,18 +131,14 @@ class Upstream:
         """
         url = self._locate(artifact)
         with to.open("xb") as file:
-            body = _Body(artifact, url, file, on_bytes, on_size, tuple(algorithms))
-            self._bring(to, body, _Body.prove_size)
+            body = _Body(artifact, url, file, on_bytes, on_size, ("sha256", *algorithms))
+            try:
+                self._transfer(body)
+                body.prove_size()
+            except BaseException:
+                to.unlink()
+                raise
         return body.digests()
-
-    def _bring(self, to: Path, body: _Body, prove: Callable[[_Body], None]) -> None:
-        """Fill and verify `to`; if that fails, delete it."""
-        try:
-            self._transfer(body)
-            prove(body)
-        except BaseException:
-            to.unlink()
-            raise
 
     def _transfer(self, body: _Body) -> None:
         artifact = body.artifact
@@ -298,7 +291,7 @@ class Upstream:
             if self._opened is None:
                 self._opened = httpx.Client(
                     timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
-                    limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
+                    limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
                 )
             return self._opened
 
@@ -330,14 +323,14 @@ class _Body:
         file: BinaryIO,
         on_bytes: Callable[[int], None],
         on_size: Callable[[int], None],
-        algorithms: tuple[str, ...] = (),
+        algorithms: tuple[str, ...],
     ) -> None:
         self.artifact = artifact
         self.url = url
         self.count = 0
         self._file = file
-        self._algorithms = ("sha256", *algorithms)
-        self._hashes = _hashes(self._algorithms)
+        self._algorithms = algorithms
+        self._hashes = _hashes(algorithms)
         self._on_bytes = on_bytes
         self._on_size = on_size
         self._size_is_told = artifact.size is not None
@@ -373,12 +366,8 @@ class _Body:
         self._on_bytes(len(block))
         size = self.artifact.size
         if self.count > (PACKAGE_BYTES if size is None else size):
-            expected = (
-                f"at most {PACKAGE_BYTES} bytes, because its size is not in the lock"
-                if size is None
-                else f"{size} bytes"
-            )
-            raise UpstreamHashMismatch(self.artifact, expected=expected, got="more")
+            unsized = f"at most {PACKAGE_BYTES} bytes, because its size is not in the lock"
+            raise UpstreamHashMismatch(self.artifact, expected=unsized if size is None else f"{size} bytes", got="more")
         return len(block)
 
     def is_cut_off(self, length_was_told: bool) -> bool:
@@ -395,13 +384,6 @@ class _Body:
         size = self.artifact.size
         if size is not None and self.count != size:
             raise UpstreamHashMismatch(self.artifact, expected=f"{size} bytes", got=f"{self.count} bytes")
-
-    def prove(self) -> None:
-        """Raise UpstreamHashMismatch unless these are the locked bytes."""
-        self.prove_size()
-        got = self.digests()["sha256"]
-        if got != self.artifact.sha256:
-            raise UpstreamHashMismatch(self.artifact, expected=f"sha256 {self.artifact.sha256}", got=f"sha256 {got}")
 
     def _start_over(self) -> None:
         if not self.count:

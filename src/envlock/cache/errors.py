@@ -253,8 +253,8 @@ class UnsupportedUrl(ResolveError):
 def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
     """Merge errors with one cause: what one host failed to deliver for one reason becomes one error.
 
-    >>> one = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("a.whl",))
-    >>> two = UpstreamMissing("index.example", "404 Not NamedEnvironment", ("b.whl",))
+    >>> one = UpstreamMissing("index.example", "it answered 404 Not Found", ("a.whl",))
+    >>> two = UpstreamMissing("index.example", "it answered 404 Not Found", ("b.whl",))
     >>> [error.message for error in together([one, two])]
     ['index.example no longer has 2 files']
     """
