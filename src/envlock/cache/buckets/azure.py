@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from envlock.cache.buckets.errors import BadCacheOption
-from envlock.cache.buckets.service import ANSWER_SECONDS, CONNECT_SECONDS, PARTS_AT_ONCE, Found, Service, modified_of
+from envlock.cache.buckets.service import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    OF_PYTHON,
+    PARTS_AT_ONCE,
+    Found,
+    Service,
+    modified_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +79,7 @@ class Azure(Service):
         """The bases of Azure's and Python's own exceptions."""
         from azure.core.exceptions import AzureError
 
-        return (OSError, ValueError, TimeoutError, asyncio.TimeoutError, AzureError)
+        return (*OF_PYTHON, AzureError)
 
     async def find(self, key: str) -> Found:
         """One HEAD; adlfs's own `info` lists, too, where nothing is."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from envlock.cache.buckets.service import ANSWER_SECONDS, CONNECT_SECONDS, PART, Found, Service, modified_of
+from envlock.cache.buckets.service import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    OF_PYTHON,
+    PART,
+    Found,
+    Service,
+    modified_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +58,7 @@ class GoogleCloudStorage(Service):
         from google.auth.exceptions import GoogleAuthError
         from requests.exceptions import RequestException
 
-        errors = (OSError, ValueError, TimeoutError, asyncio.TimeoutError)
-        return (*errors, HttpError, ChecksumError, ClientError, GoogleAuthError, RequestException)
+        return (*OF_PYTHON, HttpError, ChecksumError, ClientError, GoogleAuthError, RequestException)
 
     async def find(self, key: str) -> Found:
         """One GET of the object's facts; gcsfs's own `info` lists at the same time."""

@@ -8,6 +8,7 @@ from envlock.cache.buckets.service import (
     ANSWER_SECONDS,
     CONNECT_SECONDS,
     CONNECTIONS,
+    OF_PYTHON,
     PARTS_AT_ONCE,
     Found,
     Service,
@@ -70,7 +71,7 @@ class S3(Service):
         from aiohttp import ClientError as WebError
         from botocore.exceptions import BotoCoreError, ClientError
 
-        return (OSError, ValueError, TimeoutError, BotoCoreError, ClientError, WebError, *_timeouts())
+        return (*OF_PYTHON, BotoCoreError, ClientError, WebError)
 
     async def find(self, key: str) -> Found:
         """One HEAD; s3fs's own `info` lists, too, where nothing is."""
@@ -112,9 +113,3 @@ class S3(Service):
                         raise
                 finally:
                     answer["Body"].close()
-
-
-def _timeouts() -> tuple[type[Exception], ...]:
-    import asyncio
-
-    return (asyncio.TimeoutError,)  # another class than TimeoutError before Python 3.11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import os
@@ -28,6 +29,8 @@ CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 """How long a server may be silent on a connection."""
 CONNECTIONS = 32
+OF_PYTHON = (OSError, ValueError, asyncio.TimeoutError)
+"""Python's own exceptions, which every library raises. Before Python 3.11, asyncio's is no TimeoutError."""
 
 
 class Found(NamedTuple):
@@ -53,7 +56,7 @@ class Service(ABC):
     options: ClassVar[frozenset[str]]
     """The cache options that the service has."""
     attempts: ClassVar[int]
-    """How often a request is retried, beside the library's own retries."""
+    """How often a request is sent at most, beside the library's own retries."""
     login: ClassVar[str]
     """How to log in to the service."""
 
