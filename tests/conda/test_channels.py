@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envlock.conda.channels import at_mirror, channel_base, mirrors_in_force, without_secrets
+from envlock.conda.channels import channel_base, mirrors_in_force, without_secrets
 from envlock.conda.errors import BadChannelMirror
 from envlock.model.url import strip_channel_credentials
 
@@ -77,12 +77,3 @@ def test_a_bad_mirror_does_not_tell_its_secret(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(BadChannelMirror) as caught:
         mirrors_in_force(())
     assert "s3cr3t" not in caught.value.render()
-
-
-def test_only_folders_are_put_in_a_url_s_place() -> None:
-    mirrors = {BASE: "file:///srv/forge", "https://channel.example/team": "https://mirror.example/team"}
-
-    assert at_mirror(f"{BASE}/noarch/a-1-0.conda", mirrors) == "file:///srv/forge/noarch/a-1-0.conda"
-    assert at_mirror(f"{BASE}-extra/noarch/a-1-0.conda", mirrors) == f"{BASE}-extra/noarch/a-1-0.conda"
-    other = "https://channel.example/team/noarch/a-1-0.conda"
-    assert at_mirror(other, mirrors) == other

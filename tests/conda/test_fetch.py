@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from envlock.conda.channels import at_mirror, channel_base, mirrors_in_force
+from envlock.conda.channels import channel_base, mirrors_in_force
 from envlock.conda.client import client_for
 from envlock.conda.errors import ChannelFailure
 from envlock.conda.fetch import failure_of, fetch
@@ -29,19 +29,11 @@ def test_a_file_of_a_mirrored_channel(channel: Channel, monkeypatch: pytest.Monk
     assert hashlib.sha256(data).hexdigest() == record["sha256"]
 
 
-def test_a_file_of_a_folder(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, record = channel.records("epochal").popitem()
-    mirrors = {channel_base("conda-forge"): (channel.folder / "main").as_uri()}
-    url = at_mirror(f"{channel_base('conda-forge')}/{path.replace('!', '%21')}", mirrors)
-
-    assert hashlib.sha256(fetched(url)).hexdigest() == record["sha256"]
-
-
 def test_what_is_not_there(channel: Channel) -> None:
-    for base in (channel.url_of("main"), (channel.folder / "main").as_uri()):
-        with pytest.raises(ChannelFailure) as caught:
-            fetched(f"{base}/noarch/nothing-1-0.conda", base)
-        assert (caught.value.kind, caught.value.url) == ("missing", f"{base}/noarch/nothing-1-0.conda")
+    base = channel.url_of("main")
+    with pytest.raises(ChannelFailure) as caught:
+        fetched(f"{base}/noarch/nothing-1-0.conda", base)
+    assert (caught.value.kind, caught.value.url) == ("missing", f"{base}/noarch/nothing-1-0.conda")
 
 
 @pytest.mark.parametrize("status", [500, DROP])

@@ -86,22 +86,6 @@ def mirrors_in_force(configured: Iterable[tuple[str, str]]) -> Mapping[str, str]
     return mirrors
 
 
-def at_mirror(url: str, mirrors: Mapping[str, str]) -> str:
-    """The URL of a channel's file in the folder that is the channel's mirror; itself, where the mirror is no folder.
-
-    Every other mirror is the client's affair.
-
-    >>> at_mirror("https://channel.example/team/noarch/a-1-0.conda", {"https://channel.example/team": "file:///srv/team"})
-    'file:///srv/team/noarch/a-1-0.conda'
-    >>> at_mirror("https://channel.example/team/noarch/a-1-0.conda", {"https://channel.example/team": "https://m.example"})
-    'https://channel.example/team/noarch/a-1-0.conda'
-    """
-    for base, mirror in mirrors.items():
-        if mirror.startswith("file:") and url.startswith(f"{base}/"):
-            return mirror + url[len(base) :]
-    return url
-
-
 def _of_the_environment() -> Iterator[tuple[str, str]]:
     for word in os.environ.get(MIRRORS_VARIABLE, "").split():
         channel, separator, mirror = word.partition("=")

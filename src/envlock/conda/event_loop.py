@@ -100,9 +100,6 @@ class Calls:
             future.cancel()
 
 
-_CALLS = Calls()
-
-
 def run(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
     """What a coroutine answers, or raises; the thread waits for it.
 
@@ -111,9 +108,4 @@ def run(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
     >>> run(one())
     1
     """
-    return _CALLS.run(coroutine)
-
-
-def stop() -> None:
-    """End every call of `run`, and start no more in this process. Other `Calls` continue."""
-    _CALLS.end()
+    return Calls().run(coroutine)

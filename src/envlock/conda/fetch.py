@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
 
 from envlock.conda import event_loop
 from envlock.conda.channels import without_secrets
@@ -32,13 +29,10 @@ class Writer(Protocol):
 
 
 def fetch(url: str, writer: Writer, client: Client) -> None:
-    """Stream the file at `url`, canonical or `file://`, into a writer. The caller checks its hash.
+    """Stream the file at `url`, the canonical one, into a writer. The caller checks its hash.
 
     `client` is one of `client_for`. Raises ChannelFailure; what the writer raises goes through.
     """
-    if url.startswith("file:"):
-        _copy(url, writer)
-        return
     from rattler.package_streaming import download_to_writer
 
     try:
@@ -98,14 +92,3 @@ def _named(text: str, places: Sequence[Place]) -> str:
         if any(f"{url}/".startswith(f"{our}/") for url in found for our in ours):
             return place.base
     return places[0].base if len(places) == 1 and "coalesced" not in text else ""
-
-
-def _copy(url: str, writer: Writer) -> None:
-    path = Path(unquote(urlsplit(url).path))
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        kind = "missing" if isinstance(error, FileNotFoundError) else "unreachable"
-        raise ChannelFailure(kind, url, error.strerror or type(error).__name__) from None
-    with file:
-        shutil.copyfileobj(file, writer, 1 << 18)

@@ -93,11 +93,6 @@ def _series(request: Request) -> Iterator[CondaRequirement]:
         yield CondaRequirement("python", f"{request.python}.*")
 
 
-def specifications(request: Request) -> tuple[str, ...]:
-    """What a request asks of its channels, as canonical texts."""
-    return tuple(map(str, wanted_of(request.requirements)))
-
-
 def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
     """The requirements of the channels: Python, the user's packages, and Metaflow's if they come from conda.
 
