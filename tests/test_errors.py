@@ -44,7 +44,7 @@ def test_an_error_is_documented(error: type[EnvlockError]) -> None:
 
 
 def test_who_knows_more_makes_another_error() -> None:
-    error = NoSuchSelection("step", "strat", ["start"])
+    error = NoSuchSelection("step", "strat", ["start"], "envlock.toml")
     place = Location("envlock.toml", 3)
     more = error.adding("its flow is disabled", locations=(place,))
     assert (type(more), more.hint, more.message) == (type(error), error.hint, error.message)

@@ -154,6 +154,23 @@ def test_what_is_refused_changes_nothing(
     assert sorted(path.name for path in config.parent.iterdir()) == ["envlock.toml", "flow.py"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "rich", "--step", "trian"],
+        ["remove", "rich"],
+        ["path"],
+        ["show", "trian"],
+        ["lock", "-P", "nope"],
+        ["lock", "--upgrade-alias", "nope"],
+        ["lock", "--alias", "team/base:v1"],
+    ],
+)
+def test_an_error_names_the_file_that_was_read(arguments: list[str], config: Path, envlock: Envlock) -> None:
+    other = config.rename(config.with_name("team.toml"))
+    assert "\n  at team.toml" in envlock(*arguments, "--config", str(other), check=2).stderr
+
+
 def test_what_would_no_longer_load_is_not_written(config: Path, envlock: Envlock) -> None:
     text = TEXT + "\n[flow.TrainFlow.step.end]\ndisabled = true\n"
     config.write_text(text)

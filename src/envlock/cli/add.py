@@ -65,7 +65,7 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
     if line.command is add:
         text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index)
     else:
-        text, changes = remove_packages(text, level, packages, conda=conda)
+        text, changes = remove_packages(text, level, packages, conda=conda, name=project.path.name)
     if text != project.text:
         save(project.path, text)
     if line.has(JSON):

@@ -320,11 +320,12 @@ class NoSuchSelection(ConfigError):
     code = "no-such-selection"
     message = "this project has no {kind} `{found}`"
 
-    def __init__(self, kind: str, found: str, right: Sequence[str]) -> None:
+    def __init__(self, kind: str, found: str, right: Sequence[str], path: str) -> None:
+        """`path` is the project's envlock.toml, as messages name it."""
         super().__init__(
             kind=kind,
             found=found,
-            locations=(Location("envlock.toml"),),
+            locations=(Location(path),),
             details=(f"{kind}s: {', '.join(right) or 'none'}",),
             hint=did_you_mean(found, right),
         )
@@ -336,14 +337,12 @@ class SeveralEnvironments(ConfigError):
     code = "several-environments"
     message = "name one environment: several match"
 
-    def __init__(self, names: Sequence[str], key: KeyPath) -> None:
-        """`key` is the table of one of them."""
+    def __init__(self, names: Sequence[str], key: KeyPath, path: str) -> None:
+        """`key` is the table of one of them, `path` the project's envlock.toml."""
         from envlock.config.selection import options_of
 
         self.names = tuple(names)
-        super().__init__(
-            locations=(Location("envlock.toml"),), details=tuple(names), hint=f"for example: `{options_of(key)}`"
-        )
+        super().__init__(locations=(Location(path),), details=tuple(names), hint=f"for example: `{options_of(key)}`")
 
 
 class StepDisabled(ConfigError):

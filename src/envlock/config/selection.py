@@ -84,9 +84,9 @@ class Selection(NamedTuple):
         if not (self.flows or self.steps or self.environments):
             return project.environments()
         steps, tables = steps_of(project), tables_of(project)
-        _all_known("flow", self.flows, [flow.name for flow in project.flows])
-        _all_known("step", self.steps, [*(each.step for each in steps), *(each.name for each in steps)])
-        _all_known("environment", self.environments, [each.name for each in tables])
+        _all_known(project, "flow", self.flows, [flow.name for flow in project.flows])
+        _all_known(project, "step", self.steps, [*(each.step for each in steps), *(each.name for each in steps)])
+        _all_known(project, "environment", self.environments, [each.name for each in tables])
         chosen = [
             each
             for each in (steps if self.flows or self.steps else ())
@@ -98,16 +98,16 @@ class Selection(NamedTuple):
 
     def choose_archs(self, project: Project) -> tuple[Arch, ...]:
         """The selected archs of the project. Raises NoSuchSelection."""
-        _all_known("arch", self.archs, project.settings.archs)
+        _all_known(project, "arch", self.archs, project.settings.archs)
         return tuple(arch for arch in project.settings.archs if not self.archs or arch in self.archs)
 
 
-def _all_known(kind: str, found: Sequence[str], right: Sequence[str]) -> None:
+def _all_known(project: Project, kind: str, found: Sequence[str], right: Sequence[str]) -> None:
     for name in found:
         if name not in right:
             from envlock.config.errors import NoSuchSelection
 
-            raise NoSuchSelection(kind, name, list(dict.fromkeys(right)))
+            raise NoSuchSelection(kind, name, list(dict.fromkeys(right)), project.path.name)
 
 
 def steps_named(project: Project, *, flow: str = "", step: str = "") -> list[Choice]:
@@ -116,7 +116,7 @@ def steps_named(project: Project, *, flow: str = "", step: str = "") -> list[Cho
     of_flow = [each for each in steps_of(project) if flow in {"", each.flow}]
     chosen = [each for each in of_flow if step in {"", each.step, each.name}]
     if step and not chosen:
-        _all_known("step", [f"{flow}/{step}"], [each.name for each in of_flow])
+        _all_known(project, "step", [f"{flow}/{step}"], [each.name for each in of_flow])
     return chosen
 
 
@@ -138,7 +138,7 @@ def choose_one(project: Project, *, flow: str = "", step: str = "", environment:
     from envlock.config.errors import NoEnvironments, SeveralEnvironments, StepDisabled
 
     if len(ids) > 1:
-        raise SeveralEnvironments([each.name for each in choices], choices[0].key)
+        raise SeveralEnvironments([each.name for each in choices], choices[0].key, project.path.name)
     if choices:
         raise StepDisabled(choices[0].name, project.locate(choices[0].key))
     raise NoEnvironments(project.path.name)

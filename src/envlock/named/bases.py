@@ -216,7 +216,7 @@ def _upgraded(project: Project, upgrade: Upgrade) -> set[str]:
             moving.setdefault(name, set()).add(base.reference)
             moving.setdefault(base.reference, set()).add(base.reference)
     for alias in sorted(upgrade.aliases - known):
-        raise NoSuchSelection("named environment", alias, sorted(known))
+        raise NoSuchSelection("named environment", alias, sorted(known), project.path.name)
     return set().union(*(moving.get(alias, ()) for alias in (moving if upgrade.all_aliases else upgrade.aliases)))
 
 

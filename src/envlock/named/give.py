@@ -156,7 +156,7 @@ class LockAliases:
             from envlock.named.lookup import alias_of
 
             if len({each.requirements.req_id for each in environments}) > 1:
-                raise SeveralEnvironments([each.name for each in environments], environments[0].key)
+                raise SeveralEnvironments([each.name for each in environments], environments[0].key, project.path.name)
             if not environments:
                 raise NoEnvironments(project.path.name)
             self._always = [(environments[0].name, alias_of(name)) for name in names]

@@ -49,7 +49,7 @@ def lock(
     environments, archs = selection.choose(project), selection.choose_archs(project)
     raise_all(not_yet(project, environments))
     previous = PreviousLocks(project, start)
-    _refuse_unknown_packages(upgrade, previous, environments)
+    _refuse_unknown_packages(project, upgrade, previous, environments)
     for flow in selection.doubtful_flows(project):
         reporter.warned(f"{flow.name} may have steps that are not locked: `envlock check` says why")
     bases = Bases(project)
@@ -76,12 +76,14 @@ def lock(
     return LockResult(noted, replaced, pruned, pinned, len(fetched))
 
 
-def _refuse_unknown_packages(upgrade: Upgrade, previous: PreviousLocks, environments: Sequence[Environment]) -> None:
+def _refuse_unknown_packages(
+    project: Project, upgrade: Upgrade, previous: PreviousLocks, environments: Sequence[Environment]
+) -> None:
     """Refuse to upgrade what is neither locked nor required: a misspelt name would pass for a current package."""
     if upgrade.packages:
         names = upgradable(previous.known(), [each.requirements for each in environments])
         for package in sorted(upgrade.packages - names):
-            raise NoSuchSelection("package", package, sorted(names))
+            raise NoSuchSelection("package", package, sorted(names), project.path.name)
 
 
 def _kept(project: Project, job: Job, upgrade: Upgrade, previous: PreviousLocks) -> Locked | None:

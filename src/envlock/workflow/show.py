@@ -162,7 +162,7 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
     steps = steps_of(project)
     right = [each.step for each in steps] + [flow.name for flow in project.flows]
     right += [each.name for each in (*steps, *tables_of(project))]
-    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)))
+    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)), project.path.name)
 
 
 def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:

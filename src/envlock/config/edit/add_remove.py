@@ -14,7 +14,7 @@ from envlock.config.edit import toml_edit
 from envlock.config.edit.errors import NotListed, UnclearTarget
 from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at, value_text
 from envlock.config.errors import BadChannel, BadCondaEntry
-from envlock.config.project import KeyPath, Project
+from envlock.config.project import CONFIG_NAME, KeyPath, Project
 from envlock.config.selection import Selection, options_of, steps_named, tables_of
 from envlock.config.tables import package_name, requirement_of
 from envlock.config.toml_scan import line_number, scan
@@ -107,9 +107,12 @@ def add_packages(
 
 
 def remove_packages(
-    text: str, level: KeyPath, packages: Sequence[str], *, conda: bool = False
+    text: str, level: KeyPath, packages: Sequence[str], *, conda: bool = False, name: str = CONFIG_NAME
 ) -> tuple[str, tuple[Change, ...]]:
-    """The text without these packages at `level`, and what changed. Raises BadPackageName or NotListed."""
+    """The text of a file called `name` without these packages at `level`, and what changed.
+
+    Raises BadPackageName or NotListed.
+    """
     table = (*level, *_TABLES[conda])
     document = tomli.loads(text)
     changes: list[Change] = []
@@ -117,7 +120,7 @@ def remove_packages(
         listed = table_at(document, table)
         keys = _keys_of(listed, package_name(package, is_pypi=not conda), is_pypi=not conda)
         if not keys:
-            raise _not_listed(text, level, package, listed, conda=conda)
+            raise _not_listed(text, level, package, listed, conda=conda, name=name)
         for key in keys:
             changes.append(Change(level, (key, listed[key]), None))
             text = toml_edit.remove(text, (*table, key), keep=3 if len(level) > 3 else 2)
@@ -283,9 +286,11 @@ def _renamed(before: str, key: str, *, conda: bool) -> str:
     return name + re.sub(r"\A[A-Za-z0-9._-]+", "", key)
 
 
-def _not_listed(text: str, level: KeyPath, package: str, listed: Mapping[str, Any], *, conda: bool) -> NotListed:
+def _not_listed(
+    text: str, level: KeyPath, package: str, listed: Mapping[str, Any], *, conda: bool, name: str
+) -> NotListed:
     """The error that names the other places which list the package, or else the nearest name."""
-    places = _places(text, package_name(package, is_pypi="::" not in package))
+    places = _places(text, name, package_name(package, is_pypi="::" not in package))
     here = [(where, is_conda) for where, is_conda, _ in places if where == level]
     hint = did_you_mean(package, list(listed))
     if places:
@@ -300,14 +305,14 @@ def _not_listed(text: str, level: KeyPath, package: str, listed: Mapping[str, An
     )
 
 
-def _places(text: str, package: str) -> list[tuple[KeyPath, bool, Location]]:
+def _places(text: str, name: str, package: str) -> list[tuple[KeyPath, bool, Location]]:
     """The levels that list a package, whether as one of conda, and where each entry begins."""
     found: dict[KeyPath, tuple[KeyPath, bool, Location]] = {}
     for node in scan(text):
         depth = 4 if node.path[2:3] == ("step",) else 2
-        own, table, name = node.path[:depth], node.path[depth : depth + 2], node.path[depth + 2 : depth + 3]
-        if name and table in _TABLES.values() and package_name(name[0], is_pypi=table == _TABLES[False]) == package:
-            entry = (*own, *table, *name)
-            place = Location("envlock.toml", line_number(text, node.start), shown(".".join(entry), 200))
+        own, table, listed = node.path[:depth], node.path[depth : depth + 2], node.path[depth + 2 : depth + 3]
+        if listed and table in _TABLES.values() and package_name(listed[0], is_pypi=table == _TABLES[False]) == package:
+            entry = (*own, *table, *listed)
+            place = Location(name, line_number(text, node.start), shown(".".join(entry), 200))
             found.setdefault(entry, (own, table == _TABLES[True], place))
     return list(found.values())
