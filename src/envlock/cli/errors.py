@@ -54,7 +54,7 @@ class NoWorkingFolder(ConfigError):
 
 
 class Defect(EnvlockError):
-    """envlock itself failed. The traceback is in a file, for whoever mends it."""
+    """envlock itself failed. The traceback is in a file, for your report."""
 
     code = "defect"
     exit_status = 70
@@ -113,7 +113,7 @@ class NoSuchName(ConfigError):
 
 
 class NamedEnvironmentGone(HydrateError):
-    """A name on this machine stands for an environment that can no longer be used."""
+    """The environment that has this name on this machine can no longer be used."""
 
     code = "named-environment-gone"
     message = "the environment called `{name}` cannot be used: {reason}"
@@ -148,7 +148,7 @@ class BadName(ConfigError):
 
 
 class NameTaken(ConfigError):
-    """The name stands for another environment already."""
+    """Another environment on this machine has this name already."""
 
     code = "name-taken"
     message = "`{name}` is the name of another environment"

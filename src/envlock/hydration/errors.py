@@ -159,7 +159,7 @@ class MisdescribedWheel(DamageError):
 
 
 class BadCondaArchive(HydrateError):
-    """A conda package is the file that was locked, and cannot be unpacked."""
+    """A conda package is the locked file, but cannot be unpacked."""
 
     code = "bad-conda-archive"
     message = "`{filename}` cannot be unpacked, though it is the file that was locked"
@@ -173,7 +173,7 @@ class BadCondaArchive(HydrateError):
 
 
 class BadPythonArchive(DamageError):
-    """The archive of a Python build does not contain one."""
+    """The archive of a Python build contains no interpreter that runs here."""
 
     code = "bad-python-archive"
     message = "`{filename}` is not an archive of a Python build: {reason}"

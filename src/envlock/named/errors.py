@@ -33,7 +33,7 @@ class BadReference(ConfigError):
 
 
 class BadAlias(BadReference):
-    """An alias that is spelt as none can be."""
+    """The text is not a valid alias."""
 
     code = "bad-alias"
     message = "`{text}` is not a valid alias: {reason}"
@@ -73,7 +73,7 @@ class UnsetNameVariable(ConfigError):
 
 
 class AmbiguousId(ConfigError):
-    """The first digits of an id that several locks have."""
+    """Several locks have ids that begin with these digits."""
 
     code = "ambiguous-id"
 
@@ -112,7 +112,7 @@ class EnvironmentNotInCache(HydrateError):
 
 
 class AliasLacksArch(ConfigError):
-    """An alias, or ids, name an environment that is not locked for the arch that is needed."""
+    """The environment of an alias, or of ids, is not locked for the arch that is needed."""
 
     code = "alias-lacks-arch"
 
@@ -125,7 +125,7 @@ class AliasLacksArch(ConfigError):
 
 
 class NotNeeded(ConfigError):
-    """`get` was to fetch an environment that nothing in envlock.toml needs."""
+    """Nothing in envlock.toml needs the environment that `get` would fetch."""
 
     code = "not-needed"
     message = "no environment in {config} has the requirements of `{reference}`, so nothing was written"
@@ -188,7 +188,7 @@ class AliasMoved(ConfigError):
 
 
 class AliasBusy(ConfigError):
-    """So many move a tag at once that this one never had its turn."""
+    """Too many processes move the tag at the same time."""
 
     code = "alias-busy"
     message = "`{alias}` could not be moved: others move it all the time"
@@ -196,7 +196,7 @@ class AliasBusy(ConfigError):
 
 
 class AliasNeverMoves(ConfigError):
-    """A tag that is given once was to be rolled back."""
+    """A tag that never moves cannot be rolled back."""
 
     code = "alias-never-moves"
     message = "`{alias}` never moves: only latest, candidate and stable can be rolled back"
@@ -204,7 +204,7 @@ class AliasNeverMoves(ConfigError):
 
 
 class NoEarlierMove(ConfigError):
-    """A tag was to be rolled back that has one move only."""
+    """The tag has only one move, so it cannot be rolled back."""
 
     code = "no-earlier-move"
     message = "`{alias}` has one move, so there is none to go back to"
@@ -302,7 +302,7 @@ def ways_to_have(pin: Pin, arch: Arch) -> str:
 
 
 class FetchedAtExec(ConfigError):
-    """A lock is needed of a step whose environment is looked up when it starts."""
+    """The step has no lock, because its environment is looked up when the step starts."""
 
     code = "fetched-at-exec"
 

@@ -33,7 +33,7 @@ class UnclearTarget(ConfigError):
 
 
 class NotListed(ConfigError):
-    """A package is to be removed from a table that does not list it."""
+    """The table does not list the package that you want to remove."""
 
     code = "not-listed"
 
@@ -49,7 +49,7 @@ class NotListed(ConfigError):
 
 
 class EnvironmentExists(ConfigError):
-    """`lock --from` is to write an `[env.*]` table that exists."""
+    """The `[env.*]` table that `lock --from` would write exists already."""
 
     code = "environment-exists"
     message = "`[env.{name}]` exists already"
@@ -60,7 +60,7 @@ class EnvironmentExists(ConfigError):
 
 
 class NamesAnother(ConfigError):
-    """`lock --using` is to name an environment in an `[env.*]` table that names another."""
+    """The `[env.*]` table for `lock --using` names another environment already."""
 
     code = "names-another"
     message = "`[env.{name}]` names `{written}` already"
@@ -86,7 +86,7 @@ class SettingsDiffer(ConfigError):
 
 
 class CannotCopyRequirements(ConfigError):
-    """No `[env.*]` table has the requirements of an environment."""
+    """The requirements of the environment cannot be copied into an `[env.*]` table."""
 
     code = "cannot-copy-requirements"
     message = "cannot copy the requirements of `{source}`: {reason}"
