@@ -182,7 +182,9 @@ def test_what_is_not_locked_is_not_looked_at(project: ProjectFolder, envlock: En
 def test_a_lock_that_is_damaged_is_told(project: ProjectFolder, envlock: Envlock) -> None:
     damaged = project.locks[0]
     damaged.write_text(damaged.read_text().replace('version = "1.', 'version = "9.', 1))
-    assert "error[damaged-lock]" in envlock("verify", check=3).stderr
+    said = envlock("verify", check=3).stderr
+    assert "error[damaged-lock]" in said
+    assert f"  at {damaged.relative_to(project.folder)}\n" in said
 
 
 def test_a_wrong_choice_is_told(project: ProjectFolder, envlock: Envlock) -> None:

@@ -74,7 +74,7 @@ def verify(
         names.setdefault(paths[0], []).append(environment.name)
         first.setdefault(paths[0], environment)
     for path, named in names.items():
-        lock = read_lock(path)
+        lock = read_lock(path, shown=project.shown(path))
         prefix = prefix_of(lock, home())
         if read_receipt(prefix) is None:
             absent += named
