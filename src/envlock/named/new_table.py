@@ -8,22 +8,24 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.edit.env_tables import env_from_requirements, name_base
 from envlock.config.edit.errors import CannotWrite, EnvironmentExists
 from envlock.config.edit.save import load_text, save
 from envlock.errors import EnvlockError, ManyErrors, as_one
-from envlock.files import files_below, holds
+from envlock.files import holds
+from envlock.lockfile.folder import lock_files
 from envlock.named.alias import are_whole_ids, check_reference, ids_in
 from envlock.named.errors import ChangedMeanwhile
 from envlock.named.lookup import Lookup
-from envlock.named.pin import pin_path
+from envlock.named.pin import pin_files, pin_path
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.prune import remove
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.model.lock import Lock
@@ -53,8 +55,8 @@ class NewTable:
         Raises CannotWrite, ChangedMeanwhile, and what locking raises.
         """
         self._check_writable()
-        there = self._locks_there()
         try:
+            there = self._locks_there()
             result = lock(
                 self.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=self.start
             )
@@ -71,12 +73,8 @@ class NewTable:
 
     def _locks_there(self) -> frozenset[Path]:
         """What the lock folder has before locking."""
-        return frozenset(
-            Path(where, name)
-            for where, names in (files_below(self.before.lock_folder) if self.is_new else ())
-            for name in names
-            if name.endswith(".toml")
-        )
+        folder = self.before.lock_folder
+        return frozenset((*lock_files(folder), *pin_files(folder)) if self.is_new else ())
 
     def _write(self, result: LockResult, there: frozenset[Path]) -> None:
         """Write envlock.toml; if that fails, delete the new locks. `there` are the files of the folder before."""
