@@ -27,7 +27,7 @@ class Difference:
 
     thing: str
     """What differs, as `Environment.origins` calls it: `python`, a package, `conda:` and a package, a channel, or a
-    virtual package; else a name in words."""
+    system package; else a name in words."""
     sentence: str
     is_satisfied: bool
     """Whether the lock serves it all the same."""

@@ -58,7 +58,7 @@ class Verdict(str, Enum):
         "pin-disagrees",
         3,
         "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
-        ("a pin and the cache name the same move (`--online`)"),
+        "a pin and the cache name the same move (`--online`)",
         True,
     )
     HOST_NOT_ALLOWED = "host-not-allowed", 3, "HOST NOT ALLOWED", "each URL is on one of `hosts`", True

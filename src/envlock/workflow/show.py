@@ -41,7 +41,7 @@ class Description:
     place: str
     """The lock's file, relative to envlock.toml, or where it lies in the cache."""
     available_on: tuple[Arch, ...]
-    """The archs for which the same requirements are locked in this project, or that a name in the cache is for."""
+    """The archs for which the same requirements are locked in this project, or that an alias is for."""
     used_by: tuple[str, ...]
     """The steps and `[env.*]` tables with these requirements."""
     prefix: Path | None
@@ -51,7 +51,7 @@ class Description:
     netflix_id: str = ""
     """The `req_id` of metaflow-netflixext for the same requirements, as far as it can be known."""
     alias: Move | None = None
-    """The move of a name in the cache that it was looked up by."""
+    """The move of the alias that it was looked up by."""
 
 
 @dataclass(frozen=True)
