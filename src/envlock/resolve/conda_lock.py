@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from envlock.conda.channels import channel_address
+from envlock.lockfile.graph import edges_of, reachable
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.resolve.choose_resolver import require_conda_lock
@@ -208,13 +209,7 @@ def _is_same(row: Row, place: tuple[str, str], package: LockedPackage) -> bool:
 
 def _needed(found: Resolution, asked: Iterable[CondaRequirement]) -> Resolution:
     """The requested packages, and those that they need."""
-    edges = {package.name: package.dependencies for package in found.packages}
-    todo, needed = [each.name for each in asked], set()
-    while todo:
-        name = todo.pop()
-        if name not in needed:
-            needed.add(name)
-            todo += edges.get(name, ())
+    needed = reachable(edges_of(found.packages), [each.name for each in asked])
     return replace(found, packages=tuple(package for package in found.packages if package.name in needed))
 
 

@@ -183,7 +183,7 @@ class ResolverCannot(OfOneEnvironment):
 
 
 class ResolversDisagree(OfOneEnvironment):
-    """pip-tools chose versions that uv cannot find wheels for."""
+    """envlock cannot find the files of the versions that pip-tools or conda-lock chose."""
 
     code = "resolvers-disagree"
 

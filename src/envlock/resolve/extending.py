@@ -17,12 +17,12 @@ from envlock.model.requirement import PypiRequirement
 from envlock.resolve.conda_provided import provided_by
 from envlock.resolve.errors import BaseWithoutConda, CondaConflict, ConflictWithBase, UnexpectedAnswer
 from envlock.resolve.port import LockedBase, Provided, Request, Resolution
+from envlock.resolve.provided_conflicts import HINT_OF_BASE
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 _KEPT = re.compile(r"(\S+ \S+) is locked, but another version is required as reported above")
-_HINT = "choose a version that works with the base, or extend another environment: a base never changes"
 
 
 def additions(request: Request, base: LockedBase) -> Request:
@@ -73,7 +73,7 @@ def conda_conflict(request: Request, base: LockedBase, error: CondaConflict) -> 
         request.arch,
         f"{', '.join(mentioned)} {'conflicts' if len(mentioned) == 1 else 'conflict'} with {theirs}",
         details=tuple(_KEPT.sub(rf"\1 is in `{base.name}`, which never changes", line) for line in error.details),
-        hint=_HINT,
+        hint=HINT_OF_BASE,
         packages=(*error.packages, "named_env"),
     )
 
@@ -84,7 +84,7 @@ def new_of(request: Request, base: LockedBase, solved: Resolution) -> tuple[Lock
     changed = [each.name for each in base.lock.conda_packages if found.pop(each.name, each).sha256 != each.sha256]
     if changed:
         raise UnexpectedAnswer(
-            request.name, request.arch, f"the solver changed {', '.join(changed)} of `{base.name}`", hint=_HINT
+            request.name, request.arch, f"the solver changed {', '.join(changed)} of `{base.name}`", hint=HINT_OF_BASE
         )
     return tuple(found.values())
 
@@ -147,7 +147,7 @@ class _Served:
                 request.arch,
                 f"`{requirement}` is required from conda, "
                 f"but `{self.name}` has {name} {package.version} {package.build}",
-                hint=_HINT,
+                hint=HINT_OF_BASE,
                 packages=(f"conda:{requirement.name}", "named_env"),
             )
         return True

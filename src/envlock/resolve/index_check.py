@@ -107,7 +107,7 @@ def _has_proxy(parts: SplitResult) -> bool:
 def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The URLs where there is no index: as written, and as locks name them."""
     for written in urls:
-        import httpx
+        import httpx  # which nobody waits for where each index gave something
 
         place = address(written)
         url = place.url
@@ -173,12 +173,7 @@ def files_in(body: bytes, kind: str) -> dict[str, str | None]:
     """The files on a page of an index, each with the reason why it was yanked, or None. Raises ValueError."""
     try:
         return _in_json(body) if "json" in kind else _in_html(body)
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:  # the last is what Python's own parser raises
+    except (KeyError, TypeError, AttributeError, AssertionError) as error:  # the last is of Python's own parser
         raise ValueError(str(error)) from None
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.conda.names import conda_name
-from envlock.lockfile.graph import reachable
+from envlock.lockfile.graph import edges_of, reachable
 from envlock.resolve.conda_provided import extras_in, pypi_version
 from envlock.resolve.errors import (
     CondaConflict,
@@ -201,7 +201,7 @@ class ByType:
 
 def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:
     """Refuse Python packages that `conda_only` brings, unless Python itself needs them. Raises CondaOnlyWithPython."""
-    edges = {package.name: package.dependencies for package in packages}
+    edges = edges_of(packages)
     of_python = reachable(edges, ["python"])
     holding = {
         each.name: each for each in packages if each.conda and each.conda.provides and each.name not in of_python
@@ -228,7 +228,7 @@ def _with_metaflow_of_pypi(
 ) -> Request | None:
     """The request with Metaflow's needs taken from PyPI if only they bring the conda packages of a conflict."""
     asked = request.requirements
-    edges = {package.name: package.dependencies for package in packages}
+    edges = edges_of(packages)
     conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}
     if conflicting & reachable(edges, ["python", *(each.name for each in asked.all_conda)]):
         return None
@@ -244,7 +244,7 @@ def _with_who_brings_it(
     error: ConflictWithConda, request: Request, packages: Sequence[LockedPackage]
 ) -> ConflictWithConda:
     """The error, with the required conda packages that bring what conda provides."""
-    edges = {package.name: package.dependencies for package in packages}
+    edges = edges_of(packages)
     asked = [each.name for each in request.requirements.all_conda]
     for thing in error.packages:
         kind, _, name = thing.partition(":")

@@ -18,7 +18,7 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[a-z0-9]+(?:[.-][a-z0-9]+)*)(?:\[[^\]]*\])?(?P<specifier>(?:[<>=!~]+[A-Za-z0-9.*+!]+,?)*)(?<!,)"
 )
 _HINT = "make the two agree; or remove the conda package, and those that depend on it, to take it from PyPI"
-_BASE_HINT = "choose a version that works with the base, or extend another environment: a base never changes"
+HINT_OF_BASE = "choose a version that works with the base, or extend another environment: a base never changes"
 
 
 def contradicted(request: Request, text: str) -> tuple[Provided, ...]:
@@ -60,7 +60,7 @@ def _conflict(
         request.arch,
         "; ".join(sides),
         details=tuple(reason),
-        hint=_BASE_HINT if of_base else _HINT,
+        hint=HINT_OF_BASE if of_base else _HINT,
         packages=_requirement_keys(found, roots),
     )
 

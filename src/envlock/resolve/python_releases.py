@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import tomli
 
+from envlock.lockfile.graph import reachable
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.url import strip_credentials
@@ -142,15 +143,8 @@ class Graph:
 
     def roots_of(self, name: str) -> tuple[str, ...]:
         """The requirements that bring a package, itself included."""
-        needed_by = self.needed_by
         asked = {edge.name for (parent, _, _), edges in self.edges.items() if parent == PROJECT for edge in edges}
-        found, todo = {name}, [name]
-        while todo:
-            for parent in needed_by.get(todo.pop(), ()):
-                if parent not in found:
-                    found.add(parent)
-                    todo.append(parent)
-        return tuple(sorted(found & asked))
+        return tuple(sorted(({name} | reachable(self.needed_by, [name])) & asked))
 
     def _where(self, parent: str, edge: Edge) -> str:
         """The marker of an edge: in a few words for releases of Python, else as written."""
