@@ -192,7 +192,6 @@ def _variables_of(prefix: str) -> dict[str, str]:
 
 
 def _read_object(prefix: str, path: str) -> dict[str, object]:
-
     from envlock.files import MEMO_BYTES, json_of, read_file
 
     try:

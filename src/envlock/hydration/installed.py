@@ -96,6 +96,22 @@ def paths_of(record_file: Path, prefix: Path) -> dict[str, str]:
         raise ValueError(f"{record_file}: {error}") from error
 
 
+def is_same_version(one: str, other: str) -> bool:
+    """Whether two versions are equal, as PEP 440 has it where both are versions.
+
+    >>> is_same_version("2.2", "2.2.0"), is_same_version("2.2", "2.3"), is_same_version("main", "2.2")
+    (True, False, False)
+    """
+    if one == other:
+        return True
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return False
+
+
 def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
     try:
         package = Package(str(record["name"]), str(record["version"]), str(record.get("build", "")), "conda")

@@ -133,7 +133,7 @@ def unpacked(python: LockedPython, pythons: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Callable[[], None] = lambda: None) -> Path:
+def unpack(python: LockedPython, archive: Path, pythons: Path) -> Path:
     """The interpreter of an exact build: unpacked from `archive`, unless it is already there.
 
     The archive is verified before anything is unpacked; no member can be written outside of its folder.
@@ -148,9 +148,8 @@ def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Calla
         try:
             with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as members:
                 _extract(members, stage)
-                while stream.read(
-                    _CHUNK
-                ):  # tarfile takes bad bytes for the end of the archive; gzip's checksum comes after them
+                # tarfile takes bad bytes for the end of the archive; gzip's checksum comes after them.
+                while stream.read(_CHUNK):
                     pass
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadPythonArchive(filename=python.filename, reason=str(error)) from error
@@ -158,7 +157,7 @@ def unpack(python: LockedPython, archive: Path, pythons: Path, *, waiting: Calla
             raise BadPythonArchive(filename=python.filename, reason=f"there is no {_interpreter(Path(), python)} in it")
 
     try:
-        make_once(place, is_whole=place.is_dir, build=build, waiting=waiting)
+        make_once(place, is_whole=place.is_dir, build=build)
     except OSError as error:
         raise storage_error(error, pythons) from error
     return _interpreter(place, python)

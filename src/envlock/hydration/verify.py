@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
-from envlock.hydration.installed import UNREADABLE, Claim, Package, installed
+from envlock.hydration.installed import UNREADABLE, Claim, Package, installed, is_same_version
 from envlock.hydration.prefix import RECEIPT, Receipt, name_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MOST_THREADS = 8
 _MODULES = (".py", ".pth", ".so", ".dylib", ".pyc")
 _OF_ACTIVATION = "etc/conda/*.d/*"
+_MISSING = "it is not there"
 _NO_PACKAGE = Package("", "", "", "")
 _OF_UV = ("_virtualenv.py", "_virtualenv.pth")  # in every virtual environment that uv makes
 
@@ -80,7 +81,7 @@ def _packages(lock: Lock, found: Installed) -> Iterator[PrefixFinding]:
         wanted = locked.get(key)
         if wanted is None:
             yield PrefixFinding("not-locked", record, package, "it is not in the lock: somebody installed it later")
-        elif not _is_same(package.version, wanted.version):
+        elif not is_same_version(package.version, wanted.version):
             reason = f"it is version {package.version}, and {wanted.version} is locked"
             yield PrefixFinding("other-package", record, package, reason)
         elif sha256 and sha256 != wanted.sha256:
@@ -91,17 +92,6 @@ def _packages(lock: Lock, found: Installed) -> Iterator[PrefixFinding]:
             kind = "conda" if wanted.kind == "conda" else "wheel"
             package = Package(wanted.name, wanted.version, wanted.build, kind)
             yield PrefixFinding("not-installed", "", package, "the environment has no record of it")
-
-
-def _is_same(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return False
 
 
 def _interpreter(lock: Lock, prefix: Path) -> Iterator[PrefixFinding]:
@@ -123,7 +113,7 @@ def _wrong_with_python(receipt: Receipt, prefix: Path) -> str:
         if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
             return f"{python} was Python {receipt.python_version} when it was made, and is {version or 'none'} now"
     if not os.path.exists(prefix / "bin" / "python"):  # noqa: PTH110
-        return "it is not there"
+        return _MISSING
     own = os.path.realpath(prefix / "bin" / "python")
     if own != os.path.realpath(python):
         return f"it is {own}, and the environment was made from {python}"
@@ -143,9 +133,6 @@ def _files(prefix: Path, claims: Mapping[str, Claim], reporter: Reporter, phase:
                 verdict = "missing" if reason == _MISSING else "changed"
                 yield PrefixFinding(verdict, path, claim.package, reason)
     reporter.ended(phase)
-
-
-_MISSING = "it is not there"
 
 
 def _wrong_with(path: str, claim: Claim) -> str:

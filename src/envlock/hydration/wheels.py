@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 from envlock.files import METADATA_BYTES
 from envlock.hydration.collisions import collisions, refuse_reserved
 from envlock.hydration.errors import MisdescribedWheel
+from envlock.hydration.installed import is_same_version
 from envlock.model.arch import MARKER_VALUES
 from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
@@ -44,7 +44,8 @@ _MODULES = re.compile(r"^lib(64)?/python3\.\d+/site-packages/")
 _LONGEST_ENTRY_POINTS = 1 << 20
 _Content = TypeVar("_Content")
 _NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
-"""Raised for a file that is not a wheel, is encrypted, or has a compression that Python does not know."""
+"""Raised for a file that cannot be read or is not a wheel; for one with a compression that Python does not know or
+that is encrypted (RuntimeError); for one that is damaged or cut off (the last two)."""
 
 _FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):(.*)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -145,7 +146,7 @@ def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
         if len(value) <= _LONGEST:
             fields.setdefault(name, []).append(value.strip())
     named, version = fields.get("Name", [""])[0], fields.get("Version", [""])[0]
-    if named and (normalized(named) != package.name or not _is_version(package.version, version)):
+    if named and (normalized(named) != package.name or not is_same_version(package.version, version)):
         yield f"the wheel is of `{named}` {version}"
     requires_python = fields.get("Requires-Python", [""])[0]
     if not _allows(requires_python, lock.python.version):
@@ -212,13 +213,6 @@ def _allows(specifier: str, version: str) -> bool:
         return SpecifierSet(specifier).contains(version, prereleases=True)
     except ValueError:
         return True
-
-
-def _is_version(locked: str, found: str) -> bool:
-    try:
-        return Version(locked) == Version(found)
-    except ValueError:
-        return locked == found
 
 
 class WheelContents:
