@@ -260,6 +260,7 @@ def test_create_without_a_name_prints_the_path(envlock: Envlock) -> None:
     assert not (home() / "named").exists()
 
 
+@pytest.mark.parametrize("command", ["create", "alias team/new:v1", "get"])
 @pytest.mark.parametrize(
     ("name", "code", "options"),
     [
@@ -270,16 +271,17 @@ def test_create_without_a_name_prints_the_path(envlock: Envlock) -> None:
     ],
 )
 def test_a_name_of_the_project_that_is_taken_for_an_alias_is_told_with_its_options(
-    tmp_path: Path, name: str, code: str, options: str
+    tmp_path: Path, command: str, name: str, code: str, options: str
 ) -> None:
     flow = "from metaflow import FlowSpec, step\nclass OneFlow(FlowSpec):\n"
     steps = ("start", "train", "end")
     (tmp_path / "one.py").write_text(flow + "".join(f"    @step\n    def {each}(self): pass\n" for each in steps))
     (tmp_path / "envlock.toml").write_text('[flow.OneFlow]\nfile = "one.py"\n[env.base]\n')
-    said = run_envlock("create", name, cwd=tmp_path, check=2).stderr
+    said = run_envlock(*command.split(), name, cwd=tmp_path, check=2).stderr
     assert f"error[{code}]" in said
-    assert ("envlock create --" in said) is bool(options)
-    assert not options or f"`envlock create {options}`" in said
+    takes_options = bool(options) and command != "get"
+    assert ("this project has one of that name" in said) is takes_options
+    assert not takes_options or f"`{options}`" in said
 
 
 @pytest.mark.usefixtures("flows")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.alias_history import ALIAS, REFERENCE, diff, log, ls, record_document
 from envlock.cli.command import Argument, CommandLine, Group, Value, command
-from envlock.cli.options import CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
+from envlock.cli.options import CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, looked_up, open_project
 from envlock.errors import one_line, printable
 from envlock.words import nearest
 
@@ -112,10 +112,8 @@ def _chosen(lookup: Lookup, line: CommandLine) -> NamedEnvironment:
         from envlock.cli.errors import BadUsage
 
         raise BadUsage("give one environment: SOURCE, --flow/--step, --env or --pathspec", "envlock alias")
-    if line.has(_SOURCE):
-        return lookup.reference(line.value(_SOURCE))
-    if line.has(PATHSPEC):
-        return lookup.pathspec(line.value(PATHSPEC))
+    if line.has(_SOURCE) or line.has(PATHSPEC):
+        return looked_up(line, lookup, _SOURCE)
     from envlock.config.selection import choose_one
 
     flow, step, environment = map(line.value, (ONE_FLOW, ONE_STEP, ONE_ENV))

@@ -7,7 +7,7 @@ import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.one_environment import Wanted, ready_prefix
-from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, open_project
+from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, looked_up, open_project
 
 _SHARED = Argument(
     "shared",
@@ -66,22 +66,12 @@ def create(line: CommandLine) -> int:
 def _make_shared(line: CommandLine) -> str:
     """The prefix of an environment of the cache, for this machine."""
     from envlock.cli.progress import LiveReporter
-    from envlock.config.selection import options_of, steps_of, tables_of
     from envlock.model.arch import host_arch
-    from envlock.named.errors import AliasNotFound, BadAlias
     from envlock.named.lookup import Lookup
     from envlock.workflow.hydrate import hydrate
 
     lookup = Lookup(open_project(line), recalls=True)
-    try:
-        found = lookup.reference(line.value(_SHARED)) if line.has(_SHARED) else lookup.pathspec(line.value(PATHSPEC))
-    except (AliasNotFound, BadAlias) as error:
-        own = (*steps_of(lookup.project), *tables_of(lookup.project))
-        options = [options_of(each.key) for each in own if line.value(_SHARED) in {each.step, each.name}]
-        if not options:
-            raise
-        raise error.adding(f"this project has one of that name: `envlock create {options[0]}`") from None
-    lock = lookup.lock(found, host_arch())
+    lock = lookup.lock(looked_up(line, lookup, _SHARED), host_arch())
     with LiveReporter() as reporter:
         prefix = hydrate(
             lookup.project,

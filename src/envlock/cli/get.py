@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, Value, command
-from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, open_project
+from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, looked_up, open_project
 from envlock.errors import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def get(line: CommandLine) -> int:
         raise BadUsage("give one environment to fetch: an alias, ids, or --pathspec", "envlock get")
     chosen = archs(line)
     lookup = Lookup(open_project(line), recalls=True)
-    found = lookup.reference(line.value(_NAME)) if line.has(_NAME) else lookup.pathspec(line.value(PATHSPEC))
+    found = looked_up(line, lookup, _NAME)
     fetched = fetch(lookup, found, chosen, into=Path(line.value(_INTO)) if line.has(_INTO) else None)
     if line.has(JSON):
         write_json(as_document(lookup.project, fetched))

@@ -8,10 +8,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envlock.cli.command import CommandLine
+    from envlock.cli.command import Argument, CommandLine
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.model.arch import Arch
+    from envlock.named.lookup import Lookup, NamedEnvironment
 
 JSON = Flag("--json", "Print JSON.")
 CONFIG = Value("--config", "PATH", "The envlock.toml to use. Default: the nearest one in this folder or above.")
@@ -75,3 +76,25 @@ def archs(line: CommandLine) -> list[Arch]:
     from envlock.model.arch import parse_arch
 
     return [parse_arch(each) for each in line.values(ARCHS)]
+
+
+def looked_up(line: CommandLine, lookup: Lookup, argument: Argument) -> NamedEnvironment:
+    """The environment that an argument refers to, or else `--pathspec`. Raises what Lookup raises.
+
+    If the argument is the name of a step or an `[env.*]` table, and the command has options for those, the error says
+    which.
+    """
+    if not line.has(argument):
+        return lookup.pathspec(line.value(PATHSPEC))
+    from envlock.config.selection import options_of, steps_of, tables_of
+    from envlock.named.errors import AliasNotFound, BadAlias
+
+    reference = line.value(argument)
+    try:
+        return lookup.reference(reference)
+    except (AliasNotFound, BadAlias) as error:
+        own = (*steps_of(lookup.project), *tables_of(lookup.project)) if ONE_STEP in line.command.params else ()
+        options = [options_of(each.key) for each in own if reference in {each.step, each.name}]
+        if not options:
+            raise
+        raise error.adding(f"this project has one of that name: give `{options[0]}` in its place") from None
