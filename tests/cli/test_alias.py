@@ -83,7 +83,7 @@ class TestGive:
         assert re.fullmatch(rf"gave team/base:v2 to base: [0-9a-f]{{12}}:[0-9a-f]{{12}} on {HERE}, \S+\n", given.stdout)
         assert given.stderr == "", "everything was there"
         again = envlock("alias", "give", "team/base:v2", "--env", "base").stdout
-        assert re.search(rf"^team/base:v2 stands for .* already, since {WHEN}, when tester gave it from base$", again)
+        assert re.search(rf"^team/base:v2 names .* already, since {WHEN}, when tester gave it from base$", again)
         moved = envlock("alias", "team/base", "team/base:v1").stdout
         assert re.search(r"moved team/base:latest to team/base:v1: .*\(move 3; before, it was [0-9a-f]{12}:", moved)
 

@@ -40,19 +40,19 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
 
 def test_names_that_came_after_the_lock_are_told(project: ProjectFolder, envlock: Envlock) -> None:
     ask(project, "lam", aliases="[]")
-    assert "base was not locked anew" not in envlock("lock").stderr
+    assert "base was not locked again" not in envlock("lock").stderr
     ask(project, "lam", aliases='["team/base:v1"]')
-    assert "base was not locked anew" in envlock("lock").stderr
-    assert "base was not locked anew" not in envlock("lock", "--alias", "team/base:v1").stderr
+    assert "base was not locked again" in envlock("lock").stderr
+    assert "base was not locked again" not in envlock("lock", "--alias", "team/base:v1").stderr
     ask(project, "lam", "zeta", aliases='["team/base:v2"]')
-    assert "base was not locked anew for all archs" in envlock("lock", "--arch", "linux-64").stderr
+    assert "base was not locked again for all archs" in envlock("lock", "--arch", "linux-64").stderr
 
 
 def test_a_name_on_the_command_line(project: ProjectFolder, envlock: Envlock) -> None:
     ask(project, "lam", aliases="[]")
     envlock("lock")
     assert "gave team/base:v1 to base: " in envlock("lock", "--alias", "team/base:v1").stdout
-    assert "stands for " in envlock("lock", "--alias", "team/base:v1").stdout
+    assert " already, since " in envlock("lock", "--alias", "team/base:v1").stdout
     said = envlock("lock", "--alias", "Team:v1", check=2).stderr
     assert "error[bad-alias]" in said
     project.config.write_text(project.config.read_text() + "[env.other.pypi]\npackages = { zeta = '' }\n")

@@ -130,7 +130,7 @@ def test_the_error_says_each_thing_and_what_to_do() -> None:
         "  __glibc: 2.36 is required, 2.31 is here\n"
         "\n"
         "hint: require less in `sys_packages` or `[envlock.system-requirements.linux-64]` and run `envlock lock`, "
-        "or make it all the same with `--force`"
+        "or make it anyway with `--force`"
     )
 
 

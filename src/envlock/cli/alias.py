@@ -166,7 +166,7 @@ def given_text(given: GiveResult) -> str:
     record, before = given.move, given.before
     if given.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
-        return one_line(f"{record.alias} stands for {record.ids} already, {since}")
+        return one_line(f"{record.alias} names {record.ids} already, {since}")
     did = (
         f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
     )

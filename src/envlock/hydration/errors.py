@@ -41,7 +41,7 @@ class SystemNotMet(HydrateError):
     message = "this machine lacks what `{environment}` requires"
     hint = (
         "require less in `sys_packages` or `[envlock.system-requirements.{arch}]` and run `envlock lock`, "
-        "or make it all the same with `--force`"
+        "or make it anyway with `--force`"
     )
 
     def __init__(self, environment: str, arch: str, lacking: tuple[Unmet, ...]) -> None:
@@ -134,7 +134,7 @@ class ChangedArtifact(DamageError):
     code = "changed-artifact"
     message = "the file of `{name}` {version} is not the one that was locked"
     details = ("locked: sha256 {expected}", "found:  {found}")
-    hint = "delete the file and run the command again to download it anew: rm '{path}'"
+    hint = "delete the file and run the command again to download a new copy: rm '{path}'"
 
     def __init__(self, name: str, version: str, path: Path, *, expected: str, found: str) -> None:
         super().__init__(
@@ -148,7 +148,7 @@ class MisdescribedWheel(DamageError):
     code = "misdescribed-wheel"
     message = "`{package.name}` {package.version} is not what its index said when it was locked"
     hint = (
-        'lock another release (`{package.name} = "!={package.version}"`), and tell whoever runs the index '
+        'lock another release (`{package.name} = "!={package.version}"`), and tell the maintainers of the index '
         "that its metadata differs from the file's (PEP 658)"
     )
 
@@ -242,7 +242,7 @@ class ActivationFailed(HydrateError):
     code = "activation-failed"
     message = "cannot enter the environment: {relative}{of_package} failed, {reason}"
     hint = (
-        "`envlock verify` tells whether the file is as it was installed; if it is, require another version of "
+        "`envlock verify` says whether the file is as it was installed; if it is, require another version of "
         "{culprit} in envlock.toml, then `envlock lock`"
     )
 

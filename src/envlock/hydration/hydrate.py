@@ -181,7 +181,7 @@ class _Hydration:
             return False
         python = self.pythons.still_serves(self.lock, receipt.interpreter.path)
         if python is None:
-            self.reporter.noted(f"making {name_of(self.lock)} anew: {receipt.python} is gone or no longer fits")
+            self.reporter.noted(f"making {name_of(self.lock)} again: {receipt.python} is gone or no longer fits")
             return False
         write_receipt(self.prefix, self.receipt(python))
         return True

@@ -131,7 +131,7 @@ class NotNeeded(ConfigError):
     message = "no environment in {config} has the requirements of `{reference}`, so nothing was written"
     details = ("its req_id is {req_id}", "the next `envlock lock` would prune a lock that nothing needs")
     hint = (
-        "`envlock get --into FOLDER` writes the locks there, `envlock show` tells what is in them, and "
+        "`envlock get --into FOLDER` writes the locks there, `envlock show` shows what is in them, and "
         "`envlock create --name N` makes the environment"
     )
 

@@ -193,7 +193,7 @@ class LockAliases:
         for environment, names in self._in_config:
             if environment not in given:
                 yield (
-                    f"note: {environment} was not locked anew for all archs, so its aliases stay as they are; "
+                    f"note: {environment} was not locked again for all archs, so its aliases stay as they are; "
                     f"to give one: envlock alias {names[0]} --env {environment}"
                 )
 

@@ -91,7 +91,7 @@ def parse_move(data: bytes) -> Move:
         if found.get("sha256") != move.digest:
             raise BadMove("it was changed: its content does not have the SHA-256 that it ends with")
         if move.render() != data:
-            raise BadMove("it is not spelt as envlock spells it")
+            raise BadMove("it is not written as envlock writes it")
     except BadMove:
         raise
     except KeyError as error:

@@ -257,7 +257,7 @@ def _with_sha256(request: Request, package: LockedPackage, published: Mapping[st
                 request.arch,
                 f"{package.filename} does not have the hash that {where} publishes",
                 details=(f"published  {name} {digest}", f"got        {name} {found[name]}"),
-                hint="report it to whoever runs the index; no lock was written",
+                hint="report it to the maintainers of the index; no lock was written",
                 packages=(package.name,),
             )
     return replace(package, sha256=found["sha256"], size=size)

@@ -198,7 +198,7 @@ def _kind(
         if status is None:
             again = "check the network and the index URL, then run `envlock lock` again"
             return IndexUnreachable, f"{place} did not answer", again
-        again = "run `envlock lock` again later, or contact whoever runs the index"
+        again = "run `envlock lock` again later, or contact the maintainers of the index"
         if status[1].startswith("501"):
             again = "make the index answer HEAD requests for its files, or serve their metadata beside them (PEP 658)"
         return IndexUnreachable, f"{place} answered `{status[1]}`", again

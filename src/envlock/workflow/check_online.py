@@ -75,7 +75,7 @@ def _of_pin(project: Project, lookup: Lookup, pin: Pin, users: Sequence[Environm
         news = f"{newest.who} made move {newest.sequence} at {newest.when}{why}"
         moved = f"`{alias}` is pinned to move {pin.sequence}, and {news}"
         at = project.locate(users[0].base.key) if users[0].base else None
-        repair = f"envlock lock --upgrade-alias {alias}, to use what it stands for now"
+        repair = f"envlock lock --upgrade-alias {alias}, to use what it names now"
         yield Finding(names, "", Verdict.ALIAS_MOVED, (moved,), at, repair)
 
 

@@ -47,7 +47,7 @@ class Verdict(str, Enum):
     TWO_LOCKS = "two-locks", 1, "locked twice", "each environment has one lock for an arch", True
     ORPHAN = "orphan", 1, "not needed by any environment", "an environment needs each lock and each pin", True
     BASE_LACKS_ARCH = "base-lacks-arch", 1, "named for another arch", "a named environment is there for each arch"
-    ALIAS_MOVED = "alias-moved", 1, "moved since it was pinned", "a tag stands for what it is pinned to (`--online`)"
+    ALIAS_MOVED = "alias-moved", 1, "moved since it was pinned", "a tag names what it is pinned to (`--online`)"
     YANKED = "yanked", 1, "yanked, or deleted from its index", "indexes offer what is locked (`--online`)"
     NOT_YET = "not-yet", 2, "cannot be locked by this version", "this envlock can resolve each table"
     UNKNOWN_NAME = "unknown-name", 2, "unknown name", "each `named_env` names an environment"
