@@ -77,17 +77,25 @@ def test_all_archs_get_python_of_one_series(
     assert {read_lock(path).python.version for path in project.locks} == {"3.12.1"}
 
 
-def test_an_arch_that_cannot_have_the_older_python_says_so(
+def test_an_arch_that_cannot_have_the_older_python_says_so_and_the_others_have_it(
     make_channel: Callable[..., Channel], project: ProjectFolder, envlock: Envlock
 ) -> None:
     served = make_channel(
         data_package("python", "3.12.1", subdir="linux-64"),
+        *(data_package("python", version, subdir="linux-aarch64") for version in ("3.12.1", "3.13.0")),
         data_package("python", "3.13.0", subdir="osx-arm64"),
     )
     table = f'[env.demo]\nconda = {{ python = ">=3.12", channels = ["{served.url_of("main")}"] }}'
-    project.write(table, settings="metaflow-requirements = false\nchannels = []", archs=["linux-64", "osx-arm64"])
-    assert "note: CPython 3.12, which another arch has, is not available here" in envlock("lock").text
-    assert {read_lock(path).python.version for path in project.locks} == {"3.12.1", "3.13.0"}
+    project.write(
+        table, settings="metaflow-requirements = false\nchannels = []", archs=["linux-64", "linux-aarch64", "osx-arm64"]
+    )
+    said = envlock("lock").text
+    assert said.count("note: CPython 3.12, which another arch has, is not available here") == 1
+    assert {lock.arch: lock.python.version for lock in map(read_lock, project.locks)} == {
+        "linux-64": "3.12.1",
+        "linux-aarch64": "3.12.1",
+        "osx-arm64": "3.13.0",
+    }
 
 
 def test_a_channel_that_is_asked_for_one_package_alone_from_asking_to_use(

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -146,19 +147,36 @@ class Solver:
         from envlock.workflow.locking.python_choice import ahead_of_others
 
         found = {job: each.lock for job, each in solved.items() if job.requirements.has_conda and not job.extended}
-        for job, series in ahead_of_others(found, self._previous.known()).items():
-            try:
-                solved.update(self._solve_all([(job, None, series)], before))
-            except EnvlockError:  # noqa: PERF203  each for itself
+        ahead = ahead_of_others(found, self._previous.known())
+        if not ahead:
+            return
+        outcomes: Mapping[Job, Locked | EnvlockError] = {}
+        with suppress(IndexUnreachable):
+            outcomes = self._solve_each([(job, None, series) for job, series in ahead.items()], before)
+        for job, series in ahead.items():
+            outcome = outcomes.get(job)
+            if isinstance(outcome, Locked):
+                solved[job] = outcome
+            else:
                 note = f"CPython {series}, which another arch has, is not available here"
                 solved[job] = replace(solved[job], notes=(*solved[job].notes, note))
 
     def _solve_all(
         self, jobs: Sequence[tuple[Job, LockedPython | None, str]], before: Mapping[Job, Lock | None]
     ) -> dict[Job, Locked]:
-        """The jobs, solved at once, each for its Python or for a series of it. Raises what fails of them."""
-        done: dict[Job, Locked] = {}
-        errors: dict[Job, EnvlockError] = {}
+        """As `_solve_each`, but raises what fails of them."""
+        outcomes = self._solve_each(jobs, before)
+        raise_all([outcome for job, _, _ in jobs if isinstance(outcome := outcomes[job], EnvlockError)])
+        return {job: outcome for job, outcome in outcomes.items() if isinstance(outcome, Locked)}
+
+    def _solve_each(
+        self, jobs: Sequence[tuple[Job, LockedPython | None, str]], before: Mapping[Job, Lock | None]
+    ) -> dict[Job, Locked | EnvlockError]:
+        """The jobs, solved at once, each for its Python or for a series of it; or why it failed.
+
+        Raises IndexUnreachable.
+        """
+        ended: dict[Job, Locked | EnvlockError] = {}
         self._reporter.began("locking", len(jobs), "environments")
         if jobs:
             self._the_resolver()  # before there are threads, each of which would make one
@@ -166,10 +184,7 @@ class Solver:
         try:
             futures = {pool.submit(self._solve, job, before[job], python, series): job for job, python, series in jobs}
             for job, outcome in _outcomes(futures, offline=self._offline):
-                if isinstance(outcome, EnvlockError):
-                    errors[job] = self._with_lines(outcome, job)
-                else:
-                    done[job] = outcome
+                ended[job] = self._with_lines(outcome, job) if isinstance(outcome, EnvlockError) else outcome
         except IndexUnreachable as error:  # for one is for all: the others are not waited for
             self._the_resolver().stop()
             raise self._with_lines(error, jobs[0][0]) from None
@@ -179,8 +194,7 @@ class Solver:
         finally:
             pool.shutdown(cancel_futures=True)
             self._reporter.ended("locking")
-        raise_all([errors[job] for job, _, _ in jobs if job in errors])
-        return done
+        return ended
 
     def _solve(self, job: Job, before: Lock | None, python: LockedPython | None, series: str) -> Locked:
         """One job, solved; without a Python where that is solved for too, maybe of a series. Runs in a thread."""
