@@ -13,11 +13,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from envlock.conda.client import client_for, places_of
+from envlock.conda.client import Place, client_of, places_of
 from envlock.conda.event_loop import Calls
 from envlock.conda.match_specs import name_in
 from envlock.conda.names import pypi_names
@@ -73,6 +74,10 @@ class Archives:
         self._calls = calls or Calls()
         self._failures = 0
 
+    @cached_property
+    def _places(self) -> tuple[Place, ...]:
+        return places_of(self._channel_urls, self._mirrors)
+
     def contents(self, packages: Iterable[LockedPackage]) -> dict[str, ArchiveContents]:
         """What each package contains, by its name. Packages that cannot hold Python are not read.
 
@@ -110,7 +115,7 @@ class Archives:
         return self._calls.run(self._metadata(package, distribution))
 
     async def _lists(self, packages: Sequence[LockedPackage]) -> list[list[str] | None]:
-        client = client_for(self._channel_urls, self._mirrors)
+        client = client_of(self._places, self._places)
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(package: LockedPackage) -> list[str] | None:
@@ -150,7 +155,7 @@ class Archives:
         return None
 
     async def _metadata(self, package: LockedPackage, distribution: str) -> str | None:
-        archive = await self._opened(client_for(self._channel_urls, self._mirrors), package, _METADATA_BYTES)
+        archive = await self._opened(client_of(self._places, self._places), package, _METADATA_BYTES)
         files = None if archive is None else await self._list(archive)
         if archive is None or files is None:
             return None
@@ -170,7 +175,7 @@ class Archives:
             path = home() / "packages" / package.sha256[:2] / package.sha256 / package.filename
             if path.is_file():
                 return path
-        for place in places_of(self._channel_urls, self._mirrors):
+        for place in self._places:
             if place.is_file and package.url.startswith(f"{place.base}/"):
                 url = place.url + package.url.removeprefix(place.base)
                 return Path(unquote(urlsplit(url).path))
