@@ -46,6 +46,13 @@ def bucket(proxy: Proxy, moto: tuple[Cloud, Proxy], tmp_path: Path, monkeypatch:
     return open_store(cloud.url(tmp_path.name), cloud.options)
 
 
+def test_what_has_the_name_already_is_not_read_to_its_end(bucket: Store, proxy: Proxy) -> None:
+    bucket.put("aliases/a", DATA)
+    assert bucket.create("aliases/a", b"ours") is False
+    reads = [headers for (method, _), headers in zip(proxy.passed, proxy.headers, strict=True) if method == "GET"]
+    assert [headers.get("Range") for headers in reads] == ["bytes=0-4"]
+
+
 @pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET, Break.LOST, Break.STALL])
 class TestOnce:
     """One stumble is not seen from outside."""

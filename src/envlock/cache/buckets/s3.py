@@ -82,7 +82,7 @@ class S3(Service):
         """One HEAD of the bucket."""
         await self.files._call_s3("head_bucket", Bucket=self.place.bucket)
 
-    async def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
+    async def read(self, key: str, start: int, end: int) -> bytes:
         """One GET: with more parts at once, s3fs asks for the size first."""
         return bytes(await self.files._cat_file(self._path(key), start=start, end=end, max_concurrency=1))
 

@@ -133,8 +133,8 @@ class Service(ABC):
             if facts["type"] == "file" and path[root:].startswith(f"{prefix}/")
         ]
 
-    async def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
-        """An object's bytes, or those from `start` up to `end`."""
+    async def read(self, key: str, start: int, end: int) -> bytes:
+        """An object's bytes from `start` up to `end`, as far as it has them."""
         return bytes(await self.files._cat_file(self._path(key), start=start, end=end))
 
     async def write(self, key: str, data: bytes) -> None:

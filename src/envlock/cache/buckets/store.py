@@ -161,12 +161,15 @@ class BucketStore:
         """Like `create`; None if it was refused and no file is there: another write is not done, or it was deleted."""
         try:
             self._do("written", lambda: self._service.create(key, data), about=key)
+            return True
         except _Refused:
-            try:
-                return self._do("read", lambda: self._service.read(key), about=key) == data
-            except FileNotFoundError:
-                return None
-        return True
+            pass  # and what is read now fails for its own reasons, not while this is handled
+        try:  # a byte more than ours: what is there may have any size
+            return self._do("read", lambda: self._service.read(key, 0, len(data) + 1), about=key) == data
+        except _Empty:
+            return False
+        except FileNotFoundError:
+            return None
 
     def delete(self, path: str) -> None:
         """Delete a file."""
