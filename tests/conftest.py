@@ -50,7 +50,8 @@ _STARTERS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `fast` what needs no server and starts no process, as its fixtures and its module's names tell."""
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
+        values = getattr(item, "callspec", None)  # a parameter may be called as a fixture is
+        names = set(getattr(item, "fixturenames", ())) - (values.params.keys() if values else set())
         if names & (_OF_SERVERS | _OF_PROCESSES) or {mark.name for mark in item.iter_markers()} & _NEVER_FAST:
             continue
         parts = item.path.relative_to(item.config.rootpath).parts
