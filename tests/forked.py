@@ -31,7 +31,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-_ANEW = "ENVLOCK_TESTS_START" in os.environ  # read before a test has an environment of its own
+MAY_FORK = sys.platform == "linux" and "ENVLOCK_TESTS_START" not in os.environ
+"""Whether commands are forked at all: read before a test has an environment of its own."""
+
 _OF_CLOUDS = {"AWS_ACCESS_KEY_ID": "s3fs", "AZURE_STORAGE_ACCOUNT_NAME": "adlfs"}  # not for those who never need them
 _LENGTH = struct.Struct("!I")
 _AT_START = ("PYTHON", "LANG", "LC_", "FSSPEC_", "LD_", "MALLOC_")
@@ -102,7 +104,7 @@ def forks() -> Forks:
 
 def wanted(variables: Mapping[str, str]) -> bool:
     """Whether a command with these variables may be forked."""
-    return not _ANEW and sys.platform == "linux" and forks().takes(variables)
+    return MAY_FORK and forks().takes(variables)
 
 
 def _at_start(variables: Mapping[str, str]) -> dict[str, str]:

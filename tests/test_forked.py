@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.forked import forks, wanted
+from tests.forked import MAY_FORK, forks, wanted
 from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.support import ENVLOCK, ProjectFolder
 
 
+@pytest.mark.skipif(not MAY_FORK, reason="every command starts anew here")
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
