@@ -15,7 +15,7 @@ HEAVY = {"click", "fsspec", "httpx", "packaging", "pydantic", "rich", "tomlkit",
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def modules_after(code: str, *, cwd: Path = ROOT) -> set[str]:
+def modules_after(code: str) -> set[str]:
     """The modules that a fresh interpreter has imported when `code` is through, beyond those it starts with."""
     wrapped = (
         "import sys; before = set(sys.modules)\n"
@@ -25,7 +25,7 @@ def modules_after(code: str, *, cwd: Path = ROOT) -> set[str]:
         "    names = sorted(set(sys.modules) - before - {'atexit'})\n"
         "    sys.stderr.write('\\nmodules ' + __import__('json').dumps(names) + '\\n')\n" + code
     )
-    done = subprocess.run([sys.executable, "-c", wrapped], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", wrapped], cwd=ROOT, capture_output=True, text=True, check=False)
     line = [line for line in done.stderr.splitlines() if line.startswith("modules ")]
     assert line, done.stderr
     return set(json.loads(line[-1].removeprefix("modules ")))

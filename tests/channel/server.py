@@ -86,10 +86,10 @@ class Channel:
             if name in {None, record["name"]}
         }
 
-    def archive(self, pattern: str, channel: str = "main") -> Path:
-        """The one archive whose `subdir/filename` matches."""
-        (path,) = [path for path in self.records(channel=channel) if fnmatch(path, pattern)]
-        return self.folder / channel / path
+    def archive(self, pattern: str) -> Path:
+        """The one archive of main whose `subdir/filename` matches."""
+        (path,) = [path for path in self.records() if fnmatch(path, pattern)]
+        return self.folder / "main" / path
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -181,13 +181,13 @@ class Channel:
         """Answer requests whose path matches (`main/*/repodata*`, `*.conda`) with `status`, or drop them (`DROP`)."""
         self._add(Trouble(pattern, status=status, times=times))
 
-    def slow(self, pattern: str = "*", seconds: float = 1.0, times: int | None = None) -> None:
+    def slow(self, pattern: str = "*", seconds: float = 1.0) -> None:
         """Answer requests whose path matches only after a pause."""
-        self._add(Trouble(pattern, delay=seconds, times=times))
+        self._add(Trouble(pattern, delay=seconds))
 
-    def cut(self, pattern: str = "*", after: int = 100, times: int | None = None) -> None:
+    def cut(self, pattern: str = "*", after: int = 100) -> None:
         """Break the connection when so many bytes of a body are sent."""
-        self._add(Trouble(pattern, cut=after, times=times))
+        self._add(Trouble(pattern, cut=after))
 
     def redirect(self, pattern: str, to: str) -> None:
         """Send requests whose path matches on to the same path below another URL, such as another `channel.url`."""

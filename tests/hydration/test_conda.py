@@ -58,10 +58,10 @@ class AsTheyAre(CondaMaking):
         return {each.sha256: self.place / "packages" / each.sha256 / each.filename for each in artifacts}
 
 
-def run(prefix: Path, *command: str, path: str = "/usr/bin:/bin") -> str:
+def run(prefix: Path, *command: str) -> str:
     done = subprocess.run(
         [prefix / "bin" / command[0], *command[1:]],
-        env={"PATH": path},
+        env={"PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,

@@ -187,10 +187,10 @@ class Index:
         with self._lock:
             self._troubles.append(Trouble(pattern, status=status, times=times, method=method))
 
-    def slow(self, pattern: str = "*", seconds: float = 1.0, times: int | None = None) -> None:
+    def slow(self, pattern: str = "*", seconds: float = 1.0) -> None:
         """Answer requests whose path matches only after a pause."""
         with self._lock:
-            self._troubles.append(Trouble(pattern, delay=seconds, times=times))
+            self._troubles.append(Trouble(pattern, delay=seconds))
 
     def mend(self) -> None:
         """No more trouble, and every file as it was published."""

@@ -22,11 +22,11 @@ def uv(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run([find_uv_bin(), *arguments], capture_output=True, text=True, check=check)
 
 
-def compiled(index: Index, *requirements: str, arch: str = "x86_64-manylinux_2_28") -> dict[str, str]:
+def compiled(index: Index, *requirements: str) -> dict[str, str]:
     done = subprocess.run(
         [
             *(find_uv_bin(), "pip", "compile", "-", "--index-url", index.url, "--only-binary", ":all:"),
-            *("--python", sys.executable, "--python-version", "3.12.0", "--python-platform", arch),
+            *("--python", sys.executable, "--python-version", "3.12.0", "--python-platform", "x86_64-manylinux_2_28"),
             *("--no-header", "--no-annotate"),
         ],
         input="\n".join(requirements),
