@@ -7,8 +7,9 @@ environments are made. So it speaks with this process, in lines of JSON:
     to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
               {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed,
               {"fetch": "<step>", "as": "<name>", "variables"}         for a task whose environment is looked up now,
-              {"started": "<step>", "run": "<run_id>"}                 when the first task of a step enters it (with
-                                                                       "as" if that was fetched), and
+              {"started": "<step>", "as": "<name>", "run": "<run_id>"} when the first task of a step enters that
+                                                                       environment (<req_id>:<full_id>, or the name
+                                                                       under which it was fetched), and
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home",
               "fetched": {step: the name of its environment}}, or
@@ -226,9 +227,7 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
             if "remove" in request:
                 shutil.rmtree(request["remove"], ignore_errors=True)
             elif "started" in request:
-                lock = locks[request["as"]] if "as" in request else planned.steps[request["started"]]
-                if lock is not None:
-                    recorder.record(request["run"], request["started"], lock)
+                recorder.record(request["run"], request["started"], locks[request["as"]])
             elif "fetch" in request:
                 pool.submit(_fetch, planned, request, locks, channel)
             else:

@@ -60,11 +60,7 @@ class Launcher(object):
         if identity is None:
             self._leave_outside(step, variables)
             return
-        environment = self._wait_for(self._environments[_name(identity)])
-        self._put_into(environment, step, identity, entrypoint, variables)
-        if step not in self._started:
-            self._started.add(step)
-            self._process.tell({"started": step, "run": str(self._run_id)})
+        self._enter(_name(identity), step, entrypoint, variables)
 
     def is_disabled(self, step):
         """Whether a step has no environment: its tasks run on the interpreter that launches them."""
@@ -77,14 +73,10 @@ class Launcher(object):
     def fetch_and_enter(self, step, entrypoint, variables, values):
         """As `enter`, for a step whose environment is looked up now. `values` are those of the name's variables."""
         token = "%s#%d" % (step, len(self._environments))
-        self._environments[token] = environment = _Environment(step)
+        self._environments[token] = _Environment(step)
         self._process.tell({"fetch": step, "as": token, "variables": values})
         self._announced = False
-        self._wait_for(environment)
-        self._put_into(environment, step, environment.identity, entrypoint, variables)
-        if step not in self._started:
-            self._started.add(step)
-            self._process.tell({"started": step, "as": token, "run": str(self._run_id)})
+        self._enter(token, step, entrypoint, variables)
 
     def fetch_and_enter_or_fail(self, step, entrypoint, variables, values):
         """As `fetch_and_enter`, but a failure fails this task alone."""
@@ -99,22 +91,26 @@ class Launcher(object):
         variables[IDENTITY_VARIABLE] = ""
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
 
-    def _put_into(self, environment, step, identity, entrypoint, variables):
+    def _enter(self, name, step, entrypoint, variables):
+        environment = self._wait_for(self._environments[name])
         # Not the real path: Python looks for pyvenv.cfg, which makes it the environment's, beside the link.
         entrypoint[0] = os.path.join(environment.prefix, "bin", "python")
-        for name, value in environment.variables.items():
+        for variable, value in environment.variables.items():
             # A launcher cannot remove variables: it empties them, and the task removes them. What @environment sets
             # comes first.
-            variables.setdefault(name, value or "")
+            variables.setdefault(variable, value or "")
         variables[ABSENT_VARIABLE] = json.dumps(environment.absent)
         variables.update(self._code.variables())
         if environment.python_path:
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], environment.python_path])
         variables.update(self._process.variables())
-        variables[IDENTITY_VARIABLE] = json.dumps(identity)
+        variables[IDENTITY_VARIABLE] = json.dumps(environment.identity)
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
+        if step not in self._started:
+            self._started.add(step)
+            self._process.tell({"started": step, "as": name, "run": str(self._run_id)})
 
     def finish(self):
         """Remove what this run alone used, and stop what is still being made. May be called more than once."""
