@@ -15,10 +15,14 @@ from envlock.cache.layout import (
     checked,
     environment_at,
     environment_place,
+    kit_at,
+    kit_path,
     move_at,
     move_path,
     package_at,
     package_path,
+    plan_at,
+    plan_path,
     probe_path,
     push_path,
     resolved_at,
@@ -252,3 +256,48 @@ def test_what_processes_leave_has_a_folder_of_its_kind() -> None:
     assert probe_path("ab") == "probe/ab"
     assert push_path("ab") == "pushes/ab.json"
     assert sweep_path("ab") == "sweeps/ab.json"
+
+
+PLACE = EnvironmentPlace(LINUX_64, "1" * 40, "2" * 40)
+
+
+def test_kits_and_plans_have_folders_that_an_older_gc_never_visits() -> None:
+    part, plan = kit_path(SHA, "kernel.zip"), plan_path(PLACE, SHA)
+    assert part == f"kits/objects/ab/{SHA}/kernel.zip"
+    assert plan == f"plans/linux-64/{'1' * 40}/{'2' * 40}/{SHA}.json"
+    assert kit_at(part) == (SHA, "kernel.zip")
+    assert package_at(part) is None
+    assert kit_at(package_path(SHA, "kernel.zip")) is None
+    found = plan_at(plan)
+    assert found is not None
+    assert (found.environment, found.sha256) == (PLACE, SHA)
+    assert environment_at(plan) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *[
+            "plans/README.md",
+            f"plans/linux-64/{'1' * 40}/{'2' * 40}.json",
+            f"plans/mars/{'1' * 40}/{'2' * 40}/{SHA}.json",
+        ],
+        *[f"plans/linux-64/{'1' * 40}/{'2' * 40}/{SHA}", f"plans/linux-64/{'1' * 40}/x/{SHA}.json"],
+        *["kits/README.md", "kits/objects/ab/x/kernel.zip", f"kits/objects/ac/{SHA}/kernel.zip"],
+    ],
+)
+def test_what_is_neither_a_kit_nor_a_plan(path: str) -> None:
+    assert kit_at(path) is None
+    assert plan_at(path) is None
+
+
+@pytest.mark.parametrize("filename", ["../kernel.zip", "", ".hidden", "a/b"])
+def test_names_that_no_part_of_a_kit_has(filename: str) -> None:
+    with pytest.raises(UnsafePath):
+        kit_path(SHA, filename)
+
+
+@pytest.mark.parametrize("sha256", ["", "x" * 64, "a" * 63, "../x"])
+def test_names_that_no_plan_has(sha256: str) -> None:
+    with pytest.raises(UnsafePath):
+        plan_path(PLACE, sha256)

@@ -25,6 +25,7 @@ from envlock.cache.gc_lock import Needs
 from envlock.cache.gc_roots import used_by_runs
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import path_of
+from envlock.cache.plans import parse_plan
 from envlock.cli import prefix_memo as memo
 from envlock.conda.install import clobbers, owners_of
 from envlock.config.edit.metaflow_config import make_default
@@ -52,6 +53,7 @@ from envlock.redaction import redact
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
+from tests.cache.test_plans import PLANS
 from tests.hostile import mutations, sha256
 from tests.servers.processes import ROOT
 from tests.support import conda_requirements
@@ -111,6 +113,17 @@ def stamped_record(data: bytes) -> bytes:
         return (json.dumps({**fields, "sha256": sha256(body.encode())}, indent=1, ensure_ascii=False) + "\n").encode()
     except (ValueError, TypeError, KeyError, RecursionError):
         return data
+
+
+def canonical_plan(data: bytes) -> bytes:
+    try:
+        return json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    except (ValueError, TypeError, RecursionError):
+        return data
+
+
+def read_plan(_: Path, data: bytes) -> None:
+    parse_plan(data, PLANS["conda.json"].place._replace(sha256=sha256(data)))
 
 
 class Target:
@@ -389,11 +402,12 @@ TARGETS = {
     "alias chains": Target([RECORD.render()], "json", read_chain, stamp=stamped_record),
     "records of runs": Target([RAN.render()], "json", read_ran),
     "announcements": Target(
-        [Needs(frozenset({"envs/x"}), frozenset({"packages/y"})).render()],
+        [Needs(frozenset({"envs/x"}), frozenset({"packages/y"}), frozenset({"plans/z"})).render()],
         "json",
         lambda _, data: Needs.parse(data),
         says=ValueError,
     ),
+    "plans": Target([PLANS["conda.json"].render()], "json", read_plan, stamp=canonical_plan),
     "formats of caches": Target([b'{"format": 1, "exclusive-create": true, "nonce": "ab"}\n'], "json", read_format),
     "markers": Target([_marker()], "json", read_of_marker),
     "conda-meta": Target([json.dumps(META).encode()], "json", read_meta),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -201,6 +202,14 @@ class TestWhatStays:
             assert len(paths(store, "envs")) == 1
         swept(project, grace="0")
         assert packages_in(store) == {"shared", "own"}
+
+    def test_an_older_gc_reads_what_a_push_with_plans_needs(self) -> None:
+        needs = Needs(frozenset({"envs/a"}), frozenset({"packages/b"}))
+        assert json.loads(needs.render()) == {"format": 1, "environments": ["envs/a"], "packages": ["packages/b"]}
+        more = needs._replace(plans=frozenset({"plans/c"}), kits=frozenset({"kits/objects/d"}))
+        assert json.loads(more.render()).items() > json.loads(needs.render()).items()
+        assert Needs.parse(needs.render()) == needs
+        assert Needs.parse(more.render()) == more
 
     def test_what_envlock_did_not_put_there(self, project: Project, store: Store, tmp_path: Path) -> None:
         strangers = {"packages/README.md", "envs/notes.txt", "resolved/x", "packages/ab/x.whl"}

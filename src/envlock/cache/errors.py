@@ -153,6 +153,22 @@ class CachedLockDamaged(DamageError):
         )
 
 
+class PlanDamaged(DamageError):
+    """A plan in the cache is damaged, or is not the one that its path names."""
+
+    code = "plan-damaged"
+    message = "a plan in the cache was changed or cut off: {reason}"
+    hint = "delete that file, and run `envlock push` in the project that has the lock"
+
+
+class NewerPlan(ConfigError):
+    """A newer envlock made the plan, and this one cannot read it."""
+
+    code = "newer-plan"
+    message = "a plan in the cache needs a newer envlock: {reason}"
+    hint = "pip install -U envlock"
+
+
 class StoredFileTooLarge(DamageError):
     """A file in the cache is larger than envlock would write it."""
 

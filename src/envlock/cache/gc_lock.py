@@ -42,19 +42,26 @@ _PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 
 
+_LATER = ("plans", "kits")
+"""Keys that the file of a push has only where they hold something."""
+
+
 class Needs(NamedTuple):
-    """The paths of environments and packages that gc has to keep.
+    """The paths that gc has to keep.
 
     Packages of an environment whose lock is in the cache need not be listed.
     """
 
     environments: frozenset[str] = frozenset()
     packages: frozenset[str] = frozenset()
+    plans: frozenset[str] = frozenset()
+    kits: frozenset[str] = frozenset()
+    """Parts of kits."""
 
     def render(self) -> bytes:
-        """The JSON that is written."""
-        document = {"format": FORMAT, "environments": sorted(self.environments), "packages": sorted(self.packages)}
-        return json.dumps(document, indent=1).encode() + b"\n"
+        """The JSON that is written. A gc that knows no plans reads the rest of it."""
+        lists = {name: sorted(paths) for name, paths in self._asdict().items() if paths or name not in _LATER}
+        return json.dumps({"format": FORMAT, **lists}, indent=1).encode() + b"\n"
 
     @classmethod
     def parse(cls, data: bytes) -> Needs:
@@ -63,7 +70,7 @@ class Needs(NamedTuple):
             document = json_of(data)
             if document["format"] != FORMAT:
                 raise ValueError(document["format"])
-            lists = [document[name] for name in cls._fields]
+            lists = [document.get(name, []) if name in _LATER else document[name] for name in cls._fields]
             if not all(type(paths) is list and all(type(path) is str for path in paths) for paths in lists):
                 raise ValueError(lists)
             return cls(*map(frozenset, lists))
@@ -183,8 +190,7 @@ class Announced(NamedTuple):
 
 def announcements(store: Store, now: float | None) -> Announced:
     """Read what the running pushes need. One listing, and one read for each push."""
-    environments: set[str] = set()
-    packages: set[str] = set()
+    needed = [set[str]() for _ in Needs._fields]
     dead: list[Entry] = []
     unreadable: list[UnreadableAnnouncement] = []
     ahead: list[Entry] = []
@@ -202,12 +208,10 @@ def announcements(store: Store, now: float | None) -> Announced:
         except (ValueError, DamageError):
             unreadable.append(UnreadableAnnouncement(f"{store.url}/{entry.path}"))
             continue
-        environments |= needs.environments
-        packages |= needs.packages
+        for found, paths in zip(needed, needs, strict=True):
+            found.update(paths)
         count += 1
-    return Announced(
-        Needs(frozenset(environments), frozenset(packages)), count, tuple(dead), tuple(unreadable), tuple(ahead)
-    )
+    return Announced(Needs(*map(frozenset, needed)), count, tuple(dead), tuple(unreadable), tuple(ahead))
 
 
 class GcFlag:

@@ -6,14 +6,17 @@ envs/<arch>/<req_id>/<full_id>.toml             the lock, written after its pack
 aliases/<name>/@tags/<tag>/<0000000001>.json    one move of an alias, written once; `@` stands in no part of a name
 pathspecs/<Flow>/<run>/<step>/<arch>.json       the environment that a step ran in
 resolved/<req_id>/<arch>/<time>-<user>-<full_id>  who resolved it when, written after the environment
+kits/objects/<sha256[:2]>/<sha256>/<file name>  a part of a kit, written once
+plans/<arch>/<req_id>/<full_id>/<sha256>.json   a plan, written after all that it names; its name is its own SHA-256
 pushes/<nonce>.json                             what a push that is under way is going to need
 sweeps/<nonce>.json                             a sweep that is under way
 CACHE.json                                      the format of all this; see `format`
 probe/<nonce>                                   for a moment, to try whether the store refuses to create it twice
 ```
 
-Every path of packages and environments is known from a lock alone, so neither push nor hydrate ever lists anything. The
-parts of a path come from locks, which come from other people: each is checked, and none leads out of the cache.
+Every path of packages and environments is known from a lock alone, so neither push nor hydrate ever lists anything.
+Kits and plans have folders of their own, which a gc that does not know them leaves alone. The parts of a path come from
+locks, which come from other people: each is checked, and none leads out of the cache.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ PROBES = "probe"
 ALIASES = "aliases"
 PATHSPECS = "pathspecs"
 RESOLVED = "resolved"
+KITS = "kits/objects"
+PLANS = "plans"
 PUSHES = "pushes"
 SWEEPS = "sweeps"
 
@@ -103,6 +108,72 @@ def package_at(path: str) -> tuple[str, str] | None:
         (_, _, sha256, filename) = parts
         return (sha256, filename) if package_path(sha256, filename) == path else None
     except (ValueError, UnsafePath):
+        return None
+
+
+def kit_path(sha256: str, filename: str) -> str:
+    """The path of a part of a kit: a wheel of uv or py-rattler, a Python build, envlock's kernel. Raises UnsafePath.
+
+    >>> kit_path("ab" + "0" * 62, "kernel.zip")
+    'kits/objects/ab/ab00000000000000000000000000000000000000000000000000000000000000/kernel.zip'
+    """
+    return f"{KITS}/{package_path(sha256, filename).removeprefix(f'{PACKAGES}/')}"
+
+
+def kit_at(path: str) -> tuple[str, str] | None:
+    """The SHA-256 and file name in the path of a part of a kit; None for any other path.
+
+    >>> kit_at(kit_path("ab" + "0" * 62, "kernel.zip"))[1]
+    'kernel.zip'
+    """
+    return package_at(f"{PACKAGES}{path.removeprefix(KITS)}") if path.startswith(f"{KITS}/") else None
+
+
+class PlanPlace(NamedTuple):
+    """What the path of a plan says."""
+
+    environment: EnvironmentPlace
+    sha256: str
+    """Of the plan's bytes."""
+
+    @property
+    def path(self) -> str:
+        """Its path in a cache. Raises UnsafePath."""
+        folder = plan_folder(self.environment)
+        if not _SHA256.match(self.sha256):
+            raise UnsafePath(f"{folder}/{self.sha256}")
+        return f"{folder}/{self.sha256}.json"
+
+
+def plan_folder(environment: EnvironmentPlace) -> str:
+    """The folder of the plans of an environment. Raises UnsafePath."""
+    return f"{PLANS}{environment.path.removeprefix(ENVIRONMENTS).removesuffix('.toml')}"
+
+
+def plan_path(environment: EnvironmentPlace, sha256: str) -> str:
+    """The path of a plan with this SHA-256. Raises UnsafePath.
+
+    >>> plan_path(EnvironmentPlace(Arch("linux-64"), "1" * 40, "2" * 40), "ab" * 32).split("/")[1]
+    'linux-64'
+    """
+    return PlanPlace(environment, sha256).path
+
+
+def plan_at(path: str) -> PlanPlace | None:
+    """What the path of a plan says; None for any other path.
+
+    >>> plan_at("plans/linux-64/" + "1" * 40 + "/" + "2" * 40 + "/" + "ab" * 32 + ".json").environment.arch
+    'linux-64'
+    >>> plan_at("plans/README.md") is None
+    True
+    """
+    parts = path.removesuffix(".json").split("/")
+    if len(parts) != 5:
+        return None
+    place = PlanPlace(EnvironmentPlace(Arch(parts[1]), parts[2], parts[3]), parts[4])
+    try:
+        return place if place.path == path else None
+    except UnsafePath:
         return None
 
 
