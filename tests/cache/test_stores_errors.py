@@ -330,6 +330,21 @@ def test_what_is_there_costs_one_request(name: str, clouds: Clouds, log_in: LogI
         assert len(counting.passed) == 1
 
 
+@pytest.mark.parametrize("name", ["moto", "gcs", "azurite"])
+def test_a_bucket_that_may_not_be_looked_at_is_not_called_missing(
+    name: str, clouds: Clouds, log_in: LogIn, tmp_path: Path
+) -> None:
+    """After an object that is missing, the bucket is requested; a 403 for it does not mean that it is missing too."""
+    with proxied(clouds(name).port) as proxy:
+        cloud = log_in(clouds(name).at(proxy.port))
+        assert open_store(cloud.url(tmp_path.name), cloud.options).entry("packages/a") is None
+        (first, _), (second, _) = proxy.passed
+        proxy.breaks(Break.BARRED, second, after=int(first == second))
+        store = open_store(cloud.url(tmp_path.name), cloud.options)
+        assert store.entry("packages/a") is None
+        assert proxy.broken == [Break.BARRED]
+
+
 def test_packages_are_verified_in_and_out(bucket: Store, tmp_path: Path) -> None:
     right, wrong, target = tmp_path / "right", tmp_path / "wrong", tmp_path / "target"
     right.write_bytes(b"right")

@@ -25,12 +25,14 @@ class Break(Enum):
     DRIP = "the body of the answer comes byte by byte"
     MOVED = "301, as S3 answers for a bucket of another region"
     DENIED = "403, as S3 and Google answer to who may not"
+    BARRED = "403, with a code that envlock does not know"
 
 
 _ANSWERS = {
     Break.SLOW_DOWN: (503, "SlowDown"),
     Break.MOVED: (301, "PermanentRedirect"),
     Break.DENIED: (403, "AccessDenied"),
+    Break.BARRED: (403, "InsufficientAccountPermissions"),
 }
 
 
@@ -43,6 +45,8 @@ class Rule:
     path: str = ""
     """A part of the path that has to be in it."""
     times: int = 1
+    after: int = 0
+    """How many such requests pass first."""
 
 
 @dataclass
@@ -61,8 +65,8 @@ class Proxy:
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1) -> None:
-        self.rules.append(Rule(how, method, path, times))
+    def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1, after: int = 0) -> None:
+        self.rules.append(Rule(how, method, path, times, after))
 
     def forget(self) -> None:
         """Break nothing more, and know of no request."""
@@ -76,6 +80,9 @@ class Proxy:
             self.headers.append(headers)
             for rule in self.rules:
                 if rule.times and rule.method == method and rule.path in path:
+                    if rule.after:
+                        rule.after -= 1
+                        continue
                     rule.times -= 1
                     self.broken.append(rule.how)
                     return rule.how

@@ -120,11 +120,10 @@ class Service(ABC):
         """Raise what asking for the bucket itself raises."""
 
     async def list(self, prefix: str) -> list[Found]:
-        """Every object whose key begins with `prefix/`; none where there is none."""
+        """Every object whose key begins with `prefix/`; none where there is none, perhaps not even the bucket."""
         try:
             found = await self.files._find(self._path(prefix), detail=True)
         except FileNotFoundError:
-            await self.prove_bucket()
             return []
         root = len(self.place.bucket) + 1
         return [

@@ -212,15 +212,18 @@ class BucketStore:
             except self._service.raises() as error:
                 if _is_local(error, local):
                     raise
-                fault = fault_of(error)
-                attempts = 0 if time.monotonic() > patience else attempts - 1
-                if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
-                    is_write = doing == "written" if writes is None else writes
-                    raise self._error(fault, doing, about, writes=is_write) from error
+                failure = error
             else:
                 self._is_silent = False
                 self._was_read |= doing == "read"
                 return result
+            # Not while it is handled: it would be the context of what a request for the bucket raises, and `fault_of`
+            # would take one answer for the other.
+            fault = fault_of(failure)
+            attempts = 0 if time.monotonic() > patience else attempts - 1
+            if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
+                is_write = doing == "written" if writes is None else writes
+                raise self._error(fault, doing, about, writes=is_write) from failure
             time.sleep(_jittered(pause))
             pause *= 2
 
