@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.lock import unlocked
 from benchmarks.timing import ENVLOCK, PYTHON, Command, Row, at_least_faster, at_most, run
 
 if sys.version_info >= (3, 14):
@@ -52,7 +53,7 @@ def _rows(folder: Path, url: str) -> list[Row]:
         "ENVLOCK_CHANNEL_MIRRORS": f"conda-forge={url}",
         "HOME": str(folder),
     }
-    lock = Command([ENVLOCK, "lock"], project, before=_unlocked(project), environment=environment)
+    lock = Command([ENVLOCK, "lock"], project, before=unlocked(project), environment=environment)
     bare = Command(
         [PYTHON, "-m", "benchmarks.bare_solves", url, str(folder / "bare-cache"), *SPECS],
         ROOT,
@@ -81,7 +82,7 @@ def _rows(folder: Path, url: str) -> list[Row]:
         (other / "envlock.toml").write_text(
             text.replace("[envlock]\n", '[envlock]\nresolver = { conda = "conda-lock" }\n')
         )
-        theirs = Command([ENVLOCK, "lock"], other, before=_unlocked(other), environment=environment)
+        theirs = Command([ENVLOCK, "lock"], other, before=unlocked(other), environment=environment)
         found.append(at_least_faster(f"the same, against conda-lock with {Path(solver).name}", 4, lock, theirs, 3))
     return found
 
@@ -106,10 +107,6 @@ import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-
-
-def _unlocked(project: Path) -> Callable[[], None]:
-    return lambda: shutil.rmtree(project / "envlock.lock", ignore_errors=True)
 
 
 def sample(folder: Path) -> Path | None:

@@ -115,7 +115,7 @@ def mutations(
 ) -> Iterator[bytes]:
     """`count` mutations of a file that is `toml`, `json` or `text`, always the same for a seed.
 
-    With `restamp`, every other one has the right digest again, as somebody who means harm would see to.
+    With `restamp`, seven of ten have the right digest again, as somebody who means harm would see to.
     """
     chance = random.Random(seed)
     document = tomli.loads(data.decode()) if form == "toml" else json.loads(data) if form == "json" else None

@@ -142,6 +142,7 @@ class Target:
 
     def try_out(self, folder: Path, seed: int, rounds: int) -> None:
         for number, whole in enumerate(self.seeds):
+            self.read(folder, whole)  # as it should be, so that what is refused below is what was changed
             for data in mutations(whole, self.form, seed + number, rounds // len(self.seeds), self.stamp):
                 began = time.monotonic()
                 wrong = self.outcome(folder, data)
