@@ -1,0 +1,5 @@
+"""Task start on a node: the machine or container where a scheduler starts a task.
+
+It has an image's Python, what Metaflow installs there and the code package, and no envlock. Standard library only, for
+Python 3.8; Metaflow is imported only to reach the cache, and not at all where the environment is there already.
+"""

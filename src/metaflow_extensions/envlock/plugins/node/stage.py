@@ -1,0 +1,166 @@
+"""Folders that are there whole or not at all, and are made once however many processes want them.
+
+A folder is filled beside its place and renamed in. Whoever fills it holds an flock for that place, and the kernel gives
+the lock back when that process ends, however it ends: so what lies in the stage of a place whose lock is free is of the
+dead, and is removed. There is no file whose mere existence means anything.
+
+Workstations keep these rules too: `envlock.hydration.stage` is this module, in envlock's home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Iterator
+
+STAGES = ".stages"
+_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
+
+
+class Busy(Exception):
+    """Another process holds the lock, and this one does not wait."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def make_once(
+    place: str,
+    *,
+    is_whole: Callable[[], bool],
+    build: Callable[[str], None],
+    seal: Callable[[], None] = _nothing,
+    waiting: Callable[[], None] = _nothing,
+) -> bool:
+    """Make the folder `place` with `build(empty folder)`, unless it `is_whole`. Whether this call made it.
+
+    The folder of stages, `.stages` beside the place, must be there. `build` may use the folder around its own: that one
+    vanishes once the place is made. `seal` is called once the folder is at its place, for a mark that `is_whole` looks
+    for. What is at the place without being whole is removed first. `waiting` is called when another process has the
+    work in hand. When `build` or `seal` raise, nothing is left, and a kill at any moment leaves nothing that is at its
+    place and whole. Raises OSError.
+    """
+    folder, name = os.path.split(place)
+    stages = os.path.join(folder, STAGES)
+    with holding(lock_of(place), waiting):
+        if is_whole():
+            return False
+        remove_dead(stages, mine=name)
+        # A child of a killed builder may be writing still, to the stage it was given: no two have the same name.
+        stage = os.path.join(stages, "%s.%s" % (name, os.urandom(4).hex()))
+        try:
+            os.mkdir(stage)
+            _set_aside(place, os.path.join(stage, "old"))
+            new = os.path.join(stage, "new")
+            os.mkdir(new)
+            build(new)
+            os.rename(new, place)
+            try:
+                seal()
+            except BaseException:
+                _set_aside(place, os.path.join(stage, "unsealed"))
+                raise
+        finally:
+            remove(stage)
+    return True
+
+
+def discard(place: str) -> None:
+    """Remove what is at a place, all at once. Raises Busy if somebody is making it, and OSError."""
+    stages = os.path.join(os.path.dirname(place), STAGES)
+    with holding(lock_of(place), raise_busy):
+        stage = os.path.join(stages, "%s.%s" % (os.path.basename(place), os.urandom(4).hex()))
+        os.mkdir(stage)
+        try:
+            _set_aside(place, os.path.join(stage, "old"))
+        finally:
+            remove(stage)
+
+
+@contextlib.contextmanager
+def holding(path: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the only process, and the only thread, that holds `path`."""
+    patient = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        is_ours = False
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not patient:
+                    waiting()
+                patient = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            is_ours = is_at(handle, path)
+            if not is_ours:
+                continue  # the one who held it has removed the file since: another may hold its successor
+            yield
+            return
+        finally:
+            if is_ours:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            os.close(handle)
+
+
+def is_at(handle: int, path: str) -> bool:
+    """Whether an open file, or folder, is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def lock_of(place: str) -> str:
+    """The file that whoever makes a place holds."""
+    folder, name = os.path.split(place)
+    return os.path.join(folder, STAGES, "%s.lock" % name)
+
+
+def remove_dead(stages: str, *, mine: str = "") -> None:
+    """Remove the stages that no living process works on; the lock of `mine` is held by the caller."""
+    for entry in os.listdir(stages):
+        name, _, kind = entry.rpartition(".")
+        if kind == "lock":
+            continue
+        stage = os.path.join(stages, entry)
+        if name == mine:
+            shutil.rmtree(stage, ignore_errors=True)
+            continue
+        with contextlib.suppress(Busy), holding(os.path.join(stages, "%s.lock" % name), raise_busy):
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder, also where threads that were told to stop write their last files into it, and on Ctrl-C.
+
+    What is left after a second is found by the next builder.
+    """
+    for pause in _PAUSES:
+        try:
+            time.sleep(pause)
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not os.path.exists(folder):
+            return
+
+
+def raise_busy() -> None:
+    """Do not wait: raise Busy."""
+    raise Busy
+
+
+def _set_aside(place: str, aside: str) -> None:
+    """Take away what is at `place`, all at once."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, aside)
