@@ -27,6 +27,7 @@ from tests.support import ProjectFolder, needs_localhost
 pytestmark = needs_localhost
 
 DATA = b"what is fetched"
+EMPTY_REPODATA = b'{"packages": {}, "packages.conda": {}}'
 NAME = "demo-1.0-py3-none-any.whl"
 USER = "mia:s3cret"
 KNOWN = base64.b64encode(USER.encode()).decode()
@@ -59,7 +60,10 @@ class Hosts:
         self.target: Callable[[str], str] = self.other.url
 
     def _lead_on(self, handler: Handler, request: Request) -> None:
-        if request.path.startswith("/end/"):
+        if request.path.startswith("/end/forge/"):  # one channel's failure would end the other's requests at any moment
+            is_there = request.path.endswith("/repodata.json")
+            handler.send(EMPTY_REPODATA if is_there else b"", status=200 if is_there else 404)
+        elif request.path.startswith("/end/"):
             handler.send(DATA)
         else:
             handler.send(b"", status=302, Location=self.target(request.path.lstrip("/")))
