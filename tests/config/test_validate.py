@@ -63,6 +63,10 @@ link-scripts = ["font-ttf-ubuntu"]
 compile-bytecode = true
 resolver = { conda = "conda-lock", pypi = "pip-tools" }
 use-remote-latest = ["mia", "joe"]
+remote = false
+remote-python = "kit"
+push-on-deploy = true
+keep-on-node = "1.5 TB"
 
 [flow.TrainFlow]
 file = "train_flow.py"
@@ -503,6 +507,10 @@ BAD = {
             'use-remote-latest = ["mia", "joe"]',
             '":any:"',
         ),
+    ),
+    "an amount without a unit": (
+        "[envlock]\nkeep-on-node = '20'\n",
+        wrong("bad-value", 2, "envlock.keep-on-node", "20", "keep-on-node", 'keep-on-node = "50 GB"', "`GB`"),
     ),
     "an unknown resolver": (
         "[envlock]\nresolver = { conda = 'condalock' }\n",

@@ -6,6 +6,8 @@ fault, the full reader tells it. What concerns several keys at once is no rule o
 
 from __future__ import annotations
 
+import re
+
 from envlock.model.requirement import BadVersionSpecifier, is_package_name
 from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, variable_fault
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 PIP_FLAGS = ("pre",)
 """What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
+_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|TB)\Z")
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _CACHE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss")
 
 
@@ -122,6 +126,23 @@ def user(text: str) -> str:
 def step(text: str) -> str:
     """The name of a step."""
     return "" if text.isidentifier() else "it takes names of steps"
+
+
+def amount(text: str) -> str:
+    """So many bytes, with a unit."""
+    return "" if _AMOUNT.match(text) else "it takes a number with `kB`, `MB`, `GB` or `TB`"
+
+
+def bytes_of(text: str) -> int:
+    """The number of bytes in what keeps the rule `amount`.
+
+    >>> bytes_of("20 GB"), bytes_of("1.5MB")
+    (20000000000, 1500000)
+    """
+    found = _AMOUNT.match(text)
+    assert found is not None
+    whole, rest, unit = found.groups("")
+    return int(whole) * _UNITS[unit] + int(rest.ljust(3, "0")) * _UNITS[unit] // 1000
 
 
 def pip_flag(text: str) -> str:

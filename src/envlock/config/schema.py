@@ -265,6 +265,16 @@ class ProjectTable(Table):
     )
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
     (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
+    remote: bool = Field(default=True, examples=[False])
+    """Let `push` make a plan for each lock of a Linux arch, by which nodes make the environments of remote steps."""
+    remote_python: Literal["image", "kit"] = Field(default="image", examples=["kit"])
+    """Where the Python of remote steps comes from with `python-from = "machine"`. `image`: the image's own Python,
+    where it is of the locked version, else the kit's. `kit`: always one exact build, which `push` puts into the cache.
+    """
+    push_on_deploy: bool = Field(default=False, examples=[True])
+    """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
+    keep_on_node: Annotated[str, Ruled(rules.amount)] = Field(default="20 GB", examples=["50 GB"])
+    """How much a node keeps of environments that no task uses: those that were used last."""
 
 
 class Document(Table):

@@ -97,6 +97,16 @@ class Settings(NamedTuple):
     use_remote_latest: str | tuple[str, ...] = ":none:"
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
     (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
+    remote: bool = True
+    """Let `push` make a plan for each lock of a Linux arch, by which nodes make the environments of remote steps."""
+    remote_python: str = "image"
+    """Where the Python of remote steps comes from with `python-from = "machine"`. `image`: the image's own Python,
+    where it is of the locked version, else the kit's. `kit`: always one exact build, which `push` puts into the
+    cache."""
+    push_on_deploy: bool = False
+    """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
+    keep_on_node: str = "20 GB"
+    """How much a node keeps of environments that no task uses: those that were used last."""
     written: tuple[str, ...] = ()
     """The keys that envlock.toml has: the others have their defaults."""
 
@@ -137,6 +147,10 @@ PROJECT: Shape = {
     "compile-bytecode": "boolean",
     "resolver": RESOLVERS,
     "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),
+    "remote": "boolean",
+    "remote-python": ("choice", "image", "kit"),
+    "push-on-deploy": "boolean",
+    "keep-on-node": ("rule", rules.amount),
 }
 
 PACKAGE: Shape = {
