@@ -1,0 +1,71 @@
+"""The manifest: the file in a flow's code package that says what each of its steps needs on a node.
+
+Nodes read it with the standard library of an older Python (`metaflow_extensions/envlock/plugins/node`). It is part of
+what Metaflow hashes, so the same flow, locks and plans give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+FORMAT = 1
+NAME = "envlock.json"
+"""The file's name, among what Metaflow calls other content."""
+
+
+class PlanOnNode(NamedTuple):
+    """An environment with the plan by which a node makes it."""
+
+    arch: str
+    req_id: str
+    full_id: str
+    sha256: str
+    """Of the plan."""
+
+
+StepOnNode: TypeAlias = "PlanOnNode | str | None"
+"""What a step needs: a plan; the name of an environment that is looked up when the step starts; None if it is disabled.
+"""
+
+
+def render_manifest(
+    flow: str,
+    steps: Mapping[str, StepOnNode],
+    *,
+    cache: str = "",
+    options: Mapping[str, object] | None = None,
+    node: Mapping[str, object] | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> str:
+    """The manifest of a flow: canonical JSON with a newline at the end.
+
+    `options` and `node` have what differs from the defaults, and no secret. `parameters` has the variable of each
+    parameter, by its name in `@{METAFLOW_INIT_...}`. Environments are listed once, however many steps share them. Takes
+    less than 1 KB, and 200 bytes for each step.
+
+    >>> print(render_manifest("TrainFlow", {"start": None}), end="")
+    {"environments":[],"flow":"TrainFlow","format":1,"steps":{"start":null}}
+    """
+    numbers: dict[PlanOnNode, int] = {}
+    for step in sorted(steps):
+        needed = steps[step]
+        if isinstance(needed, PlanOnNode):
+            numbers.setdefault(needed, len(numbers))
+    document: dict[str, object] = {
+        "format": FORMAT,
+        "flow": flow,
+        "environments": [list(each) for each in numbers],
+        "steps": {
+            step: numbers[needed] if isinstance(needed, PlanOnNode) else needed for step, needed in steps.items()
+        },
+    }
+    if cache:
+        document["cache"] = cache
+    if parameters and any(isinstance(needed, str) for needed in steps.values()):
+        document["parameters"] = dict(parameters)
+    for name, values in (("options", options), ("node", node)):
+        if values:
+            document[name] = dict(values)
+    return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
