@@ -11,8 +11,11 @@ import pytest
 from envlock.cache.buckets.errors import BadCacheOption, CacheBackendMissing
 from envlock.cache.buckets.store import BucketStore
 from envlock.cache.errors import BadCacheUrl
-from envlock.cache.open import open_store
+from envlock.cache.open import open_cache, open_store
+from envlock.config.read import load_project
 from envlock.config.settings import CacheOptions
+from envlock.errors import EnvlockError
+from envlock.named.lookup import Lookup
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,8 @@ def test_folders(url: str, folder: str) -> None:
         ("abfs://container@teamstorage.dfs.core.windows.net/x", "abfs://container/x", "x"),
     ],
 )
-def test_buckets(url: str, shown: str, prefix: str) -> None:
+def test_buckets(url: str, shown: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     store = open_store(url)
     assert store.url == shown
     assert isinstance(store, BucketStore)
@@ -71,7 +75,40 @@ def test_an_azure_container_has_an_account(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in os.environ if name.startswith("AZURE_")]:
         monkeypatch.delenv(name)
     with pytest.raises(BadCacheOption, match="storage account"):
-        open_store("az://container/x").entry("a")
+        open_store("az://container/x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ('cache = "ftp://host/x"', "2 (envlock.cache)"),
+        ('cache = "s3://"', "2 (envlock.cache)"),
+        ('cache = "s3://team/x"', "2 (envlock.cache)"),
+        (
+            'cache = "gs://team/x"\n\n[envlock.cache-options]\nregion = "x"',
+            "5 (envlock.cache-options.region)",
+        ),
+        (
+            'cache = "az://team/x"\n[envlock.cache-options]\nanonymous = true',
+            "3 (envlock.cache-options.account)",
+        ),
+    ],
+)
+def test_what_cannot_be_opened_is_found_at_its_line(
+    settings: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    (tmp_path / "other.toml").write_text(f"[envlock]\n{settings}\n")
+    project = load_project(tmp_path / "other.toml")
+    with pytest.raises(EnvlockError) as caught:
+        open_cache(project)
+    assert [str(each) for each in caught.value.locations] == [f"other.toml:{place}"]
+    if "://team" not in settings:
+        with pytest.raises(BadCacheUrl) as same:
+            _ = Lookup(project).url
+        assert same.value.locations == caught.value.locations
 
 
 @pytest.mark.parametrize(
@@ -154,7 +191,7 @@ def test_a_folder_needs_no_fsspec() -> None:
 def test_opening_a_bucket_imports_no_backend() -> None:
     code = (
         "import sys; from envlock.cache.open import open_store\n"
-        "for url in ('s3://b/x', 'gs://b/x', 'az://b/x'): open_store(url)\n"
+        "for url in ('s3://b/x', 'gs://b/x', 'abfs://b@a.dfs.core.windows.net/x'): open_store(url)\n"
         "heavy = {'s3fs', 'gcsfs', 'adlfs', 'botocore', 'aiohttp', 'google', 'azure'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

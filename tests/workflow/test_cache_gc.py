@@ -285,7 +285,7 @@ class TestClocks:
         age(tmp_path / "cache", 3, environment_place(lock_of(other, "one")).path)
         store = store_of(project)
         shifted = ShiftedStore(store, days * 86400.0)
-        monkeypatch.setattr(cache_module, "open_store", lambda *_: shifted)
+        monkeypatch.setattr(cache_module, "open_cache", lambda *_: shifted)
         assert len(collect_garbage(project, limits_of()).of("environment")) == 1
         collect_garbage(project, limits_of(), delete=True)
         assert packages_in(store) == {"shared", "own", "first"}
@@ -306,7 +306,7 @@ class TestClocks:
                 return type(entry)(entry.path, entry.size, None)
 
         before = paths(store_of(project), *EVERYTHING)
-        monkeypatch.setattr(cache_module, "open_store", lambda *_: Timeless(store_of(project), 0))
+        monkeypatch.setattr(cache_module, "open_cache", lambda *_: Timeless(store_of(project), 0))
         for delete in (False, True):
             with pytest.raises(NoClock):
                 collect_garbage(project, limits_of(), delete=delete)
@@ -319,7 +319,7 @@ class TestClocks:
             def put(self, path: str, data: bytes) -> None:
                 raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
 
-        monkeypatch.setattr(cache_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
+        monkeypatch.setattr(cache_module, "open_cache", lambda *_: ReadOnly(store_of(project), 0))
         assert collect_garbage(project, limits_of(grace="1d")).doomed == ()
         assert len(collect_garbage(project, limits_of(grace="0")).of("environment")) == 2
         with pytest.raises(CacheReadOnly):
@@ -371,7 +371,7 @@ class TestClocks:
                 if phase == SWEEPING:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(cache_module, "open_store", lambda *_: Slow(store, 0))
+        monkeypatch.setattr(cache_module, "open_cache", lambda *_: Slow(store, 0))
         with pytest.raises(KeyboardInterrupt):
             collect_garbage(project, limits_of(), delete=True, reporter=Interrupted())
         wait_until(lambda: events.count("resolved") == 2)
@@ -517,7 +517,7 @@ class TestDatesAhead:
             def put(self, path: str, data: bytes) -> None:
                 raise CacheReadOnly(self.url, "written", "Read-only file system")  # type: ignore[arg-type]
 
-        monkeypatch.setattr(cache_module, "open_store", lambda *_: ReadOnly(store_of(project), 0))
+        monkeypatch.setattr(cache_module, "open_cache", lambda *_: ReadOnly(store_of(project), 0))
         assert collect_garbage(project, limits_of(grace="2d")).doomed == ()
 
 

@@ -19,7 +19,13 @@ VERIFY_AND_REPAIR = "envlock cache verify --repair"
 _NAMES_SHOWN = 5
 
 
-class BadCacheUrl(ConfigError):
+class CacheSettingError(ConfigError):
+    """A cache cannot be opened with these settings. Who read them from a file adds the line of `key`."""
+
+    key: tuple[str, ...] = ("envlock", "cache")
+
+
+class BadCacheUrl(CacheSettingError):
     """`cache` is no folder and no URL of a store that envlock knows."""
 
     code = "bad-cache-url"
@@ -27,7 +33,6 @@ class BadCacheUrl(ConfigError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
             f"`{strip_credentials(url)}` cannot be a cache: {reason}",
-            locations=(Location("envlock.toml", None, "envlock.cache"),),
             hint='name a folder or a bucket: `cache = "../cache"`, or `cache = "s3://team/envlock"`',
         )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.errors import BadCacheUrl
+from envlock.cache.errors import BadCacheUrl, CacheSettingError
 from envlock.config.settings import CacheOptions
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envlock.cache.port import Store
+    from envlock.config.project import Project
 
 _AZURE_HOST = ".core.windows.net"
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "abfss")
@@ -27,6 +31,21 @@ class BucketPlace(NamedTuple):
     prefix: str
     account: str = ""
     """Azure's storage account, if the URL names it."""
+
+
+def open_cache(project: Project) -> Store:
+    """The project's cache. Raises what `open_store` raises, at the line of envlock.toml, and UnsetVariable."""
+    with located(project):
+        return open_store(project.cache_url, project.cache_options)
+
+
+@contextmanager
+def located(project: Project) -> Iterator[None]:
+    """Add the line of envlock.toml to the error about a setting of the project's cache."""
+    try:
+        yield
+    except CacheSettingError as error:
+        raise error.at(project.locate(error.key)) from error.__cause__
 
 
 def open_store(url: str, options: CacheOptions | None = None) -> Store:

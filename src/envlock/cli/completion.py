@@ -44,13 +44,13 @@ def aliases(incomplete: str) -> list[str]:
     project = _nearby_project()
     if project is None:
         return []
-    from envlock.cache.open import open_store
+    from envlock.cache.open import open_cache
     from envlock.named.history import Aliases
 
     try:
         if "://" in project.cache_url:
             return []
-        store = open_store(project.cache_url, project.cache_options)
+        store = open_cache(project)
         return [str(alias) for alias in Aliases(store).names(incomplete)]
     except (EnvlockError, OSError):
         return []

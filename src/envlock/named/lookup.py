@@ -13,7 +13,7 @@ from envlock.cache.errors import UnsafePath
 from envlock.cache.format import check_format
 from envlock.cache.immutable_cache import remembered
 from envlock.cache.layout import EnvironmentPlace, environment_place
-from envlock.cache.open import open_store, shown_url
+from envlock.cache.open import located, open_cache, shown_url
 from envlock.cache.parallel import all_in_parallel
 from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.errors import NotLocked
@@ -111,17 +111,19 @@ class Lookup:
 
     @cached_property
     def _memory(self) -> Remembered | None:
-        return remembered(self.project.cache_url, self.project.cache_options) if self._recalls else None
+        with located(self.project):
+            return remembered(self.project.cache_url, self.project.cache_options) if self._recalls else None
 
     @cached_property
     def url(self) -> str:
         """The project's cache, without credentials: for messages. Opens nothing."""
-        return shown_url(self.project.cache_url)
+        with located(self.project):
+            return shown_url(self.project.cache_url)
 
     @cached_property
     def store(self) -> Store:
         """The project's cache. Raises what opening one raises, and NewerCache."""
-        store = open_store(self.project.cache_url, self.project.cache_options)
+        store = open_cache(self.project)
         check_format(store)
         return store
 

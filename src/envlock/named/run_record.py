@@ -123,10 +123,10 @@ class RunRecorder:
 
     def _write(self) -> None:
         from envlock.cache.format import check_format
-        from envlock.cache.open import open_store
+        from envlock.cache.open import open_cache
 
         with suppress(EnvlockError, OSError):  # the cache is out of reach, read-only, or of a newer format
-            store = open_store(self._project.cache_url, self._project.cache_options)
+            store = open_cache(self._project)
             check_format(store)
             records = RunRecords(store)
             while (record := self._waiting.get()) is not None:

@@ -11,11 +11,12 @@ import json
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
 from envlock.cache.local import LocalPackages
-from envlock.cache.open import open_store
+from envlock.cache.open import open_cache
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.errors import EnvlockError, as_one
@@ -44,7 +45,7 @@ _HASHING = "fetching files without a SHA-256"
 def artifact_source(project: Project, reporter: Reporter, *, offline: bool = False) -> CacheThenUpstream:
     """Where a project's artifacts come from; `offline` uses its cache alone. Opens nothing yet."""
     return CacheThenUpstream(
-        lambda: open_store(project.cache_url, project.cache_options),
+        partial(open_cache, project),
         None if offline else lambda: upstream_of(project),
         LocalPackages(home()),
         reporter,

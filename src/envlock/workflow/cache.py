@@ -17,7 +17,7 @@ from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
 from envlock.cache.gc_roots import BY_LOCK, Roots
 from envlock.cache.layout import EnvironmentPlace, environment_place
 from envlock.cache.local import LocalPackages
-from envlock.cache.open import open_store
+from envlock.cache.open import open_cache
 from envlock.cache.packages import path_of
 from envlock.cache.verify import CacheFinding, Verification, verify
 from envlock.config.instants import span_of
@@ -60,7 +60,7 @@ class VerifiedCache:
 
 def list_cache(project: Project) -> Contents:
     """What the project's cache holds. Raises CacheUnusable."""
-    return read_contents(open_store(project.cache_url, project.cache_options))
+    return read_contents(open_cache(project))
 
 
 def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter | None = None) -> VerifiedCache:
@@ -70,7 +70,7 @@ def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter |
     this project has it. Raises CacheUnusable.
     """
     reporter = reporter or Reporter()
-    store = open_store(project.cache_url, project.cache_options)
+    store = open_cache(project)
     verification = verify(store, reporter)
     if not repair or not verification.findings:
         return VerifiedCache(verification)
@@ -155,7 +155,7 @@ def collect_garbage(
     roots = Roots()
     for folder in (project.lock_folder, *map(_tree, trees)):
         add_roots(roots, folder, project.shown(folder))
-    store = open_store(project.cache_url, project.cache_options)
+    store = open_cache(project)
     try:
         check_format(store)
     except CacheFormatDamaged as error:

@@ -12,7 +12,7 @@ from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import environment_place
 from envlock.cache.local import LocalPackages
-from envlock.cache.open import open_store
+from envlock.cache.open import open_cache
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, all_in_parallel
 from envlock.cache.resolution_records import Resolved
@@ -91,7 +91,7 @@ def push(
     selection = selection or Selection()
     locks = chosen_locks(project, selection)
     fetched = sum(each.is_fetched for each in selection.choose(project))
-    store = open_store(project.cache_url, project.cache_options)
+    store = open_cache(project)
     check_format(store)
     done = push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
     return replace(done, fetched=fetched)

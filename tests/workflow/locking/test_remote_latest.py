@@ -199,7 +199,7 @@ def test_one_listing_for_each_arch(
             pushed("mia", hour, arch)
     project = fresh('":any:"', archs=("linux-64", "osx-arm64", "osx-64"))
     store = CountingStore(store_of(project))
-    monkeypatch.setattr(module, "open_store", lambda *_: store)
+    monkeypatch.setattr(module, "open_cache", lambda *_: store)
     requirements = project.environments()[0].requirements
     assert lock(project).locked[0].action == "fetched"
     assert store.asked["entries"] == 3

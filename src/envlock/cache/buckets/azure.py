@@ -16,7 +16,11 @@ from envlock.cache.buckets.service import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from envlock.cache.open import BucketPlace
+    from envlock.config.settings import CacheOptions
 
 
 class Azure(Service):
@@ -33,12 +37,16 @@ class Azure(Service):
         "Storage Blob Data Contributor"
     )
 
+    def __init__(self, place: BucketPlace, options: CacheOptions, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(place, options, environment)
+        self._connection = self._account()
+
     def open(self) -> Any:
         """An AzureBlobFileSystem whose client gives up soon."""
         from adlfs import AzureBlobFileSystem
 
         files = AzureBlobFileSystem(
-            **self._account(),
+            **self._connection,
             anon=self.chosen.anonymous,
             connection_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from envlock.cache.errors import CacheUnusable
-from envlock.errors import ConfigError, Location
+from envlock.cache.errors import CacheSettingError, CacheUnusable
 
 
-class CacheBackendMissing(ConfigError):
+class CacheBackendMissing(CacheSettingError):
     """The library of the bucket's service is not installed, or too old."""
 
     code = "cache-backend-missing"
@@ -19,7 +16,6 @@ class CacheBackendMissing(ConfigError):
         super().__init__(
             f"a cache at `{scheme}://` needs {package} {floor} or newer, but "
             + (f"the installed release cannot be imported: {broken}" if broken else is_there),
-            locations=(Location("envlock.toml", None, "envlock.cache"),),
             hint=f'pip install {"--upgrade " if broken else ""}"envlock[{extra}]"',
         )
 
@@ -54,15 +50,11 @@ class CacheWrongRegion(CacheUnusable):
     advice = "set the bucket's region: `region` in [envlock.cache-options], or AWS_DEFAULT_REGION"
 
 
-class BadCacheOption(ConfigError):
+class BadCacheOption(CacheSettingError):
     """This kind of cache does not have such an option, or needs one that is missing."""
 
     code = "bad-cache-option"
-    keys: ClassVar[str] = "envlock.cache-options"
 
     def __init__(self, option: str, reason: str, hint: str) -> None:
-        super().__init__(
-            f"the cache option `{option}` {reason}",
-            locations=(Location("envlock.toml", None, f"{self.keys}.{option}"),),
-            hint=hint,
-        )
+        super().__init__(f"the cache option `{option}` {reason}", hint=hint)
+        self.key = ("envlock", "cache-options", option)

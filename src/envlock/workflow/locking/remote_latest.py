@@ -9,7 +9,7 @@ from envlock.cache.environments import Environments
 from envlock.cache.errors import CachedLockDamaged, CacheUnusable
 from envlock.cache.format import check_format
 from envlock.cache.layout import user_in_paths
-from envlock.cache.open import open_store
+from envlock.cache.open import open_cache
 from envlock.cache.resolution_records import Resolved
 from envlock.config.instants import span_of
 from envlock.lockfile.errors import NewerLockFormat
@@ -69,7 +69,7 @@ def take(
     """
     taken: dict[Job, tuple[Lock, str]] = {}
     has_span = span_of(project.settings.exclude_newer) is not None
-    store = open_store(project.cache_url, project.cache_options)
+    store = open_cache(project)
     try:
         check_format(store)
         for job in jobs:
