@@ -63,7 +63,7 @@ class CondaInstaller:
         if not (stage / "bin" / f"python{lock.python.series}").exists():
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
         if lock.pypi_packages:
-            wheels = WheelsByUv(lock, files, stage, self._reporter)
+            wheels = WheelsByUv(lock, files, stage, self._reporter, self._options.uv)
             if self._options.unpack_anew:
                 wheels.unpack_anew()
             wheels.add(lock.pypi_packages)

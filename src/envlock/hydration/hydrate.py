@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,7 @@ from envlock.errors import HydrateError
 from envlock.hydration.errors import (
     ChangedArtifact,
     ForeignArch,
-    PrefixTooLong,
     SystemNotMet,
-    UnfitPrefix,
     storage_error,
 )
 from envlock.hydration.machine_checks import unmet
@@ -30,6 +27,7 @@ from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import (
     RECEIPT,
     Receipt,
+    check_place,
     find_prefix,
     name_of,
     prefix_of,
@@ -49,12 +47,6 @@ if TYPE_CHECKING:
 
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
     from envlock.model.lock import Lock
-
-LONGEST_PREFIX = 255
-"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
-
-_UNFIT_FOR_CONDA = "\"'`$\\"
-"""Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
 
 _MOST_HASHING_THREADS = 8
 _BLOCK = 1 << 18
@@ -93,7 +85,8 @@ def hydrate(
     host = host_arch()
     if lock.arch != host:
         raise ForeignArch(environment=name_of(lock), arch=lock.arch, host=host)
-    _check_machine(lock, prefix_of(lock, home), reporter, force=force)
+    check_place(lock, prefix_of(lock, home))
+    _check_system(lock, reporter, force=force)
     if pythons is None:
         from envlock.hydration.pythons import LockedPythons
 
@@ -123,19 +116,8 @@ def _discard_receipt(prefix: Path) -> None:
         raise storage_error(error, prefix) from error
 
 
-def _check_machine(lock: Lock, prefix: Path, reporter: Reporter, *, force: bool) -> None:
-    """Refuse what would fail later, as far as it shows before the work begins."""
-    length = len(os.fsencode(prefix))
-    if lock.conda_packages and length > LONGEST_PREFIX:
-        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
-    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
-    found = [
-        each
-        for each in dict.fromkeys(str(prefix))
-        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
-    ]
-    if found:
-        raise UnfitPrefix(str(prefix), "".join(found))
+def _check_system(lock: Lock, reporter: Reporter, *, force: bool) -> None:
+    """Refuse a machine that lacks what the lock requires. Raises SystemNotMet."""
     lacking = unmet(lock)
     if lacking and not force:
         raise SystemNotMet(name_of(lock), lock.arch, lacking)

@@ -42,6 +42,8 @@ class InstallOptions(NamedTuple):
     """The conda packages whose link scripts may run."""
     unpack_anew: bool = False
     """Unpack wheels again, and remove them from uv's cache, whose files environments share."""
+    uv: Path | None = None
+    """The uv executable, absolute; None for the one that is installed with envlock."""
 
 
 DEFAULT_OPTIONS = InstallOptions()

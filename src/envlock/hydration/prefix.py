@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 RECEIPT = ".envlock.json"
 """The file's name, in the prefix."""
 
+LONGEST_PREFIX = 255
+"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
+
+_UNFIT_FOR_CONDA = "\"'`$\\"
+"""Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -56,6 +62,25 @@ class Receipt:
 def prefix_of(lock: Lock, home: Path) -> Path:
     """Where the prefix of a lock belongs, whether or not it is there."""
     return home / "environments" / lock.prefix_name
+
+
+def check_place(lock: Lock, prefix: Path) -> None:
+    """Refuse a place where the environment of a lock would not work. Raises PrefixTooLong, UnfitPrefix."""
+    import unicodedata
+
+    from envlock.hydration.errors import PrefixTooLong, UnfitPrefix
+
+    length = len(os.fsencode(prefix))
+    if lock.conda_packages and length > LONGEST_PREFIX:
+        raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
+    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
+    found = [
+        each
+        for each in dict.fromkeys(str(prefix))
+        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
+    ]
+    if found:
+        raise UnfitPrefix(str(prefix), "".join(found))
 
 
 def find_prefix(lock: Lock, home: Path) -> Path | None:

@@ -41,7 +41,7 @@ class UvInstaller:
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and the time to link the files. Raises HydrateError."""
         del place  # a relocatable environment does not contain its own path
-        wheels = WheelsByUv(lock, files, stage, self._reporter)
+        wheels = WheelsByUv(lock, files, stage, self._reporter, self._options.uv)
         options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
         wheels.run("venv", *options, str(stage))
         if lock.packages:
@@ -62,11 +62,14 @@ class WheelsByUv:
     It uses no network, and builds nothing. Each method raises DiskFull, UnfitForMachine, InstallFailed.
     """
 
-    def __init__(self, lock: Lock, files: Mapping[str, Path], stage: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, lock: Lock, files: Mapping[str, Path], stage: Path, reporter: Reporter, uv: Path | None = None
+    ) -> None:
         self._lock = lock
         self._files = files
         self._stage = stage
         self._reporter = reporter
+        self._uv = uv
         self._options: tuple[str, ...] = ()
 
     def unpack_anew(self) -> None:
@@ -77,7 +80,7 @@ class WheelsByUv:
         """
         names = [wheel.name for wheel in self._lock.pypi_packages]
         extra = {"UV_LOCK_TIMEOUT": PATIENCE, "TMPDIR": str(self._stage.parent)}
-        if run_uv(["cache", "clean", *names, "--quiet"], extra=extra).returncode == 0:
+        if run_uv(["cache", "clean", *names, "--quiet"], extra=extra, executable=self._uv).returncode == 0:
             return
         self._reporter.warned(
             f"{name_of(self._lock)}: could not clean uv's cache, so environments that are made later may contain what "
@@ -113,7 +116,7 @@ class WheelsByUv:
         lock, files = self._lock, self._files
         # uv leaves a lock file for each environment among the temporary files: there it is removed with the stage.
         extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(self._stage.parent)}
-        completed = run_uv([*arguments, "--quiet"], extra=extra)
+        completed = run_uv([*arguments, "--quiet"], extra=extra, executable=self._uv)
         if completed.returncode == 0:
             return
         reasons = uv_reason(completed.stderr)
