@@ -75,6 +75,25 @@ def test_usage_has_each_argument_with_its_brackets_whole() -> None:
             assert len(word) <= 27, f"{word}: more of it is cut off in 80 columns"
 
 
+def test_the_page_has_the_exit_status_that_help_has() -> None:
+    page = reference_pages.commands_page()
+    said = [(name, command.epilog) for name, command in leaves(typer.main.get_command(build())) if command.epilog]
+    assert {"envlock check", "envlock run", "envlock cache verify"} <= {name for name, _ in said}
+    for name, epilog in said:
+        assert epilog.startswith("Exit status: ")
+        (own,) = re.findall(rf"^#+ {name}\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+        assert own.rstrip().endswith(epilog)
+
+
+def test_a_flag_has_no_type_in_help() -> None:
+    root = typer.main.get_command(build())
+    for command in (root, *getattr(root, "commands").values(), *(each for _, each in leaves(root))):  # noqa: B009
+        context = root.context_class(command, info_name=command.name)
+        flags = [param for param in command.get_params(context) if getattr(param, "is_flag", False)]
+        assert "--help" in [name for flag in flags for name in flag.opts]
+        assert {flag.metavar for flag in flags} == {""}
+
+
 def test_help_is_in_sentences() -> None:
     group = typer.main.get_command(build())
     for name, command in getattr(group, "commands").items():  # noqa: B009

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Optional, cast
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -51,6 +51,7 @@ def build(only: str | None = None) -> typer.Typer:
     """The whole app, or one with a single command: importing all of them takes longer than running one."""
     built = typer.Typer(
         name="envlock",
+        cls=_Group,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -80,16 +81,32 @@ def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = Non
         _add(group, each)
 
 
+def _without_types(params: list[Any]) -> list[Any]:
+    """The options, whose flags have no type in help: some releases of typer show `<bool>` beside `--help`."""
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
 class _Command(TyperCommand):
     """A command that shows its arguments as they are declared: releases of typer differ in how they bracket them."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        return _without_types(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
         arguments = (param for param in self.params if param.param_type_name == "argument")
         return ["[OPTIONS]", *(str(getattr(param, "metavar", None) or param.name) for param in arguments)]
 
 
+class _Group(TyperGroup):
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        return _without_types(super().get_params(ctx))
+
+
 def _group(declaration: Group) -> type[TyperGroup]:
-    class NamedGroup(TyperGroup):
+    class NamedGroup(_Group):
         def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
             return super().parse_args(ctx, list(declaration.named(args)))
 
