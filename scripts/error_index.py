@@ -32,7 +32,7 @@ EXIT_STATUSES = (
 def documented_errors() -> list[type[EnvlockError]]:
     """Every error that envlock can end with, sorted by code.
 
-    The branches of the tree are not among them, nor are classes that stand for several others and have no code.
+    The branches of the tree are not among them, nor are classes that only group others and have no code.
     """
     for module in pkgutil.walk_packages(envlock.__path__, "envlock."):
         if module.name != "envlock.__main__":

@@ -32,12 +32,12 @@ _GENERATED = re.compile(r"(<!-- keys of ([A-Za-z]+), generated from the schema -
 
 
 def configuration_page(text: str) -> str:
-    """The page with every table of keys made anew; what stands between them is written by hand."""
+    """The page with every table of keys generated; what stands between them is written by hand."""
     return _GENERATED.sub(lambda found: f"{found[1]}\n{_keys(found[2])}\n{found[3]}", text)
 
 
 def example_file(text: str) -> str:
-    """The example with the settings made anew; the flows and environments after them are written by hand."""
+    """The example with the settings generated; the flows and environments after them are written by hand."""
     head, table, rest = text.partition("[envlock]\n")
     flows = rest.index("\n# A flow")
     return f"{head}{table}{settings_text()}\n{rest[flows:]}"

@@ -86,7 +86,7 @@ def _is_table(annotation: Any) -> bool:
 
 
 def _ways(annotation: Any) -> list[Any]:
-    """The types of which a value has one; None stands for a key that is absent."""
+    """The types of which a value has one; None means that the key is absent."""
     if get_origin(annotation) in {Union, types.UnionType}:
         return [each for each in get_args(annotation) if each is not type(None)]
     return [annotation]

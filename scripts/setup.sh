@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
-# `--servers` installs Azurite into it, on Node.js: it stands for Azure in the tests and in `make demo-team`.
+# `--servers` installs Azurite into it, on Node.js: it takes the place of Azure in the tests and in `make demo-team`.
 # Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
 set -eu
 cd "$(dirname "$0")/.."

@@ -2,7 +2,7 @@
 # Everything that must hold: each check says in one line whether it does, and pytest comes last.
 # Arguments go to pytest; `--lint-only` leaves pytest out. The exit status is 0 only when all of it holds.
 set -u
-unset PYTHONDONTWRITEBYTECODE  # each worker would compile every test anew
+unset PYTHONDONTWRITEBYTECODE  # each worker would compile every test again
 cd "$(dirname "$0")/.." || exit
 failed=""
 

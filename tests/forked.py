@@ -4,7 +4,8 @@ An interpreter that starts and imports costs more than most commands then do. So
 commands (`python -m tests.forked FD`), which forks a process for each: with the folder, the variables, the mask and the
 streams that it is told, it calls what the console script calls, and ends as that does.
 
-`ENVLOCK_TESTS_START=1` starts each command anew instead, as does any variable that an interpreter reads when it starts.
+`ENVLOCK_TESTS_START=1` starts each command in a new process instead, as does any variable that an interpreter
+reads when it starts.
 """
 
 from __future__ import annotations

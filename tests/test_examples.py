@@ -128,7 +128,7 @@ def test_two_people_share_a_cache(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 @pytest.mark.flows
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["moto", "gcs", "azurite"])
-def test_two_people_share_a_cache_by_commands_that_start_anew(server: str, tmp_path: Path) -> None:
+def test_two_people_share_a_cache_by_started_commands(server: str, tmp_path: Path) -> None:
     said = run(["python", str(ROOT / "scripts" / "demo_team.py"), "--on", server], tmp_path)
     assert said.count("[ok]") == 6
     assert f"All of it on {server}" in said

@@ -301,7 +301,7 @@ def test_a_temporary_folder_goes_whatever_happens_in_it(temporary: Path) -> None
 
 @pytest.mark.parametrize("umask", [0o077, 0o002])
 def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, umask: int) -> None:
-    """In a checkout that a team shares, what one writes anew stays open to the others."""
+    """In a checkout that a team shares, what one rewrites stays open to the others."""
     kept, new = tmp_path / "kept", tmp_path / "new"
     kept.write_bytes(b"1")
     kept.chmod(0o664)

@@ -1,4 +1,4 @@
-"""Commands that are forked end as those do that start anew: status, streams, folder, variables and mask."""
+"""Commands that are forked end as those do that are started: status, streams, folder, variables and mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.support import ENVLOCK, ProjectFolder
 
 
-@pytest.mark.skipif(not MAY_FORK, reason="every command starts anew here")
+@pytest.mark.skipif(not MAY_FORK, reason="every command starts in a new process here")
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -30,16 +30,16 @@ from tests.support import ENVLOCK, ProjectFolder
         (["run", "--name", "demo", "--no-hydrate", "--", "true"], 2),
     ],
 )
-def test_a_forked_command_is_the_one_that_starts_anew(
+def test_a_forked_command_is_as_a_started_one(
     arguments: list[str], status: int, project: ProjectFolder, tmp_path: Path
 ) -> None:
     project.write_env("alpha")
     assert wanted(os.environ)
-    anew = subprocess.run(
+    alone = subprocess.run(
         [ENVLOCK, *arguments], cwd=project.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    assert forks().run(arguments, project.folder, os.environ, 60) == (anew.returncode, anew.stdout, anew.stderr)
-    assert anew.returncode == status
+    assert forks().run(arguments, project.folder, os.environ, 60) == (alone.returncode, alone.stdout, alone.stderr)
+    assert alone.returncode == status
 
 
 @pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LANG", "LC_ALL"])
@@ -57,7 +57,7 @@ def parents() -> Iterator[dict[tuple[str, ...], Parent]]:
 
 
 @pytest.mark.parametrize("argument", ["there.json", "not-there.json", "odd.json", "--no-such-option"])
-def test_a_preloaded_module_is_the_one_that_starts_anew(
+def test_a_preloaded_module_is_as_a_started_one(
     argument: str, parents: dict[tuple[str, ...], Parent], tmp_path: Path
 ) -> None:
     (tmp_path / "there.json").write_text('{"a": 1}')

@@ -45,7 +45,7 @@ class Location(NamedTuple):
 def printable(text: str) -> str:
     r"""The text, of some lines, without what would steer who shows it: names and values come from files of others.
 
-    A terminal is steered by control characters and by those that turn the order of letters around: `?` stands for them.
+    A terminal is steered by control characters and by those that turn the order of letters around: `?` replaces them.
     A log of CI is steered by a line that begins with `::`, or by `##[` anywhere: neither is left.
 
     >>> printable("Train\x1b[2J/start\n  at envlock.toml")
@@ -68,7 +68,7 @@ def one_line(text: str) -> str:
 def steady(text: str) -> str:
     """The text with `?` for each character that moves, hides or turns around what is shown; line breaks and tabs stay.
 
-    So do most bytes of a path that is not UTF-8 (surrogates stand for them): the path is of use as it is.
+    So do most bytes of a path that is not UTF-8 (they are surrogates): the path is of use as it is.
     """
     if text.isprintable():
         return text

@@ -42,8 +42,8 @@ def locked_project(
 ) -> Project:
     """A project with an `[env.*]` table and a lock for each environment and arch.
 
-    `environments` gives each the files of the index that it is locked to; `{platform}` in a name stands for what the
-    arch needs.
+    `environments` gives each the files of the index that it is locked to; `{platform}` in a name is replaced by what
+    the arch needs.
     """
     project = ProjectFolder.make(folder, index_url or index.url)
     tables = "\n".join(

@@ -108,7 +108,7 @@ def test_a_root_that_is_not_ours(root: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """A limit on the size of files stands for a disk: the same call fails, with another number."""
+    """A limit on the size of files takes the place of a full disk: the same call fails, with another number."""
     code = (
         "import resource, signal, sys; from pathlib import Path; from envlock.cache.folder_store import FolderStore\n"
         "from envlock.cache.errors import CacheUnusable\n"

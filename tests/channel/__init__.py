@@ -1,7 +1,7 @@
 """Conda channels of our own: real packages, served on loopback, with everything that can go wrong with them.
 
 They are built in seconds, once for each state of this folder and of the machine, into the user's cache folder
-(`places.CACHE`; real wheels are downloaded into it once). `main` stands for conda-forge, `other` is a second
+(`places.CACHE`; real wheels are downloaded into it once). `main` takes the place of conda-forge, `other` is a second
 channel. `python -m tests.channel` serves them by hand.
 
 Fixtures: `channel` (all of it, read-only), `make_channel(*packages, whole=False, name="main", credentials=...)`

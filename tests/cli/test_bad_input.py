@@ -505,7 +505,7 @@ def test_a_folder_where_a_lock_should_be(project: ProjectFolder, envlock: Envloc
     assert "error[damaged-lock]" in envlock("push", check=3).stderr
 
 
-def test_a_damaged_lock_is_made_anew_by_an_upgrade(project: ProjectFolder, envlock: Envlock) -> None:
+def test_a_damaged_lock_is_made_again_by_an_upgrade(project: ProjectFolder, envlock: Envlock) -> None:
     project.write_env("alpha", archs=["linux-64", "osx-64"])
     envlock("lock")
     path = project.lock_of("linux-64")

@@ -84,7 +84,7 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlo
     assert (tmp_path / "envlock.toml.old").read_text() == "# mine\n"
 
 
-def test_what_writing_anew_drops_is_kept_and_told(tmp_path: Path, envlock: Envlock) -> None:
+def test_what_replacing_drops_is_kept_and_told(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
     config = tmp_path / "envlock.toml"
     envlock("init", "plain.py")

@@ -254,7 +254,7 @@ class TestFrom:
         assert "hint: in `[envlock]`, remove `exclude-newer`" in said
         assert project.snapshot() == before
 
-    def test_what_extends_another_is_not_asked_anew(
+    def test_what_extends_another_is_not_resolved_again(
         self, mine: ProjectFolder, project: ProjectFolder, envlock: Envlock
     ) -> None:
         project.write(COMMENTED, settings=CACHE, archs=["linux-64"])

@@ -194,7 +194,7 @@ def test_a_tag_that_moves_stays_where_it_was_pinned(
     assert "named environments: team/base, team/base:latest" in ran.stderr
 
 
-@pytest.mark.parametrize("how", ["cut off", "written anew"])
+@pytest.mark.parametrize("how", ["cut off", "rewritten"])
 def test_another_history_is_not_followed(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock, how: str) -> None:
     """Who can write to the cache cannot make an upgrade go back, or elsewhere, unseen."""
     release(mine, envlock, "v2", "alpha<2", "lam", "beta")
@@ -344,7 +344,7 @@ def test_two_names_of_one_environment_are_extended_alike(
 def test_a_name_beside_the_environment_that_it_was_given_to(
     tmp_path: Path, envlock: Envlock, make_index: Callable[..., Index]
 ) -> None:
-    """One project gives the name and uses it: when its own environment is locked anew, the name stays where it is."""
+    """One project gives the name and uses it: when its own environment is locked again, the name stays where it is."""
     served = make_index()
     mine = ProjectFolder.make(tmp_path / "mine", served.url)
     release(mine, envlock, "v1", "lam", archs=("linux-64",))

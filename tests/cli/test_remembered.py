@@ -168,7 +168,7 @@ def test_a_home_that_nothing_can_be_kept_in_is_no_error(asking: Callable[..., li
 def test_a_name_that_was_taken_away_is_still_told(
     asking: Callable[..., list[str]], envlock: Envlock, cloud: Cloud, tmp_path: Path
 ) -> None:
-    """It says what it stood for. Who would use it finds out."""
+    """It says which environment it named. Who would use it finds out."""
     asking("show", "team/base:v1")
     before = envlock("show", "team/base:v1").stdout
     store = open_store(cloud.url(tmp_path.name), cloud.options)

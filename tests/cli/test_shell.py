@@ -84,7 +84,7 @@ def test_a_shell_in_an_environment(kind: str, isolated: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["bash", "zsh"])
-def test_a_prompt_that_is_made_anew_each_time_names_it_too(kind: str, isolated: Path, tmp_path: Path) -> None:
+def test_a_prompt_that_is_made_each_time_names_it_too(kind: str, isolated: Path, tmp_path: Path) -> None:
     named_prefix("demo")
     variables = user_of(kind, isolated)
     if kind == "bash":

@@ -2,7 +2,7 @@
 
 `python -m tests.hydration.killing PLACE KIND COUNT ROUNDS group|one|interrupt` prints what came of it, as JSON: SIGKILL
 for the child and its uv, or for the child alone, or Ctrl-C for both. KIND is `pypi`, COUNT wheels of as many modules,
-or `conda`, a few conda packages with COUNT wheels on top, where every other round unpacks everything anew. Children
+or `conda`, a few conda packages with COUNT wheels on top, where every other round unpacks everything again. Children
 are forked, so a round takes no longer than the environment does.
 """
 

@@ -1,4 +1,4 @@
-"""One prefix: made whole, found again, made anew when its interpreter is gone, and never half there."""
+"""One prefix: made whole, found again, made again when its interpreter is gone, and never half there."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def test_a_lock_a_source_and_a_home_are_enough(making: Making, tmp_path: Path) -
     module.unlink()
     assert hydrate(making.lock, making, elsewhere) == prefix
     assert not module.exists(), "what is whole is not looked through"
-    assert hydrate(making.lock, making, elsewhere, anew=True) == prefix
+    assert hydrate(making.lock, making, elsewhere, rebuild=True) == prefix
     assert module.exists()
 
 
-def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
+def test_unpacking_again_says_where_uv_keeps_what_it_unpacked(
     making: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "uv-cache"
@@ -89,7 +89,7 @@ def test_unpacking_anew_says_where_uv_keeps_what_it_unpacked(
     heard = Heard()
     with (cache / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)  # as another run of uv does
-        making.hydrate(installer=UvInstaller(heard, InstallOptions(unpack_anew=True)))
+        making.hydrate(installer=UvInstaller(heard, InstallOptions(unpack_again=True)))
     (warning,) = heard.warnings
     assert "`uv cache clean`" in warning
     assert "edited" not in module.read_text()
@@ -126,7 +126,7 @@ def test_the_marker_says_whose_it_is(making: Making) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"req_id": "x"}', None])
-def test_what_has_no_good_marker_is_made_anew(making: Making, content: str | None) -> None:
+def test_what_has_no_good_marker_is_made_again(making: Making, content: str | None) -> None:
     prefix = making.hydrate()
     (prefix / "left-over").touch()
     if content is None:

@@ -120,8 +120,8 @@ def test_what_the_channel_has_no_more_stays(
     served.withdraw("*/lower-1.1-*")
     served.withdraw("*/builds-*")
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
-    anew = ByType(CondaResolver, UvResolver())
-    assert new(base, extend(anew, index, base, asked(index, "upper"))) == {"upper 2.0"}
+    fresh = ByType(CondaResolver, UvResolver())
+    assert new(base, extend(fresh, index, base, asked(index, "upper"))) == {"upper 2.0"}
 
 
 def test_what_was_published_since_then_stays(resolver: ByType, index: Index) -> None:
@@ -172,9 +172,9 @@ def test_what_the_base_has_already_is_asked_of_nobody(
     base = base_of(resolver, index, asked(index, "lower", pypi=("alpha",), python="==3.12.*"))
     served = make_channel(whole=True)
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
-    anew = ByType(CondaResolver, UvResolver())
+    fresh = ByType(CondaResolver, UvResolver())
     requirements = asked(index, "lower >=1.2", pypi=("alpha>=2", "beta"), python=">=3.11", metaflow=("alpha",))
-    assert new(base, extend(anew, index, base, requirements)) == set()
+    assert new(base, extend(fresh, index, base, requirements)) == set()
     assert served.requests == ()
 
 

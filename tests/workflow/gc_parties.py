@@ -1,7 +1,7 @@
 """Who takes part in the races of pushes and sweeps, each in a process of its own.
 
 `writer PROJECT NUMBER ROUNDS`   lets its own name move from one environment to another, and looks after each move
-                                 whether all that the name stands for is there
+                                 whether all of the environment that the name names is there
 `sweeper PROJECT STOP`           sweeps with nothing spared but the last move of each name, until a file STOP is there
 `careless ...`                   a writer that announces nothing
 """

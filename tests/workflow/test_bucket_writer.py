@@ -94,7 +94,7 @@ def user_of(tmp_path: Path, name: str, *, folder: str = "user") -> Project:
 
 
 def locked(tmp_path: Path, name: str = 'name = "team/base"', *, folder: str = "user") -> Project:
-    """As `user_of`, and locked: what the name stands for is pinned."""
+    """As `user_of`, and locked: the environment that the name names is pinned."""
     project = user_of(tmp_path, name, folder=folder)
     lock(project)
     return load_project(project.path)
@@ -231,7 +231,7 @@ def forged(store: Store, alias: Alias, sequence: int, target: Lock, *, previous:
 
 
 class TestNames:
-    """A writer can let a name stand for another environment. Whoever has pinned it stays with what it stood for."""
+    """A writer can let a name name another environment. Whoever has pinned it stays with the pinned one."""
 
     def retarget(self, store: Store, evil: Lock) -> None:
         """As anybody does who may give names."""
@@ -270,7 +270,7 @@ class TestNames:
         forged(store, alias, 1, evil)
         assert runs(locked(tmp_path, f'name = "{alias}"')) == ("evil",)
 
-    def test_a_history_that_is_written_anew_is_found_by_who_has_pinned_it(
+    def test_a_history_that_is_rewritten_is_found_by_who_has_pinned_it(
         self, store: Store, evil: Lock, tmp_path: Path
     ) -> None:
         project = locked(tmp_path)
@@ -287,7 +287,9 @@ class TestNames:
         project = locked(tmp_path)
         store.delete(move_path(LATEST, 2))
         assert verdicts(project) == ["pin-disagrees"]
-        assert runs(locked(tmp_path, folder="another")) == ("good",), "what it stood for before, which is now the last"
+        assert runs(locked(tmp_path, folder="another")) == ("good",), (
+            "the environment that it named before, which is now the last"
+        )
 
     @pytest.mark.parametrize("sequence", [1, 2])
     def test_a_move_before_the_last_cannot_be_changed_unseen(self, store: Store, evil: Lock, sequence: int) -> None:

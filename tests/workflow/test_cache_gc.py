@@ -405,7 +405,7 @@ class TestAnnouncing:
         assert packages_in(store) == {"own", "second"}
         assert paths(store, "pushes") == set()
 
-    def test_an_old_announcement_is_made_anew(self, project: Project, store: Store) -> None:
+    def test_an_old_announcement_is_made_again(self, project: Project, store: Store) -> None:
         with announced(store, Needs()) as announcement:
             assert announcement.stands()
             announcement._made -= gc_lock.PUSH_LIVES

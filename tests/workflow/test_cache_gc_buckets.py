@@ -53,7 +53,7 @@ def test_a_bucket_is_swept(name: str, make: Callable[..., Project]) -> None:
 
 
 def test_writers_and_a_sweeper(make: Callable[..., Project], tmp_path: Path) -> None:
-    """On a real S3 server, in processes: what a name stands for is always there."""
+    """On a real S3 server, in processes: the environment that a name names is always there."""
     environments = {f"e{number}": [f"p{(number + step) % 6}" for step in (0, 1, 3)] for number in range(6)}
     project = make("seaweedfs", "project", environments)
 

@@ -544,7 +544,7 @@ def test_every_url_of_a_lock_is_held_to_the_hosts(copy: ProjectFolder, elsewhere
     assert copy.snapshot() == before
 
 
-def test_what_is_locked_anew_is_held_to_the_hosts_before_it_is_written(project: ProjectFolder) -> None:
+def test_what_is_locked_again_is_held_to_the_hosts_before_it_is_written(project: ProjectFolder) -> None:
     project.write_env("lam", archs=ARCHS[:1], settings='hosts = ["files.example"]')
     with pytest.raises(HostNotAllowed, match="demo"):
         lock(load_project(project.config))

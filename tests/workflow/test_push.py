@@ -212,7 +212,7 @@ class TestWheelsThatCollide:
 
 class TestPython:
     def test_an_exact_build_is_mirrored(self, tmp_path: Path, index: Index) -> None:
-        """Any file of the index stands for the archive of a build."""
+        """Any file of the index takes the place of the archive of a build."""
         project = locked_project(tmp_path / "project", index, {"one": [ALPHA]}, python=build_of(index))
         result = push(project)
         assert (result.packages, result.moved) == (2, 2)

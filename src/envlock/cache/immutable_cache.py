@@ -3,8 +3,8 @@
 The files lie below envlock's home in the layout of a cache, and the same code reads and verifies them: a move by its
 digest, a lock by its digest and its ids. Anything damaged is ignored, and the bucket is asked again.
 
-If a tag or a lock is deleted from the bucket later, this cache still has it: what the tag stood for stays true.
-Packages are always looked up in the bucket.
+If a tag or a lock is deleted from the bucket later, this cache still has it: the environment that the tag named stays
+the same. Packages are always looked up in the bucket.
 """
 
 from __future__ import annotations

@@ -79,6 +79,6 @@ def _make_shared(line: CommandLine) -> str:
             reporter,
             offline=line.has(OFFLINE),
             force=line.has(_FORCE),
-            anew=line.has(_REBUILD),
+            rebuild=line.has(_REBUILD),
         )
     return str(prefix)

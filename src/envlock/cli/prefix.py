@@ -48,7 +48,9 @@ def find_or_hydrate(wanted: Wanted) -> str:
         from envlock.cli.progress import LiveReporter
 
         with LiveReporter() as reporter:
-            prefix = hydrate(project, lock, reporter, offline=wanted.offline, force=wanted.force, anew=wanted.rebuild)
+            prefix = hydrate(
+                project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild
+            )
     base = environment.base
     if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else files do not decide it
         remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)
@@ -110,7 +112,7 @@ def _named(wanted: Wanted) -> str:
 
 
 def give_name(name: str, prefix: str, origin: Wanted | None, *, force: bool) -> None:
-    """Make `name` stand for a prefix on this machine. Raises NameTaken unless `force`; HomeUnusable.
+    """Give a prefix on this machine the name `name`. Raises NameTaken unless `force`; HomeUnusable.
 
     `origin` is the project's environment that it is, so that a newer lock is noticed; None if it is of no project.
     """

@@ -2,7 +2,7 @@
 
 Archives are unpacked once, into a folder that all environments of this machine share, and files are hard links into it
 where they can be. Whoever writes into such a file writes into the shared one: so each unpacked package is held against
-the hashes of its own list of files each time (py-rattler's full validation), and unpacked anew where one differs.
+the hashes of its own list of files each time (py-rattler's full validation), and unpacked again where one differs.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class LineOfFile(tuple[str, ...]):
 
 
 class Base(NamedTuple):
-    """The `named_env` of an environment, and what it stood for when it was locked."""
+    """The `named_env` of an environment, and the environment that it named when it was locked."""
 
     kind: str
     """`name` or `pathspec`."""
@@ -64,7 +64,7 @@ class Base(NamedTuple):
     reference: str = ""
     """The name with its tag, `req_id:full_id`, or the pathspec; empty if it is not known now."""
     pin: Pin | None = None
-    """What the base stood for when it was locked; None if it was not, or if the pin cannot be read."""
+    """The environment that the base named when it was locked; None if it was not, or if the pin cannot be read."""
 
     def full_id(self, arch: Arch) -> str | None:
         """The locked environment that this one has to be, for an arch; None if it may be another."""

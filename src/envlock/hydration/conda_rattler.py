@@ -64,8 +64,8 @@ class CondaInstaller:
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
         if lock.pypi_packages:
             wheels = WheelsByUv(lock, files, stage, self._reporter, self._options.uv)
-            if self._options.unpack_anew:
-                wheels.unpack_anew()
+            if self._options.unpack_again:
+                wheels.unpack_again()
             wheels.add(lock.pypi_packages)
             wheels.settle(site_packages)
             move_scripts(site_packages, stage, place)
@@ -82,7 +82,7 @@ class CondaInstaller:
         from envlock.conda.install import LeadsOut, NotLinked, install
 
         archives = [(package, files[package.sha256]) for package in lock.conda_packages]
-        # A second attempt helps if another process found the same unpacked package changed, and was unpacking it anew.
+        # A second attempt helps if another process found the same unpacked package changed, and was unpacking it again.
         for attempt in (1, 2):
             try:
                 install(archives, stage=stage, place=place, unpacked=self._unpacked)

@@ -62,21 +62,21 @@ def hydrate(
     options: InstallOptions = DEFAULT_OPTIONS,
     reporter: Reporter | None = None,
     force: bool = False,
-    anew: bool = False,
+    rebuild: bool = False,
 ) -> Path:
     """The prefix of a lock below `home`: the one that is there and whole, or one that is made now. Absolute.
 
     `pythons` and `installer` are by default envlock's own: LockedPythons, and what the lock needs of uv and py-rattler,
-    with `options`. `force` goes on if the machine lacks what the lock requires; `anew` replaces a prefix that is whole,
-    and unpacks its wheels again.
+    with `options`. `force` goes on if the machine lacks what the lock requires; `rebuild` replaces a prefix that is
+    whole, and unpacks its wheels again.
 
     Many processes and threads may call this at once: one makes the prefix, the others wait. A prefix whose interpreter
-    is gone, or was replaced by a version that the lock does not allow, is made anew. On failure nothing is left behind.
-    Costs half a millisecond if the prefix is there. Raises HydrateError, DamageError if an artifact is not the one that
-    was locked, UntrustedHome, and what `source` raises.
+    is gone, or was replaced by a version that the lock does not allow, is made again. On failure nothing is left
+    behind. Costs half a millisecond if the prefix is there. Raises HydrateError, DamageError if an artifact is not
+    the one that was locked, UntrustedHome, and what `source` raises.
     """
     reporter = reporter or Reporter()
-    if anew:
+    if rebuild:
         _discard_receipt(prefix_of(lock, home))
     else:
         found = find_prefix(lock, home)
@@ -91,7 +91,7 @@ def hydrate(
         from envlock.hydration.pythons import LockedPythons
 
         pythons = LockedPythons(source, home, reporter)
-    installer = installer or _installer_for(lock, home, reporter, options._replace(unpack_anew=anew))
+    installer = installer or _installer_for(lock, home, reporter, options._replace(unpack_again=rebuild))
     return _Hydration(lock, source, home, pythons, installer, reporter).run()
 
 

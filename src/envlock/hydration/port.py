@@ -40,7 +40,7 @@ class InstallOptions(NamedTuple):
     """Compile all modules, so that no first import has to."""
     link_scripts: Collection[str] = ()
     """The conda packages whose link scripts may run."""
-    unpack_anew: bool = False
+    unpack_again: bool = False
     """Unpack wheels again, and remove them from uv's cache, whose files environments share."""
     uv: Path | None = None
     """The uv executable, absolute; None for the one that is installed with envlock."""

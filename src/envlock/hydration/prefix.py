@@ -1,7 +1,7 @@
 """A prefix on this machine: where it is, and its receipt, the file that makes it count as whole.
 
 A prefix is `environments/metaflow_<req_id>_<full_id>` in a home. Its receipt is written last, so a prefix without one
-is what a killed process left, and is made anew.
+is what a killed process left, and is made again.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class UvInstaller:
         options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
         wheels.run("venv", *options, str(stage))
         if lock.packages:
-            if self._options.unpack_anew:
-                wheels.unpack_anew()
+            if self._options.unpack_again:
+                wheels.unpack_again()
             wheels.sync()
             wheels.settle(_site_packages(lock, stage))
 
@@ -72,7 +72,7 @@ class WheelsByUv:
         self._uv = uv
         self._options: tuple[str, ...] = ()
 
-    def unpack_anew(self) -> None:
+    def unpack_again(self) -> None:
         """Remove the lock's wheels from uv's cache, so that the next command unpacks them again.
 
         uv has no option for that: `--refresh` and `--reinstall` link what was unpacked before. If other runs of uv do

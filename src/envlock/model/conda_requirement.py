@@ -40,7 +40,7 @@ class CondaRequirement(NamedTuple):
     version: str = ""
     """Conda's version language: `==1.4`, `=1.4` (any 1.4), `>=1,<2`, `1.4.*`; empty for any."""
     build: str = ""
-    """A build string, in which `*` stands for anything; empty for any."""
+    """A build string, in which `*` matches anything; empty for any."""
     channel: str = ""
     """The channel it must come from, a name or a URL; empty for any."""
 

@@ -1,6 +1,6 @@
 """URLs: whether they can name an index, a channel, a host; and what they name, without credentials. Text in and out.
 
-`${VARIABLE}` in a URL stands for a variable of the environment. Nothing here looks one up: a text with variables is
+`${VARIABLE}` in a URL names an environment variable. Nothing here looks one up: a text with variables is
 judged as one that they can make right. What it is once they are filled in is judged by `envlock.addresses`.
 """
 

@@ -1,1 +1,1 @@
-"""Named environments: aliases and their moves, pins, what references stand for, and environments that extend others."""
+"""Named environments: aliases and their moves, pins, looking up references, and environments that extend others."""

@@ -1,6 +1,6 @@
 """Giving aliases: packages and locks come into the cache first, and the alias last.
 
-So an alias never stands for what is not there, wherever this is stopped. What can be refused is refused before anything
+So an alias never names what is not there, wherever this is stopped. What can be refused is refused before anything
 is pushed. `lock` imports this when it starts, so what needs the cache is imported where an alias is given.
 """
 
@@ -32,9 +32,9 @@ class GiveResult:
     """What came of giving an alias."""
 
     move: Move
-    """What the tag stands for now."""
+    """The move that the tag is at now."""
     before: Move | None
-    """What it stood for before; None if it was never given."""
+    """The move that it was at before; None if it was never given."""
     cache: str
     pushed: PushResult | None = None
     """What had to be pushed first, if anything had."""
@@ -43,7 +43,7 @@ class GiveResult:
 
     @property
     def was_there(self) -> bool:
-        """Whether the alias stood for that environment already, and nothing was written."""
+        """Whether the alias named that environment already, and nothing was written."""
         return self.move == self.before
 
 
@@ -56,11 +56,11 @@ def give(
     reporter: Reporter | None = None,
     expected: int | None = None,
 ) -> GiveResult:
-    """Let an alias stand for an environment, on every arch that it is locked for.
+    """Let an alias name an environment, on every arch that it is locked for.
 
-    Giving an alias to what it stands for already is no error. `expected` is the move of the tag that the user decided
-    upon. Raises AliasTaken before anything is pushed; what pushing raises; EnvironmentNotInCache if neither the cache
-    nor the project has the environment; AliasMoved, AliasBusy and StoreNotExclusive.
+    Giving an alias to the environment that it names already is no error. `expected` is the move of the tag that the
+    user decided upon. Raises AliasTaken before anything is pushed; what pushing raises; EnvironmentNotInCache if
+    neither the cache nor the project has the environment; AliasMoved, AliasBusy and StoreNotExclusive.
     """
     from envlock.cache.gc_lock import Needs, announced
     from envlock.config.instants import format_instant
@@ -88,7 +88,7 @@ def give(
 
 
 def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = "") -> GiveResult:
-    """Let a tag that moves stand for what it stood for at an earlier move: the one before the newest, or `to`.
+    """Move a tag back to the environment of an earlier move: the one before the newest, or `to`.
 
     That is a new move. Raises AliasNeverMoves, AliasNotFound, NoEarlierMove, NoSuchMove, BrokenAliasChain, and as
     `give`: AliasMoved if somebody else moves it meanwhile.
@@ -109,7 +109,7 @@ def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = 
 
 
 def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "") -> GiveResult:
-    """Let a second tag stand for what a first one stands for.
+    """Let a second tag name the environment of a first one.
 
     Raises AliasNotFound, and as `give`: AliasMoved if somebody else moves the second tag meanwhile.
     """
@@ -137,7 +137,7 @@ def promotion_target(source: Alias, text: str) -> Alias:
 class LockAliases:
     """The aliases that one `lock` gives. Opens the cache only if there is an alias to give.
 
-    Those of envlock.toml are given to an environment that was locked anew, for all archs; those of the command line in
+    Those of envlock.toml are given to an environment that was locked again, for all archs; those of the command line in
     any case.
     """
 
@@ -166,13 +166,13 @@ class LockAliases:
             ]
 
     def refuse_taken(self, project: Project, upgrade: Upgrade) -> None:
-        """Raise AliasTaken for a tag that never moves and stands for another environment, before anything is locked."""
+        """Raise AliasTaken for a tag that never moves and names another environment, before anything is locked."""
         environments = {each.name: each for each in project.environments()}
         lookup: Lookup | None = None
         for name, alias in dict.fromkeys([*self._always, *self._if_changed]):
             environment = environments[name]
             base = environment.base
-            # What an alias stands for that has no pin yet is not known before it is looked up.
+            # The environment of an alias that has no pin yet is not known before it is looked up.
             if alias.moves or (base is not None and base.pin is None):
                 continue
             is_locked = all(locks_of(project, environment, arch) for arch in project.settings.archs)
@@ -185,7 +185,7 @@ class LockAliases:
             lookup.aliases.refuse_taken(alias, EnvironmentIds(environment.requirements.req_id, ()))
 
     def left(self, result: LockResult) -> Iterator[str]:
-        """A line for each environment with aliases in envlock.toml that were not given, as it was not locked anew.
+        """A line for each environment with aliases in envlock.toml that were not given, as it was not locked again.
 
         Whether they were given before is not looked up: that would open the cache each time.
         """

@@ -95,7 +95,7 @@ class Aliases:
                 yield alias, move
 
     def refuse_taken(self, alias: Alias, ids: EnvironmentIds) -> None:
-        """Raise AliasTaken if a tag that never moves stands for another environment, before any work is done.
+        """Raise AliasTaken if a tag that never moves names another environment, before any work is done.
 
         If `ids` have no full_ids, it is not known yet what will be resolved, and only the req_id is compared.
         """
@@ -104,9 +104,9 @@ class Aliases:
             raise AliasTaken(move, wanted=str(ids))
 
     def add(self, draft: Move, *, expected: int | None = None) -> tuple[Move, Move | None]:
-        """Let a tag stand for the draft's environment; its place in the chain is found here.
+        """Let a tag name the draft's environment; its place in the chain is found here.
 
-        The value is the newest move now, and the one before this call; the same twice if the tag stood for that
+        The value is the newest move now, and the one before this call; the same twice if the tag named that
         environment already, and nothing was written. `expected` is the move that the caller decided upon (0 for none);
         without it, what others did meanwhile comes before this. Costs two reads, a listing and a create, and more only
         while others move the same tag.

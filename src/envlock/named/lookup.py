@@ -68,7 +68,7 @@ class NamedEnvironment:
 
     @classmethod
     def of(cls, move: Move) -> NamedEnvironment:
-        """What an alias stands for since a move, named with that: tags may move on."""
+        """The environment of an alias since a move, named with that: tags may move on."""
         reference = f"{move.alias}@{move.sequence}" if move.alias.moves else str(move.alias)
         return cls(reference, move.req_id, move.full_ids, move=move)
 

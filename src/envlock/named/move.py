@@ -34,7 +34,7 @@ class NewerMove(BadMove):
 
 @dataclass(frozen=True)
 class Move:
-    """What a tag stands for from one moment on."""
+    """The environment that a tag names from one moment on."""
 
     name: str
     tag: str

@@ -23,14 +23,14 @@ def hydrate(
     *,
     offline: bool = False,
     force: bool = False,
-    anew: bool = False,
+    rebuild: bool = False,
 ) -> Path:
     """The prefix of a lock in this machine's home, with artifacts from the project's cache, else from upstream.
 
     `offline` uses the cache alone. Costs half a millisecond if the prefix is there. Everything else is as in
     `envlock.hydration.hydrate`. Raises HostNotAllowed too.
     """
-    found = None if anew else find_prefix(lock, home())
+    found = None if rebuild else find_prefix(lock, home())
     if found is not None:
         return found
     from envlock.hydration import hydrate as kernel
@@ -54,7 +54,7 @@ def hydrate(
         options=InstallOptions(settings.compile_bytecode, settings.link_scripts),
         reporter=reporter,
         force=force,
-        anew=anew,
+        rebuild=rebuild,
     )
 
 

@@ -140,7 +140,7 @@ def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple
     """The environments that are called `wanted`: a step, `Flow/step`, a flow, an `[env.*]` table, ids, or an alias.
 
     Ids are `req_id:full_id`, or the beginnings of both, or of a full_id; an alias has a `/`, or a tag after `:`. Names
-    of the project come first. A step that several flows have stands for all of them. `archs` are this machine's where
+    of the project come first. A step that several flows have means all of them. `archs` are this machine's where
     none are given; ids are looked up for all archs. Raises NoSuchSelection, AmbiguousId, LockNotFound, AliasNotFound,
     AliasLacksArch, and what is wrong with a lock or a name.
     """

@@ -30,7 +30,7 @@ class VerifiedEnvironment:
     lock: Lock
     verification: VerifiedPrefix
     repair: str
-    """The command that makes it anew."""
+    """The command that makes it again."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def body(text: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_init_writes_for_a_flow(name: str, tmp_path: Path) -> None:
-    """Each flow file here has its envlock.toml beside it; UPDATE_EXPECTED=1 writes them anew."""
+    """Each flow file here has its envlock.toml beside it; UPDATE_EXPECTED=1 writes them again."""
     shutil.copy(FLOWS / f"{name}.py", tmp_path)
     made = make_template(tmp_path, [tmp_path / f"{name}.py"])
     expected = FLOWS / f"{name}.toml"
@@ -156,7 +156,7 @@ def test_an_envlock_toml_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert config.read_text() == made.text
 
 
-def test_what_is_written_anew_is_kept_beside_it_with_its_permissions(tmp_path: Path) -> None:
+def test_what_is_replaced_is_kept_beside_it_with_its_permissions(tmp_path: Path) -> None:
     config = tmp_path / "envlock.toml"
     shutil.copy(FLOWS / "plain.py", tmp_path)
     skeleton, made = make_template(tmp_path, []), make_template(tmp_path, [tmp_path / "plain.py"])

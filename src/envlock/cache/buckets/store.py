@@ -351,7 +351,7 @@ async def _watched(moving: Coroutine[Any, Any, None], progress: _Progress, silen
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.wait({task}, timeout=_FAREWELL)  # so that it writes no more into a file that is tried anew
+            await asyncio.wait({task}, timeout=_FAREWELL)  # so that it writes no more where the next attempt writes
 
 
 def _is_local(error: Exception, local: Path | None) -> bool:

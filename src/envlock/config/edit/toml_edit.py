@@ -1,6 +1,6 @@
 r"""Edit TOML text at one key: every byte elsewhere stays as the user wrote it.
 
-A library that parses a file, changes the value and writes it anew moves comments to other tables and respaces inline
+A library that parses a file, changes the value and writes it again moves comments to other tables and respaces inline
 tables; these functions add and remove only the characters of one entry. A TOML parser has accepted the text before.
 
 >>> text = "[env.a]\npypi = { packages = { rich = '15' } }  # mine\n"

@@ -1,4 +1,4 @@
-"""What the names of a Python module stand for, read from its text and from that of other modules of the project.
+"""What the names of a Python module are bound to, read from its text and from that of other modules of the project.
 
 Nothing is run. Only files of the project are read, and only those that a question leads to. Where a name may mean
 several things, it means all of them; where that cannot be read, it is `Unknown`, with the line that is why.
@@ -29,7 +29,7 @@ from envlock.config.flows.scopes import (
 from envlock.errors import EnvlockError
 
 NO_STEPS = "no steps"
-"""What a name stands for that has no say in a flow's steps: of Python itself, or a plain value."""
+"""What a name is bound to if it has no say in a flow's steps: of Python itself, or a plain value."""
 
 _STEPLESS_MODULES = {"typing_extensions"}
 """Modules beside Python's own whose classes bring no steps: a flow that has them as bases is known whole."""
@@ -75,7 +75,7 @@ class Unknown(NamedTuple):
 
 
 Meaning: TypeAlias = "Class | Function | Module | Folder | OfMetaflow | Unknown | str"
-"""What a name stands for; `NO_STEPS` for what has no say in a flow's steps."""
+"""What a name is bound to; `NO_STEPS` for what has no say in a flow's steps."""
 
 
 class ModuleNames:
@@ -104,7 +104,7 @@ class ModuleNames:
         return self._scopes[function]
 
     def meanings(self, node: ast.AST, file: Module, scopes: tuple[Scope, ...]) -> list[Meaning]:
-        """Everything that an expression may stand for. Each is worked out once."""
+        """Every value that an expression may have. Each is worked out once."""
         key = (node, scopes)
         found = self._known.get(key)
         if found is not None:
@@ -163,7 +163,7 @@ class ModuleNames:
     def name(
         self, name: str, file: Module, scopes: tuple[Scope, ...], node: ast.AST | None = None
     ) -> list[Meaning] | None:
-        """What a name may stand for; None where nothing binds it."""
+        """What a name may be bound to; None where nothing binds it."""
         for number in range(len(scopes), 0, -1):
             if name in scopes[number - 1].names:
                 return self._bound(scopes[number - 1].names[name], file, scopes[:number], node)

@@ -112,7 +112,7 @@ class Locked:
 
 @dataclass(frozen=True)
 class Pinned:
-    """A reference that was pinned to what it stands for now."""
+    """A reference that was pinned to the environment that it names now."""
 
     pin: Pin
     before: Pin | None = None
