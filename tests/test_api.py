@@ -35,13 +35,13 @@ def test_no_name_of_the_api_is_that_of_a_module_which_would_take_its_place() -> 
     assert modules.isdisjoint(envlock.__all__)
 
 
-def test_a_name_of_the_api_is_imported_when_it_is_asked_for() -> None:
+def test_a_name_of_the_api_is_imported_when_it_is_used() -> None:
     modules = modules_after("import envlock; envlock.Selection")
     assert "envlock.config.selection" in modules
     assert "envlock.workflow.lock" not in modules
 
 
-def test_the_page_tells_each_name_with_parameters_and_attributes_that_there_are() -> None:
+def test_the_page_has_each_name_with_parameters_and_attributes_that_there_are() -> None:
     rows = re.findall(r"^\| `(\w+)(?:\((.*?)\))?` \| (.*) \|$", PAGE, re.MULTILINE)
     assert {name for name, _, _ in rows} | {"Reporter", "EnvlockError"} == set(envlock.__all__)
     for name, told, text in rows:

@@ -54,7 +54,7 @@ def test_the_url_says() -> None:
         "https://evil.example#@index.example/",
     ],
 )
-def test_another_place_is_not_told(url: str) -> None:
+def test_another_place_gets_no_credentials(url: str) -> None:
     assert found(url, "https://me:pw@index.example/simple/") is None
 
 

@@ -261,7 +261,7 @@ def _prose(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
-def test_what_a_page_tells_maintainers_of_the_code_is_there(page: str) -> None:
+def test_what_a_page_says_of_the_code_is_there(page: str) -> None:
     text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
     code = [file for part in ("src", "tests", "scripts") for file in (ROOT / part).rglob("*.py")]
     names = {name for file in code for name in re.findall(r"\w+", file.read_text(encoding="utf-8"))}

@@ -56,7 +56,7 @@ def test_this_machine_has_the_series_that_runs_this_test() -> None:
     assert found.path.is_absolute()
 
 
-def test_series_are_told_by_file_names_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_are_known_by_file_names_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link(tmp_path, "python3.9")
     link(tmp_path / "b", "python3.10", Path(shutil.which("true") or "/bin/true"))
     link(tmp_path / "b", "python3.11-config", Path(shutil.which("ls") or "/bin/ls"))

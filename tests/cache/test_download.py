@@ -61,7 +61,7 @@ def test_the_bytes_come_and_are_counted(target: Path) -> None:
     assert "authorization" not in host.requests[0].headers
 
 
-def test_a_size_that_the_lock_does_not_know_is_told(target: Path) -> None:
+def test_a_size_that_the_lock_does_not_know_is_passed_on(target: Path) -> None:
     sizes: list[int] = []
     with Host(lambda handler, _: handler.send(DATA)) as host, upstream() as hosts:
         hosts.fetch(artifact(host.url(NAME), size=None), target, on_size=sizes.append)
@@ -216,7 +216,7 @@ def test_what_is_gone(target: Path, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_host_that_stumbles_is_asked_again(target: Path, status: int) -> None:
+def test_a_host_that_stumbles_is_requested_again(target: Path, status: int) -> None:
     def answer(handler: Handler, _: Request) -> None:
         if len(host.requests) < 3:
             handler.send(b"not now", status=status, Retry_After="0")
@@ -237,7 +237,7 @@ def test_a_host_that_lies_down(target: Path) -> None:
     assert error.exit_status == 4
 
 
-def test_the_pause_that_a_host_asks_for(target: Path) -> None:
+def test_the_pause_that_a_host_wants(target: Path) -> None:
     def answer(handler: Handler, _: Request) -> None:
         if len(host.requests) == 1:
             handler.send(b"", status=429, Retry_After="1")

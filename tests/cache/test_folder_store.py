@@ -304,7 +304,7 @@ def test_what_is_no_file_is_not_there(root: Path, tmp_path: Path, make: Callable
     assert store.read("packages/a") == b"1"
 
 
-def test_a_folder_where_a_file_should_be_is_told(root: Path) -> None:
+def test_a_folder_where_a_file_should_be_is_reported(root: Path) -> None:
     (root / "packages" / "a").mkdir(parents=True)
     assert FolderStore(root).entry("packages/a") is None
     with pytest.raises(CacheUnusable, match="Is a directory"):

@@ -232,7 +232,7 @@ def test_google_says_no(clouds: Clouds, log_in: LogIn) -> None:
             assert [location.path for location in error.locations] == [f"{store.url}/a"]
 
 
-def test_one_cause_is_told_once_with_one_of_its_objects() -> None:
+def test_one_cause_is_reported_once_with_one_of_its_objects() -> None:
     errors = [CacheForbidden("s3://team/x", "read", "403", place=f"s3://team/x/{name}") for name in "abca"]
     (error,) = together(errors)
     assert [location.path for location in error.locations] == ["s3://team/x/a"]

@@ -119,7 +119,9 @@ def test_a_transfer_that_breaks_goes_on(how: Break, times: int, bucket: Store, p
 
 @pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET, Break.LOST])
 @pytest.mark.parametrize("call", ["put", "fetch", "create", "read", "sha256"])
-def test_what_does_not_get_better_is_told(how: Break, call: str, bucket: Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_what_does_not_get_better_is_reported(
+    how: Break, call: str, bucket: Store, proxy: Proxy, tmp_path: Path
+) -> None:
     bucket.put("packages/a", DATA)
     for method in ("GET", "PUT", "HEAD"):
         proxy.breaks(how, method, times=ALWAYS)

@@ -113,12 +113,12 @@ class TestGive:
         assert envlock("alias", "list:v1", "--env", "base").stdout.startswith("gave list:v1 to base: ")
         assert envlock("alias", "give", "tag", "--env", "base").stdout.startswith("gave tag:latest to base: ")
 
-    def test_what_it_brings_first_is_told(self, project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+    def test_what_it_brings_first_is_reported(self, project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "cache")
         given = envlock("alias", "team/base:v1", "--env", "base")
         assert re.search(rf"pushed 2 packages \(\S+ kB\) and 2 environments to {tmp_path}/cache", given.stderr)
 
-    def test_an_arch_that_is_missing_is_told(self, project: ProjectFolder, envlock: Envlock) -> None:
+    def test_an_arch_that_is_missing_is_reported(self, project: ProjectFolder, envlock: Envlock) -> None:
         shutil.rmtree(project.lock_folder / OTHER)
         given = envlock("alias", "team/base:v2", "--env", "base")
         assert f"note: not available for {OTHER}" in given.stderr
@@ -307,7 +307,7 @@ class TestUse:
         answer = envlock("get", "team/base", "--json", cwd=another).json
         assert (answer["written"], len(answer["kept"]), answer["serves"]) == ([], 2, ["mine"])
 
-    def test_get_what_nothing_asks_for(
+    def test_get_what_nothing_needs(
         self, project: ProjectFolder, envlock: Envlock, another: Path, tmp_path: Path
     ) -> None:
         ran = envlock("get", "team/base:v1", cwd=another, check=2)

@@ -47,7 +47,7 @@ def test_an_error_is_rendered_once_on_stderr_and_gives_the_status(
 
 
 @pytest.mark.parametrize("arguments", [["lock", "--json"], ["check", "--format", "json"], ["check", "--format=json"]])
-def test_an_error_is_json_where_json_was_asked(
+def test_an_error_is_json_with_the_option_json(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     failing(monkeypatch, Broken())
@@ -86,7 +86,7 @@ def test_the_json_of_another_command_is_not_ours(
     assert capfd.readouterr().out == ""
 
 
-def test_many_errors_are_all_told_and_the_gravest_gives_the_status(
+def test_many_errors_are_all_reported_and_the_gravest_gives_the_status(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     many = ManyErrors((ConfigError("first"), Broken(), ConfigError("last")))
@@ -232,7 +232,7 @@ def test_a_config_that_is_no_file(envlock: Envlock, tmp_path: Path, command: lis
     assert "error[unreadable-config]" in envlock(*command, "--config", str(tmp_path), cwd=tmp_path, check=2).stderr
 
 
-def test_bad_configuration_is_told_by_every_way_in(envlock: Envlock, project: ProjectFolder) -> None:
+def test_bad_configuration_is_reported_by_every_way_in(envlock: Envlock, project: ProjectFolder) -> None:
     project.config.write_text("[envlock]\narchs = ['windows']\npython_from = 'uv'\n", encoding="utf-8")
     for command in ("lock", "check", "push"):
         ran = envlock(command, check=2)

@@ -83,7 +83,7 @@ def test_a_second_push_moves_nothing(
         ({"account": "team"}, "bad-cache-option"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_what_is_wrong_is_reported(
     change: dict[str, object],
     code: str,
     clouds: Callable[[str], Cloud],

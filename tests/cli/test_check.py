@@ -101,7 +101,7 @@ def test_the_gravest_decides(flow: ProjectFolder, envlock: Envlock) -> None:
     assert damaged["arch"] == path.parent.parent.name
 
 
-def test_a_code_host_is_told_where(flow: ProjectFolder, envlock: Envlock) -> None:
+def test_annotations_for_a_code_host_have_the_line(flow: ProjectFolder, envlock: Envlock) -> None:
     line = change(flow, 'lam = ""', 'lam = ">=2"')
     lines = envlock("check", "--format=github", check=1).stdout.splitlines()
     assert lines == [
@@ -149,7 +149,7 @@ def test_an_empty_project_is_fresh(project: ProjectFolder, envlock: Envlock) -> 
     assert envlock("check").stdout.startswith("nothing to check")
 
 
-def test_help_tells_the_exit_statuses(envlock: Envlock, tmp_path: Path) -> None:
+def test_help_has_the_exit_statuses(envlock: Envlock, tmp_path: Path) -> None:
     said = envlock("check", "--help", cwd=tmp_path).stdout
     assert "0 fresh" in said
     assert "3 damaged" in said

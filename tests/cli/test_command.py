@@ -129,7 +129,7 @@ def test_defaults_stand_where_nothing_is_given() -> None:
     assert (line.value(STYLE), line.value(STEP), line.number(MOVE), line.has(STYLE)) == ("text", "", None, False)
 
 
-def test_an_option_that_the_command_does_not_have_cannot_be_asked_for() -> None:
+def test_an_option_that_the_command_does_not_have_is_a_key_error() -> None:
     line = made(STEP).read([])
     assert line is not None
     with pytest.raises(KeyError):

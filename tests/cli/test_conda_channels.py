@@ -98,7 +98,7 @@ def test_an_arch_that_cannot_have_the_older_python_says_so_and_the_others_have_i
     }
 
 
-def test_a_channel_that_is_asked_for_one_package_alone_from_asking_to_use(
+def test_a_channel_of_one_package_alone_from_config_to_run(
     private_channel: Channel, conda_project: ProjectFolder, tmp_path: Path, envlock: Envlock
 ) -> None:
     url = private_channel.url_of("private")

@@ -174,7 +174,7 @@ NARROW = [
 
 
 @pytest.mark.parametrize("variables", NARROW, ids=lambda found: ",".join(f"{key}={found[key]}" for key in found))
-def test_what_an_encoding_lacks_is_told_in_another_way(tmp_path: Path, variables: dict[str, str]) -> None:
+def test_what_an_encoding_lacks_is_reported_in_another_way(tmp_path: Path, variables: dict[str, str]) -> None:
     flow = os.fsdecode(b"caf\xe9\xc3\xa9.py")
     write_config(tmp_path, "Zoë 数", archs='"linux-64"', more='[flow."EvilFlow"]\nfile = "flow.py"\n')
     (tmp_path / "flow.py").write_text(FLOW)

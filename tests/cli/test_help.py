@@ -35,7 +35,7 @@ def test_help_lists_the_commands_by_panel(envlock: Envlock) -> None:
     assert order == COMMANDS
 
 
-def test_nothing_asked_is_help_and_a_usage_error(envlock: Envlock) -> None:
+def test_no_command_is_help_and_a_usage_error(envlock: Envlock) -> None:
     ran = envlock(check=2)
     assert "Usage: envlock" in ran.stdout
     assert ran.stderr == ""

@@ -73,7 +73,7 @@ def test_named_environments_are_carried_over(tmp_path: Path, envlock: Envlock) -
     assert 'pathspec = "MediaFlow/142/encode"' in text
 
 
-def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlock) -> None:
+def test_what_is_there_is_not_overwritten_without_force(tmp_path: Path, envlock: Envlock) -> None:
     config = tmp_path / "envlock.toml"
     config.write_text("# mine\n")
     ran = envlock("init", check=2)
@@ -84,7 +84,7 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, envlock: Envlo
     assert (tmp_path / "envlock.toml.old").read_text() == "# mine\n"
 
 
-def test_what_replacing_drops_is_kept_and_told(tmp_path: Path, envlock: Envlock) -> None:
+def test_what_replacing_drops_is_kept_and_reported(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
     config = tmp_path / "envlock.toml"
     envlock("init", "plain.py")

@@ -67,7 +67,7 @@ def test_a_lock_says_for_whom_it_is_and_one_package_is_one_line(project: Project
     assert "tester" in lines[-2]
 
 
-def test_steps_that_ask_the_same_share_one_lock(project: ProjectFolder, envlock: Envlock) -> None:
+def test_steps_with_the_same_requirements_share_one_lock(project: ProjectFolder, envlock: Envlock) -> None:
     project.write_flow()
     project.write(
         """

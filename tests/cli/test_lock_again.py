@@ -24,7 +24,7 @@ MakeIndex = Callable[..., Index]
 # Locking again.
 
 
-def test_locking_again_writes_nothing_starts_nothing_and_asks_nobody(
+def test_locking_again_writes_nothing_starts_nothing_and_sends_no_request(
     make_index: MakeIndex, tmp_path: Path, envlock: Envlock, watched: Envlock
 ) -> None:
     served = make_index()
@@ -199,7 +199,7 @@ def test_a_requirement_that_the_pins_satisfy_is_stamped_without_a_solve(
 # Pruning and narrowing.
 
 
-def test_locks_that_nothing_asks_for_are_pruned_and_named(project: ProjectFolder, envlock: Envlock) -> None:
+def test_locks_that_nothing_needs_are_pruned_and_named(project: ProjectFolder, envlock: Envlock) -> None:
     project.write("[env.one.pypi]\npackages = { alpha = '' }\n[env.two.pypi]\npackages = { lam = '' }", archs=ARCHS)
     envlock("lock")
     gone = [path for path in project.locks if read(path).asked_by == ("two",)]

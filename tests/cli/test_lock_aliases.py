@@ -38,7 +38,7 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
     assert ran.json["aliases"] == [{"name": "team/base:v2", "move": 1}, {"name": "team/base:latest", "move": 2}]
 
 
-def test_names_that_came_after_the_lock_are_told(project: ProjectFolder, envlock: Envlock) -> None:
+def test_aliases_that_came_after_the_lock_are_reported(project: ProjectFolder, envlock: Envlock) -> None:
     ask(project, "lam", aliases="[]")
     assert "base was not locked again" not in envlock("lock").stderr
     ask(project, "lam", aliases='["team/base:v1"]')
@@ -79,7 +79,7 @@ def test_ids_are_no_name_to_give(project: ProjectFolder, envlock: Envlock) -> No
 @pytest.mark.parametrize(
     ("variables", "code"), [({}, "unset-name-variable"), ({"ENVLOCK_VERSION": "../x"}, "bad-alias")]
 )
-def test_a_variable_of_a_name_is_told_with_its_line(
+def test_a_variable_of_a_name_is_reported_with_its_line(
     project: ProjectFolder, envlock: Envlock, variables: dict[str, str], code: str
 ) -> None:
     ask(project, "lam", aliases='["team/base:@{ENVLOCK_VERSION}"]')

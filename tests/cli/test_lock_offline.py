@@ -13,7 +13,7 @@ from tests.support import ProjectFolder
 PYTHON = data_package("python", "3.12.1")
 
 
-def test_a_channel_that_was_read_is_not_asked_again(
+def test_a_channel_that_was_read_is_not_requested_again(
     make_channel: Callable[..., Channel], project: ProjectFolder, envlock: Envlock
 ) -> None:
     served = make_channel(PYTHON, data_package("tool", "1.0"), data_package("other", "1.0"))
@@ -41,7 +41,7 @@ def test_a_channel_that_was_never_read(
     assert not served.requests
 
 
-def test_an_index_that_was_read_is_not_asked_again(
+def test_an_index_that_was_read_is_not_requested_again(
     project: ProjectFolder,
     envlock: Envlock,
     make_index: Callable[..., object],

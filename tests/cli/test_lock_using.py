@@ -80,7 +80,7 @@ class TestUsing:
         assert project.snapshot() == before
         assert not [effect for effect in ran.effects if "envlock.toml" in effect and effect.startswith("write")]
 
-    def test_an_environment_that_asks_for_packages_extends_it(
+    def test_an_environment_with_packages_of_its_own_extends_it(
         self, mine: ProjectFolder, project: ProjectFolder, envlock: Envlock
     ) -> None:
         ran = envlock("lock", "--env", "other", "--using", "team/base:v1", "--arch", "linux-64", "--json")

@@ -103,7 +103,7 @@ def test_additions_leave_the_base_as_it_is(mine: ProjectFolder, yours: ProjectFo
     assert yours.snapshot() == before
 
 
-def test_only_additions_are_asked_of_the_index(
+def test_only_additions_are_requested_from_the_index(
     mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock, make_index: Callable[..., Index]
 ) -> None:
     served = make_index()

@@ -184,7 +184,7 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
     assert "error[stale-lock]" in envlock("path", "--step", "train", check=1).stderr
 
 
-def test_a_name_tells_when_its_project_has_locked_something_else(
+def test_a_name_whose_project_has_locked_something_else_is_reported(
     project: ProjectFolder, envlock: Envlock, tmp_path: Path
 ) -> None:
     project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])

@@ -156,7 +156,7 @@ def test_a_spinner_turns() -> None:
     assert first != second
 
 
-def test_it_may_be_told_from_any_thread() -> None:
+def test_any_thread_may_report_progress() -> None:
     console = terminal()
     with LiveReporter(console) as reporter, ThreadPoolExecutor(16) as pool:
         reporter.began("Working", 3200, "parts")

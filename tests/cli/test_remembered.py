@@ -73,7 +73,7 @@ def memos(kind: str) -> list[Path]:
     return sorted((home() / "remembered").glob(f"*/{kind}/**/*.*"))
 
 
-def test_a_name_that_never_moves_is_asked_for_once(
+def test_a_tag_that_never_moves_is_read_once(
     asking: Callable[..., list[str]], watched: Envlock, envlock: Envlock
 ) -> None:
     assert len(asking("show", "team/base:v1")) == 4, "the format, the tag's records, the record, the lock"
@@ -87,7 +87,7 @@ def test_a_name_that_never_moves_is_asked_for_once(
     assert first.json["environments"][0]["alias"]["tag"] == "v1"
 
 
-def test_what_moves_is_asked_for_each_time_but_its_lock(asking: Callable[..., list[str]]) -> None:
+def test_a_tag_that_moves_is_read_each_time_but_its_lock_is_not(asking: Callable[..., list[str]]) -> None:
     assert len(asking("show", "team/base:candidate")) == 4
     (fixed, listed, record) = asking("show", "team/base:candidate")
     assert "CACHE.json" in fixed
@@ -113,9 +113,7 @@ def test_a_lock_that_is_remembered_serves_every_arch_of_its_own(asking: Callable
 
 @pytest.mark.parametrize(("kind", "asked"), [("aliases", 3), ("envs", 2)])
 @pytest.mark.parametrize("damage", ["edited", "cut", "folder"])
-def test_what_was_edited_is_asked_for_again(
-    kind: str, asked: int, damage: str, asking: Callable[..., list[str]]
-) -> None:
+def test_what_was_edited_is_read_again(kind: str, asked: int, damage: str, asking: Callable[..., list[str]]) -> None:
     asking("show", "team/base:v1")
     (memo,) = memos(kind)
     data = memo.read_bytes()
@@ -150,7 +148,7 @@ def test_another_cache_of_the_same_url_is_another(asking: Callable[..., list[str
     assert len(asking("show", "team/base:v1")) == 4
 
 
-def test_who_writes_asks(asking: Callable[..., list[str]]) -> None:
+def test_who_writes_reads_the_bucket(asking: Callable[..., list[str]]) -> None:
     for _ in range(2):
         asking("get", "team/base:v1", "--into", "locks")
         asked = asking("alias", "team/again:v1", "team/base:v1")
@@ -165,7 +163,7 @@ def test_a_home_that_nothing_can_be_kept_in_is_no_error(asking: Callable[..., li
     assert len(asking("show", "team/base:v1")) == 4
 
 
-def test_a_name_that_was_taken_away_is_still_told(
+def test_a_name_that_was_deleted_is_still_shown(
     asking: Callable[..., list[str]], envlock: Envlock, cloud: Cloud, tmp_path: Path
 ) -> None:
     """It says which environment it named. Who would use it finds out."""

@@ -72,7 +72,7 @@ def test_what_scripts_print_is_no_data(envlock: Envlock) -> None:
     assert "activate.d/a.sh ended with status 1" in ran.stderr
 
 
-def test_an_environment_that_cannot_be_entered_is_told(envlock: Envlock) -> None:
+def test_an_environment_that_cannot_be_entered_is_reported(envlock: Envlock) -> None:
     named_prefix("demo", script="exit 0\n")
     ran = envlock("run", "--name", "demo", "--", "echo", "data", check=5, env={"TOKEN": "s3cr3t"})
     assert ran.stdout == ""

@@ -110,7 +110,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
 
 
 @pytest.mark.usefixtures("flows")
-def test_a_wrong_choice_is_told(envlock: Envlock) -> None:
+def test_a_wrong_choice_is_reported(envlock: Envlock) -> None:
     for arguments, code, told in WRONG:
         ran = envlock("path", *arguments.split(), check=2)
         assert f"error[{code}]" in ran.stderr, arguments
@@ -203,7 +203,7 @@ def test_the_command_is_this_very_process(envlock: Envlock, tmp_path: Path) -> N
         assert process.communicate(timeout=60)[0].strip() == str(process.pid)
 
 
-def test_a_command_that_cannot_be_run_is_told(one: ProjectFolder, envlock: Envlock) -> None:
+def test_a_command_that_cannot_be_run_is_reported(one: ProjectFolder, envlock: Envlock) -> None:
     ran = envlock("run", "--", "no-such-command", "x", check=2)
     assert "error[no-such-command]: `no-such-command` cannot be run: it is not on PATH" in ran.stderr
     assert str(home() / "environments") in ran.stderr
@@ -220,7 +220,7 @@ def test_a_command_that_cannot_be_run_is_told(one: ProjectFolder, envlock: Envlo
 
 
 @pytest.mark.usefixtures("one")
-def test_nothing_to_run_is_told(envlock: Envlock) -> None:
+def test_nothing_to_run_is_reported(envlock: Envlock) -> None:
     for arguments in (("run",), ("run", "--"), ("run", "--env", "demo")):
         ran = envlock(*arguments, check=2)
         assert "no command to run is given" in ran.stderr
@@ -270,7 +270,7 @@ def test_create_without_a_name_prints_the_path(envlock: Envlock) -> None:
         ("tarin", "alias-not-found", ""),
     ],
 )
-def test_a_name_of_the_project_that_is_taken_for_an_alias_is_told_with_its_options(
+def test_a_name_of_the_project_that_is_taken_for_an_alias_is_reported_with_its_options(
     tmp_path: Path, command: str, name: str, code: str, options: str
 ) -> None:
     flow = "from metaflow import FlowSpec, step\nclass OneFlow(FlowSpec):\n"
@@ -309,7 +309,7 @@ def test_a_bad_name_is_refused_before_anything_is_made(envlock: Envlock) -> None
 
 
 @pytest.mark.usefixtures("one")
-def test_a_name_whose_environment_is_gone_is_told(envlock: Envlock) -> None:
+def test_a_name_whose_environment_is_gone_is_reported(envlock: Envlock) -> None:
     prefix = Path(envlock("create", "--name", "n").stdout.strip())
     (prefix / ".envlock.json").unlink()
     ran = envlock("path", "--name", "n", check=5)
@@ -320,7 +320,7 @@ def test_a_name_whose_environment_is_gone_is_told(envlock: Envlock) -> None:
 
 
 @pytest.mark.usefixtures("one")
-def test_a_name_whose_interpreter_is_gone_is_told(
+def test_a_name_whose_interpreter_is_gone_is_reported(
     envlock: Envlock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "pythons" / f"python{SERIES}"
@@ -335,7 +335,7 @@ def test_a_name_whose_interpreter_is_gone_is_told(
     assert envlock("run", "--name", "n", "--", "lam").stdout == "lam 1.0\n"
 
 
-def test_a_home_that_cannot_be_written_is_told(one: ProjectFolder, envlock: Envlock) -> None:
+def test_a_home_that_cannot_be_written_is_reported(one: ProjectFolder, envlock: Envlock) -> None:
     ran = envlock("path", env={"ENVLOCK_HOME": str(one.config / "home")}, check=False)
     assert ran.status in {2, 5}
     assert "error[" in ran.stderr

@@ -163,7 +163,7 @@ def test_a_shell_in_itself_is_refused(envlock: Envlock) -> None:
     assert "note: this shell is inside the one of demo" in ran.stderr
 
 
-def test_a_shell_that_does_not_start_is_told(envlock: Envlock, isolated: Path) -> None:
+def test_a_shell_that_does_not_start_is_reported(envlock: Envlock, isolated: Path) -> None:
     named_prefix("demo")
     (isolated / "tmp").mkdir()
     for shell in ("/no/such/zsh", "/no/such/shell"):
@@ -195,7 +195,7 @@ def test_a_shell_that_is_not_known_is_started_as_it_is(isolated: Path, tmp_path:
     assert "note: entered demo; envlock cannot show that in the prompt" in terminal.shown
 
 
-def test_the_prompt_has_the_name_that_was_asked_for(project: ProjectFolder, envlock: Envlock, isolated: Path) -> None:
+def test_the_prompt_has_the_name_that_was_given(project: ProjectFolder, envlock: Envlock, isolated: Path) -> None:
     running = "{}.{}".format(*sys.version_info[:2])
     project.write_flow("DemoFlow")
     project.write(f'[flow.DemoFlow]\nfile = "demoflow.py"\npypi = {{ python = "{running}", packages = {{}} }}\n')
@@ -218,7 +218,7 @@ def test_the_prompt_has_the_name_that_was_asked_for(project: ProjectFolder, envl
         assert done.stdout == f"{name}\n", done.stderr
 
 
-def test_a_wrong_command_line_is_told(envlock: Envlock, tmp_path: Path) -> None:
+def test_a_wrong_command_line_is_reported(envlock: Envlock, tmp_path: Path) -> None:
     assert "error[usage]" in envlock("shell", "--nope", check=2).stderr
     assert "error[no-such-name]" in envlock("shell", "--name", "nope", check=2).stderr
     assert "error[no-config]" in envlock("shell", check=2, cwd=tmp_path).stderr

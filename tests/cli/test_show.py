@@ -154,7 +154,7 @@ def test_where_it_is_on_this_machine(project: ProjectFolder, envlock: Envlock) -
     assert re.search(r"base .* yes$", envlock("show").stdout.rstrip())
 
 
-def test_a_flow_stands_for_its_steps_and_the_same_environment_is_told_once(
+def test_a_flow_means_all_its_steps_and_the_same_environment_is_shown_once(
     project: ProjectFolder, envlock: Envlock
 ) -> None:
     project.edit('{ lam = "" }', "{}")

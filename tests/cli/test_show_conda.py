@@ -261,7 +261,7 @@ def test_on_a_terminal_nothing_is_lost(project: Path, width: int, fits: bool) ->
         assert any(package.name in line and package.version in line for line in lines)
 
 
-def test_what_changed_is_told_with_its_line(project: Path, envlock: Envlock) -> None:
+def test_what_changed_is_reported_with_its_line(project: Path, envlock: Envlock) -> None:
     config = project / "envlock.toml"
     config.write_text(CONFIG.replace('numpy = "=1.26"', 'numpy = ">=2"'))
     (finding,) = [each for each in envlock("check", "--json", check=1).json["findings"] if each["environment"]]

@@ -91,7 +91,7 @@ def test_all_is_as_it_was_installed(project: ProjectFolder, envlock: Envlock) ->
     assert (chosen["findings"], chosen["repair"]) == ([], None)
 
 
-def test_damage_is_told_and_repaired(project: ProjectFolder, envlock: Envlock) -> None:
+def test_damage_is_reported_and_repaired(project: ProjectFolder, envlock: Envlock) -> None:
     prefix = Path(envlock("path", "--env", "both").stdout.strip())
     damage(prefix / "share" / "activates" / "note.txt")
     damage(site_of(prefix) / "alpha" / "__init__.py")
@@ -179,7 +179,7 @@ def test_what_is_not_locked_is_not_looked_at(project: ProjectFolder, envlock: En
     assert "note: not locked, so not verified (see `envlock check`): DemoFlow/train\n" in ran.stderr
 
 
-def test_a_lock_that_is_damaged_is_told(project: ProjectFolder, envlock: Envlock) -> None:
+def test_a_lock_that_is_damaged_is_reported(project: ProjectFolder, envlock: Envlock) -> None:
     damaged = project.locks[0]
     damaged.write_text(damaged.read_text().replace('version = "1.', 'version = "9.', 1))
     said = envlock("verify", check=3).stderr
@@ -187,7 +187,7 @@ def test_a_lock_that_is_damaged_is_told(project: ProjectFolder, envlock: Envlock
     assert f"  at {damaged.relative_to(project.folder)}\n" in said
 
 
-def test_a_wrong_choice_is_told(project: ProjectFolder, envlock: Envlock) -> None:
+def test_a_wrong_choice_is_reported(project: ProjectFolder, envlock: Envlock) -> None:
     assert "error[no-such-selection]" in envlock("verify", "--env", "bth", check=2).stderr
     assert "error[usage]" in envlock("verify", "--nope", check=2).stderr
 

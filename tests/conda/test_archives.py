@@ -59,7 +59,7 @@ def test_the_package_itself_says_what_is_in_it(channel: Channel, pattern: str, e
     assert look(channel, package) == {package.name: expected}
 
 
-def test_it_is_asked_once_for_the_end_of_the_file_and_remembered(make_channel: Callable[..., Channel]) -> None:
+def test_the_end_of_the_file_is_requested_once_and_remembered(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(whole=True)
     (beta,) = locked(served, "noarch/beta-1.5-*")
     assert look(served, beta) == {"beta": known(("beta", "1.5"))}
@@ -85,7 +85,7 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(channel: Channel, monkeyp
     assert look(channel, beta) == {"beta": known(("beta", "1.5"))}
 
 
-def test_what_cannot_hold_python_is_not_asked_for(make_channel: Callable[..., Channel]) -> None:
+def test_what_cannot_hold_python_is_not_requested(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(whole=True)
     packages = locked(served, "noarch/lower-2.0-*", "noarch/upper-2.0-*", "noarch/east-*")
     assert look(served, *packages) == {package.name: known() for package in packages}
@@ -105,7 +105,7 @@ def test_which_packages_may_hold_python() -> None:
     assert not may_hold_python(package("python", "python_abi 3.12.* *_cp312"))
 
 
-def test_an_archive_of_this_machine_is_read_without_asking(make_channel: Callable[..., Channel]) -> None:
+def test_an_archive_of_this_machine_is_read_without_a_request(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(whole=True)
     vintage, beta = locked(served, "noarch/vintage-1.0-*.tar.bz2", "noarch/beta-1.5-*")
     for package in (vintage, beta):
@@ -161,7 +161,7 @@ def test_a_channel_that_is_gone_is_given_up_soon(make_channel: Callable[..., Cha
     assert len(served.requests) < 30
 
 
-def test_many_are_asked_at_once(make_channel: Callable[..., Channel]) -> None:
+def test_many_are_requested_at_once(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(whole=True)
     (beta,) = locked(served, "noarch/beta-1.5-*")
     packages = [replace(beta, name=f"beta-{number}", sha256=f"{number:064d}") for number in range(10)]

@@ -45,7 +45,7 @@ def test_one_channel_has_one_url(url: str) -> None:
         ("file:///t/x/team", "file:///t/x/team"),
     ],
 )
-def test_what_a_lock_asks_and_where_it_is_from_are_one_url(url: str, base: str) -> None:
+def test_the_channel_of_a_lock_and_of_its_package_are_one_url(url: str, base: str) -> None:
     assert channel_base(url) == strip_channel_credentials(url) == base
     assert channel_base(base) == base
     assert without_secrets(f"{url.rstrip('/')}/noarch/a-1-0.conda").lower() == f"{base}/noarch/a-1-0.conda"

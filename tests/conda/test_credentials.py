@@ -154,7 +154,7 @@ def test_credentials_go_to_their_own_channel_only(make_channel: Callable[..., Ch
     assert not any(each.headers.get("authorization") for each in theirs.requests)
 
 
-def test_what_cannot_be_told_apart_is_told_nothing() -> None:
+def test_hosts_that_cannot_be_told_apart_get_no_credentials() -> None:
     places = [
         Place("https://channel.example/team", "https://channel.example/team", "Basic one"),
         Place("https://channel.example:8443/team", "https://channel.example:8443/team", "Basic two"),

@@ -67,7 +67,7 @@ def test_the_data_is_small_and_has_its_licence_and_source() -> None:
         assert first == sorted(set(first))
 
 
-def test_nothing_is_read_before_it_is_asked_for() -> None:
+def test_nothing_is_read_before_it_is_needed() -> None:
     code = """
 import sys, envlock.conda.names as names
 assert not names._sections.cache_info().misses

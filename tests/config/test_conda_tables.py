@@ -1,4 +1,4 @@
-"""What conda tables, `conda_only` and `python-from` come to: packages, Python, channels, and who asked."""
+"""What conda tables, `conda_only` and `python-from` come to: packages, Python, channels, and the key of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def conda(folder: Path, tables: str, *, settings: str = "", step: str = "end") -
     return found
 
 
-def test_libraries_are_conda_packages_with_the_keys_that_ask(tmp_path: Path) -> None:
+def test_libraries_are_conda_packages_with_their_keys(tmp_path: Path) -> None:
     found = conda(tmp_path, 'conda = { libraries = { NumPy = "1.26.4", scipy = "=1.11", blas = "2.1=openblas*" } }')
     asked = found.requirements
     assert tuple(map(str, asked.conda)) == ("blas ==2.1 openblas*", "numpy ==1.26.4", "scipy =1.11")
@@ -40,7 +40,7 @@ def test_libraries_are_conda_packages_with_the_keys_that_ask(tmp_path: Path) -> 
         ('conda = { libraries = { python = "3.12" } }\npypi = { packages = { rich = "" } }', "pypi"),
     ],
 )
-def test_the_type_follows_what_is_asked_and_python_comes_from_conda(tmp_path: Path, tables: str, kind: str) -> None:
+def test_the_type_follows_the_requirements_and_python_comes_from_conda(tmp_path: Path, tables: str, kind: str) -> None:
     asked = conda(tmp_path, tables).requirements
     assert (asked.type, asked.python_from) == (kind, "conda")
     assert asked.channels == ("conda-forge",)
@@ -85,14 +85,14 @@ def test_a_package_of_conda_and_one_of_pypi_have_a_key_each(tmp_path: Path) -> N
         'conda = { libraries = { ffmpeg = "6" } }\n[flow.Train.step.end]\npypi = { conda_only = { ffmpeg = "7" } }',
     ],
 )
-def test_one_package_asked_twice_must_agree(tmp_path: Path, tables: str) -> None:
+def test_two_requirements_of_one_package_must_agree(tmp_path: Path, tables: str) -> None:
     error = refused(tmp_path, tables)
     assert error.code == "disagreeing-values"
     assert len(error.locations) == 2
     assert all(location.line for location in error.locations)
 
 
-def test_one_package_asked_twice_alike_is_asked(tmp_path: Path) -> None:
+def test_two_equal_requirements_of_one_package_are_one(tmp_path: Path) -> None:
     tables = 'conda = { libraries = { ffmpeg = "6", FFMPEG = "==6" } }\npypi = { conda_only = { ffmpeg = "6" } }'
     asked = conda(tmp_path, tables).requirements
     assert asked.conda == asked.conda_only == (CondaRequirement("ffmpeg", "==6"),)
@@ -153,9 +153,7 @@ def test_pythons_that_agree_are_one(tmp_path: Path, tables: str) -> None:
          ["pypi.python", "pypi.conda_only.python"], "3.11 3.12"),
     ],
 )  # fmt: skip
-def test_python_asked_twice_and_disagreeing_shows_both_lines(
-    tmp_path: Path, tables: str, keys: list[str], values: str
-) -> None:
+def test_two_pythons_that_disagree_show_both_lines(tmp_path: Path, tables: str, keys: list[str], values: str) -> None:
     error = refused(tmp_path, tables)
     assert error.code == "disagreeing-values"
     assert [key for _, key in lines(error)] == [f"flow.Train.{key}" for key in keys]
@@ -232,7 +230,7 @@ def test_channels_are_more_beside_the_projects(
     assert found.requirements.channels == channels
 
 
-def test_the_priority_of_channels_is_asked_where_there_is_conda(tmp_path: Path) -> None:
+def test_the_priority_of_channels_is_a_requirement_where_there_is_conda(tmp_path: Path) -> None:
     tables = 'conda = { libraries = { numpy = "" } }'
     plain, strict, disabled = (
         conda(tmp_path, tables, settings=settings).requirements
@@ -300,7 +298,7 @@ def test_a_secret_in_a_url_with_a_slip_is_not_shown(tmp_path: Path, slip: str) -
 
 
 @pytest.mark.parametrize("folder", ["/srv/my channel", "./channel", "file:///srv/my channel", "file://srv/channel"])
-def test_how_a_folder_is_a_channel_is_told(tmp_path: Path, folder: str) -> None:
+def test_how_a_folder_is_a_channel_is_reported(tmp_path: Path, folder: str) -> None:
     error = refused(tmp_path, f'conda = {{ channels = ["{folder}"] }}')
     assert error.code == "bad-channel"
     assert error.hint

@@ -37,7 +37,7 @@ def steps(folder: Path, tables: str, *, settings: str = "") -> dict[str, Environ
     return {step.name: step.environment for step in load(folder, text).flows[0].steps}
 
 
-def asked(environment: Environment | None) -> list[str]:
+def required(environment: Environment | None) -> list[str]:
     assert environment is not None
     return [str(each) for each in environment.requirements.pypi]
 
@@ -54,7 +54,7 @@ def lines(error: ConfigError) -> list[tuple[int | None, str | None]]:
 
 def test_a_step_without_tables_has_its_flows_environment(tmp_path: Path) -> None:
     found = steps(tmp_path, 'pypi = { python = "3.12", packages = { rich = ">=13" } }')
-    assert asked(found["start"]) == asked(found["end"]) == ["rich>=13"]
+    assert required(found["start"]) == required(found["end"]) == ["rich>=13"]
     assert found["start"].requirements == found["end"].requirements
 
 
@@ -64,8 +64,8 @@ def test_a_steps_constraint_replaces_the_flows_whole_and_keeps_the_others(tmp_pa
         'pypi = { packages = { rich = ">=13,<14", attrs = "23.1" } }\n'
         '[flow.Train.step.end]\npypi = { packages = { Rich = "<15" } }',
     )
-    assert asked(found["end"]) == ["attrs==23.1", "rich<15"]
-    assert asked(found["start"]) == ["attrs==23.1", "rich<14,>=13"]
+    assert required(found["end"]) == ["attrs==23.1", "rich<15"]
+    assert required(found["start"]) == ["attrs==23.1", "rich<14,>=13"]
 
 
 def test_a_steps_extras_replace_the_flows(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_steps_extras_replace_the_flows(tmp_path: Path) -> None:
         'pypi = { packages = { "requests[socks]" = "" } }\n'
         '[flow.Train.step.end]\npypi = { packages = { requests = ">=2" } }',
     )
-    assert asked(found["end"]) == ["requests>=2"]
+    assert required(found["end"]) == ["requests>=2"]
 
 
 def test_a_steps_python_wins(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_indexes_are_the_steps_then_the_flows_then_the_projects_without_duplicat
     )
 
 
-def test_credentials_are_for_fetching_and_not_asked(tmp_path: Path) -> None:
+def test_credentials_are_for_fetching_and_no_requirement(tmp_path: Path) -> None:
     found = steps(tmp_path, 'pypi = { extra_indices = ["https://me:pw@index.example/simple"] }')
     assert found["end"] is not None
     assert found["end"].requirements.indexes == ("https://index.example/simple",)
@@ -173,7 +173,7 @@ def test_two_spellings_of_one_package_must_agree(tmp_path: Path) -> None:
         ("x = { version = '>=1', extras = ['b'], marker = \"os_name == 'nt'\" }", ["x[b]>=1 ; os_name == 'nt'"]),
     ],
 )
-def test_what_is_asked_of_one_package_adds_up(tmp_path: Path, packages: str, found: list[str]) -> None:
+def test_the_requirements_of_one_package_add_up(tmp_path: Path, packages: str, found: list[str]) -> None:
     environment = steps(tmp_path, f"pypi = {{ packages = {{ {packages} }} }}")["end"]
     assert environment is not None
     assert environment.requirements.document()["pypi"] == found
@@ -309,7 +309,7 @@ def test_a_steps_name_goes_over_its_flows(tmp_path: Path) -> None:
         ("sys_packages = { packages = { __cuda = '12.4' } }", True),
     ],
 )
-def test_what_is_asked_beside_a_name_extends_it(tmp_path: Path, more: str, extends: bool) -> None:
+def test_requirements_beside_an_alias_extend_it(tmp_path: Path, more: str, extends: bool) -> None:
     found = steps(tmp_path, f'[flow.Train.step.end]\nnamed_env = {{ name = "a/b" }}\n{more}')["end"]
     assert found is not None
     assert found.base is not None
@@ -341,7 +341,7 @@ def test_the_order_of_tables_and_keys_does_not_matter(tmp_path: Path) -> None:
     assert one.requirements.req_id == two.requirements.req_id
 
 
-def test_the_archs_that_are_locked_are_not_asked(tmp_path: Path) -> None:
+def test_the_archs_that_are_locked_are_no_requirement(tmp_path: Path) -> None:
     one = steps(tmp_path, "", settings='archs = ["linux-64"]')["end"]
     two = steps(tmp_path, "", settings='archs = ["osx-arm64", "linux-64"]')["end"]
     assert one is not None
@@ -349,7 +349,7 @@ def test_the_archs_that_are_locked_are_not_asked(tmp_path: Path) -> None:
     assert one.requirements.req_id == two.requirements.req_id
 
 
-def test_a_floor_is_asked(tmp_path: Path) -> None:
+def test_a_floor_is_a_requirement(tmp_path: Path) -> None:
     one = steps(tmp_path, "")["end"]
     two = steps(tmp_path, "", settings='system-requirements = { linux-64 = { __glibc = "2.17" } }')["end"]
     assert one is not None
@@ -358,7 +358,7 @@ def test_a_floor_is_asked(tmp_path: Path) -> None:
     assert ("linux-64", "__glibc", "2.17") in two.requirements.system
 
 
-def test_an_instant_is_asked_and_a_span_is_not(tmp_path: Path) -> None:
+def test_an_instant_is_a_requirement_and_a_span_is_not(tmp_path: Path) -> None:
     plain, span, instant = (
         steps(tmp_path, "", settings=settings)["end"]
         for settings in ("", 'exclude-newer = "7d"', 'exclude-newer = "2026-11-01"')

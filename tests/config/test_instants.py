@@ -28,7 +28,7 @@ def test_instants_that_no_calendar_holds(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9999-12-31", "99999999999d"])
 @pytest.mark.parametrize("command", ["lock", "check"])
-def test_they_are_told(project: ProjectFolder, envlock: Envlock, text: str, command: str) -> None:
+def test_they_are_reported(project: ProjectFolder, envlock: Envlock, text: str, command: str) -> None:
     project.write_env("lam", settings=f'exclude-newer = "{text}"')
     said = envlock(command, check=2).stderr
     assert "error[bad-instant]" in said

@@ -84,7 +84,7 @@ def test_a_direct_url_that_no_lock_may_hold_is_refused_wherever_it_is_written(
     assert SECRET not in whole(caught.value)
 
 
-def test_python_is_no_package_wherever_it_is_asked(tmp_path: Path) -> None:
+def test_python_is_no_package_wherever_it_is_required(tmp_path: Path) -> None:
     error = refused(tmp_path, "# ours\npython>=3.9\n")
     assert (error.code, error.locations) == ("python-is-no-package", (Location("r.txt", 2), AT))
     assert 'pypi.python = ">=3.9"' in (error.hint or "")
@@ -137,7 +137,7 @@ def test_an_option_that_means_nothing_here_is_refused(line: str, tmp_path: Path)
         ("/srv/rich-13.0-py3-none-any.whl", "a path"),
     ],
 )
-def test_what_pip_takes_beside_requirements_is_told_by_its_name(line: str, said: str, tmp_path: Path) -> None:
+def test_what_pip_takes_beside_requirements_is_reported_by_its_name(line: str, said: str, tmp_path: Path) -> None:
     error = refused(tmp_path, f"{line}\n")
     assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 1), AT))
     assert said in error.message
@@ -180,7 +180,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
 # Places.
 
 
-def test_whoever_asks_in_a_file_is_that_line_of_it(tmp_path: Path) -> None:
+def test_the_origin_of_a_requirement_in_a_file_is_that_line_of_it(tmp_path: Path) -> None:
     (tmp_path / "envlock.toml").write_text(CONFIG)
     (tmp_path / "r.txt").write_text("# ours\nrich\n--extra-index-url https://index.example/simple\n")
     project = load_project(tmp_path / "envlock.toml")
@@ -295,7 +295,7 @@ def test_no_other_file_that_is_not_of_the_project_is_shown_either(tmp_path: Path
         ("channels", ["../channel"]),
     ],
 )
-def test_what_a_lock_or_a_pin_asks_passes_the_same_gate(key: str, value: str | list[str]) -> None:
+def test_the_requirements_in_a_lock_or_a_pin_pass_the_same_gate(key: str, value: str | list[str]) -> None:
     table = {"python-from": "machine", "indexes": ["https://${HOST}/simple"], "channels": ["conda-forge", "${TEAM}"]}
     assert requirements_from(table).channels == ("conda-forge", "${TEAM}")
     with pytest.raises((ValueError, ConfigError)) as caught:

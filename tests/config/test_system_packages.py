@@ -83,7 +83,7 @@ def test_a_processor_is_that_of_archs_which_have_it(tmp_path: Path, processor: s
     assert {arch for arch, packages in found.items() if packages["__archspec"] == processor} == archs
 
 
-def test_the_key_that_asks_is_known(tmp_path: Path) -> None:
+def test_the_key_of_the_requirement_is_known(tmp_path: Path) -> None:
     tables = f'{CONDA}sys_packages = {{ packages = {{ __cuda = "12" }} }}'
     settings = 'system-requirements = { linux-64 = { __cuda = "11", __linux = "5.10" } }'
     environment = steps(tmp_path, tables, settings=settings)["end"]

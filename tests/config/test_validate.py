@@ -560,7 +560,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_told(name: str) -> None:
+def test_what_is_wrong_is_reported(name: str) -> None:
     source, *expected = BAD[name]
     errors = errors_of(source)
     places = [error.locations[0] for error in errors]
@@ -642,7 +642,7 @@ def test_a_table_of_a_package_may_be_written_with_dots(text: str, tmp_path: Path
     assert len(load_project(tmp_path / "envlock.toml").environments()) == 1
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_errors_are_reported_at_once_in_the_order_of_the_file() -> None:
     text = "[envlock]\narchs = ['windows']\ncach = 'x'\n[flow.X]\nfile = 3\npypi.packages = { rich = '>>1' }\n"
     with pytest.raises(ManyErrors) as caught:
         explain(text, PATH)
@@ -666,7 +666,7 @@ def test_places_are_named_by_the_file_and_the_key() -> None:
     assert caught.value.locations == (Location("envlock.toml", 3, "envlock.nope"),)
 
 
-def test_a_date_in_no_year_is_told_by_both_readers(tmp_path: Path) -> None:
+def test_a_date_in_no_year_is_reported_by_both_readers(tmp_path: Path) -> None:
     path = tmp_path / "envlock.toml"
     path.write_text("[envlock]\nexclude-newer = 0001-01-01T00:00:00+10:00\n", encoding="utf-8")
     for read in (lambda: explain(path.read_text(), path), lambda: load_project(path)):

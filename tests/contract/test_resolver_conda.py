@@ -221,7 +221,7 @@ def test_versions_mean_what_they_mean_to_conda(adapter: Adapter, mirrored: Chann
     assert {library: found[library.partition(" ")[0]] for library in expected} == expected
 
 
-def test_a_build_can_be_asked_for(adapter: Adapter, mirrored: Channel) -> None:
+def test_a_build_can_be_required(adapter: Adapter, mirrored: Channel) -> None:
     mirrored.need(series=1)
     tag = f"py{mirrored.series[0].replace('.', '')}"
     found = adapter.ask(f"builds 1.4 {tag}_0", "accel * cpu*")
@@ -229,7 +229,7 @@ def test_a_build_can_be_asked_for(adapter: Adapter, mirrored: Channel) -> None:
     assert package(found, "accel").build == "cpu_0"
 
 
-def test_a_package_that_is_asked_twice_is_held_to_both(adapter: Adapter, mirrored: Channel) -> None:
+def test_two_requirements_of_a_package_both_hold(adapter: Adapter, mirrored: Channel) -> None:
     mirrored.need(series=2)
     older = sorted(mirrored.series)[0]
     found = adapter.ask("lower >=1.1", "lower <2", "python >=3.8", python=f"=={older}.*")

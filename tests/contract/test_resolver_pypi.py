@@ -114,7 +114,7 @@ def package(resolution: Resolution, name: str) -> LockedPackage:
 # The form of what is locked.
 
 
-def test_a_package_is_locked_with_everything_the_index_tells(adapter: Adapter, index: Index) -> None:
+def test_a_package_is_locked_with_everything_that_the_index_says(adapter: Adapter, index: Index) -> None:
     found = package(adapter.ask(index, "alpha==2.0"), "alpha")
     artifact = index.artifact("alpha-2.0-py3-none-any.whl")
     assert found == LockedPackage(
@@ -150,7 +150,7 @@ def test_the_order_of_the_requirements_does_not_matter(adapter: Adapter, index: 
     assert adapter.ask(index, "eta", "alpha<2", "beta") == adapter.ask(index, "beta", "eta", "alpha<2")
 
 
-def test_nothing_asked_is_nothing_locked(adapter: Adapter, index: Index) -> None:
+def test_no_requirements_are_no_packages(adapter: Adapter, index: Index) -> None:
     assert adapter.ask(index) == Resolution(packages=())
 
 
@@ -177,7 +177,7 @@ def test_an_extra_that_is_not_there_is_said(adapter: Adapter, index: Index) -> N
     assert found.notes == ("beta 2.0 has no extra `nope`",)
 
 
-def test_prereleases_and_yanked_releases_are_left_alone_unless_asked(adapter: Adapter, index: Index) -> None:
+def test_prereleases_and_yanked_releases_are_left_alone_unless_required(adapter: Adapter, index: Index) -> None:
     assert versions(adapter.ask(index, "xi", "omicron")) == {"xi": "1.0", "omicron": "1.0"}
     assert versions(adapter.ask(index, "xi==1.1", "omicron>=2.0rc1")) == {"xi": "1.1", "omicron": "2.0rc1"}
     assert versions(adapter.ask(index, "omicron", flags=("pre",))) == {"omicron": "2.0rc1"}
@@ -326,9 +326,7 @@ def test_exclude_newer_hides_what_came_later(adapter: Adapter, index: Index) -> 
     assert "later `exclude-newer`" in (caught.value.hint or "")
 
 
-def test_exclude_newer_on_an_index_that_tells_no_times_is_refused(
-    adapter: Adapter, make_index: Callable[..., Index]
-) -> None:
+def test_exclude_newer_on_an_index_without_times_is_refused(adapter: Adapter, make_index: Callable[..., Index]) -> None:
     with pytest.raises(NoSolution) as caught:
         adapter.ask(make_index(html_only=True), "alpha", exclude_newer="2021-06-01T00:00:00Z")
     assert "no upload times" in (caught.value.hint or "")

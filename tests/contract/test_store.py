@@ -137,7 +137,7 @@ def test_when_a_file_was_written(store: Store) -> None:
         assert abs(entry.modified - time.time()) < 60
 
 
-def test_progress_is_told(store: Store, tmp_path: Path) -> None:
+def test_progress_is_reported(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(7_000_000))
     told: list[int] = []

@@ -105,7 +105,7 @@ def test_modules_that_come_as_data_are_the_same_paths(tmp_path: Path) -> None:
     assert "PLATFORM" in (site / "alpha_one/__init__.py").read_text()
 
 
-def test_a_file_of_one_that_is_a_folder_of_another_is_told_with_both_names(tmp_path: Path) -> None:
+def test_a_file_of_one_that_is_a_folder_of_another_is_reported_with_both_names(tmp_path: Path) -> None:
     one = Release("one", "1.0", files={"shared/x": "a file\n"})
     two = Release("two", "1.0", files={"shared/x/y.py": ""})
     made = making(tmp_path, one, two)

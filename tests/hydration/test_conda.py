@@ -196,7 +196,7 @@ def test_nothing_is_left_where_temporary_files_are(
     assert remains(making.environments) == []
 
 
-def test_no_network_is_asked(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_used(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     making = CondaMaking(tmp_path, ("speak",), wheels=wheels(1), store=store)
@@ -256,7 +256,7 @@ def test_two_archives_of_one_name_version_and_build_are_two(tmp_path: Path) -> N
 # Two packages that want one path.
 
 
-def test_a_path_of_two_packages_is_told_and_the_same_one_has_it_each_time(tmp_path: Path, store: Path) -> None:
+def test_a_path_of_two_packages_is_reported_and_the_same_one_has_it_each_time(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("clobber-one", "clobber-two"), store=store)
     for _ in range(4):
         shutil.rmtree(making.prefix, ignore_errors=True)
@@ -292,7 +292,7 @@ def test_the_same_bytes_twice_are_no_matter(tmp_path: Path) -> None:
     assert making.reporter.warnings == []
 
 
-def test_a_wheel_on_a_file_of_a_conda_package_is_told(tmp_path: Path) -> None:
+def test_a_wheel_on_a_file_of_a_conda_package_is_reported(tmp_path: Path) -> None:
     ours = python_package("shared", "1.0", dist=Dist("shared", "1.0"))
     theirs = Release("other", "1.0", files={"shared/__init__.py": "FROM = 'wheel'\n"})
     making = CondaMaking(tmp_path, own=(ours,), wheels=(theirs,))
@@ -442,7 +442,7 @@ def _without_metadata(suffix: str) -> bytes:
     return data.getvalue()
 
 
-def test_a_lock_whose_packages_hold_no_python_is_told(tmp_path: Path, store: Path) -> None:
+def test_a_lock_whose_packages_hold_no_python_is_reported(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("lower",), store=store)
     without = tuple(package for package in making.lock.packages if package.name != "python")
     with pytest.raises(LinkFailed, match="could not be linked") as caught:
@@ -522,7 +522,7 @@ def test_a_disk_that_is_full_of_environments_only(tmp_path: Path, small_disk: Pa
         making.hydrate()
 
 
-def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     making = CondaMaking(tmp_path)
@@ -535,7 +535,7 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         making.unpacked.chmod(0o755)
 
 
-def test_a_file_where_unpacked_packages_should_be_is_told(tmp_path: Path) -> None:
+def test_a_file_where_unpacked_packages_should_be_is_reported(tmp_path: Path) -> None:
     making = CondaMaking(tmp_path)
     making.unpacked.parent.mkdir(parents=True)
     making.unpacked.write_text("in the way")
@@ -548,7 +548,7 @@ def test_a_file_where_unpacked_packages_should_be_is_told(tmp_path: Path) -> Non
 # Link scripts.
 
 
-def test_link_scripts_do_not_run_and_are_told_once(tmp_path: Path, store: Path) -> None:
+def test_link_scripts_do_not_run_and_are_reported_once(tmp_path: Path, store: Path) -> None:
     making = CondaMaking(tmp_path, ("greets", "sulks"), store=store)
     prefix = making.hydrate()
     assert not (prefix / "share/greets/linked.txt").exists()

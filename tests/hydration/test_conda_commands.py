@@ -143,7 +143,9 @@ def test_a_home_too_deep_is_refused_before_anything_is_fetched(
     assert not deep.exists()
 
 
-def test_a_home_that_cannot_be_written_is_told(conda_project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported(
+    conda_project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
     if shutil.which("chattr") is None:
         pytest.skip("nothing can be made read-only for root here: there is no chattr")
     conda_project.write_conda_env("lower", archs=HERE)

@@ -283,7 +283,7 @@ def test_what_uv_says_is_passed_on(making: Making, monkeypatch: pytest.MonkeyPat
     assert remains(making.environments) == []
 
 
-def test_a_wheel_for_a_newer_system_is_told(tmp_path: Path) -> None:
+def test_a_wheel_for_a_newer_system_is_reported(tmp_path: Path) -> None:
     machine = os.uname().machine
     tag = f"macosx_99_0_{machine}" if sys.platform == "darwin" else f"manylinux_2_99_{machine}"
     making = Making(tmp_path, count=2, tag=f"py3-none-{tag}")

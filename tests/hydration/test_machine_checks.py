@@ -55,7 +55,7 @@ def test_what_no_machine_has_yet() -> None:
     assert lacks(("__osx", "13.0"), ("__win", "0")) == [("__osx", "13.0", ""), ("__win", "0", "")]
 
 
-def test_what_is_asked_of_other_archs_does_not_matter() -> None:
+def test_what_is_required_of_other_archs_does_not_matter() -> None:
     assert unmet(asking(("__glibc", "2.99"), arch=FOREIGN)) == ()
 
 
@@ -100,7 +100,7 @@ def test_the_levels_of_processors_are_those_of_the_machine() -> None:
     assert _processor("zen99")[1] is False
 
 
-def test_a_driver_is_asked_for_its_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_that_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not LINUX:
         pytest.skip("no driver can be made here")

@@ -286,7 +286,7 @@ def test_no_interpreter_and_no_network_says_both(tmp_path: Path, monkeypatch: py
     assert any("downloading CPython" in note for note in heard.notes)
 
 
-def test_offline_asks_no_network(tmp_path: Path) -> None:
+def test_offline_uses_no_network(tmp_path: Path) -> None:
     series = missing_series()
     with pytest.raises(NoInterpreter) as caught:
         LockedPythons(Making(tmp_path), home(), Heard(), offline=True).provide(lock_for(version=f"{series}.0"))

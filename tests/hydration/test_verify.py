@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_read(of_wheels: Made, monkeypatch: pytest.MonkeyP
     assert finding.reason.startswith("it cannot be read (")
 
 
-def test_progress_is_told(made_of_wheels: Making) -> None:
+def test_progress_is_reported(made_of_wheels: Making) -> None:
     from envlock.reporter import Reporter
 
     class Counting(Reporter):

@@ -140,7 +140,7 @@ def sentences(found: tuple[Difference, ...]) -> list[str]:
     return [difference.sentence for difference in found if not difference.is_satisfied]
 
 
-def test_an_environment_that_takes_its_first_conda_package_is_told_no_more_than_that() -> None:
+def test_a_first_conda_package_is_the_only_difference_that_is_reported() -> None:
     lock = replace(
         MIXED,
         requirements=Requirements(python="<3.14,>=3.12", pypi=MIXED.requirements.pypi, system=ASKED.system),
@@ -167,7 +167,7 @@ def test_the_wheels_of_a_mixed_environment_are_judged_as_ever() -> None:
     assert [difference.is_satisfied for difference in differences(MIXED, index)] == [False]
 
 
-def test_a_provided_distribution_may_go_unasked() -> None:
+def test_a_provided_distribution_need_not_be_required() -> None:
     lock = replace(LOCK, requirements=ASKED._replace(pypi=(parse_requirement("numpy>=1.20"),)))
     (difference,) = differences(lock, ASKED)
     assert (difference.thing, difference.is_satisfied) == ("numpy", True)

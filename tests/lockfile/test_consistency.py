@@ -44,14 +44,14 @@ LACKING = {
 
 
 @pytest.mark.parametrize(("lock", "name"), LACKING.values(), ids=list(LACKING))
-def test_what_is_asked_for_or_needed_and_not_there_is_told(lock: Lock, name: str) -> None:
+def test_what_is_required_or_needed_and_not_there_is_reported(lock: Lock, name: str) -> None:
     lock = replace(lock, packages=tuple(sorted(lock.packages, key=lambda each: (each.kind, each.name))))
     summary = quick_summary(render(lock).encode())
     assert summary is not None
     assert re.search(rf"\b{name}(,| is required,) .*not locked", summary.inconsistency)
 
 
-def test_a_version_that_is_not_asked_for_is_told() -> None:
+def test_a_version_that_is_not_required_is_reported() -> None:
     for asked in ("demo>=2", "demo[fast]!=1.2.3 ; platform_machine == 'x86_64'"):
         lock = replace(LOCK, requirements=REQUIRED._replace(pypi=(parse_requirement(asked),)))
         assert "demo 1.2.3 is locked, but demo" in summary_of(lock).inconsistency
@@ -64,7 +64,7 @@ def pinned(index: str, marker: str = "") -> Requirements:
 
 @pytest.mark.parametrize("found", ["https://other.example/simple", "https://index.example/simple/more", ""])
 @pytest.mark.parametrize("upload_time", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+01:00"])
-def test_a_package_from_another_index_than_its_own_is_told(found: str, upload_time: str) -> None:
+def test_a_package_from_another_index_than_its_own_is_reported(found: str, upload_time: str) -> None:
     packages = (replace(DEMO, index=found, upload_time=upload_time), TORCH)
     for marker in ("", " ; sys_platform == 'linux'"):
         lock = replace(LOCK, packages=packages, requirements=pinned("https://index.example/simple", marker))
@@ -94,7 +94,7 @@ def test_a_variable_of_an_index_stands_for_no_more_than_its_place(asked: str) ->
 
 
 @pytest.mark.parametrize("asked", ["==3.11.*", "<3.12", "<3.13,>=3.12.5", "==3.12.3"])
-def test_a_python_that_is_not_asked_for_is_told(asked: str) -> None:
+def test_a_python_that_is_not_required_is_reported(asked: str) -> None:
     lock = replace(LOCK, requirements=REQUIRED._replace(python=asked))
     assert summary_of(lock).inconsistency == f"Python 3.12.4 is locked, but Python {asked} is required"
     assert summary_of(replace(lock, requirements=REQUIRED._replace(python="==3.12.*"))).inconsistency == ""
@@ -124,7 +124,7 @@ def with_file(filename: str, version: str = "1.2.3", **changes: Any) -> str:
         "demo-1.2.3-cp312-cp312-win_amd64.whl",
     ],
 )
-def test_the_file_of_another_package_version_machine_or_python_is_told(filename: str) -> None:
+def test_the_file_of_another_package_version_machine_or_python_is_reported(filename: str) -> None:
     assert filename in with_file(filename)
 
 

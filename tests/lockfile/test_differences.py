@@ -124,7 +124,7 @@ def test_nothing_differs() -> None:
     assert differences(LOCK, ASKED._replace(pypi=ASKED.pypi[::-1])) == ()
 
 
-def test_what_is_kept_for_another_may_go_unasked() -> None:
+def test_what_is_kept_for_another_need_not_be_required() -> None:
     """`lib` is no longer required, and is there still: `app` needs it."""
     lock = replace(LOCK, requirements=with_roots("lib"))
     (difference,) = differences(lock, ASKED)

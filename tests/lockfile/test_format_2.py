@@ -154,7 +154,7 @@ def test_a_comment_between_the_packages_is_layout() -> None:
     assert parse(text.encode(), "x") == MIXED
 
 
-def test_an_older_envlock_is_told_to_upgrade() -> None:
+def test_an_older_envlock_says_to_upgrade() -> None:
     with pytest.raises(NewerLockFormat) as caught:
         parse(changed("format = 2", "format = 3").encode(), "x")
     assert "reads up to 2" in str(caught.value)

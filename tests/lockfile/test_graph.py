@@ -27,7 +27,7 @@ def test_of_a_mixed_lock() -> None:
     assert found["conda", "_openmp_mutex"] == ()
 
 
-def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() -> None:
+def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_required() -> None:
     asked = MIXED.requirements._replace(conda=(), pypi=(parse_requirement("demo"),))
     packages = (*MIXED.conda_packages, wheel("demo", "requests"), wheel("requests"))
     found = reasons_of(replace(MIXED, requirements=asked, packages=packages))
@@ -35,6 +35,6 @@ def test_what_metaflow_needs_are_wheels_where_no_conda_package_is_asked_for() ->
     assert found["pypi", "demo"] == (REQUIRED,)
 
 
-def test_the_python_that_is_asked_for_by_its_build_is_asked_for_once() -> None:
+def test_the_python_that_is_required_by_its_build_is_required_once() -> None:
     asked = MIXED.requirements._replace(conda=conda_requirements("python 3.13.* *_cp313"))
     assert reasons_of(replace(MIXED, requirements=asked))["conda", "python"] == (REQUIRED, "numpy")

@@ -29,7 +29,7 @@ def test_a_step_that_leaves_a_shared_lock_is_stale_and_not_never_locked(
     assert finding["reasons"] == ["alpha<2, locked: alpha 2.0"]
 
 
-def test_the_shared_lock_stays_for_the_step_that_still_asks_for_it(project: ProjectFolder, envlock: Envlock) -> None:
+def test_the_shared_lock_stays_for_the_step_that_still_needs_it(project: ProjectFolder, envlock: Envlock) -> None:
     shared(project, start=">=1", end=">=1")
     envlock("lock")
     (before,) = project.locks

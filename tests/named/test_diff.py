@@ -84,7 +84,7 @@ def lookup(project: Project) -> Lookup:
 
 
 class TestEnvironments:
-    def test_a_log_tells_what_changed(self, lookup: Lookup) -> None:
+    def test_a_log_shows_what_changed(self, lookup: Lookup) -> None:
         for name in ("one", "two", "one"):
             give(lookup, LATEST, environment_of(lookup.project, name), why=f"for {name}")
         first, second, third = log(lookup, LATEST)

@@ -222,7 +222,7 @@ class TestTampering:
         assert len(aliases.history(LATEST)) == 2
         assert aliases.names() == {LATEST: 2}
 
-    def test_a_listing_that_is_behind_is_asked_again(self, store: Store) -> None:
+    def test_a_listing_that_is_behind_is_read_again(self, store: Store) -> None:
         """Others may write two moves while it is made: it may show the later one, and not the earlier."""
 
         class Behind(CountingStore):
@@ -357,7 +357,7 @@ def _requests(store: Store) -> dict[str, dict[str, int]]:
     return asked
 
 
-def test_a_move_holds_what_is_told(store: Store) -> None:
+def test_a_move_holds_what_is_shown(store: Store) -> None:
     move, _ = Aliases(store).add(draft("team/base:v1"))
     fields = json.loads(store.read(move_path(V1, 1)))
     assert list(fields)[-1] == "sha256"

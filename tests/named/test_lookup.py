@@ -215,7 +215,7 @@ class TestBeginningsOfIds:
             Lookup(project).reference(self.short(one))
 
     @pytest.mark.parametrize("ids", ["0123456789ab:0123456789ab", f"{'a' * 40}:0123456789ab", f"0123:{'a' * 40}"])
-    def test_those_of_nothing_are_told(self, project: Project, ids: str) -> None:
+    def test_those_of_nothing_are_reported(self, project: Project, ids: str) -> None:
         with pytest.raises(LockNotFound):
             Lookup(project).reference(ids)
 

@@ -132,7 +132,7 @@ def test_what_extends_needs_of_a_machine_what_both_need() -> None:
     )  # fmt: skip
 
 
-def test_channels_are_asked_only_where_conda_packages_are_added() -> None:
+def test_channels_are_a_requirement_only_where_conda_packages_are_added() -> None:
     pin = PIN._replace(
         requirements=Requirements(python_from="conda", conda=conda_requirements("lower"), channels=("a",))
     )

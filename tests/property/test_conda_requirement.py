@@ -79,7 +79,7 @@ def test_an_epoch_is_no_second_clause() -> None:
     assert conda_requirement("numpy", ">=1!2.0,<2!0").version == ">=1!2.0,<2!0"
 
 
-def test_a_version_is_told_as_it_was_written() -> None:
+def test_a_version_is_shown_as_it_was_written() -> None:
     with pytest.raises(BadCondaRequirement) as caught:
         conda_requirement("numpy", "^1.26")
     assert caught.value.reason == "`^1.26` is not a version that conda knows"

@@ -341,7 +341,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("what", BEYOND)
-def test_a_value_beyond_what_can_be_read_is_told_with_its_line(folder: Path, what: str) -> None:
+def test_a_value_beyond_what_can_be_read_is_reported_with_its_line(folder: Path, what: str) -> None:
     key, value = BEYOND[what]
     table, _, name = key.rpartition(".")
     with pytest.raises(EnvlockError) as raised:
@@ -447,7 +447,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_is_read_is_told_or_passed_over(folder: Path, name: str) -> None:
+def test_what_is_read_is_reported_or_passed_over(folder: Path, name: str) -> None:
     TARGETS[name].try_out(folder, seed=8, rounds=ROUNDS)
 
 

@@ -289,7 +289,7 @@ def test_both_readers_give_one_verdict_on_one_entry(document: dict[str, Any], tm
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(document=st.one_of(documents, one_entry))
-def test_no_secret_is_asked_or_told(document: dict[str, Any], tmp_path: Path) -> None:
+def test_no_secret_is_in_requirements_or_messages(document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "envlock.toml"
     (tmp_path / "flow.py").write_text(FLOW)
     path.write_text(tomli_w.dumps(document), encoding="utf-8")

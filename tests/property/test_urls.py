@@ -42,7 +42,7 @@ def test_any_text_is_a_url_or_one_of_our_errors(text: str, variables: dict[str, 
 
 @settings(max_examples=200, deadline=None)
 @given(secrets, secrets, passwords, secrets, st.sampled_from(["", "/simple/", "/a/${TEAM}/b", "/x?sig=${SIG}#y"]))
-def test_what_may_be_a_secret_is_asked_and_never_kept(
+def test_what_may_be_a_secret_is_used_and_never_kept(
     user: str, team: str, password: str, signature: str, end: str
 ) -> None:
     variables = {"WHO": user, "PW": password, "HOST": "Index.example:8443", "TEAM": team, "SIG": signature}

@@ -42,7 +42,7 @@ def test_the_settings_choose() -> None:
         (Settings(resolver=Resolvers(pypi="pip-tools")), "piptools"),
     ],
 )
-def test_a_missing_package_is_told_before_anything_is_resolved(
+def test_a_missing_package_is_reported_before_anything_is_resolved(
     settings: Settings, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)

@@ -123,7 +123,7 @@ def test_old_versions_are_demanded_of_it_and_then_given_up(tmp_path: Path, monke
     assert [each.partition(" ")[0] for each in demanded] == ["python", "lower", "speak"]
 
 
-def test_its_failure_is_told_in_its_words_without_secrets(
+def test_its_failure_is_reported_in_its_words_without_secrets(
     tmp_path: Path, private_channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, url = private_channel.url_of("main"), private_channel.url_with_password("main")
@@ -190,7 +190,7 @@ def test_a_conda_lock_that_is_built_otherwise_is_refused(body: str) -> None:
         conda_lock_process._replace_solver(module, lambda _: [])
 
 
-def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = (sys.executable, "-c", "import sys; sys.exit('conda-lock fell over')")
     monkeypatch.setattr("envlock.resolve.conda_lock_run._COMMAND", dying)
     with pytest.raises(UnexpectedAnswer) as caught:

@@ -92,7 +92,7 @@ def test_versions_mean_what_conda_means(forge: Channel, asked: str, version: str
     assert pins(ask(asked))[asked.partition(" ")[0]] == version
 
 
-def test_a_build_can_be_asked(forge: Channel) -> None:
+def test_a_build_can_be_required(forge: Channel) -> None:
     series = forge.records("python").popitem()[1]["version"].rpartition(".")[0]
     tag = series.replace(".", "")
 
@@ -140,7 +140,7 @@ def test_a_later_channel_does_not_step_in_for_a_version(forge: Channel) -> None:
     assert "channel::package" in str(caught.value.hint)
 
 
-def test_a_package_can_be_asked_of_one_channel(forge: Channel) -> None:
+def test_a_package_can_be_required_from_one_channel(forge: Channel) -> None:
     found = ask("other::lower", "upper", channels=("conda-forge", "other"))
 
     assert pins(found) == {"lower": "3.0", "upper": "2.0"}
@@ -158,7 +158,7 @@ def test_a_channel_that_only_a_package_names_has_no_say_in_others(forge: Channel
     assert kept.notes == ()
 
 
-def test_a_package_may_come_from_a_channel_that_is_asked_for_nothing_else(forge: Channel) -> None:
+def test_a_package_may_come_from_a_channel_that_is_used_for_nothing_else(forge: Channel) -> None:
     assert pins(ask("other::lower", "upper", channels=("conda-forge",))) == {"lower": "3.0", "upper": "2.0"}
 
 
@@ -210,7 +210,7 @@ def test_what_has_no_date_stays(forge: Channel) -> None:
 # The machine that it is for.
 
 
-def test_the_machine_is_the_one_that_is_asked_for(forge: Channel) -> None:
+def test_the_machine_is_the_one_that_is_required(forge: Channel) -> None:
     assert builds(ask("accel"))["accel"] == "cpu_0"
     assert builds(ask("accel", system={"__cuda": "11.8"}))["accel"] == "cuda118_100"
     assert builds(ask("accel", system={"__cuda": "12.6"}))["accel"] == "cuda124_200"
@@ -268,7 +268,7 @@ def test_a_pin_of_a_channel_that_is_gone_gives_way(forge: Channel) -> None:
     assert pins(ask("lower", keep=old.packages))["lower"] == "2.0"
 
 
-def test_a_pin_that_was_withdrawn_gives_way_and_is_told(make_channel: Callable[..., Channel]) -> None:
+def test_a_pin_that_was_withdrawn_gives_way_and_is_reported(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(PYTHON, data_package("tool", "1.0"), data_package("tool", "2.0"))
     url = served.url_of("main")
     old = ask("tool ==1.0", channels=(url,))

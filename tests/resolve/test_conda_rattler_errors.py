@@ -57,7 +57,7 @@ def failure(kind: type[EnvlockError], *conda: str, **options: object) -> Envlock
 # What cannot be met.
 
 
-def test_a_conflict_names_what_was_asked(forge: Channel) -> None:
+def test_a_conflict_names_the_requirements(forge: Channel) -> None:
     error = failure(CondaConflict, "east", "west", "undated")
 
     assert error.packages == ("conda:east", "conda:west")  # type: ignore[attr-defined]
@@ -110,7 +110,7 @@ def test_channels_without_python(make_channel: Callable[..., Channel]) -> None:
     assert error.packages == ("python", url)  # type: ignore[attr-defined]
 
 
-def test_a_python_that_nobody_asked_for_is_told_with_the_channels(make_channel: Callable[..., Channel]) -> None:
+def test_a_python_that_nothing_required_is_reported_with_the_channels(make_channel: Callable[..., Channel]) -> None:
     python = data_package("python", "3.12.1", subdir="linux-64")
     url = make_channel(python, data_package("tool", "1.0")).url_of("main")
     error = failure(NoCondaBuild, "tool", channels=(url,), arch=OSX_64)
@@ -124,7 +124,7 @@ def test_a_channel_that_only_a_package_names_and_is_not_there(forge: Channel) ->
     assert "`::`" in str(error.hint)
 
 
-def test_what_only_the_channel_of_one_package_has_is_told(make_channel: Callable[..., Channel]) -> None:
+def test_what_only_the_channel_of_one_package_has_is_reported(make_channel: Callable[..., Channel]) -> None:
     main = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     team = make_channel(data_package("part", "1.0", depends=("piece",)), data_package("piece", "1.0")).url_of("main")
     error = failure(CondaConflict, "tool", f"{team}::part", channels=(main,))
@@ -132,7 +132,7 @@ def test_what_only_the_channel_of_one_package_has_is_told(make_channel: Callable
     assert all(fact in error.hint for fact in ("`piece`", team, "for part only", "`channels`"))
 
 
-def test_a_requirement_is_told_without_its_channel(make_channel: Callable[..., Channel]) -> None:
+def test_a_requirement_is_shown_without_its_channel(make_channel: Callable[..., Channel]) -> None:
     url = make_channel(PYTHON, data_package("tool", "1.0")).url_of("main")
     error = failure(NoCondaBuild, f"{url}::tool ==3", channels=(url,))
     assert "`tool ==3`" in error.message
@@ -210,7 +210,7 @@ def test_a_build_that_there_is_not(forge: Channel) -> None:
     assert "1.4 py310_1" in error.render()
 
 
-def test_the_oldest_and_the_newest_of_many_versions_are_told(make_channel: Callable[..., Channel]) -> None:
+def test_the_oldest_and_the_newest_of_many_versions_are_reported(make_channel: Callable[..., Channel]) -> None:
     tools = [data_package("tool", f"1.{number}") for number in range(1, 31)]
     url = make_channel(PYTHON, *tools).url_of("main")
     error = failure(NoCondaBuild, "tool <1", channels=(url,))
@@ -222,7 +222,7 @@ def test_a_python_that_there_is_not(forge: Channel) -> None:
     assert error.packages == ("python",)  # type: ignore[attr-defined]
 
 
-def test_python_asked_twice_and_disagreeing(forge: Channel) -> None:
+def test_two_pythons_that_disagree(forge: Channel) -> None:
     error = failure(CondaConflict, "python ==3.11.*", python="==3.12.*")
     assert error.packages == ("python",)  # type: ignore[attr-defined]
 
@@ -340,7 +340,7 @@ def test_a_dead_channel(forge: Channel) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_dead_channels_are_told_alike_for_every_arch() -> None:
+def test_dead_channels_are_reported_alike_for_every_arch() -> None:
     resolver = CondaResolver()
     channels = ("http://127.0.0.1:9/one", "http://127.0.0.1:9/two")
     with ThreadPoolExecutor(4) as pool:
@@ -351,7 +351,7 @@ def test_dead_channels_are_told_alike_for_every_arch() -> None:
     assert merged.message.startswith("demo on linux-64, linux-aarch64, osx-64, osx-arm64: http://127.0.0.1:9/")
 
 
-def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_is_dead_is_reported_as_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", "conda-forge=http://127.0.0.1:9/main")
     error = failure(ChannelUnreachable, "lower")
     assert channel_base("conda-forge") in error.message
@@ -359,7 +359,7 @@ def test_a_mirror_that_is_dead_is_told_as_its_channel(monkeypatch: pytest.Monkey
     assert error.packages == ("conda-forge",)  # type: ignore[attr-defined]
 
 
-def test_a_mirror_that_is_told_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_in_an_error_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "s3cr3t-v")
     for secret in ("me:s3cr3t@127.0.0.1:9/main", "127.0.0.1:9/t/s3cr3t/main", "me:${SECRET}@127.0.0.1:9/main"):
         monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"conda-forge=http://{secret}")

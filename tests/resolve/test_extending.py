@@ -37,7 +37,7 @@ def resolver() -> ByType:
     return ByType(CondaResolver, UvResolver())
 
 
-def asked(
+def required(
     index: Index,
     *conda: str,
     pypi: tuple[str, ...] = (),
@@ -106,8 +106,8 @@ def package(found: Resolution, name: str) -> LockedPackage:
 
 def test_conda_on_conda(resolver: ByType, index: Index) -> None:
     """`upper` goes with the `lower` of the base, which is not the newest that it could have."""
-    base = base_of(resolver, index, asked(index, "lower 1.1.*", python="==3.12.*"))
-    found = extend(resolver, index, base, asked(index, "upper"))
+    base = base_of(resolver, index, required(index, "lower 1.1.*", python="==3.12.*"))
+    found = extend(resolver, index, base, required(index, "upper"))
     assert new(base, found) == {"upper 2.0"}
     assert package(found, "upper").dependencies == ("lower",)
 
@@ -115,29 +115,29 @@ def test_conda_on_conda(resolver: ByType, index: Index) -> None:
 def test_what_the_channel_has_no_more_stays(
     resolver: ByType, index: Index, make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = base_of(resolver, index, asked(index, "lower 1.1.*", "builds", python="==3.12.*"))
+    base = base_of(resolver, index, required(index, "lower 1.1.*", "builds", python="==3.12.*"))
     served = make_channel(whole=True)
     served.withdraw("*/lower-1.1-*")
     served.withdraw("*/builds-*")
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
     fresh = ByType(CondaResolver, UvResolver())
-    assert new(base, extend(fresh, index, base, asked(index, "upper"))) == {"upper 2.0"}
+    assert new(base, extend(fresh, index, base, required(index, "upper"))) == {"upper 2.0"}
 
 
 def test_what_was_published_since_then_stays(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, "lower 2.0", python="==3.12.*"))
-    found = extend(resolver, index, base, asked(index, "upper"), exclude_newer="2021-01-01T00:00:00Z")
+    base = base_of(resolver, index, required(index, "lower 2.0", python="==3.12.*"))
+    found = extend(resolver, index, base, required(index, "upper"), exclude_newer="2021-01-01T00:00:00Z")
     assert new(base, found) == {"upper 1.0"}
 
 
-def test_the_base_may_be_from_a_channel_that_is_not_asked(resolver: ByType, index: Index) -> None:
+def test_the_base_may_be_from_a_channel_that_is_not_used(resolver: ByType, index: Index) -> None:
     both = ("other", "conda-forge")
-    base = base_of(resolver, index, asked(index, "lower", "speak", python="==3.12.*", channels=both))
+    base = base_of(resolver, index, required(index, "lower", "speak", python="==3.12.*", channels=both))
     assert {each.conda.channel for each in base.lock.packages if each.conda and each.name in {"lower", "speak"}} != {
         channel_base("conda-forge")
     }
-    assert new(base, extend(resolver, index, base, asked(index, "upper"))) == {"upper 2.0"}
-    turned = asked(index, "listens", "upper", channels=("conda-forge", "other"))
+    assert new(base, extend(resolver, index, base, required(index, "upper"))) == {"upper 2.0"}
+    turned = required(index, "listens", "upper", channels=("conda-forge", "other"))
     assert new(base, extend(resolver, index, base, turned)) == {"upper 2.0", "listens 1.0", "lambda-tools 1.0"}
 
 
@@ -150,38 +150,38 @@ def test_the_base_may_be_from_a_channel_that_is_not_asked(resolver: ByType, inde
     ],
 )
 def test_what_does_not_go_with_the_base(resolver: ByType, index: Index, had: str, added: str, sentence: str) -> None:
-    base = base_of(resolver, index, asked(index, had, python="==3.12.*"))
+    base = base_of(resolver, index, required(index, had, python="==3.12.*"))
     with pytest.raises(ConflictWithBase) as caught:
-        extend(resolver, index, base, asked(index, added))
+        extend(resolver, index, base, required(index, added))
     assert caught.value.sentence == sentence
     assert caught.value.packages == (f"conda:{added.split()[0]}", "named_env")
     assert f"{sentence.partition(' with ')[2].partition(' of ')[0]} is in `team/base:v1`" in str(caught.value.details)
 
 
 def test_another_version_of_what_the_base_has(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, "lower 1.2", python="==3.12.*"))
+    base = base_of(resolver, index, required(index, "lower 1.2", python="==3.12.*"))
     with pytest.raises(ConflictWithBase) as caught:
-        extend(resolver, index, base, asked(index, "lower >=2"))
+        extend(resolver, index, base, required(index, "lower >=2"))
     assert caught.value.sentence == "`lower >=2` is required from conda, but `team/base:v1` has lower 1.2 0"
     assert caught.value.packages == ("conda:lower", "named_env")
 
 
-def test_what_the_base_has_already_is_asked_of_nobody(
+def test_what_the_base_has_already_is_not_requested(
     resolver: ByType, index: Index, make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = base_of(resolver, index, asked(index, "lower", pypi=("alpha",), python="==3.12.*"))
+    base = base_of(resolver, index, required(index, "lower", pypi=("alpha",), python="==3.12.*"))
     served = make_channel(whole=True)
     monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", served.mirrors)
     fresh = ByType(CondaResolver, UvResolver())
-    requirements = asked(index, "lower >=1.2", pypi=("alpha>=2", "beta"), python=">=3.11", metaflow=("alpha",))
+    requirements = required(index, "lower >=1.2", pypi=("alpha>=2", "beta"), python=">=3.11", metaflow=("alpha",))
     assert new(base, extend(fresh, index, base, requirements)) == set()
     assert served.requests == ()
 
 
 def test_pypi_on_conda(resolver: ByType, index: Index) -> None:
     """Nobody had to know what the conda packages hold: that is looked up, and said of them from then on."""
-    base = base_of(resolver, index, asked(index, "beta", python="==3.12.*"))
-    found = extend(resolver, index, base, asked(index, pypi=("alpha",)))
+    base = base_of(resolver, index, required(index, "beta", python="==3.12.*"))
+    found = extend(resolver, index, base, required(index, pypi=("alpha",)))
     assert {f"{each.kind} {each.name} {each.version}" for each in found.packages if each.kind == "pypi"} == {
         "pypi alpha 2.0"
     }
@@ -191,33 +191,33 @@ def test_pypi_on_conda(resolver: ByType, index: Index) -> None:
 
 
 def test_both_on_mixed(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, "beta", pypi=("alpha<2",), python="==3.12.*"))
-    found = extend(resolver, index, base, asked(index, "upper", "lower <2", pypi=("theta", "pi")))
+    base = base_of(resolver, index, required(index, "beta", pypi=("alpha<2",), python="==3.12.*"))
+    found = extend(resolver, index, base, required(index, "upper", "lower <2", pypi=("theta", "pi")))
     assert new(base, found) == {"upper 2.0", "lower 1.2", "theta 2.0", "pi 1.0"}
     assert package(found, "theta").dependencies == ("alpha",)
 
 
 def test_conda_on_pypi_packages_with_a_python_of_conda(resolver: ByType, index: Index) -> None:
     """What Metaflow needs is there as wheels: conda does not bring it a second time."""
-    base = base_of(resolver, index, asked(index, pypi=("alpha<2",), metaflow=("lam",), python="==3.12.*"))
-    found = extend(resolver, index, base, asked(index, "lower", metaflow=("lam",)))
+    base = base_of(resolver, index, required(index, pypi=("alpha<2",), metaflow=("lam",), python="==3.12.*"))
+    found = extend(resolver, index, base, required(index, "lower", metaflow=("lam",)))
     assert new(base, found) == {"lower 2.0"}
     assert {each.kind for each in found.packages if each.name in {"alpha", "lam"}} == {"pypi"}
 
 
 def test_conda_does_not_bring_what_the_base_has_as_a_wheel(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, "lower", pypi=("lam",), python="==3.12.*"))
+    base = base_of(resolver, index, required(index, "lower", pypi=("lam",), python="==3.12.*"))
     with pytest.raises(ConflictWithBase) as caught:
-        extend(resolver, index, base, asked(index, "listens"))
+        extend(resolver, index, base, required(index, "listens"))
     assert caught.value.sentence == (
         "the conda package lambda-tools 1.0 contains lam 1.0, but `team/base:v1` has lam 1.0 from PyPI"
     )
 
 
 def test_pypi_wants_another_version_of_what_conda_brought(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, "beta", python="==3.12.*"))
+    base = base_of(resolver, index, required(index, "beta", python="==3.12.*"))
     with pytest.raises(ConflictWithBase) as caught:
-        extend(resolver, index, base, asked(index, pypi=("beta>=2",)))
+        extend(resolver, index, base, required(index, pypi=("beta>=2",)))
     assert (
         caught.value.sentence
         == "beta>=2 is required from PyPI, but `team/base:v1` has beta 1.5 (conda package beta 1.5)"
@@ -226,18 +226,18 @@ def test_pypi_wants_another_version_of_what_conda_brought(resolver: ByType, inde
 
 
 def test_conda_on_the_python_of_a_machine(resolver: ByType, index: Index) -> None:
-    base = base_of(resolver, index, asked(index, pypi=("lam",), source="machine"))
+    base = base_of(resolver, index, required(index, pypi=("lam",), source="machine"))
     with pytest.raises(BaseWithoutConda) as caught:
-        extend(resolver, index, base, asked(index, "lower", source="machine"))
+        extend(resolver, index, base, required(index, "lower", source="machine"))
     assert caught.value.packages == ("conda:lower", "named_env")
 
 
 def test_a_package_of_the_index_that_the_base_has_it_from_is_there_already(
     resolver: ByType, index: Index, make_index: Callable[..., Index]
 ) -> None:
-    base = base_of(resolver, index, asked(index, pypi=("lam",), source="machine", python="==3.12.*"))
+    base = base_of(resolver, index, required(index, pypi=("lam",), source="machine", python="==3.12.*"))
     own, gpu = (
-        asked(index, source="machine")._replace(pypi=(parse_requirement("lam")._replace(from_index=url),))
+        required(index, source="machine")._replace(pypi=(parse_requirement("lam")._replace(from_index=url),))
         for url in (index.url, make_index(Release("lam", "1.0")).url)
     )
     assert new(base, extend(resolver, index, base, own, package_index_urls=(index.url,))) == set()
@@ -254,24 +254,26 @@ def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
 
     resolver = ByType(CondaResolver, UvResolver())
     others = ByType(CondaLockResolver, PipToolsResolver)
-    base = base_of(resolver, index, asked(index, "lower 1.1.*", python="==3.12.*"))
-    assert new(base, extend(others, index, base, asked(index, "upper"))) == {"upper 2.0"}
+    base = base_of(resolver, index, required(index, "lower 1.1.*", python="==3.12.*"))
+    assert new(base, extend(others, index, base, required(index, "upper"))) == {"upper 2.0"}
     series = "{}.{}".format(*sys.version_info[:2])
-    wheels = base_of(resolver, index, asked(index, pypi=("alpha<2",), python=f"=={series}.*", source="machine"))
+    wheels = base_of(resolver, index, required(index, pypi=("alpha<2",), python=f"=={series}.*", source="machine"))
     wheels = replace(wheels, lock=replace(wheels.lock, python=LockedPython("machine", f"{series}.0")))
-    found = extend(others, index, wheels, asked(index, pypi=("theta",), source="machine"))
+    found = extend(others, index, wheels, required(index, pypi=("theta",), source="machine"))
     assert {each.name for each in found.packages} == {"alpha", "theta", "beta"}
     assert package(found, "alpha") == wheels.lock.packages[0]
 
 
 def test_releases_of_python_that_the_base_was_not_locked_for_are_refused(resolver: ByType, index: Index) -> None:
-    narrow = asked(index, pypi=("lam",), python=">=3.12,<3.12.4", source="machine")
+    narrow = required(index, pypi=("lam",), python=">=3.12,<3.12.4", source="machine")
     base = base_of(resolver, index, narrow)
     for python in ("", "==3.12.*"):
         with pytest.raises(ConflictWithBase) as caught:
-            resolver.resolve(request(index, asked(index, pypi=("alpha",), python=python, source="machine"), base))
+            resolver.resolve(request(index, required(index, pypi=("alpha",), python=python, source="machine"), base))
         assert 'python = ">=3.12,<3.12.4"' in (caught.value.hint or "")
         assert caught.value.packages[0] == "python"
     for python in (">=3.12,<3.12.4", "<3.12.3"):
-        found = resolver.resolve(request(index, asked(index, pypi=("alpha<2",), python=python, source="machine"), base))
+        found = resolver.resolve(
+            request(index, required(index, pypi=("alpha<2",), python=python, source="machine"), base)
+        )
         assert {each.name for each in found.packages} == {"lam", "alpha"}

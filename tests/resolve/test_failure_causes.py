@@ -104,7 +104,7 @@ def test_what_is_for_windows_is_one_error_with_the_marker_to_write(served: Index
         (("young",), "3.15.0", "young", "3.14 or older"),
     ],
 )
-def test_a_python_without_wheels_is_told_in_a_few_lines(
+def test_a_python_without_wheels_is_reported_in_a_few_lines(
     served: Index, roots: tuple[str, ...], python: str, name: str, fitting: str
 ) -> None:
     error = refused(served, *roots, python=python, archs=TWO)
@@ -167,7 +167,7 @@ def test_a_conflict_with_what_metaflow_needs_says_whose_need_it_is(served: Index
     assert "Metaflow" not in unrelated.render()
 
 
-def test_a_version_that_reads_like_a_series_is_told(served: Index) -> None:
+def test_a_version_that_reads_like_a_series_is_reported(served: Index) -> None:
     found = ask(served, "series==2.2")
     assert [package.version for package in found.packages] == ["2.2"]
     (note,) = found.notes
@@ -191,7 +191,7 @@ def test_what_has_no_wheel_is_a_package_and_not_its_version_or_marker(served: In
 @pytest.mark.parametrize(
     "form", ["{}", "{}>=2", "{}[extra]>=2", "{}>=2 ; sys_platform == 'linux'", "{}; os_name == 'posix'"]
 )
-def test_a_name_that_no_index_has_is_told_as_such_however_it_is_asked(served: Index, form: str) -> None:
+def test_a_name_that_no_index_has_is_reported_as_such_however_it_is_written(served: Index, form: str) -> None:
     error = refused(served, form.format("grwon"), "grown<9")
     assert isinstance(error, NoSuchPackage)
     assert "`grwon`" in error.sentence
@@ -199,7 +199,7 @@ def test_a_name_that_no_index_has_is_told_as_such_however_it_is_asked(served: In
 
 
 @pytest.mark.parametrize("asked", ["series[extra]==2.3", "series==2.3; os_name == 'posix'"])
-def test_a_series_is_told_of_what_is_asked_with_an_extra_or_a_marker(served: Index, asked: str) -> None:
+def test_a_series_is_reported_with_an_extra_or_a_marker_too(served: Index, asked: str) -> None:
     error = refused(served, asked)
     assert isinstance(error, NoSolution)
     assert '`series = "2.3.*"`' in (error.hint or "")
@@ -222,7 +222,7 @@ def test_a_python_of_conda_that_is_too_old_for_pypi_is_one_error(served: Index) 
         ("series==1.0", ("2.3.5",)),
     ],
 )
-def test_a_version_that_was_never_published_is_told_with_those_nearby(
+def test_a_version_that_was_never_published_is_reported_with_those_nearby(
     served: Index, asked: str, near: tuple[str, ...]
 ) -> None:
     error = refused(served, asked, "young", archs=TWO)

@@ -94,7 +94,7 @@ def provides(resolution: Resolution, name: str) -> tuple[tuple[str, str], ...]:
 # Which part is asked.
 
 
-def test_without_conda_only_the_pypi_resolver_is_asked(channel: Channel, index: Index) -> None:
+def test_without_conda_only_the_pypi_resolver_runs(channel: Channel, index: Index) -> None:
     def never() -> Given:
         raise AssertionError
 
@@ -218,7 +218,7 @@ def test_where_no_archive_can_be_read_names_are_guessed_and_that_is_said(
     assert found.notes == ("could not read beta, pytorch, vintage: its PyPI names come from a published list",)
 
 
-def test_the_lock_before_tells_what_no_archive_can(make_channel: Callable[..., Channel], index: Index) -> None:
+def test_the_lock_before_says_what_no_archive_can(make_channel: Callable[..., Channel], index: Index) -> None:
     served = make_channel(whole=True)
     (package,) = locked(served, "noarch/lambda-tools-*")
     assert package.conda is not None
@@ -241,7 +241,7 @@ def test_a_version_that_pypi_cannot_have_is_said(make_channel: Callable[..., Cha
 # Contradictions and extras.
 
 
-def test_a_contradiction_names_the_conda_package_that_is_asked_for(channel: Channel, index: Index) -> None:
+def test_a_contradiction_names_the_conda_package_that_is_required(channel: Channel, index: Index) -> None:
     packages = locked(channel, "noarch/listens-*", "noarch/lambda-tools-*")
     with pytest.raises(ConflictWithConda) as caught:
         resolve(request_for(channel, index, "lam>=2", conda=("listens >=1",)), *packages)
@@ -251,7 +251,7 @@ def test_a_contradiction_names_the_conda_package_that_is_asked_for(channel: Chan
     assert any("lambda-tools" in line and "listens" in line for line in error.details)
 
 
-def test_a_contradiction_with_what_is_asked_of_conda_itself(channel: Channel, index: Index) -> None:
+def test_a_contradiction_with_a_requirement_of_conda_itself(channel: Channel, index: Index) -> None:
     with pytest.raises(ConflictWithConda) as caught:
         resolve(
             request_for(channel, index, "theta", conda=("conda-forge::alpha ==2.0",)),
@@ -406,7 +406,7 @@ def test_versions_of_conda_as_pypi_writes_them(found: str, expected: str) -> Non
     assert pypi_version(found) == expected
 
 
-def test_metadata_that_cannot_be_read_tells_no_extras() -> None:
+def test_metadata_that_cannot_be_read_has_no_extras() -> None:
     assert extras_in("Name: x\nRequires-Dist: what is this\n") is None
     assert extras_in("Name: x\nProvides-Extra: !\n") is None
     extras = extras_in("Name: x\nProvides-Extra: A_b\nRequires-Dist: y (>=1) ; extra == 'A_b'\nRequires-Dist: z\n")

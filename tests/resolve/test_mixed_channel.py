@@ -178,7 +178,7 @@ def test_what_moves_to_conda_leaves_the_pypi_part(index: Index) -> None:
     assert "beta 1.5" in names(again, "conda")
 
 
-def test_a_contradiction_is_told_with_both_sides(index: Index) -> None:
+def test_a_contradiction_is_reported_with_both_sides(index: Index) -> None:
     with pytest.raises(ConflictWithConda) as caught:
         RESOLVER.resolve(request_for(index, "listens", pypi=("lam>=2",)))
     error = caught.value
@@ -225,7 +225,7 @@ def test_credentials_of_a_channel_open_its_archives(private_channel: Channel, in
     assert not [secret for secret in private_channel.credentials.secrets if secret in repr(found)]  # type: ignore[union-attr]
 
 
-def test_asked_again_it_is_the_same_and_no_archive_is_touched(
+def test_resolved_again_it_is_the_same_and_no_archive_is_touched(
     make_channel: Callable[..., Channel], index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = make_channel(whole=True)

@@ -78,7 +78,7 @@ def test_on_each_arch(index: Index, arch: Arch) -> None:
     assert versions(ask(index, "alpha", "pi", provided=(BETA,), arch=arch)) == {"alpha": "2.0", "pi": "1.0"}
 
 
-def test_what_conda_provides_may_be_asked_of_pypi_too(index: Index) -> None:
+def test_what_conda_provides_may_be_required_of_pypi_too(index: Index) -> None:
     assert versions(ask(index, "beta", "lam", provided=(BETA,))) == {"lam": "1.0"}
     assert versions(ask(index, "beta>=1.5,<2", "alpha", provided=(BETA,))) == {"alpha": "2.0"}
     assert ask(index, "beta==1.5", provided=(BETA,)) == Resolution(packages=())
@@ -89,7 +89,7 @@ def test_nothing_is_pulled_in_for_what_conda_provides(index: Index) -> None:
     assert versions(ask(index, "alpha", "lam", provided=(Provided("alpha", "2.0", "alpha 2.0"),))) == {"lam": "1.0"}
 
 
-def test_the_index_is_not_asked_for_what_conda_provides(make_index: Callable[..., Index]) -> None:
+def test_what_conda_provides_is_not_requested_from_the_index(make_index: Callable[..., Index]) -> None:
     served = make_index()
     ask(served, "alpha", provided=(BETA,))
     assert not [request for request in served.requests if "beta" in request.path]
@@ -162,7 +162,7 @@ def test_old_pins_are_kept(index: Index) -> None:
     assert versions(ask(index, "alpha", provided=(BETA,), pins={"beta": "2.0", "alpha": "2.0"})) == {"alpha": "2.0"}
 
 
-def test_a_fallback_to_an_older_release_is_told_as_ever(index: Index) -> None:
+def test_a_fallback_to_an_older_release_is_reported_as_ever(index: Index) -> None:
     assert ask(index, "delta", provided=(BETA,)).notes == (
         "delta 1.5 has no compatible wheel for linux-64; locked 1.0 instead",
     )
@@ -289,7 +289,7 @@ def test_what_an_extra_brings_is_locked(make_index: Callable[..., Index]) -> Non
     assert found.notes == ()
 
 
-def test_what_an_extra_brings_belongs_to_who_asked_for_it(make_index: Callable[..., Index]) -> None:
+def test_what_an_extra_brings_belongs_to_the_requirement_with_the_extra(make_index: Callable[..., Index]) -> None:
     found = ask(socks(make_index), "top", provided=(REQUESTS,))
     assert {each.name: each.dependencies for each in found.packages} == {
         "pysocks": (),

@@ -75,7 +75,7 @@ def package(resolution: Resolution, name: str) -> LockedPackage:
 # What is locked.
 
 
-def test_a_package_is_locked_with_everything_the_index_tells(index: Index) -> None:
+def test_a_package_is_locked_with_everything_that_the_index_says(index: Index) -> None:
     found = package(ask(index, "alpha==2.0"), "alpha")
     artifact = index.artifact("alpha-2.0-py3-none-any.whl")
     assert found == LockedPackage(
@@ -204,7 +204,7 @@ def test_names_are_normalised_and_files_keep_theirs(index: Index) -> None:
     assert (found.name, found.filename) == ("nu-name-space", "nu_name_space-1.0-py3-none-any.whl")
 
 
-def test_yanked_and_prereleases_are_left_alone_unless_asked(index: Index) -> None:
+def test_yanked_and_prereleases_are_left_alone_unless_required(index: Index) -> None:
     assert versions(ask(index, "xi", "omicron")) == {"xi": "1.0", "omicron": "1.0"}
     assert versions(ask(index, "xi==1.1", "omicron>=2.0rc1")) == {"xi": "1.1", "omicron": "2.0rc1"}
     assert versions(ask(index, "omicron", flags=("pre",))) == {"omicron": "2.0rc1"}
@@ -293,7 +293,9 @@ def test_an_extra_index_that_is_not_there_is_refused(index: Index, second: Index
     assert caught.value.packages == (gone,)
 
 
-def test_an_extra_index_that_gave_something_is_not_asked_whether_it_is_there(index: Index, second: Index) -> None:
+def test_an_extra_index_that_gave_something_is_not_requested_to_prove_that_it_is_there(
+    index: Index, second: Index
+) -> None:
     assert ask(index, "ours", extra=(second.url,)).notes == ()
     assert "simple/" not in {request.path for request in second.requests}
 
@@ -301,7 +303,7 @@ def test_an_extra_index_that_gave_something_is_not_asked_whether_it_is_there(ind
 # Credentials.
 
 
-def test_credentials_in_the_url_are_used_and_never_told(private_index: Index) -> None:
+def test_credentials_in_the_url_are_used_and_never_shown(private_index: Index) -> None:
     found = ask(private_index.url_with("reader", SECRET), "alpha")
     assert versions(found) == {"alpha": "2.0", "beta": "2.0"}
     assert SECRET not in repr(found)
@@ -587,7 +589,7 @@ def test_an_exclude_newer_that_leaves_nothing(index: Index, make_index: Callable
     assert "no upload times" in (caught.value.hint or "")
 
 
-def test_an_index_that_tells_little_will_do(make_index: Callable[..., Index]) -> None:
+def test_an_index_that_says_little_will_do(make_index: Callable[..., Index]) -> None:
     (found,) = ask(make_index(html_only=True, metadata=False), "lam").packages
     assert (found.size, found.upload_time) == (None, "")
     assert found.sha256
@@ -652,7 +654,7 @@ def test_an_index_that_answers_no_head_is_there_and_says_so(
     assert not caught.value.nobody_there
 
 
-def test_an_index_that_fails_once_is_asked_again(make_index: Callable[..., Index]) -> None:
+def test_an_index_that_fails_once_is_requested_again(make_index: Callable[..., Index]) -> None:
     served = make_index()
     served.fail("simple/alpha/", status=503, times=1)
     assert versions(ask(served, "alpha"))["alpha"] == "2.0"

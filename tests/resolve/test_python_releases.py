@@ -143,7 +143,7 @@ def test_edges_are_those_of_every_release(served: Index) -> None:
     assert {package.index for package in found.packages} == {served.url}
 
 
-def test_a_url_that_only_some_releases_ask_is_what_is_locked(served: Index) -> None:
+def test_a_url_that_only_some_releases_require_is_what_is_locked(served: Index) -> None:
     url = served.file_url("tool-1.0-py3-none-any.whl")
     (found,) = ask(served, f"tool @ {url} ; python_full_version >= '3.11.4'").packages
     assert (found.version, found.url, found.index) == ("1.0", url, "")

@@ -121,7 +121,7 @@ def test_a_corrupt_file_in_the_cache_is_refused(project: Project, own: Index) ->
     assert placed() == [LAM]
 
 
-def test_several_corrupt_files_are_told_at_once(project: Project) -> None:
+def test_several_corrupt_files_are_reported_at_once(project: Project) -> None:
     push(project)
     for artifact in wanted(project):
         damage(project, artifact)
@@ -165,7 +165,7 @@ def make_unreadable(cache: Path, artifacts: tuple[Artifact, ...]) -> None:
         (cache / path_of(artifact)).mkdir(parents=True)
 
 
-def test_the_same_file_is_asked_for_once(project: Project, own: Index) -> None:
+def test_the_same_file_is_requested_once(project: Project, own: Index) -> None:
     (alpha, _) = wanted(project)
     assert len(artifact_source(project, Reporter()).fetch([alpha, alpha, alpha])) == 1
     assert len(own.downloads()) == 1

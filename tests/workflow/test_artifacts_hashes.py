@@ -65,7 +65,7 @@ def test_a_file_is_fetched_once_with_progress_and_pushed_from_this_machine(
     assert index.downloads() == ()
 
 
-def test_an_index_that_tells_the_digest_of_other_bytes_is_refused(tmp_path: Path, make_index: MakeIndex) -> None:
+def test_an_index_with_the_digest_of_other_bytes_is_refused(tmp_path: Path, make_index: MakeIndex) -> None:
     index = make_index(ONE, TWO, hashes=("sha512",))
     index.tamper(FILES[1], b"something else".ljust(len(index.artifact(FILES[1]).data), b"\0"))
     project = project_of(tmp_path, index)

@@ -196,7 +196,7 @@ class TestEnvironments:
         lock(taker)
         assert runs(taker) == ("evil", "good")
 
-    def test_what_is_not_asked_for_is_not_taken(
+    def test_what_is_not_required_is_not_taken(
         self, team: Project, store: Store, good: Lock, evil: Lock, tmp_path: Path
     ) -> None:
         forged = replace(good, packages=evil.packages, resolved_by="mia", resolved_at="2026-11-02T00:00:00Z")

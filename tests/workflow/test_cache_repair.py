@@ -79,7 +79,7 @@ class TestConda:
 
 
 class TestAmongOthers:
-    def test_from_this_machine_without_asking_anybody(self, tmp_path: Path) -> None:
+    def test_from_this_machine_without_a_request(self, tmp_path: Path) -> None:
         """What is locked is at hosts that are not there."""
         project = made_up_project(tmp_path / "project", {"mine": ["own", "other"]})
         push(project)

@@ -52,7 +52,7 @@ def locked_private(
 
 
 @pytest.mark.parametrize("how", ["password", "token", "bearer", "netrc"])
-def test_a_private_channel_is_asked_as_who_we_are(
+def test_a_private_channel_gets_our_credentials(
     how: str, locked_private: Callable[[str], ProjectFolder], private_channel: Channel, envlock: Envlock
 ) -> None:
     project = locked_private(how)
@@ -66,7 +66,7 @@ def test_a_private_channel_is_asked_as_who_we_are(
         assert not any(secret.encode() in text for text in told if text != config)
 
 
-def test_wrong_credentials_are_told_without_them(
+def test_wrong_credentials_are_reported_without_them(
     locked_private: Callable[[str], ProjectFolder], private_channel: Channel, envlock: Envlock
 ) -> None:
     project = locked_private("password")

@@ -344,7 +344,7 @@ def test_a_drift_has_its_verdict(copy: ProjectFolder, envlock: Envlock, drift: D
 
 
 @pytest.mark.parametrize("drift", [drift for drift in NINETEEN if drift.status in {1, 3}], ids=str)
-def test_a_code_host_is_told(copy: ProjectFolder, envlock: Envlock, drift: Drift) -> None:
+def test_a_code_host_gets_annotations(copy: ProjectFolder, envlock: Envlock, drift: Drift) -> None:
     drift.happen(copy)
     ran = envlock("check", "--format", "github", check=drift.status)
     lines = ran.stdout.splitlines()
@@ -400,7 +400,7 @@ def test_a_damaged_lock_is_repaired_by_deleting_it(copy: ProjectFolder, envlock:
 
 
 @pytest.mark.parametrize("drift", NINETEEN, ids=str)
-def test_check_writes_nothing_starts_nothing_and_asks_nobody(
+def test_check_writes_nothing_starts_nothing_and_sends_no_request(
     copy: ProjectFolder, watched: Envlock, drift: Drift
 ) -> None:
     drift.happen(copy)
@@ -500,7 +500,7 @@ def found(project: ProjectFolder) -> list[tuple[str, str]]:
     return [(each.verdict, each.reasons[0]) for each in check(load_project(project.config)).findings[:1]]
 
 
-def test_a_lock_without_what_is_asked_is_damage(copy: ProjectFolder) -> None:
+def test_a_lock_without_a_requirement_is_damage(copy: ProjectFolder) -> None:
     there = packages_of(copy)
     changed_lock(copy, packages=(there["alpha"], there["beta"]))
     assert found(copy) == [("damaged", "lam is required, but not locked")]

@@ -46,7 +46,7 @@ def test_each_lock_file_is_read_once(make_index: MakeIndex, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("html_only", [True, False], ids=["html", "json"])
-def test_a_release_that_was_yanked_is_told_with_its_reason_and_line(
+def test_a_release_that_was_yanked_is_reported_with_its_reason_and_line(
     make_index: MakeIndex, tmp_path: Path, html_only: bool
 ) -> None:
     served = make_index(Release("alpha", "1.0"), Release("lam", "1.0"), html_only=html_only)
@@ -64,7 +64,7 @@ def test_a_release_that_was_yanked_is_told_with_its_reason_and_line(
         assert finding.repair == "envlock lock -P lam"
 
 
-def test_a_file_that_is_not_on_its_index_any_more_is_told(make_index: MakeIndex, tmp_path: Path) -> None:
+def test_a_file_that_is_not_on_its_index_any_more_is_reported(make_index: MakeIndex, tmp_path: Path) -> None:
     served = make_index(Release("alpha", "1.0"), Release("alpha", "1.1"), Release("lam", "1.0"))
     project = own_project(tmp_path, served)
     project.write_env("alpha", "lam", archs=["linux-64"])
@@ -77,7 +77,7 @@ def test_a_file_that_is_not_on_its_index_any_more_is_told(make_index: MakeIndex,
     )
 
 
-def test_each_package_is_asked_for_once_with_the_credentials_of_its_index(
+def test_each_package_is_requested_once_with_the_credentials_of_its_index(
     private_index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = own_project(tmp_path, private_index)

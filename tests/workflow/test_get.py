@@ -38,7 +38,7 @@ def project(tmp_path: Path, index: Index) -> Project:
     return pushed_project(tmp_path, index)
 
 
-def test_what_a_project_asks_for(project: Project, tmp_path: Path) -> None:
+def test_what_a_project_needs(project: Project, tmp_path: Path) -> None:
     other = of_another(tmp_path, project)
     assert check(other.project).exit_status == 1
     fetched = get(other, other.reference("team/base:v1"))
@@ -71,7 +71,7 @@ def test_what_lacks_a_package_is_damage_in_the_cache_too(project: Project, tmp_p
     assert "ghost" in caught.value.render()
 
 
-def test_what_nothing_asks_for_is_not_written(project: Project, tmp_path: Path) -> None:
+def test_what_nothing_needs_is_not_written(project: Project, tmp_path: Path) -> None:
     other = of_another(tmp_path, project, name="three")
     before = snapshot(other.project.folder)
     with pytest.raises(NotNeeded) as caught:
@@ -80,7 +80,7 @@ def test_what_nothing_asks_for_is_not_written(project: Project, tmp_path: Path) 
     assert snapshot(other.project.folder) == before
 
 
-def test_into_a_folder_whoever_asks(project: Project, tmp_path: Path) -> None:
+def test_into_a_folder_whatever_the_project_needs(project: Project, tmp_path: Path) -> None:
     other = of_another(tmp_path, project, name="three")
     fetched = get(other, other.reference("team/base:v1"), into=tmp_path / "into")
     assert fetched.serves == ()

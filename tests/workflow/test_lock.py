@@ -155,7 +155,7 @@ def test_old_pins_are_what_a_solve_starts_from(project: ProjectFolder) -> None:
     assert pins("alpha", "lam", "iota", upgrade=some) == [{"beta": "2.0", "lam": "1.0"}]
 
 
-def test_progress_is_told(project: ProjectFolder) -> None:
+def test_progress_is_reported(project: ProjectFolder) -> None:
     project.write(TWO, archs=ARCHS)
     telling = Telling()
     lock(load_project(project.config), reporter=telling)
@@ -166,7 +166,7 @@ def test_progress_is_told(project: ProjectFolder) -> None:
     assert sum(int(str(told[3])) for told in telling.told if told[0] == "advanced") == 8
 
 
-def test_all_failures_are_told_and_nothing_is_written(project: ProjectFolder) -> None:
+def test_all_failures_are_reported_and_nothing_is_written(project: ProjectFolder) -> None:
     project.write(
         TWO.replace("'<2'", "'==7'") + "[env.three.pypi]\npackages = { alpha = '>=2', theta = '' }", archs=["linux-64"]
     )
@@ -386,7 +386,7 @@ def _no_uv() -> str:
 @pytest.mark.parametrize(
     ("asked", "is_told"), [("3.97", True), (f">={SERIES}.58,<{NEXT}", True), (SERIES, False), (f">={SERIES}", False)]
 )
-def test_a_python_that_this_machine_lacks_is_told_when_locking(
+def test_a_python_that_this_machine_lacks_is_reported_when_locking(
     project: ProjectFolder, asked: str, is_told: bool
 ) -> None:
     project.write(f"[env.demo.pypi]\npython = '{asked}'\npackages = {{ lam = '' }}\n")

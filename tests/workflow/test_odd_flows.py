@@ -396,7 +396,7 @@ def test_check_is_green_for_what_runs(name: str, projects: dict[str, Path], told
         assert 0 < (finding.location.line or 0) <= len(lines)
 
 
-def test_what_cannot_be_read_is_told_with_its_line(projects: dict[str, Path]) -> None:
+def test_what_cannot_be_read_is_reported_with_its_line(projects: dict[str, Path]) -> None:
     found = check(load_project(projects["a base that brings a step in the middle"] / "envlock.toml"))
     text = as_text(found)
     assert "Odd/*: may have steps that envlock cannot read\n  at flow.py:2\n" in text

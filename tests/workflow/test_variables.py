@@ -118,7 +118,7 @@ def test_an_index_of_a_requirements_file_names_its_line(
     assert [(at.path, at.line) for at in error.locations] == [("r.txt", 2)]
 
 
-def test_every_variable_that_is_not_set_is_told_at_once(written: Callable[[str], Path]) -> None:
+def test_every_variable_that_is_not_set_is_reported_at_once(written: Callable[[str], Path]) -> None:
     error = refused(
         written(
             'extra-indices = ["${ONE}"]\nchannels = ["${TWO}"]\nchannel-mirrors = { main = "${THREE}" }\n'
@@ -193,7 +193,7 @@ def percent_encoded(url: str) -> str:
     return re.sub(r"^(http://[^/]+/)(.)", lambda found: f"{found[1]}%{ord(found[2]):02X}", url)
 
 
-def test_what_an_index_spells_otherwise_is_never_kept_or_told(
+def test_what_an_index_spells_otherwise_is_never_kept_or_shown(
     make_index: Callable[..., Index], written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     index = make_index(Release("alpha", "1.1"), link=percent_encoded)
@@ -298,7 +298,7 @@ def test_a_direct_url_is_filled_in(
 
 
 @pytest.mark.parametrize("kind", ["index", "channel"])
-def test_what_cannot_be_reached_is_told_without_what_its_path_holds(
+def test_what_cannot_be_reached_is_reported_without_what_its_path_holds(
     kind: str, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEAM", SECRET)
@@ -347,7 +347,7 @@ def test_a_channel_is_filled_in(
     assert way != "path" or not files_holding(secret, tmp_path)
 
 
-def test_variables_that_are_none_are_told_of_the_environments_mirrors_too(
+def test_variables_that_are_none_are_reported_of_the_environments_mirrors_too(
     written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written('channels = ["main-channel"]\n[env.base.conda]\nlibraries = { upper = "" }\n')

@@ -164,7 +164,7 @@ channels = []  # none
 """
 
 
-def test_a_channel_that_is_asked_already_is_named_without_its_secret() -> None:
+def test_a_channel_that_is_listed_already_is_named_without_its_secret() -> None:
     text = CHANNELS.replace('"two"', '"https://me:pw@conda.example/t/token/team"')
     found = channel_name(text, ("flow", "Train", "step", "fit"), "https://you:pw@conda.example/team/")
     assert found == "https://conda.example/team"
@@ -185,7 +185,7 @@ def test_add_says_from_what_to_what() -> None:
     ]
 
 
-def test_what_is_asked_already_changes_nothing() -> None:
+def test_what_is_required_already_changes_nothing() -> None:
     assert add_packages(TEXT, FIT, ["scikit.learn >= 1.5"]) == (TEXT, ())
 
 
@@ -229,7 +229,7 @@ MARKER = st.sampled_from(["", "; python_version < '3.11'", ' ;sys_platform == "l
 
 @settings(max_examples=60, deadline=None)
 @given(NAME, st.lists(NAME, max_size=2), SPECIFIER, MARKER, st.sampled_from([TRAIN, FIT, ("env", "base")]))
-def test_what_is_added_means_what_was_asked_and_can_be_removed_without_a_trace(
+def test_what_is_added_means_what_was_given_and_can_be_removed_without_a_trace(
     name: str, extras: list[str], specifier: str, marker: str, level: tuple[str, ...]
 ) -> None:
     asked = f"{name}{'[' + ', '.join(extras) + ']' if extras else ''}{specifier}{marker}"
@@ -297,7 +297,7 @@ def test_removing_what_stands_nowhere_names_the_nearest() -> None:
     assert raised.value.hint is None
 
 
-def test_removing_from_pypi_what_conda_is_asked_for_says_so() -> None:
+def test_removing_from_pypi_what_is_required_of_conda_says_so() -> None:
     text, _ = add_packages(TEXT, TRAIN, ["conda-forge::ffmpeg"], conda=True)
     with pytest.raises(NotListed) as raised:
         remove_packages(text, TRAIN, ["ffmpeg"])

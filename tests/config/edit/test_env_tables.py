@@ -67,7 +67,7 @@ def asked(project: Project, requirements: Requirements) -> Project:
 
 @pytest.mark.parametrize("settings", ["", SETTINGS, 'python-from = "conda"'], ids=["plain", "settings", "conda"])
 @pytest.mark.parametrize("name", TABLES)
-def test_the_same_is_asked(tmp_path: Path, name: str, settings: str) -> None:
+def test_the_requirements_are_the_same(tmp_path: Path, name: str, settings: str) -> None:
     theirs = wanted(tmp_path / "theirs", settings, TABLES[name])
     others = '# ours\n[env.base] # base\npypi = { packages = {} }\n\n[env.base.conda]\nchannels = ["x"]\n# end\n'
     mine = load(tmp_path / "mine", settings, others)
@@ -159,7 +159,7 @@ system-requirements = { linux-64 = { __glibc = "2.31" } }"""
     asked(load(tmp_path / "mine", "\n".join(lines)), requirements)
 
 
-def test_what_extends_another_cannot_be_asked(tmp_path: Path) -> None:
+def test_what_extends_another_cannot_be_copied(tmp_path: Path) -> None:
     requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(base=f"pypi:{'0' * 40}:{'0' * 16}")
     with pytest.raises(CannotCopyRequirements, match="extends another environment"):
         asked(load(tmp_path / "mine", ""), requirements)

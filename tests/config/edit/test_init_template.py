@@ -143,7 +143,7 @@ def test_a_file_that_is_missing_or_no_python(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
 
 
-def test_an_envlock_toml_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_an_envlock_toml_is_not_overwritten_without_force(tmp_path: Path) -> None:
     config = tmp_path / "envlock.toml"
     config.write_text("mine\n")
     made = make_template(tmp_path, [])

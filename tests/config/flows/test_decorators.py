@@ -418,7 +418,7 @@ def test_a_step_below_its_flow(
     assert step(decorators, tmp_path, flow=flow) == (tables, [note] if note else [])
 
 
-def test_python_of_conda_stays_with_conda_where_conda_is_asked_for_anything(tmp_path: Path) -> None:
+def test_python_of_conda_stays_with_conda_where_anything_is_required_of_conda(tmp_path: Path) -> None:
     text = (
         "@conda_base(python='3.12')\nclass OneFlow(FlowSpec):\n"
         "    @conda(libraries={'ffmpeg': ''})\n    @step\n    def start(self): pass\n"

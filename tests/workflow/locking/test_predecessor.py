@@ -38,13 +38,13 @@ def test_its_own_lock_comes_before_one_that_is_more_like_it() -> None:
     assert predecessor(NOW, LINUX_64, [own, alike], [alike.req_id]) == own
 
 
-def test_its_own_lock_counts_though_another_environment_asks_for_it_still() -> None:
+def test_its_own_lock_counts_though_another_environment_still_needs_it() -> None:
     shared = a_lock("numpy", by=("start", "train"))
     alike = a_lock("pandas>=2", "rich", by=("end",))
     assert predecessor(NOW, LINUX_64, [alike, shared], [shared.req_id]) == shared
 
 
-def test_of_its_own_locks_the_one_that_nobody_asks_for_is_the_one_it_had() -> None:
+def test_of_its_own_locks_the_one_that_nothing_needs_is_the_one_it_had() -> None:
     left = a_lock("numpy", by=("train",))
     shared = a_lock("pandas>=2", "rich", by=("start", "train"))
     assert predecessor(NOW, LINUX_64, [shared, left], [shared.req_id]) == left

@@ -236,7 +236,7 @@ def test_lines_of_both_that_git_put_together(checkout: Checkout) -> None:
     assert "zeta 1.1 of" in result.locked[0].notes[0]
 
 
-def test_lines_of_both_where_git_cannot_be_asked(checkout: Checkout) -> None:
+def test_lines_of_both_where_git_cannot_be_run(checkout: Checkout) -> None:
     """What was locked is kept still; hashes are looked up again."""
     checkout.git("merge", "apart", may_fail=True)
     checkout.ask(BOTH)
@@ -247,19 +247,19 @@ def test_lines_of_both_where_git_cannot_be_asked(checkout: Checkout) -> None:
     assert checkout.check().findings == ()
 
 
-def test_a_package_that_a_side_took_away_and_that_is_asked_for_still(checkout: Checkout) -> None:
+def test_a_package_that_a_side_took_away_and_that_is_still_required(checkout: Checkout) -> None:
     checkout.git("merge", "fewer", may_fail=True)
     result = checkout.settle(OURS, old(OURS))
     assert result.locked[0].action in {"kept", "settled"}
 
 
-def test_a_newer_version_that_fits_no_more_is_told_too(checkout: Checkout) -> None:
+def test_a_newer_version_that_fits_no_more_is_reported_too(checkout: Checkout) -> None:
     checkout.git("merge", "moved", may_fail=True)
     result = checkout.settle(("acme-core", "iota", "lam", "nu<1.1", "tau", "zeta"), OLD)
     assert "nu 1.0 of" in result.locked[0].notes[0]
 
 
-def test_what_a_side_had_is_told_where_the_other_is_kept_as_it_is(checkout: Checkout) -> None:
+def test_what_a_side_had_is_reported_where_the_other_is_kept_as_it_is(checkout: Checkout) -> None:
     checkout.git("merge", "moved", may_fail=True)
     result = checkout.settle(OURS, old(OURS))
     (note,) = result.locked[0].notes
@@ -290,7 +290,7 @@ def test_a_side_that_git_was_told_to_take(checkout: Checkout, side: str) -> None
 
 
 @pytest.mark.parametrize("side", ["ours", "theirs"])
-def test_a_side_that_git_was_told_to_take_where_both_are_asked_for(checkout: Checkout, side: str) -> None:
+def test_a_side_that_git_was_told_to_take_where_both_are_required(checkout: Checkout, side: str) -> None:
     merge(checkout, "-X", side)
     checkout.settle(BOTH, OLD)
 

@@ -1,4 +1,4 @@
-"""One package asked for more than once, and packages that come from an index of their own, from asking to use."""
+"""One package required more than once, and packages with an index of their own, from envlock.toml to a run."""
 
 from __future__ import annotations
 
