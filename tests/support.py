@@ -179,6 +179,8 @@ class ProjectFolder:
             lines.append("metaflow-requirements = false")
         if "archs" not in settings and (archs := TWO_ARCHS if archs is None else archs):
             lines.append(f"archs = {json.dumps(list(archs))}")
+        if re.search(r'(?m)^cache = "[a-z0-9]+://', settings) and "remote = " not in settings:
+            lines.append("remote = false")  # or a push into a bucket makes plans, whose kits the index has to have
         self.config.write_text("\n".join([*lines, settings, tables]) + "\n", encoding="utf-8")
         return self.config
 

@@ -12,7 +12,8 @@ import pytest
 from envlock.config.project import Project
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
-from tests.index import Index
+from tests.index import CATALOGUE, Index
+from tests.remote.kits import KIT_RELEASES, python_mirror
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
 BETA = "beta-1.5-py3-none-{platform}.whl"
@@ -69,10 +70,49 @@ def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         "collisions": [],
         "damaged": [],
         "unread": 0,
+        "plans": 0,
+        "plans_written": 0,
+        "kits": 0,
+        "kits_moved": 0,
+        "kits_moved_bytes": 0,
+        "without_plan": [],
+        "plan_errors": [],
         "errors": [],
     }
     again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
     assert (again["moved"], again["moved_bytes"], again["written"]) == (0, 0, 0)
+
+
+def test_a_push_of_plans(tmp_path: Path, make_index: Callable[..., Index], envlock: Envlock) -> None:
+    own = make_index(*CATALOGUE, *KIT_RELEASES)
+    with python_mirror(tmp_path / "mirror", "3.12") as mirror:
+        settings = f'cache = "../cache"\nremote = true\npython-mirror = "{mirror.url}"'
+        locked_project(tmp_path / "project", own, {"one": [ALPHA]}, archs=ARCHS, settings=settings)
+        first = envlock("push")
+        assert re.fullmatch(
+            r"pushed 1 package \(925 bytes\), 2 environments and 1 plan \(kits: 2 files, [\d.]+ kB\) to .*\n",
+            first.stdout,
+        )
+        second = envlock("push")
+        assert second.stdout.startswith("nothing to push: 1 package, 2 environments and 1 plan are already in ")
+        answer = envlock("push", "--json").json
+    assert (answer["plans"], answer["plans_written"], answer["kits"], answer["kits_moved"]) == (1, 0, 2, 0)
+    assert (answer["without_plan"], answer["plan_errors"]) == ([], [])
+
+
+def test_a_push_that_can_make_no_plan(tmp_path: Path, own: Index, envlock: Envlock) -> None:
+    """Where plans were asked for by name, that is a failure; everything else is in the cache all the same."""
+    settings = 'cache = "../cache"\nremote = true'
+    locked_project(tmp_path / "project", own, {"one": [ALPHA]}, archs=ARCHS, settings=settings)
+    ran = envlock("push", check=4)
+    assert ran.stdout.startswith("pushed 1 package (")
+    assert "2 environments and 0 plans" in ran.stdout
+    assert "no plan for remote steps: one on linux-64\n" in ran.stderr
+    assert "error[no-kit]: no kit for remote steps on linux-64: there is no wheel of uv" in ran.stderr
+    assert ran.stderr.rstrip().endswith("set `remote = false` in envlock.toml")
+    answer = envlock("push", "--json", check=4).json
+    assert [error["code"] for error in answer["errors"]] == ["no-kit"]
+    assert answer["without_plan"] == ["one on linux-64"]
 
 
 def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ SENSE_CASES = {
     "flags of pip that mean nothing when locking, and extras of a package",
     "a mirror that is a variable with a default",
     "a host with a scheme",
+    "an amount without a unit",
     "a floor that is no version",
     "a floor of another system",
     "a version beside a URL",

@@ -403,7 +403,7 @@ TARGETS = {
     "alias chains": Target([RECORD.render()], "json", read_chain, stamp=stamped_record),
     "records of runs": Target([RAN.render()], "json", read_ran),
     "announcements": Target(
-        [Needs(frozenset({"envs/x"}), frozenset({"packages/y"}), frozenset({"plans/z"})).render()],
+        [Needs(frozenset({"envs/x"}), frozenset({"packages/y"}), frozenset({"kits/objects/z"})).render()],
         "json",
         lambda _, data: Needs.parse(data),
         says=ValueError,

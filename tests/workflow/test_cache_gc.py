@@ -203,10 +203,10 @@ class TestWhatStays:
         swept(project, grace="0")
         assert packages_in(store) == {"shared", "own"}
 
-    def test_an_older_gc_reads_what_a_push_with_plans_needs(self) -> None:
+    def test_an_older_gc_reads_what_a_push_with_kits_needs(self) -> None:
         needs = Needs(frozenset({"envs/a"}), frozenset({"packages/b"}))
         assert json.loads(needs.render()) == {"format": 1, "environments": ["envs/a"], "packages": ["packages/b"]}
-        more = needs._replace(plans=frozenset({"plans/c"}), kits=frozenset({"kits/objects/d"}))
+        more = needs._replace(kits=frozenset({"kits/objects/c"}))
         assert json.loads(more.render()).items() > json.loads(needs.render()).items()
         assert Needs.parse(needs.render()) == needs
         assert Needs.parse(more.render()) == more

@@ -42,7 +42,7 @@ _PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 
 
-_LATER = ("plans", "kits")
+_LATER = ("kits",)
 """Keys that the file of a push has only where they hold something."""
 
 
@@ -54,12 +54,11 @@ class Needs(NamedTuple):
 
     environments: frozenset[str] = frozenset()
     packages: frozenset[str] = frozenset()
-    plans: frozenset[str] = frozenset()
     kits: frozenset[str] = frozenset()
-    """Parts of kits."""
+    """Parts of kits. Plans stay with their environment, so they are not listed."""
 
     def render(self) -> bytes:
-        """The JSON that is written. A gc that knows no plans reads the rest of it."""
+        """The JSON that is written. A gc that knows no kits reads the rest of it."""
         lists = {name: sorted(paths) for name, paths in self._asdict().items() if paths or name not in _LATER}
         return json.dumps({"format": FORMAT, **lists}, indent=1).encode() + b"\n"
 

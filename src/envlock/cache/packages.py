@@ -23,15 +23,17 @@ _BLOCK = 1 << 20
 class Packages:
     """The packages of one store. Any thread may call any method."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, place: Callable[[Artifact], str] | None = None) -> None:
+        """`place` gives the path of an artifact that is no package."""
         self._store = store
+        self._place = place or path_of
 
     def look(self, artifact: Artifact, *, read: bool = False) -> bool | None:
         """Whether the file at the artifact's path is the artifact; None if there is no file. One request.
 
         Compares sizes, if the artifact's is known. With `read`, reads the whole file and compares hashes.
         """
-        path = path_of(artifact)
+        path = self._place(artifact)
         if not read:
             entry = self._store.entry(path)
             return None if entry is None else artifact.size in {None, entry.size}
@@ -53,14 +55,14 @@ class Packages:
         got = sha256_of(file)
         if got != artifact.sha256:
             raise CacheHashMismatch(artifact.filename, str(file), expected=artifact.sha256, got=got)
-        self._store.put(path_of(artifact), file, on_bytes=on_bytes)
+        self._store.put(self._place(artifact), file, on_bytes=on_bytes)
 
     def fetch(self, artifact: Artifact, to: Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> bool:
         """Copy the artifact to a local path that does not exist yet. Returns False, and does nothing, if it is missing.
 
         Raises CacheHashMismatch, and leaves no file at `to`, if its hash is not the locked one.
         """
-        path = path_of(artifact)
+        path = self._place(artifact)
         size = PACKAGE_BYTES if artifact.size is None else artifact.size
         came = 0
 

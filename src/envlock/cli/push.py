@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
-from envlock.words import byte_size, count
+from envlock.words import byte_size, count, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envlock.workflow.push import PushResult
 
-_VERIFY = Flag("--verify", "Also read the packages that are in the cache already, and replace damaged ones.")
+_VERIFY = Flag("--verify", "Also read what is in the cache already, and replace damaged files.")
 
 
 @command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, JSON, CONFIG)
@@ -22,7 +22,8 @@ def push(line: CommandLine) -> int:
     """Mirror the packages of the locks, for every arch, into the cache.
 
     Skips packages that are in the cache already, so an interrupted push continues where it stopped. Writes each
-    environment after all of its packages.
+    environment after all of its packages. Then makes a plan for each environment on Linux, by which remote steps get
+    it, unless `remote = false` is set or the cache is a folder.
 
     For example:
 
@@ -38,7 +39,7 @@ def push(line: CommandLine) -> int:
         result = push_locks(project, selection=selection(line), reporter=reporter, verify=line.has(_VERIFY))
     if line.has(JSON):
         write_json(as_document(result))
-        return max((error.exit_status for error in result.failures), default=0)
+        return max((error.exit_status for error in result.all_failures), default=0)
     write(as_text(result))
     for note in _notes(result):
         write_err(one_line(note))
@@ -48,17 +49,31 @@ def push(line: CommandLine) -> int:
 
 def as_text(result: PushResult) -> str:
     """The result, as a sentence."""
-    there = f"{count(result.packages, 'package')} and {count(result.environments, 'environment')}"
+    plans = result.plans
+    there = listed(
+        [
+            count(result.packages, "package"),
+            count(result.environments, "environment"),
+            *([count(plans.plans - len(plans.without), "plan")] if plans.plans > len(plans.without) else []),
+        ]
+    )
     if not result.environments:
         from envlock.cli.lock import later
 
         return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is selected'}"
     if result.moved_nothing:
         return f"nothing to push: {there} are already in {result.cache}"
+    kits = f" (kits: {count(plans.moved, 'file')}, {byte_size(plans.moved_bytes)})" if plans.moved else ""
     moved = f"{count(result.moved, 'package')} ({byte_size(result.moved_bytes)})"
-    done = f"pushed {moved} and {count(result.written, 'environment')} to {result.cache}"
+    done = listed(
+        [
+            moved,
+            count(result.written, "environment"),
+            *([f"{count(plans.written, 'plan')}{kits}"] if plans.plans else []),
+        ]
+    )
     is_all = (result.moved, result.written) == (result.packages, result.environments)
-    return done if is_all else f"{done}, of {there}"
+    return f"pushed {done} to {result.cache}" + ("" if is_all else f", of {there}")
 
 
 def as_document(result: PushResult) -> dict[str, object]:
@@ -71,14 +86,21 @@ def as_document(result: PushResult) -> dict[str, object]:
         "environments": result.environments,
         "written": result.written,
         "withheld": list(result.withheld),
-        "damaged": list(result.damaged),
+        "damaged": [*result.damaged, *result.plans.damaged],
         "unread": result.unread,
         "collisions": [
             {"environment": environment, "path": each.path, "packages": list(each.owners)}
             for environment, found in result.collisions
             for each in found
         ],
-        "errors": [error.as_dict() for error in result.failures],
+        "plans": result.plans.plans,
+        "plans_written": result.plans.written,
+        "kits": result.plans.kits,
+        "kits_moved": result.plans.moved,
+        "kits_moved_bytes": result.plans.moved_bytes,
+        "without_plan": list(result.plans.without),
+        "plan_errors": [error.as_dict() for error in result.plans.errors],
+        "errors": [error.as_dict() for error in result.all_failures],
     }
 
 
@@ -86,9 +108,10 @@ def _notes(result: PushResult) -> Iterator[str]:
     """Warnings and notes."""
     for sentence in _collisions(result):
         yield f"warning: {sentence}"
-    if result.damaged:
-        files = count(len(result.damaged), "file")
-        yield f"warning: damaged in the cache, and fetched again: {files} ({', '.join(result.damaged)})"
+    damaged = (*result.damaged, *result.plans.damaged)
+    if damaged:
+        files = count(len(damaged), "file")
+        yield f"warning: damaged in the cache, and fetched again: {files} ({', '.join(damaged)})"
     if result.unread:
         were = "was" if result.unread == 1 else "were"
         yield (
@@ -97,6 +120,12 @@ def _notes(result: PushResult) -> Iterator[str]:
         )
     for environment in result.withheld:
         yield f"not pushed, because a package is missing: {environment}"
+    if not result.plans.is_failure:
+        for error in result.plans.errors:
+            yield f"warning: {'; '.join([error.message, *error.details])}; {error.hint}"
+    without = [each for each in result.plans.without if each not in result.withheld]
+    if without:
+        yield f"no plan for remote steps: {', '.join(without)}"
 
 
 def _collisions(result: PushResult) -> tuple[str, ...]:

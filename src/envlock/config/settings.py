@@ -98,7 +98,8 @@ class Settings(NamedTuple):
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
     (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
     remote: bool = True
-    """Let `push` make a plan for each lock of a Linux arch, by which nodes make the environments of remote steps."""
+    """Let `push` make a plan for each lock of a Linux arch, by which nodes make the environments of remote steps. For a
+    cache in a folder, which nodes do not read, it does so only if this key is written."""
     remote_python: str = "image"
     """Where the Python of remote steps comes from with `python-from = "machine"`. `image`: the image's own Python,
     where it is of the locked version, else the kit's. `kit`: always one exact build, which `push` puts into the

@@ -19,6 +19,7 @@ from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
+from envlock.cache.port import tell_nobody
 from envlock.errors import EnvlockError, as_one
 from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, write_atomically
 from envlock.model.artifact import Artifact
@@ -171,15 +172,16 @@ def mirror(
     artifacts: Sequence[Artifact],
     store: Store,
     project: Project,
-    contents: WheelContents,
+    contents: WheelContents | None,
     reporter: Reporter,
     *,
     workers: int = WORKERS,
+    place: Callable[[Artifact], str] = path_of,
 ) -> tuple[int, dict[str, EnvlockError]]:
     """Copy artifacts into a store, from this machine's packages or from upstream: each verified, several at once.
 
     Returns how many bytes were copied; and for each place in the store that stays as it was, why. `contents` reads
-    every wheel that is copied. Raises CacheUnusable: no other artifact would fare better then.
+    every wheel that is copied; `place` gives each its path. Raises CacheUnusable: no other would fare better then.
     """
     copied = 0
     failed: dict[str, EnvlockError] = {}
@@ -191,12 +193,12 @@ def mirror(
         upstream_of(project) as upstream,
         temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
     ):
-        mirroring = _Mirroring(store, LocalPackages(home()), upstream, stage, contents, reporter)
+        mirroring = _Mirroring(store, LocalPackages(home()), upstream, stage, contents, reporter, place)
         for artifact, result in in_parallel(mirroring.copy, largest_first, workers=workers):
             if isinstance(result, CacheUnusable):
                 raise result
             if isinstance(result, EnvlockError):
-                failed[path_of(artifact)] = result
+                failed[place(artifact)] = result
             else:
                 copied += result
     reporter.ended(MOVING)
@@ -211,28 +213,32 @@ class _Mirroring:
     local: LocalPackages
     upstream: Upstream
     stage: Path
-    contents: WheelContents
+    contents: WheelContents | None
     reporter: Reporter
+    place: Callable[[Artifact], str]
 
     def copy(self, artifact: Artifact) -> int:
         """The artifact's size in bytes, once it is in the store."""
         self.reporter.doing(MOVING, artifact.filename)
+        progress = _FileProgress(self.reporter, MOVING, artifact)
         local = self.local.find(artifact)
         if local is not None:
             with suppress(CacheHashMismatch):  # damaged since it was verified: upstream has another
-                self.contents.read(artifact, local)
-                Packages(self.store).put(artifact, local, on_bytes=_FileProgress(self.reporter, MOVING, artifact).moved)
-                return local.stat().st_size
-        progress = _FileProgress(self.reporter, MOVING, artifact)
+                return self.put(artifact, local, progress.moved)
         file = self.stage / artifact.sha256 / artifact.filename
         file.parent.mkdir(exist_ok=True)
         self.upstream.fetch(artifact, file, on_bytes=progress.moved, on_size=progress.has_size)
         try:
-            self.contents.read(artifact, file)
-            Packages(self.store).put(artifact, file)
-            return file.stat().st_size
+            return self.put(artifact, file, tell_nobody)
         finally:
             file.unlink()
+
+    def put(self, artifact: Artifact, file: Path, on_bytes: Callable[[int], None]) -> int:
+        """Put a file into the store. Returns its size."""
+        if self.contents is not None:
+            self.contents.read(artifact, file)
+        Packages(self.store, self.place).put(artifact, file, on_bytes=on_bytes)
+        return file.stat().st_size
 
 
 class FetchedHashes:

@@ -1,4 +1,4 @@
-"""`push`: the packages of the chosen locks into the cache, then the locks themselves."""
+"""`push`: the packages of the chosen locks into the cache, then the locks themselves, then what remote steps need."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.artifacts import distinct, mirror
 from envlock.workflow.fresh_locks import fresh_locks
+from envlock.workflow.push_plans import PlansPush, PlansPushed, called
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,18 +58,25 @@ class PushResult:
     """Files that were damaged in the cache: those that could be fetched were replaced."""
     unread: int = 0
     """Packages that were there in their right size, whose bytes were not verified."""
+    plans: PlansPushed = field(default_factory=PlansPushed)
+    """What was done for remote steps."""
     fetched: int = 0
     """How many environments are looked up when their step starts, and so are never pushed."""
 
     @property
     def moved_nothing(self) -> bool:
         """Whether all of it was there already."""
-        return not (self.moved or self.written or self.failures)
+        return not (self.moved or self.written or self.plans.moved or self.plans.written or self.all_failures)
+
+    @property
+    def all_failures(self) -> tuple[EnvlockError, ...]:
+        """The failures, and those of plans if envlock.toml asks for plans by name."""
+        return (*self.failures, *(self.plans.errors if self.plans.is_failure else ()))
 
     def raise_failures(self) -> None:
         """Raise the failures, if there are any."""
-        if self.failures:
-            raise as_one(self.failures)
+        if self.all_failures:
+            raise as_one(self.all_failures)
 
 
 def push(
@@ -83,7 +91,8 @@ def push(
 
     Leaves alone what the cache has in its right size; `verify` also verifies its bytes, and replaces what is damaged. A
     package that cannot be fetched does not stop the others: it is in the result's `failures`, and only the environments
-    that need it are withheld. After an interruption, the next push goes on from there.
+    that need it are withheld. Then makes a plan for each lock of a Linux arch (see `push_plans`). After an
+    interruption, the next push goes on from there.
 
     Before it moves anything, raises StaleError, DamageError or ConfigError for locks that are not fresh and whole.
     Raises NewerCache too, and CacheUnusable if the cache cannot be read or written.
@@ -142,9 +151,12 @@ class _Push:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
         done = PushResult(self.store.url, len(artifacts), moved=0, moved_bytes=0, environments=len(locks), written=0)
         missing = self.missing(artifacts.values(), verify=verify)
-        if not missing and self.has_all(locks):
-            return replace(done, unread=0 if verify else len(artifacts))
-        needs = Needs(frozenset(environment_place(lock).path for lock in locks), frozenset(artifacts))
+        plans = PlansPush(self.project, self.store, self.reporter, self.workers)
+        plans.choose(locks)
+        if plans.is_done(verify=verify) and not missing and self.has_all(locks):
+            return replace(done, unread=0 if verify else len(artifacts), plans=plans.result())
+        environments = frozenset(environment_place(lock).path for lock in locks)
+        needs = Needs(environments, frozenset(artifacts), frozenset(plans.parts))
         with announced(self.store, needs, self.reporter) as announcement:
             # Before the announcement, a gc may have deleted what was there: look again, within it.
             wanted = {path_of(each): each for each in missing}
@@ -165,14 +177,16 @@ class _Push:
             wrong = [(lock, error) for lock in complete if (error := self.contents.misdescribed(lock)) is not None]
             complete = [lock for lock in complete if lock not in [each for each, _ in wrong]]
             written = self.write(complete)
+            pushed = plans.push(announcement, complete)
         return replace(
             done,
             written=written,
+            plans=pushed,
             failures=together([*failed.values(), *(error for _, error in wrong)]),
-            withheld=tuple(_called(lock) for lock in locks if lock not in complete),
+            withheld=tuple(called(lock) for lock in locks if lock not in complete),
             damaged=tuple(sorted(self.damaged)),
             unread=0 if verify else len(artifacts) - len(missing),
-            collisions=tuple((_called(lock), found) for lock in complete if (found := self.contents.collisions(lock))),
+            collisions=tuple((called(lock), found) for lock in complete if (found := self.contents.collisions(lock))),
         )
 
     def has_all(self, locks: Sequence[Lock]) -> bool:
@@ -207,7 +221,3 @@ class _Push:
             return True
 
         return sum(is_new for _, is_new in all_in_parallel(write, locks, workers=self.workers))
-
-
-def _called(lock: Lock) -> str:
-    return f"{', '.join(lock.asked_by) or lock.identity} on {lock.arch}"
