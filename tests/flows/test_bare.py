@@ -42,7 +42,7 @@ class ByHand:
 @pytest.fixture(scope="module")
 def by_hand(locked_flows: Flows, shared_uv_cache: Path) -> Iterator[ByHand]:
     flows, mine = locked_flows, {**STALE, "_METAFLOW_ENVLOCK_TASK": f"BareFlow/{RUN}/gather"}
-    disabled = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "BareFlow//many"}
+    disabled = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "BareFlow/other/many"}
     of_ubf = ("--split-index", "0", "--ubf-context", "ubf_control")
     with isolation(flows.home, shared_uv_cache):
         ended = {

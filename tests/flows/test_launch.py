@@ -53,7 +53,7 @@ def test_no_envlock_toml(flows: Flows) -> None:
     assert "hint: envlock init" in text
 
 
-def test_a_remote_step(flows: Flows) -> None:
+def test_a_remote_step_whose_environment_no_node_could_make(flows: Flows) -> None:
     text = refuses(
         flows,
         *("run", "--with", "batch"),
@@ -62,8 +62,9 @@ def test_a_remote_step(flows: Flows) -> None:
         METAFLOW_DEFAULT_METADATA="local",
         AWS_DEFAULT_REGION="us-east-1",
     )
-    assert "error[remote-steps-not-yet]" in text
-    assert "`start` runs on batch" in text
+    assert "error[datastore-not-locked]" in text
+    assert "error[cache-out-of-reach]: remote steps cannot reach the cache" in text
+    assert "`start` runs on batch" in text, "end is disabled"
 
 
 def test_a_step_of_a_base_class_elsewhere(flows: Flows) -> None:
@@ -118,27 +119,8 @@ def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> No
         assert f"'entered_by_itself': {by_itself}" in line
 
 
-def test_only_a_disabled_step_is_sent_to_another_machine(flows: Flows) -> None:
-    code = """
-import sys
-sys.argv[0] = "inner.py"
-from inner import InnerFlow
-from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockEnvironment, EnvlockException
-def told(step):
-    environment = EnvlockEnvironment(InnerFlow(use_cli=False))
-    environment.validate_environment(print, "local")
-    return environment.bootstrap_commands(step, "local")
-print(told("end"))
-try:
-    told("start")
-except EnvlockException as refused:
-    print(refused)
-"""
-    ended = flows.python("-c", code, **STALE)
-    assert ended.status == 0, ended.text
-    assert "['export _METAFLOW_ENVLOCK_ENV=', \"export _METAFLOW_ENVLOCK_TASK='InnerFlow//end'\"]" in ended.text
-    assert "error[remote-steps-not-yet]" in ended.text
-    there = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "InnerFlow//end"}
+def test_a_disabled_step_stays_where_a_node_has_put_it(flows: Flows) -> None:
+    there = {"_METAFLOW_ENVLOCK_ENV": "", "_METAFLOW_ENVLOCK_TASK": "InnerFlow/r/end"}
     (flows.folder / "envlock.toml").unlink()  # as in a container, where neither that nor envlock is
     ids = ("--run-id", "r", "--task-id", "t2", "--input-paths", "r/_parameters/t1")
     sent = flows.python("inner.py", "--environment=envlock", "step", "end", *ids, **there)

@@ -58,8 +58,100 @@ flow = [Thing(name=name, decorators=[every["retry"], each]) for name, each in ev
 print(json.dumps(_remote_steps(flow)))
 """
     remote = metaflow(code)
-    assert {"batch": "batch", "kubernetes": "kubernetes"}.items() <= remote.items()
+    assert (remote["batch"], remote["kubernetes"]) == (["batch", "linux-64"], ["kubernetes", "linux-64"])
     assert not {"retry", "catch", "resources", "environment", "card", "envlock_internal"} & set(remote)
+
+
+_FLOW = """\
+from metaflow import FlowSpec, step
+class NodeFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
+
+
+def test_every_step_has_the_same_commands_on_a_node_and_needs_no_plan_for_them(tmp_path: Path) -> None:
+    (tmp_path / "nodeflow.py").write_text(_FLOW)
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(tmp_path)!r})
+from nodeflow import NodeFlow
+from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockEnvironment, EnvlockException
+environment = EnvlockEnvironment(NodeFlow(use_cli=False))
+try:
+    environment.bootstrap_commands("it's", "s3")
+except EnvlockException as refused:
+    said = str(refused)
+print(json.dumps([[environment.bootstrap_commands(each, "s3") for each in ("start", "end")], environment.launcher,
+                  [environment.executable(each) for each in ("start", "end", "_parameters")],
+                  environment.base_env.executable("start"), environment.add_to_package(), said]))
+"""
+    (start, end), launcher, executables, of_workers, packaged, said = metaflow(code)
+    assert start == [
+        "python -m metaflow_extensions.envlock.plugins.node 'NodeFlow' 'start'",
+        ". ./.envlock/enter.sh",
+    ]
+    assert [each.replace("'end'", "'start'") for each in end] == start
+    assert len(" && ".join(start)) < 300
+    assert executables == ["$ENVLOCK_PYTHON", "$ENVLOCK_PYTHON", "python"]
+    assert (of_workers, launcher, packaged) == ("python", None, [])
+    assert said.startswith("`it's` cannot run on other machines")
+
+
+def test_a_process_is_inside_by_the_name_of_its_prefix_or_by_its_receipt(tmp_path: Path) -> None:
+    named = tmp_path / "metaflow_{}_{}".format(*_IDS)
+    for folder, ids in (("image", _IDS), ("other", ["c" * 40, *_IDS[1:]])):
+        (tmp_path / folder).mkdir()
+        receipt = dict(zip(("req_id", "full_id", "arch"), ids, strict=True))
+        (tmp_path / folder / ".envlock.json").write_text(json.dumps(receipt))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / ".envlock.json").write_text("[]")
+    prefixes = [str(named), *(str(tmp_path / each) for each in ("image", "other", "damaged", "nothing"))]
+    code = f"""
+import json, metaflow, sys
+from metaflow_extensions.envlock.plugins.envlock_environment import is_inside
+said = []
+for sys.prefix in {prefixes!r}:
+    said.append(is_inside({json.dumps(_IDS)!r}))
+print(json.dumps([said, is_inside("nonsense")]))
+"""
+    assert metaflow(code) == [[True, True, False, False, False], False]
+
+
+_OLD = """\
+import metaflow as mf
+from metaflow import FlowSpec, conda_base, step
+from metaflow import pypi as pp
+
+@conda_base(python="3.11")
+class OldFlow(FlowSpec):
+    @mf.conda(libraries={})
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @pp(packages={})
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    OldFlow()
+"""
+
+
+def test_decorators_of_another_environment_are_told_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(_OLD)
+    command = [sys.executable, "old.py", "--environment=envlock", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    told = [line.strip() for line in done.stderr.splitlines() if "old.py" in line]
+    assert told[:3] == ["old.py:5: @conda_base of OldFlow", "old.py:7: @conda of start", "old.py:12: @pypi of end"]
+    assert "`envlock init old.py`" in told[3]
 
 
 def test_the_client_is_told_the_ids() -> None:

@@ -228,26 +228,9 @@ def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFol
     assert plan(start(project)).steps["start"] is not None
 
 
-def test_remote_steps_are_refused_unless_they_are_disabled(project: ProjectFolder) -> None:
-    error = refused(project, remote={"train": "kubernetes", "end": "batch"})
-    assert error.code == "remote-steps-not-yet"
-    assert error.details == ("`train` runs on kubernetes",)
-    assert "[flow.DemoFlow.step.train]" in str(error.hint)
-    assert plan(start(project, remote={"end": "batch"})).steps["end"] is None
-
-
-def test_deploying_is_refused_unless_every_step_is_disabled(project: ProjectFolder) -> None:
-    error = refused(project, command="argo-workflows create")
-    assert error.code == "remote-steps-not-yet"
-    assert "`argo-workflows create` runs every step" in error.render()
-    project.write("[flow.DemoFlow]\nfile = 'demoflow.py'\ndisabled = true", archs=[OTHER])
-    assert plan(start(project, command="argo-workflows create")).steps == dict.fromkeys(STEPS)
-
-
 def test_a_user_without_a_home_is_told(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVLOCK_HOME", "~nobody-is-called-this/envlock")
-    request = {"flow": "DemoFlow", "file": str(project.folder / "demoflow.py"), "steps": STEPS}
-    (answer,) = service({**request, "datastore": "local", "remote": {}, "command": ""})
+    (answer,) = service(question(project))
     assert answer["event"] == "refused"
     assert "error[no-home]" in str(answer["text"])
 
@@ -260,7 +243,8 @@ def service(*requests: object) -> list[dict[str, object]]:
 
 def question(project: ProjectFolder) -> dict[str, object]:
     file = str(project.folder / "demoflow.py")
-    return {"flow": "DemoFlow", "file": file, "steps": STEPS, "datastore": "local", "remote": {}, "command": ""}
+    facts: dict[str, object] = {"flow": "DemoFlow", "file": file, "steps": STEPS, "datastore": "local"}
+    return {**facts, "remote": {}, "command": "", "parameters": {}}
 
 
 def test_the_service_answers_in_plain_values(project: ProjectFolder, isolated: Path) -> None:
@@ -273,6 +257,7 @@ def test_the_service_answers_in_plain_values(project: ProjectFolder, isolated: P
     assert isinstance(steps, dict)
     assert steps["start"] == [lock.req_id, lock.full_id, HERE]
     assert steps["end"] is None
+    assert (answer["remote"], answer["manifest"]) == ([], "")
 
 
 def test_the_service_tells_why_it_refuses(project: ProjectFolder) -> None:

@@ -26,8 +26,8 @@ class PlanOnNode(NamedTuple):
 
 
 StepOnNode: TypeAlias = "PlanOnNode | str | None"
-"""What a step needs: a plan; the name of an environment that is looked up when the step starts; None if it is disabled.
-"""
+"""What a step needs: a plan; what names its environment, if that is looked up when the step starts (an alias, ids, or a
+pathspec after a `/`); None if it is disabled."""
 
 
 def render_manifest(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
-from envlock.words import did_you_mean
+from envlock.words import did_you_mean, first_of, listed
+
+_NAMES_SHOWN = 6
 
 
 class FlowNotInConfig(ConfigError):
@@ -124,20 +126,83 @@ class DatastoreNotLocked(StaleError):
         )
 
 
-class RemoteStepsNotYet(ConfigError):
-    """Steps would run on other machines, which this version of envlock does not support."""
+class PlanMissing(StaleError):
+    """The cache has no plan for the environments of remote steps, so nodes could not make them."""
 
-    code = "remote-steps-not-yet"
-    message = "this version of envlock cannot run steps on other machines in locked environments"
-    hint = "run it locally, or set `disabled = true` in {tables}"
+    code = "plan-missing"
+    message = "{environments} {have} no plan in the cache at {cache}"
+    details = ("{why}",)
 
-    def __init__(self, flow: str, remote: Mapping[str, str], command: str) -> None:
-        """`remote` has the decorator of each step that has one; `command` is the command that deploys, if one does."""
-        details = [f"`{step}` runs on {decorator}" for step, decorator in remote.items()]
-        if command:
-            details.append(f"`{command}` runs every step of `{flow}` on other machines")
-        tables = _quoted([f"[flow.{flow}.step.{step}]" for step in remote] or [f"[flow.{flow}]"])
-        super().__init__(tables=tables, details=tuple(details))
+    def __init__(self, environments: Mapping[str, str], cache: str, *, is_off: bool) -> None:
+        """`environments` has the arch of each; `is_off` is whether `remote = false` keeps push from making plans."""
+        archs = listed(sorted(set(environments.values())))
+        super().__init__(
+            environments=first_of([f"`{name}`" for name in environments], _NAMES_SHOWN),
+            have="has" if len(environments) == 1 else "have",
+            cache=cache,
+            why=f"without one, a node cannot make an environment; needed for {archs}",
+            hint=f"{'remove `remote = false` from envlock.toml, then run ' if is_off else ''}envlock push",
+        )
+
+
+class CacheOutOfReach(ConfigError):
+    """Steps run on other machines, and the cache is a folder of this one."""
+
+    code = "cache-out-of-reach"
+    message = "remote steps cannot reach the cache, which is the folder `{cache}`"
+    details = ("{remote}",)
+    hint = 'set `cache` in `[envlock]` to a bucket, such as `cache = "s3://team/envlock"`, then run `envlock push`'
+
+    def __init__(self, remote: Mapping[str, str], cache: str, location: Location) -> None:
+        """`remote` has the backend of each step."""
+        super().__init__(cache=cache, remote=_backends(remote), locations=(location,))
+
+
+class DatastoreOutOfReach(ConfigError):
+    """Steps run on other machines, and Metaflow's datastore is a folder of this one."""
+
+    code = "datastore-out-of-reach"
+    message = "remote steps cannot reach the datastore, which is local"
+    details = ("{remote}", 'steps need its client too: `datastore = "s3"` in `[envlock]`')
+    hint = "start the flow with `--datastore=s3`, or set METAFLOW_DEFAULT_DATASTORE"
+
+    def __init__(self, remote: Mapping[str, str], location: Location) -> None:
+        """`remote` has the backend of each step."""
+        super().__init__(remote=_backends(remote), locations=(location,))
+
+
+class BadNodeArch(ConfigError):
+    """A backend starts steps on an arch for which no node can have an environment."""
+
+    code = "bad-node-arch"
+    message = "{backend} starts steps on `{platform}`, for which envlock makes no environments"
+    details = ("nodes are linux-64 or linux-aarch64",)
+    hint = "set METAFLOW_KUBERNETES_CONDA_ARCH, or `target_platform` of the decorator, to one of them"
+
+    def __init__(self, backend: str, platform: str) -> None:
+        super().__init__(backend=backend, platform=platform)
+
+
+class BadStepName(ConfigError):
+    """A step or a flow has a name that cannot stand in the command of a container."""
+
+    code = "bad-step-name"
+    message = "{names} cannot run on other machines: a name has letters, digits and `_`"
+    hint = "rename it in the file of `{flow}`"
+
+    def __init__(self, flow: str, names: Sequence[str]) -> None:
+        super().__init__(flow=flow, names=_quoted(names))
+
+
+def _backends(remote: Mapping[str, str]) -> str:
+    """Which steps run on which backend, in a line each."""
+    steps: dict[str, list[str]] = {}
+    for step, backend in remote.items():
+        steps.setdefault(backend, []).append(f"`{step}`")
+    return "\n".join(
+        f"{first_of(names, _NAMES_SHOWN)} {'runs' if len(names) == 1 else 'run'} on {backend}"
+        for backend, names in steps.items()
+    )
 
 
 def _quoted(names: Sequence[str]) -> str:

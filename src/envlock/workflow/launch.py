@@ -4,15 +4,18 @@
 launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
 environments are made. So it speaks with this process, in lines of JSON:
 
-    to it:    {"flow", "file", "steps", "datastore", "remote", "command"}   once, then
-              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed,
+    to it:    {"flow", "file", "steps", "datastore", "command", "parameters",
+               "remote": {step: [backend, arch]}}                      once, then
+              {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed here,
+              {"here": "<step>", "as": "<name>"}                       for a remote step of which a task runs here,
               {"fetch": "<step>", "as": "<name>", "variables"}         for a task whose environment is looked up now,
               {"started": "<step>", "as": "<name>", "run": "<run_id>"} when the first task of a step enters that
                                                                        environment (<req_id>:<full_id>, or the name
                                                                        under which it was fetched), and
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home",
-              "fetched": {step: the name of its environment}}, or
+              "fetched": {step: the name of its environment}, "remote": [steps that start on nodes],
+              "manifest": the text that they need in the code package}, or
               {"event": "refused", "text"}                                       and the end, then
               {"event": "hydrated", "identity", "ids", "prefix", "variables", "seconds"}, with null for a variable that
               must not be there, or {"event": "failed", "identity", "text"}, and
@@ -42,7 +45,7 @@ from envlock.activation import activated, changes
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import Environment, Flow, Project
 from envlock.config.read import find_config, load_project
-from envlock.errors import ConfigError, EnvlockError, as_one
+from envlock.errors import ConfigError, EnvlockError, ManyErrors, as_one
 from envlock.model.arch import Arch, host_arch
 from envlock.model.lock import Lock
 from envlock.named.run_record import RunRecorder
@@ -52,6 +55,8 @@ from envlock.workflow.fresh_locks import fresh_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from envlock.workflow.nodes import Place
 
 _AT_ONCE = 4
 
@@ -65,49 +70,99 @@ class Start:
     file: Path
     steps: tuple[str, ...]
     datastore: str = "local"
-    remote: Mapping[str, str] = field(default_factory=dict)
-    """The name of the decorator that sends a step to another machine, by step."""
+    remote: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    """The decorator that sends a step to another machine, and the arch there, by step."""
     command: str = ""
     """The Metaflow command, if it deploys the flow instead of running it (`argo-workflows create`)."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The environment of each step: its lock for this machine, or None if the step is disabled."""
+    """The environment of each step: its lock for the arch where it runs, or None if the step is disabled."""
 
     project: Project
     arch: Arch
+    """This machine's."""
     steps: Mapping[str, Lock | None]
     """Without the steps whose environments are looked up when they start."""
     fetched: Mapping[str, Environment] = field(default_factory=dict)
     """The environments that are looked up when their step starts."""
     datastore: str = "local"
+    environments: Mapping[str, Environment | None] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where the steps start that do not start here."""
+    manifest: str = ""
+    """What the code package has to say of those."""
 
 
-def plan(start: Start) -> Plan:
-    """The lock of every step: fresh and verified.
+def plan(start: Start, reporter: Reporter | None = None) -> Plan:
+    """The lock of every step, fresh and verified; for steps on nodes also the manifest, with their plans.
 
-    Reads envlock.toml (the nearest at or above the flow's file, or its target if that is a link), the flow's file and
-    this arch's locks. Writes nothing, and uses no network. Raises ConfigError, StaleError, DamageError, or
-    ManyErrors with all that is wrong.
+    Reads envlock.toml (the nearest at or above the flow's file, or its target if that is a link), the flow's file, and
+    the locks of each arch that a step runs on. Uses the network only if steps run on nodes, to look for their plans.
+    Writes nothing, except with `push-on-deploy`. Raises ConfigError, StaleError, DamageError, or ManyErrors with all
+    that is wrong; CacheUnusable.
     """
+    places = _places(start)
     project = _project(start)
     environments = _environments(project, _flow(project, start), start.steps)
-    needed = {step: environment for step, environment in environments.items() if environment is not None}
-    _refuse_remote(start, needed)
-    arch = host_arch()
-    if not needed:
-        return Plan(project, arch, dict.fromkeys(environments))
-    fetched = {step: environment for step, environment in needed.items() if environment.is_fetched}
-    needed = {step: environment for step, environment in needed.items() if step not in fetched}
-    locks = fresh_locks(project, tuple(needed.values()), arch) if needed else {}
-    steps = {
-        step: locks[environment.name] if environment else None
-        for step, environment in environments.items()
-        if step not in fetched
+    fetched = {step: each for step, each in environments.items() if each is not None and each.is_fetched}
+    needed = {step: each for step, each in environments.items() if each is not None and step not in fetched}
+    locks, errors = _locks(project, needed, places)
+    try:
+        _refuse_unserved_datastore(project, start.datastore, {needed[step]: lock for step, lock in locks.items()})
+    except EnvlockError as error:
+        errors += _parts(error)
+    manifest = ""
+    if places:
+        from envlock.workflow.nodes import Remote, checked
+
+        remote = Remote(start.flow, {step: environments[step] for step in places}, places, start.parameters)
+        manifest, wrong = checked(project, remote, locks, start.datastore, reporter or Reporter())
+        errors = [*errors, *wrong]
+    if errors:
+        raise as_one(errors)
+    steps = {step: locks.get(step) for step in environments if step not in fetched}
+    return Plan(project, host_arch(), steps, fetched, start.datastore, environments, places, manifest)
+
+
+def _places(start: Start) -> dict[str, Place]:
+    """Where the steps start that do not start here. Raises BadStepName, BadNodeArch."""
+    if not start.remote and not start.command:
+        return {}
+    from envlock.workflow.nodes import place, refuse_names
+
+    backend = start.command.partition(" ")[0]
+    sent = {
+        step: start.remote.get(step, (backend, None)) for step in start.steps if start.command or step in start.remote
     }
-    _refuse_unserved_datastore(project, start.datastore, {each: locks[each.name] for each in needed.values()})
-    return Plan(project, arch, steps, fetched, start.datastore)
+    refuse_names(start.flow, tuple(sent))
+    return {step: place(*each) for step, each in sent.items()}
+
+
+def _locks(
+    project: Project, needed: Mapping[str, Environment], places: Mapping[str, Place]
+) -> tuple[dict[str, Lock], list[EnvlockError]]:
+    """The lock of each step for the arch where it runs, and what is wrong with the others."""
+    archs: dict[Arch, list[str]] = {}
+    for step in needed:
+        archs.setdefault(places[step].arch if step in places else host_arch(), []).append(step)
+    locks: dict[str, Lock] = {}
+    errors: list[EnvlockError] = []
+    for arch, steps in archs.items():
+        try:
+            found = fresh_locks(project, tuple(needed[step] for step in steps), arch)
+        except EnvlockError as error:  # noqa: PERF203  all archs are tried
+            errors += _parts(error)
+        else:
+            locks |= {step: found[needed[step].name] for step in steps}
+    return locks, errors
+
+
+def _parts(error: EnvlockError) -> tuple[EnvlockError, ...]:
+    return error.errors if isinstance(error, ManyErrors) else (error,)
 
 
 def _project(start: Start) -> Project:
@@ -149,14 +204,6 @@ def _environments(project: Project, flow: Flow, steps: Sequence[str]) -> dict[st
 
         raise StepNotInConfig(flow.name, unknown, tuple(known), project.locate(("flow", flow.name)))
     return {step: known[step] for step in steps}
-
-
-def _refuse_remote(start: Start, needed: Mapping[str, Environment]) -> None:
-    remote = {step: decorator for step, decorator in start.remote.items() if step in needed}
-    if remote or (start.command and needed):
-        from envlock.workflow.errors import RemoteStepsNotYet
-
-        raise RemoteStepsNotYet(start.flow, remote, start.command)
 
 
 def _refuse_unserved_datastore(project: Project, datastore: str, locks: Mapping[Environment, Lock]) -> None:
@@ -230,6 +277,8 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
                 recorder.record(request["run"], request["started"], locks[request["as"]])
             elif "fetch" in request:
                 pool.submit(_fetch, planned, request, locks, channel)
+            elif "here" in request:
+                pool.submit(_hydrate_here, planned, request, locks, channel)
             else:
                 name = request["hydrate"]
                 pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
@@ -245,9 +294,11 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
                 file=Path(request["file"]),
                 steps=tuple(request["steps"]),
                 datastore=request["datastore"],
-                remote=request["remote"],
+                remote={step: (backend, platform) for step, (backend, platform) in request["remote"].items()},
                 command=request["command"],
-            )
+                parameters=request["parameters"],
+            ),
+            _ChannelReporter(channel),
         )
         place = str(home())
         with suppress(OSError):  # in a home that cannot be written, tasks only start slower
@@ -257,7 +308,8 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
         return None
     fetched = {step: each.base.written for step, each in planned.fetched.items() if each.base is not None}
     steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
-    channel.send(event="planned", steps=steps, fetched=fetched, home=place)
+    remote = list(planned.places)
+    channel.send(event="planned", steps=steps, fetched=fetched, home=place, remote=remote, manifest=planned.manifest)
     return planned
 
 
@@ -274,6 +326,20 @@ def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], chann
         return lock
 
     _hydrate(planned, request["as"], looked_up, channel)
+
+
+def _hydrate_here(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
+    """Make the environment of a remote step on this machine, for a task that has to run here."""
+
+    def locked() -> Lock:
+        environment = planned.environments[request["here"]]
+        assert environment is not None
+        lock = fresh_locks(planned.project, (environment,), planned.arch)[environment.name]
+        _refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
+        locks[request["as"]] = lock
+        return lock
+
+    _hydrate(planned, request["as"], locked, channel)
 
 
 def _hydrate(planned: Plan, name: str, lock_of: Callable[[], Lock], channel: _Channel) -> None:

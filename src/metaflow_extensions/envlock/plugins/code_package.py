@@ -20,11 +20,7 @@ class CodePackage(object):
         if os.pathsep in tempfile.gettempdir():
             text = "%s cannot be on PYTHONPATH: it contains `%s`\n\nhint: export TMPDIR=/tmp"
             raise EnvlockException(text % (tempfile.gettempdir(), os.pathsep))
-        self.folder = tempfile.mkdtemp(prefix="envlock-metaflow-%d-" % os.getpid())
-        # The lock tells envlock's other commands that the folder is in use, as long as this process lives.
-        self._handle = os.open(self.folder, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network mounts have no locks
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.folder, self._handle = folder_of_this_run()
         self._package = package
         self._home = home
         self._variables = None
@@ -54,6 +50,18 @@ class CodePackage(object):
             self._variables = variables
         except Exception as failure:  # noqa: BLE001  raised again by `variables`
             self._failure = failure
+
+
+def folder_of_this_run():
+    """A new temporary folder, and what keeps it open.
+
+    Its lock tells envlock's other commands that it is in use, as long as this process lives.
+    """
+    folder = tempfile.mkdtemp(prefix="envlock-metaflow-%d-" % os.getpid())
+    handle = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # some network mounts have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return folder, handle
 
 
 def share_bytecode(folder, home):

@@ -9,7 +9,7 @@ from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_environment import InvalidEnvironmentException
 
-from .envlock_environment import IDENTITY_VARIABLE
+from .envlock_environment import COMMANDS_OF_TASKS, IDENTITY_VARIABLE
 
 
 class EnvlockInternalDecorator(StepDecorator):
@@ -33,14 +33,22 @@ class EnvlockInternalDecorator(StepDecorator):
 
     def runtime_step_cli(self, cli_args, retry_count, max_user_code_retries, ubf_context):
         launcher = self._environment.launcher
+        is_remote = launcher.is_remote(self._step)
+        if cli_args.commands[0] not in COMMANDS_OF_TASKS or (is_remote and retry_count <= max_user_code_retries):
+            launcher.send(
+                self._step, cli_args.env
+            )  # what sends a task to a node is no task, and stays on this interpreter
+            return
         name = launcher.fetched_name(self._step)
-        if name is None:
-            launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
-        else:
+        if name is not None:
             from .name_values import runtime_values
 
             values = runtime_values(name, self._step, cli_args.command_options, self._flow, self._datastore)
             launcher.fetch_and_enter_or_fail(self._step, cli_args.entrypoint, cli_args.env, values)
+        elif is_remote:  # all attempts failed there: @catch runs its own one here
+            launcher.enter_here_or_fail(self._step, cli_args.entrypoint, cli_args.env)
+        else:
+            launcher.enter(self._step, cli_args.entrypoint, cli_args.env)
 
     def runtime_finished(self, exception):
         self._environment.launcher.finish()

@@ -6,17 +6,18 @@ Standard library and Metaflow only: this is imported by each `import metaflow`, 
 import functools
 import json
 import os
+import re
 import sys
 from collections import namedtuple
 
 from metaflow.exception import MetaflowException
 from metaflow.metaflow_environment import MetaflowEnvironment
+from metaflow.packaging_sys import ContentType
 
 # The environment of a task: '["req_id", "full_id", "arch"]'; empty if the step is disabled.
 IDENTITY_VARIABLE = "_METAFLOW_ENVLOCK_ENV"
 
-# The task that the variable above was set for, `flow/run/step`; without the run if it is valid for all runs. What a
-# process inherits may be another task's.
+# The task that the variable above was set for, `flow/run/step`. What a process inherits may be another task's.
 TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
 
 # A JSON list of the variables that a task must not have. The launcher can only set them to nothing.
@@ -24,9 +25,16 @@ ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
 
 Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
 
-_COMMANDS_OF_TASKS = ("step", "spin-step")
+# The name of the manifest in the code package.
+MANIFEST = "envlock.json"
+
+COMMANDS_OF_TASKS = ("step", "spin-step")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
+
+# What asks for an environment of another kind, by itself and with `_base` behind it.
+_OLD_DECORATORS = ("conda", "pypi", "named_env", "sys_packages", "pip", "uv")
 
 
 class EnvlockException(MetaflowException):
@@ -46,6 +54,8 @@ class EnvlockEnvironment(MetaflowEnvironment):
 
     def __init__(self, flow):
         super(EnvlockEnvironment, self).__init__(flow)
+        # @parallel asks this for the interpreter of its local workers: `python`, which is the environment's by PATH.
+        self.base_env = MetaflowEnvironment(flow)
         self._flow = flow
         self._logger = None
         self._datastore_type = "local"
@@ -56,13 +66,26 @@ class EnvlockEnvironment(MetaflowEnvironment):
         # Metaflow calls this in every process, so every task pays for what it costs.
         self._logger = logger
         self._datastore_type = datastore_type
+        self._refuse_old_decorators()
         _ask_before_tasks()
+
+    def _refuse_old_decorators(self):
+        steps = {}
+        for step in self._flow:
+            for decorator in step.decorators:
+                if decorator.name in _OLD_DECORATORS:
+                    steps.setdefault(step.name, []).append(decorator.name)
+        of_flow = [name for name in self._flow._flow_decorators if name[: -len("_base")] in _OLD_DECORATORS]  # noqa: SLF001
+        if steps or of_flow:
+            from .old_decorators import refusal
+
+            raise refusal(self._flow, steps, of_flow)
 
     def decospecs(self):
         return ("envlock_internal",)
 
     def init_environment(self, echo):
-        """Refuse the flow unless every step has a fresh lock.
+        """Refuse the flow unless every step has a fresh lock, and each step on another machine has a plan.
 
         Metaflow calls this when it packages the flow's code: in launchers, and in a task that enters its environment by
         itself, which has a plan already.
@@ -74,6 +97,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
     def plan(self, steps, remote, command):
         """A launcher with the locks of these steps. Raises EnvlockException."""
         from .launcher import Launcher
+        from .name_values import parameter_variables
 
         self._launcher = Launcher(
             {
@@ -83,6 +107,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
                 "datastore": self._datastore_type,
                 "remote": remote,
                 "command": command,
+                "parameters": parameter_variables(self._flow),
             },
             self._logger,
         )
@@ -93,19 +118,38 @@ class EnvlockEnvironment(MetaflowEnvironment):
         """The run that this process launches; None in a task."""
         return self._launcher
 
-    def bootstrap_commands(self, step_name, datastore_type):
-        """The commands that another machine runs before a task. Only disabled steps run there; the task learns that.
+    def add_to_package(self):
+        """The manifest, if steps start on other machines: nodes have nothing else to go by."""
+        manifest = self._launcher.manifest if self._launcher is not None else None
+        return [(manifest, MANIFEST, ContentType.OTHER_CONTENT)] if manifest else []
 
-        Raises EnvlockException for any other step, whatever process sends it there.
+    def bootstrap_commands(self, step_name, datastore_type):
+        """The commands that a node runs before a task: the same for every step, as the manifest says what it needs.
+
+        So the processes that send tasks to nodes need no plan. Raises EnvlockException for a name that cannot stand
+        between quotes.
         """
-        if self._launcher is None:
-            run = getattr(_context(), "params", {}).get("run_id")
-            if os.environ.get(IDENTITY_VARIABLE) or not is_settled(self._flow.name, run, step_name):
-                backend = _deploying_command().partition(" ")[0] or "another machine"
-                self.plan([step_name], {step_name: backend}, "").finish()
-        told = pathspec(self._flow.name, "", step_name)
-        commands = super(EnvlockEnvironment, self).bootstrap_commands(step_name, datastore_type)
-        return commands + ["export %s=" % IDENTITY_VARIABLE, "export %s='%s'" % (TASK_VARIABLE, told)]
+        for name in (self._flow.name, step_name):
+            if not _NAME.match(name):
+                raise EnvlockException("`%s` cannot run on other machines: a name has letters, digits and `_`" % name)
+        enter = "%s -m metaflow_extensions.envlock.plugins.node '%s' '%s'"
+        return [enter % (self._python(), self._flow.name, step_name), ". ./.envlock/enter.sh"]
+
+    def executable(self, step_name, default=None):
+        """The interpreter of a task on a node, as the commands above have set it: the image's if the step is disabled.
+
+        `default` is what the decorator of a step names, which counts for disabled steps alone.
+        """
+        if not getattr(getattr(self._flow, step_name, None), "is_step", False):  # a daemon of Argo
+            return super(EnvlockEnvironment, self).executable(step_name, default)
+        run = getattr(_context(), "params", {}).get("run_id")
+        if (
+            default is not None
+            and not os.environ.get(IDENTITY_VARIABLE)
+            and is_settled(self._flow.name, run, step_name)
+        ):
+            return default
+        return "$ENVLOCK_PYTHON"
 
     def settle(self, options, state):
         """Enter the environment of the task that this process is about to run, if it is not there yet.
@@ -147,43 +191,28 @@ def is_settled(flow, run, step):
     """Whether this process is already where the task belongs: in its environment, or in none if the step is disabled.
 
     A variable alone does not prove that: it has to be of this task, and this interpreter that of the environment which
-    it names. What `bootstrap_commands` sets for a disabled step is valid for every run, and whatever the task starts
-    inherits it: it counts only if envlock cannot be asked.
+    it names.
     """
     identity = os.environ.get(IDENTITY_VARIABLE)
-    told = os.environ.get(TASK_VARIABLE)
-    if identity is None or told not in (pathspec(flow, run, step), pathspec(flow, "", step)):
+    if identity is None or os.environ.get(TASK_VARIABLE) != pathspec(flow, run, step):
         return False
-    if identity:
-        return is_inside(identity)
-    return told != pathspec(flow, "", step) or not _can_ask()
-
-
-def _can_ask():
-    """Whether this machine has envlock, and an envlock.toml for the flow's file."""
-    from .envlock_process import has_envlock
-
-    file = os.path.abspath(sys.argv[0])
-    folders = {os.path.dirname(file), os.path.dirname(os.path.realpath(file))}
-    return any(map(_has_config, folders)) and has_envlock()
-
-
-def _has_config(folder):
-    """Whether an envlock.toml is in a folder or above it, as envlock itself searches."""
-    while not os.path.exists(os.path.join(folder, "envlock.toml")):
-        folder, below = os.path.dirname(folder), folder
-        if folder == below:
-            return False
-    return True
+    return not identity or is_inside(identity)
 
 
 def is_inside(identity):
-    """Whether this interpreter is that of an environment, given as in IDENTITY_VARIABLE."""
+    """Whether this interpreter is that of an environment, given as in IDENTITY_VARIABLE.
+
+    The prefix is named after it; that of an image may have another name, and says so in its receipt.
+    """
     try:
         req_id, full_id, _ = json.loads(identity)
-    except ValueError:
+        if os.path.basename(sys.prefix) == "metaflow_%s_%s" % (req_id, full_id):
+            return True
+        with open(os.path.join(sys.prefix, ".envlock.json"), encoding="utf-8") as file:
+            receipt = json.load(file)
+        return (receipt["req_id"], receipt["full_id"]) == (req_id, full_id)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return os.path.basename(sys.prefix) == "metaflow_%s_%s" % (req_id, full_id)
 
 
 def pathspec(flow, run, step):
@@ -217,7 +246,7 @@ def _ask_before_tasks():
     """
     context = _context()
     name = (getattr(context, "saved_args", None) or [""])[0]
-    if name not in _COMMANDS_OF_TASKS:
+    if name not in COMMANDS_OF_TASKS:
         return
     command = context.command.get_command(context, name)
     if not getattr(command.callback, "asks_envlock", False):
@@ -243,21 +272,29 @@ def _context():
 
 
 def _remote_steps(flow):
-    """The name of the decorator that sends a step to another machine, by step."""
+    """The decorator that sends a step to another machine, and the arch there as far as it says, by step."""
+    if _commands()[:1] == ["spin"]:  # which runs every step here
+        return {}
     remote = {}
     for step in flow:
         for decorator in step.decorators:
             elsewhere = decorator.name in _DECORATORS_THAT_RUN_ELSEWHERE
             if elsewhere or getattr(decorator, "supports_conda_environment", False):
-                remote[step.name] = decorator.name
+                remote[step.name] = [decorator.name, getattr(decorator, "target_platform", None)]
     return remote
 
 
 def _deploying_command():
     """The Metaflow command that is running, if its steps run on other machines; else empty."""
+    names = _commands()
+    return "" if not names or names[0] in _COMMANDS_THAT_RUN_HERE else " ".join(names)
+
+
+def _commands():
+    """The Metaflow command that is running, and its subcommands."""
     names = []
     context = _context()
     while context is not None and context.parent is not None:
         names.insert(0, context.info_name)
         context = context.parent
-    return "" if not names or names[0] in _COMMANDS_THAT_RUN_HERE else " ".join(names)
+    return names

@@ -56,6 +56,10 @@ class EnvlockProcess(object):
     def ask(self, request):
         """Send a request and wait for the next answer. Raises EnvlockException if the process ends instead."""
         self.tell(request)
+        return self.wait()
+
+    def wait(self):
+        """Wait for the next answer. Raises EnvlockException if the process ends instead."""
         answer = self._answers.get()
         if answer["event"] == "ended":
             raise EnvlockException(answer["text"])

@@ -1,12 +1,20 @@
 """The launcher's view of a run: its plan, the environments that are being made, and the tasks that enter them."""
 
+import atexit
 import json
 import os
 import shutil
 import sys
 
-from .code_package import CodePackage
-from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
+from .code_package import CodePackage, folder_of_this_run
+from .envlock_environment import (
+    ABSENT_VARIABLE,
+    IDENTITY_VARIABLE,
+    MANIFEST,
+    TASK_VARIABLE,
+    EnvlockException,
+    pathspec,
+)
 from .envlock_process import EnvlockProcess
 
 _QUIET_SECONDS = 1.0
@@ -26,33 +34,54 @@ class Launcher(object):
         self._flow = start["flow"]
         self._process = EnvlockProcess()
         planned = self._process.ask(start)
+        while planned["event"] == "said":
+            self._say(planned["text"])
+            planned = self._process.wait()
         if planned["event"] == "refused":
             self._process.stop()
             raise EnvlockException(planned["text"])
         self._home = planned["home"]
         self._identities = planned["steps"]
         self._fetched = planned["fetched"]
+        self._remote = frozenset(planned["remote"])
+        self._manifest = _Manifest(planned["manifest"]) if planned["manifest"] else None
+        self._sharing = {}
+        for step, identity in self._identities.items():
+            if identity is not None and step not in self._remote:
+                self._sharing.setdefault(_name(identity), []).append(step)
         self._environments = {}
+        self._package = None
         self._code = None
         self._announced = False
         self._run_id = None
         self._started = set()
 
+    @property
+    def manifest(self):
+        """The path of the manifest, if steps start on nodes; else None. The file lives as long as this process."""
+        return self._manifest and self._manifest.path
+
+    def is_remote(self, step):
+        """Whether the tasks of a step start on nodes."""
+        return step in self._remote
+
     def prepare(self, step, package, run_id):
-        """Start to make what a step needs, and do not wait for it."""
-        self._run_id = run_id
+        """Start to make what a step needs here, and do not wait for it."""
+        self._run_id, self._package = run_id, package
         identity = self._identities.get(step)
-        if identity is None and step not in self._fetched:
+        if step in self._remote or (identity is None and step not in self._fetched):
             return
-        if self._code is None:
-            self._code = CodePackage(package, self._home)
+        self._link_code()
         if identity is None:
             return
         name = _name(identity)
         if name not in self._environments:
-            steps = [each for each, other in self._identities.items() if other == identity]
-            self._environments[name] = _Environment(", ".join(steps))
+            self._environments[name] = _Environment(", ".join(self._sharing[name]))
             self._process.tell({"hydrate": name})
+
+    def _link_code(self):
+        if self._code is None:
+            self._code = CodePackage(self._package, self._home)
 
     def enter(self, step, entrypoint, variables):
         """Change a task's command line and variables to those of its step's environment. Waits until that is there."""
@@ -61,6 +90,29 @@ class Launcher(object):
             self._leave_outside(step, variables)
             return
         self._enter(_name(identity), step, entrypoint, variables)
+
+    def send(self, step, variables):
+        """Let a task of a step start on a node, which hydrates by itself."""
+        if self.is_disabled(step):
+            self._leave_outside(step, variables)
+        elif step not in self._fetched:
+            self._tell_start(step, _name(self._identities[step]))
+
+    def enter_here_or_fail(self, step, entrypoint, variables):
+        """As `enter`, for a task of a remote step that has to run here. A failure fails this task alone."""
+        if self.is_disabled(step):
+            self._leave_outside(step, variables)
+            return
+        token = "%s#here" % step
+        if token not in self._environments:
+            self._link_code()
+            self._environments[token] = _Environment(step, fails="its task fails")
+            self._process.tell({"here": step, "as": token})
+        try:
+            self._enter(token, step, entrypoint, variables)
+        except EnvlockException as failure:
+            text = "envlock: the task of `%s` has to run here, not on a node: %s" % (step, failure)
+            self._fail(text, step, entrypoint, variables)
 
     def is_disabled(self, step):
         """Whether a step has no environment: its tasks run on the interpreter that launches them."""
@@ -73,7 +125,8 @@ class Launcher(object):
     def fetch_and_enter(self, step, entrypoint, variables, values):
         """As `enter`, for a step whose environment is looked up now. `values` are those of the name's variables."""
         token = "%s#%d" % (step, len(self._environments))
-        self._environments[token] = _Environment(step)
+        self._link_code()
+        self._environments[token] = _Environment(step, fails="its task fails")
         self._process.tell({"fetch": step, "as": token, "variables": values})
         self._announced = False
         self._enter(token, step, entrypoint, variables)
@@ -83,8 +136,11 @@ class Launcher(object):
         try:
             self.fetch_and_enter(step, entrypoint, variables, values)
         except EnvlockException as failure:
-            entrypoint[:] = [sys.executable, "-c", _FAIL, "envlock: " + str(failure)]
-            self._leave_outside(step, variables)
+            self._fail("envlock: " + str(failure), step, entrypoint, variables)
+
+    def _fail(self, text, step, entrypoint, variables):
+        entrypoint[:] = [sys.executable, "-c", _FAIL, text]
+        self._leave_outside(step, variables)
 
     def _leave_outside(self, step, variables):
         # This launcher may be a task with an environment of its own, which must not be taken for this step's.
@@ -108,8 +164,13 @@ class Launcher(object):
         variables[TASK_VARIABLE] = pathspec(self._flow, self._run_id, step)
         if "PYTHONHOME" in os.environ:
             variables["PYTHONHOME"] = ""
-        if step not in self._started:
-            self._started.add(step)
+        self._tell_start(step, name)
+
+    def _tell_start(self, step, name):
+        # Of a step that is looked up, the first task counts; one that runs here is on another arch than those on nodes.
+        where = (step, name.endswith("#here"))
+        if where not in self._started:
+            self._started.add(where)
             self._process.tell({"started": step, "as": name, "run": str(self._run_id)})
 
     def finish(self):
@@ -157,8 +218,7 @@ class Launcher(object):
             environment.identity = answer.get("ids")
             environment.take(answer.get("variables", {}))
             if environment.failure is not None:
-                then = "its task fails" if environment.steps in self._fetched else "the run will stop there"
-                self._say("could not make the environment of %s; %s" % (environment.steps, then), bad=True)
+                self._say("could not make the environment of %s; %s" % (environment.steps, environment.fails), bad=True)
             elif answer["seconds"] > _QUIET_SECONDS:
                 self._say("the environment of %s is ready (%.1f s)" % (environment.steps, answer["seconds"]))
 
@@ -169,8 +229,9 @@ class Launcher(object):
 class _Environment(object):
     """One environment that is being made, or is ready."""
 
-    def __init__(self, steps):
+    def __init__(self, steps, fails="the run will stop there"):
         self.steps = steps
+        self.fails = fails
         self.prefix = None
         self.identity = None
         self.failure = None
@@ -189,6 +250,18 @@ class _Environment(object):
     @property
     def is_done(self):
         return self.prefix is not None or self.failure is not None
+
+
+class _Manifest(object):
+    """The manifest in a file of its own, which Metaflow packages."""
+
+    def __init__(self, text):
+        folder, self._handle = folder_of_this_run()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.path = os.path.join(folder, MANIFEST)
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(self.path, 0o644)  # it is part of what Metaflow hashes
 
 
 def _name(identity):

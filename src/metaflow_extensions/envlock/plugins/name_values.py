@@ -31,12 +31,17 @@ def runtime_values(name, step, options, flow, datastore):
     return values
 
 
-def _parameters(wanted, options, flow, datastore):
-    names = {
+def parameter_variables(flow):
+    """The variable of each parameter of a flow, by its name in `@{METAFLOW_INIT_...}`."""
+    return {
         _PARAMETER + parameter.name.upper().replace("-", "_"): variable
         for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no public list of them
         if not getattr(parameter, "IS_CONFIG_PARAMETER", False)
     }
+
+
+def _parameters(wanted, options, flow, datastore):
+    names = parameter_variables(flow)
     datastore = _of_the_parents(options, flow, datastore)
     run, step, task, *attempt = decompress_list(options["input-paths"])[0].split("/")
     parent = datastore.get_task_datastore(run, step, task, *map(int, attempt))

@@ -1,0 +1,174 @@
+"""The steps of a flow that start on nodes: what must be there before the flow starts, and the manifest that it takes.
+
+A node has its image's Python, the code package and the cache, and no envlock. So what it lacks is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.config.settings import CacheOptions, Settings
+from envlock.errors import EnvlockError
+from envlock.model.arch import ARCHS, LINUX_64, Arch
+from envlock.remote.manifest import PlanOnNode, StepOnNode, render_manifest
+from envlock.words import count
+
+if TYPE_CHECKING:
+    from envlock.cache.port import Store
+    from envlock.config.project import Environment, Project
+    from envlock.model.lock import Lock
+    from envlock.reporter import Reporter
+
+_OPTIONS = ("endpoint", "region", "account", "anonymous")
+"""What a node needs to reach the cache. A `profile` is of this machine's configuration."""
+
+
+class Place(NamedTuple):
+    """Where a step starts, if that is another machine."""
+
+    backend: str
+    """The decorator or the command that sends it there."""
+    arch: Arch = LINUX_64
+
+
+def place(backend: str, platform: str | None) -> Place:
+    """The place of a step that a backend starts on `platform`, conda's name of its arch. Raises BadNodeArch."""
+    if not platform:
+        return Place(backend)
+    if platform not in ARCHS or not platform.startswith("linux-"):
+        from envlock.workflow.errors import BadNodeArch
+
+        raise BadNodeArch(backend, platform)
+    return Place(backend, Arch(platform))
+
+
+def refuse_names(flow: str, steps: Sequence[str]) -> None:
+    """Raise BadStepName for what cannot stand between quotes in the command of a container."""
+    wrong = [name for name in (flow, *steps) if not (name.isascii() and name.isidentifier())]
+    if wrong:
+        from envlock.workflow.errors import BadStepName
+
+        raise BadStepName(flow, wrong)
+
+
+class Remote(NamedTuple):
+    """The steps of a flow that start on nodes."""
+
+    flow: str
+    environments: Mapping[str, Environment | None]
+    """None for a disabled step."""
+    places: Mapping[str, Place]
+    parameters: Mapping[str, str]
+    """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
+
+
+def checked(
+    project: Project, remote: Remote, locks: Mapping[str, Lock], datastore: str, reporter: Reporter
+) -> tuple[str, list[EnvlockError]]:
+    """The manifest of the remote steps, and what has to be mended before a node can make their environments.
+
+    `locks` has the lock of each step that has a fresh one. The manifest is empty if any is missing. With
+    `push-on-deploy`, missing plans are pushed first. Raises CacheUnusable, NewerCache, and what pushing raises.
+    """
+    locked = {step: each for step, each in remote.environments.items() if each is not None and not each.is_fetched}
+    errors = _out_of_reach(project, remote, datastore)
+    plans: dict[str, PlanOnNode] = {}
+    if not errors:
+        known = {step: (each, locks[step]) for step, each in locked.items() if step in locks}
+        plans, errors = _plans(project, known, reporter) if known else (plans, errors)
+    is_whole = not errors and plans.keys() == locked.keys()
+    return _manifest(project, remote, plans) if is_whole else "", errors
+
+
+def _out_of_reach(project: Project, remote: Remote, datastore: str) -> list[EnvlockError]:
+    """Why nodes could reach neither the cache nor the datastore: both have to be in a bucket."""
+    from envlock.cache.open import BUCKETS
+    from envlock.workflow.errors import CacheOutOfReach, DatastoreOutOfReach
+
+    errors: list[EnvlockError] = []
+    backends = {step: remote.places[step].backend for step, each in remote.environments.items() if each is not None}
+    if backends and datastore == "local":
+        errors.append(DatastoreOutOfReach(backends, project.locate(("envlock", "datastore"))))
+    try:
+        scheme, separator, _ = project.cache_url.partition("://")
+        if backends and (not separator or scheme.lower() not in BUCKETS):
+            errors.append(CacheOutOfReach(backends, project.settings.cache, project.locate(("envlock", "cache"))))
+    except EnvlockError as error:
+        errors += [error] if backends else []
+    return errors
+
+
+def _plans(
+    project: Project, locks: Mapping[str, tuple[Environment, Lock]], reporter: Reporter
+) -> tuple[dict[str, PlanOnNode], list[EnvlockError]]:
+    """The plan of each step's lock, and what is wrong where one has none. One listing for each lock, in parallel."""
+    from envlock.cache.format import check_format
+    from envlock.cache.open import open_store
+    from envlock.workflow.errors import PlanMissing
+
+    store = open_store(project.cache_url, project.cache_options)
+    check_format(store)
+    settings = project.settings
+    needed = {_key(lock): lock for _, lock in locks.values()}
+    found = _find(store, needed.values())
+    missing = [needed[key] for key, plan in found.items() if not isinstance(plan, PlanOnNode)]
+    if missing and settings.push_on_deploy and settings.remote:
+        from envlock.workflow.push import push_locks
+
+        reporter.noted(f"pushing {count(len(missing), 'environment')} of the flow to {store.url}")
+        push_locks(project, store, missing, reporter=reporter).raise_failures()
+        found |= _find(store, missing)
+    errors = [plan for plan in found.values() if isinstance(plan, EnvlockError)]
+    lacking = {environment.name: lock.arch for environment, lock in locks.values() if found[_key(lock)] is None}
+    if lacking:
+        errors.append(PlanMissing(lacking, store.url, is_off=not settings.remote))
+    plans = {step: found[_key(lock)] for step, (_, lock) in locks.items()}
+    return {step: plan for step, plan in plans.items() if isinstance(plan, PlanOnNode)}, errors
+
+
+def _manifest(project: Project, remote: Remote, plans: Mapping[str, PlanOnNode]) -> str:
+    steps: dict[str, StepOnNode] = {}
+    for step, environment in remote.environments.items():
+        base = environment.base if environment is not None and environment.is_fetched else None
+        steps[step] = plans.get(step) if base is None else f"{'/' if base.kind == 'pathspec' else ''}{base.written}"
+    if not any(steps.values()):
+        return render_manifest(remote.flow, steps)
+    from envlock.config.rules import bytes_of
+
+    settings, options, default = project.settings, project.cache_options, CacheOptions()
+    reaching = {name: value for name in _OPTIONS if (value := getattr(options, name)) != getattr(default, name)}
+    node: dict[str, object] = {}
+    if settings.keep_on_node != Settings().keep_on_node:
+        node["keep"] = bytes_of(settings.keep_on_node)
+    if settings.remote_python != Settings().remote_python:
+        node["python"] = settings.remote_python
+    if settings.compile_bytecode:
+        node["compile-bytecode"] = True
+    if settings.link_scripts:
+        node["link-scripts"] = sorted(settings.link_scripts)
+    return render_manifest(
+        remote.flow, steps, cache=project.cache_url, options=reaching, node=node, parameters=remote.parameters
+    )
+
+
+def _find(store: Store, locks: Iterable[Lock]) -> dict[tuple[str, str], PlanOnNode | EnvlockError | None]:
+    """The newest plan of each lock that this envlock can read, what is wrong with all of them, or None."""
+    from envlock.cache.errors import CacheUnusable
+    from envlock.cache.parallel import in_parallel
+    from envlock.cache.plans import find_plan
+
+    found: dict[tuple[str, str], PlanOnNode | EnvlockError | None] = {}
+    for lock, plan in in_parallel(partial(find_plan, store), locks):
+        if isinstance(plan, CacheUnusable):
+            raise plan
+        if plan is None or isinstance(plan, EnvlockError):
+            found[_key(lock)] = plan
+        else:
+            found[_key(lock)] = PlanOnNode(lock.arch, lock.req_id, lock.full_id, plan.sha256)
+    return found
+
+
+def _key(lock: Lock) -> tuple[str, str]:
+    return lock.arch, lock.identity

@@ -1,0 +1,242 @@
+"""Flows with steps on nodes: what must be there before they start, and the manifest that says so to nodes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.cache.layout import environment_place, kit_path
+from envlock.cache.open import open_store
+from envlock.cache.plans import Plan, PlanFile, PlanPython, Plans, PlanTools
+from envlock.cache.port import Store
+from envlock.config.read import load_project
+from envlock.errors import EnvlockError, ManyErrors
+from envlock.lockfile.document import parse
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
+from envlock.workflow.launch import Start, plan
+from tests.index import CATALOGUE, Index, Release
+from tests.servers.clouds import Cloud
+from tests.support import ProjectFolder, isolation, run_envlock
+
+HERE = host_arch()
+STEPS = ("start", "train", "score", "late", "end")
+BACKENDS = {
+    "train": ("kubernetes", "linux-aarch64"),
+    "score": ("batch", "linux-64"),
+    "late": ("kubernetes", "linux-64"),
+    "end": ("batch", "linux-64"),
+}
+CONFIG = """\
+[flow.DemoFlow]
+file = "demoflow.py"
+
+[flow.DemoFlow.step.start]
+pypi = { packages = { alpha = ">=1" } }
+
+[flow.DemoFlow.step.train]
+pypi = { packages = { lam = "" } }
+
+[flow.DemoFlow.step.score]
+pypi = { packages = { alpha = ">=1" } }
+
+[flow.DemoFlow.step.late]
+named_env = { name = "team/env:@{METAFLOW_INIT_ENV_TAG}", fetch_at_exec = true }
+
+[flow.DemoFlow.step.end]
+disabled = true
+"""
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
+    """A locked project that the tests copy; never changed. Its index has what Metaflow needs, too."""
+    releases = (*CATALOGUE, Release("requests", "2.32.0"), Release("boto3", "1.34.0"))
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), Index(*releases) as index:
+        project = ProjectFolder.make(tmp_path_factory.mktemp("nodes") / "project", index.url)
+        project.write_flow(steps=STEPS)
+        settings = 'metaflow-requirements = true\ndatastore = "s3"\ncache = "../cache"'
+        project.write(CONFIG, settings=settings, archs=sorted({HERE, LINUX_64, LINUX_AARCH64}))
+        run_envlock("lock", cwd=project.folder)
+        yield project
+
+
+@pytest.fixture
+def project(
+    locked: ProjectFolder, tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud], Cloud]
+) -> ProjectFolder:
+    """A copy of the locked project; its cache is in a bucket, and has a plan of each lock."""
+    project = locked.copy(tmp_path / "project")
+    cloud = log_in(clouds("moto"))
+    cache = f'cache = "{cloud.url(tmp_path.name)}"\ncache-options = {{ endpoint = "{cloud.options.endpoint}" }}'
+    project.edit('cache = "../cache"', cache)
+    plans = Plans(store_of(project))
+    for path in project.locks:
+        plans.write(plan_of(path))
+    return project
+
+
+def store_of(project: ProjectFolder) -> Store:
+    loaded = load_project(project.config)
+    return open_store(loaded.cache_url, loaded.cache_options)
+
+
+def forget_plans(project: ProjectFolder) -> None:
+    store = store_of(project)
+    for _, each in list(Plans(store).places()):
+        store.delete(each.path)
+
+
+def plan_of(path: Path, uv: str = "1") -> Plan:
+    """A plan of a lock. What it names is nowhere."""
+    lock = parse(path.read_bytes(), path.name)
+    tools = PlanTools(PlanFile(kit_path(uv * 64, "uv.whl"), 1, uv * 64))
+    return Plan(environment_place(lock), PlanPython("3.12"), (), tools, ())
+
+
+def start(project: ProjectFolder, **facts: object) -> Start:
+    file = project.folder / "demoflow.py"
+    known: dict[str, object] = {"flow": "DemoFlow", "file": file, "steps": STEPS, "datastore": "s3", "remote": BACKENDS}
+    return Start(**{**known, "parameters": {"METAFLOW_INIT_ENV_TAG": "env_tag"}, **facts})  # type: ignore[arg-type]
+
+
+def refused(project: ProjectFolder, **facts: object) -> EnvlockError:
+    with pytest.raises(EnvlockError) as caught:
+        plan(start(project, **facts))
+    return caught.value
+
+
+def codes(error: EnvlockError) -> list[str]:
+    return [each.code for each in error.errors] if isinstance(error, ManyErrors) else [error.code]
+
+
+def manifest(project: ProjectFolder, **facts: object) -> Any:
+    return json.loads(plan(start(project, **facts)).manifest)
+
+
+def needs(document: Any) -> dict[str, Any]:
+    """What each step of a manifest needs: ids and plan, a name, or None."""
+    return {
+        step: tuple(document["environments"][needed]) if isinstance(needed, int) else needed
+        for step, needed in document["steps"].items()
+    }
+
+
+def test_each_step_has_the_lock_of_the_arch_where_it_runs_and_nodes_the_plans(project: ProjectFolder) -> None:
+    planned = plan(start(project))
+    archs = {step: lock.arch if lock else None for step, lock in planned.steps.items()}
+    assert archs == {"start": HERE, "train": LINUX_AARCH64, "score": LINUX_64, "end": None}
+    document = json.loads(planned.manifest)
+    plans = {tuple(each.environment.path.split("/")[1:3]): each.sha256 for _, each in Plans(store_of(project)).places()}
+    found = needs(document)
+    for step in ("train", "score"):
+        lock = planned.steps[step]
+        assert lock is not None
+        assert found.pop(step) == (lock.arch, lock.req_id, lock.full_id, plans[lock.arch, lock.req_id])
+    assert found == {"late": "team/env:@{METAFLOW_INIT_ENV_TAG}", "end": None}, "start runs here"
+    assert document["parameters"] == {"METAFLOW_INIT_ENV_TAG": "env_tag"}
+
+
+def test_the_manifest_says_how_to_reach_the_cache_and_has_no_secret(
+    project: ProjectFolder, clouds: Callable[[str], Cloud]
+) -> None:
+    text = plan(start(project)).manifest
+    assert text == plan(start(project)).manifest
+    document, loaded = json.loads(text), load_project(project.config)
+    assert document["cache"] == loaded.cache_url
+    assert document["options"] == {"endpoint": loaded.cache_options.endpoint}
+    assert "node" not in document
+    assert not [secret for secret in clouds("moto").environment.values() if secret in text and len(secret) > 8]
+    project.edit("[envlock]", '[envlock]\nkeep-on-node = "1 GB"\nremote-python = "kit"\ncompile-bytecode = true')
+    assert manifest(project)["node"] == {"keep": 10**9, "python": "kit", "compile-bytecode": True}
+
+
+def test_a_command_that_deploys_sends_every_step_to_nodes(project: ProjectFolder) -> None:
+    sent = needs(manifest(project, command="argo-workflows create", remote={"train": BACKENDS["train"]}))
+    assert set(sent) == set(STEPS)
+    assert (sent["train"][0], sent["start"][0]) == (LINUX_AARCH64, LINUX_64)
+
+
+def test_disabled_steps_need_no_cache(project: ProjectFolder) -> None:
+    project.write("[flow.DemoFlow]\nfile = 'demoflow.py'\ndisabled = true", settings='cache = "../nowhere"')
+    document = manifest(project, command="argo-workflows create", datastore="local")
+    assert document == {"format": 1, "flow": "DemoFlow", "environments": [], "steps": dict.fromkeys(STEPS)}
+
+
+def test_a_flow_that_runs_here_alone_has_no_manifest(project: ProjectFolder) -> None:
+    project.edit("endpoint = ", 'endpoint = "http://127.0.0.1:9" } #')  # nobody is asked
+    assert plan(start(project, remote={})).manifest == ""
+
+
+def test_the_newest_plan_that_can_be_read_counts(project: ProjectFolder) -> None:
+    (path,) = [path for path in project.locks if path.parts[-3] == LINUX_AARCH64 and "lam" in path.read_text()]
+    store = store_of(project)
+    Plans(store).write(plan_of(path, uv="2"))
+    listed = Plans(store).of(plan_of(path).environment)
+    assert needs(manifest(project))["train"][3] == listed[0].sha256
+    store.put(listed[0].path, b"{}\n")
+    assert needs(manifest(project))["train"][3] == listed[1].sha256
+    store.put(listed[1].path, b"{}\n")
+    assert codes(refused(project)) == ["plan-damaged"]
+
+
+def test_without_a_plan_the_flow_is_not_started(project: ProjectFolder) -> None:
+    forget_plans(project)
+    error = refused(project)
+    assert error.code == "plan-missing"
+    assert error.exit_status == 1
+    assert "`DemoFlow/train`, `DemoFlow/score`" in error.message
+    assert error.render().endswith("hint: envlock push")
+    project.edit("[envlock]", "[envlock]\nremote = false")
+    assert "remove `remote = false`" in str(refused(project).hint)
+
+
+def test_all_that_is_wrong_is_told_at_once_and_the_push_comes_last(project: ProjectFolder) -> None:
+    project.edit('lam = ""', 'lam = "<1"')
+    forget_plans(project)
+    error = refused(project, remote={"train": ("kubernetes", "linux-aarch64"), "score": ("batch", "linux-64")})
+    assert codes(error) == ["stale-lock", "plan-missing"]
+    assert error.render().endswith("hint: envlock push")
+
+
+def test_an_arch_that_is_not_locked(project: ProjectFolder) -> None:
+    shutil.rmtree(project.lock_folder / LINUX_AARCH64)
+    error = refused(project)
+    assert codes(error) == ["arch-not-locked"]
+    assert error.hint == f"envlock lock --arch {LINUX_AARCH64}"
+
+
+def test_the_datastore_has_no_client_on_a_node(project: ProjectFolder) -> None:
+    assert "datastore-not-locked" in codes(refused(project, datastore="azure"))
+
+
+def test_a_cache_and_a_datastore_that_nodes_cannot_reach(project: ProjectFolder) -> None:
+    project.config.write_text(
+        "".join(line for line in project.config.read_text().splitlines(True) if not line.startswith("cache"))
+    )
+    error = refused(project, datastore="local")
+    assert codes(error) == ["datastore-out-of-reach", "cache-out-of-reach"]
+    text = error.render()
+    assert "`train`, `late` run on kubernetes" in text
+    assert "`end`" not in text
+    assert "envlock-cache" in text
+    assert "METAFLOW_DEFAULT_DATASTORE" in text
+
+
+@pytest.mark.parametrize("platform", ["osx-arm64", "linux-arm64", "mars"])
+def test_an_arch_that_no_node_has(platform: str) -> None:
+    with pytest.raises(EnvlockError) as caught:
+        plan(Start("DemoFlow", Path("demoflow.py"), STEPS, "s3", {"train": ("kubernetes", platform)}))
+    assert caught.value.code == "bad-node-arch"
+    assert f"kubernetes starts steps on `{platform}`" in caught.value.message
+
+
+@pytest.mark.parametrize(("flow", "step"), [("DemoFlow", "it's"), ('De"mo', "start"), ("DemoFlow", "caf\u00e9")])
+def test_a_name_that_no_command_can_have(flow: str, step: str) -> None:
+    with pytest.raises(EnvlockError) as caught:
+        plan(Start(flow, Path("demoflow.py"), (step,), "s3", {step: ("kubernetes", None)}))
+    assert caught.value.code == "bad-step-name"
