@@ -1,0 +1,247 @@
+"""The way from a node to its cache: a bucket, asked by the client that Metaflow itself has for it.
+
+The clients (`clients`) ask once and do not wait. Here is what all of them share: which failures are worth another
+attempt, pauses that no two nodes share, one deadline for all, and errors that name what to do and hold no secret.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from typing import Any, Callable, List, NamedTuple, Optional, TypeVar
+
+from .errors import Damaged, Misconfigured, Missing, NodeError
+from .manifest import Manifest
+
+SECONDS = 1800.0
+"""How long all requests of a task's start may take together."""
+ATTEMPTS = 6
+"""How often a request is sent that brings nothing, if the cache does not answer."""
+ATTEMPTS_WHEN_THROTTLED = 10
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
+
+_T = TypeVar("_T")
+
+_REFUSED_CREDENTIALS = (
+    "ExpiredToken",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AuthorizationHeaderMalformed",
+    "RequestExpired",
+)
+_BUSY = ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServerBusy")
+_NO_BUCKETS = ("NoSuchBucket", "ContainerNotFound")
+
+# What went wrong with a request, in the words of no particular service.
+CUT, THROTTLED, FORBIDDEN, GONE, NO_BUCKET, SHORT, REFUSED = range(7)
+
+
+class Fault(NamedTuple):
+    """What an exception of a client means."""
+
+    kind: int
+    reason: str
+    """For a message: no text of the service, which could hold secrets."""
+
+
+class Listed(NamedTuple):
+    """An object in a listing."""
+
+    path: str
+    modified: float
+    """When it was written, in seconds since 1970."""
+
+
+class Unreachable(NodeError):
+    """The cache does not answer, or breaks off each time."""
+
+
+class Throttled(NodeError):
+    """The cache answers so many requests that it refuses ours."""
+
+
+class Forbidden(Misconfigured):
+    """The cache does not let this node do that."""
+
+
+class NotThere(Missing):
+    """The cache does not have an object."""
+
+
+class Transport:
+    """One cache. Any thread may call any method; nothing is imported or asked before the first call.
+
+    `open_client` makes a client (see `clients`). Every method raises Unreachable, Throttled, Forbidden, Misconfigured.
+    """
+
+    def __init__(self, url: str, open_client: Callable[[], Any]) -> None:
+        self.url = url
+        self._open = open_client
+        self._client: Any = None
+        self._deadline = 0.0
+        self._guard = threading.Lock()
+        self._stopped = threading.Event()
+
+    def get(self, path: str, write: Callable[[bytes], None], start: int = 0, end: Optional[int] = None) -> None:
+        """Write an object's bytes from `start` up to `end`, or to its end, piece by piece, and in order.
+
+        A connection that is cut is taken up from where it was. What `write` raises ends it. Raises NotThere, and
+        Damaged if the object has no byte at `start`.
+        """
+        moved = start
+
+        def take(piece: bytes) -> None:
+            nonlocal moved
+            self._check_time()
+            write(piece)
+            moved += len(piece)
+
+        def ask(client: Any) -> None:
+            if moved != end:
+                client.get(path, moved, end, take)
+
+        self._ask(ask, path, lambda: moved)
+
+    def read(self, path: str, limit: int) -> bytes:
+        """An object. Raises NotThere, and Damaged if it is longer than `limit`."""
+        pieces: List[bytes] = []
+        size = 0
+
+        def take(piece: bytes) -> None:
+            nonlocal size
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise Damaged("%s/%s is too long to be what its name says; it was not used" % (self.url, path))
+
+        self.get(path, take)
+        return b"".join(pieces)
+
+    def list(self, folder: str) -> List[Listed]:
+        """The objects in a folder and in those below it."""
+        return self._ask(lambda client: client.list(folder), folder)
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Make an object, unless there is one of that name. Whether it was made."""
+        return bool(self._ask(lambda client: client.put_new(path, data), path))
+
+    def stop(self) -> None:
+        """End all requests soon, in other threads too: they raise Unreachable. Nothing can be asked afterwards."""
+        self._stopped.set()
+
+    def _ask(self, ask: Callable[[Any], _T], path: str, progress: Callable[[], int] = lambda: 0) -> _T:
+        client = self._opened()
+        attempt = 0
+        done = progress()
+        while True:
+            self._check_time()
+            try:
+                return ask(client)
+            except client.raises as error:
+                fault = client.fault(error)
+            if progress() != done:
+                done, attempt = progress(), 0
+            attempt += 1
+            allowed = {CUT: ATTEMPTS, THROTTLED: ATTEMPTS_WHEN_THROTTLED}.get(fault.kind, 0)
+            if attempt >= allowed:
+                raise self._error(fault, path, attempt)
+            # Thousands of nodes start at once: each waits for another time, or they would all come back together.
+            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+            self._stopped.wait(random.uniform(longest / 4, longest))  # noqa: S311  no secret
+
+    def _opened(self) -> Any:
+        with self._guard:
+            if self._client is None:
+                self._deadline = time.monotonic() + SECONDS
+                self._client = self._open()
+            return self._client
+
+    def _check_time(self) -> None:
+        if self._stopped.is_set():
+            raise Unreachable("the requests to %s were stopped" % self.url)
+        if time.monotonic() > self._deadline:
+            raise Unreachable(
+                "the cache %s is too slow: it was not done after %d minutes; look at the network of this node"
+                % (self.url, SECONDS // 60)
+            )
+
+    def _error(self, fault: Fault, path: str, attempts: int) -> NodeError:
+        where = (self.url, fault.reason)
+        if fault.kind == CUT:
+            text = "the cache %s cannot be reached (%s, %d attempts): look at its endpoint and the network of this node"
+            return Unreachable(text % (*where, attempts))
+        if fault.kind == THROTTLED:
+            text = "the cache %s answers too many requests (%s, %d attempts): start the task again later"
+            return Throttled(text % (*where, attempts))
+        if fault.kind == FORBIDDEN:
+            text = "the cache %s refused access (%s): let this node's role or credentials read it"
+            return Forbidden(text % where)
+        if fault.kind == GONE:
+            text = "the cache %s does not have %s: run `envlock push`, then start the task again"
+            return NotThere(text % (self.url, path))
+        if fault.kind == NO_BUCKET:
+            return Misconfigured(
+                "the bucket of the cache %s does not exist (%s): correct `cache` in envlock.toml" % where
+            )
+        if fault.kind == SHORT:
+            return Damaged("%s/%s is cut off; it was not used: run `envlock cache verify --repair`" % (self.url, path))
+        return Misconfigured("the cache %s refused a request (%s): look at `cache` in envlock.toml" % where)
+
+
+def open_transport(manifest: Manifest) -> Transport:
+    """The transport to the cache of a manifest. Raises Misconfigured if nodes have no client for it."""
+    from .clients import client_of  # here, so that a node whose environment is there already does not read it
+
+    url, open_client = client_of(manifest.cache, manifest.options)
+    return Transport(url, open_client)
+
+
+def of_status(status: int, code: str) -> Fault:
+    """What the status of an answer means, and the service's own name for that.
+
+    >>> of_status(503, "SlowDown")
+    Fault(kind=1, reason='503 SlowDown')
+    """
+    reason = ("%d %s" % (status, code)).strip()
+    if status == 404:
+        return Fault(NO_BUCKET if code in _NO_BUCKETS else GONE, reason)
+    if status in (401, 403) or code in _REFUSED_CREDENTIALS:
+        return Fault(FORBIDDEN, reason)
+    if status in (429, 503) or code in _BUSY:
+        return Fault(THROTTLED, reason)
+    if status == 416:
+        return Fault(SHORT, reason)
+    if status >= 500 or status in (0, 408) or code == "RequestTimeout":
+        return Fault(CUT, reason)
+    return Fault(REFUSED, reason)
+
+
+def reason_of(error: Optional[BaseException]) -> str:
+    """Why a connection failed, without the text of a library: that may hold a URL with a signature."""
+    name = type(error).__name__
+    seen: List[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, socket.gaierror):
+            return "its name is unknown here"
+        if isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror:
+            return os.strerror(error.errno)
+        if "Timeout" in type(error).__name__ or isinstance(error, socket.timeout):
+            return "no answer in time"
+        if "SSL" in type(error).__name__:
+            return "its certificate is not trusted"
+        error = error.__cause__ or error.__context__ or _inner(error)
+    return name
+
+
+def _inner(error: BaseException) -> Optional[BaseException]:
+    """The exception that a library keeps as an argument or an attribute of its own."""
+    for each in (getattr(error, "reason", None), getattr(error, "inner_exception", None), *error.args):
+        if isinstance(each, BaseException):
+            return each
+    return None

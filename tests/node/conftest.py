@@ -1,0 +1,89 @@
+"""Caches in the stand-ins of buckets, as a node reaches them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from envlock.cache.open import open_store
+from envlock.cache.port import Store
+from metaflow_extensions.envlock.plugins.node import clients, transport
+from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
+from metaflow_extensions.envlock.plugins.node.transport import Transport, open_transport
+from tests.node.plans import canonical, manifest
+from tests.servers.clouds import Cloud, forget_sessions
+from tests.servers.proxy import Proxy, proxied
+
+with warnings.catch_warnings():  # once, with all that it imports: one of those warns
+    warnings.simplefilter("ignore")
+    import metaflow  # noqa: F401
+
+
+class NodeCache(NamedTuple):
+    """A cache in a bucket."""
+
+    cloud: Cloud
+    proxy: Proxy
+    """What the node goes through; envlock itself goes straight."""
+    store: Store
+    """envlock's own way to it."""
+    manifest: Manifest
+
+    @property
+    def transport(self) -> Transport:
+        """The node's way to it: a new one each time."""
+        return open_transport(self.manifest)
+
+
+@pytest.fixture(scope="session")
+def make_proxy() -> Iterator[Callable[[int], Proxy]]:
+    """Makes a proxy for each port."""
+    running: dict[int, Any] = {}
+
+    def make(port: int) -> Proxy:
+        if port not in running:
+            context = proxied(port)
+            running[port] = (context, context.__enter__())
+        return running[port][1]
+
+    yield make
+    for context, _ in running.values():
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def make_cache(
+    clouds: Callable[[str], Cloud],
+    make_proxy: Callable[[int], Proxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., NodeCache]]:
+    """Makes an empty cache in the cloud of that name, behind a proxy, asked with little patience."""
+    monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
+    for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(name: str) -> NodeCache:
+        cloud = clouds(name)
+        proxy = make_proxy(cloud.port)
+        proxy.forget()
+        for variable, value in cloud.environment.items():
+            monkeypatch.setenv(variable, value)
+        url = cloud.url("team/" + tmp_path.name)
+        options = {key: value for key, value in cloud.at(proxy.port).options._asdict().items() if value}
+        told = parse(canonical(manifest(cache=url, options=options)))
+        return NodeCache(cloud, proxy, open_store(url, cloud.options), told)
+
+    yield make
+    forget_sessions()
+
+
+@pytest.fixture
+def cache(make_cache: Callable[..., NodeCache]) -> NodeCache:
+    """An empty cache in S3."""
+    return make_cache("moto")

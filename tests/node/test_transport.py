@@ -1,0 +1,256 @@
+"""A node reaches its cache: what it asks of each kind of bucket, and what it makes of each failure."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from metaflow_extensions.envlock.plugins.node import clients, transport
+from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured
+from metaflow_extensions.envlock.plugins.node.manifest import parse
+from metaflow_extensions.envlock.plugins.node.transport import (
+    Forbidden,
+    NotThere,
+    Throttled,
+    Unreachable,
+    of_status,
+    open_transport,
+    reason_of,
+)
+from tests.node.conftest import NodeCache
+from tests.node.plans import canonical, manifest
+from tests.servers.proxy import Break
+
+DATA = os.urandom(800_000)
+ALWAYS = 1000
+CLOUDS = ("moto", "gcs", "azurite")
+
+
+def got(cache: NodeCache, path: str, start: int = 0, end: int | None = None) -> bytes:
+    pieces: list[bytes] = []
+    cache.transport.get(path, pieces.append, start, end)
+    return b"".join(pieces)
+
+
+def asked_for(cache: NodeCache, path: str) -> list[str]:
+    """The requests for an object; Google's client asks for the bucket beside them."""
+    return [each for _, each in cache.proxy.passed if path in each.replace("%2F", "/")]
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+class TestEachBucket:
+    """What holds for all of them."""
+
+    def test_objects_are_read_whole_or_in_part(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        cache.store.put("packages/x", DATA)
+        assert cache.transport.read("packages/x", len(DATA)) == DATA
+        assert got(cache, "packages/x", 700_000) == DATA[700_000:]
+        assert got(cache, "packages/x", 10, 20) == DATA[10:20]
+        with pytest.raises(Damaged, match="too long"):
+            cache.transport.read("packages/x", len(DATA) - 1)
+
+    def test_what_is_not_there_is_named(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        with pytest.raises(NotThere, match=r"does not have plans/x\.json: run `envlock push`"):
+            cache.transport.read("plans/x.json", 10)
+        assert cache.transport.list("plans") == []
+
+    def test_a_listing_says_when_objects_were_written(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        for path in ("plans/a/1.json", "plans/a/b/2.json", "plans/ab/3.json"):
+            cache.store.put(path, b"{}")
+        listed = cache.transport.list("plans/a")
+        assert sorted(each.path for each in listed) == ["plans/a/1.json", "plans/a/b/2.json"]
+        assert all(abs(each.modified - time.time()) < 60 for each in listed)
+
+    def test_an_object_is_made_once(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        assert cache.transport.put_new("pathspecs/x", b"first")
+        assert not cache.transport.put_new("pathspecs/x", b"second")
+        assert cache.store.read("pathspecs/x") == b"first"
+
+    def test_a_bucket_that_does_not_exist_is_named(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        other = cache.manifest._replace(cache=f"{cache.cloud.scheme}://no-such-bucket/x")
+        with pytest.raises((Misconfigured, NotThere), match="no-such-bucket"):
+            open_transport(other).list("plans")
+
+    def test_a_stumble_is_not_seen(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        cache.store.put("packages/x", DATA)
+        for how in (Break.SLOW_DOWN, Break.RESET, Break.CUT, Break.STALL):
+            cache.proxy.forget()
+            cache.proxy.breaks(how, "GET")
+            assert cache.transport.read("packages/x", len(DATA)) == DATA
+            assert cache.proxy.broken == [how]
+
+    def test_who_may_not_read_is_told_at_once(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        cache.proxy.breaks(Break.DENIED, "GET", times=ALWAYS)
+        with pytest.raises(Forbidden, match="403"):
+            cache.transport.read("packages/x", 10)
+        assert len(asked_for(cache, "packages/x")) == 1
+
+    def test_a_bucket_that_stays_busy_is_asked_some_times(
+        self, name: str, make_cache: Callable[..., NodeCache]
+    ) -> None:
+        cache = make_cache(name)
+        cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
+        with pytest.raises(Throttled, match=r"503.*10 attempts"):
+            cache.transport.read("packages/x", 10)
+        assert len(asked_for(cache, "packages/x")) == 10
+
+    def test_nobody_there_is_told(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        dead = {**cache.manifest.options, "endpoint": cache.cloud.at(9).options.endpoint}
+        with pytest.raises(Unreachable, match=r"Connection refused, 6 attempts") as raised:
+            open_transport(cache.manifest._replace(options=dead)).list("plans")
+        assert not any(secret in str(raised.value) for secret in cache.cloud.secrets)
+
+
+@pytest.mark.parametrize("name", ["moto", "azurite"])  # the stand-in for Google answers with nothing
+def test_an_object_without_that_byte_is_damaged(name: str, make_cache: Callable[..., NodeCache]) -> None:
+    cache = make_cache(name)
+    cache.store.put("packages/x", b"short")
+    with pytest.raises(Damaged, match="cut off"):
+        got(cache, "packages/x", 100)
+
+
+def test_a_cut_connection_is_taken_up_where_it_was(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "PIECE", 1000)
+    cache.store.put("packages/x", DATA)
+    cache.proxy.breaks(Break.CUT, "GET")
+    assert got(cache, "packages/x") == DATA
+    ranges = [headers.get("Range") for headers in cache.proxy.headers]
+    assert [each is None for each in ranges] == [True, False]
+    assert ranges[1] != "bytes=0-"
+
+
+def test_each_cut_that_brought_something_is_forgiven(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store.put("packages/x", DATA)
+    monkeypatch.setattr(clients, "PIECE", 1000)
+    cache.proxy.breaks(Break.CUT, "GET", times=transport.ATTEMPTS + 3)
+    assert got(cache, "packages/x") == DATA
+
+
+def test_a_cache_that_drips_is_given_up_at_the_deadline(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "SECONDS", 0.5)
+    cache.store.put("packages/x", DATA)
+    cache.proxy.breaks(Break.STALL_HALFWAY, "GET", times=ALWAYS)
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="too slow"):
+        got(cache, "packages/x")
+    assert time.monotonic() - began < 5
+
+
+def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 30.0)
+    monkeypatch.setattr(transport, "LONGEST_PAUSE", 30.0)
+    cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
+    asked = cache.transport
+    threading.Timer(0.3, asked.stop).start()
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        asked.read("packages/x", 10)
+    assert time.monotonic() - began < 5
+
+
+def test_what_the_writer_raises_is_no_fault_of_the_network(cache: NodeCache) -> None:
+    cache.store.put("packages/x", DATA)
+
+    def refuse(piece: bytes) -> None:
+        raise Damaged("not this one")
+
+    with pytest.raises(Damaged, match="not this one"):
+        cache.transport.get("packages/x", refuse)
+    assert len(cache.proxy.passed) == 1
+
+
+def test_a_listing_of_many_goes_on(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [f"plans/{number}" for number in range(3)]
+    for path in paths:
+        cache.store.put(path, b"")
+    asked = cache.transport
+    asked.list("plans")
+    ask = asked._client._client.list_objects_v2
+    monkeypatch.setattr(asked._client._client, "list_objects_v2", lambda **more: ask(MaxKeys=2, **more))
+    assert [each.path for each in asked.list("plans")] == paths
+
+
+@pytest.mark.parametrize("url", ["", "/srv/cache", "file:///srv/cache", "memory://x", "s3://", "https://x.example/y"])
+def test_what_is_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="s3://team/envlock"):
+        open_transport(parse(canonical(manifest(cache=url))))
+
+
+def test_credentials_in_a_url_are_not_repeated() -> None:
+    opened = open_transport(parse(canonical(manifest(cache="abfs://team@acme.dfs.core.windows.net/envlock/"))))
+    assert opened.url == "abfs://team/envlock"
+
+
+@pytest.mark.parametrize(("scheme", "library"), [("s3", "botocore"), ("az", "azure.core"), ("gs", "google.api_core")])
+def test_an_image_without_the_library_is_told_which(scheme: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, f"{library}.exceptions", None)
+    with pytest.raises(Misconfigured, match="this image has no"):
+        open_transport(parse(canonical(manifest(cache=f"{scheme}://team/x")))).list("plans")
+
+
+def test_no_credentials_are_told(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(Forbidden, match="no credentials"):
+        cache.transport.list("plans")
+
+
+def test_metaflows_settings_reach_a_cache_without_an_endpoint(
+    cache: NodeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metaflow import metaflow_config
+
+    cache.store.put("plans/x", b"{}")
+    params = {"endpoint_url": cache.cloud.options.endpoint, "config": {"max_pool_connections": 50}}
+    monkeypatch.setattr(metaflow_config, "DATATOOLS_CLIENT_PARAMS", params)
+    assert open_transport(cache.manifest._replace(options={})).read("plans/x", 9) == b"{}"
+
+
+def test_a_profile_that_this_node_does_not_have_gives_way_to_its_role(cache: NodeCache) -> None:
+    cache.store.put("plans/x", b"{}")
+    options = {**cache.manifest.options, "profile": "of-a-laptop"}
+    assert open_transport(cache.manifest._replace(options=options)).read("plans/x", 9) == b"{}"
+
+
+def test_options_that_make_no_client_are_told(cache: NodeCache) -> None:
+    with pytest.raises(Misconfigured, match="ValueError"):
+        open_transport(cache.manifest._replace(options={"endpoint": "no url"})).list("plans")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", transport.FORBIDDEN),
+        (400, "ExpiredToken", transport.FORBIDDEN),
+        (404, "NoSuchKey", transport.GONE),
+        (404, "ContainerNotFound", transport.NO_BUCKET),
+        (429, "", transport.THROTTLED),
+        (400, "RequestTimeout", transport.CUT),
+        (500, "InternalError", transport.CUT),
+        (501, "NotImplemented", transport.CUT),
+        (400, "InvalidRequest", transport.REFUSED),
+        (301, "PermanentRedirect", transport.REFUSED),
+    ],
+)
+def test_a_status_has_one_meaning(status: int, code: str, kind: int) -> None:
+    assert of_status(status, code).kind == kind
+
+
+def test_a_reason_never_repeats_the_text_of_a_library() -> None:
+    secret = RuntimeError("https://store.example/x?sig=s3cr3t")
+    assert reason_of(secret) == "RuntimeError"
+    secret.__cause__ = ConnectionResetError(104, "s3cr3t")
+    assert reason_of(secret) == "Connection reset by peer"
+    assert clients.ANSWER_SECONDS == 30
