@@ -2,13 +2,14 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 READY := .venv/envlock-ready
+PODS := .venv/pods/images-are-made
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-slow coverage demo demo-team lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team lint format bench docs docs-check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) $(SERVERS)  ## make .venv with envlock, Metaflow and the development tools
 
@@ -18,6 +19,11 @@ $(READY): pyproject.toml scripts/setup.sh
 $(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
 	@scripts/setup.sh --servers
 
+setup-pods: $(PODS)  ## unpack docker below .venv, and make images: for `make test-remote`; needs root and apt
+
+$(PODS): scripts/setup.sh tests/pods/docker.py | $(READY)
+	@scripts/setup.sh --pods
+
 test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
 	@scripts/test.sh
 
@@ -26,6 +32,9 @@ test-fast: $(READY)  ## what needs no server and starts no process: under 90 s o
 
 test-slow: $(READY) $(SERVERS)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow
+
+test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends
+	@$(BIN)/python -m pytest -q -m slow tests/pods tests/flows/remote
 
 coverage: $(READY) $(SERVERS)  ## run every test and show which lines none of them reached
 	@$(BIN)/coverage erase

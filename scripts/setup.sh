@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
 # `--servers` installs Azurite into it, on Node.js: it takes the place of Azure in the tests and in `make demo-team`.
+# `--pods` unpacks docker into it, and makes the images of the pods in which `make test-remote` starts tasks.
 # Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
 set -eu
 cd "$(dirname "$0")/.."
@@ -82,10 +83,44 @@ set_up_servers() {
     touch "$installed"
 }
 
+# docker from Debian's packages, unpacked and not installed: no service, no bridge, no rule of a firewall.
+set_up_pods() {
+    [ "$(id -u)" -eq 0 ] || fail "only root may run containers" "sudo make setup-pods"
+    command -v apt-get >/dev/null 2>&1 || fail "docker's packages come by apt, which is not here" "make test, whose pods are clean folders"
+    pods=$PWD/.venv/pods
+    mkdir -p "$pods"
+    if [ ! -e "$pods/docker/is-made" ]; then
+        rm -rf "$pods/docker" "$pods/debs"
+        mkdir -p "$pods/docker" "$pods/debs"
+        wanted="docker.io containerd runc libdevmapper1.02.1 libseccomp2"
+        # shellcheck disable=SC2086 - one word for each package
+        (cd "$pods/debs" && { apt-get download -qq $wanted || { apt-get update -qq && apt-get download -qq $wanted; }; }) >/dev/null 2>&1 ||
+            fail "apt-get could not download docker's packages" "apt-get update && apt-get download $wanted"
+        for package in "$pods"/debs/*.deb; do dpkg -x "$package" "$pods/docker"; done
+        rm -rf "$pods/debs"
+        touch "$pods/docker/is-made"
+    fi
+    if [ ! -e "$pods/debian/is-made" ]; then
+        rm -rf "$pods/debian"
+        command -v debootstrap >/dev/null 2>&1 || install_packages "there is no debootstrap, which makes the images" debootstrap
+        say "setup: making Debian for the images, which takes a minute"
+        libraries=ca-certificates,libssl3,libsqlite3-0,libffi8,zlib1g,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1
+        packages=$(.venv/bin/python -c 'from tests.pods.docker import debian_packages; print(*debian_packages(), sep=",")')
+        source=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+        debootstrap --variant=minbase --include="$libraries${packages:+,$packages}" bookworm "$pods/debian" "$source" >"$pods/debootstrap.log" 2>&1 ||
+            fail "debootstrap failed" "tail $pods/debootstrap.log"
+        touch "$pods/debian/is-made"
+    fi
+    .venv/bin/python -c 'from tests.pods.docker import make_images; make_images()'
+}
+
 began=$(date +%s)
 if [ "${1:-}" = --servers ]; then
     set_up_servers
     say "setup: Azurite is ready ($(($(date +%s) - began)) s)"
+elif [ "${1:-}" = --pods ]; then
+    set_up_pods
+    say "setup: docker and the images of the pods are ready ($(($(date +%s) - began)) s)"
 else
     set_up_python
     say "setup: .venv is ready ($(.venv/bin/python -V), $(($(date +%s) - began)) s)"

@@ -23,6 +23,7 @@ hold format .venv/bin/ruff format --check .
 hold types .venv/bin/mypy
 hold imports .venv/bin/lint-imports
 if [ "${1:-}" != --lint-only ]; then
+    printf 'pods    clean folders; make test-remote starts tasks in containers\n'
     [ -z "$failed" ] || printf 'failed before the tests:%s\n' "$failed"
     .venv/bin/python -m pytest -q -n auto --dist worksteal "$@" || failed="$failed tests"
 fi

@@ -43,7 +43,7 @@ _OF_SERVERS = {"index", "make_index", "private_index", "channel", "make_channel"
 _OF_PROCESSES = {"project", "conda_project", "envlock", "watched"}
 _STARTERS = {
     *("subprocess", "main", "run_envlock", "run_python", "run_uv", "modules_after", "find_interpreter"),
-    *("Index", "Channel", "Cloud", "ProjectFolder", "Checkout", "Making", "CondaMaking"),
+    *("Index", "Channel", "Cloud", "ProjectFolder", "Checkout", "Making", "CondaMaking", "Folders"),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from envlock.interpreters import machine_series
 from envlock.model.arch import host_arch
 from tests.index import Index
+from tests.metaflow_runs import OF_GZIP, TASKS, Ended
 from tests.support import isolation, run_envlock
 
 collect_ignore_glob = ["project/*", "conda/*", "named/*"]
@@ -38,47 +38,6 @@ STALE = {
     "VIRTUAL_ENV": "/nowhere",
     "PYTHONHOME": "",
 }
-
-# What Python 3.13.0 itself complains of when Metaflow packages code.
-OF_GZIP = re.compile(
-    r"Exception ignored in: <gzip .*\nTraceback.*\n(?: .*\n)+ValueError: I/O operation on closed file\.\n"
-)
-
-# Prints every task of some runs: what it saw, and what was recorded of it.
-_TASKS = """
-import json, sys
-from metaflow import Run, namespace
-namespace(None)
-tasks = []
-for pathspec in sys.argv[1:]:
-    for step in Run(pathspec):
-        for task in step:
-            tasks.append({
-                "step": step.id,
-                "pathspec": task.pathspec,
-                "recorded": json.loads(task.metadata_dict.get("envlock_env_id", "null")),
-                "attempt": task.current_attempt,
-                "successful": task.successful,
-                "origin": task.origin_pathspec,
-                "seen": task["seen"].data if "seen" in task else None,
-            })
-print(json.dumps(tasks))
-"""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command of Metaflow that is over."""
-
-    status: int
-    text: str
-
-    @property
-    def run_id(self) -> str:
-        """The run that it began."""
-        run_id = self.text.partition("(run-id ")[2].partition(")")[0]
-        assert run_id, self.text
-        return run_id
 
 
 @dataclass(frozen=True)
@@ -115,7 +74,7 @@ class Flows:
 
     def tasks(self, *runs: str) -> list[dict[str, Any]]:
         """Every task of these runs, as Metaflow's client knows it."""
-        ended = self.python("-c", _TASKS, *runs)
+        ended = self.python("-c", TASKS, *runs)
         assert ended.status == 0, ended.text
         tasks: list[dict[str, Any]] = json.loads(ended.text.splitlines()[-1])
         return tasks
