@@ -77,6 +77,7 @@ def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         "kits_moved_bytes": 0,
         "without_plan": [],
         "plan_errors": [],
+        "plan_warnings": [],
         "errors": [],
     }
     again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
@@ -108,7 +109,7 @@ def test_a_push_that_can_make_no_plan(tmp_path: Path, own: Index, envlock: Envlo
     assert ran.stdout.startswith("pushed 1 package (")
     assert "2 environments and 0 plans" in ran.stdout
     assert "no plan for remote steps: one on linux-64\n" in ran.stderr
-    assert "error[no-kit]: no kit for remote steps on linux-64: there is no wheel of uv" in ran.stderr
+    assert "error[no-kit]: no kit for remote steps on linux-64: no wheel of uv" in ran.stderr
     assert ran.stderr.rstrip().endswith("set `remote = false` in envlock.toml")
     answer = envlock("push", "--json", check=4).json
     assert [error["code"] for error in answer["errors"]] == ["no-kit"]

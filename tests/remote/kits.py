@@ -1,22 +1,29 @@
-"""What kits are made of, made up: an index with wheels of uv and py-rattler, and a mirror of Python builds.
+"""What kits are made of: an index with wheels of uv and py-rattler, and a mirror of Python builds.
 
 The wheels have the names, versions and tags of those that are installed here, for both archs of nodes; the builds have
-the names that uv's list gives them. What is in them is small, and nothing of it runs.
+the names that uv's list gives them. What is in them is small, and nothing of it runs, except in `Installed` wheels and
+in builds that a test gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from envlock.model.arch import LINUX_64, LINUX_AARCH64
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.resolve import python_builds
 from envlock.resolve.python_builds import Build
 from tests.hydration.builds import Host, served, sums
-from tests.index import Release
+from tests.index import Artifact, Release
 
 UV = Release(
     "uv",
@@ -41,13 +48,62 @@ def builds_of(series: str) -> tuple[Build, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Installed(Release):
+    """A package that is installed here, as a wheel that works as well as the one that it was installed from.
+
+    `Index(*CATALOGUE, installed("uv"), installed("py-rattler"))` serves what runs on a node of this machine's arch.
+    """
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """The one wheel for this machine."""
+        (tag,) = self.tags
+        yield Artifact(self, f"{self.module}-{self.version}-{tag}.whl", _installed_wheel(self.name))
+
+
+def installed(name: str) -> Installed:
+    """The release of an installed package, with the tags that its wheel had."""
+    found = metadata.distribution(name)
+    tags = re.findall(r"(?m)^Tag: (.+)$", found.read_text("WHEEL") or "")
+    heads = {tag.rpartition("-")[0] for tag in tags}
+    (head,) = heads
+    return Installed(name, found.version, tags=(f"{head}-{'.'.join(tag.rpartition('-')[2] for tag in tags)}",))
+
+
+@cache
+def _installed_wheel(name: str) -> bytes:
+    found = metadata.distribution(name)
+    info = f"{name.replace('-', '_')}-{found.version}"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as wheel:
+        record = []
+        for file in found.files or ():
+            if file.suffix == ".pyc" or file.name in {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}:
+                continue
+            inside = f"{info}.data/scripts/{file.name}" if file.parts[0] == ".." else file.as_posix()
+            data = Path(str(file.locate())).read_bytes()
+            entry = zipfile.ZipInfo(inside, (2020, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o100755 if file.parts[0] == ".." else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            wheel.writestr(entry, data)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            record.append(f"{inside},sha256={digest},{len(data)}\n")
+        record.append(f"{info}.dist-info/RECORD,,\n")
+        wheel.writestr(zipfile.ZipInfo(f"{info}.dist-info/RECORD", (2020, 1, 1, 0, 0, 0)), "".join(record))
+    return out.getvalue()
+
+
 @contextmanager
-def python_mirror(folder: Path, *series: str) -> Iterator[Host]:
-    """A mirror that has the newest builds of these series."""
-    for build in (build for each in series for build in builds_of(each)):
+def python_mirror(folder: Path, *series: str, real: Mapping[str, bytes] | None = None) -> Iterator[Host]:
+    """A mirror that has the newest builds of these series; those in `real`, by series, are the archives given.
+
+    Such an archive serves for this machine's arch, as `tests.hydration.builds.archive_of_this_python` makes one.
+    """
+    for name, build in [(each, build) for each in series for build in builds_of(each)]:
         release = folder / build.folder.rsplit("/", 1)[1]
         release.mkdir(parents=True, exist_ok=True)
-        (release / build.filename).write_bytes(f"{build.filename}\n".encode() * 50)
+        data = (real or {}).get(name) if build.arch == host_arch() else None
+        (release / build.filename).write_bytes(data or f"{build.filename}\n".encode() * 50)
     for release in folder.iterdir():
         files = {path.name: path.read_bytes() for path in release.iterdir()}
         (release / "SHA256SUMS").write_bytes(sums(files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,6 +48,19 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield host
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Index]:
+    """The index of all tests that do not spoil it."""
+    with Index(*CATALOGUE, *KIT_RELEASES) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the tests of this module note of the kits that they choose from the shared index."""
+    return tmp_path_factory.mktemp("chosen")
+
+
 @pytest.fixture
 def own(make_index: Callable[..., Index]) -> Index:
     return make_index(*CATALOGUE, *KIT_RELEASES)
@@ -60,9 +74,11 @@ def project_with(folder: Path, index: Index, mirror: Host, *, remote: str = "rem
 
 
 @pytest.fixture
-def project(tmp_path: Path, own: Index, mirror: Host) -> Project:
-    """Two environments, for four archs, two of which nodes have."""
-    return project_with(tmp_path / "project", own, mirror)
+def project(tmp_path: Path, shared: Index, mirror: Host, chosen: Path) -> Iterator[Project]:
+    """Two environments, for four archs, two of which nodes have; the kits have been chosen before."""
+    shutil.copytree(chosen, home() / FOLDER, dirs_exist_ok=True)
+    yield project_with(tmp_path / "project", shared, mirror)
+    shutil.copytree(home() / FOLDER, chosen, dirs_exist_ok=True)
 
 
 def locks_of(project: Project) -> list[Lock]:
@@ -134,7 +150,8 @@ class TestMaking:
         push(project)
         assert {place.environment.arch for _, place in Plans(store_of(project)).places()} == {LINUX_64, LINUX_AARCH64}
 
-    def test_a_second_push_writes_nothing_and_asks_nobody(self, project: Project, own: Index, mirror: Host) -> None:
+    def test_a_second_push_writes_nothing_and_asks_nobody(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+        project = project_with(tmp_path / "project", own, mirror)
         push(project)
         own.forget()
         mirror.paths.clear()
@@ -146,9 +163,9 @@ class TestMaking:
         assert "pushing" not in recorder.totals
 
     def test_another_push_from_this_machine_chooses_nothing_again(
-        self, project: Project, own: Index, mirror: Host, tmp_path: Path
+        self, tmp_path: Path, own: Index, mirror: Host
     ) -> None:
-        push(project)
+        push(project_with(tmp_path / "project", own, mirror))
         own.forget()
         mirror.paths.clear()
         other = project_with(tmp_path / "other", own, mirror)
@@ -279,7 +296,7 @@ class TestFailing:
         assert codes(result) == ["no-kit", "no-kit"]
         assert result.plans.is_failure
         assert [error.exit_status for error in result.all_failures] == [4, 4]
-        assert f"there is no wheel of uv {UV.version}" in result.plans.errors[0].message
+        assert f"no wheel of uv {UV.version}" in result.plans.errors[0].message
         assert "remote = false" in (result.plans.errors[0].hint or "")
         assert len(result.plans.without) == 4
         assert not paths(store_of(project), "plans")
@@ -289,17 +306,18 @@ class TestFailing:
         project = project_with(tmp_path / "project", own, mirror)
         away = load_project(_changed(project.path, mirror.url, "http://127.0.0.1:9/nowhere"))
         result = push(away)
-        assert (result.plans.written, result.plans.without) == (4, ())
-        assert codes(result) == ["no-kit", "no-kit"]
-        assert "python-mirror" in (result.plans.errors[0].hint or "")
+        assert (result.plans.written, result.plans.without, result.all_failures) == (4, (), ())
+        assert [error.code for error in result.plans.warnings] == ["no-kit-python"] * 2
+        assert "python-mirror" in (result.plans.warnings[0].hint or "")
+        assert push(away).moved_nothing
         assert all(plan.python.build is None and plan.python.image for plan in plans_of(project))
         better = push(load_project(_changed(project.path, "http://127.0.0.1:9/nowhere", mirror.url)))
-        assert (better.plans.written, codes(better)) == (4, [])
+        assert (better.plans.written, better.plans.warnings) == (4, ())
         assert all(plan.python.build for plan in plans_of(project))
         for memo in (home() / FOLDER).iterdir():
             memo.unlink()
         worse = push(load_project(_changed(project.path, mirror.url, "http://127.0.0.1:9/nowhere")))
-        assert (worse.plans.written, codes(worse)) == (0, []), "the better plans stay the newest"
+        assert (worse.plans.written, worse.plans.warnings) == (0, ()), "the better plans stay the newest"
         assert all(plan.python.build for plan in plans_of(project))
 
     def test_no_python_build_for_those_who_want_the_kits(self, tmp_path: Path, own: Index, mirror: Host) -> None:
@@ -308,7 +326,8 @@ class TestFailing:
         assert (result.plans.written, len(result.plans.without)) == (0, 4)
         assert result.written == 8
 
-    def test_a_wheel_that_is_not_what_the_index_says(self, project: Project, own: Index) -> None:
+    def test_a_wheel_that_is_not_what_the_index_says(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+        project = project_with(tmp_path / "project", own, mirror)
         for filename in own.filenames("uv"):
             own.tamper(filename)
         result = push(project)
@@ -321,7 +340,8 @@ class TestFailing:
             own.tamper(filename, own.artifact(filename).data)
         assert push(project).plans.written == 4
 
-    def test_an_environment_that_is_withheld_has_no_plan(self, project: Project, own: Index) -> None:
+    def test_an_environment_that_is_withheld_has_no_plan(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+        project = project_with(tmp_path / "project", own, mirror)
         own.tamper(LAM)
         result = push(project)
         assert result.withheld
@@ -331,8 +351,8 @@ class TestFailing:
     def test_a_host_that_is_not_allowed(self, tmp_path: Path, own: Index, mirror: Host) -> None:
         project = project_with(tmp_path / "project", own, mirror, more='hosts = ["127.0.0.1"]')
         result = push(project)
-        assert codes(result) == ["no-kit"] * 2
-        assert "not among `hosts`" in result.plans.errors[0].message
+        assert [error.code for error in result.plans.warnings] == ["no-kit-python"] * 2
+        assert "not among `hosts`" in result.plans.warnings[0].message
         assert result.plans.written == 4, "uv is on an allowed host, and the image's Python may serve"
 
 
@@ -358,10 +378,10 @@ class TestRepairing:
         assert_whole(store_of(project))
 
 
-def test_plans_are_made_of_lock_and_kit_alone(project: Project, own: Index, mirror: Host, tmp_path: Path) -> None:
+def test_plans_are_made_of_lock_and_kit_alone(project: Project, shared: Index, mirror: Host, tmp_path: Path) -> None:
     """Who locked, when, for which environment: nothing of it is in a plan, so two people write the same one."""
     push(project)
-    other = project_with(tmp_path / "other", own, mirror)
+    other = project_with(tmp_path / "other", shared, mirror)
     for path in lock_files(other.lock_folder):
         lock = replace(read_lock(path), resolved_by="somebody else", asked_by=("more",))
         path.write_text(render(lock))

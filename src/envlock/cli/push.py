@@ -100,6 +100,7 @@ def as_document(result: PushResult) -> dict[str, object]:
         "kits_moved_bytes": result.plans.moved_bytes,
         "without_plan": list(result.plans.without),
         "plan_errors": [error.as_dict() for error in result.plans.errors],
+        "plan_warnings": [error.as_dict() for error in result.plans.warnings],
         "errors": [error.as_dict() for error in result.all_failures],
     }
 
@@ -120,10 +121,10 @@ def _notes(result: PushResult) -> Iterator[str]:
         )
     for environment in result.withheld:
         yield f"not pushed, because a package is missing: {environment}"
-    if not result.plans.is_failure:
-        for error in result.plans.errors:
-            yield f"warning: {'; '.join([error.message, *error.details])}; {error.hint}"
-    without = [each for each in result.plans.without if each not in result.withheld]
+    plans = result.plans
+    for error in (*plans.warnings, *(() if plans.is_failure else plans.errors)):
+        yield f"warning: {'; '.join([error.message, *error.details])}; {error.hint}"
+    without = [each for each in plans.without if each not in result.withheld]
     if without:
         yield f"no plan for remote steps: {', '.join(without)}"
 

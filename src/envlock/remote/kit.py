@@ -14,6 +14,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -59,13 +60,21 @@ class NoKit(ResolveError):
     """Something that a node needs to make an environment cannot be got here."""
 
     code = "no-kit"
+    message = "no kit for remote steps on {arch}: {what}"
+    hint = "{advice}; if no step runs remotely, set `remote = false` in envlock.toml"
 
-    def __init__(self, arch: str, what: str, why: EnvlockError | None = None, *, hint: str) -> None:
-        super().__init__(
-            f"no kit for remote steps on {arch}: {what}",
-            details=(why.message, *why.details) if why else (),
-            hint=f"{hint}; if no step runs remotely, set `remote = false` in envlock.toml",
-        )
+    def __init__(self, arch: str, what: str, why: EnvlockError | None, advice: str, *, series: str = "") -> None:
+        """`advice` is what helps those who do have remote steps."""
+        self.facts = (arch, what, why, advice)
+        details = (why.message, *why.details) if why else ()
+        super().__init__(details=details, arch=arch, what=what, advice=advice, series=series)
+
+
+class NoKitPython(NoKit):
+    """A kit has no Python build, so remote steps need an image whose own Python fits."""
+
+    code = "no-kit-python"
+    message = "remote steps on {arch} need an image with CPython {series}: {what}"
 
 
 class Build(NamedTuple):
@@ -73,6 +82,13 @@ class Build(NamedTuple):
 
     artifact: Artifact
     version: str
+
+
+class Kernel(NamedTuple):
+    """envlock's kernel as a part of a kit."""
+
+    file: PlanFile
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -83,11 +99,10 @@ class Kit:
     python: Build | None = None
     """What serves if the image's Python does not."""
     rattler: tuple[Artifact, ...] = ()
-    kernel: tuple[str, bytes] | None = None
-    """Its file name and its bytes."""
+    kernel: Kernel | None = None
     kernel_python: Build | None = None
-    lacking: NoKit | None = None
-    """Why there is no Python build, where only the image's Python can serve."""
+    lacking: NoKitPython | None = None
+    """Why there is no Python build, so that only the image's Python can serve."""
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -95,15 +110,19 @@ class Kit:
         builds = [build.artifact for build in (self.python, self.kernel_python) if build]
         return (self.uv, *self.rattler, *builds)
 
-    @property
-    def kernel_path(self) -> str:
-        """The path of the kernel in a cache; empty if the kit has none."""
-        return kit_path(hashlib.sha256(self.kernel[1]).hexdigest(), self.kernel[0]) if self.kernel else ""
-
 
 def place_of(artifact: Artifact) -> str:
     """The path of a downloaded part of a kit in a cache. Raises UnsafePath."""
     return kit_path(artifact.sha256, artifact.filename)
+
+
+@cache
+def _kernel() -> Kernel:
+    from envlock.remote.kernel import KERNEL_NAME, kernel
+
+    data = kernel()
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Kernel(PlanFile(kit_path(sha256, KERNEL_NAME), len(data), sha256), data)
 
 
 def has_plans(project: Project) -> bool:
@@ -130,6 +149,7 @@ class Kits:
         self._memos: set[Path] = set()
         self._known: dict[str, list[Build]] = {}
         self._failed: dict[str, EnvlockError] = {}
+        self._unreachable: EnvlockError | None = None
         self._uv = ""
 
     def of(self, lock: Lock) -> Kit:
@@ -139,14 +159,19 @@ class Kits:
             return self._with_kernel(Kit(uv), lock.arch)
         if lock.python.source != "machine":
             return Kit(uv)
-        required = lock.requirements.python
-        specifier = ",".join(filter(None, [required, f"=={lock.python.series}.*", f">={lock.python.version}"]))
+        clauses = [f"=={lock.python.series}.*", *lock.requirements.python.split(",")]
+        if not lock.python.version.endswith(".0"):
+            clauses.append(f">={lock.python.version}")
         try:
-            return Kit(uv, self._build(specifier, lock.arch))
+            return Kit(uv, self._build(",".join(dict.fromkeys(filter(None, clauses))), lock.arch))
         except NoKit as error:
-            if self._project.settings.remote_python == "kit":
-                raise
-            return Kit(uv, lacking=error)
+            return self.without_python(Kit(uv), lock, error)
+
+    def without_python(self, kit: Kit, lock: Lock, reason: NoKit) -> Kit:
+        """The kit of a lock whose Python build cannot be got. Raises NoKit if the image's Python may not serve."""
+        if self._project.settings.remote_python == "kit":
+            raise reason
+        return replace(kit, python=None, lacking=NoKitPython(*reason.facts, series=lock.python.series))
 
     def forget(self) -> None:
         """Forget what was noted of the kits that were chosen: their files are no longer what they were."""
@@ -155,17 +180,15 @@ class Kits:
                 memo.unlink()
 
     def _with_kernel(self, kit: Kit, arch: Arch) -> Kit:
-        from envlock.remote.kernel import KERNEL_NAME, kernel
-
         try:
             version = metadata.version("py-rattler")
         except metadata.PackageNotFoundError:
-            raise NoKit(arch, "py-rattler is not installed here", hint="pip install py-rattler") from None
+            raise NoKit(arch, "py-rattler is not installed here", None, "pip install py-rattler") from None
         series = max(sys.version_info[:2], _OLDEST_KERNEL_PYTHON)
         return replace(
             kit,
             rattler=self._wheels("py-rattler", version, arch),
-            kernel=(KERNEL_NAME, kernel()),
+            kernel=_kernel(),
             kernel_python=self._build("=={}.{}.*".format(*series), arch),
         )
 
@@ -178,9 +201,9 @@ class Kits:
             lambda: self._resolved(name, version, arch),
             lambda error: NoKit(
                 arch,
-                f"there is no wheel of {name} {version}",
+                f"no wheel of {name} {version} can be got",
                 error,
-                hint=f"add it to the package index, or install the {name} that the index has",
+                f"add it to the package index, or install the {name} that the index has",
             ),
             arch,
         )
@@ -214,10 +237,16 @@ class Kits:
 
     def _build(self, specifier: str, arch: Arch) -> Build:
         """The newest Python build in a specifier set. Raises NoKit."""
-        from envlock.resolve.python_builds import exact_builds
+        from envlock.resolve.python_builds import PythonHostUnreachable, exact_builds
 
         def chosen() -> list[Build]:
-            python: LockedPython = exact_builds(specifier, [arch], mirror=self._project.python_mirror)[arch]
+            if self._unreachable is not None:  # or each series and arch would wait for it
+                raise self._unreachable
+            try:
+                python: LockedPython = exact_builds(specifier, [arch], mirror=self._project.python_mirror)[arch]
+            except PythonHostUnreachable as error:
+                self._unreachable = error
+                raise
             return [Build(Artifact(python.filename, python.sha256, python.url), python.version)]
 
         mirror = strip_credentials(self._project.settings.python_mirror)
@@ -226,9 +255,9 @@ class Kits:
             chosen,
             lambda error: NoKit(
                 arch,
-                f"there is no build of CPython `{specifier}`",
+                f"no build of CPython `{specifier}` can be got",
                 error,
-                hint="set `python-mirror` in envlock.toml to a mirror that this machine can reach",
+                "set `python-mirror` in envlock.toml to a mirror that this machine can reach",
             ),
             arch,
         )
@@ -265,7 +294,7 @@ class Kits:
         strange = strange_hosts([build.artifact.url for build in found], self._project.settings.hosts)
         if strange:
             what = f"{found[0].artifact.filename} is on {', '.join(strange)}, which is not among `hosts`"
-            raise NoKit(arch, what, hint="add the host to `hosts` in envlock.toml, if you trust it")
+            raise NoKit(arch, what, None, "add the host to `hosts` in envlock.toml, if you trust it")
         return found
 
 
@@ -285,8 +314,7 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
 
     python, conda, image, build = lock.python, None, None, None
     if kit.kernel is not None and kit.kernel_python is not None:
-        kernel = PlanFile(kit.kernel_path, len(kit.kernel[1]), hashlib.sha256(kit.kernel[1]).hexdigest())
-        conda = CondaTools(tuple(map(part, kit.rattler)), kernel, build_of(kit.kernel_python))
+        conda = CondaTools(tuple(map(part, kit.rattler)), kit.kernel.file, build_of(kit.kernel_python))
     elif python.url:
         build = build_of(Build(Artifact(python.filename, python.sha256, python.url), python.version), path_of)
     else:

@@ -191,7 +191,8 @@ def _read_sums(url: str) -> Mapping[str, str]:
 
     shown = strip_credentials(url)
     try:
-        with httpx.stream("GET", shown, auth=credentials_for(url), follow_redirects=True, timeout=30) as answer:
+        limits = httpx.Timeout(30, connect=10)
+        with httpx.stream("GET", shown, auth=credentials_for(url), follow_redirects=True, timeout=limits) as answer:
             answer.raise_for_status()
             text = _bounded(shown, answer.iter_bytes()).decode(errors="replace")
     except httpx.HTTPStatusError as error:

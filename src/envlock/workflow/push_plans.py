@@ -44,9 +44,11 @@ class PlansPushed:
     without: tuple[str, ...] = ()
     """Environments that no plan could be made for: `Train/start on linux-64`."""
     errors: tuple[EnvlockError, ...] = ()
-    """Why, and why a plan relies on the image's Python alone."""
+    """Why."""
     is_failure: bool = False
     """Whether the errors are failures of the push, not warnings."""
+    warnings: tuple[EnvlockError, ...] = ()
+    """Why plans need the image's own Python."""
     damaged: tuple[str, ...] = ()
     """Parts of kits that were damaged in the cache, and were replaced."""
 
@@ -92,7 +94,7 @@ class PlansPush:
         for kit in self.kits.values():
             found.update((place_of(artifact), artifact) for artifact in kit.artifacts)
             if kit.kernel is not None:
-                found[kit.kernel_path] = kit.kernel[1]
+                found[kit.kernel.file.path] = kit.kernel.data
         return found
 
     def is_done(self, *, verify: bool) -> bool:
@@ -128,8 +130,9 @@ class PlansPush:
             plans=len(self.locks),
             kits=len(self.parts),
             without=tuple(called(lock) for lock in self.locks if lock not in ready),
-            errors=together([*self.errors, *lacking]),
+            errors=together(self.errors),
             is_failure=insists(self.project),
+            warnings=together(lacking),
             damaged=tuple(sorted(self.damaged)),
         )
 
@@ -184,10 +187,13 @@ class PlansPush:
             return True
         self.chooser.forget()
         errors = [_not_moved(lock.arch, artifact, failed[place_of(artifact)]) for artifact in lost]
-        only_python = kit.python is not None and lost == [kit.python.artifact]
-        if only_python and self.project.settings.remote_python != "kit":
-            self.kits[_key(lock)] = replace(kit, python=None, lacking=errors[0])
-            return True
+        if kit.python is not None and lost == [kit.python.artifact]:
+            try:
+                self.kits[_key(lock)] = self.chooser.without_python(kit, lock, errors[0])
+            except NoKit:
+                pass
+            else:
+                return True
         self.errors += errors
         return False
 
@@ -224,7 +230,7 @@ class PlansPush:
 
 
 def _not_moved(arch: str, artifact: Artifact, error: EnvlockError) -> NoKit:
-    return NoKit(arch, f"{artifact.filename} cannot be downloaded", error, hint="run `envlock push` again")
+    return NoKit(arch, f"{artifact.filename} cannot be downloaded", error, "run `envlock push` again")
 
 
 def _key(lock: Lock) -> str:
