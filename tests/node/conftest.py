@@ -13,7 +13,7 @@ from envlock.cache.open import open_store
 from envlock.cache.port import Store
 from metaflow_extensions.envlock.plugins.node import clients, transport
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
-from metaflow_extensions.envlock.plugins.node.transport import Transport, open_transport
+from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, Fault, Listed, Transport, open_transport
 from tests.node.plans import canonical, manifest
 from tests.servers.clouds import Cloud, forget_sessions
 from tests.servers.proxy import Proxy, proxied
@@ -87,3 +87,49 @@ def make_cache(
 def cache(make_cache: Callable[..., NodeCache]) -> NodeCache:
     """An empty cache in S3."""
     return make_cache("moto")
+
+
+class FolderClient:
+    """A client as of a bucket, on a folder: for tests that are not about buckets."""
+
+    raises = (OSError,)
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.asked: list[str] = []
+
+    def get(self, path: str, start: int, end: int | None, write: Callable[[bytes], None]) -> None:
+        self.asked.append(path)
+        write((self._root / path).read_bytes()[start:end])
+
+    def list(self, folder: str) -> list[Listed]:
+        files = [each for each in (self._root / folder).rglob("*") if each.is_file()]
+        return [Listed(str(each.relative_to(self._root)), each.stat().st_mtime) for each in files]
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        place = self._root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            return False
+        place.write_bytes(data)
+        return True
+
+    def fault(self, error: BaseException) -> Fault:
+        return Fault(GONE if isinstance(error, FileNotFoundError) else FORBIDDEN, type(error).__name__)
+
+
+class FolderCache(NamedTuple):
+    """A cache in a folder, as envlock writes it, and as a node would see it in a bucket."""
+
+    store: Store
+    client: FolderClient
+    transport: Transport
+
+
+@pytest.fixture
+def folder_cache(tmp_path: Path) -> FolderCache:
+    """An empty cache in a folder."""
+    root = tmp_path / "cache"
+    root.mkdir()
+    client = FolderClient(root)
+    return FolderCache(open_store(str(root)), client, Transport("s3://team/envlock", lambda: client))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from metaflow_extensions.envlock.plugins.node import fetch as fetching
-from metaflow_extensions.envlock.plugins.node.errors import Damaged, Missing, NodeError
+from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Missing, NodeError
 from metaflow_extensions.envlock.plugins.node.fetch import fetch, fetch_plan
 from metaflow_extensions.envlock.plugins.node.plan import Object, path_of
 from metaflow_extensions.envlock.plugins.node.report import Reporter
@@ -177,7 +177,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_told(cache: NodeCache, small_disk: Path) -> None:
     large = put(cache, LARGE, "large.conda")
-    with pytest.raises(NodeError, match=r"no space left in .*/disk for 0\.5 MB.*ENVLOCK_HOME") as raised:
+    with pytest.raises(DiskFull, match=r"no space left in .*/disk for 0\.5 MB.*ENVLOCK_HOME") as raised:
         fetched(cache.transport, small_disk, large)
     assert raised.value.status == 5
     assert files_in(small_disk) == []

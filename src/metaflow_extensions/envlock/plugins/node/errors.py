@@ -23,6 +23,10 @@ class NodeError(Exception):
             self.status = status
 
 
+class DiskFull(NodeError):
+    """There is no room for the environment."""
+
+
 class Missing(NodeError):
     """Something that the task needs was never made, or is gone: an alias, an arch, a plan, an object."""
 

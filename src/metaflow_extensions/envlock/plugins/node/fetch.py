@@ -13,7 +13,7 @@ import os
 import threading
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
-from .errors import Damaged, Missing, NodeError
+from .errors import Damaged, DiskFull, Missing, NodeError
 from .manifest import Target
 from .plan import LARGEST, Fetched, Plan, parse, path_of
 from .report import Reporter, megabytes
@@ -48,7 +48,7 @@ def fetch(
 
     `arrived` is called with each object and its place as soon as it is whole and right, in the thread that fetched it.
     What is there already is hashed again. The first failure ends all: raises Damaged, what the transport and `arrived`
-    raise, and NodeError if the folder cannot be written to. Holds up to 8 MB in memory.
+    raise, DiskFull, and NodeError if the folder cannot be written to. Holds up to 8 MB in memory.
     """
     wanted = list({each.path: each for each in objects}.values())
     wanted.sort(key=lambda each: -each.size)  # so that none of the largest comes last, and alone
@@ -257,7 +257,7 @@ def _unwritable(folder: str, error: Union[_DiskError, OSError], size: int) -> No
         text = (
             "no space left in %s for %s of packages: set ENVLOCK_HOME to a folder of a larger disk, or enlarge this one"
         )
-        return NodeError(text % (folder, megabytes(size)))
+        return DiskFull(text % (folder, megabytes(size)))
     return NodeError(
         "cannot write to %s: %s; set ENVLOCK_HOME to a folder that this task may write to" % (folder, error.strerror)
     )

@@ -126,15 +126,21 @@ class Transport:
         """The objects in a folder and in those below it."""
         return self._ask(lambda client: client.list(folder), folder)
 
-    def put_new(self, path: str, data: bytes) -> bool:
-        """Make an object, unless there is one of that name. Whether it was made."""
-        return bool(self._ask(lambda client: client.put_new(path, data), path))
+    def put_new(self, path: str, data: bytes, attempts: Optional[int] = None) -> bool:
+        """Make an object, unless there is one of that name. Whether it was made. Tries so many times at most."""
+        return bool(self._ask(lambda client: client.put_new(path, data), path, attempts=attempts))
 
     def stop(self) -> None:
         """End all requests soon, in other threads too: they raise Unreachable. Nothing can be asked afterwards."""
         self._stopped.set()
 
-    def _ask(self, ask: Callable[[Any], _T], path: str, progress: Callable[[], int] = lambda: 0) -> _T:
+    def _ask(
+        self,
+        ask: Callable[[Any], _T],
+        path: str,
+        progress: Callable[[], int] = lambda: 0,
+        attempts: Optional[int] = None,
+    ) -> _T:
         client = self._opened()
         attempt = 0
         done = progress()
@@ -148,7 +154,7 @@ class Transport:
                 done, attempt = progress(), 0
             attempt += 1
             allowed = {CUT: ATTEMPTS, THROTTLED: ATTEMPTS_WHEN_THROTTLED}.get(fault.kind, 0)
-            if attempt >= allowed:
+            if attempt >= min(allowed, attempts or allowed):
                 raise self._error(fault, path, attempt)
             # Thousands of nodes start at once: each waits for another time, or they would all come back together.
             longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)

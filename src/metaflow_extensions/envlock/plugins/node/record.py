@@ -1,0 +1,52 @@
+"""The run record: which environment a step of a run ran in, for those who ask the cache.
+
+envlock's launcher writes the same records for the steps that it starts (`envlock.named.run_record`). A node writes
+those of scheduled runs, which no launcher sees.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from .errors import NodeError
+from .manifest import Target
+from .transport import Transport
+
+FORMAT = 1
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
+
+
+def write(transport: Transport, target: Target, pathspec: str) -> bool:
+    """Record that a task, `Flow/run/step/task`, starts in an environment. Whether it was written.
+
+    The first record of a step counts. A cache that may not be written to is no failure, nor is any other: no task
+    fails, or waits for long, because of a record.
+    """
+    parts = pathspec.split("/")[:3]
+    if len(parts) != 3 or not all(map(_PART.match, parts)):
+        return False
+    try:
+        return transport.put_new(path_of(parts, target.arch), render(parts, target), attempts=2)
+    except NodeError:
+        return False
+
+
+def path_of(parts: list[str], arch: str) -> str:
+    """The path in a cache of the record of a step: `parts` are flow, run and step."""
+    return "pathspecs/%s/%s.json" % ("/".join(parts), arch)
+
+
+def render(parts: list[str], target: Target) -> bytes:
+    """The bytes of a record: nothing but what it says, so that all tasks of a step write the same."""
+    flow, run, step = parts
+    fields = {
+        "format": FORMAT,
+        "flow": flow,
+        "run": run,
+        "step": step,
+        "arch": target.arch,
+        "req_id": target.req_id,
+        "full_id": target.full_id,
+    }
+    return (json.dumps(fields, indent=1) + "\n").encode()
