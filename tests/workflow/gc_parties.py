@@ -1,9 +1,10 @@
 """Who takes part in the races of pushes and sweeps, each in a process of its own.
 
-`writer PROJECT NUMBER ROUNDS`   lets its own name move from one environment to another, and looks after each move
-                                 whether all of the environment that the name names is there
+`writer PROJECT NUMBER ROUNDS`   lets its own name move from one environment to another, writes a plan for it, and looks
+                                 after each move whether all of the environment that the name names, and of the plan,
+                                 is there
 `sweeper PROJECT STOP`           sweeps with nothing spared but the last move of each name, until a file STOP is there
-`careless ...`                   a writer that announces nothing
+`careless ...`                   a writer that announces nothing, and ends when something is missing
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import envlock.named.give as alias_module
 import envlock.workflow.push as push_module
 from envlock.cache.environments import Environments
 from envlock.cache.gc import Limits, delete_garbage
+from envlock.cache.gc_lock import Needs
 from envlock.cache.gc_roots import Roots
 from envlock.cache.packages import Packages
+from envlock.cache.plans import Plans
 from envlock.config.read import load_project
 from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock
@@ -26,9 +29,10 @@ from envlock.named.alias import parse_alias
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.reporter import Reporter
+from tests.workflow.made_up import made_up_plan, write_plan
 
 
-def write(project_folder: str, number: str, rounds: str) -> int:
+def write(project_folder: str, number: str, rounds: str, *, is_careless: bool = False) -> int:
     """The exit status: how many of the rounds found something missing."""
     project = load_project(Path(project_folder) / "envlock.toml")
     lookup = Lookup(project)
@@ -36,6 +40,8 @@ def write(project_folder: str, number: str, rounds: str) -> int:
     alias = parse_alias(f"writers/w{number}")
     wrong = 0
     for _ in range(int(rounds)):
+        if wrong and is_careless:
+            break
         environment = chance.choice(project.named)
         found = lookup.environment(environment)
         try:
@@ -51,7 +57,13 @@ def write(project_folder: str, number: str, rounds: str) -> int:
             except FileNotFoundError:
                 missing.append(f"{environment.name} on {arch}")
                 continue
+            uv, python = f"uv{chance.randrange(3)}", f"python{chance.randrange(3)}"
+            plan = made_up_plan(lock, uv, python)
+            with push_module.announced(lookup.store, Needs(frozenset({plan.environment.path}), kits=plan.kits)):
+                write_plan(lookup.store, lock, uv, python)
             missing += missing_of(lock, Packages(lookup.store))
+            missing += [file.path for file in plan.files if lookup.store.entry(file.path) is None]
+            missing += [] if Plans(lookup.store).has(plan) else [plan.place.path]
         if missing:
             print(f"missing of {environment.name}: {missing}", flush=True)
             wrong += 1
@@ -88,7 +100,7 @@ def main() -> int:
     role, *arguments = sys.argv[1:]
     if role == "careless":
         alias_module.announced = push_module.announced = _unannounced  # type: ignore[assignment]
-    return clean(*arguments) if role == "sweeper" else write(*arguments)
+    return clean(*arguments) if role == "sweeper" else write(*arguments, is_careless=role == "careless")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from envlock.cache.layout import environment_place, kit_path
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
+from envlock.cache.packages import path_of
+from envlock.cache.plans import Plan, PlanFile, PlanPackage, PlanPython, Plans, PlanTools, PythonBuild
 from envlock.cache.port import Entry, Store
 from envlock.config.project import Project
 from envlock.config.read import load_project
@@ -88,6 +91,30 @@ def keep(lock: Lock) -> None:
         local.place(artifact, lambda stage, name=name: stage.write_bytes(content_of(name)))  # type: ignore[misc]
 
 
+def made_up_plan(lock: Lock, uv: str, python: str) -> Plan:
+    """A plan by which a node makes an environment with these parts of a kit, which are made-up packages."""
+    parts = [(kit_path(each.sha256, each.filename), each) for each in map(made_up_package, (uv, python))]
+    tool, build = (PlanFile(path, each.size or 0, each.sha256) for path, each in parts)
+    packages = tuple(
+        PlanPackage("wheel", each.name, each.version, PlanFile(path_of(artifact), each.size or 0, each.sha256))
+        for each, artifact in zip(lock.packages, artifacts_of(lock), strict=True)
+    )
+    python_of = PlanPython(lock.python.series, ((0, None),), PythonBuild(build, "3.12.4", "python/bin/python3.12"))
+    return Plan(environment_place(lock), python_of, (), PlanTools(tool), packages)
+
+
+def write_plan(store: Store, lock: Lock, uv: str, python: str) -> Plan:
+    """Write a made-up plan, and before it the parts of its kit that are not there."""
+    for name in (uv, python):
+        part = made_up_package(name)
+        path = kit_path(part.sha256, part.filename)
+        if store.entry(path) is None:
+            store.put(path, content_of(name))
+    plan = made_up_plan(lock, uv, python)
+    Plans(store).write(plan)
+    return plan
+
+
 def store_of(project: Project) -> Store:
     """A project's cache."""
     return open_store(project.cache_url, project.settings.cache_options)
@@ -100,7 +127,16 @@ def paths(store: Store, *folders: str) -> set[str]:
 
 def packages_in(store: Store) -> set[str]:
     """The names of the packages that are there."""
-    return {path.rpartition("/")[2].partition("-")[0] for path in paths(store, "packages")}
+    return _names(store, "packages")
+
+
+def kits_in(store: Store) -> set[str]:
+    """The names of the parts of kits that are there."""
+    return _names(store, "kits")
+
+
+def _names(store: Store, folder: str) -> set[str]:
+    return {path.rpartition("/")[2].partition("-")[0] for path in paths(store, folder)}
 
 
 def age(folder: Path, days: float, *only: str) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from envlock.config.project import Project
-from envlock.workflow.cache import collect_garbage, limits_of
+from envlock.lockfile.folder import lock_files, read_lock
+from envlock.workflow.cache import collect_garbage, limits_of, verify_cache
 from envlock.workflow.push import push
 from tests.servers.clouds import CLOUDS, Cloud
 from tests.servers.processes import ROOT
-from tests.workflow.made_up import made_up_project, packages_in, paths, store_of
+from tests.workflow.made_up import kits_in, made_up_project, packages_in, paths, store_of, write_plan
 
 # What the SDKs do inside of their own threads and loops.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -38,17 +39,26 @@ def make(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud
 @pytest.mark.parametrize("name", CLOUDS)
 def test_a_bucket_is_swept(name: str, make: Callable[..., Project]) -> None:
     project = make(name, "project", {"mine": ["shared", "own"]})
-    push(make(name, "other", {"theirs": ["shared", "others"]}))
+    other = make(name, "other", {"theirs": ["shared", "others"]})
+    push(other)
     push(project)
     store = store_of(project)
+    for each, uv in ((project, "uv1"), (other, "uv2")):
+        write_plan(store, read_lock(lock_files(each.lock_folder)[0]), uv, "python1")
     assert collect_garbage(project, limits_of()).doomed == (), "all of it is young"
     shown = collect_garbage(project, limits_of(grace="0"))
-    assert {each.kind for each in shown.doomed} == {"environment", "package", "pointer"}
+    assert {each.kind for each in shown.doomed} == {"environment", "package", "pointer", "plan", "kit"}
     assert packages_in(store) == {"shared", "own", "others"}
+    assert verify_cache(project).findings == ()
     done = collect_garbage(project, limits_of(grace="0"), delete=True)
     assert [each.path for each in done.doomed] == [each.path for each in shown.doomed]
     assert packages_in(store) == {"shared", "own"}
     assert len(paths(store, "envs", "resolved")) == 2
+    assert (kits_in(store), len(paths(store, "plans"))) == ({"uv1", "python1"}, 1)
+    (kit,) = [path for path in paths(store, "kits") if "uv1" in path]
+    store.put(kit, b"changed")
+    assert {each.verdict for each in verify_cache(project).findings} == {"damaged-kit"}
+    assert verify_cache(project, repair=True).findings == verify_cache(project).findings == ()
     assert paths(store, "sweeps", "probe", "pushes") == set()
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from envlock.config.project import Project
+from envlock.workflow.cache import verify_cache
 from tests.servers.processes import ROOT
 from tests.support import wait_until
-from tests.workflow.made_up import made_up_project, packages_in, paths, store_of
+from tests.workflow.made_up import kits_in, made_up_project, packages_in, paths, store_of
 
 WRITERS = 3
 ROUNDS = 12
@@ -30,32 +31,34 @@ def party(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
-def race(project: Project, stop: Path, role: str) -> tuple[list[str], list[int], int]:
-    """What the writers said, how they ended, and how many files went."""
+def race(project: Project, stop: Path, role: str, rounds: int = ROUNDS) -> tuple[list[str], list[int], int, int]:
+    """What the writers said, how they ended, how many sweeps there were, and how many files went."""
     sweeper = party("sweeper", project.folder, stop)
-    writers = [party(role, project.folder, number, ROUNDS) for number in range(WRITERS)]
+    writers = [party(role, project.folder, number, rounds) for number in range(WRITERS)]
     try:
         said = [writer.communicate(timeout=100)[0] for writer in writers]
     finally:
         stop.touch()
         counted = sweeper.communicate(timeout=60)[0].split()
     assert sweeper.returncode == 0
-    assert int(counted[0]) > WRITERS, "sweeps came between"
-    return said, [writer.returncode for writer in writers], int(counted[1])
+    return said, [writer.returncode for writer in writers], *map(int, counted)
 
 
 def test_nothing_that_is_named_is_ever_missing(project: Project, tmp_path: Path) -> None:
-    said, statuses, gone = race(project, tmp_path / "stop", "writer")
+    said, statuses, sweeps, gone = race(project, tmp_path / "stop", "writer")
+    assert sweeps > WRITERS, "sweeps came between"
     assert (statuses, said) == ([0] * WRITERS, [""] * WRITERS)
     assert gone > WRITERS * ROUNDS, "packages went, and came again"
     store = store_of(project)
     assert paths(store, "pushes", "sweeps") == set(), "nobody left anything"
     assert packages_in(store)
+    assert kits_in(store)
+    assert verify_cache(project).findings == ()
 
 
 def test_without_announcements_something_is_missing(project: Project, tmp_path: Path) -> None:
     """The race is one: those who do not take part in the protocol lose it."""
-    _, statuses, _ = race(project, tmp_path / "stop", "careless")
+    _, statuses, *_ = race(project, tmp_path / "stop", "careless", ROUNDS * 10)
     assert sum(statuses) > 0
 
 

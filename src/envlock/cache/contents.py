@@ -1,14 +1,14 @@
-"""The contents of a cache: its environments, and the packages that they need or that nothing needs."""
+"""The contents of a cache: its environments, the packages that they need or that nothing needs, plans and kits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CacheFormatDamaged, CacheUnusable
 from envlock.cache.format import check_format
-from envlock.cache.layout import PACKAGES, EnvironmentPlace, package_at
+from envlock.cache.layout import KITS, PACKAGES, PLANS, EnvironmentPlace, PlanPlace, kit_at, package_at, plan_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
 from envlock.errors import EnvlockError
@@ -33,6 +33,8 @@ class CachedEnvironment:
     """Bytes of those of its packages that are there."""
     missing: tuple[Artifact, ...] = ()
     """Artifacts that its lock names and the cache lacks."""
+    plans: tuple[PlanPlace, ...] = ()
+    """Its plans, read or not."""
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -50,7 +52,11 @@ class Contents:
     packages: Mapping[str, int]
     """The size of each package, by path."""
     strangers: tuple[str, ...]
-    """Paths among the packages that envlock never writes."""
+    """Paths among the packages, plans and kits that envlock never writes."""
+    plans: tuple[PlanPlace, ...] = ()
+    """Every plan. Sorted."""
+    kits: Mapping[str, int] = field(default_factory=dict)
+    """The size of each part of a kit, by path."""
     format_error: CacheFormatDamaged | None = None
     """That the file with the format of the cache is damaged; everything else was read."""
 
@@ -60,9 +66,19 @@ class Contents:
         return () if self.format_error is None else (self.format_error,)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nobody has pushed anything."""
+        return not (self.environments or self.packages or self.plans or self.kits)
+
+    @property
     def size(self) -> int:
         """Bytes of all packages."""
         return sum(self.packages.values())
+
+    @property
+    def kits_size(self) -> int:
+        """Bytes of all parts of kits."""
+        return sum(self.kits.values())
 
     @property
     def named(self) -> frozenset[str]:
@@ -76,7 +92,7 @@ class Contents:
 
 
 def read_contents(store: Store) -> Contents:
-    """List a cache: two listings, and each environment's lock. Raises CacheUnusable, NewerCache.
+    """List a cache: four listings, and each environment's lock. Raises CacheUnusable, NewerCache.
 
     Others may push and sweep meanwhile: an environment that they write is whole or is not seen, and one that they take
     away is not missed.
@@ -86,9 +102,16 @@ def read_contents(store: Store) -> Contents:
         check_format(store)
     except CacheFormatDamaged as error:
         format_error = error
+    plan_paths = sorted(entry.path for entry in store.entries(PLANS))
+    plans = tuple(filter(None, map(plan_at, plan_paths)))
+    by_environment: dict[EnvironmentPlace, list[PlanPlace]] = {}
+    for plan in plans:
+        by_environment.setdefault(plan.environment, []).append(plan)
     locks = [(place, lock) for place, lock in _locks(store) if lock is not None]
-    found = {entry.path: entry.size for entry in store.entries(PACKAGES)}  # after the environments that name them
+    # After what names them: so each was there if it was listed.
+    found = {entry.path: entry.size for folder in (PACKAGES, KITS) for entry in store.entries(folder)}
     packages = {path: size for path, size in found.items() if package_at(path) is not None}
+    kits = {path: size for path, size in found.items() if kit_at(path) is not None}
     read = []
     for place, lock in locks:
         artifacts = () if isinstance(lock, EnvlockError) else artifacts_of(lock)
@@ -97,10 +120,12 @@ def read_contents(store: Store) -> Contents:
         if missing and store.entry(place.path) is None:
             continue
         size = sum(packages[path] for path in present)
-        read.append(CachedEnvironment(place=place, lock=lock, size=size, missing=missing))
+        own = tuple(by_environment.get(place, ()))
+        read.append(CachedEnvironment(place=place, lock=lock, size=size, missing=missing, plans=own))
     read.sort(key=lambda each: (each.place.arch, each.place.identity))
-    strangers = tuple(sorted(found.keys() - packages.keys()))
-    return Contents(store.url, tuple(read), packages, strangers, format_error)
+    known = packages.keys() | kits.keys() | {place.path for place in plans}
+    strangers = tuple(sorted({*found, *plan_paths} - known))
+    return Contents(store.url, tuple(read), packages, strangers, plans, kits, format_error)
 
 
 def _locks(store: Store) -> Iterator[tuple[EnvironmentPlace, Lock | EnvlockError | None]]:

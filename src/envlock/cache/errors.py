@@ -163,7 +163,7 @@ class PlanDamaged(DamageError):
 
     code = "plan-damaged"
     message = "a plan in the cache was changed or cut off: {reason}"
-    hint = "delete that file, and run `envlock push` in the project that has the lock"
+    hint = f"run `{VERIFY_AND_REPAIR}`, then `envlock push` in the project that has its lock"
 
 
 class NewerPlan(ConfigError):
@@ -373,6 +373,23 @@ class UnreadableKept(DamageError):
             locations=(Location(place),),
             details=(f"it stays because of {kept}", why.message, *why.details),
             hint=f"run `{VERIFY_AND_REPAIR}` in the project that has this lock, or delete that file",
+        )
+
+
+class UnreadableKeptPlan(DamageError):
+    """The plan of an environment that must stay cannot be read, so the parts of its kit are unknown."""
+
+    code = "unreadable-kept-plan"
+    message = "a plan that must stay cannot be read, so it is unknown what it needs; no part of a kit is deleted"
+
+    def __init__(self, place: str, why: EnvlockError) -> None:
+        is_damaged = isinstance(why, DamageError)
+        super().__init__(
+            locations=(Location(place),),
+            details=(why.message, *why.details),
+            hint=f"run `{VERIFY_AND_REPAIR}`, then `envlock push` in the project that has its lock"
+            if is_damaged
+            else "run gc with the newest envlock",
         )
 
 

@@ -1,7 +1,8 @@
 """Garbage collection: find and delete what nothing in a cache points to, once it is old enough.
 
 Ages are measured by the server's clock; a file of unknown age stays. Pointers are deleted before what they point to, so
-a killed gc leaves no dangling pointer. Moves of aliases always stay: they are history, and say what was.
+a killed gc leaves no dangling pointer: run records, then plans, environments, packages, and the parts of kits. Moves of
+aliases always stay: they are history, and say what was.
 """
 
 from __future__ import annotations
@@ -10,48 +11,58 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from envlock.cache.environments import Environments
-from envlock.cache.errors import CacheUnusable, NoClock, UnreadableKept
+from envlock.cache.errors import CacheUnusable, NoClock, UnreadableKept, UnreadableKeptPlan
 from envlock.cache.gc_lock import PUSH_LIVES, SWEEP_LIVES, Announced, GcFlag, announcements, is_ahead, is_alive
 from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_RUN, Roots, keep_aliases, used_by_runs
 from envlock.cache.layout import (
     ALIASES,
     ENVIRONMENTS,
+    KITS,
     PACKAGES,
     PATHSPECS,
+    PLANS,
     PROBES,
     PUSHES,
     RESOLVED,
     SWEEPS,
     environment_at,
+    kit_at,
     package_at,
     probe_path,
     resolved_at,
 )
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import all_in_parallel, in_parallel
+from envlock.cache.plans import Plans
 from envlock.errors import EnvlockError
 from envlock.model.artifact import artifacts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from envlock.cache.layout import PlanPlace
     from envlock.cache.port import Entry, Store
     from envlock.model.lock import Lock
     from envlock.reporter import Reporter
 
 ENVIRONMENT = "environment"
 PACKAGE = "package"
+PLAN = "plan"
+KIT = "kit"
+"""A part of a kit."""
 POINTER = "pointer"
 LEFTOVER = "leftover"
-KINDS = (POINTER, ENVIRONMENT, PACKAGE, LEFTOVER)
+KINDS = (POINTER, PLAN, ENVIRONMENT, PACKAGE, KIT, LEFTOVER)
 """In the order in which they are deleted."""
 SWEEPING = "sweeping"
 _NONCE = re.compile(r"[0-9a-f]+(?:\.json)?")
 """The names that envlock gives them: files with other names are not ours to delete."""
+_Read = TypeVar("_Read")
 _READING = "reading environments"
+_READING_PLANS = "reading plans"
 
 
 class Limits(NamedTuple):
@@ -91,7 +102,7 @@ class Garbage:
     doomed: tuple[Unneeded, ...]
     """In the order in which they are deleted."""
     totals: dict[str, Total]
-    """Everything in the cache, by kind: environments, packages, pointers."""
+    """Everything in the cache, by kind: environments, packages, plans, parts of kits, pointers."""
     kept: dict[str, int]
     """How many environments stay, by reason."""
     pushes: int
@@ -150,6 +161,8 @@ class _Planning:
         """Each may need any environment."""
         self.unreadable_locks: list[EnvlockError] = []
         """Each may need any package."""
+        self.unreadable_plans: list[EnvlockError] = []
+        """Each may need any part of a kit."""
         self.totals: dict[str, Total] = {}
 
     def run(self) -> Garbage:
@@ -159,13 +172,20 @@ class _Planning:
         self.unreadable += keep_aliases(self.roots, self.store, self.limits.moves)
         runs = self.runs()
         resolved = list(self.store.entries(RESOLVED))
+        plans = list(Plans(self.store).places())
+        for entry, place in plans:
+            if self.is_young(entry):  # somebody may be about to start steps with it
+                self.roots.environments.setdefault(place.environment.path, BY_AGE)
         environments = [entry for entry in self.store.entries(ENVIRONMENTS) if environment_at(entry.path)]
         staying = [entry for entry in environments if self.stays(entry)]
         going = self.doomed(ENVIRONMENT, environments, {entry.path for entry in staying})
         self.read(staying)
+        staying_plans = [(entry, place) for entry, place in plans if self.plan_stays(place)]
+        self.read_plans(staying_plans)
         packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
-        doubt = bool(self.unreadable or self.unreadable_locks)
-        named = self.roots.packages | {entry.path for entry in packages if doubt or self.is_young(entry)}
+        kits = [entry for entry in self.store.entries(KITS) if kit_at(entry.path)]
+        named = self.named(packages, self.roots.packages, self.unreadable_locks)
+        named_kits = self.named(kits, self.roots.kits, self.unreadable_plans)
         gone = {each.path for each in going}
         there = {entry.path for entry in environments} - gone
         pointers = [(entry, path) for entry, path in runs if path in gone]
@@ -174,22 +194,28 @@ class _Planning:
             for entry, path in ((each, _pointed(each)) for each in resolved)
             if path and (path in gone or (path not in there and not self.is_young(entry)))
         ]
-        self.warn_of_dates([*announced.ahead, *environments, *packages, *(entry for entry, _ in runs)])
-        self.count(POINTER, [*resolved, *(entry for entry, _ in runs)])
+        plan_entries = [entry for entry, _ in plans]
+        run_entries = [entry for entry, _ in runs]
+        self.warn_of_dates([*announced.ahead, *environments, *packages, *plan_entries, *kits, *run_entries])
+        self.count(POINTER, [*resolved, *run_entries])
+        self.count(PLAN, plan_entries)
         self.count(ENVIRONMENT, environments)
         self.count(PACKAGE, packages)
+        self.count(KIT, kits)
         return Garbage(
             url=self.store.url,
             doomed=(
                 *(self.doom(POINTER, entry) for entry, _ in pointers),
+                *self.doomed(PLAN, plan_entries, {entry.path for entry, _ in staying_plans}),
                 *going,
                 *self.doomed(PACKAGE, packages, named),
+                *self.doomed(KIT, kits, named_kits),
                 *(self.doom(LEFTOVER, entry) for entry in self.leftovers(announced)),
             ),
             totals=self.totals,
             kept=self.roots.reasons(entry.path for entry in staying),
             pushes=announced.pushes,
-            unreadable=(*self.unreadable, *self.unreadable_locks),
+            unreadable=(*self.unreadable, *self.unreadable_locks, *self.unreadable_plans),
         )
 
     def warn_of_dates(self, entries: Sequence[Entry]) -> None:
@@ -223,29 +249,63 @@ class _Planning:
             self.roots.environments.setdefault(entry.path, BY_DOUBT)
         return entry.path in self.roots.environments
 
+    def plan_stays(self, place: PlanPlace) -> bool:
+        """Whether a plan stays: as long as its environment, whether or not that is there already."""
+        return bool(self.unreadable) or place.environment.path in self.roots.environments
+
     def read(self, staying: Sequence[Entry]) -> None:
         """Add the packages of the environments that stay to the roots."""
         environments = Environments(self.store)
-        self.reporter.began(_READING, len(staying), "environments")
 
-        def locked(entry: Entry) -> Lock | None:
+        def locked(entry: Entry) -> Lock:
             place = environment_at(entry.path)
             assert place is not None
-            try:
-                return environments.read(place)
-            except FileNotFoundError:  # another gc deleted it
-                return None
+            return environments.read(place)
 
-        for entry, lock in in_parallel(locked, staying):
-            if isinstance(lock, CacheUnusable):
-                raise lock
+        for entry, lock in self.each_read(_READING, "environments", staying, locked):
             if isinstance(lock, EnvlockError):
                 kept = self.roots.environments[entry.path]
                 self.unreadable_locks.append(UnreadableKept(f"{self.store.url}/{entry.path}", lock, kept))
-            elif lock is not None:
+            else:
                 self.roots.packages |= {path_of(artifact) for artifact in artifacts_of(lock)}
-            self.reporter.advanced(_READING, entry.path)
-        self.reporter.ended(_READING)
+
+    def read_plans(self, staying: Sequence[tuple[Entry, PlanPlace]]) -> None:
+        """Add what the plans that stay name to the roots."""
+        plans, places = Plans(self.store), dict(staying)
+        for entry, plan in self.each_read(_READING_PLANS, "plans", places, lambda entry: plans.read(places[entry])):
+            if isinstance(plan, EnvlockError):
+                self.unreadable_plans.append(UnreadableKeptPlan(f"{self.store.url}/{entry.path}", plan))
+            else:
+                self.roots.kits |= plan.kits
+                self.roots.packages |= {file.path for file in plan.files} - plan.kits
+
+    def each_read(
+        self, phase: str, unit: str, entries: Collection[Entry], read: Callable[[Entry], _Read]
+    ) -> Iterator[tuple[Entry, _Read | EnvlockError]]:
+        """Each file with what `read` makes of it, or the error of one that cannot be read.
+
+        Leaves out what another gc has deleted. Raises CacheUnusable.
+        """
+
+        def found(entry: Entry) -> _Read | None:
+            try:
+                return read(entry)
+            except FileNotFoundError:
+                return None
+
+        self.reporter.began(phase, len(entries), unit)
+        for entry, result in in_parallel(found, entries):
+            if isinstance(result, CacheUnusable):
+                raise result
+            if result is not None:
+                yield entry, result
+            self.reporter.advanced(phase, entry.path)
+        self.reporter.ended(phase)
+
+    def named(self, entries: Iterable[Entry], roots: set[str], doubts: Sequence[EnvlockError]) -> set[str]:
+        """The paths that stay: those of roots, young ones, and all if what cannot be read may need any."""
+        is_doubtful = bool(self.unreadable or doubts)
+        return roots | {entry.path for entry in entries if is_doubtful or self.is_young(entry)}
 
     def leftovers(self, announced: Announced) -> Iterable[Entry]:
         """What killed processes left: files of pushes, gc flags, probes."""
@@ -286,14 +346,14 @@ def _now(store: Store) -> float:
     A file that is dated after this machine's clock does not make it later than that clock. Nothing is written into an
     empty cache: it may be a folder that was never meant to be one.
     """
-    everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PACKAGES)
+    everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PLANS, PACKAGES, KITS)
     if not any(True for folder in everything for _ in store.entries(folder)):
         return 0.0
     path = probe_path(os.urandom(16).hex())
     try:
         store.put(path, b"")
     except CacheUnusable:  # it can still be read, and an earlier time only keeps more
-        folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES)
+        folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES, PLANS, KITS)
         times = [entry.modified for folder in folders for entry in store.entries(folder) if entry.modified is not None]
         return min(max(times, default=0.0), time.time())
     try:

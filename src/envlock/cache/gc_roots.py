@@ -35,6 +35,7 @@ class Roots:
     def __init__(self) -> None:
         self.environments: dict[str, str] = {}
         self.packages: set[str] = set()
+        self.kits: set[str] = set()
 
     def mark(self, place: EnvironmentPlace, reason: str) -> None:
         """Keep one environment."""
@@ -50,6 +51,7 @@ class Roots:
         for path in needs.environments:
             self.environments.setdefault(path, BY_PUSH)
         self.packages |= needs.packages
+        self.kits |= needs.kits
 
     def reasons(self, paths: Iterable[str]) -> dict[str, int]:
         """How many of these paths are kept for each reason."""

@@ -1,4 +1,4 @@
-"""Verify a cache: hash every package, read every lock, and look for its packages."""
+"""Verify a cache: hash every package and part of a kit, read every lock and plan, and look for what they name."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envlock.cache.contents import read_contents
-from envlock.cache.layout import FORMAT, package_at
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.layout import FORMAT, kit_at, package_at
 from envlock.cache.packages import path_of
-from envlock.cache.parallel import all_in_parallel
+from envlock.cache.parallel import all_in_parallel, in_parallel
+from envlock.cache.plans import Plan, Plans
 from envlock.errors import DamageError, EnvlockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from envlock.cache.contents import Contents
+    from envlock.cache.layout import EnvironmentPlace, PlanPlace
     from envlock.cache.port import Store
     from envlock.reporter import Reporter
 
 VERIFYING = "verifying"
+DAMAGED_PACKAGE, MISSING_PACKAGE = "damaged-package", "missing-package"
+DAMAGED_KIT, MISSING_KIT = "damaged-kit", "missing-kit"
+DAMAGED_LOCK, DAMAGED_PLAN, DAMAGED_FORMAT = "damaged-lock", "damaged-plan", "damaged-format"
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,12 @@ class CacheFinding:
     """Something in a cache that is damaged or missing."""
 
     verdict: str
-    """`damaged-package`, `missing-package`, `damaged-lock`, or `damaged-format`."""
+    """One of the constants above: `damaged-package`, `missing-kit`, ... A part of a kit counts as a kit."""
     path: str
     """Below the cache's root."""
     reason: str
     needed_by: tuple[str, ...] = ()
-    """The environments that need the package, as `identity on arch`."""
+    """The environments that need the file, as `identity on arch`."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +48,72 @@ class Verification:
     findings: tuple[CacheFinding, ...]
     unread: tuple[str, ...] = ()
     """Environments that only a newer envlock can read, so nothing is known of them."""
+    plans: tuple[Plan, ...] = ()
+    """Those that could be read, of environments that are there."""
+    unread_plans: tuple[str, ...] = ()
+    """Environments with plans that only a newer envlock can read."""
 
 
 def verify(store: Store, reporter: Reporter) -> Verification:
     """Read a whole cache. Raises CacheUnusable."""
     contents = read_contents(store)
-    needs = _needs(contents)
-    damaged = {path: reason for path, reason in _hashes(store, contents, reporter) if reason}
-    findings = [CacheFinding("damaged-package", path, reason, needs.get(path, ())) for path, reason in damaged.items()]
-    missing = {path_of(artifact) for environment in contents.environments for artifact in environment.missing}
-    findings += [CacheFinding("missing-package", path, "it is not there", needs[path]) for path in missing]
+    there = {environment.place for environment in contents.environments}
+    found = dict(_plans(store, contents))
+    plans = [plan for place, plan in found.items() if isinstance(plan, Plan) and place.environment in there]
+    needs = _needs(contents, plans)
+    findings = [
+        CacheFinding(DAMAGED_KIT if kit_at(path) else DAMAGED_PACKAGE, path, reason, needs.get(path, ()))
+        for path, reason in _hashes(store, {**contents.packages, **contents.kits}, reporter)
+        if reason
+    ]
+    missing = {path_of(artifact): MISSING_PACKAGE for each in contents.environments for artifact in each.missing}
+    # Looked for once more: a push may have put it there since it was listed.
+    lost = {path for plan in plans for path in plan.kits} - contents.kits.keys()
+    missing |= {path: MISSING_KIT for path, entry in all_in_parallel(store.entry, lost) if entry is None}
+    findings += [CacheFinding(verdict, path, "it is not there", needs[path]) for path, verdict in missing.items()]
     if contents.format_error is not None:
-        findings.append(CacheFinding("damaged-format", FORMAT, contents.format_error.message))
+        findings.append(CacheFinding(DAMAGED_FORMAT, FORMAT, contents.format_error.message))
     unread = []
     for environment in contents.environments:
         if isinstance(environment.lock, DamageError):
             reason = "; ".join(environment.lock.details)
-            findings.append(CacheFinding("damaged-lock", environment.place.path, reason))
+            findings.append(CacheFinding(DAMAGED_LOCK, environment.place.path, reason))
         elif isinstance(environment.lock, EnvlockError):
-            unread.append(f"{environment.place.identity} on {environment.place.arch}")
-    return Verification(contents, tuple(sorted(findings, key=lambda each: (each.verdict, each.path))), tuple(unread))
+            unread.append(_called(environment.place))
+    findings += [
+        CacheFinding(DAMAGED_PLAN, place.path, plan.message, (_called(place.environment),))
+        for place, plan in found.items()
+        if isinstance(plan, DamageError)
+    ]
+    newer = {place.environment for place, plan in found.items() if not isinstance(plan, Plan | DamageError)}
+    return Verification(
+        contents,
+        tuple(sorted(findings, key=lambda each: (each.verdict, each.path))),
+        tuple(unread),
+        tuple(plans),
+        tuple(sorted(map(_called, newer))),
+    )
 
 
-def _hashes(store: Store, contents: Contents, reporter: Reporter) -> Iterator[tuple[str, str]]:
-    """Each package's path, and what is wrong with it, or nothing."""
+def _plans(store: Store, contents: Contents) -> Iterator[tuple[PlanPlace, Plan | EnvlockError]]:
+    """Each plan, or why it cannot be read; without those that were deleted since they were listed."""
+    plans = Plans(store)
+
+    def read(place: PlanPlace) -> Plan | None:
+        try:
+            return plans.read(place)
+        except FileNotFoundError:
+            return None
+
+    for place, plan in in_parallel(read, contents.plans):
+        if isinstance(plan, CacheUnusable):
+            raise plan
+        if plan is not None:
+            yield place, plan
+
+
+def _hashes(store: Store, sizes: Mapping[str, int], reporter: Reporter) -> Iterator[tuple[str, str]]:
+    """Each file's path, and what is wrong with it, or nothing."""
 
     def hashed(path: str) -> str | None:
         try:
@@ -73,19 +121,27 @@ def _hashes(store: Store, contents: Contents, reporter: Reporter) -> Iterator[tu
         except FileNotFoundError:  # it was swept since it was listed
             return None
 
-    reporter.began(VERIFYING, contents.size, "bytes")
-    for path, got in all_in_parallel(hashed, contents.packages):
-        reporter.advanced(VERIFYING, path.rpartition("/")[2], contents.packages[path])
+    reporter.began(VERIFYING, sum(sizes.values()), "bytes")
+    for path, got in all_in_parallel(hashed, sizes):
+        reporter.advanced(VERIFYING, path.rpartition("/")[2], sizes[path])
         if got is None:
             continue
-        expected, _ = package_at(path) or ("", "")
+        expected, _ = package_at(path) or kit_at(path) or ("", "")
         yield path, "" if got == expected else f"its bytes hash to {got}"
     reporter.ended(VERIFYING)
 
 
-def _needs(contents: Contents) -> dict[str, tuple[str, ...]]:
-    needs: dict[str, list[str]] = {}
+def _needs(contents: Contents, plans: Iterable[Plan]) -> dict[str, tuple[str, ...]]:
+    """The environments that need each package and each part of a kit, by its path."""
+    needs: dict[str, dict[str, None]] = {}
     for environment in contents.environments:
         for artifact in environment.artifacts:
-            needs.setdefault(path_of(artifact), []).append(f"{environment.place.identity} on {environment.place.arch}")
+            needs.setdefault(path_of(artifact), {})[_called(environment.place)] = None
+    for plan in plans:
+        for path in plan.kits:
+            needs.setdefault(path, {})[_called(plan.environment)] = None
     return {path: tuple(names) for path, names in needs.items()}
+
+
+def _called(place: EnvironmentPlace) -> str:
+    return f"{place.identity} on {place.arch}"

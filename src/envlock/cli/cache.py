@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cache.gc import ENVIRONMENT, KINDS, LEFTOVER, PACKAGE, POINTER, Unneeded
+from envlock.cache.gc import ENVIRONMENT, KINDS, KIT, LEFTOVER, PACKAGE, PLAN, POINTER, Unneeded
 from envlock.cache.gc_roots import BY_AGE, BY_ALIAS, BY_DOUBT, BY_LOCK, BY_PUSH, BY_RUN
+from envlock.cache.verify import DAMAGED_KIT, DAMAGED_LOCK, DAMAGED_PACKAGE, DAMAGED_PLAN, MISSING_KIT
 from envlock.cli.command import CommandLine, Flag, Group, Value, command
 from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import DamageError, EnvlockError, one_line
-from envlock.words import byte_size, count, first_of, short_ids
+from envlock.words import byte_size, count, first_of, listed, short_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,8 @@ _LARGEST_SHOWN = 5
 _TITLES = {
     ENVIRONMENT: "environments",
     PACKAGE: "packages",
+    PLAN: "plans",
+    KIT: "parts of kits",
     POINTER: "records of them",
     LEFTOVER: "left by killed processes",
 }
@@ -39,12 +42,17 @@ _KEPT = {
     BY_DOUBT: ("read", "by files that cannot be read"),
 }
 """What environments are kept by: the key in `--json`, and the words for a person."""
+_PUSHED_AGAIN = {
+    DAMAGED_PLAN: "deleted: `envlock push` writes it again",
+    DAMAGED_KIT: "deleted, with the plans that name it: `envlock push` writes them again",
+    MISSING_KIT: "the plans that name it are deleted: `envlock push` writes them again",
+}
 _DAY = 24 * 3600
 
 
 @command(JSON, CONFIG)
 def ls(line: CommandLine) -> int:
-    """List the environments in the cache, with their packages and sizes.
+    """List the environments in the cache, with their packages and sizes, and how many plans they have.
 
     For example:
 
@@ -58,7 +66,7 @@ def ls(line: CommandLine) -> int:
     if line.has(JSON):
         write_json(contents_document(contents))
         return 0
-    if not contents.environments and not contents.packages:
+    if contents.is_empty:
         write_err(_empty(contents))
     else:
         console().print(contents_table(contents))
@@ -67,12 +75,16 @@ def ls(line: CommandLine) -> int:
     return 0
 
 
-_REPAIR = Flag("--repair", "Fetch damaged and missing packages again from upstream.")
+_REPAIR = Flag(
+    "--repair",
+    "Fetch damaged and missing packages again from upstream. Delete what is damaged of plans and kits: "
+    "`envlock push` writes it again.",
+)
 
 
 @command(_REPAIR, JSON, CONFIG, epilog="Exit status: 0 nothing is damaged, 3 something is damaged or missing.")
 def verify(line: CommandLine) -> int:
-    """Compare every file in the cache with its hash, and find packages that environments lack.
+    """Compare every file in the cache with its hash, and find packages and parts of kits that are missing.
 
     For example:
 
@@ -94,6 +106,8 @@ def verify(line: CommandLine) -> int:
     write(verification_summary(result, repair=line.has(_REPAIR)))
     for environment in result.verification.unread:
         write_err(f"note: {environment} was pushed by a newer envlock, which this one cannot read")
+    for environment in result.verification.unread_plans:
+        write_err(f"note: a plan of {environment} is of a newer envlock, which this one cannot read")
     _show_errors(result.failures)
     return status
 
@@ -174,26 +188,25 @@ def contents_table(contents: Contents) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("environment", "arch", "identity", "python"):
         table.add_column(title, no_wrap=True)
-    for title in ("packages", "size"):
+    for title in ("packages", "size", *(["plans"] if contents.plans else [])):
         table.add_column(title, justify="right", no_wrap=True)
     for each in contents.environments:
         identity = short_ids(each.place.identity)
         if isinstance(each.lock, EnvlockError):
-            table.add_row(f"({each.lock.code})", each.place.arch, identity, "", "", "")
+            table.add_row(f"({each.lock.code})", each.place.arch, identity)
             continue
         packages = str(len(each.artifacts))
         if each.missing:
             packages += f", {len(each.missing)} missing"
         python = each.lock.python.series if each.lock.python.source == "machine" else each.lock.python.version
-        table.add_row(_names(each.lock.asked_by), each.place.arch, identity, python, packages, byte_size(each.size))
+        row = [_names(each.lock.asked_by), each.place.arch, identity, python, packages, byte_size(each.size)]
+        table.add_row(*row, *([str(len(each.plans) or "")] if contents.plans else []))
     return table
 
 
 def contents_summary(contents: Contents) -> str:
     """Totals, and anything unusual."""
-    environments = count(len(contents.environments), "environment")
-    packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
-    lines = ["", f"{environments} and {packages} in {contents.url}"]
+    lines = ["", _totals(contents)]
     if contents.unnamed:
         size = sum(contents.packages[path] for path in contents.unnamed)
         lines.append(f"{count(len(contents.unnamed), 'package')} of them ({byte_size(size)}) belong to no environment")
@@ -203,6 +216,16 @@ def contents_summary(contents: Contents) -> str:
     return "\n".join(lines)
 
 
+def _totals(contents: Contents) -> str:
+    """All that a cache has, in words."""
+    packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
+    found = [packages, count(len(contents.environments), "environment")]
+    if contents.plans or contents.kits:
+        kits = count(len(contents.kits), "part of kits", "parts of kits")
+        found += [count(len(contents.plans), "plan"), f"{kits} ({byte_size(contents.kits_size)})"]
+    return f"{listed(found)} in {contents.url}"
+
+
 def contents_document(contents: Contents) -> dict[str, object]:
     """A cache's contents, for `--json`."""
     return {
@@ -210,6 +233,9 @@ def contents_document(contents: Contents) -> dict[str, object]:
         "packages": len(contents.packages),
         "bytes": contents.size,
         "unnamed_packages": list(contents.unnamed),
+        "plans": len(contents.plans),
+        "kits": len(contents.kits),
+        "kit_bytes": contents.kits_size,
         "strangers": list(contents.strangers),
         "error": contents.format_error.as_dict() if contents.format_error else None,
         "environments": [_environment_document(each) for each in contents.environments],
@@ -228,6 +254,7 @@ def _environment_document(each: CachedEnvironment) -> dict[str, object]:
         "packages": None if unreadable else len(each.artifacts),
         "bytes": None if unreadable else each.size,
         "missing": [artifact.filename for artifact in each.missing],
+        "plans": len(each.plans),
         "error": each.lock.as_dict() if isinstance(each.lock, EnvlockError) else None,
     }
 
@@ -237,10 +264,10 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     lines = [f"{finding.verdict}: {one_line(finding.path)}", f"  {one_line(finding.reason)}"]
     if finding.needed_by:
         lines.append(f"  needed by {_names(finding.needed_by)}")
-    elif finding.verdict == "damaged-package":
+    elif finding.verdict in {DAMAGED_PACKAGE, DAMAGED_KIT}:
         lines.append("  needed by no environment")
     if is_repaired:
-        lines.append("  repaired")
+        lines.append(f"  {_PUSHED_AGAIN.get(finding.verdict, 'repaired')}")
     return "\n".join(lines) + "\n"
 
 
@@ -251,20 +278,16 @@ def _empty(contents: Contents) -> str:
 def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
     """How much was verified, how much of it is damaged, and the next command."""
     contents = result.verification.contents
-    read = (
-        f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)}) and "
-        f"{count(len(contents.environments), 'environment')} in {contents.url}"
-    )
     if not result.verification.findings:
-        if not contents.environments and not contents.packages:
+        if contents.is_empty:
             return _empty(contents)
-        return f"verified {read}: nothing is damaged"
-    found = f"verified {read}: {count(len(result.verification.findings), 'finding')}"
+        return f"verified {_totals(contents)}: nothing is damaged"
+    found = f"verified {_totals(contents)}: {count(len(result.verification.findings), 'finding')}"
     if not result.findings:
         return f"{found}, all repaired"
     if repair:
         hint = "repair a damaged lock from its project: run `envlock push` there"
-        only_locks = all(finding.verdict == "damaged-lock" for finding in result.findings)
+        only_locks = all(finding.verdict == DAMAGED_LOCK for finding in result.findings)
         return f"{found}, {len(result.findings)} not repaired" + (f"\n{hint}" if only_locks else "")
     return f"{found}\nrepair: envlock cache verify --repair"
 
@@ -278,7 +301,11 @@ def verification_document(result: VerifiedCache, status: int) -> dict[str, objec
         "packages": len(contents.packages),
         "bytes": contents.size,
         "environments": len(contents.environments),
+        "plans": len(contents.plans),
+        "kits": len(contents.kits),
+        "kit_bytes": contents.kits_size,
         "unread_environments": list(result.verification.unread),
+        "unread_plans": list(result.verification.unread_plans),
         "findings": [
             {
                 "verdict": finding.verdict,
@@ -303,11 +330,12 @@ def sweep_text(swept: Garbage, *, deleted: bool) -> str:
     if swept.doomed:
         verb = "deleted from" if deleted else "not needed in"
         lines.append(f"{verb} {swept.url}:")
-        lines += [_row(swept, kind) for kind in (ENVIRONMENT, PACKAGE, POINTER, LEFTOVER) if swept.of(kind)]
-        largest = sorted(swept.of(PACKAGE), key=lambda each: (-each.size, each.path))[:_LARGEST_SHOWN]
+        lines += [_row(swept, kind) for kind in _TITLES if swept.of(kind)]
+        large = [*swept.of(PACKAGE), *swept.of(KIT)]
+        largest = sorted(large, key=lambda each: (-each.size, each.path))[:_LARGEST_SHOWN]
         if largest:
             lines += ["", "the largest:"]
-            lines += [f"  {byte_size(each.size):>10}  {_called(each)}, {_aged(each)}" for each in largest]
+            lines += [f"  {byte_size(each.size):>10}  {Path(each.path).name}, {_aged(each)}" for each in largest]
         lines.append("")
     else:
         lines.append(f"nothing to delete in {swept.url}")
@@ -359,12 +387,8 @@ def _row(swept: Garbage, kind: str) -> str:
     total = swept.totals.get(kind)
     if total is None:
         return f"  {_TITLES[kind]}: {len(going)}"
-    of = f" of {byte_size(total.size)}" if kind == PACKAGE else ""
+    of = f" of {byte_size(total.size)}" if kind in {PACKAGE, KIT} else ""
     return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {byte_size(size)}{of}" if of else "")
-
-
-def _called(each: Unneeded) -> str:
-    return each.path.rpartition("/")[2]
 
 
 def _aged(each: Unneeded) -> str:

@@ -10,19 +10,30 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.contents import Contents, read_contents
 from envlock.cache.environments import Environments
-from envlock.cache.errors import BadSpan, CacheFormatDamaged, NoLockTree, together
+from envlock.cache.errors import BadSpan, CacheFormatDamaged, NewerPlan, NoLockTree, together
 from envlock.cache.format import check_format
 from envlock.cache.gc import Garbage, Limits, delete_garbage, find_garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
 from envlock.cache.gc_roots import BY_LOCK, Roots
-from envlock.cache.layout import EnvironmentPlace, environment_place
+from envlock.cache.layout import EnvironmentPlace, environment_place, kit_at, package_at, plan_at
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import path_of
-from envlock.cache.verify import CacheFinding, Verification, verify
+from envlock.cache.plans import Plans
+from envlock.cache.verify import (
+    DAMAGED_KIT,
+    DAMAGED_LOCK,
+    DAMAGED_PACKAGE,
+    DAMAGED_PLAN,
+    MISSING_KIT,
+    MISSING_PACKAGE,
+    CacheFinding,
+    Verification,
+    verify,
+)
 from envlock.config.instants import span_of
 from envlock.config.project import LOCK_FOLDER_NAME
-from envlock.errors import EnvlockError
+from envlock.errors import DamageError, EnvlockError
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.artifact import artifacts_of
 from envlock.named.pin import pin_files, read_pin_file
@@ -33,6 +44,7 @@ from envlock.workflow.artifacts import distinct, mirror
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from envlock.cache.layout import PlanPlace
     from envlock.cache.port import Store
     from envlock.config.project import Project
     from envlock.model.artifact import Artifact
@@ -67,7 +79,8 @@ def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter |
     """Read all of the project's cache and find damage; with `repair`, repair it.
 
     Fetches damaged packages again from upstream, deletes those that no lock names, and writes a damaged lock again if
-    this project has it. Raises CacheUnusable.
+    this project has it. Deletes damaged plans, damaged parts of kits, and plans that name a part which is damaged or
+    missing: the next push of each project writes the same ones again. Raises CacheUnusable.
     """
     reporter = reporter or Reporter()
     store = open_cache(project)
@@ -91,9 +104,9 @@ class _Repair:
         from envlock.hydration.wheels import WheelContents
 
         findings = self.verification.findings
-        locks = [self.own[each.path] for each in findings if each.verdict == "damaged-lock" and each.path in self.own]
+        locks = [self.own[each.path] for each in findings if each.verdict == DAMAGED_LOCK and each.path in self.own]
         known = self.known()
-        wrong = {each.path for each in findings if each.verdict.endswith("-package")}
+        wrong = {each.path for each in findings if each.verdict in {DAMAGED_PACKAGE, MISSING_PACKAGE}}
         done = self.discard(wrong - known.keys())
         # The packages of a lock are in the cache before the lock is, always.
         needed = {path_of(each) for lock in locks for each in artifacts_of(lock)}
@@ -112,16 +125,48 @@ class _Repair:
         return VerifiedCache(self.verification, repaired, together(failed.values()))
 
     def discard(self, strays: set[str]) -> set[str]:
-        """Delete damaged packages that no lock names, unless a push is about to name them. Returns what is gone."""
-        if not strays:
+        """Delete damaged packages that no lock names, and what is of no use of plans and kits. Returns what is mended.
+
+        Leaves what a push is about to name, and what a push has replaced since it was verified.
+        """
+        findings = self.verification.findings
+        kits = {each.path for each in findings if each.verdict in {DAMAGED_KIT, MISSING_KIT}}
+        plans = list(filter(None, (plan_at(each.path) for each in findings if each.verdict == DAMAGED_PLAN)))
+        if not (strays or kits or plans):
             return set()
         with GcFlag(self.store) as flag:
             others = announcements(self.store, flag.now)
-            gone = set() if others.unreadable else strays - others.needs.packages
-            for path in sorted(gone):
+            if others.unreadable:
+                return set()
+            files = (strays | kits) - others.needs.packages - others.needs.kits
+            lost = {path for path in files if self.is_wrong(path)}
+            useless = [place for place in plans if self.is_plan_wrong(place)]
+            useless += [plan.place for plan in self.verification.plans if plan.kits & lost]
+            gone = {place.path for place in useless if place.environment.path not in others.needs.environments}
+            for path in (*sorted(gone), *sorted(lost)):  # what names others goes first
                 with flag.taking():
                     self.store.delete(path)
-        return gone
+        left = [plan for plan in self.verification.plans if plan.place.path not in gone]
+        mended = {place.path for place in plans if place not in useless} | (files - lost)
+        return mended | gone | lost.difference(*(plan.kits for plan in left))
+
+    def is_wrong(self, path: str) -> bool:
+        """Whether a package or a part of a kit is still damaged or missing."""
+        expected, _ = package_at(path) or kit_at(path) or ("", "")
+        try:
+            return self.store.sha256(path) != expected
+        except FileNotFoundError:
+            return True
+
+    def is_plan_wrong(self, place: PlanPlace) -> bool:
+        """Whether a plan is still damaged."""
+        try:
+            Plans(self.store).read(place)
+        except (FileNotFoundError, NewerPlan):
+            return False
+        except DamageError:
+            return True
+        return False
 
     def known(self) -> dict[str, Artifact]:
         """Every artifact that a lock names, in the cache or in this project, by its path."""
