@@ -22,11 +22,12 @@ from envlock.config.selection import Selection
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64
-from envlock.model.lock import Lock
+from envlock.model.lock import Lock, LockedPackage
 from envlock.places import home
-from envlock.remote.kernel import kernel
+from envlock.remote.kernel import KERNEL_NAME, kernel
 from envlock.remote.kit import FOLDER
 from envlock.resolve.python_builds import exact_builds
+from envlock.workflow.cache import verify_cache
 from envlock.workflow.push import PushResult, push, push_locks
 from tests.cache.locks import locked_project
 from tests.hydration.builds import Host
@@ -220,6 +221,49 @@ class TestConda:
         assert read == replace(locked, asked_by=(), resolved_by="", resolved_at="", exclude_newer="")
         assert read.identity == locked.identity
 
+    def test_the_plan_of_another_arch_differs_in_the_files_of_that_arch_alone(
+        self, project: Project, locked: Lock
+    ) -> None:
+        """It is made here, and runs there: nothing in it is of this machine."""
+        twin = replace(locked, arch=LINUX_AARCH64, packages=tuple(map(_on_aarch64, locked.packages)))
+        assert push_locks(project, store_of(project), [locked, twin]).plans.written == 2
+        here, there = (find_plan(store_of(project), lock) for lock in (locked, twin))
+        assert here is not None
+        assert here.tools.conda is not None
+        assert there is not None
+        assert there.tools.conda is not None
+        names = [file.path.rpartition("/")[2] for file in there.files if kit_at(file.path)]
+        assert sorted(names) == sorted(
+            [
+                f"uv-{UV.version}-py3-none-manylinux_2_28_aarch64.whl",
+                f"py_rattler-{RATTLER.version}-cp310-abi3-manylinux_2_28_aarch64.whl",
+                there.tools.conda.python.file.path.rpartition("/")[2],
+                KERNEL_NAME,
+            ]
+        )
+        assert "aarch64" in there.tools.conda.python.file.path
+        assert "x86_64" in here.tools.conda.python.file.path
+        assert there.tools.conda.kernel == here.tools.conda.kernel
+        assert there.tools.conda.python.version == here.tools.conda.python.version
+        assert there.packages == here.packages
+        assert there.environment.req_id == here.environment.req_id
+        assert parse(there.lock.encode(), "the plan").arch == LINUX_AARCH64
+        assert_whole(store_of(project))
+
+    def test_what_a_repair_deletes_is_written_again_with_the_same_bytes(self, project: Project, locked: Lock) -> None:
+        """Flows that are deployed name the plan by its hash."""
+        store = store_of(project)
+        push_locks(project, store, [locked])
+        before = {path: store.sha256(path) for path in paths(store, "plans") | paths(store, "kits")}
+        plan = find_plan(store, locked)
+        assert plan is not None
+        store.put(plan.tools.uv.path, b"changed")
+        assert verify_cache(project, repair=True).findings == ()
+        assert (paths(store, "plans"), plan.tools.uv.path in paths(store, "kits")) == (set(), False)
+        push_locks(project, store, [locked])
+        assert {path: store.sha256(path) for path in paths(store, "plans") | paths(store, "kits")} == before
+        assert verify_cache(project).findings == ()
+
     def test_a_second_push_has_nothing_to_do(self, project: Project, locked: Lock) -> None:
         push_locks(project, store_of(project), [locked])
         assert push_locks(project, store_of(project), [locked]).moved_nothing
@@ -389,6 +433,13 @@ def test_plans_are_made_of_lock_and_kit_alone(project: Project, shared: Index, m
     before = paths(store_of(project), "plans")
     assert push(load_project(other.path)).moved_nothing
     assert paths(store_of(project), "plans") == before
+
+
+def _on_aarch64(package: LockedPackage) -> LockedPackage:
+    if package.conda is None or package.conda.subdir == "noarch":
+        return package
+    url = package.url.replace("/linux-64/", f"/{LINUX_AARCH64}/")
+    return replace(package, url=url, conda=replace(package.conda, subdir=LINUX_AARCH64))
 
 
 def _changed(path: Path, old: str, new: str) -> Path:
