@@ -10,11 +10,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.timing import ENVLOCK, PYTHON, Command, Row, at_most, table
+from envlock.cache.layout import environment_place, kit_path
+from envlock.cache.open import open_store
+from envlock.cache.plans import Plan, PlanFile, PlanPython, Plans, PlanTools
+from envlock.lockfile.document import parse
+from tests.servers.clouds import moto
 
 TASKS = 16
+STEPS = 500
 ROUNDS = 2
 MOST_PER_TASK = 0.030
 
@@ -54,6 +62,13 @@ _CONFIG = """\
 file = "many.py"
 pypi = {{ python = "{}.{}" }}
 """
+_OF_NODES = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "METAFLOW_DEFAULT_DATASTORE": "s3",
+    "METAFLOW_DEFAULT_METADATA": "local",
+    "METAFLOW_KUBERNETES_NAMESPACE": "default",
+    "METAFLOW_KUBERNETES_CONTAINER_IMAGE": "python:3.12",
+}
 
 
 def rows(folder: Path) -> list[Row]:
@@ -68,6 +83,19 @@ def rows(folder: Path) -> list[Row]:
             if number:  # the first of each is for the caches
                 periods.extend(found)
     ours, theirs = statistics.median(locked), statistics.median(plain)
+    with _deployments(folder) as (large, half):
+        deployed = [
+            at_most(
+                f"`argo-workflows create` of a flow of {STEPS} steps, with its plans, against the same without envlock",
+                2,
+                _create(large, "envlock"),
+                _create(large, "local"),
+                3,
+            ),
+            at_most(
+                f"the same, against a flow of {STEPS // 2}", 2, _create(large, "envlock"), _create(half, "envlock"), 3
+            ),
+        ]
     without = {
         **environment,
         "METAFLOW_EXTENSIONS_SEARCH_DIRS": str(folder),
@@ -95,6 +123,7 @@ def rows(folder: Path) -> list[Row]:
             Command([PYTHON, "-c", "import metaflow"], project, environment=without),
             15,
         ),
+        *deployed,
     ]
 
 
@@ -114,6 +143,51 @@ def _environment(folder: Path) -> dict[str, str]:
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder / "datastore"),
         "METAFLOW_USER": "benchmark",
     }
+
+
+@contextmanager
+def _deployments(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Two flows with many steps and ten environments, locked for nodes; their cache, with plans, is in a bucket."""
+    with moto(folder) as cloud:
+        given = {**_environment(folder), **cloud.environment, **_OF_NODES}
+        given["METAFLOW_S3_ENDPOINT_URL"] = cloud.options.endpoint
+        given["METAFLOW_DATASTORE_SYSROOT_S3"] = cloud.url("metaflow")
+        os.environ.update(given)
+        try:
+            made = [
+                _large(folder / f"of-{count}", count, cloud.url("envlock"), cloud.options.endpoint)
+                for count in (STEPS, STEPS // 2)
+            ]
+            plans = Plans(open_store(cloud.url("envlock"), cloud.options))
+            for path in made[0].glob("envlock.lock/*/*/pylock.*.toml"):
+                place, wheel = environment_place(parse(path.read_bytes(), path.name)), kit_path("1" * 64, "uv.whl")
+                plans.write(Plan(place, PlanPython("3.12"), (), PlanTools(PlanFile(wheel, 1, "1" * 64)), ()))
+            yield made[0], made[1]
+        finally:
+            for name in given:
+                del os.environ[name]
+
+
+def _large(folder: Path, count: int, cache: str, endpoint: str) -> Path:
+    folder.mkdir()
+    steps = ["start", *(f"step_{number}" for number in range(count - 2)), "end"]
+    body = ["from metaflow import FlowSpec, step", "class LargeFlow(FlowSpec):"]
+    for step, then in zip(steps, [*steps[1:], ""], strict=True):
+        body += ["    @step", f"    def {step}(self):", f"        self.next(self.{then})" if then else "        pass"]
+    (folder / "large.py").write_text("\n".join([*body, "if __name__ == '__main__': LargeFlow()", ""]))
+    config = [f'[envlock]\narchs = ["linux-64"]\ndatastore = "s3"\ncache = "{cache}"']
+    config += [f'cache-options = {{ endpoint = "{endpoint}" }}', '[flow.LargeFlow]\nfile = "large.py"']
+    for number, step in enumerate(steps):
+        config.append(f'[flow.LargeFlow.step.{step}]\npypi = {{ packages = {{ idna = ">=3.{number % 10}" }} }}')
+    (folder / "envlock.toml").write_text("\n".join([*config, ""]))
+    subprocess.run([ENVLOCK, "lock"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def _create(folder: Path, environment: str) -> Command:
+    return Command(
+        [PYTHON, "large.py", f"--environment={environment}", "argo-workflows", "create", "--only-json"], folder
+    )
 
 
 def _periods(project: Path, kind: str, environment: dict[str, str]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from envlock.model.arch import Arch
 from envlock.model.identity import full_id
@@ -109,7 +110,7 @@ class Lock:
         """The id of the requirements."""
         return self.requirements.req_id
 
-    @property
+    @cached_property
     def full_id(self) -> str:
         """40 hex digits that name what was resolved: contents only, never where they lie or who locked them."""
         return full_id(
