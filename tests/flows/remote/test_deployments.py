@@ -1,0 +1,213 @@
+"""What a deployment consists of: the commands of its containers, the code package, and the manifest in it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.cache.open import open_store
+from envlock.cache.plans import Plans
+from envlock.config.read import load_project
+from envlock.lockfile.document import parse
+from envlock.model.lock import Lock
+from tests.flows.remote.conftest import BUCKET
+from tests.pods.backends import Backends
+from tests.pods.pod import CREDENTIALS
+from tests.support import isolation
+from tests.workflow.test_nodes import plan_of
+
+pytestmark = [pytest.mark.flows, pytest.mark.index]
+
+STEPS = ("start", "work", "join", "late", "end")
+ON = "--environment=envlock"
+LARGEST_BATCH_OVERRIDES = 8192
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a command would have sent to a scheduler, and the command of each step's container."""
+
+    text: str
+    commands: dict[str, str]
+
+    @property
+    def package(self) -> str:
+        """The SHA of its code package."""
+        (sha,) = set(re.findall(r"s3://[^\"' \\]*/data/../([0-9a-f]{40})", self.text))
+        return sha
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One flow, deployed everywhere."""
+
+    argo: Deployment
+    step_functions: Deployment
+    airflow: Deployment
+    members: dict[str, bytes]
+    """The files of the code package, but for the code of Metaflow itself."""
+    locks: dict[str, Lock]
+    """By the step."""
+    plans: set[str]
+
+
+@pytest.fixture(scope="module")
+def backends(
+    backends_of: Callable[[str], Backends],
+    locked_for_nodes: Path,
+    shared_uv_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Backends]:
+    """The backends of the locked flow, whose cache has a plan for each lock, and nothing that it names."""
+    found = backends_of("folder").at(locked_for_nodes)
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        for path in locked_for_nodes.glob("envlock.lock/*/*/pylock.*.toml"):
+            plans(locked_for_nodes).write(plan_of(path))
+        yield found
+
+
+def plans(folder: Path) -> Plans:
+    project = load_project(folder / "envlock.toml")
+    return Plans(open_store(project.cache_url, project.cache_options))
+
+
+@pytest.fixture(scope="module")
+def deployed(backends: Backends) -> Deployed:
+    argo = of_argo(backends)
+    locks = {}
+    for path in backends.folder.glob("envlock.lock/*/*/pylock.*.toml"):
+        lock = parse(path.read_bytes(), path.name)
+        locks |= {name.partition("/")[2]: lock for name in lock.asked_by}
+    return Deployed(
+        argo,
+        of_step_functions(backends),
+        of_airflow(backends),
+        members_of(backends, argo.package),
+        locks,
+        {place.sha256 for _, place in plans(backends.folder).places()},
+    )
+
+
+def of_argo(backends: Backends) -> Deployment:
+    template = backends.argo_template("spread", ON)
+    containers = {each["name"]: each["container"] for each in template["spec"]["templates"] if "container" in each}
+    commands = {name: container["command"][-1] for name, container in containers.items()}
+    return Deployment(json.dumps(template), commands)
+
+
+def of_step_functions(backends: Backends) -> Deployment:
+    said = backends.python("spread.py", ON, "step-functions", "create", "--only-json").text
+    machine = said[said.index("{") :]
+    return Deployment(machine, {name: each["Command"][-1] for name, each in overrides_in(json.loads(machine))})
+
+
+def overrides_in(machine: Any) -> Iterator[tuple[str, Any]]:
+    """The overrides of each job's container in a state machine."""
+    for name, state in machine.get("States", {}).items():
+        if "ContainerOverrides" in state.get("Parameters", {}):
+            yield name, state["Parameters"]["ContainerOverrides"]
+        yield from overrides_in(state.get("Iterator", {}))
+
+
+def of_airflow(backends: Backends) -> Deployment:
+    backends.python("spread.py", ON, "airflow", "create", "dag.py")
+    dag = (backends.folder / "dag.py").read_text()
+    texts = {each.value for each in ast.walk(ast.parse(dag)) if isinstance(each, ast.Constant)}
+    commands = {}
+    for text in texts:
+        step = re.search(r" step (\w+) --run-id", text) if isinstance(text, str) else None
+        if step:
+            commands[step[1]] = text
+    return Deployment(dag, commands)
+
+
+def members_of(backends: Backends, sha: str) -> dict[str, bytes]:
+    import boto3
+
+    keys = {key.lower(): value for key, value in CREDENTIALS.items()}
+    client = boto3.client("s3", "us-east-1", endpoint_url=backends.aws.endpoint, **keys)
+    body = client.get_object(Bucket=BUCKET, Key=f"metaflow/SpreadFlow/data/{sha[:2]}/{sha}")["Body"].read()
+    client.close()
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        return {
+            each.name: archive.extractfile(each).read()
+            for each in archive
+            if each.isfile() and not each.name.startswith(".mf_code/metaflow/")
+        }
+
+
+def test_each_container_enters_by_one_text_and_no_variable_of_the_launcher(deployed: Deployed) -> None:
+    for deployment in (deployed.argo, deployed.step_functions, deployed.airflow):
+        for step in STEPS:
+            command = deployment.commands[step]
+            enter = (
+                f"python -m metaflow_extensions.envlock.plugins.node 'SpreadFlow' '{step}' && . ./.envlock/enter.sh && "
+            )
+            assert command.count(enter) == 1, step
+            before, after = command.split(enter)
+            assert "spread.py" not in before
+            assert f" step {step} --run-id " in after
+            assert set(re.findall(r"(\S+) spread\.py", after)) == {"$ENVLOCK_PYTHON"}
+        assert "METAFLOW_ENVLOCK" not in deployment.text
+    assert "envlock.plugins.node" not in deployed.argo.commands["error-msg-capture-hook"]
+
+
+def test_a_job_is_smaller_than_batch_allows(deployed: Deployed) -> None:
+    sizes = {name: len(json.dumps(each)) for name, each in overrides_in(json.loads(deployed.step_functions.text))}
+    assert sizes.keys() == set(STEPS)
+    assert max(sizes.values()) < LARGEST_BATCH_OVERRIDES, sizes
+
+
+def test_however_often_and_wherever_a_flow_is_deployed_it_is_one_package(deployed: Deployed) -> None:
+    assert len({each.package for each in (deployed.argo, deployed.step_functions, deployed.airflow)}) == 1
+
+
+def test_the_package_has_the_node_and_the_manifest_and_nothing_of_envlock_itself(deployed: Deployed) -> None:
+    shim = ".mf_code/metaflow_extensions/envlock/plugins"
+    assert f"{shim}/node/manifest.py" in deployed.members
+    assert not [name for name in deployed.members if name.startswith(".mf_code/envlock")]
+    text = deployed.members[".mf_meta/envlock.json"]
+    assert len(text) <= 1000 + 200 * len(STEPS)
+    manifest = json.loads(text)
+    assert manifest["parameters"] == {"METAFLOW_INIT_ENV_TAG": "env_tag"}
+    needs = {
+        step: tuple(manifest["environments"][each]) if isinstance(each, int) else each
+        for step, each in manifest["steps"].items()
+    }
+    assert (needs["join"], needs["late"]) == (None, "team/env:@{METAFLOW_INIT_ENV_TAG}")
+    for step in ("start", "work", "end"):
+        arch, req_id, full_id, plan = needs[step]
+        lock = deployed.locks[step]
+        assert (arch, req_id, full_id) == (lock.arch, lock.req_id, lock.full_id)
+        assert plan in deployed.plans
+
+
+def test_no_secret_is_in_what_is_deployed(deployed: Deployed) -> None:
+    for secret in CREDENTIALS.values():
+        for deployment in (deployed.argo, deployed.step_functions, deployed.airflow):
+            assert secret not in deployment.text
+        assert not [name for name, data in deployed.members.items() if secret.encode() in data]
+
+
+def test_nothing_is_deployed_without_plans(backends: Backends, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(backends.folder, folder)
+    config = folder / "envlock.toml"
+    config.write_text(config.read_text().replace(f"{BUCKET}/envlock", f"{BUCKET}/elsewhere"))
+    ended = backends.at(folder).python("spread.py", ON, "argo-workflows", "create", "--only-json", status=1)
+    (line,) = [line for line in ended.text.splitlines() if "error[plan-missing]" in line]
+    assert set(re.findall("`SpreadFlow/(.*?)`", line)) == {"start", "work", "end"}
+    assert ended.text.rstrip().endswith("hint: envlock push")
+    assert "apiVersion" not in ended.text
