@@ -12,7 +12,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -36,6 +35,7 @@ from envlock.remote import on_node
 from envlock.remote.kernel import KERNEL_NAME, MODULES, OUTSIDE, kernel
 from tests.channel import Channel, data_package
 from tests.hydration.conda_making import CondaMaking, wheels
+from tests.support import wait_until
 
 BUDGET = 1_000_000
 """Bytes of the kernel."""
@@ -306,12 +306,26 @@ def test_a_signal_ends_it_and_leaves_nothing_at_the_place(node: Node, channel: C
     making = Fetched(node.folder, own=(slow,)).fetched()
     command = node.command(making, planned(making.lock), options=json.dumps({"link-scripts": ["slow"]}))
     with subprocess.Popen(command, env=node.environ(), stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (making.prefix / "began").exists():
-            time.sleep(0.02)
+        wait_until(lambda: (making.prefix / "began").exists())
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in said) == (143, False)
     assert not making.prefix.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
+def test_it_ends_with_the_process_that_started_it(node: Node, channel: Channel) -> None:
+    """The lock of the place is free then, and whoever takes it finds nobody at work there."""
+    channel.need()
+    slow = data_package("slow", "1.0", {"bin/.slow-post-link.sh": "echo > $PREFIX/began; sleep 60\n"})
+    making = Fetched(node.folder, own=(slow,)).fetched()
+    command = node.command(making, planned(making.lock), options=json.dumps({"link-scripts": ["slow"]}))
+    code = "import subprocess, sys; subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL)"
+    began = making.prefix / "began"
+    with subprocess.Popen([sys.executable, "-c", code, *command], env=node.environ()) as parent:
+        wait_until(began.exists)
+        parent.kill()
+    wait_until(lambda: not making.prefix.exists())
 
 
 def test_options_that_are_no_object_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

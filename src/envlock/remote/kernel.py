@@ -34,7 +34,7 @@ MODULES = {
 }
 """envlock's modules, by folder: what the entry imports, directly or not, whenever it does."""
 
-_MAIN = b"from envlock.remote.on_node import main\n\nraise SystemExit(main())\n"
+_MAIN = b"from envlock.remote.on_node import run\n\nraise SystemExit(run())\n"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644 << 16
 _UNIX = 3

@@ -17,6 +17,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 _DEFECT = 70
+_PR_SET_PDEATHSIG = 1
 
 
 class _Ended(BaseException):
@@ -67,6 +69,18 @@ class Planned(NamedTuple):
     lock: Lock
     files: dict[str, Path]
     """Each package's file on this machine, by its SHA-256."""
+
+
+def run() -> int:
+    """Make one environment as a process of its own, which ends with the one that started it. Returns the exit status.
+
+    That process holds the lock of the place: once it is killed, another may fill the place, and this must not.
+    """
+    with suppress(ImportError, OSError, AttributeError):  # no Linux
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,7 +216,3 @@ def _failed(error: EnvlockError) -> int:
 def _say(text: str) -> None:
     sys.stderr.write(f"{one_line(text)}\n")
     sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
