@@ -62,7 +62,7 @@ def make_cache(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., NodeCache]]:
-    """Makes an empty cache in the cloud of that name, behind a proxy, asked with little patience."""
+    """Makes an empty cache in the cloud of that name, behind a proxy, for a node with little patience."""
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
     for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
@@ -76,8 +76,8 @@ def make_cache(
             monkeypatch.setenv(variable, value)
         url = cloud.url("team/" + tmp_path.name)
         options = {key: value for key, value in cloud.at(proxy.port).options._asdict().items() if value}
-        told = parse(canonical(manifest(cache=url, options=options)))
-        return NodeCache(cloud, proxy, open_store(url, cloud.options), told)
+        found = parse(canonical(manifest(cache=url, options=options)))
+        return NodeCache(cloud, proxy, open_store(url, cloud.options), found)
 
     yield make
     forget_sessions()
@@ -96,10 +96,10 @@ class FolderClient:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def get(self, path: str, start: int, end: int | None, write: Callable[[bytes], None]) -> None:
-        self.asked.append(path)
+        self.requested.append(path)
         write((self._root / path).read_bytes()[start:end])
 
     def list(self, folder: str) -> list[Listed]:

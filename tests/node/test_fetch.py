@@ -66,17 +66,17 @@ def test_large_objects_come_in_parts_and_small_ones_at_once(cache: NodeCache, tm
     assert ranges == {None, "bytes=0-99999", "bytes=400000-", *(f"bytes={n}00000-{n}99999" for n in range(1, 4))}
 
 
-def test_each_is_told_once_it_is_whole_in_the_thread_that_fetched_it(cache: NodeCache, tmp_path: Path) -> None:
+def test_each_is_passed_on_once_it_is_whole_by_the_thread_that_fetched_it(cache: NodeCache, tmp_path: Path) -> None:
     objects = [put(cache, SMALL), put(cache, LARGE, "large.conda")]
-    told: dict[str, tuple[str, bool]] = {}
+    seen: dict[str, tuple[str, bool]] = {}
 
     def arrived(each: Any, place: str) -> None:
         right = hashlib.sha256(Path(place).read_bytes()).hexdigest() == each.sha256
-        told[place] = (threading.current_thread().name, right)
+        seen[place] = (threading.current_thread().name, right)
 
     fetched(cache.transport, tmp_path, *objects, arrived=arrived)
-    assert sorted(told) == sorted(str(tmp_path / each.path) for each in objects)
-    assert all(right and thread != threading.main_thread().name for thread, right in told.values())
+    assert sorted(seen) == sorted(str(tmp_path / each.path) for each in objects)
+    assert all(right and thread != threading.main_thread().name for thread, right in seen.values())
 
 
 def test_what_is_there_is_hashed_and_not_fetched_again(cache: NodeCache, tmp_path: Path) -> None:
@@ -84,11 +84,11 @@ def test_what_is_there_is_hashed_and_not_fetched_again(cache: NodeCache, tmp_pat
     places = fetched(cache.transport, tmp_path, right, wrong)
     Path(places[wrong.sha256]).write_bytes(LARGE[:-1] + b"?")
     cache.proxy.forget()
-    told: list[str] = []
-    fetched(cache.transport, tmp_path, right, wrong, arrived=lambda each, place: told.append(place))
+    seen: list[str] = []
+    fetched(cache.transport, tmp_path, right, wrong, arrived=lambda each, place: seen.append(place))
     assert not [path for _, path in cache.proxy.passed if right.sha256 in path]
     assert Path(places[wrong.sha256]).read_bytes() == LARGE
-    assert sorted(told) == sorted(places.values())
+    assert sorted(seen) == sorted(places.values())
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
@@ -115,7 +115,7 @@ def test_an_object_that_goes_on_is_given_up_early(cache: NodeCache, tmp_path: Pa
     assert sum(got) <= 3000
 
 
-def test_a_wrong_hash_is_not_asked_for_again(cache: NodeCache, tmp_path: Path) -> None:
+def test_a_wrong_hash_is_not_requested_again(cache: NodeCache, tmp_path: Path) -> None:
     with pytest.raises(Damaged):
         fetched(cache.transport, tmp_path, put(cache, SMALL, there=SMALL[::-1]))
     assert len(cache.proxy.passed) == 1
@@ -175,7 +175,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told(cache: NodeCache, small_disk: Path) -> None:
+def test_a_full_disk_is_reported(cache: NodeCache, small_disk: Path) -> None:
     large = put(cache, LARGE, "large.conda")
     with pytest.raises(DiskFull, match=r"no space left in .*/disk for 0\.5 MB.*ENVLOCK_HOME") as raised:
         fetched(cache.transport, small_disk, large)
@@ -185,7 +185,7 @@ def test_a_full_disk_is_told(cache: NodeCache, small_disk: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "match"), [(errno.EDQUOT, "no space left"), (errno.EIO, "Input/output error")])
-def test_a_disk_that_fails_is_told_apart_from_the_network(
+def test_a_disk_that_fails_is_not_taken_for_the_network(
     number: int, match: str, cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> int:
@@ -197,7 +197,7 @@ def test_a_disk_that_fails_is_told_apart_from_the_network(
     assert len(cache.proxy.passed) == 1
 
 
-def test_a_folder_that_may_not_be_written_to_is_told(cache: NodeCache, tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_to_is_reported(cache: NodeCache, tmp_path: Path) -> None:
     (tmp_path / "packages").write_text("in the way")
     with pytest.raises(NodeError, match=r"cannot write to .*ENVLOCK_HOME"):
         fetched(cache.transport, tmp_path, put(cache, SMALL))

@@ -1,4 +1,4 @@
-"""The manifest tells a task which environment it has."""
+"""The manifest says which environment a task has."""
 
 from __future__ import annotations
 

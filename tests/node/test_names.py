@@ -90,7 +90,7 @@ def test_ids_name_themselves(folder_cache: FolderCache) -> None:
 
 @pytest.mark.parametrize("task", ["", "/5"])
 def test_a_pathspec_names_what_ran(task: str, folder_cache: FolderCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "_told_by_metaflow", lambda text: None)
+    monkeypatch.setattr(names, "_known_to_metaflow", lambda text: None)
     plan = give_plan(folder_cache)
     record = RunRecord("TrainFlow", "142", "start", Arch(ARCH), REQ_ID, FULL_ID)
     folder_cache.store.put(record.path, record.render())
@@ -117,7 +117,7 @@ def test_metaflow_knows_what_no_record_says(folder_cache: FolderCache, monkeypat
     assert named(folder_cache, "TrainFlow/142/start/5", "pathspec").plan == plan
 
 
-def test_a_step_that_nobody_knows_is_told(folder_cache: FolderCache) -> None:
+def test_a_step_that_nobody_knows_is_reported(folder_cache: FolderCache) -> None:
     with pytest.raises(Missing, match=r"what `TrainFlow/142/none` ran in"):
         named(folder_cache, "TrainFlow/142/none", "pathspec")
 
@@ -146,7 +146,7 @@ def test_an_environment_without_a_plan_names_push(folder_cache: FolderCache) -> 
 def test_what_is_no_name_is_refused(text: str, folder_cache: FolderCache) -> None:
     with pytest.raises(Misconfigured, match="not a valid alias"):
         named(folder_cache, text)
-    assert folder_cache.client.asked == []
+    assert folder_cache.client.requested == []
 
 
 @given(st.text("ab1A-_./:@", max_size=8) | st.from_regex(r"[a-z0-9-]{1,3}(/[a-z_]{0,2})?(:[a-z.-]{0,3})?"))
@@ -192,7 +192,7 @@ class TestPlans:
         give_plan(folder_cache)
         folder_cache.store.put(f"plans/{ARCH}/{REQ_ID}/{FULL_ID}/README.json", b"{}")
         named(folder_cache, f"{REQ_ID}:{FULL_ID}")
-        assert folder_cache.client.asked == []
+        assert folder_cache.client.requested == []
 
 
 class TestDamage:

@@ -78,7 +78,7 @@ def test_a_parameter_without_a_value_has_none(run: Any) -> None:
     assert values(TAG, METAFLOW_PARAMETERS='{"env-tag": null}', METAFLOW_DEFAULT_DATASTORE="local") == {}
 
 
-def test_a_datastore_that_cannot_be_read_is_told() -> None:
+def test_a_datastore_that_cannot_be_read_is_reported() -> None:
     with pytest.raises(NodeError, match=r"TrainFlow/argo-train-x7 cannot be read"):
         values(TAG, METAFLOW_DEFAULT_DATASTORE="no-such")
 

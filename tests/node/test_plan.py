@@ -140,7 +140,7 @@ def test_a_plan_that_cannot_be_carried_out_is_damage(fields: Any) -> None:
         parsed(fields)
 
 
-def test_this_machine_has_an_arch_or_is_told_which_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_an_arch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def pretend(system: str, machine: str) -> None:
         monkeypatch.setattr(os, "uname", lambda: os.uname_result((system, "node", "6.1", "#1", machine)))
 

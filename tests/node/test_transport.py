@@ -1,4 +1,4 @@
-"""A node reaches its cache: what it asks of each kind of bucket, and what it makes of each failure."""
+"""A node reaches its cache: its requests to each kind of bucket, and what it makes of each failure."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def got(cache: NodeCache, path: str, start: int = 0, end: int | None = None) -> 
     return b"".join(pieces)
 
 
-def asked_for(cache: NodeCache, path: str) -> list[str]:
-    """The requests for an object; Google's client asks for the bucket beside them."""
+def requests_for(cache: NodeCache, path: str) -> list[str]:
+    """The requests for an object; Google's client looks at the bucket too."""
     return [each for _, each in cache.proxy.passed if path in each.replace("%2F", "/")]
 
 
@@ -89,23 +89,21 @@ class TestEachBucket:
             assert cache.transport.read("packages/x", len(DATA)) == DATA
             assert cache.proxy.broken == [how]
 
-    def test_who_may_not_read_is_told_at_once(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+    def test_a_refusal_is_reported_at_once(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
         cache = make_cache(name)
         cache.proxy.breaks(Break.DENIED, "GET", times=ALWAYS)
         with pytest.raises(Forbidden, match="403"):
             cache.transport.read("packages/x", 10)
-        assert len(asked_for(cache, "packages/x")) == 1
+        assert len(requests_for(cache, "packages/x")) == 1
 
-    def test_a_bucket_that_stays_busy_is_asked_some_times(
-        self, name: str, make_cache: Callable[..., NodeCache]
-    ) -> None:
+    def test_a_bucket_that_stays_busy_gets_ten_requests(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
         cache = make_cache(name)
         cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
         with pytest.raises(Throttled, match=r"503.*10 attempts"):
             cache.transport.read("packages/x", 10)
-        assert len(asked_for(cache, "packages/x")) == 10
+        assert len(requests_for(cache, "packages/x")) == 10
 
-    def test_nobody_there_is_told(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+    def test_a_server_that_is_not_there_is_reported(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
         cache = make_cache(name)
         dead = {**cache.manifest.options, "endpoint": cache.cloud.at(9).options.endpoint}
         with pytest.raises(Unreachable, match=r"Connection refused, 6 attempts") as raised:
@@ -152,11 +150,11 @@ def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(transport, "FIRST_PAUSE", 30.0)
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 30.0)
     cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
-    asked = cache.transport
-    threading.Timer(0.3, asked.stop).start()
+    opened = cache.transport
+    threading.Timer(0.3, opened.stop).start()
     began = time.monotonic()
     with pytest.raises(Unreachable):
-        asked.read("packages/x", 10)
+        opened.read("packages/x", 10)
     assert time.monotonic() - began < 5
 
 
@@ -175,11 +173,11 @@ def test_a_listing_of_many_goes_on(cache: NodeCache, monkeypatch: pytest.MonkeyP
     paths = [f"plans/{number}" for number in range(3)]
     for path in paths:
         cache.store.put(path, b"")
-    asked = cache.transport
-    asked.list("plans")
-    ask = asked._client._client.list_objects_v2
-    monkeypatch.setattr(asked._client._client, "list_objects_v2", lambda **more: ask(MaxKeys=2, **more))
-    assert [each.path for each in asked.list("plans")] == paths
+    opened = cache.transport
+    opened.list("plans")
+    once = opened._client._client.list_objects_v2
+    monkeypatch.setattr(opened._client._client, "list_objects_v2", lambda **more: once(MaxKeys=2, **more))
+    assert [each.path for each in opened.list("plans")] == paths
 
 
 @pytest.mark.parametrize("url", ["", "/srv/cache", "file:///srv/cache", "memory://x", "s3://", "https://x.example/y"])
@@ -194,13 +192,13 @@ def test_credentials_in_a_url_are_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "library"), [("s3", "botocore"), ("az", "azure.core"), ("gs", "google.api_core")])
-def test_an_image_without_the_library_is_told_which(scheme: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_that_an_image_lacks_is_named(scheme: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, f"{library}.exceptions", None)
     with pytest.raises(Misconfigured, match="this image has no"):
         open_transport(parse(canonical(manifest(cache=f"{scheme}://team/x")))).list("plans")
 
 
-def test_no_credentials_are_told(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(Forbidden, match="no credentials"):
@@ -224,7 +222,7 @@ def test_a_profile_that_this_node_does_not_have_gives_way_to_its_role(cache: Nod
     assert open_transport(cache.manifest._replace(options=options)).read("plans/x", 9) == b"{}"
 
 
-def test_options_that_make_no_client_are_told(cache: NodeCache) -> None:
+def test_options_that_make_no_client_are_reported(cache: NodeCache) -> None:
     with pytest.raises(Misconfigured, match="ValueError"):
         open_transport(cache.manifest._replace(options={"endpoint": "no url"})).list("plans")
 

@@ -1,11 +1,12 @@
 """The clients of buckets: S3, Azure and Google Cloud Storage, as Metaflow makes them, or by the cache's own options.
 
-A client asks once, and raises what its library raises (`raises`); `fault` says what that means. Paths are below the
-cache's root. Metaflow's storage classes are not used: they start processes, which costs several times as much.
+A client sends a request once, and raises what its library raises (`raises`); `fault` says what that means. Paths are
+below the cache's root. Metaflow's storage classes are not used: they start processes, at several times the cost.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -45,6 +46,9 @@ class _Client:
     """What the three have in common: the keys of paths, and what statuses mean."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
+        for library in ("azure", "botocore", "google", "urllib3"):
+            # A logger without a handler of its own prints what an error says anyway, URLs and all.
+            logging.getLogger(library).addHandler(logging.NullHandler())
         self._bucket = bucket
         self._root = prefix + "/" if prefix else ""
 

@@ -198,11 +198,11 @@ def _spelt(fields: Dict[str, object]) -> bytes:
 def _by_pathspec(text: str, transport: Transport, arch: str) -> Found:
     """What a step or a task ran in: by the run records of the cache, and by Metaflow's metadata.
 
-    A record is of a step, whose tasks may differ: of a task, Metaflow is asked first.
+    A record is of a step, whose tasks may differ: for a task, Metaflow's metadata comes first.
     """
     if not _PATHSPEC.match(text) or ".." in text:
         raise Misconfigured("`%s` is not the pathspec of a step or a task: write it like `TrainFlow/142/train`" % text)
-    ways = [lambda: _recorded(text, transport, arch), lambda: _told_by_metaflow(text)]
+    ways = [lambda: _recorded(text, transport, arch), lambda: _known_to_metaflow(text)]
     for way in reversed(ways) if text.count("/") == 3 else ways:
         found = way()
         if found is not None:
@@ -236,7 +236,7 @@ def _recorded(text: str, transport: Transport, arch: str) -> Optional[Found]:
     )
 
 
-def _told_by_metaflow(text: str) -> Optional[Found]:
+def _known_to_metaflow(text: str) -> Optional[Found]:
     try:
         from metaflow.client.core import Step, Task
 

@@ -1,4 +1,4 @@
-"""The run record: which environment a step of a run ran in, for those who ask the cache.
+"""The run record: which environment a step of a run ran in, as the cache keeps it.
 
 envlock's launcher writes the same records for the steps that it starts (`envlock.named.run_record`). A node writes
 those of scheduled runs, which no launcher sees.

@@ -1,7 +1,8 @@
-"""The way from a node to its cache: a bucket, asked by the client that Metaflow itself has for it.
+"""The way from a node to its cache: a bucket, by the client that Metaflow itself has for it.
 
-The clients (`clients`) ask once and do not wait. Here is what all of them share: which failures are worth another
-attempt, pauses that no two nodes share, one deadline for all, and errors that name what to do and hold no secret.
+The clients (`clients`) send a request once and do not wait. Here is what all of them share: which failures are worth
+another attempt, pauses that no two nodes share, one deadline for all, and errors that say what to do and hold no
+secret.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class NotThere(Missing):
 
 
 class Transport:
-    """One cache. Any thread may call any method; nothing is imported or asked before the first call.
+    """One cache. Any thread may call any method; nothing is imported or sent before the first call.
 
     `open_client` makes a client (see `clients`). Every method raises Unreachable, Throttled, Forbidden, Misconfigured.
     """
@@ -101,11 +102,11 @@ class Transport:
             write(piece)
             moved += len(piece)
 
-        def ask(client: Any) -> None:
+        def request(client: Any) -> None:
             if moved != end:
                 client.get(path, moved, end, take)
 
-        self._ask(ask, path, lambda: moved)
+        self._request(request, path, lambda: moved)
 
     def read(self, path: str, limit: int) -> bytes:
         """An object. Raises NotThere, and Damaged if it is longer than `limit`."""
@@ -124,19 +125,19 @@ class Transport:
 
     def list(self, folder: str) -> List[Listed]:
         """The objects in a folder and in those below it."""
-        return self._ask(lambda client: client.list(folder), folder)
+        return self._request(lambda client: client.list(folder), folder)
 
     def put_new(self, path: str, data: bytes, attempts: Optional[int] = None) -> bool:
         """Make an object, unless there is one of that name. Whether it was made. Tries so many times at most."""
-        return bool(self._ask(lambda client: client.put_new(path, data), path, attempts=attempts))
+        return bool(self._request(lambda client: client.put_new(path, data), path, attempts=attempts))
 
     def stop(self) -> None:
-        """End all requests soon, in other threads too: they raise Unreachable. Nothing can be asked afterwards."""
+        """End all requests soon, in other threads too: they raise Unreachable. Nothing can be requested afterwards."""
         self._stopped.set()
 
-    def _ask(
+    def _request(
         self,
-        ask: Callable[[Any], _T],
+        request: Callable[[Any], _T],
         path: str,
         progress: Callable[[], int] = lambda: 0,
         attempts: Optional[int] = None,
@@ -147,7 +148,7 @@ class Transport:
         while True:
             self._check_time()
             try:
-                return ask(client)
+                return request(client)
             except client.raises as error:
                 fault = client.fault(error)
             if progress() != done:
