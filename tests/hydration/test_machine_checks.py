@@ -92,12 +92,12 @@ def test_overrides_are_believed_as_conda_believes_them(
 def test_the_levels_of_processors_are_those_of_the_machine() -> None:
     from rattler import VirtualPackage
 
-    from envlock.hydration.machine_checks import _processor
+    from metaflow_extensions.envlock.plugins.node.machine import processor
 
     (here,) = [str(each) for each in map(repr, VirtualPackage.detect()) if "Archspec" in each]
     for level in ("x86_64_v2", "x86_64_v3", "x86_64_v4"):
-        assert _processor(level)[1] == (f'"{level}"' in here)
-    assert _processor("zen99")[1] is False
+        assert processor(level)[1] == (f'"{level}"' in here)
+    assert processor("zen99")[1] is False
 
 
 def test_cuda_is_that_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +107,11 @@ def test_cuda_is_that_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = tmp_path / "driver.c"
     source.write_text("int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True)
-    monkeypatch.setattr(
-        "envlock.hydration.machine_checks._DRIVERS", (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1"))
-    )
+    drivers = "metaflow_extensions.envlock.plugins.node.machine.DRIVERS"
+    monkeypatch.setattr(drivers, (str(tmp_path / "gone.so"), str(tmp_path / "libcuda.so.1")))
     assert lacks(("__cuda", "12.4")) == []
     assert lacks(("__cuda", "12.5")) == [("__cuda", "12.5", "12.4")]
-    monkeypatch.setattr("envlock.hydration.machine_checks._DRIVERS", (str(tmp_path / "gone.so"),))
+    monkeypatch.setattr(drivers, (str(tmp_path / "gone.so"),))
     assert lacks(("__cuda", "11")) == [("__cuda", "11", "")]
 
 
