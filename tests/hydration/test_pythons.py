@@ -77,13 +77,13 @@ def test_a_build_is_unpacked_and_runs(archive: Path, tmp_path: Path) -> None:
 
 def test_it_is_unpacked_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python, times = locked(archive), []
-    real = module._extract
+    real = module.extract
 
     def counting(members: tarfile.TarFile, folder: Path) -> None:
         times.append(folder)
         real(members, folder)
 
-    monkeypatch.setattr(module, "_extract", counting)
+    monkeypatch.setattr(module, "extract", counting)
     threads = [threading.Thread(target=unpack, args=(python, archive, tmp_path)) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Caches in the stand-ins of buckets, as a node reaches them."""
+"""What the tests of a node share: caches in the stand-ins of buckets, the kit's uv, and nodes in folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from envlock.cache.port import Store
 from metaflow_extensions.envlock.plugins.node import clients, transport
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, Fault, Listed, Transport, open_transport
+from tests.hydration.builds import archive_of_this_python
+from tests.hydration.conftest import small_disk
+from tests.hydration.making import Making
+from tests.node.nodes import Node, uv_wheel
 from tests.node.plans import canonical, manifest
 from tests.servers.clouds import Cloud, forget_sessions
 from tests.servers.proxy import Proxy, proxied
@@ -21,6 +25,9 @@ from tests.servers.proxy import Proxy, proxied
 with warnings.catch_warnings():  # once, with all that it imports: one of those warns
     warnings.simplefilter("ignore")
     import metaflow  # noqa: F401
+
+
+__all__ = ["small_disk"]
 
 
 class NodeCache(NamedTuple):
@@ -133,3 +140,33 @@ def folder_cache(tmp_path: Path) -> FolderCache:
     root.mkdir()
     client = FolderClient(root)
     return FolderCache(open_store(str(root)), client, Transport("s3://team/envlock", lambda: client))
+
+
+@pytest.fixture(scope="session")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This machine's uv in a wheel. Read it only."""
+    return uv_wheel(tmp_path_factory.mktemp("kit") / "uv.whl")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The running CPython as an archive. Read it only."""
+    path = tmp_path_factory.mktemp("kit") / "cpython.tar.gz"
+    path.write_bytes(archive_of_this_python())
+    return path
+
+
+@pytest.fixture
+def make_node(tmp_path: Path, kit: Path) -> Callable[..., Node]:
+    """Makes a node: `make_node(making=..., build=..., image=..., options=...)`, by default of three small wheels."""
+
+    def make(**options: Any) -> Node:
+        making = options.pop("making", None) or Making(tmp_path / "making")
+        return Node(tmp_path, making, kit, **options)
+
+    return make
+
+
+@pytest.fixture
+def node(make_node: Callable[..., Node]) -> Node:
+    return make_node()

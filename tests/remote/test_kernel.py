@@ -32,7 +32,7 @@ from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import Lock, LockedPackage
 from envlock.remote import kernel as kernel_module
 from envlock.remote import on_node
-from envlock.remote.kernel import KERNEL_NAME, MODULES, OUTSIDE, kernel
+from envlock.remote.kernel import KERNEL_NAME, MODULES, OF_SHIM, OUTSIDE, SHIM, kernel
 from tests.channel import Channel, data_package
 from tests.hydration.conda_making import CondaMaking, wheels
 from tests.support import wait_until
@@ -340,8 +340,9 @@ def test_the_kernel_has_the_same_bytes_wherever_its_modules_are(
     made = kernel()
     site = tmp_path / "site"
     shutil.copytree(Path(kernel_module.__file__).parent.parent, site / "envlock", copy_function=copied_later)
-    for package in OUTSIDE:
-        shutil.copytree(kernel_module._folder_of(package), site / package, copy_function=copied_later)
+    for package in (*OUTSIDE, SHIM):
+        place = site.joinpath(*package.split("."))
+        shutil.copytree(kernel_module._folder_of(package), place, copy_function=copied_later)
     code = "import sys; from envlock.remote.kernel import kernel; sys.stdout.buffer.write(kernel())"
     environ = {"PYTHONPATH": str(site), "PYTHONPYCACHEPREFIX": str(tmp_path / "elsewhere"), "TZ": "Asia/Tokyo"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, check=True)
@@ -374,7 +375,10 @@ def test_the_kernel_holds_what_its_entry_imports_and_no_more() -> None:
         for folder, names in MODULES.items()
         for name in names.split()
     } == ours
-    theirs = {name.partition(".")[0] for name in reached} - {"envlock"} - set(sys.stdlib_module_names)
+    of_shim = {f"{SHIM}.{name}".removesuffix(".__init__") for name in OF_SHIM.split()}
+    assert {name for name in reached if name.startswith(SHIM)} == of_shim
+    theirs = {name.partition(".")[0] for name in reached} - {"envlock", "metaflow_extensions"}
+    theirs -= set(sys.stdlib_module_names)
     assert theirs == {*OUTSIDE, "rattler", "uv"}  # the kit has py-rattler, and uv is an executable that is given
 
 
@@ -390,16 +394,18 @@ def all_imported(*entries: str) -> set[str]:
             continue  # a name of a module, not a module
         reached.add(name)
         waiting += [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
-        if source is not None and name.partition(".")[0] in {"envlock", *OUTSIDE}:
+        if source is not None:
             package = name if source.name == "__init__.py" else name.rpartition(".")[0]
             waiting += imports_in(ast.parse(source.read_text()), package)
     return reached
 
 
 def source_of(name: str) -> Path | None:
-    if name.partition(".")[0] not in {"envlock", *OUTSIDE}:
-        return None
     top, *below = name.split(".")
+    if name.startswith(SHIM):
+        top, below = SHIM, name.removeprefix(SHIM).split(".")[1:]
+    elif top not in {"envlock", *OUTSIDE}:
+        return None
     path = kernel_module._folder_of(top).joinpath(*below)
     return next((each for each in (path / "__init__.py", path.with_suffix(".py")) if each.is_file()), None)
 

@@ -8,8 +8,6 @@ its own, and needs nothing of this.
 from __future__ import annotations
 
 import gzip
-import os
-import posixpath
 import tarfile
 import zlib
 from pathlib import Path
@@ -24,6 +22,7 @@ from envlock.model.python_range import python_allows
 from envlock.redaction import redact
 from envlock.trust import Closed, make_folder
 from envlock.uv_command import run_uv, uv_reason
+from metaflow_extensions.envlock.plugins.node.pythons import extract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +146,7 @@ def unpack(python: LockedPython, archive: Path, pythons: Path) -> Path:
             raise ChangedArtifact("python", python.version, archive, expected=python.sha256, found=f"sha256 {found}")
         try:
             with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as members:
-                _extract(members, stage)
+                extract(members, str(stage))
                 # tarfile takes bad bytes for the end of the archive; gzip's checksum comes after them.
                 while stream.read(_CHUNK):
                     pass
@@ -165,45 +164,3 @@ def unpack(python: LockedPython, archive: Path, pythons: Path) -> Path:
 
 def _interpreter(folder: Path, python: LockedPython) -> Path:
     return folder / _FOLDER / "bin" / f"python{python.series}"
-
-
-def _extract(members: tarfile.TarFile, folder: Path) -> None:
-    if hasattr(tarfile, "data_filter"):
-        members.extractall(folder, filter="data")
-        return
-    # Python before 3.10.12 and 3.11.4 has no filters: what theirs would refuse is refused here.
-    links: set[str] = set()
-    for member in members.getmembers():
-        if not _is_harmless(member, links):
-            raise tarfile.TarError(f"{member.name} does not stay in its folder")
-        if member.issym():
-            links.add(posixpath.normpath(member.name))
-        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-        member.mode &= 0o755
-    members.extractall(folder)  # noqa: S202  just checked
-
-
-def _is_harmless(member: tarfile.TarInfo, links: set[str]) -> bool:
-    """Whether a member is a file, a folder or a link that stays in its folder, and is reached through none of `links`.
-
-    >>> _is_harmless(tarfile.TarInfo("python/bin/python3.12"), set())
-    True
-    >>> _is_harmless(tarfile.TarInfo("../.profile"), set())
-    False
-    >>> _is_harmless(tarfile.TarInfo("python/link/file"), {"python/link"})
-    False
-    """
-    if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
-        return False
-    paths = [member.name]
-    if member.islnk():
-        paths.append(member.linkname)
-    elif member.issym():
-        paths.append(posixpath.join(posixpath.dirname(member.name), member.linkname))
-    if posixpath.normpath(member.name) in links:
-        return False
-    return not any(
-        path.startswith(("/", f"{link}/")) or posixpath.normpath(path).startswith("..")
-        for path in paths
-        for link in links or {"/"}
-    )

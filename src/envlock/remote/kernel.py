@@ -34,6 +34,10 @@ MODULES = {
 }
 """envlock's modules, by folder: what the entry imports, directly or not, whenever it does."""
 
+SHIM = "metaflow_extensions.envlock.plugins.node"
+"""The part of the shim of which hydrating uses modules."""
+OF_SHIM = "__init__ machine"
+
 _MAIN = b"from envlock.remote.on_node import run\n\nraise SystemExit(run())\n"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644 << 16
@@ -63,7 +67,12 @@ def _files() -> dict[str, bytes]:
     }
     for package in OUTSIDE:
         paths |= {f"{package}/{path.name}": path for path in sorted(_folder_of(package).glob("*.py"))}
-    return {"__main__.py": _MAIN, **{name: path.read_bytes() for name, path in paths.items()}}
+    *parents, node = SHIM.split(".")
+    place = "/".join([*parents, node])
+    paths |= {f"{place}/{name}.py": _folder_of(SHIM) / f"{name}.py" for name in OF_SHIM.split()}
+    # On the node's own path there may be a code package with the same namespace: what is in the zip is whole.
+    made = {"/".join([*parents[: depth + 1], "__init__.py"]): b"" for depth in range(len(parents))}
+    return {"__main__.py": _MAIN, **made, **{name: path.read_bytes() for name, path in paths.items()}}
 
 
 def _folder_of(package: str) -> Path:

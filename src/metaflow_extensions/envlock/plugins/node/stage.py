@@ -42,10 +42,10 @@ def make_once(
     """Make the folder `place` with `build(empty folder)`, unless it `is_whole`. Whether this call made it.
 
     The folder of stages, `.stages` beside the place, must be there. `build` may use the folder around its own: that one
-    vanishes once the place is made. `seal` is called once the folder is at its place, for a mark that `is_whole` looks
-    for. What is at the place without being whole is removed first. `waiting` is called when another process has the
-    work in hand. When `build` or `seal` raise, nothing is left, and a kill at any moment leaves nothing that is at its
-    place and whole. Raises OSError.
+    vanishes once the place is made. It may also rename its folder to the place, if there is something to do there.
+    `seal` is called once the folder is at its place, for a mark that `is_whole` looks for. What is at the place without
+    being whole is removed first. `waiting` is called when another process has the work in hand. When `build` or `seal`
+    raise, nothing is left, and a kill at any moment leaves nothing that is at its place and whole. Raises OSError.
     """
     folder, name = os.path.split(place)
     stages = os.path.join(folder, STAGES)
@@ -61,7 +61,8 @@ def make_once(
             new = os.path.join(stage, "new")
             os.mkdir(new)
             build(new)
-            os.rename(new, place)
+            if os.path.lexists(new):
+                os.rename(new, place)
             try:
                 seal()
             except BaseException:

@@ -1,0 +1,204 @@
+"""Entering a prefix on a node: `enter.sh` for the shell that starts a task, variables for a process that becomes it.
+
+Both say the same as `envlock.activation` does on a workstation, except that Metaflow's PYTHONPATH stays: it leads to
+the code package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+from .errors import NodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, Mapping
+
+    from .prepare import Entered
+
+IDENTITY_VARIABLE = "_METAFLOW_ENVLOCK_ENV"
+TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
+PYTHON_VARIABLE = "ENVLOCK_PYTHON"
+PATHSPEC_VARIABLE = "MF_PATHSPEC"
+SCRIPT = "enter.sh"
+
+_STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+_OF_VENV = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
+_OF_CONDA = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "CONDA_PROMPT_MODIFIER")
+_UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
+_OF_THE_SHELL = ("_", "SHLVL", "PWD", "OLDPWD")
+
+_DESCRIPTOR = 9
+"""Where the shell, and by it the task, holds the prefix open. Not every shell knows descriptors of two digits."""
+
+# A lock belongs to what was opened, not to who took it: the shell keeps what this program locks.
+_LOCK = """
+import fcntl, os, sys
+try:
+    fcntl.flock({0}, fcntl.LOCK_SH)
+except OSError:
+    pass
+try:
+    sys.exit(not os.path.samestat(os.fstat({0}), os.stat(sys.argv[1])))
+except OSError:
+    sys.exit(1)
+""".format(_DESCRIPTOR).strip()
+
+
+def task_of(flow: str, step: str, environ: Mapping[str, str]) -> str:
+    """`flow/run/step` of this task: what the identity of its environment is valid for.
+
+    >>> task_of("TrainFlow", "fit", {"MF_PATHSPEC": "TrainFlow/argo-x/fit/t-1"}), task_of("TrainFlow", "fit", {})
+    ('TrainFlow/argo-x/fit', 'TrainFlow//fit')
+    """
+    parts = environ.get(PATHSPEC_VARIABLE, "").split("/")
+    run = parts[1] if len(parts) >= 3 and (parts[0], parts[2]) == (flow, step) else ""
+    return "%s/%s/%s" % (flow, run, step)
+
+
+def identity(entered: Entered) -> str:
+    """What `_METAFLOW_ENVLOCK_ENV` is in an environment: pathspecs are read in this spelling."""
+    target = entered.target
+    return json.dumps([target.req_id, target.full_id, target.arch])
+
+
+def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, str]) -> str:
+    """The text of `enter.sh`, for bash and sh; for a disabled step if nothing is entered.
+
+    The shell that reads it holds the prefix. If that was removed a moment ago, it has it made once more.
+    """
+    lines = ["# Written by envlock. A shell that reads this is in the environment of %s/%s." % (flow, step)]
+    if entered is None:
+        lines += _exports({PYTHON_VARIABLE: sys.executable, IDENTITY_VARIABLE: ""})
+        lines += _exports({TASK_VARIABLE: task_of(flow, step, environ)})
+        return "\n".join(lines) + "\n"
+    prefix = shlex.quote(entered.prefix)
+    if entered.lock is not None:
+        # `exec` with a folder that is gone would end some shells.
+        again = "%s -m %s %s %s && . ./.envlock/%s" % (
+            shlex.quote(sys.executable), __package__, shlex.quote(flow), shlex.quote(step), SCRIPT,
+        )  # fmt: skip
+        lock = "exec %d<%s && %s -I -S -c %s %s" % (
+            _DESCRIPTOR, prefix, shlex.quote(sys.executable), shlex.quote(_LOCK), prefix,
+        )  # fmt: skip
+        lines.append("{ [ -d %s ] && %s; } || { %s; return; }" % (prefix, lock, again))
+    lines += _leaving(entered, environ)
+    variables = _set(entered, flow, step, environ)
+    lines += ["unset %s" % name for name in _absent(entered)]
+    lines += _exports(variables)
+    for path in _scripts(entered.prefix, "activate.d"):
+        lines.append(". %s >&2 || echo %s >&2" % (shlex.quote(path), shlex.quote("envlock: %s failed" % path)))
+    return "\n".join([*lines, ":"]) + "\n"
+
+
+def variables(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """All variables of a process that becomes the task. Starts a shell if packages have activation scripts.
+
+    Raises NodeError.
+    """
+    scripts = _scripts(entered.prefix, "activate.d")
+    if not (scripts or list(_leaving(entered, environ))):
+        found = {name: value for name, value in environ.items() if name not in _absent(entered)}
+        found.update(_set(entered, flow, step, environ))
+        return found
+    program = "%s\nexec %s -I -S -c %s" % (
+        script(entered._replace(lock=None), flow, step, environ),
+        shlex.quote(sys.executable),
+        shlex.quote("import json, os; print(json.dumps(dict(os.environ)))"),
+    )
+    shell = next((each for each in ("/bin/bash", "/usr/bin/bash") if os.access(each, os.X_OK)), "/bin/sh")
+    ran = subprocess.run(
+        [shell, "-c", program], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+    )
+    try:
+        found = json.loads(ran.stdout.decode("utf-8"))
+    except ValueError:
+        raise NodeError(
+            "an activation script of a conda package ended the shell that sourced it: require another version of it"
+        ) from None
+    return {name: value for name, value in found.items() if name not in _OF_THE_SHELL or name in environ}
+
+
+def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are set in an environment, but for what activation scripts set."""
+    prefix = entered.prefix
+    programs = os.path.join(prefix, "bin")
+    outer = os.path.join(environ.get("CONDA_PREFIX") or os.devnull, "bin") if _is_conda(prefix) else programs
+    others = [each for each in environ.get("PATH", os.defpath).split(":") if each not in (programs, outer)]
+    found = {
+        PYTHON_VARIABLE: entered.python,
+        IDENTITY_VARIABLE: identity(entered),
+        TASK_VARIABLE: task_of(flow, step, environ),
+        "PATH": ":".join([programs, *others]),
+        "PYTHONNOUSERSITE": "1",
+    }
+    if not _is_conda(prefix):
+        found["VIRTUAL_ENV"] = prefix
+        return found
+    found.update({"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": prefix, "CONDA_SHLVL": "1"})
+    found.update(_of_packages(prefix))
+    return found
+
+
+def _absent(entered: Entered) -> list[str]:
+    """The variables that an environment does not have."""
+    return [*_STEERS_PYTHON, *(_OF_VENV if _is_conda(entered.prefix) else ())]
+
+
+def _leaving(entered: Entered, environ: Mapping[str, str]) -> Iterator[str]:
+    """The lines by which a shell leaves an environment of the image, before it enters one of conda packages."""
+    outer = environ.get("CONDA_PREFIX", "")
+    if not outer or not _is_conda(entered.prefix):
+        return
+    for path in reversed(_scripts(outer, "deactivate.d")):
+        yield ". %s >&2 || :" % shlex.quote(path)
+    yield "unset %s" % " ".join(_OF_CONDA)
+
+
+def _is_conda(prefix: str) -> bool:
+    return os.path.isdir(os.path.join(prefix, "conda-meta"))
+
+
+def _of_packages(prefix: str) -> dict[str, str]:
+    """The variables that packages (`etc/conda/env_vars.d`) and the environment itself set; the latter win."""
+    found: dict[str, object] = {}
+    folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
+    for path in _entries(folder, ".json"):
+        found.update(_object(path))
+    state = os.path.join(prefix, "conda-meta", "state")
+    if os.path.exists(state):
+        of_environment = _object(state).get("env_vars", {})
+        if isinstance(of_environment, dict):
+            found.update(of_environment)
+    return {name: str(value) for name, value in found.items() if value != _UNSET and name.isidentifier()}
+
+
+def _object(path: str) -> dict:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise NodeError("cannot enter the environment: %s is not a JSON object of variables" % path)
+    return found
+
+
+def _scripts(prefix: str, kind: str) -> list[str]:
+    return _entries(os.path.join(prefix, "etc", "conda", kind), ".sh")
+
+
+def _entries(folder: str, ending: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name.endswith(ending) and not name.startswith(".")]
+
+
+def _exports(found: Mapping[str, str]) -> list[str]:
+    return ["export %s=%s" % (name, shlex.quote(value)) for name, value in found.items()]

@@ -1,0 +1,237 @@
+"""Making one environment on a node: its plan, what the plan names, and the prefix that is made of that."""
+
+from __future__ import annotations
+
+import os
+
+from . import home as homes
+from . import machine, pythons, stage
+from .errors import DiskFull, Misconfigured, NodeError
+from .fetch import fetch, fetch_plan
+from .install import Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
+from .prepare import Entered, place_of, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Sequence
+
+    from .manifest import Target
+    from .plan import Build, Fetched, Object, Plan
+    from .prepare import Preparing
+
+FILES = "files"
+"""In the folder of a stage: what was fetched, laid out as the cache is."""
+
+_UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
+"""How much an environment takes while it is made, as a multiple of its packages, those included."""
+_ATTEMPTS = 3
+_LONGEST_PREFIX = 255
+"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
+_UNFIT = ":\n\r"
+_UNFIT_FOR_CONDA = "\"'`$\\"
+
+
+class Making:
+    """Makes one environment in one home."""
+
+    def __init__(self, preparing: Preparing, target: Target, home: str) -> None:
+        self._preparing = preparing
+        self._manifest = preparing.manifest
+        self._reporter = preparing.reporter
+        self._environ = preparing.environ
+        self._target = target
+        self._home = home
+        self._prefix = homes.prefix_in(home, target)
+        self._plan: Plan | None = None
+        self._entered: Entered | None = None
+        self._claim: int | None = None
+        self._python = ("", "")
+        self._uses: tuple[str, ...] = ()
+
+    def run(self) -> Entered:
+        """The environment, made by this process or by another. Raises NodeError, InUse, OSError."""
+        for _ in range(_ATTEMPTS):  # others may remove what was just made
+            try:
+                made = stage.make_once(
+                    self._prefix, is_whole=self._is_whole, build=self._build, seal=self._seal, waiting=self._wait
+                )
+            finally:
+                if self._claim is not None:
+                    os.close(self._claim)
+                    self._claim = None
+            entered = self._entered or whole(self._home, self._target, self._environ)
+            if entered is not None:
+                if made:
+                    homes.make_room(self._home, self._manifest.keep)
+                    if self._reporter.seconds > 1:
+                        name = "%s/%s" % (self._manifest.flow, self._preparing.step)
+                        self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
+                return entered
+        raise NodeError("%s was removed each time that it was made: set ENVLOCK_HOME to another folder" % self._prefix)
+
+    def _planned(self) -> Plan:
+        if self._plan is None:
+            self._reporter.began("reading the plan of the environment")
+            self._plan = fetch_plan(self._preparing.transport, self._target)
+        return self._plan
+
+    def _wait(self) -> None:
+        self._reporter.said("waiting for another task that is making the environment")
+
+    def _is_whole(self) -> bool:
+        self._entered = whole(self._home, self._target, self._environ, self._reporter, self._planned)
+        if self._entered is None:
+            self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
+        return self._entered is not None
+
+    def _build(self, new: str) -> None:
+        plan = self._planned()
+        check_system(plan)
+        check_place(plan, self._prefix)
+        self._make_room(plan)
+        wanted = _Wanted(self._home, plan.packages)
+        wanted.tool(plan.tools.uv)
+        install = self._install_conda if plan.install == "conda" else self._install_wheels
+        for line in install(plan, wanted, new):
+            self._reporter.said(line)
+
+    def _install_wheels(self, plan: Plan, wanted: _Wanted, new: str) -> list[str]:
+        python = self._image_python(plan)
+        build = plan.python.build
+        if python is None and build is not None:
+            wanted.build(build)
+        self._fetch(wanted, new)
+        if python is None and build is not None:
+            path = wanted.places[build.sha256]
+            python = path, pythons.checked_version(path, build)
+            self._uses = ("%s/%s" % (homes.PYTHONS, build.sha256),)
+        assert python is not None, "a plan without a build was refused"
+        self._python = python
+        uv = uv_in(wanted.places[plan.tools.uv.sha256], plan.tools.uv)
+        return Wheels(plan, wanted.places, new, uv, self._home).install(python[0])
+
+    def _install_conda(self, plan: Plan, wanted: _Wanted, new: str) -> list[str]:
+        kernel, build = plan.tools.kernel, plan.tools.python
+        assert kernel is not None, "a plan without one was refused"
+        assert build is not None, "a plan without one was refused"
+        wanted.file(kernel)
+        for wheel in plan.tools.rattler:
+            wanted.tool(wheel)
+        runner = pythons.newest_of_image(self._environ)
+        if runner is None:
+            wanted.build(build)
+        self._fetch(wanted, new)
+        programs = {
+            "python": runner or wanted.places[build.sha256],
+            "kernel": wanted.places[kernel.sha256],
+            "uv": uv_in(wanted.places[plan.tools.uv.sha256], plan.tools.uv),
+        }
+        options = {
+            "compile-bytecode": self._manifest.compile_bytecode,
+            "link-scripts": list(self._manifest.link_scripts),
+        }
+        of_conda = (each.version for each in plan.packages if (each.kind, each.name) == ("conda", "python"))
+        self._python = os.path.join(self._prefix, "bin", "python%s" % plan.python.series), next(of_conda, "")
+        rattler = [wanted.places[each.sha256] for each in plan.tools.rattler]
+        return link_conda(plan, programs, rattler, os.path.dirname(new), self._prefix, options, self._home)
+
+    def _fetch(self, wanted: _Wanted, new: str) -> None:
+        files = os.path.join(os.path.dirname(new), FILES)
+        places = fetch(self._preparing.transport, wanted.objects, files, self._reporter, wanted.arrived)
+        for each in wanted.objects:
+            wanted.arrived(each, places[each.sha256])
+        self._reporter.began("installing %d packages" % len(self._planned().packages))
+
+    def _image_python(self, plan: Plan) -> tuple[str, str] | None:
+        """The image's own Python, if the environment may be made from it; None if the kit's is to serve."""
+        forced = self._manifest.python == "kit"
+        found = None if forced or plan.python.image is None else pythons.of_image(plan.python, self._environ)
+        if found is None and plan.python.build is None:
+            raise pythons.no_python(plan.python, forced=forced)
+        return found
+
+    def _make_room(self, plan: Plan) -> None:
+        factor = _UNPACKED_CONDA if plan.install == "conda" else _UNPACKED_WHEELS
+        needed = factor * sum(each.size for each in plan.packages)
+        homes.make_room(self._home, max(self._manifest.keep - needed, 0), needed)
+        others = homes.homes(self._environ, self._preparing.folder)
+        if homes.free_bytes(self._home) < needed and self._home != others[-1]:
+            last = os.path.dirname(others[-1])
+            if homes.free_bytes(last) > homes.free_bytes(self._home):
+                raise DiskFull("no room for the environment in %s" % self._home)
+
+    def _seal(self) -> None:
+        plan = self._planned()
+        modules = os.path.join("lib", "python%s" % plan.python.series, "site-packages")
+        if plan.install == "wheels" and self._manifest.compile_bytecode:
+            python = os.path.join(self._prefix, "bin", "python")
+            compile_bytecode(os.path.join(self._prefix, modules), python, self._reporter)
+        homes.Kept(self._home, place_of(self._target)).write(self._uses, modules)
+        path, version = self._python
+        homes.Receipt(self._target, path, version).write(self._prefix)
+
+
+class _Wanted:
+    """What is fetched for an environment, and where it is on this node: what is a tool or a Python is unpacked."""
+
+    def __init__(self, home: str, packages: Sequence[Fetched]) -> None:
+        self._home = home
+        self._unpack: dict[str, Callable[[str], str]] = {}
+        self.objects: list[Fetched] = list(packages)
+        self.places: dict[str, str] = {}
+        """By SHA-256."""
+
+    def file(self, each: Fetched) -> None:
+        """Want a file as it is."""
+        self.objects.append(each)
+
+    def tool(self, each: Object) -> None:
+        """Want a tool of the kit."""
+        self._add(each, unpacked_tool(each, self._home), lambda path: unpack_tool(each, path, self._home))
+
+    def build(self, each: Build) -> None:
+        """Want an interpreter."""
+        found = pythons.unpacked_build(each, self._home)
+        self._add(each, found, lambda path: pythons.unpack_build(each, path, self._home))
+
+    def _add(self, each: Fetched, found: str | None, unpack: Callable[[str], str]) -> None:
+        if found is None:
+            self.objects.append(each)
+            self._unpack[each.sha256] = unpack
+        else:
+            self.places[each.sha256] = found
+
+    def arrived(self, each: Fetched, path: str) -> None:
+        """Take a file whose bytes have been verified. Unpacking one does not hold up the others."""
+        if each.sha256 not in self.places:
+            unpack = self._unpack.get(each.sha256)
+            self.places[each.sha256] = path if unpack is None else unpack(path)
+
+
+def check_system(plan: Plan) -> None:
+    """Raise Misconfigured for an image that lacks what the packages of a plan need."""
+    if not machine.glibc() and os.environ.get("CONDA_OVERRIDE_GLIBC") is None:
+        raise Misconfigured(
+            "this image has no glibc (Alpine and others have musl), and the packages are made for glibc: use an image "
+            "of Debian, Ubuntu, Fedora or the like"
+        )
+    lacking = [
+        "%s %s (%s is here)" % (name, required, here or "none") for name, required, here in machine.unmet(plan.system)
+    ]
+    if lacking:
+        raise Misconfigured(
+            "this image lacks what the environment requires: %s; use another image, or require less in "
+            "[envlock.system-requirements.%s] and run `envlock lock`, `envlock push`" % (", ".join(lacking), plan.arch)
+        )
+
+
+def check_place(plan: Plan, prefix: str) -> None:
+    """Raise NodeError for a path that breaks PATH, or what conda packages write it into."""
+    unfit = _UNFIT + (_UNFIT_FOR_CONDA if plan.install == "conda" else "")
+    if any(each in unfit for each in prefix) or (
+        plan.install == "conda" and len(os.fsencode(prefix)) > _LONGEST_PREFIX
+    ):
+        raise homes.Unusable(
+            "the environment cannot be in %s: the path is too long, or has a character that breaks its packages; set "
+            "%s to a short folder such as /tmp/envlock" % (prefix, homes.HOME_VARIABLE)
+        )

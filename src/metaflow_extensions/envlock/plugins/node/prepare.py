@@ -1,0 +1,216 @@
+"""`prepare`: the environment of a step on this node: the one that the image brings, one that is kept, or a new one.
+
+If it is there, this reads a few small files, imports no Metaflow and uses no network. Of many tasks that want it at
+once, one makes it, and the others wait without having read the plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+from . import home as homes
+from . import pythons
+from .errors import DiskFull, Misconfigured, NodeError
+from .manifest import Reference, Target
+from .plan import node_arch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping
+
+    from .manifest import Manifest
+    from .plan import Plan
+    from .report import Reporter
+
+
+class Entered(NamedTuple):
+    """An environment that is there, and stays as long as its lock is held."""
+
+    prefix: str
+    python: str
+    """Its interpreter, by the path that makes it the environment's."""
+    target: Target
+    lock: int | None
+    """A descriptor that holds a shared lock of the prefix. None if nothing removes the prefix anyway."""
+
+
+def prepare(manifest: Manifest, step: str, environ: Mapping[str, str], reporter: Reporter) -> Entered | None:
+    """The environment of a step, made if it is not on this node; None if the step is disabled.
+
+    `environ` are the task's variables; the working folder is the task's. Raises NodeError.
+    """
+    entry = manifest.entry(step)
+    if entry is None:
+        return None
+    work = Preparing(manifest, step, environ, reporter)
+    target = work.look_up(entry) if isinstance(entry, Reference) else entry
+    here = node_arch()
+    if target.arch != here:
+        raise Misconfigured(
+            "%s/%s is deployed for %s, and this node is %s: run it on %s, or lock it for %s and deploy it again"
+            % (manifest.flow, step, target.arch, here, target.arch, here)
+        )
+    # What this makes is closed to others, whatever the image's umask is.
+    umask = os.umask(0o022)
+    os.umask(umask | 0o022)
+    try:
+        entered = work.find(target) or work.make(target)
+        work.write_record(target)
+    finally:
+        os.umask(umask)
+    return entered
+
+
+class Preparing:
+    """The work for one task."""
+
+    def __init__(self, manifest: Manifest, step: str, environ: Mapping[str, str], reporter: Reporter) -> None:
+        self.manifest = manifest
+        self.step = step
+        self.environ = environ
+        self.reporter = reporter
+        self.folder = os.getcwd()
+        self._transport: Any = None
+
+    @property
+    def transport(self) -> Any:
+        """The cache, which costs importing Metaflow and a client, once."""
+        if self._transport is None:
+            from .transport import open_transport
+
+            self._transport = open_transport(self.manifest)
+        return self._transport
+
+    def look_up(self, reference: Reference) -> Target:
+        """The environment that a reference names now."""
+        from .names import look_up
+
+        return look_up(self.manifest, reference, self.step, self.transport, self.environ)
+
+    def write_record(self, target: Target) -> None:
+        """Write down in the cache what the step runs in, if this process has opened it."""
+        pathspec = self.environ.get("MF_PATHSPEC")
+        if self._transport is not None and pathspec:
+            from .record import write
+
+            write(self._transport, target, pathspec)
+
+    def find(self, target: Target) -> Entered | None:
+        """The environment, if the image brings it or a home keeps it, whole."""
+        brought = homes.prebuilt(self.environ, target)
+        if brought is not None:
+            receipt = homes.Receipt.read(brought)
+            python = os.path.join(brought, "bin", "python")
+            if receipt is not None and (receipt.is_unchanged or pythons.version_of(python) == receipt.version):
+                prefix = self._by_its_name(brought, target)
+                return Entered(prefix, os.path.join(prefix, "bin", "python"), target, None)
+            self.reporter.said("%s is not used: the Python that it was made from is not in this image" % brought)
+        for home in homes.homes(self.environ, self.folder):
+            found = whole(home, target, self.environ)
+            if found is not None:
+                return found
+        return None
+
+    def _by_its_name(self, prefix: str, target: Target) -> str:
+        """A path of a prefix by which a process can tell what environment it is in."""
+        name = homes.name_of(target)
+        if os.path.basename(prefix) == name:
+            return prefix
+        link = os.path.join(self.folder, homes.OWN_FOLDER, name)
+        try:
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.symlink(prefix, link)
+        except OSError as error:
+            raise homes.storage_error(error, os.path.dirname(link)) from None
+        return link
+
+    def make(self, target: Target) -> Entered:
+        """Make the environment in the first home that will do."""
+        from .make import Making
+
+        failures: list[NodeError] = []
+        for home in homes.homes(self.environ, self.folder):
+            if failures:
+                self.reporter.said("%s; trying %s" % (failures[-1], home))
+            try:
+                homes.make_usable(home)
+                return Making(self, target, home).run()
+            except homes.InUse:
+                failures.append(
+                    NodeError(
+                        "%s was made from another image's Python, and running tasks use it: set %s to another folder, "
+                        'or `remote-python = "kit"` in envlock.toml'
+                        % (homes.prefix_in(home, target), homes.HOME_VARIABLE)
+                    )
+                )
+            except (DiskFull, homes.Unusable) as error:
+                failures.append(error)
+            except OSError as error:
+                failures.append(homes.storage_error(error, home))
+            self._transport = None  # fetching that failed has stopped it
+        raise failures[-1]
+
+
+def whole(
+    home: str,
+    target: Target,
+    environ: Mapping[str, str],
+    reporter: Reporter | None = None,
+    plan: Callable[[], Plan] | None = None,
+) -> Entered | None:
+    """The environment that is kept in a home, with its lock; None if there is none, or it is not whole.
+
+    If its interpreter was replaced by one of another version, `plan` tells whether that will do; without a plan it
+    will not. `reporter` hears why one is not used.
+    """
+    prefix = homes.prefix_in(home, target)
+    if homes.Receipt.read(prefix) is None or any(map(homes.distrust, (home, prefix))):
+        return None
+    lock = homes.hold(prefix)
+    if lock is None:
+        return None
+    try:
+        reason = _not_whole(home, prefix, target, environ, plan)
+    except BaseException:
+        os.close(lock)
+        raise
+    if reason:
+        os.close(lock)
+        if reporter is not None:
+            reporter.said("the environment in %s is made again: %s" % (prefix, reason))
+        return None
+    homes.Kept(home, place_of(target)).used()
+    return Entered(prefix, os.path.join(prefix, "bin", "python"), target, lock)
+
+
+def _not_whole(
+    home: str, prefix: str, target: Target, environ: Mapping[str, str], plan: Callable[[], Plan] | None
+) -> str:
+    """Why a prefix whose lock is held is not whole; empty if it is."""
+    receipt = homes.Receipt.read(prefix)
+    if receipt is None or receipt.identity != target[:3]:
+        return "it is not whole"
+    if not receipt.is_unchanged:
+        version = pythons.version_of(receipt.python)
+        serves = version == receipt.version or (plan is not None and pythons.in_ranges(version, plan().python))
+        if not serves:
+            return "its Python, %s, is gone or another one" % receipt.python
+        with contextlib.suppress(OSError):
+            homes.Receipt(target, receipt.python, version).write(prefix)
+    if not os.access(os.path.join(prefix, "bin", "python"), os.X_OK):
+        return "it has no bin/python"
+    kept = homes.Kept(home, place_of(target))
+    damaged = kept.damage(homes.is_due(kept, environ))
+    return "%s is not as it was installed" % damaged if damaged else ""
+
+
+def place_of(target: Target) -> str:
+    """The place of an environment below a home."""
+    return "%s/%s" % (homes.ENVIRONMENTS, homes.name_of(target))
+
+
+def _place(target: Target) -> str:
+    return "%s/%s" % (homes.ENVIRONMENTS, homes.name_of(target))
