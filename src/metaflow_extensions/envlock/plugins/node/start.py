@@ -33,6 +33,8 @@ def start(arguments: Sequence[str]) -> int:
         manifest = read(manifest_path(), flow)
         entered = prepare(manifest, step, os.environ, reporter)
         write_script(enter.script(entered, flow, step, os.environ))
+        if entered is not None and entered.lock is not None:
+            os.close(entered.lock)  # the shell takes one; what was used a moment ago is not removed
     except NodeError as error:
         reporter.said(str(error))
         return error.status

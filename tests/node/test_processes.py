@@ -1,0 +1,156 @@
+"""Tasks that start at once on one node, tasks that are killed, and the Pythons that images have."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envlock.interpreters import find_interpreter, machine_series
+from tests.hydration.making import Making, missing_files, remains
+from tests.node.nodes import FLOW, Node, oldest_python, tree_of
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
+NODE = Path(__file__).parents[2] / "src" / "metaflow_extensions" / "envlock" / "plugins" / "node"
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_tasks_that_start_at_once_share_one_hydration(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    node = make_node(making=Making(tmp_path / "making", count=10, files=20))
+    assert node.manifest
+    node.cache.joinpath("gate").touch()
+    tasks = [node.start() for _ in range(32)]
+    while node.fetched() == 0:
+        time.sleep(0.01)
+    node.cache.joinpath("gate").unlink()
+    results = [ended(task) for task in tasks]
+    assert [status for status, _ in results] == [0] * 32, results
+    assert node.fetched() == 1
+    assert any("waiting for another task" in said for _, said in results)
+    assert missing_files(node.prefix) == []
+    assert remains(node.home / "environments") == []
+
+
+def test_two_flows_on_one_node_make_their_environments_side_by_side(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    nodes = [make_node(making=Making(tmp_path / f"making{each}", count=each + 1)) for each in range(2)]
+    tasks = []
+    for number, node in enumerate(nodes):
+        folder = tmp_path / f"task{number}"
+        meta = folder / ".mf_meta"
+        meta.mkdir(parents=True)
+        (meta / "envlock.json").write_text(json.dumps(node.fields))
+        environ = node.environ(METAFLOW_EXTRACTED_ROOT=str(folder))
+        command = node.command()
+        tasks.append(subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True))
+    assert [ended(task)[0] for task in tasks] == [0, 0]
+    assert [missing_files(node.prefix) for node in nodes] == [[], []]
+    assert len(list((nodes[0].home / "tools").glob("[!.]*"))) == 1
+
+
+def test_a_task_that_is_killed_at_any_moment_leaves_nothing_that_looks_whole(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    node = make_node(making=Making(tmp_path / "making", count=20, files=20))
+    began = time.monotonic()
+    assert ended(node.start())[0] == 0
+    whole, span = tree_of(node.prefix), time.monotonic() - began
+    moments = random.Random(10)  # the same each time, so that a failure can be looked at
+    unfinished = 0
+    for number in range(10):
+        shutil.rmtree(node.prefix, ignore_errors=True)
+        if number % 2:
+            shutil.rmtree(node.home / "tools", ignore_errors=True)
+        task = node.start()
+        time.sleep(span * (number + moments.random()) / 10)
+        os.killpg(task.pid, signal.SIGKILL)
+        ended(task)
+        if not (node.prefix / ".envlock.json").exists():
+            unfinished += 1
+        else:
+            assert tree_of(node.prefix) == whole
+    assert unfinished >= 4, "the kills came too late to prove anything"
+    shutil.rmtree(node.prefix, ignore_errors=True)
+    assert ended(node.start())[0] == 0
+    assert tree_of(node.prefix) == whole
+    assert remains(node.home / "environments") == []
+
+
+def test_what_is_there_costs_no_import_of_metaflow_or_of_a_client(node: Node) -> None:
+    assert ended(node.start())[0] == 0
+    shutil.rmtree(node.cache / "packages")
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv[1:] = ['train']; sys.path.insert(0, {str(NODE.parents[3])!r})\n"
+        f"sys.argv[:] = ['node', {FLOW!r}, 'train']\n"
+        "try: runpy.run_module('metaflow_extensions.envlock.plugins.node', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*sorted(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=node.task,
+        env=node.environ(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(ran.stdout.split())
+    assert ran.stderr == ""
+    assert not {name for name in modules if name.split(".")[0] in {"metaflow", "boto3", "botocore", "envlock"}}
+    package = "metaflow_extensions.envlock.plugins.node"
+    assert not {f"{package}.{name}" for name in ("fetch", "transport", "install", "make")} & modules
+
+
+def test_the_oldest_python_makes_and_finds_an_environment(make_node: Callable[..., Node], build: Path) -> None:
+    node = make_node(build=build)
+    python = oldest_python()
+    for _ in range(2):
+        status, said = ended(node.start(python=python, PATH="/no/python/here"))
+        assert (status, node.fetched()) == (0, 1), said
+    assert missing_files(node.prefix) == []
+    ran = node.shell('"$ENVLOCK_PYTHON" -c "import sys, package_0.part_0; print(sys.version_info[:2])"')
+    assert ran.stdout.strip() == str(sys.version_info[:2]), "its Python is the kit's"
+    found = (node.prefix / "pyvenv.cfg").read_text()
+    assert f"home = {node.home}/pythons/" in found
+
+
+def test_one_python_finds_what_another_made(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+    assert ended(node.start())[0] == 0
+    assert ended(node.start(python=oldest_python())) == (0, "")
+    assert node.fetched() == 1
+
+
+def test_an_older_python_is_told_that_it_is_too_old(tmp_path: Path) -> None:
+    series = next((each for each in ("3.7", "3.6") if each in machine_series()), None)
+    if series is None:
+        pytest.skip("this machine has no Python 3.6 or 3.7")
+    python = find_interpreter(series, lambda _: True).path
+    command = [python, "-m", "metaflow_extensions.envlock.plugins.node", "F", "s"]
+    environ = {"PYTHONPATH": str(NODE.parents[3])}
+    ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert series in ran.stderr
+    assert "3.8" in ran.stderr
+
+
+def test_every_python_can_read_why_it_is_too_old() -> None:
+    import ast
+
+    for name in ("__init__.py", "__main__.py"):
+        ast.parse((NODE / name).read_text(), feature_version=(3, 4))
