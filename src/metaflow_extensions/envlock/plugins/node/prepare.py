@@ -56,9 +56,11 @@ def prepare(manifest: Manifest, step: str, environ: Mapping[str, str], reporter:
     umask = os.umask(0o022)
     os.umask(umask | 0o022)
     try:
-        return work.find(target) or work.make(target)
+        entered = work.find(target) or work.make(target)
     finally:
         os.umask(umask)
+    work.write_record(target)
+    return entered
 
 
 class Preparing:
@@ -86,6 +88,14 @@ class Preparing:
         from .names import look_up
 
         return look_up(self.manifest, reference, self.step, self.transport, self.environ)
+
+    def write_record(self, target: Target) -> None:
+        """Write down in the cache what the step runs in, if this process has opened it."""
+        pathspec = self.environ.get("MF_PATHSPEC")
+        if self._transport is not None and pathspec:
+            from .record import write
+
+            write(self._transport, target, pathspec)
 
     def find(self, target: Target) -> Entered | None:
         """The environment, if the image brings it or a home keeps it, whole."""
