@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.workflow.launch import Start, plan
 from tests.index import CATALOGUE, Index, Release
+from tests.remote.kits import KIT_RELEASES, python_mirror
 from tests.servers.clouds import Cloud
 from tests.support import ProjectFolder, isolation, run_envlock
+from tests.workflow.recording import Recorder
 
 HERE = host_arch()
 STEPS = ("start", "train", "score", "late", "end")
@@ -55,11 +58,15 @@ disabled = true
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
     """A locked project that the tests copy; never changed. Its index has what Metaflow needs, too."""
-    releases = (*CATALOGUE, Release("requests", "2.32.0"), Release("boto3", "1.34.0"))
-    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), Index(*releases) as index:
+    releases = (*CATALOGUE, *KIT_RELEASES, Release("requests", "2.32.0"), Release("boto3", "1.34.0"))
+    with (
+        isolation(tmp_path_factory.mktemp("home"), shared_uv_cache),
+        Index(*releases) as index,
+        python_mirror(tmp_path_factory.mktemp("mirror"), "{}.{}".format(*sys.version_info[:2])) as mirror,
+    ):
         project = ProjectFolder.make(tmp_path_factory.mktemp("nodes") / "project", index.url)
         project.write_flow(steps=STEPS)
-        settings = 'metaflow-requirements = true\ndatastore = "s3"\ncache = "../cache"'
+        settings = f'metaflow-requirements = true\ndatastore = "s3"\npython-mirror = "{mirror.url}"\ncache = "../cache"'
         project.write(CONFIG, settings=settings, archs=sorted({HERE, LINUX_64, LINUX_AARCH64}))
         run_envlock("lock", cwd=project.folder)
         yield project
@@ -193,6 +200,20 @@ def test_without_a_plan_the_flow_is_not_started(project: ProjectFolder) -> None:
     assert error.render().endswith("hint: envlock push")
     project.edit("[envlock]", "[envlock]\nremote = false")
     assert "remove `remote = false`" in str(refused(project).hint)
+
+
+def test_what_is_missing_is_pushed_where_the_project_says_so(project: ProjectFolder) -> None:
+    forget_plans(project)
+    project.edit("[envlock]", "[envlock]\npush-on-deploy = true")
+    reporter = Recorder()
+    planned = plan(start(project), reporter)
+    plans = {place.sha256 for _, place in Plans(store_of(project)).places()}
+    assert {each[3] for each in json.loads(planned.manifest)["environments"]} == plans
+    assert len(plans) == 2, "start runs here"
+    assert [note for note in reporter.notes if note.startswith("pushing 2 environments")]
+    again = Recorder()
+    assert plan(start(project), again).manifest == planned.manifest
+    assert again.notes == []
 
 
 def test_all_that_is_wrong_is_told_at_once_and_the_push_comes_last(project: ProjectFolder) -> None:

@@ -114,16 +114,19 @@ def _plans(
     needed = {_key(lock): lock for _, lock in locks.values()}
     found = _find(store, needed.values())
     missing = [needed[key] for key, plan in found.items() if not isinstance(plan, PlanOnNode)]
+    why: Sequence[EnvlockError] = ()
     if missing and settings.push_on_deploy and settings.remote:
         from envlock.workflow.push import push_locks
 
         reporter.noted(f"pushing {count(len(missing), 'environment')} of the flow to {store.url}")
-        push_locks(project, store, missing, reporter=reporter).raise_failures()
+        pushed = push_locks(project, store, missing, reporter=reporter)
+        pushed.raise_failures()
+        why = pushed.plans.errors
         found |= _find(store, missing)
     errors = [plan for plan in found.values() if isinstance(plan, EnvlockError)]
     lacking = {environment.name: lock.arch for environment, lock in locks.values() if found[_key(lock)] is None}
     if lacking:
-        errors.append(PlanMissing(lacking, store.url, is_off=not settings.remote))
+        errors += why or [PlanMissing(lacking, store.url, is_off=not settings.remote)]
     plans = {step: found[_key(lock)] for step, (_, lock) in locks.items()}
     return {step: plan for step, plan in plans.items() if isinstance(plan, PlanOnNode)}, errors
 
