@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from envlock.model.arch import Arch
 from envlock.named.run_record import RunRecord, RunRecords
 from metaflow_extensions.envlock.plugins.node.manifest import Target
-from metaflow_extensions.envlock.plugins.node.record import write
+from metaflow_extensions.envlock.plugins.node.record import Recording, write
 from tests.node.conftest import FolderCache, NodeCache
-from tests.node.plans import ARCH, FULL_ID, REQ_ID
+from tests.node.plans import ARCH, FULL_ID, REQ_ID, canonical, manifest
 from tests.servers.proxy import Break
 
 TARGET = Target(ARCH, REQ_ID, FULL_ID, "a" * 64)
@@ -50,3 +51,17 @@ def test_a_busy_bucket_is_not_waited_for(cache: NodeCache) -> None:
     cache.proxy.breaks(Break.SLOW_DOWN, "PUT", times=1000)
     assert not write(cache.transport, TARGET, "TrainFlow/1/start/1")
     assert len(cache.proxy.passed) == 2
+
+
+def test_a_task_records_where_it_is_without_waiting_for_it(
+    cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = manifest(cache=cache.manifest.cache, options=cache.manifest.options)
+    (tmp_path / ".mf_meta").mkdir()
+    (tmp_path / ".mf_meta" / "envlock.json").write_bytes(canonical(told))
+    monkeypatch.setenv("METAFLOW_EXTRACTED_ROOT", str(tmp_path))
+    Recording(f"{cache.manifest.flow}/7/start/t-1", [REQ_ID, FULL_ID, ARCH]).end()
+    (record,) = RunRecords(cache.store).read(cache.manifest.flow, "7", "start")
+    assert (record.req_id, record.full_id, record.arch) == (REQ_ID, FULL_ID, ARCH)
+    Recording("OtherFlow/7/start/t-1", [REQ_ID, FULL_ID, ARCH]).end()
+    assert RunRecords(cache.store).read("OtherFlow", "7", "start") == ()

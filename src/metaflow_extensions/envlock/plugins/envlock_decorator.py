@@ -3,13 +3,14 @@
 Standard library and Metaflow only: this is imported by each `import metaflow`, in the launcher and in every step.
 """
 
+import json
 import os
 
 from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider import MetaDatum
 from metaflow.metaflow_environment import InvalidEnvironmentException
 
-from .envlock_environment import COMMANDS_OF_TASKS, IDENTITY_VARIABLE
+from .envlock_environment import COMMANDS_OF_TASKS, IDENTITY_VARIABLE, is_on_node
 
 
 class EnvlockInternalDecorator(StepDecorator):
@@ -25,6 +26,7 @@ class EnvlockInternalDecorator(StepDecorator):
         self._environment = environment
         self._flow = flow
         self._datastore = flow_datastore
+        self._recording = None
 
     # In the launcher.
 
@@ -73,6 +75,10 @@ class EnvlockInternalDecorator(StepDecorator):
         identity = os.environ.get(IDENTITY_VARIABLE)
         if not identity:
             return
+        if is_on_node():
+            from .node.record import Recording
+
+            self._recording = Recording("%s/%s/%s/%s" % (flow.name, run_id, step_name, task_id), json.loads(identity))
         metadata.register_metadata(
             run_id,
             step_name,
@@ -86,3 +92,7 @@ class EnvlockInternalDecorator(StepDecorator):
                 )
             ],
         )
+
+    def task_finished(self, step_name, flow, graph, is_task_ok, retry_count, max_user_code_retries):
+        if self._recording is not None:
+            self._recording.end()

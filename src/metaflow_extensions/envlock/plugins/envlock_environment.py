@@ -23,6 +23,9 @@ TASK_VARIABLE = "_METAFLOW_ENVLOCK_TASK"
 # A JSON list of the variables that a task must not have. The launcher can only set them to nothing.
 ABSENT_VARIABLE = "_METAFLOW_ENVLOCK_ABSENT"
 
+# The Python that has envlock, and its PYTHONPATH, as JSON: where a launcher has started the task.
+LAUNCHER_VARIABLE = "_METAFLOW_ENVLOCK_LAUNCHER"
+
 Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
 
 # The name of the manifest in the code package.
@@ -213,6 +216,14 @@ def is_inside(identity):
         return (receipt["req_id"], receipt["full_id"]) == (req_id, full_id)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def is_on_node():
+    """Whether this process has a code package with a manifest, and no launcher of envlock has started it."""
+    root = os.environ.get("METAFLOW_EXTRACTED_ROOT")
+    if not root or os.environ.get(LAUNCHER_VARIABLE):
+        return False
+    return os.path.exists(os.path.join(root, ".mf_meta", MANIFEST))
 
 
 def pathspec(flow, run, step):

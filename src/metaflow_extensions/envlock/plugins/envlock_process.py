@@ -15,9 +15,7 @@ import tempfile
 import threading
 from importlib.util import find_spec
 
-from .envlock_environment import EnvlockException
-
-LAUNCHER_VARIABLE = "_METAFLOW_ENVLOCK_LAUNCHER"
+from .envlock_environment import LAUNCHER_VARIABLE, EnvlockException
 
 # Without the working folder on the path: it may contain a folder named `envlock`.
 _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from envlock.workflow.launch import main; main()"
