@@ -29,12 +29,10 @@ class BadCacheUrl(CacheSettingError):
     """`cache` is no folder and no URL of a store that envlock knows."""
 
     code = "bad-cache-url"
+    hint = 'name a folder or a bucket: `cache = "../cache"`, or `cache = "s3://team/envlock"`'
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(
-            f"`{strip_credentials(url)}` cannot be a cache: {reason}",
-            hint='name a folder or a bucket: `cache = "../cache"`, or `cache = "s3://team/envlock"`',
-        )
+        super().__init__(f"`{strip_credentials(url)}` cannot be a cache: {reason}")
 
 
 class CacheUnusable(ConfigError):
