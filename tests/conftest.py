@@ -140,6 +140,12 @@ def shared_uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "uv-cache"
 
 
+@pytest.fixture(scope="session")
+def shared_bytecode(shared_uv_cache: Path) -> Path:
+    """Where homes that run flows keep Metaflow's bytecode (`share_bytecode`)."""
+    return shared_uv_cache.with_name("bytecode")
+
+
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, new_folder: Callable[[str], Path]) -> Path:
     """A new folder for one test, as pytest's own is."""

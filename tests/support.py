@@ -344,6 +344,16 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
+def share_bytecode(envlock_home: Path, bytecode: Path) -> None:
+    """Let a home of envlock keep Metaflow's bytecode where all homes of the session do.
+
+    Compiling Metaflow takes almost a second, for each home and each Python that runs a flow there.
+    """
+    bytecode.mkdir(exist_ok=True)
+    envlock_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (envlock_home / "bytecode").symlink_to(bytecode)
+
+
 @contextmanager
 def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
     """A machine without settings: HOME and every folder of tools are `home`, and no variable of a tool is set."""

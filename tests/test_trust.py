@@ -17,7 +17,7 @@ from envlock.cli.prefix_memo import recall, remember
 from envlock.hydration.prefix import Receipt, find_prefix, write_receipt
 from envlock.hydration.stage import make_once
 from envlock.places import UntrustedHome, folder_in_home, home, trusted
-from envlock.trust import FOLDERS, VARIABLE, Closed, distrust
+from envlock.trust import FOLDERS, VARIABLE, Closed, distrust, make_folder
 from envlock.uv_command import uv_environment
 from tests.cache.test_environments import LOCK
 from tests.conftest import Envlock, ProjectFolder
@@ -44,6 +44,23 @@ def open_to_all() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+@pytest.mark.parametrize(("user", "of_home"), [(0, 0o755), (4001, 0o700)])
+@pytest.mark.usefixtures("open_to_all")
+def test_a_home_is_its_users_alone_and_what_is_private_is_so_for_root_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, of_home: int
+) -> None:
+    """What root makes may be in an image that others run from."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    place = tmp_path / "home"
+    make_folder(str(place / "conda" / "packages"), str(place))
+    make_folder(str(place / "memo"), str(place), is_private=True)
+    folders = {
+        folder: stat.S_IMODE((place / folder).stat().st_mode) for folder in ("", "conda", "conda/packages", "memo")
+    }
+    assert folders == {"": of_home, "conda": 0o755, "conda/packages": 0o755, "memo": 0o700}
 
 
 def reason_of(place: Path) -> str:

@@ -18,7 +18,7 @@ from envlock.interpreters import machine_series
 from envlock.model.arch import host_arch
 from tests.index import Index
 from tests.metaflow_runs import OF_GZIP, TASKS, Ended
-from tests.support import isolation, run_envlock
+from tests.support import isolation, run_envlock, share_bytecode
 
 collect_ignore_glob = ["project/*", "conda/*", "named/*"]
 
@@ -89,10 +89,11 @@ def series() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def flow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def flow_home(tmp_path_factory: pytest.TempPathFactory, shared_bytecode: Path) -> Path:
     """The HOME of every flow of the session: what one has made, the next one finds."""
     home = tmp_path_factory.mktemp("flow-home")
     (home / "tmp").mkdir()
+    share_bytecode(home / "envlock", shared_bytecode)
     return home
 
 

@@ -17,7 +17,7 @@ from envlock.model.arch import host_arch
 from tests.channel import Channel
 from tests.flows.conftest import OUTER, Ended, Flows
 from tests.index import Index
-from tests.support import isolation, run_envlock
+from tests.support import isolation, run_envlock, share_bytecode
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
@@ -28,12 +28,17 @@ _METAFLOWS_OWN = ("METAFLOW", "_METAFLOW", "MF_", "_PYTHON", "PYTHON")
 
 @pytest.fixture(scope="module")
 def conda_flows(
-    tmp_path_factory: pytest.TempPathFactory, index: Index, channel: Channel, shared_uv_cache: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    index: Index,
+    channel: Channel,
+    shared_uv_cache: Path,
+    shared_bytecode: Path,
 ) -> Iterator[Flows]:
     """The flows of `conda/`, locked from the channel and the index of the tests."""
     channel.need("requests")
     home = tmp_path_factory.mktemp("conda-home")
     (home / "tmp").mkdir()
+    share_bytecode(home / "envlock", shared_bytecode)
     folder = tmp_path_factory.mktemp("flows") / "project"
     shutil.copytree(FILES, folder)
     conda = f'python = "{channel.series[0]}", channels = ["conda-forge"]'
@@ -220,23 +225,29 @@ def test_what_ran_is_as_it_was_installed(run: Run, machine: Flows) -> None:
     assert "as installed" in run_envlock("verify", cwd=machine.folder).stdout
 
 
-def test_a_script_that_fails_stops_the_run_where_it_is_needed(machine: Flows, isolated: Path) -> None:
-    here = {"ENVLOCK_HOME": str(isolated / "other")}
+@pytest.fixture
+def own_prefix(machine: Flows) -> Iterator[Path]:
+    """The prefix of a step that runs in this test alone, to be changed."""
     chosen = ("--flow", "QuickFlow", "--step", "mixed")
-    prefix = run_envlock("path", *chosen, cwd=machine.folder, env=here).stdout.strip()
-    script = Path(prefix) / "etc/conda/activate.d/activates.sh"
+    prefix = Path(run_envlock("path", *chosen, cwd=machine.folder).stdout.strip())
+    yield prefix
+    shutil.rmtree(prefix)
+
+
+def test_a_script_that_fails_stops_the_run_where_it_is_needed(machine: Flows, own_prefix: Path) -> None:
+    script = own_prefix / "etc/conda/activate.d/activates.sh"
     script.unlink()
     script.write_text("exit 1\n")
-    ended = machine.python("quick.py", "--environment=envlock", "run", **here)
+    ended = machine.python("quick.py", "--environment=envlock", "run")
     assert ended.status == 1
     assert "Traceback" not in ended.text
     assert "error[activation-failed]: " in ended.text
     assert "etc/conda/activate.d/activates.sh of activates 1.0 failed" in ended.text
     script.write_text('export PYTHONPATH="$CONDA_PREFIX/extra:$PYTHONPATH"\nfalse\n')
-    ended = machine.python("quick.py", "--environment=envlock", "run", PYTHONPATH="/mine", **here)
+    ended = machine.python("quick.py", "--environment=envlock", "run", PYTHONPATH="/mine")
     assert ended.status == 0, ended.text
     (modules,) = (line for line in ended.text.splitlines() if "modules are in" in line)
-    assert f"{prefix}/extra" in modules
+    assert f"{own_prefix}/extra" in modules
     assert "/mine" not in modules
     assert "warning: " in ended.text
     assert "activates.sh ended with status 1" in ended.text
