@@ -15,6 +15,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
-from envlock.hydration.errors import owner_of
+from envlock.hydration.errors import ChangedArtifact, owner_of
 from envlock.hydration.installed import installed
 from envlock.hydration.prefix import read_receipt
 from envlock.hydration.wheels import metadata_in, paths_in
@@ -50,11 +51,14 @@ from envlock.named.move import BadMove, Move, parse_move
 from envlock.named.pin import STAMP, Pin, parse_pin, render_pin
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.redaction import redact
+from envlock.remote import on_node
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from tests.cache.test_plans import PLANS
 from tests.hostile import mutations, sha256
+from tests.lockfile.conda_locks import MIXED
+from tests.remote.kits import conda_plan
 from tests.servers.processes import ROOT
 from tests.support import conda_requirements
 
@@ -120,6 +124,12 @@ def canonical_plan(data: bytes) -> bytes:
         return json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode() + b"\n"
     except (ValueError, TypeError, RecursionError):
         return data
+
+
+def read_plan_on_node(folder: Path, data: bytes) -> None:
+    (folder / "plan.json").write_bytes(data)
+    with suppress(ChangedArtifact):  # its packages were not fetched
+        on_node.read_plan(folder / "plan.json", folder)
 
 
 def read_plan(_: Path, data: bytes) -> None:
@@ -409,6 +419,7 @@ TARGETS = {
         says=ValueError,
     ),
     "plans": Target([PLANS["conda.json"].render()], "json", read_plan, stamp=canonical_plan),
+    "plans on a node": Target([conda_plan(MIXED).render()], "json", read_plan_on_node, stamp=canonical_plan),
     "formats of caches": Target([b'{"format": 1, "exclusive-create": true, "nonce": "ab"}\n'], "json", read_format),
     "markers": Target([_marker()], "json", read_of_marker),
     "conda-meta": Target([json.dumps(META).encode()], "json", read_meta),

@@ -14,12 +14,16 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from envlock.cache.layout import environment_place, kit_path, package_path
+from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.lockfile.document import render
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
+from envlock.model.lock import Lock
 from envlock.resolve import python_builds
 from envlock.resolve.python_builds import Build
 from tests.hydration.builds import Host, served, sums
@@ -36,6 +40,24 @@ RATTLER = Release(
     tags=("cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64", "cp310-abi3-manylinux_2_28_aarch64"),
 )
 KIT_RELEASES = (UV, RATTLER)
+
+
+def conda_plan(lock: Lock) -> Plan:
+    """The plan of a lock of conda packages, with a kit that is nowhere."""
+    part = PlanFile(kit_path("0" * 64, "part"), 1, "0" * 64)
+    build = PythonBuild(part, "3.12.4", "python/bin/python3.12")
+    packages = tuple(
+        PlanPackage(
+            "conda" if each.kind == "conda" else "wheel",
+            each.name,
+            each.version,
+            PlanFile(package_path(each.sha256, each.filename), 1, each.sha256),
+        )
+        for each in lock.packages
+    )
+    text = render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer=""))
+    tools = PlanTools(part, CondaTools((part,), part, build))
+    return Plan(environment_place(lock), PlanPython(lock.python.series), (), tools, packages, text)
 
 
 @cache

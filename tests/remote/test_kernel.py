@@ -23,10 +23,8 @@ import pytest
 import rattler
 import uv
 
-from envlock.cache.layout import environment_place, kit_path, package_path
-from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.cache.layout import package_path
 from envlock.hydration.prefix import RECEIPT
-from envlock.lockfile.document import render
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import Lock, LockedPackage
@@ -35,6 +33,7 @@ from envlock.remote import on_node
 from envlock.remote.kernel import KERNEL_NAME, MODULES, OF_SHIM, OUTSIDE, SHIM, kernel
 from tests.channel import Channel, data_package
 from tests.hydration.conda_making import CondaMaking, wheels
+from tests.remote.kits import conda_plan
 from tests.support import wait_until
 
 BUDGET = 1_000_000
@@ -118,19 +117,8 @@ class Result:
 
 
 def planned(lock: Lock) -> dict[str, Any]:
-    """The plan of an environment, with a kit that the kernel does not look at."""
-    part = PlanFile(kit_path("0" * 64, "part"), 1, "0" * 64)
-    build = PythonBuild(part, "3.12.4", "python/bin/python3.12")
-    packages = tuple(
-        PlanPackage(
-            each.kind, each.name, each.version, PlanFile(package_path(each.sha256, each.filename), 1, each.sha256)
-        )
-        for each in lock.packages
-    )
-    text = render(replace(lock, asked_by=(), resolved_by="", resolved_at=""))
-    tools = PlanTools(part, CondaTools((part,), part, build))
-    plan = Plan(environment_place(lock), PlanPython(lock.python.series), (), tools, packages, text)
-    return dict(json.loads(plan.render()))
+    """The document of the plan of an environment."""
+    return dict(json.loads(conda_plan(lock).render()))
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +262,21 @@ def _of(arch: Arch, package: LockedPackage) -> LockedPackage:
         return package
     url = package.url.replace(f"/{package.conda.subdir}/", f"/{arch}/")
     return replace(package, url=url, conda=replace(package.conda, subdir=arch))
+
+
+def test_what_an_image_has_installed_does_not_get_in_its_way(node: Node, channel: Channel, tmp_path: Path) -> None:
+    """Its Python may even have imported some of it already, for a `.pth` file or a `sitecustomize`."""
+    channel.need()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "image"], check=True)
+    (site,) = (tmp_path / "image").glob("lib/python3*/site-packages")
+    names = (*OUTSIDE, "envlock", "rattler")
+    for name in names:
+        (site / name).mkdir()
+        (site / name / "__init__.py").touch()
+    (site / "early.pth").write_text(f"import {', '.join(names)}\n")
+    image = replace(node, python=tmp_path / "image" / "bin" / "python")
+    ran = image.run(Fetched(node.folder, ("click",), wheels=wheels(1)).fetched())
+    assert ran.status == 0, ran.said
 
 
 def test_what_fails_at_the_place_leaves_nothing_there(node: Node, channel: Channel) -> None:

@@ -38,7 +38,17 @@ SHIM = "metaflow_extensions.envlock.plugins.node"
 """The part of the shim of which hydrating uses modules."""
 OF_SHIM = "__init__ machine"
 
-_MAIN = b"from envlock.remote.on_node import run\n\nraise SystemExit(run())\n"
+_MAIN = f"""import sys
+
+# What the image has installed may be imported already, by a `.pth` file or a `sitecustomize`.
+for name in list(sys.modules):
+    if name.partition(".")[0] in {("envlock", SHIM.partition(".")[0], "rattler", *OUTSIDE)}:
+        del sys.modules[name]
+
+from envlock.remote.on_node import run
+
+raise SystemExit(run())
+"""
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644 << 16
 _UNIX = 3
@@ -72,7 +82,7 @@ def _files() -> dict[str, bytes]:
     paths |= {f"{place}/{name}.py": _folder_of(SHIM) / f"{name}.py" for name in OF_SHIM.split()}
     # On the node's own path there may be a code package with the same namespace: what is in the zip is whole.
     made = {"/".join([*parents[: depth + 1], "__init__.py"]): b"" for depth in range(len(parents))}
-    return {"__main__.py": _MAIN, **made, **{name: path.read_bytes() for name, path in paths.items()}}
+    return {"__main__.py": _MAIN.encode(), **made, **{name: path.read_bytes() for name, path in paths.items()}}
 
 
 def _folder_of(package: str) -> Path:
