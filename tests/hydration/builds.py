@@ -19,7 +19,7 @@ SERIES = "{}.{}".format(*sys.version_info[:2])
 VERSION = "{}.{}.{}".format(*sys.version_info[:3])
 _LEFT_OUT = {
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "unittest"),
-    *("site-packages", "dist-packages", "__pycache__", "asyncio", "xml", "sqlite3", "curses"),
+    *("site-packages", "dist-packages", "__pycache__", "xml", "sqlite3", "curses"),
 }
 
 

@@ -17,7 +17,7 @@ from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, 
 from tests.hydration.builds import archive_of_this_python
 from tests.hydration.conftest import small_disk
 from tests.hydration.making import Making
-from tests.node.nodes import Node, uv_wheel
+from tests.node.nodes import Node, rattler_wheel, uv_wheel
 from tests.node.plans import canonical, manifest
 from tests.servers.clouds import Cloud, forget_sessions
 from tests.servers.proxy import Proxy, proxied
@@ -154,6 +154,12 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("kit") / "cpython.tar.gz"
     path.write_bytes(archive_of_this_python())
     return path
+
+
+@pytest.fixture(scope="session")
+def rattler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This machine's py-rattler in a wheel. Read it only."""
+    return rattler_wheel(tmp_path_factory.mktemp("kit") / "rattler.whl")
 
 
 @pytest.fixture

@@ -10,23 +10,26 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rattler
 import uv
 
 from envlock.cache.layout import environment_place, kit_path, package_path
-from envlock.cache.plans import Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
 from envlock.interpreters import find_interpreter, machine_series
+from envlock.lockfile.document import render
 from envlock.model.lock import Lock
+from envlock.remote.kernel import KERNEL_NAME, kernel
 from metaflow_extensions.envlock.plugins.node import make, start, transport
 from metaflow_extensions.envlock.plugins.node import prepare as module
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.report import Reporter
-from tests.hydration.making import Making
+from tests.hydration.builds import SERIES, VERSION
 from tests.node import task
 
 TASK = Path(task.__file__)
@@ -75,7 +78,8 @@ class Node:
     """A node whose cache has the packages of a lock of wheels."""
 
     folder: Path
-    making: Making
+    making: Any
+    """A Making, or a CondaMaking."""
     kit: Path
     """The wheel of uv."""
     image: tuple[tuple[int, int | None], ...] | None = ((0, None),)
@@ -122,7 +126,7 @@ class Node:
         if self.build is not None:
             archive = kit_file(self.cache, self.build, "cpython.tar.gz")
             series = self.lock.python.series
-            build = PythonBuild(archive, ".".join(map(str, sys.version_info[:3])), f"python/bin/python{series}")
+            build = PythonBuild(archive, VERSION, f"python/bin/python{series}")
         plan = Plan(
             environment_place(self.lock),
             PlanPython(self.lock.python.series, self.image, build),
@@ -228,6 +232,55 @@ class Node:
             text=True,
             check=False,
         )
+
+
+@dataclass(frozen=True)
+class CondaNode(Node):
+    """A node whose cache has the packages of a lock of conda packages."""
+
+    rattler: Path = Path()
+    """The wheel of py-rattler."""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan, which is in the cache with all that it names."""
+        packages = tuple(
+            PlanPackage(
+                "conda" if each.conda else "wheel",
+                each.name,
+                each.version,
+                stored(self.cache, package_path(each.sha256, each.filename), self.making.archives[each.sha256]),
+            )
+            for each in self.lock.packages
+        )
+        assert self.build is not None
+        archive = kit_file(self.cache, self.build, "cpython.tar.gz")
+        python = PythonBuild(archive, VERSION, f"python/bin/python{SERIES}")
+        tools = CondaTools(
+            (kit_file(self.cache, self.rattler, "py_rattler-1.0-py3-none-any.whl"),),
+            kit_file(self.cache, kernel(), KERNEL_NAME),
+            python,
+        )
+        plan = Plan(
+            environment_place(self.lock),
+            PlanPython(self.lock.python.series),
+            (),
+            PlanTools(kit_file(self.cache, self.kit, UV_WHEEL), tools),
+            packages,
+            render(replace(self.lock, asked_by=(), resolved_by="", resolved_at="")),
+        )
+        self.write_plan(plan)
+        return plan
+
+
+def rattler_wheel(path: Path) -> Path:
+    """This machine's py-rattler in a wheel, as the kit has it."""
+    folder = Path(rattler.__file__).parent
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and file.suffix != ".pyc":
+                archive.write(file, f"rattler/{file.relative_to(folder)}")
+    return path
 
 
 OF_ONE_INSTALLATION = (".envlock.json", "uv_cache.json", "direct_url.json")

@@ -333,4 +333,4 @@ def failure(said: str, status: int, home: str, what: str) -> NodeError:
     lines = [line.strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("warning:", "Traceback", "File "))]
     reason = "; ".join(lines[-3:]) or "it ended with status %d and said nothing" % status
-    return NodeError("%s: %s" % (what, reason), status if status in (1, 2, 3) else 5)
+    return NodeError("%s: %s" % (what, reason), status if status in (1, 2, 3, 70) else 5)
