@@ -5,6 +5,7 @@ Standard library and Metaflow only: this is imported by each `import metaflow`, 
 
 import json
 import os
+import sys
 
 from metaflow.decorators import StepDecorator
 from metaflow.metadata_provider import MetaDatum
@@ -26,7 +27,6 @@ class EnvlockInternalDecorator(StepDecorator):
         self._environment = environment
         self._flow = flow
         self._datastore = flow_datastore
-        self._recording = None
 
     # In the launcher.
 
@@ -75,10 +75,6 @@ class EnvlockInternalDecorator(StepDecorator):
         identity = os.environ.get(IDENTITY_VARIABLE)
         if not identity:
             return
-        if is_on_node():
-            from .node.record import Recording
-
-            self._recording = Recording("%s/%s/%s/%s" % (flow.name, run_id, step_name, task_id), json.loads(identity))
         metadata.register_metadata(
             run_id,
             step_name,
@@ -92,7 +88,8 @@ class EnvlockInternalDecorator(StepDecorator):
                 )
             ],
         )
+        if is_on_node():
+            from .node.record import write_from_task
 
-    def task_finished(self, step_name, flow, graph, is_task_ok, retry_count, max_user_code_retries):
-        if self._recording is not None:
-            self._recording.end()
+            task = "%s/%s/%s/%s" % (flow.name, run_id, step_name, task_id)
+            write_from_task(task, json.loads(identity), sys.prefix)

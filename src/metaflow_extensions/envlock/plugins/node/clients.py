@@ -26,7 +26,9 @@ _NO_CREDENTIALS = ("NoCredentials", "PartialCredentials", "CredentialRetrieval",
 Write = Callable[[bytes], None]
 
 
-def client_of(url: str, options: Mapping[str, Any]) -> Tuple[str, Callable[[], Any]]:
+def client_of(
+    url: str, options: Mapping[str, Any], answer_seconds: Optional[int] = None
+) -> Tuple[str, Callable[[], Any]]:
     """The URL of a cache without what could be a secret, and what makes a client for it. Raises Misconfigured."""
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
@@ -39,7 +41,7 @@ def client_of(url: str, options: Mapping[str, Any]) -> Tuple[str, Callable[[], A
             "push, and deploy again" % (url or "of this flow")
         )
     shown = "%s://%s" % (scheme, "/".join(filter(None, [bucket, prefix])))
-    return shown, lambda: _CLIENTS[scheme](bucket, prefix, host, options)
+    return shown, lambda: _CLIENTS[scheme](bucket, prefix, host, options, answer_seconds or ANSWER_SECONDS)
 
 
 class _Client:
@@ -62,7 +64,7 @@ class _Client:
 class S3(_Client):
     """Amazon S3, and servers with its API, by boto3."""
 
-    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: int) -> None:  # noqa: ARG002
         super().__init__(bucket, prefix)
         try:
             from botocore.exceptions import BotoCoreError, ClientError
@@ -70,10 +72,7 @@ class S3(_Client):
         except ImportError:
             raise _no_library("boto3", "s3") from None
         self.raises = (BotoCoreError, ClientError, HTTPError, OSError, ValueError)
-        try:
-            self._client = _s3_client(options)
-        except self.raises as error:
-            raise _no_client("s3", error) from None
+        self._client = _s3_client(options, seconds)
 
     def get(self, path: str, start: int, end: Optional[int], write: Write) -> None:
         """Write an object's bytes from `start` up to `end`, or to its end."""
@@ -124,7 +123,7 @@ class S3(_Client):
         return Fault(CUT, reason_of(error))
 
 
-def _s3_client(options: Mapping[str, Any]) -> Any:
+def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
     """Metaflow's own client, which its settings may give another endpoint or role; else boto3's."""
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -132,7 +131,7 @@ def _s3_client(options: Mapping[str, Any]) -> Any:
     wanted: Dict[str, Any] = {
         "retries": {"mode": "standard", "total_max_attempts": 1},
         "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": ANSWER_SECONDS,
+        "read_timeout": seconds,
         "max_pool_connections": CONNECTIONS,
         # What is read is verified by its SHA-256: a CRC of it would cost a tenth of the time and find less.
         "response_checksum_validation": "when_required",
@@ -174,7 +173,7 @@ def _status_of_s3(error: Any) -> int:
 class Azure(_Client):
     """A container of Azure's Blob Storage."""
 
-    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: int) -> None:
         super().__init__(bucket, prefix)
         try:
             from azure.core.exceptions import AzureError
@@ -185,7 +184,7 @@ class Azure(_Client):
         limits = {
             "retry_total": 0,
             "connection_timeout": CONNECT_SECONDS,
-            "read_timeout": ANSWER_SECONDS,
+            "read_timeout": seconds,
             "connection_data_block_size": PIECE,
             "max_single_get_size": 16 << 20,
             "max_chunk_get_size": 16 << 20,
@@ -194,14 +193,11 @@ class Azure(_Client):
         account = options.get("account") or (host.partition(".")[0] if host else "")
         endpoint = options.get("endpoint") or ""
         text = of("AZURE_STORAGE_CONNECTION_STRING")
-        try:
-            if text and not account and not endpoint:
-                service = BlobServiceClient.from_connection_string(text, **limits)
-            else:
-                service = BlobServiceClient(_azure_endpoint(account, endpoint), _azure_credential(options), **limits)
-            self._container = service.get_container_client(bucket)
-        except (*self.raises, ValueError) as error:
-            raise _no_client("azure", error) from None
+        if text and not account and not endpoint:
+            service = BlobServiceClient.from_connection_string(text, **limits)
+        else:
+            service = BlobServiceClient(_azure_endpoint(account, endpoint), _azure_credential(options), **limits)
+        self._container = service.get_container_client(bucket)
 
     def get(self, path: str, start: int, end: Optional[int], write: Write) -> None:
         """Write an object's bytes from `start` up to `end`, or to its end."""
@@ -274,7 +270,7 @@ def _azure_credential(options: Mapping[str, Any]) -> Any:
 class GoogleCloudStorage(_Client):
     """A bucket of Google Cloud Storage. Its client belongs to one thread, as Metaflow's does."""
 
-    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: int) -> None:  # noqa: ARG002
         super().__init__(bucket, prefix)
         try:
             from google.api_core.exceptions import GoogleAPIError
@@ -286,7 +282,7 @@ class GoogleCloudStorage(_Client):
         self.raises = (GoogleAPIError, GoogleAuthError, RequestException, HTTPError, OSError)
         self._options = options
         self._threads = threading.local()
-        self._once = {"timeout": (CONNECT_SECONDS, ANSWER_SECONDS), "retry": None}
+        self._once = {"timeout": (CONNECT_SECONDS, seconds), "retry": None}
 
     @property
     def _service(self) -> Any:
@@ -367,11 +363,6 @@ _CLIENTS: Dict[str, Callable[..., Any]] = {
     "gs": GoogleCloudStorage,
     "gcs": GoogleCloudStorage,
 }
-
-
-def _no_client(scheme: str, error: BaseException) -> Misconfigured:
-    text = "the client of the cache at %s:// cannot be made (%s): look at [envlock.cache-options] in envlock.toml"
-    return Misconfigured(text % (scheme, type(error).__name__))
 
 
 def _no_library(name: str, scheme: str) -> Misconfigured:

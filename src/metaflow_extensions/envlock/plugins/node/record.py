@@ -1,28 +1,36 @@
 """The run record: which environment a step of a run ran in, as the cache keeps it.
 
 envlock's launcher writes the same records for the steps that it starts (`envlock.named.run_record`). A node writes
-those of scheduled runs, which no launcher sees.
+those of scheduled runs, which no launcher sees. No task fails, or waits for long, because of a record.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 import re
-import threading
+import time
+from typing import Callable, Sequence
 
 from .errors import NodeError
 from .manifest import Target, manifest_path, read
 from .transport import Transport, open_transport
 
 FORMAT = 1
+MARKS = "recorded"
+"""The folder of a home with an empty file for each record that this node has tried to write."""
+SECONDS = 5
+"""How long a task waits for the cache to answer."""
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
+_OLD = 30 * 86400.0
 
 
 def write(transport: Transport, target: Target, pathspec: str) -> bool:
     """Record that a task, `Flow/run/step/task`, starts in an environment. Whether it was written.
 
-    The first record of a step counts. A cache that may not be written to is no failure, nor is any other: no task
-    fails, or waits for long, because of a record.
+    The first record of a step counts. A cache that may only be read is no failure, nor is any other.
     """
     parts = pathspec.split("/")[:3]
     if len(parts) != 3 or not all(map(_PART.match, parts)):
@@ -33,42 +41,54 @@ def write(transport: Transport, target: Target, pathspec: str) -> bool:
         return False
 
 
-class Recording:
-    """Records in the background, from a task that is in its environment, what it runs in.
+def write_from_task(pathspec: str, identity: Sequence[str], prefix: str) -> None:
+    """Record the task that this process is, in the environment at `prefix`, once for each step on this node.
 
-    If the environment was on the node already, nothing before the task has opened the cache. The task has imported the
-    client anyway.
+    For tasks whose environment was there already, so that nothing has opened the cache before. `identity` is req_id,
+    full_id and arch. In this thread: one in the background would import while the task's own code forks.
     """
-
-    SECONDS = 5.0
-    """How long a task waits at its end."""
-
-    def __init__(self, pathspec: str, identity: list[str]) -> None:
-        """`identity` is req_id, full_id and arch. Without a manifest of the flow in a code package, nothing is done."""
-        self._pathspec = pathspec
-        req_id, full_id, arch = identity
-        self._target = Target(arch, req_id, full_id, "")
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        """Wait until it is written, but not for long."""
-        self._thread.join(self.SECONDS)
-
-    def _write(self) -> None:
-        try:
-            manifest = read(manifest_path(), self._pathspec.partition("/")[0])
-            write(open_transport(manifest), self._target, self._pathspec)
-        except Exception:  # noqa: BLE001, S110  the client of the cache may be of another service, and not be here
-            pass
+    req_id, full_id, arch = identity
+    marks = Marks(prefix)
+    if marks.has(pathspec, arch):
+        return
+    marks.add(pathspec, arch)
+    with contextlib.suppress(NodeError):
+        manifest = read(manifest_path(), pathspec.partition("/")[0])
+        write(open_transport(manifest, answer_seconds=SECONDS), Target(arch, req_id, full_id, ""), pathspec)
 
 
-def path_of(parts: list[str], arch: str) -> str:
+class Marks:
+    """The records that a node has tried to write, in the home that an environment is kept in."""
+
+    def __init__(self, prefix: str, now: Callable[[], float] = time.time) -> None:
+        self._folder = os.path.join(os.path.dirname(os.path.dirname(prefix)), MARKS)
+        self._now = now
+
+    def has(self, pathspec: str, arch: str) -> bool:
+        """Whether it has tried that of a task's step."""
+        return os.path.exists(self._file(pathspec, arch))
+
+    def add(self, pathspec: str, arch: str) -> None:
+        """Remember one, if the home can be written to, and forget those that are a month old."""
+        with contextlib.suppress(OSError):
+            os.makedirs(self._folder, exist_ok=True)
+            with open(self._file(pathspec, arch), "wb"):
+                pass
+            for entry in list(os.scandir(self._folder)):
+                if entry.stat().st_mtime < self._now() - _OLD:
+                    os.unlink(entry.path)
+
+    def _file(self, pathspec: str, arch: str) -> str:
+        path = path_of(pathspec.split("/")[:3], arch)
+        return os.path.join(self._folder, hashlib.sha256(path.encode()).hexdigest()[:32])
+
+
+def path_of(parts: Sequence[str], arch: str) -> str:
     """The path in a cache of the record of a step: `parts` are flow, run and step."""
     return "pathspecs/%s/%s.json" % ("/".join(parts), arch)
 
 
-def render(parts: list[str], target: Target) -> bytes:
+def render(parts: Sequence[str], target: Target) -> bytes:
     """The bytes of a record: nothing but what it says, so that all tasks of a step write the same."""
     flow, run, step = parts
     fields = {

@@ -165,7 +165,13 @@ class Transport:
         with self._guard:
             if self._client is None:
                 self._deadline = time.monotonic() + SECONDS
-                self._client = self._open()
+                try:
+                    self._client = self._open()
+                except NodeError:
+                    raise
+                except Exception as error:  # noqa: BLE001  its library, and Metaflow's settings, may raise anything
+                    text = "the client of the cache %s cannot be made (%s): look at [envlock.cache-options]"
+                    raise Misconfigured(text % (self.url, type(error).__name__)) from None
             return self._client
 
     def _check_time(self) -> None:
@@ -200,11 +206,14 @@ class Transport:
         return Misconfigured("the cache %s refused a request (%s): look at `cache` in envlock.toml" % where)
 
 
-def open_transport(manifest: Manifest) -> Transport:
-    """The transport to the cache of a manifest. Raises Misconfigured if nodes have no client for it."""
+def open_transport(manifest: Manifest, answer_seconds: Optional[int] = None) -> Transport:
+    """The transport to the cache of a manifest. Raises Misconfigured if nodes have no client for it.
+
+    `answer_seconds` is how long a server may be silent, if not as long as usual.
+    """
     from .clients import client_of  # here, so that a node whose environment is there already does not read it
 
-    url, open_client = client_of(manifest.cache, manifest.options)
+    url, open_client = client_of(manifest.cache, manifest.options, answer_seconds)
     return Transport(url, open_client)
 
 
