@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured
+from metaflow_extensions.envlock.plugins.node.machine import node_arch
 from metaflow_extensions.envlock.plugins.node.manifest import Target
-from metaflow_extensions.envlock.plugins.node.plan import node_arch, parse, path_of
+from metaflow_extensions.envlock.plugins.node.plan import parse, path_of
 from tests.node.plans import (
     ARCH,
     FULL_ID,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 import sys
 
 from .errors import NodeError
@@ -100,6 +99,8 @@ def variables(entered: Entered, flow: str, step: str, environ: Mapping[str, str]
 
     Raises NodeError.
     """
+    import subprocess
+
     scripts = _scripts(entered.prefix, "activate.d")
     if not (scripts or list(_leaving(entered, environ))):
         found = {name: value for name, value in environ.items() if name not in _absent(entered)}

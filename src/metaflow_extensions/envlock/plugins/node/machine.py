@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 import re
 
+from .errors import Misconfigured
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator
 
+_ARCHS = {("Linux", "x86_64"): "linux-64", ("Linux", "aarch64"): "linux-aarch64", ("Linux", "arm64"): "linux-aarch64"}
 LEVELS = ("x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4")
 _GENERIC = frozenset({"x86_64", "aarch64", "arm64", "m1"})
 """Processors that every machine of the arch has, or has a newer one."""
@@ -33,6 +36,18 @@ DRIVERS = (
     "/usr/lib/x86_64-linux-gnu/libcuda.so",
     "/usr/lib/wsl/lib/libcuda.so",
 )
+
+
+def node_arch() -> str:
+    """The arch of this node, as conda names it. Raises Misconfigured where envlock starts no tasks."""
+    uname = os.uname()
+    try:
+        return _ARCHS[uname.sysname, uname.machine]
+    except KeyError:
+        raise Misconfigured(
+            "envlock starts tasks on Linux on x86_64 and aarch64, and this node is %s on %s: choose another image"
+            % (uname.sysname, uname.machine)
+        ) from None
 
 
 def _unknown() -> str:

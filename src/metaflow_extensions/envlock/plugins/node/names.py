@@ -13,9 +13,10 @@ import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import Damaged, Misconfigured, Missing, NodeError
+from .machine import node_arch
 from .manifest import Manifest, Reference, Target
 from .parameters import values_of
-from .plan import LARGEST, folder_of, node_arch, parse
+from .plan import LARGEST, folder_of, parse
 from .transport import Forbidden, NotThere, Transport
 
 _VARIABLE = re.compile(r"@\{([^{}]*)\}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from typing import Any, NamedTuple, Optional, Tuple, Union
 
@@ -26,7 +25,6 @@ _OBJECT = re.compile(
 )
 _SERIES = re.compile(r"[0-9]+\.[0-9]+\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
-_ARCHS = {("Linux", "x86_64"): "linux-64", ("Linux", "aarch64"): "linux-aarch64", ("Linux", "arm64"): "linux-aarch64"}
 
 
 class Object(NamedTuple):
@@ -118,18 +116,6 @@ class Plan(NamedTuple):
     """The text of the lock, for conda packages."""
     data: bytes
     """The bytes of the plan itself."""
-
-
-def node_arch() -> str:
-    """The arch of this node, as conda names it. Raises Misconfigured where envlock starts no tasks."""
-    uname = os.uname()
-    try:
-        return _ARCHS[uname.sysname, uname.machine]
-    except KeyError:
-        raise Misconfigured(
-            "envlock starts tasks on Linux on x86_64 and aarch64, and this node is %s on %s: choose another image"
-            % (uname.sysname, uname.machine)
-        ) from None
 
 
 def folder_of(arch: str, req_id: str, full_id: str) -> str:

@@ -11,10 +11,9 @@ import os
 from typing import NamedTuple
 
 from . import home as homes
-from . import pythons
 from .errors import DiskFull, Misconfigured, NodeError
+from .machine import node_arch
 from .manifest import Reference, Target
-from .plan import node_arch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Preparing:
         if brought is not None:
             receipt = homes.Receipt.read(brought)
             python = os.path.join(brought, "bin", "python")
-            if receipt is not None and (receipt.is_unchanged or pythons.version_of(python) == receipt.version):
+            if receipt is not None and (receipt.is_unchanged or _version_of(python) == receipt.version):
                 prefix = self._by_its_name(brought, target)
                 return Entered(prefix, os.path.join(prefix, "bin", "python"), target, None)
             self.reporter.said("%s is not used: the Python that it was made from is not in this image" % brought)
@@ -194,8 +193,8 @@ def _not_whole(
     if receipt is None or receipt.identity != target[:3]:
         return "it is not whole"
     if not receipt.is_unchanged:
-        version = pythons.version_of(receipt.python)
-        serves = version == receipt.version or (plan is not None and pythons.in_ranges(version, plan().python))
+        version = _version_of(receipt.python)
+        serves = version == receipt.version or (plan is not None and _is_in_ranges(version, plan()))
         if not serves:
             return "its Python, %s, is gone or another one" % receipt.python
         with contextlib.suppress(OSError):
@@ -205,6 +204,18 @@ def _not_whole(
     kept = homes.Kept(home, place_of(target))
     damaged = kept.damage(homes.is_due(kept, environ))
     return "%s is not as it was installed" % damaged if damaged else ""
+
+
+def _version_of(python: str) -> str:
+    from .pythons import version_of
+
+    return version_of(python)
+
+
+def _is_in_ranges(version: str, plan: Plan) -> bool:
+    from .pythons import in_ranges
+
+    return in_ranges(version, plan.python)
 
 
 def place_of(target: Target) -> str:
