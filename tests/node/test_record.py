@@ -102,6 +102,13 @@ def test_what_a_node_remembers_is_forgotten_after_a_month(tmp_path: Path) -> Non
     assert not later.has("TrainFlow/1/start/1", ARCH)
 
 
+def test_an_image_that_brings_the_environment_remembers_nothing(tmp_path: Path) -> None:
+    marks = Marks(str(tmp_path / "opt" / "envlock"))
+    marks.add("TrainFlow/1/start/1", ARCH)
+    assert not marks.has("TrainFlow/1/start/1", ARCH)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_home_that_may_not_be_written_to_remembers_nothing(tmp_path: Path) -> None:
     (tmp_path / "recorded").write_text("in the way")
     marks = Marks(str(tmp_path / "environments" / "x"))

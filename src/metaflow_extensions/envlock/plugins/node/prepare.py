@@ -56,9 +56,9 @@ def prepare(manifest: Manifest, step: str, environ: Mapping[str, str], reporter:
     os.umask(umask | 0o022)
     try:
         entered = work.find(target) or work.make(target)
+        work.write_record(entered)
     finally:
         os.umask(umask)
-    work.write_record(target)
     return entered
 
 
@@ -88,13 +88,13 @@ class Preparing:
 
         return look_up(self.manifest, reference, self.step, self.transport, self.environ)
 
-    def write_record(self, target: Target) -> None:
-        """Write down in the cache what the step runs in, if this process has opened it."""
+    def write_record(self, entered: Entered) -> None:
+        """Write down in the cache what the step runs in, if this process has opened it. Else the task does."""
         pathspec = self.environ.get("MF_PATHSPEC")
         if self._transport is not None and pathspec:
-            from .record import write
+            from .record import write_once
 
-            write(self._transport, target, pathspec)
+            write_once(lambda: self._transport, entered.target, pathspec, entered.prefix)
 
     def find(self, target: Target) -> Entered | None:
         """The environment, if the image brings it or a home keeps it, whole."""

@@ -15,6 +15,7 @@ import time
 from typing import Callable, Sequence
 
 from .errors import NodeError
+from .home import ENVIRONMENTS
 from .manifest import Target, manifest_path, read
 from .transport import Transport, open_transport
 
@@ -41,35 +42,45 @@ def write(transport: Transport, target: Target, pathspec: str) -> bool:
         return False
 
 
-def write_from_task(pathspec: str, identity: Sequence[str], prefix: str) -> None:
-    """Record the task that this process is, in the environment at `prefix`, once for each step on this node.
+def write_once(opened: Callable[[], Transport], target: Target, pathspec: str, prefix: str) -> None:
+    """As `write`, once for each step on this node. `prefix` is the environment; `opened` gives the transport."""
+    marks = Marks(prefix)
+    if not marks.has(pathspec, target.arch):
+        marks.add(pathspec, target.arch)
+        with contextlib.suppress(NodeError):
+            write(opened(), target, pathspec)
 
-    For tasks whose environment was there already, so that nothing has opened the cache before. `identity` is req_id,
-    full_id and arch. In this thread: one in the background would import while the task's own code forks.
+
+def write_from_task(pathspec: str, identity: Sequence[str], prefix: str) -> None:
+    """As `write_once`, from the task itself. `identity` is req_id, full_id and arch.
+
+    For tasks whose environment was there already, so that nothing has opened the cache before. In this thread: one in
+    the background would import while the task's own code forks.
     """
     req_id, full_id, arch = identity
-    marks = Marks(prefix)
-    if marks.has(pathspec, arch):
-        return
-    marks.add(pathspec, arch)
-    with contextlib.suppress(NodeError):
-        manifest = read(manifest_path(), pathspec.partition("/")[0])
-        write(open_transport(manifest, answer_seconds=SECONDS), Target(arch, req_id, full_id, ""), pathspec)
+
+    def opened() -> Transport:
+        return open_transport(read(manifest_path(), pathspec.partition("/")[0]), answer_seconds=SECONDS)
+
+    write_once(opened, Target(arch, req_id, full_id, ""), pathspec, prefix)
 
 
 class Marks:
-    """The records that a node has tried to write, in the home that an environment is kept in."""
+    """The records that a node has tried to write, in the home that keeps an environment; nothing without a home."""
 
     def __init__(self, prefix: str, now: Callable[[], float] = time.time) -> None:
-        self._folder = os.path.join(os.path.dirname(os.path.dirname(prefix)), MARKS)
+        home, name = os.path.split(os.path.dirname(prefix))
+        self._folder = os.path.join(home, MARKS) if name == ENVIRONMENTS else ""
         self._now = now
 
     def has(self, pathspec: str, arch: str) -> bool:
         """Whether it has tried that of a task's step."""
-        return os.path.exists(self._file(pathspec, arch))
+        return bool(self._folder) and os.path.exists(self._file(pathspec, arch))
 
     def add(self, pathspec: str, arch: str) -> None:
         """Remember one, if the home can be written to, and forget those that are a month old."""
+        if not self._folder:
+            return
         with contextlib.suppress(OSError):
             os.makedirs(self._folder, exist_ok=True)
             with open(self._file(pathspec, arch), "wb"):
