@@ -30,7 +30,7 @@ def make(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Cloud
         options = {key: value for key, value in cloud.options._asdict().items() if value}
         table = ", ".join(f"{key} = {'true' if value is True else repr(value)}" for key, value in options.items())
         cache = cloud.url(f"sweep-{tmp_path.parent.name}-{tmp_path.name}")
-        settings = f"cache-options = {{ {table} }}"
+        settings = f"remote = false\ncache-options = {{ {table} }}"
         return made_up_project(tmp_path / folder, environments, cache=cache, settings=settings)
 
     return made

@@ -195,9 +195,7 @@ def contents_table(contents: Contents) -> Table:
         if isinstance(each.lock, EnvlockError):
             table.add_row(f"({each.lock.code})", each.place.arch, identity)
             continue
-        packages = str(len(each.artifacts))
-        if each.missing:
-            packages += f", {len(each.missing)} missing"
+        packages = f"{len(each.artifacts)}, {len(each.missing)} missing" if each.missing else str(len(each.artifacts))
         python = each.lock.python.series if each.lock.python.source == "machine" else each.lock.python.version
         row = [_names(each.lock.asked_by), each.place.arch, identity, python, packages, byte_size(each.size)]
         table.add_row(*row, *([str(len(each.plans) or "")] if contents.plans else []))
@@ -206,24 +204,24 @@ def contents_table(contents: Contents) -> Table:
 
 def contents_summary(contents: Contents) -> str:
     """Totals, and anything unusual."""
-    lines = ["", _totals(contents)]
+    packages, environments, *more = _totals(contents)
+    lines = ["", f"{listed([environments, packages, *more])} in {contents.url}"]
     if contents.unnamed:
         size = sum(contents.packages[path] for path in contents.unnamed)
         lines.append(f"{count(len(contents.unnamed), 'package')} of them ({byte_size(size)}) belong to no environment")
-    is_damaged = any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments)
-    if is_damaged or contents.format_error is not None:
+    if contents.errors or any(each.missing or isinstance(each.lock, EnvlockError) for each in contents.environments):
         lines.append("something is damaged or missing: run `envlock cache verify`")
     return "\n".join(lines)
 
 
-def _totals(contents: Contents) -> str:
-    """All that a cache has, in words."""
+def _totals(contents: Contents) -> list[str]:
+    """All that a cache has, in words: packages, environments, and what remote steps need."""
     packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
     found = [packages, count(len(contents.environments), "environment")]
     if contents.plans or contents.kits:
         kits = count(len(contents.kits), "part of kits", "parts of kits")
         found += [count(len(contents.plans), "plan"), f"{kits} ({byte_size(contents.kits_size)})"]
-    return f"{listed(found)} in {contents.url}"
+    return found
 
 
 def contents_document(contents: Contents) -> dict[str, object]:
@@ -278,11 +276,12 @@ def _empty(contents: Contents) -> str:
 def verification_summary(result: VerifiedCache, *, repair: bool) -> str:
     """How much was verified, how much of it is damaged, and the next command."""
     contents = result.verification.contents
+    read = f"verified {listed(_totals(contents))} in {contents.url}"
     if not result.verification.findings:
         if contents.is_empty:
             return _empty(contents)
-        return f"verified {_totals(contents)}: nothing is damaged"
-    found = f"verified {_totals(contents)}: {count(len(result.verification.findings), 'finding')}"
+        return f"{read}: nothing is damaged"
+    found = f"{read}: {count(len(result.verification.findings), 'finding')}"
     if not result.findings:
         return f"{found}, all repaired"
     if repair:
@@ -382,9 +381,8 @@ def sweep_document(swept: Garbage, limits: Limits, *, deleted: bool) -> dict[str
 
 
 def _row(swept: Garbage, kind: str) -> str:
-    going = swept.of(kind)
+    going, total = swept.of(kind), swept.totals.get(kind)
     size = sum(each.size for each in going)
-    total = swept.totals.get(kind)
     if total is None:
         return f"  {_TITLES[kind]}: {len(going)}"
     of = f" of {byte_size(total.size)}" if kind in {PACKAGE, KIT} else ""
