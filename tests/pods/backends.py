@@ -16,8 +16,10 @@ from typing import Any
 from tests.metaflow_runs import OF_GZIP, TASKS, Ended
 from tests.pods import Pod, Pods, image_of
 from tests.pods.argo import Workflow
+from tests.pods.folders import airflow_python
 from tests.servers.aws import Aws, aws
 from tests.servers.kubernetes_api import KubernetesApi
+from tests.servers.processes import ROOT
 
 TIMEOUT = 600
 
@@ -109,6 +111,24 @@ class Backends:
         self._await_execution(run_id.removeprefix("sfn-"))
         return run_id
 
+    def airflow(self, flow: str, *arguments: str, **parameters: Any) -> str:
+        """Compile a flow for Airflow, and run the DAG to its end in Airflow's own venv. The value is its run id."""
+        python = airflow_python()
+        self.python(f"{flow}.py", *arguments, "airflow", "create", f"{flow}_dag.py")
+        home = self.folder / "airflow"
+        variables = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        variables |= {"PATH": os.defpath, "HOME": str(self.folder)}
+        pod = [sys.executable, "-m", "tests.pods", self.pods.kind, str(self.pods.home.parent)]
+        script = [str(Path(__file__).with_name("airflow_run.py")), str(self.folder / f"{flow}_dag.py")]
+        said = ""
+        for command in (["-m", "airflow", "db", "migrate"], [*script, json.dumps(parameters), *pod]):
+            done = subprocess.run(
+                [str(python), *command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+            )
+            said = done.stdout + done.stderr
+            assert done.returncode == 0, said[-6000:]
+        return Ended(0, said).run_id
+
     def _await_execution(self, name: str) -> None:
         import boto3
 
@@ -130,7 +150,7 @@ class Backends:
 
     def tasks(self, pathspec: str) -> list[dict[str, Any]]:
         """Every task of a run, as Metaflow's client knows it."""
-        if "/argo-" in pathspec or "/sfn-" in pathspec:
+        if "/argo-" in pathspec or "/sfn-" in pathspec or "/airflow-" in pathspec:
             self.python("-c", _SYNC, pathspec)
         tasks: list[dict[str, Any]] = json.loads(self.python("-c", TASKS, pathspec).text.splitlines()[-1])
         return tasks

@@ -76,6 +76,7 @@ class Containers:
             volumes={
                 str(self.node): {"bind": "/var/tmp", "mode": "rw"},
                 str(place / "out"): {"bind": "/mnt/out", "mode": "rw"},
+                f"{place / 'out'}/": {"bind": "/airflow/xcom", "mode": "rw"},  # where Airflow collects it
             },
             detach=True,
         )

@@ -154,17 +154,30 @@ def folder_series() -> tuple[str, ...]:
 
 def pod_python(series: str) -> Path:
     """The interpreter of an image: a venv that has what Metaflow installs in pods, and no more. Made once."""
-    folder = INSTALLED / f"python-{series}"
+    return _made(f"python-{series}", series, "boto3", "requests")
+
+
+def airflow_python() -> Path:
+    """An interpreter with Airflow, and its operators for Kubernetes. Made once."""
+    usable = sorted({each for each in machine_series() if each in ("3.10", "3.11", "3.12")})
+    assert usable, "Airflow 2.10 needs Python 3.10, 3.11 or 3.12"
+    wanted = ("apache-airflow==2.10.5", "apache-airflow-providers-cncf-kubernetes==10.1.0")
+    return _made("airflow", usable[-1], *wanted)
+
+
+def _made(name: str, series: str, *packages: str) -> Path:
+    """The interpreter of a venv with some packages."""
+    folder = INSTALLED / name
     python = folder / "bin" / "python"
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (INSTALLED / f"python-{series}.lock").open("wb") as lock:
+    with (INSTALLED / f"{name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "is-made").exists():
             shutil.rmtree(folder, ignore_errors=True)
             uv = [str(_UV), "--quiet", "--no-config", "--no-python-downloads"]
             base = find_interpreter(series, lambda _: True).path
             subprocess.run([*uv, "venv", "--python", str(base), str(folder)], check=True)
-            subprocess.run([*uv, "pip", "install", "--python", str(python), "boto3", "requests"], check=True)
+            subprocess.run([*uv, "pip", "install", "--python", str(python), *packages], check=True)
             (folder / "is-made").touch()
     return python
 

@@ -18,6 +18,7 @@ def what_is_here():
 
 class PlainFlow(FlowSpec):
     greeting = Parameter("greeting", default="hello")
+    failures = Parameter("failures", default=1)
 
     @step
     def start(self):
@@ -29,8 +30,8 @@ class PlainFlow(FlowSpec):
     @step
     def work(self):
         self.seen = dict(what_is_here(), said=f"{self.greeting} {self.input}", attempt=current.retry_count)
-        if self.input == "b" and current.retry_count == 0:
-            raise ValueError("fails once")
+        if self.input == "b" and current.retry_count < self.failures:
+            raise ValueError("fails at first")
         self.next(self.join)
 
     @step
