@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from envlock.cache.errors import NewerPlan, PlanDamaged
-from envlock.cache.layout import EnvironmentPlace, PlanPlace, kit_path, package_path, plan_path
+from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place, kit_path, package_path, plan_path
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.plans import (
     CondaTools,
@@ -24,9 +24,14 @@ from envlock.cache.plans import (
     PlanTools,
     PythonBuild,
     find_plan,
+    image_of,
+    is_of,
     parse_plan,
 )
+from envlock.lockfile.document import render
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
+from envlock.model.lock import Lock
+from tests.lockfile.conda_locks import MIXED
 from tests.lockfile.test_formats import LOCKS
 
 FORMATS = Path(__file__).parent.parent / "formats" / "plan1"
@@ -149,8 +154,29 @@ def store(tmp_path: Path) -> MemoryStore:
     return MemoryStore(f"memory://{tmp_path.name}")
 
 
+def plan_for(lock: Lock, **changes: Any) -> Plan:
+    """A plan that installs what a lock says."""
+    kinds = {"conda": "conda"}
+    return replace(
+        PLANS["conda.json" if lock.conda_packages else "wheels.json"],
+        environment=environment_place(lock),
+        python=PlanPython(lock.python.series, image_of(lock), None if lock.conda_packages else BUILD),
+        packages=tuple(
+            PlanPackage(
+                kinds.get(each.kind, "wheel"),
+                each.name,
+                each.version,
+                PlanFile(package_path(each.sha256, each.filename), 1, each.sha256),
+            )
+            for each in lock.packages
+        ),
+        lock=render(lock) if lock.conda_packages else "",
+        **changes,
+    )
+
+
 def test_the_newest_plan_that_can_be_read_is_found(store: MemoryStore) -> None:
-    plan = PLANS["wheels.json"]
+    plan = plan_for(LOCK)
     assert find_plan(store, LOCK) is None
     older = replace(plan, system=())
     Plans(store).write(older)
@@ -161,6 +187,54 @@ def test_the_newest_plan_that_can_be_read_is_found(store: MemoryStore) -> None:
     store.put(place.path, newer)
     assert find_plan(store, LOCK) == plan
     assert {place for _, place in Plans(store).places()} == {plan.place, older.place, place}
+
+
+OTHER = plan_for(LOCK).packages[0]
+LIBRARY = package("e", "evil-1.0-py3-none-any.whl", 1)
+
+
+@pytest.mark.parametrize("lock", [LOCK, MIXED], ids=["wheels", "conda"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: replace(plan, packages=plan.packages[1:]),
+        lambda plan: replace(plan, packages=(*plan.packages, OTHER)),
+        lambda plan: replace(plan, packages=(plan.packages[0]._replace(file=LIBRARY), *plan.packages[1:])),
+        lambda plan: replace(plan, packages=plan.packages[::-1]),
+        lambda plan: replace(plan, python=plan.python._replace(series="3.11")),
+        lambda plan: replace(plan, python=plan.python._replace(image=((0, None),))),
+        lambda plan: replace(plan, python=plan.python._replace(build=BUILD._replace(version="3.12.1"))),
+        lambda plan: replace(plan, python=plan.python._replace(build=BUILD._replace(executable="python/bin/x"))),
+        lambda plan: replace(plan, tools=PlanTools(UV, None if plan.tools.conda else PLANS["conda.json"].tools.conda)),
+        lambda plan: replace(plan, lock=render(replace(MIXED, packages=MIXED.packages[1:]))) if plan.lock else None,
+    ],
+)
+def test_a_plan_of_anything_else_than_its_lock_is_passed_over(
+    store: MemoryStore, lock: Lock, change: Callable[[Plan], Plan | None]
+) -> None:
+    """Whoever writes to the cache could add a plan, under its own right name, that installs something else."""
+    plan = plan_for(lock)
+    assert is_of(plan, lock)
+    changed = change(plan)
+    if changed is None:
+        return
+    assert not is_of(changed, lock)
+    Plans(store).write(changed)
+    with pytest.raises(PlanDamaged):
+        find_plan(store, lock)
+
+
+def test_a_plan_whose_build_is_another_than_the_locked_one_is_passed_over() -> None:
+    exact = LOCKS["pylock.exact.toml"]
+    python = exact.python
+    build = PythonBuild(
+        PlanFile(package_path(python.sha256, python.filename), 1, python.sha256), "3.12.9", "python/bin/python3.12"
+    )
+    plan = replace(plan_for(exact), python=PlanPython("3.12", None, build))
+    assert is_of(plan, exact)
+    assert not is_of(replace(plan, python=plan.python._replace(build=None)), exact)
+    assert not is_of(replace(plan, python=plan.python._replace(build=BUILD)), exact)
+    assert not is_of(replace(plan, python=plan.python._replace(image=((0, None),))), exact)
 
 
 def test_a_lock_whose_plans_cannot_be_read_has_an_error_that_says_why(store: MemoryStore) -> None:

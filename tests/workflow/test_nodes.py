@@ -6,20 +6,31 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from envlock.cache.layout import environment_place, kit_path
+from envlock.cache.layout import kit_path
 from envlock.cache.open import open_store
-from envlock.cache.plans import Plan, PlanFile, PlanPython, Plans, PlanTools
+from envlock.cache.plans import (
+    Plan,
+    PlanFile,
+    PlanPython,
+    Plans,
+    PlanTools,
+    PythonBuild,
+    executable_of,
+    image_of,
+)
 from envlock.cache.port import Store
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.workflow.launch import Start, plan
+from tests.cache.test_plans import plan_for
 from tests.index import CATALOGUE, Index, Release
 from tests.remote.kits import KIT_RELEASES, python_mirror
 from tests.servers.clouds import Cloud
@@ -102,7 +113,9 @@ def plan_of(path: Path, uv: str = "1") -> Plan:
     """A plan of a lock. What it names is nowhere."""
     lock = parse(path.read_bytes(), path.name)
     tools = PlanTools(PlanFile(kit_path(uv * 64, "uv.whl"), 1, uv * 64))
-    return Plan(environment_place(lock), PlanPython("3.12"), (), tools, ())
+    version = lock.python.version
+    build = PythonBuild(PlanFile(kit_path("2" * 64, "cpython.tar.gz"), 1, "2" * 64), version, executable_of(version))
+    return replace(plan_for(lock), python=PlanPython(lock.python.series, image_of(lock), build), tools=tools)
 
 
 def start(project: ProjectFolder, **facts: object) -> Start:
@@ -222,6 +235,17 @@ def test_all_that_is_wrong_is_told_at_once_and_the_push_comes_last(project: Proj
     error = refused(project, remote={"train": ("kubernetes", "linux-aarch64"), "score": ("batch", "linux-64")})
     assert codes(error) == ["stale-lock", "plan-missing"]
     assert error.render().endswith("hint: envlock push")
+
+
+def test_who_wants_the_kits_python_needs_a_plan_that_has_one(project: ProjectFolder) -> None:
+    forget_plans(project)
+    for path in project.locks:
+        plan_with_python = plan_of(path)
+        python = plan_with_python.python._replace(build=None)
+        Plans(store_of(project)).write(replace(plan_with_python, python=python))
+    plan(start(project))
+    project.edit("[envlock]", '[envlock]\nremote-python = "kit"')
+    assert codes(refused(project)) == ["plan-missing"]
 
 
 def test_an_arch_that_is_not_locked(project: ProjectFolder) -> None:

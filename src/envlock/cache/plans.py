@@ -20,12 +20,15 @@ from envlock.cache.layout import (
     environment_place,
     kit_at,
     package_at,
+    package_path,
     plan_at,
     plan_folder,
 )
 from envlock.errors import DamageError, EnvlockError, Location
 from envlock.files import PACKAGE_BYTES, json_of
+from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import Arch
+from envlock.model.python_range import releases_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,16 +228,23 @@ class Plans:
         return parse_plan(self._store.read(place.path), place, f"{self._store.url}/{place.path}")
 
 
-def find_plan(store: Store, lock: Lock) -> Plan | None:
+def find_plan(store: Store, lock: Lock, *, with_python: bool = False) -> Plan | None:
     """The newest plan of a lock that this envlock can read; None if there is no plan. One listing, and one read.
 
-    Raises what is wrong with the newest one, if none can be read: PlanDamaged or NewerPlan. Raises CacheUnusable.
+    `with_python` passes over those that need the image's own Python. The plan installs what the lock says and nothing
+    else: only for its kit, the cache has to be trusted. Raises what is wrong with the newest one, if no other can be
+    used: PlanDamaged or NewerPlan. Raises CacheUnusable.
     """
     plans = Plans(store)
     first: EnvlockError | None = None
     for place in plans.of(environment_place(lock)):
         try:
-            return plans.read(place)
+            plan = plans.read(place)
+            if not is_of(plan, lock):
+                shown = Location(f"{store.url}/{place.path}")
+                raise PlanDamaged(reason="it does not install what the lock says", locations=(shown,))
+            if not with_python or plan.python.build or plan.tools.conda:
+                return plan
         except FileNotFoundError:  # noqa: PERF203  a gc deleted it since it was listed
             continue
         except (DamageError, NewerPlan) as error:
@@ -242,6 +252,56 @@ def find_plan(store: Store, lock: Lock) -> Plan | None:
     if first is not None:
         raise first
     return None
+
+
+def is_of(plan: Plan, lock: Lock) -> bool:
+    """Whether a plan is for exactly the packages and the Python of a lock. Sizes and the kit are its own."""
+    python, conda, build = lock.python, plan.tools.conda, plan.python.build
+    names = [package_path(package.sha256, package.filename) for package in lock.packages]
+    kinds = ["conda" if package.kind == "conda" else "wheel" for package in lock.packages]
+    if [(each.kind, each.file.path) for each in plan.packages] != list(zip(kinds, names, strict=True)):
+        return False
+    if plan.environment != environment_place(lock) or plan.python.series != python.series:
+        return False
+    if python.source == "conda":
+        found = quick_summary(plan.lock.encode())
+        ids = found and (found.arch, found.req_id, found.full_id)
+        return bool(conda and not build and plan.python.image is None) and ids == (lock.arch, lock.req_id, lock.full_id)
+    if build is not None and build.executable != executable_of(build.version):
+        return False
+    if python.url:
+        is_its_own = build is not None and build.file.path == package_path(python.sha256, python.filename)
+        return is_its_own and plan.python.image is None and conda is None
+    is_allowed = build is None or build.version in releases_of(python.version, lock.requirements.python)
+    return is_allowed and plan.python.image == image_of(lock) and conda is None
+
+
+def executable_of(version: str) -> str:
+    """Where the archive of a Python build has its interpreter.
+
+    >>> executable_of("3.12.9")
+    'python/bin/python3.12'
+    """
+    return f"python/bin/python{'.'.join(version.split('.')[:2])}"
+
+
+def image_of(lock: Lock) -> tuple[tuple[int, int | None], ...] | None:
+    """The releases that an image's own Python may be of, for a lock without a Python of its own; None for others.
+
+    One range for each run of numbers, first and last; a range that reaches the last possible release has no end.
+    """
+    if lock.python.source != "machine":
+        return None
+    releases = releases_of(lock.python.version, lock.requirements.python)
+    found: list[tuple[int, int | None]] = []
+    for number in (int(release.rpartition(".")[2]) for release in releases):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    if found and releases[-1] == releases_of(releases[-1], "")[-1]:
+        found[-1] = (found[-1][0], None)
+    return tuple(found)
 
 
 def _conda_document(conda: CondaTools) -> dict[str, object]:

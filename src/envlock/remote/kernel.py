@@ -28,7 +28,7 @@ MODULES = {
         "wheels"
     ),
     "lockfile": "__init__ allowed_values canonical_text conda_packages consistency document errors summary",
-    "model": "__init__ arch artifact conda_requirement identity lock marker requirement requirements url",
+    "model": "__init__ arch artifact conda_requirement identity lock marker python_range requirement requirements url",
     "named": "__init__ alias errors",
     "remote": "__init__ on_node",
 }

@@ -21,13 +21,22 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from envlock.cache.layout import environment_place, kit_path
 from envlock.cache.open import BUCKETS
 from envlock.cache.packages import path_of
-from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.cache.plans import (
+    CondaTools,
+    Plan,
+    PlanFile,
+    PlanPackage,
+    PlanPython,
+    PlanTools,
+    PythonBuild,
+    executable_of,
+    image_of,
+)
 from envlock.errors import EnvlockError, ResolveError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.lockfile.document import render
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, Arch
 from envlock.model.artifact import Artifact
-from envlock.model.python_range import releases_of
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strange_hosts, strip_credentials
@@ -309,20 +318,18 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
         return PlanFile(path, size_of(path) if artifact.size is None else artifact.size, artifact.sha256)
 
     def build_of(build: Build, place: Callable[[Artifact], str] = place_of) -> PythonBuild:
-        series = ".".join(build.version.split(".")[:2])
-        return PythonBuild(part(build.artifact, place), build.version, f"python/bin/python{series}")
+        return PythonBuild(part(build.artifact, place), build.version, executable_of(build.version))
 
-    python, conda, image, build = lock.python, None, None, None
+    python, conda, build = lock.python, None, None
     if kit.kernel is not None and kit.kernel_python is not None:
         conda = CondaTools(tuple(map(part, kit.rattler)), kit.kernel.file, build_of(kit.kernel_python))
     elif python.url:
         build = build_of(Build(Artifact(python.filename, python.sha256, python.url), python.version), path_of)
-    else:
-        image = _ranges(releases_of(python.version, lock.requirements.python))
-        build = build_of(kit.python) if kit.python else None
+    elif kit.python is not None:
+        build = build_of(kit.python)
     return Plan(
         environment=environment_place(lock),
-        python=PlanPython(python.series, image, build),
+        python=PlanPython(python.series, image_of(lock), build),
         system=_system(lock, [kit.uv, *kit.rattler]),
         tools=PlanTools(part(kit.uv), conda),
         packages=tuple(
@@ -336,24 +343,6 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
         ),
         lock=render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer="")) if conda else "",
     )
-
-
-def _ranges(releases: tuple[str, ...]) -> tuple[tuple[int, int | None], ...]:
-    """The last numbers of releases of one series, as ranges; one that reaches the last possible release has no end.
-
-    >>> _ranges(("3.12.4", "3.12.5", "3.12.7")), _ranges(releases_of("3.12.4", ""))
-    (((4, 5), (7, 7)), ((4, None),))
-    """
-    found: list[tuple[int, int | None]] = []
-    for number in (int(release.rpartition(".")[2]) for release in releases):
-        if found and found[-1][1] == number - 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    last = releases_of(releases[-1], "")[-1] if releases else ""
-    if found and releases[-1] == last:
-        found[-1] = (found[-1][0], None)
-    return tuple(found)
 
 
 def _system(lock: Lock, wheels: list[Artifact]) -> tuple[tuple[str, str], ...]:

@@ -112,7 +112,8 @@ def _plans(
     check_format(store)
     settings = project.settings
     needed = {_key(lock): lock for _, lock in locks.values()}
-    found = _find(store, needed.values())
+    with_python = settings.remote_python == "kit"
+    found = _find(store, needed.values(), with_python)
     missing = [needed[key] for key, plan in found.items() if not isinstance(plan, PlanOnNode)]
     why: Sequence[EnvlockError] = ()
     if missing and settings.push_on_deploy and settings.remote:
@@ -122,7 +123,7 @@ def _plans(
         pushed = push_locks(project, store, missing, reporter=reporter)
         pushed.raise_failures()
         why = pushed.plans.errors
-        found |= _find(store, missing)
+        found |= _find(store, missing, with_python)
     errors = [plan for plan in found.values() if isinstance(plan, EnvlockError)]
     lacking = {environment.name: lock.arch for environment, lock in locks.values() if found[_key(lock)] is None}
     if lacking:
@@ -156,14 +157,16 @@ def _manifest(project: Project, remote: Remote, plans: Mapping[str, PlanOnNode])
     )
 
 
-def _find(store: Store, locks: Iterable[Lock]) -> dict[tuple[str, str], PlanOnNode | EnvlockError | None]:
+def _find(
+    store: Store, locks: Iterable[Lock], with_python: bool
+) -> dict[tuple[str, str], PlanOnNode | EnvlockError | None]:
     """The newest plan of each lock that this envlock can read, what is wrong with all of them, or None."""
     from envlock.cache.errors import CacheUnusable
     from envlock.cache.parallel import in_parallel
     from envlock.cache.plans import find_plan
 
     found: dict[tuple[str, str], PlanOnNode | EnvlockError | None] = {}
-    for lock, plan in in_parallel(partial(find_plan, store), locks):
+    for lock, plan in in_parallel(partial(find_plan, store, with_python=with_python), locks):
         if isinstance(plan, CacheUnusable):
             raise plan
         if plan is None or isinstance(plan, EnvlockError):

@@ -221,12 +221,11 @@ class PlansPush:
         return self.kits[_key(lock)].lacking is not None and self.has_better(lock)
 
     def has_better(self, lock: Lock) -> bool:
-        """Whether the newest plan of a lock has a Python build, which this push could not get."""
+        """Whether the cache has a plan of a lock with a Python build, which this push could not get."""
         try:
-            found = find_plan(self.store, lock)
+            return find_plan(self.store, lock, with_python=True) is not None
         except EnvlockError:
             return False
-        return found is not None and found.python.build is not None
 
 
 def _not_moved(arch: str, artifact: Artifact, error: EnvlockError) -> NoKit:
