@@ -260,6 +260,20 @@ def test_create_without_a_name_prints_the_path(envlock: Envlock) -> None:
     assert not (home() / "named").exists()
 
 
+@pytest.mark.usefixtures("one")
+def test_an_environment_for_an_image_has_a_home_of_its_own(envlock: Envlock, tmp_path: Path) -> None:
+    into = tmp_path / "opt" / "envlock"
+    prefix = Path(envlock("create", "--into", str(into)).stdout.strip())
+    assert prefix.parent == into / "environments"
+    assert missing_files(prefix) == []
+    assert sorted(each.name for each in into.iterdir()) == ["environments"]
+    assert not (home() / "environments").exists()
+    assert envlock("create", "--into", "../opt/envlock").stdout == f"{prefix}\n", "it is found again"
+    assert Path(envlock("path").stdout.strip()).parent == home() / "environments", "other commands do not look there"
+    refused = envlock("create", "--into", str(into), "--name", "n", check=2)
+    assert "`--name` and `--into`" in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["create", "alias team/new:v1", "get"])
 @pytest.mark.parametrize(
     ("name", "code", "options"),

@@ -34,14 +34,17 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 
-def find_or_hydrate(wanted: Wanted) -> str:
-    """The prefix of the environment, hydrated if it is not on this machine, and remembered. Raises EnvlockError."""
+def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
+    """The prefix of the environment, hydrated if it is not on this machine, and remembered. Raises EnvlockError.
+
+    `into` is another home for it, and that is not remembered.
+    """
     if wanted.name:
         return _named(wanted)
     project = load_project(config_path(wanted.config))
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
-    prefix = None if wanted.rebuild else find_prefix(lock, home())
+    prefix = None if wanted.rebuild else find_prefix(lock, into or home())
     if prefix is None:
         if not wanted.hydrate:
             raise NotHydrated(environment.name, prefix_of(lock, home()))
@@ -49,8 +52,10 @@ def find_or_hydrate(wanted: Wanted) -> str:
 
         with LiveReporter() as reporter:
             prefix = hydrate(
-                project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild
+                project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild, into=into
             )
+    if into is not None:
+        return str(prefix)
     base = environment.base
     if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else files do not decide it
         remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)

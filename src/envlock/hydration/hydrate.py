@@ -91,11 +91,11 @@ def hydrate(
         from envlock.hydration.pythons import LockedPythons
 
         pythons = LockedPythons(source, home, reporter)
-    installer = installer or _installer_for(lock, home, reporter, options._replace(unpack_again=rebuild))
+    installer = installer or installer_for(lock, home, reporter, options._replace(unpack_again=rebuild))
     return _Hydration(lock, source, home, pythons, installer, reporter).run()
 
 
-def _installer_for(lock: Lock, home: Path, reporter: Reporter, options: InstallOptions) -> Installer:
+def installer_for(lock: Lock, home: Path, reporter: Reporter, options: InstallOptions) -> Installer:
     """py-rattler and uv if the lock's Python is a conda package, else uv alone."""
     if lock.python.source != "conda":
         from envlock.hydration.pypi_uv import UvInstaller

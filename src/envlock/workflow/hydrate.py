@@ -24,13 +24,16 @@ def hydrate(
     offline: bool = False,
     force: bool = False,
     rebuild: bool = False,
+    into: Path | None = None,
 ) -> Path:
     """The prefix of a lock in this machine's home, with artifacts from the project's cache, else from upstream.
 
-    `offline` uses the cache alone. Costs half a millisecond if the prefix is there. Everything else is as in
-    `envlock.hydration.hydrate`. Raises HostNotAllowed too.
+    `into` is another home for the prefix and its Python build; all else stays in this machine's. `offline` uses the
+    cache alone. Costs half a millisecond if the prefix is there. Everything else is as in `envlock.hydration.hydrate`.
+    Raises HostNotAllowed too.
     """
-    found = None if rebuild else find_prefix(lock, home())
+    place = into or home()
+    found = None if rebuild else find_prefix(lock, place)
     if found is not None:
         return found
     from envlock.hydration import hydrate as kernel
@@ -46,12 +49,13 @@ def hydrate(
         refuse_strange_hosts(project, summary_of(lock), lock.asked_by or (lock.identity,))
     reporter = reporter or Reporter()
     source = artifact_source(project, reporter, offline=offline)
+    options = InstallOptions(settings.compile_bytecode, settings.link_scripts, unpack_again=rebuild)
     return kernel.hydrate(
         lock,
         source,
-        home(),
-        pythons=LockedPythons(source, home(), reporter, mirror=lambda: project.python_mirror, offline=offline),
-        options=InstallOptions(settings.compile_bytecode, settings.link_scripts),
+        place,
+        pythons=LockedPythons(source, place, reporter, mirror=lambda: project.python_mirror, offline=offline),
+        installer=kernel.installer_for(lock, home(), reporter, options),
         reporter=reporter,
         force=force,
         rebuild=rebuild,
