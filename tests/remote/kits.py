@@ -62,8 +62,8 @@ def conda_plan(lock: Lock) -> Plan:
 
 @cache
 def builds_of(series: str) -> tuple[Build, ...]:
-    """The newest builds of a series for the archs of nodes."""
-    builds = [each for each in python_builds._builds() if str(each.version).startswith(f"{series}.")]
+    """The newest builds of a series, or those of one version, for the archs of nodes."""
+    builds = [each for each in python_builds._builds() if f"{each.version}.".startswith(f"{series}.")]
     return tuple(
         max((each for each in builds if each.arch == arch), key=lambda each: each.version)
         for arch in (LINUX_64, LINUX_AARCH64)
@@ -97,7 +97,7 @@ def _installed_wheel(name: str) -> bytes:
     found = metadata.distribution(name)
     info = f"{name.replace('-', '_')}-{found.version}"
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as wheel:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as wheel:
         record = []
         for file in found.files or ():
             if file.suffix == ".pyc" or file.name in {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}:
@@ -106,7 +106,6 @@ def _installed_wheel(name: str) -> bytes:
             data = Path(str(file.locate())).read_bytes()
             entry = zipfile.ZipInfo(inside, (2020, 1, 1, 0, 0, 0))
             entry.external_attr = (0o100755 if file.parts[0] == ".." else 0o100644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
             wheel.writestr(entry, data)
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             record.append(f"{inside},sha256={digest},{len(data)}\n")
