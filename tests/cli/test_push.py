@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from envlock.cli.alias import given_notes
 from envlock.config.project import Project
+from envlock.named.give import GiveResult
+from envlock.named.move import Move
+from envlock.remote.kit import NoKit
+from envlock.workflow.push import PushResult
+from envlock.workflow.push_plans import PlansPushed
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
 from tests.index import CATALOGUE, Index
@@ -114,6 +120,17 @@ def test_a_push_that_can_make_no_plan(tmp_path: Path, own: Index, envlock: Envlo
     answer = envlock("push", "--json", check=4).json
     assert [error["code"] for error in answer["errors"]] == ["no-kit"]
     assert answer["without_plan"] == ["one on linux-64"]
+
+
+def test_an_alias_says_what_its_push_could_not_get() -> None:
+    why = NoKit("linux-64", "no wheel of uv 1.0 can be got", None, "add it")
+    plans = PlansPushed(plans=1, without=("one on linux-64",), errors=(why,))
+    pushed = PushResult("s3://team/x", packages=1, moved=1, moved_bytes=9, environments=1, written=1, plans=plans)
+    move = Move("team/base", "v1", 1, "0" * 40, (), "mia", "2026-11-01T00:00:00Z", "base")
+    notes = list(given_notes(GiveResult(move, None, "s3://team/x", pushed)))
+    assert notes[0].startswith("pushed 1 package (9 bytes), 1 environment and 0 plans to s3://team/x")
+    assert notes[1].startswith("warning: no kit for remote steps on linux-64: no wheel of uv 1.0 can be got; add it; ")
+    assert notes[2] == "no plan for remote steps: one on linux-64"
 
 
 def test_a_push_that_fails_in_part(locked: Project, envlock: Envlock, own: Index, tmp_path: Path) -> None:

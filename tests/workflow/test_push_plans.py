@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from envlock.cache.environments import Environments
+from envlock.cache.errors import CacheUnusable
+from envlock.cache.folder_store import FolderStore
+from envlock.cache.gc_lock import Needs
 from envlock.cache.layout import environment_place, kit_at, package_path
 from envlock.cache.open import open_store
 from envlock.cache.plans import Plan, Plans, find_plan
-from envlock.cache.port import Store
+from envlock.cache.port import Store, tell_nobody
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
@@ -398,6 +401,59 @@ class TestFailing:
         assert [error.code for error in result.plans.warnings] == ["no-kit-python"] * 2
         assert "not among `hosts`" in result.plans.warnings[0].message
         assert result.plans.written == 4, "uv is on an allowed host, and the image's Python may serve"
+
+
+class Watched(FolderStore):
+    """A folder that notes what is written, and gives up after so many writes."""
+
+    def __init__(self, root: Path, last: int = 99) -> None:
+        super().__init__(root)
+        self.written: list[str] = []
+        self.needs: list[Needs] = []
+        self._last = last
+
+    def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
+        if len(self.written) >= self._last:
+            raise CacheUnusable(self.url, "written", "the test says so", place=path)
+        super().put(path, data, on_bytes=on_bytes)
+        self.written.append(path)
+        if path.startswith("kits/"):
+            self.needs += [Needs.parse(self.read(entry.path)) for entry in self.entries("pushes")]
+
+
+class TestOrder:
+    def test_everything_is_there_before_what_names_it(self, project: Project, tmp_path: Path) -> None:
+        store = Watched(tmp_path / "cache")
+        push_locks(project, store, locks_of(project), workers=1)
+        folders = [path.partition("/")[0] for path in store.written]
+        order = list(dict.fromkeys(folders))
+        assert order == ["pushes", "packages", "envs", "resolved", "kits", "plans"]
+        last = {folder: len(folders) - 1 - folders[::-1].index(folder) for folder in order}
+        assert last["packages"] < folders.index("envs")
+        assert last["envs"] < folders.index("kits")
+        assert last["kits"] < folders.index("plans")
+
+    def test_no_gc_takes_what_a_push_is_about_to_name(self, project: Project, tmp_path: Path) -> None:
+        store = Watched(tmp_path / "cache")
+        push_locks(project, store, locks_of(project))
+        kits = {path for path in store.written if path.startswith("kits/")}
+        assert len(store.needs) == len(kits) == 4
+        for needs in store.needs:
+            assert needs.kits == kits
+            assert needs.environments == {environment_place(lock).path for lock in locks_of(project)}
+        assert paths(store, "pushes") == set()
+
+    def test_wherever_a_push_ends_nothing_looks_whole_that_is_not(self, project: Project, tmp_path: Path) -> None:
+        locks = locks_of(project)
+        whole = Watched(tmp_path / "whole")
+        push_locks(project, whole, locks)
+        for last in range(5, len(whole.written)):  # before that, packages are written
+            store = Watched(tmp_path / f"cache-{last}", last)
+            with pytest.raises(CacheUnusable):
+                push_locks(project, store, locks)
+            assert_whole(store)
+        assert push_locks(project, FolderStore(tmp_path / f"cache-{last}"), locks).plans.written == 1
+        assert paths(store, "plans") == paths(whole, "plans")
 
 
 class TestRepairing:

@@ -176,10 +176,12 @@ def given_text(given: GiveResult) -> str:
 
 def given_notes(given: GiveResult) -> Iterator[str]:
     """Warnings and notes."""
-    if given.pushed is not None and not given.pushed.moved_nothing:
-        from envlock.cli.push import as_text
+    if given.pushed is not None:
+        from envlock.cli.push import as_text, plan_notes
 
-        yield printable(as_text(given.pushed))
+        if not given.pushed.moved_nothing:
+            yield printable(as_text(given.pushed))
+        yield from map(one_line, plan_notes(given.pushed))
     if given.lacking:
         yield f"note: not available for {', '.join(given.lacking)}, because it is not locked for that"
 

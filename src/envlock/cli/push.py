@@ -121,6 +121,11 @@ def _notes(result: PushResult) -> Iterator[str]:
         )
     for environment in result.withheld:
         yield f"not pushed, because a package is missing: {environment}"
+    yield from plan_notes(result)
+
+
+def plan_notes(result: PushResult) -> Iterator[str]:
+    """Warnings about plans."""
     plans = result.plans
     for error in (*plans.warnings, *(() if plans.is_failure else plans.errors)):
         yield f"warning: {'; '.join([error.message, *error.details])}; {error.hint}"
