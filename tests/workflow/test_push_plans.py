@@ -403,6 +403,45 @@ class TestFailing:
         assert result.plans.written == 4, "uv is on an allowed host, and the image's Python may serve"
 
 
+class TestIndexes:
+    """Wheels of kits come from the project's own indexes, in whatever way it reaches them."""
+
+    def test_no_secret_is_in_a_plan_or_in_what_is_noted(
+        self, tmp_path: Path, make_index: Callable[..., Index], mirror: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = make_index(*CATALOGUE, *KIT_RELEASES, credentials=("mia", "s3cr3t-password"))
+        token = own.base.rstrip("/").rpartition("/")[2]
+        monkeypatch.setenv("TOKEN", token)
+        url = own.url_with("mia", "s3cr3t-password").replace(token, "${TOKEN}")
+        settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"\nremote = true'
+        project = locked_project(tmp_path / "project", own, {"one": [ALPHA]}, settings=settings, index_url=url)
+        result = push(project)
+        assert (result.plans.written, codes(result)) == (1, [])
+        shutil.rmtree(tmp_path / "cache")
+        own.forget()
+        assert push(project).plans.written == 1
+        assert not own.has_been_asked("simple/*")
+        written = [path for top in (tmp_path / "cache" / "plans", home() / FOLDER) for path in top.rglob("*.json")]
+        assert len(written) == 3
+        for path in written:
+            assert "s3cr3t" not in path.read_text()
+            assert token not in path.read_text()
+
+    def test_an_index_without_sha256(self, tmp_path: Path, make_index: Callable[..., Index], mirror: Host) -> None:
+        project = project_with(tmp_path / "project", make_index(*CATALOGUE, *KIT_RELEASES, hashes=("md5",)), mirror)
+        assert push(project).plans.written == 4
+        assert_whole(store_of(project))
+
+    def test_one_that_does_not_answer_is_waited_for_once(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+        project = project_with(tmp_path / "project", own, mirror)
+        own.fail("simple/*", status=503)
+        result = push(project)
+        assert (result.written, result.plans.written) == (8, 0)
+        one, two = result.plans.errors
+        assert one.details == two.details, "the error of the first arch serves for the other"
+        assert "503" in one.details[0]
+
+
 class Watched(FolderStore):
     """A folder that notes what is written, and gives up after so many writes."""
 

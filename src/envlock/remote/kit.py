@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -45,7 +45,7 @@ from envlock.trust import Closed
 from envlock.uv_command import run_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from envlock.config.project import Project
@@ -158,7 +158,7 @@ class Kits:
         self._memos: set[Path] = set()
         self._known: dict[str, list[Build]] = {}
         self._failed: dict[str, EnvlockError] = {}
-        self._unreachable: EnvlockError | None = None
+        self._unreachable: dict[str, EnvlockError] = {}
         self._uv = ""
 
     def of(self, lock: Lock) -> Kit:
@@ -208,17 +208,13 @@ class Kits:
         found = self._remembered(
             ["wheels", name, version, arch, _GLIBC, *map(strip_credentials, indexes)],
             lambda: self._resolved(name, version, arch),
-            lambda error: NoKit(
-                arch,
-                f"no wheel of {name} {version} can be got",
-                error,
-                f"add it to the package index, or install the {name} that the index has",
-            ),
+            lambda error: NoKit(arch, f"no wheel of {name} {version} can be got", error, _advice(name, error)),
             arch,
         )
         return tuple(build.artifact for build in found)
 
     def _resolved(self, name: str, version: str, arch: Arch) -> list[Build]:
+        from envlock.resolve.errors import IndexUnreachable
         from envlock.resolve.port import Request
         from envlock.resolve.pypi_uv import UvResolver
 
@@ -238,7 +234,8 @@ class Kits:
             default_index_url=settings.index_url,
             file_hashes=self._hashes,
         )
-        packages = sorted(UvResolver().resolve(request).packages, key=lambda package: package.name != name)
+        with self._once("the index", IndexUnreachable):
+            packages = sorted(UvResolver().resolve(request).packages, key=lambda package: package.name != name)
         return [
             Build(Artifact(package.filename, package.sha256, package.url, package.size), package.version)
             for package in packages
@@ -249,13 +246,8 @@ class Kits:
         from envlock.resolve.python_builds import PythonHostUnreachable, exact_builds
 
         def chosen() -> list[Build]:
-            if self._unreachable is not None:  # or each series and arch would wait for it
-                raise self._unreachable
-            try:
+            with self._once("Python builds", PythonHostUnreachable):
                 python: LockedPython = exact_builds(specifier, [arch], mirror=self._project.python_mirror)[arch]
-            except PythonHostUnreachable as error:
-                self._unreachable = error
-                raise
             return [Build(Artifact(python.filename, python.sha256, python.url), python.version)]
 
         mirror = strip_credentials(self._project.settings.python_mirror)
@@ -271,6 +263,17 @@ class Kits:
             arch,
         )
         return build
+
+    @contextmanager
+    def _once(self, whose: str, unreachable: type[EnvlockError]) -> Iterator[None]:
+        """Ask a host inside; one that did not answer is not waited for again."""
+        if whose in self._unreachable:
+            raise self._unreachable[whose]
+        try:
+            yield
+        except unreachable as error:
+            self._unreachable[whose] = error
+            raise
 
     def _uv_version(self) -> str:
         if not self._uv:
@@ -343,6 +346,12 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
         ),
         lock=render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer="")) if conda else "",
     )
+
+
+def _advice(name: str, error: EnvlockError) -> str:
+    if error.code.startswith("index-") and error.hint:  # it does not answer, or lets nobody in
+        return error.hint
+    return f"add it to the package index, or install the {name} that the index has"
 
 
 def _system(lock: Lock, wheels: list[Artifact]) -> tuple[tuple[str, str], ...]:
