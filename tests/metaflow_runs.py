@@ -10,25 +10,29 @@ OF_GZIP = re.compile(
     r"Exception ignored in: <gzip .*\nTraceback.*\n(?: .*\n)+ValueError: I/O operation on closed file\.\n"
 )
 
-# Prints every task of some runs: what it saw, and what was recorded of it.
+# Prints every task of some runs, or of the latest run of a flow: what it saw, and what was recorded of it.
+# The runs are arguments, or else lines of JSON that come one after the other.
 TASKS = """
 import json, sys
-from metaflow import Run, namespace
+from metaflow import Flow, Run, namespace
 namespace(None)
-tasks = []
-for pathspec in sys.argv[1:]:
-    for step in Run(pathspec):
-        for task in step:
-            tasks.append({
-                "step": step.id,
-                "pathspec": task.pathspec,
-                "recorded": json.loads(task.metadata_dict.get("envlock_env_id", "null")),
-                "attempt": task.current_attempt,
-                "successful": task.successful,
-                "origin": task.origin_pathspec,
-                "seen": task["seen"].data if "seen" in task else None,
-            })
-print(json.dumps(tasks))
+
+def tasks(pathspecs):
+    for pathspec in pathspecs:
+        for step in Run(pathspec) if "/" in pathspec else Flow(pathspec).latest_run:
+            for task in step:
+                yield {
+                    "step": step.id,
+                    "pathspec": task.pathspec,
+                    "recorded": json.loads(task.metadata_dict.get("envlock_env_id", "null")),
+                    "attempt": task.current_attempt,
+                    "successful": task.successful,
+                    "origin": task.origin_pathspec,
+                    "seen": task["seen"].data if "seen" in task else None,
+                }
+
+for pathspecs in [sys.argv[1:]] if sys.argv[1:] else map(json.loads, sys.stdin):
+    print(json.dumps(list(tasks(pathspecs))), flush=True)
 """
 
 

@@ -23,7 +23,7 @@ from scripts.demo import fitted
 from tests.channel import Channel
 from tests.forked import wanted
 from tests.preloaded import Parent, preloaded_popen
-from tests.support import run_envlock
+from tests.support import run_envlock, share_bytecode
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/**/envlock.toml") if ".metaflow" not in path.parts)
@@ -39,8 +39,15 @@ def test_an_example_is_right_to_an_editor_and_to_envlock(example: Path) -> None:
     assert load_project(example / "envlock.toml").environments()
 
 
+@pytest.fixture
+def has_bytecode(isolated: Path, shared_bytecode: Path) -> None:
+    """This machine's home need not compile Metaflow again."""
+    share_bytecode(isolated / "envlock", shared_bytecode)
+
+
 @pytest.mark.index
 @pytest.mark.flows
+@pytest.mark.usefixtures("has_bytecode")
 def test_the_demo_puts_each_step_into_its_environment(tmp_path: Path) -> None:
     folder = tmp_path / "quickstart"
     for file in ("envlock.toml", "flow.py"):
@@ -151,7 +158,7 @@ def test_the_mixed_example_has_all_three_types(conda_example: Callable[[str], Pa
 
 @pytest.fixture
 def conda_example(
-    tmp_path: Path, channel: Channel, isolated: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, channel: Channel, has_bytecode: None, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Path]:
     """Copies an example, whose conda-forge is then the tests' channel."""
     channel.need("numpy 1.26", "pandas", "requests")
