@@ -381,5 +381,6 @@ def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= {name: value for name, value in before.items() if os.environ.get(name) != value}

@@ -137,6 +137,8 @@ class TestGroups:
         entry = grp.struct_group(("team", "x", ours.stat().st_gid, ["root", "mia"]))
         monkeypatch.setattr(grp, "getgrgid", lambda number: entry)
         assert reason_of(ours) == "the group team may write it"
+        ours.chmod(0o755)
+        assert home() == ours, "it may read"
 
     def test_a_users_own_group_may(self, ours: Path) -> None:
         """With an umask of 002, as Debian gives it, a user's files are open to a group that has nobody else in it."""
@@ -157,12 +159,14 @@ class TestGroups:
         ours.chmod(0o775)
         assert home() == ours
 
-    def test_of_a_directory_that_lists_nobody_nothing_is_taken_for_granted(
+    def test_of_a_directory_that_does_not_list_this_user_nothing_is_taken_for_granted(
         self, ours: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         of_a_team(ours, 0o775)
-        monkeypatch.setattr(pwd, "getpwall", list)
-        assert "may write it" in reason_of(ours)
+        others = [user for user in pwd.getpwall() if user.pw_uid != os.geteuid()]
+        for listed in ([], others):
+            monkeypatch.setattr(pwd, "getpwall", lambda listed=listed: listed)
+            assert "may write it" in reason_of(ours)
 
     @AS_ROOT
     def test_a_group_without_an_entry_has_nobody_else_in_it(self, ours: Path) -> None:
@@ -209,7 +213,8 @@ class TestSharedHomes:
         assert reason_of(shared) == "the group team may write it"
 
     @pytest.mark.parametrize(
-        ("mode", "reason"), [(0o770, "not set up for"), (0o2777, "anybody"), (0o2750, "not set up for")]
+        ("mode", "reason"),
+        [(0o770, "not set up for"), (0o771, "not set up for"), (0o2777, "anybody"), (0o2750, "not set up for")],
     )
     def test_it_has_to_be_made_for_it(self, shared: Path, mode: int, reason: str) -> None:
         shared.chmod(mode)

@@ -40,7 +40,9 @@ def uv(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("extra", ["s3", "gcs", "azure", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "extra", ["all", *(pytest.param(each, marks=pytest.mark.slow) for each in ("s3", "gcs", "azure"))]
+)
 def test_an_extra_beside_metaflow(extra: str, tmp_path: Path) -> None:
     """Installed for real, with what Metaflow wants, in a new environment: recent, importable, and without conflict."""
     uv("venv", "--python", sys.executable, str(tmp_path / "venv"))
