@@ -349,6 +349,17 @@ def test_the_archs_that_are_locked_are_no_requirement(tmp_path: Path) -> None:
     assert one.requirements.req_id == two.requirements.req_id
 
 
+@pytest.mark.parametrize("python", ["2.7", "<3.6", "~=3.5", "3.5.2"])
+def test_a_python_that_is_too_old_to_lock_is_one_for_conda_alone(tmp_path: Path, python: str) -> None:
+    config = tmp_path / "envlock.toml"
+    config.write_text(f'[env.a]\nconda = {{ python = "{python}", libraries = {{ lower = "" }} }}\n')
+    assert load_project(config).environments()[0].requirements.python_from == "conda"
+    config.write_text(f'[env.a]\npypi = {{ python = "{python}" }}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_project(config)
+    assert (caught.value.code, caught.value.locations[0].line) == ("python-too-old", 2)
+
+
 def test_a_floor_is_a_requirement(tmp_path: Path) -> None:
     one = steps(tmp_path, "")["end"]
     two = steps(tmp_path, "", settings='system-requirements = { linux-64 = { __glibc = "2.17" } }')["end"]

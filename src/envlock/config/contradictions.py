@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.config.errors import ALIKE, all_of
 from envlock.errors import ConfigError, Location
+from envlock.model.python_range import OLDEST
 from envlock.redaction import shown
 from envlock.words import did_you_mean, listed
 
@@ -89,6 +90,18 @@ class DisagreeingValues(Contradiction):
     code = "disagreeing-values"
     message = "conflicting values: {both}"
     hint = "keep one of them"
+
+
+class PythonTooOld(Contradiction):
+    """A `python` that allows nothing but Pythons that are too old for wheels to be locked."""
+
+    code = "python-too-old"
+    message = "Python `{found}` cannot be locked"
+    details = ("envlock can lock Python {oldest} or later",)
+    hint = "use Python {oldest} or later"
+
+    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
+        super().__init__(values, places, oldest="{}.{}".format(*OLDEST))
 
 
 class NameAndPathspec(Contradiction):

@@ -11,6 +11,7 @@ from envlock.config.settings import Settings
 from envlock.config.system_packages import packages_of, system_rows, system_version
 from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
+from envlock.model.python_range import is_too_old
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
@@ -89,6 +90,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     system = {**base.system, **own.system}
     python = own.python or base.python
     conda = _Conda(base, own, defaults)
+    if python and not conda.is_there and is_too_old(python[0]):
+        raise Conflict("python-too-old", python[1], values=(python[2],))
     keys = [*(entry.key for entry in packages), *(key for _, key in system.values())]
     keys += [*conda.keys(), *([python[1]] if python else [])]
     fetch = own.fetch_at_exec or base.fetch_at_exec

@@ -30,6 +30,20 @@ def python_allows(specifier: str, version: str) -> bool:
     return all(_fits(found, clause[1], clause[2], clause[3]) for clause in clauses if clause is not None)
 
 
+def is_too_old(specifier: str) -> bool:
+    """Whether one clause of a normalised specifier set allows nothing but Pythons older than OLDEST.
+
+    >>> [is_too_old(each) for each in ("==2.7.*", "<3.6,>=3.5", "~=3.4", "<3.7", ">=2.7", "!=3.5.*", "")]
+    [True, True, True, False, False, False, False]
+    """
+    for clause in map(_CLAUSE.match, specifier.split(",")):
+        if clause is not None and clause[1] in {"==", "~=", "<=", "<"}:
+            wanted = tuple(_padded(_numbers(clause[2]), 3))
+            if wanted[:2] < OLDEST or (clause[1] == "<" and wanted == (*OLDEST, 0)):
+                return True
+    return False
+
+
 def releases_of(oldest: str, specifier: str) -> tuple[str, ...]:
     """The releases of a series, in order, from `oldest` on, that a normalised specifier set allows.
 
