@@ -273,6 +273,15 @@ class CondaNode(Node):
         return plan
 
 
+def let_go(node: Node, monkeypatch: pytest.MonkeyPatch, used: float | None = None) -> None:
+    """Prepare an environment, and end the task; `used` is when that was, in seconds."""
+    entered = node.prepare(monkeypatch)
+    assert entered.lock is not None
+    os.close(entered.lock)
+    if used is not None:
+        os.utime(node.home / "kept" / f"environments-{node.lock.prefix_name}", (used, used))
+
+
 def rattler_wheel(path: Path) -> Path:
     """This machine's py-rattler in a wheel, as the kit has it."""
     folder = Path(rattler.__file__).parent

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from envlock.hydration.prefix import find_prefix
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node import pythons
 from metaflow_extensions.envlock.plugins.node.errors import NodeError
+from tests.channel import Package, data_package
 from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydration.making import remains
-from tests.node.nodes import CondaNode, Said, oldest_python, tree_of
+from tests.node.nodes import CondaNode, Said, let_go, oldest_python, tree_of
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
 
@@ -29,8 +31,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no
 def conda_node(tmp_path: Path, kit: Path, rattler: Path, build: Path) -> Callable[..., CondaNode]:
     """Makes a node with packages of the channel, and with two wheels."""
 
-    def make(*names: str, **options: object) -> CondaNode:
-        making = CondaMaking(tmp_path / "home", names or ("click", "vintage"), wheels=wheels(2))
+    def make(*names: str, own: tuple[Package, ...] = (), **options: object) -> CondaNode:
+        making = CondaMaking(tmp_path / "home", names or ("click", "vintage"), own=own, wheels=wheels(2))
         return CondaNode(tmp_path, making, kit, build=build, rattler=rattler, **options)  # type: ignore[arg-type]
 
     return make
@@ -127,6 +129,21 @@ def test_the_newest_python_of_an_image_is_found(monkeypatch: pytest.MonkeyPatch)
     assert ran.stdout == b"True\n"
     monkeypatch.setattr(sys, "version_info", (3, 8, 18))
     assert pythons.newest_of_image({"PATH": "/nowhere"}) is None
+
+
+def test_an_environment_is_made_again_for_a_link_script_that_is_allowed_since(
+    conda_node: Callable[..., CondaNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "bin/.linked-post-link.sh"
+    own = data_package("linked", "1.0", {script: "#!/bin/sh\necho ran > $PREFIX/ran\n"})
+    node = conda_node("click", own=(own,))
+    let_go(node, monkeypatch)
+    assert not (node.prefix / "ran").exists()
+    let_go(replace(node, options={"link-scripts": ["other"]}), monkeypatch)
+    assert node.fetched() == 1
+    let_go(replace(node, options={"link-scripts": ["linked"]}), monkeypatch)
+    assert (node.prefix / "ran").read_text() == "ran\n"
+    assert node.fetched() == 2
 
 
 def test_a_conda_environment_says_what_it_warns_of(

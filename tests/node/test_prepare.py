@@ -21,7 +21,7 @@ from metaflow_extensions.envlock.plugins.node import machine, pythons
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Misconfigured, NodeError
 from tests.hydration.making import SERIES, Making, remains
 from tests.index import Release
-from tests.node.nodes import Node, Said, tree_of, wheel_of
+from tests.node.nodes import Node, Said, let_go, tree_of, wheel_of
 
 MakeNode = Callable[..., Node]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
@@ -148,6 +148,17 @@ def test_an_interpreter_that_was_replaced_by_one_that_serves_is_used_on(
     node.prepare(monkeypatch)
     assert (node.prefix / "pyvenv.cfg").stat().st_ino == before
     assert find_prefix(node.lock, node.home) == node.prefix
+
+
+def test_an_environment_of_the_images_python_is_made_again_where_the_kits_is_wanted(
+    make_node: MakeNode, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go(make_node(build=build), monkeypatch)
+    node = make_node(build=build, options={"python": "kit"})
+    let_go(node, monkeypatch)
+    assert f"{node.home}/pythons" in (node.prefix / "pyvenv.cfg").read_text()
+    let_go(make_node(build=build), monkeypatch)
+    assert node.fetched() == 2, "who wants the image's takes the kit's too"
 
 
 def change_receipt(node: Node, **values: object) -> None:
@@ -342,15 +353,6 @@ def test_a_full_disk_is_told_and_another_home_is_tried(
 def others(make_node: MakeNode, tmp_path: Path, count: int, **options: object) -> list[Node]:
     """Nodes that share a home and a cache, each with an environment of its own."""
     return [make_node(making=Making(tmp_path / f"m{each}", count=each + 1), **options) for each in range(count)]
-
-
-def let_go(node: Node, monkeypatch: pytest.MonkeyPatch, used: float | None = None) -> None:
-    """Prepare an environment, and end the task; `used` is when that was, in seconds."""
-    entered = node.prepare(monkeypatch)
-    assert entered.lock is not None
-    os.close(entered.lock)
-    if used is not None:
-        os.utime(node.home / "kept" / f"environments-{node.lock.prefix_name}", (used, used))
 
 
 def test_the_least_recently_used_environment_goes_first(

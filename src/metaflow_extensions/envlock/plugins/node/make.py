@@ -59,7 +59,7 @@ class Making:
                 if self._claim is not None:
                     os.close(self._claim)
                     self._claim = None
-            entered = self._entered or whole(self._home, self._target, self._environ)
+            entered = self._entered or whole(self._home, self._target, self._manifest, self._environ)
             if entered is not None:
                 if made:
                     homes.make_room(self._home, self._manifest.keep)
@@ -79,7 +79,7 @@ class Making:
         self._reporter.said("waiting for another task that is making the environment")
 
     def _is_whole(self) -> bool:
-        self._entered = whole(self._home, self._target, self._environ, self._reporter, self._planned)
+        self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)
         if self._entered is None:
             self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
         return self._entered is not None
@@ -166,7 +166,8 @@ class Making:
         if plan.install == "wheels" and self._manifest.compile_bytecode:
             python = os.path.join(self._prefix, "bin", "python")
             compile_bytecode(os.path.join(self._prefix, modules), python, self._reporter)
-        homes.Kept(self._home, place_of(self._target)).write(self._uses, modules)
+        scripts = list(self._manifest.link_scripts) if plan.install == "conda" else None
+        homes.Kept(self._home, place_of(self._target)).write(self._uses, modules, scripts)
         path, version = self._python
         homes.Receipt(self._target, path, version).write(self._prefix)
 

@@ -107,7 +107,7 @@ class Preparing:
                 return Entered(prefix, os.path.join(prefix, "bin", "python"), target, None)
             self.reporter.said("%s is not used: the Python that it was made from is not in this image" % brought)
         for home in homes.homes(self.environ, self.folder):
-            found = whole(home, target, self.environ)
+            found = whole(home, target, self.manifest, self.environ)
             if found is not None:
                 return found
         return None
@@ -156,6 +156,7 @@ class Preparing:
 def whole(
     home: str,
     target: Target,
+    manifest: Manifest,
     environ: Mapping[str, str],
     reporter: Reporter | None = None,
     plan: Callable[[], Plan] | None = None,
@@ -172,7 +173,7 @@ def whole(
     if lock is None:
         return None
     try:
-        reason = _not_whole(home, prefix, target, environ, plan)
+        reason = _not_whole(home, prefix, target, environ, plan) or _made_otherwise(home, prefix, target, manifest)
     except BaseException:
         os.close(lock)
         raise
@@ -206,6 +207,21 @@ def _not_whole(
     return "%s is not as it was installed" % damaged if damaged else ""
 
 
+def _made_otherwise(home: str, prefix: str, target: Target, manifest: Manifest) -> str:
+    """What the manifest says of nodes, and the ids do not, and was not so when a prefix was made; empty if all was."""
+    summary = homes.Kept(home, place_of(target)).summary()
+    if not summary:
+        return ""
+    scripts = summary.get("scripts")
+    if scripts is None:  # the wheels' own Python
+        is_of_image = manifest.python == "kit" and not summary["uses"]
+        return "its Python is the image's, and the flow wants the kit's" if is_of_image else ""
+    for name in manifest.link_scripts:
+        if name not in scripts and os.path.exists(os.path.join(prefix, "bin", ".%s-post-link.sh" % name)):
+            return "the link script of %s was not allowed when it was made" % name
+    return ""
+
+
 def _version_of(python: str) -> str:
     from .pythons import version_of
 
@@ -220,8 +236,4 @@ def _is_in_ranges(version: str, plan: Plan) -> bool:
 
 def place_of(target: Target) -> str:
     """The place of an environment below a home."""
-    return "%s/%s" % (homes.ENVIRONMENTS, homes.name_of(target))
-
-
-def _place(target: Target) -> str:
     return "%s/%s" % (homes.ENVIRONMENTS, homes.name_of(target))
