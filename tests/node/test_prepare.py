@@ -347,6 +347,37 @@ def test_a_full_disk_is_told_and_another_home_is_tried(
     assert Path(entered.prefix).parent == node.task / ".envlock" / "environments"
 
 
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+
+def test_a_home_that_is_read_only_is_used_and_not_written(
+    node: Node, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go(node, monkeypatch)
+    home = small_disk / "home"
+    shutil.copytree(node.home, home, symlinks=True, ignore=shutil.ignore_patterns("tools"))
+    monkeypatch.setattr(homes.Kept, "damage", lambda *_: "")  # a copy has other times
+    remount(small_disk, "ro")
+    entered = node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
+    assert Path(entered.prefix).is_relative_to(home)
+    assert entered.lock is not None
+    os.close(entered.lock)
+    remount(small_disk, "rw")
+    shutil.rmtree(home / "environments" / node.lock.prefix_name)
+    remount(small_disk, "ro")
+    with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
+        node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
+
+
+def test_a_disk_from_which_no_program_starts_is_no_home(
+    node: Node, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remount(small_disk, "noexec")
+    with pytest.raises(Misconfigured, match="noexec"):
+        node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
+
+
 # Keeping.
 
 
@@ -388,6 +419,24 @@ def test_what_a_task_uses_or_used_a_moment_ago_stays(
     homes.make_room(str(used.home), 0)
     assert not used.prefix.exists()
     assert fresh.prefix.exists()
+
+
+def test_an_environment_that_is_removed_under_a_waiting_task_is_made_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go(node, monkeypatch)
+    real, removed = homes.hold, list[bool]()
+
+    def hold(folder: str) -> int | None:
+        if not removed:
+            removed.append(homes.evict(str(node.home), f"environments/{node.lock.prefix_name}"))
+        return real(folder)
+
+    monkeypatch.setattr(homes, "hold", hold)
+    let_go(node, monkeypatch)
+    assert removed == [True]
+    assert node.fetched() == 2
+    assert find_prefix(node.lock, node.home) == node.prefix
 
 
 def test_a_lock_outlives_the_process_that_took_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,10 @@ def make_usable(home: str) -> None:
                 )
             if not os.access(each, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), each)
+    if os.statvfs(home).f_flag & os.ST_NOEXEC:
+        raise Unusable(
+            "no program starts in %s, which is mounted with noexec: set %s to another folder" % (home, HOME_VARIABLE)
+        )
 
 
 def distrust(path: str) -> str:
