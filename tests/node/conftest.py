@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,6 +150,16 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unpacked_kit(kit: Path) -> Path:
+    """uv, as a node has it. Read it only."""
+    with zipfile.ZipFile(kit) as wheel:
+        wheel.extractall(kit.parent / "unpacked")
+    for program in kit.parent.glob("unpacked/*.data/scripts/*"):
+        program.chmod(0o755)
+    return kit.parent / "unpacked"
+
+
+@pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The running CPython as an archive. Read it only."""
     path = tmp_path_factory.mktemp("kit") / "cpython.tar.gz"
@@ -163,12 +174,16 @@ def rattler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_node(tmp_path: Path, kit: Path) -> Callable[..., Node]:
-    """Makes a node: `make_node(making=..., build=..., image=..., options=...)`, by default of three small wheels."""
+def make_node(tmp_path: Path, kit: Path, unpacked_kit: Path) -> Callable[..., Node]:
+    """Makes a node: `make_node(making=..., build=..., image=..., options=...)`, by default of three small wheels.
 
-    def make(**options: Any) -> Node:
+    It has uv already, as after an earlier task, unless it is `cold`.
+    """
+
+    def make(*, cold: bool = False, **options: Any) -> Node:
         making = options.pop("making", None) or Making(tmp_path / "making")
-        return Node(tmp_path, making, kit, **options)
+        node = Node(tmp_path, making, kit, **options)
+        return node if cold else node.has_had(unpacked_kit)
 
     return make
 
@@ -176,3 +191,9 @@ def make_node(tmp_path: Path, kit: Path) -> Callable[..., Node]:
 @pytest.fixture
 def node(make_node: Callable[..., Node]) -> Node:
     return make_node()
+
+
+@pytest.fixture
+def cold_node(make_node: Callable[..., Node]) -> Node:
+    """A node on which nothing has started yet."""
+    return make_node(cold=True)

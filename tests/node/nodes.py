@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -50,8 +52,13 @@ def stored(cache: Path, path: str, data: bytes | Path) -> PlanFile:
 
 
 def kit_file(cache: Path, data: bytes | Path, filename: str) -> PlanFile:
-    content = data if isinstance(data, bytes) else data.read_bytes()
-    return stored(cache, kit_path(hashlib.sha256(content).hexdigest(), filename), data)
+    sha256 = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else _sha256_of(data)
+    return stored(cache, kit_path(sha256, filename), data)
+
+
+@functools.cache
+def _sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def uv_wheel(path: Path) -> Path:
@@ -136,6 +143,13 @@ class Node:
         )
         self.write_plan(plan)
         return plan
+
+    def has_had(self, unpacked: Path) -> Node:
+        """This node, after another environment: the kit's uv is there, as `unpacked` has it."""
+        tool = self.home / "tools" / Path(self.plan.tools.uv.path).parent.name
+        if not tool.exists():
+            shutil.copytree(unpacked, tool, copy_function=os.link)
+        return self
 
     def write_plan(self, plan: Plan) -> None:
         path = self.cache / "plans" / plan.environment.arch / plan.environment.req_id / plan.environment.full_id

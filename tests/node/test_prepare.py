@@ -33,13 +33,15 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(homes, "SHARED_HOME", "/proc/no-home")
 
 
-def test_an_environment_is_what_a_workstation_makes_of_the_lock(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered = node.prepare(monkeypatch)
-    assert entered.prefix == str(node.prefix)
-    assert find_prefix(node.lock, node.home) == node.prefix, "a workstation takes it for its own"
-    node.making.write_artifacts()
-    assert tree_of(node.prefix) == tree_of(node.making.hydrate())
-    assert remains(node.home / "environments") == []
+def test_an_environment_is_what_a_workstation_makes_of_the_lock(
+    cold_node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = cold_node.prepare(monkeypatch)
+    assert entered.prefix == str(cold_node.prefix)
+    assert find_prefix(cold_node.lock, cold_node.home) == cold_node.prefix, "a workstation takes it for its own"
+    cold_node.making.write_artifacts()
+    assert tree_of(cold_node.prefix) == tree_of(cold_node.making.hydrate())
+    assert remains(cold_node.home / "environments") == []
 
 
 def test_a_path_that_several_wheels_contain_is_the_last_ones(
@@ -87,11 +89,11 @@ def test_a_second_environment_fetches_no_kit(
     assert second.prepare(monkeypatch).prefix == str(second.prefix)
 
 
-def test_a_step_that_is_disabled_has_none(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_is_disabled_has_none(cold_node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     from metaflow_extensions.envlock.plugins.node.prepare import prepare
 
-    assert prepare(node.manifest, "join", node.environ(), Said()) is None
-    assert not node.home.exists()
+    assert prepare(cold_node.manifest, "join", cold_node.environ(), Said()) is None
+    assert not cold_node.home.exists()
 
 
 # Pythons.
@@ -206,19 +208,21 @@ def test_all_files_are_looked_at_when_there_is_a_reason(node: Node, monkeypatch:
 
 
 @pytest.mark.parametrize("which", ["wheel", "uv", "plan"])
-def test_other_bytes_than_the_plans_are_never_used(node: Node, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
-    plan = node.plan
+def test_other_bytes_than_the_plans_are_never_used(
+    cold_node: Node, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    plan = cold_node.plan
     path = {"wheel": plan.packages[0].file.path, "uv": plan.tools.uv.path, "plan": plan.place.path}[which]
-    data = bytearray((node.cache / path).read_bytes())
+    data = bytearray((cold_node.cache / path).read_bytes())
     data[len(data) // 2] ^= 1
-    (node.cache / path).unlink()  # it is a link
-    (node.cache / path).write_bytes(data)
+    (cold_node.cache / path).unlink()  # it is a link
+    (cold_node.cache / path).write_bytes(data)
     with pytest.raises(Damaged) as caught:
-        node.prepare(monkeypatch)
+        cold_node.prepare(monkeypatch)
     assert caught.value.status == 3
     assert Path(path).name in str(caught.value)
-    assert remains(node.home / "environments") == []
-    assert not list((node.home / "tools").glob(f"{Path(path).parent.name}*"))
+    assert remains(cold_node.home / "environments") == []
+    assert not list((cold_node.home / "tools").glob(f"{Path(path).parent.name}*"))
 
 
 def test_a_kit_without_uv_in_it_is_refused(
@@ -278,7 +282,7 @@ def test_an_image_that_is_too_old_is_told(make_node: MakeNode, monkeypatch: pyte
 def test_what_the_image_brings_is_used_as_it_is(
     make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_prefix: bool
 ) -> None:
-    node = make_node()
+    node = make_node(cold=True)
     node.making.write_artifacts()
     prefix = node.making.hydrate(home=tmp_path / "opt")
     if is_prefix:
@@ -324,15 +328,15 @@ def test_the_task_has_a_home_of_its_own_where_the_nodes_is_not_to_be_used(
 
 @pytest.mark.parametrize("kind", ["a file", "open to all"])
 def test_a_home_that_was_chosen_and_cannot_be_used_is_told(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    cold_node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     if kind == "a file":
-        node.home.write_text("")
+        cold_node.home.write_text("")
     else:
-        node.home.mkdir()
-        node.home.chmod(0o777)
+        cold_node.home.mkdir()
+        cold_node.home.chmod(0o777)
     with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
-        node.prepare(monkeypatch)
+        cold_node.prepare(monkeypatch)
 
 
 def test_a_full_disk_is_told_and_another_home_is_tried(
@@ -391,7 +395,7 @@ def test_the_least_recently_used_environment_goes_first(
 ) -> None:
     monkeypatch.setattr(homes, "_UNUSED_SECONDS", 1e12)
     monkeypatch.setattr(homes, "_OLD_SECONDS", 1e12)
-    first, second, third = others(make_node, tmp_path, 3)
+    first, second, third = others(make_node, tmp_path, 3, cold=True)
     let_go(first, monkeypatch, used=1000)
     let_go(second, monkeypatch, used=500)
     tools = sum(path.stat().st_size for path in (first.home / "tools").rglob("*") if path.is_file())
