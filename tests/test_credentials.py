@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.addresses import UnsetVariable, address, hide, revealed
-from envlock.credentials import BadNetrc, Credential, Credentials, credentials_for
+from envlock.credentials import BadAuthFile, BadNetrc, Credential, Credentials, credentials_for
 from envlock.model.url import host, is_local, strip_credentials
 from envlock.redaction import redact
 
@@ -21,8 +23,6 @@ def netrc(isolated: Path) -> Path:
 
 
 def found(url: str, *index_urls: str, **environment: str) -> tuple[str, str] | None:
-    import os
-
     return Credentials(index_urls, {**os.environ, **environment}).for_url(url)
 
 
@@ -225,3 +225,55 @@ def test_an_ordinary_word_is_hidden_at_the_indexs_own_place_alone(word: str) -> 
     )
     for text in (f"https://files.example/{word}/x.whl", f"because {word} depends on {word}"):
         assert hide(text, [index]) == text
+
+
+def test_an_index_whose_host_is_not_known_is_no_index_of_another_host() -> None:
+    assert found(FILE, "https://t0ken@${NO_HOST}/simple/", "https://me:pw@index.example/simple/") == ("me", "pw")
+    assert found(FILE, "https://${NO_HOST}/simple/") is None
+
+
+def test_an_entry_of_netrc_without_login_and_password_says_nothing(isolated: Path) -> None:
+    (isolated / ".netrc").write_text('machine index.example login "" password ""\n')
+    (isolated / ".netrc").chmod(0o600)
+    assert found(FILE) is None
+    variables = {"ENVLOCK_INDEX_INDEX_EXAMPLE_USERNAME": "me", "ENVLOCK_INDEX_INDEX_EXAMPLE_PASSWORD": "pw"}
+    assert found(FILE, **variables) == ("me", "pw")
+
+
+class TestOfCondasTools:
+    @pytest.fixture
+    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        path = tmp_path / "auth.json"
+        monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
+        return path
+
+    @pytest.mark.parametrize(
+        ("entry", "header"),
+        [
+            ({"BearerToken": "t0ken"}, "Bearer t0ken"),
+            ({"BasicHTTP": {"username": "me", "password": "pw"}}, "Basic bWU6cHc="),
+        ],
+    )
+    def test_they_go_to_their_host_encrypted_or_to_an_index_of_the_project(
+        self, file: Path, entry: object, header: str
+    ) -> None:
+        file.write_text(json.dumps({"index.example": entry}))
+        plain = FILE.replace("https:", "http:")
+        assert Credentials().authorization(FILE) == header
+        assert Credentials().authorization(plain) is None
+        assert Credentials(["http://index.example/simple/"]).authorization(plain) == header
+        assert Credentials().authorization(FILE.replace("index.example", "other.example")) is None
+
+    @pytest.mark.parametrize("text", [b"[]", b'"t0ken"', b"null", b"{", b"\xff", b"[" * 100_000])
+    def test_what_is_no_object_of_hosts_is_an_error_that_does_not_quote_it(self, file: Path, text: bytes) -> None:
+        file.write_bytes(text)
+        with pytest.raises(BadAuthFile) as caught:
+            Credentials().authorization(FILE)
+        assert str(file) in caught.value.render()
+        assert "t0ken" not in caught.value.render()
+
+    def test_what_cannot_be_read_is_an_error_and_what_is_not_there_is_none(self, file: Path) -> None:
+        assert Credentials().authorization(FILE) is None
+        file.mkdir()
+        with pytest.raises(BadAuthFile, match="directory"):
+            Credentials().authorization(FILE)
