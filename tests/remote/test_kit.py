@@ -118,6 +118,14 @@ class TestChoosing:
         assert kits.of(other).lacking is not None
         assert mirror.paths == []
 
+    def test_a_python_that_uv_does_not_know_needs_an_image_with_it(self, project: Project) -> None:
+        old = replace(LOCK, python=replace(LOCK.python, version="3.6.0"))
+        old = replace(old, requirements=LOCK.requirements._replace(python="==3.6.*"))
+        lacking = Kits(project).of(old).lacking
+        assert lacking is not None
+        assert "need an image with CPython 3.6" in lacking.message
+        assert "update uv" in (lacking.hint or "")
+
     def test_a_wheel_that_no_index_has_is_named(self, project: Project) -> None:
         with pytest.raises(NoKit, match=f"no wheel of uv {UV.version}") as caught:
             Kits(project._replace(settings=project.settings._replace(index_url="http://127.0.0.1:9/"))).of(LOCK)

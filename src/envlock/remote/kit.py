@@ -254,12 +254,7 @@ class Kits:
         (build,) = self._remembered(
             ["python", specifier, arch, self._uv_version(), mirror],
             chosen,
-            lambda error: NoKit(
-                arch,
-                f"no build of CPython `{specifier}` can be got",
-                error,
-                "set `python-mirror` in envlock.toml to a mirror that this machine can reach",
-            ),
+            lambda error: NoKit(arch, f"no build of CPython `{specifier}` can be got", error, _advice("", error)),
             arch,
         )
         return build
@@ -349,6 +344,11 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
 
 
 def _advice(name: str, error: EnvlockError) -> str:
+    """What helps if a wheel of this name cannot be got, or without a name a Python build."""
+    if not name:
+        is_known = error.code != "no-python-build"
+        mirror = "set `python-mirror` in envlock.toml to a mirror that this machine can reach"
+        return mirror if is_known else "update uv, or choose another `python` in envlock.toml"
     if error.code.startswith("index-") and error.hint:  # it does not answer, or lets nobody in
         return error.hint
     return f"add it to the package index, or install the {name} that the index has"
