@@ -209,6 +209,12 @@ def test_other_names_than_those_of_flows_and_steps_are_refused(
     assert capsys.readouterr().err.startswith("envlock: ")
 
 
+def test_a_name_may_have_any_letters_that_python_allows(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "usage" not in node.run(monkeypatch, capsys, "größe")[1]
+
+
 def test_a_step_that_the_code_package_does_not_know_is_told(
     node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -382,6 +382,17 @@ def test_a_disk_from_which_no_program_starts_is_no_home(
         node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
 
 
+def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
+    mine, link = tmp_path / "mine", tmp_path / "link"
+    mine.mkdir()
+    link.symlink_to(mine)
+    assert homes.distrust(str(link)) == ""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a link somebody else's")
+    os.lchown(link, 12345, 12345)
+    assert "12345" in homes.distrust(str(link))
+
+
 # Keeping.
 
 

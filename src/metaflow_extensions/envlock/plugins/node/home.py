@@ -144,8 +144,8 @@ def make_usable(home: str) -> None:
             reason = distrust(each)
             if reason:
                 raise Unusable(
-                    "%s %s, and envlock runs nothing that others may have written: set %s to a folder of your own"
-                    % (each, reason, HOME_VARIABLE)
+                    "%s %s, and envlock runs nothing that others may have written: set %s to a folder of your own, "
+                    "such as %s/envlock" % (each, reason, HOME_VARIABLE, home)
                 )
             if not os.access(each, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), each)
@@ -158,8 +158,9 @@ def make_usable(home: str) -> None:
 def distrust(path: str) -> str:
     """Why somebody else may have written what is at a path; empty if nobody else may."""
     found = os.stat(path)
-    if found.st_uid not in (os.geteuid(), 0):
-        return "belongs to user %d" % found.st_uid
+    for owner in {found.st_uid, os.lstat(path).st_uid}:  # who made a link chose where it leads
+        if owner not in (os.geteuid(), 0):
+            return "belongs to user %d" % owner
     if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0):
         return "may be written by others"
     return ""

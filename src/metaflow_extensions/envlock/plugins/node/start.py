@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from . import enter
 from . import home as homes
@@ -16,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Sequence
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _DEFECT, _INTERRUPTED = 70, 130
 
 
@@ -27,7 +25,7 @@ def start(arguments: Sequence[str]) -> int:
     """
     reporter = Reporter()
     try:
-        if len(arguments) != 2 or not all(map(_NAME.match, arguments)):
+        if len(arguments) != 2 or not all(map(str.isidentifier, arguments)):
             raise Misconfigured("usage: python -m %s FLOW STEP, as a scheduler's command has it" % __package__)
         flow, step = arguments
         manifest = read(manifest_path(), flow)
