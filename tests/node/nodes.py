@@ -287,9 +287,9 @@ class CondaNode(Node):
         return plan
 
 
-def let_go(node: Node, monkeypatch: pytest.MonkeyPatch, used: float | None = None) -> None:
+def let_go(node: Node, monkeypatch: pytest.MonkeyPatch, used: float | None = None, **environ: str) -> None:
     """Prepare an environment, and end the task; `used` is when that was, in seconds."""
-    entered = node.prepare(monkeypatch)
+    entered = node.prepare(monkeypatch, **environ)
     assert entered.lock is not None
     os.close(entered.lock)
     if used is not None:

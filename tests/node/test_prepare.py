@@ -207,6 +207,23 @@ def test_all_files_are_looked_at_when_there_is_a_reason(node: Node, monkeypatch:
     assert module.read_text() == text
 
 
+def test_what_is_left_of_the_kit_by_a_cleaner_of_temporary_files_is_not_used(
+    make_node: MakeNode, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node(build=build, image=None, cold=True)
+    let_go(node, monkeypatch)
+    (module,) = node.home.glob(f"pythons/*/python/lib/python{SERIES}/os.py")
+    module.unlink()
+    for program in node.home.glob("tools/*/*.data/scripts/uv"):
+        program.unlink()
+    let_go(node, monkeypatch, MF_ATTEMPT="1")
+    assert module.exists()
+    assert node.fetched() == 2
+    shutil.rmtree(node.prefix)
+    shutil.rmtree(node.cache / "kits")
+    let_go(node, monkeypatch)
+
+
 @pytest.mark.parametrize("which", ["wheel", "uv", "plan"])
 def test_other_bytes_than_the_plans_are_never_used(
     cold_node: Node, monkeypatch: pytest.MonkeyPatch, which: str

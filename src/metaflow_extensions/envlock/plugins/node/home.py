@@ -306,6 +306,18 @@ def is_due(kept: Kept, environ: Mapping[str, str]) -> bool:
     return environ.get(ATTEMPT_VARIABLE, "0") not in ("", "0") or (last > 0 and time.time() - last > _OLD_SECONDS)
 
 
+def is_kept(home: str, place: str) -> bool:
+    """Whether a tool or a Python build is there as it was unpacked, and note that it is used. Else it is removed."""
+    if not os.path.isdir(os.path.join(home, place)):
+        return False
+    kept = Kept(home, place)
+    if kept.damage(thorough=True):
+        evict(home, place)
+        return False
+    kept.used()
+    return True
+
+
 def make_room(home: str, keep: int, wanted: int = 0) -> int:
     """Remove what is kept and not in use, least recently used first, until it is at most `keep` bytes.
 
@@ -329,7 +341,7 @@ def make_room(home: str, keep: int, wanted: int = 0) -> int:
                 return removed
             if kept.place.startswith(ENVIRONMENTS + "/") != is_environment:
                 continue
-            needed = any(kept.place in other["uses"] for _, _, other in found)
+            needed = any(kept.place in other.get("uses", ()) for _, _, other in found)
             if needed or time.time() - last < (GRACE_SECONDS if is_environment else _UNUSED_SECONDS):
                 continue
             if evict(home, kept.place):

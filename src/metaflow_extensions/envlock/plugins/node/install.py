@@ -69,11 +69,8 @@ def unpack_tool(tool: Object, wheel: str, home: str) -> str:
 
 def unpacked_tool(tool: Object, home: str) -> str | None:
     """The folder of a tool that was unpacked here before; None if it was not."""
-    place = os.path.join(home, homes.TOOLS, tool.sha256)
-    if not os.path.isdir(place):
-        return None
-    homes.Kept(home, "%s/%s" % (homes.TOOLS, tool.sha256)).used()
-    return place
+    place = "%s/%s" % (homes.TOOLS, tool.sha256)
+    return os.path.join(home, place) if homes.is_kept(home, place) else None
 
 
 def uv_in(folder: str, tool: Object) -> str:

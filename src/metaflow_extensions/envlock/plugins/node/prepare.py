@@ -203,7 +203,10 @@ def _not_whole(
     if not os.access(os.path.join(prefix, "bin", "python"), os.X_OK):
         return "it has no bin/python"
     kept = homes.Kept(home, place_of(target))
-    damaged = kept.damage(homes.is_due(kept, environ))
+    is_due = homes.is_due(kept, environ)
+    damaged = kept.damage(is_due)
+    for place in kept.summary().get("uses", ()) if is_due else ():  # its Python
+        damaged = damaged or homes.Kept(home, place).damage(thorough=True)
     return "%s is not as it was installed" % damaged if damaged else ""
 
 

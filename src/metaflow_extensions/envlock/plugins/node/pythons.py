@@ -130,11 +130,8 @@ def unpack_build(build: Build, archive: str, home: str) -> str:
 
 def unpacked_build(build: Build, home: str) -> str | None:
     """The interpreter of a Python build that was unpacked here before; None if it was not."""
-    path = os.path.join(home, homes.PYTHONS, build.sha256, build.executable)
-    if not os.access(path, os.X_OK):
-        return None
-    homes.Kept(home, "%s/%s" % (homes.PYTHONS, build.sha256)).used()
-    return path
+    place = "%s/%s" % (homes.PYTHONS, build.sha256)
+    return os.path.join(home, place, build.executable) if homes.is_kept(home, place) else None
 
 
 def checked_version(path: str, build: Build) -> str:
