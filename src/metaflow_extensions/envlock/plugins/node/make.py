@@ -10,6 +10,7 @@ from .errors import DiskFull, Misconfigured, NodeError
 from .fetch import fetch, fetch_plan
 from .install import Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .prepare import Entered, place_of, whole
+from .report import QUIET_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,14 +60,15 @@ class Making:
                 if self._claim is not None:
                     os.close(self._claim)
                     self._claim = None
-            entered = self._entered or whole(self._home, self._target, self._manifest, self._environ)
-            if entered is not None:
-                if made:
-                    homes.make_room(self._home, self._manifest.keep)
-                    if self._reporter.seconds > 1:
-                        name = "%s/%s" % (self._manifest.flow, self._preparing.step)
-                        self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
-                return entered
+            if not made and self._entered is not None:
+                return self._entered
+            lock = homes.hold(self._prefix)
+            if lock is not None:
+                homes.make_room(self._home, self._manifest.keep)
+                if self._reporter.seconds > QUIET_SECONDS:
+                    name = "%s/%s" % (self._manifest.flow, self._preparing.step)
+                    self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
+                return Entered(self._prefix, os.path.join(self._prefix, "bin", "python"), self._target, lock)
         raise NodeError("%s was removed each time that it was made: set ENVLOCK_HOME to another folder" % self._prefix)
 
     def _planned(self) -> Plan:
