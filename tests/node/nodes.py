@@ -27,7 +27,7 @@ from envlock.interpreters import find_interpreter, machine_series
 from envlock.lockfile.document import render
 from envlock.model.lock import Lock
 from envlock.remote.kernel import KERNEL_NAME, kernel
-from metaflow_extensions.envlock.plugins.node import make, start, transport
+from metaflow_extensions.envlock.plugins.node import make, stage, start, transport
 from metaflow_extensions.envlock.plugins.node import prepare as module
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.report import Reporter
@@ -195,6 +195,7 @@ class Node:
             patch.chdir(self.task)
             patch.setattr(transport, "open_transport", transport.open_transport)
             patch.setattr(make, "fetch", task.use(str(self.cache)))
+            patch.setattr(stage, "remove_in_background", stage.remove)
             entered = module.prepare(manifest, "train", self.environ(**environ), said or Said())
         assert entered is not None
         return entered
@@ -210,6 +211,7 @@ class Node:
                 patch.setenv(name, value)
             patch.setattr(transport, "open_transport", transport.open_transport)
             patch.setattr(make, "fetch", task.use(str(self.cache)))
+            patch.setattr(stage, "remove_in_background", stage.remove)
             status = start.start([FLOW, step])
         return status, capsys.readouterr().err
 

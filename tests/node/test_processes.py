@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from envlock.interpreters import find_interpreter, machine_series
+from metaflow_extensions.envlock.plugins.node import stage
 from tests.hydration.making import Making, missing_files, remains
 from tests.node.nodes import FLOW, Node, oldest_python, tree_of
+from tests.support import wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
 NODE = Path(__file__).parents[2] / "src" / "metaflow_extensions" / "envlock" / "plugins" / "node"
@@ -41,7 +43,29 @@ def test_tasks_that_start_at_once_share_one_hydration(make_node: Callable[..., N
     assert node.fetched() == 1
     assert any("waiting for another task" in said for _, said in results)
     assert missing_files(node.prefix) == []
-    assert remains(node.home / "environments") == []
+    wait_until(lambda: remains(node.home / "environments") == [])
+
+
+def test_a_stage_is_removed_by_a_process_that_is_no_child_of_the_task(tmp_path: Path) -> None:
+    folder = tmp_path / "a stage"
+    (folder / "new").mkdir(parents=True)
+    code = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(NODE.parents[3])!r})\n"
+        "from metaflow_extensions.envlock.plugins.node import stage\n"
+        "stage.remove_in_background(sys.argv[1])\n"
+        "try: os.waitpid(-1, os.WNOHANG)\n"
+        "except ChildProcessError: print('no child')"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", code, str(folder)], stdout=subprocess.PIPE, text=True, check=True)
+    assert ran.stdout == "no child\n"
+    wait_until(lambda: not folder.exists())
+
+
+def test_a_stage_is_removed_where_there_is_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_SHELL", "/no/shell")
+    stage.remove_in_background(str(tmp_path))
+    assert not tmp_path.exists()
 
 
 def test_two_flows_on_one_node_make_their_environments_side_by_side(
@@ -87,7 +111,7 @@ def test_a_task_that_is_killed_at_any_moment_leaves_nothing_that_looks_whole(
     shutil.rmtree(node.prefix, ignore_errors=True)
     assert ended(node.start())[0] == 0
     assert tree_of(node.prefix) == whole
-    assert remains(node.home / "environments") == []
+    wait_until(lambda: remains(node.home / "environments") == [])
 
 
 def test_what_is_there_costs_no_import_of_metaflow_or_of_a_client(node: Node) -> None:

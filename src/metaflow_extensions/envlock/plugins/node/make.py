@@ -54,7 +54,12 @@ class Making:
         for _ in range(_ATTEMPTS):  # others may remove what was just made
             try:
                 made = stage.make_once(
-                    self._prefix, is_whole=self._is_whole, build=self._build, seal=self._seal, waiting=self._wait
+                    self._prefix,
+                    is_whole=self._is_whole,
+                    build=self._build,
+                    seal=self._seal,
+                    waiting=self._wait,
+                    clear=stage.remove_in_background,
                 )
             finally:
                 if self._claim is not None:

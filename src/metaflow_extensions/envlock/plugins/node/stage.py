@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator
 
 STAGES = ".stages"
+_SHELL = "/bin/sh"
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 
@@ -30,6 +31,22 @@ def _nothing() -> None:
     pass
 
 
+def remove(folder: str) -> None:
+    """Remove a folder, also where threads that were told to stop write their last files into it, and on Ctrl-C.
+
+    What is left after a second is found by the next builder.
+    """
+    for pause in _PAUSES:
+        try:
+            time.sleep(pause)
+            _delete(folder)
+        except KeyboardInterrupt:
+            _delete(folder)
+            raise
+        if not os.path.exists(folder):
+            return
+
+
 def make_once(
     place: str,
     *,
@@ -37,14 +54,16 @@ def make_once(
     build: Callable[[str], None],
     seal: Callable[[], None] = _nothing,
     waiting: Callable[[], None] = _nothing,
+    clear: Callable[[str], None] = remove,
 ) -> bool:
     """Make the folder `place` with `build(empty folder)`, unless it `is_whole`. Whether this call made it.
 
     The folder of stages, `.stages` beside the place, must be there. `build` may use the folder around its own: that one
     vanishes once the place is made. It may also rename its folder to the place, if there is something to do there.
     `seal` is called once the folder is at its place, for a mark that `is_whole` looks for. What is at the place without
-    being whole is removed first. `waiting` is called when another process has the work in hand. When `build` or `seal`
-    raise, nothing is left, and a kill at any moment leaves nothing that is at its place and whole. Raises OSError.
+    being whole is removed first. `waiting` is called when another process has the work in hand, and `clear` to remove
+    the stage once the place is made. When `build` or `seal` raise, nothing is left, and a kill at any moment leaves
+    nothing that is at its place and whole. Raises OSError.
     """
     folder, name = os.path.split(place)
     stages = os.path.join(folder, STAGES)
@@ -54,6 +73,7 @@ def make_once(
         remove_dead(stages, mine=name)
         # A child of a killed builder may be writing still, to the stage it was given: no two have the same name.
         stage = os.path.join(stages, "%s.%s" % (name, os.urandom(4).hex()))
+        made = False
         try:
             os.mkdir(stage)
             _set_aside(place, os.path.join(stage, "old"))
@@ -67,8 +87,9 @@ def make_once(
             except BaseException:
                 _set_aside(place, os.path.join(stage, "unsealed"))
                 raise
+            made = True
         finally:
-            remove(stage)
+            (clear if made else remove)(stage)
     return True
 
 
@@ -139,20 +160,22 @@ def remove_dead(stages: str, *, mine: str = "") -> None:
             _delete(stage)
 
 
-def remove(folder: str) -> None:
-    """Remove a folder, also where threads that were told to stop write their last files into it, and on Ctrl-C.
+def remove_in_background(folder: str) -> None:
+    """Let another process remove a folder, so that nobody waits for thousands of files to go.
 
-    What is left after a second is found by the next builder.
+    It is no child of this one, which may become a task that waits for children. Where it is killed, what is left is
+    found by the next builder.
     """
-    for pause in _PAUSES:
-        try:
-            time.sleep(pause)
-            _delete(folder)
-        except KeyboardInterrupt:
-            _delete(folder)
-            raise
-        if not os.path.exists(folder):
-            return
+    import subprocess
+
+    quiet = subprocess.DEVNULL  # a task's log ends when nobody can write to it any more
+    command = [_SHELL, "-c", 'rm -rf -- "$1" &', "sh", folder]
+    try:
+        started = subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, check=False)
+    except OSError:
+        started = None
+    if started is None or started.returncode != 0:
+        remove(folder)
 
 
 def raise_busy() -> None:
