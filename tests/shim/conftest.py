@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support import isolation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXTENSION = ROOT / "src" / "metaflow_extensions"
+METAFLOW = f"metaflow=={version('metaflow')}"
 SERIES = [each for each in machine_series() if (3, 8) <= tuple(map(int, each.split("."))) <= (3, 14)]
 
 
@@ -62,10 +64,12 @@ def python_of(series: str) -> str:
     return str(find_interpreter(series, lambda _: True).path)
 
 
-def run_python(series: str, code: str, *, paths: list[Path], **variables: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    series: str, code: str, *, paths: list[Path], arguments: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run code with nothing on the path but these folders and the standard library."""
     return subprocess.run(
-        [python_of(series), "-s", "-c", code],
+        [python_of(series), "-s", "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), **variables},
         capture_output=True,
         text=True,

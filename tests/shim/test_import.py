@@ -8,15 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.shim.conftest import EXTENSION, SERIES, run_python
+from tests.shim.conftest import EXTENSION, METAFLOW, SERIES, run_python
 
 MODULES = sorted(EXTENSION.rglob("*.py"))
-METAFLOW = f"metaflow=={version('metaflow')}"
 _FLOW = """
 from metaflow import FlowSpec, step
 class TinyFlow(FlowSpec):

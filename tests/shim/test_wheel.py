@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envlock.model.arch import host_arch
-from tests.shim.conftest import ROOT, python_of
+from tests.shim.conftest import METAFLOW, ROOT, python_of, run_python
 from tests.support import run_envlock
 
 FLOW = """
@@ -71,6 +72,58 @@ def test_metaflow_finds_it_beside_another_extension(wheel: Path, tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "1 ['envlock', 'other']", done.stderr
+
+
+_OF_ANOTHER = """
+from metaflow import FlowSpec, conda, conda_base, pypi, step
+@conda_base(python="3.11")
+class OtherFlow(FlowSpec):
+    @pypi(packages={"rich": "13.7.1"})
+    @step
+    def start(self): self.next(self.end)
+    @conda(libraries={"numpy": "2.2.0"})
+    @step
+    def end(self): pass
+if __name__ == "__main__": OtherFlow()
+"""
+_SEES = """
+import json, runpy, sys
+from metaflow.plugins import ENVIRONMENTS, FLOW_DECORATORS, STEP_DECORATORS
+kinds = {"environments": ENVIRONMENTS, "of flows": FLOW_DECORATORS, "of steps": STEP_DECORATORS}
+plugins = {kind: sorted(f"{each.__module__}.{each.__name__}" for each in found) for kind, found in kinds.items()}
+print(json.dumps(plugins), flush=True)
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.index
+@pytest.mark.parametrize("other", ["metaflow-netflixext", ""])
+def test_flows_with_environments_of_another_kind_see_no_change(
+    other: str, wheel: Path, installed: Callable[..., Path], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    series = "{}.{}".format(*sys.version_info[:2])
+    beside = installed(series, *filter(None, [METAFLOW, other]))
+    (tmp_path / "other.py").write_text(_OF_ANOTHER)
+
+    def sees(*paths: Path) -> tuple[dict[str, list[str]], str]:
+        flow = [str(tmp_path / "other.py"), "--environment=conda", "show"]
+        done = run_python(series, _SEES, paths=list(paths), arguments=flow, METAFLOW_USER="me")
+        assert done.returncode == 0, done.stderr
+        plugins, _, said = done.stdout.partition("\n")
+        return json.loads(plugins), re.sub(r"\+envlock\S*", "", said + done.stderr)
+
+    with_it, without = sees(tmp_path / "site", beside), sees(beside)
+    ours = {kind: [each for each in found if ".envlock." in each] for kind, found in with_it[0].items()}
+    assert [len(found) for found in ours.values()] == [1, 0, 1]
+    assert {kind: [each for each in found if each not in ours[kind]] for kind, found in with_it[0].items()} == without[
+        0
+    ]
+    assert bool(other) == any("netflixext" in each for each in without[0]["environments"])
+    assert with_it[1] == without[1]
+    assert "OtherFlow" in with_it[1]
 
 
 @pytest.mark.index
