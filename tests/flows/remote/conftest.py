@@ -11,6 +11,7 @@ import pytest
 from envlock.model.arch import host_arch
 from tests.pods.backends import Backends
 from tests.pods.fixtures import backends_of, kind
+from tests.pods.folders import folder_series
 from tests.support import isolation, run_envlock
 
 __all__ = ["backends_of", "kind"]
@@ -54,6 +55,22 @@ named_env = {{ name = "team/env:@{{METAFLOW_INIT_ENV_TAG}}", fetch_at_exec = tru
 
 [flow.SpreadFlow.step.end]
 pypi = {{ packages = {{ requests = "" }} }}
+
+[flow.MixedFlow]
+file = "mixed.py"
+pypi = {{ python = "{folder_series()[-1]}" }}
+
+[flow.MixedFlow.step.work]
+pypi = {{ packages = {{ packaging = "" }} }}
+
+[flow.MixedFlow.step.unlocked]
+disabled = true
+
+[flow.MixedFlow.step.broken]
+pypi = {{ packages = {{ idna = "" }} }}
+
+[flow.MixedFlow.step.end]
+disabled = true
 """
     )
     with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):

@@ -1,8 +1,8 @@
 """A task that was not started by envlock's launcher enters its environment by itself.
 
 Schedulers and their extensions run `python flow.py --environment=envlock step ...` with the interpreter that they have.
-This process then asks envlock for what a launcher would have asked for, and becomes the task: the same process, with
-the same arguments, on the locked interpreter.
+This process then asks envlock for what a launcher would have asked for, or prepares what a node would have, and becomes
+the task: the same process, with the same arguments, on the locked interpreter.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 
 from metaflow.package import MetaflowPackage
 
-from .envlock_environment import ABSENT_VARIABLE, EnvlockException
+from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
 from .name_values import runtime_values
 
 # The process that entered, and the prefix. A process that finds its own number here has entered without effect.
@@ -44,9 +44,7 @@ def enter(step, options, state):
             os.environ.pop(ABSENT_VARIABLE, None)
             os.environ.update(variables)
             return
-        for decorator in getattr(flow, step).decorators:
-            if decorator.name == "environment":  # which sets its variables in the launcher, if there is one
-                variables.update(decorator.attributes["vars"])
+        variables.update(_of_the_flow(flow, step))
         launcher.prepare(step, MetaflowPackage(flow, environment, state.echo, suffixes=state.package_suffixes), run)
         name = launcher.fetched_name(step)
         if name is None:
@@ -58,6 +56,43 @@ def enter(step, options, state):
     except BaseException:
         launcher.finish()
         raise
+
+
+def enter_on_node(step, options, state):
+    """As `enter`, where there is a code package and no envlock, and the commands before a remote task did not run.
+
+    Raises EnvlockException.
+    """
+    from .node.enter import variables
+    from .node.errors import NodeError
+    from .node.manifest import manifest_path, read
+    from .node.prepare import prepare
+    from .node.report import Reporter
+
+    flow, run = state.flow.name, options["run_id"]
+    environ = dict(os.environ)
+    environ.update(_of_the_flow(state.flow, step))
+    environ["MF_PATHSPEC"] = "%s/%s" % (pathspec(flow, run, step), options["task_id"])
+    try:
+        entered = prepare(read(manifest_path(), flow), step, environ, Reporter())
+        if entered is None:
+            os.environ.update({IDENTITY_VARIABLE: "", TASK_VARIABLE: pathspec(flow, run, step)})
+            return
+        wanted = variables(entered, flow, step, environ)
+    except NodeError as error:
+        raise EnvlockException(str(error)) from None
+    if entered.lock is not None:  # the task holds its environment, as the shell of a scheduler's command does
+        os.set_inheritable(entered.lock, True)
+    _replace(entered.python, entered.prefix, wanted, state)
+
+
+def _of_the_flow(flow, step):
+    """What @environment sets for a step. It does so in the launcher, if there is one."""
+    found = {}
+    for decorator in getattr(flow, step).decorators:
+        if decorator.name == "environment":
+            found.update(decorator.attributes["vars"])
+    return found
 
 
 def _as_the_launcher_knows(options, state):
@@ -73,23 +108,28 @@ def _as_the_launcher_knows(options, state):
 
 def _become(python, variables, launcher, state):
     """Replace this process. Raises EnvlockException."""
-    prefix = os.path.dirname(os.path.dirname(python))
+    wanted = dict(os.environ)
+    wanted.update(variables)
+    for name in json.loads(wanted.pop(ABSENT_VARIABLE)):
+        if not wanted[name]:
+            del wanted[name]
+    _replace(python, os.path.dirname(os.path.dirname(python)), wanted, state, launcher)
+
+
+def _replace(python, prefix, wanted, state, launcher=None):
+    """Replace this process by the task, with these variables. Raises EnvlockException."""
     entered = "%d:%s" % (os.getpid(), prefix)
     if os.environ.get(_ENTERED_VARIABLE) == entered:
         raise EnvlockException(
             "%s does not start in its environment: its prefix is %s\n\nhint: envlock create --rebuild"
             % (python, sys.prefix)
         )
-    wanted = dict(os.environ)
-    wanted.update(variables)
     wanted.pop("PYTHONHOME", None)
-    for name in json.loads(wanted.pop(ABSENT_VARIABLE)):
-        if not wanted[name]:
-            del wanted[name]
     wanted[_ENTERED_VARIABLE] = entered
     for each in (state.monitor, state.event_logger):
         each.terminate()
-    _remove_at_the_end(launcher.hand_over())
+    if launcher is not None:
+        _remove_at_the_end(launcher.hand_over())
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -162,9 +162,9 @@ class EnvlockEnvironment(MetaflowEnvironment):
         """
         step, run = options["step_name"], options["run_id"]
         if not options.get("clone_only") and not is_settled(self._flow.name, run, step):
-            from .enter import enter
+            from .enter import enter, enter_on_node
 
-            enter(step, options, state)
+            (enter_on_node if is_on_node() else enter)(step, options, state)
         _arrive()
         self._settled_step = step
 

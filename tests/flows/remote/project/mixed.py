@@ -1,0 +1,57 @@
+"""A flow of which some steps start here, and some on nodes. The node of `broken` is lost each time."""
+
+import json
+import os
+
+from metaflow import FlowSpec, catch, kubernetes, step
+
+
+def what_is_here():
+    import sys
+
+    from metaflow import current
+
+    identity = getattr(current, "envlock", None)
+    return {
+        "python": "{}.{}".format(*sys.version_info[:2]),
+        "prefix": sys.prefix,
+        "identity": list(identity) if identity else None,
+        "pod": "METAFLOW_KUBERNETES_WORKLOAD" in os.environ,
+        "first_on_path": os.environ["PATH"].split(os.pathsep)[0],
+        "entered_by_itself": os.environ.get("_METAFLOW_ENVLOCK_ENTERED", "").startswith(str(os.getpid()) + ":"),
+    }
+
+
+class MixedFlow(FlowSpec):
+    @step
+    def start(self):
+        self.seen = what_is_here()
+        self.next(self.work)
+
+    @kubernetes
+    @step
+    def work(self):
+        self.seen = what_is_here()
+        print("SEEN", json.dumps(self.seen))
+        self.next(self.unlocked)
+
+    @kubernetes
+    @step
+    def unlocked(self):
+        self.seen = what_is_here()
+        self.next(self.broken)
+
+    @catch(var="caught")
+    @kubernetes
+    @step
+    def broken(self):
+        os._exit(3)  # as if its node were taken away
+        self.next(self.end)
+
+    @step
+    def end(self):
+        self.seen = what_is_here()
+
+
+if __name__ == "__main__":
+    MixedFlow()

@@ -1,0 +1,142 @@
+"""A run with steps here and on nodes: each task is where it belongs, whatever started it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.cache.open import open_store
+from envlock.config.read import load_project
+from envlock.named.run_record import RunRecords
+from tests.pods import Pod
+from tests.pods.backends import Backends
+from tests.pods.folders import folder_series
+from tests.pods.pod import CREDENTIALS, wait_for
+from tests.support import isolation, run_envlock
+
+ENTERING = "python -m metaflow_extensions.envlock.plugins.node 'MixedFlow' 'work' && . ./.envlock/enter.sh && "
+
+pytestmark = [pytest.mark.flows, pytest.mark.index]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A run, its tasks by step, and what it left."""
+
+    text: str
+    tasks: dict[str, list[dict[str, Any]]]
+    made: set[str]
+    """The environments in the home of the launcher."""
+    records: dict[str, list[str]]
+    """What the cache knows of each step."""
+    bare: Pod
+    """A pod that started the task of `work` once more, by Metaflow's commands alone."""
+    outside: Pod
+    """The same, without a code package that it could enter by."""
+
+    def seen(self, step: str) -> Any:
+        return self.tasks[step][0]["seen"]
+
+
+@pytest.fixture(scope="module")
+def mixed(
+    backends_of: Callable[[str], Backends],
+    locked_for_nodes: Path,
+    shared_uv_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Mixed:
+    home = tmp_path_factory.mktemp("home")
+    with isolation(home, shared_uv_cache), pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        run_envlock("push", "--flow", "MixedFlow", cwd=locked_for_nodes)
+        backends = backends_of("folder").at(locked_for_nodes)
+        ended = backends.python("mixed.py", "--environment=envlock", "run")
+        tasks = tasks_of(backends, ended.run_id)
+        project = load_project(locked_for_nodes / "envlock.toml")
+        records = RunRecords(open_store(project.cache_url, project.cache_options))
+        known = {
+            step: [each.req_id, each.full_id, each.arch]
+            for step in tasks
+            for each in records.read("MixedFlow", ended.run_id, step)
+        }
+        bare = again(backends, "bare")
+        outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
+        made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
+        return Mixed(ended.text, tasks, made, known, bare, outside)
+
+
+def tasks_of(backends: Backends, run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """The tasks of a run by their step."""
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for task in backends.tasks(f"MixedFlow/{run_id}"):
+        tasks.setdefault(task["step"], []).append(task)
+    return tasks
+
+
+def again(backends: Backends, name: str, before: str = "") -> Pod:
+    """Start the task of `work` in another pod, by Metaflow's commands alone, and wait for its end."""
+    first = backends.pods_of("work")[0]
+    spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
+    command = spec["command"][-1]
+    assert ENTERING in command
+    for ours, plain in ((ENTERING, before), ("$ENVLOCK_PYTHON", "python"), ("--retry-count 0", "--retry-count 1")):
+        command = command.replace(ours, plain)
+    pod = backends.pods.start(name, spec["image"], [*spec["command"][:-1], command], spec["variables"])
+    wait_for(pod)
+    return pod
+
+
+def test_each_task_is_in_its_environment_here_and_on_nodes(mixed: Mixed) -> None:
+    for step, is_remote in (("start", False), ("work", True)):
+        (task,) = mixed.tasks[step]
+        seen = task["seen"]
+        assert (seen["pod"], seen["python"]) == (is_remote, folder_series()[-1])
+        assert Path(seen["prefix"]).name == "metaflow_{}_{}".format(*seen["identity"])
+        assert seen["first_on_path"] == f"{seen['prefix']}/bin"
+        assert task["recorded"] == seen["identity"]
+        assert not seen["entered_by_itself"]
+
+
+def test_disabled_steps_have_the_interpreter_of_their_machine(mixed: Mixed) -> None:
+    assert mixed.seen("end")["prefix"] == sys.prefix
+    assert mixed.seen("unlocked")["pod"]
+    assert mixed.seen("unlocked")["prefix"] != sys.prefix
+    for step in ("unlocked", "end"):
+        assert (mixed.seen(step)["identity"], mixed.tasks[step][0]["recorded"]) == (None, None)
+
+
+def test_what_catch_runs_here_is_in_an_environment_that_was_made_for_it(mixed: Mixed) -> None:
+    (task,) = mixed.tasks["broken"]
+    assert task["attempt"] == 1
+    assert "Task fallback is starting" in mixed.text
+    of = {step: "metaflow_{}_{}".format(*mixed.tasks[step][0]["recorded"]) for step in ("start", "work", "broken")}
+    assert of["broken"] in mixed.made
+    assert of["start"] in mixed.made
+    assert of["work"] not in mixed.made, "which runs on nodes alone"
+
+
+def test_the_cache_knows_what_the_steps_ran_in(mixed: Mixed) -> None:
+    recorded = {step: tasks[0]["recorded"] for step, tasks in mixed.tasks.items() if tasks[0]["recorded"]}
+    assert mixed.records == recorded
+    assert set(recorded) == {"start", "work", "broken"}
+
+
+def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed) -> None:
+    assert mixed.bare.status == 0, mixed.bare.said
+    (line,) = [line for line in mixed.bare.said.splitlines() if "SEEN" in line]
+    seen = json.loads(line.partition("SEEN ")[2])
+    assert seen["entered_by_itself"]
+    assert Path(seen["prefix"]).name == "metaflow_{}_{}".format(*seen["identity"])
+    assert seen["identity"] == mixed.seen("work")["identity"]
+
+
+def test_a_container_that_cannot_enter_by_itself_fails_before_the_task_begins(mixed: Mixed) -> None:
+    assert mixed.outside.status == 1
+    assert "has envlock's extension of Metaflow, but not envlock itself" in mixed.outside.said
