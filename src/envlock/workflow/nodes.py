@@ -46,7 +46,7 @@ def place(backend: str, platform: str | None) -> Place:
 
 def refuse_names(flow: str, steps: Sequence[str]) -> None:
     """Raise BadStepName for what cannot stand between quotes in the command of a container."""
-    wrong = [name for name in (flow, *steps) if not (name.isascii() and name.isidentifier())]
+    wrong = [name for name in (flow, *steps) if not name.isidentifier()]
     if wrong:
         from envlock.workflow.errors import BadStepName
 

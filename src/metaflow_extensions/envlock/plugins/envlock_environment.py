@@ -6,7 +6,6 @@ Standard library and Metaflow only: this is imported by each `import metaflow`, 
 import functools
 import json
 import os
-import re
 import sys
 from collections import namedtuple
 
@@ -32,7 +31,6 @@ Identity = namedtuple("Identity", ["req_id", "full_id", "arch"])
 MANIFEST = "envlock.json"
 
 COMMANDS_OF_TASKS = ("step", "spin-step")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
 
@@ -133,7 +131,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         between quotes.
         """
         for name in (self._flow.name, step_name):
-            if not _NAME.match(name):
+            if not name.isidentifier():
                 raise EnvlockException("`%s` cannot run on other machines: a name has letters, digits and `_`" % name)
         enter = "%s -m metaflow_extensions.envlock.plugins.node '%s' '%s'"
         return [enter % (self._python(), self._flow.name, step_name), ". ./.envlock/enter.sh"]
