@@ -17,7 +17,7 @@ import pytest
 
 from envlock.interpreters import find_interpreter, machine_series
 from metaflow_extensions.envlock.plugins.node import stage
-from tests.hydration.making import Making, missing_files, remains
+from tests.hydration.making import SERIES, Making, missing_files, remains
 from tests.node.nodes import FLOW, Node, oldest_python, tree_of
 from tests.support import wait_until
 
@@ -151,6 +151,29 @@ def test_the_oldest_python_makes_and_finds_an_environment(make_node: Callable[..
     assert ran.stdout.strip() == str(sys.version_info[:2]), "its Python is the kit's"
     found = (node.prefix / "pyvenv.cfg").read_text()
     assert f"home = {node.home}/pythons/" in found
+
+
+def test_the_python_that_serves_may_be_another_one_of_the_image(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    series = next((each for each in machine_series() if each != SERIES and numbers(each) >= (3, 8)), None)
+    if series is None:
+        pytest.skip("this machine has no second Python")
+    # pyenv's and others' scripts are passed over; of a virtual environment, the Python that it was made from serves.
+    scripts, venv = tmp_path / "scripts", tmp_path / "venv"
+    scripts.mkdir()
+    (scripts / f"python{SERIES}").write_text("#!/bin/sh\necho started by a script\n")
+    (scripts / f"python{SERIES}").chmod(0o755)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    node = make_node()
+    python = str(find_interpreter(series, lambda _: True).path)
+    status, said = ended(node.start(python=python, PATH=f"{scripts}:{venv}/bin"))
+    assert status == 0, said
+    receipt = json.loads((node.prefix / ".envlock.json").read_text())
+    assert os.path.realpath(receipt["python"]) == os.path.realpath(sys.executable)
+    assert not receipt["python"].startswith(str(venv))
+
+
+def numbers(series: str) -> tuple[int, ...]:
+    return tuple(map(int, series.split(".")))
 
 
 def test_one_python_finds_what_another_made(make_node: Callable[..., Node]) -> None:
