@@ -97,6 +97,14 @@ def run_python(code: str, *arguments: str, cwd: Path = ROOT, timeout: float = 12
     return done.returncode, done.stdout, done.stderr
 
 
+def run_module(name: str, *arguments: str) -> str:
+    """What `python -m NAME ARGUMENTS...` prints, with envlock imported already. It has to end well."""
+    code = "import runpy, sys; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    status, out, error = run_python(code, name, *arguments)
+    assert status == 0, error
+    return out
+
+
 @cache
 def forks() -> Forks:
     """The one of this process."""

@@ -215,7 +215,7 @@ def test_what_is_gone(target: Path, status: int) -> None:
         assert len(host.requests) == 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_host_that_stumbles_is_requested_again(target: Path, status: int) -> None:
     def answer(handler: Handler, _: Request) -> None:
         if len(host.requests) < 3:
@@ -383,7 +383,11 @@ def test_nobody_listens(target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://index.example/" + NAME, "https://[bad/" + NAME, "git+ssh://me:pw@code.example/x", "s3://bucket/x"]
+    "url",
+    [
+        *("ftp://index.example/" + NAME, "https://[bad/" + NAME, "git+ssh://me:pw@code.example/x", "s3://bucket/x"),
+        *("https://index.example:80a/" + NAME, "https://me:pw@index.example/\0", "https://\u2488.example/x"),
+    ],
 )
 def test_urls_that_nothing_is_fetched_from(target: Path, url: str) -> None:
     error = failure(UnsupportedUrl, artifact(url), target)

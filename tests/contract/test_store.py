@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +17,8 @@ from envlock.cache.format import check_format, prove_exclusive_create
 from envlock.cache.open import BUCKETS, open_store
 from envlock.cache.port import Entry, Store
 from envlock.config.settings import CacheOptions
+from tests.forked import run_module
 from tests.servers.clouds import BUCKET, CLOUDS, Cloud, forget_sessions
-from tests.servers.processes import ROOT
 
 STORES = ("folder", "file", "memory", *CLOUDS)
 RACES = ("folder", "seaweedfs", "gcs", "azurite")  # moto looks, then writes, with nothing that holds others off
@@ -189,10 +187,7 @@ def test_exclusive_create_is_proved_once(store: Store) -> None:
 @pytest.mark.parametrize("name", RACES)
 def test_of_sixteen_processes_one_creates_a_file(name: str, url_of: Callable[[str], tuple[str, CacheOptions]]) -> None:
     url, options = url_of(name)
-    command = [sys.executable, "-m", "tests.servers.racing", url, json.dumps(options._asdict()), "5"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    keys = json.loads(done.stdout)
+    keys = json.loads(run_module("tests.servers.racing", url, json.dumps(options._asdict()), "5"))
     assert len(keys) == 5
     for key in keys.values():
         (winner,) = key["made"]

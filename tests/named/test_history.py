@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,9 +18,9 @@ from envlock.config.settings import CacheOptions
 from envlock.named.alias import Alias, EnvironmentIds, parse_alias
 from envlock.named.errors import AliasMoved, AliasTaken, BrokenAliasChain, NewerMoveFormat, NoSuchMove
 from envlock.named.history import Aliases
+from tests.forked import run_module
 from tests.named.alias_drafts import CarelessStore, CountingStore, draft
 from tests.servers.clouds import CLOUDS, Cloud
-from tests.servers.processes import ROOT
 
 # Who wins is decided by the store, which tests/contract holds each of them to. moto looks, then writes, with nothing
 # that holds others off.
@@ -304,10 +302,8 @@ def place(tmp_path: Path, clouds: Callable[[str], Cloud], log_in: Callable[[Clou
 
 
 def _race(url: str, options: CacheOptions, alias: str, *, same: bool) -> list[dict[str, object]]:
-    command = [sys.executable, "-m", "tests.named.alias_racing", url, json.dumps(options._asdict()), alias, str(same)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, object]] = json.loads(done.stdout)
+    said = run_module("tests.named.alias_racing", url, json.dumps(options._asdict()), alias, str(same))
+    answers: list[dict[str, object]] = json.loads(said)
     assert len(answers) == 16
     return answers
 
