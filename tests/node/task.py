@@ -2,6 +2,7 @@
 
 `python task.py FOLDER FLOW STEP` is the command of `bootstrap_commands`, except that the cache is FOLDER. While a file
 `FOLDER/gate` is there, it stands still where it would fetch the packages; each fetching is a line of `FOLDER/fetched`.
+While `FOLDER/down` is there, the cache does not answer.
 """
 
 # ruff: noqa: PTH100, PTH110, PTH118, PTH120, PTH123, UP031
@@ -25,6 +26,8 @@ class Folder:
         self.folder = folder
 
     def get(self, path, start, end, take):
+        if os.path.exists(os.path.join(self.folder, "down")):
+            raise ConnectionError
         with open(os.path.join(self.folder, path), "rb") as file:
             file.seek(start)
             while True:
@@ -41,6 +44,8 @@ class Folder:
         return False
 
     def fault(self, error):
+        if isinstance(error, ConnectionError):
+            return transport.Fault(transport.CUT, "it is down")
         kind = transport.GONE if isinstance(error, FileNotFoundError) else transport.REFUSED
         return transport.Fault(kind, str(error))
 
@@ -67,5 +72,6 @@ def use(folder):
 if __name__ == "__main__":
     from metaflow_extensions.envlock.plugins.node import make
 
+    transport.LONGEST_PAUSE = 0.01
     make.fetch = use(sys.argv[1])
     sys.exit(start.start(sys.argv[2:]))

@@ -68,6 +68,30 @@ def test_a_stage_is_removed_where_there_is_no_shell(tmp_path: Path, monkeypatch:
     assert not tmp_path.exists()
 
 
+def test_of_tasks_that_wait_for_a_cache_that_does_not_answer_one_asks_it(node: Node) -> None:
+    assert node.manifest
+    for name in ("gate", "down"):
+        node.cache.joinpath(name).touch()
+    node.cache.joinpath("down").rename(node.cache / "up")
+    tasks = [node.start()]
+    wait_until(lambda: node.fetched() == 1)
+    tasks += [node.start() for _ in range(3)]
+    for task in tasks[1:]:
+        assert task.stderr is not None
+        assert "waiting for another task" in task.stderr.readline()
+    node.cache.joinpath("up").rename(node.cache / "down")
+    node.cache.joinpath("gate").unlink()
+    results = [ended(task) for task in tasks]
+    assert [status for status, _ in results] == [5] * 4, results
+    assert node.fetched() == 1
+    assert all("it is down" in said for _, said in results)
+    later = ended(node.start())
+    assert (later[0], "another task" in later[1]) == (5, False), "who comes later asks"
+    node.cache.joinpath("down").unlink()
+    assert ended(node.start())[0] == 0
+    assert list((node.home / "kept").glob("*.failed")) == []
+
+
 def test_two_flows_on_one_node_make_their_environments_side_by_side(
     make_node: Callable[..., Node], tmp_path: Path
 ) -> None:

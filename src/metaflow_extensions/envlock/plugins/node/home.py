@@ -40,6 +40,7 @@ _UNUSED_SECONDS = 3600.0
 """How long a tool or a Python build stays after its last use, though no environment that is kept needs it."""
 _OLD_SECONDS = 86400.0
 """After how long without use all files are looked at: cleaners of temporary folders remove them one by one."""
+_FAILED = ".failed"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED_OUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
@@ -248,8 +249,25 @@ class Kept:
         names = sorted(os.listdir(os.path.join(self.home, self.place, modules))) if modules else []
         summary = {"place": self.place, "bytes": sum(size for _, size, _ in files), "uses": uses}
         summary["modules"], summary["names"], summary["scripts"] = modules, names, scripts
+        with contextlib.suppress(OSError):
+            os.unlink(self.path + _FAILED)
         rows = ["%d %d %s" % (size, time_ns, json.dumps(path)) for path, size, time_ns in files]
         write_atomically(self.path, "\n".join([json.dumps(summary), *rows, ""]))
+
+    def failed(self, reason: str) -> None:
+        """Note why the folder could not be made, for those who wait for it. Without room for that, each finds out."""
+        with contextlib.suppress(OSError):
+            write_atomically(self.path + _FAILED, reason)
+
+    def failure(self, since: float) -> str:
+        """Why the folder could not be made, if that was found out since then; else empty."""
+        try:
+            if os.stat(self.path + _FAILED).st_mtime >= since:
+                with open(self.path + _FAILED, encoding="utf-8", errors="replace") as file:
+                    return file.read()
+        except OSError:
+            pass
+        return ""
 
     def used(self) -> None:
         """Note that the folder is in use now. A home that is read-only keeps no notes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from . import home as homes
 from . import machine, pythons, stage
@@ -11,6 +12,7 @@ from .fetch import fetch, fetch_plan
 from .install import Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .prepare import Entered, place_of, whole
 from .report import QUIET_SECONDS
+from .transport import Throttled, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Making:
         self._plan: Plan | None = None
         self._entered: Entered | None = None
         self._claim: int | None = None
+        self._waits_since: float | None = None
         self._python = ("", "")
         self._uses: tuple[str, ...] = ()
 
@@ -83,15 +86,28 @@ class Making:
         return self._plan
 
     def _wait(self) -> None:
+        self._waits_since = time.time()
         self._reporter.said("waiting for another task that is making the environment")
 
     def _is_whole(self) -> bool:
         self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)
         if self._entered is None:
+            if self._waits_since is not None:
+                reason = homes.Kept(self._home, place_of(self._target)).failure(self._waits_since)
+                if reason:
+                    raise NodeError("another task on this node could not make the environment either: %s" % reason)
             self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
         return self._entered is not None
 
     def _build(self, new: str) -> None:
+        try:
+            self._fill(new)
+        except (Unreachable, Throttled) as error:
+            # Of many tasks that wait for a cache that does not answer, one asks it.
+            homes.Kept(self._home, place_of(self._target)).failed(str(error))
+            raise
+
+    def _fill(self, new: str) -> None:
         plan = self._planned()
         check_system(plan)
         check_place(plan, self._prefix)
