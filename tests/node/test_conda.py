@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envlock.hydration.prefix import find_prefix
 from metaflow_extensions.envlock.plugins.node import home as homes
-from metaflow_extensions.envlock.plugins.node import pythons
+from metaflow_extensions.envlock.plugins.node import make, pythons
 from metaflow_extensions.envlock.plugins.node.errors import NodeError
 from tests.channel import Package, data_package
 from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
@@ -31,8 +32,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no
 def conda_node(tmp_path: Path, kit: Path, rattler: Path, build: Path) -> Callable[..., CondaNode]:
     """Makes a node with packages of the channel, and with two wheels."""
 
-    def make(*names: str, own: tuple[Package, ...] = (), **options: object) -> CondaNode:
-        making = CondaMaking(tmp_path / "home", names or ("click", "vintage"), own=own, wheels=wheels(2))
+    def make(*names: str, own: tuple[Package, ...] = (), count: int = 2, **options: object) -> CondaNode:
+        names = names or ("click", "vintage") if count else ()
+        making = CondaMaking(tmp_path / "home", names, own=own, wheels=wheels(count))
         return CondaNode(tmp_path, making, kit, build=build, rattler=rattler, **options)  # type: ignore[arg-type]
 
     return make
@@ -57,6 +59,23 @@ def test_an_environment_is_what_a_workstation_makes_of_the_lock(
     assert {path: made[path] for path in made.keys() - volatile} == {
         path: again[path] for path in again.keys() - volatile
     }
+
+
+def test_an_environment_may_be_a_python_alone_that_has_no_site_packages(
+    conda_node: Callable[..., CondaNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = conda_node(count=0)
+    real = make.link_conda
+
+    def link(*arguments: Any) -> list[str]:
+        said = real(*arguments)
+        shutil.rmtree(node.prefix / "lib" / f"python{node.making.series}" / "site-packages", ignore_errors=True)
+        return said
+
+    monkeypatch.setattr(make, "link_conda", link)
+    for attempt in ("0", "0", "1"):
+        let_go(node, monkeypatch, MF_ATTEMPT=attempt)
+    assert node.fetched() == 1
 
 
 def test_it_is_activated_and_found_again(

@@ -190,6 +190,8 @@ class Making:
             python = os.path.join(self._prefix, "bin", "python")
             compile_bytecode(os.path.join(self._prefix, modules), python, self._reporter)
         scripts = list(self._manifest.link_scripts) if plan.install == "conda" else None
+        if not os.path.isdir(os.path.join(self._prefix, modules)):  # some Pythons of conda have them elsewhere
+            modules = ""
         homes.Kept(self._home, place_of(self._target)).write(self._uses, modules, scripts)
         path, version = self._python
         homes.Receipt(self._target, path, version).write(self._prefix)
