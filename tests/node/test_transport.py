@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from metaflow_extensions.envlock.plugins.node import clients, transport
-from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured
+from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import parse
 from metaflow_extensions.envlock.plugins.node.transport import (
     Forbidden,
@@ -117,6 +118,22 @@ def test_an_object_without_that_byte_is_damaged(name: str, make_cache: Callable[
     cache.store.put("packages/x", b"short")
     with pytest.raises(Damaged, match="cut off"):
         got(cache, "packages/x", 100)
+
+
+@pytest.mark.parametrize("how", [Break.RESET, Break.DENIED, Break.SLOW_DOWN, Break.STALL])
+def test_a_token_in_a_url_is_in_no_message_and_no_log(
+    how: Break, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache("azurite")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sv=2024-01-01&sig=s3cr3t")
+    cache.proxy.breaks(how, "GET", times=ALWAYS)
+    with pytest.raises(NodeError) as raised:
+        cache.transport.read("plans/x.json", 10)
+    assert any("s3cr3t" in path for _, path in cache.proxy.passed)
+    assert "s3cr3t" not in str(raised.value)
+    # Without a handler of its own, a library's logger prints to stderr what its errors say.
+    assert all(logging.getLogger(name).handlers for name in ("azure", "botocore", "google", "urllib3"))
 
 
 def test_a_cut_connection_is_taken_up_where_it_was(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
