@@ -35,8 +35,8 @@ def variables_in(node: Node, shell: str = "bash", **environ: str) -> dict[str, s
 def test_a_shell_enters_the_environment(
     node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
 ) -> None:
-    environ = {"PYTHONPATH": "/code/.mf_code", "PYTHONHOME": "/elsewhere"}
-    assert node.run(monkeypatch, capsys)[0] == 0
+    environ = {"PYTHONPATH": f"{node.task}/.mf_code:/opt/of_the_image:", "PYTHONHOME": "/elsewhere"}
+    assert node.run(monkeypatch, capsys, PYTHONPATH=environ["PYTHONPATH"])[0] == 0
     ran = node.shell("\"$ENVLOCK_PYTHON\" -c 'import sys, package_0.part_0; print(sys.prefix)'", shell, **environ)
     assert (ran.stdout, ran.stderr) == (f"{node.prefix}\n", "")
     found = variables_in(node, shell, **environ)
@@ -46,7 +46,7 @@ def test_a_shell_enters_the_environment(
     assert found["_METAFLOW_ENVLOCK_TASK"] == f"{FLOW}/7/train"
     assert found["PATH"] == f"{node.prefix}/bin:/usr/bin:/bin"
     assert found["PYTHONNOUSERSITE"] == "1"
-    assert found["PYTHONPATH"] == "/code/.mf_code", "Metaflow's code package is found"
+    assert found["PYTHONPATH"] == f"{node.task}/.mf_code:", "Metaflow's code package is found, and nothing else"
     assert "PYTHONHOME" not in found
 
 
@@ -136,14 +136,16 @@ def test_conda_packages_are_activated(conda: Callable[..., Entered], tmp_path: P
         activate_b="export LIBRARY=$CONDA_PREFIX/lib; echo said by b", activate_a="export FIRST=a", activate_c="false"
     )
     prefix = Path(entered.prefix)
-    values = {"QUOTED": 'it\'s $HOME `x` "y"\n', "GONE": "***unset***", "OWN": "package"}
+    values = {"QUOTED": 'it\'s $HOME `x` "y"\n', "GONE": "***unset***", "OWN": "package", "PYTHONPATH": "/of/it"}
     (prefix / "etc" / "conda" / "env_vars.d" / "p.json").write_text(json.dumps(values))
     (prefix / "conda-meta" / "state").write_text(json.dumps({"env_vars": {"OWN": "environment"}}))
     environ = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/outer", "MF_PATHSPEC": "F/1/s/2"}
+    environ |= {"METAFLOW_EXTRACTED_ROOT": "/code", "PYTHONPATH": "/code/.mf_code"}
     found, said = in_shell(enter.script(entered, "F", "s", environ), environ, tmp_path)
     assert (found["FIRST"], found["LIBRARY"]) == ("a", f"{prefix}/lib")
     assert (found["QUOTED"], found["OWN"]) == (values["QUOTED"], "environment")
     assert "GONE" not in found
+    assert found["PYTHONPATH"] == "/code/.mf_code:/of/it"
     assert "VIRTUAL_ENV" not in found
     assert (found["CONDA_PREFIX"], found["CONDA_SHLVL"]) == (str(prefix), "1")
     assert found["PATH"] == f"{prefix}/bin:/usr/bin:/bin"

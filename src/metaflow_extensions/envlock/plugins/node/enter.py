@@ -1,7 +1,7 @@
 """Entering a prefix on a node: `enter.sh` for the shell that starts a task, variables for a process that becomes it.
 
-Both say the same as `envlock.activation` does on a workstation, except that Metaflow's PYTHONPATH stays: it leads to
-the code package.
+Both say the same as `envlock.activation` does on a workstation, except that what leads to the code package stays in
+PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shlex
 import sys
 
 from .errors import NodeError
+from .manifest import ROOT_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,12 +138,24 @@ def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> 
         "PATH": ":".join([programs, *others]),
         "PYTHONNOUSERSITE": "1",
     }
-    if not _is_conda(prefix):
+    if _is_conda(prefix):
+        found.update({"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": prefix, "CONDA_SHLVL": "1"})
+        found.update(_of_packages(prefix))
+    else:
         found["VIRTUAL_ENV"] = prefix
-        return found
-    found.update({"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": prefix, "CONDA_SHLVL": "1"})
-    found.update(_of_packages(prefix))
+    if "PYTHONPATH" in environ:
+        found["PYTHONPATH"] = ":".join([*_of_the_code(environ), *filter(None, [found.get("PYTHONPATH")])])
     return found
+
+
+def _of_the_code(environ: Mapping[str, str]) -> list[str]:
+    """What leads to the code package in PYTHONPATH: the rest is the image's, and was not locked."""
+    root = os.path.realpath(environ.get(ROOT_VARIABLE) or os.getcwd())
+    return [
+        each
+        for each in environ["PYTHONPATH"].split(":")
+        if os.path.realpath(each) == root or os.path.realpath(each).startswith(os.path.join(root, ""))
+    ]
 
 
 def _absent(entered: Entered) -> list[str]:
