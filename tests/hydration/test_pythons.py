@@ -136,6 +136,12 @@ def with_filter(monkeypatch: pytest.MonkeyPatch) -> None:
             special("python/a/b", tarfile.SYMTYPE, "../.."),
             ("python/b/evil", b"x"),
         ],
+        [
+            special("x/y/up", tarfile.SYMTYPE, ".."),
+            special("out", tarfile.SYMTYPE, "x/./y/up/../.."),
+            ("./out/./evil", b"x"),
+        ],
+        [special("out", tarfile.SYMTYPE, "x/up/.."), special("x/up", tarfile.SYMTYPE, "..")],
     ],
     ids=lambda members: " ".join(name for name, _ in members),
 )

@@ -17,7 +17,7 @@ from .errors import Damaged, Misconfigured, NodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Mapping
+    from typing import Container, Iterator, Mapping
 
     from .plan import Build, Python
 
@@ -164,41 +164,55 @@ def extract(members: tarfile.TarFile, folder: str) -> None:
         members.extractall(folder, filter="data")
         return
     # Python before 3.8.17, 3.9.17, 3.10.12 and 3.11.4 has no filters: what theirs would refuse is refused here.
-    links = set()
-    for member in members.getmembers():
+    found = members.getmembers()
+    links = {_inside(member.name) for member in found if member.issym()}
+    for member in found:
         if not is_harmless(member, links):
             raise tarfile.TarError("%s does not stay in its folder" % member.name)
-        if member.issym():
-            links.add(posixpath.normpath(member.name))
         member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
         member.mode &= 0o755
     members.extractall(folder)  # noqa: S202  just checked
 
 
-def is_harmless(member: tarfile.TarInfo, links: set[str]) -> bool:
+def is_harmless(member: tarfile.TarInfo, links: Container[str | None]) -> bool:
     """Whether a member is a file, a folder or a link that stays in its folder, and is reached through none of `links`.
 
     >>> is_harmless(tarfile.TarInfo("python/bin/python3.12"), set())
     True
     >>> is_harmless(tarfile.TarInfo("../.profile"), set())
     False
-    >>> is_harmless(tarfile.TarInfo("python/link/file"), {"python/link"})
+    >>> is_harmless(tarfile.TarInfo("python/./link/file"), {"python/link"})
     False
     """
     if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
         return False
-    paths = [member.name]
-    if member.islnk():
-        paths.append(member.linkname)
-    elif member.issym():
-        paths.append(posixpath.join(posixpath.dirname(member.name), member.linkname))
-    if posixpath.normpath(member.name) in links:
+    place = _inside(member.name, links)
+    if place is None or (place in links and not member.issym()):
         return False
-    return not any(
-        path.startswith(("/", "%s/" % link)) or posixpath.normpath(path).startswith("..")
-        for path in paths
-        for link in links or {"/"}
-    )
+    if member.issym():
+        return _inside(posixpath.join(posixpath.dirname(member.name), member.linkname), links) is not None
+    return not member.islnk() or _inside(member.linkname, links) is not None
+
+
+def _inside(path: str, links: Container[str | None] = ()) -> str | None:
+    """The normal form of a path in an archive; None if it leads out of that, or through one of `links`.
+
+    >>> _inside("a/./b//../c"), _inside("a/../../b"), _inside("/a"), _inside("a/./b/..", {"a/b"})
+    ('a/c', None, None, None)
+    """
+    parts: list[str] = []
+    if path.startswith("/"):
+        return None
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if "/".join(parts) in links or (part == ".." and not parts):
+            return None
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
 
 
 def _candidates(series: str, environ: Mapping[str, str]) -> Iterator[str]:
