@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import re
@@ -165,6 +166,21 @@ def first_command(line: str) -> str:
 def test_commands_exist(page: Path) -> None:
     wrong = [f"{line}: {reason}" for line in command_lines(page) if (reason := refusal(line))]
     assert wrong == []
+
+
+def test_commands_that_a_node_names_exist() -> None:
+    node = ROOT / "src" / "metaflow_extensions" / "envlock" / "plugins" / "node"
+    said = set()
+    for path in node.glob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                said.update(re.findall(r"`(envlock [a-z][^`]*)`", each.value))
+    assert len(said) >= 5
+    lines = [each.replace("%s", "team/base:v1") for each in sorted(said)]
+    assert [f"{line}: {reason}" for line in lines if (reason := refusal(line))] == []
+    # A word after `alias` may be a name too, which the command line would take.
+    of_alias = {words[2] for words in map(str.split, lines) if words[1] == "alias"} - {"team/base:v1"}
+    assert of_alias <= set(disarmed().commands["alias"].commands)
 
 
 def refusal(line: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,18 @@ def test_metaflow_knows_what_no_record_says(folder_cache: FolderCache, monkeypat
     monkeypatch.setattr(core, "Task", lambda text, _namespace_check: KnownTask())
     plan = give_plan(folder_cache)
     assert named(folder_cache, "TrainFlow/142/start/5", "pathspec").plan == plan
+
+
+@pytest.mark.parametrize("value", ["[1, 2, 3]", '["a", "b", "c"]', "{}", "null", "x"])
+def test_what_metaflow_says_and_is_no_environment_is_passed_over(
+    folder_cache: FolderCache, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    from metaflow.client import core
+
+    known = SimpleNamespace(metadata_dict={"envlock_env_id": value})
+    monkeypatch.setattr(core, "Task", lambda text, _namespace_check: known)
+    with pytest.raises(Missing):
+        named(folder_cache, "TrainFlow/142/start/5", "pathspec")
 
 
 def test_a_step_that_nobody_knows_is_reported(folder_cache: FolderCache) -> None:

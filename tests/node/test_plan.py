@@ -108,6 +108,8 @@ def test_what_a_newer_envlock_planned_is_refused(more: dict[str, Any]) -> None:
         {"size": "5"},
         {"size": True},
         {"name": 5},
+        {"name": "\ud800"},
+        {"version": "1\n[tool]"},
     ],
     ids=str,
 )
@@ -129,6 +131,7 @@ def test_an_object_with_an_impossible_value_is_damage(change: dict[str, Any]) ->
         wheels_plan(python={"series": "3.12", "image": None, "build": {**python_build(), "executable": "/bin/sh"}}),
         wheels_plan(python={"series": "3.12", "image": None, "build": tool("python.tar.gz")}),
         wheels_plan(system=[["__glibc", 2]]),
+        wheels_plan(system=[["__glibc", "9" * 5000]]),
         {**conda_plan(), "lock": ""},
         {**conda_plan(), "tools": {"uv": tool("uv.whl")}},
         [],

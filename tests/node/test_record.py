@@ -10,6 +10,7 @@ import pytest
 
 from envlock.model.arch import Arch
 from envlock.named.run_record import RunRecord, RunRecords
+from metaflow_extensions.envlock.plugins.node import clients
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.record import Marks, write, write_from_task
 from tests.node.conftest import FolderCache, NodeCache
@@ -79,6 +80,15 @@ class TestFromTheTask:
         assert task("TrainFlow/1/start/2") == []
         assert task("TrainFlow/1/train/3") == ["PUT"]
         assert task("TrainFlow/2/start/1") == ["PUT"]
+
+    def test_a_library_that_cannot_do_it_is_no_failure(
+        self, task: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> bool:
+            raise TypeError("put_object() got an unexpected keyword")
+
+        monkeypatch.setattr(clients.S3, "put_new", refuse)
+        assert task("TrainFlow/1/start/1") == []
 
     def test_a_flow_that_the_code_package_is_not_of_writes_nothing(self, task: Callable[..., list[str]]) -> None:
         assert task("InnerFlow/1/start/1") == []

@@ -124,7 +124,7 @@ def _by_alias(text: str, transport: Transport) -> Found:
         raise Damaged("%s/%s was taken away: the alias `%s` cannot be trusted" % (transport.url, path, text)) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Damaged(
-            "%s/%s was changed after it was written, so the alias `%s` is not used: look at `envlock alias history %s`"
+            "%s/%s was changed after it was written, so the alias `%s` is not used: look at `envlock alias log %s`"
             % (transport.url, path, text, text)
         ) from None
 
@@ -159,7 +159,7 @@ def _last_move(text: str, folder: str, tag: str, transport: Transport) -> int:
     if found != list(range(1, found[-1] + 1)) or (tag not in _MOVING and found[-1] > 1):
         raise Damaged(
             "the history of the alias `%s` in the cache %s is not whole, so it is not used: look at `envlock alias "
-            "history %s`" % (text, transport.url, text)
+            "log %s`" % (text, transport.url, text)
         )
     return found[-1]
 
@@ -244,6 +244,6 @@ def _known_to_metaflow(text: str) -> Optional[Found]:
         known = Task(text, _namespace_check=False) if text.count("/") == 3 else Step(text, _namespace_check=False).task
         identity = json.loads(known.metadata_dict["envlock_env_id"])
         req_id, full_id, arch = identity
+        return Found(req_id, {arch: full_id}) if _ID.match(req_id) and _ID.match(full_id) else None
     except Exception:  # noqa: BLE001  whatever Metaflow's metadata provider raises, it does not know the step
         return None
-    return Found(req_id, {arch: full_id}) if _ID.match(req_id) and _ID.match(full_id) else None

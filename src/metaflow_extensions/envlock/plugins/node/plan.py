@@ -25,6 +25,8 @@ _OBJECT = re.compile(
 )
 _SERIES = re.compile(r"[0-9]+\.[0-9]+\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}\Z")
+"""A name or a version."""
 
 
 class Object(NamedTuple):
@@ -186,7 +188,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
         full_id=fields["full_id"],
         install=fields["install"],
         python=_python(fields["python"]),
-        system=tuple((_text(name), _text(version)) for name, version in fields["system"]),
+        system=tuple((_word(name), _word(version)) for name, version in fields["system"]),
         tools=Tools(
             uv=Object(*_file(tools["uv"])),
             rattler=tuple(Object(*_file(each)) for each in tools.get("rattler", ())),
@@ -194,7 +196,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
             python=_build(tools["python"]) if "python" in tools else None,
         ),
         packages=tuple(
-            Package(each["kind"], _text(each["name"]), _text(each["version"]), *_file(each))
+            Package(each["kind"], _word(each["name"]), _word(each["version"]), *_file(each))
             for each in fields["packages"]
         ),
         lock=_text(fields.get("lock", "")),
@@ -224,7 +226,7 @@ def _python(fields: Any) -> Python:
 def _build(fields: Any) -> Build:
     if not is_safe(fields["executable"]):
         raise ValueError
-    return Build(*_file(fields), version=_text(fields["version"]), executable=fields["executable"])
+    return Build(*_file(fields), version=_word(fields["version"]), executable=fields["executable"])
 
 
 def _file(fields: Any) -> Tuple[str, int, str]:
@@ -235,6 +237,12 @@ def _file(fields: Any) -> Tuple[str, int, str]:
     if type(size) is not int or not 0 <= size <= _LARGEST_OBJECT:
         raise ValueError
     return path, size, sha256
+
+
+def _word(value: Any) -> str:
+    if not _WORD.match(value):
+        raise ValueError
+    return str(value)
 
 
 def _text(value: Any) -> str:
