@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import enter, start
+from metaflow_extensions.envlock.plugins.node import enter, manifest, start
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.prepare import Entered
@@ -258,3 +258,12 @@ def test_a_second_of_work_is_passed_over_in_silence_and_more_is_told(capsys: pyt
     talking.advanced(10_000_000)
     assert capsys.readouterr().err.splitlines()[-1] == "envlock: fetching 3 files (10 MB of 20 MB)"
     assert Said().lines == []
+
+
+def test_a_task_reads_the_names_that_the_node_wrote() -> None:
+    # Two modules have them: one is imported by each `import metaflow`, the other must not import Metaflow.
+    from metaflow_extensions.envlock.plugins import envlock_environment as task
+
+    assert (enter.IDENTITY_VARIABLE, enter.TASK_VARIABLE) == (task.IDENTITY_VARIABLE, task.TASK_VARIABLE)
+    assert enter.task_of("F", "s", {"MF_PATHSPEC": "F/1/s/2"}) == task.pathspec("F", "1", "s")
+    assert manifest.NAME == task.MANIFEST

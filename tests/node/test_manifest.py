@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.remote.manifest import PlanOnNode, render_manifest
+from envlock.remote.manifest import render_manifest
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, Missing, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import Reference, Target, manifest_path, parse, read
 from tests.node.plans import ARCH, FULL_ID, REQ_ID, canonical, manifest
@@ -40,7 +40,7 @@ def test_what_it_does_not_say_of_nodes_has_the_defaults_of_workstations() -> Non
 
 
 def test_it_reads_what_envlock_writes() -> None:
-    plan = PlanOnNode(ARCH, REQ_ID, FULL_ID, "a" * 64)
+    plan = Target(ARCH, REQ_ID, FULL_ID, "a" * 64)
     written = render_manifest("TrainFlow", {"start": plan, "end": None}, cache="s3://team/envlock")
     found = parse(written.encode())
     assert (found.entry("start"), found.entry("end")) == (Target(*plan), None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from envlock.remote.manifest import PlanOnNode, StepOnNode, render_manifest
+from envlock.remote.manifest import StepOnNode, render_manifest
+from metaflow_extensions.envlock.plugins.node.manifest import Target
 
 
-def plan(letter: str, arch: str = "linux-64") -> PlanOnNode:
-    return PlanOnNode(arch, letter * 40, letter * 40, letter * 64)
+def plan(letter: str, arch: str = "linux-64") -> Target:
+    return Target(arch, letter * 40, letter * 40, letter * 64)
 
 
 def test_each_step_has_the_number_of_its_environment_a_name_or_nothing() -> None:
@@ -51,7 +52,7 @@ def test_the_same_flow_has_the_same_bytes_in_whatever_order_its_steps_come() -> 
 def test_it_takes_1_kb_and_200_bytes_a_step_where_each_has_its_own_environment() -> None:
     def size(count: int) -> int:
         steps: dict[str, StepOnNode] = {
-            f"a_step_of_the_flow_{number:03}": PlanOnNode("linux-aarch64", f"{number:040}", "f" * 40, "e" * 64)
+            f"a_step_of_the_flow_{number:03}": Target("linux-aarch64", f"{number:040}", "f" * 40, "e" * 64)
             for number in range(count)
         }
         more: dict[str, Any] = {"options": {"endpoint": "https://objects.example:9000", "region": "eu-central-1"}}

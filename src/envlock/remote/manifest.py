@@ -1,33 +1,20 @@
 """The manifest: the file in a flow's code package that says what each of its steps needs on a node.
 
-Nodes read it with the standard library of an older Python (`metaflow_extensions/envlock/plugins/node`). It is part of
-what Metaflow hashes, so the same flow, locks and plans give the same bytes.
+Nodes read it (`metaflow_extensions/envlock/plugins/node/manifest.py`). It is part of what Metaflow hashes, so the same
+flow, locks and plans give the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-FORMAT = 1
-NAME = "envlock.json"
-"""The file's name, among what Metaflow calls other content."""
+from metaflow_extensions.envlock.plugins.node.manifest import FORMAT, Target
 
-
-class PlanOnNode(NamedTuple):
-    """An environment with the plan by which a node makes it."""
-
-    arch: str
-    req_id: str
-    full_id: str
-    sha256: str
-    """Of the plan."""
-
-
-StepOnNode: TypeAlias = "PlanOnNode | str | None"
-"""What a step needs: a plan; what names its environment, if that is looked up when the step starts (an alias, ids, or a
-pathspec after a `/`); None if it is disabled."""
+StepOnNode: TypeAlias = "Target | str | None"
+"""What a step needs: an environment with the plan by which a node makes it; what names its environment, if that is
+looked up when the step starts (an alias, ids, or a pathspec after a `/`); None if it is disabled."""
 
 
 def render_manifest(
@@ -48,18 +35,16 @@ def render_manifest(
     >>> print(render_manifest("TrainFlow", {"start": None}), end="")
     {"environments":[],"flow":"TrainFlow","format":1,"steps":{"start":null}}
     """
-    numbers: dict[PlanOnNode, int] = {}
+    numbers: dict[Target, int] = {}
     for step in sorted(steps):
         needed = steps[step]
-        if isinstance(needed, PlanOnNode):
+        if isinstance(needed, Target):
             numbers.setdefault(needed, len(numbers))
     document: dict[str, object] = {
         "format": FORMAT,
         "flow": flow,
         "environments": [list(each) for each in numbers],
-        "steps": {
-            step: numbers[needed] if isinstance(needed, PlanOnNode) else needed for step, needed in steps.items()
-        },
+        "steps": {step: numbers[needed] if isinstance(needed, Target) else needed for step, needed in steps.items()},
     }
     if cache:
         document["cache"] = cache

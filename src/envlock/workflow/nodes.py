@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.config.settings import CacheOptions, Settings
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, Arch
-from envlock.remote.manifest import PlanOnNode, StepOnNode, render_manifest
+from envlock.remote.manifest import StepOnNode, render_manifest
 from envlock.words import count
+from metaflow_extensions.envlock.plugins.node.manifest import Target
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
@@ -74,7 +75,7 @@ def checked(
     """
     locked = {step: each for step, each in remote.environments.items() if each is not None and not each.is_fetched}
     errors = _out_of_reach(project, remote, datastore)
-    plans: dict[str, PlanOnNode] = {}
+    plans: dict[str, Target] = {}
     if not errors:
         known = {step: (each, locks[step]) for step, each in locked.items() if step in locks}
         plans, errors = _plans(project, known, reporter) if known else (plans, errors)
@@ -102,7 +103,7 @@ def _out_of_reach(project: Project, remote: Remote, datastore: str) -> list[Envl
 
 def _plans(
     project: Project, locks: Mapping[str, tuple[Environment, Lock]], reporter: Reporter
-) -> tuple[dict[str, PlanOnNode], list[EnvlockError]]:
+) -> tuple[dict[str, Target], list[EnvlockError]]:
     """The plan of each step's lock, and what is wrong where one has none. One listing for each lock, in parallel."""
     from envlock.cache.format import check_format
     from envlock.cache.open import open_store
@@ -114,7 +115,7 @@ def _plans(
     needed = {_key(lock): lock for _, lock in locks.values()}
     with_python = settings.remote_python == "kit"
     found = _find(store, needed.values(), with_python)
-    missing = [needed[key] for key, plan in found.items() if not isinstance(plan, PlanOnNode)]
+    missing = [needed[key] for key, plan in found.items() if not isinstance(plan, Target)]
     why: Sequence[EnvlockError] = ()
     if missing and settings.push_on_deploy and settings.remote:
         from envlock.workflow.push import push_locks
@@ -129,10 +130,10 @@ def _plans(
     if lacking:
         errors += why or [PlanMissing(lacking, store.url, is_off=not settings.remote)]
     plans = {step: found[_key(lock)] for step, (_, lock) in locks.items()}
-    return {step: plan for step, plan in plans.items() if isinstance(plan, PlanOnNode)}, errors
+    return {step: plan for step, plan in plans.items() if isinstance(plan, Target)}, errors
 
 
-def _manifest(project: Project, remote: Remote, plans: Mapping[str, PlanOnNode]) -> str:
+def _manifest(project: Project, remote: Remote, plans: Mapping[str, Target]) -> str:
     steps: dict[str, StepOnNode] = {}
     for step, environment in remote.environments.items():
         base = environment.base if environment is not None and environment.is_fetched else None
@@ -159,20 +160,20 @@ def _manifest(project: Project, remote: Remote, plans: Mapping[str, PlanOnNode])
 
 def _find(
     store: Store, locks: Iterable[Lock], with_python: bool
-) -> dict[tuple[str, str], PlanOnNode | EnvlockError | None]:
+) -> dict[tuple[str, str], Target | EnvlockError | None]:
     """The newest plan of each lock that this envlock can read, what is wrong with all of them, or None."""
     from envlock.cache.errors import CacheUnusable
     from envlock.cache.parallel import in_parallel
     from envlock.cache.plans import find_plan
 
-    found: dict[tuple[str, str], PlanOnNode | EnvlockError | None] = {}
+    found: dict[tuple[str, str], Target | EnvlockError | None] = {}
     for lock, plan in in_parallel(partial(find_plan, store, with_python=with_python), locks):
         if isinstance(plan, CacheUnusable):
             raise plan
         if plan is None or isinstance(plan, EnvlockError):
             found[_key(lock)] = plan
         else:
-            found[_key(lock)] = PlanOnNode(lock.arch, lock.req_id, lock.full_id, plan.sha256)
+            found[_key(lock)] = Target(lock.arch, lock.req_id, lock.full_id, plan.sha256)
     return found
 
 
