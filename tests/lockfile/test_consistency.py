@@ -57,6 +57,15 @@ def test_a_version_that_is_not_required_is_reported() -> None:
         assert "demo 1.2.3 is locked, but demo" in summary_of(lock).inconsistency
 
 
+@pytest.mark.parametrize(("lock", "required"), [(LOCK, "uv"), (EXACT, "machine"), (MIXED, "uv")])
+def test_a_python_from_elsewhere_than_required_is_reported(lock: Lock, required: str) -> None:
+    assert "a Python from" not in summary_of(lock).inconsistency
+    wrong = replace(lock, requirements=lock.requirements._replace(python_from=required))
+    assert summary_of(wrong).inconsistency == (
+        f"a Python from {lock.python.source} is locked, but one from {required} is required"
+    )
+
+
 def pinned(index: str, marker: str = "") -> Requirements:
     """demo, asked of one index alone."""
     return REQUIRED._replace(pypi=(parse_requirement(f"demo{marker}")._replace(from_index=index),))

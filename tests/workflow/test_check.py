@@ -476,7 +476,10 @@ def test_the_host_of_an_exact_python_is_to_be_allowed_too(project: ProjectFolder
     lock = read_lock(path)
     path.unlink()
     python = LockedPython("uv", lock.python.version, "https://evil.example/1/python.tar.gz", "python.tar.gz", "0" * 64)
-    write_lock(project.lock_folder, replace(lock, python=python))
+    required = lock.requirements._replace(python_from="uv")
+    write_lock(project.lock_folder, replace(lock, python=python, requirements=required))
+    allowed += '\npython-from = "uv"'
+    project.write_env("lam", archs=["linux-64"], settings=allowed)
     assert "evil.example is not among the hosts" in envlock("check", check=3).stdout
     mirror = 'python-mirror = "https://mirror.example/"'
     project.write_env("lam", archs=["linux-64"], settings=f"{allowed}\n{mirror}")

@@ -36,14 +36,20 @@ def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ..
     )
 
 
-def another_python(required: str, version: str) -> str:
-    """That the locked Python is outside of the range that is required, in a sentence; empty where it is inside.
+def another_python(required: str, origin: str, version: str, source: str) -> str:
+    """That the locked Python is not of the range or the origin that is required, in a sentence; empty where it is.
 
-    >>> another_python("<3.13,>=3.12", "3.13.0"), another_python("==3.12.*", "3.12.4")
+    `origin` is the `python-from` of the requirements, `source` that of the Python.
+
+    >>> another_python("<3.13,>=3.12", "uv", "3.13.0", "uv"), another_python("==3.12.*", "uv", "3.12.4", "uv")
     ('Python 3.13.0 is locked, but Python <3.13,>=3.12 is required', '')
-    >>> another_python("==3.12.*", "3.11.4")
+    >>> another_python("==3.12.*", "machine", "3.11.4", "machine")
     'Python 3.11.4 is locked, but Python ==3.12.* is required'
+    >>> another_python("", "machine", "3.12.4", "uv")
+    'a Python from uv is locked, but one from machine is required'
     """
+    if source != origin:
+        return f"a Python from {source} is locked, but one from {origin} is required"
     series = [each[2:-2] for each in required.split(",") if re.fullmatch(r"==[0-9]+(?:\.[0-9]+)*\.\*", each)]
     fits = not rules_out(required, version) and all(f"{version}.".startswith(f"{each}.") for each in series)
     return "" if fits else f"Python {version} is locked, but Python {required} is required"

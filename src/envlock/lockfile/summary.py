@@ -100,6 +100,7 @@ class _LockedRequirements(NamedTuple):
     kind: str
     python: str
     """A specifier set."""
+    python_from: str
     roots: tuple[Root, ...]
     conda: tuple[str, ...]
     urls: frozenset[str]
@@ -166,7 +167,7 @@ def _summary(text: str) -> Summary | None:
     wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
     inconsistency = (
         found.missing
-        or another_python(required.python, version)
+        or another_python(required.python, required.python_from, version, source)
         or wrong_wheel(found.rows, arch, version)
         or unmet_root(wheels, found.indexes, found.provided, _EDGES.findall(body, 0, found.end), required.roots, arch)
     )
@@ -213,5 +214,11 @@ def _requirements(section: str) -> _LockedRequirements | None:
     own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
     urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels) if "://" in url]
     return _LockedRequirements(
-        req_id(document), kind, str(document["python"]), roots_in(texts, own), (*conda, *conda_only), frozenset(urls)
+        req_id(document),
+        kind,
+        str(document["python"]),
+        str(document["python-from"]),
+        roots_in(texts, own),
+        (*conda, *conda_only),
+        frozenset(urls),
     )
