@@ -106,9 +106,13 @@ def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> No
     pytest.importorskip("metaflow.plugins.metadata_providers.spin", reason="spin came with Metaflow 2.19")
     ran = flows.python("inner.py", "--environment=envlock", "run")
     assert ran.status == 0, ran.text
-    (flows.folder / "inner.py").write_text(
-        (flows.folder / "inner.py").read_text().replace("self.seen =", "print('SPUN', what_is_here()) #")
-    )
+    text = (flows.folder / "inner.py").read_text().replace("self.seen =", "print('SPUN', what_is_here()) #")
+    text = text.replace("import FlowSpec", "import FlowSpec, kubernetes")
+    remote = text.replace(
+        "    @step\n    def start", "    @kubernetes\n    @step\n    def start"
+    )  # `spin` runs it here
+    assert "@kubernetes" in remote
+    (flows.folder / "inner.py").write_text(remote)
     for more, by_itself in (([], False), (["--skip-decorators"], True)):  # envlock's own decorator is one of those
         spin = ("spin", f"InnerFlow/{ran.run_id}/start", *more)
         spun = flows.python("inner.py", "--environment=envlock", *spin, **STALE)

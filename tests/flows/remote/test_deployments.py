@@ -32,6 +32,14 @@ STEPS = ("start", "work", "join", "late", "end")
 ON = "--environment=envlock"
 LARGEST_BATCH_OVERRIDES = 8192
 
+# Argo by Metaflow's Python interface; the others, and what is refused, by its commands.
+DEPLOYER = """
+import json
+from metaflow import Deployer
+deployer = Deployer("spread.py", environment="envlock", show_output=False).argo_workflows()
+print(json.dumps(deployer.create(only_json=True).workflow_template))
+"""
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -89,7 +97,8 @@ def deployed(backends: Backends) -> Deployed:
     locks = {}
     for path in backends.folder.glob("envlock.lock/*/*/pylock.*.toml"):
         lock = parse(path.read_bytes(), path.name)
-        locks |= {name.partition("/")[2]: lock for name in lock.asked_by}
+        own = [name for name in lock.asked_by if name.startswith("SpreadFlow/")]
+        locks |= {name.partition("/")[2]: lock for name in own}
     return Deployed(
         argo,
         of_step_functions(backends),
@@ -101,7 +110,7 @@ def deployed(backends: Backends) -> Deployed:
 
 
 def of_argo(backends: Backends) -> Deployment:
-    template = backends.argo_template("spread", ON)
+    template = json.loads(backends.python("-c", DEPLOYER).text.splitlines()[-1])
     containers = {each["name"]: each["container"] for each in template["spec"]["templates"] if "container" in each}
     commands = {name: container["command"][-1] for name, container in containers.items()}
     return Deployment(json.dumps(template), commands)
