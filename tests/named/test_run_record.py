@@ -118,6 +118,7 @@ class TestRecorder:
             "datastore": "local",
             "remote": {},
             "command": "",
+            "parameters": {},
         }
         project = load_project(folder.config)
         (lock,) = locks(project)
