@@ -77,7 +77,7 @@ class NodeFlow(FlowSpec):
 def test_every_step_has_the_same_commands_on_a_node_and_needs_no_plan_for_them(tmp_path: Path) -> None:
     (tmp_path / "nodeflow.py").write_text(_FLOW)
     code = f"""
-import json, sys
+import json, os, sys
 sys.path.insert(0, {str(tmp_path)!r})
 from nodeflow import NodeFlow
 from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockEnvironment, EnvlockException
@@ -86,11 +86,17 @@ try:
     environment.bootstrap_commands("it's", "s3")
 except EnvlockException as refused:
     said = str(refused)
-print(json.dumps([[environment.bootstrap_commands(each, "s3") for each in ("start", "end")], environment.launcher,
+told = [environment.executable("end", "python3.9")]
+os.environ.update(_METAFLOW_ENVLOCK_ENV="", _METAFLOW_ENVLOCK_TASK="NodeFlow/None/end")  # as for a disabled step
+told += [environment.executable(each, "python3.9") for each in ("end", "start")]
+print(json.dumps([told, [environment.bootstrap_commands(each, "s3") for each in ("start", "end")], environment.launcher,
                   [environment.executable(each) for each in ("start", "end", "_parameters")],
                   environment.base_env.executable("start"), environment.add_to_package(), said]))
 """
-    (start, end), launcher, executables, of_workers, packaged, said = metaflow(code)
+    told, (start, end), launcher, executables, of_workers, packaged, said = metaflow(code)
+    assert told == ["$ENVLOCK_PYTHON", "python3.9", "$ENVLOCK_PYTHON"], (
+        "what a decorator names, if the step is disabled"
+    )
     assert start == [
         "python -m metaflow_extensions.envlock.plugins.node 'NodeFlow' 'start'",
         ". ./.envlock/enter.sh",

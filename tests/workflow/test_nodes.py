@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
-from envlock.workflow.launch import Start, plan
+from envlock.workflow.launch import Start, plan, serve
 from tests.cache.test_plans import plan_for
 from tests.index import CATALOGUE, Index, Release
 from tests.remote.kits import KIT_RELEASES, python_mirror
@@ -253,6 +254,27 @@ def test_an_arch_that_is_not_locked(project: ProjectFolder) -> None:
     error = refused(project)
     assert codes(error) == ["arch-not-locked"]
     assert error.hint == f"envlock lock --arch {LINUX_AARCH64}"
+
+
+def test_a_task_that_has_to_run_here_needs_a_lock_for_here(project: ProjectFolder, isolated: Path) -> None:
+    there = dict.fromkeys(("start", "train", "score"), ("kubernetes", LINUX_AARCH64 if HERE == LINUX_64 else LINUX_64))
+    facts = start(project, remote=there)
+    question = {**vars(facts), "file": str(facts.file)}
+
+    def answers() -> list[Any]:
+        output = StringIO()
+        serve([json.dumps(each) + "\n" for each in (question, {"here": "train", "as": "train#here"})], output)
+        return [json.loads(line) for line in output.getvalue().splitlines()]
+
+    (isolated / "envlock").mkdir()
+    (isolated / "envlock" / "environments").write_text("")  # nothing can be made
+    planned, failed = answers()
+    assert (planned["event"], sorted(planned["remote"])) == ("planned", ["score", "start", "train"])
+    assert (failed["identity"], "error[home-unusable]" in failed["text"]) == ("train#here", True)
+    shutil.rmtree(project.lock_folder / HERE)
+    planned, failed = answers()
+    assert planned["event"] == "planned"
+    assert f"error[arch-not-locked]: `DemoFlow/train` is not locked for {HERE}" in failed["text"]
 
 
 def test_the_datastore_has_no_client_on_a_node(project: ProjectFolder) -> None:
