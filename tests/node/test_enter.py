@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import enter, manifest, start
+from metaflow_extensions.envlock.plugins.node import enter, kept, manifest, start
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.prepare import Entered
@@ -81,16 +81,16 @@ def test_the_shell_holds_the_environment_as_long_as_it_lives(
     )
     assert shell.stdout is not None
     assert shell.stdout.readline() == "in\n"
-    assert not homes.evict(str(node.home), place)
+    assert not kept.evict(str(node.home), place)
     shell.communicate("\n")
-    assert homes.evict(str(node.home), place)
+    assert kept.evict(str(node.home), place)
 
 
 def test_what_was_removed_before_the_shell_could_hold_it_is_made_once_more(
     node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert node.run(monkeypatch, capsys)[0] == 0
-    assert homes.evict(str(node.home), f"environments/{node.lock.prefix_name}")
+    assert kept.evict(str(node.home), f"environments/{node.lock.prefix_name}")
     # In place of the node's command, which would ask a bucket, the tests' one with a folder.
     script = node.task / ".envlock" / "enter.sh"
     text = script.read_text()

@@ -17,7 +17,7 @@ import pytest
 from envlock.hydration.prefix import find_prefix, read_receipt
 from envlock.model.arch import host_arch
 from metaflow_extensions.envlock.plugins.node import home as homes
-from metaflow_extensions.envlock.plugins.node import machine, pythons
+from metaflow_extensions.envlock.plugins.node import kept, machine, pythons
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Misconfigured, NodeError
 from tests.hydration.making import SERIES, Making, remains
 from tests.index import Release
@@ -378,7 +378,7 @@ def test_a_home_that_is_read_only_is_used_and_not_written(
     let_go(node, monkeypatch)
     home = small_disk / "home"
     shutil.copytree(node.home, home, symlinks=True, ignore=shutil.ignore_patterns("tools"))
-    monkeypatch.setattr(homes.Kept, "damage", lambda *_: "")  # a copy has other times
+    monkeypatch.setattr(kept.Kept, "damage", lambda *_: "")  # a copy has other times
     remount(small_disk, "ro")
     entered = node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
     assert Path(entered.prefix).is_relative_to(home)
@@ -421,13 +421,13 @@ def others(make_node: MakeNode, tmp_path: Path, count: int, **options: object) -
 def test_the_least_recently_used_environment_goes_first(
     make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(homes, "_UNUSED_SECONDS", 1e12)
-    monkeypatch.setattr(homes, "_OLD_SECONDS", 1e12)
+    monkeypatch.setattr(kept, "_UNUSED_SECONDS", 1e12)
+    monkeypatch.setattr(kept, "_OLD_SECONDS", 1e12)
     first, second, third = others(make_node, tmp_path, 3, cold=True)
     let_go(first, monkeypatch, used=1000)
     let_go(second, monkeypatch, used=500)
     tools = sum(path.stat().st_size for path in (first.home / "tools").rglob("*") if path.is_file())
-    size = homes.Kept(str(first.home), f"environments/{first.lock.prefix_name}").summary()["bytes"]
+    size = kept.Kept(str(first.home), f"environments/{first.lock.prefix_name}").summary()["bytes"]
     keeping = replace(third, options={"keep": int(tools + 2.9 * size)})
     let_go(keeping, monkeypatch)
     assert (first.prefix.exists(), second.prefix.exists(), third.prefix.exists()) == (True, False, True)
@@ -448,7 +448,7 @@ def test_what_a_task_uses_or_used_a_moment_ago_stays(
     assert used.prefix.exists()
     assert fresh.prefix.exists()
     os.close(entered.lock)
-    homes.make_room(str(used.home), 0)
+    kept.make_room(str(used.home), 0)
     assert not used.prefix.exists()
     assert fresh.prefix.exists()
 
@@ -461,7 +461,7 @@ def test_an_environment_that_is_removed_under_a_waiting_task_is_made_again(
 
     def hold(folder: str) -> int | None:
         if not removed:
-            removed.append(homes.evict(str(node.home), f"environments/{node.lock.prefix_name}"))
+            removed.append(kept.evict(str(node.home), f"environments/{node.lock.prefix_name}"))
         return real(folder)
 
     monkeypatch.setattr(homes, "hold", hold)
@@ -477,9 +477,9 @@ def test_a_lock_outlives_the_process_that_took_it(node: Node, monkeypatch: pytes
     os.set_inheritable(entered.lock, True)
     task = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     os.close(entered.lock)
-    assert not homes.evict(str(node.home), f"environments/{node.lock.prefix_name}")
+    assert not kept.evict(str(node.home), f"environments/{node.lock.prefix_name}")
     task.communicate(b"\n")
-    assert homes.evict(str(node.home), f"environments/{node.lock.prefix_name}")
+    assert kept.evict(str(node.home), f"environments/{node.lock.prefix_name}")
 
 
 def test_a_python_that_an_environment_needs_stays_as_long_as_that(
@@ -491,10 +491,10 @@ def test_a_python_that_an_environment_needs_stays_as_long_as_that(
     (python,) = (node.home / "pythons").glob("[!.]*")
     for record in (node.home / "kept").iterdir():
         os.utime(record, (1000, 1000))
-    homes.make_room(str(node.home), 0)
+    kept.make_room(str(node.home), 0)
     assert python.exists()
     os.close(entered.lock)
-    homes.make_room(str(node.home), 0)
+    kept.make_room(str(node.home), 0)
     assert not python.exists()
     assert not node.prefix.exists()
     assert list((node.home / "kept").iterdir()) == []

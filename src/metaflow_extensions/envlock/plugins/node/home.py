@@ -1,9 +1,8 @@
-"""The home of a node: where environments are kept, which of them a task may use, and how much of them stays.
+"""The home of a node: where it is, who may have written there, its receipts and its locks.
 
 It has the layout of a workstation's home: prefixes in `environments/`, Python builds in `pythons/`, and beside them
-`tools/` (uv, py-rattler). What is kept there by nodes has a record in `kept/`: its size, its files, and, as the time of
-the record, when it was used last. Whoever uses a folder holds a shared flock of it, which lasts until the last process
-has ended that inherited it; what is in use is never removed.
+`tools/` (uv, py-rattler). `kept.py` says how long each of them stays. Whoever uses a folder holds a shared flock of it,
+which lasts until the last process has ended that inherited it; what is in use is never removed.
 """
 
 from __future__ import annotations
@@ -14,33 +13,24 @@ import fcntl
 import json
 import os
 import stat
-import time
 
 from . import stage
 from .errors import DiskFull, Misconfigured, NodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Mapping
+    from typing import Mapping
 
     from .manifest import Target
 
 HOME_VARIABLE = "ENVLOCK_HOME"
 PREBUILT_VARIABLE = "ENVLOCK_PREBUILT"
-ATTEMPT_VARIABLE = "MF_ATTEMPT"
 SHARED_HOME = "/var/tmp/envlock"  # noqa: S108  closed to others, see `distrust`
 OWN_FOLDER = ".envlock"
 """In the task's folder: the home that no other task has, and `enter.sh`."""
 RECEIPT = ".envlock.json"
 ENVIRONMENTS, PYTHONS, TOOLS, KEPT = "environments", "pythons", "tools", "kept"
 
-GRACE_SECONDS = 60.0
-"""How long what was used stays for sure: a shell takes its lock a moment after the process that prepared it."""
-_UNUSED_SECONDS = 3600.0
-"""How long a tool or a Python build stays after its last use, though no environment that is kept needs it."""
-_OLD_SECONDS = 86400.0
-"""After how long without use all files are looked at: cleaners of temporary folders remove them one by one."""
-_FAILED = ".failed"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED_OUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
@@ -111,9 +101,14 @@ def name_of(target: Target) -> str:
     return "metaflow_%s_%s" % (target.req_id, target.full_id)
 
 
+def place_of(target: Target) -> str:
+    """The place of an environment below a home."""
+    return "%s/%s" % (ENVIRONMENTS, name_of(target))
+
+
 def prefix_in(home: str, target: Target) -> str:
     """Where the prefix of an environment belongs."""
-    return os.path.join(home, ENVIRONMENTS, name_of(target))
+    return os.path.join(home, place_of(target))
 
 
 def homes(environ: Mapping[str, str], folder: str) -> list[str]:
@@ -191,9 +186,6 @@ def is_full(output: str) -> bool:
     return any(os.strerror(each) in output for each in _FULL)
 
 
-# Locks.
-
-
 def hold(folder: str) -> int | None:
     """A descriptor of a folder with a shared lock, which keeps it from being removed; None if it is gone.
 
@@ -225,182 +217,6 @@ def claim(folder: str) -> int | None:
     except OSError:  # a file system without locks: nobody can say that it is in use
         pass
     return handle
-
-
-# What is kept.
-
-
-class Kept:
-    """The record of one folder that nodes keep in a home: an environment, a Python build, a tool."""
-
-    def __init__(self, home: str, place: str) -> None:
-        """`place` is below the home, such as `tools/<sha256>`."""
-        self.home = home
-        self.place = place
-        self.path = os.path.join(home, KEPT, place.replace("/", "-"))
-
-    def write(self, uses: tuple[str, ...] = (), modules: str = "", scripts: list[str] | None = None) -> None:
-        """Write down a folder's size and files. `uses` are the places of others that it needs.
-
-        `modules` is the folder of it whose entries are looked at before each use; `scripts` are the packages whose link
-        scripts were allowed, None if there are none. Raises OSError.
-        """
-        files = list(_files(os.path.join(self.home, self.place)))
-        names = sorted(os.listdir(os.path.join(self.home, self.place, modules))) if modules else []
-        summary = {"place": self.place, "bytes": sum(size for _, size, _ in files), "uses": uses}
-        summary["modules"], summary["names"], summary["scripts"] = modules, names, scripts
-        with contextlib.suppress(OSError):
-            os.unlink(self.path + _FAILED)
-        rows = ["%d %d %s" % (size, time_ns, json.dumps(path)) for path, size, time_ns in files]
-        write_atomically(self.path, "\n".join([json.dumps(summary), *rows, ""]))
-
-    def failed(self, reason: str) -> None:
-        """Note why the folder could not be made, for those who wait for it. Without room for that, each finds out."""
-        with contextlib.suppress(OSError):
-            write_atomically(self.path + _FAILED, reason)
-
-    def failure(self, since: float) -> str:
-        """Why the folder could not be made, if that was found out since then; else empty."""
-        try:
-            if os.stat(self.path + _FAILED).st_mtime >= since:
-                with open(self.path + _FAILED, encoding="utf-8", errors="replace") as file:
-                    return file.read()
-        except OSError:
-            pass
-        return ""
-
-    def used(self) -> None:
-        """Note that the folder is in use now. A home that is read-only keeps no notes."""
-        with contextlib.suppress(OSError):
-            os.utime(self.path)
-
-    def last_used(self) -> float:
-        """When it was used last, in seconds; 0 if there is no record."""
-        try:
-            return os.stat(self.path).st_mtime
-        except OSError:
-            return 0.0
-
-    def summary(self) -> dict:
-        """The first line of the record; empty if there is none."""
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                found = json.loads(file.readline())
-            return found if isinstance(found, dict) and isinstance(found["bytes"], int) else {}
-        except (OSError, ValueError, KeyError):
-            return {}
-
-    def damage(self, thorough: bool) -> str:
-        """The first file that is not as it was; empty if all are, or there is no record.
-
-        Looks for the interpreter and the names of modules; with `thorough` at each file, which takes a tenth of a
-        second for 15,000 of them.
-        """
-        summary = self.summary()
-        if not summary:
-            return ""
-        folder = os.path.join(self.home, self.place)
-        try:
-            missing = set(summary["names"]).difference(os.listdir(os.path.join(folder, summary["modules"])))
-            if missing:
-                return os.path.join(summary["modules"], min(missing))
-            if not thorough:
-                return ""
-            with open(self.path, encoding="utf-8") as file:
-                file.readline()
-                rows = {}
-                for line in file:
-                    size, time_ns, path = line.split(" ", 2)
-                    rows[json.loads(path)] = int(size), int(time_ns)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return getattr(error, "filename", None) or self.path
-        here = {path: (size, time_ns) for path, size, time_ns in _files(folder)}
-        return next((path for path in sorted(rows) if here.get(path) != rows[path]), "")
-
-
-def is_due(kept: Kept, environ: Mapping[str, str]) -> bool:
-    """Whether all files of what is kept are to be looked at: it was not used for long, or this task failed before."""
-    last = kept.last_used()
-    return environ.get(ATTEMPT_VARIABLE, "0") not in ("", "0") or (last > 0 and time.time() - last > _OLD_SECONDS)
-
-
-def is_kept(home: str, place: str) -> bool:
-    """Whether a tool or a Python build is there as it was unpacked, and note that it is used. Else it is removed."""
-    if not os.path.isdir(os.path.join(home, place)):
-        return False
-    kept = Kept(home, place)
-    if kept.damage(thorough=True):
-        evict(home, place)
-        return False
-    kept.used()
-    return True
-
-
-def make_room(home: str, keep: int, wanted: int = 0) -> int:
-    """Remove what is kept and not in use, least recently used first, until it is at most `keep` bytes.
-
-    Goes on until `wanted` bytes are free on the disk, if it can. How many folders were removed. Raises nothing.
-    """
-    found = []
-    with contextlib.suppress(OSError):
-        for name in os.listdir(os.path.join(home, KEPT)):
-            kept = Kept(home, "")
-            kept.path = os.path.join(home, KEPT, name)
-            summary = kept.summary()
-            kept.place = str(summary.get("place", ""))
-            if kept.place.replace("/", "-") == name:
-                found.append((kept.last_used(), kept, summary))
-    found.sort(key=lambda each: each[0])
-    total = sum(summary["bytes"] for _, _, summary in found)
-    removed = 0
-    for is_environment in (True, False):
-        for last, kept, summary in list(found):
-            if total <= keep and (not wanted or free_bytes(home) >= wanted):
-                return removed
-            if kept.place.startswith(ENVIRONMENTS + "/") != is_environment:
-                continue
-            needed = any(kept.place in other.get("uses", ()) for _, _, other in found)
-            if needed or time.time() - last < (GRACE_SECONDS if is_environment else _UNUSED_SECONDS):
-                continue
-            if evict(home, kept.place):
-                found.remove((last, kept, summary))
-                total -= summary["bytes"]
-                removed += 1
-    return removed
-
-
-def evict(home: str, place: str) -> bool:
-    """Remove one folder of a home at once, unless somebody uses or makes it. Whether it is gone."""
-    folder = os.path.join(home, place)
-    try:
-        handle = claim(folder)
-    except InUse:
-        return False
-    try:
-        stage.discard(folder)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(Kept(home, place).path)
-    except (stage.Busy, OSError):
-        return False
-    finally:
-        if handle is not None:
-            os.close(handle)
-    return True
-
-
-def _files(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Each file below a folder, its size and its time; without bytecode, which Python may write at any time."""
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        with os.scandir(os.path.join(folder, below)) as entries:
-            for entry in entries:
-                path = os.path.join(below, entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(path)
-                elif not entry.name.endswith(".pyc") and entry.name != RECEIPT:
-                    found = entry.stat(follow_symlinks=False)
-                    yield path, found.st_size, found.st_mtime_ns
 
 
 def write_atomically(path: str, text: str) -> None:

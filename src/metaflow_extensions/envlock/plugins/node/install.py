@@ -17,8 +17,8 @@ import zipfile
 import zlib
 
 from . import home as homes
-from . import stage
 from .errors import Damaged, NodeError
+from .kept import find, unpack_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def unpack_tool(tool: Object, wheel: str, home: str) -> str:
 
     Raises Damaged, OSError.
     """
-    place = os.path.join(home, homes.TOOLS, tool.sha256)
 
     def unpack(folder: str) -> None:
         try:
@@ -58,19 +57,16 @@ def unpack_tool(tool: Object, wheel: str, home: str) -> str:
                 % (tool.filename, error)
             ) from None
 
-    made = stage.make_once(place, is_whole=lambda: os.path.isdir(place), build=unpack)
-    kept = homes.Kept(home, "%s/%s" % (homes.TOOLS, tool.sha256))
-    if made:
-        kept.write()
-    else:
-        kept.used()
-    return place
+    return unpack_once(home, _place_of(tool), unpack)
 
 
 def unpacked_tool(tool: Object, home: str) -> str | None:
     """The folder of a tool that was unpacked here before; None if it was not."""
-    place = "%s/%s" % (homes.TOOLS, tool.sha256)
-    return os.path.join(home, place) if homes.is_kept(home, place) else None
+    return find(home, _place_of(tool))
+
+
+def _place_of(tool: Object) -> str:
+    return "%s/%s" % (homes.TOOLS, tool.sha256)
 
 
 def uv_in(folder: str, tool: Object) -> str:

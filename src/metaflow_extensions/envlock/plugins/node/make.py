@@ -10,7 +10,8 @@ from . import machine, pythons, stage
 from .errors import DiskFull, Misconfigured, NodeError
 from .fetch import fetch, fetch_plan
 from .install import Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
-from .prepare import Entered, place_of, whole
+from .kept import Kept, make_room
+from .prepare import Entered, whole
 from .report import QUIET_SECONDS
 from .transport import Throttled, Unreachable
 
@@ -72,7 +73,7 @@ class Making:
                 return self._entered
             lock = homes.hold(self._prefix)
             if lock is not None:
-                homes.make_room(self._home, self._manifest.keep)
+                make_room(self._home, self._manifest.keep)
                 if self._reporter.seconds > QUIET_SECONDS:
                     name = "%s/%s" % (self._manifest.flow, self._preparing.step)
                     self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
@@ -93,7 +94,7 @@ class Making:
         self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)
         if self._entered is None:
             if self._waits_since is not None:
-                reason = homes.Kept(self._home, place_of(self._target)).failure(self._waits_since)
+                reason = Kept(self._home, homes.place_of(self._target)).failure(self._waits_since)
                 if reason:
                     raise NodeError("another task on this node could not make the environment either: %s" % reason)
             self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
@@ -104,7 +105,7 @@ class Making:
             self._fill(new)
         except (Unreachable, Throttled) as error:
             # Of many tasks that wait for a cache that does not answer, one asks it.
-            homes.Kept(self._home, place_of(self._target)).failed(str(error))
+            Kept(self._home, homes.place_of(self._target)).failed(str(error))
             raise
 
     def _fill(self, new: str) -> None:
@@ -127,7 +128,7 @@ class Making:
         if python is None and build is not None:
             path = wanted.places[build.sha256]
             python = path, pythons.checked_version(path, build)
-            self._uses = ("%s/%s" % (homes.PYTHONS, build.sha256),)
+            self._uses = (pythons.place_of(build),)
         assert python is not None, "a plan without a build was refused"
         self._python = python
         uv = uv_in(wanted.places[plan.tools.uv.sha256], plan.tools.uv)
@@ -176,7 +177,7 @@ class Making:
     def _make_room(self, plan: Plan) -> None:
         factor = _UNPACKED_CONDA if plan.install == "conda" else _UNPACKED_WHEELS
         needed = factor * sum(each.size for each in plan.packages)
-        homes.make_room(self._home, max(self._manifest.keep - needed, 0), needed)
+        make_room(self._home, max(self._manifest.keep - needed, 0), needed)
         others = homes.homes(self._environ, self._preparing.folder)
         if homes.free_bytes(self._home) < needed and self._home != others[-1]:
             last = os.path.dirname(others[-1])
@@ -192,7 +193,7 @@ class Making:
         scripts = list(self._manifest.link_scripts) if plan.install == "conda" else None
         if not os.path.isdir(os.path.join(self._prefix, modules)):  # some Pythons of conda have them elsewhere
             modules = ""
-        homes.Kept(self._home, place_of(self._target)).write(self._uses, modules, scripts)
+        Kept(self._home, homes.place_of(self._target)).write(self._uses, modules, scripts)
         path, version = self._python
         homes.Receipt(self._target, path, version).write(self._prefix)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from . import home as homes
 from .errors import DiskFull, Misconfigured, NodeError
+from .kept import Kept, is_due
 from .machine import node_arch
 from .manifest import Reference, Target
 
@@ -182,7 +183,7 @@ def whole(
         if reporter is not None:
             reporter.said("the environment in %s is made again: %s" % (prefix, reason))
         return None
-    homes.Kept(home, place_of(target)).used()
+    Kept(home, homes.place_of(target)).used()
     return Entered(prefix, os.path.join(prefix, "bin", "python"), target, lock)
 
 
@@ -202,17 +203,17 @@ def _not_whole(
             homes.Receipt(target, receipt.python, version).write(prefix)
     if not os.access(os.path.join(prefix, "bin", "python"), os.X_OK):
         return "it has no bin/python"
-    kept = homes.Kept(home, place_of(target))
-    is_due = homes.is_due(kept, environ)
-    damaged = kept.damage(is_due)
-    for place in kept.summary().get("uses", ()) if is_due else ():  # its Python
-        damaged = damaged or homes.Kept(home, place).damage(thorough=True)
+    kept = Kept(home, homes.place_of(target))
+    thorough = is_due(kept, environ)
+    damaged = kept.damage(thorough)
+    for place in kept.summary().get("uses", ()) if thorough else ():  # its Python
+        damaged = damaged or Kept(home, place).damage(thorough=True)
     return "%s is not as it was installed" % damaged if damaged else ""
 
 
 def _made_otherwise(home: str, prefix: str, target: Target, manifest: Manifest) -> str:
     """What the manifest says of nodes, and the ids do not, and was not so when a prefix was made; empty if all was."""
-    summary = homes.Kept(home, place_of(target)).summary()
+    summary = Kept(home, homes.place_of(target)).summary()
     if not summary:
         return ""
     scripts = summary.get("scripts")
@@ -235,8 +236,3 @@ def _is_in_ranges(version: str, plan: Plan) -> bool:
     from .pythons import in_ranges
 
     return in_ranges(version, plan.python)
-
-
-def place_of(target: Target) -> str:
-    """The place of an environment below a home."""
-    return "%s/%s" % (homes.ENVIRONMENTS, homes.name_of(target))

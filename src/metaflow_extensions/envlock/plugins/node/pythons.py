@@ -11,9 +11,9 @@ import sys
 import tarfile
 import zlib
 
-from . import home as homes
-from . import stage
 from .errors import Damaged, Misconfigured, NodeError
+from .home import PYTHONS
+from .kept import find, unpack_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ def unpack_build(build: Build, archive: str, home: str) -> str:
 
     The archive has been verified; no member of it is written outside of its folder. Raises OSError, NodeError.
     """
-    place = os.path.join(home, homes.PYTHONS, build.sha256)
 
     def unpack(folder: str) -> None:
         try:
@@ -119,19 +118,18 @@ def unpack_build(build: Build, archive: str, home: str) -> str:
                 % (build.executable, os.path.basename(build.path))
             )
 
-    made = stage.make_once(place, is_whole=lambda: os.path.isdir(place), build=unpack)
-    kept = homes.Kept(home, "%s/%s" % (homes.PYTHONS, build.sha256))
-    if made:
-        kept.write()
-    else:
-        kept.used()
-    return os.path.join(place, build.executable)
+    return os.path.join(unpack_once(home, place_of(build), unpack), build.executable)
 
 
 def unpacked_build(build: Build, home: str) -> str | None:
     """The interpreter of a Python build that was unpacked here before; None if it was not."""
-    place = "%s/%s" % (homes.PYTHONS, build.sha256)
-    return os.path.join(home, place, build.executable) if homes.is_kept(home, place) else None
+    folder = find(home, place_of(build))
+    return None if folder is None else os.path.join(folder, build.executable)
+
+
+def place_of(build: Build) -> str:
+    """The place of a Python build below a home."""
+    return "%s/%s" % (PYTHONS, build.sha256)
 
 
 def checked_version(path: str, build: Build) -> str:
