@@ -12,11 +12,13 @@ import pytest
 from envlock.addresses import UnsetVariable
 from envlock.conda import host_check
 from envlock.conda.channels import channel_base
-from envlock.conda.errors import BadChannelMirror
+from envlock.conda.errors import BadChannelMirror, ChannelFailure
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64
+from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.requirement import parse_requirement
-from envlock.resolve.conda_failures import shorten
+from envlock.model.requirements import Requirements
+from envlock.resolve.conda_failures import of_channel, shorten
 from envlock.resolve.conda_rattler import CondaResolver
 from envlock.resolve.errors import (
     ARCH,
@@ -32,6 +34,7 @@ from envlock.resolve.errors import (
     UnmetSystemRequirement,
     merge_archs,
 )
+from envlock.resolve.port import Request
 from tests.channel import DROP, Channel, data_package
 from tests.resolve.conda_asking import ask
 
@@ -349,6 +352,21 @@ def test_dead_channels_are_reported_alike_for_every_arch() -> None:
 
     (merged,) = merge_archs([error for error in errors if isinstance(error, EnvlockError)])
     assert merged.message.startswith("demo on linux-64, linux-aarch64, osx-64, osx-arm64: http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        Requirements(conda=(CondaRequirement("lower"),), python_from="conda", channels=("defaults",)),
+        Requirements(conda=(CondaRequirement("lower", channel="defaults"),), python_from="conda"),
+    ],
+)
+def test_the_channels_that_conda_calls_defaults_are_to_be_written(requirements: Requirements) -> None:
+    missing = ChannelFailure("missing", channel_base("defaults"), "it answered 404 Not Found")
+    error = of_channel(Request("demo", LINUX_64, requirements, ""), missing)
+    assert "default_channels" in str(error.hint)
+    other = ChannelFailure("missing", channel_base("mian"), "it answered 404 Not Found")
+    assert "default_channels" not in str(of_channel(Request("demo", LINUX_64, requirements, ""), other).hint)
 
 
 def test_a_mirror_that_is_dead_is_reported_as_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,10 @@ _CREDENTIALS = (
     "add credentials to ~/.netrc, to RATTLER_AUTH_FILE or to the channel's URL (https://${USER}:${TOKEN}@... or "
     "https://host/t/${TOKEN}/...), or set ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
 )
+_DEFAULTS = (
+    "`defaults` is conda's word for several channels: write their URLs, as `conda config --show default_channels` "
+    "lists them"
+)
 
 
 def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
@@ -75,6 +79,8 @@ def of_channel(request: Request, failure: ChannelFailure) -> OfOneEnvironment:
         )
         if single and not packages:
             hint = "fix the channel before `::`"
+        if failure.url == channel_address("defaults").kept:
+            hint = _DEFAULTS
     elif failure.kind == "uncached":
         message, hint = f"{named} has no cached data to use offline", "run `envlock lock` once without `--offline`"
     mirror = mirrors_in_force(request.channel_mirrors).get(failure.url, "")
