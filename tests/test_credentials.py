@@ -64,7 +64,7 @@ def test_of_two_indexes_of_one_host_the_nearer_one_counts() -> None:
     assert found("https://index.example/team-a/files/x.whl", *reversed(indexes)) == ("a", "1")
 
 
-def test_variables_stand_for_what_they_hold() -> None:
+def test_variables_are_filled_in() -> None:
     url = "https://${WHO}:${INDEX_PASSWORD}@index.example/simple/"
     assert found(FILE, url, WHO="me", INDEX_PASSWORD="p@s%40:/#?") == ("me", "p@s%40:/#?")
     assert found(FILE, "https://${BOTH}@index.example/simple/", BOTH="me:pw") == ("me", "pw")

@@ -65,7 +65,9 @@ def use(project: ProjectFolder, table: str, *, more: str = "", archs: tuple[str,
     )
 
 
-def test_a_name_is_locked_to_what_it_stands_for(mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock) -> None:
+def test_an_alias_is_locked_to_the_environment_that_it_names(
+    mine: ProjectFolder, yours: ProjectFolder, envlock: Envlock
+) -> None:
     use(yours, '{ name = "team/base:v1" }')
     ran = envlock("check", cwd=yours.folder, check=1)
     assert "DemoFlow/train on linux-64, osx-arm64: not locked" in ran.stdout

@@ -54,7 +54,7 @@ disabled = true
         yield Flows(yours, flow_home)
 
 
-def test_each_step_has_what_its_name_stands_for(teams: Flows) -> None:
+def test_each_step_has_the_environment_of_its_alias(teams: Flows) -> None:
     assert "fresh" in run_envlock("check", cwd=teams.folder).stdout
     assert "fetched when the step starts" in run_envlock("show", cwd=teams.folder).stdout
     ended = teams.python("named.py", "--environment=envlock", "run", "--release-tag", "v2")

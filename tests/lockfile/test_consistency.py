@@ -98,7 +98,7 @@ def test_the_index_of_a_package_may_be_written_otherwise(asked: str, marker: str
 
 
 @pytest.mark.parametrize("asked", ["https://${HOST}/other", "https://${TEAM}.other/simple", "${BASE}/other"])
-def test_a_variable_of_an_index_stands_for_no_more_than_its_place(asked: str) -> None:
+def test_a_variable_of_an_index_is_no_more_than_its_place(asked: str) -> None:
     assert "but demo from" in summary_of(replace(LOCK, requirements=pinned(asked))).inconsistency
 
 

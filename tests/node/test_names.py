@@ -1,4 +1,4 @@
-"""A name stands on a node for what it stands for everywhere else, at the moment when the task starts."""
+"""An alias names on a node the environment that it names everywhere else, at the moment when the task starts."""
 
 from __future__ import annotations
 

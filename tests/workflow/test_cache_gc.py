@@ -136,14 +136,16 @@ class TestWhatStays:
         assert result.doomed == ()
         assert result.kept == {"a lock": 3}
 
-    def test_what_names_stand_for(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+    def test_environments_of_aliases(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
         name_it(other, "team/base:v1", "two")
         age(tmp_path / "cache", 30)
         result = swept(project)
         assert packages_in(store) == {"shared", "own", "second"}
         assert result.kept == {"a lock": 1, "an alias": 1}
 
-    def test_what_names_stood_for(self, project: Project, other: Project, store: Store, tmp_path: Path) -> None:
+    def test_environments_of_earlier_moves(
+        self, project: Project, other: Project, store: Store, tmp_path: Path
+    ) -> None:
         for environment in ("one", "two"):
             name_it(other, "team/base:latest", environment)
         age(tmp_path / "cache", 30)

@@ -73,7 +73,7 @@ class Limits(NamedTuple):
     runs: float
     """Younger runs keep the environments of their steps."""
     moves: int | None = None
-    """How many of the last moves of a tag keep what it stood for; None for all of them."""
+    """How many of the last moves of a tag keep their environments; None for all of them."""
 
 
 @dataclass(frozen=True)

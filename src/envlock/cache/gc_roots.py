@@ -59,9 +59,9 @@ class Roots:
 
 
 def keep_aliases(roots: Roots, store: Store, keep_moves: int | None) -> list[EnvlockError]:
-    """Keep what tags stand for, and what they stood for before: at every move, or at the last `keep_moves`.
+    """Keep the environments of tags: those of every move, or of the last `keep_moves`.
 
-    Returns the errors of histories that cannot be read: such a tag may stand for anything. Raises CacheUnusable.
+    Returns the errors of histories that cannot be read: such a tag may name any environment. Raises CacheUnusable.
     """
     aliases = Aliases(store)
     unreadable: list[EnvlockError] = []

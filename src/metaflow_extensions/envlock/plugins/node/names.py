@@ -113,7 +113,7 @@ def newest_plan(name: str, target: Target, transport: Transport) -> Target:
 
 
 def _by_alias(text: str, transport: Transport) -> Found:
-    """What a tag stands for now. Its history is a chain of files, written once; the last one counts."""
+    """The environment that a tag names now. Its history is a chain of files, written once; the last one counts."""
     name, tag = _alias(text)
     folder = "aliases/%s/@tags/%s" % (name, tag)
     last = _last_move(text, folder, tag, transport)
