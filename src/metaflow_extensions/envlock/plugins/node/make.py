@@ -61,6 +61,7 @@ class Making:
                     self._prefix,
                     is_whole=self._is_whole,
                     build=self._build,
+                    found=self._is_found,
                     seal=self._seal,
                     waiting=self._wait,
                     clear=stage.remove_in_background,
@@ -89,6 +90,10 @@ class Making:
     def _wait(self) -> None:
         self._waits_since = time.time()
         self._reporter.said("waiting for another task that is making the environment")
+
+    def _is_found(self) -> bool:
+        self._entered = whole(self._home, self._target, self._manifest, self._environ)
+        return self._entered is not None
 
     def _is_whole(self) -> bool:
         self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)

@@ -47,11 +47,16 @@ def remove(folder: str) -> None:
             return
 
 
+def _never() -> bool:
+    return False
+
+
 def make_once(
     place: str,
     *,
     is_whole: Callable[[], bool],
     build: Callable[[str], None],
+    found: Callable[[], bool] = _never,
     seal: Callable[[], None] = _nothing,
     waiting: Callable[[], None] = _nothing,
     clear: Callable[[str], None] = remove,
@@ -61,12 +66,17 @@ def make_once(
     The folder of stages, `.stages` beside the place, must be there. `build` may use the folder around its own: that one
     vanishes once the place is made. It may also rename its folder to the place, if there is something to do there.
     `seal` is called once the folder is at its place, for a mark that `is_whole` looks for. What is at the place without
-    being whole is removed first. `waiting` is called when another process has the work in hand, and `clear` to remove
-    the stage once the place is made. When `build` or `seal` raise, nothing is left, and a kill at any moment leaves
-    nothing that is at its place and whole. Raises OSError.
+    being whole is removed first. `waiting` is called when another process has the work in hand. All who wait for that
+    wake up at once and ask `found` whether the place is whole, so that they need not come one after another to ask
+    `is_whole`. `clear` removes the stage once the place is made. When `build` or `seal` raise, nothing is left, and a
+    kill at any moment leaves nothing that is at its place and whole. Raises OSError.
     """
     folder, name = os.path.split(place)
     stages = os.path.join(folder, STAGES)
+    if _has_waited(lock_of(place), waiting):
+        if found():
+            return False
+        waiting = _nothing
     with holding(lock_of(place), waiting):
         if is_whole():
             return False
@@ -103,6 +113,24 @@ def discard(place: str) -> None:
             _set_aside(place, os.path.join(stage, "old"))
         finally:
             remove(stage)
+
+
+def _has_waited(path: str, waiting: Callable[[], None]) -> bool:
+    """Wait until nobody holds `path`. Whether somebody did, which `waiting` is told first."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextlib.contextmanager
