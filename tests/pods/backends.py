@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,10 +84,12 @@ class Backends:
         assert status in (None, process.returncode), f"{' '.join(arguments)} -> {process.returncode}\n{said}"
         return Ended(process.returncode, said)
 
-    def run(self, flow: str, *arguments: str, on: str = "", status: int | None = 0) -> Ended:
-        """`run` a flow, with all its steps on a backend if one is named."""
+    def run(
+        self, flow: str, *arguments: str, on: str = "", before: Sequence[str] = (), status: int | None = 0
+    ) -> Ended:
+        """`run` a flow, with all its steps on a backend if one is named; `before` are options of Metaflow itself."""
         where = ["--with", on] if on else []
-        return self.python(f"{flow}.py", "run", *where, *arguments, status=status)
+        return self.python(f"{flow}.py", *before, "run", *where, *arguments, status=status)
 
     def argo_template(self, flow: str, *arguments: str) -> dict[str, Any]:
         """The WorkflowTemplate that a deployment makes."""

@@ -93,7 +93,7 @@ class Folders:
         return pod
 
     def all(self) -> list[Pod]:
-        return [Folder(name, self.home / name) for name in named(self.home)]
+        return [Folder(name, self.home / name) for name in named(self.home) if (self.home / name / "pid").exists()]
 
     def close(self) -> None:
         for pod in self.all():

@@ -30,6 +30,7 @@ IMAGE_VARIABLES = {
     # boto3 and requests are in the image, so that no task asks a package index.
     "METAFLOW_SKIP_INSTALL_DEPENDENCIES": "1",
     "LANG": "C.UTF-8",
+    "WITHIN_A_POD": "yes",
 }
 """What every image says in its environment."""
 
