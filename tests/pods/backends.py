@@ -110,7 +110,7 @@ class Backends:
         said = self.python(f"{flow}.py", *arguments, "step-functions", "trigger", *given).text
         run_id = said.rpartition("(run-id ")[2].partition(")")[0]
         assert run_id.startswith("sfn-"), said
-        self._await_execution(run_id.removeprefix("sfn-"))
+        self.await_execution(run_id)
         return run_id
 
     def airflow(self, flow: str, *arguments: str, **parameters: Any) -> str:
@@ -131,7 +131,8 @@ class Backends:
             assert done.returncode == 0, said[-6000:]
         return Ended(0, said).run_id
 
-    def _await_execution(self, name: str) -> None:
+    def await_execution(self, run_id: str) -> None:
+        """Wait until a run of Step Functions has succeeded."""
         import boto3
 
         keys = {key.lower(): self.variables[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -142,7 +143,7 @@ class Backends:
             for machine in machines
             for each in client.list_executions(stateMachineArn=machine["stateMachineArn"])["executions"]
         ]
-        (arn,) = [each["executionArn"] for each in executions if each["name"] == name]
+        (arn,) = [each["executionArn"] for each in executions if each["name"] == run_id.removeprefix("sfn-")]
         end = time.monotonic() + TIMEOUT
         while (now := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < end, now

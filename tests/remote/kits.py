@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import re
+import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock
 from envlock.resolve import python_builds
 from envlock.resolve.python_builds import Build
+from tests.channel.interpreters import Interpreter, find, host_subdir
+from tests.channel.places import INTERPRETER_FOLDERS
+from tests.channel.pythons import python_of
 from tests.hydration.builds import Host, served, sums
 from tests.index import Artifact, Release
 
@@ -112,6 +116,40 @@ def _installed_wheel(name: str) -> bytes:
         record.append(f"{info}.dist-info/RECORD,,\n")
         wheel.writestr(zipfile.ZipInfo(f"{info}.dist-info/RECORD", (2020, 1, 1, 0, 0, 0)), "".join(record))
     return out.getvalue()
+
+
+def build_of(interpreter: Interpreter) -> bytes:
+    """An interpreter of this machine as an archive that runs at any place, as a kit has it."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as archive:
+        for name, file in python_of(interpreter, host_subdir()).files.items():
+            member = tarfile.TarInfo(f"python/{name}")
+            if file.target:
+                member.type, member.linkname = tarfile.SYMTYPE, file.target
+            member.mode = 0o755 if file.executable else 0o644
+            member.size = len(file.data)
+            archive.addfile(member, io.BytesIO(file.data))
+    return out.getvalue()
+
+
+def builds_of_this_machine() -> dict[str, bytes]:
+    """What `python_mirror` can have of the movable interpreters of this machine: archives by version and by series.
+
+    A node takes a build only if it is of the version that its name says, so steps ask for exactly that.
+    """
+    found = {}
+    for each in find(INTERPRETER_FOLDERS):
+        if is_built(each.version):
+            found[each.version] = found[each.series] = build_of(each)
+    return found
+
+
+def is_built(version: str) -> bool:
+    """Whether uv has builds of a version, or of a series, for the archs of nodes."""
+    try:
+        return bool(builds_of(version))
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +16,6 @@ import pytest
 
 from envlock.model.arch import host_arch
 from tests.channel import Channel
-from tests.channel.interpreters import Interpreter, find, host_subdir
-from tests.channel.places import INTERPRETER_FOLDERS
-from tests.channel.pythons import python_of
 from tests.flows.remote.conftest import BUCKET, FILES
 from tests.index import Index
 from tests.index.catalogue import CATALOGUE
@@ -29,7 +24,7 @@ from tests.pods.backends import Backends
 from tests.pods.docker import image_series
 from tests.pods.folders import folder_series
 from tests.pods.pod import CREDENTIALS
-from tests.remote.kits import installed, python_mirror
+from tests.remote.kits import builds_of_this_machine, installed, python_mirror
 from tests.support import isolation, run_envlock, share_bytecode
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
@@ -50,7 +45,7 @@ class Whole:
     series: str
     """Of the image's Python."""
     other: str
-    """Of the step whose Python is the kit's, if this machine has more than one to make a kit from."""
+    """Version of Python of the step that has the kit's, if this machine has more than one to make a kit from."""
 
     def envlock(self, *arguments: str) -> str:
         """Run the real command as the launcher of the flow would."""
@@ -81,39 +76,24 @@ class Run:
     text: str
 
 
-def build_of(interpreter: Interpreter) -> bytes:
-    """An interpreter of this machine as an archive that runs at any place, as a kit has it."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as archive:
-        for name, file in python_of(interpreter, host_subdir()).files.items():
-            member = tarfile.TarInfo(f"python/{name}")
-            if file.target:
-                member.type, member.linkname = tarfile.SYMTYPE, file.target
-            member.mode = 0o755 if file.executable else 0o644
-            member.size = len(file.data)
-            archive.addfile(member, io.BytesIO(file.data))
-    return out.getvalue()
-
-
 @contextmanager
 def pushed(
     backends: Backends, folder: Path, series: str, channel: Channel, home: Path, uv_cache: Path
 ) -> Iterator[Whole]:
     """The flow in a folder, locked and pushed with kits of this machine's Pythons."""
-    interpreters = {each.series: each for each in find(INTERPRETER_FOLDERS)}
-    other = next((each for each in interpreters if each != series), series)
-    real = {name: build_of(each) for name, each in interpreters.items()}
+    real = builds_of_this_machine()
+    versions = [each for each in real if each.count(".") == 2]
+    other = next((each for each in versions if not each.startswith(f"{series}.")), series)
     shutil.copytree(FILES, folder)
     first = f'\n[flow.WholeFlow.step.{{}}]\npypi = {{{{ python = "{series}", packages = {{{{ alpha = "1.0" }}}} }}}}\n'
     conda = f'python = "{channel.series[0]}", channels = ["conda-forge"]'
     with (
         Index(*CATALOGUE, installed("uv"), installed("py-rattler")) as index,
-        python_mirror(folder.parent / "mirror", *dict.fromkeys((series, *interpreters)), real=real) as mirror,
+        python_mirror(folder.parent / "mirror", *dict.fromkeys((series, *real)), real=real) as mirror,
         isolation(home, uv_cache),
     ):
         os.environ["ENVLOCK_CHANNEL_MIRRORS"] = channel.mirrors
-        (folder / "envlock.toml").write_text(
-            f"""\
+        settings = f"""\
 [envlock]
 archs = ["{host_arch()}"]
 datastore = "s3"
@@ -121,7 +101,10 @@ cache = "s3://{BUCKET}/{folder.parent.name}"
 cache-options = {{ endpoint = "{backends.aws.endpoint}" }}
 extra-indices = ["{index.url}"]
 python-mirror = "{mirror.url}"
-
+"""
+        (folder / "envlock.toml").write_text(
+            f"""\
+{settings}
 [env.named]
 pypi = {{ python = "{series}", packages = {{ alpha = "1.0", lam = "" }} }}
 
@@ -140,9 +123,19 @@ pypi = {{ packages = {{ alpha = "1.1", boto3 = "" }} }}
 
 [flow.WholeFlow.step.late]
 named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
+
+[flow.BuildFlow]
+file = "build.py"
+
+[flow.BuildFlow.step.start]
+disabled = true
+
+[flow.BuildFlow.step.end]
+named_env = {{ name = "team/built/id_@{{METAFLOW_RUN_ID}}_@{{METAFLOW_INIT_MY_VAR}}", fetch_at_exec = true }}
 """
         )
-        whole = Whole(backends.at(folder, ENVLOCK_CHANNEL_MIRRORS=channel.mirrors), series, other)
+        variables = {"ENVLOCK_CHANNEL_MIRRORS": channel.mirrors, "SETTINGS": settings, "SERIES": series}
+        whole = Whole(backends.at(folder, **variables), series, other)
         whole.envlock("lock")
         whole.envlock("push")
         whole.envlock("alias", "team/late:v2", "--env", "named")
@@ -237,6 +230,15 @@ def test_every_task_starts_in_the_environment_of_its_step(whole: Whole, backend:
         a_failed_run_is_resumed_in_pods(run)
 
 
+def test_a_step_makes_an_environment_that_the_next_one_looks_up_by_run_and_parameter(whole: Whole) -> None:
+    ended = whole.backends.run("build", "--my-var", "7", before=[ON])
+    tasks = {task["step"]: task for task in whole.backends.tasks(f"BuildFlow/{ended.run_id}")}
+    assert tasks["start"]["recorded"] is None
+    assert tasks["end"]["seen"] == {"alpha": "1.1", "in_pod": True}
+    (built,) = whole.ids(f"team/built/id_{ended.run_id}_7")
+    assert ":".join(tasks["end"]["recorded"][:2]) == built == whole.ran_in(f"BuildFlow/{ended.run_id}/end")
+
+
 def locked_tasks_are_inside(run: Run) -> None:
     packages = {"start": {"alpha": "1.0"}, "work": {"alpha": "1.1"}, "mixed": {"alpha": "1.1"}}
     packages |= {"late": {"alpha": "1.0", "lam": "1.0"}}
@@ -250,7 +252,10 @@ def locked_tasks_are_inside(run: Run) -> None:
     assert run.tasks["mixed"][0]["seen"]["activated"] == f"{run.tasks['mixed'][0]['seen']['prefix']}/share/activates"
     # The image's Python serves where it fits, and the kit's where not.
     python = {step: run.tasks[step][0]["seen"]["python"] for step in ("start", "work")}
-    assert python == {"start": run.whole.series, "work": run.whole.other}
+    assert python == {
+        "start": run.whole.series,
+        "work": run.whole.other.rpartition(".")[0] if run.whole.other.count(".") == 2 else run.whole.other,
+    }
 
 
 def a_disabled_step_is_on_the_images_own_python(run: Run) -> None:

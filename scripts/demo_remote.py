@@ -1,0 +1,244 @@
+"""examples/remote on Batch, Step Functions, Argo and Kubernetes: `make demo-remote`.
+
+The services are stand-ins on this machine (`tests/servers`, `tests/pods`); what they start is real: docker's containers
+where `make setup-pods` was run, and clean folders where not. Nothing of it stays. Stops at the first thing that does
+not go as told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from tests.channel import Channel
+    from tests.pods.backends import Backends
+
+ON = "--environment=envlock"
+# Metaflow needs boto3 in each step: the tests' channel has what `pip download` brings of it.
+BOTO3 = ("boto3==1.35.99", "botocore==1.35.99", "s3transfer==0.10.4", "jmespath==1.0.1")
+_MOST_LINES = 12
+_PYTHON = re.compile(r'python = "3\.12"')
+_SHOWN = re.compile(r"envlock: |waiting|squaring|the sum|Retrying|Task failed|Workflow|Done!|ran out of memory|killed")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The example's folder, and where its steps can start."""
+
+    backends: Backends
+    series: tuple[str, ...]
+    """The Pythons of the images, the oldest first."""
+
+    def does(self, *command: str) -> str:
+        """Show a command, run it in the example's folder, and return what it printed."""
+        print(f"\n$ {' '.join(command)}", flush=True)
+        process = subprocess.Popen(
+            command,
+            cwd=self.backends.folder,
+            env={**os.environ, **self.backends.variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return finished(process, command)
+
+    def on(self, series: str) -> Demo:
+        """The same, with images that have another Python."""
+        print(f"\n# In images with Python {series}")
+        return Demo(self.backends.with_image(series), self.series)
+
+    def shows(self, run_id: str) -> None:
+        """Ask of one task which environment it had, and the client what each step saw."""
+        said = self.does("envlock", "show", "--pathspec", f"RemoteFlow/{run_id}/work")
+        wants("numpy" in said, "the environment that a task had is found by its pathspec")
+        tasks = self.backends.tasks(f"RemoteFlow/{run_id}")
+        print("\n  what each step saw:")
+        rows = {task["step"]: task for task in tasks}
+        for step in ("start", "work", "join", "sign", "end"):
+            task = rows[step]
+            seen, ids = task["seen"], task["recorded"]
+            identity = f"{ids[0][:8]}…:{ids[1][:8]}…" if ids else "disabled"
+            packages = f"numpy {seen['numpy']:8} itsdangerous {seen['itsdangerous']:7}"
+            print(f"    {step:6} Python {seen['python']:8} {packages} {identity}")
+        wants(len([task for task in tasks if task["step"] == "work"]) == 8, "the foreach had eight tasks")
+        wants(all(task["successful"] for task in tasks), "every task ended well")
+        named = {step: (rows[step]["recorded"] is None) for step in rows}
+        wants(
+            named == {step: step == "join" for step in rows}, "each step had its environment, but for the disabled one"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pods", choices=("container", "folder"), help="what tasks start in (default: what there is)")
+    parser.add_argument("--on", action="append", choices=list(STORIES), help="only this backend; repeatable")
+    chosen = parser.parse_args()
+    began = time.monotonic()
+    sys.path.insert(0, str(ROOT))
+    for name in [name for name in os.environ if name.startswith(("METAFLOW_", "AWS_"))]:
+        del os.environ[name]
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="envlock-remote-")))
+        demo = set_up(folder, chosen.pods, stack)
+        demo.does("envlock", "lock")
+        demo.does("envlock", "push")
+        for name in chosen.on or STORIES:
+            STORIES[name](demo)
+    print(f"\nAll of it in {time.monotonic() - began:.0f} s.")
+    return 0
+
+
+def set_up(folder: Path, kind: str | None, stack: ExitStack) -> Demo:
+    """The services, a kit's Pythons, conda-forge's place, and a copy of the example that uses them."""
+    from envlock.model.arch import host_arch
+    from tests.channel import Channel, built_channels, copy_channels
+    from tests.pods import Containers, Folders
+    from tests.pods.backends import backends
+    from tests.pods.docker import daemon, image_series, is_set_up
+    from tests.pods.folders import folder_series
+    from tests.remote.kits import builds_of_this_machine, python_mirror
+    from tests.servers.aws import BUCKET
+
+    os.environ |= {"ENVLOCK_HOME": str(folder / "home" / "envlock"), "METAFLOW_HOME": str(folder / "home")}
+    (folder / "home").mkdir()
+    if kind != "folder" and is_set_up():
+        print("# Tasks start in docker's containers.")
+        stack.enter_context(daemon())
+        pods, series = Containers.at(str(folder / "pods")), image_series()
+    else:
+        if kind == "container":
+            sys.exit("docker is not set up: run `make setup-pods` as root")
+        print("# Tasks start in clean folders. For containers, run `make setup-pods` as root before.")
+        pods, series = Folders.at(str(folder / "pods")), folder_series()
+    print("# Making a conda channel and a kit's Pythons of what this machine has.", flush=True)
+    builds = builds_of_this_machine()
+    mirror = stack.enter_context(python_mirror(folder / "mirror", *dict.fromkeys([series[-1], *builds]), real=builds))
+    copy_channels(built_channels(), folder / "channels", ("main", "other", "private"))
+    channel = stack.enter_context(Channel(folder / "channels"))
+    publish_boto3(channel, folder / "wheels")
+    run = folder / "remote"
+    shutil.copytree(ROOT / "examples" / "remote", run, ignore=shutil.ignore_patterns(".metaflow", "envlock.lock"))
+    services = stack.enter_context(backends(pods, folder, series[-1]))
+    text = (run / "envlock.toml").read_text(encoding="utf-8")
+    exact = next((each for each in builds if each.startswith(f"{series[-1]}.")), series[-1])
+    text = _PYTHON.sub(f'python = "{exact}"', text)
+    text = text.replace('archs = ["linux-64"]', f'archs = ["{host_arch()}"]').replace(
+        "../../schemas", f"{ROOT}/schemas"
+    )
+    options = f'cache-options = {{ endpoint = "{services.aws.endpoint}" }}\npython-mirror = "{mirror.url}"\n'
+    text = text.replace("\n[flow.RemoteFlow]", f"{options}\n[flow.RemoteFlow]", 1)
+    assert BUCKET in text
+    (run / "envlock.toml").write_text(text, encoding="utf-8")
+    variables = {"ENVLOCK_CHANNEL_MIRRORS": channel.mirrors, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(run)}
+    return Demo(services.at(run, **variables), series)
+
+
+def publish_boto3(channel: Channel, folder: Path) -> None:
+    """Put the packages that steps need to reach S3 into the channel."""
+    from tests.channel.repack import package_of
+    from tests.channel.wheels import Wheel
+
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    subprocess.run([*pip, "--dest", str(folder), *BOTO3], check=True)
+    wheels = [Wheel(path, "", "2024-01-01T00:00:00Z", "noarch", "") for path in sorted(folder.glob("*.whl"))]
+    channel.publish(*map(package_of, wheels))
+
+
+def on_batch(demo: Demo) -> None:
+    """`run --with batch`, in the oldest images."""
+    there = demo.on(demo.series[0])
+    said = there.does("python", "flow.py", ON, "run", "--with", "batch")
+    there.shows(run_id_of(said))
+
+
+def on_step_functions(demo: Demo) -> None:
+    """Deploy to Step Functions and trigger it, in the oldest images."""
+    there = demo.on(demo.series[0])
+    there.does("python", "flow.py", ON, "step-functions", "create")
+    said = there.does("python", "flow.py", ON, "step-functions", "trigger")
+    run_id = run_id_of(said)
+    there.backends.await_execution(run_id)
+    there.shows(run_id)
+
+
+def on_argo(demo: Demo) -> None:
+    """Make the template of Argo, and submit it, in the newest images."""
+    there = demo.on(demo.series[-1])
+    command = ("python", "flow.py", ON, "argo-workflows", "create", "--only-json")
+    print(f"\n$ {' '.join(command)} | argo submit (the stand-in)", flush=True)
+    workflow = there.backends.argo(there.backends.argo_template("flow", ON), "remoteflow-x7k2p")
+    print("".join(f"  {pod.name} ended with {pod.status}\n" for pod in workflow.ran), end="")
+    there.shows("argo-remoteflow-x7k2p")
+
+
+def on_kubernetes(demo: Demo) -> None:
+    """`run --with kubernetes`, in the newest images; a pod of it is killed."""
+    there = demo.on(demo.series[-1])
+    before = {pod.name for pod in there.backends.pods.all()}
+    command = ("python", "flow.py", ON, "run", "--with", "kubernetes")
+    print(f"\n$ {' '.join(command)} &", flush=True)
+    process = there.backends.start(*command[1:])
+    killed = ""
+    while not killed and process.poll() is None:
+        time.sleep(0.1)
+        for pod in there.backends.pods_of("work"):
+            if pod.name not in before and "squaring" in pod.said:
+                pod.kill()
+                killed = pod.name
+                print(f"$ kill -9 {killed}", flush=True)
+                break
+    said = finished(process, command)
+    run_id = run_id_of(said)
+    tasks = there.backends.tasks(f"RemoteFlow/{run_id}")
+    wants(max(task["attempt"] for task in tasks if task["step"] == "work") > 0, "what was killed was tried again")
+    there.shows(run_id)
+
+
+STORIES: dict[str, Any] = {
+    "batch": on_batch,
+    "step-functions": on_step_functions,
+    "argo": on_argo,
+    "kubernetes": on_kubernetes,
+}
+
+
+def run_id_of(said: str) -> str:
+    """The run that a command of Metaflow began."""
+    return said.rpartition("(run-id ")[2].partition(")")[0]
+
+
+def finished(process: subprocess.Popen[str], command: tuple[str, ...]) -> str:
+    """What a process printed, once it has ended well; the lines of it that tell the story are shown."""
+    said, _ = process.communicate(timeout=1800)
+    metaflow = command[0] == "python"
+    lines = [line for line in said.splitlines() if line.strip() and (not metaflow or _SHOWN.search(line))]
+    if len(lines) > _MOST_LINES and not metaflow:
+        lines = [*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more"]
+    print("".join(f"  {line}\n" for line in lines), end="", flush=True)
+    if process.returncode != 0:
+        sys.exit(f"{said}\n`{' '.join(command)}` ended with {process.returncode}")
+    return said
+
+
+def wants(holds: bool, what: str) -> None:
+    """End the demo where something is not as it is told."""
+    if not holds:
+        sys.exit(f"this does not hold: {what}")
+    print(f"  [ok] {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
