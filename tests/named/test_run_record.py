@@ -125,9 +125,9 @@ class TestRecorder:
         said = {"started": "start", "as": lock.identity, "run": "1700000000000000"}
         output = StringIO()
         serve([json.dumps(each) + "\n" for each in (request, said)], output)
-        planned = json.loads(output.getvalue())
+        ready = json.loads(output.getvalue())
         ids = [lock.req_id, lock.full_id, lock.arch]
-        assert (planned["event"], planned["steps"]) == ("planned", {"start": ids, "train": ids, "end": None})
+        assert (ready["event"], ready["steps"]) == ("ready", {"start": ids, "train": ids, "end": None})
         assert self.ran(project) == [f"pathspecs/DemoFlow/1700000000000000/start/{host_arch()}.json"]
         (ran,) = RunRecords(open_store(project.cache_url)).read("DemoFlow", "1700000000000000", "start")
         assert (ran.arch, ran.req_id, ran.full_id) == (lock.arch, lock.req_id, lock.full_id)

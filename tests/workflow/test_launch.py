@@ -16,7 +16,7 @@ import pytest
 from envlock.config.errors import NoConfig
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.model.arch import ARCHS, host_arch
-from envlock.workflow.launch import Start, plan, serve
+from envlock.workflow.launch import Start, launch_of, serve
 from tests.conftest import Envlock
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -62,15 +62,15 @@ def start(project: ProjectFolder, **facts: object) -> Start:
 
 def refused(project: ProjectFolder, **facts: object) -> EnvlockError:
     with pytest.raises(EnvlockError) as caught:
-        plan(start(project, **facts))
+        launch_of(start(project, **facts))
     return caught.value
 
 
 def test_every_step_has_its_lock(project: ProjectFolder) -> None:
-    planned = plan(start(project))
-    assert planned.arch == HERE
-    assert planned.steps["end"] is None
-    found = {step: {p.name for p in lock.packages} for step, lock in planned.steps.items() if lock}
+    launch = launch_of(start(project))
+    assert launch.arch == HERE
+    assert launch.steps["end"] is None
+    found = {step: {p.name for p in lock.packages} for step, lock in launch.steps.items() if lock}
     assert found == {"start": {"alpha", "beta", "requests"}, "train": {"alpha", "beta", "lam", "requests"}}
 
 
@@ -81,7 +81,7 @@ def test_the_folder_above_the_flow_is_found_from_anywhere(
     below.mkdir()
     shutil.copy(project.folder / "demoflow.py", below / "demoflow.py")
     monkeypatch.chdir("/")
-    assert set(plan(start(project, file=below / "demoflow.py")).steps) == set(STEPS)
+    assert set(launch_of(start(project, file=below / "demoflow.py")).steps) == set(STEPS)
 
 
 def test_a_link_to_the_flow_is_of_the_project_that_has_it(project: ProjectFolder, tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_link_to_the_flow_is_of_the_project_that_has_it(project: ProjectFolder
     elsewhere.mkdir()
     link = elsewhere / "demoflow.py"
     link.symlink_to(project.folder / "demoflow.py")
-    assert plan(start(project, file=link)).project.path == project.config
+    assert launch_of(start(project, file=link)).project.path == project.config
     (elsewhere / "envlock.toml").write_text("")  # of another project, which knows no such flow
-    assert plan(start(project, file=link)).project.path == project.config
+    assert launch_of(start(project, file=link)).project.path == project.config
     project.config.unlink()
     (elsewhere / "envlock.toml").write_text("")
     assert refused(project, file=link).code == "flow-not-in-config"
@@ -151,7 +151,7 @@ def test_what_changed_for_several_steps_is_told_once(project: ProjectFolder) -> 
 
 def test_a_step_may_take_the_lock_of_another(project: ProjectFolder) -> None:
     project.edit("disabled = true", "disabled = false")
-    steps = plan(start(project)).steps
+    steps = launch_of(start(project)).steps
     assert steps["end"] == steps["start"]
 
 
@@ -214,7 +214,7 @@ def test_the_datastore_has_no_client(project: ProjectFolder) -> None:
     assert error.code == "datastore-not-locked" or isinstance(error, ManyErrors)
     assert "not locked: boto3" in error.render()
     assert '`datastore = "s3"`' in error.render()
-    assert plan(start(project, datastore="spin")).steps["start"] is not None
+    assert launch_of(start(project, datastore="spin")).steps["start"] is not None
 
 
 def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFolder, envlock: Envlock) -> None:
@@ -225,7 +225,7 @@ def test_the_datastore_has_no_client_because_none_was_wanted(project: ProjectFol
     assert "remove `metaflow-requirements = false` from envlock.toml" in error.render()
     project.edit("metaflow-requirements = false", "metaflow-requirements = true")
     envlock("lock")
-    assert plan(start(project)).steps["start"] is not None
+    assert launch_of(start(project)).steps["start"] is not None
 
 
 def test_a_user_without_a_home_is_told(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,9 +249,9 @@ def question(project: ProjectFolder) -> dict[str, object]:
 
 def test_the_service_answers_in_plain_values(project: ProjectFolder, isolated: Path) -> None:
     (answer,) = service(question(project))
-    lock = plan(start(project)).steps["start"]
+    lock = launch_of(start(project)).steps["start"]
     assert lock is not None
-    assert answer["event"] == "planned"
+    assert answer["event"] == "ready"
     assert answer["home"] == str(isolated / "envlock")
     steps = answer["steps"]
     assert isinstance(steps, dict)
@@ -275,7 +275,7 @@ def test_an_environment_that_cannot_be_made_is_told(
     home = isolated / "envlock"
     home.mkdir()
     make_unwritable(home)
-    lock = plan(start(project)).steps["start"]
+    lock = launch_of(start(project)).steps["start"]
     assert lock is not None
     _, failed = service(question(project), {"hydrate": lock.identity})
     assert failed["event"] == "failed"
@@ -294,7 +294,7 @@ def make_unwritable() -> Callable[[Path], None]:
     return stand_in_the_way
 
 
-def test_planning_imports_nothing_heavy(project: ProjectFolder) -> None:
+def test_answering_a_launcher_imports_nothing_heavy(project: ProjectFolder) -> None:
     code = (
         "import json, sys, io; from envlock.workflow.launch import serve\n"
         "said = io.StringIO(); serve([sys.argv[1]], said); answer = json.loads(said.getvalue())\n"
@@ -302,7 +302,7 @@ def test_planning_imports_nothing_heavy(project: ProjectFolder) -> None:
     )
     command = [sys.executable, "-c", code, json.dumps(question(project))]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("planned ")
+    assert said.startswith("ready ")
     assert not {"pydantic", "fsspec", "rich", "typer", "packaging", "httpx", "metaflow"} & set(
-        ast.literal_eval(said.removeprefix("planned "))
+        ast.literal_eval(said.removeprefix("ready "))
     )

@@ -30,7 +30,7 @@ from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
-from envlock.workflow.launch import Start, plan, serve
+from envlock.workflow.launch import Start, launch_of, serve
 from tests.cache.test_plans import plan_for
 from tests.index import CATALOGUE, Index, Release
 from tests.remote.kits import KIT_RELEASES, python_mirror
@@ -127,7 +127,7 @@ def start(project: ProjectFolder, **facts: object) -> Start:
 
 def refused(project: ProjectFolder, **facts: object) -> EnvlockError:
     with pytest.raises(EnvlockError) as caught:
-        plan(start(project, **facts))
+        launch_of(start(project, **facts))
     return caught.value
 
 
@@ -136,7 +136,7 @@ def codes(error: EnvlockError) -> list[str]:
 
 
 def manifest(project: ProjectFolder, **facts: object) -> Any:
-    return json.loads(plan(start(project, **facts)).manifest)
+    return json.loads(launch_of(start(project, **facts)).manifest)
 
 
 def needs(document: Any) -> dict[str, Any]:
@@ -148,14 +148,14 @@ def needs(document: Any) -> dict[str, Any]:
 
 
 def test_each_step_has_the_lock_of_the_arch_where_it_runs_and_nodes_the_plans(project: ProjectFolder) -> None:
-    planned = plan(start(project))
-    archs = {step: lock.arch if lock else None for step, lock in planned.steps.items()}
+    launch = launch_of(start(project))
+    archs = {step: lock.arch if lock else None for step, lock in launch.steps.items()}
     assert archs == {"start": HERE, "train": LINUX_AARCH64, "score": LINUX_64, "end": None}
-    document = json.loads(planned.manifest)
+    document = json.loads(launch.manifest)
     plans = {tuple(each.environment.path.split("/")[1:3]): each.sha256 for _, each in Plans(store_of(project)).places()}
     found = needs(document)
     for step in ("train", "score"):
-        lock = planned.steps[step]
+        lock = launch.steps[step]
         assert lock is not None
         assert found.pop(step) == (lock.arch, lock.req_id, lock.full_id, plans[lock.arch, lock.req_id])
     assert found == {"late": "team/env:@{METAFLOW_INIT_ENV_TAG}", "end": None}, "start runs here"
@@ -165,8 +165,8 @@ def test_each_step_has_the_lock_of_the_arch_where_it_runs_and_nodes_the_plans(pr
 def test_the_manifest_says_how_to_reach_the_cache_and_has_no_secret(
     project: ProjectFolder, clouds: Callable[[str], Cloud]
 ) -> None:
-    text = plan(start(project)).manifest
-    assert text == plan(start(project)).manifest
+    text = launch_of(start(project)).manifest
+    assert text == launch_of(start(project)).manifest
     document, loaded = json.loads(text), load_project(project.config)
     assert document["cache"] == loaded.cache_url
     assert document["options"] == {"endpoint": loaded.cache_options.endpoint}
@@ -190,7 +190,7 @@ def test_disabled_steps_need_no_cache(project: ProjectFolder) -> None:
 
 def test_a_flow_that_runs_here_alone_has_no_manifest(project: ProjectFolder) -> None:
     project.edit("endpoint = ", 'endpoint = "http://127.0.0.1:9" } #')  # nobody is asked
-    assert plan(start(project, remote={})).manifest == ""
+    assert launch_of(start(project, remote={})).manifest == ""
 
 
 def test_the_newest_plan_that_can_be_read_counts(project: ProjectFolder) -> None:
@@ -220,13 +220,13 @@ def test_what_is_missing_is_pushed_where_the_project_says_so(project: ProjectFol
     forget_plans(project)
     project.edit("[envlock]", "[envlock]\npush-on-deploy = true")
     reporter = Recorder()
-    planned = plan(start(project), reporter)
+    launch = launch_of(start(project), reporter)
     plans = {place.sha256 for _, place in Plans(store_of(project)).places()}
-    assert {each[3] for each in json.loads(planned.manifest)["environments"]} == plans
+    assert {each[3] for each in json.loads(launch.manifest)["environments"]} == plans
     assert len(plans) == 2, "start runs here"
     assert [note for note in reporter.notes if note.startswith("pushing 2 environments")]
     again = Recorder()
-    assert plan(start(project), again).manifest == planned.manifest
+    assert launch_of(start(project), again).manifest == launch.manifest
     assert again.notes == []
 
 
@@ -244,7 +244,7 @@ def test_who_wants_the_kits_python_needs_a_plan_that_has_one(project: ProjectFol
         plan_with_python = plan_of(path)
         python = plan_with_python.python._replace(build=None)
         Plans(store_of(project)).write(replace(plan_with_python, python=python))
-    plan(start(project))
+    launch_of(start(project))
     project.edit("[envlock]", '[envlock]\nremote-python = "kit"')
     assert codes(refused(project)) == ["plan-missing"]
 
@@ -268,12 +268,12 @@ def test_a_task_that_has_to_run_here_needs_a_lock_for_here(project: ProjectFolde
 
     (isolated / "envlock").mkdir()
     (isolated / "envlock" / "environments").write_text("")  # nothing can be made
-    planned, failed = answers()
-    assert (planned["event"], sorted(planned["remote"])) == ("planned", ["score", "start", "train"])
+    ready, failed = answers()
+    assert (ready["event"], sorted(ready["remote"])) == ("ready", ["score", "start", "train"])
     assert (failed["identity"], "error[home-unusable]" in failed["text"]) == ("train#here", True)
     shutil.rmtree(project.lock_folder / HERE)
-    planned, failed = answers()
-    assert planned["event"] == "planned"
+    ready, failed = answers()
+    assert ready["event"] == "ready"
     assert f"error[arch-not-locked]: `DemoFlow/train` is not locked for {HERE}" in failed["text"]
 
 
@@ -297,7 +297,7 @@ def test_a_cache_and_a_datastore_that_nodes_cannot_reach(project: ProjectFolder)
 @pytest.mark.parametrize("platform", ["osx-arm64", "linux-arm64", "mars"])
 def test_an_arch_that_no_node_has(platform: str) -> None:
     with pytest.raises(EnvlockError) as caught:
-        plan(Start("DemoFlow", Path("demoflow.py"), STEPS, "s3", {"train": ("kubernetes", platform)}))
+        launch_of(Start("DemoFlow", Path("demoflow.py"), STEPS, "s3", {"train": ("kubernetes", platform)}))
     assert caught.value.code == "bad-node-arch"
     assert f"kubernetes starts steps on `{platform}`" in caught.value.message
 
@@ -305,5 +305,5 @@ def test_an_arch_that_no_node_has(platform: str) -> None:
 @pytest.mark.parametrize(("flow", "step"), [("DemoFlow", "it's"), ('De"mo', "start"), ("DemoFlow", "a b")])
 def test_a_name_that_no_command_can_have(flow: str, step: str) -> None:
     with pytest.raises(EnvlockError) as caught:
-        plan(Start(flow, Path("demoflow.py"), (step,), "s3", {step: ("kubernetes", None)}))
+        launch_of(Start(flow, Path("demoflow.py"), (step,), "s3", {step: ("kubernetes", None)}))
     assert caught.value.code == "bad-step-name"

@@ -22,7 +22,7 @@ from envlock.config.selection import Selection
 from envlock.model.arch import host_arch
 from envlock.workflow.check import check
 from envlock.workflow.errors import StepNotInConfig
-from envlock.workflow.launch import Start, plan
+from envlock.workflow.launch import Start, launch_of
 from envlock.workflow.lock import lock
 from tests.index import CATALOGUE, Index, Release
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -379,7 +379,7 @@ def told(projects: dict[str, Path]) -> dict[str, list[str]]:
 def starts(project: Path, steps: list[str]) -> bool:
     """Whether `run` starts the flow, when Metaflow says that these are its steps."""
     try:
-        return bool(steps) and bool(plan(Start(flow="Odd", file=file_of(project), steps=tuple(steps))).steps)
+        return bool(steps) and bool(launch_of(Start(flow="Odd", file=file_of(project), steps=tuple(steps))).steps)
     except StepNotInConfig:
         return False
 

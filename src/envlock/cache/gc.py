@@ -125,7 +125,7 @@ def find_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter)
 
     Deletes nothing; writes, reads and deletes one probe file to learn the server's time. Raises NoClock.
     """
-    return _Planning(store, limits, locks, reporter, _now(store)).run()
+    return _Look(store, limits, locks, reporter, _now(store)).run()
 
 
 def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporter) -> Garbage:
@@ -133,7 +133,7 @@ def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporte
     with GcFlag(store) as flag:
         if flag.now is None:
             raise NoClock(store.url)
-        found = _Planning(store, limits, locks, reporter, flag.now).run()
+        found = _Look(store, limits, locks, reporter, flag.now).run()
 
         def delete(each: Unneeded) -> None:
             with flag.taking():
@@ -148,7 +148,7 @@ def delete_garbage(store: Store, limits: Limits, locks: Roots, reporter: Reporte
     return found
 
 
-class _Planning:
+class _Look:
     """One look through a cache. The order matters: what pushes need is read before what they have written."""
 
     def __init__(self, store: Store, limits: Limits, locks: Roots, reporter: Reporter, now: float) -> None:

@@ -1,6 +1,6 @@
 """Launching a flow: which lock each step has, and making their environments while the launcher schedules tasks.
 
-`plan` finds the locks, or says why the flow must not start. `serve` is a process beside the flow's launcher. The
+`launch_of` finds the locks, or says why the flow must not start. `serve` is a process beside the flow's launcher. The
 launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
 environments are made. So it speaks with this process, in lines of JSON:
 
@@ -13,7 +13,7 @@ environments are made. So it speaks with this process, in lines of JSON:
                                                                        environment (<req_id>:<full_id>, or the name
                                                                        under which it was fetched), and
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
-    from it:  {"event": "planned", "steps": {step: [req_id, full_id, arch] or null}, "home",
+    from it:  {"event": "ready", "steps": {step: [req_id, full_id, arch] or null}, "home",
               "fetched": {step: the name of its environment}, "remote": [steps that start on nodes],
               "manifest": the text that they need in the code package}, or
               {"event": "refused", "text"}                                       and the end, then
@@ -79,14 +79,14 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The environment of each step: its lock for the arch where it runs, or None if the step is disabled."""
+class Launch:
+    """The environments of a flow that may start."""
 
     project: Project
     arch: Arch
     """This machine's."""
     steps: Mapping[str, Lock | None]
-    """Without the steps whose environments are looked up when they start."""
+    """The lock of each step for the arch where it runs, None if it is disabled. Without the steps in `fetched`."""
     fetched: Mapping[str, Environment] = field(default_factory=dict)
     """The environments that are looked up when their step starts."""
     datastore: str = "local"
@@ -97,7 +97,7 @@ class Plan:
     """What the code package has to say of those."""
 
 
-def plan(start: Start, reporter: Reporter | None = None) -> Plan:
+def launch_of(start: Start, reporter: Reporter | None = None) -> Launch:
     """The lock of every step, fresh and verified; for steps on nodes also the manifest, with their plans.
 
     Reads envlock.toml (the nearest at or above the flow's file, or its target if that is a link), the flow's file, and
@@ -125,7 +125,7 @@ def plan(start: Start, reporter: Reporter | None = None) -> Plan:
     if errors:
         raise as_one(errors)
     steps = {step: locks.get(step) for step in environments if step not in fetched}
-    return Plan(project, host_arch(), steps, fetched, start.datastore, environments, places, manifest)
+    return Launch(project, host_arch(), steps, fetched, start.datastore, environments, places, manifest)
 
 
 def _places(start: Start) -> dict[str, Place]:
@@ -262,12 +262,12 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
     requests = iter(lines)
     start = next(requests, None)
     request = json.loads(start) if start else {}
-    planned = _planned(request, channel) if start else None
-    if planned is None:
+    launch = _ready(request, channel) if start else None
+    if launch is None:
         return
-    recorder = RunRecorder(planned.project, request["flow"])
+    recorder = RunRecorder(launch.project, request["flow"])
     # By the launcher's name of each environment: its identity, or the name of one task whose environment is looked up.
-    locks = {lock.identity: lock for lock in planned.steps.values() if lock is not None}
+    locks = {lock.identity: lock for lock in launch.steps.values() if lock is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for line in requests:
             request = json.loads(line)
@@ -276,19 +276,19 @@ def serve(lines: Iterable[str], output: TextIO) -> None:
             elif "started" in request:
                 recorder.record(request["run"], request["started"], locks[request["as"]])
             elif "fetch" in request:
-                pool.submit(_fetch, planned, request, locks, channel)
+                pool.submit(_fetch, launch, request, locks, channel)
             elif "here" in request:
-                pool.submit(_hydrate_here, planned, request, locks, channel)
+                pool.submit(_hydrate_here, launch, request, locks, channel)
             else:
                 name = request["hydrate"]
-                pool.submit(_hydrate, planned, name, partial(locks.__getitem__, name), channel)
+                pool.submit(_hydrate, launch, name, partial(locks.__getitem__, name), channel)
         pool.shutdown(cancel_futures=True)  # the launcher needs nothing more, or is gone
     recorder.end()
 
 
-def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
+def _ready(request: dict[str, Any], channel: _Channel) -> Launch | None:
     try:
-        planned = plan(
+        launch = launch_of(
             Start(
                 flow=request["flow"],
                 file=Path(request["file"]),
@@ -306,50 +306,50 @@ def _planned(request: dict[str, Any], channel: _Channel) -> Plan | None:
     except EnvlockError as error:
         channel.send(event="refused", text=error.render())
         return None
-    fetched = {step: each.base.written for step, each in planned.fetched.items() if each.base is not None}
-    steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in planned.steps.items()}
-    remote = list(planned.places)
-    channel.send(event="planned", steps=steps, fetched=fetched, home=place, remote=remote, manifest=planned.manifest)
-    return planned
+    fetched = {step: each.base.written for step, each in launch.fetched.items() if each.base is not None}
+    steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in launch.steps.items()}
+    remote = list(launch.places)
+    channel.send(event="ready", steps=steps, fetched=fetched, home=place, remote=remote, manifest=launch.manifest)
+    return launch
 
 
-def _fetch(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
+def _fetch(launch: Launch, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
     """Make the environment that the name of a step's environment means now."""
 
     def looked_up() -> Lock:
         from envlock.named.bases import lock_at_exec
 
-        environment = planned.fetched[request["fetch"]]
-        lock = lock_at_exec(planned.project, environment, planned.arch, request["variables"])
-        _refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
+        environment = launch.fetched[request["fetch"]]
+        lock = lock_at_exec(launch.project, environment, launch.arch, request["variables"])
+        _refuse_unserved_datastore(launch.project, launch.datastore, {environment: lock})
         locks[request["as"]] = lock
         return lock
 
-    _hydrate(planned, request["as"], looked_up, channel)
+    _hydrate(launch, request["as"], looked_up, channel)
 
 
-def _hydrate_here(planned: Plan, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
+def _hydrate_here(launch: Launch, request: dict[str, Any], locks: dict[str, Lock], channel: _Channel) -> None:
     """Make the environment of a remote step on this machine, for a task that has to run here."""
 
     def locked() -> Lock:
-        environment = planned.environments[request["here"]]
+        environment = launch.environments[request["here"]]
         assert environment is not None
-        lock = fresh_locks(planned.project, (environment,), planned.arch)[environment.name]
-        _refuse_unserved_datastore(planned.project, planned.datastore, {environment: lock})
+        lock = fresh_locks(launch.project, (environment,), launch.arch)[environment.name]
+        _refuse_unserved_datastore(launch.project, launch.datastore, {environment: lock})
         locks[request["as"]] = lock
         return lock
 
-    _hydrate(planned, request["as"], locked, channel)
+    _hydrate(launch, request["as"], locked, channel)
 
 
-def _hydrate(planned: Plan, name: str, lock_of: Callable[[], Lock], channel: _Channel) -> None:
+def _hydrate(launch: Launch, name: str, lock_of: Callable[[], Lock], channel: _Channel) -> None:
     from envlock.workflow.hydrate import hydrate
 
     began = time.monotonic()
     reporter = _ChannelReporter(channel)
     try:
         lock = lock_of()
-        prefix = hydrate(planned.project, lock, reporter)
+        prefix = hydrate(launch.project, lock, reporter)
         variables = changes(os.environ, activated(str(prefix), os.environ, warn=reporter.warned))
     except EnvlockError as error:
         channel.send(event="failed", identity=name, text=error.render())

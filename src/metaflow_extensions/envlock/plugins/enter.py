@@ -34,7 +34,7 @@ def enter(step, options, state):
     EnvlockException.
     """
     flow, environment, run = state.flow, state.environment, options["run_id"]
-    launcher = environment.plan([step], {}, "")
+    launcher = environment.launch([step], {}, "")
     entrypoint, variables = [sys.executable], {}
     try:
         if launcher.is_disabled(step):

@@ -89,13 +89,13 @@ class EnvlockEnvironment(MetaflowEnvironment):
         """Refuse the flow unless every step has a fresh lock, and each step on another machine has a plan.
 
         Metaflow calls this when it packages the flow's code: in launchers, and in a task that enters its environment by
-        itself, which has a plan already.
+        itself, which has a launcher already.
         """
         if self._launcher is None:
             steps = [step.name for step in self._flow]
-            self.plan(steps, _remote_steps(self._flow), _deploying_command())
+            self.launch(steps, _remote_steps(self._flow), _deploying_command())
 
-    def plan(self, steps, remote, command):
+    def launch(self, steps, remote, command):
         """A launcher with the locks of these steps. Raises EnvlockException."""
         from .launcher import Launcher
         from .name_values import parameter_variables

@@ -1,4 +1,4 @@
-"""The launcher's view of a run: its plan, the environments that are being made, and the tasks that enter them."""
+"""The launcher's view of a run: its locks, the environments that are being made, and the tasks that enter them."""
 
 import atexit
 import json
@@ -24,7 +24,7 @@ _FAIL = "import sys; sys.stderr.write(sys.argv[1] + '\\n'); sys.exit(1)"
 
 
 class Launcher(object):
-    """One run of one flow, from the plan to the last task. Raises EnvlockException if envlock refuses the flow.
+    """One run of one flow, from its locks to the last task. Raises EnvlockException if envlock refuses the flow.
 
     Metaflow's scheduler calls all of this in its one thread, so that is the only one that prints.
     """
@@ -33,18 +33,18 @@ class Launcher(object):
         self._logger = logger
         self._flow = start["flow"]
         self._process = EnvlockProcess()
-        planned = self._process.ask(start)
-        while planned["event"] == "said":
-            self._say(planned["text"])
-            planned = self._process.wait()
-        if planned["event"] == "refused":
+        ready = self._process.ask(start)
+        while ready["event"] == "said":
+            self._say(ready["text"])
+            ready = self._process.wait()
+        if ready["event"] == "refused":
             self._process.stop()
-            raise EnvlockException(planned["text"])
-        self._home = planned["home"]
-        self._identities = planned["steps"]
-        self._fetched = planned["fetched"]
-        self._remote = frozenset(planned["remote"])
-        self._manifest = _Manifest(planned["manifest"]) if planned["manifest"] else None
+            raise EnvlockException(ready["text"])
+        self._home = ready["home"]
+        self._identities = ready["steps"]
+        self._fetched = ready["fetched"]
+        self._remote = frozenset(ready["remote"])
+        self._manifest = _Manifest(ready["manifest"]) if ready["manifest"] else None
         self._sharing = {}
         for step, identity in self._identities.items():
             if identity is not None and step not in self._remote:
