@@ -316,6 +316,16 @@ def test_what_the_image_brings_is_used_as_it_is(
     assert Path(ran.stdout.strip()).name == node.lock.prefix_name, "the task can tell where it is"
 
 
+def test_an_environment_that_the_image_brings_in_part_is_not_used(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.making.write_artifacts()
+    (node.making.hydrate(home=tmp_path / "opt") / "bin" / "python").unlink()
+    said = Said()
+    assert node.prepare(monkeypatch, said, ENVLOCK_PREBUILT=str(tmp_path / "opt")).prefix == str(node.prefix)
+    assert any("is not used" in line for line in said.lines)
+
+
 def test_another_environment_of_the_image_is_passed_over(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,6 +446,18 @@ def test_the_least_recently_used_environment_goes_first(
     assert second.prefix.exists(), "what was removed is made again"
 
 
+def test_an_environment_that_was_never_finished_goes_with_the_next_one(
+    make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = others(make_node, tmp_path, 2)
+    let_go(first, monkeypatch)
+    (first.prefix / ".envlock.json").unlink()
+    (first.home / "kept" / f"environments-{first.lock.prefix_name}").unlink()
+    (first.home / "environments" / "mine").mkdir()
+    let_go(second, monkeypatch)
+    assert {path.name for path in (first.home / "environments").glob("[!.]*")} == {second.lock.prefix_name, "mine"}
+
+
 def test_what_a_task_uses_or_used_a_moment_ago_stays(
     make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,18 +475,19 @@ def test_what_a_task_uses_or_used_a_moment_ago_stays(
     assert fresh.prefix.exists()
 
 
+@pytest.mark.parametrize("when", ["hold", "distrust"])
 def test_an_environment_that_is_removed_under_a_waiting_task_is_made_again(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     let_go(node, monkeypatch)
-    real, removed = homes.hold, list[bool]()
+    real, removed = getattr(homes, when), list[bool]()
 
-    def hold(folder: str) -> int | None:
+    def removing_first(folder: str) -> object:
         if not removed:
             removed.append(kept.evict(str(node.home), f"environments/{node.lock.prefix_name}"))
         return real(folder)
 
-    monkeypatch.setattr(homes, "hold", hold)
+    monkeypatch.setattr(homes, when, removing_first)
     let_go(node, monkeypatch)
     assert removed == [True]
     assert node.fetched() == 2

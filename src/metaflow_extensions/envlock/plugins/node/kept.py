@@ -110,9 +110,9 @@ class Kept:
                 for line in file:
                     size, time_ns, path = line.split(" ", 2)
                     rows[json.loads(path)] = int(size), int(time_ns)
+            here = {path: (size, time_ns) for path, size, time_ns in _files(folder)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             return getattr(error, "filename", None) or self.path
-        here = {path: (size, time_ns) for path, size, time_ns in _files(folder)}
         return next((path for path in sorted(rows) if here.get(path) != rows[path]), "")
 
 
@@ -151,8 +151,11 @@ def unpack_once(home: str, place: str, unpack: Callable[[str], None]) -> str:
 def make_room(home: str, keep: int, wanted: int = 0) -> int:
     """Remove what is kept and not in use, least recently used first, until it is at most `keep` bytes.
 
-    Goes on until `wanted` bytes are free on the disk, if it can. How many folders were removed. Raises nothing.
+    Goes on until `wanted` bytes are free on the disk, if it can. How many folders were removed. Raises nothing. Also
+    removes environments that were killed before they were whole.
     """
+    for place in _unfinished(home):
+        evict(home, place)
     found = sorted(_all(home), key=lambda each: each[0])
     total = sum(summary["bytes"] for _, summary in found)
     removed = 0
@@ -184,6 +187,15 @@ def _all(home: str) -> Iterator[tuple[float, dict]]:
         summary = kept.summary()
         if str(summary.get("place", "")).replace("/", "-") == name:
             yield kept.last_used(), summary
+
+
+def _unfinished(home: str) -> Iterator[str]:
+    """The places of environments without a receipt: nobody may ever want them again."""
+    folder = os.path.join(home, ENVIRONMENTS)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith("metaflow_") and not os.path.lexists(os.path.join(folder, name, RECEIPT)):
+                yield "%s/%s" % (ENVIRONMENTS, name)
 
 
 def evict(home: str, place: str) -> bool:

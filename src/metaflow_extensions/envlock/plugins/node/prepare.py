@@ -103,10 +103,11 @@ class Preparing:
         if brought is not None:
             receipt = homes.Receipt.read(brought)
             python = os.path.join(brought, "bin", "python")
-            if receipt is not None and (receipt.is_unchanged or _version_of(python) == receipt.version):
+            is_there = receipt is not None and os.access(python, os.X_OK)
+            if is_there and (receipt.is_unchanged or _version_of(python) == receipt.version):
                 prefix = self._by_its_name(brought, target)
                 return Entered(prefix, os.path.join(prefix, "bin", "python"), target, None)
-            self.reporter.said("%s is not used: the Python that it was made from is not in this image" % brought)
+            self.reporter.said("%s is not used: it is not whole, or its Python is not in this image" % brought)
         for home in homes.homes(self.environ, self.folder):
             found = whole(home, target, self.manifest, self.environ)
             if found is not None:
@@ -168,7 +169,10 @@ def whole(
     will not. `reporter` hears why one is not used.
     """
     prefix = homes.prefix_in(home, target)
-    if homes.Receipt.read(prefix) is None or any(map(homes.distrust, (home, prefix))):
+    try:
+        if homes.Receipt.read(prefix) is None or any(map(homes.distrust, (home, prefix))):
+            return None
+    except OSError:  # it was removed just now
         return None
     lock = homes.hold(prefix)
     if lock is None:
