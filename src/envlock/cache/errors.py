@@ -94,38 +94,34 @@ class NewerCache(ConfigError):
     """A newer envlock made the cache, in a format that this one does not know."""
 
     code = "newer-cache"
+    message = "the cache at {url} has format {found}, and this envlock knows format {known}"
+    hint = "pip install -U envlock"
 
     def __init__(self, url: str, found: object, known: int) -> None:
-        super().__init__(
-            f"the cache at {url} has format {found}, and this envlock knows format {known}",
-            hint="pip install -U envlock",
-        )
+        super().__init__(url=url, found=found, known=known)
 
 
 class CacheFormatDamaged(DamageError):
     """The file with the format of the cache is damaged."""
 
     code = "cache-format-damaged"
+    message = "the file with the format of the cache cannot be read"
+    hint = "delete that file, unless somebody put it there on purpose: envlock writes it again"
 
     def __init__(self, place: str) -> None:
-        super().__init__(
-            "the file with the format of the cache cannot be read",
-            locations=(Location(place),),
-            hint="delete that file, unless somebody put it there on purpose: envlock writes it again",
-        )
+        super().__init__(locations=(Location(place),))
 
 
 class UnsafePath(DamageError):
     """A file name that would leave the cache, or that no package can have."""
 
     code = "unsafe-path"
+    message = "{found!r} is not a valid file name in a cache"
+    details = ("file names consist of letters, digits and . _ + ! ~ @ = , % -, and hashes of hex digits",)
+    hint = "if a lock names this file, somebody changed the lock: restore it from git"
 
     def __init__(self, found: str) -> None:
-        super().__init__(
-            f"{found!r} is not a valid file name in a cache",
-            details=("file names consist of letters, digits and . _ + ! ~ @ = , % -, and hashes of hex digits",),
-            hint="if a lock names this file, somebody changed the lock: restore it from git",
-        )
+        super().__init__(found=found)
 
 
 class CacheHashMismatch(DamageError):
@@ -146,14 +142,11 @@ class CachedLockDamaged(DamageError):
     """A lock in the cache is damaged, or is not the one that its path names."""
 
     code = "cached-lock-damaged"
+    message = "a lock in the cache was changed or cut off"
+    hint = f"run `{VERIFY_AND_REPAIR}`, or `envlock push`, in the project that has this lock"
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(
-            "a lock in the cache was changed or cut off",
-            locations=(Location(place),),
-            details=(reason,),
-            hint=f"run `{VERIFY_AND_REPAIR}`, or `envlock push`, in the project that has this lock",
-        )
+        super().__init__(locations=(Location(place),), details=(reason,))
 
 
 class PlanDamaged(DamageError):
@@ -176,13 +169,11 @@ class StoredFileTooLarge(DamageError):
     """A file in the cache is larger than envlock would write it."""
 
     code = "stored-file-too-large"
+    message = "a file in the cache is larger than {size} MiB, which is more than envlock writes to such a file"
+    hint = "delete that file: envlock did not put it there"
 
     def __init__(self, place: str, limit: int) -> None:
-        super().__init__(
-            f"a file in the cache is larger than {limit >> 20} MiB, which is more than envlock writes to such a file",
-            locations=(Location(place),),
-            hint="delete that file: envlock did not put it there",
-        )
+        super().__init__(locations=(Location(place),), size=limit >> 20)
 
 
 class NotInCache(HydrateError):
@@ -260,13 +251,12 @@ class UnsupportedUrl(ResolveError):
     """A lock names a URL that envlock cannot download from."""
 
     code = "unsupported-url"
+    message = "cannot download {filename} from `{url}`"
+    details = ("envlock downloads over https and http",)
+    hint = "lock again with an index that serves files over https: `envlock lock --upgrade`"
 
     def __init__(self, filename: str, url: str) -> None:
-        super().__init__(
-            f"cannot download {filename} from `{strip_credentials(url)}`",
-            details=("envlock downloads over https and http",),
-            hint="lock again with an index that serves files over https: `envlock lock --upgrade`",
-        )
+        super().__init__(filename=filename, url=strip_credentials(url))
 
 
 def together(errors: Iterable[EnvlockError]) -> tuple[EnvlockError, ...]:
@@ -323,40 +313,36 @@ class BadSpan(ConfigError):
     """An option is not a span of time."""
 
     code = "bad-span"
+    message = "`{found}` is not a span of time for `{option}`"
+    details = ("write a number of hours, days or weeks, such as `12h`, or 0",)
+    hint = "{option} 7d"
 
     def __init__(self, option: str, found: str) -> None:
-        super().__init__(
-            f"`{found}` is not a span of time for `{option}`",
-            details=("write a number of hours, days or weeks, such as `12h`, or 0",),
-            hint=f"{option} 7d",
-        )
+        super().__init__(option=option, found=found)
 
 
 class NoLockTree(ConfigError):
     """A folder given as `--lock-tree` has no locks."""
 
     code = "no-lock-tree"
+    message = "there are no locks in {folder}"
+    details = ("without them, gc could delete what that project needs",)
+    hint = "give a folder with an envlock.lock in it, or the envlock.lock folder itself"
 
     def __init__(self, folder: str) -> None:
-        super().__init__(
-            f"there are no locks in {folder}",
-            details=("without them, gc could delete what that project needs",),
-            hint="give a folder with an envlock.lock in it, or the envlock.lock folder itself",
-        )
+        super().__init__(folder=folder)
 
 
 class UnreadableAnnouncement(DamageError):
     """The file in which a push says what it needs is damaged, or newer than this envlock."""
 
     code = "unreadable-announcement"
+    message = "a push may be running, and what it needs is unknown, so no environment and no package is deleted"
+    details = ("this file lists what a push needs; it is damaged, or a newer envlock wrote it",)
+    hint = "run gc with the newest envlock; if nobody is pushing, delete that file"
 
     def __init__(self, place: str) -> None:
-        super().__init__(
-            "a push may be running, and what it needs is unknown, so no environment and no package is deleted",
-            locations=(Location(place),),
-            details=("this file lists what a push needs; it is damaged, or a newer envlock wrote it",),
-            hint="run gc with the newest envlock; if nobody is pushing, delete that file",
-        )
+        super().__init__(locations=(Location(place),))
 
 
 class UnreadableKept(DamageError):
@@ -395,22 +381,20 @@ class NoClock(ConfigError):
     """The store does not say when its files were written."""
 
     code = "no-clock"
+    message = "the cache at {url} does not say when its files were written, so gc cannot delete anything"
+    hint = "set an age limit in the store itself, or use another store"
 
     def __init__(self, url: str) -> None:
-        super().__init__(
-            f"the cache at {url} does not say when its files were written, so gc cannot delete anything",
-            hint="set an age limit in the store itself, or use another store",
-        )
+        super().__init__(url=url)
 
 
 class GcOverdue(ConfigError):
     """gc stopped deleting, because its flag may have expired."""
 
     code = "gc-overdue"
+    message = "gc of {url} stopped early: it could not renew its flag in the cache for minutes"
+    details = ("pushes that have started since may need what it was about to delete",)
+    hint = "run it again: envlock cache gc --delete"
 
     def __init__(self, url: str) -> None:
-        super().__init__(
-            f"gc of {url} stopped early: it could not renew its flag in the cache for minutes",
-            details=("pushes that have started since may need what it was about to delete",),
-            hint="run it again: envlock cache gc --delete",
-        )
+        super().__init__(url=url)
