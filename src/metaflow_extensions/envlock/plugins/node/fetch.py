@@ -11,12 +11,12 @@ import errno
 import hashlib
 import os
 import threading
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from .errors import Damaged, DiskFull, Missing, NodeError
+from .errors import Damaged, Missing
 from .manifest import Target
 from .plan import LARGEST, Fetched, Plan, parse, path_of
-from .report import Reporter, megabytes
+from .report import Reporter
 from .transport import NotThere, Transport
 
 THREADS = 8
@@ -48,7 +48,7 @@ def fetch(
 
     `arrived` is called with each object and its place as soon as it is whole and right, in the thread that fetched it.
     What is there already is hashed again. The first failure ends all: raises Damaged, what the transport and `arrived`
-    raise, DiskFull, and NodeError if the folder cannot be written to. Holds up to 8 MB in memory.
+    raise, and OSError if the folder cannot be written to. Holds up to 8 MB in memory.
     """
     wanted = list({each.path: each for each in objects}.values())
     wanted.sort(key=lambda each: -each.size)  # so that none of the largest comes last, and alone
@@ -68,8 +68,8 @@ def fetch(
         count = "1 file" if len(missing) == 1 else "%d files" % len(missing)
         reporter.began("fetching %s from %s" % (count, transport.url), total)
         _work(transport, [(each, number) for each in missing for number in range(each.parts)])
-    except (_DiskError, OSError) as error:
-        raise _unwritable(folder, error, sum(each.size for each in wanted)) from None
+    except _DiskError as error:
+        raise error.cause from None
     finally:
         for each in missing:
             each.discard()
@@ -113,9 +113,9 @@ def _work(transport: Transport, jobs: Sequence[Tuple[_Download, int]]) -> None:
 class _DiskError(Exception):
     """An OSError of this disk: no client takes it for one of the network."""
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.errno, self.strerror = error.errno, error.strerror
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class _Download:
@@ -250,14 +250,3 @@ def _write_at(file: int, piece: bytes, position: int) -> None:
         written = os.pwrite(file, view, position)
         view = view[written:]
         position += written
-
-
-def _unwritable(folder: str, error: Union[_DiskError, OSError], size: int) -> NodeError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        text = (
-            "no space left in %s for %s of packages: set ENVLOCK_HOME to a folder of a larger disk, or enlarge this one"
-        )
-        return DiskFull(text % (folder, megabytes(size)))
-    return NodeError(
-        "cannot write to %s: %s; set ENVLOCK_HOME to a folder that this task may write to" % (folder, error.strerror)
-    )
