@@ -198,7 +198,10 @@ def _object(path: str) -> dict:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise NodeError("cannot enter the environment: %s is not a JSON object of variables" % path)
+        raise NodeError(
+            "cannot enter the environment: %s is not a JSON object of variables; lock another version of its package"
+            % path
+        )
     return found
 
 

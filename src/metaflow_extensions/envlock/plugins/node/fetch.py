@@ -32,7 +32,10 @@ def fetch_plan(transport: Transport, target: Target) -> Plan:
     try:
         data = transport.read(path_of(target), LARGEST)
     except NotThere:
-        text = "the cache %s no longer has the plan of %s on %s: run `envlock push`, then start the task again"
+        text = (
+            "the cache %s no longer has the plan of %s on %s: run `envlock push`, then start the task again; if it "
+            "finds no plan then either, deploy the flow again"
+        )
         raise Missing(text % (transport.url, target.full_id[:12], target.arch)) from None
     return parse(data, target)
 

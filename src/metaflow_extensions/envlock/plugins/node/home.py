@@ -172,13 +172,18 @@ def storage_error(error: OSError, home: str) -> NodeError:
     """What an OSError met while writing into a home means for the task."""
     where = error.filename or home
     if error.errno in _FULL:
-        return DiskFull(
-            "no space is left for the environment in %s: make room there, or set %s to a folder on a larger disk"
-            % (home, HOME_VARIABLE)
-        )
+        return disk_full(home)
     reason = error.strerror or str(error)
     kind = Misconfigured if error.errno in _LOCKED_OUT else NodeError
     return kind("cannot write %s (%s): set %s to a folder that the task may write" % (where, reason, HOME_VARIABLE))
+
+
+def disk_full(home: str) -> DiskFull:
+    """The error for a home on a disk, or with a quota, that is full."""
+    return DiskFull(
+        "no space is left for the environment in %s: make room there, or set %s to a folder on a larger disk"
+        % (home, HOME_VARIABLE)
+    )
 
 
 def is_full(output: str) -> bool:

@@ -7,7 +7,6 @@ whitelisted environment. What `hydrate` makes of the lock there, this makes of t
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import re
@@ -161,7 +160,7 @@ class Wheels:
         if completed.returncode == 0:
             return
         said = completed.stderr.decode("utf-8", "replace")
-        raise failure(said, 5, self._home, "uv could not make the environment")
+        raise failure(said, 5, self._home, "uv could not make the environment (a defect, if the lock fits this image)")
 
 
 def uv_environment(environ: Mapping[str, str], work: str) -> dict[str, str]:
@@ -258,7 +257,7 @@ def compile_bytecode(folder: str, python: str, reporter: Reporter) -> None:
         )
         output = (completed.stdout + completed.stderr).decode("utf-8", "replace")
         if homes.is_full(output):
-            raise failure(output, completed.returncode, folder, "the modules could not be compiled")
+            raise homes.disk_full(folder)
         if b"Traceback" not in completed.stderr:
             return
     reporter.said("could not compile the modules of the environment; Python does it at the first import")
@@ -322,7 +321,7 @@ def link_conda(
 def failure(said: str, status: int, home: str, what: str) -> NodeError:
     """The error for a program that failed, from its last lines and its exit status."""
     if homes.is_full(said):
-        return homes.storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), home), home)
+        return homes.disk_full(home)
     lines = [line.strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("warning:", "Traceback", "File "))]
     reason = "; ".join(lines[-3:]) or "it ended with status %d and said nothing" % status

@@ -79,7 +79,8 @@ class Making:
                     name = "%s/%s" % (self._manifest.flow, self._preparing.step)
                     self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
                 return Entered(self._prefix, os.path.join(self._prefix, "bin", "python"), self._target, lock)
-        raise NodeError("%s was removed each time that it was made: set ENVLOCK_HOME to another folder" % self._prefix)
+        text = "%s was removed each time that it was made: set %s to another folder"
+        raise NodeError(text % (self._prefix, homes.HOME_VARIABLE))
 
     def _planned(self) -> Plan:
         if self._plan is None:
