@@ -37,9 +37,8 @@ class EnvlockInternalDecorator(StepDecorator):
         launcher = self._environment.launcher
         is_remote = launcher.is_remote(self._step)
         if cli_args.commands[0] not in COMMANDS_OF_TASKS or (is_remote and retry_count <= max_user_code_retries):
-            launcher.send(
-                self._step, cli_args.env
-            )  # what sends a task to a node is no task, and stays on this interpreter
+            # What sends a task to a node is no task: it stays on this interpreter.
+            launcher.send(self._step, cli_args.env)
             return
         name = launcher.fetched_name(self._step)
         if name is not None:
