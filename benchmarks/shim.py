@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.timing import ENVLOCK, PYTHON, Command, Row, at_most, table
-from envlock.cache.layout import environment_place, kit_path
 from envlock.cache.open import open_store
-from envlock.cache.plans import Plan, PlanFile, PlanPython, Plans, PlanTools
-from envlock.lockfile.document import parse
+from envlock.cache.plans import Plans
 from tests.servers.clouds import moto
+from tests.workflow.test_nodes import plan_of
 
 TASKS = 16
 STEPS = 500
@@ -160,8 +159,7 @@ def _deployments(folder: Path) -> Iterator[tuple[Path, Path]]:
             ]
             plans = Plans(open_store(cloud.url("envlock"), cloud.options))
             for path in made[0].glob("envlock.lock/*/*/pylock.*.toml"):
-                place, wheel = environment_place(parse(path.read_bytes(), path.name)), kit_path("1" * 64, "uv.whl")
-                plans.write(Plan(place, PlanPython("3.12"), (), PlanTools(PlanFile(wheel, 1, "1" * 64)), ()))
+                plans.write(plan_of(path))
             yield made[0], made[1]
         finally:
             for name in given:
