@@ -65,14 +65,14 @@ def enter_on_node(step, options, state):
     """
     from .node.enter import variables
     from .node.errors import NodeError
-    from .node.manifest import manifest_path, read
+    from .node.manifest import PATHSPEC_VARIABLE, manifest_path, read
     from .node.prepare import prepare
     from .node.report import Reporter
 
     flow, run = state.flow.name, options["run_id"]
     environ = dict(os.environ)
     environ.update(_of_the_flow(state.flow, step))
-    environ["MF_PATHSPEC"] = "%s/%s" % (pathspec(flow, run, step), options["task_id"])
+    environ[PATHSPEC_VARIABLE] = "%s/%s" % (pathspec(flow, run, step), options["task_id"])
     try:
         entered = prepare(read(manifest_path(), flow), step, environ, Reporter())
         if entered is None:

@@ -3,12 +3,9 @@
 Standard library and Metaflow only: the launcher may have no more.
 """
 
-import re
-
 from metaflow.util import decompress_list
 
-_VARIABLE = re.compile(r"@\{([^{}]*)\}")
-_PARAMETER = "METAFLOW_INIT_"
+from .node.parameters import PARAMETER, VARIABLE, variable_of
 
 
 def runtime_values(name, step, options, flow, datastore):
@@ -23,9 +20,9 @@ def runtime_values(name, step, options, flow, datastore):
         "METAFLOW_STEP_NAME": step,
         "METAFLOW_TASK_ID": str(options["task-id"]),
     }
-    wanted = set(_VARIABLE.findall(name))
+    wanted = set(VARIABLE.findall(name))
     values = {variable: known[variable] for variable in wanted if variable in known}
-    parameters = [variable for variable in wanted if variable.startswith(_PARAMETER)]
+    parameters = [variable for variable in wanted if variable.startswith(PARAMETER)]
     if parameters:
         values.update(_parameters(parameters, options, flow, datastore))
     return values
@@ -34,7 +31,7 @@ def runtime_values(name, step, options, flow, datastore):
 def parameter_variables(flow):
     """The variable of each parameter of a flow, by its name in `@{METAFLOW_INIT_...}`."""
     return {
-        _PARAMETER + parameter.name.upper().replace("-", "_"): variable
+        variable_of(parameter.name): variable
         for variable, parameter in flow._get_parameters()  # noqa: SLF001  Metaflow has no public list of them
         if not getattr(parameter, "IS_CONFIG_PARAMETER", False)
     }

@@ -12,6 +12,8 @@ from .errors import Damaged, Misconfigured, Missing
 FORMAT = 1
 NAME = "envlock.json"
 ROOT_VARIABLE = "METAFLOW_EXTRACTED_ROOT"
+PATHSPEC_VARIABLE = "MF_PATHSPEC"
+"""The task: flow/run/step/task. The one variable of a task that all schedulers set alike."""
 KEEP = 20000000000
 """How many bytes a node keeps of environments that no task uses, if the manifest does not say."""
 

@@ -15,11 +15,10 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 from .errors import Damaged, Misconfigured, Missing, NodeError
 from .machine import node_arch
 from .manifest import Manifest, Reference, Target
-from .parameters import values_of
+from .parameters import VARIABLE, values_of
 from .plan import LARGEST, folder_of, parse
 from .transport import Forbidden, NotThere, Transport
 
-_VARIABLE = re.compile(r"@\{([^{}]*)\}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)*\Z")
 _TAG = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?\Z")
 _IDS = re.compile(r"([0-9a-f]{40}):([0-9a-f]{40})\Z")
@@ -68,14 +67,14 @@ def look_up(
 
 def filled_in(text: str, manifest: Manifest, step: str, environ: Mapping[str, str]) -> str:
     """The text with the value of each `@{VARIABLE}` in its place. Raises Misconfigured for one that has none."""
-    wanted = set(_VARIABLE.findall(text))
+    wanted = set(VARIABLE.findall(text))
     values = values_of(wanted, manifest, step, environ) if wanted else {}
     for name in sorted(wanted - set(values)):
         raise Misconfigured(
             "`%s` needs the value of `%s`, which this task does not have: set it with @environment, or give the flow "
             "that parameter" % (text, name)
         )
-    return _VARIABLE.sub(lambda match: values[match.group(1)], text)
+    return VARIABLE.sub(lambda match: values[match.group(1)], text)
 
 
 def newest_plan(name: str, target: Target, transport: Transport) -> Target:

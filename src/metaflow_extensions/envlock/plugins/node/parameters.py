@@ -7,13 +7,15 @@ them in variables, and the later steps where the run keeps them.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, Mapping, Set
 
 from .errors import NodeError
-from .manifest import Manifest
+from .manifest import PATHSPEC_VARIABLE, Manifest
 
-PATHSPEC_VARIABLE = "MF_PATHSPEC"
-_PARAMETER = "METAFLOW_INIT_"
+VARIABLE = re.compile(r"@\{([^{}]*)\}")
+PARAMETER = "METAFLOW_INIT_"
+"""How the variables of parameters begin."""
 
 
 def values_of(wanted: Set[str], manifest: Manifest, step: str, environ: Mapping[str, str]) -> Dict[str, str]:
@@ -28,7 +30,7 @@ def values_of(wanted: Set[str], manifest: Manifest, step: str, environ: Mapping[
         "METAFLOW_STEP_NAME": step,
         "METAFLOW_TASK_ID": task,
     }
-    parameters = {name for name in wanted if name.startswith(_PARAMETER)}
+    parameters = {name for name in wanted if name.startswith(PARAMETER)}
     values = {name: known[name] for name in wanted if known.get(name)}
     # Step Functions and Airflow give the start step its parameters as JSON; Argo exports each of them.
     given = _given(environ)
@@ -41,6 +43,15 @@ def values_of(wanted: Set[str], manifest: Manifest, step: str, environ: Mapping[
         if name in environ:
             values[name] = environ[name]
     return values
+
+
+def variable_of(parameter: str) -> str:
+    """The variable of a parameter in the name of an environment.
+
+    >>> variable_of("env-tag")
+    'METAFLOW_INIT_ENV_TAG'
+    """
+    return PARAMETER + parameter.upper().replace("-", "_")
 
 
 def _run_and_task(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -59,7 +70,7 @@ def _given(environ: Mapping[str, str]) -> Dict[str, str]:
             continue
         for name, value in items:
             if value is not None:
-                given[_PARAMETER + name.upper().replace("-", "_")] = str(value)
+                given[variable_of(name)] = str(value)
     return given
 
 

@@ -14,7 +14,7 @@ from . import home as homes
 from .errors import DiskFull, Misconfigured, NodeError
 from .kept import Kept, is_due
 from .machine import node_arch
-from .manifest import Reference, Target
+from .manifest import PATHSPEC_VARIABLE, Reference, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Preparing:
 
     def write_record(self, entered: Entered) -> None:
         """Write down in the cache what the step runs in, if this process has opened it. Else the task does."""
-        pathspec = self.environ.get("MF_PATHSPEC")
+        pathspec = self.environ.get(PATHSPEC_VARIABLE)
         if self._transport is not None and pathspec:
             from .record import write_once
 
