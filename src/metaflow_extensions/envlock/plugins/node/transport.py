@@ -195,8 +195,9 @@ class Transport:
             text = "the cache %s refused access (%s): let this node's role or credentials read it"
             return Forbidden(text % where)
         if fault.kind == GONE:
-            text = "the cache %s does not have %s: run `envlock push`, then start the task again"
-            return NotThere(text % (self.url, path))
+            # A push after an update of uv brings another kit, and a plan that names it.
+            then = " and deploy the flow again" if path.startswith("kits/") else ", then start the task again"
+            return NotThere("the cache %s does not have %s: run `envlock push`%s" % (self.url, path, then))
         if fault.kind == NO_BUCKET:
             return Misconfigured(
                 "the bucket of the cache %s does not exist (%s): correct `cache` in envlock.toml" % where
