@@ -80,14 +80,12 @@ class StoreNotExclusive(ConfigError):
     """The store lets two writers create the same file, so no tag could be given safely."""
 
     code = "store-not-exclusive"
+    message = "the cache at {url} cannot hold aliases: it let two writers create the same file"
+    details = ("if two people gave the same alias at once, both would be told that it is theirs",)
+    hint = "use a store that supports `If-None-Match: *` on writes, as S3, GCS and Azure do, or a newer release"
 
     def __init__(self, url: str) -> None:
-        super().__init__(
-            f"the cache at {url} cannot hold aliases: it let two writers create the same file",
-            details=("if two people gave the same alias at once, both would be told that it is theirs",),
-            hint="use a store that supports `If-None-Match: *` on writes, as S3, Google Cloud Storage and Azure do, or "
-            "a newer release of yours",
-        )
+        super().__init__(url=url)
 
 
 class NewerCache(ConfigError):
@@ -367,14 +365,8 @@ class UnreadableKeptPlan(DamageError):
     message = "a plan that must stay cannot be read, so it is unknown what it needs; no part of a kit is deleted"
 
     def __init__(self, place: str, why: EnvlockError) -> None:
-        is_damaged = isinstance(why, DamageError)
-        super().__init__(
-            locations=(Location(place),),
-            details=(why.message, *why.details),
-            hint=f"run `{VERIFY_AND_REPAIR}`, then `envlock push` in the project that has its lock"
-            if is_damaged
-            else "run gc with the newest envlock",
-        )
+        hint = PlanDamaged.hint if isinstance(why, DamageError) else "run gc with the newest envlock"
+        super().__init__(locations=(Location(place),), details=(why.message, *why.details), hint=hint)
 
 
 class NoClock(ConfigError):
