@@ -30,6 +30,7 @@ from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
+from envlock.workflow import nodes
 from envlock.workflow.launch import Start, launch_of, serve
 from tests.cache.test_plans import plan_for
 from tests.index import CATALOGUE, Index, Release
@@ -216,18 +217,25 @@ def test_without_a_plan_the_flow_is_not_started(project: ProjectFolder) -> None:
     assert "remove `remote = false`" in str(refused(project).hint)
 
 
-def test_what_is_missing_is_pushed_where_the_project_says_so(project: ProjectFolder) -> None:
+def test_what_is_missing_is_pushed_where_the_project_says_so(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forget_plans(project)
     project.edit("[envlock]", "[envlock]\npush-on-deploy = true")
     reporter = Recorder()
-    launch = launch_of(start(project), reporter)
+    with monkeypatch.context() as patch:
+        for name in ("_QUIET_SECONDS", "_EVERY_SECONDS"):  # as if all of it took long
+            patch.setattr(nodes, name, 0.0)
+        launch = launch_of(start(project), reporter)
     plans = {place.sha256 for _, place in Plans(store_of(project)).places()}
     assert {each[3] for each in json.loads(launch.manifest)["environments"]} == plans
     assert len(plans) == 2, "start runs here"
     assert [note for note in reporter.notes if note.startswith("pushing 2 environments")]
+    assert "looking for plans: 1 of 2 plans" in reporter.notes
+    assert [note for note in reporter.notes if " of " in note and note.startswith("pushing: ")]
     again = Recorder()
     assert launch_of(start(project), again).manifest == launch.manifest
-    assert again.notes == []
+    assert not [note for note in again.notes if note.startswith("pushing")]
 
 
 def test_all_that_is_wrong_is_told_at_once_and_the_push_comes_last(project: ProjectFolder) -> None:

@@ -5,7 +5,9 @@ A node has its image's Python, the code package and the cache, and no envlock. S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,15 +15,18 @@ from envlock.config.settings import CacheOptions, Settings
 from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, Arch
 from envlock.remote.manifest import StepOnNode, render_manifest
-from envlock.words import count
+from envlock.reporter import Reporter
+from envlock.words import byte_size, count
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 
 if TYPE_CHECKING:
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
-    from envlock.reporter import Reporter
 
+LOOKING = "looking for plans"
+_QUIET_SECONDS = 1.0
+_EVERY_SECONDS = 5.0
 _OPTIONS = ("endpoint", "region", "account", "anonymous")
 """What a node needs to reach the cache. A `profile` is of this machine's configuration."""
 
@@ -111,10 +116,10 @@ def _plans(
 
     store = open_store(project.cache_url, project.cache_options)
     check_format(store)
-    settings = project.settings
+    settings, reporter = project.settings, _Lines(reporter)
     needed = {_key(lock): lock for _, lock in locks.values()}
     with_python = settings.remote_python == "kit"
-    found = _find(store, needed.values(), with_python)
+    found = _find(store, needed.values(), with_python, reporter)
     missing = [needed[key] for key, plan in found.items() if not isinstance(plan, Target)]
     why: Sequence[EnvlockError] = ()
     if missing and settings.push_on_deploy and settings.remote:
@@ -124,7 +129,7 @@ def _plans(
         pushed = push_locks(project, store, missing, reporter=reporter)
         pushed.raise_failures()
         why = pushed.plans.errors
-        found |= _find(store, missing, with_python)
+        found |= _find(store, missing, with_python, reporter)
     errors = [plan for plan in found.values() if isinstance(plan, EnvlockError)]
     lacking = {environment.name: lock.arch for environment, lock in locks.values() if found[_key(lock)] is None}
     if lacking:
@@ -159,7 +164,7 @@ def _manifest(project: Project, remote: Remote, plans: Mapping[str, Target]) -> 
 
 
 def _find(
-    store: Store, locks: Iterable[Lock], with_python: bool
+    store: Store, locks: Collection[Lock], with_python: bool, reporter: Reporter
 ) -> dict[tuple[str, str], Target | EnvlockError | None]:
     """The newest plan of each lock that this envlock can read, what is wrong with all of them, or None."""
     from envlock.cache.errors import CacheUnusable
@@ -167,14 +172,52 @@ def _find(
     from envlock.cache.plans import find_plan
 
     found: dict[tuple[str, str], Target | EnvlockError | None] = {}
+    reporter.began(LOOKING, len(locks), "plans")
     for lock, plan in in_parallel(partial(find_plan, store, with_python=with_python), locks):
         if isinstance(plan, CacheUnusable):
             raise plan
+        reporter.advanced(LOOKING, lock.identity)
         if plan is None or isinstance(plan, EnvlockError):
             found[_key(lock)] = plan
         else:
             found[_key(lock)] = Target(lock.arch, lock.req_id, lock.full_id, plan.sha256)
     return found
+
+
+class _Lines(Reporter):
+    """Tells in lines, for those who cannot draw, how far a phase is that takes longer than a second."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._guard = threading.Lock()
+        self._phases: dict[str, tuple[int, int, str]] = {}
+        self._next = time.monotonic() + _QUIET_SECONDS
+
+    def noted(self, message: str) -> None:
+        self._reporter.noted(message)
+
+    def warned(self, message: str) -> None:
+        self._reporter.warned(message)
+
+    def began(self, phase: str, total: int, unit: str) -> None:
+        with self._guard:
+            self._phases[phase] = (0, total, unit)
+
+    def grew(self, phase: str, amount: int) -> None:
+        with self._guard:
+            done, total, unit = self._phases.get(phase, (0, 0, ""))
+            self._phases[phase] = (done, total + amount, unit)
+
+    def advanced(self, phase: str, item: str, amount: int = 1) -> None:  # noqa: ARG002
+        with self._guard:
+            done, total, unit = self._phases.get(phase, (0, 0, ""))
+            done += amount
+            self._phases[phase] = (done, total, unit)
+            if time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + _EVERY_SECONDS
+        of_all = f"{byte_size(done)} of {byte_size(total)}" if unit == "bytes" else f"{done} of {total} {unit}"
+        self._reporter.noted(f"{phase}: {of_all}")
 
 
 def _key(lock: Lock) -> tuple[str, str]:
