@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.flows, pytest.mark.index]
 Task = dict[str, Any]
 ON = "--environment=envlock"
 SCHEDULERS = ("argo", "step-functions")
-BACKENDS = ["kubernetes", pytest.param("batch", marks=pytest.mark.slow), *SCHEDULERS]
+BACKENDS = ["kubernetes", *(pytest.param(each, marks=pytest.mark.slow) for each in ("batch", *SCHEDULERS))]
 PARAMETERS = {"release-tag": "v2", "hold": "b"}
 STEPS = ("start", "work", "gather", "mixed", "late", "broken", "end")
 
@@ -122,6 +122,15 @@ conda = {{ {conda}, libraries = {{ activates = "" }} }}
 pypi = {{ packages = {{ alpha = "1.1", boto3 = "" }} }}
 
 [flow.WholeFlow.step.late]
+named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
+
+[flow.ShortFlow]
+file = "short.py"
+
+[flow.ShortFlow.step.start]
+pypi = {{ python = "{other}", packages = {{ alpha = "1.1" }} }}
+
+[flow.ShortFlow.step.end]
 named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
 
 [flow.BuildFlow]
@@ -237,6 +246,24 @@ def test_a_step_makes_an_environment_that_the_next_one_looks_up_by_run_and_param
     assert tasks["end"]["seen"] == {"alpha": "1.1", "in_pod": True}
     (built,) = whole.ids(f"team/built/id_{ended.run_id}_7")
     assert ":".join(tasks["end"]["recorded"][:2]) == built == whole.ran_in(f"BuildFlow/{ended.run_id}/end")
+
+
+@pytest.mark.parametrize("backend", SCHEDULERS)
+def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Whole, backend: str) -> None:
+    backends, tag = whole.backends, {"release-tag": "v2"}
+    if backend == "argo":
+        backends.argo(backends.argo_template("short", ON), "short", **tag)
+        run_id = "argo-short"
+    else:
+        run_id = backends.step_functions("short", ON, **tag)
+    start, late = whole.ids("ShortFlow/start", "named")
+    for step, identity in (("start", start), ("end", late)):  # before this machine knows anything of the run
+        assert whole.ran_in(f"ShortFlow/{run_id}/{step}") == identity
+    tasks = {task["step"]: task for task in backends.tasks(f"ShortFlow/{run_id}")}
+    for step, identity in (("start", start), ("end", late)):
+        assert ":".join(tasks[step]["recorded"][:2]) == identity
+        assert tasks[step]["seen"]["in_pod"]
+        assert tasks[step]["seen"]["prefix"].endswith("metaflow_" + identity.replace(":", "_"))
 
 
 def locked_tasks_are_inside(run: Run) -> None:
