@@ -34,6 +34,7 @@ from envlock.lockfile.errors import DamagedLock
 from envlock.model.arch import Arch, host_arch
 from envlock.reporter import Reporter
 from envlock.trust import Closed
+from metaflow_extensions.envlock.plugins.node.errors import described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,11 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _failed(storage_error(error, arguments.place))
     except Exception as error:  # noqa: BLE001  the one place where a failure of ours ends
-        at = error.__traceback__
-        while at is not None and at.tb_next is not None:
-            at = at.tb_next
-        where = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at is not None else ""
-        _say(f"error[defect]: this is a defect in envlock: {type(error).__name__}: {error}{where}")
+        _say(f"error[defect]: this is a defect in envlock: {described(error)}")
         return _DEFECT
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _LONGEST = 1000
@@ -54,3 +55,12 @@ def one_line(text: object) -> str:
     line = " ".join(str(text).split())
     line = "".join(each if each.isprintable() else "?" for each in _URL.sub(r"\1\2", line))
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
+
+
+def described(error: Exception) -> str:
+    """A defect for a message: the exception, and the line that raised it."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = "" if at is None else " (%s:%d)" % (os.path.basename(at.tb_frame.f_code.co_filename), at.tb_lineno)
+    return "%s: %s%s" % (type(error).__name__, " ".join(str(error).split()), where)

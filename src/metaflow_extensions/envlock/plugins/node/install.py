@@ -16,6 +16,7 @@ import zipfile
 import zlib
 
 from . import home as homes
+from . import stage
 from .errors import Damaged, NodeError
 from .kept import find, unpack_once
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from .plan import Object, Package, Plan
     from .report import Reporter
+
+FILES = "files"
+"""In the folder of a stage: what was fetched, laid out as the cache is."""
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL")
 """The only variables of the task that uv sees."""
@@ -281,30 +285,9 @@ def link_conda(
     of `python`, `kernel` and `uv`, `rattler` the folders of unpacked wheels. In `work`, the folder of the stage, are
     `files`, laid out as the cache is, and `new`, which is empty. Raises NodeError, and leaves nothing at the place.
     """
-    path = os.path.join(work, "plan.json")
-    with open(path, "wb") as file:
-        file.write(plan.data)
-    modules = os.path.join(work, "rattler")
-    os.mkdir(modules)
-    for folder in rattler:
-        for name in os.listdir(folder):
-            os.symlink(os.path.join(folder, name), os.path.join(modules, name))
-    arguments = {
-        "plan": path,
-        "files": os.path.join(work, "files"),
-        "stage": os.path.join(work, "new"),
-        "place": place,
-        "unpacked": os.path.join(work, "unpacked"),
-        "uv": tools["uv"],
-        "rattler": modules,
-        "options": json.dumps(options, sort_keys=True),
-    }
-    command = [tools["python"], "-I", tools["kernel"]]
-    for name, value in arguments.items():
-        command += ["--%s" % name, value]
     completed = subprocess.run(
-        command,
-        env={**uv_environment(os.environ, work), "ENVLOCK_HOME": work},
+        _kernel_command(plan, tools, rattler, work, place, options),
+        env={**uv_environment(os.environ, work), homes.HOME_VARIABLE: work},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -316,6 +299,34 @@ def link_conda(
             os.rename(place, os.path.join(work, "killed"))
         raise failure(said, completed.returncode, home, "the conda packages could not be installed")
     return said.splitlines()
+
+
+def _kernel_command(
+    plan: Plan, tools: Mapping[str, str], rattler: Sequence[str], work: str, place: str, options: Mapping[str, object]
+) -> list[str]:
+    """The command that runs the kernel (`envlock.remote.on_node`), with the plan and py-rattler where it looks."""
+    path = os.path.join(work, "plan.json")
+    with open(path, "wb") as file:
+        file.write(plan.data)
+    modules = os.path.join(work, "rattler")
+    os.mkdir(modules)
+    for folder in rattler:
+        for name in os.listdir(folder):
+            os.symlink(os.path.join(folder, name), os.path.join(modules, name))
+    arguments = {
+        "plan": path,
+        "files": os.path.join(work, FILES),
+        "stage": os.path.join(work, stage.NEW),
+        "place": place,
+        "unpacked": os.path.join(work, "unpacked"),
+        "uv": tools["uv"],
+        "rattler": modules,
+        "options": json.dumps(options, sort_keys=True),
+    }
+    command = [tools["python"], "-I", tools["kernel"]]
+    for name, value in arguments.items():
+        command += ["--%s" % name, value]
+    return command
 
 
 def failure(said: str, status: int, home: str, what: str) -> NodeError:

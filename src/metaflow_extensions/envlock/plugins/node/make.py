@@ -9,7 +9,7 @@ from . import home as homes
 from . import machine, pythons, stage
 from .errors import DiskFull, Misconfigured, NodeError
 from .fetch import fetch, fetch_plan
-from .install import Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
+from .install import FILES, Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .kept import Kept, make_room
 from .prepare import Entered, whole
 from .report import QUIET_SECONDS
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from .manifest import Target
     from .plan import Build, Fetched, Object, Plan
     from .prepare import Preparing
-
-FILES = "files"
-"""In the folder of a stage: what was fetched, laid out as the cache is."""
 
 _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 """How much an environment takes while it is made, as a multiple of its packages, those included."""

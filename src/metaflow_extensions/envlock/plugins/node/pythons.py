@@ -88,11 +88,6 @@ def newest_of_image(environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def _described() -> str:
-    """What the image has, for a message."""
-    return "its own Python is %d.%d.%d" % sys.version_info[:3]
-
-
 def unpack_build(build: Build, archive: str, home: str) -> str:
     """The interpreter of a Python build, unpacked from its archive below `pythons`, once for all environments.
 
@@ -151,8 +146,9 @@ def no_python(python: Python, *, forced: bool) -> NodeError:
             "Python build can be downloaded, and deploy again"
         )
     return Misconfigured(
-        "the environment needs Python %s, %s, and the plan has no other: use an image with it, or run `envlock push` "
-        "where a Python build can be downloaded, and deploy again" % (python.series, _described())
+        "the environment needs Python %s, this image's is %d.%d.%d, and the plan has no other: use an image with it, "
+        "or run `envlock push` where a Python build can be downloaded, and deploy again"
+        % ((python.series,) + sys.version_info[:3])
     )
 
 

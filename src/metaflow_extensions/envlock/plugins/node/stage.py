@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator
 
 STAGES = ".stages"
+NEW = "new"
+"""In a stage: the folder that is filled."""
 _SHELL = "/bin/sh"
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
@@ -87,7 +89,7 @@ def make_once(
         try:
             os.mkdir(stage)
             _set_aside(place, os.path.join(stage, "old"))
-            new = os.path.join(stage, "new")
+            new = os.path.join(stage, NEW)
             os.mkdir(new)
             build(new)
             if os.path.lexists(new):

@@ -6,7 +6,7 @@ import os
 
 from . import enter
 from . import home as homes
-from .errors import Misconfigured, NodeError
+from .errors import Misconfigured, NodeError, described
 from .manifest import manifest_path, read
 from .prepare import prepare
 from .report import Reporter
@@ -55,12 +55,3 @@ def write_script(text: str) -> None:
         raise Misconfigured(
             "cannot write %s (%s): let the task start in a folder that it may write to" % (folder, error.strerror)
         ) from None
-
-
-def described(error: Exception) -> str:
-    """An exception, and the line that raised it."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    where = "" if at is None else " (%s:%d)" % (os.path.basename(at.tb_frame.f_code.co_filename), at.tb_lineno)
-    return "%s: %s%s" % (type(error).__name__, " ".join(str(error).split()), where)
