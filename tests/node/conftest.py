@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,16 +64,35 @@ def make_proxy() -> Iterator[Callable[[int], Proxy]]:
         context.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="module")
+def shared_clients() -> Iterator[Callable[..., Any]]:
+    """Makes clients of S3, each once for a module: to make one takes longer than most tests. So does one of s3fs."""
+    made: dict[str, Any] = {}
+    make = clients._s3_client
+    forget_sessions()
+
+    def shared(options: Mapping[str, Any], seconds: float) -> Any:
+        key = f"{sorted(options.items())} {seconds} {os.environ.get('AWS_ACCESS_KEY_ID')}"
+        if key not in made:
+            made[key] = make(options, seconds)
+        return made[key]
+
+    yield shared
+    forget_sessions()
+
+
 @pytest.fixture
 def make_cache(
     clouds: Callable[[str], Cloud],
     make_proxy: Callable[[int], Proxy],
+    shared_clients: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[..., NodeCache]]:
+) -> Callable[..., NodeCache]:
     """Makes an empty cache in the cloud of that name, behind a proxy, for a node with little patience."""
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(clients, "_s3_client", shared_clients)
     for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -87,8 +107,7 @@ def make_cache(
         found = parse(canonical(manifest(cache=url, options=options)))
         return NodeCache(cloud, proxy, open_store(url, cloud.options), found)
 
-    yield make
-    forget_sessions()
+    return make
 
 
 @pytest.fixture
