@@ -409,6 +409,19 @@ def test_a_disk_from_which_no_program_starts_is_no_home(
         node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
 
 
+@pytest.mark.parametrize("place", ["", "environments", "environments/{prefix}"])
+def test_an_environment_that_others_may_have_written_is_not_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    let_go(node, monkeypatch)
+    (node.home / place.format(prefix=node.lock.prefix_name)).chmod(0o777)
+    monkeypatch.setattr(homes, "SHARED_HOME", str(node.home))
+    entered = node.prepare(monkeypatch, ENVLOCK_HOME="")
+    is_own = Path(entered.prefix).is_relative_to(node.task)
+    assert is_own == (place != "environments/{prefix}"), "what is not trusted is replaced where that is safe"
+    assert node.fetched() == 2
+
+
 def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
     mine, link = tmp_path / "mine", tmp_path / "link"
     mine.mkdir()

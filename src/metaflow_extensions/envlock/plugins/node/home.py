@@ -139,9 +139,10 @@ def make_usable(home: str) -> None:
         for each in {path, inner}:
             reason = distrust(each)
             if reason:
+                own = "" if home == SHARED_HOME else ", such as %s/envlock" % home
                 raise Unusable(
-                    "%s %s, and envlock runs nothing that others may have written: set %s to a folder of your own, "
-                    "such as %s/envlock" % (each, reason, HOME_VARIABLE, home)
+                    "%s %s, and envlock runs nothing that others may have written: set %s to a folder of your own%s"
+                    % (each, reason, HOME_VARIABLE, own)
                 )
             if not os.access(each, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), each)

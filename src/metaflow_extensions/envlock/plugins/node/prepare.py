@@ -170,7 +170,8 @@ def whole(
     """
     prefix = homes.prefix_in(home, target)
     try:
-        if homes.Receipt.read(prefix) is None or any(map(homes.distrust, (home, prefix))):
+        folders = home, os.path.dirname(prefix), prefix
+        if homes.Receipt.read(prefix) is None or any(map(homes.distrust, folders)):
             return None
     except OSError:  # it was removed just now
         return None
