@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from envlock.cache.layout import environment_place, kit_path
@@ -21,6 +21,7 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.lock import Lock, LockedPackage
 from envlock.places import home
 from tests.cache.locks import MACHINE, asking
+from tests.forked import run_python
 
 DAY = 24 * 3600.0
 
@@ -167,3 +168,34 @@ class ShiftedStore:
     def _shifted(self, entry: Entry) -> Entry:
         assert entry.modified is not None
         return Entry(entry.path, entry.size, entry.modified + self._shift)
+
+
+_SWEEP_THAT_DIES = """
+import os, sys
+from pathlib import Path
+from envlock.cache.folder_store import FolderStore
+from envlock.config.read import load_project
+from envlock.workflow.cache import collect_garbage, limits_of
+
+delete = FolderStore.delete
+
+def deadly(self, path):
+    delete(self, path)
+    if not path.startswith("sweeps"):
+        os.kill(os.getpid(), 9)
+
+FolderStore.delete = deadly
+collect_garbage(load_project(Path(sys.argv[1])), limits_of(), delete=True)
+"""
+
+
+def sweeps_that_are_killed(project: Project, cache: Path) -> Iterator[None]:
+    """Sweep until nothing is left to delete, killed after each file; whoever iterates looks at what is there then."""
+    kills = 0
+    status = -9
+    while status and kills < 20:
+        status, _, _ = run_python(_SWEEP_THAT_DIES, str(project.path))
+        yield
+        age(cache, 1, "sweeps")
+        kills += status != 0
+    assert 2 <= kills < 20

@@ -40,9 +40,16 @@ from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.push import push
-from tests.forked import run_python
 from tests.support import snapshot, wait_until
-from tests.workflow.made_up import ShiftedStore, age, made_up_project, packages_in, paths, store_of
+from tests.workflow.made_up import (
+    ShiftedStore,
+    age,
+    made_up_project,
+    packages_in,
+    paths,
+    store_of,
+    sweeps_that_are_killed,
+)
 from tests.workflow.recording import Recorder
 
 EVERYTHING = ("packages", "envs", "aliases", "pathspecs", "resolved", "pushes", "sweeps", "probe")
@@ -243,33 +250,13 @@ class TestLeftovers:
 
     def test_a_sweep_that_is_killed(self, project: Project, store: Store, tmp_path: Path) -> None:
         """It is stopped after each file in turn: whatever is there still, what it points to is there."""
-        script = (
-            "import os, sys\n"
-            "from pathlib import Path\n"
-            "from envlock.cache.folder_store import FolderStore\n"
-            "from envlock.config.read import load_project\n"
-            "from envlock.workflow.cache import collect_garbage, limits_of\n"
-            "delete = FolderStore.delete\n"
-            "def deadly(self, path):\n"
-            "    delete(self, path)\n"
-            "    if not path.startswith('sweeps'):\n"
-            "        os.kill(os.getpid(), 9)\n"
-            "FolderStore.delete = deadly\n"
-            "collect_garbage(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
-        )
-        kills = 0
-        status = -9
-        while status and kills < 20:
-            status, _, _ = run_python(script, str(project.path))
+        for _ in sweeps_that_are_killed(project, tmp_path / "cache"):
             for path in paths(store, "resolved"):
                 full_id, req_id = path.rpartition("-")[2], path.split("/")[1]
                 assert store.entry(f"envs/linux-64/{req_id}/{full_id}.toml"), "a pointer goes first"
             for each in paths(store, "envs"):
                 lock = next(lock for lock in LOCKS(project) if environment_place(lock).path == each)
                 assert all(store.entry(path_of(artifact)) for artifact in artifacts_of(lock))
-            age(tmp_path / "cache", 1, "sweeps")
-            kills += status != 0
-        assert 2 <= kills < 20
         assert packages_in(store) == {"shared", "own"}
 
 

@@ -24,8 +24,16 @@ from envlock.named.lookup import Lookup
 from envlock.reporter import Reporter
 from envlock.workflow.cache import VerifiedCache, collect_garbage, limits_of, list_cache, verify_cache
 from envlock.workflow.push import push
-from tests.forked import run_python
-from tests.workflow.made_up import age, kits_in, made_up_project, packages_in, paths, store_of, write_plan
+from tests.workflow.made_up import (
+    age,
+    kits_in,
+    made_up_project,
+    packages_in,
+    paths,
+    store_of,
+    sweeps_that_are_killed,
+    write_plan,
+)
 
 
 @pytest.fixture
@@ -212,30 +220,10 @@ class TestGc:
     def test_a_sweep_that_is_killed_leaves_no_plan_without_what_it_names(
         self, project: Project, other: Project, store: Store, tmp_path: Path
     ) -> None:
-        script = (
-            "import os, sys\n"
-            "from pathlib import Path\n"
-            "from envlock.cache.folder_store import FolderStore\n"
-            "from envlock.config.read import load_project\n"
-            "from envlock.workflow.cache import collect_garbage, limits_of\n"
-            "delete = FolderStore.delete\n"
-            "def deadly(self, path):\n"
-            "    delete(self, path)\n"
-            "    if not path.startswith('sweeps'):\n"
-            "        os.kill(os.getpid(), 9)\n"
-            "FolderStore.delete = deadly\n"
-            "collect_garbage(load_project(Path(sys.argv[1])), limits_of(), delete=True)\n"
-        )
-        kills = 0
-        status = -9
-        while status and kills < 20:
-            status, _, _ = run_python(script, str(project.path))
+        for _ in sweeps_that_are_killed(project, tmp_path / "cache"):
             for _, place in Plans(store).places():
                 assert store.entry(place.environment.path), "a plan goes before its environment"
                 assert all(store.entry(file.path) for file in Plans(store).read(place).files)
-            age(tmp_path / "cache", 1, "sweeps")
-            kills += status != 0
-        assert 2 <= kills < 20
         assert kits_in(store) == {"uv1", "python1"}
 
 
