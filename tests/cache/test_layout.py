@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from envlock.cache.errors import UnsafePath
 from envlock.cache.layout import (
     EnvironmentPlace,
+    PlanPlace,
     ResolvedPlace,
     alias_folder,
     checked,
@@ -22,7 +23,6 @@ from envlock.cache.layout import (
     package_at,
     package_path,
     plan_at,
-    plan_path,
     probe_path,
     push_path,
     resolved_at,
@@ -262,7 +262,7 @@ PLACE = EnvironmentPlace(LINUX_64, "1" * 40, "2" * 40)
 
 
 def test_kits_and_plans_have_folders_that_an_older_gc_never_visits() -> None:
-    part, plan = kit_path(SHA, "kernel.zip"), plan_path(PLACE, SHA)
+    part, plan = kit_path(SHA, "kernel.zip"), PlanPlace(PLACE, SHA).path
     assert part == f"kits/objects/ab/{SHA}/kernel.zip"
     assert plan == f"plans/linux-64/{'1' * 40}/{'2' * 40}/{SHA}.json"
     assert kit_at(part) == (SHA, "kernel.zip")
@@ -300,4 +300,4 @@ def test_names_that_no_part_of_a_kit_has(filename: str) -> None:
 @pytest.mark.parametrize("sha256", ["", "x" * 64, "a" * 63, "../x"])
 def test_names_that_no_plan_has(sha256: str) -> None:
     with pytest.raises(UnsafePath):
-        plan_path(PLACE, sha256)
+        _ = PlanPlace(PLACE, sha256).path

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from envlock.cache.errors import NewerPlan, PlanDamaged
-from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place, kit_path, package_path, plan_path
+from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place, kit_path, package_path
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.plans import (
     CondaTools,
@@ -242,7 +242,7 @@ def test_a_lock_whose_plans_cannot_be_read_has_an_error_that_says_why(store: Mem
     store.put(place.path, newer)
     with pytest.raises(NewerPlan):
         find_plan(store, LOCK)
-    store.put(plan_path(place.environment, "f" * 64), b"{}")
+    store.put(PlanPlace(place.environment, "f" * 64).path, b"{}")
     with pytest.raises(PlanDamaged):
         find_plan(store, LOCK)
 

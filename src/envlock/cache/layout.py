@@ -150,15 +150,6 @@ def plan_folder(environment: EnvironmentPlace) -> str:
     return f"{PLANS}{environment.path.removeprefix(ENVIRONMENTS).removesuffix('.toml')}"
 
 
-def plan_path(environment: EnvironmentPlace, sha256: str) -> str:
-    """The path of a plan with this SHA-256. Raises UnsafePath.
-
-    >>> plan_path(EnvironmentPlace(Arch("linux-64"), "1" * 40, "2" * 40), "ab" * 32).split("/")[1]
-    'linux-64'
-    """
-    return PlanPlace(environment, sha256).path
-
-
 def plan_at(path: str) -> PlanPlace | None:
     """What the path of a plan says; None for any other path.
 
