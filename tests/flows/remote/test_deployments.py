@@ -76,14 +76,24 @@ def backends(
     shared_uv_cache: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Backends]:
-    """The backends of the locked flow, whose cache has a plan for each lock, and nothing that it names."""
-    found = backends_of("folder").at(locked_for_nodes)
+    """The backends of the locked flow; a cache of its own has a plan for each lock, and nothing that it names."""
+    folder = copied(locked_for_nodes, tmp_path_factory.mktemp("deployments") / "project", "deployments")
+    found = backends_of("folder").at(folder)
     with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        for path in locked_for_nodes.glob("envlock.lock/*/*/pylock.*.toml"):
-            plans(locked_for_nodes).write(plan_of(path))
+        for path in folder.glob("envlock.lock/*/*/pylock.*.toml"):
+            plans(folder).write(plan_of(path))
         yield found
+
+
+def copied(project: Path, folder: Path, cache: str) -> Path:
+    """A copy of a project, with another cache."""
+    shutil.copytree(project, folder)
+    config = folder / "envlock.toml"
+    text = config.read_text()
+    config.write_text(re.sub(rf"{BUCKET}/\w+", f"{BUCKET}/{cache}", text))
+    return folder
 
 
 def plans(folder: Path) -> Plans:
@@ -211,10 +221,7 @@ def test_no_secret_is_in_what_is_deployed(deployed: Deployed) -> None:
 
 
 def test_nothing_is_deployed_without_plans(backends: Backends, tmp_path: Path) -> None:
-    folder = tmp_path / "project"
-    shutil.copytree(backends.folder, folder)
-    config = folder / "envlock.toml"
-    config.write_text(config.read_text().replace(f"{BUCKET}/envlock", f"{BUCKET}/elsewhere"))
+    folder = copied(backends.folder, tmp_path / "project", "nothing")
     ended = backends.at(folder).python("spread.py", ON, "argo-workflows", "create", "--only-json", status=1)
     (line,) = [line for line in ended.text.splitlines() if "error[plan-missing]" in line]
     assert set(re.findall("`SpreadFlow/(.*?)`", line)) == {"start", "work", "end"}
