@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ ON = "--environment=envlock"
 BOTO3 = ("boto3==1.35.99", "botocore==1.35.99", "s3transfer==0.10.4", "jmespath==1.0.1")
 _MOST_LINES = 12
 _PYTHON = re.compile(r'python = "3\.12"')
-_SHOWN = re.compile(r"envlock: |waiting|squaring|the sum|Retrying|Task failed|Workflow|Done!|ran out of memory|killed")
+_TOLD = re.compile(r"envlock: |waiting|squaring|the sum|Retrying|Task failed|Workflow|Done!|ran out of memory|killed")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Demo:
     """The Pythons of the images, the oldest first."""
 
     def does(self, *command: str) -> str:
-        """Show a command, run it in the example's folder, and return what it printed."""
+        """Show a command, run it in the example's folder, and return what it printed; it must end well."""
         print(f"\n$ {' '.join(command)}", flush=True)
         process = subprocess.Popen(
             command,
@@ -52,7 +53,19 @@ class Demo:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        return finished(process, command)
+        said, shown = "", 0
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if line.strip() and (command[0] != "python" or _TOLD.search(line)):
+                shown += 1
+                if shown <= _MOST_LINES or command[0] == "python":
+                    print(f"  {line}", end="", flush=True)
+        if shown > _MOST_LINES and command[0] != "python":
+            print(f"  ... and {shown - _MOST_LINES} lines more")
+        if process.wait() != 0:
+            sys.exit(f"{said}\n`{' '.join(command)}` ended with {process.returncode}")
+        return said
 
     def on(self, series: str) -> Demo:
         """The same, with images that have another Python."""
@@ -188,19 +201,23 @@ def on_kubernetes(demo: Demo) -> None:
     """`run --with kubernetes`, in the newest images; a pod of it is killed."""
     there = demo.on(demo.series[-1])
     before = {pod.name for pod in there.backends.pods.all()}
-    command = ("python", "flow.py", ON, "run", "--with", "kubernetes")
-    print(f"\n$ {' '.join(command)} &", flush=True)
-    process = there.backends.start(*command[1:])
-    killed = ""
-    while not killed and process.poll() is None:
-        time.sleep(0.1)
-        for pod in there.backends.pods_of("work"):
-            if pod.name not in before and "squaring" in pod.said:
-                pod.kill()
-                killed = pod.name
-                print(f"$ kill -9 {killed}", flush=True)
-                break
-    said = finished(process, command)
+    over = threading.Event()
+
+    def kill_one() -> None:
+        while not over.wait(0.1):
+            for pod in there.backends.pods_of("work"):
+                if pod.name not in before and "squaring" in pod.said and pod.status is None:
+                    print(f"$ kill -9 {pod.name}", flush=True)
+                    pod.kill()
+                    return
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        said = there.does("python", "flow.py", ON, "run", "--with", "kubernetes")
+    finally:
+        over.set()
+        killer.join()
     run_id = run_id_of(said)
     tasks = there.backends.tasks(f"RemoteFlow/{run_id}")
     wants(max(task["attempt"] for task in tasks if task["step"] == "work") > 0, "what was killed was tried again")
@@ -218,19 +235,6 @@ STORIES: dict[str, Any] = {
 def run_id_of(said: str) -> str:
     """The run that a command of Metaflow began."""
     return said.rpartition("(run-id ")[2].partition(")")[0]
-
-
-def finished(process: subprocess.Popen[str], command: tuple[str, ...]) -> str:
-    """What a process printed, once it has ended well; the lines of it that tell the story are shown."""
-    said, _ = process.communicate(timeout=1800)
-    metaflow = command[0] == "python"
-    lines = [line for line in said.splitlines() if line.strip() and (not metaflow or _SHOWN.search(line))]
-    if len(lines) > _MOST_LINES and not metaflow:
-        lines = [*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more"]
-    print("".join(f"  {line}\n" for line in lines), end="", flush=True)
-    if process.returncode != 0:
-        sys.exit(f"{said}\n`{' '.join(command)}` ended with {process.returncode}")
-    return said
 
 
 def wants(holds: bool, what: str) -> None:
