@@ -42,7 +42,6 @@ def test_a_plan_of_wheels_names_what_to_fetch() -> None:
     assert [(each.kind, each.name, each.size, each.path) for each in plan.packages] == [
         ("wheel", "demo", 5, WHEEL["path"])
     ]
-    assert plan.packages[0].filename == "demo-1.0-py3-none-any.whl"
     assert plan.python.image == ((4, None),)
     assert (plan.python.build.version, plan.python.build.executable) == ("3.12.4", "python/bin/python3.12")
     assert plan.system == (("__glibc", "2.17"),)

@@ -100,11 +100,6 @@ class EnvlockProcess(object):
         self._answers.put({"event": "ended", "text": text})
 
 
-def has_envlock():
-    """Whether envlock can be started: from this Python, or from that of an outer flow's launcher."""
-    return _is_here() or bool(os.environ.get(LAUNCHER_VARIABLE))
-
-
 def _is_here():
     found = find_spec("envlock")
     return found is not None and found.origin is not None  # a folder of that name beside the flow has no origin

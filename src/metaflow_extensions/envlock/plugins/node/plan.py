@@ -70,11 +70,6 @@ class Package(NamedTuple):
     size: int
     sha256: str
 
-    @property
-    def filename(self) -> str:
-        """The file's own name."""
-        return self.path.rpartition("/")[2]
-
 
 Fetched = Union[Object, Build, Package]
 """What a plan names, and a node fetches."""

@@ -104,13 +104,13 @@ def unpack_build(build: Build, archive: str, home: str) -> str:
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Damaged(
                 "%s is not an archive of a Python build (%s): lock again with `envlock lock --upgrade`, then "
-                "`envlock push` and deploy again" % (os.path.basename(build.path), error)
+                "`envlock push` and deploy again" % (build.filename, error)
             ) from None
         python = os.path.join(folder, build.executable)
         if not os.path.isfile(python):
             raise Damaged(
                 "there is no %s in %s: lock again with `envlock lock --upgrade`, then `envlock push` and deploy again"
-                % (build.executable, os.path.basename(build.path))
+                % (build.executable, build.filename)
             )
 
     return os.path.join(unpack_once(home, place_of(build), unpack), build.executable)
@@ -133,7 +133,7 @@ def checked_version(path: str, build: Build) -> str:
     if version != build.version:
         raise NodeError(
             "%s of the plan does not run in this image (it %s): use an image with a newer glibc"
-            % (os.path.basename(build.path), "is %s" % version if version else "does not start")
+            % (build.filename, "is %s" % version if version else "does not start")
         )
     return version
 
