@@ -251,6 +251,8 @@ def test_a_step_makes_an_environment_that_the_next_one_looks_up_by_run_and_param
 @pytest.mark.parametrize("backend", SCHEDULERS)
 def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Whole, backend: str) -> None:
     backends, tag = whole.backends, {"release-tag": "v2"}
+    if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
+        pytest.skip("Argo's paths are fixed, and nobody but root can mount here")
     if backend == "argo":
         backends.argo(backends.argo_template("short", ON), "short", **tag)
         run_id = "argo-short"
