@@ -28,8 +28,9 @@ from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64
 from envlock.model.lock import Lock, LockedPackage
 from envlock.places import home
 from envlock.remote.kernel import KERNEL_NAME, kernel
-from envlock.remote.kit import FOLDER
-from envlock.resolve.python_builds import exact_builds
+from envlock.remote.kit import FOLDER, NoKitPython
+from envlock.resolve.python_builds import PythonHostUnreachable, exact_builds
+from envlock.workflow import push_plans
 from envlock.workflow.cache import verify_cache
 from envlock.workflow.push import PushResult, push, push_locks
 from tests.cache.locks import locked_project
@@ -354,8 +355,9 @@ class TestFailing:
         away = load_project(_changed(project.path, mirror.url, "http://127.0.0.1:9/nowhere"))
         result = push(away)
         assert (result.plans.written, result.plans.without, result.all_failures) == (4, (), ())
-        assert [error.code for error in result.plans.warnings] == ["no-kit-python"] * 2
-        assert "python-mirror" in (result.plans.warnings[0].hint or "")
+        (warning,) = result.plans.warnings
+        assert (warning.code, "python-mirror" in (warning.hint or "")) == ("no-kit-python", True)
+        assert "on linux-64 and linux-aarch64" in warning.message
         assert push(away).moved_nothing
         assert all(plan.python.build is None and plan.python.image for plan in plans_of(project))
         better = push(load_project(_changed(project.path, "http://127.0.0.1:9/nowhere", mirror.url)))
@@ -366,6 +368,16 @@ class TestFailing:
         worse = push(load_project(_changed(project.path, mirror.url, "http://127.0.0.1:9/nowhere")))
         assert (worse.plans.written, worse.plans.warnings) == (0, ()), "the better plans stay the newest"
         assert all(plan.python.build for plan in plans_of(project))
+
+    def test_one_host_that_does_not_answer_is_one_warning(self) -> None:
+        why = PythonHostUnreachable("http://127.0.0.1:9/SHA256SUMS", "Connection refused")
+        facts = [("linux-64", "3.12"), ("linux-64", "3.9"), ("linux-aarch64", "3.9")]
+        (warning,) = push_plans._of_one_cause(
+            [NoKitPython(arch, f"no build of {series}", why, "wait", series=series) for arch, series in facts]
+        )
+        assert "on linux-64 and linux-aarch64 need an image with CPython 3.9 or 3.12" in warning.message
+        others = [NoKitPython(arch, f"{arch} is wrong", None, "wait", series="3.9") for arch in ("a", "b")]
+        assert [each.message for each in push_plans._of_one_cause(others)] == [each.message for each in others]
 
     def test_no_python_build_for_those_who_want_the_kits(self, tmp_path: Path, own: Index, mirror: Host) -> None:
         project = project_with(tmp_path / "project", own, mirror, more='remote-python = "kit"')

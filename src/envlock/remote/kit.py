@@ -75,6 +75,7 @@ class NoKit(ResolveError):
     def __init__(self, arch: str, what: str, why: EnvlockError | None, advice: str, *, series: str = "") -> None:
         """`advice` is what helps those who do have remote steps."""
         self.facts = (arch, what, why, advice)
+        self.series = series
         details = (why.message, *why.details) if why else ()
         super().__init__(details=details, arch=arch, what=what, advice=advice, series=series)
 

@@ -15,11 +15,12 @@ from envlock.cache.parallel import WORKERS, all_in_parallel
 from envlock.cache.plans import Plan, Plans, find_plan
 from envlock.errors import EnvlockError
 from envlock.model.artifact import Artifact
-from envlock.remote.kit import REMOTE_ARCHS, Kit, Kits, NoKit, has_plans, insists, place_of, plan_of
+from envlock.remote.kit import REMOTE_ARCHS, Kit, Kits, NoKit, NoKitPython, has_plans, insists, place_of, plan_of
+from envlock.words import listed
 from envlock.workflow.artifacts import FetchedHashes, mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envlock.cache.gc_lock import Announcement
     from envlock.cache.port import Store
@@ -132,7 +133,7 @@ class PlansPush:
             without=tuple(called(lock) for lock in self.locks if lock not in ready),
             errors=together(self.errors),
             is_failure=insists(self.project),
-            warnings=together(lacking),
+            warnings=tuple(_of_one_cause(lacking)),
             damaged=tuple(sorted(self.damaged)),
         )
 
@@ -226,6 +227,20 @@ class PlansPush:
             return find_plan(self.store, lock, with_python=True) is not None
         except EnvlockError:
             return False
+
+
+def _of_one_cause(errors: Sequence[NoKitPython]) -> Iterator[NoKitPython]:
+    """The errors, merged where they have one cause: a host that does not answer has no build of any series."""
+    groups: dict[str, list[NoKitPython]] = {}
+    for error in errors:
+        _, what, why, _ = error.facts
+        groups.setdefault(why.render() if why else what, []).append(error)
+    for group in groups.values():
+        archs = sorted({each.facts[0] for each in group})
+        series = sorted({each.series for each in group}, key=lambda each: int(each.partition(".")[2]))
+        _, what, why, advice = group[0].facts
+        what = "no build of CPython can be got" if why and len(series) > 1 else what
+        yield NoKitPython(listed(archs), what, why, advice, series=listed(series, "or"))
 
 
 def _not_moved(arch: str, artifact: Artifact, error: EnvlockError) -> NoKit:
