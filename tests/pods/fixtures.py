@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support import isolation
 IN_CONTAINERS = pytest.param("container", marks=pytest.mark.slow)
 """The kind of pods that `make test-remote` tests too."""
 
+NEEDS_LINUX = "pods are folders and containers of Linux"
 KINDS = ["folder", IN_CONTAINERS]
 
 
@@ -27,6 +29,8 @@ def backends_of(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path)
         started: dict[str, Backends] = {}
 
         def of(kind: str) -> Backends:
+            if not sys.platform.startswith("linux"):
+                pytest.skip(NEEDS_LINUX)
             if kind not in started:
                 if kind == "container" and not is_set_up():
                     pytest.skip("docker is not set up for the tests: run `make setup-pods` as root")

@@ -139,13 +139,15 @@ def can_mount() -> bool:
 
 @cache
 def _namespaces() -> tuple[str, ...]:
+    if not shutil.which("unshare"):
+        return ()
     found = [_NAMESPACES, ("--user", "--map-root-user", *_NAMESPACES)]
     if " shared:" not in Path("/proc/self/mountinfo").read_text():
         # In a chroot, `/` is no mount whose propagation could be changed; here nothing propagates anyway.
         found.append(("--propagation", "unchanged", *_NAMESPACES))
     for options in found:
         trial = ["unshare", *options, "sh", "-c", "mount -t proc proc /proc && mount -t tmpfs none /mnt"]
-        if shutil.which("unshare") and subprocess.run(trial, capture_output=True, check=False).returncode == 0:
+        if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
             return options
     return ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.pods import Containers, Folders, Pod, Pods, can_mount, image_of
 from tests.pods.docker import daemon, image_series, is_set_up
+from tests.pods.fixtures import NEEDS_LINUX
 from tests.pods.folders import folder_series
 from tests.pods.pod import CREDENTIALS, wait_for
 from tests.support import wait_until
@@ -18,6 +20,8 @@ from tests.support import wait_until
 @pytest.fixture
 def pods(kind: str, tmp_path: Path) -> Iterator[Pods]:
     """Pods of a node of the test's own."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip(NEEDS_LINUX)
     if kind == "folder":
         folders = Folders.at(str(tmp_path))
         yield folders
