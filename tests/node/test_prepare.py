@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from envlock.model.arch import host_arch
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node import kept, machine, pythons
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Misconfigured, NodeError
+from metaflow_extensions.envlock.plugins.node.plan import Build
 from tests.hydration.making import SERIES, Making, remains
 from tests.index import Release
 from tests.node.nodes import Node, Said, let_go, tree_of, wheel_of
@@ -139,6 +141,19 @@ def test_a_plan_without_a_python_for_this_image_says_so(
     with pytest.raises(Misconfigured, match="envlock push"):
         node.prepare(monkeypatch)
     assert node.fetched() == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "advice"), [("kits/objects", "python-mirror"), ("packages", "lock --upgrade")], ids=["kit", "lock"]
+)
+@pytest.mark.parametrize("data", [b"no archive", gzip.compress(bytes(10240))], ids=["other bytes", "nothing in it"])
+def test_an_archive_without_a_python_names_who_chose_it(tmp_path: Path, folder: str, advice: str, data: bytes) -> None:
+    archive, home = tmp_path / "cpython.tar.gz", str(tmp_path / "home")
+    archive.write_bytes(data)
+    homes.make_usable(home)
+    build = Build(f"{folder}/00/{'0' * 64}/cpython.tar.gz", 1, "0" * 64, "3.12.1", "python/bin/python3.12")
+    with pytest.raises(Damaged, match=advice):
+        pythons.unpack_build(build, str(archive), home)
 
 
 def test_an_interpreter_that_was_replaced_by_one_that_serves_is_used_on(
@@ -366,12 +381,22 @@ def test_a_home_that_was_chosen_and_cannot_be_used_is_told(
         cold_node.prepare(monkeypatch)
 
 
+@pytest.mark.parametrize("name", ["a b", "a*", "a\nb", "a:b"])
+def test_a_path_that_breaks_the_command_of_a_task_is_no_home(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
+        node.prepare(monkeypatch, ENVLOCK_HOME=str(tmp_path / name))
+    assert node.fetched() == 0
+
+
 def test_a_full_disk_is_told_and_another_home_is_tried(
     make_node: MakeNode, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = make_node()
-    with pytest.raises(DiskFull, match="ENVLOCK_HOME"):
+    with pytest.raises(DiskFull, match="ENVLOCK_HOME") as caught:
         node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
+    assert ".stages" not in str(caught.value)
     assert remains(small_disk / "home" / "environments") == []
     monkeypatch.setattr(homes, "SHARED_HOME", str(small_disk / "home"))
     entered = node.prepare(monkeypatch, ENVLOCK_HOME="")

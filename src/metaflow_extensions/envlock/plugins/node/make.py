@@ -28,7 +28,8 @@ _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 _ATTEMPTS = 3
 _LONGEST_PREFIX = 255
 """Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
-_UNFIT = ":\n\r"
+_UNFIT = ": \t\n\r*?["
+"""Metaflow starts a task by `$ENVLOCK_PYTHON`, without quotes."""
 _UNFIT_FOR_CONDA = "\"'`$\\"
 
 
@@ -164,7 +165,10 @@ class Making:
 
     def _fetch(self, wanted: _Wanted, new: str) -> None:
         files = os.path.join(os.path.dirname(new), FILES)
-        places = fetch(self._preparing.transport, wanted.objects, files, self._reporter, wanted.arrived)
+        try:
+            places = fetch(self._preparing.transport, wanted.objects, files, self._reporter, wanted.arrived)
+        except DiskFull as error:
+            raise DiskFull(str(error).replace(files, self._home)) from None
         for each in wanted.objects:
             wanted.arrived(each, places[each.sha256])
         self._reporter.began("installing %d packages" % len(self._planned().packages))
@@ -256,12 +260,12 @@ def check_system(plan: Plan) -> None:
 
 
 def check_place(plan: Plan, prefix: str) -> None:
-    """Raise NodeError for a path that breaks PATH, or what conda packages write it into."""
+    """Raise NodeError for a path that breaks PATH, the command of the task, or what conda packages write it into."""
     unfit = _UNFIT + (_UNFIT_FOR_CONDA if plan.install == "conda" else "")
     if any(each in unfit for each in prefix) or (
         plan.install == "conda" and len(os.fsencode(prefix)) > _LONGEST_PREFIX
     ):
         raise homes.Unusable(
-            "the environment cannot be in %s: the path is too long, or has a character that breaks its packages; set "
-            "%s to a short folder such as /tmp/envlock" % (prefix, homes.HOME_VARIABLE)
+            "the environment cannot be in %s: the path is too long, or has a space or another character that breaks "
+            "commands; set %s to a short folder such as /tmp/envlock" % (prefix, homes.HOME_VARIABLE)
         )

@@ -103,17 +103,20 @@ def unpack_build(build: Build, archive: str, home: str) -> str:
                     pass
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Damaged(
-                "%s is not an archive of a Python build (%s): lock again with `envlock lock --upgrade`, then "
-                "`envlock push` and deploy again" % (build.filename, error)
+                "%s is not an archive of a Python build (%s): %s" % (build.filename, error, _advice(build))
             ) from None
         python = os.path.join(folder, build.executable)
         if not os.path.isfile(python):
-            raise Damaged(
-                "there is no %s in %s: lock again with `envlock lock --upgrade`, then `envlock push` and deploy again"
-                % (build.executable, build.filename)
-            )
+            raise Damaged("there is no %s in %s: %s" % (build.executable, build.filename, _advice(build)))
 
     return os.path.join(unpack_once(home, place_of(build), unpack), build.executable)
+
+
+def _advice(build: Build) -> str:
+    """What to do about a Python build that is none: the lock names it, or else `push` chose it."""
+    if build.path.startswith("kits/"):
+        return "set `python-mirror` in envlock.toml to another mirror, then `envlock push` and deploy again"
+    return "lock again with `envlock lock --upgrade`, then `envlock push` and deploy again"
 
 
 def unpacked_build(build: Build, home: str) -> str | None:
