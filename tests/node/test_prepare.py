@@ -12,18 +12,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envlock.hydration.prefix import find_prefix, read_receipt
 from envlock.model.arch import host_arch
 from metaflow_extensions.envlock.plugins.node import home as homes
-from metaflow_extensions.envlock.plugins.node import kept, machine, pythons
+from metaflow_extensions.envlock.plugins.node import kept, machine, make, pythons
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Misconfigured, NodeError
-from metaflow_extensions.envlock.plugins.node.plan import Build
+from metaflow_extensions.envlock.plugins.node.plan import Build, parse
 from tests.hydration.making import SERIES, Making, remains
 from tests.index import Release
 from tests.node.nodes import Node, Said, let_go, tree_of, wheel_of
+from tests.node.plans import canonical, conda_plan, target_of, wheels_plan
 
 MakeNode = Callable[..., Node]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
@@ -432,6 +434,27 @@ def test_a_disk_from_which_no_program_starts_is_no_home(
     remount(small_disk, "noexec")
     with pytest.raises(Misconfigured, match="noexec"):
         node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "prefix", "reason"),
+    [
+        (wheels_plan(), "/srv/a:b", "':'"),
+        (wheels_plan(), "/srv/a b", "' '"),
+        (wheels_plan(), "/srv/a\tb", r"'\\t'"),
+        (conda_plan(), "/srv/$HOME", r"'\$'"),
+        (conda_plan(), "/" + "x" * 255, "256 bytes"),
+    ],
+)
+def test_a_path_that_breaks_an_environment_is_no_home(fields: dict[str, Any], prefix: str, reason: str) -> None:
+    data = canonical(fields)
+    with pytest.raises(homes.Unusable, match=rf"{reason}.*ENVLOCK_HOME"):
+        make.check_place(parse(data, target_of(data)), prefix)
+
+
+def test_wheels_may_be_below_a_long_path_with_a_dollar() -> None:
+    data = canonical(wheels_plan())
+    make.check_place(parse(data, target_of(data)), "/srv/$HOME/" + "x" * 255)
 
 
 @pytest.mark.parametrize("place", ["", "environments", "environments/{prefix}"])

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 RECEIPT = ".envlock.json"
 """The file's name, in the prefix."""
 
-LONGEST_PREFIX = 255
-"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
-
-_UNFIT_FOR_CONDA = "\"'`$\\"
-"""Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
-
 
 @dataclass(frozen=True)
 class Receipt:
@@ -66,21 +60,15 @@ def prefix_of(lock: Lock, home: Path) -> Path:
 
 def check_place(lock: Lock, prefix: Path) -> None:
     """Refuse a place where the environment of a lock would not work. Raises PrefixTooLong, UnfitPrefix."""
-    import unicodedata
-
     from envlock.hydration.errors import PrefixTooLong, UnfitPrefix
+    from metaflow_extensions.envlock.plugins.node.home import LONGEST_PREFIX, unfit_characters
 
     length = len(os.fsencode(prefix))
     if lock.conda_packages and length > LONGEST_PREFIX:
         raise PrefixTooLong(str(prefix), length, LONGEST_PREFIX)
-    unfit = _UNFIT_FOR_CONDA if lock.conda_packages else ""
-    found = [
-        each
-        for each in dict.fromkeys(str(prefix))
-        if each in unfit or each == ":" or unicodedata.category(each) == "Cc"
-    ]
-    if found:
-        raise UnfitPrefix(str(prefix), "".join(found))
+    unfit = unfit_characters(str(prefix), conda=bool(lock.conda_packages))
+    if unfit:
+        raise UnfitPrefix(str(prefix), unfit)
 
 
 def find_prefix(lock: Lock, home: Path) -> Path | None:

@@ -36,7 +36,7 @@ MODULES = {
 
 SHIM = "metaflow_extensions.envlock.plugins.node"
 """The part of the shim of which hydrating uses modules."""
-OF_SHIM = "__init__ errors machine"
+OF_SHIM = "__init__ errors home machine stage"
 
 _MAIN = f"""import sys
 

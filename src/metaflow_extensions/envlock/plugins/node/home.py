@@ -31,6 +31,10 @@ OWN_FOLDER = ".envlock"
 RECEIPT = ".envlock.json"
 ENVIRONMENTS, PYTHONS, TOOLS, KEPT = "environments", "pythons", "tools", "kept"
 
+LONGEST_PREFIX = 255
+"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
+_UNFIT_FOR_CONDA = "\"'`$\\"
+"""Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED_OUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
@@ -161,6 +165,18 @@ def distrust(path: str) -> str:
     if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0):
         return "may be written by others"
     return ""
+
+
+def unfit_characters(prefix: str, *, conda: bool) -> str:
+    """The characters of a path that break an environment there, each once. Workstations ask here too.
+
+    >>> unfit_characters("/srv/a:b/c$d", conda=True), unfit_characters("/srv/c$d", conda=False)
+    (':$', '')
+    """
+    import unicodedata
+
+    unfit = ":" + (_UNFIT_FOR_CONDA if conda else "")
+    return "".join(each for each in dict.fromkeys(prefix) if each in unfit or unicodedata.category(each) == "Cc")
 
 
 def free_bytes(folder: str) -> int:

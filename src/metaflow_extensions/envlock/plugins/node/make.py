@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 """How much an environment takes while it is made, as a multiple of its packages, those included."""
 _ATTEMPTS = 3
-_LONGEST_PREFIX = 255
-"""Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
-_UNFIT = ": \t\n\r*?["
+_UNFIT = " *?["
 """Metaflow starts a task by `$ENVLOCK_PYTHON`, without quotes."""
-_UNFIT_FOR_CONDA = "\"'`$\\"
 
 
 class Making:
@@ -260,12 +257,15 @@ def check_system(plan: Plan) -> None:
 
 
 def check_place(plan: Plan, prefix: str) -> None:
-    """Raise NodeError for a path that breaks PATH, the command of the task, or what conda packages write it into."""
-    unfit = _UNFIT + (_UNFIT_FOR_CONDA if plan.install == "conda" else "")
-    if any(each in unfit for each in prefix) or (
-        plan.install == "conda" and len(os.fsencode(prefix)) > _LONGEST_PREFIX
-    ):
-        raise homes.Unusable(
-            "the environment cannot be in %s: the path is too long, or has a space or another character that breaks "
-            "commands; set %s to a short folder such as /tmp/envlock" % (prefix, homes.HOME_VARIABLE)
-        )
+    """Raise Unusable for a path that breaks PATH, the command of the task, or what conda packages write it into."""
+    conda = plan.install == "conda"
+    unfit = homes.unfit_characters(prefix, conda=conda) + "".join(each for each in _UNFIT if each in prefix)
+    length = len(os.fsencode(prefix))
+    if unfit:
+        reason = "of %r in its path" % unfit
+    elif conda and length > homes.LONGEST_PREFIX:
+        reason = "its path has %d bytes, and conda packages have room for %d" % (length, homes.LONGEST_PREFIX)
+    else:
+        return
+    text = "the environment cannot be in %s, because %s: set %s to a short folder such as /tmp/envlock"
+    raise homes.Unusable(text % (prefix, reason, homes.HOME_VARIABLE))
