@@ -439,8 +439,6 @@ def test_a_disk_from_which_no_program_starts_is_no_home(
 @pytest.mark.parametrize(
     ("fields", "prefix", "reason"),
     [
-        (wheels_plan(), "/srv/a:b", "':'"),
-        (wheels_plan(), "/srv/a b", "' '"),
         (wheels_plan(), "/srv/a\tb", r"'\\t'"),
         (conda_plan(), "/srv/$HOME", r"'\$'"),
         (conda_plan(), "/" + "x" * 255, "256 bytes"),
