@@ -97,7 +97,7 @@ def test_an_object_replaced_by_another_is_not_used(
     data: bytes, other: Callable[[bytes], bytes], cache: NodeCache, tmp_path: Path
 ) -> None:
     bad = put(cache, data, there=other(data))
-    with pytest.raises(Damaged, match="not used") as raised:
+    with pytest.raises(Damaged, match="not used: run `envlock push --verify`") as raised:
         fetched(cache.transport, tmp_path, bad, arrived=lambda *_: pytest.fail("it was used"))
     assert bad.path in str(raised.value)
     assert files_in(tmp_path) == []

@@ -214,7 +214,7 @@ class _Download:
 
     def _damage(self, what: str) -> Damaged:
         return Damaged(
-            "%s/%s is not the file that the plan names (%s); it was not used: run `envlock cache verify --repair`"
+            "%s/%s is not the file that the plan names (%s); it was not used: run `envlock push --verify`"
             % (self._transport.url, self.object.path, what)
         )
 

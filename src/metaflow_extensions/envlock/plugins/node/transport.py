@@ -203,7 +203,7 @@ class Transport:
                 "the bucket of the cache %s does not exist (%s): correct `cache` in envlock.toml" % where
             )
         if fault.kind == SHORT:
-            return Damaged("%s/%s is cut off; it was not used: run `envlock cache verify --repair`" % (self.url, path))
+            return Damaged("%s/%s is cut off; it was not used: run `envlock push --verify`" % (self.url, path))
         return Misconfigured("the cache %s refused a request (%s): look at `cache` in envlock.toml" % where)
 
 
