@@ -217,7 +217,7 @@ def test_a_name_may_have_any_letters_that_python_allows(
     assert "usage" not in node.run(monkeypatch, capsys, "größe")[1]
 
 
-def test_a_step_that_the_code_package_does_not_know_is_told(
+def test_a_step_that_the_code_package_does_not_know_is_reported(
     node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, said = node.run(monkeypatch, capsys, "other")
@@ -246,7 +246,7 @@ def test_a_defect_of_ours_is_one_line_too(
     assert said.count("\n") == 1
 
 
-def test_a_second_of_work_is_passed_over_in_silence_and_more_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_of_work_is_passed_over_in_silence_and_more_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     from metaflow_extensions.envlock.plugins.node.report import Reporter
 
     quiet = Reporter()

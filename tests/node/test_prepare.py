@@ -286,7 +286,7 @@ def test_no_member_of_a_tool_leaves_its_folder(make_node: MakeNode, tmp_path: Pa
 # Machines.
 
 
-def test_another_arch_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_arch_is_reported(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert node.plan
     uname = list(os.uname())
     uname[4] = "aarch64" if host_arch() == "linux-64" else "x86_64"
@@ -295,14 +295,14 @@ def test_another_arch_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> No
         node.prepare(monkeypatch)
 
 
-def test_an_image_with_musl_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_with_musl_is_reported(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "glibc", lambda: "")
     with pytest.raises(Misconfigured, match="musl"):
         node.prepare(monkeypatch)
     assert node.fetched() == 0
 
 
-def test_an_image_that_is_too_old_is_told(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_too_old_is_reported(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make_node(system=(("__glibc", "2.99"),))
     with pytest.raises(Misconfigured, match=r"__glibc 2\.99"):
         node.prepare(monkeypatch)
@@ -371,7 +371,7 @@ def test_the_task_has_a_home_of_its_own_where_the_nodes_is_not_to_be_used(
 
 
 @pytest.mark.parametrize("kind", ["a file", "open to all"])
-def test_a_home_that_was_chosen_and_cannot_be_used_is_told(
+def test_a_home_that_was_chosen_and_cannot_be_used_is_reported(
     cold_node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     if kind == "a file":
@@ -392,7 +392,7 @@ def test_a_path_that_breaks_the_command_of_a_task_is_no_home(
     assert node.fetched() == 0
 
 
-def test_a_full_disk_is_told_and_another_home_is_tried(
+def test_a_full_disk_is_reported_and_another_home_is_tried(
     make_node: MakeNode, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = make_node()

@@ -210,7 +210,7 @@ def test_one_python_finds_what_another_made(make_node: Callable[..., Node]) -> N
     assert node.fetched() == 1
 
 
-def test_an_older_python_is_told_that_it_is_too_old(tmp_path: Path) -> None:
+def test_a_python_that_is_too_old_is_reported(tmp_path: Path) -> None:
     series = next((each for each in ("3.7", "3.6") if each in machine_series()), None)
     if series is None:
         pytest.skip("this machine has no Python 3.6 or 3.7")

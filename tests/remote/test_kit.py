@@ -83,7 +83,7 @@ class TestChoosing:
     def project(self, tmp_path: Path, index: Index, mirror: Host) -> Project:
         return project_with(tmp_path, index, f'remote = true\npython-mirror = "{mirror.url}"')
 
-    def test_what_was_noted_is_not_asked_for_again(self, project: Project, index: Index, mirror: Host) -> None:
+    def test_what_was_noted_is_not_requested_again(self, project: Project, index: Index, mirror: Host) -> None:
         kit = Kits(project).of(LOCK)
         assert kit.uv.filename in index.filenames("uv")
         assert kit.uv.sha256 == index.artifact(kit.uv.filename).sha256

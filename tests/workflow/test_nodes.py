@@ -238,7 +238,7 @@ def test_what_is_missing_is_pushed_where_the_project_says_so(
     assert not [note for note in again.notes if note.startswith("pushing")]
 
 
-def test_all_that_is_wrong_is_told_at_once_and_the_push_comes_last(project: ProjectFolder) -> None:
+def test_all_that_is_wrong_is_reported_at_once_and_the_push_comes_last(project: ProjectFolder) -> None:
     project.edit('lam = ""', 'lam = "<1"')
     forget_plans(project)
     error = refused(project, remote={"train": ("kubernetes", "linux-aarch64"), "score": ("batch", "linux-64")})

@@ -155,7 +155,7 @@ class TestMaking:
         push(project)
         assert {place.environment.arch for _, place in Plans(store_of(project)).places()} == {LINUX_64, LINUX_AARCH64}
 
-    def test_a_second_push_writes_nothing_and_asks_nobody(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+    def test_a_second_push_writes_nothing_and_requests_nothing(self, tmp_path: Path, own: Index, mirror: Host) -> None:
         project = project_with(tmp_path / "project", own, mirror)
         push(project)
         own.forget()
@@ -321,7 +321,7 @@ class TestBuckets:
 
 class TestAsking:
     @pytest.mark.parametrize(("remote", "count"), [("remote = false", 0), ("", 0), ("remote = true", 4)])
-    def test_a_folder_gets_plans_only_if_they_are_asked_for(
+    def test_a_folder_gets_plans_only_if_they_are_required(
         self, tmp_path: Path, own: Index, mirror: Host, remote: str, count: int
     ) -> None:
         project = project_with(tmp_path / "project", own, mirror, remote=remote)
