@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,17 @@ def test_the_first_failure_ends_all(cache: NodeCache, tmp_path: Path) -> None:
         fetched(cache.transport, tmp_path, *objects)
     assert len(cache.proxy.passed) <= 2 * fetching.THREADS
     assert files_in(tmp_path) == []
+
+
+def test_a_failure_ends_the_pauses_of_others(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"metaflow_extensions.envlock.plugins.node.transport.{name}", 60.0)
+    busy, bad = put(cache, LARGE, "busy.whl"), put(cache, SMALL, "bad.whl", there=SMALL[::-1])
+    cache.proxy.breaks(Break.SLOW_DOWN, "GET", "busy.whl", times=ALWAYS)
+    began = time.monotonic()
+    with pytest.raises(Damaged, match=r"bad\.whl"):
+        fetched(cache.transport, tmp_path, busy, bad)
+    assert time.monotonic() - began < 14, "the shortest pause is of 15 seconds"
 
 
 def test_what_is_done_with_a_file_may_fail(cache: NodeCache, tmp_path: Path) -> None:

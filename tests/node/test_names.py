@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ from envlock.named.run_record import RunRecord
 from metaflow_extensions.envlock.plugins.node import names
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, Missing
 from metaflow_extensions.envlock.plugins.node.manifest import Reference, Target, parse
-from metaflow_extensions.envlock.plugins.node.names import look_up
+from metaflow_extensions.envlock.plugins.node.names import Found, look_up
 from tests.node.conftest import FolderCache
 from tests.node.plans import ARCH, FULL_ID, REQ_ID, canonical, manifest, target_of, wheels_plan
 
@@ -31,7 +32,8 @@ TASK = {"MF_PATHSPEC": "TrainFlow/7/late/1"}
 
 
 @pytest.fixture(autouse=True)
-def linux_64(monkeypatch: pytest.MonkeyPatch) -> None:
+def linux_64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where Metaflow's metadata is looked for
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "node", "6.1", "#1", "x86_64")))
     monkeypatch.setattr(names, "_PAUSE", 0)
 
@@ -128,6 +130,17 @@ def test_what_metaflow_says_and_is_no_environment_is_passed_over(
     monkeypatch.setattr(core, "Task", lambda text, _namespace_check: known)
     with pytest.raises(Missing):
         named(folder_cache, "TrainFlow/142/start/5", "pathspec")
+
+
+def test_a_task_is_what_metaflow_says_and_a_step_what_its_record_says(
+    folder_cache: FolderCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_known_to_metaflow", lambda text: Found(REQ_ID, {ARCH: OTHER_ID}))
+    give_plan(folder_cache), give_plan(folder_cache, OTHER_ID)
+    record = RunRecord("TrainFlow", "142", "start", Arch(ARCH), REQ_ID, FULL_ID)
+    folder_cache.store.put(record.path, record.render())
+    assert named(folder_cache, "TrainFlow/142/start", "pathspec").full_id == FULL_ID
+    assert named(folder_cache, "TrainFlow/142/start/5", "pathspec").full_id == OTHER_ID
 
 
 def test_a_step_that_nobody_knows_is_reported(folder_cache: FolderCache) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metaflow import metaflow_config
 from metaflow.datastore import FlowDataStore
 from metaflow.plugins import DATASTORES
 
@@ -28,9 +27,8 @@ def values(*wanted: str, **environ: str) -> dict[str, str]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run, in a datastore of Metaflow: `run(tag_variable="v1")` writes its parameters."""
-    monkeypatch.setattr(metaflow_config, "DATASTORE_SYSROOT_LOCAL", str(tmp_path))
-    monkeypatch.setattr("metaflow.plugins.datastores.local_storage.DATASTORE_SYSROOT_LOCAL", str(tmp_path))
     (storage,) = [each for each in DATASTORES if each.TYPE == "local"]
+    monkeypatch.setattr(storage, "SYSROOT_VAR", str(tmp_path))
     monkeypatch.setattr(storage, "datastore_root", None)
     root = storage.get_datastore_root_from_config(lambda *_: None)
 

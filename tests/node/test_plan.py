@@ -102,6 +102,7 @@ def test_what_a_newer_envlock_planned_is_refused(more: dict[str, Any]) -> None:
         {"path": WHEEL["path"].replace("demo", "de mo")},
         {"path": 3},
         {"sha256": "0" * 64},
+        {"sha256": WHEEL["sha256"][:2] + "0" * 62},
         {"sha256": WHEEL["sha256"].upper()},
         {"size": -1},
         {"size": "5"},
