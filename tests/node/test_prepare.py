@@ -309,6 +309,19 @@ def test_an_image_that_is_too_old_is_reported(make_node: MakeNode, monkeypatch: 
     assert node.fetched() == 0
 
 
+@pytest.mark.parametrize("here", ["", "2.5"], ids=["musl", "too old"])
+def test_what_another_image_made_is_not_entered_by_one_that_lacks_what_it_needs(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    node = make_node(system=(("__glibc", "2.17"),))
+    let_go(node, monkeypatch)
+    monkeypatch.setattr(machine, "glibc", lambda: here)
+    with pytest.raises(Misconfigured, match="glibc"):
+        node.prepare(monkeypatch)
+    monkeypatch.undo()
+    assert (node.prefix / ".envlock.json").exists()
+
+
 # Homes.
 
 

@@ -37,16 +37,23 @@ class Kept:
         self.place = place
         self.path = os.path.join(home, KEPT, place.replace("/", "-"))
 
-    def write(self, uses: tuple[str, ...] = (), modules: str = "", scripts: list[str] | None = None) -> None:
+    def write(
+        self,
+        uses: tuple[str, ...] = (),
+        modules: str = "",
+        scripts: list[str] | None = None,
+        system: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         """Write down a folder's size and files. `uses` are the places of others that it needs.
 
         `modules` is the folder of it whose entries are looked at before each use; `scripts` are the packages whose link
-        scripts were allowed, None if there are none. Raises OSError.
+        scripts were allowed, None if there are none; `system` is what images must have. Raises OSError.
         """
         files = list(_files(os.path.join(self.home, self.place)))
         names = sorted(os.listdir(os.path.join(self.home, self.place, modules))) if modules else []
         summary = {"place": self.place, "bytes": sum(size for _, size, _ in files), "uses": uses}
         summary["modules"], summary["names"], summary["scripts"] = modules, names, scripts
+        summary["system"] = system
         with contextlib.suppress(OSError):
             os.unlink(self.path + _FAILED)
         rows = ["%d %d %s" % (size, time_ns, json.dumps(path)) for path, size, time_ns in files]

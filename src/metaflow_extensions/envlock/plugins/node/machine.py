@@ -50,6 +50,21 @@ def node_arch() -> str:
         ) from None
 
 
+def check(system: Iterable[tuple[str, str]], arch: str) -> None:
+    """Raise Misconfigured for an image that lacks what the packages of an environment need."""
+    if not glibc() and _override("__glibc") is None:
+        raise Misconfigured(
+            "this image has no glibc (Alpine and others have musl), and the packages are made for glibc: use an image "
+            "of Debian, Ubuntu, Fedora or the like"
+        )
+    lacking = ["%s %s (%s is here)" % (name, required, here or "none") for name, required, here in unmet(system)]
+    if lacking:
+        raise Misconfigured(
+            "this image lacks what the environment requires: %s; use another image, or require less in "
+            "[envlock.system-requirements.%s] and run `envlock lock`, `envlock push`" % (", ".join(lacking), arch)
+        )
+
+
 def _unknown() -> str:
     return ""
 

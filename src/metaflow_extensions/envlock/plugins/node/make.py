@@ -7,7 +7,7 @@ import time
 
 from . import home as homes
 from . import machine, pythons, stage
-from .errors import DiskFull, Misconfigured, NodeError
+from .errors import DiskFull, NodeError
 from .fetch import fetch, fetch_plan
 from .install import FILES, Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .kept import Kept, make_room
@@ -111,7 +111,7 @@ class Making:
 
     def _fill(self, new: str) -> None:
         plan = self._planned()
-        check_system(plan)
+        machine.check(plan.system, plan.arch)
         check_place(plan, self._prefix)
         self._make_room(plan)
         wanted = _Wanted(self._home, plan.packages)
@@ -197,7 +197,7 @@ class Making:
         scripts = list(self._manifest.link_scripts) if plan.install == "conda" else None
         if not os.path.isdir(os.path.join(self._prefix, modules)):  # some Pythons of conda have them elsewhere
             modules = ""
-        Kept(self._home, homes.place_of(self._target)).write(self._uses, modules, scripts)
+        Kept(self._home, homes.place_of(self._target)).write(self._uses, modules, scripts, plan.system)
         path, version = self._python
         homes.Receipt(self._target, path, version).write(self._prefix)
 
@@ -237,23 +237,6 @@ class _Wanted:
         if each.sha256 not in self.places:
             unpack = self._unpack.get(each.sha256)
             self.places[each.sha256] = path if unpack is None else unpack(path)
-
-
-def check_system(plan: Plan) -> None:
-    """Raise Misconfigured for an image that lacks what the packages of a plan need."""
-    if not machine.glibc() and os.environ.get("CONDA_OVERRIDE_GLIBC") is None:
-        raise Misconfigured(
-            "this image has no glibc (Alpine and others have musl), and the packages are made for glibc: use an image "
-            "of Debian, Ubuntu, Fedora or the like"
-        )
-    lacking = [
-        "%s %s (%s is here)" % (name, required, here or "none") for name, required, here in machine.unmet(plan.system)
-    ]
-    if lacking:
-        raise Misconfigured(
-            "this image lacks what the environment requires: %s; use another image, or require less in "
-            "[envlock.system-requirements.%s] and run `envlock lock`, `envlock push`" % (", ".join(lacking), plan.arch)
-        )
 
 
 def check_place(plan: Plan, prefix: str) -> None:

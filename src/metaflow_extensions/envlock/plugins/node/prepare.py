@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import home as homes
 from .errors import DiskFull, Misconfigured, NodeError
 from .kept import Kept, is_due
-from .machine import node_arch
+from .machine import check, node_arch
 from .manifest import PATHSPEC_VARIABLE, Reference, Target
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ def whole(
     """The environment that is kept in a home, with its lock; None if there is none, or it is not whole.
 
     If its interpreter was replaced by one of another version, `plan` tells whether that will do; without a plan it
-    will not. `reporter` hears why one is not used.
+    will not. `reporter` hears why one is not used. Raises Misconfigured if this image lacks what it requires.
     """
     prefix = homes.prefix_in(home, target)
     try:
@@ -179,6 +179,7 @@ def whole(
     if lock is None:
         return None
     try:
+        check(Kept(home, homes.place_of(target)).summary().get("system", ()), target.arch)
         reason = _not_whole(home, prefix, target, environ, plan) or _made_otherwise(home, prefix, target, manifest)
     except BaseException:
         os.close(lock)
