@@ -14,6 +14,7 @@ import pytest
 from envlock.cache.open import open_store
 from envlock.cache.port import Store
 from metaflow_extensions.envlock.plugins.node import clients, transport
+from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, Fault, Listed, Transport, open_transport
 from tests.hydration.builds import archive_of_this_python
@@ -46,6 +47,12 @@ class NodeCache(NamedTuple):
     def transport(self) -> Transport:
         """The node's way to it: a new one each time."""
         return open_transport(self.manifest)
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node of these tests uses the home that all tasks of this machine share."""
+    monkeypatch.setattr(homes, "SHARED_HOME", "/proc/no-home")
 
 
 @pytest.fixture(scope="session")

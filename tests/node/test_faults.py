@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node import start
 from tests.node.conftest import NodeCache
 from tests.node.nodes import wheel_of
@@ -44,7 +43,6 @@ class Faulty:
 
 @pytest.fixture
 def faulty(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faulty:
-    monkeypatch.setattr(homes, "SHARED_HOME", "/proc/no-home")
     monkeypatch.setenv("ENVLOCK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("METAFLOW_EXTRACTED_ROOT", str(tmp_path))
     monkeypatch.setenv("MF_PATHSPEC", "TrainFlow/1/start/1")

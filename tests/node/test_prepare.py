@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import os
@@ -12,29 +11,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from envlock.hydration.prefix import find_prefix, read_receipt
 from envlock.model.arch import host_arch
 from metaflow_extensions.envlock.plugins.node import home as homes
-from metaflow_extensions.envlock.plugins.node import kept, machine, make, pythons
-from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Misconfigured, NodeError
-from metaflow_extensions.envlock.plugins.node.plan import Build, parse
+from metaflow_extensions.envlock.plugins.node import machine, pythons
+from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
+from metaflow_extensions.envlock.plugins.node.plan import Build
 from tests.hydration.making import SERIES, Making, remains
 from tests.index import Release
 from tests.node.nodes import Node, Said, let_go, tree_of, wheel_of
-from tests.node.plans import canonical, conda_plan, target_of, wheels_plan
 
 MakeNode = Callable[..., Node]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
-
-
-@pytest.fixture(autouse=True)
-def closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No node of these tests uses the home that all tasks of this machine share."""
-    monkeypatch.setattr(homes, "SHARED_HOME", "/proc/no-home")
 
 
 def test_an_environment_is_what_a_workstation_makes_of_the_lock(
@@ -365,236 +356,6 @@ def test_another_environment_of_the_image_is_passed_over(
     assert node.prepare(monkeypatch, ENVLOCK_PREBUILT=str(tmp_path / "other")).prefix == str(node.prefix)
 
 
-def test_the_task_has_a_home_of_its_own_where_the_nodes_is_not_to_be_used(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entered = node.prepare(monkeypatch, ENVLOCK_HOME="")
-    assert Path(entered.prefix).parent == node.task / ".envlock" / "environments"
-    shared = tmp_path / "shared"
-    shared.mkdir(mode=0o777)
-    shared.chmod(0o777)
-    monkeypatch.setattr(homes, "SHARED_HOME", str(shared))
-    shutil.rmtree(node.task / ".envlock")
-    assert Path(node.prepare(monkeypatch, ENVLOCK_HOME="").prefix).parent == node.task / ".envlock" / "environments"
-    shared.chmod(0o755)
-    shutil.rmtree(shared)
-    shutil.rmtree(node.task / ".envlock")
-    assert Path(node.prepare(monkeypatch, ENVLOCK_HOME="").prefix).parent == shared / "environments"
-    assert shared.stat().st_mode & 0o077 in {0, 0o055}
-
-
-@pytest.mark.parametrize("kind", ["a file", "open to all"])
-def test_a_home_that_was_chosen_and_cannot_be_used_is_reported(
-    cold_node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    if kind == "a file":
-        cold_node.home.write_text("")
-    else:
-        cold_node.home.mkdir()
-        cold_node.home.chmod(0o777)
-    with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
-        cold_node.prepare(monkeypatch)
-
-
-@pytest.mark.parametrize("name", ["a b", "a*", "a\nb", "a:b"])
-def test_a_path_that_breaks_the_command_of_a_task_is_no_home(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
-        node.prepare(monkeypatch, ENVLOCK_HOME=str(tmp_path / name))
-    assert node.fetched() == 0
-
-
-def test_a_full_disk_is_reported_and_another_home_is_tried(
-    make_node: MakeNode, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = make_node()
-    with pytest.raises(DiskFull, match="ENVLOCK_HOME") as caught:
-        node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
-    assert ".stages" not in str(caught.value)
-    assert remains(small_disk / "home" / "environments") == []
-    monkeypatch.setattr(homes, "SHARED_HOME", str(small_disk / "home"))
-    entered = node.prepare(monkeypatch, ENVLOCK_HOME="")
-    assert Path(entered.prefix).parent == node.task / ".envlock" / "environments"
-
-
-def remount(disk: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
-
-
-def test_a_home_that_is_read_only_is_used_and_not_written(
-    node: Node, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    let_go(node, monkeypatch)
-    home = small_disk / "home"
-    shutil.copytree(node.home, home, symlinks=True, ignore=shutil.ignore_patterns("tools"))
-    monkeypatch.setattr(kept.Kept, "damage", lambda *_: "")  # a copy has other times
-    remount(small_disk, "ro")
-    entered = node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
-    assert Path(entered.prefix).is_relative_to(home)
-    assert entered.lock is not None
-    os.close(entered.lock)
-    remount(small_disk, "rw")
-    shutil.rmtree(home / "environments" / node.lock.prefix_name)
-    remount(small_disk, "ro")
-    with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
-        node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
-
-
-def test_a_disk_from_which_no_program_starts_is_no_home(
-    node: Node, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    remount(small_disk, "noexec")
-    with pytest.raises(Misconfigured, match="noexec"):
-        node.prepare(monkeypatch, ENVLOCK_HOME=str(small_disk / "home"))
-
-
-@pytest.mark.parametrize(
-    ("fields", "prefix", "reason"),
-    [
-        (wheels_plan(), "/srv/a\tb", r"'\\t'"),
-        (conda_plan(), "/srv/$HOME", r"'\$'"),
-        (conda_plan(), "/" + "x" * 255, "256 bytes"),
-    ],
-)
-def test_a_path_that_breaks_an_environment_is_no_home(fields: dict[str, Any], prefix: str, reason: str) -> None:
-    data = canonical(fields)
-    with pytest.raises(homes.Unusable, match=rf"{reason}.*ENVLOCK_HOME"):
-        make.check_place(parse(data, target_of(data)), prefix)
-
-
-def test_wheels_may_be_below_a_long_path_with_a_dollar() -> None:
-    data = canonical(wheels_plan())
-    make.check_place(parse(data, target_of(data)), "/srv/$HOME/" + "x" * 255)
-
-
-@pytest.mark.parametrize("place", ["", "environments", "environments/{prefix}"])
-def test_an_environment_that_others_may_have_written_is_not_used(
-    node: Node, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    let_go(node, monkeypatch)
-    (node.home / place.format(prefix=node.lock.prefix_name)).chmod(0o777)
-    monkeypatch.setattr(homes, "SHARED_HOME", str(node.home))
-    entered = node.prepare(monkeypatch, ENVLOCK_HOME="")
-    is_own = Path(entered.prefix).is_relative_to(node.task)
-    assert is_own == (place != "environments/{prefix}"), "what is not trusted is replaced where that is safe"
-    assert node.fetched() == 2
-
-
-def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
-    mine, link = tmp_path / "mine", tmp_path / "link"
-    mine.mkdir()
-    link.symlink_to(mine)
-    assert homes.distrust(str(link)) == ""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a link somebody else's")
-    os.lchown(link, 12345, 12345)
-    assert "12345" in homes.distrust(str(link))
-
-
-# Keeping.
-
-
-def others(make_node: MakeNode, tmp_path: Path, count: int, **options: object) -> list[Node]:
-    """Nodes that share a home and a cache, each with an environment of its own."""
-    return [make_node(making=Making(tmp_path / f"m{each}", count=each + 1), **options) for each in range(count)]
-
-
-def test_the_least_recently_used_environment_goes_first(
-    make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kept, "_UNUSED_SECONDS", 1e12)
-    monkeypatch.setattr(kept, "_OLD_SECONDS", 1e12)
-    first, second, third = others(make_node, tmp_path, 3, cold=True)
-    let_go(first, monkeypatch, used=1000)
-    let_go(second, monkeypatch, used=500)
-    tools = sum(path.stat().st_size for path in (first.home / "tools").rglob("*") if path.is_file())
-    size = kept.Kept(str(first.home), f"environments/{first.lock.prefix_name}").summary()["bytes"]
-    keeping = replace(third, options={"keep": int(tools + 2.9 * size)})
-    let_go(keeping, monkeypatch)
-    assert (first.prefix.exists(), second.prefix.exists(), third.prefix.exists()) == (True, False, True)
-    assert remains(first.home / "environments") == []
-    let_go(second, monkeypatch)
-    assert second.prefix.exists(), "what was removed is made again"
-
-
-def test_an_environment_that_was_never_finished_goes_with_the_next_one(
-    make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = others(make_node, tmp_path, 2)
-    let_go(first, monkeypatch)
-    (first.prefix / ".envlock.json").unlink()
-    (first.home / "kept" / f"environments-{first.lock.prefix_name}").unlink()
-    (first.home / "environments" / "mine").mkdir()
-    let_go(second, monkeypatch)
-    assert {path.name for path in (first.home / "environments").glob("[!.]*")} == {second.lock.prefix_name, "mine"}
-
-
-def test_what_a_task_uses_or_used_a_moment_ago_stays(
-    make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used, fresh, last = others(make_node, tmp_path, 3, options={"keep": 0})
-    entered = used.prepare(monkeypatch)
-    assert entered.lock is not None
-    os.utime(used.home / "kept" / f"environments-{used.lock.prefix_name}", (1000, 1000))
-    let_go(fresh, monkeypatch)
-    let_go(last, monkeypatch)
-    assert used.prefix.exists()
-    assert fresh.prefix.exists()
-    os.close(entered.lock)
-    kept.make_room(str(used.home), 0)
-    assert not used.prefix.exists()
-    assert fresh.prefix.exists()
-
-
-@pytest.mark.parametrize("when", ["hold", "distrust"])
-def test_an_environment_that_is_removed_under_a_waiting_task_is_made_again(
-    node: Node, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    let_go(node, monkeypatch)
-    real, removed = getattr(homes, when), list[bool]()
-
-    def removing_first(folder: str) -> object:
-        if not removed:
-            removed.append(kept.evict(str(node.home), f"environments/{node.lock.prefix_name}"))
-        return real(folder)
-
-    monkeypatch.setattr(homes, when, removing_first)
-    let_go(node, monkeypatch)
-    assert removed == [True]
-    assert node.fetched() == 2
-    assert find_prefix(node.lock, node.home) == node.prefix
-
-
-def test_a_lock_outlives_the_process_that_took_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered = node.prepare(monkeypatch)
-    assert entered.lock is not None
-    os.set_inheritable(entered.lock, True)
-    task = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-    os.close(entered.lock)
-    assert not kept.evict(str(node.home), f"environments/{node.lock.prefix_name}")
-    task.communicate(b"\n")
-    assert kept.evict(str(node.home), f"environments/{node.lock.prefix_name}")
-
-
-def test_a_python_that_an_environment_needs_stays_as_long_as_that(
-    make_node: MakeNode, build: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = make_node(build=build, image=None)
-    entered = node.prepare(monkeypatch)
-    assert entered.lock is not None
-    (python,) = (node.home / "pythons").glob("[!.]*")
-    for record in (node.home / "kept").iterdir():
-        os.utime(record, (1000, 1000))
-    kept.make_room(str(node.home), 0)
-    assert python.exists()
-    os.close(entered.lock)
-    kept.make_room(str(node.home), 0)
-    assert not python.exists()
-    assert not node.prefix.exists()
-    assert list((node.home / "kept").iterdir()) == []
-
-
 def test_an_environment_of_another_images_python_is_not_taken_from_a_running_task(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -605,18 +366,6 @@ def test_an_environment_of_another_images_python_is_not_taken_from_a_running_tas
     assert entered.lock is not None
     os.close(entered.lock)
     assert node.prepare(monkeypatch).prefix == str(node.prefix)
-
-
-def test_a_shared_lock_is_what_a_task_holds(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered = node.prepare(monkeypatch)
-    handle = os.open(node.prefix, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    with pytest.raises(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert entered.lock is not None
-    os.close(entered.lock)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(handle)
 
 
 def test_modules_are_compiled_if_that_is_wanted(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
