@@ -123,8 +123,8 @@ class S3(_Client):
         return Fault(CUT, reason_of(error))
 
 
-def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
-    """Metaflow's own client, which its settings may give another endpoint or role; else boto3's."""
+def _s3_config(options: Mapping[str, Any], seconds: int) -> Any:
+    """Settings of boto3 for requests that are sent once: attempts and pauses are the transport's."""
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -139,7 +139,14 @@ def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
     }
     if options.get("anonymous"):
         wanted["signature_version"] = UNSIGNED
-    config = Config(**{name: value for name, value in wanted.items() if name in Config.OPTION_DEFAULTS})
+    return Config(**{name: value for name, value in wanted.items() if name in Config.OPTION_DEFAULTS})
+
+
+def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
+    """Metaflow's own client, which its settings may give another endpoint or role; else boto3's."""
+    from botocore.config import Config
+
+    config = _s3_config(options, seconds)
     own = {
         "endpoint_url": options.get("endpoint"),
         "region_name": options.get("region") or os.environ.get("AWS_REGION"),
