@@ -21,7 +21,7 @@ $(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
 
 setup-pods: $(PODS)  ## unpack docker below .venv, and make images: for `make test-remote`; needs root and apt
 
-$(PODS): scripts/setup.sh tests/pods/docker.py | $(READY)
+$(PODS): scripts/setup.sh tests/pods/docker.py tests/pods/pod.py | $(READY)
 	@scripts/setup.sh --pods
 
 test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test

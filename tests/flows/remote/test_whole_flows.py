@@ -248,14 +248,18 @@ def test_a_step_makes_an_environment_that_the_next_one_looks_up_by_run_and_param
     assert ":".join(tasks["end"]["recorded"][:2]) == built == whole.ran_in(f"BuildFlow/{ended.run_id}/end")
 
 
-@pytest.mark.parametrize("backend", SCHEDULERS)
+@pytest.mark.parametrize("backend", [*SCHEDULERS, pytest.param("airflow", marks=pytest.mark.slow)])
 def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Whole, backend: str) -> None:
     backends, tag = whole.backends, {"release-tag": "v2"}
     if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
         pytest.skip("Argo's paths are fixed, and nobody but root can mount here")
+    if backend == "airflow" and backends.pods.kind == "folder":
+        pytest.skip("what a task tells Airflow is in /airflow, which only a container has")
     if backend == "argo":
         backends.argo(backends.argo_template("short", ON), "short", **tag)
         run_id = "argo-short"
+    elif backend == "airflow":
+        run_id = backends.airflow("short", ON, **tag)
     else:
         run_id = backends.step_functions("short", ON, **tag)
     start, late = whole.ids("ShortFlow/start", "named")
