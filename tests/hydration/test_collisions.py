@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from envlock.errors import HydrateError
-from envlock.hydration.collisions import is_reserved
 from envlock.hydration.pypi_uv import UvInstaller
 from envlock.hydration.verify import verify_prefix
+from metaflow_extensions.envlock.plugins.node.home import is_reserved
 from tests.channel import data_package
 from tests.hydration.conda_making import CondaMaking
 from tests.hydration.making import SERIES, Heard, Making, remains

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydration.errors import ReservedPath
 from envlock.hydration.installed import below, named_in, paths_of, records_of_uv
-from envlock.hydration.prefix import RECEIPT
 from envlock.words import count, listed
+from metaflow_extensions.envlock.plugins.node.home import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from envlock.model.lock import LockedPackage
-
-
-_RESERVED = ("pyvenv.cfg", RECEIPT.lower(), "conda-meta", "bin", "lib", "lib64")
 
 
 class Collision(NamedTuple):
@@ -126,19 +123,3 @@ def refuse_reserved(package: str, paths: Iterable[str]) -> None:
     for path in paths:
         if is_reserved(path):
             raise ReservedPath(package=package, path=path)
-
-
-def is_reserved(path: str) -> bool:
-    """Whether a path below a prefix belongs to the environment: its receipt, its interpreter, its records.
-
-    Ignores case, as some file systems do.
-
-    >>> [is_reserved(path) for path in ("pyvenv.cfg", ".ENVLOCK.json", "bin/python3", "conda-meta/x.json")]
-    [True, True, True, True]
-    """
-    top, _, rest = path.lower().partition("/")
-    if not rest:
-        return top in _RESERVED
-    if top == "bin":
-        return rest.startswith("python") and not rest.removeprefix("python").strip("0123456789.t")
-    return top == "conda-meta"

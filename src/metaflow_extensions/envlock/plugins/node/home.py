@@ -29,6 +29,7 @@ SHARED_HOME = "/var/tmp/envlock"  # noqa: S108  closed to others, see `distrust`
 OWN_FOLDER = ".envlock"
 """In the task's folder: the home that no other task has, and `enter.sh`."""
 RECEIPT = ".envlock.json"
+_RESERVED = ("pyvenv.cfg", RECEIPT, "conda-meta", "bin", "lib", "lib64")
 ENVIRONMENTS, PYTHONS, TOOLS, KEPT = "environments", "pythons", "tools", "kept"
 
 LONGEST_PREFIX = 255
@@ -177,6 +178,22 @@ def unfit_characters(prefix: str, *, conda: bool) -> str:
 
     unfit = ":" + (_UNFIT_FOR_CONDA if conda else "")
     return "".join(each for each in dict.fromkeys(prefix) if each in unfit or unicodedata.category(each) == "Cc")
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a path below a prefix belongs to the environment: its receipt, its interpreter, its records.
+
+    Ignores case, as some file systems do. Workstations ask here too.
+
+    >>> [is_reserved(path) for path in ("pyvenv.cfg", ".ENVLOCK.json", "bin/python3", "conda-meta/x.json", "bin/x")]
+    [True, True, True, True, False]
+    """
+    top, _, rest = path.lower().partition("/")
+    if not rest:
+        return top in _RESERVED
+    if top == "bin":
+        return rest.startswith("python") and not rest[len("python") :].strip("0123456789.t")
+    return top == "conda-meta"
 
 
 def free_bytes(folder: str) -> int:

@@ -33,7 +33,6 @@ FILES = "files"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL")
 """The only variables of the task that uv sees."""
 
-_RESERVED = ("pyvenv.cfg", homes.RECEIPT, "conda-meta", "bin", "lib", "lib64")
 _PYLOCK = "pylock.toml"
 _NO_WHEEL = (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, KeyError, ValueError)
 
@@ -116,7 +115,7 @@ class Wheels:
         owners: dict[str, list[tuple[str, str]]] = {}
         for package in self._plan.packages:
             for path, digest in _paths(records[package.name], self._prefix) if package.name in records else ():
-                if _is_reserved(path):
+                if homes.is_reserved(path):
                     raise NodeError(
                         "`%s` contains `%s`, which belongs to the environment itself: lock a release without it"
                         % (package.name, path)
@@ -226,20 +225,6 @@ def _paths(record: str, prefix: str) -> Iterator[tuple[str, str]]:
         if path.startswith(("../", "/")) or (path.endswith(".pyc") and "/__pycache__/" in path):
             continue
         yield path, row[1] if len(row) > 1 else ""
-
-
-def _is_reserved(path: str) -> bool:
-    """Whether a path below a prefix belongs to the environment: its receipt, its interpreter, its records.
-
-    >>> [_is_reserved(path) for path in ("pyvenv.cfg", ".ENVLOCK.json", "bin/python3", "conda-meta/x.json", "bin/x")]
-    [True, True, True, True, False]
-    """
-    top, _, rest = path.lower().partition("/")
-    if not rest:
-        return top in _RESERVED
-    if top == "bin":
-        return rest.startswith("python") and not rest[len("python") :].strip("0123456789.t")
-    return top == "conda-meta"
 
 
 def compile_bytecode(folder: str, python: str, reporter: Reporter) -> None:
