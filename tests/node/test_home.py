@@ -16,7 +16,7 @@ from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node import kept, make
 from metaflow_extensions.envlock.plugins.node.errors import DiskFull, Misconfigured
 from metaflow_extensions.envlock.plugins.node.plan import parse
-from tests.hydration.making import remains
+from tests.hydration.making import SERIES, remains
 from tests.node.nodes import Node, let_go
 from tests.node.plans import canonical, conda_plan, target_of, wheels_plan
 
@@ -98,6 +98,28 @@ def test_a_home_that_is_read_only_is_used_and_not_written(
     remount(small_disk, "ro")
     with pytest.raises(Misconfigured, match="ENVLOCK_HOME"):
         node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
+
+
+def test_a_damaged_environment_of_the_images_own_layer_is_replaced(
+    node: Node, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go(node, monkeypatch)
+    shutil.rmtree(node.prefix / "lib" / f"python{SERIES}" / "site-packages" / "package_1")
+    for name in ("up", "work"):
+        (small_disk / name).mkdir()
+    home = tmp_path / "image"
+    home.mkdir()
+    layers = f"lowerdir={node.home},upperdir={small_disk}/up,workdir={small_disk}/work"
+    if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, home], check=False).returncode != 0:
+        pytest.skip("this machine mounts no layers")
+    try:
+        entered = node.prepare(monkeypatch, ENVLOCK_HOME=str(home))
+        assert Path(entered.prefix).is_relative_to(home)
+        assert list(Path(entered.prefix).glob("lib/*/site-packages/package_1/part_1.py"))
+        assert entered.lock is not None
+        os.close(entered.lock)
+    finally:
+        subprocess.run(["umount", home], check=True)
 
 
 def test_a_disk_from_which_no_program_starts_is_no_home(

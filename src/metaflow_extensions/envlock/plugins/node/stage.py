@@ -10,6 +10,7 @@ Workstations keep these rules too: `envlock.hydration.stage` is this module, in 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -220,6 +221,19 @@ def _delete(folder: str) -> None:
 
 
 def _set_aside(place: str, aside: str) -> None:
-    """Take away what is at `place`, all at once."""
-    with contextlib.suppress(FileNotFoundError):
+    """Take away what is at `place`, all at once.
+
+    A folder of an image's own layer cannot be renamed: it is deleted, files that lie right in it first, which are the
+    ones that mark a folder as whole.
+    """
+    try:
         os.rename(place, aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        for entry in list(os.scandir(place)):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+        _delete(place)
