@@ -113,7 +113,7 @@ def deployed(backends: Backends) -> Deployed:
         argo,
         of_step_functions(backends),
         of_airflow(backends),
-        members_of(backends, argo.package),
+        members_of(backends, argo.package, outside=".mf_code/metaflow/"),
         locks,
         {place.sha256 for _, place in plans(backends.folder).places()},
     )
@@ -152,19 +152,22 @@ def of_airflow(backends: Backends) -> Deployment:
     return Deployment(dag, commands)
 
 
-def members_of(backends: Backends, sha: str) -> dict[str, bytes]:
+def package_of(backends: Backends, sha: str) -> tarfile.TarFile:
+    """A code package, out of the bucket."""
     import boto3
 
     keys = {key.lower(): value for key, value in CREDENTIALS.items()}
     client = boto3.client("s3", "us-east-1", endpoint_url=backends.aws.endpoint, **keys)
     body = client.get_object(Bucket=BUCKET, Key=f"metaflow/SpreadFlow/data/{sha[:2]}/{sha}")["Body"].read()
     client.close()
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        return {
-            each.name: archive.extractfile(each).read()
-            for each in archive
-            if each.isfile() and not each.name.startswith(".mf_code/metaflow/")
-        }
+    return tarfile.open(fileobj=io.BytesIO(body))
+
+
+def members_of(backends: Backends, sha: str, outside: str = "") -> dict[str, bytes]:
+    """The files of a code package, but for those below `outside`."""
+    with package_of(backends, sha) as archive:
+        wanted = [each for each in archive if each.isfile() and not (outside and each.name.startswith(outside))]
+        return {each.name: archive.extractfile(each).read() for each in wanted}
 
 
 def test_each_container_enters_by_one_text_and_no_variable_of_the_launcher(deployed: Deployed) -> None:
@@ -189,8 +192,13 @@ def test_a_job_is_smaller_than_batch_allows(deployed: Deployed) -> None:
     assert max(sizes.values()) < LARGEST_BATCH_OVERRIDES, sizes
 
 
-def test_however_often_and_wherever_a_flow_is_deployed_it_is_one_package(deployed: Deployed) -> None:
-    assert len({each.package for each in (deployed.argo, deployed.step_functions, deployed.airflow)}) == 1
+def test_however_often_and_wherever_a_flow_is_deployed_it_is_one_package(
+    deployed: Deployed, backends: Backends
+) -> None:
+    packages = dict.fromkeys(each.package for each in (deployed.argo, deployed.step_functions, deployed.airflow))
+    first, *others = ({*members_of(backends, package).items()} for package in packages)
+    assert [sorted({name for name, _ in first ^ other}) for other in others] == []
+    assert len(packages) == 1
 
 
 def test_the_package_has_the_node_and_the_manifest_and_nothing_of_envlock_itself(deployed: Deployed) -> None:
