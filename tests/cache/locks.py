@@ -50,6 +50,8 @@ def locked_project(
         f"[env.{name}.pypi]\n{asking(name, any(each.startswith(f'{name}-') for each in files))}"
         for name, files in environments.items()
     )
+    if python.source == "uv":
+        settings += '\npython-from = "uv"'
     project.write(tables, settings=settings, archs=list(archs))
     loaded = load_project(project.config)
     for environment in loaded.environments():

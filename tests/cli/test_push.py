@@ -169,7 +169,7 @@ def test_ls(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         (name, arch, "3.12", "2") for name in ("one", "two") for arch in ARCHS
     ]
     assert all(re.fullmatch(r"[0-9a-f]{12}:[0-9a-f]{12}", row[2]) for row in rows)
-    assert re.fullmatch(rf"4 packages \([0-9.]+ kB\) and 4 environments in {tmp_path}/cache", lines[6])
+    assert re.fullmatch(rf"4 environments and 4 packages \([0-9.]+ kB\) in {tmp_path}/cache", lines[6])
 
 
 def test_ls_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:

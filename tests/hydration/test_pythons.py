@@ -27,6 +27,7 @@ from envlock.model.requirements import Requirements
 from envlock.places import home
 from envlock.resolve import python_builds
 from envlock.uv_command import run_uv
+from metaflow_extensions.envlock.plugins.node import pythons as node_module
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.builds import SERIES, VERSION, served, sums
 from tests.hydration.making import Heard, Making, missing_files
@@ -116,7 +117,8 @@ def with_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(tarfile, "data_filter"):
         from backports.zstd import tarfile as later
 
-        monkeypatch.setattr(module, "tarfile", later)
+        for each in (module, node_module):
+            monkeypatch.setattr(each, "tarfile", later)
 
 
 @pytest.mark.parametrize("check", ["with_filter", "without_filter"])

@@ -51,6 +51,8 @@ PAUSE = 0.5
 _CREATE_ATTEMPTS = 6
 _FAREWELL = 5.0
 """Seconds in which a cancelled transfer must end."""
+_CHANCE = random.Random()  # noqa: S311  no secret hangs on it
+"""Its own: whoever seeds Python's numbers, and draws them, gets the same ones as without this."""
 
 
 class BucketStore:
@@ -365,4 +367,4 @@ def _is_local(error: Exception, local: Path | None) -> bool:
 
 
 def _jittered(pause: float) -> float:
-    return pause * random.uniform(0.5, 1.5)  # noqa: S311  no secret hangs on it
+    return pause * _CHANCE.uniform(0.5, 1.5)
