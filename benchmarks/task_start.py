@@ -364,5 +364,5 @@ packages = {{ {wanted} }}
 
 
 def _told(claim: str, ours: float, theirs: float) -> Row:
-    """A time that is told beside a claim, and claims nothing itself."""
+    """A row for information: a time without a limit."""
     return Row(claim, ours, theirs, TOLD, holds=True)

@@ -19,7 +19,7 @@ ENVLOCK = str(BIN / "envlock")
 PYTHON = sys.executable
 UV = str(BIN / "uv")
 TOLD = "-"
-"""The limit of a row that claims nothing, and is told beside one that does."""
+"""The limit of a row for information, which claims nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """examples/remote on Batch, Step Functions, Argo and Kubernetes: `make demo-remote`.
 
 The services are stand-ins on this machine (`tests/servers`, `tests/pods`); what they start is real: docker's containers
-where `make setup-pods` was run, and clean folders where not. Nothing of it stays. Stops at the first thing that does
-not go as told.
+where `make setup-pods` was run, and clean folders where not. Nothing of it stays. Stops at the first check that
+fails.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def run_id_of(said: str) -> str:
 
 
 def wants(holds: bool, what: str) -> None:
-    """End the demo where something is not as it is told."""
+    """End the demo if a check fails."""
     if not holds:
         sys.exit(f"this does not hold: {what}")
     print(f"  [ok] {what}")

@@ -172,7 +172,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def wants(holds: bool, what: str) -> None:
-    """End the demo where something is not as it is told."""
+    """End the demo if a check fails."""
     if not holds:
         sys.exit(f"this does not hold: {what}")
     print(f"  [ok] {what}")

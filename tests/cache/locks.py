@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock.config.project import Project
 from envlock.config.read import load_project
-from envlock.lockfile.folder import write_lock
+from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from tests.index import Index
@@ -71,6 +71,12 @@ def locked_project(
                 ),
             )
     return loaded
+
+
+def lock_of(project: Project, name: str) -> Lock:
+    """The lock of one environment that is locked for one arch."""
+    (lock,) = (lock for lock in map(read_lock, lock_files(project.lock_folder)) if lock.asked_by == (name,))
+    return lock
 
 
 def asking(name: str, is_locked: bool = False) -> str:

@@ -142,10 +142,10 @@ def test_docker_builds_the_recipe_and_a_task_of_the_image_fetches_nothing(
         "RUN pip install 'envlock[s3]'",
         "COPY installed /installed\nENV PYTHONPATH=/installed PATH=/installed/bin:/usr/local/bin:/usr/bin:/bin",
     )
-    text = text.replace("COPY . /project", "COPY project /project") + "COPY task /work\n"
+    text = text.replace("COPY . /project", "COPY project /project") + "COPY task /task\n"
     (context / "Dockerfile").write_text(text)
     script = (
-        "export METAFLOW_EXTRACTED_ROOT=/work PYTHONPATH=/work/.mf_code\n"
+        "export METAFLOW_EXTRACTED_ROOT=/task PYTHONPATH=/task/.mf_code\n"
         "python -m metaflow_extensions.envlock.plugins.node TrainFlow train && . ./.envlock/enter.sh && "
         "$ENVLOCK_PYTHON -c 'import alpha; print(alpha.__file__)'"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.pods.docker import client
-from tests.pods.pod import Pod, named
+from tests.pods.pod import Pod, folders_of, named
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ class Containers:
 
     @classmethod
     def at(cls, home: str) -> Containers:
-        base = Path(home)
-        for each in (base / "pods", base / "node"):
-            each.mkdir(parents=True, exist_ok=True)
-        return cls(base / "pods", base / "node")
+        return cls(*folders_of(home))
 
     def start(self, name: str, image: str, command: Sequence[str], variables: Mapping[str, str]) -> Container:
         place = self.home / name

@@ -148,8 +148,8 @@ _DOCKERFILE = """\
 FROM {base}
 COPY usr-local /usr/local
 {python}
-RUN ldconfig && mkdir -p /mnt/out /work
-WORKDIR /work
+RUN ldconfig && mkdir -p /mnt/out /task
+WORKDIR /task
 {variables}
 """
 

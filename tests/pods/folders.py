@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from envlock.interpreters import find_interpreter, machine_series
-from tests.pods.pod import IMAGE_VARIABLES, INSTALLED, SERIES_ASKED, Pod, named, series_of, wait_for
+from tests.pods.pod import IMAGE_VARIABLES, INSTALLED, SERIES_ASKED, Pod, folders_of, named, series_of, wait_for
 from tests.servers.processes import ROOT
 from tests.support import wait_until
 
@@ -69,10 +69,7 @@ class Folders:
 
     @classmethod
     def at(cls, home: str) -> Folders:
-        base = Path(home)
-        for each in (base / "pods", base / "node"):
-            each.mkdir(parents=True, exist_ok=True)
-        return cls(base / "pods", base / "node")
+        return cls(*folders_of(home))
 
     def start(self, name: str, image: str, command: Sequence[str], variables: Mapping[str, str]) -> Folder:
         place = self.home / name

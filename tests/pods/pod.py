@@ -96,6 +96,14 @@ def wait_for(pod: Pod, seconds: float = _PATIENCE) -> int:
     return status
 
 
+def folders_of(home: str) -> tuple[Path, Path]:
+    """Where pods are, and what they share on their node: both made below `home`."""
+    found = Path(home) / "pods", Path(home) / "node"
+    for each in found:
+        each.mkdir(parents=True, exist_ok=True)
+    return found
+
+
 def named(home: Path) -> list[str]:
     """The names of the pods whose folders are in `home`, the oldest first."""
     if not home.is_dir():

@@ -40,6 +40,7 @@ from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.cache import collect_garbage, limits_of
 from envlock.workflow.push import push
+from tests.cache.locks import lock_of
 from tests.support import snapshot, wait_until
 from tests.workflow.made_up import (
     ShiftedStore,
@@ -76,11 +77,6 @@ def project(tmp_path: Path, other: Project) -> Project:
 @pytest.fixture
 def store(project: Project) -> Store:
     return store_of(project)
-
-
-def lock_of(project: Project, name: str) -> Lock:
-    (lock,) = (lock for lock in map(read_lock, lock_files(project.lock_folder)) if lock.asked_by == (name,))
-    return lock
 
 
 def run_record(lock: Lock, run: str = "142") -> RunRecord:

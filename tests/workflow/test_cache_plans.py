@@ -16,14 +16,13 @@ from envlock.cache.plans import Plan, Plans, parse_plan
 from envlock.cache.port import Entry, Store
 from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PLAN, MISSING_KIT, verify
 from envlock.config.project import Project
-from envlock.lockfile.folder import lock_files, read_lock
-from envlock.model.lock import Lock
 from envlock.named.alias import parse_alias
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.reporter import Reporter
 from envlock.workflow.cache import VerifiedCache, collect_garbage, limits_of, list_cache, verify_cache
 from envlock.workflow.push import push
+from tests.cache.locks import lock_of
 from tests.workflow.made_up import (
     age,
     kits_in,
@@ -60,11 +59,6 @@ def project(tmp_path: Path, other: Project) -> Project:
 @pytest.fixture
 def store(project: Project) -> Store:
     return store_of(project)
-
-
-def lock_of(project: Project, name: str) -> Lock:
-    (lock,) = (lock for lock in map(read_lock, lock_files(project.lock_folder)) if lock.asked_by == (name,))
-    return lock
 
 
 def plan_of(store: Store, project: Project, name: str) -> Plan:

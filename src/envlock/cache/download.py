@@ -127,7 +127,7 @@ class Upstream:
     ) -> dict[str, str]:
         """Download the file at an artifact's URL to `to`, and return its hashes, SHA-256 among them.
 
-        Only the size is verified, where it is known: whoever asks compares the digests. As `fetch` otherwise.
+        Verifies only the size, if it is known: the caller compares the digests. Otherwise as `fetch`.
         """
         url = self._locate(artifact)
         with to.open("xb") as file:

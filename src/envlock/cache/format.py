@@ -1,6 +1,6 @@
 """The format of a cache, and the test that its store creates files exclusively.
 
-`CACHE.json` is written once, by whoever first needs to know. A cache without it has format 1, and was not tested.
+The first command that needs `CACHE.json` writes it, once. A cache without it has format 1, and was not tested.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Bases:
     def _refuse_another_history(self, before: Pin | None, now: Pin) -> None:
         """Raise BrokenAliasChain if an alias moved on from something else than the move that it is pinned to.
 
-        Else whoever can write to the cache could rewrite a history, or cut it off, and each upgrade would take it.
+        Otherwise anyone who can write to the cache could rewrite or cut off a history, and an upgrade would accept it.
         """
         if before is None or not before.sequence or before.record == now.record:
             return

@@ -39,7 +39,7 @@ _LISTINGS = 4
 _PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 _CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Its own: whoever seeds Python's numbers, and draws them, gets the same ones as without this."""
+"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
 
 
 class Aliases:

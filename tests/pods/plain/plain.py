@@ -10,7 +10,7 @@ def what_is_here():
 
     return {
         "python": "{}.{}".format(*sys.version_info[:2]),
-        "pod": str(Path.cwd()).startswith(("/mnt/work", "/work/metaflow")),
+        "pod": str(Path.cwd()).startswith(("/mnt/work", "/task/metaflow")),
         "envlock": importlib.util.find_spec("envlock") is not None,
         "shim": importlib.util.find_spec("metaflow_extensions.envlock") is not None,
     }

@@ -52,7 +52,7 @@ _CREATE_ATTEMPTS = 6
 _FAREWELL = 5.0
 """Seconds in which a cancelled transfer must end."""
 _CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Its own: whoever seeds Python's numbers, and draws them, gets the same ones as without this."""
+"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
 
 
 class BucketStore:

@@ -25,7 +25,7 @@ ATTEMPTS_WHEN_THROTTLED = 10
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 _CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Its own: whoever seeds Python's numbers, and draws them, gets the same ones as without this."""
+"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
 
 _T = TypeVar("_T")
 
