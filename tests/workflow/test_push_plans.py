@@ -182,7 +182,7 @@ class TestMaking:
 
     def test_an_exact_build_is_its_own_package(self, tmp_path: Path, own: Index, mirror: Host) -> None:
         python = exact_builds("==3.12.*", [LINUX_64], mirror=mirror.url)[LINUX_64]
-        settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"\nremote = true\npython-from = "uv"'
+        settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"\nremote = true'
         project = locked_project(tmp_path / "project", own, {"one": [ALPHA]}, settings=settings, python=python)
         result = push(project)
         assert (result.plans.written, result.plans.kits) == (1, 1)
