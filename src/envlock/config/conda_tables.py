@@ -108,13 +108,18 @@ def _read_packages(level: Level, entries: dict[str, CondaEntry], packages: Mappi
         left: CondaRequirement | None = requirement
         if requirement.name == "python":
             found, left = python_of(requirement, constraint)
-            if found or level.python is None:
-                agree_python(level, constraint.strip(), found, here)
+            agree_python(level, constraint.strip(), found, here)
         if left is None:
             level.conda_table = level.conda_table or here
             continue
-        before = level.conda.get(left.name) or level.conda_only.get(left.name)
-        if before is not None and before.requirement != left:
-            values = (str(before.requirement), str(left))
-            raise Conflict("disagreeing-values", before.key, here, values=values)
-        entries[left.name] = CondaEntry(left, here, channel)
+        add_conda(level, entries, CondaEntry(left, here, channel))
+
+
+def add_conda(level: Level, entries: dict[str, CondaEntry], entry: CondaEntry) -> None:
+    """Add a conda package to one of the level's two tables. One that the level requires otherwise is a Conflict."""
+    requirement = entry.requirement
+    before = level.conda.get(requirement.name) or level.conda_only.get(requirement.name)
+    if before is not None and before.requirement != requirement:
+        values = (str(before.requirement), str(requirement))
+        raise Conflict("disagreeing-values", before.key, entry.key, values=values)
+    entries.setdefault(requirement.name, entry)

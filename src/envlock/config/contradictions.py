@@ -84,6 +84,31 @@ class UnknownIndex(Contradiction):
         super().__init__(values, places, details=all_of("indexes", names), hint=did_you_mean(found, names, ALIKE))
 
 
+class UnknownEnv(Contradiction):
+    """An `env` that names a table which envlock.toml does not have."""
+
+    code = "unknown-env"
+    message = "there is no `[env.{found}]`"
+
+    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
+        """`values` are the name, then the names of the tables that there are."""
+        found, *names = values
+        hint = did_you_mean(found, names, ALIKE) or "name one of the `[env.*]` tables of this file, or add it"
+        super().__init__(values, places, details=all_of("environments", names), hint=hint)
+
+
+class EnvCycle(Contradiction):
+    """`[env.*]` tables whose `env` leads back to themselves."""
+
+    code = "env-cycle"
+    message = "`env` leads in a circle: {circle}"
+    hint = "remove one of these `env` keys"
+
+    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
+        """`values` are the names of the tables, each of which names the next, and the last the first."""
+        super().__init__(values, places, circle=" -> ".join(f"`{shown(name)}`" for name in (*values, values[0])))
+
+
 class DisagreeingValues(Contradiction):
     """Two places at one level give one thing different values."""
 

@@ -82,7 +82,9 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         return None
     named = own.named or base.named
     if base.named and (base.pypi or base.conda or base.conda_only):
-        raise Conflict("named-env-with-requirements-at-flow-level", base.named[2])
+        beside = [entry.key for entries in base.pypi.values() for entry in entries]
+        beside += [entry.key for entry in (*base.conda.values(), *base.conda_only.values())]
+        raise Conflict("named-env-with-requirements-at-flow-level", base.named[2], beside[0])
     indexed = _inherited_indexes(base, own)
     pypi = {**base.pypi, **own.pypi}
     pypi |= {name: _with_index_of(entry, own.pypi[name]) for name, entry in indexed.items()}

@@ -16,7 +16,7 @@ from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, LineOfFile, Project, Step
 from envlock.config.settings import Settings
 from envlock.config.shape import fits
-from envlock.config.tables import Conflict, Level, add_pypi, read_level
+from envlock.config.tables import Conflict, Level, add_pypi, read_level, refuse_disabled_with_requirements
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS
@@ -122,10 +122,12 @@ class _Reading:
         self.text = text
         self.document = document
         self.table: Mapping[str, Any] = document.get("envlock", {})
+        self.env_levels: dict[str, Level] = {}
 
     def project(self) -> Project:
         settings = self.settings()
         defaults = defaults_of(settings)
+        self.read_envs()
         flows = tuple(self.flow(name, table, defaults) for name, table in self.document.get("flow", {}).items())
         named = tuple(self.named(name, table, defaults) for name, table in self.document.get("env", {}).items())
         steps = {
@@ -195,16 +197,38 @@ class _Reading:
         return Level(key) if table is None else self.level(table, key)
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
-        return read_level(table, key, self.table.get("indexes", {}))
-
-    def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
-        key: KeyPath = ("env", name)
-        level = self.level(table, key)
+        """The level of a table: what it says, then what the `[env.*]` tables say that its `env` names."""
+        level = read_level(table, key, self.table.get("indexes", {}))
         if "requirements" in table:
             self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
         if table.get("environment-yml"):
             level.deferred.append(("environment-yml", (*key, "environment-yml")))
-        environment = inherit(name, None, level, defaults)
+        for name, at in self.envs_of(table, key):
+            level.add(self.env_levels[name], at)
+        refuse_disabled_with_requirements(level)
+        return level
+
+    def envs_of(self, table: Mapping[str, Any], key: KeyPath) -> list[tuple[str, KeyPath]]:
+        """The `[env.*]` tables that the `env` of a table names, each with its key."""
+        known, written = self.document.get("env", {}), table.get("env", [])
+        own = (*key, "env")
+        found: list[tuple[str, KeyPath]] = [(written, own)] if isinstance(written, str) else []
+        found = found or [(name, (*own, str(number))) for number, name in enumerate(written)]
+        for name, at in found:
+            if name not in known:
+                raise Conflict("unknown-env", at, values=(name, *known))
+        return found
+
+    def read_envs(self) -> None:
+        """Read the level of each `[env.*]` table once, those that others name before these."""
+        tables = self.document.get("env", {})
+        named = {name: dict(self.envs_of(table, ("env", name))) for name, table in tables.items()}
+        for name in _first_to_last(named) if any(named.values()) else tables:
+            self.env_levels[name] = self.level(tables[name], ("env", name))
+
+    def named(self, name: str, table: Mapping[str, Any], defaults: Defaults) -> Environment:
+        key: KeyPath = ("env", name)
+        environment = inherit(name, None, self.env_levels[name], defaults)
         if environment is None:
             raise Conflict("named-env-disabled", key)
         if table.get("aliases"):
@@ -221,6 +245,20 @@ class _Reading:
             add_pypi(level, requirement, LineOfFile(key, file, line))
         level.indexes += [(url, LineOfFile(key, file, line)) for url, line in found.indexes]
         level.pip_flags += found.pip_flags
+
+
+def _first_to_last(named: Mapping[str, Mapping[str, KeyPath]]) -> tuple[str, ...]:
+    """The tables, each after those that it names, which are given with the keys that name them. Raises Conflict."""
+    from graphlib import CycleError, TopologicalSorter
+
+    try:
+        return tuple(TopologicalSorter(named).static_order())
+    except CycleError as error:
+        cycle: list[str] = error.args[1][:0:-1]
+        first = min(cycle, key=list(named).index)
+        cycle = cycle[cycle.index(first) :] + cycle[: cycle.index(first)]
+        keys = (named[name][after] for name, after in zip(cycle, [*cycle[1:], first], strict=True))
+        raise Conflict("env-cycle", *keys, values=tuple(cycle)) from None
 
 
 def settings_of(table: Mapping[str, Any]) -> Settings:

@@ -128,6 +128,9 @@ class SysPackagesTable(Table):
 
 
 class _RequirementsTable(Table):
+    env: Union[str, list[str]] | None = Field(default=None, examples=["base"])  # noqa: UP007
+    """An `[env.*]` table of this file, or a list of them, whose requirements are added here, as if they stood here. Its
+    aliases are not."""
     pypi: PypiTable | None = Field(default=None, examples=[{"packages": {"pandas": "2.2.3"}}])
     """Packages from PyPI."""
     conda: CondaTable | None = Field(default=None, examples=[{"libraries": {"ffmpeg": ""}}])

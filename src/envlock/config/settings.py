@@ -190,6 +190,7 @@ SYS_PACKAGES: Shape = {
 }
 
 STEP: Shape = {
+    "env": ("any", "string", ("list", "string")),
     "pypi": PYPI,
     "conda": CONDA,
     "named_env": NAMED_ENV,
@@ -198,6 +199,7 @@ STEP: Shape = {
 }
 
 FLOW: Shape = {
+    "env": ("any", "string", ("list", "string")),
     "pypi": PYPI,
     "conda": CONDA,
     "named_env": NAMED_ENV,
@@ -209,6 +211,7 @@ FLOW: Shape = {
 }
 
 ENVIRONMENT: Shape = {
+    "env": ("any", "string", ("list", "string")),
     "pypi": PYPI,
     "conda": CONDA,
     "named_env": NAMED_ENV,

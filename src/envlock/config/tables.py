@@ -73,6 +73,46 @@ class Level:
         """Whether anything is required here, beyond being disabled or not."""
         return bool(self.python or self.pypi or self.conda or self.conda_only or self.system or self.named)
 
+    def add(self, other: Level, at: KeyPath) -> None:
+        """Add what another level says, as if it stood here, after what is here; `at` is the key that names it.
+
+        Raises Conflict where they contradict each other, with the key of both and with `at`.
+        """
+        try:
+            self._add(other)
+        except Conflict as conflict:
+            raise Conflict(conflict.rule, *conflict.keys, at, values=conflict.values) from None
+
+    def _add(self, other: Level) -> None:
+        if other.disabled is not None:
+            _agree_disabled(self, *other.disabled)
+        if other.python is not None:
+            found, key, written = other.python
+            agree_python(self, written, found, key)
+        for entries in other.pypi.values():
+            for entry in entries:
+                add_pypi(self, entry.requirement, entry.key, entry.written)
+        if other.conda or other.conda_only:
+            from envlock.config.conda_tables import add_conda
+
+            for mine, theirs in ((self.conda, other.conda), (self.conda_only, other.conda_only)):
+                for each in theirs.values():
+                    add_conda(self, mine, each)
+        self.conda_table = self.conda_table or other.conda_table
+        for package, (version, key) in other.system.items():
+            before, at = self.system.setdefault(package, (version, key))
+            if before != version:
+                raise Conflict("disagreeing-values", at, key, values=(f"{package} {before}", f"{package} {version}"))
+        self.indexes += other.indexes
+        self.channels += other.channels
+        self.pip_flags += other.pip_flags
+        self.deferred += other.deferred
+        if other.named is not None:
+            _agree_named(self, other.named)
+        if other.fetch_at_exec is not None:
+            self.fetch_at_exec = self.fetch_at_exec or other.fetch_at_exec
+            _agree_boolean(self.fetch_at_exec, other.fetch_at_exec)
+
 
 def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str] | None = None) -> Level:
     """The level of a table that has the right shape. `indexes` are those of `[envlock.indexes]`, as written.
@@ -106,9 +146,13 @@ def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str
             level.system[package] = (system_version(package, version), here)
     if "named_env" in table:
         _read_named(level, table["named_env"], (*key, "named_env"))
+    return level
+
+
+def refuse_disabled_with_requirements(level: Level) -> None:
+    """Raise a Conflict if a level is disabled and has requirements all the same."""
     if level.disabled is not None and level.disabled[0] and level.has_requirements:
         raise Conflict("disabled-with-requirements", level.disabled[1], _first_ask(level))
-    return level
 
 
 def requirement_of(name: str, value: str) -> PypiRequirement:
@@ -251,12 +295,23 @@ def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
         level.fetch_at_exec = (table["fetch_at_exec"], (*key, "fetch_at_exec"))
 
 
+def _agree_named(level: Level, named: tuple[str, str, KeyPath]) -> None:
+    before = level.named = level.named or named
+    if before[0] != named[0]:
+        raise Conflict("name-and-pathspec", before[2], named[2])
+    if before[1] != named[1]:
+        raise Conflict("disagreeing-values", before[2], named[2], values=(before[1], named[1]))
+
+
 def _agree_disabled(level: Level, value: bool, key: KeyPath) -> None:
-    if level.disabled is not None and level.disabled[0] != value:
-        raise Conflict(
-            "disagreeing-values", level.disabled[1], key, values=(str(level.disabled[0]).lower(), str(value).lower())
-        )
     level.disabled = level.disabled or (value, key)
+    _agree_boolean(level.disabled, (value, key))
+
+
+def _agree_boolean(first: tuple[bool, KeyPath], second: tuple[bool, KeyPath]) -> None:
+    if first[0] != second[0]:
+        values = (str(first[0]).lower(), str(second[0]).lower())
+        raise Conflict("disagreeing-values", first[1], second[1], values=values)
 
 
 def _range(table: str, written: str) -> str:
@@ -268,10 +323,12 @@ def _range(table: str, written: str) -> str:
 
 
 def agree_python(level: Level, written: str, found: str, key: KeyPath) -> None:
-    """Set the range of Pythons; two that differ at one level are a Conflict."""
-    if level.python is not None and level.python[0] != found:
-        raise Conflict("disagreeing-values", level.python[1], key, values=(level.python[2], written))
-    level.python = level.python or (found, key, written)
+    """Set the range of Pythons; two that differ at one level are a Conflict, except where one is any version."""
+    before = level.python
+    if before is not None and before[0] and found and before[0] != found:
+        raise Conflict("disagreeing-values", before[1], key, values=(before[2], written))
+    if before is None or (found and not before[0]):
+        level.python = (found, key, written)
 
 
 def normalize_python(text: str) -> str:
