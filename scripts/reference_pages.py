@@ -65,14 +65,14 @@ def _keys(table: str) -> str:
 
 
 def _type(node: dict[str, Any]) -> str:
-    if "allOf" in node:
+    if "allOf" in node or "$ref" in node:
         return "table"
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(_type(way) for way in node["anyOf"]))
     if "enum" in node:
         return " or ".join(f"`{value_text(choice)}`" for choice in node["enum"])
     if node["type"] == "array":
-        return "list of strings"
+        return "list of strings or tables" if "anyOf" in node["items"] else "list of strings"
     kinds = {"string": "string", "boolean": "boolean", "object": "table"}
     formats = {"date": "date", "date-time": "date and time"}
     return formats.get(node.get("format", "")) or kinds[node["type"]]

@@ -302,16 +302,6 @@ def test_a_conflict_cites_the_lines_that_cause_it(project: ProjectFolder, envloc
     assert errors["code"] == "many"
 
 
-def test_tables_of_later_versions_are_named(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write('[env.base]\nenvironment-yml = "environment.yml"', archs=["linux-64"])
-    said = envlock("lock", check=2).stderr
-    assert "error[not-yet]" in said
-    assert "`environment-yml`" in said
-    assert "envlock.toml:" in said
-    assert not project.lock_folder.exists()
-    assert "environment-yml" in envlock("check", check=2).stdout
-
-
 def test_surroundings_change_nothing(
     index: Index, project: ProjectFolder, envlock: Envlock, isolated: Path, tmp_path: Path
 ) -> None:

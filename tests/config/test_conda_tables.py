@@ -25,7 +25,6 @@ def test_libraries_are_conda_packages_with_their_keys(tmp_path: Path) -> None:
     assert (asked.type, asked.python_from, asked.channels) == ("conda", "conda", ("conda-forge",))
     assert found.channel_urls == ("conda-forge",)
     assert found.origin("conda:numpy") == ("flow", "Train", "conda", "libraries", "NumPy")
-    assert found.deferred == ()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,6 @@ def test_a_project_may_take_every_python_from_conda(tmp_path: Path) -> None:
     found = conda(tmp_path, 'pypi = { packages = { rich = "" } }', settings='python-from = "conda"')
     assert (found.requirements.type, found.requirements.python_from) == ("pypi", "conda")
     assert found.requirements.channels == ("conda-forge",)
-    assert found.deferred == ()
 
 
 @pytest.mark.parametrize("tables", ['pypi = { packages = { rich = "" } }', "conda = { disabled = false }", ""])

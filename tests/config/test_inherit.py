@@ -264,24 +264,6 @@ def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
     assert error.locations[0].line is not None
 
 
-@pytest.mark.parametrize(
-    ("tables", "deferred"),
-    [
-        ('conda = { libraries = { numpy = "1.26" } }', []),
-        ('named_env = { name = "team/base:v1" }', []),
-        ('sys_packages = { packages = { __cuda = "12.4" } }', []),
-        ('pypi = { conda_only = { ffmpeg = "" } }', []),
-        ('pypi = { packages = { rich = "" } }', []),
-    ],
-)
-def test_tables_that_cannot_be_resolved_yet_are_read_and_named(
-    tmp_path: Path, tables: str, deferred: list[str]
-) -> None:
-    found = steps(tmp_path, tables)["end"]
-    assert found is not None
-    assert [name for name, _ in found.deferred] == deferred
-
-
 def test_a_steps_name_goes_over_its_flows(tmp_path: Path) -> None:
     found = steps(
         tmp_path,

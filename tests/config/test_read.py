@@ -115,16 +115,16 @@ def test_the_tables_of_several_environments_add_up_in_their_order(tmp_path: Path
 def test_a_requirements_file_of_the_named_environment_counts_and_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from envlock.config import requirements_file
+    from envlock.config.requirement_files import contents
 
     read: list[str] = []
-    real = requirements_file.read_requirements
+    real = contents.contents_of
 
-    def counting(path: Path, **keywords: Any) -> requirements_file.RequirementsFile:
-        read.append(path.name)
-        return real(path, **keywords)
+    def counting(kind: str, entry: str, *arguments: Any, **keywords: Any) -> contents.FileContents:
+        read.append(entry)
+        return real(kind, entry, *arguments, **keywords)
 
-    monkeypatch.setattr(requirements_file, "read_requirements", counting)
+    monkeypatch.setattr(contents, "contents_of", counting)
     (tmp_path / "base.txt").write_text("rich>=13\n")
     project = load(
         tmp_path,

@@ -71,7 +71,7 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
                 break
     yield str(project.path)
     yield from (str(path) for flow in project.flows for path in (flow.file, *flow.modules))
-    yield from _requirements_files(project)
+    yield from map(str, project.files)
     if base is not None:
         from envlock.named.pin import pin_path
 
@@ -79,13 +79,6 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
     path = lock_path(project.lock_folder, lock)
     yield from (str(path.parent), str(path))
     yield from _of_prefix(prefix)
-
-
-def _requirements_files(project: Project) -> Iterator[str]:
-    import tomli
-
-    tables = tomli.loads(project.text).get("env", {}).values()
-    yield from (str(project.folder / table["requirements"]) for table in tables if "requirements" in table)
 
 
 def _of_prefix(prefix: Path) -> Iterator[str]:

@@ -103,16 +103,20 @@ def read_conda_only(level: Level, packages: Mapping[str, str], key: KeyPath) -> 
 
 def _read_packages(level: Level, entries: dict[str, CondaEntry], packages: Mapping[str, str], key: KeyPath) -> None:
     for name, constraint in packages.items():
-        here = (*key, name)
-        requirement, channel = entry_of(name, constraint)
-        left: CondaRequirement | None = requirement
-        if requirement.name == "python":
-            found, left = python_of(requirement, constraint)
-            agree_python(level, constraint.strip(), found, here)
-        if left is None:
-            level.conda_table = level.conda_table or here
-            continue
-        add_conda(level, entries, CondaEntry(left, here, channel))
+        read_package(level, entries, name, constraint, (*key, name))
+
+
+def read_package(level: Level, entries: dict[str, CondaEntry], name: str, constraint: str, key: KeyPath) -> None:
+    """Read one package into `conda` or `conda_only` of its level. Raises what `read_conda` raises, and NoChannel."""
+    requirement, channel = entry_of(name, constraint)
+    left: CondaRequirement | None = requirement
+    if requirement.name == "python":
+        found, left = python_of(requirement, constraint)
+        agree_python(level, constraint.strip(), found, key)
+    if left is None:
+        level.conda_table = level.conda_table or key
+        return
+    add_conda(level, entries, CondaEntry(left, key, channel))
 
 
 def add_conda(level: Level, entries: dict[str, CondaEntry], entry: CondaEntry) -> None:

@@ -12,7 +12,7 @@ from envlock.config.system_packages import packages_of, system_rows, system_vers
 from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
 from envlock.model.python_range import is_too_old
-from envlock.model.requirement import PypiRequirement
+from envlock.model.requirement import PypiRequirement, normalize_specifier
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
@@ -90,7 +90,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     pypi |= {name: _with_index_of(entry, own.pypi[name]) for name, entry in indexed.items()}
     packages = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
     system = {**base.system, **own.system}
-    python = own.python or base.python
+    python = _python(base, own)
     conda = _Conda(base, own, defaults)
     if python and not conda.is_there and is_too_old(python[0]):
         raise Conflict("python-too-old", python[1], values=(python[2],))
@@ -99,6 +99,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
         _check_fetch(fetch[1], named, keys)
+    default_index = own.default_index or base.default_index or (defaults.index_url, ())
     indexes = _first_of_each([*own.indexes, *base.indexes, *defaults.indexes], strip_credentials)
     requirements = Requirements(
         python=python[0] if python else "",
@@ -106,7 +107,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         pypi=tuple(entry.requirement for entry in packages),
         metaflow=defaults.metaflow,
         indexes=tuple(url for url, _, _ in indexes),
-        default_index=strip_credentials(defaults.index_url),
+        default_index=strip_credentials(default_index[0]),
         pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
         exclude_newer=defaults.exclude_newer,
         conda=tuple(sorted((entry.requirement for entry in conda.libraries.values()), key=str)),
@@ -132,6 +133,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     origins += [(name, system[name][1]) for name in sorted(system)]
     if python:
         origins.append(("python", python[1]))
+    if default_index[1]:
+        origins.append((strip_credentials(default_index[0]), default_index[1]))
     if named:
         origins.append(("named_env", named[2]))
     return Environment(
@@ -140,12 +143,24 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         requirements=requirements,
         origins=tuple(origins),
         index_urls=tuple(written for _, written, _ in indexes),
-        default_index_url=defaults.index_url,
+        default_index_url=default_index[0],
         package_index_urls=tuple(dict.fromkeys(entry.written for entry in packages if entry.written)),
         channel_urls=conda.channel_urls(),
-        deferred=tuple(dict.fromkeys((*base.deferred, *own.deferred))),
+        notes=tuple(dict.fromkeys((*base.notes, *own.notes))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
+
+
+def _python(flow: Level, own: Level) -> tuple[str, KeyPath, str] | None:
+    """The Python that is asked for, a step's before its flow's, within all ranges that files require."""
+    found = own.python or flow.python
+    ranges = dict(own.requires_python + flow.requires_python)
+    if not ranges:
+        return found
+    asked = (found[0],) if found else ()
+    key = found[1] if found else next(iter(ranges.values()))
+    merged = normalize_specifier(",".join(filter(None, (*asked, *ranges))))
+    return (merged, key, found[2] if found else merged) if merged else None
 
 
 def _inherited_indexes(flow: Level, own: Level) -> dict[str, PypiEntry]:

@@ -89,8 +89,8 @@ class Environment(NamedTuple):
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels`, and those of single packages, as written, with credentials and `${VARIABLE}`s: for
     fetching only."""
-    deferred: tuple[tuple[str, KeyPath], ...] = ()
-    """Keys that envlock reads but cannot resolve, each with its place."""
+    notes: tuple[tuple[str, KeyPath], ...] = ()
+    """What its requirement files say without any effect: a sentence for each, with its line."""
     key: KeyPath = ()
     """Its table: `("flow", "Train", "step", "start")`, written or not, or `("env", "base")`. The name does not tell the
     kind: `[env."Train/start"]` is no step."""
@@ -159,6 +159,8 @@ class Project(NamedTuple):
     flows: tuple[Flow, ...]
     named: tuple[Environment, ...]
     """The `[env.*]` tables."""
+    files: tuple[Path, ...] = ()
+    """The requirement files that were read, with those that they include."""
 
     @property
     def folder(self) -> Path:

@@ -13,10 +13,10 @@ import tomli
 
 from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.inherit import Defaults, defaults_of, inherit
-from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, LineOfFile, Project, Step
+from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Step
 from envlock.config.settings import Settings
 from envlock.config.shape import fits
-from envlock.config.tables import Conflict, Level, add_pypi, read_level, refuse_disabled_with_requirements
+from envlock.config.tables import FILE_KEYS, Conflict, Level, read_level, refuse_disabled_with_requirements
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS
@@ -123,6 +123,7 @@ class _Reading:
         self.document = document
         self.table: Mapping[str, Any] = document.get("envlock", {})
         self.env_levels: dict[str, Level] = {}
+        self.files: list[Path] = []
 
     def project(self) -> Project:
         settings = self.settings()
@@ -136,7 +137,8 @@ class _Reading:
         for each in named:
             if each.name in steps:
                 raise Conflict("named-like-a-step", each.key, steps[each.name], values=(each.name,))
-        project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named)
+        files = tuple(dict.fromkeys(self.files))
+        project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named, files=files)
         if not any(each.base for each in project.environments()):
             return project
         from envlock.named.pin import with_base
@@ -197,12 +199,10 @@ class _Reading:
         return Level(key) if table is None else self.level(table, key)
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
-        """The level of a table: what it says, then what the `[env.*]` tables say that its `env` names."""
+        """The level of a table: what it, its files and the `[env.*]` tables that its `env` names say."""
         level = read_level(table, key, self.table.get("indexes", {}))
-        if "requirements" in table:
-            self.add_requirements_file(level, table["requirements"], (*key, "requirements"))
-        if table.get("environment-yml"):
-            level.deferred.append(("environment-yml", (*key, "environment-yml")))
+        if any(kind in table for kind in FILE_KEYS):
+            self.add_files(level, table, key)
         for name, at in self.envs_of(table, key):
             level.add(self.env_levels[name], at)
         refuse_disabled_with_requirements(level)
@@ -236,15 +236,19 @@ class _Reading:
             environment = environment._replace(aliases=aliases)
         return environment
 
-    def add_requirements_file(self, level: Level, file: str, key: KeyPath) -> None:
-        from envlock.config.requirements_file import read_requirements
+    def add_files(self, level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
+        from envlock.config.requirement_files.contents import add_contents, contents_of
 
-        project = self.path.parent
-        found = read_requirements(project / file, name=file, named_by=_location(self, key), project=project)
-        for requirement, line in found.packages:
-            add_pypi(level, requirement, LineOfFile(key, file, line))
-        level.indexes += [(url, LineOfFile(key, file, line)) for url, line in found.indexes]
-        level.pip_flags += found.pip_flags
+        def locate(place: KeyPath) -> Location:
+            return _location(self, place)
+
+        for kind in FILE_KEYS:
+            written = table.get(kind, [])
+            for number, each in enumerate(written if isinstance(written, list) else [written]):
+                place = (*key, kind, str(number)) if isinstance(written, list) else (*key, kind)
+                contents = contents_of(kind, each, place, project=self.path.parent, locate=locate)
+                add_contents(level, contents, locate)
+                self.files += contents.files
 
 
 def _first_to_last(named: Mapping[str, Mapping[str, KeyPath]]) -> tuple[str, ...]:

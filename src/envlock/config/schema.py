@@ -127,6 +127,23 @@ class SysPackagesTable(Table):
     """Use no environment."""
 
 
+class PyprojectTable(Table):
+    """A pyproject.toml, with what to take of it beside its dependencies."""
+
+    file: str = Field(examples=["pyproject.toml"])
+    """The path of the file, relative to envlock.toml."""
+    extras: list[Annotated[str, Ruled(rules.extra)]] = Field(default=[], examples=[["gpu"]])
+    """The extras (`[project.optional-dependencies]`) to take."""
+    groups: list[Annotated[str, Ruled(rules.extra)]] = Field(default=[], examples=[["train"]])
+    """The dependency groups (`[dependency-groups]`) to take."""
+
+
+Files: TypeAlias = Union[str, Annotated[list[str], Field(min_length=1)]]  # noqa: UP007
+Pyprojects: TypeAlias = Union[  # noqa: UP007
+    str, PyprojectTable, Annotated[list[Union[str, PyprojectTable]], Field(min_length=1)]  # noqa: UP007
+]
+
+
 class _RequirementsTable(Table):
     env: Union[str, list[str]] | None = Field(default=None, examples=["base"])  # noqa: UP007
     """An `[env.*]` table of this file, or a list of them, whose requirements are added here, as if they stood here. Its
@@ -139,6 +156,15 @@ class _RequirementsTable(Table):
     """An environment that is locked already, to use or to extend."""
     sys_packages: SysPackagesTable | None = Field(default=None, examples=[{"packages": {"__cuda": "12.4"}}])
     """What the machine must have."""
+    requirements: Files | None = Field(default=None, examples=["requirements.txt"])
+    """A requirements.txt to take more requirements from, or a list of them, relative to envlock.toml."""
+    environment_yml: Files | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
+    """A conda environment file to take more requirements from, or a list of them, relative to envlock.toml."""
+    pyproject: Pyprojects | None = Field(
+        default=None, examples=[{"file": "pyproject.toml", "extras": ["gpu"], "groups": ["train"]}]
+    )
+    """A pyproject.toml to take the dependencies from: its path, relative to envlock.toml; a table that names extras and
+    groups, too; or a list of both."""
 
 
 class StepTable(_RequirementsTable):
@@ -165,10 +191,6 @@ class FlowTable(_RequirementsTable):
 class EnvironmentTable(_RequirementsTable):
     """An environment that belongs to no step: to share under a name, or to use in a notebook."""
 
-    requirements: str | None = Field(default=None, examples=["requirements.txt"])
-    """A requirements file to take more packages from, relative to envlock.toml."""
-    environment_yml: str | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
-    """A conda environment file to take more packages from, relative to envlock.toml."""
     aliases: list[Annotated[str, Ruled(rules.alias)]] = Field(default=[], examples=[["team/base:v1"]])
     """Aliases to give to the environment once it is locked."""
 

@@ -189,12 +189,21 @@ SYS_PACKAGES: Shape = {
     "disabled": "boolean",
 }
 
+PYPROJECT: Shape = {
+    "file": "string",
+    "extras": ("list", ("rule", rules.extra)),
+    "groups": ("list", ("rule", rules.extra)),
+}
+
 STEP: Shape = {
     "env": ("any", "string", ("list", "string")),
     "pypi": PYPI,
     "conda": CONDA,
     "named_env": NAMED_ENV,
     "sys_packages": SYS_PACKAGES,
+    "requirements": ("any", "string", ("filled list", "string")),
+    "environment-yml": ("any", "string", ("filled list", "string")),
+    "pyproject": ("any", "string", PYPROJECT, ("filled list", ("any", "string", PYPROJECT))),
     "disabled": "boolean",
 }
 
@@ -204,6 +213,9 @@ FLOW: Shape = {
     "conda": CONDA,
     "named_env": NAMED_ENV,
     "sys_packages": SYS_PACKAGES,
+    "requirements": ("any", "string", ("filled list", "string")),
+    "environment-yml": ("any", "string", ("filled list", "string")),
+    "pyproject": ("any", "string", PYPROJECT, ("filled list", ("any", "string", PYPROJECT))),
     "file": "string",
     "steps": ("list", ("rule", rules.step)),
     "disabled": "boolean",
@@ -216,8 +228,9 @@ ENVIRONMENT: Shape = {
     "conda": CONDA,
     "named_env": NAMED_ENV,
     "sys_packages": SYS_PACKAGES,
-    "requirements": "string",
-    "environment-yml": "string",
+    "requirements": ("any", "string", ("filled list", "string")),
+    "environment-yml": ("any", "string", ("filled list", "string")),
+    "pyproject": ("any", "string", PYPROJECT, ("filled list", ("any", "string", PYPROJECT))),
     "aliases": ("list", ("rule", rules.alias)),
 }
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
 
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
+FILE_KEYS = ("requirements", "environment-yml", "pyproject")
+"""The keys that name requirement files."""
 
 
 class Conflict(Exception):
@@ -49,6 +51,15 @@ class PypiEntry(NamedTuple):
     """The index as written, with its credentials: for fetching only."""
 
 
+class Hashes(NamedTuple):
+    """The SHA-256 hashes, one of which the locked file of a package must have, where the marker is true."""
+
+    package: str
+    marker: str
+    sha256: frozenset[str]
+    key: KeyPath
+
+
 class Level:
     """The requirements of one level, each with its key. Filled while a table is read, and not changed later."""
 
@@ -64,9 +75,16 @@ class Level:
         self.indexes: list[tuple[str, KeyPath]] = []
         self.channels: list[tuple[str, KeyPath]] = []
         self.pip_flags: list[str] = []
+        self.default_index: tuple[str, KeyPath] | None = None
+        self.find_links: list[tuple[str, KeyPath]] = []
+        self.constraints: list[PypiEntry] = []
+        self.hashes: dict[str, list[Hashes]] = {}
+        self.requires_python: list[tuple[str, KeyPath]] = []  # ranges that hold beside `python`
+        self.variables: dict[str, tuple[str, KeyPath]] = {}
+        self.local: dict[str, str] = {}  # the URL of a local source, and its path
+        self.notes: list[tuple[str, KeyPath]] = []
         self.named: tuple[str, str, KeyPath] | None = None  # `name` or `pathspec`, its value, the key
         self.fetch_at_exec: tuple[bool, KeyPath] | None = None
-        self.deferred: list[tuple[str, KeyPath]] = []
 
     @property
     def has_requirements(self) -> bool:
@@ -100,18 +118,30 @@ class Level:
                     add_conda(self, mine, each)
         self.conda_table = self.conda_table or other.conda_table
         for package, (version, key) in other.system.items():
-            before, at = self.system.setdefault(package, (version, key))
-            if before != version:
-                raise Conflict("disagreeing-values", at, key, values=(f"{package} {before}", f"{package} {version}"))
+            add_system(self, package, version, key)
         self.indexes += other.indexes
         self.channels += other.channels
         self.pip_flags += other.pip_flags
-        self.deferred += other.deferred
+        self.add_of_files(other)
         if other.named is not None:
             _agree_named(self, other.named)
         if other.fetch_at_exec is not None:
             self.fetch_at_exec = self.fetch_at_exec or other.fetch_at_exec
             _agree_boolean(self.fetch_at_exec, other.fetch_at_exec)
+
+    def add_of_files(self, other: Level) -> None:
+        """Add what only requirement files say. Raises Conflict."""
+        if other.default_index is not None:
+            set_default_index(self, *other.default_index)
+        for name, (value, key) in other.variables.items():
+            set_variable(self, name, value, key)
+        for each in (each for entries in other.hashes.values() for each in entries):
+            add_hashes(self, each)
+        self.constraints += other.constraints
+        self.requires_python += other.requires_python
+        self.find_links += other.find_links
+        self.local |= other.local
+        self.notes += other.notes
 
 
 def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str] | None = None) -> Level:
@@ -283,6 +313,42 @@ def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: st
                 entries[number] = PypiEntry(requirement, key, index)
             return
     entries.append(PypiEntry(requirement, key, index))
+
+
+def add_hashes(level: Level, hashes: Hashes) -> None:
+    """Add hashes. Those of one package must have one in common, unless their markers differ; else it is a Conflict."""
+    entries = level.hashes.setdefault(hashes.package, [])
+    for number, before in enumerate(entries):
+        if before.marker != hashes.marker:
+            continue
+        both = before.sha256 & hashes.sha256
+        if not both:
+            values = tuple(f"{each.package} --hash=sha256:{min(each.sha256)}" for each in (before, hashes))
+            raise Conflict("disagreeing-values", before.key, hashes.key, values=values)
+        entries[number] = hashes._replace(sha256=both)
+        return
+    entries.append(hashes)
+
+
+def add_system(level: Level, package: str, version: str, key: KeyPath) -> None:
+    """Add a system package. One of another version is a Conflict."""
+    before, at = level.system.setdefault(package, (version, key))
+    if before != version:
+        raise Conflict("disagreeing-values", at, key, values=(f"{package} {before}", f"{package} {version}"))
+
+
+def set_default_index(level: Level, url: str, key: KeyPath) -> None:
+    """Set the index that is searched last; another one is a Conflict."""
+    level.default_index = level.default_index or (url, key)
+    if level.default_index[0] != url:
+        raise Conflict("disagreeing-values", level.default_index[1], key, values=(level.default_index[0], url))
+
+
+def set_variable(level: Level, name: str, value: str, key: KeyPath) -> None:
+    """Set an environment variable; another value is a Conflict."""
+    before, at = level.variables.setdefault(name, (value, key))
+    if before != value:
+        raise Conflict("disagreeing-values", at, key, values=(f"{name}={before}", f"{name}={value}"))
 
 
 def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:

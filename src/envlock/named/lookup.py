@@ -140,7 +140,7 @@ class Lookup:
         locks = [
             fresh_locks(self.project, (environment,), arch)[environment.name]
             for arch in self.project.settings.archs
-            if environment.deferred or locks_of(self.project, environment, arch)
+            if locks_of(self.project, environment, arch)
         ]
         if not locks:
             fresh_locks(self.project, (environment,), self.project.settings.archs[0])

@@ -325,20 +325,3 @@ class NoFittingPython(ResolveError):
             hint=ask if oldest else f"{ask}, or install a matching Python",
         )
         self.environments = environments
-
-
-class NotYet(ResolveError):
-    """A table that this version reads but cannot resolve."""
-
-    code = "not-yet"
-    exit_status = 2
-
-    def __init__(self, environment: str, table: str, *, location: Location | None = None) -> None:
-        super().__init__(
-            f"{environment}: this version of envlock cannot resolve `{table}` yet",
-            locations=(location,) if location is not None else (),
-            details=("a later version will support it",),
-            hint=f"remove `{table}` from this environment",
-        )
-        self.environment = environment
-        self.table = table

@@ -81,9 +81,7 @@ class _Check:
     ) -> Iterator[Finding]:
         for environment in environments:
             base = environment.base
-            if environment.deferred:
-                yield self.not_yet(environment)
-            elif base is not None and (base.fetch_at_exec or base.pin is None):
+            if base is not None and (base.fetch_at_exec or base.pin is None):
                 yield from self.unpinned(environment, archs)
             else:
                 for arch in archs:
@@ -203,12 +201,6 @@ class _Check:
         reason = f"`{base.reference}` is not there for {arch}; it is there for {there}"
         repair = ways_to_have(base.pin, arch)
         return self.finding(environment, arch, Verdict.BASE_LACKS_ARCH, reason, key=base.key, repair=repair)
-
-    def not_yet(self, environment: Environment) -> Finding:
-        table, key = environment.deferred[0]
-        reason = f"`{table}` is read, but this version of envlock cannot resolve it yet"
-        repair = f"take `{table}` out of envlock.toml, or wait for the version that resolves it"
-        return self.finding(environment, "", Verdict.NOT_YET, reason, key=key, repair=repair)
 
     def steps_unknown(self, flow: Flow) -> Finding:
         """That a flow may have other steps than those that are checked."""

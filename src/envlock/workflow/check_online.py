@@ -112,7 +112,7 @@ def _locks(
     """The whole locks of the chosen environments, each once, with the environments that need it."""
     users: dict[Path, list[Environment]] = {}
     for environment in selection.choose(project):
-        if not environment.deferred and not environment.is_fetched:
+        if not environment.is_fetched:
             for arch in selection.choose_archs(project):
                 for path in locks_of(project, environment, arch):
                     users.setdefault(path, []).append(environment)

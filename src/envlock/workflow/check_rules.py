@@ -49,7 +49,6 @@ class Verdict(str, Enum):
     BASE_LACKS_ARCH = "base-lacks-arch", 1, "named for another arch", "a named environment is there for each arch"
     ALIAS_MOVED = "alias-moved", 1, "moved since it was pinned", "a tag names what it is pinned to (`--online`)"
     YANKED = "yanked", 1, "yanked, or deleted from its index", "indexes offer what is locked (`--online`)"
-    NOT_YET = "not-yet", 2, "cannot be locked by this version", "this envlock can resolve each table"
     UNKNOWN_NAME = "unknown-name", 2, "unknown name", "each `named_env` names an environment"
     STEPS_UNKNOWN = "steps-unknown", 2, "may have steps that envlock cannot read", "the steps of each flow are known"
     UNREADABLE = "unreadable", 2, "written by another version", "this envlock can read each lock and each pin"

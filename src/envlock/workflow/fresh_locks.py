@@ -19,7 +19,7 @@ from envlock.workflow.needed_locks import locks_of
 def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arch) -> dict[str, Lock]:
     """The lock of each environment for an arch, by the environment's name: fresh and verified.
 
-    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, NotYet, FetchedAtExec, BaseLacksArch, DamageError, ConfigError
+    Raises ArchNotLocked, NotLocked, StaleLock, TwoLocks, FetchedAtExec, BaseLacksArch, DamageError, ConfigError
     for a name that cannot be known; or ManyErrors.
     """
     if arch not in project.settings.archs:
@@ -54,7 +54,6 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     """The error for one finding, in one or several environments."""
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
     from envlock.named.pin import base_error
-    from envlock.resolve.errors import NotYet
     from envlock.workflow.errors import HostNotAllowed, StaleLock
 
     first = group[0]
@@ -71,8 +70,6 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
         assert environment.base is not None
         assert environment.base.pin is not None
         return BaseLacksArch(names, environment.base.pin, arch, project.locate(environment.base.key))
-    if first.verdict is Verdict.NOT_YET:
-        return NotYet(named, environment.deferred[0][0]).at(*filter(None, [first.location]))
     if first.verdict is Verdict.MISSING:
         return NotLocked(named, location=first.location, command=first.repair)
     if first.verdict is Verdict.ARCH_MISSING:

@@ -65,7 +65,7 @@ def hydrate(
 def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
     """The one lock of an environment for an arch, fresh and verified; looked up in the cache for `fetch_at_exec`.
 
-    Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, NotYet, DamageError: each with the command that repairs it.
+    Raises NotLocked, ArchNotLocked, StaleLock, TwoLocks, DamageError: each with the command that repairs it.
     """
     if environment.is_fetched:
         from envlock.named.bases import lock_at_exec

@@ -18,7 +18,7 @@ from envlock.named.bases import Bases, given_up, lacking_archs
 from envlock.named.pin import pin_path, write_pin
 from envlock.reporter import Reporter
 from envlock.workflow.check_rules import refuse_strange_hosts
-from envlock.workflow.locking.jobs import Job, Locked, LockResult, Pinned, Upgrade, jobs_of, not_yet
+from envlock.workflow.locking.jobs import Job, Locked, LockResult, Pinned, Upgrade, jobs_of
 from envlock.workflow.locking.previous_locks import PreviousLocks, upgradable
 from envlock.workflow.locking.prune import left_over, prune, remove, sweep, unwritable
 from envlock.workflow.locking.solve import Solver, raise_all
@@ -47,7 +47,6 @@ def lock(
     """
     selection, upgrade, reporter = selection or Selection(), upgrade or Upgrade(), reporter or Reporter()
     environments, archs = selection.choose(project), selection.choose_archs(project)
-    raise_all(not_yet(project, environments))
     previous = PreviousLocks(project, start)
     _refuse_unknown_packages(project, upgrade, previous, environments)
     for flow in selection.doubtful_flows(project):

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envlock.config.project import Environment, KeyPath, Project
+from envlock.config.project import Environment
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
 from envlock.model.requirement import name_in_either
 from envlock.model.requirements import Requirements
 from envlock.named.pin import Pin
-from envlock.resolve.errors import NotYet
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,6 @@ def jobs_of(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[
         named = base.pin.full_ids if base is not None and base.pin is not None and not base.extends else None
         groups.setdefault((environment.requirements.req_id, named), []).append(environment)
     return [Job(tuple(group), arch) for group in groups.values() for arch in archs]
-
-
-def not_yet(project: Project, environments: Sequence[Environment]) -> list[NotYet]:
-    """An error for each table that cannot be resolved yet, with the environments that it is for."""
-    names: dict[tuple[str, KeyPath], list[str]] = {}
-    for environment in environments:
-        for deferred in environment.deferred[:1]:
-            names.setdefault(deferred, []).append(environment.name)
-    return [NotYet(", ".join(each), table, location=project.locate(key)) for (table, key), each in names.items()]
 
 
 @dataclass(frozen=True)

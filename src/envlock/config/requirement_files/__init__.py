@@ -1,0 +1,1 @@
+"""Requirement files, which envlock.toml names: requirements.txt, environment.yml, pyproject.toml."""

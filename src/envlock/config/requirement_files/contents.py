@@ -1,0 +1,306 @@
+"""What a requirement file says, opening one, and adding it to the tables of its level.
+
+Each format has its reader beside this module. No message quotes a file from outside the project: envlock.toml may name
+one that whoever reads the log must not see.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envlock.config.errors import (
+    BadChannel,
+    BadCondaEntry,
+    BadEnvironmentYml,
+    BadPyproject,
+    BadPythonSpecifier,
+    BadRequirementFile,
+    BadRequirementsFile,
+    BadValue,
+    RequirementFileCycle,
+    UnsafeFile,
+)
+from envlock.config.project import KeyPath, LineOfFile
+from envlock.config.tables import (
+    Conflict,
+    Hashes,
+    Level,
+    PypiEntry,
+    add_hashes,
+    add_pypi,
+    add_system,
+    agree_python,
+    set_default_index,
+    set_variable,
+)
+from envlock.errors import Location
+from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
+from envlock.model.conda_requirement import BadCondaRequirement
+from envlock.model.requirement import BadVersionSpecifier, PypiRequirement
+from envlock.redaction import shown
+
+if TYPE_CHECKING:
+    from envlock.config.conda_tables import CondaEntry
+
+_SUFFIXES = (".txt", ".in")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING = re.compile(rb"coding[:=]\s*([-\w.]+)")
+
+
+class FileContents(NamedTuple):
+    """What a requirement file says, each entry with its line, which may be that of an included file."""
+
+    pypi: tuple[tuple[PypiRequirement, str, LineOfFile], ...] = ()
+    """Requirements of PyPI packages, each with the index that it names, as written, and its line."""
+    constraints: tuple[tuple[PypiRequirement, LineOfFile], ...] = ()
+    hashes: tuple[Hashes, ...] = ()
+    conda: tuple[tuple[str, str, LineOfFile], ...] = ()
+    """Conda packages: the name, which may begin with `channel::`, the constraint as written, and the line."""
+    conda_only: tuple[tuple[str, str, LineOfFile], ...] = ()
+    """Conda packages to go with PyPI ones, as in `conda`."""
+    channels: tuple[tuple[str, LineOfFile], ...] = ()
+    indexes: tuple[tuple[str, LineOfFile], ...] = ()
+    """Extra indexes, as written."""
+    default_index: tuple[str, LineOfFile] | None = None
+    find_links: tuple[tuple[str, LineOfFile], ...] = ()
+    """Pages with links to packages, as written."""
+    pip_flags: tuple[str, ...] = ()
+    system: tuple[tuple[str, str, LineOfFile], ...] = ()
+    """System packages with their versions, as written."""
+    python: tuple[str, str, LineOfFile] | None = None
+    """The Python of the environment: the range, what is written, and the line."""
+    requires_python: tuple[tuple[str, LineOfFile], ...] = ()
+    """Ranges of Pythons beside that, which all have to hold."""
+    variables: tuple[tuple[str, str, LineOfFile], ...] = ()
+    """Environment variables with their values."""
+    local: tuple[tuple[str, str], ...] = ()
+    """The `url` of each requirement of a local source, and its path relative to envlock.toml."""
+    notes: tuple[tuple[str, LineOfFile], ...] = ()
+    """What is in the file, is allowed, and has no effect: a sentence for each, with its line."""
+    files: tuple[Path, ...] = ()
+    """The files that were read."""
+
+
+class RequirementFile(NamedTuple):
+    """A requirement file that is being read."""
+
+    path: Path
+    name: str
+    """The path as messages have it: relative to envlock.toml, as are the paths in it."""
+    text: str
+    key: KeyPath
+    """The key of envlock.toml that names it, or a file that includes it."""
+    locate: Callable[[KeyPath], Location]
+    project: Path
+    """The folder of envlock.toml."""
+    error: type[BadRequirementFile]
+    is_quoted: bool
+    """Whether messages may quote its lines."""
+    included_by: tuple[tuple[Path, LineOfFile], ...] = ()
+    """The files that include it, the outermost first, each with the line."""
+
+    def line(self, number: int) -> LineOfFile:
+        """The key of a line, from 1."""
+        return LineOfFile(self.key, self.name, number)
+
+    def places(self, number: int) -> tuple[Location, ...]:
+        """A line, the line that includes the file, and the key that names the outermost, for an error."""
+        includes = tuple(Location(line.file, line.line) for _, line in reversed(self.included_by))
+        return (Location(self.name, number), *includes, self.locate(self.key))
+
+    def fault(self, reason: str, number: int, *, line: str = "", hint: str = "") -> BadRequirementFile:
+        """The error of a line. The text `line` is only quoted from a file of the project."""
+        said = f"{reason}: `{shown(line)}`" if line and self.is_quoted else reason
+        return self.error(said, self.places(number), hint=hint)
+
+    def include(self, written: str, number: int, error: type[BadRequirementFile] | None = None) -> RequirementFile:
+        """The file that a line includes, by a path relative to this file.
+
+        Raises BadRequirementFile, UnsafeFile or RequirementFileCycle, with the line.
+        """
+        path = Path(os.path.normpath(self.path.parent / written))
+        beside = Path(self.name).parent / written
+        name = written if beside.is_absolute() else os.path.normpath(beside)
+        chain = (*self.included_by, (self.path, self.line(number)))
+        around = [line for of, line in chain if of == path]
+        if around:
+            lines = [line for _, line in chain]
+            begun = lines[lines.index(around[0]) :]
+            raise RequirementFileCycle(name, tuple(Location(line.file, line.line) for line in begun))
+        return _opened(
+            path, name, self.key, self.places(number), self._replace(included_by=chain, error=error or self.error)
+        )
+
+
+def open_file(
+    written: str,
+    key: KeyPath,
+    *,
+    project: Path,
+    locate: Callable[[KeyPath], Location],
+    error: type[BadRequirementFile],
+) -> RequirementFile:
+    """The requirement file that envlock.toml, in the folder `project`, names at `key`, with its text.
+
+    The text is decoded as pip decodes requirements.txt: by its byte order mark (UTF-8, UTF-16, UTF-32), else by a
+    `coding` comment in the first two lines, else as UTF-8. `locate` finds the place of a key for an error, which is of
+    the class `error` if it is about the format. Raises BadRequirementFile or UnsafeFile.
+    """
+    blank = RequirementFile(Path(), "", "", key, locate, project, error, is_quoted=False)
+    path = Path(os.path.normpath(project / written))
+    return _opened(path, written, key, None, blank)
+
+
+def _opened(
+    path: Path, name: str, key: KeyPath, places: tuple[Location, ...] | None, made: RequirementFile
+) -> RequirementFile:
+    def at() -> tuple[Location, ...]:
+        return places or (made.locate(key),)
+
+    try:
+        text = _decoded(read_file(path, REQUIREMENTS_BYTES, within=made.project))
+    except NotPlain as error:
+        if "\0" in name:
+            raise made.error(f"`{shown(name)}` is not a file name", at(), is_read=False) from None
+        raise UnsafeFile(name, error.reason, at()) from None
+    except (OSError, ValueError, LookupError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = reason or type(error).__name__
+        said = f"cannot read the {made.error.kind} `{shown(name)}`: {reason[:1].lower()}{reason[1:]}"
+        raise made.error(said, at(), is_read=False) from None
+    is_quoted = is_of(path, made.project)
+    if not is_quoted and path.suffix not in _SUFFIXES:
+        # Its lines would go to a lock and to indexes: they might be a secret.
+        reason = "a requirement file outside the project must be called `*.txt` or `*.in`"
+        raise UnsafeFile(name, reason, at())
+    return made._replace(path=path, name=name, text=text, is_quoted=is_quoted)
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file, as pip decodes it. Raises UnicodeDecodeError, LookupError."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding)
+    for line in data.split(b"\n", 2)[:2]:
+        if line.startswith(b"#") and (found := _CODING.search(line)) is not None:
+            return codecs.decode(data, found[1].decode("ascii"))
+    return data.decode()
+
+
+def contents_of(
+    kind: str, entry: Any, key: KeyPath, *, project: Path, locate: Callable[[KeyPath], Location]
+) -> FileContents:
+    """What the requirement file says that envlock.toml names at `key`, in the folder `project`.
+
+    `kind` is the name of the key, `entry` its value or one item of it, which has the right shape. Raises ConfigError
+    with the line; UnsafeFile.
+    """
+    if kind == "environment-yml":
+        from envlock.config.requirement_files.environment_yml import read_environment_yml
+
+        return read_environment_yml(open_file(entry, key, project=project, locate=locate, error=BadEnvironmentYml))
+    if kind == "pyproject":
+        from envlock.config.requirement_files.pyproject_toml import read_pyproject
+
+        table = {"file": entry} if isinstance(entry, str) else entry
+        file = open_file(table["file"], key, project=project, locate=locate, error=BadPyproject)
+        return read_pyproject(file, extras=table.get("extras", ()), groups=table.get("groups", ()))
+    from envlock.config.requirement_files.requirements_txt import read_requirements_txt
+
+    return read_requirements_txt(open_file(entry, key, project=project, locate=locate, error=BadRequirementsFile))
+
+
+def joined(all_contents: Iterable[FileContents]) -> FileContents:
+    """The contents of several files as one, in order. Two Pythons or default indexes that differ are a Conflict."""
+    found = FileContents()
+    for each in all_contents:
+        for one, other in ((found.python, each.python), (found.default_index, each.default_index)):
+            if one and other and one[0] != other[0]:
+                raise Conflict("disagreeing-values", one[-1], other[-1], values=(str(one[-2]), str(other[-2])))
+        lists = {
+            name: (*getattr(found, name), *getattr(each, name))
+            for name in FileContents._fields
+            if name not in {"python", "default_index"}
+        }
+        found = FileContents(
+            **lists, python=found.python or each.python, default_index=found.default_index or each.default_index
+        )
+    return found
+
+
+def add_contents(level: Level, contents: FileContents, locate: Callable[[KeyPath], Location]) -> None:
+    """Add what a requirement file says to the tables of its level. `locate` finds the place of a line, for errors.
+
+    Raises Conflict, with the keys of both sides, where the two contradict each other; BadCondaEntry, BadChannel,
+    BadPythonSpecifier and BadValue.
+    """
+    for requirement, index, line in contents.pypi:
+        add_pypi(level, requirement, line, index)
+    level.constraints += [PypiEntry(requirement, line) for requirement, line in contents.constraints]
+    for hashes in contents.hashes:
+        add_hashes(level, hashes)
+    for packages, entries in ((contents.conda, level.conda), (contents.conda_only, level.conda_only)):
+        for name, constraint, line in packages:
+            _add_conda(level, entries, name, constraint, line, locate)
+    for package, version, line in contents.system:
+        _add_system(level, package, version, line, locate)
+    if contents.python is not None:
+        found, written, line = contents.python
+        agree_python(level, written, found, line)
+    level.requires_python += contents.requires_python
+    if contents.default_index is not None:
+        set_default_index(level, *contents.default_index)
+    for name, value, line in contents.variables:
+        set_variable(level, name, value, line)
+    level.indexes += contents.indexes
+    level.find_links += contents.find_links
+    level.channels += contents.channels
+    level.pip_flags += contents.pip_flags
+    level.local |= dict(contents.local)
+    level.notes += contents.notes
+
+
+def _add_conda(
+    level: Level,
+    entries: dict[str, CondaEntry],
+    name: str,
+    constraint: str,
+    line: LineOfFile,
+    locate: Callable[[KeyPath], Location],
+) -> None:
+    from envlock.config.conda_tables import NoChannel, read_package
+
+    try:
+        read_package(level, entries, name, constraint, line)
+    except BadCondaRequirement as bad:
+        raise BadCondaEntry(name, constraint, bad.reason, locate(line)) from None
+    except NoChannel as bad:
+        raise BadChannel(bad.channel, locate(line)) from None
+    except BadVersionSpecifier:
+        raise BadPythonSpecifier(constraint, locate(line)) from None
+
+
+def _add_system(
+    level: Level, package: str, version: str, line: LineOfFile, locate: Callable[[KeyPath], Location]
+) -> None:
+    from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
+
+    if package not in VIRTUAL_PACKAGES:
+        raise BadValue(package, version, "it is no system package", locate(line), right=tuple(VIRTUAL_PACKAGES))
+    try:
+        found = system_version(package, version)
+    except BadSystemVersion as bad:
+        hint = f"write the version as `{bad.example}`"
+        raise BadValue(package, version, bad.reason, locate(line), hint=hint) from None
+    add_system(level, package, found, line)
