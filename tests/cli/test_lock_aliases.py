@@ -28,14 +28,50 @@ def test_what_the_config_says_is_given(project: ProjectFolder, envlock: Envlock,
     assert "nothing changed" in ran.stdout
     assert "to give one: envlock alias team/base:v1 --env base" in ran.stderr, "they may never have been given"
     assert not [effect for effect in ran.effects if "shared" in effect]
+
+
+def test_a_tag_that_was_given_stays_behind_and_the_environment_is_locked_all_the_same(
+    project: ProjectFolder, envlock: Envlock
+) -> None:
+    ask(project, "lam", aliases='["team/base:v1", "team/base"]')
+    envlock("lock")
+    envlock("alias", "team/base:v2", "team/base:v1")
     ask(project, "lam", "zeta", aliases='["team/base:v1", "team/base"]')
+    ran = envlock("lock")
+    assert "moved team/base:latest to base: " in ran.stdout, "what can move, moves"
+    assert "team/base:v1 stays with the environment of before" in ran.stderr
+    assert "envlock alias team/base:v3 --env base, and write it into envlock.toml:" in ran.stderr, "v2 is taken too"
+    assert "zeta" not in envlock("show", "team/base:v1").stdout
+    envlock("check")
+    envlock("alias", "team/base:v3", "--env", "base")
+    assert "zeta==" in envlock("show", "team/base:v3").stdout
+
+
+def test_a_tag_that_stays_behind_is_told_to_machines(project: ProjectFolder, envlock: Envlock) -> None:
+    ask(project, "lam", aliases='["team/base:v1"]')
+    first = envlock("lock", "--json").json
+    assert (first["aliases"], first["behind"]) == ([{"name": "team/base:v1", "move": 1}], [])
+    ask(project, "lam", "zeta", aliases='["team/base:@{RELEASE}", "team/base:v1"]')
+    (behind,) = envlock("lock", "--json", env={"RELEASE": "v2"}).json["behind"]
+    assert {key: behind[key] for key in ("name", "environment", "next")} == {
+        "name": "team/base:v1",
+        "environment": "base",
+        "next": "team/base:v3",
+    }
+    assert project.config.read_text().splitlines()[behind["line"] - 1].startswith("aliases = ")
+    assert list(behind["full_ids"]) == list(ARCHS)
+
+
+def test_a_tag_on_the_command_line_that_was_given_ends_it_before_anything_is_locked(
+    project: ProjectFolder, envlock: Envlock
+) -> None:
+    ask(project, "lam", aliases="[]")
+    envlock("lock", "--alias", "team/base:v1")
+    ask(project, "lam", "zeta", aliases="[]")
     before = project.snapshot()
-    said = envlock("lock", check=2).stderr
+    said = envlock("lock", "--alias", "team/base:v1", check=2).stderr
     assert "error[alias-taken]" in said
     assert project.snapshot() == before
-    ask(project, "lam", "zeta", aliases='["team/base:v2", "team/base"]')
-    ran = envlock("lock", "--json")
-    assert ran.json["aliases"] == [{"name": "team/base:v2", "move": 1}, {"name": "team/base:latest", "move": 2}]
 
 
 def test_aliases_that_came_after_the_lock_are_reported(project: ProjectFolder, envlock: Envlock) -> None:

@@ -7,7 +7,7 @@ import sys
 from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import EnvlockError, one_line
-from envlock.words import count
+from envlock.words import count, short_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from envlock.config.project import Project
     from envlock.config.selection import Selection
-    from envlock.named.give import GiveResult
+    from envlock.named.give import Behind, GiveResult
     from envlock.named.new_table import NewTable
     from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
@@ -110,7 +110,8 @@ def lock(line: CommandLine) -> int:
     if line.has(JSON):
         from envlock.cli.console import write_json
 
-        document = as_document(project, result, given)
+        document = as_document(project, result, given.results)
+        document["behind"] = [_behind_document(each) for each in given.behind]
         if new is not None:
             document["written"] = [f"env.{new.name}"] if new.is_new else []
         write_json(document)
@@ -118,12 +119,35 @@ def lock(line: CommandLine) -> int:
         if new is not None and new.is_new:
             sys.stdout.write(f"{one_line(f'wrote [env.{new.name}] into {project.path.name}')}\n")
         sys.stdout.write(as_text(project, result))
-        if given:
+        if given.results:
             from envlock.cli.alias import given_text
 
-            sys.stdout.write("".join(f"{given_text(each)}\n" for each in given))
-        sys.stderr.write("".join(f"{one_line(note)}\n" for note in aliases.left(result)))
+            sys.stdout.write("".join(f"{given_text(each)}\n" for each in given.results))
+        notes = [*map(_behind_text, given.behind), *aliases.left(result)]
+        sys.stderr.write("".join(f"{one_line(note)}\n" for note in notes))
     return 0
+
+
+def _behind_text(each: Behind) -> str:
+    """Which alias stays where it is, and how to give the next."""
+    from shlex import quote
+
+    where = f", and write it into {each.at.path}:{each.at.line}" if each.at else ""
+    return (
+        f"note: {each.move.alias} stays with the environment of before ({short_ids(each.move.req_id)}), as its tag is"
+        f" given once; to give the next: envlock alias {each.following} --env {quote(each.environment)}{where}"
+    )
+
+
+def _behind_document(each: Behind) -> dict[str, object]:
+    return {
+        "name": str(each.move.alias),
+        "environment": each.environment,
+        "req_id": each.move.req_id,
+        "full_ids": dict(each.move.full_ids),
+        "next": str(each.following),
+        "line": each.at.line if each.at else None,
+    }
 
 
 def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:

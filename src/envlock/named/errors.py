@@ -164,11 +164,13 @@ class AliasTaken(ConfigError):
 
     def __init__(self, move: Move, *, wanted: str) -> None:
         """`wanted` is the environment that the alias was to be given to, for messages."""
+        self.move = move
         alias = move.alias
+        following = f"{alias.name}:{next_tag(alias.tag)}"
         super().__init__(
             f"`{alias}` is taken: only latest, candidate and stable move, every other tag is given once",
             details=(*_facts("given", move), f"not      {wanted}"),
-            hint=f"use another tag, such as `{alias.name}:{_next(alias.tag)}`, or `{alias.name}:latest`, which moves",
+            hint=f"use another tag, such as `{following}`, or `{alias.name}:latest`, which moves",
         )
 
 
@@ -382,10 +384,10 @@ def _facts(verb: str, move: Move) -> tuple[str, ...]:
     return (*(" ".join([line[:8], *line[8:].split()]) for line in lines), f"it is    {move.ids}")
 
 
-def _next(tag: str) -> str:
+def next_tag(tag: str) -> str:
     """A tag that may follow another.
 
-    >>> _next("v1"), _next("v2.9"), _next("prod")
+    >>> next_tag("v1"), next_tag("v2.9"), next_tag("prod")
     ('v2', 'v2.10', 'prod-2')
     """
     number = re.search(r"[0-9]+\Z", tag)

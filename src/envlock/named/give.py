@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
 from envlock.named.alias import Alias, EnvironmentIds
-from envlock.named.errors import AliasNeverMoves, NoEarlierMove
+from envlock.named.errors import AliasNeverMoves, AliasTaken, NoEarlierMove, next_tag
 from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
     from envlock.config.project import KeyPath, Project
     from envlock.config.selection import Selection
+    from envlock.errors import Location
     from envlock.model.arch import Arch
     from envlock.named.lookup import Lookup, NamedEnvironment
     from envlock.named.move import Move
@@ -134,11 +135,34 @@ def promotion_target(source: Alias, text: str) -> Alias:
     return alias_of(text if ":" in text else f"{source.name}:{text}")
 
 
+@dataclass(frozen=True)
+class Behind:
+    """An alias of envlock.toml that stays with the environment of before: its tag never moves."""
+
+    environment: str
+    """The environment of envlock.toml that is another one now."""
+    move: Move
+    """The move that the alias is at."""
+    following: Alias
+    """An alias that nobody has and that may follow it."""
+    at: Location | None
+    """Where envlock.toml has the alias; None if a variable is a part of it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The aliases that one `lock` gave, and those that stay behind."""
+
+    results: tuple[GiveResult, ...] = ()
+    behind: tuple[Behind, ...] = ()
+
+
 class LockAliases:
     """The aliases that one `lock` gives. Opens the cache only if there is an alias to give.
 
     Those of envlock.toml are given to an environment that was locked again, for all archs; those of the command line in
-    any case.
+    any case. A tag that never moves and names another environment already is an error on the command line, and stays
+    behind in envlock.toml: whoever changes an environment there need not know that its alias was given.
     """
 
     def __init__(self, project: Project, selection: Selection, names: Sequence[str] = ()) -> None:
@@ -150,6 +174,7 @@ class LockAliases:
         self._config = project.path
         self._in_config = [(each.name, [name for name, _ in each.aliases]) for each in environments if each.aliases]
         self._if_changed: list[tuple[str, Alias]] = []
+        self._places: dict[Alias, Location | None] = {}
         self._always: list[tuple[str, Alias]] = []
         if names:
             from envlock.config.errors import NoEnvironments, SeveralEnvironments
@@ -161,15 +186,20 @@ class LockAliases:
                 raise NoEnvironments(project.path.name)
             self._always = [(environments[0].name, alias_of(name)) for name in names]
         if not selection.archs:
-            self._if_changed = [
-                (each.name, _alias_at(project, name, key)) for each in environments for name, key in each.aliases
-            ]
+            for each in environments:
+                for name, key in each.aliases:
+                    alias = _alias_at(project, name, key)
+                    self._if_changed.append((each.name, alias))
+                    self._places[alias] = None if "@{" in name else project.locate(key)
 
     def refuse_taken(self, project: Project, upgrade: Upgrade) -> None:
-        """Raise AliasTaken for a tag that never moves and names another environment, before anything is locked."""
+        """Raise AliasTaken before anything is locked, if the command line gives a tag that names another environment.
+
+        That is so only for a tag that never moves.
+        """
         environments = {each.name: each for each in project.environments()}
         lookup: Lookup | None = None
-        for name, alias in dict.fromkeys([*self._always, *self._if_changed]):
+        for name, alias in dict.fromkeys(self._always):
             environment = environments[name]
             base = environment.base
             # The environment of an alias that has no pin yet is not known before it is looked up.
@@ -197,25 +227,40 @@ class LockAliases:
                     f"to give one: envlock alias {names[0]} --env {environment}"
                 )
 
-    def give(self, result: LockResult, reporter: Reporter) -> tuple[GiveResult, ...]:
+    def give(self, result: LockResult, reporter: Reporter) -> Given:
         """Give the aliases, when the environments are locked. Raises as the function `give`."""
         wanted = self._to_give(result)
         if not wanted:
-            return ()
+            return Given()
         from envlock.config.read import load_project
         from envlock.named.lookup import Lookup
 
         project = load_project(self._config)
         lookup = Lookup(project)
         environments = {each.name: each for each in project.environments()}
-        return tuple(
-            give(lookup, alias, lookup.environment(environments[name]), reporter=reporter)
-            for name, alias in dict.fromkeys(wanted)
-        )
+        results: list[GiveResult] = []
+        behind: list[Behind] = []
+        for name, alias in dict.fromkeys(wanted):
+            try:
+                results.append(give(lookup, alias, lookup.environment(environments[name]), reporter=reporter))
+            except AliasTaken as error:  # noqa: PERF203  the others are given all the same
+                if (name, alias) in self._always:
+                    raise
+                behind.append(Behind(name, error.move, _following(lookup, alias), self._places[alias]))
+        return Given(tuple(results), tuple(behind))
 
     def _to_give(self, result: LockResult) -> list[tuple[str, Alias]]:
         changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
         return [*self._always, *((name, alias) for name, alias in self._if_changed if name in changed)]
+
+
+def _following(lookup: Lookup, alias: Alias) -> Alias:
+    """The first alias after one that nobody has. One listing."""
+    taken = {each.tag for each in lookup.aliases.names(f"{alias.name}:") if each.name == alias.name}
+    tag = next_tag(alias.tag)
+    while tag in taken:
+        tag = next_tag(tag)
+    return Alias(alias.name, tag)
 
 
 def _alias_at(project: Project, text: str, key: KeyPath) -> Alias:
