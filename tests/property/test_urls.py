@@ -17,6 +17,7 @@ PARTS = (
     *("https://", "http://", "ftp://", "file://", "s3://", "git+https://", "${A}", "${B}", "${", "}", "$A", "${A B}"),
     *("@", ":", "/", "?", "#", "[", "]", "::1", "%", "%zz", "index.example", "8443", " ", "\t", "\\", "'", '"', "é"),
     *("\x00", "\x1b", "\u2028", "t/", "&", "sha256=0", ",", "*", ";", "=", "1.0"),
+    *("git+ssh://", "git+file://", "folder+sha256:", "file+sha256:", "ab" * 32, "#subdirectory=", "..", "-"),
 )
 texts = st.lists(st.sampled_from(PARTS), max_size=8).map("".join)
 secrets = st.text("abcXYZ0189-_.~", min_size=6, max_size=12).map("s3cr3t{}".format)

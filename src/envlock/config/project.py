@@ -80,7 +80,8 @@ class Environment(NamedTuple):
     origins: tuple[tuple[str, KeyPath], ...] = ()
     """The key of each requirement. Requirements are named by `python`, a normalised package name (if it has several
     requirements, also by each of them), `conda:` and the name of a conda package, the URL of an index or a channel
-    without credentials, or a system package."""
+    without credentials, or a system package; `constraint:`, `hash:` and the name of a PyPI package; `variable:` and the
+    name of a variable."""
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` as written, with credentials and `${VARIABLE}`s: for fetching only."""
     default_index_url: str = ""
@@ -89,6 +90,9 @@ class Environment(NamedTuple):
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels`, and those of single packages, as written, with credentials and `${VARIABLE}`s: for
     fetching only."""
+    local: tuple[tuple[str, str], ...] = ()
+    """`(url, path)` of what comes from this machine: a requirement's URL, which names its content, and where it is,
+    relative to envlock.toml. For building only."""
     notes: tuple[tuple[str, KeyPath], ...] = ()
     """What its requirement files say without any effect: a sentence for each, with its line."""
     key: KeyPath = ()

@@ -16,7 +16,7 @@ class Artifact:
     filename: str
     sha256: str
     url: str
-    """Where upstream keeps it, without credentials."""
+    """Where upstream keeps it, without credentials; empty for a wheel that was built, which only caches have."""
     size: int | None = None
     """Bytes, where the lock knows."""
     channel: str = ""

@@ -34,6 +34,39 @@ class CondaFacts:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a wheel was built from; of a local wheel, where it was.
+
+    >>> Source("git", url="https://code.example/tool", commit="ab" * 20).said
+    'https://code.example/tool at abababababab'
+    """
+
+    kind: str
+    """`sdist`, `git`, `folder`, or `wheel`."""
+    url: str = ""
+    """Of an sdist of the web; of `git` that of the repository (`https://…` or `ssh://…`). Without credentials."""
+    commit: str = ""
+    """Of `git`: all 40 or 64 hex digits."""
+    sha256: str = ""
+    """Of an sdist that of the archive; of a folder its content hash."""
+    filename: str = ""
+    """Of an sdist."""
+    subdirectory: str = ""
+    """The folder in it that was built; empty for its top."""
+    path: str = ""
+    """Of what was on this machine: relative to envlock.toml, with `/`. In no id."""
+    requires: tuple[str, ...] = ()
+    """The packages that built it, as `setuptools==80.9.0`, sorted; none for `wheel`."""
+
+    @property
+    def said(self) -> str:
+        """Where it came from, for messages."""
+        place = self.path or self.url or self.filename
+        below = f", in {self.subdirectory}" if self.subdirectory else ""
+        return f"{place} at {self.commit[:12]}{below}" if self.commit else f"{place}{below}"
+
+
+@dataclass(frozen=True)
 class LockedPackage:
     """The one artifact that will be installed for a package."""
 
@@ -41,7 +74,7 @@ class LockedPackage:
     version: str
     filename: str
     url: str
-    """Where upstream keeps it: canonical, without credentials, query or fragment."""
+    """Where upstream keeps it: canonical, without credentials, query or fragment. Empty if it has a `source`."""
     sha256: str
     kind: str = "pypi"
     build: str = ""
@@ -54,6 +87,14 @@ class LockedPackage:
     """Names of the locked packages of its own kind that this one needs, sorted."""
     conda: CondaFacts | None = None
     """Of a conda package, and of no other."""
+    source: Source | None = None
+    """Of a wheel that no upstream has: `filename`, `sha256` and `size` are the wheel's, `index` and `upload_time` the
+    sdist's."""
+
+    @property
+    def is_of_index_sdist(self) -> bool:
+        """Whether it was built from an sdist of an index, which `build` has to allow."""
+        return self.source is not None and self.source.kind == "sdist" and self.index != ""
 
 
 @dataclass(frozen=True)

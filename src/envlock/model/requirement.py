@@ -77,9 +77,12 @@ class DirectUrlOfThisMachine(ConfigError):
     """A package's own URL names a place that other machines cannot reach, or is no URL."""
 
     code = "direct-url-not-web"
-    message = "the URL of a package is not that of a file on a web server: http:// or https://"
-    details = ("a lock is used on other machines too, so all must reach what it names",)
-    hint = "put the wheel on an index or a web server"
+    message = "the URL of a package names neither a file on a web server nor a git repository"
+    details = (
+        "a lock is used on other machines too, so all must reach it: http://, https://, git+https:// or git+ssh://",
+        "a branch, tag or commit of a repository is `@main`, a folder in it `#subdirectory=libs/common`",
+    )
+    hint = 'for a file or a folder of the project write `{{ path = "libs/common" }}` in envlock.toml'
 
 
 class PythonIsNoPackage(ConfigError):
@@ -106,6 +109,8 @@ class PypiRequirement(NamedTuple):
     specifier: str = ""
     marker: str = ""
     url: str = ""
+    """Where it comes from, if from no index: a wheel or an sdist of a web server, `git+https://host/repo@ref`, or, by
+    its content, `folder+sha256:<64 hex>` or `file+sha256:<64 hex>/<file name>` (`model.url.direct_url`)."""
     from_index: str = ""
     """The URL, without credentials, of the one index that it comes from; empty for the project's indexes."""
 

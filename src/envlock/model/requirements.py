@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.model.arch import Arch
 from envlock.model.identity import Plain, req_id
-from envlock.model.requirement import PypiRequirement, parse_requirement
+from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
 
 if TYPE_CHECKING:
@@ -32,8 +33,17 @@ REQUIREMENT_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "base": str,
 }
 """The keys of the table, those of `Requirements.document()`; empty values are left out."""
-LATER_KEYS: dict[str, type[str] | type[list[Plain]]] = {"channel-priority": str, "package-indexes": list}
+LATER_KEYS: dict[str, type[str] | type[list[Plain]]] = {
+    "channel-priority": str,
+    "package-indexes": list,
+    "constraints": list,
+    "hashes": list,
+    "find-links": list,
+    "variables": list,
+}
 """Keys that are no part of the document where they are empty."""
+_ROWS = {"package-indexes": 2, "hashes": 2, "variables": 2, "system": 3}
+"""How many texts a row of a key has; the other lists hold texts."""
 
 
 class Requirements(NamedTuple):
@@ -71,6 +81,14 @@ class Requirements(NamedTuple):
     """The environment that this one extends, packages and all: its type, its req_id, and a hash of its full_ids."""
     channel_priority: str = ""
     """`disabled` where a package may come from any channel that has it; empty for strict, the first that has it."""
+    constraints: tuple[PypiRequirement, ...] = ()
+    """What the versions of PyPI packages must meet where they are needed at all: they require no package."""
+    hashes: tuple[tuple[str, str], ...] = ()
+    """`(PyPI package, SHA-256)`: the file of that package, or the sdist it is built from, has one of its hashes."""
+    find_links: tuple[str, ...] = ()
+    """Pages with links to files (pip's `--find-links`): URLs that are searched beside the indexes."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """`(NAME, value)`: environment variables that are set where the environment is entered."""
 
     @property
     def type(self) -> str:
@@ -144,7 +162,17 @@ class Requirements(NamedTuple):
             "base": self.base,
             **({"channel-priority": self.channel_priority} if self.channel_priority else {}),
             **({"package-indexes": pinned} if (pinned := self._package_indexes()) else {}),
+            **self._of_format_3(),
         }
+
+    def _of_format_3(self) -> dict[str, Plain]:
+        found: dict[str, Plain] = {
+            "constraints": sorted({str(each) for each in self.constraints}),
+            "hashes": [[name, sha256] for name, sha256 in sorted(set(self.hashes))],
+            "find-links": list(self.find_links),
+            "variables": [[name, value] for name, value in sorted(self.variables)],
+        }
+        return {key: value for key, value in found.items() if value}
 
     def _package_indexes(self) -> list[Plain]:
         """For each requirement that comes from one index alone: its text, and that index."""
@@ -193,13 +221,13 @@ def requirements_document(table: Mapping[str, Any]) -> dict[str, Plain]:
         value: Any = table.get(key)
         if value is not None and type(value) is not kind:
             raise ValueError(f"requirements.{key} is no {kind.__name__}")
-        if type(value) is list and not all(map(_is_row if key == "system" else _is_text, value)):
-            raise ValueError(f"requirements.{key} holds something else than texts")
+        _check_texts(key, value)
         document[key] = kind() if value is None else value
     for key, later in LATER_KEYS.items():
         if key in table:
             if type(table[key]) is not later or not table[key]:
                 raise ValueError(f"requirements.{key} is no {later.__name__}")
+            _check_texts(key, table[key])
             document[key] = table[key]
     if not set(table) <= {*REQUIREMENT_KEYS, *LATER_KEYS}:
         raise ValueError("requirements hold an unknown key")
@@ -217,12 +245,21 @@ def _conda(texts: Sequence[str]) -> tuple[CondaRequirement, ...]:
     return found
 
 
+def _check_texts(key: str, value: object) -> None:
+    if type(value) is not list:
+        return
+    length = _ROWS.get(key)
+    fits = all(map(_is_text, value)) if length is None else all(_is_row(each, length) for each in value)
+    if not fits:
+        raise ValueError(f"requirements.{key} holds something else than texts")
+
+
 def _is_text(value: object) -> bool:
     return type(value) is str
 
 
-def _is_row(value: object) -> bool:
-    return type(value) is list and len(value) == 3 and all(map(_is_text, value))
+def _is_row(value: object, length: int) -> bool:
+    return type(value) is list and len(value) == length and all(map(_is_text, value))
 
 
 def requirements_from(table: Mapping[str, Any]) -> Requirements:
@@ -232,7 +269,8 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
     """
     requirements_document(table)
     indexes = dict(table.get("package-indexes", ()))
-    for url in (*table.get("indexes", ()), *indexes.values(), *filter(None, [table.get("default-index", "")])):
+    named = (*table.get("indexes", ()), *indexes.values(), *table.get("find-links", ()))
+    for url in (*named, *filter(None, [table.get("default-index", "")])):
         if not is_web(url) or strip_credentials(url) != url:
             raise ValueError(f"requirements name something that is not an index: {strip_credentials(url)!r}")
     for channel in table.get("channels", ()):
@@ -240,6 +278,12 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
             raise ValueError(
                 f"requirements name something that is not a channel: {strip_channel_credentials(channel)!r}"
             )
+    for name, sha256 in table.get("hashes", ()):
+        if normalized(name) != name or not is_package_name(name) or re.fullmatch("[0-9a-f]{64}", sha256) is None:
+            raise ValueError(f"requirements hold something that is no hash of a package: {name!r}")
+    for name, value in table.get("variables", ()):
+        if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is None or "\0" in value:
+            raise ValueError(f"requirements hold something that is no environment variable: {name!r}")
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],
@@ -257,4 +301,8 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
         system=tuple((Arch(arch), name, version) for arch, name, version in table.get("system", ())),
         base=table.get("base", ""),
         channel_priority=table.get("channel-priority", ""),
+        constraints=tuple(map(parse_requirement, table.get("constraints", ()))),
+        hashes=tuple((name, sha256) for name, sha256 in table.get("hashes", ())),
+        find_links=tuple(table.get("find-links", ())),
+        variables=tuple((name, value) for name, value in table.get("variables", ())),
     )

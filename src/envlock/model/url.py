@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 # Patterns are compiled where they are used, and kept by re: most projects have no need of them.
 VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
@@ -15,6 +16,10 @@ VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
 _PLACE = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{0,9}))?"
 _LARGEST_PORT = 65535
 _FRAGMENT = r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*"
+_REF = r"[A-Za-z0-9_.][A-Za-z0-9_./+-]*"
+"""A commit, a tag or a branch: none that git would take for an option."""
+_GIT = rf"git\+(?P<place>(?:https?://|ssh://(?:[\w.-]+@)?)[^\s/@?#\\]+/[^\s@?#\\]+)(?:@(?P<ref>{_REF}))?"
+_HERE = r"(?P<kind>folder|file)\+sha256:(?P<sha256>[0-9a-f]{64})(?:/(?P<filename>\w[\w.+!~@=,%-]*))?"
 
 
 def strip_credentials(url: str) -> str:
@@ -211,22 +216,104 @@ def _stood_in(text: str) -> tuple[str, ...]:
     return (rest, f"file:///{rest[7:]}") if text[:9].lower() == "file://${" else (rest,)
 
 
+class DirectUrl(NamedTuple):
+    """What a package's own URL names."""
+
+    kind: str
+    """`web` (a wheel or an sdist on a web server), `git`, or, by their content, `folder` and `file`."""
+    place: str = ""
+    """Of `web` the URL, of `git` that of the repository: without `git+`, reference and fragment."""
+    ref: str = ""
+    """Of `git`: a commit, a tag or a branch; empty for the default branch."""
+    subdirectory: str = ""
+    """The folder in it that is the project; empty for its top."""
+    sha256: str = ""
+    """Of `folder` the content hash, of `file` the SHA-256."""
+    filename: str = ""
+    """Of `file` and `web`."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is of this machine, and known by its content alone."""
+        return self.kind in {"folder", "file"}
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether there is nothing to build."""
+        return self.filename.lower().endswith(".whl")
+
+
+def direct_url(url: str) -> DirectUrl | None:
+    """The parts of a package's own URL; None if it is none.
+
+    >>> direct_url("git+https://code.example/team/tool@v1.2#subdirectory=libs/a")[:4]
+    ('git', 'https://code.example/team/tool', 'v1.2', 'libs/a')
+    >>> direct_url("https://files.example/demo-1.0.tar.gz#sha256=00").filename
+    'demo-1.0.tar.gz'
+    >>> direct_url(f"file+sha256:{'ab' * 32}/demo-1.0-py3-none-any.whl").filename
+    'demo-1.0-py3-none-any.whl'
+    >>> direct_url(f"folder+sha256:{'ab' * 32}").is_here, direct_url("git+file:///srv/tool"), direct_url("../tool")
+    (True, None, None)
+    """
+    body, _, fragment = url.partition("#")
+    subdirectory = next((part[13:] for part in fragment.split("&") if part.startswith("subdirectory=")), "")
+    climbs = subdirectory.startswith("/") or ".." in subdirectory.split("/")
+    if body.startswith("git+"):
+        found = re.fullmatch(_GIT, body, re.ASCII)
+        if found is None or climbs:
+            return None
+        return DirectUrl("git", found["place"], found["ref"] or "", subdirectory)
+    here = re.fullmatch(_HERE, body, re.ASCII)
+    if here is not None:
+        if climbs or (here["kind"] == "file") != bool(here["filename"]):
+            return None
+        return DirectUrl(
+            here["kind"], subdirectory=subdirectory, sha256=here["sha256"], filename=here["filename"] or ""
+        )
+    if not is_web(url):
+        return None
+    filename = body.rpartition("/")[2]
+    if "%" in filename:
+        from urllib.parse import unquote
+
+        filename = unquote(filename)
+    of_web = DirectUrl("web", body, subdirectory=subdirectory, filename=filename)
+    return None if climbs and not of_web.is_wheel else of_web
+
+
 def direct_url_fault(url: str) -> str:
     """Why no lock can hold a package's own URL: `local`, `secret`, or nothing where one can.
 
-    Its fragment may be what pip knows of them: a hash, a name, a folder. Any other may be a token.
+    Its fragment may be what pip knows of them: a hash, a name, a folder. Any other may be a token. The user name of
+    `ssh` is none, since a server takes it for nothing without a key.
 
     >>> direct_url_fault("https://files.example/demo-1.0-py3-none-any.whl#sha256=0")
     ''
     >>> direct_url_fault("https://files.example/demo-1.0-py3-none-any.whl#token=0")
     'secret'
-    >>> direct_url_fault("git+https://code.example/demo"), direct_url_fault("https://me:pw@files.example/demo.whl")
-    ('local', 'secret')
+    >>> direct_url_fault("git+https://code.example/demo@main"), direct_url_fault("git+ssh://git@code.example/demo")
+    ('', '')
+    >>> direct_url_fault("git+https://me:pw@code.example/demo"), direct_url_fault("https://me:pw@files.example/demo.whl")
+    ('secret', 'secret')
+    >>> direct_url_fault("git+file:///srv/demo"), direct_url_fault("../demo"), direct_url_fault("git+https://x/y@-z")
+    ('local', 'local', 'local')
     """
-    if not is_web(url):
-        return "local"
     place, _, fragment = url.partition("#")
-    return "secret" if strip_credentials(url) != place or re.fullmatch(_FRAGMENT, fragment, re.ASCII) is None else ""
+    if not re.fullmatch(_FRAGMENT, fragment, re.ASCII) and (url.startswith("git+") or is_web(url)):
+        return "secret"
+    if url.startswith("git+"):
+        web = place[4:]
+        scheme, _, rest = web.partition("://")
+        authority = _authority(rest)
+        user = authority.rpartition("@")[0]
+        if (user and (scheme != "ssh" or ":" in user)) or "?" in rest:
+            return "secret"
+        return "local" if direct_url(url) is None else ""
+    if direct_url(url) is None or (not is_web(url) and not re.fullmatch(r"(?:subdirectory=.+)?", fragment)):
+        return "local"
+    if not is_web(url):
+        return ""
+    return "secret" if strip_credentials(url) != place else ""
 
 
 def is_host_pattern(text: str) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from envlock.model.arch import Arch
-from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.lock import Lock, LockedPackage, LockedPython, Source
+from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
 
 
@@ -59,6 +61,33 @@ class FileHashes(Protocol):
 
 
 @dataclass(frozen=True)
+class BuiltWheel:
+    """A wheel on this machine that no index has."""
+
+    name: str
+    """Normalized (PEP 503)."""
+    version: str
+    path: Path
+    filename: str
+    sha256: str
+    size: int
+    source: Source
+
+
+class WheelBuilder(Protocol):
+    """Makes wheels for requests; each once, whatever asks for it. Any thread may call it."""
+
+    def of_requirement(self, requirement: PypiRequirement, request: Request) -> BuiltWheel:
+        """The wheel of a requirement with a URL, for the request's arch and Python: built, or as it lies there.
+
+        Raises BuildError, or what fetching it raises.
+        """
+
+    def of_sdist(self, sdist: LockedPackage, request: Request) -> BuiltWheel:
+        """The wheel of an index's sdist: `filename`, `url` and `sha256` are the sdist's. Raises as above."""
+
+
+@dataclass(frozen=True)
 class Request:
     """One environment to resolve for one arch."""
 
@@ -93,6 +122,12 @@ class Request:
     """Whether only the cached data of indexes and channels may be used."""
     allow_older: tuple[str, ...] = ()
     """PyPI packages that may go back a major version if a newer one has no wheel."""
+    builder: WheelBuilder | None = None
+    """None if nothing is built: then a requirement that needs it is an error."""
+    may_build: tuple[str, ...] | bool = False
+    """PyPI packages that may be built from an index's sdist where no wheel fits; True for all."""
+    find_links_urls: tuple[str, ...] = ()
+    """`requirements.find_links` with credentials."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as `requirements.channels` names them, each with the URL of its mirror."""
 
