@@ -156,8 +156,8 @@ def test_a_comment_between_the_packages_is_layout() -> None:
 
 def test_an_older_envlock_says_to_upgrade() -> None:
     with pytest.raises(NewerLockFormat) as caught:
-        parse(changed("format = 2", "format = 3").encode(), "x")
-    assert "reads up to 2" in str(caught.value)
+        parse(changed("format = 2", "format = 4").encode(), "x")
+    assert "reads up to 3" in str(caught.value)
 
 
 def test_a_summary_imports_little() -> None:

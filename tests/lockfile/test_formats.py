@@ -131,7 +131,7 @@ def test_conflict_markers_are_named_with_their_line(marker: str) -> None:
 
 
 def test_a_newer_format_is_not_damage() -> None:
-    data = changed("format = 1", "format = 3")
+    data = changed("format = 1", "format = 4")
     with pytest.raises(NewerLockFormat):
         parse(data, "x")
     assert quick_summary(data) is None

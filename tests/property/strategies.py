@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 from hypothesis import strategies as st
 
 from envlock.config.system_packages import system_rows
 from envlock.model.arch import ARCHS
 from envlock.model.conda_requirement import conda_requirement
-from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.lock import Lock, LockedPackage, LockedPython, Source
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
@@ -38,9 +42,24 @@ asked_of_pypi = st.builds(
     requirements_texts,
     st.sampled_from(["", "", "https://index.example/cu121/", "https://other.example"]),
 )
-pypi = st.lists(asked_of_pypi, max_size=4, unique_by=lambda each: (each.name, each.marker)).map(
-    lambda found: tuple(sorted(found, key=str))
+asked_by_url = st.builds(
+    lambda name, url: parse_requirement(f"{name} @ {url}"),
+    names,
+    st.one_of(
+        st.sampled_from(
+            [
+                "https://files.example/demo.tar.gz",
+                "git+https://code.example/team/tool@main",
+                "git+ssh://git@code.example/team/tool#subdirectory=libs/a",
+            ]
+        ),
+        hashes.map(lambda sha256: f"folder+sha256:{sha256}"),
+        hashes.map(lambda sha256: f"file+sha256:{sha256}/demo-1.0-py3-none-any.whl"),
+    ),
 )
+pypi = st.lists(
+    st.one_of(asked_of_pypi, asked_of_pypi, asked_by_url), max_size=4, unique_by=lambda each: (each.name, each.marker)
+).map(lambda found: tuple(sorted(found, key=str)))
 conda_texts = st.builds(
     lambda channel, name, version: conda_requirement(f"{channel}{name}", version),
     st.sampled_from(["", "", "conda-forge::", "https://conda.example/team::"]),
@@ -48,6 +67,14 @@ conda_texts = st.builds(
     st.sampled_from(["", "1.26.4", "=1.26", ">=1,<2", "1.4=py310*", "1.2|1.4.*"]),
 )
 conda_packages = st.lists(conda_texts, max_size=3, unique=True).map(lambda found: tuple(sorted(found)))
+
+
+def _few(items: st.SearchStrategy[Any], key: Callable[[Any], Any] = lambda item: item) -> st.SearchStrategy[Any]:
+    """Mostly none, else some, sorted: a later key of requirements."""
+    some = st.lists(items, min_size=1, max_size=2, unique_by=key).map(lambda found: tuple(sorted(found, key=key)))
+    return st.one_of(st.just(()), st.just(()), some)
+
+
 requirements = st.builds(
     Requirements,
     python=st.sampled_from(["", "==3.12.*", "<3.13,>=3.11"]),
@@ -63,6 +90,12 @@ requirements = st.builds(
     channels=st.just(()),
     base=st.just(""),
     system=st.sampled_from([(), ((ARCHS[0], "__glibc", "2.28"), (ARCHS[2], "__osx", "13.0"))]),
+    constraints=_few(requirements_texts.map(parse_requirement), key=str),
+    hashes=_few(st.tuples(names, hashes)),
+    find_links=st.sampled_from([(), (), ("https://pages.example/wheels/",)]),
+    variables=_few(st.tuples(st.sampled_from(["MODE", "_X1"]), words.filter(lambda text: "\0" not in text))).map(
+        lambda rows: tuple(sorted(dict(rows).items()))
+    ),
 )
 """Of environments without conda."""
 conda_asking = st.builds(
@@ -105,6 +138,51 @@ def packages(draw: st.DrawFn) -> LockedPackage:
     )
 
 
+_paths = st.sampled_from([".", "..", "libs/common", "../libs/a b", "libs/ä..b", "...", "a/.b"])
+_requires = st.lists(st.builds("{}=={}".format, names, versions), max_size=2, unique=True).map(
+    lambda found: tuple(sorted(found))
+)
+_subdirectories = st.sampled_from(["", "libs/a", "a b/.c"])
+
+
+@st.composite
+def built_packages(draw: st.DrawFn) -> LockedPackage:
+    """A package of a wheel that no upstream has."""
+    package = draw(packages())
+    stem = f"{package.name.replace('-', '_')}-{package.version}"
+    path = draw(_paths)
+    kind = draw(st.sampled_from(["index", "web", "here", "git", "folder", "wheel"]))
+    facts: dict[str, Any] = {"requires": draw(_requires), "sha256": draw(hashes)}
+    more: dict[str, Any] = {"index": "", "upload_time": ""}
+    if kind == "index":
+        url = f"https://files.example/{draw(names)}/{stem}.tar.gz".replace("+", "%2B")
+        facts |= {"url": url, "filename": draw(st.sampled_from([f"{stem}.tar.gz", "other.zip"]))}
+        more = {"index": "https://index.example/simple"}
+    elif kind == "web":
+        facts |= {"url": "https://files.example/${TEAM}/v1.zip", "filename": "v1.zip"}
+        facts["subdirectory"] = draw(_subdirectories)
+    elif kind == "here":
+        facts |= {"path": f"{path}/{stem}.tar.gz".removeprefix("./"), "filename": f"{stem}.tar.gz"}
+        facts["subdirectory"] = draw(_subdirectories)
+    elif kind == "git":
+        facts["sha256"] = ""
+        facts["url"] = draw(st.sampled_from(["https://code.example:8443/team/tool.git", "ssh://git@code.example/tool"]))
+        facts |= {"commit": draw(hashes)[: draw(st.sampled_from([40, 64]))], "subdirectory": draw(_subdirectories)}
+    elif kind == "folder":
+        facts |= {"path": path, "subdirectory": draw(_subdirectories)}
+    else:
+        facts = {"path": f"{path}/{package.filename}".removeprefix("./")}
+    made = {"index": "sdist", "web": "sdist", "here": "sdist"}.get(kind, kind)
+    size = package.size or 0
+    return replace(
+        package,
+        url="",
+        size=size,
+        source=Source(made, **facts),
+        **{"upload_time": "", **more, **({"upload_time": package.upload_time} if kind == "index" else {})},
+    )
+
+
 pythons = st.sampled_from(
     [
         LockedPython(source="machine", version="3.12.0"),
@@ -123,9 +201,9 @@ locks = st.builds(
     arch=st.sampled_from(ARCHS),
     requirements=requirements,
     python=pythons,
-    packages=st.lists(packages(), max_size=5, unique_by=lambda each: each.name).map(
-        lambda found: tuple(sorted(found, key=lambda each: each.name))
-    ),
+    packages=st.lists(
+        st.one_of(packages(), packages(), built_packages()), max_size=5, unique_by=lambda each: each.name
+    ).map(lambda found: tuple(sorted(found, key=lambda each: each.name))),
     exclude_newer=st.sampled_from(["", "2026-11-01T00:00:00Z"]),
     asked_by=st.lists(words, max_size=2).map(tuple),
     resolved_by=words,

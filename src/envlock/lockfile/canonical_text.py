@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of a lock whose packages are all wheels."""
 CONDA_FORMAT = 2
-"""Of a lock with conda packages, and the highest that is read."""
+"""Of a lock with conda packages."""
+BUILT_FORMAT = 3
+"""Of a lock with a wheel that was built, or with requirements that older formats cannot hold; the highest there is."""
 STAMP = "\n[tool.envlock.stamp]\n"
 TAIL = "\n[tool.envlock]\n"
 REQUIREMENTS = "\n[tool.envlock.requirements]\n"
@@ -28,6 +30,10 @@ CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 _CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)
 """The conflict markers of a merge, in a lock or a pin. Git's are longer where two branches renamed a file."""
 
+_OF_FORMAT_3 = re.compile(r"[^ ]+ @ (?:git|folder|file)\+").match
+"""A requirement that no older format can hold."""
+KEYS_OF_FORMAT_3 = ("constraints", "hashes", "find-links", "variables")
+"""The keys of requirements that no older format can hold."""
 MARKERS: dict[Arch, str] = {
     arch: f"sys_platform == '{values['sys_platform']}' and platform_machine == '{values['platform_machine']}'"
     for arch, values in MARKER_VALUES.items()
@@ -57,6 +63,21 @@ def array(items: Iterable[str]) -> str:
     ["a", "b"]
     """
     return f"[{', '.join(quoted(item) for item in items)}]"
+
+
+def format_of(*, has_conda: bool, has_source: bool, document: Mapping[str, Plain]) -> int:
+    """The lowest format that can hold a lock with these packages and this document of requirements.
+
+    >>> format_of(has_conda=False, has_source=False, document={"pypi": ["demo @ https://files.example/demo-1.tar.gz"]})
+    1
+    >>> format_of(has_conda=True, has_source=False, document={"pypi": ["demo @ git+https://code.example/demo"]})
+    3
+    """
+    pypi = document.get("pypi")
+    texts = pypi if isinstance(pypi, list) else ()
+    if has_source or any(key in document for key in KEYS_OF_FORMAT_3) or any(map(_OF_FORMAT_3, map(str, texts))):
+        return BUILT_FORMAT
+    return CONDA_FORMAT if has_conda else FORMAT
 
 
 def head_of(arch: Arch, python_source: str, python_version: str) -> str:

@@ -244,6 +244,7 @@ def with_conda(
         others=others,
         provided=frozenset(provided | names),
         indexes=wheels.indexes,
+        built=wheels.built,
         missing=missing(map(name_in, required), _names_in(needed), names),
     )
 

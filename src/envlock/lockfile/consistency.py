@@ -14,7 +14,13 @@ from envlock.model.arch import MARKER_VALUES, Arch
 from envlock.model.marker import holds
 from envlock.model.requirement import normalized, rules_out
 
-_ROOT = re.compile(rf"({NAME})(?:\[[^\]]*\])?(?: @ \S+)?([^@; ]*)(?: ; (.*))?", re.DOTALL)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.lockfile.built_packages import BuiltLine
+
+_ROOT = re.compile(
+    rf"(?P<name>{NAME})(?:\[[^\]]*\])?(?: @ (?P<url>\S+))?(?P<specifier>[^@; ]*)(?: ; (?P<marker>.*))?", re.DOTALL
+)
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
@@ -26,13 +32,16 @@ class Root(NamedTuple):
     marker: str
     only_index: str
     """The one index that it comes from; empty where it may come from any."""
+    url: str = ""
 
 
 def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ...]:
     """The requirements; `indexes` are those of the texts that come from one index alone."""
     found = ((text, _ROOT.fullmatch(text)) for text in texts)
     return tuple(
-        Root(match[1], match[2], match[3] or "", indexes.get(text, "")) for text, match in found if match is not None
+        Root(match["name"], match["specifier"], match["marker"] or "", indexes.get(text, ""), match["url"] or "")
+        for text, match in found
+        if match is not None
     )
 
 
@@ -69,7 +78,7 @@ def unmet_root(
     `edges` the names that wheels depend on.
     """
     on_arch = [root for root in roots if not root.marker or holds(root.marker, MARKER_VALUES[arch])]
-    for name, specifier, _, index in on_arch:
+    for name, specifier, _, index, _ in on_arch:
         if name in wheels and rules_out(specifier, wheels[name]):
             return f"{name} {wheels[name]} is locked, but {name}{specifier} is required"
         if index and name in wheels and not is_index(indexes.get(name, ""), index):
@@ -77,6 +86,49 @@ def unmet_root(
             return f"{name} {wheels[name]} from {place} is locked, but {name} from {index} is required"
     absent = (root.name for root in on_arch if root.name not in wheels and root.name not in provided)
     return missing((), edges, wheels) or missing(absent, (), ())
+
+
+def unmet_limit(
+    rows: Iterable[Sequence[str]],
+    built: Mapping[str, BuiltLine],
+    constraints: Iterable[Root],
+    hashes: Mapping[str, frozenset[str]],
+    arch: Arch,
+) -> str:
+    """A wheel that a constraint rules out, or that has none of its required hashes, in a sentence; empty if none is.
+
+    The hash of an sdist is met by what was built from it. Rows are as full_id hashes them.
+    """
+    wheels = {row[1]: row for row in rows if row[0] == "pypi"}
+    for name, specifier, marker, _, _ in constraints:
+        applies = name in wheels and (not marker or holds(marker, MARKER_VALUES[arch]))
+        if applies and rules_out(specifier, wheels[name][2]):
+            return f"{name} {wheels[name][2]} is locked, but a constraint asks for {name}{specifier}"
+    for name, allowed in hashes.items():
+        if name in wheels and allowed.isdisjoint({wheels[name][5], built[name].content if name in built else ""}):
+            return f"the file of {name} {wheels[name][2]} has none of the hashes that are required"
+    return ""
+
+
+def another_source(rows: Iterable[Sequence[str]], built: Mapping[str, BuiltLine], roots: Iterable[Root]) -> str:
+    """A wheel that was not built from what is required, in a sentence; empty if there is none."""
+    from envlock.model.url import direct_url
+
+    wheels = {row[1]: row[5] for row in rows if row[0] == "pypi"}
+    for root in roots:
+        asked = direct_url(root.url) if root.url and root.name in wheels else None
+        if asked is None or asked.kind == "web":
+            continue
+        line = built.get(root.name)
+        fits = line is not None and line.subdirectory == asked.subdirectory
+        if line is not None and asked.kind == "git":
+            is_commit = re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", asked.ref) is not None
+            fits = fits and line.url == asked.place and (not is_commit or line.commit == asked.ref)
+        elif line is not None:
+            fits = fits and asked.sha256 == (line.sha256 if asked.is_wheel else line.content)
+        if not fits:
+            return f"{root.name} was not built from {root.url}, which is required"
+    return ""
 
 
 def missing(roots: Iterable[str], edges: Iterable[str], locked: Container[str]) -> str:

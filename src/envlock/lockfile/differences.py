@@ -55,6 +55,7 @@ def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
         ("python-from", before.python_from, required.python_from, False),
         ("extra_indices", before.indexes, required.indexes, asks_no_index),
         ("index-url", before.default_index, required.default_index, asks_no_index),
+        ("find-links", before.find_links, required.find_links, asks_no_index),
         ("extras", before.pip_flags, required.pip_flags, asks_no_index),
         ("exclude-newer", before.exclude_newer, required.exclude_newer, False),
     ):
@@ -67,6 +68,42 @@ def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
     yield from _channel_differences(lock.requirements, required)
     yield from _conda_differences(lock, required)
     yield from _pypi_differences(lock, required)
+    yield from _limit_differences(lock, required)
+    values, old_values = dict(required.variables), dict(before.variables)
+    for name in sorted({*values, *old_values}):
+        if values.get(name) != old_values.get(name):
+            sentence = f"variable {name} is {'new' if name not in old_values else 'changed'}"
+            yield Difference(
+                f"variable:{name}", sentence if name in values else f"variable {name} is gone", is_satisfied=True
+            )
+
+
+def _limit_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
+    """The constraints and hashes that differ. What is no longer asked for, the lock serves."""
+    before = lock.requirements
+    wheels = {package.name: package for package in lock.pypi_packages}
+    for limit in sorted({*before.constraints, *required.constraints}, key=str):
+        package = wheels.get(limit.name)
+        if limit not in required.constraints:
+            yield Difference(f"constraint:{limit.name}", f"constraint {limit} is gone", is_satisfied=True)
+        elif limit not in before.constraints:
+            locked = f"locked: {package.name} {package.version}" if package else "not locked"
+            fits = package is None or (not limit.url and _allows(limit.specifier, package.version))
+            yield Difference(f"constraint:{limit.name}", f"constraint {limit}, {locked}", fits)
+    hashes, old_hashes = (_hashes_of(each) for each in (required, before))
+    for name in sorted({*hashes, *old_hashes}):
+        if hashes.get(name) != old_hashes.get(name):
+            package = wheels.get(name)
+            found = {package.sha256, package.source.sha256 if package.source else ""} if package else set()
+            fits = package is None or name not in hashes or not found.isdisjoint(hashes[name])
+            yield Difference(f"hash:{name}", f"the hashes of {name} changed", fits)
+
+
+def _hashes_of(requirements: Requirements) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, sha256 in requirements.hashes:
+        found.setdefault(name, set()).add(sha256)
+    return found
 
 
 def _python_serves(lock: Lock, required: str) -> bool:

@@ -19,9 +19,8 @@ import tomli
 from envlock.errors import ConfigError
 from envlock.files import toml_of
 from envlock.lockfile.canonical_text import (
+    BUILT_FORMAT,
     CONDA,
-    CONDA_FORMAT,
-    FORMAT,
     REQUIREMENTS,
     STAMP,
     array,
@@ -30,6 +29,7 @@ from envlock.lockfile.canonical_text import (
     digest_of,
     ends_with_stamp,
     filename_of,
+    format_of,
     head_of,
     quoted,
     table_lines,
@@ -101,8 +101,8 @@ def _parse_toml(data: bytes, path: str) -> tuple[str, Mapping[str, Any]]:
         raise DamagedLock(path, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
     table = document.get("tool", {}).get("envlock", {}) if isinstance(document.get("tool"), dict) else {}
     found = table.get("format") if isinstance(table, dict) else None
-    if isinstance(found, int) and found > CONDA_FORMAT:
-        raise NewerLockFormat(path, found, CONDA_FORMAT)
+    if isinstance(found, int) and found > BUILT_FORMAT:
+        raise NewerLockFormat(path, found, BUILT_FORMAT)
     return text, document
 
 
@@ -131,7 +131,7 @@ def _body(lock: Lock) -> str:
     python = lock.python
     head = head_of(lock.arch, python.source, python.version)
     tail = tail_of(
-        CONDA_FORMAT if conda else FORMAT,
+        _format_of(lock),
         lock.arch,
         lock.requirements.type,
         (lock.req_id, lock.full_id),
@@ -139,6 +139,12 @@ def _body(lock: Lock) -> str:
         {"source": python.source, "version": python.version, **(_file_of(python) if python.url else {})},
     )
     return head + "".join(f"{line}\n" for line in lines) + "]\n" + tail + _requirements_of(lock.requirements)
+
+
+def _format_of(lock: Lock) -> int:
+    has_source = any(package.source is not None for package in lock.packages)
+    document = lock.requirements.document()
+    return format_of(has_conda=bool(lock.conda_packages), has_source=has_source, document=document)
 
 
 def _file_of(python: LockedPython) -> dict[str, str]:
@@ -157,6 +163,10 @@ def package_line(package: LockedPackage) -> str:
     ...     url="https://index.example/demo-1.0-py3-none-any.whl"))
     '{name = "demo", version = "1.0", dependencies = [{name = "rich"}], wheels = [...sha256 = "ab"}}]}'
     """
+    if package.source is not None:
+        from envlock.lockfile.built_packages import line_of
+
+        return line_of(package).text
     fields = [f"name = {quoted(package.name)}", f"version = {quoted(package.version)}"]
     if package.dependencies:
         names = ", ".join(f"{{name = {quoted(name)}}}" for name in package.dependencies)
@@ -187,8 +197,6 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
     if table["arch"] not in ARCHS:
         raise ValueError(f"arch `{table['arch']}`")
     conda = _conda_from(table["conda"]) if "conda" in table else ()
-    if table["format"] != (CONDA_FORMAT if conda else FORMAT):
-        raise ValueError(f"format {table['format']!r} {'with' if conda else 'without'} conda packages")
     lock = Lock(
         arch=Arch(table["arch"]),
         requirements=requirements_from(table["requirements"]),
@@ -199,6 +207,8 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
         resolved_by=stamp["resolved-by"],
         resolved_at=stamp["resolved-at"],
     )
+    if table["format"] != _format_of(lock):
+        raise ValueError(f"format {table['format']!r} {'with' if conda else 'without'} conda packages")
     if quick_summary(render(lock).encode()) is None:
         raise ValueError(f"{_odd_part(lock)} has a value that no lock may hold")
     return lock, stamp["digest"], table["req-id"], table["full-id"]
@@ -212,7 +222,7 @@ def _odd_part(lock: Lock) -> str:
 
             fits = is_lockable(package, lock.arch)
         else:
-            wheels = wheels_in(f"    {package_line(package)},\n", 0)
+            wheels = wheels_in(f"    {package_line(package)},\n", 0, with_built=package.source is not None)
             fits = wheels is not None and bool(wheels.rows)
         if not fits:
             return f"package {package.name!r}"
@@ -239,6 +249,10 @@ def _conda_from(table: Mapping[str, Any]) -> tuple[LockedPackage, ...]:
 
 
 def _package_from(entry: Mapping[str, Any]) -> LockedPackage:
+    if "tool" in entry or "path" in entry["wheels"][0]:
+        from envlock.lockfile.built_packages import package_from
+
+        return package_from(entry)
     (wheel,) = entry["wheels"]
     uploaded = wheel.get("upload-time")
     return LockedPackage(

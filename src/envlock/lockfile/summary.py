@@ -27,8 +27,8 @@ from envlock.lockfile.allowed_values import (
     twice,
 )
 from envlock.lockfile.canonical_text import (
-    CONDA_FORMAT,
-    FORMAT,
+    BUILT_FORMAT,
+    CONDA,
     REQUIREMENTS,
     STAMP,
     TAIL,
@@ -36,14 +36,27 @@ from envlock.lockfile.canonical_text import (
     digest_of,
     ends_with_stamp,
     filename_of,
+    format_of,
     head_of,
     table_lines,
     tail_of,
 )
-from envlock.lockfile.consistency import Root, another_python, roots_in, unmet_root, wrong_wheel
+from envlock.lockfile.consistency import (
+    Root,
+    another_python,
+    another_source,
+    roots_in,
+    unmet_limit,
+    unmet_root,
+    wrong_wheel,
+)
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.identity import full_id, req_id
+from envlock.model.identity import Plain, full_id, req_id
 from envlock.model.requirements import requirements_document, type_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.lockfile.built_packages import BuiltLine
 
 _PACKAGE = re.compile(
     rf'    \{{name = "({NAME})", version = "({VERSION})"'
@@ -62,13 +75,15 @@ class Summary(NamedTuple):
     req_id: str
     full_id: str
     urls: tuple[str, ...]
-    """Where the packages come from."""
+    """Where the packages come from, those that have a URL."""
     python_url: str
     """Where the Python comes from; empty where it has no file of its own."""
     others: frozenset[str] = frozenset()
-    """The other URLs in it: indexes and channels, of packages and of requirements."""
+    """The other URLs in it: indexes and channels, of packages and of requirements, and what wheels were built from."""
     inconsistency: str = ""
     """How its packages differ from what it is for, in a sentence (see `consistency`); empty where they do not."""
+    built: tuple[str, ...] = ()
+    """The packages that were built from an sdist of an index."""
 
     def all_urls(self, *, has_mirror: bool) -> tuple[str, ...]:
         """Every URL in it; where Python builds come from a mirror, not the one that the lock names for its Python."""
@@ -89,6 +104,8 @@ class PackageLines(NamedTuple):
     """The PyPI distributions in conda packages, and the names of those."""
     indexes: Mapping[str, str] = {}
     """The index that each wheel's package is from, where its line names one."""
+    built: Mapping[str, BuiltLine] = {}
+    """The packages that no upstream has, by name."""
     missing: str = ""
     """A conda package that is required, and that is not there, in a sentence."""
 
@@ -104,6 +121,9 @@ class _LockedRequirements(NamedTuple):
     roots: tuple[Root, ...]
     conda: tuple[str, ...]
     urls: frozenset[str]
+    constraints: tuple[Root, ...]
+    hashes: Mapping[str, frozenset[str]]
+    document: Mapping[str, Plain]
 
 
 def summarize(data: bytes, path: str) -> Summary:
@@ -147,14 +167,18 @@ def _summary(text: str) -> Summary | None:
         return None
     head = head_of(arch, source, version)
     required = _requirements(body[requirements:])
-    found = wheels_in(body, len(head)) if body.startswith(head) else None
+    number = table["format"]
+    found = wheels_in(body, len(head), with_built=number == BUILT_FORMAT) if body.startswith(head) else None
     if found is None or required is None:
         return None
-    if table["format"] == CONDA_FORMAT:
+    has_conda = body.startswith(CONDA, found.end)
+    if number != format_of(has_conda=has_conda, has_source=bool(found.built), document=required.document):
+        return None
+    if has_conda:
         from envlock.lockfile.conda_packages import with_conda
 
         found = with_conda(body, found, arch, source, version, required.conda)
-    elif table["format"] != FORMAT or source == "conda":
+    elif source == "conda":
         return None
     if found is None or body[found.end : tail + 1] != "]\n\n":
         return None
@@ -162,7 +186,7 @@ def _summary(text: str) -> Summary | None:
     newest = table.get("exclude-newer", "")
     if newest and not is_instant(newest):
         return None
-    if body[tail:requirements] != tail_of(table["format"], arch, required.kind, ids, newest, python):
+    if body[tail:requirements] != tail_of(number, arch, required.kind, ids, newest, python):
         return None
     wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
     inconsistency = (
@@ -171,32 +195,61 @@ def _summary(text: str) -> Summary | None:
         or wrong_wheel(found.rows, arch, version)
         or unmet_root(wheels, found.indexes, found.provided, _EDGES.findall(body, 0, found.end), required.roots, arch)
     )
-    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency)
+    if number == BUILT_FORMAT and not inconsistency:
+        inconsistency = unmet_limit(found.rows, found.built, required.constraints, required.hashes, arch) or (
+            another_source(found.rows, found.built, required.roots)
+        )
+    built = tuple(name for name, line in found.built.items() if line.from_index)
+    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency, built)
 
 
-def wheels_in(body: str, start: int) -> PackageLines | None:
-    """The wheels whose lines begin at `start`, up to a line of another form; None where a value is not allowed."""
+def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLines | None:
+    """The wheels whose lines begin at `start`, up to a line of another form; None where a value is not allowed.
+
+    Only `with_built` are lines of packages read that no upstream has.
+    """
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
+    others: set[str] = set()
     indexes: dict[str, str] = {}
+    lines: dict[str, BuiltLine] = {}
     position = start
-    while match := _PACKAGE.match(body, position):
-        name, version, index, written, place, digest = match.groups()
-        wheel = filename_of(place)
-        if written is not None:
-            if written == wheel:
+    while True:
+        match = _PACKAGE.match(body, position)
+        if match is None:
+            built = _built_at(body, position) if with_built else None
+            if built is None:
+                break
+            line, position = built
+            lines[line.name] = line
+            rows.append(("pypi", line.name, line.version, "", line.filename, line.sha256))
+            others.update(filter(None, (line.url,)))
+            name, index = line.name, line.from_index
+        else:
+            name, version, index, written, place, digest = match.groups()
+            wheel = filename_of(place)
+            if written is not None:
+                if written == wheel:
+                    return None
+                wheel = written
+            if not is_wheel(wheel):
                 return None
-            wheel = written
-        if not is_wheel(wheel):
-            return None
-        rows.append(("pypi", name, version, "", wheel, digest))
-        urls.append(place)
+            rows.append(("pypi", name, version, "", wheel, digest))
+            urls.append(place)
+            position = match.end()
         if index:
             indexes[name] = index
-        position = match.end()
     if twice(row[1] for row in rows):
         return None
-    return PackageLines(rows, urls, position, set(indexes.values()), indexes=indexes)
+    return PackageLines(rows, urls, position, others.union(indexes.values()), indexes=indexes, built=lines)
+
+
+def _built_at(body: str, position: int) -> tuple[BuiltLine, int] | None:
+    if not body.startswith("    {", position):
+        return None
+    from envlock.lockfile.built_packages import line_at
+
+    return line_at(body, position)
 
 
 @lru_cache(maxsize=256)
@@ -212,7 +265,13 @@ def _requirements(section: str) -> _LockedRequirements | None:
     kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
     own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
-    urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels) if "://" in url]
+    pages, limits = (
+        [str(each) for each in cast("list[str]", document.get(key, []))] for key in ("find-links", "constraints")
+    )
+    urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels, *pages) if "://" in url]
+    hashes: dict[str, frozenset[str]] = {}
+    for name, sha256 in cast("list[list[str]]", document.get("hashes", [])):
+        hashes[name] = hashes.get(name, frozenset()) | {sha256}
     return _LockedRequirements(
         req_id(document),
         kind,
@@ -221,4 +280,7 @@ def _requirements(section: str) -> _LockedRequirements | None:
         roots_in(texts, own),
         (*conda, *conda_only),
         frozenset(urls),
+        roots_in(limits, {}),
+        hashes,
+        document,
     )
