@@ -156,7 +156,7 @@ def built_packages(draw: st.DrawFn) -> LockedPackage:
     more: dict[str, Any] = {"index": "", "upload_time": ""}
     if kind == "index":
         url = f"https://files.example/{draw(names)}/{stem}.tar.gz".replace("+", "%2B")
-        facts |= {"url": url, "filename": draw(st.sampled_from([f"{stem}.tar.gz", "other.zip"]))}
+        facts |= {"url": url, "filename": draw(st.sampled_from([f"{stem}.tar.gz", f"{stem}.zip"]))}
         more = {"index": "https://index.example/simple"}
     elif kind == "web":
         facts |= {"url": "https://files.example/${TEAM}/v1.zip", "filename": "v1.zip"}

@@ -288,7 +288,7 @@ def test_what_is_written_otherwise_is_noted(decorators: str, tables: dict[str, A
 
 
 def test_one_url_that_no_lock_can_hold_leaves_out_itself_alone(tmp_path: Path) -> None:
-    tool = "tool@git+https://code.example/tool@v1"
+    tool = "tool@git+file:///srv/tool"
     tables, notes = step(f"@pypi(packages={{'rich': '13', {tool!r}: '', 'attrs': ''}})", tmp_path)
     assert tables == {"pypi": {"packages": {"rich": "13", "attrs": ""}}}
     assert len(notes) == 1
