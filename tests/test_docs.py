@@ -75,6 +75,20 @@ def schema() -> jsonschema.Draft7Validator:
     return jsonschema.Draft7Validator(json.loads((ROOT / "schemas/envlock.schema.json").read_text(encoding="utf-8")))
 
 
+def write_requirement_files(table: dict[str, Any], folder: Path) -> None:
+    """The requirement files that a table names, with little in them."""
+    texts = {"requirements": "rich\n", "environment-yml": "dependencies: [numpy]\n"}
+    for key, entry in ((key, table[key]) for key in (*texts, "pyproject") if key in table):
+        for each in entry if isinstance(entry, list) else [entry]:
+            named = {"file": each} if isinstance(each, str) else each
+            lists = [f"[{part}]\n" + "".join(f"{name} = []\n" for name in named.get(key, ())) for key, part in _LISTS]
+            text = texts.get(key) or "[project]\nname = 'demo'\nversion = '1'\n" + "".join(lists)
+            (folder / named["file"]).write_text(text, encoding="utf-8")
+
+
+_LISTS = (("extras", "project.optional-dependencies"), ("groups", "dependency-groups"))
+
+
 @pytest.mark.parametrize("block", blocks_in("toml"))
 def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
     document = tomli.loads(block.text)
@@ -91,9 +105,10 @@ def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
             file.rename(tmp_path / flow["file"])
         else:  # an excerpt: the file is named elsewhere
             text += f'\n[flow.{name}]\nfile = "{file.name}"\n'
-    for table in document.get("env", {}).values():
-        if "requirements" in table:
-            (tmp_path / table["requirements"]).write_text("rich\n", encoding="utf-8")
+    flows = document.get("flow", {}).values()
+    steps_of = [step for flow in flows for step in flow.get("step", {}).values()]
+    for table in (*document.get("env", {}).values(), *flows, *steps_of):
+        write_requirement_files(table, tmp_path)
     (tmp_path / "envlock.toml").write_text(text, encoding="utf-8")
     load_project(tmp_path / "envlock.toml")
 

@@ -193,6 +193,11 @@ def read_requirements(folder: Path, data: bytes) -> None:
     read_config(folder, b'[env.a]\nrequirements = "requirements.txt"\n')
 
 
+def read_environment_file(folder: Path, data: bytes) -> None:
+    (folder / "environment.yml").write_bytes(data)
+    read_config(folder, b'[env.a]\nenvironment-yml = "environment.yml"\n')
+
+
 def read_flow(folder: Path, data: bytes) -> None:
     path = folder / "flow.py"
     path.write_bytes(data)
@@ -296,6 +301,19 @@ pandas[all]==2.2.3 ; python_version < "3.12" # why
 --extra-index-url https://index.example/simple
 --pre
 demo @ https://files.example/demo-1.0-py3-none-any.whl
+"""
+ENVIRONMENT = b"""\
+channels: [conda-forge, defaults]
+dependencies:
+  - python=3.12  # why
+  - conda-forge::numpy=1.26=py312*
+  - scipy[version=">=1", build=py*]
+  - __glibc >=2.17
+  - pip:
+    - rich>=13  # [linux or arm64]
+    - requests = 2.31
+  - sys: [__cuda=12.4]
+variables: {MODE: "1.10", THREADS: 4}
 """
 WHEEL_RECORD = (
     b'a/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"a,b.py",,\n../../../bin/a,sha256=x,1\n'
@@ -406,6 +424,7 @@ TARGETS = {
     ),
     "envlock.toml": Target([(ROOT / "envlock.toml.example").read_bytes()], "toml", read_config),
     "requirements files": Target([REQUIREMENTS], "text", read_requirements),
+    "environment files": Target([ENVIRONMENT], "text", read_environment_file),
     "flow files": Target([path.read_bytes() for path in sorted(FLOW)[:4]], "text", read_flow),
     "alias records": Target(
         [RECORD.render()], "json", lambda _, data: parse_move(data), says=BadMove, stamp=stamped_record
@@ -450,6 +469,7 @@ TARGETS = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
+    (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
     for flow in ("train", "nightly"):
         lines = [f"    @step\n    def {step}(self): pass\n" for step in ("start", "train", "score", "end")]
         head = f"from metaflow import FlowSpec, step\nclass {flow.capitalize()}Flow(FlowSpec):\n"

@@ -204,7 +204,8 @@ class _Conda:
                 raise Conflict("disagreeing-values", one.key, two.key, values=values)
         tables = flow.conda_table or own.conda_table
         self.is_there = bool(self.libraries or self.only or tables) or defaults.python_from == "conda"
-        channels = [*own.channels, *flow.channels, *defaults.channels] if self.is_there else []
+        of_project = () if own.own_channels or flow.own_channels else defaults.channels
+        channels = [*own.channels, *flow.channels, *of_project] if self.is_there else []
         self.channels = _first_of_each(channels, strip_channel_credentials)
 
     def keys(self) -> list[KeyPath]:

@@ -74,6 +74,7 @@ class Level:
         self.system: dict[str, tuple[str, KeyPath]] = {}
         self.indexes: list[tuple[str, KeyPath]] = []
         self.channels: list[tuple[str, KeyPath]] = []
+        self.own_channels: list[KeyPath] = []  # what says that the channels of the project are not searched
         self.pip_flags: list[str] = []
         self.default_index: tuple[str, KeyPath] | None = None
         self.find_links: list[tuple[str, KeyPath]] = []
@@ -140,6 +141,7 @@ class Level:
         self.constraints += other.constraints
         self.requires_python += other.requires_python
         self.find_links += other.find_links
+        self.own_channels += other.own_channels
         self.local |= other.local
         self.notes += other.notes
 

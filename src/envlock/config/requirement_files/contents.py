@@ -70,6 +70,8 @@ class FileContents(NamedTuple):
     conda_only: tuple[tuple[str, str, LineOfFile], ...] = ()
     """Conda packages to go with PyPI ones, as in `conda`."""
     channels: tuple[tuple[str, LineOfFile], ...] = ()
+    own_channels: tuple[LineOfFile, ...] = ()
+    """The lines that leave out the channels of `[envlock]`."""
     indexes: tuple[tuple[str, LineOfFile], ...] = ()
     """Extra indexes, as written."""
     default_index: tuple[str, LineOfFile] | None = None
@@ -266,6 +268,7 @@ def add_contents(level: Level, contents: FileContents, locate: Callable[[KeyPath
     level.indexes += contents.indexes
     level.find_links += contents.find_links
     level.channels += contents.channels
+    level.own_channels += contents.own_channels
     level.pip_flags += contents.pip_flags
     level.local |= dict(contents.local)
     level.notes += contents.notes

@@ -8,6 +8,7 @@ envlock.toml may name one that whoever reads the log must not see.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
@@ -57,10 +58,18 @@ def read_requirements_txt(file: RequirementFile) -> FileContents:
     Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
     the line; UnsafeFile.
     """
+    return read_lines(file, ((line, number) for number, line in enumerate(file.text.splitlines(), start=1)))
+
+
+def read_lines(file: RequirementFile, lines: Iterable[tuple[str, int]]) -> FileContents:
+    """What lines of a requirements.txt say, each with its number in the file, which may have another format.
+
+    Raises what `read_requirements_txt` raises, with the error of the file's format in place of BadRequirementsFile.
+    """
     packages: list[tuple[PypiRequirement, str, LineOfFile]] = []
     indexes: list[tuple[str, LineOfFile]] = []
     flags: list[str] = []
-    for number, raw in enumerate(file.text.splitlines(), start=1):
+    for raw, number in lines:
         line = _COMMENT.sub("", raw).strip()
         try:
             if not line:
