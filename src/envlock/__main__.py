@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _collect_rarely()
         status = _run(arguments)
         sys.stdout.flush()
-        if argv is None and arguments[0:1] in (["check"], ["lock"], ["path"], ["show"]):
+        if argv is None and arguments[0:1] in (["check"], ["export"], ["lock"], ["path"], ["show"]):
             _leave(status)
     except KeyboardInterrupt:
         return _ended(signals.status)

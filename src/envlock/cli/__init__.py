@@ -2,7 +2,7 @@
 
 PANELS = {
     "Set up": ("init", "add", "remove", "schema"),
-    "Lock": ("lock", "check", "show"),
+    "Lock": ("lock", "check", "show", "export"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),
 }

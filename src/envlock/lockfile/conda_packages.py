@@ -168,7 +168,7 @@ def _package_from(entry: Mapping[str, Any], names: Container[str]) -> LockedPack
         url=url,
         sha256=entry["sha256"],
         size=entry.get("size"),
-        upload_time=_text_of(stamp) if stamp is not None else "",
+        upload_time=format_timestamp(stamp) if stamp is not None else "",
         dependencies=edges(depends, names),
         conda=CondaFacts(
             channel=entry.get("channel", channel),
@@ -192,7 +192,7 @@ def _list(entry: Mapping[str, Any], key: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _text_of(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A date-time in UTC, to the millisecond where it has any: a channel's timestamps are that exact."""
     exact = "milliseconds" if moment.microsecond and moment.microsecond % 1000 == 0 else "auto"
     return moment.isoformat(timespec=exact).replace("+00:00", "Z")

@@ -1,0 +1,135 @@
+"""`envlock export`: write locks in the format of another tool."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from envlock.cli.command import CommandLine, Value, command
+from envlock.cli.options import ARCHS, CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, archs, open_project
+from envlock.interchange.exported import FORMATS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envlock.config.project import Project
+    from envlock.workflow.export import Exported
+
+_FORMAT = Value(
+    "--format",
+    "FORMAT",
+    f"What to write: {', '.join(FORMATS)}. Needed unless FILE has the name that its tool gives such files.",
+    choices=tuple(FORMATS),
+)
+_ONLY = Value(
+    "--only",
+    "KIND",
+    "Leave out the packages of the other kind: `pypi` or `conda`.",
+    choices=("pypi", "conda"),
+)
+_OUTPUT = Value("--output", "FILE", "Write to this file instead of stdout.", short="-o")
+
+
+@command(
+    ONE_FLOW,
+    ONE_STEP,
+    ONE_ENV,
+    ARCHS,
+    _FORMAT,
+    _ONLY,
+    _OUTPUT,
+    JSON,
+    CONFIG,
+    epilog="Exit status: 0; 1 if a lock is stale or missing; 2 if the format cannot hold the environment; 3 damage.",
+)
+def export(line: CommandLine) -> int:
+    """Write a locked environment in the format of another tool: the same packages, with the same hashes.
+
+    If the project has one environment, no option chooses it. If a format holds several architectures, all of the
+    project's are in the file; else this machine's is. What a format cannot hold is an error.
+
+    For example:
+
+    - `envlock export --format requirements`
+    - `envlock export --env base --format conda-lock -o conda-lock.yml`
+    - `envlock export --step train --arch linux-64 --format explicit -o train.txt`
+    """
+    from envlock.cli.console import write_err, write_json
+    from envlock.workflow.export import export_environment
+
+    chosen, wanted = _format(line), archs(line)
+    project = open_project(line)
+    target = _target(line.value(_OUTPUT), project) if line.has(_OUTPUT) else None
+    exported = export_environment(
+        project,
+        chosen,
+        flow=line.value(ONE_FLOW),
+        step=line.value(ONE_STEP),
+        environment=line.value(ONE_ENV),
+        archs=wanted,
+        only=line.value(_ONLY),
+    )
+    text = exported.export.text
+    if target is not None:
+        from envlock.files import write_atomically
+
+        write_atomically(target, text.encode())
+    if line.has(JSON):
+        write_json(as_document(exported, target))
+        return 0
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        given = exported.given
+        write_err(f"wrote {line.value(_OUTPUT)}: {given.environment} on {', '.join(given.archs)}")
+    for note in exported.export.notes:
+        write_err(f"note: {note}")
+    return 0
+
+
+def as_document(exported: Exported, target: Path | None) -> dict[str, object]:
+    """What was exported, for `--json`; its text only if it is in no file."""
+    given = exported.given
+    return {
+        "format": given.format,
+        "environment": given.environment,
+        "locks": [
+            {"arch": lock.arch, "identity": lock.identity, "packages": len(given.packages(lock))}
+            for lock in given.locks
+        ],
+        "file": str(target) if target else None,
+        "text": exported.export.text if target is None else None,
+        "notes": list(exported.export.notes),
+    }
+
+
+def _format(line: CommandLine) -> str:
+    """The format of `--format`, or else the one that such files have. Raises BadUsage."""
+    if line.has(_FORMAT):
+        return line.value(_FORMAT)
+    named = os.path.basename(line.value(_OUTPUT))  # noqa: PTH119
+    for name, each in FORMATS.items():
+        if each.file == named:
+            return name
+    from envlock.cli.errors import BadUsage
+
+    raise BadUsage(f"say which format: `--format` with one of {', '.join(FORMATS)}", "envlock export")
+
+
+def _target(text: str, project: Project) -> Path:
+    """The file to write. Raises BadUsage for a folder, and for what the project itself is made of."""
+    from pathlib import Path
+
+    from envlock.cli.errors import BadUsage
+    from envlock.places import expanded
+
+    path = Path(os.path.abspath(expanded(text)))  # noqa: PTH100  pathlib's own keeps `..`
+    if not text or path.is_dir():
+        raise BadUsage("`--output` needs a file", "envlock export")
+    if not path.parent.is_dir():
+        raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
+    own = [project.path, *(flow.file for flow in project.flows)]
+    if path in own or path.is_relative_to(project.lock_folder):
+        raise BadUsage(f"`--output`: {text} is a file of this project", "envlock export")
+    return path

@@ -1,0 +1,92 @@
+"""pixi.lock, version 6: one environment, `default`, with the conda and PyPI packages of several archs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.interchange.exported import Export, Given, build_notes, channels_of, scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envlock.lockfile.rows import PackageRow
+
+
+def write(given: Given) -> Export:
+    """The packages of all archs: each is described once, and named by every arch that has it."""
+    lines = ["version: 6", "environments:", "  default:", "    channels:"]
+    lines += [f"    - url: {scalar(f'{url}/')}" for url in channels_of(given)]
+    indexes = dict.fromkeys(each.from_index for lock in given.locks for each in given.packages(lock) if each.from_index)
+    if indexes:
+        lines += ["    indexes:", *(f"    - {scalar(index)}" for index in indexes)]
+    lines.append("    packages:")
+    described: dict[str, PackageRow] = {}
+    for lock in given.locks:
+        lines.append(f"      {lock.arch}:")
+        for each in given.files(lock):
+            described[each.url] = each
+            lines.append(f"      - {'conda' if each.conda else 'pypi'}: {scalar(each.url)}")
+    lines.append("packages:")
+    for each in sorted(described.values(), key=lambda each: (each.kind, each.name, each.url)):
+        lines += _conda(each) if each.conda else _pypi(each)
+    return Export(given.header() + "\n".join(lines) + "\n", build_notes(given))
+
+
+def _conda(package: PackageRow) -> Iterator[str]:
+    facts = package.conda
+    assert facts is not None
+    yield f"- conda: {scalar(package.url)}"
+    if not package.url.endswith(f"/{facts.subdir}/{package.filename}"):  # else it is read from there
+        yield f"  name: {scalar(package.name)}"
+        yield f"  version: {scalar(package.version)}"
+        yield f"  build: {scalar(package.build)}"
+        yield f"  subdir: {facts.subdir}"
+        yield f"  file_name: {scalar(package.filename)}"
+    yield f"  build_number: {facts.build_number}"
+    if facts.noarch:
+        yield f"  noarch: {facts.noarch}"
+    yield f"  sha256: {scalar(package.sha256)}"
+    if facts.md5:
+        yield f"  md5: {scalar(facts.md5)}"
+    yield from _listed("depends", facts.depends)
+    yield from _listed("constrains", facts.constrains)
+    if not package.url.startswith(f"{facts.channel}/"):
+        yield f"  channel: {scalar(facts.channel)}"
+    if facts.license:
+        yield f"  license: {scalar(facts.license)}"
+    purls = [f"pkg:pypi/{name}@{version}" for name, version in facts.provides]
+    yield from _listed("purls", purls)
+    if package.size is not None:
+        yield f"  size: {package.size}"
+    if package.upload_time:
+        yield f"  timestamp: {_milliseconds(package.upload_time)}"
+    if facts.site_packages:
+        yield f"  python_site_packages_path: {scalar(facts.site_packages)}"
+
+
+def _pypi(package: PackageRow) -> Iterator[str]:
+    yield f"- pypi: {scalar(package.url)}"
+    yield f"  name: {scalar(package.name)}"
+    yield f"  version: {scalar(package.version)}"
+    yield f"  sha256: {scalar(package.sha256)}"
+    yield from _listed("requires_dist", package.dependencies)
+
+
+def _listed(key: str, texts: Sequence[str]) -> Iterator[str]:
+    if texts:
+        yield f"  {key}:"
+        yield from (f"  - {scalar(text)}" for text in texts)
+
+
+def _milliseconds(moment: str) -> int:
+    """An instant (RFC 3339, UTC) in milliseconds since 1970.
+
+    >>> _milliseconds("1970-01-02T00:00:01.005Z")
+    86401005
+    """
+    import calendar
+
+    seconds, _, rest = moment.removesuffix("Z").partition(".")
+    date, _, clock = seconds.partition("T")
+    fields = [int(each) for each in (*date.split("-"), *clock.split(":"))]
+    return calendar.timegm((*fields[:6], 0, 0, 0)) * 1000 + int((rest + "000")[:3])

@@ -1,0 +1,98 @@
+"""`envlock export`: which environment, which archs, where the text goes, and how it fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from envlock.interchange.exported import FORMATS
+from tests.conftest import Envlock, ProjectFolder
+from tests.support import TWO_ARCHS, run_envlock
+
+
+@pytest.fixture
+def locked(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
+    """A project with one environment, locked for two archs."""
+    project.write_env("alpha==1.1", name="base")
+    envlock("lock")
+    return project
+
+
+def test_an_export_goes_to_stdout_or_into_a_file_and_says_which_lock_it_is(locked: ProjectFolder) -> None:
+    folder = locked.folder
+    text = run_envlock("export", "--format", "requirements", cwd=folder).stdout
+    assert "alpha==1.1" in text
+    assert all(arch in text for arch in TWO_ARCHS)
+
+    written = run_envlock("export", "--format=requirements", "-o", "out.txt", cwd=folder)
+    assert (folder / "out.txt").read_text() == text
+    assert (written.stdout, "out.txt" in written.stderr) == ("", True)
+
+    one = run_envlock("export", "--env", "base", "--arch", TWO_ARCHS[1], "-o", "pylock.toml", "--json", cwd=folder)
+    assert one.json["format"] == "pylock"
+    assert [each["arch"] for each in one.json["locks"]] == [TWO_ARCHS[1]]
+    assert (one.json["file"], one.json["text"]) == (str(folder / "pylock.toml"), None)
+    assert one.json["locks"][0]["identity"] in (folder / "pylock.toml").read_text()
+
+    alone = run_envlock("export", "--format", "environment-yml", "--json", cwd=folder).json
+    assert [each["arch"] for each in alone["locks"]] == [TWO_ARCHS[0]]
+    assert alone["text"].startswith("# base on ")
+    assert alone["notes"]
+
+    # What is exported has no place of this machine in it, and nobody else's either.
+    for each in (text, alone["text"], (folder / "pylock.toml").read_text()):
+        assert str(folder) not in each
+        assert os.environ["HOME"] not in each
+
+
+def test_a_command_line_that_is_wrong_writes_nothing(locked: ProjectFolder) -> None:
+    before = locked.snapshot()
+
+    def code(*arguments: str, status: int = 2) -> str:
+        return str(run_envlock("export", *arguments, "--json", cwd=locked.folder, check=status).json["error"]["code"])
+
+    assert code() == "usage"
+    assert code("--format", "wheelhouse") == "usage"
+    assert code("--format", "pylock", "-o", "envlock.toml") == "usage"
+    assert code("--format", "pylock", "-o", str(locked.locks[0])) == "usage"
+    assert code("--format", "pylock", "-o", ".") == "usage"
+    assert code("--format", "pylock", "-o", "no/such/folder.toml") == "usage"
+    assert code("--format", "pylock", "--env", "bsae") == "no-such-selection"
+    assert code("--format", "pylock", "--arch", "linux-46") == "unknown-arch"
+    assert code("--format", "pixi") == "format-cannot-hold"
+    assert code("--format", "environment-yml", "--arch", TWO_ARCHS[0], "--arch", TWO_ARCHS[1]) == "format-cannot-hold"
+    assert code("--format", "pylock", "--arch", "osx-64", status=1) == "arch-not-locked"
+    assert locked.snapshot() == before
+
+
+def test_what_is_not_freshly_locked_is_not_exported(locked: ProjectFolder) -> None:
+    locked.edit("alpha", "beta")
+    ran = run_envlock("export", "--format", "pylock", "--json", cwd=locked.folder, check=1)
+    assert ran.json["error"]["code"] in {"stale-lock", "not-locked"}
+    locked.edit("beta", "alpha")
+    path = locked.lock_of(TWO_ARCHS[0])
+    path.write_text(path.read_text().replace("alpha-1.1", "alpha-1.2"))
+    run_envlock("export", "--format", "pylock", cwd=locked.folder, check=3)
+
+
+def test_a_shell_completes_the_formats() -> None:
+    from envlock.cli.export import export
+
+    (option,) = (each for each in export.options if each.name == "--format")
+    assert tuple(option.choices) == tuple(FORMATS)  # type: ignore[union-attr]
+
+
+def test_a_step_is_exported_by_its_name(project: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+    project.write_flow(steps=("start", "end"))
+    project.write(
+        '[flow.DemoFlow]\nfile = "demoflow.py"\n[flow.DemoFlow.step.start]\npypi = { packages = { alpha = "1.0" } }\n'
+        "[flow.DemoFlow.step.end]\ndisabled = true\n",
+    )
+    envlock("lock")
+    text = envlock("export", "--step", "start", "--format", "constraints").stdout
+    assert "alpha==1.0" in text
+    assert text.startswith("# DemoFlow/start on ")
+    refused = envlock("export", "--flow", "DemoFlow", "--step", "end", "--format", "pylock", "--json", check=2)
+    assert refused.json["error"]["code"] == "step-disabled"

@@ -1,0 +1,37 @@
+"""What is read from a verified lock file as plain rows is what the full reader reads."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envlock.lockfile.document import render
+from envlock.lockfile.rows import rows_in
+from envlock.model.lock import Lock, LockedPackage
+from tests.property.conda_strategies import conda_locks
+from tests.property.strategies import locks as wheel_locks
+
+_OF_BOTH = ("name", "version", "filename", "url", "sha256", "kind", "build", "size", "upload_time", "dependencies")
+_OF_SOURCES = ("kind", "url", "commit", "subdirectory", "path", "requires")
+
+
+@settings(max_examples=80, deadline=None)
+@given(lock=st.one_of(wheel_locks, conda_locks()))
+def test_rows_are_what_the_lock_says(lock: Lock) -> None:
+    rows = rows_in(render(lock).encode())
+    assert (rows.arch, rows.identity, rows.resolved_at) == (lock.arch, lock.identity, lock.resolved_at)
+    assert tuple(rows.python) == tuple(vars(lock.python).values())
+    assert len(rows.packages) == len(lock.packages)
+    for row, package in zip(rows.packages, lock.packages, strict=True):
+        assert [getattr(row, name) for name in _OF_BOTH] == [getattr(package, name) for name in _OF_BOTH]
+        assert row.from_index == package.index
+        assert (row.conda._asdict() if row.conda else None) == (vars(package.conda) if package.conda else None)
+        assert _source(row) == _source(package)
+
+
+def _source(package: object) -> list[object] | None:
+    source = getattr(package, "source", None)
+    if source is None:
+        return None
+    content, archive = ("sha256", "filename") if isinstance(package, LockedPackage) else ("content", "archive")
+    return [getattr(source, name) for name in (*_OF_SOURCES, content, archive)]
