@@ -149,11 +149,12 @@ def _bytes_given_back() -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    from envlock.cli import PANELS
+    from envlock.cli import PANELS, module_of
 
     name = arguments[0] if arguments else ""
     if any(name in names for names in PANELS.values()):
-        declared: Command | Group = getattr(__import__(f"envlock.cli.{name}", fromlist=[name]), name)
+        module = module_of(name)
+        declared: Command | Group = getattr(__import__(f"envlock.cli.{module}", fromlist=[module]), module)
         line = declared.read(arguments[1:])
         if line is not None:
             return line.command.run(line)

@@ -2,8 +2,17 @@
 
 PANELS = {
     "Set up": ("init", "add", "remove", "schema"),
-    "Lock": ("lock", "check", "show", "export"),
+    "Lock": ("lock", "check", "show", "import", "export"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""
+
+
+def module_of(name: str) -> str:
+    """The module of a command, which is also what it is called there: no module can be called `import`.
+
+    >>> module_of("lock"), module_of("import")
+    ('lock', 'import_')
+    """
+    return f"{name}_" if name == "import" else name

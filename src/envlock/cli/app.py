@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from envlock.cli import PANELS, completion
+from envlock.cli import PANELS, completion, module_of
 from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _envlock(
 
 def declared(name: str) -> Command | Group:
     """The declaration in the module of a command."""
-    found: Command | Group = getattr(import_module(f"envlock.cli.{name}"), name)
+    found: Command | Group = getattr(import_module(f"envlock.cli.{module_of(name)}"), module_of(name))
     return found
 
 

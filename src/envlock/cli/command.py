@@ -127,7 +127,7 @@ class Command:
         *,
         epilog: str = "",
     ) -> None:
-        self.name = run.__name__
+        self.name = run.__name__.rstrip("_")  # no function can be called `import`
         self.help_text = run.__doc__ or ""
         self.run = run
         self.params = params

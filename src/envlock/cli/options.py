@@ -71,11 +71,11 @@ def selection(line: CommandLine) -> Selection:
     )
 
 
-def archs(line: CommandLine) -> list[Arch]:
+def archs(line: CommandLine, option: Value = ARCHS) -> list[Arch]:
     """What `--arch` names. Raises UnknownArch."""
     from envlock.model.arch import parse_arch
 
-    return [parse_arch(each) for each in line.values(ARCHS)]
+    return [parse_arch(each) for each in line.values(option)]
 
 
 def looked_up(line: CommandLine, lookup: Lookup, argument: Argument) -> NamedEnvironment:

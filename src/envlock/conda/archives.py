@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from envlock.conda.client import Place, client_of, places_of
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _INSTALLED = re.compile(r"(?:lib/python3\.\d+/|Lib/)?site-packages/([^/]+)\.(?:dist|egg)-info(?:/|$)")
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*?)(?:-(?P<version>v?\d[^-]*))?(?:-py\d[\d.]*)?\Z")
 _LISTS = ("info/files", "info/paths.json")
+_INDEX = "info/index.json"
 _AT_ONCE = 12
 _SECONDS = 20.0
 """How long to wait for one archive."""
@@ -113,6 +114,19 @@ class Archives:
         Costs up to the whole archive, which is read until the file is found.
         """
         return self._calls.run(self._metadata(package, distribution))
+
+    def index(self, package: LockedPackage) -> Mapping[str, Any] | None:
+        """What a package's own archive states of it (`info/index.json`); None if that cannot be read. Raises Ended."""
+
+        async def read() -> Mapping[str, Any] | None:
+            archive = await self._opened(client_of(self._places, self._places), package, _METADATA_BYTES)
+            with suppress(OSError, TimeoutError, asyncio.TimeoutError, ValueError):
+                data = None if archive is None else await asyncio.wait_for(archive.read_file(_INDEX), _SECONDS)
+                found = None if data is None else json_of(data)
+                return found if isinstance(found, dict) else None
+            return None
+
+        return self._calls.run(read())
 
     async def _lists(self, packages: Sequence[LockedPackage]) -> list[list[str] | None]:
         client = client_of(self._places, self._places)

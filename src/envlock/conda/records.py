@@ -59,7 +59,7 @@ def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ..
         url=without_secrets(url or record.url),
         sha256=record.sha256.hex() if record.sha256 else "",
         size=record.size,
-        upload_time=_instant(record.indexed_timestamp or record.timestamp),
+        upload_time=instant(record.indexed_timestamp or record.timestamp),
         dependencies=dependencies,
         conda=CondaFacts(
             channel=channel,
@@ -75,7 +75,7 @@ def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ..
     )
 
 
-def _instant(moment: datetime | None) -> str:
+def instant(moment: datetime | None) -> str:
     """RFC 3339 in UTC, to the millisecond where there is one."""
     if moment is None:
         return ""

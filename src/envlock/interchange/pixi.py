@@ -1,15 +1,24 @@
-"""pixi.lock, version 6: one environment, `default`, with the conda and PyPI packages of several archs."""
+"""pixi.lock: versions 4 to 7 are read; 6 is written, with one environment, `default`."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from envlock.interchange.errors import ImportUnclear, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.exported import Export, Given, build_notes, channels_of, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from envlock.interchange.imported import Choice, Imported
     from envlock.lockfile.rows import PackageRow
+
+KIND = "pixi"
+VERSIONS = range(4, 8)
+_VERSION = re.compile(r"^version: *(\S+) *$", re.MULTILINE)
+_DEFAULT = "default"
 
 
 def write(given: Given) -> Export:
@@ -90,3 +99,33 @@ def _milliseconds(moment: str) -> int:
     date, _, clock = seconds.partition("T")
     fields = [int(each) for each in (*date.split("-"), *clock.split(":"))]
     return calendar.timegm((*fields[:6], 0, 0, 0)) * 1000 + int((rest + "000")[:3])
+
+
+def read(text: str, path: Path, choice: Choice) -> Imported:
+    """One environment of a pixi.lock: the chosen one, else `default`, else the only one.
+
+    Raises what `conda_parts.environment` raises, UnknownLockVersion, UnknownImportChoice, ImportUnclear.
+    """
+    from envlock.conda.lock_files import NotALock, read_lock_file
+    from envlock.interchange.conda_lock import broken
+    from envlock.interchange.conda_parts import environment
+
+    shown = path.name
+    version = _VERSION.search(text)
+    if version is None or version[1] not in map(str, VERSIONS):
+        known = f"{VERSIONS[0]} to {VERSIONS[-1]}"
+        raise UnknownLockVersion(shown, KIND, version[1] if version else "none", known)
+    try:
+        found = read_lock_file(path)
+    except NotALock as error:
+        raise broken(shown, KIND, str(error)) from None
+    name = choice.environment or (_DEFAULT if _DEFAULT in found else "")
+    if not name and len(found) != 1:
+        raise ImportUnclear(shown, "environments", sorted(found), "--environment")
+    name = name or next(iter(found))
+    if name not in found:
+        raise UnknownImportChoice(shown, "environment", name, found)
+    chosen = found[name]
+    others = [each for each in found if each != name]
+    notes = (f"imported its environment `{name}`; it also has {', '.join(sorted(others))}",) if others else ()
+    return environment(KIND, shown, chosen.platforms, chosen.channels, choice, has_conda_facts=True, notes=notes)

@@ -141,21 +141,7 @@ class ByType:
         self, request: Request, packages: Sequence[LockedPackage]
     ) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
         """The conda packages with what each provides, and notes for the user."""
-        known_before = {each.sha256: each.conda.provides for each in request.conda_pins if each.conda}
-        contents = self._archives(request).contents(packages)
-        done, guessed, nameless = [], [], []
-        for package in packages:
-            assert package.conda is not None
-            distributions, is_known = contents[package.name]
-            if not is_known and known_before.get(package.sha256):
-                distributions, is_known = known_before[package.sha256], True
-            if not is_known:
-                guessed.append(package.name)
-            versions = {name: pypi_version(version) for name, version in distributions}
-            nameless += [f"{name} {version}" for name, version in distributions if not versions[name]]
-            provides = tuple(sorted((name, version) for name, version in versions.items() if version))
-            done.append(replace(package, conda=replace(package.conda, provides=provides)))
-        return tuple(done), (*_note(guessed, _GUESSED), *_note(nameless, _NO_VERSION))
+        return with_distributions(self._archives(request), packages, request.conda_pins)
 
     def _extras(
         self, request: Request, packages: Sequence[LockedPackage], wanted: Iterable[str]
@@ -197,6 +183,27 @@ class ByType:
         channels = request.channel_urls or request.requirements.channels
         mirrors = mirrors_in_force(request.channel_mirrors)
         return Archives(channels, mirrors, self._calls, offline=request.offline)
+
+
+def with_distributions(
+    archives: Archives, packages: Sequence[LockedPackage], before: Iterable[LockedPackage] = ()
+) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
+    """The conda packages with what each provides, and notes. `before` tells of archives that are out of reach."""
+    known_before = {each.sha256: each.conda.provides for each in before if each.conda}
+    contents = archives.contents(packages)
+    done, guessed, nameless = [], [], []
+    for package in packages:
+        assert package.conda is not None
+        distributions, is_known = contents[package.name]
+        if not is_known and known_before.get(package.sha256):
+            distributions, is_known = known_before[package.sha256], True
+        if not is_known:
+            guessed.append(package.name)
+        versions = {name: pypi_version(version) for name, version in distributions}
+        nameless += [f"{name} {version}" for name, version in distributions if not versions[name]]
+        provides = tuple(sorted((name, version) for name, version in versions.items() if version))
+        done.append(replace(package, conda=replace(package.conda, provides=provides)))
+    return tuple(done), (*_note(guessed, _GUESSED), *_note(nameless, _NO_VERSION))
 
 
 def _refuse_python(request: Request, packages: Sequence[LockedPackage]) -> None:

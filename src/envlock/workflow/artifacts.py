@@ -275,7 +275,8 @@ class FetchedHashes:
             return found, size
 
     def _fetch(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
-        artifact = Artifact(package.filename, "", package.url, package.size)
+        channel = package.conda.channel if package.conda is not None else ""
+        artifact = Artifact(package.filename, "", package.url, package.size, channel)
         self._began(package)
         packages = folder_in_home("packages")
         try:
@@ -284,7 +285,7 @@ class FetchedHashes:
                 progress = _FileProgress(self._reporter, _HASHING, artifact)
                 found = upstream.hash(artifact, file, published, on_bytes=progress.moved, on_size=progress.has_size)
                 size = file.stat().st_size
-                artifact = Artifact(package.filename, found["sha256"], package.url, size)
+                artifact = Artifact(package.filename, found["sha256"], package.url, size, channel)
 
                 def move(stage: Path) -> None:
                     file.rename(stage)

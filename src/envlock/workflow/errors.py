@@ -207,3 +207,18 @@ def _backends(remote: Mapping[str, str]) -> str:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+class ImportContradictsSettings(ConfigError):
+    """The packages of an imported lock do not serve what the settings of the project ask of every environment."""
+
+    code = "import-contradicts-settings"
+    message = "the packages of `{file}` are not what {config} asks for on {arch}"
+    details = ("{fault}",)
+    hint = (
+        "if Metaflow needs that package, add it to what `{file}` is made of, or write `metaflow-requirements = false` "
+        "in [envlock] of {config}"
+    )
+
+    def __init__(self, file: str, arch: str, fault: str, config: str) -> None:
+        super().__init__(file=file, arch=arch, fault=fault, config=config, locations=(Location(config),))

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 import tomli
 
 from envlock.config.edit.add_remove import entry_value
-from envlock.config.edit.errors import CannotCopyRequirements, NamesAnother, SettingsDiffer
+from envlock.config.edit.errors import (
+    CannotCopyRequirements,
+    EnvironmentExists,
+    NamesAnother,
+    SettingsDiffer,
+)
 from envlock.config.edit.save import load_text
 from envlock.config.edit.toml_edit import (
     checked,
     insert,
     insert_section,
     quoted,
+    remove,
     set_value,
     tables_text,
     value_text,
@@ -91,6 +97,38 @@ def env_from_requirements(project: Project, name: str, wanted: Requirements, *, 
             raise CannotCopyRequirements(source, f"this envlock writes {', '.join(fields)} otherwise", use)
         raise SettingsDiffer(source, project.path.name, changes)
     return made
+
+
+def add_environment(project: Project, name: str, wanted: Requirements, *, replacing: bool = False) -> Project:
+    """The project with an `[env.*]` table that asks for this much; what its settings add to every environment stays.
+
+    `replacing` takes the place of a table that is there. Writes nothing. Raises EnvironmentExists, and ConfigError for
+    what no envlock.toml may hold.
+    """
+    if any(each.name == name for each in project.named):
+        if not replacing:
+            raise EnvironmentExists(name, project.locate(("env", name)))
+        text = remove(project.text, ("env", name), keep=1)
+        expected = tomli.loads(project.text)
+        set_value(expected, ("env", name), None)
+        checked(text, expected)
+        project = load_text(project.path, text)
+    tables = _tables(project, wanted)
+    made = _with(project, name, tables)
+    system = dict(_floors(wanted, _requirements(made, name)))
+    return _with(project, name, {**tables, "sys_packages": {"packages": system}}) if system else made
+
+
+def _floors(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str]]:
+    """The system packages that are wanted in a later version than they come by themselves; the latest of all archs."""
+    own = {(arch, package): version for arch, package, version in made.system}
+    for package in dict.fromkeys(package for _, package, _ in wanted.system):
+        rows = {arch: version for arch, name, version in wanted.system if name == package}
+        new = [version for arch, version in rows.items() if own.get((arch, package)) != version]
+        if package == "__archspec":
+            yield from ((package, version) for version in new[:1])
+        elif new:
+            yield package, max(new, key=lambda version: tuple(map(int, version.split("."))))
 
 
 def _with(project: Project, name: str, tables: dict[str, Any]) -> Project:

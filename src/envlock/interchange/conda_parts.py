@@ -1,0 +1,263 @@
+"""An environment of conda packages, with wheels on top or none, from what a lock of another tool has of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from envlock.conda.channels import channel_base
+from envlock.config.system_packages import CONDA_DEFAULT_SYSTEM, DEFAULT_SYSTEM, packages_of, system_version
+from envlock.interchange.errors import BrokenImport, ImportLacksArch, ImportNeedsBuild, ImportWithoutPython
+from envlock.interchange.imported import Choice, Imported, known_archs, roots_among
+from envlock.lockfile.canonical_text import MARKERS, filename_of
+from envlock.model.arch import Arch
+from envlock.model.conda_requirement import CondaRequirement
+from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.requirement import PypiRequirement, normalized, parse_requirement
+from envlock.model.url import is_web, strip_credentials
+
+if TYPE_CHECKING:
+    from envlock.conda.lock_files import PlatformPart, PypiRow
+
+_DEFAULT = "conda-forge"
+"""A channel that has a name, from which the address of all of them is told."""
+_FLOOR = re.compile(r"(__(?:glibc|osx|linux|cuda)) *>=([0-9]+(?:\.[0-9]+)*)")
+_PARTS = {"__glibc": 2, "__osx": 2, "__linux": 2, "__cuda": 2}
+"""How many numbers the version of a system package has."""
+
+
+def environment(
+    kind: str,
+    shown: str,
+    parts: Mapping[str, PlatformPart],
+    channels: Sequence[str],
+    choice: Choice,
+    *,
+    has_conda_facts: bool,
+    notes: Sequence[str] = (),
+) -> Imported:
+    """The environment with these platforms. `shown` is how messages call the file.
+
+    Raises ImportLacksArch, ImportWithoutPython, ImportNeedsBuild, BrokenImport.
+    """
+    archs, others = known_archs(parts)
+    if others:
+        notes = (*notes, f"envlock does not know {', '.join(others)}: not imported")
+    archs = wanted_archs(shown, archs, choice)
+    locks: dict[Arch, tuple[LockedPackage, ...]] = {}
+    pythons: dict[Arch, LockedPython] = {}
+    for arch in archs:
+        part = parts[arch]
+        if part.sources:
+            raise ImportNeedsBuild(shown, part.sources)
+        conda = _each_once(kind, shown, part.conda)
+        python = next((package for package in conda if package.name == "python"), None)
+        if python is None:
+            raise ImportWithoutPython(shown, arch)
+        pythons[arch] = LockedPython(source="conda", version=python.version)
+        locks[arch] = (*conda, *wheels_of(kind, shown, part.pypi))
+    return Imported(
+        kind=kind,
+        locks=locks,
+        pythons=pythons,
+        python=range_of(python.series for python in pythons.values()),
+        channels=channels_of(channels, locks),
+        system=tuple(
+            (arch, name, version)
+            for arch in archs
+            for name, version in sorted(system_of(arch, parts[arch].virtual_packages, ()).items())
+        ),
+        notes=tuple(notes),
+        has_conda_facts=has_conda_facts,
+    )
+
+
+def settled(imported: Imported) -> Imported:
+    """The same, when all facts of its packages are known: with the requirements that its lock did not state."""
+    system = {(arch, name): version for arch, name, version in imported.system}
+    for arch, packages in imported.locks.items():
+        own = [
+            f"{name}={version}" for (where, name), version in system.items() if where == arch and name != "__archspec"
+        ]
+        system |= {(arch, name): version for name, version in system_of(arch, own, packages).items()}
+    imported = imported._replace(system=tuple((*where, version) for where, version in sorted(system.items())))
+    if imported.states_requirements:
+        return imported
+    roots, conda_roots, partial = requirements_of(imported.locks)
+    notes = imported.notes
+    if partial:
+        notes = (*notes, f"not on all archs, so not in envlock.toml: {', '.join(partial)}")
+    return imported._replace(roots=roots, conda_roots=conda_roots, notes=notes)
+
+
+def wanted_archs(shown: str, archs: Sequence[Arch], choice: Choice) -> tuple[Arch, ...]:
+    """The archs to import of those that a file has. Raises ImportLacksArch."""
+    lacking = [arch for arch in choice.archs if arch not in archs]
+    if lacking or not archs:
+        has = f"it has: {', '.join(archs)}" if archs else "it has no arch that envlock knows"
+        raise ImportLacksArch(shown, lacking or ["any arch"], has)
+    return tuple(arch for arch in archs if arch in choice.archs) if choice.archs else tuple(archs)
+
+
+def _each_once(kind: str, shown: str, packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
+    found: dict[str, LockedPackage] = {}
+    for package in packages:
+        if found.setdefault(package.name, package).url != package.url:
+            raise BrokenImport(shown, kind, f"it has two files of {package.name}")
+    return tuple(found[name] for name in sorted(found))
+
+
+def wheels_of(kind: str, shown: str, rows: Iterable[PypiRow]) -> tuple[LockedPackage, ...]:
+    """The wheels of a lock that has one file for each package. Raises ImportNeedsBuild, BrokenImport."""
+    rows = list(rows)
+    built = [row.name for row in rows if not is_wheel_url(row.location)]
+    if built:
+        raise ImportNeedsBuild(shown, built)
+    names = {normalized(row.name) for row in rows}
+    if len(names) < len(rows):
+        raise BrokenImport(shown, kind, "it has two files of one PyPI package")
+    return tuple(sorted((_wheel(row, names) for row in rows), key=lambda package: package.name))
+
+
+def is_wheel_url(url: str) -> bool:
+    """Whether it is the URL of a wheel that other machines can download, whatever credentials and fragment it has.
+
+    >>> is_wheel_url("https://files.example/demo-1-py3-none-any.whl#sha256=ab"), is_wheel_url("./demo-1.whl")
+    (True, False)
+    """
+    return is_web(url) and filename_of(strip_credentials(url)).endswith(".whl")
+
+
+def _wheel(row: PypiRow, names: set[str]) -> LockedPackage:
+    url = strip_credentials(row.location)
+    filename = filename_of(url)
+    needed = {each.name for each in map(_needed, row.requires) if each is not None}
+    return LockedPackage(
+        name=normalized(row.name),
+        version=row.version or filename.split("-")[1],
+        filename=filename,
+        url=url,
+        sha256=row.sha256,
+        dependencies=tuple(sorted(needed & names - {normalized(row.name)})),
+    )
+
+
+def _needed(text: str) -> PypiRequirement | None:
+    """What a package needs wherever it is installed; None for what an extra brings, and for what is no requirement."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        found = Requirement(text)
+    except InvalidRequirement:
+        return None
+    return None if found.marker and "extra" in str(found.marker) else PypiRequirement(normalized(found.name))
+
+
+def requirements_of(
+    locks: Mapping[Arch, Sequence[LockedPackage]],
+) -> tuple[tuple[PypiRequirement, ...], tuple[CondaRequirement, ...], tuple[str, ...]]:
+    """What nothing else needs, as requirements of PyPI and of conda, and the conda packages that no table can name."""
+    conda: dict[str, dict[Arch, str]] = {}
+    pypi: dict[str, dict[Arch, str]] = {}
+    for arch, packages in locks.items():
+        for kind, found in (("conda", conda), ("pypi", pypi)):
+            own = {package.name: package for package in packages if package.kind == kind}
+            for name in roots_among({name: package.dependencies for name, package in own.items()}):
+                found.setdefault(name, {})[arch] = own[name].version
+    conda.pop("python", None)
+    there = {
+        name: {
+            arch: package.version for arch, packages in locks.items() for package in packages if package.name == name
+        }
+        for name in conda
+    }
+    everywhere = {name: versions for name, versions in there.items() if len(versions) == len(locks)}
+    conda_roots = (
+        CondaRequirement(name, "|".join(f"=={version}" for version in dict.fromkeys(everywhere[name].values())))
+        for name in sorted(everywhere)
+    )
+    return pinned_for(pypi, locks), tuple(conda_roots), tuple(sorted(conda.keys() - everywhere.keys()))
+
+
+def pinned_for(versions: Mapping[str, Mapping[Arch, str]], archs: Iterable[Arch]) -> tuple[PypiRequirement, ...]:
+    """PyPI packages as `==version`, with a marker where not all of the archs have one version."""
+    everywhere, found = set(archs), []
+    for name, by_arch in sorted(versions.items()):
+        for version in dict.fromkeys(by_arch.values()):
+            own = [arch for arch, each in by_arch.items() if each == version]
+            marker = "" if {*own} == everywhere else f" ; {marker_of(own)}"
+            found.append(parse_requirement(f"{name}=={version}{marker}"))
+    return tuple(found)
+
+
+def marker_of(archs: Sequence[Arch]) -> str:
+    """The marker of these archs.
+
+    >>> marker_of([Arch("osx-arm64")])
+    "sys_platform == 'darwin' and platform_machine == 'arm64'"
+    """
+    markers = [MARKERS[arch] for arch in archs]
+    return markers[0] if len(markers) == 1 else " or ".join(f"({marker})" for marker in markers)
+
+
+def range_of(series: Iterable[str]) -> str:
+    """The range of these series of Python.
+
+    >>> range_of(["3.12", "3.12"]), range_of(["3.11", "3.13"])
+    ('==3.12.*', '<3.14,>=3.11')
+    """
+    found = sorted({tuple(int(part) for part in each.split(".")) for each in series})
+    (major, first), (_, last) = found[0], found[-1]
+    return f"=={major}.{first}.*" if first == last else f"<{major}.{last + 1},>={major}.{first}"
+
+
+def channels_of(written: Iterable[str], locks: Mapping[Arch, Sequence[LockedPackage]]) -> tuple[str, ...]:
+    """The channels of a lock in order, then those that only its packages tell; by name where one has a name."""
+    used = (each.conda.channel for packages in locks.values() for each in packages if each.conda is not None)
+    return tuple(dict.fromkeys(map(_named, (*written, *dict.fromkeys(used)))))
+
+
+def _named(channel: str) -> str:
+    """The channel's name, where its URL is where all that have one are.
+
+    >>> _named(channel_base("bioconda")), _named("https://conda.example/main")
+    ('bioconda', 'https://conda.example/main')
+    """
+    alias = channel_base(_DEFAULT).removesuffix(_DEFAULT)
+    base = channel_base(channel)
+    return base.removeprefix(alias) if base.startswith(alias) and base != alias else base
+
+
+def system_of(arch: Arch, written: Iterable[str], packages: Iterable[LockedPackage]) -> dict[str, str]:
+    """The system packages that a lock names, and those that its packages need beyond envlock's defaults.
+
+    >>> system_of(Arch("linux-64"), ["__unix=0=0", "__glibc=2.34=0", "__archspec=1=x86_64_v3"], [])
+    {'__glibc': '2.34', '__archspec': 'x86_64_v3'}
+    """
+    found: dict[str, str] = {}
+    for text in written:
+        name, version, build = (*text.replace("==", "=").split("="), "", "")[:3]
+        if name in packages_of(arch):
+            found[name] = _version(name, build if name == "__archspec" else version)
+    defaults = {**DEFAULT_SYSTEM[arch], **CONDA_DEFAULT_SYSTEM[arch]}
+    for package in packages:
+        for text in package.conda.depends if package.conda is not None else ():
+            match = _FLOOR.match(text)
+            if match is None or match[1] not in packages_of(arch):
+                continue
+            name, version = match[1], _version(match[1], match[2])
+            if version and _numbers(version) > _numbers(found.get(name) or defaults.get(name, "0")):
+                found[name] = version
+    return {name: version for name, version in found.items() if version}
+
+
+def _version(package: str, text: str) -> str:
+    if package == "__archspec":
+        return text if text not in {"", "0"} else ""
+    numbers = [part for part in text.split(".") if part.isdigit()][: _PARTS[package]]
+    return system_version(package, ".".join([*numbers, "0"][: max(2, len(numbers))])) if numbers else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

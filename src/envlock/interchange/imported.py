@@ -1,0 +1,136 @@
+"""What a lock of another tool says, in envlock's terms, and the choice of its reader.
+
+A reader takes text and decides nothing: which of several wheels fits an arch and a Python is the only thing that a lock
+for all of them leaves open. What a lock does not say is left empty, and completed by `workflow/import_locks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.files import NotPlain, read_file
+from envlock.interchange.errors import ConflictMarkersInImport, UnknownLockFormat
+from envlock.lockfile.canonical_text import conflict_line
+from envlock.lockfile.graph import reachable
+from envlock.model.arch import ARCHS, Arch
+from envlock.model.lock import LockedPackage, LockedPython
+
+if TYPE_CHECKING:
+    from envlock.model.conda_requirement import CondaRequirement
+    from envlock.model.requirement import PypiRequirement
+
+BYTES = 64 << 20
+"""The most that is read of a file: ten times the largest lock of a conda-lock.yml of four platforms."""
+
+
+class Choice(NamedTuple):
+    """What to take of a lock that has several things, and what it leaves open."""
+
+    pythons: Callable[[str, Sequence[Arch]], Mapping[Arch, LockedPython]]
+    """From a range of Pythons to the locked one for each arch."""
+    archs: tuple[Arch, ...] = ()
+    """Empty for all that the lock has."""
+    environment: str = ""
+    """Of a pixi.lock, or a manifest of Metaflow."""
+    package: str = ""
+    """The project of a workspace in a uv.lock."""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    system: tuple[tuple[Arch, str, str], ...] = ()
+    """The floors of the project, as in Requirements."""
+    python: str = ""
+    """The Pythons that were asked for; empty for those that the lock allows."""
+
+
+class Imported(NamedTuple):
+    """The environment that a lock of another tool describes."""
+
+    kind: str
+    """The format, as messages name it."""
+    locks: Mapping[Arch, tuple[LockedPackage, ...]]
+    """Sorted by kind and name. A package has no SHA-256, or no URL, where the lock has none."""
+    pythons: Mapping[Arch, LockedPython]
+    python: str = ""
+    """The Pythons that envlock.toml will allow, a PEP 440 specifier set."""
+    states_requirements: bool = False
+    """Whether `roots` are what the lock itself states; else they are found from who needs whom."""
+    roots: tuple[PypiRequirement, ...] = ()
+    conda_roots: tuple[CondaRequirement, ...] = ()
+    channels: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    """Extra package indexes, in order, without credentials."""
+    default_index: str = ""
+    system: tuple[tuple[Arch, str, str], ...] = ()
+    """System packages, as in Requirements."""
+    notes: tuple[str, ...] = ()
+    has_conda_facts: bool = True
+    """Whether its conda packages have all their facts: what they need, their build number, whether they are noarch."""
+    hashes: Mapping[tuple[str, str], frozenset[str]] = {}
+    """For PyPI packages whose file is not known yet: by name and version, the SHA-256 that it may have."""
+
+
+def read(path: Path, choice: Choice) -> Imported:
+    """The environment in a lock of another tool. The format is told from the content.
+
+    Raises UnknownLockFormat and what the reader of the format raises; OSError where the file cannot be read.
+    """
+    shown = path.name
+    try:
+        data = read_file(path, BYTES)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnknownLockFormat(shown, f"it is not UTF-8 at byte {error.start}") from None
+    except NotPlain as error:
+        raise UnknownLockFormat(shown, error.reason) from None
+    line = conflict_line(text)
+    if line is not None:
+        raise ConflictMarkersInImport(shown, line)
+    return _reader_of(text, shown)(text, path, choice)
+
+
+Reader = Callable[[str, Path, Choice], Imported]
+
+
+def _reader_of(text: str, shown: str) -> Reader:
+    """The reader of a text, told by what each tool writes first."""
+    from envlock.interchange import conda_lock, explicit, pixi
+
+    beginning = [line for line in text.splitlines()[:200] if line.strip() and not line.lstrip().startswith("#")]
+    keys = {line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha() and ":" in line}
+    if any(line.strip() == "@EXPLICIT" for line in beginning):
+        return explicit.read
+    if {"version", "environments"} <= keys:
+        return pixi.read
+    if {"version", "package"} <= keys:
+        return conda_lock.read
+    raise UnknownLockFormat(shown)
+
+
+def known_archs(names: Iterable[str]) -> tuple[tuple[Arch, ...], tuple[str, ...]]:
+    """Of these platforms, the archs that envlock knows, in its order, and the others.
+
+    >>> known_archs(["win-64", "osx-arm64", "linux-64"])
+    (('linux-64', 'osx-arm64'), ('win-64',))
+    """
+    names = list(names)
+    return tuple(arch for arch in ARCHS if arch in names), tuple(sorted({*names} - {*ARCHS}))
+
+
+def roots_among(edges: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The names from which all are reached, and that no other needs; of a circle, its first name. Sorted.
+
+    >>> roots_among({"a": ["b"], "b": [], "c": ["d"], "d": ["c"]})
+    ('a', 'c')
+    """
+    known = {name: tuple(sorted({*needed} & edges.keys() - {name})) for name, needed in edges.items()}
+    needed = {each for names in known.values() for each in names}
+    found = sorted(known.keys() - needed)
+    reached = reachable(known, found)
+    for name in sorted(known.keys() - reached):
+        if name not in reached:
+            found.append(name)
+            reached |= reachable(known, [name])
+    # A root that a later circle reaches is none: it only was the first of its own.
+    return tuple(sorted(name for name in found if not any(name in reachable(known, [o]) and o != name for o in found)))
