@@ -15,8 +15,8 @@ import pytest
 
 from envlock.cli.prefix_memo import recall, remember
 from envlock.hydration.prefix import Receipt, find_prefix, write_receipt
-from envlock.hydration.stage import make_once
 from envlock.places import UntrustedHome, folder_in_home, home, trusted
+from envlock.stage import make_once
 from envlock.trust import FOLDERS, VARIABLE, Closed, distrust, make_folder
 from envlock.uv_command import uv_environment
 from tests.cache.test_environments import LOCK

@@ -35,11 +35,11 @@ from envlock.hydration.prefix import (
     signature,
     write_receipt,
 )
-from envlock.hydration.stage import make_once
 from envlock.interpreters import Interpreter
 from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
 from envlock.reporter import Reporter
+from envlock.stage import make_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

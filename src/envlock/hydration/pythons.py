@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
 from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, storage_error
-from envlock.hydration.stage import make_once
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
 from envlock.model.python_range import python_allows
 from envlock.redaction import redact
+from envlock.stage import make_once
 from envlock.trust import Closed, make_folder
 from envlock.uv_command import run_uv, uv_reason
 from metaflow_extensions.envlock.plugins.node.pythons import extract

@@ -4,7 +4,7 @@ A folder is filled beside its place and renamed in. Whoever fills it holds an fl
 the lock back when that process ends, however it ends: so what lies in the stage of a place whose lock is free is of the
 dead, and is removed. There is no file whose mere existence means anything.
 
-Workstations keep these rules too: `envlock.hydration.stage` is this module, in envlock's home.
+Workstations keep these rules too: `envlock.stage` is this module, in envlock's home.
 """
 
 from __future__ import annotations

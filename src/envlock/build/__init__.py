@@ -1,0 +1,1 @@
+"""Makes wheels from sources: sdists, commits of git, folders."""

@@ -1,0 +1,274 @@
+"""git repositories: which commit a name means, and the files of a commit.
+
+git's own helpers, its settings for hosts, and netrc give the credentials, and git asks no questions. What reaches the
+network is one process; checking out is another, without any settings of the user, so that no filter and no hook runs.
+Nothing that a repository holds is run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
+from envlock.credentials import Credentials
+from envlock.files import files_below
+from envlock.model.url import strip_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_FULL = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_KEPT = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"),
+    *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_EXEC_PATH"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+_ALWAYS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GCM_INTERACTIVE": "never",
+    "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
+    "LC_ALL": "C",
+}
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=20"
+_SETTINGS = (
+    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.autocrlf=false", "-c", "core.eol=lf"),
+    *("-c", "core.symlinks=true", "-c", "protocol.version=2", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+    *("-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60", "-c", "http.followRedirects=initial"),
+    *("-c", "fetch.recurseSubmodules=false", "-c", "submodule.recurse=false", "-c", "advice.detachedHead=false"),
+)
+_LOOKING = 60.0
+"""Seconds in which a repository has to say what it has."""
+_REFUSES_ONE = re.compile(
+    r"not our ref|unadvertised object|shallow|couldn't find remote ref|Server does not allow|did not send all necessary"
+    r"|no such remote ref|remote error: upload-pack",
+    re.IGNORECASE,
+)
+_DEEPEST = 5
+"""Submodules in each other."""
+_LINES = 4
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_LARGEST_POINTER = 1024
+
+
+def is_commit(ref: str) -> bool:
+    """Whether it is a whole commit, which no name can be.
+
+    >>> is_commit("ab" * 20), is_commit("abcdef1"), is_commit("main")
+    (True, False, False)
+    """
+    return _FULL.fullmatch(ref.lower()) is not None
+
+
+def commit_of(url: str, ref: str, source: str) -> str:
+    """The commit, in lower case, that a branch, a tag, or the repository's HEAD (an empty `ref`) means now.
+
+    A tag comes before a branch of its name, as git has it; `refs/heads/NAME` says which. A whole commit means itself,
+    and starts no process. Any other costs one question to the repository. Raises NoGit, GitUnreachable, NoSuchRef.
+    """
+    if is_commit(ref):
+        return ref.lower()
+    names = [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}", f"refs/heads/{ref}"] if ref else ["HEAD"]
+    asked = [each for name in names for each in (f"{name}^{{}}", name)]
+    answer = _ask(url, source, ["ls-remote", "--", _place(url), *asked])
+    found = {name: commit for commit, _, name in (line.partition("\t") for line in answer.splitlines())}
+    commit = next((found[name] for name in asked if name in found), "")
+    if not commit:
+        said = f"branch or tag `{ref}`" if ref else "commit yet"
+        details = ("a commit has to be written with all of its 40 digits",) if _is_short(ref) else ()
+        raise NoSuchRef(source, url=strip_credentials(url), ref=said, details=details)
+    return commit
+
+
+def checkout(url: str, commit: str, into: Path, source: str, *, depth: int = 0) -> int:
+    """Bring the files of a commit, with those of its submodules, into an empty folder. When it was made, in seconds.
+
+    Only that commit is fetched, where the repository allows it, else all of its branches and tags. Files have the modes
+    755 and 644, and the commit's time. Raises NoGit, GitUnreachable, NoSuchRef for a commit that is not there,
+    UnusableRepository for files of git LFS, and OSError.
+    """
+    _local(
+        into, source, ["init", "--quiet", "--template=", *(("--object-format=sha256",) if len(commit) == 64 else ())]
+    )
+    _fetch(url, commit, into, source)
+    _local(into, source, ["checkout", "--quiet", "--force", "--detach", commit])
+    (into / ".git" / "FETCH_HEAD").unlink(missing_ok=True)  # has the URL
+    _refuse_pointers(url, into, source)
+    when = int(_local(into, source, ["show", "--no-patch", "--format=%ct", commit]).strip() or 0)
+    for path, inner_url, inner in _submodules(url, commit, into, source):
+        if depth >= _DEEPEST:
+            raise UnusableRepository(source, url=strip_credentials(url), reason="its submodules are in each other")
+        checkout(inner_url, inner, into / path, source, depth=depth + 1)
+    if depth == 0:
+        _set_modes(into, when)
+    return when
+
+
+def _fetch(url: str, commit: str, into: Path, source: str) -> None:
+    fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
+    try:
+        _ask(url, source, [*fetch, "--depth=1", "--", _place(url), commit], folder=into, timeout=None)
+        return
+    except GitUnreachable as error:
+        if not any(_REFUSES_ONE.search(line) for line in error.details):
+            raise
+    every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+    _ask(url, source, [*fetch, "--", _place(url), *every], folder=into, timeout=None)
+    ran = _run(["cat-file", "-e", f"{commit}^{{commit}}"], into, _alone())
+    if ran.returncode != 0:
+        raise NoSuchRef(source, url=strip_credentials(url), ref=f"commit {commit} on any branch or tag")
+
+
+def _submodules(url: str, commit: str, folder: Path, source: str) -> Iterator[tuple[str, str, str]]:
+    """The path, the URL and the commit of each submodule of a commit."""
+    rows = [row for row in _local(folder, source, ["ls-tree", "-r", "-z", commit]).split("\0") if row[:6] == "160000"]
+    if not rows:
+        return
+    listed = _run(
+        ["config", "--null", "--blob", f"{commit}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$"],
+        folder,
+        _alone(),
+    ).stdout
+    modules: dict[str, dict[str, str]] = {}
+    for entry in filter(None, listed.split("\0")):
+        key, _, value = entry.partition("\n")
+        name, _, field = key.removeprefix("submodule.").rpartition(".")
+        modules.setdefault(name, {})[field] = value
+    urls = {each["path"]: each["url"] for each in modules.values() if {"path", "url"} <= each.keys()}
+    for row in rows:
+        head, _, path = row.partition("\t")
+        written = urls.get(path, "")
+        if not written:
+            reason = f"it names no URL for its submodule `{path}`"
+            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
+        place = urljoin(f"{url.rstrip('/')}/", written) if written.startswith(("./", "../")) else written
+        if urlsplit(place).scheme not in {"https", "http", "ssh", urlsplit(url).scheme}:
+            place = _of_ssh(place)
+        if not place:
+            reason = f"its submodule `{path}` has the URL `{strip_credentials(written)}`, which only one machine has"
+            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
+        yield path, place, head.split()[2]
+
+
+def _of_ssh(written: str) -> str:
+    """The URL of what is written as `git@host:path`; empty for any other.
+
+    >>> _of_ssh("git@code.example:team/tool.git"), _of_ssh("/srv/tool")
+    ('ssh://git@code.example/team/tool.git', '')
+    """
+    found = re.fullmatch(r"([\w.-]+@[\w.-]+):(?!/)(\S+)", written)
+    return f"ssh://{found[1]}/{found[2]}" if found is not None else ""
+
+
+def _refuse_pointers(url: str, folder: Path, source: str) -> None:
+    """Raises UnusableRepository where a file is only a pointer to what git LFS has elsewhere."""
+    files = [(below, name) for below, names in files_below(folder) if f"{folder}/.git" not in below for name in names]
+    attributes = [Path(below, name) for below, name in files if name == ".gitattributes"]
+    if not any(b"filter=lfs" in each.read_bytes() for each in attributes if not each.is_symlink()):
+        return
+    for below, name in files:
+        place = Path(below, name)
+        if place.is_symlink() or not 0 < place.stat().st_size <= _LARGEST_POINTER:
+            continue
+        if place.read_bytes().startswith(_POINTER):
+            reason = f"`{place.relative_to(folder)}` is kept by git LFS, which is not fetched"
+            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
+
+
+def _set_modes(top: Path, when: int) -> None:
+    for below, names in files_below(top):
+        for name in names:
+            place = Path(below, name)
+            if not place.is_symlink():
+                place.chmod(0o755 if place.stat().st_mode & 0o100 else 0o644)
+                os.utime(place, (when, when))
+
+
+def _is_short(ref: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{7,39}", ref.lower()) is not None
+
+
+def _place(url: str) -> str:
+    """The URL that git gets on its command line: with a user name only where ssh needs it, never with a password."""
+    parts = urlsplit(url)
+    if parts.scheme in {"http", "https"}:
+        return strip_credentials(url)
+    user = parts.username or ""
+    return urlunsplit(
+        (parts.scheme, f"{user}@{parts.netloc.rpartition('@')[2]}" if user else parts.netloc, parts.path, "", "")
+    )
+
+
+def _ask(
+    url: str, source: str, arguments: Sequence[str], *, folder: Path | None = None, timeout: float | None = _LOOKING
+) -> str:
+    """Run git with the user's settings and credentials, and return its output. Raises NoGit, GitUnreachable."""
+    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    variables = {"GIT_SSH_COMMAND": _SSH, **variables, **_ALWAYS}
+    header = Credentials([url]).authorization(url) if urlsplit(url).scheme in {"http", "https"} else None
+    if header is not None:
+        variables |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{'/'.join(_place(url).split('/', 3)[:3])}/.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: {header}",
+        }
+    try:
+        ran = _run(arguments, folder, variables, timeout=timeout, source=source)
+    except subprocess.TimeoutExpired:
+        raise GitUnreachable(source, url=strip_credentials(url), details=("it did not answer in time",)) from None
+    if ran.returncode != 0:
+        lines = [re.sub(r"^(fatal|error): ", "", line) for line in ran.stderr.splitlines() if line.strip()]
+        raise GitUnreachable(source, url=strip_credentials(url), details=tuple(lines[:_LINES]))
+    return ran.stdout
+
+
+def _local(folder: Path, source: str, arguments: Sequence[str]) -> str:
+    """Run git in a folder without network or settings of the user, and return its output."""
+    ran = _run(arguments, folder, _alone(), source=source)
+    if ran.returncode != 0:
+        reason = " ".join(ran.stderr.split())[-300:]
+        raise UnusableRepository(source, url="its repository", reason=reason)
+    return ran.stdout
+
+
+def _alone() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "GIT_EXEC_PATH") if name in os.environ}
+    nothing = {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ALLOW_PROTOCOL": "none",
+        "HOME": os.devnull,
+    }
+    return {**kept, **_ALWAYS, **nothing}
+
+
+def _run(
+    arguments: Sequence[str],
+    folder: Path | None,
+    variables: Mapping[str, str],
+    *,
+    timeout: float | None = None,
+    source: str = "",
+) -> subprocess.CompletedProcess[str]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return subprocess.run(
+            ["git", *_SETTINGS, *(("-C", str(folder)) if folder is not None else ()), *arguments],
+            cwd=folder or "/",
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=timeout,
+            umask=0o022,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise NoGit(source) from None

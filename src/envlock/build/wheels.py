@@ -1,0 +1,312 @@
+"""Makes a wheel of a source, once: the same recipe makes the same bytes on every machine of a kind.
+
+The source is copied or unpacked into a folder of the build's own, its build requirements are resolved and installed
+into an environment (`environments.py`), and there its hooks run (`in_environment.py`): without network, with few
+variables, and with SOURCE_DATE_EPOCH.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import zipfile
+from contextlib import suppress
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from envlock.build import git, sdists
+from envlock.build.environments import build_system, command, environment_for
+from envlock.build.errors import (
+    BadBuiltWheel,
+    BuildFailed,
+    BuildNeedsNetwork,
+    BuildOfAnother,
+    BuildWritesOutside,
+    GitUnreachable,
+    NotAProject,
+    SourceChanged,
+)
+from envlock.build.in_environment import MAY_WRITE, REFUSED, RESULT, WANTS_MORE
+from envlock.build.port import Built, Recipe
+from envlock.errors import EnvlockError
+from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, temporary_folder, write_atomically
+from envlock.places import folder_in_home
+from envlock.reporter import Reporter
+from envlock.source_tree import EPOCH, copy_to
+from envlock.stage import make_once
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envlock.build.environments import Environment
+
+_BUILT = "built.json"
+_ROUNDS = 5
+"""How often the hooks may ask for more build requirements."""
+_LINES = 15
+_LOG_TAIL = 64 << 10
+_LONGEST_LOG = 200
+_KEPT = (
+    *("PATH", "LANGUAGE"),
+    # which compilers, and how they find things: a machine's own matter
+    *("CC", "CXX", "CPP", "AR", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "ARCHFLAGS", "MAKEFLAGS"),
+    *("PKG_CONFIG", "PKG_CONFIG_PATH", "CPATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CMAKE_PREFIX_PATH", "CUDA_HOME"),
+    *("MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "DEVELOPER_DIR", "JAVA_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"),
+)
+_OFFLINE = {
+    "CARGO_NET_OFFLINE": "true",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GOPROXY": "off",
+    "PIP_NO_INDEX": "1",
+    "UV_OFFLINE": "1",
+    "npm_config_offline": "true",
+}
+"""For programs that a build starts: they fail at once, and say why."""
+_NO_NETWORK = re.compile(
+    r"(?:Could not resolve host|Failed to resolve|Temporary failure in name resolution|Network is unreachable"
+    r"|Name or service not known|nodename nor servname provided)[^\n]{0,200}"
+)
+_GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])")
+
+
+def built_in(place: Path) -> Built | None:
+    """The wheel that was built into a folder; None if there is none, or it is not whole. Starts no process."""
+    try:
+        found = json_of(read_file(place / _BUILT, MEMO_BYTES))
+        path = place / found["filename"]
+        if path.stat().st_size != found["size"]:
+            return None
+        return Built(**{**found, "path": path, "requires": tuple(found["requires"]), "tags": tuple(found["tags"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build(recipe: Recipe, into: Path, reporter: Reporter | None = None) -> Built:
+    """Build the wheel of a recipe into a folder of envlock's home, unless it is there.
+
+    However many processes ask for it, it is built once, and a kill at any moment leaves nothing that counts. What a
+    failed build printed is kept in the home. Costs no process for what is there; else what the build takes, some 100 ms
+    for its environment, and 0.1 s for uv. Raises the errors of `envlock.build.errors`, NoUv, UntrustedHome, OSError.
+    """
+    found = built_in(into)
+    if found is not None:
+        return found
+    told = reporter or Reporter()
+    told.doing("building", recipe.said)
+    make_once(
+        into,
+        is_whole=lambda: built_in(into) is not None,
+        build=lambda stage: _build(recipe, stage),
+        waiting=lambda: told.noted(f"another process builds {recipe.said}: waiting for it"),
+    )
+    made = built_in(into)
+    if made is None:
+        raise BadBuiltWheel(recipe.said, reason="it vanished after it was built")
+    return made
+
+
+def _build(recipe: Recipe, stage: Path) -> None:
+    with temporary_folder(parent=folder_in_home("builds", "work")) as work:
+        for name in ("source", "home", "tmp", "wheels"):
+            (work / name).mkdir()
+        project, epoch = _project(recipe, work / "source")
+        environment, filename = _run_hooks(recipe, work, project, epoch)
+        wheel = work / "wheels" / filename
+        facts = _facts(recipe, wheel)
+        facts["requires"] = environment.requires
+        wheel.chmod(0o644)
+        wheel.rename(stage / filename)
+        write_atomically(stage / _BUILT, json.dumps(facts, indent=1, sort_keys=True).encode())
+
+
+def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
+    """Bring the source into an empty folder: the folder of the project in it, and the time of what is in the wheel.
+
+    That is when the commit was made, else the first that a zip file can tell.
+    """
+    source, epoch = recipe.source, EPOCH
+    if source.kind == "git":
+        if recipe.offline:
+            raise GitUnreachable(recipe.said, url=source.url, details=("envlock was told to stay offline",))
+        epoch = max(EPOCH, git.checkout(recipe.fetch_url or source.url, source.commit, into, recipe.said))
+        top = into
+    elif source.kind == "folder":
+        assert recipe.place is not None
+        if copy_to(recipe.place, into) != source.sha256:
+            raise SourceChanged(recipe.said)
+        top = into
+    else:
+        assert recipe.place is not None
+        sdists.check_sha256(recipe.place, source.sha256, recipe.said)
+        top = sdists.unpack(recipe.place, source.filename or recipe.place.name, into, recipe.said)
+        _compare(recipe, *sdists.named_in(top), made="what says in its PKG-INFO to be ")
+    project = top / source.subdirectory
+    where = source.subdirectory or ("the folder" if source.kind == "folder" else "its top folder")
+    if not project.resolve().is_relative_to(into.resolve()) or not project.is_dir():
+        raise NotAProject(recipe.said, place=f"{where}, which it does not have")
+    if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise NotAProject(recipe.said, place=where)
+    return project, epoch
+
+
+def _run_hooks(recipe: Recipe, work: Path, project: Path, epoch: int) -> tuple[Environment, str]:
+    """Run the hooks until they have what they need, and return the environment and the wheel's name."""
+    system = build_system(project, recipe.said)
+    requires: list[str] = list(system.requires)
+    log = work / "build.log"
+    for _ in range(_ROUNDS):
+        environment = environment_for(recipe, requires)
+        task: dict[str, object] = {
+            "backend": system.backend,
+            "path": system.path,
+            "known": requires,
+            "wheels": str(work / "wheels"),
+            "result": str(work / RESULT),
+        }
+        status = _run(command(environment, task), project, _variables(work, environment, epoch), log)
+        if status not in {0, WANTS_MORE}:
+            raise _failure(recipe, work, log, status)
+        answer = json_of(read_file(work / RESULT, MEMO_BYTES))
+        if status == 0:
+            filename = str(answer["wheel"])
+            if Path(filename).name != filename or not (work / "wheels" / filename).is_file():
+                raise BadBuiltWheel(recipe.said, reason=f"its backend names the file `{filename}`, which is not there")
+            return environment, filename
+        requires += [each for each in answer["needs"] if each not in requires]
+    raise BuildFailed(recipe.said, reason="it asks for other build requirements each time")
+
+
+def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, str]:
+    folder = str(environment.python.parent)
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        **_OFFLINE,
+        "PATH": os.pathsep.join([folder, *filter(None, [kept.get("PATH", os.defpath)])]),
+        "VIRTUAL_ENV": str(environment.python.parent.parent),
+        "HOME": str(work / "home"),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work / "tmp")),
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        MAY_WRITE: str(work),
+    }
+
+
+def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path) -> int:
+    """Run a command with its output in a file, and return its status. All that it started ends with it."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait()
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:
+    """The error of a build that failed: what was refused, if anything was, else what it said last."""
+    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    kept = _keep_log(recipe, log)
+    lines = tuple(line.rstrip()[:_LONGEST_LOG] for line in text.splitlines() if line.strip())[-_LINES:]
+    refused = work / REFUSED
+    kind, _, what = "", "", ""
+    if refused.is_file():
+        kind, _, what = read_file(refused, MEMO_BYTES).decode("utf-8", "replace").splitlines()[-1].partition(" ")
+    unreachable = _NO_NETWORK.search(text)
+    if kind == "network" or (not kind and unreachable is not None):
+        place = what or (unreachable[0] if unreachable is not None else "")
+        return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
+    if kind == "write":
+        return BuildWritesOutside(recipe.said, path=what, details=lines, log=kept)
+    reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
+    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
+
+
+def _keep_log(recipe: Recipe, log: Path) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.said).strip("-.")[:60]
+    kept = folder_in_home("builds", "logs") / f"{name}-{recipe.key[:8]}.log"
+    write_atomically(kept, log.read_bytes())
+    return kept
+
+
+def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:
+    """What is known of a wheel. Raises BadBuiltWheel, BuildOfAnother."""
+    try:
+        name, version, _, tags = parse_wheel_filename(wheel.name)
+        with zipfile.ZipFile(wheel) as archive:
+            metadata = _metadata(archive)
+            glibc = _glibc(archive) if any("linux" in tag.platform for tag in tags) else ""
+    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise BadBuiltWheel(recipe.said, reason=str(error)) from None
+    said = BytesHeaderParser().parsebytes(metadata)
+    told = (str(said.get("Name") or ""), str(said.get("Version") or ""))
+    if canonicalize_name(told[0]) != name or not _is_same(told[1], str(version)):
+        raise BadBuiltWheel(recipe.said, reason=f"{wheel.name} has the METADATA of {told[0]} {told[1]}")
+    _compare(recipe, name, str(version))
+    return {
+        "filename": wheel.name,
+        "name": name,
+        "version": str(version),
+        "sha256": sha256_of(wheel),
+        "size": wheel.stat().st_size,
+        "is_pure": all(tag.platform == "any" for tag in tags),
+        "tags": sorted(map(str, tags)),
+        "glibc": glibc,
+    }
+
+
+def _compare(recipe: Recipe, name: str, version: str, *, made: str = "") -> None:
+    """Raises BuildOfAnother if a name or a version is not the one that was asked for; empty ones are not compared."""
+    is_other = bool(recipe.name and name and canonicalize_name(name) != canonicalize_name(recipe.name))
+    if is_other or (recipe.version and version and not _is_same(version, recipe.version)):
+        raise BuildOfAnother(recipe.said, made=f"{made}{name} {version}")
+
+
+def _is_same(first: str, second: str) -> bool:
+    try:
+        return Version(first) == Version(second)
+    except InvalidVersion:
+        return first == second
+
+
+def _metadata(archive: zipfile.ZipFile) -> bytes:
+    for member in archive.infolist():
+        folder, _, name = member.filename.partition("/")
+        if name == "METADATA" and folder.endswith(".dist-info") and member.file_size <= METADATA_BYTES:
+            return archive.read(member)
+    raise KeyError("it has no METADATA")
+
+
+def _glibc(archive: zipfile.ZipFile) -> str:
+    """The newest version of glibc that a binary names among the symbols that it needs; empty if none does.
+
+    A dynamic string table holds the names with a NUL on each side. What else looks so can only make it too strict.
+    """
+    found = (0, 0)
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            if file.read(4) != b"\x7fELF":
+                continue
+            for match in _GLIBC.finditer(file.read()):
+                found = max(found, (int(match[1]), int(match[2])))
+    return "{}.{}".format(*found) if found != (0, 0) else ""
