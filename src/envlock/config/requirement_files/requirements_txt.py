@@ -1,64 +1,105 @@
-"""requirements.txt: names, versions, markers, indexes.
+"""requirements.txt, as pip reads it, and with the options of Metaflow's Conda extension for conda packages.
 
-Options that would change the meaning (`-r`, `-c`, `-e`, `--hash`, ...) are an error with their line, never skipped. A
-line has the same meaning, and the same rules, as in envlock.toml. No message quotes a file from outside the project:
-envlock.toml may name one that whoever reads the log must not see.
+A line has the same meaning, and the same rules, as in envlock.toml. Where pip passes over a part of a line, or an
+option would have no effect on a lock, that is an error with the line. Only two things differ from pip: paths are
+relative to the file that has them, and a variable stays in the URL as it is written, so that no lock holds its value.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.config.errors import BadIndexUrl
-from envlock.config.project import LineOfFile
-from envlock.config.requirement_files.contents import FileContents, RequirementFile
-from envlock.errors import ConfigError
+from envlock.config.errors import BadIndexUrl, BadRequirementFile, BadRequirementsFile
+from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
+from envlock.config.tables import Hashes, normalize_python
+from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.model.requirement import (
     CredentialsInDirectUrl,
     DirectUrlOfThisMachine,
     PypiRequirement,
     PythonIsNoPackage,
+    is_package_name,
     parse_requirement,
 )
 from envlock.model.url import is_web
-from envlock.redaction import without_credentials
+from envlock.redaction import shown, without_credentials
 
-_COMMENT = re.compile(r"(?:^|\s+)#.*")
-_OTHERS = (
-    (re.compile(r"\\\Z"), "a line that continues with `\\` is not supported"),
-    (re.compile(r"\s--[a-z]"), "a requirement with an option is not supported"),
-    (
-        re.compile(r"\A[a-zA-Z][a-zA-Z0-9+.-]*://"),
-        "a URL without the name of its package: write `name @ URL`",
+if TYPE_CHECKING:
+    from envlock.config.project import LineOfFile
+
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
+_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
+_GIT = "git+"
+_NAMED_URL = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\s*\[[^\]]*\])?)\s*@\s*(?P<url>.*)\Z", re.DOTALL)
+_EXTRAS = re.compile(r"(?P<rest>.+?)\s*\[(?P<extras>[^\]/\\]*)\]\s*\Z", re.DOTALL)
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_ALGORITHMS = ("sha256", "sha384", "sha512")
+
+_WITH_VALUE = {
+    "-r": "--requirement",
+    "-c": "--constraint",
+    "-e": "--editable",
+    "-i": "--index-url",
+    "-f": "--find-links",
+    "-C": "--config-settings",
+}
+"""The options that pip knows by one letter; all of them take a value."""
+_VALUES = frozenset(
+    {
+        *_WITH_VALUE.values(),
+        *("--extra-index-url", "--pypi-url", "--no-binary", "--only-binary", "--trusted-host", "--use-feature"),
+        *("--hash", "--config-setting", "--global-option", "--all-releases", "--only-final"),
+    }
+)
+_FLAGS = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes", "--no-require-hashes"})
+_OF_CONDA = ("--conda-pkg", "--conda-channel", "--sys-pkg")
+"""The options of Metaflow's Conda extension: the rest of the line is the value."""
+_SAME = {"--pypi-url": "--index-url", "--config-setting": "--config-settings"}
+_ALONE = ("--requirement", "--constraint", "--editable")
+_OF_REQUIREMENTS = ("--hash", "--config-settings", "--global-option")
+_REFUSED = {
+    "--trusted-host": (
+        "envlock checks the certificate of every host",
+        "remove it, and name the certificate of your own authority by the variable SSL_CERT_FILE",
     ),
-    (re.compile(r"\A\.{0,2}/"), "a path, which other machines do not have"),
-)
-"""What pip accepts beside requirements (PEP 508), and envlock does not."""
-_HASHES = (
-    "leave out the hashes (run `pip-compile` without `--generate-hashes`): the lock has hashes of its own; or name the"
-    " file that this one is made from, such as `requirements.in`"
-)
-_ADVICE = (
-    (re.compile(r"\\\Z|(?:\A|\s)--hash\b"), _HASHES),
-    (
-        re.compile(r"\A(?:-r|--requirement)\b"),
-        "copy the requirements of that file to here",
+    "--use-feature": ("it changes pip, and nothing of what is locked", "remove it"),
+    "--config-settings": ("a wheel is built with the settings of its project", "remove it, and build the wheel first"),
+    "--global-option": ("a wheel is built with the settings of its project", "remove it, and build the wheel first"),
+    "--all-releases": ("pre-releases of single packages are not supported", "write `--pre`, for all packages"),
+    "--only-final": (
+        "a pre-release is only taken with `--pre`, or where a package has no other",
+        "remove it, and write a version",
     ),
-    (re.compile(r"\A(?:-c|--constraint)\b"), "write the versions of that file as requirements, or in envlock.toml"),
-    (re.compile(r"\A(?:-i|--index-url)\b"), "write `index-url` in `[envlock]`, or `--extra-index-url URL` here"),
-)
-"""What to write instead, by what a line has."""
-_OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:[\s=]\s*(?P<value>.*))?")
+    "--no-binary": (
+        "a package is only built where it has no wheel",
+        "remove it, and write `build = [...]` with the package in `[envlock]`",
+    ),
+}
+"""What has no meaning for a lock: the reason, and what to write instead."""
+
+
+class _Line(NamedTuple):
+    """A line without comment, with those that it continues in."""
+
+    number: int
+    """Of the first of them, from 1."""
+    text: str
 
 
 def read_requirements_txt(file: RequirementFile) -> FileContents:
-    """What a requirements.txt says.
+    """What a requirements.txt says, with the files that it includes.
 
-    Raises BadRequirementsFile, BadIndexUrl, CredentialsInDirectUrl, DirectUrlOfThisMachine or PythonIsNoPackage, with
-    the line; UnsafeFile.
+    Raises BadRequirementsFile, BadIndexUrl, RequirementFileCycle, UnsafeFile, and what a requirement of envlock.toml
+    raises, each with the line; ManyErrors where several lines are wrong.
     """
-    return read_lines(file, ((line, number) for number, line in enumerate(file.text.splitlines(), start=1)))
+    return read_lines(file, _numbered(file))
 
 
 def read_lines(file: RequirementFile, lines: Iterable[tuple[str, int]]) -> FileContents:
@@ -66,46 +107,305 @@ def read_lines(file: RequirementFile, lines: Iterable[tuple[str, int]]) -> FileC
 
     Raises what `read_requirements_txt` raises, with the error of the file's format in place of BadRequirementsFile.
     """
-    packages: list[tuple[PypiRequirement, str, LineOfFile]] = []
-    indexes: list[tuple[str, LineOfFile]] = []
-    flags: list[str] = []
-    for raw, number in lines:
-        line = _COMMENT.sub("", raw).strip()
+    return _read(file, lines, set(), is_constraint=False)
+
+
+def _numbered(file: RequirementFile) -> Iterator[tuple[str, int]]:
+    return ((text, number) for number, text in enumerate(file.text.splitlines(), start=1))
+
+
+def _read(
+    file: RequirementFile, lines: Iterable[tuple[str, int]], done: set[tuple[Path, bool]], *, is_constraint: bool
+) -> FileContents:
+    """`done` are the files that were read, each as what it was: to read one again would add nothing."""
+    done.add((file.path, is_constraint))
+    parts = [FileContents(files=(file.path,))]
+    errors: list[EnvlockError] = []
+    hashless: list[_Line] = []
+    needs_hashes = False
+    for line in _logical(lines):
         try:
-            if not line:
-                continue
-            if line.startswith("-"):
-                _take_option(line, file.line(number), indexes, flags)
-            elif other := next((why for pattern, why in _OTHERS if pattern.search(line)), ""):
-                raise _NotSupported(other)
-            else:
-                packages.append((parse_requirement(line), "", file.line(number)))
-        except _NotSupported as refused:
-            hint = next((advice for pattern, advice in _ADVICE if pattern.search(line)), "")
-            raise file.fault(str(refused), number, line=line, hint=hint) from None
-        except (CredentialsInDirectUrl, DirectUrlOfThisMachine, PythonIsNoPackage) as error:
-            raise error.at(*file.places(number)) from None
-        except BadIndexUrl as error:
-            raise BadIndexUrl(error.found if file.is_quoted else "this line", *file.places(number)) from None
+            reader = _LineReader(file, line, is_constraint=is_constraint)
+            parts.append(reader.contents(done))
+        except (ConfigError, EnvlockError) as error:
+            errors.append(error)
+            continue
+        needs_hashes = needs_hashes or reader.requires_hashes
+        if reader.is_requirement and not parts[-1].hashes and not is_constraint:
+            hashless.append(line)
+    if needs_hashes:
+        reason, hint = "`--require-hashes` asks for the hash of each requirement", "add `--hash=sha256:...` to the line"
+        errors += [file.fault(reason, line.number, line=line.text, hint=hint) for line in hashless]
+    if errors:
+        raise as_one(errors)
+    return joined(parts)
+
+
+def _logical(lines: Iterable[tuple[str, int]]) -> Iterator[_Line]:
+    r"""The lines with what they continue in, without comments: pip's own rules.
+
+    >>> list(_logical([("rich \\", 1), ("  >=13 # pretty", 2), ("# none", 3), ("x#y", 4)]))
+    [_Line(number=1, text='rich   >=13'), _Line(number=4, text='x#y')]
+    """
+    begun: list[str] = []
+    first = 0
+    for text, number in lines:
+        is_comment = _COMMENT.match(text) is not None
+        if text.endswith("\\") and not is_comment:
+            first = first if begun else number
+            begun.append(text.strip("\\"))
+            continue
+        begun.append(f" {text}" if is_comment else text)
+        yield from _stripped(first or number, begun)
+        begun, first = [], 0
+    if begun:
+        yield from _stripped(first, begun)
+
+
+def _stripped(number: int, parts: list[str]) -> Iterator[_Line]:
+    if text := _COMMENT.sub("", "".join(parts)).strip():
+        yield _Line(number, text)
+
+
+class _LineReader:
+    """Reads one line."""
+
+    def __init__(self, file: RequirementFile, line: _Line, *, is_constraint: bool) -> None:
+        self.file = file
+        self.number = line.number
+        self.text = line.text
+        self.key: LineOfFile = file.line(line.number)
+        self.is_constraint = is_constraint
+        self.is_requirement = False
+        self.requires_hashes = False
+
+    def fault(self, reason: str, hint: str = "") -> ConfigError:
+        return self.file.fault(reason, self.number, line=self.text, hint=hint)
+
+    def contents(self, done: set[tuple[Path, bool]]) -> FileContents:
+        """What the line says. Raises ConfigError with the place, or UnsafeFile."""
+        if self.text.startswith(_OF_CONDA):
+            return self.of_conda()
+        words = self.text.split(" ")
+        begin = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
+        requirement, options = " ".join(words[:begin]).strip(), self.options(" ".join(words[begin:]))
+        names = [name for name, _ in options]
+        if requirement or "--editable" in names:
+            others = [name for name in names if name not in (*_OF_REQUIREMENTS, "--editable")]
+            if others:
+                raise self.fault(f"`{others[0]}` has no effect behind a requirement", "give it a line of its own")
+            return self.requirement(requirement, options)
+        twice = next((name for name in names if names.count(name) > 1 or (name in _ALONE and len(names) > 1)), "")
+        if twice:
+            raise self.fault(f"pip reads only a part of a line with `{twice}` and more", "give each a line of its own")
+        return joined(self.option(name, value, done) for name, value in options)
+
+    def options(self, text: str) -> list[tuple[str, str]]:
+        """The options, under their long names, each with its value; a flag's is empty."""
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            raise self.fault("a quotation mark has no second one", "close it") from None
+        found: list[tuple[str, str]] = []
+        while words:
+            word = words.pop(0)
+            name, equals, value = word.partition("=")
+            if not word.startswith("--"):
+                name, equals, value = word[:2], word[2:], word[2:]
+            name = self.long_name(name, word)
+            if name in _FLAGS:
+                if equals:
+                    raise self.fault(f"`{name}` takes no value", f"write `{name}`")
+            elif not equals:
+                if not words:
+                    raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
+                value = words.pop(0)
+            if name in _REFUSED and not (name == "--no-binary" and value == ":none:"):
+                reason, hint = _REFUSED[name]
+                raise self.fault(f"`{name}` is not supported: {reason}", hint)
+            found.append((name, value))
+        return found
+
+    def long_name(self, name: str, word: str) -> str:
+        if name in _WITH_VALUE:
+            return _WITH_VALUE[name]
+        known = _VALUES | _FLAGS
+        alike = {_SAME.get(each, each) for each in known if each == name or (len(name) > 2 and each.startswith(name))}
+        alike = {_SAME.get(name, name)} if name in known else alike
+        if not word.startswith("-"):
+            raise self.fault("more than options follow the first option", "give each a line of its own")
+        if len(alike) != 1 or not name.startswith("--"):
+            raise self.unknown(name)
+        return alike.pop()
+
+    def unknown(self, name: str) -> ConfigError:
+        said = f"`{shown(name)}`" if self.file.is_quoted else "this"
+        return self.fault(f"{said} is not an option that pip reads in a file", "remove it")
+
+    def option(self, name: str, value: str, done: set[tuple[Path, bool]]) -> FileContents:
+        """What an option says that stands alone."""
+        if name in {"--requirement", "--constraint"}:
+            return self.included(value, done, is_constraint=name == "--constraint")
+        if name in {"--index-url", "--extra-index-url", "--find-links"}:
+            if not is_web(value):
+                raise self.no_web(name, value)
+            if name == "--find-links":
+                return FileContents(find_links=((value, self.key),))
+            return (
+                FileContents(default_index=(value, self.key))
+                if name == "--index-url"
+                else FileContents(indexes=((value, self.key),))
+            )
+        if name == "--hash":
+            raise self.fault("a hash belongs behind its requirement", "write it as `NAME==VERSION --hash=sha256:...`")
+        self.requires_hashes = name == "--require-hashes"
+        flags = {"--pre": "pre", "--no-index": "no-index"}
+        return FileContents(pip_flags=(flags[name],) if name in flags else ())
+
+    def no_web(self, name: str, value: str) -> ConfigError:
+        if name == "--find-links" and not _URL.match(value):
+            hint = 'write `NAME = { path = "FOLDER/FILE.whl" }` in `pypi.packages` of envlock.toml for each wheel'
+            return self.fault("the links of a folder are on this machine only", hint)
+        return BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
+
+    def included(self, written: str, done: set[tuple[Path, bool]], *, is_constraint: bool) -> FileContents:
+        self.refuse_variables(written)
+        if _URL.match(written):
+            raise self.fault("a file of the web can change at any time", "download it, and name the file")
+        file = self.file.include(written, self.number, BadRequirementsFile)
+        if (file.path, is_constraint) in done:
+            return FileContents()
+        return _read(file, _numbered(file), done, is_constraint=is_constraint)
+
+    def refuse_variables(self, text: str) -> None:
+        if found := _VARIABLE.search(text):
+            variable = f"`{found[0]}`" if self.file.is_quoted else "a variable"
+            raise self.fault(f"{variable} would mean something else on another machine", "write its value")
+
+    def of_conda(self) -> FileContents:
+        """What an option says of Metaflow's Conda extension."""
+        found = re.match(r"(--[a-z-]+)(?:\s*=\s*|\s+|\Z)(.*)", self.text)
+        assert found is not None
+        name, value = found[1], found[2].strip()
+        if name not in _OF_CONDA:
+            raise self.unknown(name)
+        self.refuse_variables(value if name != "--conda-channel" else "")
+        parted = re.match(r"((?:\S+?::)?[^\s<>=!~\[]+)\s*(.*)\Z", value)
+        if parted is None:
+            raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
+        if name == "--conda-channel":
+            return FileContents(channels=((value, self.key),))
+        if name == "--sys-pkg":
+            return FileContents(system=((parted[1], parted[2], self.key),))
+        return FileContents(conda_only=((parted[1], parted[2], self.key),))
+
+    def requirement(self, text: str, options: list[tuple[str, str]]) -> FileContents:
+        """What a requirement says, with its hashes."""
+        self.is_requirement = True
+        editable = [value for name, value in options if name == "--editable"]
+        if editable and (text or len(editable) > 1):
+            raise self.fault("pip reads only a part of a line with `-e` and more", "give each a line of its own")
+        if editable and self.is_constraint:
+            raise self.fault("a constraint names versions, and no folder", "require the folder, by `-r`")
+        try:
+            found, local = self.parsed(editable[0] if editable else text)
+        except PythonIsNoPackage as error:
+            return self.python(error, text)
+        except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
+            raise error.at(*self.file.places(self.number)) from None
+        except BadRequirementFile:
+            raise
         except ConfigError as error:
-            reason = without_credentials(error.message) if file.is_quoted else "this line is not a requirement"
-            raise file.fault(reason, number) from None
-    return FileContents(tuple(packages), indexes=tuple(indexes), pip_flags=tuple(flags), files=(file.path,))
+            reason = without_credentials(error.message) if self.file.is_quoted else "this line is not a requirement"
+            raise self.file.fault(reason, self.number) from None
+        hashes = self.hashes([value for name, value in options if name == "--hash"])
+        self.refuse_variables("" if found.url else str(found))
+        kept = (Hashes(found.name, found.marker, hashes, self.key),) if hashes else ()
+        if self.is_constraint:
+            if found.extras:
+                raise self.fault("a constraint has no extras", "require the package with its extras, by `-r`")
+            return FileContents(constraints=((found, self.key),), hashes=kept)
+        return FileContents(pypi=((found, "", self.key),), hashes=kept, local=(local,) if local else ())
+
+    def hashes(self, written: list[str]) -> frozenset[str]:
+        parted = [value.partition(":")[::2] for value in written]
+        for algorithm, digest in parted:
+            if algorithm not in _ALGORITHMS or (algorithm == "sha256" and not _SHA256.fullmatch(digest)):
+                raise self.fault("not a hash", "write it as `--hash=sha256:` and 64 hexadecimal digits")
+        found = frozenset(digest.lower() for algorithm, digest in parted if algorithm == "sha256")
+        if parted and not found:
+            raise self.fault("a lock has SHA-256 hashes", "add the hash with `--hash=sha256:...`")
+        return found
+
+    def python(self, error: PythonIsNoPackage, text: str) -> FileContents:
+        """The Python of the environment, as files of Metaflow's Conda extension have it."""
+        specifier = re.match(r"python\s*(?P<range>[^\[;@]*)\Z", text, re.IGNORECASE)
+        if specifier is None or self.is_constraint:
+            raise error.at(*self.file.places(self.number)) from None
+        series = re.fullmatch(r"==\s*(\d+\.\d+)", specifier["range"].strip())
+        written = specifier["range"].strip()
+        return FileContents(python=(normalize_python(series[1] if series else written), written, self.key))
+
+    def parsed(self, text: str) -> tuple[PypiRequirement, tuple[str, str] | None]:
+        """The requirement, and its path if it is of this machine."""
+        text, marker = self.parted(text)
+        named = _NAMED_URL.match(text)
+        place = named["url"].strip() if named else text
+        is_path = place.startswith((".", "/", "file:")) if named else self.is_path(place)
+        if not is_path and (named or not _URL.match(place)):
+            return parse_requirement(f"{text} ; {marker}" if marker else text), None
+        extras = ""
+        name = named["name"] if named else ""
+        if not named and (with_extras := _EXTRAS.match(place)) is not None and "#" not in place:
+            place, extras = with_extras["rest"], f"[{with_extras['extras']}]"
+        if is_path:
+            raise self.fault("a path, which other machines do not have")
+        place, name = self.unnamed(place, name)
+        tail = f" ; {marker}" if marker else ""
+        return parse_requirement(f"{name}{extras} @ {place}{tail}"), None
+
+    def parted(self, text: str) -> tuple[str, str]:
+        """The requirement without its marker, and the marker."""
+        is_url = _URL.match(text) is not None or _NAMED_URL.match(text) is not None
+        before, separator, marker = text.partition(" ;" if is_url else ";")
+        if is_url and not separator:
+            before, separator, marker = text.partition("; ")
+        return before.strip(), marker.strip()
+
+    def is_path(self, text: str) -> bool:
+        """Whether a requirement names a folder or an archive of this machine, as pip tells it."""
+        bare = found["rest"] if (found := _EXTRAS.match(text)) is not None else text
+        if text.startswith("file:"):
+            return True
+        if _URL.match(text) or any(each in bare for each in "<>=!~"):
+            return False
+        return bare.startswith(".") or os.sep in bare or bare.lower().endswith(_ARCHIVES)
+
+    def unnamed(self, url: str, name: str) -> tuple[str, str]:
+        """The URL without the package's name in its fragment, and the package's name."""
+        place, _, fragment = url.partition("#")
+        parts = [part for part in fragment.split("&") if part]
+        eggs = [part.removeprefix("egg=") for part in parts if part.startswith("egg=")]
+        rest = "&".join(part for part in parts if not part.startswith("egg="))
+        filename = place.rpartition("/")[2]
+        found = name or (eggs[0] if eggs else "") or ("" if place.startswith(_GIT) else _name_of_archive(filename))
+        if not found:
+            raise self.fault("the name of the package is missing before the URL", "write it as `NAME @ URL`")
+        return (f"{place}#{rest}" if rest else place), found
 
 
-class _NotSupported(Exception):
-    """A line that envlock does not support."""
+def _name_of_archive(filename: str) -> str:
+    """The package that a wheel or an sdist is of, by its name; empty if that does not tell.
 
-
-def _take_option(line: str, number: LineOfFile, indexes: list[tuple[str, LineOfFile]], flags: list[str]) -> None:
-    option = _OPTION.fullmatch(line)
-    assert option is not None, line
-    value = (option["value"] or "").strip()
-    if option["name"] == "--extra-index-url" and value:
-        if not is_web(value):
-            raise BadIndexUrl(value)
-        indexes.append((value, number))
-    elif option["name"] == "--pre" and not value:
-        flags.append("pre")
+    >>> _name_of_archive("rich-13.0-py3-none-any.whl"), _name_of_archive("ruamel_yaml-0.18.tar.gz")
+    ('rich', 'ruamel_yaml')
+    >>> _name_of_archive("main.zip")
+    ''
+    """
+    stem = next((filename[: -len(each)] for each in _ARCHIVES if filename.lower().endswith(each)), "")
+    if filename.lower().endswith(".whl"):
+        name = stem.partition("-")[0]
     else:
-        raise _NotSupported("this option is not supported")
+        name, _, version = stem.rpartition("-")
+        name = name if version[:1].isdecimal() else ""
+    return name if is_package_name(name) else ""
