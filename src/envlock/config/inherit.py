@@ -12,7 +12,7 @@ from envlock.config.system_packages import packages_of, system_rows, system_vers
 from envlock.config.tables import Conflict, Level, PypiEntry
 from envlock.model.arch import Arch
 from envlock.model.python_range import is_too_old
-from envlock.model.requirement import PypiRequirement, normalize_specifier
+from envlock.model.requirement import PypiRequirement, contradict, normalize_specifier
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
@@ -99,8 +99,15 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
         _check_fetch(fetch[1], named, keys)
-    default_index = own.default_index or base.default_index or (defaults.index_url, ())
-    indexes = _first_of_each([*own.indexes, *base.indexes, *defaults.indexes], strip_credentials)
+    pip_flags = tuple(sorted({*base.pip_flags, *own.pip_flags}))
+    default_index = own.default_index or base.default_index or (defaults.index_url, ("envlock", "index-url"))
+    all_indexes = [*own.indexes, *base.indexes, *defaults.indexes]
+    if "no-index" in pip_flags:
+        default_index, all_indexes = ("", ()), []
+    indexes = _first_of_each(all_indexes, strip_credentials)
+    find_links = _first_of_each([*own.find_links, *base.find_links], strip_credentials)
+    limits = _Limits(base, own, packages)
+    variables = {**base.variables, **own.variables}
     requirements = Requirements(
         python=python[0] if python else "",
         python_from="conda" if conda.is_there else defaults.python_from,
@@ -108,7 +115,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         metaflow=defaults.metaflow,
         indexes=tuple(url for url, _, _ in indexes),
         default_index=strip_credentials(default_index[0]),
-        pip_flags=tuple(sorted({*base.pip_flags, *own.pip_flags})),
+        pip_flags=pip_flags,
         exclude_newer=defaults.exclude_newer,
         conda=tuple(sorted((entry.requirement for entry in conda.libraries.values()), key=str)),
         conda_only=tuple(sorted((entry.requirement for entry in conda.only.values()), key=str)),
@@ -117,8 +124,16 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         system=system_rows(
             defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
         ),
+        constraints=limits.constraints,
+        hashes=limits.hashes,
+        find_links=tuple(url for url, _, _ in find_links),
+        variables=tuple(sorted((name, value) for name, (value, _) in variables.items())),
     )
-    origins: list[tuple[str, KeyPath]] = [(entry.requirement.name, entry.key) for entry in packages]
+    origins: list[tuple[str, KeyPath]] = [(name, key) for name, _, key in find_links]
+    origins += [("find-links", key) for _, _, key in find_links[:1]]
+    origins += limits.origins()
+    origins += [(f"variable:{name}", key) for name, (_, key) in sorted(variables.items())]
+    origins += [(entry.requirement.name, entry.key) for entry in packages]
     origins += [(str(entry.requirement), entry.key) for entry in packages if len(pypi[entry.requirement.name]) > 1]
     origins += [(entry.requirement.from_index, entry.key) for entry in packages if entry.written]
     origins += [(entry.requirement.from_index, entry.key) for entry in indexed.values()]
@@ -133,7 +148,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     origins += [(name, system[name][1]) for name in sorted(system)]
     if python:
         origins.append(("python", python[1]))
-    if default_index[1]:
+    if default_index[0]:
         origins.append((strip_credentials(default_index[0]), default_index[1]))
     if named:
         origins.append(("named_env", named[2]))
@@ -146,6 +161,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         default_index_url=default_index[0],
         package_index_urls=tuple(dict.fromkeys(entry.written for entry in packages if entry.written)),
         channel_urls=conda.channel_urls(),
+        find_links_urls=tuple(written for _, written, _ in find_links),
+        local=_local(base, own, packages),
         notes=tuple(dict.fromkeys((*base.notes, *own.notes))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
@@ -184,6 +201,47 @@ def _with_index_of(source: PypiEntry, entries: Iterable[PypiEntry]) -> list[Pypi
         entry._replace(requirement=entry.requirement._replace(from_index=index), written=source.written)
         for entry in entries
     ]
+
+
+class _Limits:
+    """What the PyPI packages of one environment must meet beside their requirements: constraints and hashes.
+
+    Constraints add up. The hashes of a step's own requirements replace the flow's. Raises Conflict.
+    """
+
+    def __init__(self, flow: Level, own: Level, packages: Iterable[PypiEntry]) -> None:
+        found = {str(entry.requirement): entry for entry in (*flow.constraints, *own.constraints)}
+        self._entries = [found[text] for text in sorted(found)]
+        for package in packages:
+            for limit in self._entries:
+                if contradict(package.requirement, limit.requirement):
+                    values = (package.requirement.said, str(limit.requirement))
+                    raise Conflict("disagreeing-values", package.key, limit.key, values=values)
+        kept = {name: entries for name, entries in flow.hashes.items() if name not in own.pypi}
+        self._hashes = {**kept, **own.hashes}
+
+    @property
+    def constraints(self) -> tuple[PypiRequirement, ...]:
+        return tuple(entry.requirement for entry in self._entries)
+
+    @property
+    def hashes(self) -> tuple[tuple[str, str], ...]:
+        """`(name, hash)`: all of a package's, for which of several markers is true differs by arch."""
+        rows = {(name, sha256) for name, each in self._hashes.items() for hashes in each for sha256 in hashes.sha256}
+        return tuple(sorted(rows))
+
+    def origins(self) -> list[tuple[str, KeyPath]]:
+        """The keys of constraints, also as those of their packages, and of hashes."""
+        found = [(f"constraint:{entry.requirement.name}", entry.key) for entry in self._entries]
+        found += [(entry.requirement.name, entry.key) for entry in self._entries]
+        return found + [(f"hash:{name}", self._hashes[name][0].key) for name in sorted(self._hashes)]
+
+
+def _local(flow: Level, own: Level, packages: Iterable[PypiEntry]) -> tuple[tuple[str, str], ...]:
+    """The paths of the local sources that the packages come from."""
+    paths = {**flow.local, **own.local}
+    urls = {entry.requirement.url for entry in packages}
+    return tuple((url, paths[url]) for url in sorted(paths) if url in urls)
 
 
 class _Conda:

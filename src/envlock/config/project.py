@@ -90,6 +90,8 @@ class Environment(NamedTuple):
     channel_urls: tuple[str, ...] = ()
     """`requirements.channels`, and those of single packages, as written, with credentials and `${VARIABLE}`s: for
     fetching only."""
+    find_links_urls: tuple[str, ...] = ()
+    """`requirements.find_links` as written, with credentials and `${VARIABLE}`s: for fetching only."""
     local: tuple[tuple[str, str], ...] = ()
     """`(url, path)` of what comes from this machine: a requirement's URL, which names its content, and where it is,
     relative to envlock.toml. For building only."""
@@ -105,8 +107,8 @@ class Environment(NamedTuple):
 
     @property
     def every_index_url(self) -> tuple[str, ...]:
-        """All indexes, as written: those of single packages, the others in order, the default one."""
-        urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
+        """All indexes, as written: those of single packages, pages of links, the others in order, the default one."""
+        urls = (*self.package_index_urls, *self.find_links_urls, *self.index_urls, self.default_index_url)
         return tuple(url for url in urls if url)
 
     @property

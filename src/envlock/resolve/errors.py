@@ -124,6 +124,12 @@ class IndexHashMismatch(OfOneEnvironment):
     code = "index-hash-mismatch"
 
 
+class NoRequiredHash(OfOneEnvironment):
+    """No file of a package has one of the hashes that its requirement asks for."""
+
+    code = "no-required-hash"
+
+
 class NoWheel(OfOneEnvironment):
     """The package has no wheel for this arch and Python."""
 

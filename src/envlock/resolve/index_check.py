@@ -30,13 +30,14 @@ _AGAIN = "check the network and the index URL, then run the command again"
 
 
 def missing_index(request: Request) -> str | None:
-    """The first of the request's own indexes that does not exist (404 at its root), or None.
+    """The first of the request's own indexes that does not exist (404 at its root), or None. Pages of links are none.
 
     One HTTP request an index; only ever asked on the way to an error message.
     """
     if request.offline:
         return None
-    return next((url for _, url in _missing(request.every_index_url)), None)
+    indexes = (url for url in request.every_index_url if url not in request.find_links_urls)
+    return next((url for _, url in _missing(indexes)), None)
 
 
 def refuse_missing_index(request: Request, packages: Iterable[LockedPackage]) -> None:

@@ -133,8 +133,8 @@ class Request:
 
     @property
     def every_index_url(self) -> tuple[str, ...]:
-        """All indexes, as written: those of single packages, the others in order, the default."""
-        urls = (*self.package_index_urls, *self.index_urls, self.default_index_url)
+        """All indexes, as written: those of single packages, pages of links, the others in order, the default one."""
+        urls = (*self.package_index_urls, *self.find_links_urls, *self.index_urls, self.default_index_url)
         return tuple(url for url in urls if url)
 
 

@@ -194,7 +194,8 @@ def _write_input(folder: Path, request: Request) -> None:
     roots = (root._replace(url=wheel_address(root.url).url) for root in request.requirements.roots())
     (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots), encoding="utf-8")
     provided = write_stub_wheels(folder / "provided", request.provided)
-    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in provided), encoding="utf-8")
+    limits = (each._replace(url=wheel_address(each.url).url) for each in request.requirements.constraints)
+    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in (*provided, *limits)), encoding="utf-8")
     names = {each.name for each in request.provided}
     if request.pins:
         pins = (f"{name}=={version}\n" for name, version in sorted(request.pins.items()) if name not in names)
@@ -204,12 +205,15 @@ def _write_input(folder: Path, request: Request) -> None:
 def _environment(folder: Path, request: Request) -> dict[str, str]:
     indexes = [_with_credentials(url) for url in request.index_urls]
     default = _with_credentials(request.default_index_url) if request.default_index_url else ""
-    plain = [url for url in (*indexes, default) if url.lower().startswith("http://")]
+    links = [_with_credentials(url) for url in request.find_links_urls]
+    plain = [url for url in (*indexes, *links, default) if url.lower().startswith("http://")]
     variables = {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_EXTRA_INDEX_URL": " ".join(indexes),
         "PIP_INDEX_URL": default,
+        "PIP_FIND_LINKS": " ".join(links),
+        "PIP_NO_INDEX": "1" if "no-index" in request.requirements.pip_flags else "",
         # uv takes an index that is configured with http at its word; pip wants it said again.
         "PIP_TRUSTED_HOST": " ".join(sorted({host(url) for url in plain} - _LOOPBACK)),
         "PIP_CERT": os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from envlock.resolve.errors import (
     ARCH,
     BadDirectUrl,
     IndexHashMismatch,
+    NoRequiredHash,
     NoSolution,
     NoWheel,
     ResolverCannot,
@@ -44,7 +45,7 @@ _ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
 _FETCHES = 4
 _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
-_KNOWN_FLAGS = frozenset({"pre"})
+_KNOWN_FLAGS = frozenset({"pre", "no-index"})
 
 
 class UvResolver:
@@ -115,7 +116,9 @@ class UvResolver:
             graph = needed_by_releases(beside, packages)
             new = more.lacking(graph, packages, request.provided)
             if not new:
-                return _hashed(request, selected), warnings, graph, notes
+                hashed = _hashed(request, selected)
+                refuse_other_hashes(request, hashed)
+                return hashed, warnings, graph, notes
             lacking = min(new)
             more = more.adding(new, packages, request)
         assert graph is not None
@@ -137,7 +140,7 @@ class UvResolver:
                 error = explain(request, answer.error, lambda: missing_index(request))
                 raise cause_of(compilation.beside("cause"), answer.error, error)
             try:
-                found = select(answer.output, compilation.target, request.provided)
+                found = select(answer.output, compilation.target, request.provided, required_hashes(request))
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
             selected = _checked(request, found)
@@ -232,6 +235,36 @@ def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
         hashed = pool.map(lambda package: _with_sha256(request, package, selected.published[package.name]), unknown)
         by_name = {package.name: package for package in hashed}
     return tuple(by_name.get(package.name, package) for package in selected.packages)
+
+
+def required_hashes(request: Request) -> Mapping[str, frozenset[str]]:
+    """For each package that may only have some hashes, those."""
+    found: dict[str, set[str]] = {}
+    for name, sha256 in request.requirements.hashes:
+        found.setdefault(name, set()).add(sha256)
+    return {name: frozenset(each) for name, each in found.items()}
+
+
+def refuse_other_hashes(request: Request, packages: Iterable[LockedPackage]) -> None:
+    """Raise NoRequiredHash for the first package whose file, or the sdist it is built from, has no required hash."""
+    required = required_hashes(request)
+    for package in packages:
+        allowed = required.get(package.name)
+        of_source = package.source.sha256 if package.source is not None else ""
+        if allowed is None or not allowed.isdisjoint({package.sha256, of_source}):
+            continue
+        first, *others = sorted(allowed)
+        raise NoRequiredHash(
+            request.name,
+            request.arch,
+            f"no file of {package.name} {package.version} for {ARCH} has a hash that is required",
+            details=(
+                f"required: sha256:{first}" + (f", and {len(others)} more" if others else ""),
+                f"found:    sha256:{package.sha256}  {package.filename}",
+            ),
+            hint=f"require the version that the hashes are of, as `{package.name}==VERSION`, or correct the hashes",
+            packages=(f"hash:{package.name}",),
+        )
 
 
 def _with_sha256(request: Request, package: LockedPackage, published: Mapping[str, str]) -> LockedPackage:

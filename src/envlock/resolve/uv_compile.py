@@ -64,9 +64,11 @@ class Compilation:
         self._addresses = addresses_of(request)
         self.roots = [str(root) for root in request.requirements.roots()]
         """What the request asks of PyPI, as requirements."""
+        self.limits = [str(each) for each in request.requirements.constraints]
+        """The constraints of the request itself."""
         self._by_url = {
             str(each): str(each._replace(url=wheel_address(root.url).url))
-            for root in request.requirements.roots()
+            for root in (*request.requirements.roots(), *request.requirements.constraints)
             for each in (root, root._replace(marker=""))
             if "${" in root.url
         }
@@ -95,7 +97,8 @@ class Compilation:
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
         source = self._write_input(requirements)
-        (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+        limits = (*self._filled_in(self.limits), *constraints)
+        (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in limits), encoding="utf-8")
         (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes), encoding="utf-8")
         configuration = self._configuration
         if built is not None:
@@ -148,7 +151,7 @@ class Compilation:
         settings = {
             "package": False,
             "environments": [environment],
-            "constraint-dependencies": list(constraints),
+            "constraint-dependencies": [*self._filled_in(self.limits), *constraints],
             "workspace": {"members": []},  # so that no folder above is looked at
             **self._sources(),
         }
@@ -231,7 +234,15 @@ class Compilation:
             indexes.append({"name": INDEX_NAME, "url": self._provided_index})
         for number, url in enumerate(request.index_urls):
             indexes.append({"name": f"extra-{number}", "url": self._with_credentials(f"EXTRA_{number}", url)})
-        if request.default_index_url:
+        for number, url in enumerate(request.find_links_urls):
+            place = self._with_credentials(f"LINKS_{number}", url)
+            indexes.append({"name": f"links-{number}", "url": place, "format": "flat"})
+        if "no-index" in request.requirements.pip_flags:
+            # An empty one, for uv's own option would also exclude what conda packages provide.
+            nothing = self.folder / "nothing"
+            nothing.mkdir(exist_ok=True)
+            indexes.append({"name": "default", "url": nothing.as_uri(), "default": True})
+        elif request.default_index_url:
             url = self._with_credentials("DEFAULT", request.default_index_url)
             indexes.append({"name": "default", "url": url, "default": True})
         configuration: dict[str, object] = {"index-strategy": "first-index"}
@@ -265,7 +276,11 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
     """The addresses of a request's indexes and direct URLs. Raises UnsetVariable, BadVariable."""
     return (
         *map(address, request.every_index_url),
-        *(wheel_address(root.url) for root in request.requirements.roots() if root.url),
+        *(
+            wheel_address(each.url)
+            for each in (*request.requirements.roots(), *request.requirements.constraints)
+            if each.url
+        ),
     )
 
 

@@ -41,20 +41,23 @@ class NotAPylock(ValueError):
     """uv's output is not a valid PEP 751 lock; the text says why."""
 
 
-def select(text: str, target: Target, provided: Iterable[Provided] = ()) -> Selected:
+def select(
+    text: str, target: Target, provided: Iterable[Provided] = (), hashes: Mapping[str, Container[str]] | None = None
+) -> Selected:
     """The best wheel of each package in uv's pylock (selected as in PEP 751, by PEP 425 tags).
 
-    What is provided is not among the packages. Raises NotAPylock.
+    What is provided is not among the packages. `hashes` are those that the file of a package may have: one with any of
+    them is better than one without. Raises NotAPylock.
     """
     from packaging.pylock import PylockValidationError
 
     try:
-        return _select(text, target, provided)
+        return _select(text, target, provided, hashes or {})
     except (PylockValidationError, ValueError, KeyError) as error:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
 
-def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected:
+def _select(text: str, target: Target, provided: Iterable[Provided], hashes: Mapping[str, Container[str]]) -> Selected:
     from packaging.pylock import Pylock
     from packaging.tags import create_compatible_tags_selector
     from packaging.utils import parse_wheel_filename
@@ -93,8 +96,10 @@ def _select(text: str, target: Target, provided: Iterable[Provided]) -> Selected
             not_wheels.append(package.name)
             continue
         else:
-            wheels = package.wheels
-            wheel = next(iter(best_of((each, parse_wheel_filename(each.filename)[-1]) for each in wheels)), None)
+            fitting = list(best_of((each, parse_wheel_filename(each.filename)[-1]) for each in package.wheels))
+            allowed = hashes.get(package.name)
+            known = (each for each in fitting if allowed is not None and each.hashes.get("sha256") in allowed)
+            wheel = next(known, fitting[0] if fitting else None)
         if wheel is not None and is_local(wheel.url or ""):
             not_wheels.append(package.name)
         elif wheel is None:

@@ -217,6 +217,7 @@ class Solver:
             index_urls=environment.index_urls,
             default_index_url=environment.default_index_url,
             package_index_urls=environment.package_index_urls,
+            find_links_urls=environment.find_links_urls,
             channel_urls=environment.channel_urls,
             channel_mirrors=self._project.settings.channel_mirrors,
             file_hashes=self._hashes(),
@@ -272,8 +273,6 @@ class Solver:
             things = ("named_env",)
         environment = job.environments[0]
         keys = [key for thing in things for key in environment.all_origins(thing)]
-        if environment.default_index_url and strip_credentials(environment.default_index_url) in things:
-            keys.append(("envlock", "index-url"))
         return error.adding(locations=tuple(dict.fromkeys(self._project.locate(key) for key in keys)))
 
 
@@ -300,7 +299,8 @@ def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
         rows: list[tuple[str, str, KeyPath | None]] = [
             *(("index", url, origins.get(strip_credentials(url))) for url in environment.index_urls),
             *(("index", url, origins.get(strip_credentials(url))) for url in environment.package_index_urls),
-            ("index", environment.default_index_url, ("envlock", "index-url")),
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.find_links_urls),
+            ("index", environment.default_index_url, origins.get(strip_credentials(environment.default_index_url))),
             *(("channel", url, origins.get(strip_channel_credentials(url))) for url in environment.channel_urls),
             *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
         ]
