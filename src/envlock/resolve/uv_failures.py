@@ -81,7 +81,8 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     """The error that uv's text means. Calls `index_is_missing` only if a package was not found."""
     text = redact(stderr)
     reason = reason_of(text)
-    named = tuple(sorted(mentioned(root_names(request), text)))
+    limited = {limit.name for limit in request.requirements.constraints}
+    named = tuple(sorted(mentioned({*root_names(request), *limited}, text)))
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pip._internal.network.session import PipSession
+from pip._internal.req.req_file import parse_requirements
 
 from envlock.config.edit.add_remove import add_packages
 from envlock.config.errors import UnsafeFile
+from envlock.config.project import Environment
 from envlock.config.read import load_project
 from envlock.config.validate import explain
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
@@ -18,6 +21,16 @@ from envlock.model.requirements import requirements_from
 CONFIG = '[env.base]\nrequirements = "r.txt"\n'
 AT = Location("envlock.toml", 2, "env.base.requirements")
 SECRET = "s3cr3t-t0ken"
+FLOW = """
+from metaflow import FlowSpec, step
+class Train(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
 
 
 def refused(folder: Path, text: str | bytes) -> ConfigError:
@@ -94,10 +107,11 @@ def test_a_direct_url_that_no_lock_may_hold_is_refused_wherever_it_is_written(
     assert SECRET not in whole(caught.value)
 
 
-def test_python_is_no_package_wherever_it_is_required(tmp_path: Path) -> None:
-    error = refused(tmp_path, "# ours\npython>=3.9\n")
-    assert (error.code, error.locations) == ("python-is-no-package", (Location("r.txt", 2), AT))
-    assert 'pypi.python = ">=3.9"' in (error.hint or "")
+def test_python_is_no_package_of_a_table_or_a_constraint(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("python>=3.9\n")
+    for text, place in (("-c c.txt\n", "c.txt"), ("python[x]>=3.9\n", "r.txt"), ("python>=3 ; os_name=='nt'", "r.txt")):
+        error = refused(tmp_path, text)
+        assert (error.code, error.locations[0]) == ("python-is-no-package", Location(place, 1))
     with pytest.raises(ConfigError) as caught:
         explain("[env.base.pypi.packages]\nPython = '>=3.9'\n", tmp_path / "envlock.toml")
     assert caught.value.code == "python-is-no-package"
@@ -116,7 +130,6 @@ def test_python_is_no_package_wherever_it_is_required(tmp_path: Path) -> None:
         "file:///srv/index",
         "ftp://${HOST}/simple",
         "https://",
-        "${A B}",
         "https://$HOST/simple",
     ],
 )
@@ -131,45 +144,293 @@ def test_an_index_that_is_none_is_refused_with_its_line(value: str, tmp_path: Pa
     assert caught.value.code == "bad-index-url"
 
 
-@pytest.mark.parametrize("line", ["--extra-index-url", "--pre yes", "--pre=1", "-i https://index.example/simple", "-"])
-def test_an_option_that_means_nothing_here_is_refused(line: str, tmp_path: Path) -> None:
+def read(folder: Path, text: str, **files: str) -> Environment:
+    """The environment of a project whose requirements file has this text, beside files named `NAME.txt`."""
+    (folder / "envlock.toml").write_text(CONFIG)
+    (folder / "r.txt").write_text(text)
+    for name, content in files.items():
+        (folder / f"{name}.txt").write_text(content)
+    (environment,) = load_project(folder / "envlock.toml").environments()
+    return environment
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--extra-index-url", "has no value"),
+        ("--pre yes", "more than options"),
+        ("--pre=1", "takes no value"),
+        ("-", "not an option"),
+        ("--pr", "not an option"),
+        ("--upgrade", "not an option"),
+        ("--re x.txt", "not an option"),
+        ("rich --pre", "has no effect behind a requirement"),
+        ("--pre rich", "more than options"),
+        ("-r a.txt -r b.txt", "only a part of a line"),
+        ("-r a.txt --pre", "only a part of a line"),
+        ("-e ./one -e ./two", "only a part of a line"),
+        ("--hash=sha256:00", "belongs behind its requirement"),
+        ("-i 'https://index.example", "quotation mark"),
+        ("rich==13 --hash=md5:00", "not a hash"),
+        ("rich==13 --hash=sha256:00", "not a hash"),
+        (f"rich==13 --hash=sha512:{'0' * 128}", "SHA-256"),
+        ("--trusted-host index.example", "certificate"),
+        ("--use-feature=fast-deps", "changes pip"),
+        ("rich --config-settings a=b", "settings of its project"),
+        ("rich --global-option=x", "settings of its project"),
+        ("--no-binary rich", "has no wheel"),
+        ("--only-final rich", "pre-release"),
+        ("--all-releases rich", "pre-releases of single packages"),
+        ("-r https://files.example/base.txt", "change at any time"),
+        ("-r ${BASE}.txt", "another machine"),
+        ("rich==${VERSION}", "another machine"),
+        ("--find-links wheels", "on this machine only"),
+        ("git+https://code.example/team/tool", "name of the package is missing"),
+        ("https://files.example/main.zip", "name of the package is missing"),
+        ("rich\t--hash=sha256:00", ""),
+        ("--conda-pkg", "has no value"),
+        ("--conda-pkgs ffmpeg", "not an option"),
+    ],
+)
+def test_what_means_nothing_for_a_lock_is_refused_with_the_reason_and_what_to_write(
+    line: str, reason: str, tmp_path: Path
+) -> None:
     error = refused(tmp_path, f"rich\n{line}\n")
     assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 2), AT))
+    assert reason in error.message
+    assert error.hint
+
+
+def test_every_line_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "envlock.toml").write_text(CONFIG)
+    (tmp_path / "base.txt").write_text("attrs==\n")
+    (tmp_path / "r.txt").write_text("--trusted-host x\n-r base.txt\nrich\n-f wheels\n")
+    with pytest.raises(ManyErrors) as caught:
+        load_project(tmp_path / "envlock.toml")
+    places = [(error.locations[0].path, error.locations[0].line) for error in caught.value.errors]
+    assert places == [("r.txt", 1), ("base.txt", 1), ("r.txt", 4)]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("rich==13.0 --hash=sha256:0", "with an option"),
-        ("rich \\", "continues with"),
-        ("https://files.example/rich-13.0-py3-none-any.whl", "`name @ URL`"),
-        ("./rich", "a path"),
-        ("/srv/rich-13.0-py3-none-any.whl", "a path"),
-    ],
+    "line",
+    ["--index-url={0}", "-i {0}", "-i{0}", "--pypi-url {0}", "--index {0}", "-i '{0}'", "--index-\\\nurl \\\n {0} # x"],
 )
-def test_what_pip_takes_beside_requirements_is_reported_by_its_name(line: str, said: str, tmp_path: Path) -> None:
-    error = refused(tmp_path, f"{line}\n")
-    assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 1), AT))
-    assert said in error.message
+def test_an_option_is_read_however_pip_lets_one_write_it(line: str, tmp_path: Path) -> None:
+    found = read(tmp_path, line.format("https://me:pw@index.example/simple") + "\nrich")
+    assert found.requirements.default_index == "https://index.example/simple"
+    assert found.default_index_url == "https://me:pw@index.example/simple"
+
+
+def test_every_option_that_a_lock_knows_is_in_its_requirements(tmp_path: Path) -> None:
+    one, two = "ab" * 32, "CD" * 32
+    found = read(
+        tmp_path,
+        "--extra-index-url https://${USER}:${TOKEN}@extra.example/simple --pre\n-f https://links.example/wheels.html\n"
+        "--only-binary :all:\n--no-binary :none:\n--prefer-binary\n--no-require-hashes\n"
+        f"rich[jupyter] >=13, \\\n  <15 ; sys_platform == 'linux' --hash=sha256:{one} \\\n  --hash sha256:{two}\n"
+        "-c limits.txt\npython==3.12\n",
+        limits="attrs<24  # for now\n",
+    ).requirements
+    assert [str(each) for each in found.pypi] == ["rich[jupyter]<15,>=13 ; sys_platform == 'linux'"]
+    assert [str(each) for each in found.constraints] == ["attrs<24"]
+    assert found.hashes == (("rich", one), ("rich", two.lower()))
+    assert (found.indexes, found.find_links) == (
+        ("https://extra.example/simple",),
+        ("https://links.example/wheels.html",),
+    )
+    assert (found.pip_flags, found.python) == (("pre",), "==3.12.*")
+
+
+def test_the_options_of_metaflows_extension_ask_for_conda_packages(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        "--conda-channel https://${USER}:${TOKEN}@conda.example/team\n"
+        "--conda-pkg ffmpeg >=6\n--conda-pkg=team::blas=2.1\n--sys-pkg __cuda==12.4\nrich\n",
+    ).requirements
+    assert [str(each) for each in found.conda_only] == ["ffmpeg >=6", "team::blas =2.1"]
+    assert found.channels == ("https://conda.example/team", "conda-forge")
+    assert ("linux-64", "__cuda", "12.4") in found.system
+    assert [str(each) for each in found.pypi] == ["rich"]
 
 
 @pytest.mark.parametrize(
-    ("text", "advice"),
+    ("line", "code"),
     [
-        ("itsdangerous==2.2.0 \\\n    --hash=sha256:00\n", "`pip-compile` without `--generate-hashes`"),
-        ("rich==13.0 --hash=sha256:00\n", "the lock has hashes"),
-        ("--hash=sha256:00\n", "the lock has hashes"),
-        ("-r base.txt\n", "the requirements of that file"),
-        ("--requirement=base.txt\n", "the requirements of that file"),
-        ("-c constraints.txt\n", "the versions of that file"),
-        ("-i https://index.example/simple\n", "`index-url`"),
-        ("--find-links wheels\n", "as a requirement"),
+        ("--conda-pkg ffmpeg >=6 <7 x", "bad-conda-requirement"),
+        ("--conda-channel ./channel", "bad-channel"),
+        ("--sys-pkg __cuda", "bad-value"),
+        ("--sys-pkg __cuba==12", "bad-value"),
     ],
 )
-def test_what_to_write_instead_is_said(text: str, advice: str, tmp_path: Path) -> None:
-    error = refused(tmp_path, text)
-    assert (error.code, error.locations) == ("bad-requirements-file", (Location("r.txt", 1), AT))
-    assert advice in (error.hint or "")
+def test_what_conda_does_not_know_is_an_error_of_its_line(line: str, code: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, f"rich\n{line}\n")
+    assert (error.code, error.locations[0].path, error.locations[0].line) == (code, "r.txt", 2)
+
+
+def test_no_index_leaves_out_the_indexes_of_the_project(tmp_path: Path) -> None:
+    found = read(tmp_path, "--no-index\n-f https://links.example/\n-i https://index.example/simple\nrich\n")
+    assert (found.requirements.pip_flags, found.requirements.default_index) == (("no-index",), "")
+    assert found.every_index_url == ("https://links.example/",)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("https://files.example/rich-13.0-py3-none-any.whl", "rich @ https://files.example/rich-13.0-py3-none-any.whl"),
+        (
+            "https://files.example/a_b-1.0.tar.gz ; sys_platform == 'linux'",
+            "a-b @ https://files.example/a_b-1.0.tar.gz ; sys_platform == 'linux'",
+        ),
+        ("https://files.example/main.zip#egg=tool", "tool @ https://files.example/main.zip"),
+        (
+            "git+https://code.example/team/mono@v1#egg=tool&subdirectory=libs/tool",
+            "tool @ git+https://code.example/team/mono@v1#subdirectory=libs/tool",
+        ),
+        ("-e git+https://code.example/team/tool@v1#egg=tool[x]", "tool[x] @ git+https://code.example/team/tool@v1"),
+        ("Tool[x] @ git+https://code.example/team/tool", "tool[x] @ git+https://code.example/team/tool"),
+    ],
+)
+def test_a_url_may_have_the_name_of_its_package_in_it(line: str, text: str, tmp_path: Path) -> None:
+    assert [str(each) for each in read(tmp_path, f"{line}\n").requirements.pypi] == [text]
+
+
+# Included files.
+
+
+def test_an_included_file_is_found_from_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "base.txt").write_text("-r ../more.txt\n-c limits.txt\nattrs\n")
+    (tmp_path / "deep" / "limits.txt").write_text("rich<15\n-r also.txt\n")
+    (tmp_path / "deep" / "also.txt").write_text("click\n")
+    found = read(tmp_path, "-r deep/base.txt\nrich\n-r more.txt\n", more="markdown\n")
+    # What a constraint file requires by `-r` is required, as pip has it.
+    assert [each.name for each in found.requirements.pypi] == ["attrs", "click", "markdown", "rich"]
+    project = load_project(tmp_path / "envlock.toml")
+    places = [project.locate(found.origin(name) or ()) for name in ("markdown", "attrs", "constraint:rich")]
+    assert [(at.path, at.line) for at in places] == [("more.txt", 1), ("deep/base.txt", 3), ("deep/limits.txt", 1)]
+    names = {path.relative_to(tmp_path).as_posix() for path in project.files}
+    assert names == {"r.txt", "more.txt", "deep/base.txt", "deep/limits.txt", "deep/also.txt"}
+
+
+def test_a_file_that_includes_itself_is_shown_with_every_line_of_the_way(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("rich\n-c b.txt\n")
+    (tmp_path / "b.txt").write_text("-r a.txt\n")
+    error = refused(tmp_path, "\n-r a.txt\n")
+    assert (error.code, [(at.path, at.line) for at in error.locations]) == (
+        "requirement-file-cycle",
+        [("a.txt", 2), ("b.txt", 1)],
+    )
+    error = refused(tmp_path, "-r ./r.txt\n")
+    assert [(at.path, at.line) for at in error.locations] == [("r.txt", 1)]
+
+
+def test_a_file_that_many_include_is_read_once(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"f{number}.txt").write_text(f"-r f{number + 1}.txt\n-r f{number + 1}.txt\n")
+    (tmp_path / "f40.txt").write_text("rich\n")
+    assert [each.name for each in read(tmp_path, "-r f0.txt\n").requirements.pypi] == ["rich"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("gone.txt", "bad-requirements-file"), ("../secret", "unsafe-file"), ("deep", "bad-requirements-file")],
+)
+def test_a_file_that_cannot_be_included_is_an_error_of_the_line(name: str, code: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "deep").mkdir(parents=True)
+    (tmp_path / "secret").write_text(SECRET)
+    with pytest.raises(EnvlockError) as caught:
+        read(project, "rich\n-r base.txt\n", base=f"\n-r {name}\n")
+    assert caught.value.code == code
+    assert [(at.path, at.line) for at in caught.value.locations] == [("base.txt", 2), ("r.txt", 2), ("envlock.toml", 2)]
+    assert SECRET not in whole(caught.value)
+
+
+# What limits the packages.
+
+
+def test_constraints_and_requirements_that_contradict_are_shown_with_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "limits.txt").write_text("# ours\nrich<13\n")
+    error = refused(tmp_path, "rich>=14\n-c limits.txt\n")
+    assert error.code == "disagreeing-values"
+    assert [(at.path, at.line) for at in error.locations] == [("r.txt", 1), ("limits.txt", 2)]
+
+
+def test_a_constraint_is_a_name_with_versions(tmp_path: Path) -> None:
+    for line in ("rich[x]<13", "-e ./libs"):
+        (tmp_path / "limits.txt").write_text(f"{line}\n")
+        assert refused(tmp_path, "-c limits.txt\n").code == "bad-requirements-file"
+
+
+def test_hashes_of_two_files_have_to_have_one_in_common(tmp_path: Path) -> None:
+    one, two, three = (letter * 64 for letter in "abc")
+    (tmp_path / "more.txt").write_text(f"rich==13 --hash=sha256:{two} --hash=sha256:{three}\n")
+    found = read(tmp_path, f"rich==13 --hash=sha256:{one} --hash=sha256:{two}\n-r more.txt\n")
+    assert found.requirements.hashes == (("rich", two),)
+    error = refused(tmp_path, f"rich==13 --hash=sha256:{one}\n-r more.txt\n")
+    assert [(at.path, at.line) for at in error.locations] == [("r.txt", 1), ("more.txt", 1)]
+    found = read(
+        tmp_path,
+        f"rich==13 ; os_name=='nt' --hash=sha256:{one}\nrich==12 ; os_name!='nt' --hash=sha256:{two}\n",
+    )
+    assert found.requirements.hashes == (("rich", one), ("rich", two))
+
+
+def test_require_hashes_asks_for_one_of_every_requirement(tmp_path: Path) -> None:
+    one = "a" * 64
+    assert read(tmp_path, f"--require-hashes\nrich==13 --hash=sha256:{one}\n").requirements.hashes == (("rich", one),)
+    error = refused(tmp_path, f"--require-hashes\nrich==13 --hash=sha256:{one}\nattrs==23\n")
+    assert (error.code, error.locations[0].line) == ("bad-requirements-file", 3)
+
+
+def test_two_default_indexes_contradict(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("-i https://two.example/\n")
+    error = refused(tmp_path, "-i https://one.example/\n-r more.txt\n")
+    assert (error.code, [at.path for at in error.locations]) == ("disagreeing-values", ["r.txt", "more.txt"])
+
+
+def test_a_step_has_the_limits_of_its_flow_except_for_the_hashes_of_what_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "envlock.toml").write_text(
+        '[flow.Train]\nfile = "flow.py"\nrequirements = ["r.txt"]\n[flow.Train.step.end]\nrequirements = "s.txt"\n'
+    )
+    one, two = "a" * 64, "b" * 64
+    (tmp_path / "r.txt").write_text(
+        f"-i https://flow.example/\nrich==13 --hash=sha256:{one}\nattrs==23 --hash=sha256:{two}\n-c c.txt\n"
+    )
+    (tmp_path / "c.txt").write_text("click<9\n")
+    (tmp_path / "s.txt").write_text("-i https://step.example/\nrich==12\n-c d.txt\n")
+    (tmp_path / "d.txt").write_text("click>=8\n")
+    start, end = (each.requirements for each in load_project(tmp_path / "envlock.toml").environments())
+    assert (start.default_index, end.default_index) == ("https://flow.example/", "https://step.example/")
+    assert [str(each) for each in end.pypi] == ["attrs==23", "rich==12"]
+    assert end.hashes == (("attrs", two),)
+    assert [str(each) for each in start.constraints] == ["click<9"]
+    assert [str(each) for each in end.constraints] == ["click<9", "click>=8"]
+
+
+# Encodings.
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom", "utf-32", "latin-1"]
+)
+def test_a_file_is_decoded_as_pip_decodes_it(encoding: str, tmp_path: Path) -> None:
+    text = "# -*- coding: latin-1 -*-\nrich # caf\u00e9\n" if encoding == "latin-1" else "rich # caf\u00e9\nattrs\n"
+    mark = "\ufeff" if encoding.endswith("-bom") else ""
+    data = (mark + text).encode(encoding.removesuffix("-bom"))
+    (tmp_path / "r.txt").write_bytes(data)
+    session = PipSession()
+    by_pip = [each.requirement for each in parse_requirements(str(tmp_path / "r.txt"), session)]
+    (tmp_path / "envlock.toml").write_text(CONFIG)
+    (environment,) = load_project(tmp_path / "envlock.toml").environments()
+    assert [each.name for each in environment.requirements.pypi] == sorted(by_pip)
+
+
+@pytest.mark.parametrize("data", [b"rich # caf\xe9\n", b"# coding: nothing\nrich\n", b"\xff\xfe\xff"])
+def test_a_file_that_is_no_text_is_an_error_of_the_key(data: bytes, tmp_path: Path) -> None:
+    error = refused(tmp_path, data)
+    assert (error.code, error.locations) == ("bad-requirements-file", (AT,))
 
 
 def test_an_index_keeps_its_credentials_out_of_what_is_hashed(tmp_path: Path) -> None:
@@ -178,13 +439,6 @@ def test_an_index_keeps_its_credentials_out_of_what_is_hashed(tmp_path: Path) ->
     (environment,) = load_project(tmp_path / "envlock.toml").environments()
     assert environment.requirements.indexes == ("https://index.example/simple",)
     assert [str(each) for each in environment.requirements.pypi] == ["rich"]
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
-    (tmp_path / "envlock.toml").write_text(CONFIG)
-    (tmp_path / "r.txt").write_bytes(b"\xef\xbb\xbfrich\r\nattrs\r\n")
-    (environment,) = load_project(tmp_path / "envlock.toml").environments()
-    assert [each.name for each in environment.requirements.pypi] == ["attrs", "rich"]
 
 
 # Places.
@@ -219,6 +473,16 @@ def test_a_line_of_a_file_that_is_not_of_the_project_is_never_shown(tmp_path: Pa
         f"--{SECRET}",
         f"rich =={SECRET}",
         f"rich ; {SECRET}",
+        f"--trusted-host {SECRET}",
+        f"-i {SECRET}",
+        f"-f {SECRET}",
+        f"-c https://{SECRET}.example/x",
+        f"rich --hash=sha256:{SECRET}",
+        f"--conda-pkg {SECRET} {SECRET} {SECRET} {SECRET}",
+        f"--conda-channel ./{SECRET}",
+        f"--sys-pkg {SECRET}=={SECRET}",
+        f"git+https://{SECRET}.example/x",
+        f"rich[{SECRET}]==${{X}}",
     ]
     for line in lines:
         outside.write_text(f"rich\n{line}\n")
@@ -241,7 +505,8 @@ def test_a_line_of_a_file_that_is_not_of_the_project_is_never_shown(tmp_path: Pa
 def test_a_credential_in_a_line_of_the_project_is_never_shown(tmp_path: Path) -> None:
     lines = (
         f"acme core @ https://me:{SECRET}@files.example/x.whl",
-        f"-i https://me:{SECRET}@index.example/simple",
+        f"--trusted-host https://me:{SECRET}@index.example/simple",
+        f"-i ftp://me:{SECRET}@index.example/simple",
         f"--extra-index-url ftp://me:{SECRET}@index.example/simple",
         f"https://me:{SECRET}@files.example/x.whl",
     )

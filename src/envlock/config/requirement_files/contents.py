@@ -135,11 +135,10 @@ class RequirementFile(NamedTuple):
         beside = Path(self.name).parent / written
         name = written if beside.is_absolute() else os.path.normpath(beside)
         chain = (*self.included_by, (self.path, self.line(number)))
-        around = [line for of, line in chain if of == path]
-        if around:
-            lines = [line for _, line in chain]
-            begun = lines[lines.index(around[0]) :]
-            raise RequirementFileCycle(name, tuple(Location(line.file, line.line) for line in begun))
+        files = [of for of, _ in chain]
+        if path in files:
+            lines = [line for _, line in chain[files.index(path) :]]
+            raise RequirementFileCycle(name, tuple(Location(line.file, line.line) for line in lines))
         return _opened(
             path, name, self.key, self.places(number), self._replace(included_by=chain, error=error or self.error)
         )

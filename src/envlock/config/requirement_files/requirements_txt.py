@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.config.errors import BadIndexUrl, BadRequirementFile, BadRequirementsFile
+from envlock.config.errors import BadChannel, BadIndexUrl, BadRequirementFile, BadRequirementsFile
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one
@@ -26,7 +26,7 @@ from envlock.model.requirement import (
     is_package_name,
     parse_requirement,
 )
-from envlock.model.url import is_web
+from envlock.model.url import is_channel, is_web
 from envlock.redaction import shown, without_credentials
 
 if TYPE_CHECKING:
@@ -293,11 +293,30 @@ class _LineReader:
         parted = re.match(r"((?:\S+?::)?[^\s<>=!~\[]+)\s*(.*)\Z", value)
         if parted is None:
             raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
-        if name == "--conda-channel":
+        if name == "--conda-channel" and is_channel(value):
             return FileContents(channels=((value, self.key),))
+        if not self.file.is_quoted and not self.is_of_conda(name, parted[1], parted[2]):
+            raise self.fault(f"`{name}` has another value than conda knows")
+        if name == "--conda-channel":
+            raise BadChannel(value).at(*self.file.places(self.number))
         if name == "--sys-pkg":
             return FileContents(system=((parted[1], parted[2], self.key),))
         return FileContents(conda_only=((parted[1], parted[2], self.key),))
+
+    def is_of_conda(self, option: str, name: str, constraint: str) -> bool:
+        """Whether conda knows the value of an option: else an error shows it."""
+        from envlock.config.conda_tables import entry_of, python_of
+        from envlock.config.system_packages import VIRTUAL_PACKAGES, system_version
+
+        try:
+            if option == "--sys-pkg":
+                return name in VIRTUAL_PACKAGES and bool(system_version(name, constraint))
+            requirement, _ = entry_of(name, constraint)
+            return option == "--conda-pkg" and (
+                requirement.name != "python" or bool(python_of(requirement, constraint))
+            )
+        except (ValueError, ConfigError):
+            return False
 
     def requirement(self, text: str, options: list[tuple[str, str]]) -> FileContents:
         """What a requirement says, with its hashes."""
@@ -307,6 +326,8 @@ class _LineReader:
             raise self.fault("pip reads only a part of a line with `-e` and more", "give each a line of its own")
         if editable and self.is_constraint:
             raise self.fault("a constraint names versions, and no folder", "require the folder, by `-r`")
+        if "://" not in text:
+            self.refuse_variables(text)
         try:
             found, local = self.parsed(editable[0] if editable else text)
         except PythonIsNoPackage as error:
@@ -340,7 +361,7 @@ class _LineReader:
     def python(self, error: PythonIsNoPackage, text: str) -> FileContents:
         """The Python of the environment, as files of Metaflow's Conda extension have it."""
         specifier = re.match(r"python\s*(?P<range>[^\[;@]*)\Z", text, re.IGNORECASE)
-        if specifier is None or self.is_constraint:
+        if specifier is None or self.is_constraint or self.file.error is not BadRequirementsFile:
             raise error.at(*self.file.places(self.number)) from None
         series = re.fullmatch(r"==\s*(\d+\.\d+)", specifier["range"].strip())
         written = specifier["range"].strip()
@@ -358,6 +379,8 @@ class _LineReader:
         name = named["name"] if named else ""
         if not named and (with_extras := _EXTRAS.match(place)) is not None and "#" not in place:
             place, extras = with_extras["rest"], f"[{with_extras['extras']}]"
+        if is_path and named:
+            raise DirectUrlOfThisMachine
         if is_path:
             raise self.fault("a path, which other machines do not have")
         place, name = self.unnamed(place, name)
