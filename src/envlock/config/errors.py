@@ -54,7 +54,7 @@ class UnreadableConfig(ConfigError):
 
 
 class UnsafeFile(DamageError):
-    """A flow file or a requirements file that envlock.toml names is not safe to read."""
+    """A flow file or a requirement file that envlock.toml names is not safe to read."""
 
     code = "unsafe-file"
     message = "refused to read `{path}`: {reason}"
