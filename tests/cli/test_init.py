@@ -29,7 +29,7 @@ def test_a_link_to_itself_is_no_file_and_gives_way(tmp_path: Path, envlock: Envl
 
 def test_from_nothing_beside_flows(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
-    assert "  envlock init --force plain.py   reads the flows in this folder\n" in envlock("init").stderr
+    assert envlock("init").stdout == "wrote envlock.toml\n  PlainFlow: 4 steps, 0 of their own\n"
 
 
 def test_from_a_flow_file(tmp_path: Path, envlock: Envlock) -> None:
@@ -39,6 +39,7 @@ def test_from_a_flow_file(tmp_path: Path, envlock: Envlock) -> None:
     assert ran.stderr == (
         "\nnext:\n"
         "  remove the decorators from packages.py, lines 7, 15, 20, 33: they need another --environment\n"
+        "    (`envlock migrate` makes a patch of that)\n"
         "  envlock lock\n"
         "  python packages.py --environment=envlock run\n"
     )
@@ -76,9 +77,13 @@ def test_named_environments_are_carried_over(tmp_path: Path, envlock: Envlock) -
 def test_what_is_there_is_not_overwritten_without_force(tmp_path: Path, envlock: Envlock) -> None:
     config = tmp_path / "envlock.toml"
     config.write_text("# mine\n")
-    ran = envlock("init", check=2)
-    assert ran.stderr.startswith("error[config-exists]: `envlock.toml` exists already\n")
+    assert envlock("init").stdout == "nothing to add: envlock.toml has all of it already\n"
     assert config.read_text() == "# mine\n"
+    for damage, code in [(b"mine\n", "not-toml"), (b"\xff\n", "not-toml"), (b"[flow]\nx = 1\n", "wrong-type")]:
+        config.write_bytes(damage)
+        assert envlock("init", check=2).stderr.startswith(f"error[{code}]: ")
+        assert config.read_bytes() == damage
+    config.write_text("# mine\n")
     envlock("init", "--force")
     assert config.read_text() != "# mine\n"
     assert (tmp_path / "envlock.toml.old").read_text() == "# mine\n"
@@ -99,6 +104,27 @@ def test_what_replacing_drops_is_kept_and_reported(tmp_path: Path, envlock: Envl
     told = envlock("init", "--force", "plain.py", "--json").json
     assert told["old"] == "envlock.toml.old.2"
     assert [key.partition(".pypi.")[2] for key in told["dropped"]] == ["packages.pandas", 'packages."requests[socks]"']
+
+
+def test_what_is_new_is_added_and_said(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    (tmp_path / "requirements.txt").write_text("rich\n")
+    envlock("init")
+    shutil.copy(FLOWS / "packages.py", tmp_path)
+    config = tmp_path / "envlock.toml"
+    before = config.read_text()
+    dry = envlock("init", "--dry-run")
+    assert config.read_text() == before
+    assert "\n+[flow.TrainFlow]\n" in dry.stdout
+    assert "\n-" not in dry.stdout.replace("\n--- ", "")
+    ran = envlock("init", "--json").json
+    assert (ran["added"], ran["written"], ran["old"]) == (["flow.TrainFlow"], ["envlock.toml"], None)
+    assert ran["offered"] == ["requirements.txt"]
+    ran = envlock("init", "--with", "requirements.txt")
+    assert ran.stdout == ("added to envlock.toml:\n  flow.TrainFlow.requirements\n  flow.PlainFlow.requirements\n")
+    assert "--with" not in ran.stderr
+    assert envlock("init").stdout.startswith("nothing to add")
+    assert envlock("init", "--with", "gone.txt", check=2).stderr.startswith("error[no-requirement-file]: ")
 
 
 def test_bad_files(tmp_path: Path, envlock: Envlock) -> None:

@@ -1,56 +1,88 @@
-"""`envlock init`: a first envlock.toml."""
+"""`envlock init`: a first envlock.toml, or what is new in the one that is there."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from envlock.cli.command import Argument, CommandLine, Flag, command
+from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.options import JSON
 
 if TYPE_CHECKING:
-    from envlock.config.edit.init_template import Template, Written
+    from collections.abc import Iterator
 
-_FLOW_FILES = Argument("flow_files", "[FLOW_FILE]...", "Python files with flows. Default: an empty envlock.toml.")
-_FORCE = Flag("--force", "Replace an existing envlock.toml; it is kept as envlock.toml.old.")
+    from envlock.config.edit.init_template import Template, Written
+    from envlock.errors import EnvlockError
+
+_FLOW_FILES = Argument("flow_files", "[FLOW_FILE]...", "Python files with flows. Default: those of this folder.")
+_WITH = Value(
+    "--with",
+    "FILE",
+    "Take over this requirements.txt, environment.yml or pyproject.toml, for all flows.",
+    repeatable=True,
+)
+_FORCE = Flag("--force", "Write envlock.toml anew; the one that is there is kept as envlock.toml.old.")
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
+_DRY_RUN = Flag("--dry-run", "Write nothing: print what would change in envlock.toml.")
 
 _MOST_DROPPED = 20
 
 
-@command(_FLOW_FILES, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, JSON)
+@command(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _DRY_RUN, JSON)
 def init(line: CommandLine) -> int:
-    """Write a first envlock.toml into this folder.
+    """Write an envlock.toml into this folder, or add to it what is new.
 
-    With flow files, it has their flows and steps, and the requirements of their @conda, @pypi, @named_env and
+    It gets the flows of the folder and their steps, and the requirements of their @conda, @pypi, @named_env and
     @sys_packages decorators. Reads the files and never runs them. Lists what it cannot read from their text, with
     the line, here and in envlock.toml.
+
+    To an envlock.toml that is there, it adds new flows and steps; everything else in it stays.
 
     For example:
 
     - `envlock init`
     - `envlock init train_flow.py score_flow.py`
+    - `envlock init --with requirements.txt`
     - `envlock init --force flows/*.py`
     - `envlock init train_flow.py --metaflow-default`
     - `envlock init --metaflow-default` (it does not change an existing envlock.toml)
     """
-    from envlock.config.edit.init_template import make_template, write_template
+    from envlock.config.edit.init_template import Written, make_template, text_there, write_template
     from envlock.config.project import CONFIG_NAME
 
     folder = Path.cwd()
     force, schema, metaflow_default = map(line.has, (_FORCE, _SCHEMA, _METAFLOW_DEFAULT))
-    if metaflow_default and not (force or schema) and (folder / CONFIG_NAME).exists():
+    if metaflow_default and not (force or schema or line.has(_WITH)) and (folder / CONFIG_NAME).exists():
         _only_default(folder, as_json=line.has(JSON))
         return 0
-    made = make_template(folder, [Path(each) for each in line.values(_FLOW_FILES)], schema=schema)
-    written = write_template(folder, made, force=force, schema=schema, metaflow_default=metaflow_default)
-    names = [path.relative_to(folder).as_posix() for path in written.files]
-    if line.has(JSON):
-        _print_json(made, names, written)
+    before = None if force else text_there(folder)
+    files, take = [Path(each) for each in line.values(_FLOW_FILES)], line.values(_WITH)
+    made = make_template(folder, files, schema=schema, before=before, take=take)
+    if line.has(_DRY_RUN):
+        written = Written(())
     else:
-        _print(folder, made, names, written)
+        written = write_template(folder, made, schema=schema, metaflow_default=metaflow_default)
+    names = [path.relative_to(folder).as_posix() for path in written.files]
+    diff = difference(folder / CONFIG_NAME, made.text) if line.has(_DRY_RUN) else None
+    if line.has(JSON):
+        _print_json(made, names, written, diff)
+    else:
+        if diff:
+            sys.stdout.write(diff)
+        _print(made, names, written)
     return 0
+
+
+def difference(path: Path, text: str) -> str:
+    """What writing a text to a file would change there, as a unified diff."""
+    from difflib import unified_diff
+
+    before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    lines = unified_diff(before.splitlines(True), text.splitlines(True), path.name, path.name)
+    return "".join(f"{line}" if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
 def _only_default(folder: Path, *, as_json: bool) -> None:
@@ -60,7 +92,7 @@ def _only_default(folder: Path, *, as_json: bool) -> None:
 
     name = make_default(folder).relative_to(folder).as_posix()
     if as_json:
-        write_json({"written": [name], "flows": [], "old": None, "dropped": []})
+        write_json({"written": [name], "flows": [], "old": None, "dropped": [], "added": []})
         return
     write(f"wrote {name}")
     write_err("note: envlock.toml exists already and was not changed")
@@ -75,7 +107,7 @@ _COMMIT = (
 )
 
 
-def _print_json(made: Template, names: list[str], written: Written) -> None:
+def _print_json(made: Template, names: list[str], written: Written, diff: str | None) -> None:
     from envlock.cli.console import write_json
 
     flows = [
@@ -83,8 +115,11 @@ def _print_json(made: Template, names: list[str], written: Written) -> None:
             "name": flow.name,
             "file": flow.file,
             "steps": list(flow.steps),
-            "decorators": list(flow.decorators),
-            "notes": [{"line": note.line, "step": note.step, "message": note.message} for note in flow.notes],
+            "decorators": list(flow.lines()),
+            "notes": [
+                {"file": note.file or flow.file, "line": note.line, "step": note.step, "message": note.message}
+                for note in flow.notes
+            ],
         }
         for flow in made.flows
     ]
@@ -93,20 +128,26 @@ def _print_json(made: Template, names: list[str], written: Written) -> None:
         "flows": flows,
         "old": written.old.name if written.old else None,
         "dropped": None if written.dropped is None else list(written.dropped),
+        "added": [".".join(key) for key in made.added],
+        "added_steps": [{"flow": flow, "step": step} for flow, step in made.steps],
+        "offered": list(made.offered),
+        "unread": [_unread_place(error) for error in made.unread],
     }
+    if diff is not None:
+        document["diff"] = diff
     write_json(document)
 
 
-def _print(folder: Path, made: Template, names: list[str], written: Written) -> None:
-    from envlock.cli.console import console, write, write_err
-    from envlock.config.edit.init_template import flow_files
+def _unread_place(error: EnvlockError) -> dict[str, object]:
+    at = error.locations[0] if error.locations else None
+    return {"file": at.path if at else None, "line": at.line if at else None, "message": error.message}
 
-    for name in names:
-        write(f"wrote {name}")
-    for flow in made.flows:
-        asking = len(flow.step_tables)
-        decorators = f", {len(flow.decorators)} decorators" if flow.decorators else ""
-        write(f"  {flow.name}: {len(flow.steps)} steps, {asking} of their own{decorators}")
+
+def _print(made: Template, names: list[str], written: Written) -> None:
+    from envlock.cli.console import write, write_err
+
+    for text in _done_lines(made, names):
+        write(text)
     if written.old:
         write_err(f"note: the previous envlock.toml is kept as {written.old.name}")
     if written.dropped:
@@ -115,30 +156,60 @@ def _print(folder: Path, made: Template, names: list[str], written: Written) -> 
             write_err(f"  {key}")
         if (more := len(written.dropped) - _MOST_DROPPED) > 0:
             write_err(f"  and {more} more")
-    notes = [(flow.file, note) for flow in made.flows for note in flow.notes]
-    if notes:
+    print_notes(made)
+    write_err("\nnext:")
+    for line in _next_lines(made, names):
+        write_err(f"  {line}")
+
+
+def _done_lines(made: Template, names: list[str]) -> Iterator[str]:
+    """What was written, and the flows of a first envlock.toml, or what was added to one."""
+    from envlock.config.edit.toml_edit import header_text
+    from envlock.config.project import CONFIG_NAME
+
+    is_new = made.before is None
+    yield from (f"wrote {name}" for name in names if is_new or name != CONFIG_NAME)
+    if is_new:
+        for flow in made.flows if names else ():
+            decorators = f", {len(flow.decorators)} decorators" if flow.decorators else ""
+            yield f"  {flow.name}: {len(flow.steps)} steps, {len(flow.step_tables)} of their own{decorators}"
+    elif not made.is_changed:
+        yield f"nothing to add: {CONFIG_NAME} has all of it already"
+    elif names:
+        yield f"added to {CONFIG_NAME}:"
+        yield from (f"  {header_text(key)}" if len(key) in {2, 4} else f"  {'.'.join(key)}" for key in made.added)
+        yield from (f"  the step {step} of {flow}" for flow, step in made.steps)
+
+
+def print_notes(made: Template) -> None:
+    """List what could not be read from the flows, each with its place."""
+    from envlock.cli.console import console, write_err
+
+    notes = [(note.file or flow.file, note) for flow in made.flows for note in flow.notes]
+    if notes or made.unread:
         from rich.text import Text
 
         write_err("\nreview:")
     for file, note in notes:
         place = Text(f"  {file}:{note.line} ", style="cyan")
         console(stderr=True).print(place + Text(f"{note.step}: {note.message}" if note.step else note.message))
-    write_err("\nnext:")
-    for line in _next_lines(made, names, flow_files(folder) if not made.flows else ()):
-        write_err(f"  {line}")
+    for error in made.unread:
+        at = "".join(f"{each.path}:{each.line} " for each in error.locations[:1])
+        write_err(f"  {at}left out: {error.message}")
 
 
-def _next_lines(made: Template, names: list[str], unnamed: tuple[Path, ...]) -> list[str]:
+def _next_lines(made: Template, names: list[str]) -> list[str]:
     """What the user does now, in order."""
-    lines = []
-    if unnamed:
-        lines.append(f"envlock init --force {' '.join(path.name for path in unnamed)}   reads the flows in this folder")
-    if not made.flows:
+    use = "for all flows" if made.flows else "as [env.base]"
+    lines = [f"envlock init --with {quote(file)}   takes it over {use}" for file in made.offered]
+    if not made.project.flows and not made.project.named:
         lines.append("name your flows in envlock.toml")
     for flow in made.flows:
-        if flow.decorators:
-            places = ", ".join(map(str, flow.decorators))
-            lines.append(f"remove the decorators from {flow.file}, lines {places}: they need another --environment")
+        if places := flow.lines():
+            numbers = ", ".join(map(str, places))
+            lines.append(f"remove the decorators from {flow.file}, lines {numbers}: they need another --environment")
+    if any(flow.decorators for flow in made.flows):
+        lines.append("  (`envlock migrate` makes a patch of that)")
     lines.append("envlock lock")
     if ".metaflow/config.json" in names:
         lines += _COMMIT

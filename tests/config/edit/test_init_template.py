@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envlock.config.edit.add_remove import add_packages, remove_packages
-from envlock.config.edit.errors import BadMetaflowConfig, ConfigExists, NoFlowInFile, SameFlowTwice
-from envlock.config.edit.init_template import flow_files, make_template, write_template
+from envlock.config.edit.errors import BadMetaflowConfig, NoFlowInFile, NoRequirementFile, SameFlowTwice
+from envlock.config.edit.init_template import Template, make_template, text_there, write_template
 from envlock.config.edit.metaflow_config import KEY, make_default
 from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax
 from envlock.config.read import load_project
@@ -143,16 +143,13 @@ def test_a_file_that_is_missing_or_no_python(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["broken.py"]
 
 
-def test_an_envlock_toml_is_not_overwritten_without_force(tmp_path: Path) -> None:
+def test_what_is_no_toml_is_kept_whole(tmp_path: Path) -> None:
     config = tmp_path / "envlock.toml"
     config.write_text("mine\n")
     made = make_template(tmp_path, [])
-    with pytest.raises(ConfigExists):
-        write_template(tmp_path, made, schema=True, metaflow_default=True)
-    assert config.read_text() == "mine\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["envlock.toml"]
-    written = write_template(tmp_path, made, force=True)
-    assert (written.files, written.dropped) == ((config,), None), "what is no TOML has no keys to name"
+    written = write_template(tmp_path, made)
+    assert (written.files, written.dropped) == ((config,), None), "it has no keys to name"
+    assert (tmp_path / "envlock.toml.old").read_text() == "mine\n"
     assert config.read_text() == made.text
 
 
@@ -161,12 +158,12 @@ def test_what_is_replaced_is_kept_beside_it_with_its_permissions(tmp_path: Path)
     shutil.copy(FLOWS / "plain.py", tmp_path)
     skeleton, made = make_template(tmp_path, []), make_template(tmp_path, [tmp_path / "plain.py"])
     assert write_template(tmp_path, skeleton).old is None
-    assert write_template(tmp_path, made, force=True).old is None, "a skeleton says nothing of its own"
+    assert write_template(tmp_path, made).old is None, "a skeleton says nothing of its own"
     for number, name in enumerate(["envlock.toml.old", "envlock.toml.old.2"]):
         mine = made.text + f"pypi = {{ packages = {{ rich = '{number}' }} }}\n[envlock]\nhosts = ['index.example']\n"
         config.write_text(mine.replace("\n[envlock]\n", "\n", 1))
         config.chmod(0o600)
-        written = write_template(tmp_path, made, force=True)
+        written = write_template(tmp_path, made)
         assert written.old == tmp_path / name
         assert written.old.stat().st_mode & 0o777 == 0o600
         assert written.dropped is not None
@@ -174,16 +171,127 @@ def test_what_is_replaced_is_kept_beside_it_with_its_permissions(tmp_path: Path)
         assert written.dropped[0].endswith(".pypi.packages.rich")
         assert written.dropped[1] == "envlock.hosts"
     assert "rich = '0'" in (tmp_path / "envlock.toml.old").read_text()
-    assert write_template(tmp_path, made, force=True).old is None, "nothing changed"
+    assert write_template(tmp_path, made).old is None, "nothing changed"
 
 
-def test_flow_files_are_found_by_their_text(tmp_path: Path) -> None:
+def test_the_flows_of_the_folder_are_taken_without_being_told(tmp_path: Path) -> None:
     for name in NAMES:
         shutil.copy(FLOWS / f"{name}.py", tmp_path)
     (tmp_path / "tool.py").write_text("print()\n")
     (tmp_path / "folder.py").mkdir()
-    found = [path.stem for path in flow_files(tmp_path)]
-    assert found == sorted(set(NAMES) - {"foreign", "constants"})
+    (tmp_path / "broken.py").write_text("class Broken(FlowSpec\n")
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    (tmp_path / "weekly.py").write_text("from team import TeamFlow\nclass OurFlow(TeamFlow): pass\nOurFlow()\n")
+    (tmp_path / "notebook.ipynb").write_text("class NotebookFlow(FlowSpec): pass")
+    made = make_template(tmp_path)
+    assert {flow.file for flow in made.flows} == {*(f"{name}.py" for name in NAMES), "weekly.py"}
+    assert "TeamFlow" not in {flow.name for flow in made.flows}, "it is only a base"
+    assert [error.code for error in made.unread] == ["flow-file-syntax"]
+
+
+BASE_FLOW = """
+from metaflow import FlowSpec, pypi_base, step
+
+@pypi_base(packages={"rich": "13"})
+class TeamFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+MINE = """\
+# Ours.
+[flow.TeamFlow]
+file = "team.py"   # the first
+# steps: start, end
+pypi = { packages = { rich = "14" } } # newer than the decorator's
+
+# Theirs.
+[env.notebook]
+pypi = { packages = { jupyterlab = "" } }
+"""
+
+
+def added_to(folder: Path, before: str, **options: list[str]) -> Template:
+    (folder / "envlock.toml").write_text(before)
+    assert text_there(folder) == before
+    return make_template(folder, before=before, **options)
+
+
+def test_new_flows_are_added_and_everything_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    assert not added_to(tmp_path, MINE).is_changed
+    shutil.copy(FLOWS / "packages.py", tmp_path)
+    made = added_to(tmp_path, MINE)
+    assert made.added == (("flow", "TrainFlow"),)
+    theirs = MINE.index("# Theirs.")
+    assert made.text.startswith(MINE[:theirs].rstrip())
+    assert made.text.endswith(MINE[theirs:])
+    assert (
+        tomli.loads(made.text)["flow"]["TrainFlow"]
+        == tomli.loads((FLOWS / "packages.toml").read_text())["flow"]["TrainFlow"]
+    )
+    written = write_template(tmp_path, made)
+    assert (written.old, written.files) == (None, (tmp_path / "envlock.toml",))
+    again = added_to(tmp_path, made.text)
+    assert (again.added, again.is_changed) == ((), False)
+
+
+def test_new_steps_are_added_to_their_flow(tmp_path: Path) -> None:
+    flow = BASE_FLOW.replace("self.end)", "self.train)")
+    flow += "    @step\n    def plain(self):\n        self.next(self.end)\n"
+    flow += '    @pypi(packages={"xgboost": ">=2"})\n    @step\n    def train(self):\n        self.next(self.plain)\n'
+    (tmp_path / "team.py").write_text(flow.replace("pypi_base, step", "pypi, pypi_base, step"))
+    made = added_to(tmp_path, MINE)
+    assert made.added == (("flow", "TeamFlow", "step", "train"),)
+    assert made.steps == (("TeamFlow", "plain"), ("TeamFlow", "train"))
+    assert "# steps: start, plain, train, end\n" in made.text
+    assert made.text.index("[flow.TeamFlow.step.train]") < made.text.index("# Theirs.")
+    assert tomli.loads(made.text)["flow"]["TeamFlow"]["pypi"] == {"packages": {"rich": "14"}}, "the file knows better"
+    made = added_to(tmp_path, made.text.replace('xgboost = ">=2"', 'xgboost = "2"'))
+    assert not made.is_changed
+
+
+def test_what_a_flow_asks_for_is_added_where_its_table_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    made = added_to(tmp_path, 'flow = { TeamFlow = { file = "team.py" } }\n')
+    assert made.added == (("flow", "TeamFlow", "pypi"),)
+    assert tomli.loads(made.text)["flow"] == {"TeamFlow": {"file": "team.py", "pypi": {"packages": {"rich": "13"}}}}
+
+
+def test_requirement_files_of_the_folder_are_offered_and_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    (tmp_path / "requirements.txt").write_text("attrs\n")
+    (tmp_path / "extra.in").write_text("click\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.ruff]\n")
+    first = make_template(tmp_path)
+    assert first.offered == ("requirements.txt",), "that pyproject.toml requires nothing"
+    assert '# steps: start, end\n# requirements = "requirements.txt"\npypi = ' in first.text
+    taken = added_to(tmp_path, first.text, take=["requirements.txt"])
+    assert "\n# requirements" not in taken.text
+    assert tomli.loads(taken.text)["flow"]["TeamFlow"]["requirements"] == "requirements.txt"
+    assert (taken.offered, taken.added) == ((), (("flow", "TeamFlow", "requirements"),))
+    assert [str(each) for each in taken.project.environments()[0].requirements.pypi] == ["attrs", "rich==13"]
+    both = added_to(tmp_path, taken.text, take=["requirements.txt", "extra.in"])
+    assert tomli.loads(both.text)["flow"]["TeamFlow"]["requirements"] == ["requirements.txt", "extra.in"]
+    assert not added_to(tmp_path, both.text, take=["extra.in"]).is_changed
+
+
+def test_a_requirement_file_without_flows_is_an_environment(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("attrs\n")
+    made = make_template(tmp_path, take=["requirements.txt"])
+    assert tomli.loads(made.text)["env"] == {"base": {"requirements": "requirements.txt"}}
+
+
+@pytest.mark.parametrize("name", ["gone.txt", "setup.cfg", "folder.txt", "bad\x1b.txt"])
+def test_what_is_no_requirement_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text("")
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(NoRequirementFile):
+        make_template(tmp_path, take=[name])
 
 
 def test_metaflow_default_keeps_other_settings(tmp_path: Path) -> None:

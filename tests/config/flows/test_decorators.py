@@ -435,10 +435,10 @@ def test_the_lines_of_the_decorators_that_were_read(tmp_path: Path) -> None:
     for path in FLOWS.glob("*.py"):
         lines = ["", *path.read_text().splitlines()]
         for flow in read_decorators(path):
-            assert all(lines[line].strip().startswith("@") for line in flow.decorators)
-            assert flow.decorators == tuple(sorted(flow.decorators))
+            assert all(lines[line].strip().startswith("@") for line in flow.lines())
+            assert flow.lines() == tuple(sorted(flow.lines()))
     (flow,) = read_decorators(FLOWS / "packages.py")
-    assert flow.decorators == (7, 15, 20, 33)
+    assert flow.lines() == (7, 15, 20, 33)
 
 
 def test_a_base_class_is_no_flow_of_its_own_unless_the_file_calls_it(tmp_path: Path) -> None:
@@ -481,6 +481,36 @@ def test_names_given_to_metaflows_own_are_known(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+def test_a_base_in_another_module_of_the_project_brings_its_decorators(tmp_path: Path) -> None:
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "needs.py").write_text("from metaflow import pypi, pypi_base\n")
+    (tmp_path / "team" / "base.py").write_text(
+        "from metaflow import FlowSpec, step\nfrom team.needs import pypi, pypi_base\nBASE = {'rich': '13'}\n"
+        "@pypi_base(packages=BASE)\nclass Base(FlowSpec):\n"
+        "    NUMPY = {'numpy': load()}\n"
+        "    @pypi(packages={'attrs': ''}, python='3.12')\n    @step\n    def start(self): pass\n"
+        "    @pypi(packages=NUMPY)\n    @step\n    def middle(self): pass\n"
+    )
+    (tmp_path / "flow.py").write_text(
+        "from metaflow import step\nfrom team.base import Base\nclass OneFlow(Base):\n"
+        "    @step\n    def end(self): pass\n"
+    )
+    (found,) = read_decorators(tmp_path / "flow.py", tmp_path)
+    assert found.steps == ("start", "middle", "end")
+    assert found.tables == {"pypi": {"packages": {"rich": "13"}}}
+    assert found.step_tables == {"start": {"pypi": {"packages": {"attrs": ""}, "python": "3.12"}}}
+    base = str(tmp_path / "team" / "base.py")
+    assert [(each.path, each.line, each.step) for each in found.decorators] == [
+        (base, 4, ""),
+        (base, 7, "start"),
+        (base, 10, "middle"),
+    ]
+    (note,) = found.notes
+    assert (note.path, note.line, note.step) == (base, 6, "middle")
+    assert [each.line for each in found.not_carried_over()] == [10], "that of the note, which is elsewhere"
+    assert found.lines() == ()
+
+
 def test_steps_of_a_base_in_another_module_are_named(tmp_path: Path) -> None:
     (tmp_path / "base.py").write_text(
         "from metaflow import FlowSpec, step\nclass Base(FlowSpec):\n    @step\n    def start(self): pass\n"
@@ -490,9 +520,7 @@ def test_steps_of_a_base_in_another_module_are_named(tmp_path: Path) -> None:
     )
     (found,) = read_decorators(tmp_path / "flow.py")
     assert (found.steps, found.complete) == (("start", "end"), True)
-    assert [note.message for note in found.notes] == [
-        "base class `Base` comes from another module: its decorators are not read"
-    ]
+    assert found.notes == ()
 
 
 def test_a_class_that_only_looks_like_a_flow_is_none(tmp_path: Path) -> None:

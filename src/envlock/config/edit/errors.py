@@ -28,7 +28,7 @@ class UnclearTarget(ConfigError):
         super().__init__(
             "envlock.toml has more than one place for a package" if choices else "envlock.toml has no flow to add to",
             details=("choices: " + ", ".join(f"`{choice}`" for choice in choices),) if choices else (),
-            hint=f"add {choices[0]}, or another of these" if choices else "envlock init --force FLOW_FILE",
+            hint=f"add {choices[0]}, or another of these" if choices else "envlock init FLOW_FILE",
         )
 
 
@@ -96,15 +96,15 @@ class CannotCopyRequirements(ConfigError):
         super().__init__(source=source, reason=reason, use=use)
 
 
-class ConfigExists(ConfigError):
-    """`init` finds an envlock.toml, and does not overwrite it without `--force`."""
+class NoRequirementFile(ConfigError):
+    """A file that is to be taken over is not there, or is no requirement file."""
 
-    code = "config-exists"
-    message = "`{path}` exists already"
-    hint = "`envlock add` adds packages to it; `envlock init --force` replaces it and keeps the old file"
+    code = "no-requirement-file"
+    message = "cannot take over `{path}`: {reason}"
+    hint = "name a requirements.txt, an environment.yml or a pyproject.toml, relative to this folder"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path=path, locations=(Location(path),))
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path=shown(path), reason=reason)
 
 
 class NoFlowInFile(ConfigError):
@@ -113,7 +113,7 @@ class NoFlowInFile(ConfigError):
     code = "no-flow-in-file"
     message = "`{path}` has no flow"
     details = ("a flow is a class below `FlowSpec` of metaflow, or one with steps below a class of another module",)
-    hint = "name the file that holds the class; `envlock init` alone writes an empty envlock.toml"
+    hint = "name the file that holds the class; `envlock init` alone takes all flows of the folder"
 
     def __init__(self, path: str) -> None:
         super().__init__(path=path, locations=(Location(path),))

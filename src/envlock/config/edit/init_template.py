@@ -6,17 +6,31 @@ import itertools
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from envlock.config.edit.errors import CannotWrite, ConfigExists, NoFlowInFile, SameFlowTwice
+from envlock.config.edit.errors import CannotWrite, NoFlowInFile, NoRequirementFile, SameFlowTwice
+from envlock.config.edit.flow_tables import (
+    FILE_KEYS,
+    Edited,
+    add_flows,
+    add_steps,
+    file_key,
+    flow_text,
+    take_file,
+    with_accepted,
+)
 from envlock.config.edit.save import load_text
-from envlock.config.edit.toml_edit import header_text, key_text, quoted, tables_text
-from envlock.config.flows.decorators import DecoratedFlow, Note, read_decorators
+from envlock.config.edit.toml_edit import key_text
+from envlock.config.errors import UnreadableConfig
+from envlock.config.flows.decorator_tables import DecoratedFlow
+from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.errors import shown_path
-from envlock.config.project import CONFIG_NAME, Project
-from envlock.errors import EnvlockError, Location, ManyErrors
-from envlock.files import CONFIG_BYTES, FLOW_BYTES, read_file, toml_of, write_atomically
+from envlock.config.flows.repository import flows_in, named_from, without_bases
+from envlock.config.project import CONFIG_NAME, KeyPath, Project
+from envlock.errors import EnvlockError, Location
+from envlock.files import CONFIG_BYTES, read_file, toml_of, write_atomically
 
 SCHEMA_NAME = ".envlock.schema.json"
 
@@ -47,16 +61,29 @@ _EXAMPLE = """
 # requirements = "requirements.txt"
 """
 
-_FLOW_EXAMPLE = '# pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3" } }\n'
-
 
 @dataclass(frozen=True)
 class Template:
-    """A first envlock.toml, not written yet."""
+    """An envlock.toml, not written yet: a first one, or the one that is there with more in it."""
 
     text: str
     flows: tuple[DecoratedFlow, ...]
     project: Project
+    before: str | None = None
+    """The text that is there, and stays but for what is added; None for a first one."""
+    added: tuple[KeyPath, ...] = ()
+    """The tables and keys that one that is there gets."""
+    steps: tuple[tuple[str, str], ...] = ()
+    """The steps that it gets in comments, each with its flow."""
+    offered: tuple[str, ...] = ()
+    """The requirement files of the folder that it does not name."""
+    unread: tuple[EnvlockError, ...] = ()
+    """Why files of the folder that may have flows cannot be read."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to write."""
+        return self.text != self.before
 
 
 @dataclass(frozen=True)
@@ -71,48 +98,124 @@ class Written:
     dropped: tuple[str, ...] | None = ()
 
 
-def make_template(folder: Path, files: Sequence[Path], *, schema: bool = False) -> Template:
-    """The envlock.toml for a folder: with the flows of these files, or a skeleton where there are none.
+def make_template(
+    folder: Path,
+    files: Sequence[Path] = (),
+    *,
+    schema: bool = False,
+    before: str | None = None,
+    take: Sequence[str] = (),
+) -> Template:
+    """The envlock.toml for a folder: with the flows of these files, else of the folder's own, or a skeleton.
 
-    envlock accepts it; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
-    NoFlowInFile, SameFlowTwice.
+    `before` is the text that is there, to be added to. `take` are requirement files that the flows are to name; where
+    there are none, `[env.base]` does. envlock accepts the text; a level that it would refuse becomes a note. Raises
+    FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice, NoRequirementFile; and what is wrong with `before`.
     """
-    flows = _flows_of(folder, files)
-    for _ in range(1 + sum(1 + len(flow.step_tables) for flow in flows)):
-        text = compose(flows, schema=schema)
-        try:
-            return Template(text, tuple(flows), load_text(folder / CONFIG_NAME, text))
-        except EnvlockError as error:
-            smaller = _without_refused(flows, error)
-            if smaller == flows:
-                raise
-            flows = smaller
-    raise AssertionError("each pass leaves one level out, or ends")
+    folder = folder.absolute()
+    for file in take:
+        _refuse_no_file(folder, file)
+    unread: tuple[EnvlockError, ...] = ()
+    if files:
+        flows = flows_of(folder, files)
+    else:
+        found, unread = flows_in(folder, sorted(folder.glob("*.py")))
+        flows = one_of_each(folder, found)
+    path = folder / CONFIG_NAME
+    offered = [name for name in _requirement_files(folder) if name not in take]
+    if before is not None:
+        load_text(path, before)  # what is wrong with it is not of what is added
+
+    def write(flows: Sequence[DecoratedFlow]) -> Edited:
+        added: list[KeyPath] = []
+        steps: list[tuple[str, str]] = []
+        if before is None:
+            text = compose(flows, schema=schema, offered=offered)
+        else:
+            text, added = add_flows(before, flows, offered=offered)
+            text, steps = add_steps(text, flows)
+        for file in take:
+            for level in [("flow", flow.name) for flow in flows] or [("env", "base")]:
+                text, new = take_file(text, level, file)
+                added += new
+        return Edited(text, tuple(flows), tuple(added), tuple(steps))
+
+    made = with_accepted(path, flows, write)
+    assert made.project is not None
+    left = tuple(name for name in offered if not _is_named(made.project, name))
+    return Template(made.text, made.flows, made.project, before, made.added, made.steps, left, unread)
 
 
-def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False) -> str:
-    """The text of an envlock.toml with these flows."""
+def text_there(folder: Path) -> str | None:
+    """The text of the folder's envlock.toml, to be added to; None if there is none, or only a skeleton of envlock's.
+
+    Raises what is wrong with it.
+    """
+    path = folder / CONFIG_NAME
+    if not path.exists():
+        return None
+    try:
+        data = read_file(path, CONFIG_BYTES)
+        text = data.decode()
+    except OSError as error:
+        raise UnreadableConfig(CONFIG_NAME, error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        from envlock.config.validate import explain
+
+        explain(data, path)
+        raise
+    return None if text in _skeletons() else text
+
+
+def _skeletons() -> tuple[str, str]:
+    return compose(()), compose((), schema=True)
+
+
+def _refuse_no_file(folder: Path, file: str) -> None:
+    if not file_key(file):
+        raise NoRequirementFile(file, f"its name ends with none of {', '.join(FILE_KEYS)}, and is not pyproject.toml")
+    if not (folder / file).is_file():
+        raise NoRequirementFile(file, "there is no such file in this folder")
+
+
+def _requirement_files(folder: Path) -> list[str]:
+    """The requirement files right in a folder, by the names that every tool knows."""
+    found = [name for name in ("requirements.txt", "environment.yml", "environment.yaml") if (folder / name).is_file()]
+    with suppress(OSError, ValueError):
+        table = toml_of(read_file(folder / "pyproject.toml", CONFIG_BYTES, within=folder).decode())
+        if table.keys() & {"project", "dependency-groups"} or "poetry" in table.get("tool", {}):
+            found.append("pyproject.toml")
+    return found
+
+
+def _is_named(project: Project, file: str) -> bool:
+    """Whether any table of envlock.toml names a requirement file."""
+    key, document = file_key(file), toml_of(project.text)
+    levels = [*document.get("env", {}).values(), *document.get("flow", {}).values()]
+    levels += [step for flow in document.get("flow", {}).values() for step in flow.get("step", {}).values()]
+    values = [level[key] for level in levels if key in level]
+    return file in str(values)
+
+
+def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False, offered: Sequence[str] = ()) -> str:
+    """The text of an envlock.toml with these flows, each with comments that offer requirement files."""
     from envlock.config.schema import settings_text
 
     text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _TITLE
     text += f"\n[envlock]\n{settings_text(_SETTINGS, commented=True)}\n"
-    return text + ("".join(f"\n{_flow_text(flow)}" for flow in flows) or _EXAMPLE)
+    return text + ("".join(f"\n{flow_text(flow, offered=offered)}" for flow in flows) or _EXAMPLE)
 
 
 def write_template(
-    folder: Path, template: Template, *, force: bool = False, schema: bool = False, metaflow_default: bool = False
+    folder: Path, template: Template, *, schema: bool = False, metaflow_default: bool = False
 ) -> Written:
     """Write envlock.toml into a folder, and what the options ask for beside.
 
-    With `force`, an envlock.toml that exists is copied to `envlock.toml.old`, unless it is a skeleton of envlock's.
-
-    Raises ConfigExists where there is one and `force` is not given, BadMetaflowConfig, CannotWrite; then the
-    envlock.toml that was there stays.
+    An envlock.toml that is there and was not added to is copied to `envlock.toml.old`, unless it is a skeleton of
+    envlock's. Raises BadMetaflowConfig, CannotWrite; then the envlock.toml that was there stays.
     """
     path = folder / CONFIG_NAME
-    if path.exists() and not force:
-        raise ConfigExists(CONFIG_NAME)
-    written = [path]
+    written = [path] if template.is_changed else []
     try:
         before = read_file(path, CONFIG_BYTES) if path.exists() else b""
         if metaflow_default:
@@ -124,12 +227,14 @@ def write_template(
 
             written.append(folder / SCHEMA_NAME)
             write_atomically(written[-1], json_schema_text().encode())
-        skeletons = (compose(()).encode(), compose((), schema=True).encode())
-        is_lost = before not in (b"", template.text.encode(), *skeletons)
+        skeletons = [text.encode() for text in _skeletons()]
+        is_added_to = template.before is not None and before == template.before.encode()
+        is_lost = not is_added_to and before not in (b"", template.text.encode(), *skeletons)
         old = _kept_beside(path, before) if is_lost else None
-        write_atomically(Path(os.path.realpath(path)), template.text.encode())
+        if template.is_changed:
+            write_atomically(Path(os.path.realpath(path)), template.text.encode())
     except OSError as error:
-        raise CannotWrite(written[-1].name, error.strerror or str(error)) from None
+        raise CannotWrite((written or [path])[-1].name, error.strerror or str(error)) from None
     return Written(tuple(written), old, _dropped(before, template.text) if is_lost else ())
 
 
@@ -164,87 +269,23 @@ def _leaves(table: Mapping[str, object], above: str = "") -> dict[str, object]:
     return found
 
 
-def flow_files(folder: Path) -> tuple[Path, ...]:
-    """Python files right in a folder that look as if they held a flow, sorted. Reads each once."""
-    return tuple(sorted(path for path in folder.glob("*.py") if _may_hold_flow(path, folder)))
-
-
-def _may_hold_flow(path: Path, folder: Path) -> bool:
-    try:
-        return b"(FlowSpec" in read_file(path, FLOW_BYTES, within=folder)
-    except OSError:  # a folder of that name, a link to nowhere, what this user may not read
-        return False
-
-
-def _flows_of(folder: Path, files: Sequence[Path]) -> list[DecoratedFlow]:
-    found: dict[str, DecoratedFlow] = {}
+def flows_of(folder: Path, files: Sequence[Path]) -> tuple[DecoratedFlow, ...]:
+    """The flows of files that somebody named. Raises FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice."""
+    found: list[DecoratedFlow] = []
     for path in dict.fromkeys(each.absolute() for each in files):
-        flows = read_decorators(path)
+        flows = read_decorators(path, folder)
         if not flows:
             raise NoFlowInFile(shown_path(path))
-        for flow in flows:
-            if flow.name in found:
-                first = Location(found[flow.name].file, found[flow.name].line)
-                raise SameFlowTwice(flow.name, first, Location(shown_path(path), flow.line))
-            found[flow.name] = replace(flow, file=Path(os.path.relpath(path, folder.absolute())).as_posix())
-    return list(found.values())
+        found += flows
+    return one_of_each(folder, without_bases(found))
 
 
-def _without_refused(flows: list[DecoratedFlow], error: EnvlockError) -> list[DecoratedFlow]:
-    """The flows without the levels that the error is about, which become notes."""
-    refused: dict[tuple[str, str], tuple[str, str]] = {}
-    for one in error.errors if isinstance(error, ManyErrors) else (error,):
-        for location in one.locations:
-            kind, flow, *rest = (*(location.key or "").split("."), "", "")
-            step, table = (rest[1], rest[2]) if rest[0] == "step" else ("", rest[0])
-            if kind == "flow":
-                refused.setdefault((flow, step), (table, one.message))
-    return [
-        _leave_out(flow, {step: why for (name, step), why in refused.items() if name == flow.name}) for flow in flows
-    ]
-
-
-def _leave_out(flow: DecoratedFlow, refused: Mapping[str, tuple[str, str]]) -> DecoratedFlow:
-    """The flow without the tables of these steps, and of itself where a step is empty; for each the table and why."""
-    levels = {"": flow.tables, **flow.step_tables}
-    notes = [
-        Note(
-            next((flow.lines[step, each] for each in (table, "") if (step, each) in flow.lines), flow.line),
-            f"left out what its decorators ask for: {why}",
-            step,
-        )
-        for step, (table, why) in refused.items()
-        if levels.get(step)
-    ]
-    return replace(
-        flow,
-        tables={} if "" in refused else flow.tables,
-        step_tables={step: tables for step, tables in flow.step_tables.items() if step not in refused},
-        notes=(*flow.notes, *notes),
-    )
-
-
-def _flow_text(flow: DecoratedFlow) -> str:
-    inherited = () if flow.complete else ("those of a base class in another module",)
-    lines = f"{header_text(('flow', flow.name))}\nfile = {quoted(flow.file)}\n"
-    lines += f"# steps: {', '.join((*flow.steps, *inherited)) or 'none'}\n"
-    lines += _notes_text(flow, "")
-    if not flow.tables and not flow.step_tables:
-        lines += _FLOW_EXAMPLE
-    text = lines + tables_text(("flow", flow.name), flow.tables)
-    for step in flow.steps:
-        tables = flow.step_tables.get(step, {})
-        path = ("flow", flow.name, "step", step)
-        notes, level = _notes_text(flow, step), tables_text(path, tables)
-        if not notes and level.startswith("\n"):
-            text += level
-        elif tables:
-            text += f"\n{header_text(path)}\n{notes}{level}"
-        elif notes:
-            text += f"\n# step {step}\n{notes}"
-    return text
-
-
-def _notes_text(flow: DecoratedFlow, step: str) -> str:
-    lines = [f"#   {flow.file}:{note.line} {note.message}\n" for note in flow.notes if note.step == step]
-    return "# review:\n" + "".join(lines) if lines else ""
+def one_of_each(folder: Path, flows: Sequence[DecoratedFlow]) -> tuple[DecoratedFlow, ...]:
+    """The flows as an envlock.toml in `folder` names them. Raises SameFlowTwice."""
+    found: dict[str, DecoratedFlow] = {}
+    for flow in flows:
+        if flow.name in found:
+            first, second = (Location(shown_path(Path(each.path)), each.line) for each in (found[flow.name], flow))
+            raise SameFlowTwice(flow.name, first, second)
+        found[flow.name] = named_from(flow, folder)
+    return tuple(found.values())

@@ -165,7 +165,9 @@ def insert(text: str, path: Key, value: str, *, header: int) -> str:
 
 
 def insert_section(text: str, header: Key, body: str, inline: str) -> str:
-    r"""The text with a new section of these lines, after its siblings; where those are inline, with `inline` beside.
+    r"""The text with a new section of these lines, after its siblings, else after the tables of what it is a part of.
+
+    Where those are inline, with `inline` beside.
 
     >>> print(insert_section("[env.a]\n\n[flow.F]\nfile = 'f.py'\n", ("env", "b"), "pypi = {}\n", "{}"), end="")
     [env.a]
@@ -177,11 +179,14 @@ def insert_section(text: str, header: Key, body: str, inline: str) -> str:
     file = 'f.py'
     """
     nodes = scan(text)
-    length = len(header) - 1
-    inner = [node for node in nodes if node.path[:length] == header[:-1]]
-    headers = [node for node in inner if node.is_header]
-    if inner and not headers:
-        return insert(text, header, inline, header=length)
+    headers: list[Node] = []
+    for length in range(len(header) - 1, 0, -1):
+        inner = [node for node in nodes if node.path[:length] == header[:length]]
+        headers = [node for node in inner if node.is_header]
+        if inner and (not headers or any(node.is_inline and node.path == header[:length] for node in inner)):
+            return insert(text, header, inline, header=length)
+        if headers:
+            break
     if body.startswith("\n["):  # tables of their own, which make this one too
         section = body.strip("\n").replace("\n", _newline(text))
     else:
