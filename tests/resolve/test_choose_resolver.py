@@ -25,13 +25,13 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def test_the_defaults_are_uv_and_py_rattler() -> None:
     assert isinstance(resolver_for(Settings()), ByType)
-    assert isinstance(pypi_resolver(Settings()), UvResolver)
+    assert isinstance(pypi_resolver(Settings()).inner, UvResolver)
     assert isinstance(conda_resolver(Settings()), CondaResolver)
 
 
 def test_the_settings_choose() -> None:
     chosen = Settings(resolver=Resolvers("conda-lock", "pip-tools"))
-    assert isinstance(pypi_resolver(chosen), PipToolsResolver)
+    assert isinstance(pypi_resolver(chosen).inner, PipToolsResolver)
     assert isinstance(conda_resolver(chosen), CondaLockResolver)
 
 

@@ -10,6 +10,7 @@ from envlock.resolve.errors import ResolverNotInstalled
 
 if TYPE_CHECKING:
     from envlock.config.settings import Settings
+    from envlock.resolve.building import BuildingResolver
     from envlock.resolve.port import Resolver
 
 
@@ -39,15 +40,17 @@ def conda_resolver(settings: Settings, *, offline: bool = False) -> Resolver:
     return CondaResolver(offline=offline)
 
 
-def pypi_resolver(settings: Settings) -> Resolver:
-    """The resolver of PyPI packages: uv, or pip-tools. Raises ResolverNotInstalled."""
+def pypi_resolver(settings: Settings) -> BuildingResolver:
+    """The resolver of PyPI packages: uv, or pip-tools, around what is built. Raises ResolverNotInstalled."""
+    from envlock.resolve.building import BuildingResolver
+    from envlock.resolve.pypi_uv import UvResolver
+
+    uv = UvResolver()
     if settings.resolver.pypi == "pip-tools":
         from envlock.resolve.pypi_piptools import PipToolsResolver
 
-        return PipToolsResolver()
-    from envlock.resolve.pypi_uv import UvResolver
-
-    return UvResolver()
+        return BuildingResolver(PipToolsResolver(), uv)
+    return BuildingResolver(uv, uv)
 
 
 def require_conda_lock() -> None:

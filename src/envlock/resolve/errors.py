@@ -30,8 +30,11 @@ class OfOneEnvironment(ResolveError):
         details: tuple[str, ...] = (),
         hint: str | None = None,
         packages: tuple[str, ...] = (),
+        lacking: tuple[str, ...] = (),
     ) -> None:
+        """`packages` are what the error is about, `lacking` packages that would have to be built to avoid it."""
         self.environment = environment
+        self.lacking = lacking
         self.archs = (arch,) if isinstance(arch, str) else tuple(dict.fromkeys(arch))
         self.sentence = sentence
         self.packages = packages
@@ -134,6 +137,12 @@ class NoWheel(OfOneEnvironment):
     """The package has no wheel for this arch and Python."""
 
     code = "no-wheel"
+
+
+class CannotBuild(OfOneEnvironment):
+    """A package has to be built, which this command does not do."""
+
+    code = "cannot-build"
 
 
 class IndexUnauthorized(OfOneEnvironment):

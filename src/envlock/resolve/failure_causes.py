@@ -17,7 +17,7 @@ from envlock.resolve.errors import ARCH, NoSolution, NoSuchPackage, NoWheel, OfO
 from envlock.resolve.index_check import missing_index
 from envlock.resolve.port import Request
 from envlock.resolve.uv_compile import Compilation
-from envlock.resolve.uv_failures import NO_BUILDING, NO_WAY_OUT, NO_WHEEL, culprit, explain
+from envlock.resolve.uv_failures import NO_WAY_OUT, NO_WHEEL, culprit, explain, to_build
 from envlock.resolve.wheel_fallback import alone
 
 _HIDDEN = re.compile(r"`([^`]+)` was found on (\S+), but not at the requested version")
@@ -50,16 +50,25 @@ def _of_missing_wheel(compilation: Compilation, text: str, error: NoWheel) -> Of
     asked = next((str(root._replace(marker="")) for root in request.requirements.roots() if root.name == name), name)
     version = alone(compilation, [asked], wheels_only=False).get(name)
     if version is not None:
-        answer = compilation.run(compilation.roots, "--no-annotate", "--quiet", built=(name, version))
+        answer = compilation.run(compilation.roots, "--no-annotate", "--quiet", built=[(name, version)])
         if answer.status != 0 and not NO_WHEEL.search(answer.error):  # with a wheel, it would fail all the same
             return explain(request, answer.error, lambda: None)
     sentence, hint = _what_helps(compilation, text, name, asked, error.sentence)
-    return NoWheel(request.name, request.arch, sentence, details=error.details, hint=hint, packages=error.packages)
+    return NoWheel(
+        request.name,
+        request.arch,
+        sentence,
+        details=error.details,
+        hint=hint,
+        packages=error.packages,
+        lacking=(name,) if version is not None else (),
+    )
 
 
 def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sentence: str) -> tuple[str, str]:
     """What is wrong with the wheels of a package, and what to do."""
     request = compilation.request
+    build = to_build(request, [name])
     root = next((root for root in request.requirements.pypi if root.name == name), None)
     other = alone(compilation, [name]).get(name)
     platforms = _tags(_PLATFORMS, text, name)
@@ -67,13 +76,13 @@ def _what_helps(compilation: Compilation, text: str, name: str, asked: str, sent
     if fitting:
         return sentence, f"use Python {fitting}, which {asked} has wheels for, or allow another version of it"
     if other is not None:
-        return sentence, f"allow {name} {other}, which has one; {NO_BUILDING}"
+        return sentence, f"allow {name} {other}, which has one; {build}"
     if platforms:
         return sentence, _with_platforms(request, name, platforms, root)
     if "with a matching" not in text:
-        hint = f"build a wheel of {name} and publish it on your own index, or move {name} to a `conda` table"
-        return f"no matching release of `{name}` has a wheel, only source archives", f"{NO_BUILDING}: {hint}"
-    return sentence, f"remove the arch from `archs`, or allow another version of {name}; {NO_BUILDING}"
+        hint = f"{build}, or move {name} to a `conda` table"
+        return f"no matching release of `{name}` has a wheel, only source archives", hint
+    return sentence, f"remove the arch from `archs`, or allow another version of {name}; {build}"
 
 
 def _other_python(compilation: Compilation, name: str, asked: str) -> str:
@@ -225,6 +234,7 @@ def _with_metaflow(request: Request, text: str, error: OfOneEnvironment) -> OfOn
         details=(*error.details, f"Metaflow needs {names} in every step"),
         hint=f"allow {names}, or set `metaflow-requirements = false` in [envlock] and list them yourself",
         packages=error.packages,
+        lacking=error.lacking,
     )
 
 

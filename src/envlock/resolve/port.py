@@ -72,6 +72,25 @@ class BuiltWheel:
     sha256: str
     size: int
     source: Source
+    index: str = ""
+    """Of an sdist of an index: that index, without credentials."""
+    upload_time: str = ""
+    """Of an sdist of an index: as LockedPackage has it."""
+
+    @property
+    def package(self) -> LockedPackage:
+        """It as a package, whose needs are not known yet."""
+        return LockedPackage(
+            name=self.name,
+            version=self.version,
+            filename=self.filename,
+            url="",
+            sha256=self.sha256,
+            size=self.size,
+            source=self.source,
+            index=self.index,
+            upload_time=self.upload_time,
+        )
 
 
 class WheelBuilder(Protocol):
@@ -126,6 +145,10 @@ class Request:
     """None if nothing is built: then a requirement that needs it is an error."""
     may_build: tuple[str, ...] | bool = False
     """PyPI packages that may be built from an index's sdist where no wheel fits; True for all."""
+    wheels: tuple[BuiltWheel, ...] = ()
+    """Wheels of this machine that packages of these names have to be: a resolver that builds nothing gets them."""
+    built_pins: tuple[LockedPackage, ...] = ()
+    """Preferences: packages that were built, whose wheel is kept if its source is the same."""
     find_links_urls: tuple[str, ...] = ()
     """`requirements.find_links` with credentials."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
@@ -148,6 +171,8 @@ class Resolution:
     """What the user should know about the choice."""
     python: LockedPython | None = None
     """The Python, if it was resolved with the packages."""
+    lacking: tuple[str, ...] = ()
+    """Packages that would be newer, or let others be newer, if they were built."""
     not_of_oldest: frozenset[str] = frozenset()
     """Packages that newer allowed releases of Python need, and the oldest may not."""
 

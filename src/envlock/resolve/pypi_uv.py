@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from envlock.addresses import revealed
 from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
-from envlock.model.url import VARIABLE, host
+from envlock.model.url import VARIABLE, host, strip_credentials
 from envlock.resolve.errors import (
     ARCH,
     BadDirectUrl,
@@ -34,9 +34,9 @@ from envlock.resolve.processes import Processes
 from envlock.resolve.provided_conflicts import contested, extras_unknown
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of
-from envlock.resolve.uv_failures import NO_BUILDING, explain, missing_extras, yanked
-from envlock.resolve.uv_output import NotAPylock, Selected, select, with_edges
-from envlock.resolve.wheel_fallback import fallback_notes
+from envlock.resolve.uv_failures import explain, missing_extras, to_build, yanked
+from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, with_edges
+from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
 
 _ROUNDS = 30
 """How often the solve may repeat because uv does not know a floor; each round costs a warm solve."""
@@ -45,6 +45,7 @@ _ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
 _FETCHES = 4
 _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
+_FROM_INDEX = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+\n\s+# from (\S+)", re.MULTILINE)
 _KNOWN_FLAGS = frozenset({"pre", "no-index"})
 
 
@@ -86,17 +87,44 @@ class UvResolver:
                 refuse_missing_index(request, ())
                 return Resolution(())
             _refuse_old_python(request)
-            packages, warnings, graph, notes = self._for_all_releases(compilation, versions, beside)
+            packages, warnings, graph, older = self._for_all_releases(compilation, versions, beside)
             extras = _missing_extras(request, warnings)
             wheels_of_base = [each.name for each in request.provided if not each.package]
             found = with_edges(packages, graph.needed_by, graph.indexes, wheels_of_base)
             refuse_missing_index(request, found)
-            return Resolution(found, (*yanked(warnings), *extras, *notes.result()), not_of_oldest=graph.not_of_oldest)
+            notes, lacking = older.result()
+            notes = (*yanked(warnings), *extras, *notes)
+            return Resolution(found, notes, not_of_oldest=graph.not_of_oldest, lacking=lacking)
+
+    def sdists_of(self, request: Request, names: Collection[str]) -> tuple[LockedPackage, ...]:
+        """The newest sdists of packages with which the request may have a solution, if they need nothing.
+
+        `filename`, `url`, `sha256` and `index` are the sdist's. Empty if there is no such solution.
+        """
+        target = target_of(request.requirements, request.arch, request.python)
+        with temporary_folder() as folder:
+            compilation = Compilation(folder, request, target, self._processes)
+            built = [(name, "") for name in names]
+            pins = _as_pylock(request.pins, compilation.asked_indexes())
+            answer = compilation.run(
+                compilation.roots, "--format", "pylock.toml", "--no-annotate", built=built, pins=pins
+            )
+            if answer.status != 0:
+                return ()
+            try:
+                found = sdists_in(answer.output, names)
+            except NotAPylock as error:
+                raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
+            exact = [f"{each.name}=={each.version}" for each in found.packages]
+            answer = compilation.run(exact, "--no-deps", "--no-annotate", "--emit-index-annotation", wheels_only=False)
+            indexes = dict(_FROM_INDEX.findall(answer.output))
+            located = (replace(each, index=strip_credentials(indexes.get(each.name, ""))) for each in found.packages)
+            return _hashed(request, replace(found, packages=tuple(located)))
 
     def _for_all_releases(
         self, compilation: Compilation, versions: Mapping[str, str], pool: Executor
-    ) -> tuple[tuple[LockedPackage, ...], str, Graph, Future[tuple[str, ...]]]:
-        """The packages for all allowed releases of Python, uv's warnings, who needs whom, and notes.
+    ) -> tuple[tuple[LockedPackage, ...], str, Graph, Future[Fallbacks]]:
+        """The packages for all allowed releases of Python, uv's warnings, who needs whom, and what could be newer.
 
         What the oldest release needs is solved for first. Raises ReleasesDiffer.
         """
@@ -112,13 +140,13 @@ class UvResolver:
                 reason = (error.sentence, *error.details)
                 raise releases_differ(request, graph, lacking, reason=reason) from None
             packages = selected.packages
-            notes = pool.submit(fallback_notes, alone, packages)
+            older = pool.submit(fallbacks, alone, packages)
             graph = needed_by_releases(beside, packages)
             new = more.lacking(graph, packages, request.provided)
             if not new:
                 hashed = _hashed(request, selected)
                 refuse_other_hashes(request, hashed)
-                return hashed, warnings, graph, notes
+                return hashed, warnings, graph, older
             lacking = min(new)
             more = more.adding(new, packages, request)
         assert graph is not None
@@ -140,18 +168,22 @@ class UvResolver:
                 error = explain(request, answer.error, lambda: missing_index(request))
                 raise cause_of(compilation.beside("cause"), answer.error, error)
             try:
-                found = select(answer.output, compilation.target, request.provided, required_hashes(request))
+                found = select(
+                    answer.output, compilation.target, request.provided, required_hashes(request), request.wheels
+                )
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
             selected = _checked(request, found)
             if not selected.unfit:
                 return selected, answer.error
             excluded += [item.replace("==", "!=") for item in selected.unfit]
+        names = tuple(sorted({item.partition("!=")[0] for item in excluded}))
         raise NoWheel(
             request.name,
             request.arch,
-            f"no release of {', '.join(sorted({item.partition('!=')[0] for item in excluded}))} has a compatible wheel",
-            hint="raise the floor in [envlock.system-requirements]",
+            f"no release of {', '.join(names)} has a compatible wheel",
+            hint=f"raise the floor in [envlock.system-requirements]; {to_build(request, names)}",
+            lacking=names,
         )
 
 
@@ -187,7 +219,7 @@ def _checked(request: Request, selected: Selected) -> Selected:
             request.name,
             request.arch,
             f"{', '.join(selected.not_wheels)} is not a wheel, or exists on this machine only",
-            hint=f"use the URL of a wheel that other machines can download; {NO_BUILDING}",
+            hint="use the URL of a wheel or an sdist that other machines can download",
             packages=selected.not_wheels,
         )
     if selected.unfit_urls:

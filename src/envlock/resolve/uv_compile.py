@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import tomli_w
 from envlock.addresses import Address, address, hide
 from envlock.credentials import credentials_for
 from envlock.model.python_range import OLDEST
-from envlock.model.url import direct_url_fault, strip_credentials
+from envlock.model.url import direct_url_fault, is_local, strip_credentials
 from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index
 from envlock.resolve.errors import NoSolution
 from envlock.resolve.platform_tags import Target, allowed_releases, truths
@@ -73,6 +73,8 @@ class Compilation:
             if "${" in root.url
         }
         """Requirements by URL, each with the same that has its variables filled in."""
+        self._wheels = tuple(f"{each.name} @ {each.path.as_uri()}" for each in request.wheels)
+        """The wheels of this machine, as constraints: who needs such a package gets that wheel."""
         self.package_indexes = package_indexes(request, target)
         self._configuration = self._settings()
         (folder / "uv.toml").write_text(tomli_w.dumps(self._configuration), encoding="utf-8")
@@ -86,27 +88,29 @@ class Compilation:
         wheels_only: bool = True,
         python: str = "",
         excludes: Iterable[str] = (),
-        built: tuple[str, str] | None = None,
+        built: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         """Run `uv pip compile`; `pins` is a pylock whose versions are kept if possible.
 
         What variables of a URL's path hold stands nowhere in the answer: they stand there as they are written.
         `python` stands in place of the target's; packages that are among `excludes` are taken for not needed, and
-        `built`, a name and a version, for a source distribution that needs nothing.
+        `built`, names with a version or an empty text for any, for source distributions that need nothing.
 
         Without wheels only, nothing is built either: that is for runs with `--no-deps`, which read no metadata.
         """
         source = self._write_input(requirements)
-        limits = (*self._filled_in(self.limits), *constraints)
+        limits = (*self._filled_in(self.limits), *constraints, *self._wheels)
         (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in limits), encoding="utf-8")
         (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes), encoding="utf-8")
         configuration = self._configuration
-        if built is not None:
-            name, version = built
-            assumed = {"name": name, "version": version, "requires-dist": []}
+        if built:
+            assumed = [
+                {"name": name, **({"version": version} if version else {}), "requires-dist": []}
+                for name, version in built
+            ]
             known = configuration.get("dependency-metadata", [])
             assert isinstance(known, list)
-            configuration = {**configuration, "dependency-metadata": [*known, assumed]}
+            configuration = {**configuration, "dependency-metadata": [*known, *assumed]}
             (self.folder / _BUILT).write_text(tomli_w.dumps(configuration), encoding="utf-8")
         output: tuple[str, ...] = ()
         if pins:
@@ -120,7 +124,7 @@ class Compilation:
                 "--python", sys.executable, "--python-version", python or self.target.python,
                 "--python-platform", self.target.uv_platform,
                 *(("--only-binary", ":all:") if wheels_only else ()),
-                *(("--no-binary", built[0]) if built else ()),
+                *(part for name, _ in built for part in ("--no-binary", name)),
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,
                 *(("--offline",) if self.request.offline and "--offline" not in arguments else ()),
             ],
@@ -151,7 +155,7 @@ class Compilation:
         settings = {
             "package": False,
             "environments": [environment],
-            "constraint-dependencies": [*self._filled_in(self.limits), *constraints],
+            "constraint-dependencies": [*self._filled_in(self.limits), *constraints, *self._wheels],
             "workspace": {"members": []},  # so that no folder above is looked at
             **self._sources(),
         }
@@ -174,8 +178,11 @@ class Compilation:
         return Answer(completed.returncode, hide(text, self._addresses), self._told(completed.stderr))
 
     def _told(self, stderr: str) -> str:
-        """The output of uv without secrets, and without the markers behind names."""
-        return _MARKED.sub("", hide(stderr, self._addresses))
+        """The output of uv without secrets, without the markers behind names, and with sources in place of wheels."""
+        text = hide(stderr, self._addresses)
+        for each in self.request.wheels:
+            text = text.replace(each.path.as_uri(), each.source.said)
+        return _MARKED.sub("", text)
 
     def _filled_in(self, requirements: Iterable[str]) -> list[str]:
         return [self._by_url.get(line, line) for line in requirements]
@@ -279,7 +286,7 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
         *(
             wheel_address(each.url)
             for each in (*request.requirements.roots(), *request.requirements.constraints)
-            if each.url
+            if each.url and not is_local(each.url)
         ),
     )
 

@@ -70,11 +70,20 @@ _LOCKED_OFFLINE = (
 )
 NO_WAY_OUT = "change one of the lines above"
 """The hint if nothing more is known of a contradiction."""
-NO_BUILDING = "envlock does not build packages yet"
 _WHEELS = (
     "allow another version of it, choose another Python, raise the floor in [envlock.system-requirements], "
-    f"or remove the arch from `archs`; {NO_BUILDING}"
+    "or remove the arch from `archs`"
 )
+
+
+def to_build(request: Request, names: Iterable[str]) -> str:
+    """What lets packages be built from their sdists; what is wrong if they may be already."""
+    names = sorted(set(names))
+    if request.may_build is True or (request.may_build and set(names) <= set(request.may_build)):
+        return "its sdist cannot be built either" if len(names) == 1 else "their sdists cannot be built either"
+    known = request.may_build or ()
+    listed = ", ".join(f'"{name}"' for name in (*known, *(name for name in names if name not in known)))
+    return f"to build {'it' if len(names) == 1 else 'them'} from source, set `build = [{listed}]` in [envlock]"
 
 
 def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> OfOneEnvironment:
@@ -91,7 +100,9 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     kind, message, hint = _kind(request, text, wheel, index, index_is_missing)
     if index and issubclass(kind, (IndexUnauthorized, IndexUnreachable)):
         named = (strip_credentials(index),)
-    error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named)
+    found = culprit(text) if kind is NoWheel else None
+    lacking = (found,) if found else ()
+    error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named, lacking=lacking)
     if isinstance(error, IndexUnreachable) and not request.offline:
         error.nobody_there = bool(_NOBODY.search(text)) and not wheel
     return error
@@ -226,12 +237,12 @@ def _kind(
         return (
             NoWheel,
             f"{f'`{package}`' if package else 'a package'} has no compatible wheel for Python {series}",
-            _WHEELS,
+            f"{_WHEELS}; {to_build(request, [package])}" if package else _WHEELS,
         )
     if "No solution found" in text:
         return NoSolution, "no solution found for the requirements", _way_out(text)
     if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
-        return BadDirectUrl, "a direct URL is not a wheel that can be downloaded", "use the URL of a wheel"
+        return BadDirectUrl, "a direct URL is not a wheel that can be downloaded", "use the URL of a wheel or an sdist"
     return UnexpectedAnswer, "uv failed to resolve the requirements", "see the reason above"
 
 

@@ -13,7 +13,7 @@ from envlock.model.lock import LockedPackage
 from envlock.model.url import is_local, strip_credentials
 from envlock.resolve.conda_provided import is_stub
 from envlock.resolve.platform_tags import Target
-from envlock.resolve.port import Provided
+from envlock.resolve.port import BuiltWheel, Provided
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageWheel
@@ -42,22 +42,32 @@ class NotAPylock(ValueError):
 
 
 def select(
-    text: str, target: Target, provided: Iterable[Provided] = (), hashes: Mapping[str, Container[str]] | None = None
+    text: str,
+    target: Target,
+    provided: Iterable[Provided] = (),
+    hashes: Mapping[str, Container[str]] | None = None,
+    wheels: Iterable[BuiltWheel] = (),
 ) -> Selected:
     """The best wheel of each package in uv's pylock (selected as in PEP 751, by PEP 425 tags).
 
-    What is provided is not among the packages. `hashes` are those that the file of a package may have: one with any of
-    them is better than one without. Raises NotAPylock.
+    What is provided is not among the packages; `wheels` of this machine are as they are. `hashes` are those that the
+    file of a package may have: one with any of them is better than one without. Raises NotAPylock.
     """
     from packaging.pylock import PylockValidationError
 
     try:
-        return _select(text, target, provided, hashes or {})
+        return _select(text, target, provided, hashes or {}, {each.name: each for each in wheels})
     except (PylockValidationError, ValueError, KeyError) as error:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
 
-def _select(text: str, target: Target, provided: Iterable[Provided], hashes: Mapping[str, Container[str]]) -> Selected:
+def _select(
+    text: str,
+    target: Target,
+    provided: Iterable[Provided],
+    hashes: Mapping[str, Container[str]],
+    built: Mapping[str, BuiltWheel],
+) -> Selected:
     from packaging.pylock import Pylock
     from packaging.tags import create_compatible_tags_selector
     from packaging.utils import parse_wheel_filename
@@ -83,6 +93,9 @@ def _select(text: str, target: Target, provided: Iterable[Provided], hashes: Map
         if package.name in by_name:
             if not _is_provided(package, by_name[package.name]):
                 contested.append(by_name[package.name])
+            continue
+        if package.name in built and package.archive is not None and package.archive.url is None:
+            packages.append(built[package.name].package)
             continue
         wheel: PackageWheel | PackageArchive | None
         if package.archive is not None and (package.archive.url or "").endswith(".whl"):
@@ -154,7 +167,9 @@ def with_edges(
         for parent in _locked_parents(name, needed_by, names):
             edges[parent].add(name)
     return tuple(
-        replace(package, dependencies=tuple(sorted(edges[package.name])), index=indexes.get(package.name, ""))
+        replace(
+            package, dependencies=tuple(sorted(edges[package.name])), index=indexes.get(package.name, package.index)
+        )
         for package in packages
     )
 
@@ -174,3 +189,34 @@ def _locked_parents(name: str, needed_by: Mapping[str, tuple[str, ...]], names: 
             else:
                 todo.append(parent)
     return found
+
+
+def sdists_in(text: str, names: Container[str]) -> Selected:
+    """The sdists of these packages in uv's pylock. Raises NotAPylock."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        lock = Pylock.from_dict(toml_of(text))
+    except (PylockValidationError, ValueError) as error:
+        raise NotAPylock(f"{type(error).__name__}: {error}") from error
+    found = []
+    published: dict[str, Mapping[str, str]] = {}
+    for package in lock.packages:
+        sdist = package.sdist
+        if package.name not in names or sdist is None or sdist.url is None:
+            continue
+        url = strip_credentials(sdist.url)
+        found.append(
+            LockedPackage(
+                name=package.name,
+                version=str(package.version),
+                filename=sdist.name or filename_of(url),
+                url=url,
+                sha256=sdist.hashes.get("sha256", ""),
+                size=sdist.size,
+                upload_time=format_upload_time(sdist.upload_time) if sdist.upload_time else "",
+            )
+        )
+        if not found[-1].sha256:
+            published[package.name] = sdist.hashes
+    return Selected(tuple(found), (), (), published=published)

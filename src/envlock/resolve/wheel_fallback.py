@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 from envlock.model.arch import ARCHS
 from envlock.model.lock import LockedPackage
@@ -20,7 +21,7 @@ from envlock.resolve.errors import ARCH, OlderMajorVersion
 from envlock.resolve.platform_tags import allowed_releases, target_of
 from envlock.resolve.python_releases import range_of
 from envlock.resolve.uv_compile import Answer, Compilation
-from envlock.resolve.uv_failures import NO_BUILDING, NO_WHEEL, culprit, root_names
+from envlock.resolve.uv_failures import NO_WHEEL, culprit, root_names, to_build
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _NEEDED_BY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\S*\s+# via (.*)$", re.MULTILINE)
@@ -51,11 +52,17 @@ class _Older:
         return f"{self.name} {self.newest} has no compatible wheel for {arch}"
 
 
-def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
-    """A sentence for each package that would be newer if packages could be built, or if Python were newer.
+class Fallbacks(NamedTuple):
+    """What is older than it could be."""
 
-    Raises OlderMajorVersion.
-    """
+    notes: tuple[str, ...] = ()
+    """A sentence for each package that would be newer if packages were built, or if Python were newer."""
+    lacking: tuple[str, ...] = ()
+    """The packages that would have to be built."""
+
+
+def fallbacks(compilation: Compilation, packages: Iterable[LockedPackage]) -> Fallbacks:
+    """What is older than the newest release, for want of a wheel or a newer Python. Raises OlderMajorVersion."""
     request = compilation.request
     locked = {p.name: p.version for p in packages if request.pins.get(p.name) != p.version}
     direct = {root.name for root in request.requirements.roots() if root.url}
@@ -65,13 +72,13 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             roots.setdefault(root.name, []).append(str(root))
     asked = {name: roots.get(name, [name]) for name in locked if name not in direct}
     if not asked:
-        return ()
+        return Fallbacks()
     exact = _of_exact_versions(compilation, locked)
     releases = allowed_releases(request)
     at_best = alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
     newer = {name: texts for name, texts in asked.items() if at_best.get(name, locked[name]) != locked[name]}
     if not newer:
-        return exact
+        return Fallbacks(exact)
     wheels = alone(compilation, chain.from_iterable(newer.values()))
     sources = at_best
     if len(releases) > 1:
@@ -91,7 +98,8 @@ def fallback_notes(compilation: Compilation, packages: Iterable[LockedPackage]) 
             if culprits:
                 older.append(_Older(name, wheel, version, culprits))
     _refuse(compilation, [each for each in older if each.is_major and each.name not in request.allow_older], locked)
-    return (*(f"{each.sentence(request.arch)}; locked {each.locked} instead" for each in older), *notes, *exact)
+    sentences = (f"{each.sentence(request.arch)}; locked {each.locked} instead" for each in older)
+    return Fallbacks((*sentences, *notes, *exact), _lacking(older))
 
 
 def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> tuple[str, ...]:
@@ -131,10 +139,16 @@ def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[s
         + (
             f"{floor} has wheels for newer systems, so raise the floor in [envlock.system-requirements]"
             if floor
-            else NO_BUILDING
+            else to_build(request, _lacking(older))
         ),
         packages=tuple(dict.fromkeys((*(each.name for each in older), *(path[0] for path in brought)))),
+        lacking=_lacking(older),
     )
+
+
+def _lacking(older: Iterable[_Older]) -> tuple[str, ...]:
+    """The packages without a wheel that keep others back, or themselves."""
+    return tuple(sorted({name for each in older for name in (each.culprits or (each.name,))}))
 
 
 def _brought(compilation: Compilation, names: Iterable[str], locked: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -262,7 +276,9 @@ def _ask(
 
     def run(*network: str) -> Answer:
         quiet = ("--no-annotate", "--quiet")
-        return compilation.run(asked, *network, *quiet, constraints=constraints, excludes=excludes, built=built)
+        return compilation.run(
+            asked, *network, *quiet, constraints=constraints, excludes=excludes, built=[built] if built else ()
+        )
 
     answer = run("--offline")
     return run() if answer.status != 0 and _NOT_KEPT.search(answer.error) else answer

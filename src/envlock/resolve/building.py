@@ -1,0 +1,152 @@
+"""Requests with packages that are built: first their wheels are made, then a resolver finds the rest around them.
+
+No resolver builds anything itself. A requirement that names a source (a repository, a folder, an sdist) is built first,
+and stands in the solve as a wheel of this machine, so that all others who need the package get that wheel. A package of
+an index that has no wheel is built if `build` allows it: a solve chooses its sdist that takes it for one that needs
+nothing, and built; then the request is solved again with that wheel, until no package is lacking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from envlock.model.requirement import PypiRequirement
+from envlock.model.url import direct_url
+from envlock.resolve.errors import CannotBuild, NoSolution, OfOneEnvironment
+from envlock.resolve.platform_tags import allowed_releases, target_of, truths
+from envlock.resolve.port import BuiltWheel, Request, Resolution, Resolver
+
+if TYPE_CHECKING:
+    from envlock.resolve.port import WheelBuilder
+    from envlock.resolve.pypi_uv import UvResolver
+
+_ROUNDS = 20
+"""How often packages may turn out to be lacking; each round is a solve."""
+
+
+class BuildingResolver:
+    """Implements the Resolver port for PyPI packages, some of which are built. Any thread may call it."""
+
+    def __init__(self, inner: Resolver, uv: UvResolver) -> None:
+        """`inner` resolves what needs no build; `uv` finds sdists."""
+        self.inner = inner
+        self._uv = uv
+
+    def stop(self) -> None:
+        """End the running solves, and start no more."""
+        self.inner.stop()
+        self._uv.stop()
+
+    def resolve(self, request: Request) -> Resolution:
+        """As Resolver has it. Raises what building raises, too."""
+        if not request.may_build and not any(_is_source(root.url) for root in request.requirements.roots()):
+            return self.inner.resolve(request)
+        sources = _sources(request)
+        builder = request.builder
+        if builder is None and not sources:  # what may be built is only known to be lacking once it is
+            return self.inner.resolve(_with_wheels(request, {}))
+        if builder is None:
+            raise CannotBuild(
+                request.name,
+                request.arch,
+                f"{', '.join(str(each) for each in sources)} has to be built",
+                hint="envlock lock",
+                packages=tuple(each.name for each in sources),
+            )
+        asked = _with_wheels(request, {each: builder.of_requirement(each, request) for each in sources})
+        kept = _kept(asked, builder)
+        if kept:
+            try:
+                return self._around(replace(asked, wheels=(*asked.wheels, *kept)), builder)
+            except NoSolution:
+                pass  # the requirements may need another version of what was built
+        return self._around(asked, builder)
+
+    def _around(self, request: Request, builder: WheelBuilder) -> Resolution:
+        """Resolve around the wheels that there are, and build what is lacking."""
+        for _ in range(_ROUNDS):
+            failure: OfOneEnvironment | None = None
+            try:
+                found = self.inner.resolve(request)
+                lacking = found.lacking
+            except OfOneEnvironment as error:
+                failure, lacking = error, error.lacking
+            built = self._build(request, _may_build(request, lacking), builder)
+            if not built:
+                if failure is not None:
+                    raise failure
+                return replace(found, notes=(*found.notes, *_said(found, request)))
+            request = replace(request, wheels=(*request.wheels, *built))
+        assert failure is not None, "what is built is not lacking again"
+        raise failure
+
+    def _build(self, request: Request, names: Collection[str], builder: WheelBuilder) -> tuple[BuiltWheel, ...]:
+        if not names:
+            return ()
+        found = self._uv.sdists_of(request, names)
+        if not found and len(names) > 1:  # one of them has no sdist
+            found = tuple(each for name in names for each in self._uv.sdists_of(request, [name]))
+        return tuple(builder.of_sdist(each, request) for each in found)
+
+
+def _sources(request: Request) -> tuple[PypiRequirement, ...]:
+    """The requirements whose wheel has to be built, or is on this machine alone, as far as this arch needs them."""
+    named = [root for root in request.requirements.roots() if _is_source(root.url)]
+    if not named:
+        return ()
+    target = target_of(request.requirements, request.arch, request.python)
+    releases = allowed_releases(request)
+    return tuple(root for root in named if not root.marker or any(truths(root.marker, target, releases)))
+
+
+def _is_source(url: str) -> bool:
+    found = direct_url(url) if url else None
+    return found is not None and (found.kind != "web" or not found.is_wheel)
+
+
+def _with_wheels(request: Request, wheels: dict[PypiRequirement, BuiltWheel]) -> Request:
+    """The request, with a wheel in the place of each source. Those that this arch does not need are left out."""
+
+    def asked(roots: Iterable[PypiRequirement]) -> tuple[PypiRequirement, ...]:
+        found = []
+        for root in roots:
+            if root in wheels:
+                found.append(root._replace(url=wheels[root].path.as_uri()))
+            elif not _is_source(root.url):
+                found.append(root)
+        return tuple(found)
+
+    requirements = request.requirements
+    requirements = requirements._replace(pypi=asked(requirements.pypi), metaflow=asked(requirements.metaflow))
+    by_name = {each.name: each for each in wheels.values()}
+    return replace(request, requirements=requirements, wheels=tuple(by_name[name] for name in sorted(by_name)))
+
+
+def _kept(request: Request, builder: WheelBuilder) -> tuple[BuiltWheel, ...]:
+    """The packages that were built from an index's sdist, and may stay as they are."""
+    names = _may_build(request, [each.name for each in request.built_pins if each.is_of_index_sdist])
+    found = []
+    for package in request.built_pins:
+        if package.name in names and package.source is not None:
+            source = package.source
+            sdist = replace(package, filename=source.filename, url=source.url, sha256=source.sha256, size=None)
+            found.append(builder.of_sdist(replace(sdist, source=None), request))
+    return tuple(found)
+
+
+def _may_build(request: Request, names: Iterable[str]) -> list[str]:
+    known = {each.name for each in request.wheels} | {each.name for each in request.provided}
+    allowed = request.may_build
+    return sorted({name for name in names if name not in known and (allowed is True or (allowed and name in allowed))})
+
+
+def _said(found: Resolution, request: Request) -> tuple[str, ...]:
+    """A sentence for each package that was built, as far as it is locked anew."""
+    before = {(each.name, each.sha256) for each in request.built_pins}
+    return tuple(
+        f"{each.name} {each.version} was built from {each.source.said}"
+        for each in found.packages
+        if each.source is not None and each.source.kind != "wheel" and (each.name, each.sha256) not in before
+    )
