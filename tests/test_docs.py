@@ -86,6 +86,16 @@ def write_requirement_files(table: dict[str, Any], folder: Path) -> None:
             (folder / named["file"]).write_text(text, encoding="utf-8")
 
 
+def write_sources(table: dict[str, Any], folder: Path) -> None:
+    """The folders and files that packages of a table come from."""
+    for entry in table.get("pypi", {}).get("packages", {}).values():
+        if isinstance(entry, dict) and "path" in entry:
+            place = folder / entry["path"]
+            file = place if place.suffix in {".whl", ".gz"} else place / "pyproject.toml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("", encoding="utf-8")
+
+
 _LISTS = (("extras", "project.optional-dependencies"), ("groups", "dependency-groups"))
 
 
@@ -109,6 +119,7 @@ def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
     steps_of = [step for flow in flows for step in flow.get("step", {}).values()]
     for table in (*document.get("env", {}).values(), *flows, *steps_of):
         write_requirement_files(table, tmp_path)
+        write_sources(table, tmp_path)
     (tmp_path / "envlock.toml").write_text(text, encoding="utf-8")
     load_project(tmp_path / "envlock.toml")
 

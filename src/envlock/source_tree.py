@@ -61,6 +61,7 @@ class UnusableSource(ConfigError):
 
     def __init__(self, folder: str, reason: str, *, path: str = "") -> None:
         self.path = path
+        self.reason = f"{reason}: {path}" if path else reason
         super().__init__(folder=folder, reason=reason, locations=(Location(path),) if path else ())
 
 

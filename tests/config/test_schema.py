@@ -103,6 +103,8 @@ def test_the_example_loads(tmp_path: Path) -> None:
     folder.write_flow("TrainFlow", steps=["start", "train", "score", "end"]).rename(tmp_path / "train_flow.py")
     folder.write_flow("NightlyFlow").rename(tmp_path / "nightly_flow.py")
     (tmp_path / "requirements.txt").write_text("rich>=13\n", encoding="utf-8")
+    (tmp_path / "libs/common").mkdir(parents=True)
+    (tmp_path / "libs/common/pyproject.toml").write_text("", encoding="utf-8")
     project = load_project(tmp_path / "envlock.toml")
     assert [flow.name for flow in project.flows] == ["TrainFlow", "NightlyFlow"]
     assert [environment.name for environment in project.named] == ["base"]

@@ -262,6 +262,19 @@ class BadValue(InvalidValue):
         )
 
 
+class BadSource(InvalidValue):
+    """A package cannot come from the repository, the folder or the file that is named."""
+
+    code = "bad-source"
+
+    def __init__(self, package: str, key: str, found: str, reason: str, *, hint: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(
+            f"`{shown(package)}` cannot come from `{key} = {shown(found)}`: {reason}",
+            hint=hint or 'write `{{ path = "libs/common" }}`, or `{{ git = "https://...", tag = "v1.0" }}`',
+        )
+
+
 class BadPythonSpecifier(InvalidValue):
     """A range of Python versions that PEP 440 does not know."""
 

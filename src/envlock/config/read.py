@@ -16,7 +16,7 @@ from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Step
 from envlock.config.settings import Settings
 from envlock.config.shape import fits
-from envlock.config.tables import FILE_KEYS, Conflict, Level, read_level, refuse_disabled_with_requirements
+from envlock.config.tables import FILE_KEYS, AtKey, Conflict, Level, read_level, refuse_disabled_with_requirements
 from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS
@@ -79,6 +79,9 @@ def project_of(path: Path, text: str) -> Project:
         if conflict.rule == "unknown-index" and (explained := _explained(text, path)).code == "dotted-name":
             raise explained from None
         raise _conflict_error(conflict, reading) from None
+    except AtKey as bad:
+        place = _location(reading, bad.key)
+        raise bad.error.adding(locations=(place,)) from None
     except (ValueError, ConfigError) as error:
         explained = _explained(text, path)
         if isinstance(error, ConfigError) and (error.locations or explained.code == "unexplained"):
@@ -152,6 +155,7 @@ class _Reading:
         return found._replace(
             archs=tuple(arch for arch in ARCHS if arch in found.archs),
             allow_older=tuple(map(normalize_name, found.allow_older)),
+            build=found.build if isinstance(found.build, bool) else tuple(map(normalize_name, found.build)),
             channel_mirrors=mirrors,
             link_scripts=tuple(name.lower() for name in found.link_scripts),
         )
@@ -200,7 +204,7 @@ class _Reading:
 
     def level(self, table: Mapping[str, Any], key: KeyPath) -> Level:
         """The level of a table: what it, its files and the `[env.*]` tables that its `env` names say."""
-        level = read_level(table, key, self.table.get("indexes", {}))
+        level = read_level(table, key, self.table.get("indexes", {}), self.path.parent)
         if any(kind in table for kind in FILE_KEYS):
             self.add_files(level, table, key)
         for name, at in self.envs_of(table, key):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from envlock.model.requirement import BadVersionSpecifier, is_package_name
-from envlock.model.url import is_channel, is_endpoint, is_host_pattern, is_mirror, is_web, variable_fault
+from envlock.model.url import is_channel, is_endpoint, is_git_ref, is_host_pattern, is_mirror, is_web, variable_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +97,20 @@ def cache(text: str) -> str:
     if colon and scheme.lower() in _CACHE_SCHEMES and not rest.startswith("//"):  # else it would be a folder `s3:`
         return variable_fault(text) or f"a URL has two slashes: `{scheme}://`"
     return variable_fault(text)
+
+
+def some_text(text: str) -> str:
+    """Anything but nothing."""
+    return "" if text.strip() else "it is empty"
+
+
+def git_ref(text: str) -> str:
+    """A commit, a tag or a branch of git.
+
+    >>> git_ref("release/1.2"), git_ref("--upload-pack=x")
+    ('', 'it takes a commit, a tag or a branch')
+    """
+    return "" if is_git_ref(text) else "it takes a commit, a tag or a branch"
 
 
 def package(text: str) -> str:

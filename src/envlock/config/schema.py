@@ -58,6 +58,19 @@ class PackageTable(Table):
     index: Annotated[str, Ruled(rules.index)] = Field(default="", examples=["pytorch"])
     """The index to take the package from: a name from `[envlock.indexes]`, or a URL. No other package is taken from
     that index, and this package from no other."""
+    git: Annotated[str, Ruled(rules.some_text)] = Field(default="", examples=["https://code.example/team/tool"])
+    """The git repository to build the package from: an `https://` or `ssh://` URL. The lock has the commit."""
+    rev: Annotated[str, Ruled(rules.git_ref)] = Field(default="", examples=["3f2a9c1d"])
+    """The commit of the repository, with all of its digits, or any other name that git knows."""
+    tag: Annotated[str, Ruled(rules.git_ref)] = Field(default="", examples=["v1.2.0"])
+    """The tag of the repository."""
+    branch: Annotated[str, Ruled(rules.git_ref)] = Field(default="", examples=["main"])
+    """The branch of the repository. Its commit is locked, and stays until you upgrade the package."""
+    subdirectory: str = Field(default="", examples=["python"])
+    """The folder of the project in the repository, or in what `path` names."""
+    path: Annotated[str, Ruled(rules.some_text)] = Field(default="", examples=["libs/common"])
+    """The folder to build the package from, or a wheel or an sdist, relative to envlock.toml. It is locked by its
+    content: a change makes the locks stale."""
 
 
 Package: TypeAlias = Union[  # noqa: UP007
@@ -257,6 +270,9 @@ class ProjectTable(Table):
     allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(default=[], examples=[["hydra-core"]])
     """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
     error."""
+    build: Union[bool, list[Annotated[str, Ruled(rules.package)]]] = Field(default=False, examples=[["docopt"]])  # noqa: UP007
+    """PyPI packages that may be built from their source distribution where no wheel fits; `true` for all. A build runs
+    code of the package. Repositories, folders and files that you name yourself are always built."""
     datastore: Union[DatastoreName, list[DatastoreName]] = Field(default="local", examples=["s3"])  # noqa: UP007
     """Metaflow's datastore, or several. Steps need packages to reach it, which envlock adds."""
     metaflow_requirements: bool = Field(default=True, examples=[False])

@@ -70,6 +70,9 @@ class Settings(NamedTuple):
     allow_older: tuple[str, ...] = ()
     """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
     error."""
+    build: bool | tuple[str, ...] = False
+    """PyPI packages that may be built from their source distribution where no wheel fits; `true` for all. A build runs
+    code of the package. Repositories, folders and files that you name yourself are always built."""
     datastore: str | tuple[str, ...] = "local"
     """Metaflow's datastore, or several. Steps need packages to reach it, which envlock adds."""
     metaflow_requirements: bool = True
@@ -133,6 +136,7 @@ PROJECT: Shape = {
     "indexes": ("table", ("rule", rules.index_name), ("rule", rules.index_url)),
     "hosts": ("list", ("rule", rules.host)),
     "allow-older": ("list", ("rule", rules.package)),
+    "build": ("any", "boolean", ("list", ("rule", rules.package))),
     "datastore": ("any", ("choice", "local", "s3", "azure", "gs"), ("list", ("choice", "local", "s3", "azure", "gs"))),
     "metaflow-requirements": "boolean",
     "system-requirements": (
@@ -159,6 +163,12 @@ PACKAGE: Shape = {
     "extras": ("list", ("rule", rules.extra)),
     "marker": "string",
     "index": ("rule", rules.index),
+    "git": ("rule", rules.some_text),
+    "rev": ("rule", rules.git_ref),
+    "tag": ("rule", rules.git_ref),
+    "branch": ("rule", rules.git_ref),
+    "subdirectory": "string",
+    "path": ("rule", rules.some_text),
 }
 
 PYPI: Shape = {

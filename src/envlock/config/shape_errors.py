@@ -127,7 +127,9 @@ def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
     kind = table[-1] if table and table[-1] in {*_TABLES, "envlock"} else (table[-2] if table else "")
     inner = [name for name in known if key in node_at((*table, name)).get("properties", {})]
     advice = None
-    if (kind, key) in _ELSEWHERE:
+    if key == "editable" and "path" in known:
+        advice = "remove it: an environment is made of wheels, and a change in the folder makes its locks stale"
+    elif (kind, key) in _ELSEWHERE:
         advice = f"use {_ELSEWHERE[kind, key]}"
     elif inner:
         advice = f"it belongs in {listed((f'`{name}`' for name in inner), 'or')}"

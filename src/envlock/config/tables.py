@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.config.project import KeyPath
 from envlock.config.rules import index_name
+from envlock.errors import ConfigError
 from envlock.model.requirement import (
     BadPackageName,
     BadVersionSpecifier,
@@ -24,8 +25,11 @@ from envlock.model.requirement import (
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envlock.config.conda_tables import CondaEntry
 
+_OF_SOURCES = frozenset({"git", "rev", "tag", "branch", "subdirectory", "path"})
 TABLES = ("pypi", "conda", "named_env", "sys_packages")
 FILE_KEYS = ("requirements", "environment-yml", "pyproject")
 """The keys that name requirement files."""
@@ -39,6 +43,15 @@ class Conflict(Exception):
         self.rule = rule
         self.keys = keys
         self.values = values
+
+
+class AtKey(Exception):
+    """An error of a value of envlock.toml, with the key whose place it lacks."""
+
+    def __init__(self, error: ConfigError, key: KeyPath) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.key = key
 
 
 class PypiEntry(NamedTuple):
@@ -146,11 +159,11 @@ class Level:
         self.notes += other.notes
 
 
-def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str] | None = None) -> Level:
+def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str], project: Path) -> Level:
     """The level of a table that has the right shape. `indexes` are those of `[envlock.indexes]`, as written.
 
-    Raises Conflict, BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion,
-    BadReference.
+    `project` is the folder of envlock.toml, in which packages with a `path` are hashed. Raises Conflict, AtKey,
+    BadPackageName, BadVersionSpecifier, BadCondaRequirement, NoChannel, BadSystemVersion, BadReference.
     """
     level = Level(key)
     if "disabled" in table:
@@ -165,7 +178,7 @@ def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str
             written = table[name]["python"]
             agree_python(level, written, _range(name, written), (*own, "python"))
     if "pypi" in table:
-        _read_pypi(level, table["pypi"], (*key, "pypi"), indexes or {})
+        _read_pypi(level, table["pypi"], (*key, "pypi"), indexes, project)
     if "conda" in table:
         from envlock.config.conda_tables import read_conda
 
@@ -281,10 +294,14 @@ def _one_of(name: str, value: str | Mapping[str, Any]) -> tuple[PypiRequirement,
     return found, index
 
 
-def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str]) -> None:
+def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapping[str, str], project: Path) -> None:
     for name, value in table.get("packages", {}).items():
-        for number, (requirement, source) in enumerate(requirements_of(name, value)):
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
             here = (*key, "packages", name, *([str(number)] if isinstance(value, list) else ()))
+            if isinstance(item, dict) and not _OF_SOURCES.isdisjoint(item):
+                _add_source(level, name, item, here, project)
+                continue
+            requirement, source = _one_of(name, item)
             index = _index_of(source, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
@@ -293,6 +310,18 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
         from envlock.config.conda_tables import read_conda_only
 
         read_conda_only(level, table["conda_only"], (*key, "conda_only"))
+
+
+def _add_source(level: Level, name: str, table: Mapping[str, Any], key: KeyPath, project: Path) -> None:
+    from envlock.config.local_sources import source_requirement
+
+    try:
+        requirement, local = source_requirement(name, table, folder=project, project=project)
+    except ConfigError as error:
+        raise AtKey(error, key) from None
+    if local is not None:
+        level.local.setdefault(*local)
+    add_pypi(level, requirement, key)
 
 
 def _index_of(source: str, known: Mapping[str, str], key: KeyPath) -> str:

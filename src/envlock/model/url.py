@@ -281,6 +281,11 @@ def direct_url(url: str) -> DirectUrl | None:
     return None if climbs and not of_web.is_wheel else of_web
 
 
+def is_git_ref(text: str) -> bool:
+    """Whether it can be a commit, a tag or a branch of git, and no option of it."""
+    return re.fullmatch(_REF, text, re.ASCII) is not None
+
+
 def direct_url_fault(url: str) -> str:
     """Why no lock can hold a package's own URL: `local`, `secret`, or nothing where one can.
 
