@@ -470,6 +470,8 @@ TARGETS = {
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
     (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
+    (tmp_path / "libs/common").mkdir(parents=True)
+    (tmp_path / "libs/common/pyproject.toml").touch()
     for flow in ("train", "nightly"):
         lines = [f"    @step\n    def {step}(self): pass\n" for step in ("start", "train", "score", "end")]
         head = f"from metaflow import FlowSpec, step\nclass {flow.capitalize()}Flow(FlowSpec):\n"

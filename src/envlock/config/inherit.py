@@ -168,13 +168,6 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     )
 
 
-def _local(flow: Level, own: Level, packages: Iterable[PypiEntry]) -> tuple[tuple[str, str], ...]:
-    """Where the packages are that come from this machine."""
-    paths = {**flow.local, **own.local}
-    urls = {entry.requirement.url for entry in packages}
-    return tuple(sorted((url, path) for url, path in paths.items() if url in urls))
-
-
 def _python(flow: Level, own: Level) -> tuple[str, KeyPath, str] | None:
     """The Python that is asked for, a step's before its flow's, within all ranges that files require."""
     found = own.python or flow.python

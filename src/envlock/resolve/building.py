@@ -41,7 +41,7 @@ class BuildingResolver:
 
     def resolve(self, request: Request) -> Resolution:
         """As Resolver has it. Raises what building raises, too."""
-        if not request.may_build and not any(_is_source(root.url) for root in request.requirements.roots()):
+        if not request.may_build and not any(_is_source(root.url) for root in _asked(request)):
             return self.inner.resolve(request)
         sources = _sources(request)
         builder = request.builder
@@ -93,12 +93,16 @@ class BuildingResolver:
 
 def _sources(request: Request) -> tuple[PypiRequirement, ...]:
     """The requirements whose wheel has to be built, or is on this machine alone, as far as this arch needs them."""
-    named = [root for root in request.requirements.roots() if _is_source(root.url)]
+    named = [root for root in _asked(request) if _is_source(root.url)]
     if not named:
         return ()
     target = target_of(request.requirements, request.arch, request.python)
     releases = allowed_releases(request)
     return tuple(root for root in named if not root.marker or any(truths(root.marker, target, releases)))
+
+
+def _asked(request: Request) -> tuple[PypiRequirement, ...]:
+    return (*request.requirements.roots(), *request.requirements.constraints)
 
 
 def _is_source(url: str) -> bool:
@@ -119,7 +123,11 @@ def _with_wheels(request: Request, wheels: dict[PypiRequirement, BuiltWheel]) ->
         return tuple(found)
 
     requirements = request.requirements
-    requirements = requirements._replace(pypi=asked(requirements.pypi), metaflow=asked(requirements.metaflow))
+    requirements = requirements._replace(
+        pypi=asked(requirements.pypi),
+        metaflow=asked(requirements.metaflow),
+        constraints=asked(requirements.constraints),
+    )
     by_name = {each.name: each for each in wheels.values()}
     return replace(request, requirements=requirements, wheels=tuple(by_name[name] for name in sorted(by_name)))
 
