@@ -217,7 +217,7 @@ class _LineReader:
                 if equals:
                     raise self.fault(f"`{name}` takes no value", f"write `{name}`")
             elif not equals:
-                if not words:
+                if not words or (name in {"--no-binary", "--only-binary"} and words[0].startswith("-")):
                     raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
                 value = words.pop(0)
             if name in _REFUSED and not (name == "--no-binary" and value == ":none:"):
@@ -388,11 +388,8 @@ class _LineReader:
         return parse_requirement(f"{name}{extras} @ {place}{tail}"), None
 
     def parted(self, text: str) -> tuple[str, str]:
-        """The requirement without its marker, and the marker."""
-        is_url = _URL.match(text) is not None or _NAMED_URL.match(text) is not None
-        before, separator, marker = text.partition(" ;" if is_url else ";")
-        if is_url and not separator:
-            before, separator, marker = text.partition("; ")
+        """The requirement without its marker, and the marker: in a URL without a name, a space follows the `;`."""
+        before, _, marker = text.partition("; " if _URL.match(text) else ";")
         return before.strip(), marker.strip()
 
     def is_path(self, text: str) -> bool:
