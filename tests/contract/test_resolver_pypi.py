@@ -23,6 +23,7 @@ from envlock.resolve.errors import (
     IndexNotFound,
     IndexUnauthorized,
     IndexUnreachable,
+    NoRequiredHash,
     NoSolution,
     NoSuchPackage,
     NoWheel,
@@ -67,6 +68,9 @@ class Adapter:
         exclude_newer: str = "",
         pins: dict[str, str] | None = None,
         provided: tuple[Provided, ...] = (),
+        constraints: tuple[str, ...] = (),
+        links: tuple[str, ...] = (),
+        hashes: tuple[tuple[str, str], ...] = (),
     ) -> Resolution:
         url = served if isinstance(served, str) else served.url
         requirements = Requirements(
@@ -77,6 +81,9 @@ class Adapter:
             system=system,
             conda=tuple(CondaRequirement(each.name) for each in provided),
             python_from="conda" if provided else "machine",
+            constraints=tuple(map(parse_requirement, constraints)),
+            find_links=tuple(map(strip_credentials, links)),
+            hashes=hashes,
         )
         request = Request(
             name="demo",
@@ -88,6 +95,7 @@ class Adapter:
             exclude_newer=exclude_newer,
             index_urls=extra,
             default_index_url=url,
+            find_links_urls=links,
         )
         return self.make().resolve(request)
 
@@ -109,6 +117,42 @@ def versions(resolution: Resolution) -> dict[str, str]:
 
 def package(resolution: Resolution, name: str) -> LockedPackage:
     return next(package for package in resolution.packages if package.name == name)
+
+
+# What requirement files say beside packages.
+
+
+def test_a_constraint_limits_what_is_needed_and_requires_nothing(adapter: Adapter, index: Index) -> None:
+    found = adapter.ask(index, "alpha>=2", constraints=("beta<2", "lam==1.0"))
+    assert versions(found) == {"alpha": "2.0", "beta": "1.5"}
+
+
+def test_without_an_index_packages_come_from_the_pages_of_links(
+    adapter: Adapter, make_index: Callable[..., Index]
+) -> None:
+    page = make_index(html_only=True, credentials=("me", SECRET))
+    urls = tuple(f"{page.url_with('me', SECRET)}{name}/" for name in ("alpha", "beta"))
+    found = adapter.ask("http://127.0.0.1:1/simple", "alpha>=2", links=urls, flags=("no-index",))
+    assert {each.name: each.url.startswith(page.base) for each in found.packages} == {"alpha": True, "beta": True}
+    assert SECRET not in repr(found)
+
+
+def test_a_page_of_links_is_searched_beside_the_indexes(
+    adapter: Adapter, index: Index, make_index: Callable[..., Index]
+) -> None:
+    page = make_index(Release("alpha", "3.0", requires=("lam",)), html_only=True)
+    found = adapter.ask(index, "alpha", links=(f"{page.url}alpha/",))
+    assert versions(found) == {"alpha": "3.0", "lam": "1.0"}
+    assert package(found, "lam").index == index.url
+
+
+def test_the_file_that_is_locked_has_a_required_hash(adapter: Adapter, index: Index) -> None:
+    right = index.artifact("lam-1.0-py3-none-any.whl").sha256
+    assert package(adapter.ask(index, "lam", hashes=(("lam", right), ("lam", "0" * 64))), "lam").sha256 == right
+    with pytest.raises(NoRequiredHash) as caught:
+        adapter.ask(index, "lam", hashes=(("lam", "0" * 64),))
+    assert any(right in line for line in caught.value.details)
+    assert caught.value.packages == ("hash:lam",)
 
 
 # The form of what is locked.
