@@ -8,11 +8,12 @@ Nothing that a repository holds is run.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.credentials import Credentials
@@ -75,7 +76,7 @@ def commit_of(url: str, ref: str, source: str) -> str:
         return ref.lower()
     names = [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}", f"refs/heads/{ref}"] if ref else ["HEAD"]
     asked = [each for name in names for each in (f"{name}^{{}}", name)]
-    answer = _ask(url, source, ["ls-remote", "--", _place(url), *asked])
+    answer = _ask(url, source, ["ls-remote", "--", _place(url), *asked], is_short=True)
     found = {name: commit for commit, _, name in (line.partition("\t") for line in answer.splitlines())}
     commit = next((found[name] for name in asked if name in found), "")
     if not commit:
@@ -112,13 +113,13 @@ def checkout(url: str, commit: str, into: Path, source: str, *, depth: int = 0) 
 def _fetch(url: str, commit: str, into: Path, source: str) -> None:
     fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
     try:
-        _ask(url, source, [*fetch, "--depth=1", "--", _place(url), commit], folder=into, timeout=None)
+        _ask(url, source, [*fetch, "--depth=1", "--", _place(url), commit], folder=into)
         return
     except GitUnreachable as error:
         if not any(_REFUSES_ONE.search(line) for line in error.details):
             raise
     every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-    _ask(url, source, [*fetch, "--", _place(url), *every], folder=into, timeout=None)
+    _ask(url, source, [*fetch, "--", _place(url), *every], folder=into)
     ran = _run(["cat-file", "-e", f"{commit}^{{commit}}"], into, _alone())
     if ran.returncode != 0:
         raise NoSuchRef(source, url=strip_credentials(url), ref=f"commit {commit} on any branch or tag")
@@ -146,13 +147,24 @@ def _submodules(url: str, commit: str, folder: Path, source: str) -> Iterator[tu
         if not written:
             reason = f"it names no URL for its submodule `{path}`"
             raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
-        place = urljoin(f"{url.rstrip('/')}/", written) if written.startswith(("./", "../")) else written
-        if urlsplit(place).scheme not in {"https", "http", "ssh", urlsplit(url).scheme}:
+        place = _joined(url, written) if written.startswith(("./", "../")) else written
+        is_local = urlsplit(url).scheme == "file"  # then its submodules may be, too
+        if urlsplit(place).scheme not in {"https", "http", "ssh", *(("file",) if is_local else ())}:
             place = _of_ssh(place)
         if not place:
             reason = f"its submodule `{path}` has the URL `{strip_credentials(written)}`, which only one machine has"
             raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
         yield path, place, head.split()[2]
+
+
+def _joined(url: str, relative: str) -> str:
+    """The URL of a submodule that is written relative to that of its repository.
+
+    >>> _joined("ssh://git@code.example/team/tool.git", "../lib.git")
+    'ssh://git@code.example/team/lib.git'
+    """
+    parts = urlsplit(url)
+    return urlunsplit((*parts[:2], posixpath.normpath(f"{parts.path}/{relative}"), "", ""))
 
 
 def _of_ssh(written: str) -> str:
@@ -204,9 +216,7 @@ def _place(url: str) -> str:
     )
 
 
-def _ask(
-    url: str, source: str, arguments: Sequence[str], *, folder: Path | None = None, timeout: float | None = _LOOKING
-) -> str:
+def _ask(url: str, source: str, arguments: Sequence[str], *, folder: Path | None = None, is_short: bool = False) -> str:
     """Run git with the user's settings and credentials, and return its output. Raises NoGit, GitUnreachable."""
     variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
     variables = {"GIT_SSH_COMMAND": _SSH, **variables, **_ALWAYS}
@@ -218,7 +228,7 @@ def _ask(
             "GIT_CONFIG_VALUE_0": f"Authorization: {header}",
         }
     try:
-        ran = _run(arguments, folder, variables, timeout=timeout, source=source)
+        ran = _run(arguments, folder, variables, timeout=_LOOKING if is_short else None, source=source)
     except subprocess.TimeoutExpired:
         raise GitUnreachable(source, url=strip_credentials(url), details=("it did not answer in time",)) from None
     if ran.returncode != 0:

@@ -7,6 +7,7 @@ Members get the modes 755 and 644 and one time, so that what is built of them de
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -73,7 +74,7 @@ def unpack(archive: Path, filename: str, into: Path, source: str) -> Path:
     except _DAMAGED as error:
         raise BadSdist(source, reason=f"it cannot be unpacked ({error})") from None
     except OSError as error:
-        if error.errno is not None:  # the disk's; those of readers of archives have none
+        if error.errno not in {None, errno.EINVAL}:  # else the reader's
             raise
         raise BadSdist(source, reason=f"it cannot be unpacked ({error})") from None
     inside = list(into.iterdir())
