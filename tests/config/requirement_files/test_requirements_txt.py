@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from envlock.config.validate import explain
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import requirements_from
+from envlock.source_tree import content_hash
 
 CONFIG = '[env.base]\nrequirements = "r.txt"\n'
 AT = Location("envlock.toml", 2, "env.base.requirements")
@@ -103,7 +105,8 @@ def test_a_direct_url_that_no_lock_may_hold_is_refused_wherever_it_is_written(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         door(tmp_path, f"acme-core @ {url}")
-    assert caught.value.code == code
+    is_path = door is _of_file and url.startswith(("../", "file:"))
+    assert caught.value.code == ("bad-source" if is_path else code)
     assert SECRET not in whole(caught.value)
 
 
@@ -292,6 +295,82 @@ def test_no_index_leaves_out_the_indexes_of_the_project(tmp_path: Path) -> None:
 )
 def test_a_url_may_have_the_name_of_its_package_in_it(line: str, text: str, tmp_path: Path) -> None:
     assert [str(each) for each in read(tmp_path, f"{line}\n").requirements.pypi] == [text]
+
+
+# Sources of this machine.
+
+PROJECTS = {
+    "pyproject.toml": '[project]\nname = "Acme.Core"\nversion = "1"\n',
+    "poetry/pyproject.toml": '[tool.poetry]\nname = "Acme.Core"\nversion = "1"\n',
+    "cfg/setup.cfg": "[options]\nname = no\n[metadata]\nversion = 1\nname = Acme.Core\n",
+    "cfg/setup.py": "import setuptools\nsetuptools.setup()\n",
+    "py/setup.py": "from setuptools import setup\nsetup(version='1', name='Acme.Core')\n",
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-e ./{0}",
+        "./{0}",
+        "{0}/",
+        "-e '{0}/.[x] ; os_name==\"posix\"'",
+        "file:{0}/",
+        "acme-core @ ./{0}",
+        "./{0}#egg=acme-core",
+    ],
+)
+@pytest.mark.parametrize("at", ["", "poetry", "cfg", "py"])
+def test_a_folder_is_required_by_its_content_and_named_by_its_project_files(line: str, at: str, tmp_path: Path) -> None:
+    """Its path is from the file that has it, and in no id."""
+    for file, text in PROJECTS.items():
+        place = tmp_path / "libs" / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    (tmp_path / "deep").mkdir()
+    folder = f"../libs/{at}".rstrip("/")
+    found = read(tmp_path, "-r deep/base.txt\n", **{"deep/base": line.format(folder) + "\n"})
+    (requirement,) = found.requirements.pypi
+    expected = f"folder+sha256:{content_hash(tmp_path / 'libs' / at)}"
+    assert (requirement.name, requirement.url) == ("acme-core", expected)
+    assert requirement.extras == (("x",) if "[x]" in line else ())
+    assert found.local == ((expected, f"libs/{at}".rstrip("/")),)
+    assert [note for note, _ in found.notes if "-e" in note] == ([found.notes[0][0]] if "-e" in line else [])
+
+
+def test_a_wheel_and_an_sdist_are_required_by_their_hash(tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    for name in ("acme_core-1.0-py3-none-any.whl", "acme_more-1.0.tar.gz"):
+        (tmp_path / "dist" / name).write_bytes(b"x")
+    found = read(tmp_path, "dist/acme_core-1.0-py3-none-any.whl\n./dist/acme_more-1.0.tar.gz[x]\n")
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    assert [str(each) for each in found.requirements.pypi] == [
+        f"acme-core @ file+sha256:{sha256}/acme_core-1.0-py3-none-any.whl",
+        f"acme-more[x] @ file+sha256:{sha256}/acme_more-1.0.tar.gz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("./gone", "bad-source"),
+        ("/srv/libs", "bad-source"),
+        ("file:///srv/libs", "bad-source"),
+        ("../outside", "bad-source"),
+        ("./empty", "bad-requirements-file"),
+        ("-e ./empty#egg=acme", "bad-source"),
+        ("./nameless", "bad-requirements-file"),
+        ("git+file:///srv/repository#egg=acme", "direct-url-not-web"),
+    ],
+)
+def test_what_no_wheel_can_be_built_from_is_refused_with_its_line(line: str, code: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for folder in (project / "empty", project / "nameless", tmp_path / "outside"):
+        folder.mkdir(parents=True)
+    for folder in (project / "nameless", tmp_path / "outside"):
+        (folder / "pyproject.toml").write_text("[build-system]\nrequires = []\n")
+    error = refused(project, f"rich\n{line}\n")
+    assert (error.code, error.locations) == (code, (Location("r.txt", 2), AT))
 
 
 # Included files.

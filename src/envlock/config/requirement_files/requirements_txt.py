@@ -7,24 +7,21 @@ relative to the file that has them, and a variable stays in the URL as it is wri
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.config.errors import BadChannel, BadIndexUrl, BadRequirementFile, BadRequirementsFile
+from envlock.config.errors import BadChannel, BadIndexUrl, BadRequirementsFile, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
+from envlock.config.requirement_files.pip_requirement import URL, NoName, pip_requirement
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.model.requirement import (
     CredentialsInDirectUrl,
     DirectUrlOfThisMachine,
-    PypiRequirement,
     PythonIsNoPackage,
-    is_package_name,
-    parse_requirement,
 )
 from envlock.model.url import is_channel, is_web
 from envlock.redaction import shown, without_credentials
@@ -34,11 +31,6 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
-_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
-_GIT = "git+"
-_NAMED_URL = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\s*\[[^\]]*\])?)\s*@\s*(?P<url>.*)\Z", re.DOTALL)
-_EXTRAS = re.compile(r"(?P<rest>.+?)\s*\[(?P<extras>[^\]/\\]*)\]\s*\Z", re.DOTALL)
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -263,14 +255,14 @@ class _LineReader:
         return FileContents(pip_flags=(flags[name],) if name in flags else ())
 
     def no_web(self, name: str, value: str) -> ConfigError:
-        if name == "--find-links" and not _URL.match(value):
+        if name == "--find-links" and not URL.match(value):
             hint = 'write `NAME = { path = "FOLDER/FILE.whl" }` in `pypi.packages` of envlock.toml for each wheel'
             return self.fault("the links of a folder are on this machine only", hint)
         return BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
 
     def included(self, written: str, done: set[tuple[Path, bool]], *, is_constraint: bool) -> FileContents:
         self.refuse_variables(written)
-        if _URL.match(written):
+        if URL.match(written):
             raise self.fault("a file of the web can change at any time", "download it, and name the file")
         file = self.file.include(written, self.number, BadRequirementsFile)
         if (file.path, is_constraint) in done:
@@ -329,13 +321,19 @@ class _LineReader:
         if "://" not in text:
             self.refuse_variables(text)
         try:
-            found, local = self.parsed(editable[0] if editable else text)
+            found, local = pip_requirement(
+                editable[0] if editable else text, folder=self.file.path.parent, project=self.file.project
+            )
         except PythonIsNoPackage as error:
             return self.python(error, text)
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
             raise error.at(*self.file.places(self.number)) from None
-        except BadRequirementFile:
-            raise
+        except BadSource as error:
+            if self.file.is_quoted:
+                raise error.at(*self.file.places(self.number)) from None
+            raise self.fault("this line names no source") from None
+        except NoName as error:
+            raise self.fault(error.reason, error.hint) from None
         except ConfigError as error:
             reason = without_credentials(error.message) if self.file.is_quoted else "this line is not a requirement"
             raise self.file.fault(reason, self.number) from None
@@ -346,7 +344,13 @@ class _LineReader:
             if found.extras:
                 raise self.fault("a constraint has no extras", "require the package with its extras, by `-r`")
             return FileContents(constraints=((found, self.key),), hashes=kept)
-        return FileContents(pypi=((found, "", self.key),), hashes=kept, local=(local,) if local else ())
+        note = "`-e` has no effect: the package is locked as it is, and a change of it makes the lock stale"
+        return FileContents(
+            pypi=((found, "", self.key),),
+            hashes=kept,
+            local=(local,) if local else (),
+            notes=((note, self.key),) if editable and local else (),
+        )
 
     def hashes(self, written: list[str]) -> frozenset[str]:
         parted = [value.partition(":")[::2] for value in written]
@@ -366,66 +370,3 @@ class _LineReader:
         series = re.fullmatch(r"==\s*(\d+\.\d+)", specifier["range"].strip())
         written = specifier["range"].strip()
         return FileContents(python=(normalize_python(series[1] if series else written), written, self.key))
-
-    def parsed(self, text: str) -> tuple[PypiRequirement, tuple[str, str] | None]:
-        """The requirement, and its path if it is of this machine."""
-        text, marker = self.parted(text)
-        named = _NAMED_URL.match(text)
-        place = named["url"].strip() if named else text
-        is_path = place.startswith((".", "/", "file:")) if named else self.is_path(place)
-        if not is_path and (named or not _URL.match(place)):
-            return parse_requirement(f"{text} ; {marker}" if marker else text), None
-        extras = ""
-        name = named["name"] if named else ""
-        if not named and (with_extras := _EXTRAS.match(place)) is not None and "#" not in place:
-            place, extras = with_extras["rest"], f"[{with_extras['extras']}]"
-        if is_path and named:
-            raise DirectUrlOfThisMachine
-        if is_path:
-            raise self.fault("a path, which other machines do not have")
-        place, name = self.unnamed(place, name)
-        tail = f" ; {marker}" if marker else ""
-        return parse_requirement(f"{name}{extras} @ {place}{tail}"), None
-
-    def parted(self, text: str) -> tuple[str, str]:
-        """The requirement without its marker, and the marker: in a URL without a name, a space follows the `;`."""
-        before, _, marker = text.partition("; " if _URL.match(text) else ";")
-        return before.strip(), marker.strip()
-
-    def is_path(self, text: str) -> bool:
-        """Whether a requirement names a folder or an archive of this machine, as pip tells it."""
-        bare = found["rest"] if (found := _EXTRAS.match(text)) is not None else text
-        if text.startswith("file:"):
-            return True
-        if _URL.match(text) or any(each in bare for each in "<>=!~"):
-            return False
-        return bare.startswith(".") or os.sep in bare or bare.lower().endswith(_ARCHIVES)
-
-    def unnamed(self, url: str, name: str) -> tuple[str, str]:
-        """The URL without the package's name in its fragment, and the package's name."""
-        place, _, fragment = url.partition("#")
-        parts = [part for part in fragment.split("&") if part]
-        eggs = [part.removeprefix("egg=") for part in parts if part.startswith("egg=")]
-        rest = "&".join(part for part in parts if not part.startswith("egg="))
-        filename = place.rpartition("/")[2]
-        found = name or (eggs[0] if eggs else "") or ("" if place.startswith(_GIT) else _name_of_archive(filename))
-        if not found:
-            raise self.fault("the name of the package is missing before the URL", "write it as `NAME @ URL`")
-        return (f"{place}#{rest}" if rest else place), found
-
-
-def _name_of_archive(filename: str) -> str:
-    """The package that a wheel or an sdist is of, by its name; empty if that does not tell.
-
-    >>> _name_of_archive("rich-13.0-py3-none-any.whl"), _name_of_archive("ruamel_yaml-0.18.tar.gz")
-    ('rich', 'ruamel_yaml')
-    >>> _name_of_archive("main.zip")
-    ''
-    """
-    stem = next((filename[: -len(each)] for each in _ARCHIVES if filename.lower().endswith(each)), "")
-    if filename.lower().endswith(".whl"):
-        name = stem.partition("-")[0]
-    else:
-        name, _, version = stem.rpartition("-")
-        name = name if version[:1].isdecimal() else ""
-    return name if is_package_name(name) else ""

@@ -1,0 +1,148 @@
+"""One requirement as pip takes it: by its name, or a URL or a path, which may have the name of the package in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli
+
+from envlock.files import CONFIG_BYTES, NotPlain, is_of, read_file, toml_of
+from envlock.model.requirement import PypiRequirement, is_package_name, parse_requirement
+
+URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
+"""How a URL begins."""
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*@\s*(?P<url>.*)\Z", re.DOTALL)
+_EXTRAS = re.compile(r"(?P<rest>.+?)\s*(?P<extras>\[[^\]/\\]*\])\s*\Z", re.DOTALL)
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
+
+
+class NoName(ValueError):
+    """A URL or a path that does not tell the name of the package. `reason` and `hint` are those of an error."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+class Found(NamedTuple):
+    """A requirement, and, if it is of this machine, its URL and its path."""
+
+    requirement: PypiRequirement
+    local: tuple[str, str] | None = None
+
+
+def pip_requirement(text: str, *, folder: Path, project: Path) -> Found:
+    """The requirement that pip reads in a text. Paths are relative to `folder`; `project` is that of envlock.toml.
+
+    >>> str(pip_requirement("https://files.example/rich-13.0.tar.gz", folder=Path(), project=Path()).requirement)
+    'rich @ https://files.example/rich-13.0.tar.gz'
+
+    Raises NoName, BadSource, and what parse_requirement raises.
+    """
+    # In a URL without a name, a `;` is a part of it unless a space follows.
+    text, _, marker = text.partition("; " if URL.match(text) else ";")
+    text, marker = text.strip(), marker.strip()
+    named = _NAMED.match(text)
+    name, extras, place = (named["name"], named["extras"] or "", named["url"].strip()) if named else ("", "", text)
+    is_path = place.startswith((".", "/", "file:")) if named else _is_path(place)
+    if not is_path and (named or not URL.match(place)):
+        return Found(parse_requirement(f"{text} ; {marker}" if marker else text))
+    if not extras and (with_extras := _EXTRAS.match(place)) is not None:
+        place, extras = with_extras["rest"], with_extras["extras"]
+    place, _, fragment = place.partition("#")
+    parts = [part for part in fragment.split("&") if part]
+    name = name or next((part[4:] for part in parts if part.startswith("egg=")), "")
+    parts = [part for part in parts if not part.startswith("egg=")]
+    if is_path:
+        return _local(name, extras, place, parts, marker, folder, project)
+    name = name or ("" if place.startswith("git+") else _of_archive(place.rpartition("/")[2]))
+    if not name:
+        raise NoName("the name of the package is missing before the URL", "write it as `NAME @ URL`")
+    url = f"{place}#{'&'.join(parts)}" if parts else place
+    return Found(parse_requirement(f"{name}{extras} @ {url}" + (f" ; {marker}" if marker else "")))
+
+
+def _is_path(text: str) -> bool:
+    """Whether a requirement names a folder or an archive of this machine, as pip tells it."""
+    if text.startswith("file:"):
+        return True
+    found = _EXTRAS.match(text)
+    bare = (found["rest"] if found is not None else text).partition("#")[0]
+    if URL.match(text) or any(each in bare for each in "<>=!~"):
+        return False
+    return bare.startswith(".") or os.sep in bare or bare.lower().endswith(_ARCHIVES)
+
+
+def _local(name: str, extras: str, place: str, parts: list[str], marker: str, folder: Path, project: Path) -> Found:
+    from envlock.config.local_sources import source_requirement
+
+    path = re.sub(r"^file:(//(localhost)?(?=/))?", "", place)
+    below = next((part[13:] for part in parts if part.startswith("subdirectory=")), "")
+    if not name:
+        at = folder / path / below
+        name = (_of_folder(at, project) if at.is_dir() else _of_archive(Path(path).name)) if "\0" not in path else ""
+    table: dict[str, Any] = {"path": path, "marker": marker, "subdirectory": below}
+    if not name and (folder / path).exists() and is_of(folder / path, project):
+        raise NoName(
+            "the name of the package is not written down there",
+            "write `name` in the `[project]` of its pyproject.toml, or `NAME @ PATH` here",
+        )
+    return Found(*source_requirement(f"{name or 'the package'}{extras}", table, folder=folder, project=project))
+
+
+def _of_archive(filename: str) -> str:
+    """The package that a wheel or an sdist is of, by its name; empty if that does not tell.
+
+    >>> _of_archive("rich-13.0-py3-none-any.whl"), _of_archive("ruamel_yaml-0.18.tar.gz"), _of_archive("main.zip")
+    ('rich', 'ruamel_yaml', '')
+    """
+    stem = next((filename[: -len(each)] for each in _ARCHIVES if filename.lower().endswith(each)), "")
+    if filename.lower().endswith(".whl"):
+        name = stem.partition("-")[0]
+    else:
+        name, _, version = stem.rpartition("-")
+        name = name if version[:1].isdecimal() else ""
+    return name if is_package_name(name) else ""
+
+
+def _of_folder(folder: Path, project: Path) -> str:
+    """The name of the package in a folder, as its project files say it; empty if none does. Runs nothing."""
+
+    def text(file: str) -> str:
+        try:
+            return read_file(folder / file, CONFIG_BYTES, within=project).decode()
+        except (OSError, NotPlain, ValueError):
+            return ""
+
+    try:
+        document = toml_of(text("pyproject.toml"))
+    except tomli.TOMLDecodeError:
+        document = {}
+    tool = document.get("tool")
+    poetry = tool.get("poetry") if isinstance(tool, dict) else None
+    for table in (document.get("project"), poetry):
+        if isinstance(table, dict) and isinstance(table.get("name"), str):
+            return str(table["name"])
+    metadata = re.search(r"^\[metadata\][^\n]*\n((?:(?!\[).*\n?)*)", text("setup.cfg"), re.MULTILINE)
+    name = re.search(r"^name\s*[=:]\s*(\S+)", metadata[1], re.MULTILINE) if metadata else None
+    return name[1] if name else _of_setup_py(text("setup.py"))
+
+
+def _of_setup_py(text: str) -> str:
+    """The name that setup.py gives to `setup`, where it is written out."""
+    import ast
+
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setup":
+            for keyword in node.keywords:
+                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                    return str(keyword.value.value)
+    return ""
