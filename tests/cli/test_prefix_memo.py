@@ -227,13 +227,21 @@ def test_a_nearer_envlock_toml_wins_at_once(project: ProjectFolder, envlock: Env
     assert envlock("path", cwd=inner).status == 0
 
 
-def test_a_prefix_that_was_deleted_is_made_again(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
+def test_a_prefix_that_was_deleted_is_made_again_and_a_file_that_changed_is_read_again(
+    project: ProjectFolder, envlock: Envlock
+) -> None:
+    project.write(f'[env.demo]\nrequirements = "r.txt"\npypi.python = "{SERIES}"\n', archs=[host_arch()])
+    (project.folder / "r.txt").write_text("-r base.txt\n")
+    base = project.folder / "base.txt"
+    base.write_text("alpha==1.1\n")
     envlock("lock")
     prefix = Path(envlock("path").stdout.strip())
     time.sleep(2.1)
     envlock("path")
     assert "envlock.config.read" not in imported("path", cwd=project.folder)[1]
+    base.write_text("alpha==1.0\n")
+    assert "error[stale-lock]" in envlock("path", check=1).stderr
+    base.write_text("alpha==1.1\n")
     subprocess.run(["rm", "-rf", prefix], check=True)
     assert envlock("run", "--", "python", "-c", "import alpha").status == 0
     assert prefix.is_dir()

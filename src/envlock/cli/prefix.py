@@ -57,7 +57,8 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     if into is not None:
         return str(prefix)
     base = environment.base
-    if base is None or (not base.fetch_at_exec and not has_variables(base.written)):  # else files do not decide it
+    is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
+    if is_pinned and not any(url.startswith("folder") for url, _ in environment.local):  # else no few files decide it
         remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)
     return str(prefix)
 
@@ -72,6 +73,7 @@ def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, p
     yield str(project.path)
     yield from (str(path) for flow in project.flows for path in (flow.file, *flow.modules))
     yield from map(str, project.files)
+    yield from (str(project.folder / path) for each in project.environments() for _, path in each.local)
     if base is not None:
         from envlock.named.pin import pin_path
 
