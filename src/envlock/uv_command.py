@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
+from envlock.files import temporary_folder
 from envlock.places import folder_in_home
 from envlock.trust import distrust
 
@@ -97,6 +98,17 @@ def run_uv(
         errors="replace",
         check=False,
     )
+
+
+def default_index() -> str:
+    """The index that uv asks where none is configured, as its own output says it. Costs a start of uv. Raises NoUv."""
+    with temporary_folder() as folder:
+        (folder / "requirements.in").touch()
+        told = run_uv(
+            ["pip", "compile", "requirements.in", "--emit-index-url", "--offline", "--directory", str(folder)]
+        )
+    lines = (line.partition("--index-url ")[2].strip() for line in told.stdout.splitlines())
+    return next(filter(None, lines), "")
 
 
 def uv_reason(stderr: str) -> tuple[str, ...]:

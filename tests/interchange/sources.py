@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from envlock.conda.records import record_of
 from envlock.model.lock import LockedPackage
+from envlock.uv_command import uv_environment, uv_executable
 from tests.channel import Channel
 from tests.locked import locked
 
@@ -105,3 +107,54 @@ def write_pixi_lock(
             lock.add_conda_package(environment, platforms[arch], record_of(package))
     lock.to_path(path)
     return path
+
+
+PROJECT = """
+[project]
+name = "proj"
+version = "0.1"
+requires-python = ">=3.10,<3.14"
+dependencies = ["eta", "zeta[fast]>=1 ; sys_platform == 'linux'", "alpha<2"]
+
+[project.optional-dependencies]
+gpu = ["beta>=1.5 ; python_version < '3.13'"]
+
+[dependency-groups]
+dev = ["rho"]
+train = ["iota"]
+"""
+"""A project whose locks have markers, extras, groups, and two versions of `iota`."""
+
+
+def write_uv_project(folder: Path, index: str, *, project: str = PROJECT, settings: str = "") -> Path:
+    """The pyproject.toml of a project that uv locks from an index, and its uv.lock, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    of_uv = f'[tool.uv]\npackage = false\n{settings}\n[[tool.uv.index]]\nurl = "{index}"\ndefault = true\n'
+    tables = f"{project}\n{of_uv}"
+    (folder / "pyproject.toml").write_text(tables)
+    done = subprocess.run(
+        [str(uv_executable()), "lock", "--directory", str(folder), "--quiet"],
+        env=uv_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "uv.lock"
+
+
+def exported(uv_lock: Path, format: str, *arguments: str) -> Path:  # noqa: A002
+    """What uv exports of its lock: `pylock.toml` or `requirements.txt`."""
+    target = uv_lock.with_name({"pylock.toml": "pylock.toml"}.get(format, "requirements.txt"))
+    done = subprocess.run(
+        [
+            *(str(uv_executable()), "export", "--frozen", "--format", format, "--quiet"),
+            *("--directory", str(uv_lock.parent), "--output-file", str(target), *arguments),
+        ],
+        env=uv_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from envlock.conda.channels import channel_base
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import lock_files, read_lock
@@ -16,7 +19,8 @@ from envlock.workflow.import_locks import ImportResult, Wanted, differences, imp
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.jobs import Upgrade
 from tests.channel import Channel, data_package
-from tests.interchange.sources import packages_of, write_pixi_lock
+from tests.index import Index
+from tests.interchange.sources import ARCHS, exported, packages_of, write_pixi_lock
 from tests.support import ProjectFolder
 
 
@@ -193,3 +197,235 @@ def test_a_floor_that_the_packages_need_is_among_the_requirements(
     (environment,) = result.project.named
     assert (Arch("linux-64"), "__glibc", "2.36") in environment.requirements.system
     assert is_fresh(conda_project)
+
+
+# PyPI packages.
+
+
+class File(NamedTuple):
+    name: str
+    url: str
+    sha256: str
+
+
+def wheels(index: Index, name: str, version: str) -> list[File]:
+    """The wheels of a release."""
+    files = [each for each in index.filenames(name) if each.startswith(f"{name}-{version}-")]
+    return [File(each, index.file_url(each), index.artifact(each).sha256) for each in files]
+
+
+def poetry_lock(folder: Path, index: Index, *, digest: str = "", version: str = "1.1") -> Path:
+    """A poetry.lock of `alpha`, whose file has the hash that the index has, or this one."""
+    (file,) = wheels(index, "alpha", version)
+    path = folder / "poetry.lock"
+    path.write_text(
+        f'[[package]]\nname = "alpha"\nversion = "{version}"\noptional = false\npython-versions = "*"\n'
+        f'groups = ["main"]\nfiles = [{{file = "{file.name}", hash = "sha256:{digest or file.sha256}"}}]\n\n'
+        f'[metadata]\nlock-version = "2.1"\npython-versions = ">=3.10"\ncontent-hash = "{"0" * 64}"\n'
+    )
+    return path
+
+
+def test_an_imported_uv_lock_is_what_envlock_itself_would_lock(project: ProjectFolder, uv_lock: Path) -> None:
+    project.write("", archs=["linux-64", "osx-arm64"])
+    result = imported(project, uv_lock, python="3.12", groups=("train",))
+    assert is_fresh(project)
+    assert not lock(load_project(project.config)).changed
+    project.config.write_text(project.config.read_text().replace("[env.base.", "[env.other."))
+    own = lock(load_project(project.config), upgrade=Upgrade(everything=True))
+    assert {each.arch: each.lock.full_id for each in own.locked if each.lock} == {
+        each.arch: each.full_id for each, _ in result.locks
+    }
+
+
+def test_a_new_project_gets_the_index_of_the_lock_as_its_default(project: ProjectFolder, uv_lock: Path) -> None:
+    result = imported(project, uv_lock, python="3.12")
+    assert result.project.settings.index_url == project.index_url
+    assert is_fresh(project)
+
+
+def test_the_url_of_a_file_is_looked_up_at_its_index(
+    project: ProjectFolder, index: Index, uv_lock: Path, tmp_path: Path
+) -> None:
+    project.write("", archs=["linux-64", "osx-arm64"])
+    expected = {package.name: package for package in imported(project, uv_lock, python="3.12").locks[0][0].packages}
+    result = imported(project, poetry_lock(tmp_path, index), name="poetry", python="3.12")
+    for found, _ in result.locks:
+        (alpha,) = found.packages
+        assert replace(alpha, dependencies=()) == expected["alpha"]
+    assert result.completed == 1
+    assert is_fresh(project)
+
+
+def test_a_requirements_txt_gets_the_best_files_that_its_hashes_allow(project: ProjectFolder, uv_lock: Path) -> None:
+    project.write("", archs=["linux-64", "osx-arm64"])
+    expected = imported(project, uv_lock, python="3.12")
+    found = imported(project, exported(uv_lock, "requirements.txt", "--no-dev"), name="pip", python="3.12")
+    assert [each.full_id for each, _ in found.locks] == [each.full_id for each, _ in expected.locks]
+    assert is_fresh(project)
+
+
+def test_a_file_with_another_hash_at_its_index_is_damage(project: ProjectFolder, index: Index, tmp_path: Path) -> None:
+    project.write("", archs=["linux-64"])
+    assert code_of(project, poetry_lock(tmp_path, index, digest="0" * 64), python="3.12") == "import-hash-mismatch"
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"alpha==1.1 --hash=sha256:{'0' * 64}\n")
+    assert code_of(project, path, python="3.12") == "import-incomplete"
+    assert not project.lock_folder.exists()
+
+
+def test_credentials_that_the_project_has_are_used_and_not_locked(
+    private_index: Index, project: ProjectFolder, tmp_path: Path
+) -> None:
+    secret = private_index.url_with("reader", "s3cr3t-t0ken")
+    project.write("", settings=f'index-url = "{secret}"', archs=["linux-64"])
+    ((found, path),) = imported(project, poetry_lock(tmp_path, private_index), python="3.12").locks
+    assert found.packages[0].sha256
+    assert "s3cr3t" not in path.read_text()
+
+
+def test_locks_of_the_same_requirements_are_replaced_only_by_force(
+    project: ProjectFolder, index: Index, tmp_path: Path
+) -> None:
+    project.write("", archs=["linux-64"])
+    path = tmp_path / "requirements.txt"
+    for name, is_forced, version in (("one", False, "1.0"), ("two", False, "1.5"), ("two", True, "1.5")):
+        hashes = " ".join(f"--hash=sha256:{each.sha256}" for each in wheels(index, "beta", version))
+        alpha = " ".join(f"--hash=sha256:{each.sha256}" for each in wheels(index, "alpha", "2.0"))
+        path.write_text(f"alpha==2.0 {alpha}\nbeta=={version} {hashes}\n    # via alpha\n")
+        if (name, is_forced) == ("two", False):
+            assert code_of(project, path, name=name, python="3.12") == "other-locks-exist"
+        else:
+            imported(project, path, name=name, python="3.12", is_forced=is_forced)
+    assert is_fresh(project)
+    ((found,),) = [[read_lock(each) for each in lock_files(project.lock_folder)]]
+    assert {(each.name, each.version) for each in found.packages} == {("alpha", "2.0"), ("beta", "1.5")}
+
+
+# Both kinds, and manifests.
+
+
+def test_a_mixed_conda_lock_has_its_wheels_on_top_and_what_conda_provides(
+    channel: Channel, index: Index, conda_project: ProjectFolder, tmp_path: Path, conda_lock_yml: Path
+) -> None:
+    (file,) = wheels(index, "lam", "1.0")
+    entry = (
+        "- name: lam\n  version: '1.0'\n  manager: pip\n  platform: {arch}\n  dependencies: {{}}\n"
+        f"  url: {file.url}\n  hash:\n    sha256: {file.sha256}\n  category: main\n  optional: false\n"
+    )
+    path = tmp_path / "conda-lock.yml"
+    path.write_text(conda_lock_yml.read_text().rstrip() + "\n" + "".join(entry.format(arch=arch) for arch in ARCHS))
+    result = imported(conda_project, path)
+    assert is_fresh(conda_project)
+    for found, _ in result.locks:
+        assert [each.name for each in found.pypi_packages] == ["lam"]
+        speak = next(each for each in found.conda_packages if each.name == "speak")
+        assert speak.conda is not None
+        assert speak.conda.provides == (("speak", "1.1"),)
+    (environment,) = result.project.named
+    assert environment.requirements.type == "mixed"
+    assert [str(each) for each in environment.requirements.pypi] == ["lam==1.0"]
+
+
+def test_a_manifest_of_metaflow_is_completed_by_channels_and_indexes(
+    channel: Channel, index: Index, conda_project: ProjectFolder, tmp_path: Path
+) -> None:
+    (file,) = wheels(index, "lam", "1.0")
+    packages = packages_of(channel)
+    kinds = {
+        arch: {
+            "conda": [{"url": each.url, "path": "x"} for each in packages[arch]],
+            "pypi": [{"url": file.url, "require_build": False, "path": "y"}],
+        }
+        for arch in ARCHS
+    }
+    path = tmp_path / "conda.manifest"
+    path.write_text(json.dumps({"1f3a": {**kinds, "osx-64": {"conda": [{"url": "https://x.example/y"}]}}}))
+    result = imported(conda_project, path)
+    assert [found.arch for found, _ in result.locks] == list(ARCHS)
+    for found, _ in result.locks:
+        assert {each.name: each.sha256 for each in found.packages} == {
+            **{each.name: each.sha256 for each in packages[found.arch]},
+            "lam": file.sha256,
+        }
+    assert is_fresh(conda_project)
+
+
+def netflix_manifest(folder: Path, channel: Channel, *, version: int = 1) -> Path:
+    environments = {
+        arch: {
+            "1" * 40: {
+                "2" * 40: {
+                    "packages": [
+                        {
+                            "_type": "CondaPackageSpecification",
+                            "filename": each.filename,
+                            "url": each.url,
+                            "url_format": ".conda",
+                            "hashes": {".conda": each.conda.md5},
+                        }
+                        for each in packages
+                        if each.conda
+                    ]
+                },
+                "_default": "2" * 40,
+            }
+        }
+        for arch, packages in packages_of(channel).items()
+    }
+    path = folder / "conda_v2.cnd"
+    aliases = {"team/env/v1": ["1" * 40, "2" * 40]}
+    path.write_text(json.dumps({"version": version, "aliases": aliases, "environments": environments}))
+    return path
+
+
+def test_a_manifest_of_the_extension_is_taken_over_by_alias_or_ids(
+    channel: Channel, conda_project: ProjectFolder, tmp_path: Path
+) -> None:
+    path = netflix_manifest(tmp_path, channel)
+    results = [
+        imported(conda_project, path, environment=each, name=f"env{number}")
+        for number, each in enumerate(("", "team/env:v1", "2222", f"{'1' * 40}:{'2' * 40}"))
+    ]
+    for result in results:
+        for found, _ in result.locks:
+            assert not differences(packages_of(channel)[found.arch], found.packages)
+    assert is_fresh(conda_project)
+    assert code_of(conda_project, path, environment="team/env:v2", name="other") == "unknown-import-choice"
+    newer = netflix_manifest(tmp_path, channel, version=2)
+    assert code_of(conda_project, newer, name="other") == "unknown-lock-version"
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 1}', '{"version": 1, "environments": []}', '{"a": {"linux-64": {"conda": [{}]}}}']
+)
+def test_a_broken_manifest_is_told(project: ProjectFolder, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "conda.manifest"
+    path.write_text(text)
+    assert code_of(project, path) in {"broken-import", "unknown-lock-format"}
+
+
+# What no lock may hold.
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("noarch/lower-1.2-0.conda", "noarch/..%2Flower-1.2-0.conda"),
+        ("noarch/lower-1.2-0.conda", "noarch/other-1.2-0.conda"),
+        ("CHANNEL/noarch/lower", "file:///etc/noarch/lower"),
+        ("CHANNEL/noarch/lower", "ftp://conda.example/noarch/lower"),
+    ],
+)
+def test_a_hostile_value_is_refused_and_nothing_written(
+    conda_project: ProjectFolder, pixi_lock: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    path = tmp_path / "pixi.lock"
+    host = channel_base("conda-forge")
+    path.write_text(pixi_lock.read_text().replace(old.replace("CHANNEL", host), new))
+    assert path.read_text() != pixi_lock.read_text()
+    with pytest.raises(EnvlockError) as caught:
+        imported(conda_project, path)
+    assert caught.value.exit_status in {2, 4}
+    assert not conda_project.config.exists()
+    assert not conda_project.lock_folder.exists()

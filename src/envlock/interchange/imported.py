@@ -6,12 +6,13 @@ for all of them leaves open. What a lock does not say is left empty, and complet
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envlock.files import NotPlain, read_file
-from envlock.interchange.errors import ConflictMarkersInImport, UnknownLockFormat
+from envlock.files import NotPlain, read_file, toml_of
+from envlock.interchange.errors import BrokenImport, ConflictMarkersInImport, UnknownLockFormat
 from envlock.lockfile.canonical_text import conflict_line
 from envlock.lockfile.graph import reachable
 from envlock.model.arch import ARCHS, Arch
@@ -90,21 +91,55 @@ def read(path: Path, choice: Choice) -> Imported:
     return _reader_of(text, shown)(text, path, choice)
 
 
+def toml_document(text: str, shown: str, kind: str) -> dict[str, Any]:
+    """The values of a lock in TOML. Raises BrokenImport, with the line."""
+    import tomli
+
+    try:
+        return toml_of(text)
+    except tomli.TOMLDecodeError as error:
+        raise BrokenImport(shown, kind, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
+
+
 Reader = Callable[[str, Path, Choice], Imported]
 
 
 def _reader_of(text: str, shown: str) -> Reader:
     """The reader of a text, told by what each tool writes first."""
-    from envlock.interchange import conda_lock, explicit, pixi
+    from envlock.interchange import (
+        conda_lock,
+        explicit,
+        metaflow_manifest,
+        pdm_lock,
+        pixi,
+        poetry_lock,
+        pylock,
+        requirements_txt,
+        uv_lock,
+    )
 
     beginning = [line for line in text.splitlines()[:200] if line.strip() and not line.lstrip().startswith("#")]
     keys = {line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha() and ":" in line}
     if any(line.strip() == "@EXPLICIT" for line in beginning):
         return explicit.read
+    if text.lstrip().startswith("{"):
+        return metaflow_manifest.read
+    if re.search(r"--hash[= ]", text):
+        return requirements_txt.read
     if {"version", "environments"} <= keys:
         return pixi.read
     if {"version", "package"} <= keys:
         return conda_lock.read
+    of_toml = {line.partition("=")[0].strip() for line in beginning if "=" in line}
+    tables = {line.strip() for line in text.splitlines() if line.startswith("[")}
+    if "[metadata]" in tables and re.search(r"^lock-version *=", text, re.MULTILINE):
+        return poetry_lock.read
+    if "[metadata]" in tables and re.search(r"^lock_version *=", text, re.MULTILINE):
+        return pdm_lock.read
+    if "lock-version" in of_toml:
+        return pylock.read
+    if "version" in of_toml and "[[package]]" in tables and "requires-python" in of_toml:
+        return uv_lock.read
     raise UnknownLockFormat(shown)
 
 

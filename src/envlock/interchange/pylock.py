@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.exported import Export, Given, build_notes, python_notes
 from envlock.interchange.requirements_txt import without_conda
 from envlock.lockfile.canonical_text import MARKERS, array, filename_of, quoted, requires_python
+from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
+    from pathlib import Path
 
+    from packaging.pylock import Package, PackageArchive, PackageWheel, Pylock
+
+    from envlock.interchange.imported import Choice, Imported
+    from envlock.interchange.universal import Universal, Wheel
     from envlock.lockfile.built_packages import BuiltLine
     from envlock.lockfile.rows import PackageRow
+
+KIND = "pylock.toml"
 
 
 def write(given: Given) -> Export:
@@ -92,3 +101,111 @@ def _of_source(package: PackageRow, source: BuiltLine) -> str:
         return f"archive = {{{place}, {hashes}{below}}}"
     name = f"name = {quoted(source.archive)}, " if filename_of(source.url) != source.archive else ""
     return f"sdist = {{{name}{place}, {hashes}}}"
+
+
+def read(text: str, path: Path, choice: Choice) -> Imported:
+    """The environment in a pylock.toml, of envlock or of any other tool, with the extras and groups of the choice.
+
+    Raises what `universal.imported` raises, UnknownLockVersion, UnknownImportChoice, BrokenImport.
+    """
+    from envlock.interchange.imported import toml_document
+
+    shown = path.name
+    document = toml_document(text, shown, KIND)
+    version = str(document.get("lock-version", ""))
+    if version.partition(".")[0] != "1":
+        raise UnknownLockVersion(shown, KIND, version or "none", "1.0")
+    if "envlock" in document.get("tool", {}):
+        return _own(text, shown, choice)
+    from packaging.pylock import Pylock, PylockValidationError
+
+    from envlock.interchange.universal import imported
+
+    try:
+        lock = _universal(Pylock.from_dict(document), shown, choice)
+    except (PylockValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenImport(shown, KIND, str(error)) from None
+    return imported(lock, shown, choice)
+
+
+def _own(text: str, shown: str, choice: Choice) -> Imported:
+    """A lock of envlock itself, conda packages and all. Raises DamagedLock."""
+    from envlock.interchange.conda_parts import wanted_archs
+    from envlock.interchange.imported import Imported
+    from envlock.lockfile.document import parse
+
+    lock = parse(text.encode(), shown)
+    asked = lock.requirements
+    wanted_archs(shown, [lock.arch], choice)
+    return Imported(
+        kind="envlock",
+        locks={lock.arch: lock.packages},
+        pythons={lock.arch: lock.python},
+        python=asked.python,
+        states_requirements=True,
+        roots=asked.pypi,
+        conda_roots=asked.all_conda,
+        channels=asked.channels,
+        indexes=asked.indexes,
+        default_index=asked.default_index,
+        system=tuple(row for row in asked.system if row[0] == lock.arch),
+    )
+
+
+def _universal(lock: Pylock, shown: str, choice: Choice) -> Universal:
+    from envlock.interchange.universal import ROOT, Candidate, Universal, with_sets
+    from envlock.resolve.python_releases import Edge
+
+    for what, chosen, known in (
+        ("extra", choice.extras, lock.extras or ()),
+        ("group", choice.groups, lock.dependency_groups or ()),
+    ):
+        for name in chosen:
+            if name not in known:
+                raise UnknownImportChoice(shown, what, name, known)
+    groups = (*(lock.default_groups or ()), *choice.groups)
+    edges: list[Edge] = []
+    candidates: dict[tuple[str, str], Candidate] = {}
+    needs: dict[str, tuple[tuple[str, str], ...]] = {}
+    for package in lock.packages:
+        wheels = _wheels(package)
+        kind = next((each for each in ("vcs", "directory", "archive", "sdist") if getattr(package, each)), "sdist")
+        version = str(package.version or "") or (wheels[0].filename.split("-")[1] if wheels else "")
+        marker = with_sets(str(package.marker or ""), choice.extras, groups)
+        edges.append(Edge(package.name, version, (), marker))
+        known_before = candidates.get((package.name, version))
+        candidates[package.name, version] = Candidate(
+            name=package.name,
+            version=version,
+            wheels=(*(known_before.wheels if known_before else ()), *wheels),
+            from_index=strip_credentials(package.index or ""),
+            built_from={"vcs": "git", "directory": "folder"}.get(kind, kind),
+        )
+        needed = [str(each["name"]) for each in package.dependencies or () if "name" in each]
+        needs[package.name] = (*needs.get(package.name, ()), *((name, "") for name in needed))
+    return Universal(
+        kind=KIND,
+        requires_python=",".join(sorted(str(lock.requires_python or "").split(","))),
+        edges={ROOT: tuple(edges), **{(name, version, ""): () for name, version in candidates}},
+        candidates=candidates,
+        needs=needs,
+        environments=tuple(str(each) for each in lock.environments or ()),
+    )
+
+
+def _wheels(package: Package) -> tuple[Wheel, ...]:
+    from envlock.interchange.universal import wheel_of
+    from envlock.lockfile.document import format_upload_time
+
+    files: list[PackageWheel | PackageArchive] = [*(package.wheels or ())]
+    files += [package.archive] if package.archive is not None else []
+    found = (
+        wheel_of(
+            each.url or "",
+            each.hashes.get("sha256", ""),
+            each.size,
+            format_upload_time(each.upload_time) if each.upload_time else "",
+        )
+        for each in files
+    )
+    return tuple(each for each in found if each is not None)

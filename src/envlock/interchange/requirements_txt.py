@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
+from envlock.interchange.errors import BrokenImport
 from envlock.interchange.exported import Export, Given, build_notes, python_notes, requirement
+from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from envlock.interchange.imported import Choice, Imported
     from envlock.lockfile.rows import PackageRow
     from envlock.model.arch import Arch
+    from envlock.model.requirement import PypiRequirement
+
+KIND = "requirements.txt"
+_COMMENT = re.compile(r"(?:^|\s+)#.*")
+_OPTION = re.compile(r"\s--[a-z-]+(?:=|\s+)\S+")
+_SHA256 = re.compile(r"--hash(?:=|\s+)sha256:([0-9a-fA-F]{64})\b")
+_NEEDED_BY = re.compile(r"\s+#(?: via\b)?(?P<names>.*)")
+_PARENT = re.compile(r"(?<![\w./-])[a-z0-9]+(?:-[a-z0-9]+)*(?![\w./-])")
+_PYTHON = re.compile(r"(?:with Python |CPython |--python-version[= ])(\d\.\d+)")
 
 
 def write(given: Given) -> Export:
@@ -78,3 +92,115 @@ def _provided(given: Given) -> list[tuple[str, str]]:
         marker = given.marker(archs)
         rows.append((name, f"{name}=={version}{f' ; {marker}' if marker else ''}"))
     return rows
+
+
+def read(text: str, path: Path, choice: Choice) -> Imported:
+    """The packages of a requirements.txt with hashes, as pip-compile, uv, poetry and envlock write it, for one Python.
+
+    It names no files: a package's file is the best of those that its index has and the hashes allow. Raises what
+    `universal.imported` raises, and BrokenImport.
+    """
+    from envlock.interchange.universal import ROOT, Candidate, Universal, imported, wheel_of
+    from envlock.resolve.python_releases import Edge
+
+    shown = path.name
+    edges: list[Edge] = []
+    candidates: dict[tuple[str, str], Candidate] = {}
+    needs: dict[str, tuple[tuple[str, str], ...]] = {}
+    hashes: dict[tuple[str, str], frozenset[str]] = {}
+    indexes: list[str] = []
+    for line in _logical_lines(text):
+        if line.text.startswith("-"):
+            indexes += _index_of(line, shown)
+            continue
+        found = _pinned(line, shown)
+        version = found.specifier.removeprefix("==").lstrip("=")
+        allowed = frozenset(digest.lower() for digest in _SHA256.findall(line.text))
+        if not allowed:
+            raise BrokenImport(shown, KIND, f"{found.name} has no SHA-256", line=line.number)
+        wheel = wheel_of(found.url, next(iter(allowed))) if found.url else None
+        if wheel is not None:
+            version = wheel.filename.split("-")[1]
+        built_from = "sdist" if found.url else ""
+        candidates[found.name, version] = Candidate(
+            found.name, version, (wheel,) if wheel is not None else (), built_from=built_from
+        )
+        hashes[found.name, version] = hashes.get((found.name, version), frozenset()) | allowed
+        edges.append(Edge(found.name, version, (), found.marker))
+        for parent in line.needed_by:
+            needs[parent] = (*needs.get(parent, ()), (found.name, ""))
+    names = {name for name, _ in candidates}
+    return imported(
+        Universal(
+            kind=KIND,
+            requires_python=_python_of(text),
+            edges={ROOT: tuple(edges), **{(*key, ""): () for key in candidates}},
+            candidates=candidates,
+            needs={parent: needed for parent, needed in needs.items() if parent in names},
+            indexes=tuple(dict.fromkeys(indexes)),
+            hashes=hashes,
+        ),
+        shown,
+        choice,
+    )
+
+
+class _Line(NamedTuple):
+    """A requirement or an option, with all that belongs to it."""
+
+    text: str
+    number: int
+    needed_by: tuple[str, ...] = ()
+    """Who needs the package, as the comments of pip-compile and uv say it."""
+
+
+def _logical_lines(text: str) -> list[_Line]:
+    """The lines, continued ones put together, comments left out but for who needs a package."""
+    found: list[_Line] = []
+    pending, start = "", 0
+    for number, raw in enumerate(text.splitlines(), start=1):
+        comment = _NEEDED_BY.match(raw)
+        if comment is not None and found and not pending:
+            parents = (*found[-1].needed_by, *(each for each in _PARENT.findall(comment["names"])))
+            found[-1] = found[-1]._replace(needed_by=parents)
+            continue
+        line = _COMMENT.sub("", raw)
+        start = start if pending else number
+        if line.rstrip().endswith("\\"):
+            pending += line.rstrip()[:-1] + " "
+            continue
+        whole, pending = (pending + line).strip(), ""
+        if whole:
+            found.append(_Line(whole, start))
+    if pending.strip():
+        found.append(_Line(pending.strip(), start))
+    return found
+
+
+def _index_of(line: _Line, shown: str) -> list[str]:
+    option, _, value = line.text.replace("=", " ", 1).partition(" ")
+    if option in {"-i", "--index-url", "--extra-index-url"}:
+        return [strip_credentials(value.strip())]
+    if option in {"-r", "--requirement", "-c", "--constraint", "-e", "--editable", "-f", "--find-links", "--no-index"}:
+        reason = f"`{option}` is not in a lock: let pip-compile, or uv, put it all into one file"
+        raise BrokenImport(shown, KIND, reason, line=line.number)
+    return []
+
+
+def _pinned(line: _Line, shown: str) -> PypiRequirement:
+    from envlock.errors import ConfigError
+    from envlock.model.requirement import parse_requirement
+
+    try:
+        found = parse_requirement(_OPTION.sub("", line.text).strip())
+    except ConfigError as error:
+        raise BrokenImport(shown, KIND, error.message, line=line.number) from None
+    if not found.url and (not found.specifier.startswith("==") or "*" in found.specifier or "," in found.specifier):
+        raise BrokenImport(shown, KIND, f"{found.name} is not pinned with `==`", line=line.number)
+    return found
+
+
+def _python_of(text: str) -> str:
+    """The series that the first lines say it was made for; empty where they do not."""
+    match = _PYTHON.search("\n".join(line for line in text.splitlines()[:12] if line.startswith("#")))
+    return f"=={match[1]}.*" if match is not None else ""

@@ -35,7 +35,7 @@ from envlock.resolve.provided_conflicts import contested, extras_unknown
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of
 from envlock.resolve.uv_failures import explain, missing_extras, to_build, yanked
-from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, with_edges
+from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
 
 _ROUNDS = 30
@@ -120,6 +120,25 @@ class UvResolver:
             indexes = dict(_FROM_INDEX.findall(answer.output))
             located = (replace(each, index=strip_credentials(indexes.get(each.name, ""))) for each in found.packages)
             return _hashed(request, replace(found, packages=tuple(located)))
+
+    def files_of(self, request: Request) -> Mapping[str, tuple[LockedPackage, ...]]:
+        """Every wheel that the indexes have of exactly the required versions, by the name of the package.
+
+        Requirements are `name==version`; nothing that they need is looked for. A wheel has no SHA-256 if its index
+        publishes none. Costs one run of uv. Raises ResolveError.
+        """
+        target = target_of(request.requirements, request.arch, request.python)
+        with temporary_folder() as folder:
+            compilation = Compilation(folder, request, target, self._processes)
+            answer = compilation.run(
+                compilation.roots, "--format", "pylock.toml", "--no-annotate", "--no-deps", wheels_only=False
+            )
+            if answer.status != 0:
+                raise explain(request, answer.error, lambda: missing_index(request))
+            try:
+                return wheels_listed(answer.output)
+            except NotAPylock as error:
+                raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
 
     def _for_all_releases(
         self, compilation: Compilation, versions: Mapping[str, str], pool: Executor

@@ -61,6 +61,23 @@ def select(
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
 
+def wheels_listed(text: str) -> dict[str, tuple[LockedPackage, ...]]:
+    """All wheels in uv's pylock, whatever they are for, by the name of the package. Raises NotAPylock."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        lock = Pylock.from_dict(toml_of(text))
+        return {
+            package.name: tuple(
+                replace(_package(package, wheel), index=strip_credentials(package.index or ""))
+                for wheel in package.wheels or ()
+            )
+            for package in lock.packages
+        }
+    except (PylockValidationError, ValueError, KeyError) as error:
+        raise NotAPylock(f"{type(error).__name__}: {error}") from error
+
+
 def _select(
     text: str,
     target: Target,

@@ -222,3 +222,17 @@ class ImportContradictsSettings(ConfigError):
 
     def __init__(self, file: str, arch: str, fault: str, config: str) -> None:
         super().__init__(file=file, arch=arch, fault=fault, config=config, locations=(Location(config),))
+
+
+class OtherLocksExist(ConfigError):
+    """The locks to be imported would stand beside others, of the same requirements and with other packages."""
+
+    code = "other-locks-exist"
+    message = "there are locks of the same requirements as `{name}` will have, with other packages"
+    hint = (
+        "`--force` replaces them, for every environment with these requirements; "
+        "or remove what asks for them, and run `envlock lock`"
+    )
+
+    def __init__(self, name: str, paths: Sequence[str]) -> None:
+        super().__init__(name=name, locations=tuple(Location(path) for path in paths))

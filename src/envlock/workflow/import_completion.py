@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.config.project import Project
 from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete
 from envlock.interchange.imported import Imported
+from envlock.interchange.universal import Wheel, best_wheel
 from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
+from envlock.model.url import strip_credentials
 from envlock.reporter import Reporter
+from envlock.resolve.platform_tags import target_of
 
 if TYPE_CHECKING:
+    from envlock.resolve.port import Request
     from envlock.workflow.artifacts import FetchedHashes
 
 
@@ -28,32 +35,38 @@ def completed_import(
     from envlock.workflow.artifacts import FetchedHashes
 
     hashes = FetchedHashes(project, reporter, offline=offline)
-    packages = {(package.kind, package.url): package for each in imported.locks.values() for package in each}
+    total = {_key(package) for each in imported.locks.values() for package in each}
+    imported = with_files(project, shown, imported, reporter, offline=offline)
+    packages = {_key(package): package for each in imported.locks.values() for package in each}
     conda = [
         package
         for package in packages.values()
         if package.kind == "conda" and not (package.sha256 and imported.has_conda_facts)
     ]
     wheels = [package for package in packages.values() if package.kind == "pypi" and not package.sha256]
-    known = _conda(project, shown, conda, hashes, offline=offline)
-    done = {("conda", package.url): package for package in known}
-    done |= {("pypi", package.url): package for package in _hashed(shown, wheels, hashes, offline=offline)}
+    done = {_key(package): package for package in _conda(project, shown, conda, hashes, offline=offline)}
+    done |= {_key(package): package for package in _hashed(shown, wheels, hashes, offline=offline)}
     locks = {arch: _put_in(each, done) for arch, each in imported.locks.items()}
     notes: tuple[str, ...] = ()
     if any(package.kind == "pypi" for each in locks.values() for package in each):
         locks, notes = _with_distributions(project, locks, offline=offline)
-    return settled(imported._replace(locks=locks, notes=(*imported.notes, *notes))), len(done)
+    return settled(imported._replace(locks=locks, notes=(*imported.notes, *notes))), len(total - {*packages} | {*done})
+
+
+def _key(package: LockedPackage) -> tuple[str, ...]:
+    """What tells the files of a lock apart."""
+    return (package.kind, package.url) if package.url else (package.kind, package.name, package.version, package.sha256)
 
 
 def _put_in(
-    packages: Sequence[LockedPackage], done: Mapping[tuple[str, str], LockedPackage]
+    packages: Sequence[LockedPackage], done: Mapping[tuple[str, ...], LockedPackage]
 ) -> tuple[LockedPackage, ...]:
     from envlock.conda.lock_files import completed
 
     names = {package.name for package in packages if package.kind == "conda"}
     found = []
     for package in packages:
-        known = done.get((package.kind, package.url))
+        known = done.get(_key(package))
         if known is None:
             found.append(package)
         elif package.kind == "conda":
@@ -61,6 +74,144 @@ def _put_in(
         else:
             found.append(replace(package, sha256=known.sha256, size=known.size))
     return tuple(found)
+
+
+def with_files(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
+    """The same, in which each wheel has a URL: that of the file with its SHA-256, which its index tells.
+
+    Raises ImportHashMismatch, ImportIncomplete, and what asking an index raises.
+    """
+    unknown = {arch: [each for each in packages if not each.url] for arch, packages in imported.locks.items()}
+    unknown = {arch: packages for arch, packages in unknown.items() if packages}
+    if not unknown:
+        return imported
+    from envlock.resolve.pypi_uv import UvResolver
+
+    resolver = UvResolver()
+    reporter.began("looking up", len(unknown), "archs")
+    try:
+        with ThreadPoolExecutor(len(unknown)) as pool:
+            asked = {
+                arch: pool.submit(resolver.files_of, _request(project, imported, arch, packages, offline=offline))
+                for arch, packages in unknown.items()
+            }
+            listed = {}
+            for arch, answer in asked.items():
+                listed[arch] = answer.result()
+                reporter.advanced("looking up", arch)
+    except BaseException:
+        resolver.stop()
+        raise
+    finally:
+        reporter.ended("looking up")
+    only_index = "" if imported.indexes or project.settings.extra_indices else _default_index(project)
+    locks: dict[Arch, tuple[LockedPackage, ...]] = {}
+    failures: dict[str, None] = {}
+    for arch, packages in imported.locks.items():
+        found = []
+        for package in packages:
+            file = (
+                package
+                if package.url
+                else _file_of(project, shown, imported, arch, package, listed[arch].get(package.name, ()))
+            )
+            if file is not None and not file.index and not package.url:
+                file = replace(file, index=only_index)
+            if file is None:
+                failures[f"{package.filename or package.name + ' ' + package.version}: its index does not list it"] = (
+                    None
+                )
+            else:
+                found.append(file)
+        locks[arch] = tuple(found)
+    if failures:
+        raise ImportIncomplete(shown, list(failures), offline=offline)
+    indexes = [each.index for packages in locks.values() for each in packages if each.index]
+    return imported._replace(locks=locks, indexes=tuple(dict.fromkeys([*imported.indexes, *indexes])))
+
+
+def _request(
+    project: Project, imported: Imported, arch: Arch, packages: Sequence[LockedPackage], *, offline: bool
+) -> Request:
+    """Just these versions, each from the index that the lock names for it, with the credentials of the project."""
+    from envlock.resolve.port import Request
+
+    settings = project.settings
+    of_environments = [url for environment in project.environments() for url in environment.every_index_url]
+    written = {strip_credentials(url): url for url in (*settings.extra_indices, *of_environments)}
+    names = [index for index in imported.indexes if index]
+    return Request(
+        name=shown_name(imported),
+        arch=arch,
+        requirements=Requirements(
+            pypi=tuple(
+                parse_requirement(f"{each.name}=={each.version}")._replace(from_index=each.index) for each in packages
+            ),
+            system=_floors(project, imported),
+        ),
+        python=imported.pythons[arch].version,
+        index_urls=tuple(
+            written.get(url, url) for url in dict.fromkeys([*names, *map(strip_credentials, settings.extra_indices)])
+        ),
+        default_index_url=settings.index_url,
+        package_index_urls=tuple(written.get(url, url) for url in names),
+        offline=offline,
+    )
+
+
+def shown_name(imported: Imported) -> str:
+    """What messages call the environment that is imported."""
+    return f"the packages of {imported.kind}"
+
+
+def _default_index(project: Project) -> str:
+    """The index that is asked where no other is named, without credentials."""
+    from envlock.uv_command import default_index
+
+    return strip_credentials(project.settings.index_url or default_index())
+
+
+def _floors(project: Project, imported: Imported) -> tuple[tuple[Arch, str, str], ...]:
+    """The system packages of the project, or later ones where the lock needs them."""
+    from envlock.config.inherit import defaults_of
+    from envlock.config.system_packages import system_rows
+
+    rows = system_rows(defaults_of(project.settings).system, {}, has_conda=False)
+    later = {(arch, name): version for arch, name, version in imported.system}
+    return tuple((arch, name, later.get((arch, name), version)) for arch, name, version in rows)
+
+
+def _file_of(
+    project: Project,
+    shown: str,
+    imported: Imported,
+    arch: Arch,
+    package: LockedPackage,
+    listed: Sequence[LockedPackage],
+) -> LockedPackage | None:
+    """The file of a package among those that its index lists; None if it is not there. Raises ImportHashMismatch."""
+    allowed = imported.hashes.get((package.name, package.version), frozenset())
+    if package.filename:
+        file = next((each for each in listed if each.filename == package.filename), None)
+        if file is not None and file.sha256 and package.sha256 and file.sha256 != package.sha256:
+            expected, found = f"sha256 {package.sha256}", f"sha256 {file.sha256}"
+            raise ImportHashMismatch(shown, package.filename, expected, "the index", found)
+    else:
+        target = target_of(Requirements(system=_floors(project, imported)), arch, imported.pythons[arch].version)
+        wheels = {each.url: each for each in listed if each.sha256 in allowed}
+        best = best_wheel((Wheel(each.filename, each.url) for each in wheels.values()), target)
+        file = wheels[best.url] if best is not None else None
+    if file is None:
+        return None
+    return replace(
+        package,
+        url=file.url,
+        filename=file.filename,
+        sha256=package.sha256 or file.sha256,
+        size=file.size,
+        upload_time=file.upload_time,
+        index=package.index or file.index,
+    )
 
 
 def _conda(

@@ -28,10 +28,11 @@ from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
+from envlock.model.url import strip_credentials
 from envlock.places import user
 from envlock.reporter import Reporter
 from envlock.workflow.check_rules import refuse_strange_hosts
-from envlock.workflow.errors import ImportContradictsSettings
+from envlock.workflow.errors import ImportContradictsSettings, OtherLocksExist
 from envlock.workflow.import_completion import completed_import
 from envlock.workflow.locking.prune import remove
 
@@ -91,7 +92,7 @@ def import_lock(
     if before is not None and not wanted.is_forced:
         _refuse_existing(before, wanted.name)
     start = before or load_text(config, "")
-    imported = read(wanted.file, _choice(start, wanted))
+    imported = read(wanted.file, _choice(start, wanted, is_there=before is not None))
     completed, incomplete = completed_import(start, wanted.file.name, imported, reporter, offline=offline)
     project = _with_table(before, config, completed, wanted)
     environment = next(each for each in project.named if each.name == wanted.name)
@@ -114,7 +115,7 @@ def import_lock(
         notes = (*notes, f"Metaflow needs {', '.join(lacking)} to run a step, and {wanted.file.name} has none")
     rivals = _rivals(project, locks)
     if rivals and not wanted.is_forced:
-        raise EnvironmentExists(wanted.name, project.locate(("env", wanted.name)))
+        raise OtherLocksExist(wanted.name, [project.shown(path) for path in rivals])
     if not dry_run:
         _write(before, project, locks, rivals)
     return ImportResult(
@@ -140,7 +141,7 @@ def _refuse_existing(project: Project, name: str) -> None:
         raise EnvironmentExists(name, project.locate(("env", name)))
 
 
-def _choice(project: Project, wanted: Wanted) -> Choice:
+def _choice(project: Project, wanted: Wanted, *, is_there: bool) -> Choice:
     from envlock.config.inherit import defaults_of
     from envlock.config.system_packages import system_rows
     from envlock.config.tables import normalize_python
@@ -154,7 +155,7 @@ def _choice(project: Project, wanted: Wanted) -> Choice:
         return choose_python((wanted.name,), asked, archs, mirror=project.python_mirror)
 
     floors = system_rows(defaults_of(project.settings).system, {}, has_conda=False)
-    archs = wanted.archs
+    archs = wanted.archs or (project.settings.archs if is_there else ())
     return Choice(
         pythons, archs, wanted.environment, wanted.package, wanted.extras, wanted.groups, system=floors, python=python
     )
@@ -162,6 +163,7 @@ def _choice(project: Project, wanted: Wanted) -> Choice:
 
 def _with_table(before: Project | None, config: Path, imported: Imported, wanted: Wanted) -> Project:
     """The project with the table that asks for these packages, not written yet."""
+    imported = _with_indexes(before, imported)
     asked = Requirements(
         python=imported.python,
         python_from=next(iter(imported.pythons.values())).source,
@@ -177,6 +179,20 @@ def _with_table(before: Project | None, config: Path, imported: Imported, wanted
     if lacking_for_metaflow(imported):
         settings += "metaflow-requirements = false\n"
     return add_environment(load_text(config, settings), wanted.name, asked)
+
+
+def _with_indexes(before: Project | None, imported: Imported) -> Imported:
+    """The same without the index that is searched by default; in a new project, the only other one becomes that."""
+    if not imported.indexes:
+        return imported
+    from envlock.lockfile.consistency import is_index
+    from envlock.uv_command import default_index
+
+    default = before.settings.index_url if before is not None and before.settings.index_url else default_index()
+    others = tuple(index for index in imported.indexes if not is_index(index, strip_credentials(default)))
+    if before is None and len(imported.indexes) == len(others) == 1:
+        return imported._replace(indexes=(), default_index=others[0])
+    return imported._replace(indexes=others)
 
 
 def lacking_for_metaflow(imported: Imported, needs: Iterable[PypiRequirement] | None = None) -> tuple[str, ...]:

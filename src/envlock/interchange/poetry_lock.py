@@ -1,0 +1,184 @@
+"""poetry.lock, versions 2.0 and 2.1: files by name and SHA-256, without URLs. Version 2.0 knows no groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
+from envlock.interchange.imported import Choice, Imported, roots_among, toml_document
+from envlock.interchange.universal import (
+    NEVER,
+    ROOT,
+    Candidate,
+    Universal,
+    Wheel,
+    either,
+    imported,
+    wheel_of,
+    with_extras,
+)
+from envlock.model.requirement import normalize_name, normalize_specifier
+from envlock.model.url import strip_credentials
+from envlock.resolve.python_releases import Edge
+
+KIND = "poetry"
+MAIN = "main"
+VERSIONS = ("2.0", "2.1")
+_BUILT = {"git": "git", "directory": "folder", "file": "file"}
+
+
+def read(text: str, path: Path, choice: Choice) -> Imported:
+    """The packages of `main`, and of the extras and groups of the choice, for one Python.
+
+    Raises what `universal.imported` raises, UnknownLockVersion, UnknownImportChoice, BrokenImport.
+    """
+    shown = path.name
+    document = toml_document(text, shown, KIND)
+    try:
+        version = str(document["metadata"].get("lock-version"))
+        if version not in VERSIONS:
+            raise UnknownLockVersion(shown, KIND, version, " or ".join(VERSIONS))
+        lock = _universal(document, shown, choice)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
+    return imported(lock, shown, choice)
+
+
+def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Universal:
+    tables: list[Mapping[str, Any]] = document.get("package", [])
+    extras = {normalize_name(name): needed for name, needed in document.get("extras", {}).items()}
+    groups = {group for table in tables for group in table.get("groups", ())}
+    for what, chosen, known in (("extra", choice.extras, extras), ("group", choice.groups, groups)):
+        for name in chosen:
+            if normalize_name(name) not in {*map(normalize_name, known)}:
+                raise UnknownImportChoice(shown, what, name, known)
+    wanted = {MAIN, *choice.groups}
+    edges: dict[tuple[str, str, str], tuple[Edge, ...]] = {}
+    candidates = {(each.name, each.version): each for each in map(_candidate, tables)}
+    needs: dict[str, tuple[tuple[str, str], ...]] = {}
+    for name, _ in candidates:
+        needs[name] = ()
+    for table in tables:
+        name = normalize_name(table["name"])
+        needs[name] += tuple((needed, marker) for needed, _, marker in _needed(table))
+    notes: tuple[str, ...] = ()
+    if groups:
+        edges[ROOT] = tuple(edge for table in tables for edge in _of_groups(table, wanted, choice.extras))
+        edges |= {(*key, ""): () for key in candidates}
+        left = [*(f"extra `{each}`" for each in sorted({*extras} - {*choice.extras}))]
+        left += [f"group `{each}`" for each in sorted(groups - wanted)]
+        notes = (f"without {', '.join(left)}: `--extra` and `--group` take them",) if left else ()
+    else:
+        edges = _walked(tables, candidates, {normalize_name(each) for each in _of_extras(extras, choice)})
+        notes = ("a poetry.lock of version 2.0 does not tell groups apart: those of all groups are imported",)
+    return Universal(
+        kind=KIND,
+        requires_python=python_range(document["metadata"].get("python-versions", "*")),
+        edges=edges,
+        candidates=candidates,
+        needs=needs,
+        notes=notes,
+    )
+
+
+def _of_groups(table: Mapping[str, Any], wanted: Iterable[str], extras: Iterable[str]) -> list[Edge]:
+    groups = [group for group in table.get("groups", ()) if group in wanted]
+    markers = table.get("markers", "")
+    if not groups:
+        return []
+    said = [markers] if isinstance(markers, str) else [markers.get(group, "") for group in groups]
+    marker = either([with_extras(each, extras) for each in said])
+    return [] if marker == NEVER else [Edge(normalize_name(table["name"]), table["version"], (), marker)]
+
+
+def _of_extras(extras: Mapping[str, Iterable[str]], choice: Choice) -> list[str]:
+    """The names in `[extras]` of what was chosen: `name`, or `name (>=1)`."""
+    return [each.split()[0].partition("[")[0] for name in choice.extras for each in extras[normalize_name(name)]]
+
+
+def _walked(
+    tables: Iterable[Mapping[str, Any]], candidates: Mapping[tuple[str, str], Candidate], of_extras: Iterable[str]
+) -> dict[tuple[str, str, str], tuple[Edge, ...]]:
+    """The graph from what nothing needs, without the packages of extras that were not chosen."""
+    tables = list(tables)
+    versions: dict[str, list[str]] = {}
+    for name, version in candidates:
+        versions.setdefault(name, []).append(version)
+    optional = {normalize_name(each["name"]) for each in tables if each.get("optional")} - {*of_extras}
+    edges: dict[tuple[str, str, str], tuple[Edge, ...]] = {}
+    for table in tables:
+        found = [
+            Edge(name, version, (), marker)
+            for name, specifier, marker in _needed(table)
+            for version in versions.get(name, ())
+            if _allows(specifier, version)
+        ]
+        edges[normalize_name(table["name"]), table["version"], ""] = tuple(found)
+    own = {name: [edge.name for version in versions[name] for edge in edges[name, version, ""]] for name in versions}
+    roots = roots_among({name: needed for name, needed in own.items() if name not in optional})
+    edges[ROOT] = tuple(
+        Edge(name, version, (), "") for name in sorted({*roots, *of_extras} & {*versions}) for version in versions[name]
+    )
+    return edges
+
+
+def _allows(specifier: str, version: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return specifier in {"", "*"} or SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _needed(table: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What a package needs without extras: name, version and marker. Those of an extra are among them, if locked."""
+    found = []
+    for name, value in table.get("dependencies", {}).items():
+        for each in value if isinstance(value, list) else [value]:
+            parts = {"version": each} if isinstance(each, str) else each
+            if not parts.get("optional"):
+                found.append((normalize_name(name), parts.get("version", "*"), parts.get("markers", "")))
+    return found
+
+
+def _candidate(table: Mapping[str, Any]) -> Candidate:
+    source = table.get("source", {})
+    kind = source.get("type", "legacy")
+    files = [_file(each, source) for each in table.get("files", ())]
+    wheels = [each for each in files if each is not None]
+    return Candidate(
+        name=normalize_name(table["name"]),
+        version=table["version"],
+        wheels=tuple(wheels) if kind in {"legacy", "url"} else (),
+        from_index=strip_credentials(f"{source['url'].rstrip('/')}/") if kind == "legacy" and "url" in source else "",
+        built_from=_BUILT.get(kind, "sdist"),
+    )
+
+
+def _file(table: Mapping[str, Any], source: Mapping[str, Any]) -> Wheel | None:
+    name, (algorithm, _, digest) = table["file"], table["hash"].partition(":")
+    sha256 = digest if algorithm == "sha256" else ""
+    if source.get("type") == "url":
+        return wheel_of(source["url"], sha256)
+    return Wheel(name, sha256=sha256) if name.endswith(".whl") and "/" not in name else None
+
+
+def python_range(text: str) -> str:
+    """Poetry's range of Pythons as a PEP 440 specifier set.
+
+    >>> python_range("^3.10"), python_range(">=3.10,<3.14"), python_range("~3.11"), python_range("*")
+    ('<4,>=3.10', '<3.14,>=3.10', '<3.12,>=3.11', '')
+    """
+    clauses = []
+    for clause in text.replace(" ", "").split(","):
+        if clause[:1] == "^":
+            clauses += [f">={clause[1:]}", f"<{int(clause[1:].split('.')[0]) + 1}"]
+        elif clause[:1] == "~" and clause[1:2] != "=":
+            major, minor = (*clause[1:].split("."), "0")[:2]
+            clauses += [f">={clause[1:]}", f"<{major}.{int(minor) + 1}"]
+        elif clause not in {"", "*"}:
+            clauses.append(clause)
+    return normalize_specifier(",".join(clauses))

@@ -1,0 +1,178 @@
+"""uv.lock: a graph with markers for all archs and Pythons, with the URL and the SHA-256 of every wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from envlock.interchange.errors import BrokenImport, ImportUnclear, UnknownImportChoice, UnknownLockVersion
+from envlock.interchange.imported import Choice, Imported, toml_document
+from envlock.interchange.universal import (
+    NEVER,
+    ROOT,
+    Candidate,
+    Universal,
+    Wheel,
+    imported,
+    wheel_of,
+    with_extras,
+)
+from envlock.lockfile.document import format_upload_time
+from envlock.model.requirement import PypiRequirement, normalize_name, parse_requirement
+from envlock.model.url import is_web, strip_credentials
+from envlock.resolve.python_releases import Edge
+
+KIND = "uv"
+_PLACES = {"virtual": "folder", "editable": "folder", "directory": "folder", "git": "git", "path": "file"}
+
+
+def read(text: str, path: Path, choice: Choice) -> Imported:
+    """One project of a uv.lock, with the extras and groups of the choice, for one Python.
+
+    Raises what `universal.imported` raises, UnknownLockVersion, UnknownImportChoice, ImportUnclear, BrokenImport.
+    """
+    shown = path.name
+    document = toml_document(text, shown, KIND)
+    if document.get("version") != 1:
+        raise UnknownLockVersion(shown, KIND, document.get("version"), "1")
+    try:
+        lock = _universal(document, shown, choice)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
+    return imported(lock, shown, choice)
+
+
+def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Universal:
+    tables: list[Mapping[str, Any]] = document.get("package", [])
+    versions: dict[str, list[str]] = {}
+    for table in tables:
+        versions.setdefault(table["name"], []).append(table.get("version", ""))
+    edges: dict[tuple[str, str, str], tuple[Edge, ...]] = {}
+    active = _active(shown, document, tables, choice)
+    for table in tables:
+        key = (table["name"], table.get("version", ""))
+        edges[(*key, "")] = _edges(table.get("dependencies", ()), versions, active.names)
+        for extra, needed in table.get("optional-dependencies", {}).items():
+            edges[(*key, extra)] = _edges(needed, versions, active.names)
+    edges[ROOT] = _edges(active.dependencies, versions, active.names)
+    candidates = {(table["name"], table.get("version", "")): _candidate(table) for table in tables}
+    return Universal(
+        kind=KIND,
+        requires_python=",".join(sorted(document.get("requires-python", "").replace(" ", "").split(","))),
+        edges=edges,
+        candidates=candidates,
+        environments=tuple(document.get("supported-markers", ())),
+        roots=tuple(dict.fromkeys(filter(None, (_requirement(each, active.extras) for each in active.requirements)))),
+        notes=active.notes,
+    )
+
+
+class _Active:
+    """The project that is imported: what it needs with the extras and groups that were chosen."""
+
+    def __init__(self, project: Mapping[str, Any], manifest: Mapping[str, Any], shown: str, choice: Choice) -> None:
+        self.extras = tuple(map(normalize_name, choice.extras))
+        groups = tuple(map(normalize_name, choice.groups))
+        metadata = project.get("metadata", {})
+        of_extras = project.get("optional-dependencies", {})
+        of_groups = project.get("dev-dependencies", {})
+        stated = metadata.get("requires-dev", manifest.get("dependency-groups", {}))
+        known = {*of_extras, *metadata.get("provides-extras", ())}
+        for extra in self.extras:
+            if extra not in known:
+                raise UnknownImportChoice(shown, "extra", extra, known)
+        for group in groups:
+            if group not in {*of_groups, *stated}:
+                raise UnknownImportChoice(shown, "group", group, {*of_groups, *stated})
+        self.dependencies = [*project.get("dependencies", ())]
+        self.requirements = [*metadata.get("requires-dist", manifest.get("requirements", ()))]
+        for extra in self.extras:
+            self.dependencies += of_extras.get(extra, ())
+        for group in groups:
+            self.dependencies += of_groups.get(group, stated.get(group, ()) if not project else ())
+            self.requirements += stated.get(group, ())
+        if not project:
+            self.dependencies += manifest.get("requirements", ())
+        name = project.get("name", "")
+        # How uv writes a choice of extras and groups that exclude each other into markers.
+        self.names = {f"extra-{len(name)}-{name}-{extra}" for extra in self.extras}
+        self.names |= {f"group-{len(name)}-{name}-{group}" for group in groups}
+        left = [
+            *(f"extra `{extra}`" for extra in sorted(known - {*self.extras})),
+            *(f"group `{group}`" for group in sorted({*of_groups, *stated} - {*groups})),
+        ]
+        self.notes = (f"without {', '.join(left)}: `--extra` and `--group` take them",) if left else ()
+
+
+def _active(shown: str, document: Mapping[str, Any], tables: Iterable[Mapping[str, Any]], choice: Choice) -> _Active:
+    """The chosen project of a workspace: the one at its root, if none is named, or the only one; none for a script."""
+    here = {
+        table["name"]: table
+        for table in tables
+        if _PLACES.get(next(iter(table["source"]), "")) == "folder"
+        and table["name"] in document.get("manifest", {}).get("members", [table["name"]])
+    }
+    manifest = document.get("manifest", {})
+    if choice.package:
+        name = normalize_name(choice.package)
+        if name not in here:
+            raise UnknownImportChoice(shown, "project", choice.package, here)
+        return _Active(here[name], manifest, shown, choice)
+    root = next((table for table in here.values() if "." in table["source"].values()), None)
+    if root is None and len(here) > 1:
+        raise ImportUnclear(shown, "projects", sorted(here), "--package")
+    return _Active(root or next(iter(here.values()), {}), manifest, shown, choice)
+
+
+def _edges(
+    tables: Iterable[Mapping[str, Any]], versions: Mapping[str, list[str]], names: Iterable[str]
+) -> tuple[Edge, ...]:
+    found = []
+    for table in tables:
+        name = table["name"]
+        extras = tuple(table.get("extra", table.get("extras", ())))
+        marker = with_extras(table.get("marker", ""), names)
+        found.append(Edge(name, table.get("version", versions[name][0]), extras, marker))
+    return tuple(found)
+
+
+def _candidate(table: Mapping[str, Any]) -> Candidate:
+    ((kind, place), *_) = table["source"].items()
+    wheels = [_wheel(wheel, place if kind == "url" else "") for wheel in table.get("wheels", ())]
+    return Candidate(
+        name=table["name"],
+        version=table.get("version", ""),
+        wheels=tuple(wheel for wheel in wheels if wheel is not None) if kind in {"registry", "url"} else (),
+        from_index=strip_credentials(place) if kind == "registry" and is_web(place) else "",
+        built_from=_PLACES.get(kind, "sdist"),
+    )
+
+
+def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:
+    algorithm, _, digest = table.get("hash", "").partition(":")
+    uploaded = table.get("upload-time")
+    return wheel_of(
+        table.get("url") or place,
+        digest if algorithm == "sha256" else "",
+        table.get("size"),
+        _instant(uploaded) if uploaded else "",
+    )
+
+
+def _instant(uploaded: str) -> str:
+    from datetime import datetime, timezone
+
+    return format_upload_time(datetime.fromisoformat(uploaded.replace("Z", "+00:00")).astimezone(timezone.utc))
+
+
+def _requirement(table: Mapping[str, Any], extras: Iterable[str]) -> PypiRequirement | None:
+    """A requirement as the project states it; None if it is of an extra that was not chosen."""
+    wanted = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
+    marker = with_extras(table.get("marker", ""), extras)
+    if marker == NEVER:
+        return None
+    body = f"{table['name']}{wanted}" + (f" @ {table['url']}" if table.get("url") else table.get("specifier", ""))
+    index = table.get("index", "")
+    found = parse_requirement(f"{body} ; {marker}" if marker else body)
+    return found._replace(from_index=strip_credentials(index) if is_web(index) else "")
