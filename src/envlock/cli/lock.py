@@ -12,6 +12,7 @@ from envlock.words import count, short_ids
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from envlock.config.project import Project
     from envlock.config.selection import Selection
@@ -42,6 +43,26 @@ _FROM = Value(
 _FROM_PATHSPEC = Value(
     "--from-pathspec", "FLOW/RUN/STEP", "Like `--from`, with the environment that a step of a run used."
 )
+_REQUIREMENTS = Value(
+    "--requirements", "FILE", "Lock this requirements.txt, without an envlock.toml.", short="-r", repeatable=True
+)
+_ENVIRONMENT_YML = Value(
+    "--environment-yml", "FILE", "Lock this environment.yml, without an envlock.toml.", short="-f", repeatable=True
+)
+_PYPROJECT = Value(
+    "--pyproject",
+    "FILE",
+    "Lock the dependencies of this pyproject.toml, without an envlock.toml.",
+    short="-p",
+    repeatable=True,
+)
+_EXTRA = Value("--extra", "NAME", "With `--pyproject`: take this extra, too.", repeatable=True)
+_GROUP = Value("--group", "NAME", "With `--pyproject`: take this dependency group, too.", repeatable=True)
+_PYTHON = Value("--python", "VERSION", "With a file: the Python, as `python` in envlock.toml.")
+_CACHE = Value("--cache", "URL", "With a file: the cache to give the alias in. Default: that of the project here.")
+_OUTPUT = Value("--output", "FOLDER", "With a file: the folder to write the locks into.")
+_FILES = (_REQUIREMENTS, _ENVIRONMENT_YML, _PYPROJECT)
+_OF_FILES = (_EXTRA, _GROUP, _PYTHON, _CACHE, _OUTPUT)
 _OFFLINE = Flag("--offline", "Use only cached index and channel data.")
 _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
 
@@ -57,6 +78,8 @@ _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
     _UPGRADE_ALIASES,
     _ALIAS,
     *_BASES,
+    *_FILES,
+    *_OF_FILES,
     _OFFLINE,
     JSON,
     CONFIG,
@@ -77,7 +100,21 @@ def lock(line: CommandLine) -> int:
     - `envlock lock -P pandas`
     - `envlock lock --env base --using team/base:v1`
     - `envlock lock --env wide --from team/base:v1`
+    - `envlock lock -r requirements.txt --python 3.12 --output locks`
+    - `envlock lock -f environment.yml --alias team/base:v2 --cache s3://team/envlock`
+
+    Requirement files need no envlock.toml: several of them add up, and the settings are those of the project here, if
+    there is one. The locks go into the folder of `--output`, and with `--alias` into the cache, under that name.
     """
+    if any(line.has(option) for option in (*_FILES, *_OF_FILES)):
+        from envlock.files import temporary_folder
+
+        with temporary_folder() as unused:
+            return _lock_files(line, unused)
+    return _lock(line, open_project(line))
+
+
+def _lock(line: CommandLine, project: Project) -> int:
     from envlock.cli.progress import LiveReporter
     from envlock.named.give import LockAliases
     from envlock.workflow.lock import lock as lock_project
@@ -93,7 +130,6 @@ def lock(line: CommandLine) -> int:
     offline = line.has(_OFFLINE)
     bases = {option.name: line.value(option) for option in _BASES if line.has(option)}
     _check_bases(bases, chosen)
-    project = open_project(line)
     new = _new_table(project, bases, chosen) if bases else None
     project = new.project if new is not None else project
     aliases = LockAliases(project, chosen, line.values(_ALIAS))
@@ -126,6 +162,78 @@ def lock(line: CommandLine) -> int:
         notes = [*map(_behind_text, given.behind), *aliases.left(result)]
         sys.stderr.write("".join(f"{one_line(note)}\n" for note in notes))
     return 0
+
+
+def _lock_files(line: CommandLine, unused: Path) -> int:
+    """Lock files without an envlock.toml; `unused` is the lock folder if the user wants none."""
+    from pathlib import Path
+
+    from envlock.cli.errors import BadUsage
+    from envlock.config.project import CONFIG_NAME, LOCK_FOLDER_NAME
+    from envlock.config.requirement_files.standalone import project_of_files, without_lines
+
+    _check_files(line)
+    around = _project_around(line)
+    if line.has(_ALIAS) and not line.has(_CACHE) and around is None:
+        raise BadUsage("`--alias` needs a cache", "envlock lock", hint="name it with `--cache URL`")
+    locks = Path(line.value(_OUTPUT)).absolute() if line.has(_OUTPUT) else unused
+    if (locks.parent / CONFIG_NAME).exists() and locks.name == LOCK_FOLDER_NAME:
+        message = f"`{line.value(_OUTPUT)}` is the lock folder of a project, which `envlock lock` would clear"
+        raise BadUsage(message, "envlock lock", hint="name another folder with `--output`")
+    extras, groups = list(line.values(_EXTRA)), list(line.values(_GROUP))
+    pyprojects = [{"file": file, "extras": extras, "groups": groups} for file in line.values(_PYPROJECT)]
+    files: dict[str, Sequence[object]] = {
+        "requirements": line.values(_REQUIREMENTS),
+        "environment-yml": line.values(_ENVIRONMENT_YML),
+        "pyproject": pyprojects,
+    }
+    first = next(line.value(option) for option in _FILES if line.has(option))
+    name = line.value(_ALIAS).partition(":")[0] if line.has(_ALIAS) else Path(first).stem
+    project = project_of_files(
+        files,
+        name=name,
+        folder=Path.cwd(),
+        locks=locks,
+        python=line.value(_PYTHON),
+        cache=line.value(_CACHE),
+        around=around,
+    )
+    try:
+        return _lock(line, project)
+    except EnvlockError as error:
+        raise without_lines(error) from None
+
+
+def _check_files(line: CommandLine) -> None:
+    """Raise BadUsage if options of requirement files go without a file, or with what is about an envlock.toml."""
+    from envlock.cli.errors import BadUsage
+
+    given = [option.name for option in _FILES if line.has(option)]
+    if not given:
+        option = next(option for option in _OF_FILES if line.has(option))
+        raise BadUsage(f"`{option.name}` goes with a requirement file: `-r`, `-f` or `-p`", "envlock lock")
+    others = (FLOWS, STEPS, ENVS, *_BASES, _UPGRADE_ALIAS, _UPGRADE_ALIASES)
+    wrong = next((option.name for option in others if line.has(option)), "")
+    if wrong:
+        raise BadUsage(f"`{given[0]}` and `{wrong}` exclude each other", "envlock lock")
+    for option in (_EXTRA, _GROUP):
+        if line.has(option) and not line.has(_PYPROJECT):
+            raise BadUsage(f"`{option.name}` goes with `--pyproject`", "envlock lock")
+    if not (line.has(_ALIAS) or line.has(_OUTPUT)):
+        hint = "write them into a folder with `--output FOLDER`, or into the cache with `--alias NAME:TAG`"
+        raise BadUsage("where the locks should go is not said", "envlock lock", hint=hint)
+
+
+def _project_around(line: CommandLine) -> Project | None:
+    """The project of the working folder, whose settings count; None if there is none."""
+    from envlock.config.errors import NoConfig
+
+    try:
+        return open_project(line)
+    except NoConfig:
+        if line.has(CONFIG):
+            raise
+        return None
 
 
 def _behind_text(each: Behind) -> str:

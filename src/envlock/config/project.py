@@ -167,6 +167,8 @@ class Project(NamedTuple):
     """The `[env.*]` tables."""
     files: tuple[Path, ...] = ()
     """The requirement files that were read, with those that they include."""
+    locks: Path | None = None
+    """The lock folder of a project of requirement files alone: then there is no envlock.toml."""
 
     @property
     def folder(self) -> Path:
@@ -176,7 +178,13 @@ class Project(NamedTuple):
     @property
     def lock_folder(self) -> Path:
         """The lock folder, beside envlock.toml."""
-        return self.folder / LOCK_FOLDER_NAME
+        return self.folder / LOCK_FOLDER_NAME if self.locks is None else self.locks
+
+    @property
+    def written_cache(self) -> str:
+        """The cache as it is written, and if it is a folder, from where it is meant."""
+        cache = self.settings.cache
+        return cache if "://" in cache or "${" in cache else str((self.folder / expanded(cache)).absolute())
 
     @property
     def cache_url(self) -> str:

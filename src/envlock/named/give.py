@@ -171,7 +171,7 @@ class LockAliases:
         Raises NoSuchSelection, SeveralEnvironments, NoEnvironments, BadAlias, UnsetNameVariable.
         """
         environments = selection.choose(project)
-        self._config = project.path
+        self._project = project
         self._in_config = [(each.name, [name for name, _ in each.aliases]) for each in environments if each.aliases]
         self._if_changed: list[tuple[str, Alias]] = []
         self._places: dict[Alias, Location | None] = {}
@@ -235,7 +235,8 @@ class LockAliases:
         from envlock.config.read import load_project
         from envlock.named.lookup import Lookup
 
-        project = load_project(self._config)
+        # What was pinned meanwhile is read again.
+        project = load_project(self._project.path) if self._project.locks is None else self._project
         lookup = Lookup(project)
         environments = {each.name: each for each in project.environments()}
         results: list[GiveResult] = []
