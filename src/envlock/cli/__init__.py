@@ -1,7 +1,7 @@
 """The command line: one module a command, with its declaration, what it does, and how it shows the result."""
 
 PANELS = {
-    "Set up": ("init", "add", "remove", "schema"),
+    "Set up": ("init", "migrate", "add", "remove", "schema"),
     "Lock": ("lock", "check", "show", "import", "export"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),

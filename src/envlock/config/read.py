@@ -89,6 +89,16 @@ def project_of(path: Path, text: str) -> Project:
         raise explained from None
 
 
+def levels_of(project: Project, flow: str) -> tuple[Level, Mapping[str, Level]]:
+    """What the tables of a flow say, and those of its steps that have some."""
+    reading = _Reading(project.path, project.text, toml_of(project.text))
+    reading.read_envs()
+    table = reading.document.get("flow", {}).get(flow, {})
+    key: KeyPath = ("flow", flow)
+    steps = {name: reading.level(own, (*key, "step", name)) for name, own in table.get("step", {}).items()}
+    return reading.level(table, key), steps
+
+
 def _explained(source: str | bytes, path: Path) -> ConfigError:
     from envlock.config.errors import NotToml, Unexplained
     from envlock.config.validate import explain

@@ -63,7 +63,7 @@ class _FlowReading:
             what = "its decorators" if self.source.complete else "its steps and decorators"
             message = f"base class `{source_of(base)}` comes from another module: {what} are not read"
             levels[""].reading = Place(file, base.lineno)
-            levels[""].note(levels[""].reading, message)
+            levels[""].note(levels[""].reading, message, is_lost=False)  # it stays where it is
         move_lone_python([tables, *step_tables.values()])
         own = self.reader.file.path
         notes = [
@@ -149,7 +149,7 @@ class _FlowReading:
         elif not (is_metaflow or name == "step" or self.is_harmless(decorator, owner, module)):
             where = f"comes from `{module}`" if origin else "is not a Metaflow decorator"
             message = f"@{source_of(decorator)} {where}; not read, though it may ask for packages"
-            level.note(place, message)
+            level.note(place, message, is_lost=False)  # it stays where it is
         return None
 
     def is_handed_on(self, decorator: ast.expr, owner: Class, name: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from envlock.config.flows.decorators import read_decorators
 from envlock.errors import EnvlockError
 from envlock.files import FLOW_BYTES, read_file
 
+MOST_FILES = 50_000
+"""Python files that are looked at in one repository."""
+_SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"}
+"""Folders that hold no flow that somebody wrote there; neither do those that begin with a dot."""
 _WORDS = (b"FlowSpec", b"metaflow", b"@step")
 """A file with none of them has a flow only if it inherits all of one from another file."""
 
@@ -21,29 +25,40 @@ def flows_in(project: Path, paths: Iterable[Path]) -> tuple[tuple[DecoratedFlow,
     """The flows of these files, in their order, and why files that may have flows cannot be read.
 
     A class that only serves other flows as their base is not a flow of its own, whatever files they are in. `project`
-    is the folder whose modules are read for base classes. Reads each file once, and parses those that speak of flows.
+    is the folder whose modules are read for base classes. Parses only files that speak of flows.
     """
-    left: dict[Path, bytes] = {}
-    for path in dict.fromkeys(paths):
-        with suppress(OSError):  # a folder of that name, a link out of the project, what this user may not read
-            left[path] = read_file(path, FLOW_BYTES, within=project)
-    order = {path: number for number, path in enumerate(left)}
+    order = {path: number for number, path in enumerate(dict.fromkeys(paths))}
     found: list[tuple[int, DecoratedFlow]] = []
     failed: list[EnvlockError] = []
-    words: Sequence[bytes] = _WORDS
-    while candidates := [path for path, data in left.items() if any(word in data for word in words)]:
+    left = list(order)
+    words: tuple[bytes, ...] = _WORDS
+    while words and left:
+        candidates = {path for path in left if _has_any(path, words, project)}
+        left = [path for path in left if path not in candidates]
         new: list[DecoratedFlow] = []
-        for path in candidates:
-            del left[path]
-            try:
-                new += (flow := read_decorators(path, project))
-            except EnvlockError as error:
-                failed.append(error)
-            else:
-                found += [(order[path], each) for each in flow]
-        words = [f"({flow.name}".encode() for flow in new]
-    flows = [flow for _, flow in sorted(found, key=lambda each: each[0])]
-    return without_bases(flows), tuple(failed)
+        for path in sorted(candidates, key=order.__getitem__):
+            flows, error = _read(path, project)
+            new += flows
+            found += [(order[path], each) for each in flows]
+            failed += [error] if error is not None else []
+        words = tuple(f"({flow.name}".encode() for flow in new)
+    in_order = [flow for _, flow in sorted(found, key=lambda each: each[0])]
+    return without_bases(in_order), tuple(failed)
+
+
+def _has_any(path: Path, words: Sequence[bytes], project: Path) -> bool:
+    try:
+        data = read_file(path, FLOW_BYTES, within=project)
+    except OSError:  # a folder of that name, a link out of the project, what this user may not read
+        return False
+    return any(word in data for word in words)
+
+
+def _read(path: Path, project: Path) -> tuple[tuple[DecoratedFlow, ...], EnvlockError | None]:
+    try:
+        return read_decorators(path, project), None
+    except EnvlockError as error:
+        return (), error
 
 
 def without_bases(flows: Sequence[DecoratedFlow]) -> tuple[DecoratedFlow, ...]:
@@ -60,3 +75,36 @@ def named_from(flow: DecoratedFlow, folder: Path) -> DecoratedFlow:
 
     notes = tuple(replace(note, file=name(note.path)) if note.path else note for note in flow.notes)
     return replace(flow, file=name(flow.path), notes=notes)
+
+
+def python_files(folder: Path) -> tuple[list[Path], bool]:
+    """The Python files of a repository, sorted, and whether there are more than are looked at.
+
+    In a work tree of git, those that it does not ignore. Links to folders are not followed, and folders that tools fill
+    are left out.
+    """
+    found = sorted(_tracked(folder) or _walked(folder))
+    return found[:MOST_FILES], len(found) > MOST_FILES
+
+
+def _tracked(folder: Path) -> list[Path]:
+    """The files of a git work tree; none outside of one."""
+    command = ["git", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run([*command, "--", "*.py"], cwd=folder, capture_output=True, check=False)
+    except OSError:  # there is no git
+        return []
+    names = dict.fromkeys(os.fsdecode(name) for name in done.stdout.split(b"\0") if name)
+    return [folder / name for name in names if not _is_skipped(name.split("/")[:-1]) and (folder / name).is_file()]
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    for top, folders, files in os.walk(folder):
+        folders[:] = [
+            name for name in folders if not _is_skipped([name]) and not (Path(top) / name / "pyvenv.cfg").exists()
+        ]
+        yield from (Path(top) / name for name in files if name.endswith(".py"))
+
+
+def _is_skipped(names: Iterable[str]) -> bool:
+    return any(name.startswith(".") or name in _SKIPPED for name in names)

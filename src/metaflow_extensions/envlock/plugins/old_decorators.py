@@ -19,11 +19,10 @@ def refusal(flow, steps, of_flow):
     for step, names in steps.items():
         found += _places(getattr(type(flow), step), names, step)
     lines = ["%s@%s of %s" % ("%s:%d: " % place[:2] if place[0] else "", *place[2:]) for place in sorted(set(found))]
-    file = os.path.basename(inspect.getsourcefile(type(flow)) or "")
     return EnvlockException(
         "the flow still has decorators of another environment, with which Metaflow refuses to start it\n  %s\n\n"
-        "hint: `envlock init %s` copies what they require into envlock.toml; then remove them"
-        % ("\n  ".join(lines), file)
+        "hint: `envlock migrate --apply` copies what they require into envlock.toml and deletes them"
+        % "\n  ".join(lines)
     )
 
 

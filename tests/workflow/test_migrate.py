@@ -1,0 +1,250 @@
+"""A repository moved from decorators to envlock.toml."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+import tomli
+
+from envlock.config.flows.decorators import read_decorators
+from envlock.config.read import load_project
+from envlock.workflow.migrate import Migration, plan, write
+
+SAMPLES = Path(__file__).parent.parent / "config" / "flows" / "samples"
+
+BASE = """
+from metaflow import FlowSpec, pypi, pypi_base, step
+
+PANDAS = "2.2.3"
+
+
+@pypi_base(packages={"pandas": PANDAS}, python="3.12")
+class TeamFlow(FlowSpec):
+    @pypi(packages={"attrs": ""})
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+TRAIN = """
+from metaflow import conda, step
+from team.base import TeamFlow
+
+
+class TrainFlow(TeamFlow):
+    @step
+    def start(self):
+        self.next(self.fit)
+
+    @conda(libraries={"ffmpeg": ">=6"})
+    @step
+    def fit(self):
+        self.next(self.end)
+
+
+if __name__ == "__main__":
+    TrainFlow()
+"""
+SCORE = """
+from team.base import TeamFlow
+
+
+class ScoreFlow(TeamFlow):
+    pass
+
+
+if __name__ == "__main__":
+    ScoreFlow()
+"""
+
+PLAIN = """
+from metaflow import FlowSpec, step
+
+
+class PlainFlow(FlowSpec):
+    @step
+    def start(self):
+        pass
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Two flows on a base class in a package, and what is no flow of the repository's."""
+    folder = tmp_path / "repository"
+    for name, text in {
+        "team/__init__.py": "",
+        "team/base.py": BASE,
+        "train_flow.py": TRAIN,
+        "score_flow.py": SCORE,
+        "plain_flow.py": PLAIN,
+        "notebook.ipynb": '{"cells": [{"source": "@pypi_base(packages={})\\nclass NotebookFlow(FlowSpec): pass"}]}',
+        ".venv/lib/python3.11/site-packages/other_flow.py": BASE,
+        "node_modules/odd/flow.py": BASE,
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text.lstrip())
+    return folder
+
+
+def requirements(folder: Path) -> dict[str, list[str]]:
+    return {
+        each.name: [str(one) for one in (*each.requirements.pypi, *each.requirements.all_conda)]
+        for each in load_project(folder / "envlock.toml").environments()
+    }
+
+
+def verdicts(migration: Migration) -> dict[str, str]:
+    return {f"{each.flow}/{each.step}": each.verdict for each in migration.proofs}
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+def test_flows_and_the_base_class_that_they_share_move_together(repository: Path, in_git: bool) -> None:
+    if in_git:
+        subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+        (repository / ".gitignore").write_text(".venv\nnode_modules\n")
+    migration = plan(repository)
+    assert migration.is_whole
+    assert migration.left == ()
+    assert set(verdicts(migration).values()) == {"same"}
+    assert [each.path for each in migration.configs] == [repository / "envlock.toml"]
+    assert [str(each.path.relative_to(repository)) for each in migration.sources] == ["team/base.py", "train_flow.py"]
+    assert sorted(path.name for path in repository.glob("*.toml")) == [], "nothing is written yet"
+    write(migration, delete_decorators=True)
+    assert requirements(repository) == {
+        "ScoreFlow/start": ["attrs", "pandas==2.2.3"],
+        "ScoreFlow/end": ["pandas==2.2.3"],
+        "TrainFlow/start": ["pandas==2.2.3"],
+        "TrainFlow/fit": ["pandas==2.2.3", "ffmpeg >=6"],
+        "TrainFlow/end": ["pandas==2.2.3"],
+    }
+    assert (repository / "team" / "base.py").read_text() == (
+        BASE.lstrip()
+        .replace("FlowSpec, pypi, pypi_base, step", "FlowSpec, step")
+        .replace('@pypi_base(packages={"pandas": PANDAS}, python="3.12")\n', "")
+        .replace('    @pypi(packages={"attrs": ""})\n', "")
+    )
+    assert "from metaflow import step\n" in (repository / "train_flow.py").read_text()
+    again = plan(repository)
+    assert (again.is_whole, again.configs, again.sources) == (True, (), ())
+
+
+def test_a_decorator_that_nobody_can_read_stays_for_all_flows_that_have_it(repository: Path) -> None:
+    base = repository / "team" / "base.py"
+    base.write_text(base.read_text().replace('{"attrs": ""}', 'load("attrs")'))
+    migration = plan(repository)
+    assert not migration.is_whole
+    assert verdicts(migration) == {
+        "ScoreFlow/start": "incomplete",
+        "ScoreFlow/end": "same",
+        "TrainFlow/start": "same",
+        "TrainFlow/fit": "same",
+        "TrainFlow/end": "same",
+    }
+    (left,) = migration.left
+    assert (left.path, left.line, left.flow, left.step, left.stays) == (str(base), 8, "ScoreFlow", "start", True)
+    write(migration, delete_decorators=True)
+    assert "    @pypi(packages=load(" in base.read_text()
+    assert "import FlowSpec, pypi, step\n" in base.read_text()
+    assert "pypi_base" not in base.read_text()
+
+
+def test_what_an_envlock_toml_says_stays_and_has_to_agree(repository: Path) -> None:
+    mine = textwrap.dedent("""\
+        # Ours.
+        [flow.ScoreFlow]
+        file = "score_flow.py"
+        pypi = { python = "3.12", packages = { pandas = "2.2.3", rich = "" } }
+
+        [flow.ScoreFlow.step.start]
+        pypi = { packages = { attrs = "", click = "" } }
+        """)
+    (repository / "envlock.toml").write_text(mine)
+    migration = plan(repository)
+    found = verdicts(migration)
+    assert (found["ScoreFlow/start"], found["ScoreFlow/end"]) == ("more", "more")
+    assert migration.is_whole
+    assert migration.configs[0].edited.text.startswith(mine)
+    (repository / "envlock.toml").write_text(mine.replace("2.2.3", "2.1.0"))
+    migration = plan(repository)
+    assert {step for step, verdict in verdicts(migration).items() if verdict == "differs"} == {
+        "ScoreFlow/start",
+        "ScoreFlow/end",
+    }
+    assert not migration.is_whole
+    assert [each.path.name for each in migration.sources] == ["train_flow.py"], "TrainFlow's base stays, for ScoreFlow"
+
+
+def test_flows_of_one_name_get_an_envlock_toml_in_their_folders(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        shutil.copy(SAMPLES / ("packages.py" if name != "three" else "constants.py"), tmp_path / name)
+    assert sorted(str(each.path.relative_to(tmp_path)) for each in plan(tmp_path).configs) == [
+        "envlock.toml",
+        "one/envlock.toml",
+        "two/envlock.toml",
+    ]
+    shutil.copy(SAMPLES / "packages.py", tmp_path / "one" / "again.py")
+    migration = plan(tmp_path)
+    assert [each.reason.partition(":")[0] for each in migration.left if "called TrainFlow" in each.reason] == [
+        "another flow of this folder is called TrainFlow too"
+    ] * 2
+    assert not [each for each in migration.sources if each.path.parent.name == "one"]
+
+
+def test_the_nearest_envlock_toml_gets_the_flows_below_it(repository: Path) -> None:
+    (repository / "jobs").mkdir()
+    shutil.copy(SAMPLES / "packages.py", repository / "jobs")
+    (repository / "jobs" / "envlock.toml").write_text("# jobs\n")
+    migration = plan(repository)
+    assert {each.path.parent.name: len(each.edited.flows) for each in migration.configs} == {
+        "repository": 2,
+        "jobs": 1,
+    }
+    (repository / "envlock.toml").write_text("# all\n")
+    (repository / "jobs" / "envlock.toml").unlink()
+    (config,) = plan(repository / "jobs").configs
+    assert config.path == repository / "envlock.toml"
+    assert tomli.loads(config.edited.text)["flow"]["TrainFlow"]["file"] == "jobs/packages.py"
+
+
+def test_files_that_cannot_be_read_are_named(repository: Path) -> None:
+    (repository / "broken.py").write_text("class Broken(FlowSpec\n")
+    (repository / "link.py").symlink_to("/etc/hostname")
+    migration = plan(repository)
+    assert [error.code for error in migration.unread] == ["flow-file-syntax"]
+    assert not migration.is_whole
+
+
+def test_nothing_to_migrate(tmp_path: Path) -> None:
+    shutil.copy(SAMPLES / "plain.py", tmp_path)
+    assert plan(tmp_path) == Migration(tmp_path, (), (), (), ())
+
+
+def test_the_samples_keep_what_they_require(tmp_path: Path) -> None:
+    for path in SAMPLES.glob("*.py"):
+        if path.stem != "conftest":
+            shutil.copy(path, tmp_path)
+    migration = plan(tmp_path)
+    counted = [each.verdict for each in migration.proofs]
+    assert {verdict: counted.count(verdict) for verdict in sorted(set(counted))} == {"incomplete": 22, "same": 25}
+    before = {
+        each.line
+        for path in tmp_path.glob("*.py")
+        for flow in read_decorators(path, tmp_path)
+        for each in flow.decorators
+    }
+    assert before
+    write(migration, delete_decorators=True)
+    for path in tmp_path.glob("*.py"):
+        for flow in read_decorators(path, tmp_path):
+            steps = {each.step for each in migration.proofs if each.flow == flow.name and each.verdict == "incomplete"}
+            assert all(each.step in {"", *steps} for each in flow.decorators)
+    assert load_project(tmp_path / "envlock.toml").flows
