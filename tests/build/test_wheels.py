@@ -36,10 +36,21 @@ from envlock.build.wheels import build, built_in
 from envlock.places import folder_in_home, home
 from envlock.uv_command import uv_executable
 from tests.build.sources import PROJECT, of_archive, of_folder, tar_gz, write_project
+from tests.index import Index, Release
+
+
+@pytest.fixture(autouse=True)
+def temporary(new_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for temporary files of one's own: other tests build at the same time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(new_folder("temporary")))
 
 
 def built(recipe: Recipe, name: str = "") -> Built:
     return build(recipe, folder_in_home("builds", "wheels") / (name or recipe.key[:32]))
+
+
+def left_behind() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("envlock-build-*"))
 
 
 def failure(folder: Path, kind: type[OfOneSource], **facts: object) -> OfOneSource:
@@ -48,7 +59,7 @@ def failure(folder: Path, kind: type[OfOneSource], **facts: object) -> OfOneSour
     assert "Traceback" not in raised.value.message
     assert raised.value.exit_status == 4
     assert not list((home() / "builds" / "wheels").glob("*/*"))
-    assert not list((home() / "builds" / "work").iterdir())
+    assert not left_behind()
     return raised.value
 
 
@@ -130,8 +141,9 @@ def test_a_build_sees_few_variables_and_folders_of_its_own(tmp_path: Path, monke
         said = json.loads(archive.read("demo.py"))
     assert not {"SECRET_TOKEN", "PYTHONPATH", "PIP_INDEX_URL"} & said.keys()
     assert (said["SOURCE_DATE_EPOCH"], said["PYTHONHASHSEED"], said["umask"]) == ("315532800", "0", 0o022)
-    work = home() / "builds" / "work"
-    assert all(Path(said[name]).is_relative_to(work) for name in ("cwd", "tmp", "HOME"))
+    work = Path(said["cwd"]).parent
+    assert work.name.startswith("envlock-build-")
+    assert {Path(said[name]).parent for name in ("tmp", "HOME")} == {work}
 
 
 def test_a_failed_build_keeps_its_log_and_shows_its_last_lines(tmp_path: Path) -> None:
@@ -319,20 +331,30 @@ def test_a_folder_that_changes_meanwhile(tmp_path: Path) -> None:
         built(recipe)
 
 
-def test_build_requirements_that_no_index_has(tmp_path: Path, make_index: Callable[..., object]) -> None:
+def test_an_old_source_is_built_with_what_it_was_written_for(tmp_path: Path, make_index: Callable[..., Index]) -> None:
+    versions = {"81.0": "HAS = True\n", "82.0": "HAS = False\n"}
+    releases = [Release("setuptools", version, files={"tools.py": text}) for version, text in versions.items()]
+    during = "import tools\nif not tools.HAS: raise ImportError(\"No module named 'pkg_resources'\")\n"
+    text = PROJECT["pyproject.toml"].replace("[]", '["setuptools"]')
+    folder = write_project(tmp_path / "demo", during, pyproject__toml=text)
+    wheel = built(of_folder(folder, default_index_url=make_index(*releases).url))
+    assert wheel.requires == ("setuptools==81.0",)
+
+
+def test_build_requirements_that_no_index_has(tmp_path: Path, make_index: Callable[..., Index]) -> None:
     text = PROJECT["pyproject.toml"].replace("[]", '["no-such-backend"]')
     index = make_index()
     error = failure(
         write_project(tmp_path / "demo", pyproject__toml=text), NoBuildRequirements, default_index_url=index.url
-    )  # type: ignore[attr-defined]
+    )
     assert any("no-such-backend" in line for line in error.details)
 
 
-def test_build_requirements_are_locked_and_locked_ones_are_kept(tmp_path: Path, index: object) -> None:
+def test_build_requirements_are_locked_and_locked_ones_are_kept(tmp_path: Path, index: Index) -> None:
     text = PROJECT["pyproject.toml"].replace("[]", '["alpha<2"]')
     backend = PROJECT["backend.py"] + "\ndef get_requires_for_build_wheel(*_):\n    return ['lam']\n"
     folder = write_project(tmp_path / "demo", "import alpha, lam", pyproject__toml=text, backend__py=backend)
-    recipe = of_folder(folder, default_index_url=index.url)  # type: ignore[attr-defined]
+    recipe = of_folder(folder, default_index_url=index.url)
     assert built(recipe).requires == ("alpha==1.1", "lam==1.0")
     older = recipe._replace(exclude_newer="2020-01-01T00:00:00Z")
     with pytest.raises(NoBuildRequirements):
@@ -367,7 +389,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_counts(tmp_path: Path) -> None
         finally:
             os._exit(1)
     for _ in range(400):
-        if list((home() / "builds" / "work").glob("*/source/begun")):
+        if any((path / "source" / "begun").exists() for path in left_behind()):
             break
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
@@ -376,6 +398,14 @@ def test_a_kill_in_the_middle_leaves_nothing_that_counts(tmp_path: Path) -> None
     assert not place.exists()
     (folder / "during.py").unlink()
     assert build(of_folder(folder), place).name == "demo"
+    assert not left_behind()
+
+
+def test_the_same_recipe_is_built_at_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_project(tmp_path / "demo", "open('demo.py', 'w').write(os.getcwd())")
+    first = built(of_folder(folder))
+    monkeypatch.setenv("ENVLOCK_HOME", str(tmp_path / "another"))
+    assert built(of_folder(folder)).sha256 == first.sha256
 
 
 def test_a_truncated_wheel_is_built_again(tmp_path: Path) -> None:

@@ -86,13 +86,14 @@ def build_system(folder: Path, source: str) -> BuildSystem:
     return BuildSystem(tuple(asked), named, tuple(map(str, folders)))
 
 
-def environment_for(recipe: Recipe, requires: Sequence[str]) -> Environment:
-    """The environment that holds these requirements, made unless this machine has it.
+def environment_for(recipe: Recipe, requires: Sequence[str], constraints: Sequence[str] = ()) -> Environment:
+    """The environment that holds these requirements, within the constraints, made unless this machine has it.
 
     Costs one solve of uv, and some 100 ms the first time. Raises NoBuildRequirements, NoUv, OSError.
     """
     with temporary_folder() as folder:
         settings, variables = _settings(recipe, folder)
+        (folder / "constraints.txt").write_text("".join(f"{each}\n" for each in constraints), encoding="utf-8")
         names = _resolved(recipe, requires, folder, settings, variables) if requires else {}
         locked = tuple(sorted(f"{name}=={version}" for name, (version, _) in names.items()))
         key = [str(recipe.python.resolve()), recipe.python_version, _guard(), sorted(names.items())]
@@ -154,7 +155,8 @@ def _resolved(
         recipe,
         "resolved",
         [
-            "pip", "compile", "requires.in", "--python", str(recipe.python), "--only-binary", ":all:",
+            "pip", "compile", "requires.in", "--constraints", "constraints.txt",
+            "--python", str(recipe.python), "--only-binary", ":all:",
             "--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--no-annotate", "--quiet",
         ],
         folder,

@@ -1,78 +1,31 @@
 """Makes a wheel of a source, once: the same recipe makes the same bytes on every machine of a kind.
 
 The source is copied or unpacked into a folder of the build's own, its build requirements are resolved and installed
-into an environment (`environments.py`), and there its hooks run (`in_environment.py`): without network, with few
-variables, and with SOURCE_DATE_EPOCH.
+into an environment (`environments.py`), and there its hooks run (`hooks.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
+import shutil
 import zipfile
-from contextlib import suppress
 from email.parser import BytesHeaderParser
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from envlock.build import git, sdists
-from envlock.build.environments import build_system, command, environment_for
-from envlock.build.errors import (
-    BadBuiltWheel,
-    BuildFailed,
-    BuildNeedsNetwork,
-    BuildOfAnother,
-    BuildWritesOutside,
-    GitUnreachable,
-    NotAProject,
-    SourceChanged,
-)
-from envlock.build.in_environment import MAY_WRITE, REFUSED, RESULT, WANTS_MORE
+from envlock.build.errors import BadBuiltWheel, BuildOfAnother, GitUnreachable, NotAProject, SourceChanged
+from envlock.build.hooks import run_hooks, work_folder
 from envlock.build.port import Built, Recipe
-from envlock.errors import EnvlockError
-from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, temporary_folder, write_atomically
-from envlock.places import folder_in_home
+from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, write_atomically
 from envlock.reporter import Reporter
 from envlock.source_tree import EPOCH, copy_to
 from envlock.stage import make_once
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envlock.build.environments import Environment
-
 _BUILT = "built.json"
-_ROUNDS = 5
-"""How often the hooks may ask for more build requirements."""
-_LINES = 15
-_LOG_TAIL = 64 << 10
-_LONGEST_LOG = 200
-_KEPT = (
-    *("PATH", "LANGUAGE"),
-    # which compilers, and how they find things: a machine's own matter
-    *("CC", "CXX", "CPP", "AR", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "ARCHFLAGS", "MAKEFLAGS"),
-    *("PKG_CONFIG", "PKG_CONFIG_PATH", "CPATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CMAKE_PREFIX_PATH", "CUDA_HOME"),
-    *("MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "DEVELOPER_DIR", "JAVA_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"),
-)
-_OFFLINE = {
-    "CARGO_NET_OFFLINE": "true",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GOPROXY": "off",
-    "PIP_NO_INDEX": "1",
-    "UV_OFFLINE": "1",
-    "npm_config_offline": "true",
-}
-"""For programs that a build starts: they fail at once, and say why."""
-_NO_NETWORK = re.compile(
-    r"(?:Could not resolve host|Failed to resolve|Temporary failure in name resolution|Network is unreachable"
-    r"|Name or service not known|nodename nor servname provided)[^\n]{0,200}"
-)
 _GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])")
 
 
@@ -113,16 +66,15 @@ def build(recipe: Recipe, into: Path, reporter: Reporter | None = None) -> Built
 
 
 def _build(recipe: Recipe, stage: Path) -> None:
-    with temporary_folder(parent=folder_in_home("builds", "work")) as work:
+    with work_folder(recipe.key) as work:
         for name in ("source", "home", "tmp", "wheels"):
             (work / name).mkdir()
         project, epoch = _project(recipe, work / "source")
-        environment, filename = _run_hooks(recipe, work, project, epoch)
+        environment, filename = run_hooks(recipe, work, project, epoch)
         wheel = work / "wheels" / filename
         facts = _facts(recipe, wheel)
         facts["requires"] = environment.requires
-        wheel.chmod(0o644)
-        wheel.rename(stage / filename)
+        shutil.copyfile(wheel, stage / filename)
         write_atomically(stage / _BUILT, json.dumps(facts, indent=1, sort_keys=True).encode())
 
 
@@ -154,99 +106,6 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
     if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise NotAProject(recipe.said, place=where)
     return project, epoch
-
-
-def _run_hooks(recipe: Recipe, work: Path, project: Path, epoch: int) -> tuple[Environment, str]:
-    """Run the hooks until they have what they need, and return the environment and the wheel's name."""
-    system = build_system(project, recipe.said)
-    requires: list[str] = list(system.requires)
-    log = work / "build.log"
-    for _ in range(_ROUNDS):
-        environment = environment_for(recipe, requires)
-        task: dict[str, object] = {
-            "backend": system.backend,
-            "path": system.path,
-            "known": requires,
-            "wheels": str(work / "wheels"),
-            "result": str(work / RESULT),
-        }
-        status = _run(command(environment, task), project, _variables(work, environment, epoch), log)
-        if status not in {0, WANTS_MORE}:
-            raise _failure(recipe, work, log, status)
-        answer = json_of(read_file(work / RESULT, MEMO_BYTES))
-        if status == 0:
-            filename = str(answer["wheel"])
-            if Path(filename).name != filename or not (work / "wheels" / filename).is_file():
-                raise BadBuiltWheel(recipe.said, reason=f"its backend names the file `{filename}`, which is not there")
-            return environment, filename
-        requires += [each for each in answer["needs"] if each not in requires]
-    raise BuildFailed(recipe.said, reason="it asks for other build requirements each time")
-
-
-def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, str]:
-    folder = str(environment.python.parent)
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {
-        **kept,
-        **_OFFLINE,
-        "PATH": os.pathsep.join([folder, *filter(None, [kept.get("PATH", os.defpath)])]),
-        "VIRTUAL_ENV": str(environment.python.parent.parent),
-        "HOME": str(work / "home"),
-        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work / "tmp")),
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "SOURCE_DATE_EPOCH": str(epoch),
-        "PYTHONHASHSEED": "0",
-        "PYTHONNOUSERSITE": "1",
-        MAY_WRITE: str(work),
-    }
-
-
-def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path) -> int:
-    """Run a command with its output in a file, and return its status. All that it started ends with it."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            return process.wait()
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:
-    """The error of a build that failed: what was refused, if anything was, else what it said last."""
-    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
-    kept = _keep_log(recipe, log)
-    lines = tuple(line.rstrip()[:_LONGEST_LOG] for line in text.splitlines() if line.strip())[-_LINES:]
-    refused = work / REFUSED
-    kind, _, what = "", "", ""
-    if refused.is_file():
-        kind, _, what = read_file(refused, MEMO_BYTES).decode("utf-8", "replace").splitlines()[-1].partition(" ")
-    unreachable = _NO_NETWORK.search(text)
-    if kind == "network" or (not kind and unreachable is not None):
-        place = what or (unreachable[0] if unreachable is not None else "")
-        return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
-    if kind == "write":
-        return BuildWritesOutside(recipe.said, path=what, details=lines, log=kept)
-    reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
-    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
-
-
-def _keep_log(recipe: Recipe, log: Path) -> Path:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.said).strip("-.")[:60]
-    kept = folder_in_home("builds", "logs") / f"{name}-{recipe.key[:8]}.log"
-    write_atomically(kept, log.read_bytes())
-    return kept
 
 
 def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:

@@ -1,0 +1,222 @@
+"""Running the hooks of a source's backend in isolation, and what is said where they fail.
+
+They get a folder of their own, few variables, and no network: `in_environment.py` holds them to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envlock.build.environments import build_system, command, environment_for
+from envlock.build.errors import BadBuiltWheel, BuildFailed, BuildNeedsNetwork, BuildWritesOutside
+from envlock.build.in_environment import MAY_WRITE, REFUSED, RESULT, WANTS_MORE
+from envlock.errors import EnvlockError
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
+from envlock.places import folder_in_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envlock.build.environments import Environment
+    from envlock.build.port import Recipe
+
+_WORK = "envlock-build-"
+_AT_ONCE = 100
+"""Processes that may build one source at a time, each in a home of its own."""
+_ROUNDS = 5
+"""How often the hooks may ask for more build requirements."""
+_LINES = 15
+_LOG_TAIL = 64 << 10
+_LONGEST_LOG = 200
+_KEPT = (
+    *("PATH", "LANGUAGE"),
+    # which compilers, and how they find things: a machine's own matter
+    *("CC", "CXX", "CPP", "AR", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "ARCHFLAGS", "MAKEFLAGS"),
+    *("PKG_CONFIG", "PKG_CONFIG_PATH", "CPATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CMAKE_PREFIX_PATH", "CUDA_HOME"),
+    *("MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "DEVELOPER_DIR", "JAVA_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"),
+)
+_OFFLINE = {
+    "CARGO_NET_OFFLINE": "true",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GOPROXY": "off",
+    "PIP_NO_INDEX": "1",
+    "UV_OFFLINE": "1",
+    "npm_config_offline": "true",
+}
+"""For programs that a build starts: they fail at once, and say why."""
+_NO_NETWORK = re.compile(
+    r"(?:Could not resolve host|Failed to resolve|Temporary failure in name resolution|Network is unreachable"
+    r"|Name or service not known|nodename nor servname provided)[^\n]{0,200}"
+)
+_REMEDIES = (
+    ("No module named 'pkg_resources'", "setuptools<82"),
+    ("use_2to3 is invalid", "setuptools<58"),
+)
+"""What old sources fail with, and the constraint that helps: they name no version of what they were written for."""
+
+
+@contextmanager
+def work_folder(key: str) -> Iterator[Path]:
+    """An empty folder for a build, closed to others, removed afterwards; those that killed builds left go first.
+
+    It has the same path for the same recipe, unless another process has it: some builds write it into what they make.
+    Who works in one holds an flock of it, which ends with the process.
+    """
+    top = os.path.realpath(tempfile.gettempdir())
+    _remove_left_behind(top)
+    for number in range(_AT_ONCE):
+        path = f"{top}/{_WORK}{key[:16]}" + (f"-{number}" if number else "")
+        try:
+            Path(path).mkdir(0o700)
+        except FileExistsError:
+            continue
+        handle = _held(path)
+        if handle is not None:
+            break
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    try:
+        yield Path(path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_left_behind(top: str) -> None:
+    with os.scandir(top) as entries:
+        left = [each.path for each in entries if each.name.startswith(_WORK)]
+    for path in left:
+        handle = _held(path)
+        if handle is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(handle)
+
+
+def _held(path: str) -> int | None:
+    """The handle of a folder of this user that nobody else holds, and this process holds now."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_uid == os.geteuid() and os.path.samestat(os.fstat(handle), os.lstat(path)):
+            return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None
+
+
+def run_hooks(recipe: Recipe, work: Path, project: Path, epoch: int) -> tuple[Environment, str]:
+    """Run the hooks until they have what they need, and return the environment and the wheel's name."""
+    system = build_system(project, recipe.said)
+    requires: list[str] = list(system.requires)
+    constraints: list[str] = []
+    log = work / "build.log"
+    for _ in range(_ROUNDS):
+        environment = environment_for(recipe, requires, constraints)
+        task: dict[str, object] = {
+            "backend": system.backend,
+            "path": system.path,
+            "known": requires,
+            "wheels": str(work / "wheels"),
+            "result": str(work / RESULT),
+        }
+        status = _run(command(environment, task), project, _variables(work, environment, epoch), log)
+        if status not in {0, WANTS_MORE}:
+            remedy = _remedy(log, constraints)
+            if not remedy:
+                raise _failure(recipe, work, log, status)
+            constraints.append(remedy)
+            continue
+        answer = json_of(read_file(work / RESULT, MEMO_BYTES))
+        if status == 0:
+            filename = str(answer["wheel"])
+            if Path(filename).name != filename or not (work / "wheels" / filename).is_file():
+                raise BadBuiltWheel(recipe.said, reason=f"its backend names the file `{filename}`, which is not there")
+            return environment, filename
+        requires += [each for each in answer["needs"] if each not in requires]
+    raise BuildFailed(recipe.said, reason="it asks for other build requirements each time")
+
+
+def _remedy(log: Path, tried: Sequence[str]) -> str:
+    """The constraint of build requirements that may help a build that failed; empty if none does."""
+    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    return next((remedy for sign, remedy in _REMEDIES if sign in text and remedy not in tried), "")
+
+
+def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, str]:
+    folder = str(environment.python.parent)
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        **_OFFLINE,
+        "PATH": os.pathsep.join([folder, *filter(None, [kept.get("PATH", os.defpath)])]),
+        "VIRTUAL_ENV": str(environment.python.parent.parent),
+        "HOME": str(work / "home"),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work / "tmp")),
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        MAY_WRITE: str(work),
+    }
+
+
+def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path) -> int:
+    """Run a command with its output in a file, and return its status. All that it started ends with it."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait()
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:
+    """The error of a build that failed: what was refused, if anything was, else what it said last."""
+    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    kept = _keep_log(recipe, log)
+    lines = tuple(line.rstrip()[:_LONGEST_LOG] for line in text.splitlines() if line.strip())[-_LINES:]
+    refused = work / REFUSED
+    kind, _, what = "", "", ""
+    if refused.is_file():
+        kind, _, what = read_file(refused, MEMO_BYTES).decode("utf-8", "replace").splitlines()[-1].partition(" ")
+    unreachable = _NO_NETWORK.search(text)
+    if kind == "network" or (not kind and unreachable is not None):
+        place = what or (unreachable[0] if unreachable is not None else "")
+        return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
+    if kind == "write":
+        return BuildWritesOutside(recipe.said, path=what, details=lines, log=kept)
+    reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
+    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
+
+
+def _keep_log(recipe: Recipe, log: Path) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.said).strip("-.")[:60]
+    kept = folder_in_home("builds", "logs") / f"{name}-{recipe.key[:8]}.log"
+    write_atomically(kept, log.read_bytes())
+    return kept
