@@ -101,7 +101,7 @@ def test_neither_umask_nor_place_nor_mode_nor_time_changes_the_wheel(tmp_path: P
 def test_another_user_gets_the_same_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody, python = 65534, Path("/usr/bin/python3").resolve()
     first = built(of_folder(write_project(tmp_path / "demo"), python=python))
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir="/tmp") as folder:  # which is open to all users
         theirs = Path(folder)
         write_project(theirs / "demo")
         shutil.copy(uv_executable(), theirs / "uv")
