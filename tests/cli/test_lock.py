@@ -183,6 +183,28 @@ def test_a_requirements_file_is_an_environment(project: ProjectFolder, envlock: 
     envlock("check")
 
 
+def test_what_limits_a_lock_is_shown_and_what_has_no_effect_is_said_once(
+    project: ProjectFolder, envlock: Envlock, index: Index
+) -> None:
+    sha256 = index.artifact("lam-1.0-py3-none-any.whl").sha256
+    (project.folder / "environment.yml").write_text("dependencies:\n- pip:\n  - xi = 1.0\n")
+    (project.folder / "r.txt").write_text(f"lam --hash=sha256:{sha256}\n-c limits.txt\n--find-links {index.url}lam/\n")
+    (project.folder / "limits.txt").write_text("alpha<2\n")
+    project.write('[env.demo]\nrequirements = "r.txt"\nenvironment-yml = "environment.yml"', archs=["linux-64"])
+    note = "note: environment.yml:3: `xi = 1.0`"
+    ran = envlock("lock", "--env", "demo")
+    assert note in ran.stderr
+    assert note not in envlock("lock", "--env", "demo").stderr
+    (told,) = envlock("lock", "--json").json["notes"]
+    assert (told["path"], told["line"]) == ("environment.yml", 3)
+    (found,) = envlock("show", "demo", "--arch", "linux-64", "--json").json["environments"]
+    assert (found["constraints"], found["hashes"]) == (["alpha<2"], {"lam": [sha256]})
+    assert found["sources"]["find_links"] == [f"{index.url}lam/"]
+    shown = envlock("show", "demo", "--arch", "linux-64").stdout
+    for label, value in (("Constraints", "alpha<2"), ("Hashes of", "lam"), ("Links", f"{index.url}lam/")):
+        assert re.search(rf"{label} +{re.escape(value)}", shown), label
+
+
 # Installers take it.
 
 

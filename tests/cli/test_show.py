@@ -137,8 +137,8 @@ def test_one_step_in_full_for_machines(project: ProjectFolder, envlock: Envlock)
     assert found["identity"] == f"{found['req_id']}:{found['full_id']}"
     assert (found["type"], found["arch"], found["disabled"]) == ("pypi", HERE, False)
     assert found["requested_packages"]["pypi"] == ["alpha>=1", "lam"]
-    sources = {"indexes": [], "default_index": project.index_url, "package_indexes": {}, "channels": []}
-    assert found["sources"] == sources
+    places = {"default_index": project.index_url, "package_indexes": {}}
+    assert found["sources"] == {"indexes": [], "find_links": [], "channels": [], **places}
     assert found["python"]["requested"] == "==3.12.*"
     assert found["used_by"] == found["asked_by"] == ["DemoFlow/train"]
     assert found["resolved_by"] == "tester"

@@ -380,7 +380,7 @@ def test_a_requirements_file_that_cannot_be_read_is_named(tmp_path: Path, file: 
     assert caught.value.code == "bad-requirements-file"
 
 
-@pytest.mark.parametrize("line", ["-r other.txt", "-e .", "--hash=sha256:0", "rich ==", "not a name!"])
+@pytest.mark.parametrize("line", ["-r other.txt", "-e", "--hash=sha256:0", "rich ==", "not a name!"])
 def test_a_line_that_cannot_be_taken_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "requirements.txt").write_text(f"rich\n{line}\n")
     with pytest.raises(ConfigError) as caught:

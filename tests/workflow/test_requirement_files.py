@@ -134,6 +134,13 @@ def test_drift_of_an_included_file_names_that_file_and_line(project: ProjectFold
     assert findings(project) == []
 
 
+@pytest.mark.parametrize("option", ["-i", "--extra-index-url", "--find-links"])
+def test_drift_of_an_index_names_its_line(project: ProjectFolder, option: str) -> None:
+    locked(project, {"r.txt": "lam\n"})
+    (project.folder / "r.txt").write_text(f"lam\n{option} https://index.example/simple\n")
+    assert findings(project) == [("stale", "r.txt", 2)]
+
+
 def test_a_file_means_what_the_tables_mean(project: ProjectFolder) -> None:
     """Nothing of the file's name, bytes, order or comments is in the id."""
     write(project, {"r.txt": "lam # x\nalpha >= 2\npython==3.12\n"})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from envlock.config.project import Project
     from envlock.config.selection import Selection
+    from envlock.errors import Location
     from envlock.named.give import Behind, GiveResult
     from envlock.named.new_table import NewTable
     from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
@@ -148,6 +149,9 @@ def _lock(line: CommandLine, project: Project) -> int:
 
         document = as_document(project, result, given.results)
         document["behind"] = [_behind_document(each) for each in given.behind]
+        document["notes"] = [
+            {"note": text, "path": at.path, "line": at.line} for text, at in _notes_of_files(project, chosen)
+        ]
         if new is not None:
             document["written"] = [f"env.{new.name}"] if new.is_new else []
         write_json(document)
@@ -160,6 +164,8 @@ def _lock(line: CommandLine, project: Project) -> int:
 
             sys.stdout.write("".join(f"{given_text(each)}\n" for each in given.results))
         notes = [*map(_behind_text, given.behind), *aliases.left(result)]
+        if result.changed:
+            notes += [f"note: {at.path}:{at.line}: {text}" for text, at in _notes_of_files(project, chosen)]
         sys.stderr.write("".join(f"{one_line(note)}\n" for note in notes))
     return 0
 
@@ -256,6 +262,12 @@ def _behind_document(each: Behind) -> dict[str, object]:
         "next": str(each.following),
         "line": each.at.line if each.at else None,
     }
+
+
+def _notes_of_files(project: Project, chosen: Selection) -> list[tuple[str, Location]]:
+    """What the requirement files of the chosen environments say without any effect, each with its line."""
+    found = dict.fromkeys(note for each in chosen.choose(project) for note in each.notes)
+    return list(dict.fromkeys((text, project.locate(key)) for text, key in found))
 
 
 def _check_bases(bases: Mapping[str, str], chosen: Selection) -> None:

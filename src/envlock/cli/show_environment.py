@@ -73,11 +73,15 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("For Metaflow", ", ".join(str(each) for each in requirements.metaflow) or "nothing"),
         (
             "Sources",
-            ", ".join((*requirements.indexes, requirements.default_index or "the default index")) if has_pypi else "",
+            ", ".join(_indexes(requirements)) if has_pypi else "",
         ),
         ("Channels", _channels(requirements)),
         ("Not newer than", lock.exclude_newer),
+        ("Links", ", ".join(requirements.find_links)),
         ("Extra flags", ", ".join(requirements.pip_flags)),
+        ("Constraints", ", ".join(map(str, requirements.constraints))),
+        ("Hashes of", ", ".join(dict.fromkeys(name for name, _ in requirements.hashes))),
+        ("Variables", ", ".join(f"{name}={value}" for name, value in requirements.variables)),
         ("System", ", ".join(_system(lock))),
         ("Conda provides", ", ".join(f"{name} {version}" for name, version in sorted(provided(lock).items()))),
         ("Extends", requirements.base),
@@ -101,6 +105,12 @@ def _requested(requirements: Requirements) -> str:
     if not conda:
         return pypi or "nothing"
     return f"conda: {conda}" + (f"; PyPI: {pypi}" if pypi else "")
+
+
+def _indexes(requirements: Requirements) -> tuple[str, ...]:
+    if "no-index" in requirements.pip_flags:
+        return ("no index",)
+    return (*requirements.indexes, requirements.default_index or "the default index")
 
 
 def _channels(requirements: Requirements) -> str:
@@ -167,9 +177,13 @@ def document(shown: Description | Disabled) -> dict[str, object]:
             "conda": [str(each) for each in requirements.conda],
             "conda_only": [str(each) for each in requirements.conda_only],
         },
+        "constraints": [str(each) for each in requirements.constraints],
+        "hashes": {name: [each for of, each in requirements.hashes if of == name] for name, _ in requirements.hashes},
+        "variables": dict(requirements.variables),
         "sources": {
             "indexes": list(requirements.indexes),
             "default_index": requirements.default_index or None,
+            "find_links": list(requirements.find_links),
             "package_indexes": {str(each): each.from_index for each in requirements.pypi if each.from_index},
             "channels": list(requirements.channels),
         },

@@ -131,6 +131,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     )
     origins: list[tuple[str, KeyPath]] = [(name, key) for name, _, key in find_links]
     origins += [("find-links", key) for _, _, key in find_links[:1]]
+    origins += [("extra_indices", key) for _, _, key in indexes[:1]]
+    origins += [("index-url", default_index[1])] if default_index[0] else []
     origins += limits.origins()
     origins += [(f"variable:{name}", key) for name, (_, key) in sorted(variables.items())]
     origins += [(entry.requirement.name, entry.key) for entry in packages]

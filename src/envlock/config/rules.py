@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PIP_FLAGS = ("pre",)
+PIP_FLAGS = ("pre", "no-index")
 """What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|TB)\Z")
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -173,7 +173,7 @@ def pip_flag(text: str) -> str:
     """A flag of pip."""
     if text in PIP_FLAGS:
         return ""
-    return 'it takes `pre`, which allows pre-releases; extras belong to a package\'s name: `"requests[socks]" = ""`'
+    return 'it takes `pre` or `no-index`; extras belong to a package\'s name: `"requests[socks]" = ""`'
 
 
 def python(text: str) -> str:

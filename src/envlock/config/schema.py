@@ -89,7 +89,7 @@ class PypiTable(Table):
     """Package indexes to search before the default one, in this order. A package comes from the first index that has
     it. `${VARIABLE}` is read from the environment; credentials are never stored."""
     extras: list[Annotated[str, Ruled(rules.pip_flag)]] = Field(default=[], examples=[["pre"]])
-    """pip's flags, without dashes. Only `pre` is known: allow pre-releases."""
+    """pip's flags, without dashes: `pre` allows pre-releases, `no-index` leaves out all indexes."""
     python: Annotated[str, Ruled(rules.python)] | None = Field(default=None, examples=[">=3.11,<3.13"])
     """The Python version: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])

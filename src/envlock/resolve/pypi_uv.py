@@ -77,7 +77,7 @@ class UvResolver:
                 request.name,
                 request.arch,
                 f"`extras` has `{unknown[0]}`, which has no effect on a lock",
-                hint="remove it: only `pre` is supported",
+                hint="remove it: only `pre` and `no-index` are supported",
             )
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder, ThreadPoolExecutor(1) as beside:
