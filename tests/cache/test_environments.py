@@ -88,7 +88,7 @@ def test_a_lock_whose_files_would_lie_elsewhere(store: FolderStore) -> None:
 
 
 def test_a_lock_of_a_newer_envlock(store: FolderStore) -> None:
-    store.put(PLACE.path, render(LOCK).replace("format = 1\n", "format = 3\n").encode())
+    store.put(PLACE.path, render(LOCK).replace("format = 1\n", "format = 4\n").encode())
     with pytest.raises(NewerLockFormat):
         Environments(store).read(PLACE)
 

@@ -408,7 +408,7 @@ def test_locks_in_trouble(project: ProjectFolder, envlock: Envlock) -> None:
     for text, code, status in (
         (whole[: len(whole) // 2], "damaged-lock", 3),
         ("", "damaged-lock", 3),
-        (whole.replace("format = 1", "format = 3"), "newer-lock-format", 2),
+        (whole.replace("format = 1", "format = 4"), "newer-lock-format", 2),
         (f"<<<<<<< ours\n{whole}=======\n{whole}>>>>>>> theirs\n", "conflict-markers", 3),
     ):
         path.write_text(text)

@@ -16,6 +16,7 @@ class OfOneSource(ResolveError):
 
     def __init__(self, source: str, *, details: tuple[str, ...] = (), log: Path | None = None, **facts: str) -> None:
         self.source = source
+        self.packages: tuple[str, ...] = ()
         self.log = log
         said = {name: redact(fact) for name, fact in facts.items()}
         texts = type(self)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from envlock.cache.errors import (
+    BuiltWheelMissing,
     UnsupportedUrl,
     UpstreamHashMismatch,
     UpstreamMissing,
@@ -129,6 +130,8 @@ class Upstream:
 
         Verifies only the size, if it is known: the caller compares the digests. Otherwise as `fetch`.
         """
+        if not artifact.url:
+            raise BuiltWheelMissing("", "", (artifact.filename,))
         url = self._locate(artifact)
         with to.open("xb") as file:
             body = _Body(artifact, url, file, on_bytes, on_size, ("sha256", *algorithms))

@@ -245,6 +245,19 @@ class UpstreamUnreachable(UpstreamError):
     advice = "check the network and run the command again: it continues where it stopped"
 
 
+class BuiltWheelMissing(UpstreamError):
+    """A wheel that was built is neither on this machine nor in the cache, and no index has it."""
+
+    code = "built-wheel-missing"
+    sentence = "{files}: built for the lock, and neither on this machine nor in the cache"
+    advice = "run `envlock push` on the machine that locked it, or build it again here: `envlock build`"
+
+    def __init__(self, place: str, reason: str, filenames: tuple[str, ...]) -> None:
+        """`place` and `reason` are empty."""
+        super().__init__(place, reason, filenames)
+        self.details = tuple(detail for detail in self.details if detail)
+
+
 class UnsupportedUrl(ResolveError):
     """A lock names a URL that envlock cannot download from."""
 

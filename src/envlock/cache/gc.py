@@ -34,7 +34,7 @@ from envlock.cache.layout import (
     probe_path,
     resolved_at,
 )
-from envlock.cache.packages import path_of
+from envlock.cache.packages import BuiltWheels, path_of
 from envlock.cache.parallel import all_in_parallel, in_parallel
 from envlock.cache.plans import Plans
 from envlock.errors import EnvlockError
@@ -184,6 +184,7 @@ class _Look:
         self.read_plans(staying_plans)
         packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
         kits = [entry for entry in self.store.entries(KITS) if kit_at(entry.path)]
+        self.roots.packages |= BuiltWheels(self.store).packages()
         named = self.named(packages, self.roots.packages, self.unreadable_locks)
         named_kits = self.named(kits, self.roots.kits, self.unreadable_plans)
         gone = {each.path for each in going}

@@ -8,6 +8,7 @@ pathspecs/<Flow>/<run>/<step>/<arch>.json       the environment that a step ran 
 resolved/<req_id>/<arch>/<time>-<user>-<full_id>  who resolved it when, written after the environment
 kits/objects/<sha256[:2]>/<sha256>/<file name>  a part of a kit, written once
 plans/<arch>/<req_id>/<full_id>/<sha256>.json   a plan, written after all that it names; its name is its own SHA-256
+builds/<key[:2]>/<key>/<arch>-<series>.json     the wheel that was built of a source on a machine of that arch
 pushes/<nonce>.json                             what a push that is under way is going to need
 sweeps/<nonce>.json                             a sweep that is under way
 CACHE.json                                      the format of all this; see `format`
@@ -42,6 +43,7 @@ PATHSPECS = "pathspecs"
 RESOLVED = "resolved"
 KITS = "kits/objects"
 PLANS = "plans"
+BUILDS = "builds"
 PUSHES = "pushes"
 SWEEPS = "sweeps"
 
@@ -313,6 +315,19 @@ def user_in_paths(user: str) -> str:
         chr(byte) if chr(byte) in _USER_LETTERS else f"={byte:02X}" for byte in user.encode("utf-8", "surrogateescape")
     )
     return spelt[:_LONGEST_USER]
+
+
+def build_path(source: str, arch: str, series: str) -> str:
+    """Where the wheel of a source is named; `source` is its hash.
+
+    >>> build_path("ab" * 32, "osx-arm64", "3.12")[-24:]
+    'abab/osx-arm64-3.12.json'
+
+    Raises UnsafePath.
+    """
+    if not _SHA256.match(source) or arch not in ARCHS or not re.fullmatch(r"[0-9]+\.[0-9]+", series):
+        raise UnsafePath(f"{source}/{arch}-{series}")
+    return f"{BUILDS}/{source[:2]}/{source}/{arch}-{series}.json"
 
 
 def push_path(nonce: str) -> str:

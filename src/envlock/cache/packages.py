@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.cache.errors import CacheHashMismatch
-from envlock.cache.layout import package_path
+from envlock.cache.errors import CacheHashMismatch, UnsafePath
+from envlock.cache.layout import BUILDS, build_path, package_path
 from envlock.cache.port import tell_nobody
-from envlock.files import PACKAGE_BYTES, sha256_of
+from envlock.files import PACKAGE_BYTES, json_of, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +88,50 @@ class Packages:
             to.unlink()
             raise CacheHashMismatch(artifact.filename, f"{self._store.url}/{path}", expected=artifact.sha256, got=got)
         return True
+
+
+class BuiltFor(NamedTuple):
+    """A wheel that was built of a source, for an arch."""
+
+    filename: str
+    version: str
+    sha256: str
+    size: int
+    requires: tuple[str, ...]
+    """What built it, as `setuptools==80.9.0`."""
+
+
+class BuiltWheels:
+    """Which wheels machines of other archs have built of a source."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, source: str, arch: str, series: str) -> BuiltFor | None:
+        """The wheel of a source, by the source's hash; None if nobody has put one there, or it cannot be read."""
+        try:
+            found = json_of(self._store.read(build_path(source, arch, series)))
+            texts = [found["version"], *found["requires"]]
+            if type(found["size"]) is not int or not all(isinstance(each, str) for each in texts):
+                return None
+            package_path(found["sha256"], found["filename"])
+            return BuiltFor(**{**found, "requires": tuple(found["requires"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError, UnsafePath):
+            return None
+
+    def packages(self) -> set[str]:
+        """The paths of all wheels that are named. A listing, and a read for each."""
+        found = set()
+        for entry in self._store.entries(BUILDS):
+            with suppress(FileNotFoundError, ValueError, TypeError, KeyError, UnsafePath):
+                wheel = json_of(self._store.read(entry.path))
+                found.add(package_path(wheel["sha256"], wheel["filename"]))
+        return found
+
+    def put(self, source: str, arch: str, series: str, wheel: BuiltFor) -> None:
+        """Name the wheel of a source, which is among the packages already. A later one takes its place."""
+        text = json.dumps(wheel._asdict(), indent=1, sort_keys=True)
+        self._store.put(build_path(source, arch, series), text.encode())
 
 
 def path_of(artifact: Artifact) -> str:

@@ -2,7 +2,7 @@
 
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema"),
-    "Lock": ("lock", "check", "show", "import", "export"),
+    "Lock": ("lock", "check", "show", "build", "import", "export"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),
 }

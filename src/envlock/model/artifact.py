@@ -21,6 +21,8 @@ class Artifact:
     """Bytes, where the lock knows."""
     channel: str = ""
     """The conda channel that it belongs to, a URL without credentials; empty for what is from elsewhere."""
+    is_source: bool = False
+    """Whether it is an sdist, which no lock installs."""
 
 
 def artifacts_of(lock: Lock) -> tuple[Artifact, ...]:

@@ -61,7 +61,7 @@ class Source:
     @property
     def said(self) -> str:
         """Where it came from, for messages."""
-        place = self.path or self.url or self.filename
+        place = self.path or self.filename or self.url
         below = f", in {self.subdirectory}" if self.subdirectory else ""
         return f"{place} at {self.commit[:12]}{below}" if self.commit else f"{place}{below}"
 

@@ -145,6 +145,24 @@ class CannotBuild(OfOneEnvironment):
     code = "cannot-build"
 
 
+class BuiltForOtherArch(OfOneEnvironment):
+    """A package that is built has compiled parts, and this machine is of another arch."""
+
+    code = "built-for-other-arch"
+
+
+class BuiltForNewerSystem(OfOneEnvironment):
+    """A package that was built here needs a newer system than the environment promises to run with."""
+
+    code = "built-for-newer-system"
+
+
+class SourceNotHere(OfOneEnvironment):
+    """A package was locked from a folder or a file that this project does not have."""
+
+    code = "source-not-here"
+
+
 class IndexUnauthorized(OfOneEnvironment):
     """The index denied access: the credentials are missing or wrong."""
 

@@ -83,7 +83,7 @@ def to_build(request: Request, names: Iterable[str]) -> str:
         return "its sdist cannot be built either" if len(names) == 1 else "their sdists cannot be built either"
     known = request.may_build or ()
     listed = ", ".join(f'"{name}"' for name in (*known, *(name for name in names if name not in known)))
-    return f"to build {'it' if len(names) == 1 else 'them'} from source, set `build = [{listed}]` in [envlock]"
+    return f"to build {' and '.join(names)} from source, set `build = [{listed}]` in [envlock]"
 
 
 def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | None]) -> OfOneEnvironment:

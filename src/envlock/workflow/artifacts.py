@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -276,7 +276,8 @@ class FetchedHashes:
 
     def _fetch(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
         channel = package.conda.channel if package.conda is not None else ""
-        artifact = Artifact(package.filename, "", package.url, package.size, channel)
+        is_source = not package.filename.endswith(".whl") and not channel
+        artifact = Artifact(package.filename, "", package.url, package.size, channel, is_source)
         self._began(package)
         packages = folder_in_home("packages")
         try:
@@ -285,7 +286,7 @@ class FetchedHashes:
                 progress = _FileProgress(self._reporter, _HASHING, artifact)
                 found = upstream.hash(artifact, file, published, on_bytes=progress.moved, on_size=progress.has_size)
                 size = file.stat().st_size
-                artifact = Artifact(package.filename, found["sha256"], package.url, size, channel)
+                artifact = replace(artifact, sha256=found["sha256"], size=size)
 
                 def move(stage: Path) -> None:
                     file.rename(stage)

@@ -50,6 +50,17 @@ class StepNotInConfig(ConfigError):
         )
 
 
+class NotThisArch(ConfigError):
+    """Something that a machine does for its own arch alone was asked for another."""
+
+    code = "not-this-arch"
+    message = "packages are built for the arch of this machine, {here}, not for {asked}"
+    hint = "run the command on a machine of that arch, or leave `--arch` out"
+
+    def __init__(self, asked: str, here: str) -> None:
+        super().__init__(asked=asked, here=here)
+
+
 class StaleLock(StaleError):
     """The requirements of some steps changed in envlock.toml since they were locked."""
 

@@ -13,7 +13,7 @@ from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import environment_place
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
-from envlock.cache.packages import Packages, path_of
+from envlock.cache.packages import BuiltWheels, Packages, path_of
 from envlock.cache.parallel import WORKERS, all_in_parallel
 from envlock.cache.resolution_records import Resolved
 from envlock.config.selection import Selection
@@ -177,6 +177,7 @@ class _Push:
             wrong = [(lock, error) for lock in complete if (error := self.contents.misdescribed(lock)) is not None]
             complete = [lock for lock in complete if lock not in [each for each, _ in wrong]]
             written = self.write(complete)
+            self.name_wheels(complete)
             pushed = plans.push(announcement, complete)
         return replace(
             done,
@@ -208,6 +209,16 @@ class _Push:
             self.reporter.advanced(LOOKING, artifact.filename)
         self.reporter.ended(LOOKING)
         return found
+
+    def name_wheels(self, locks: Sequence[Lock]) -> None:
+        """Name the wheels that were built for one arch alone as those of their sources, for machines of other archs."""
+        if any(each.source is not None for lock in locks for each in lock.packages):
+            from envlock.workflow.build import name_wheel
+
+            wheels = BuiltWheels(self.store)
+            for lock in locks:
+                for package in lock.pypi_packages:
+                    name_wheel(wheels, package, lock.arch, lock.python.series)
 
     def write(self, locks: Sequence[Lock]) -> int:
         """Write the locks that the cache lacks, now that it has all of their packages. Returns how many."""

@@ -54,7 +54,7 @@ class _Places:
                 if self._channels is None:
                     self._channels = ChannelPlaces(self._channel_urls, self._project.settings.channel_mirrors)
             return self._channels.of(artifact)
-        if not artifact.filename.endswith(_WHEEL):
+        if not artifact.filename.endswith(_WHEEL) and not artifact.is_source:
             return from_mirror(artifact, self._project.python_mirror)
         if "${" not in artifact.url:
             return artifact.url

@@ -326,6 +326,23 @@ def pypi_preferences(before: Lock | None, upgrade: Upgrade) -> dict[str, str]:
     return {each.name: each.version for each in before.pypi_packages if each.name not in upgrade.packages}
 
 
+def built_preferences(before: Lock | None, required: Requirements, upgrade: Upgrade) -> tuple[LockedPackage, ...]:
+    """The packages to keep that were built: those of an index, and those whose requirement is what it was."""
+    if before is None or upgrade.everything:
+        return ()
+    old, new = (
+        {each.name: each.url for each in requirements.pypi if each.url}
+        for requirements in (before.requirements, required)
+    )
+    return tuple(
+        each
+        for each in before.pypi_packages
+        if each.source is not None
+        and each.name not in upgrade.packages
+        and (each.is_of_index_sdist or old.get(each.name) == new.get(each.name))
+    )
+
+
 def conda_preferences(before: Lock | None, arch: Arch, upgrade: Upgrade) -> tuple[LockedPackage, ...]:
     """The conda packages to keep as they are; of another arch's lock, those that are for any arch."""
     if before is None or upgrade.everything:

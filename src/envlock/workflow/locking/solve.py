@@ -24,11 +24,16 @@ from envlock.places import user
 from envlock.reporter import Reporter
 from envlock.resolve.errors import IndexUnreachable, merge_archs
 from envlock.workflow.locking.jobs import Job, Locked, Upgrade
-from envlock.workflow.locking.previous_locks import PreviousLocks, conda_preferences, pypi_preferences
+from envlock.workflow.locking.previous_locks import (
+    PreviousLocks,
+    built_preferences,
+    conda_preferences,
+    pypi_preferences,
+)
 from envlock.workflow.needed_locks import NeededLocks
 
 if TYPE_CHECKING:
-    from envlock.resolve.port import FileHashes, Resolver
+    from envlock.resolve.port import FileHashes, Resolver, WheelBuilder
 
 _WORKERS = min(8, max(2, os.cpu_count() or 1))
 """Solves at a time. Each opens up to fifty connections to the index: four at once on two processors were measured to
@@ -66,6 +71,7 @@ class Solver:
         self._offline = offline
         self._guard = threading.Lock()
         self._file_hashes: FileHashes | None = None
+        self._builder: WheelBuilder | None = None
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Locked]:
         """The jobs, done. Raises the one error, or ManyErrors with every job that fails."""
@@ -221,6 +227,9 @@ class Solver:
             channel_urls=environment.channel_urls,
             channel_mirrors=self._project.settings.channel_mirrors,
             file_hashes=self._hashes(),
+            builder=self._builds(job.requirements),
+            may_build=self._project.settings.build,
+            built_pins=built_preferences(before, job.requirements, self._upgrade),
             allow_older=self._project.settings.allow_older,
             offline=self._offline,
         )
@@ -252,6 +261,19 @@ class Solver:
 
                 self._file_hashes = FetchedHashes(self._project, self._reporter, offline=self._offline)
             return self._file_hashes
+
+    def _builds(self, requirements: Requirements) -> WheelBuilder | None:
+        """What builds wheels, if anything may have to be built."""
+        if not self._project.settings.build and not any(
+            each.url for each in (*requirements.pypi, *requirements.constraints)
+        ):
+            return None
+        with self._guard:
+            if self._builder is None:
+                from envlock.workflow.builds import Builds
+
+                self._builder = Builds(self._project, self._reporter, offline=self._offline)
+            return self._builder
 
     def _the_resolver(self) -> Resolver:
         if self._resolver is None:
