@@ -141,3 +141,64 @@ def _judged(tokens: list[tuple[str, str]], at: int, values: Mapping[str, str]) -
         return None, at + 3
     is_so = left in right if operator.endswith("in") else left == right
     return is_so == (operator in {"==", "in"}), at + 3
+
+
+_OPPOSITES = {"==": "!=", "<": ">=", ">": "<=", "in": "not in"}
+_OPPOSITES |= {other: one for one, other in _OPPOSITES.items()}
+
+
+def negated(marker: str) -> str:
+    """The marker that is true where this one is not; empty if there is none, because it compares with `~=` or `===`.
+
+    >>> negated("sys_platform == 'linux' and python_version < '3.12'")
+    "sys_platform != 'linux' or python_version >= '3.12'"
+    >>> negated("os_name not in 'a b' or (os_name == 'c' and extra == 'd')"), negated("python_version ~= '3.9'")
+    ("os_name in 'a b' and (os_name != 'c' or extra != 'd')", '')
+    """
+    tokens = _tokens(marker)
+    if any(kind == "operator" and " ".join(spelt.split()) not in _OPPOSITES for kind, spelt in tokens):
+        return ""
+    return _not_any(tokens, 0)[0]
+
+
+def _not_any(tokens: list[tuple[str, str]], at: int) -> tuple[str, int]:
+    found, at = _not_all(tokens, at)
+    parts = [found]
+    while tokens[at : at + 1] == [("join", "or")]:
+        found, at = _not_all(tokens, at + 1)
+        parts.append(found)
+    return " and ".join(f"({each})" if len(parts) > 1 and _has_or(each) else each for each in parts), at
+
+
+def _not_all(tokens: list[tuple[str, str]], at: int) -> tuple[str, int]:
+    parts = []
+    while True:
+        if tokens[at] == ("paren", "("):
+            inside, at = _not_any(tokens, at + 1)
+            parts.append(inside if _has_or(inside) else f"({inside})" if " and " in inside else inside)
+            at += 1
+        else:
+            left, operator, right = (
+                " ".join(spelt.split()) if kind == "operator" else spelt for kind, spelt in tokens[at : at + 3]
+            )
+            parts.append(f"{left} {_OPPOSITES[operator]} {right}")
+            at += 3
+        if tokens[at : at + 1] != [("join", "and")]:
+            return " or ".join(parts), at
+        at += 1
+
+
+def _has_or(marker: str) -> bool:
+    return ("join", "or") in _tokens(marker)
+
+
+def all_hold(*markers: str) -> str:
+    """The marker that is true where all of these are; an empty one always is.
+
+    >>> all_hold("", "os_name == 'posix'"), all_hold("os_name == 'a' or os_name == 'b'", "python_version < '3.12'")
+    ("os_name == 'posix'", "(os_name == 'a' or os_name == 'b') and python_version < '3.12'")
+    """
+    given = list(dict.fromkeys(filter(None, markers)))
+    if len(given) < 2:
+        return "".join(given)
+    return " and ".join(f"({each})" if _has_or(each) else each for each in given)
