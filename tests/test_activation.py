@@ -12,6 +12,7 @@ import pytest
 
 from envlock.activation import activated, changes
 from envlock.hydration.errors import ActivationFailed
+from metaflow_extensions.envlock.plugins.node.home import variable_fault, write_variables
 
 OUTER = {"PATH": "/usr/bin:/bin", "HOME": "/home/ada", "KEPT": "as it was\n"}
 OWN_PROGRAMS = str(Path(sys.executable).parent)
@@ -51,6 +52,57 @@ def test_a_prefix_of_wheels(tmp_path: Path) -> None:
     assert activated(prefix, {})["PATH"] == f"{prefix}/bin:{os.defpath}"
     around = {**OUTER, "CONDA_PREFIX": "/opt/conda", "CONDA_SHLVL": "1", "VIRTUAL_ENV": "/venv"}
     assert changes(around, activated(prefix, around)).keys() == {"PATH", "VIRTUAL_ENV", "PYTHONNOUSERSITE"}
+
+
+def wheels_prefix(folder: Path, **variables: str) -> str:
+    """A prefix without conda packages, whose environment has these variables."""
+    folder.mkdir()
+    write_variables(str(folder), tuple(variables.items()))
+    return str(folder)
+
+
+def test_an_environment_of_wheels_sets_its_variables(tmp_path: Path) -> None:
+    prefix = wheels_prefix(tmp_path / "e", THREADS="4", SAID="a 'b' $HOME\n", KEPT="other")
+    found = activated(prefix, OUTER)
+    assert {name: found[name] for name in ("THREADS", "SAID", "KEPT")} == {
+        "THREADS": "4",
+        "SAID": "a 'b' $HOME\n",
+        "KEPT": "other",
+    }
+    assert activated(prefix, found) == found, "activating twice changes nothing"
+
+
+def test_what_an_environment_of_wheels_has_set_goes_with_it(tmp_path: Path) -> None:
+    inside = activated(wheels_prefix(tmp_path / "e", THREADS="4", KEPT="other", MINE="1"), OUTER)
+    for other in (wheels_prefix(tmp_path / "f", MORE="x"), conda_prefix(tmp_path / "g")):
+        found = activated(other, {**inside, "MINE": "2"})
+        assert (found.get("THREADS"), found["KEPT"], found["MINE"]) == (None, OUTER["KEPT"], "2")
+        assert not [name for name in found if "SAVED" in name]
+
+
+@pytest.mark.parametrize("kind", ["wheels", "conda"])
+def test_the_file_of_variables_is_the_one_that_conda_has_where_there_are_conda_packages(
+    kind: str, tmp_path: Path
+) -> None:
+    if kind == "conda":
+        (tmp_path / "conda-meta").mkdir()
+    write_variables(str(tmp_path), (("THREADS", "4"),))
+    path = tmp_path / ("conda-meta/state" if kind == "conda" else ".envlock-variables.json")
+    assert json.loads(path.read_text()) == {"version": 1, "env_vars": {"THREADS": "4"}}
+    assert activated(str(tmp_path), OUTER)["THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "PYTHONHOME"),
+        *("METAFLOW_USER", "_METAFLOW_ENVLOCK_ENV", "ENVLOCK_HOME", "CONDA_PREFIX", "__CONDA_SHLVL_0_A", "BASH_ENV"),
+        *("VIRTUAL_ENV", "IFS", "A-B", "1A", "", "A\n", "É"),
+    ],
+)
+def test_a_variable_that_others_set_can_be_none_of_an_environment(name: str) -> None:
+    assert variable_fault(name, "x")
+    assert not variable_fault("OMP_NUM_THREADS", "x")
 
 
 def test_a_prefix_with_conda_packages(tmp_path: Path) -> None:

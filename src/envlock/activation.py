@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 SCRIPT_SECONDS = 30.0
 """How long all scripts of a prefix may take together, in seconds."""
 
+_VARIABLES = ".envlock-variables.json"  # also in the shim's `node/home.py`, as is the next one
 _RECEIPT = ".envlock.json"  # also in `hydration/prefix.py`, whose import costs more than all of this takes
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
+_SAVED = "__ENVLOCK_SAVED_"  # before the name of a variable that an environment of wheels has set to another value
 _UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
 STEERS_PYTHON = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 """Variables that make Python look for its modules outside of its prefix. (`PYTHONPATH` adds folders to it.)"""
@@ -75,12 +77,17 @@ def activated(
         variables = _deactivated(environ, warn, seconds)
     else:
         variables = dict(environ)
+    _leave_prefix_of_wheels(variables, warn)
     variables["PYTHONNOUSERSITE"] = "1"
     for name in STEERS_PYTHON if keep_pythonpath else (*STEERS_PYTHON, "PYTHONPATH"):
         variables.pop(name, None)
     if not is_conda:
         variables["PATH"] = with_programs(prefix, variables)
         variables["VIRTUAL_ENV"] = prefix
+        for name, value in _of_environment(prefix, os.path.join(prefix, _VARIABLES)).items():
+            if name in variables:
+                variables[f"{_SAVED}{name}"] = variables[name]
+            variables[name] = value
         return variables
     for name in _OF_VENV:
         variables.pop(name, None)
@@ -149,6 +156,26 @@ def _deactivated(environ: Mapping[str, str], warn: Callable[[str], None], second
     }
 
 
+def _leave_prefix_of_wheels(variables: dict[str, str], warn: Callable[[str], None]) -> None:
+    """Take back the variables that an active environment without conda packages has set."""
+    outer = variables.get("VIRTUAL_ENV", "")
+    path = os.path.join(outer, _VARIABLES)
+    if not outer or not os.path.exists(path):
+        return
+    try:
+        of_outer = _of_environment(outer, path)
+    except _failure() as error:
+        warn(error.message)
+        return
+    for name, value in of_outer.items():
+        saved = variables.pop(f"{_SAVED}{name}", None)
+        if variables.get(name) != value:
+            continue  # somebody has set it since
+        del variables[name]
+        if saved is not None:
+            variables[name] = saved
+
+
 def _level(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
@@ -183,12 +210,16 @@ def _variables_of(prefix: str) -> dict[str, str]:
     found: dict[str, object] = {}
     for name in _entries(prefix, folder, ".json"):
         found.update(_read_object(prefix, os.path.join(folder, name)))
-    state = os.path.join(prefix, "conda-meta", "state")
-    if os.path.exists(state):
-        of_environment = _read_object(prefix, state).get("env_vars", {})
-        if isinstance(of_environment, dict):
-            found.update(of_environment)
+    found.update(_of_environment(prefix, os.path.join(prefix, "conda-meta", "state")))
     return {name: str(value) for name, value in found.items() if value != _UNSET}
+
+
+def _of_environment(prefix: str, path: str) -> dict[str, str]:
+    """The variables that an environment itself sets, from its file, if there is one. Raises ActivationFailed."""
+    found = _read_object(prefix, path).get("env_vars", {}) if os.path.exists(path) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(value) for name, value in found.items() if _can_be_set(name, value)}
 
 
 def _read_object(prefix: str, path: str) -> dict[str, object]:

@@ -88,6 +88,14 @@ def test_format_1_is_written_to_the_byte_and_read_as_it_was_meant(name: str) -> 
     assert plan.sha256 == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_a_plan_with_variables_has_format_2(name: str) -> None:
+    plan = replace(PLANS[name], variables=(("MODE", "a 'b'"), ("THREADS", "4")))
+    data = plan.render()
+    assert json.loads(data)["format"] == 2
+    assert parse_plan(data, plan.place) == plan
+
+
 def test_a_plan_lists_each_of_its_files_once() -> None:
     plan = PLANS["conda.json"]
     assert [file.size for file in plan.files] == [17600000, 24900000, 300000, 30000000, 31000000, 12345]
@@ -132,7 +140,7 @@ def test_a_changed_plan_is_damage_even_under_its_own_right_name(change: Callable
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda plan: plan.update(format=2, install="pack"), "format 2"),
+        (lambda plan: plan.update(format=3, install="pack"), "format 3"),
         (lambda plan: plan.update(install="pack"), "`pack`"),
     ],
 )
@@ -183,7 +191,7 @@ def test_the_newest_plan_that_can_be_read_is_found(store: MemoryStore) -> None:
     Plans(store).write(plan)
     assert find_plan(store, LOCK) == plan
     assert Plans(store).of(plan.environment) == [plan.place, older.place]
-    newer, place = changed(lambda document: document.update(format=2), "wheels.json")
+    newer, place = changed(lambda document: document.update(format=3), "wheels.json")
     store.put(place.path, newer)
     assert find_plan(store, LOCK) == plan
     assert {place for _, place in Plans(store).places()} == {plan.place, older.place, place}
@@ -238,7 +246,7 @@ def test_a_plan_whose_build_is_another_than_the_locked_one_is_passed_over() -> N
 
 
 def test_a_lock_whose_plans_cannot_be_read_has_an_error_that_says_why(store: MemoryStore) -> None:
-    newer, place = changed(lambda document: document.update(format=2), "wheels.json")
+    newer, place = changed(lambda document: document.update(format=3), "wheels.json")
     store.put(place.path, newer)
     with pytest.raises(NewerPlan):
         find_plan(store, LOCK)

@@ -22,6 +22,8 @@ from tests.support import isolation, run_envlock, share_bytecode
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
 FILES = Path(__file__).with_name("conda")
+SAID = ("a 'b' $HOME \"c\"", "4")
+"""What `variables.yml` sets."""
 Seen = dict[str, Any]
 _METAFLOWS_OWN = ("METAFLOW", "_METAFLOW", "MF_", "_PYTHON", "PYTHON")
 
@@ -51,6 +53,7 @@ extra-indices = ["{index.url}"]
 [flow.ThreeFlow]
 file = "three.py"
 conda = {{ {conda}, libraries = {{ activates = "", speak = "" }} }}
+environment-yml = "variables.yml"
 
 [flow.ThreeFlow.step.work]
 pypi = {{ packages = {{ alpha = "1.1" }} }}
@@ -65,6 +68,7 @@ disabled = true
 file = "within.py"
 
 [flow.WithinFlow.step.start]
+environment-yml = "variables.yml"
 pypi = {{ python = "{OUTER}", packages = {{ alpha = "1.0" }} }}
 
 [flow.WithinFlow.step.end]
@@ -162,6 +166,7 @@ def is_activated(seen: Seen) -> None:
         assert variables["PATH"].split(":")[0] == f"{prefix}/bin"
         assert variables["PATH"].split(":").count(f"{prefix}/bin") == 1
         assert variables["TOKEN"] == "s3cr3t-t0ken"
+        assert (variables["SAID"], variables["THREADS"]) == SAID
         gone = {"VIRTUAL_ENV", "CONDA_PROMPT_MODIFIER", "OUTER_LEVEL", "OUTER_HOME", "_METAFLOW_ENVLOCK_ABSENT"}
         assert gone & variables.keys() == set()
     foreign = [path for path in seen["sys_path"] if path.endswith("site-packages") and not path.startswith(prefix)]
@@ -171,7 +176,7 @@ def is_activated(seen: Seen) -> None:
 def test_a_conda_step_is_activated(run: Run) -> None:
     is_activated(run.seen("start"))
     assert run.seen("start")["alpha"] is None
-    assert run.seen("start")["variables"]["ACTIVATES_NAME"] == "a b"
+    assert run.seen("start")["variables"]["ACTIVATES_NAME"] == "of the file"
 
 
 def test_a_mixed_step_is_too_in_each_task_and_attempt(run: Run) -> None:
@@ -208,7 +213,9 @@ def test_a_flow_that_a_conda_step_starts_has_nothing_of_it(run: Run) -> None:
     assert of_wheels["variables"]["VIRTUAL_ENV"] == of_wheels["prefix"] == of_wheels["sibling"]
     assert of_wheels["variables"]["PATH"].split(":")[0] == f"{of_wheels['prefix']}/bin"
     outer = run.seen("own")["prefix"]
+    assert (of_wheels["variables"]["SAID"], of_wheels["below"]["THREADS"]) == SAID
     other = run.seen("end", run.inner)
+    assert not {"SAID", "THREADS"} & other["variables"].keys()
     assert other["variables"]["CONDA_PREFIX"] == other["prefix"] == other["sibling"]
     for seen in (of_wheels, other):
         assert not [name for name in seen["variables"] if name.startswith("ACTIVATES_") and name != "ACTIVATES_NAME"]

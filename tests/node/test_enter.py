@@ -153,6 +153,20 @@ def test_conda_packages_are_activated(conda: Callable[..., Entered], tmp_path: P
     assert "c.sh failed" in said
 
 
+def test_variables_of_an_environment_are_set_as_they_are_written(tmp_path: Path) -> None:
+    prefix = tmp_path / "env"
+    (prefix / "bin").mkdir(parents=True)
+    variables = {"SAID": 'it\'s $HOME `x` "y"\n', "EMPTY": "", "THREADS": "4"}
+    homes.write_variables(str(prefix), tuple(variables.items()))
+    entered = Entered(str(prefix), str(prefix / "bin" / "python"), TARGET, None)
+    environ = {"PATH": "/usr/bin:/bin", "THREADS": "of the image"}
+    of_shell, said = in_shell(enter.script(entered, "F", "s", environ), environ, tmp_path)
+    of_process = enter.variables(entered, "F", "s", environ)
+    assert said == ""
+    for found in (of_shell, of_process):
+        assert {name: found[name] for name in variables} == variables
+
+
 def test_an_image_that_is_in_an_environment_leaves_it(conda: Callable[..., Entered], tmp_path: Path) -> None:
     outer, entered = conda("outer", deactivate_o="unset OUTER"), conda()
     environ = {

@@ -76,6 +76,20 @@ def test_another_plan_in_its_place_is_damage_that_names_the_file() -> None:
     assert path_of(wanted) == f"plans/{ARCH}/{REQ_ID}/{FULL_ID}/{wanted.plan}.json"
 
 
+def test_it_has_the_variables_of_its_environment() -> None:
+    assert parsed(wheels_plan(WHEEL, format=2, variables=[["SAID", "a 'b' $HOME"]])).variables == (
+        ("SAID", "a 'b' $HOME"),
+    )
+
+
+@pytest.mark.parametrize(
+    "rows", [[["PATH", "/x"]], [["LD_PRELOAD", "x"]], [["A", 1]], [["A"]], "AB", [["A B", "x"]]], ids=str
+)
+def test_a_variable_that_no_environment_may_set_is_damage(rows: object) -> None:
+    with pytest.raises(Damaged):
+        parsed(wheels_plan(WHEEL, format=2, variables=rows))
+
+
 @pytest.mark.parametrize("key", ["arch", "req_id", "full_id"])
 def test_a_plan_of_another_environment_is_damage(key: str) -> None:
     with pytest.raises(Damaged):
@@ -83,7 +97,7 @@ def test_a_plan_of_another_environment_is_damage(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"format": 2}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
+    "more", [{"format": 3}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
 )
 def test_what_a_newer_envlock_planned_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match=r"newer envlock \(.*deploy the flow again"):

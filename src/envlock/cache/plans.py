@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from envlock.cache.port import Entry, Store
     from envlock.model.lock import Lock
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format. Only plans with variables have it; others have 1, which older nodes read too."""
 WHEELS = "wheels"
 CONDA = "conda"
 _SERIES = re.compile(r"[0-9]+\.[0-9]+\Z")
@@ -112,6 +113,8 @@ class Plan:
     """In the order of the lock."""
     lock: str = ""
     """For `conda` only: the text of the lock, without who locked it and when."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """The variables to set where the environment is entered, sorted."""
 
     @property
     def install(self) -> str:
@@ -145,7 +148,7 @@ class Plan:
         """Its canonical bytes: sorted keys, no spaces, ASCII, a newline at the end."""
         image, conda = self.python.image, self.tools.conda
         document = {
-            "format": FORMAT,
+            "format": FORMAT if self.variables else 1,
             "arch": self.environment.arch,
             "req_id": self.environment.req_id,
             "full_id": self.environment.full_id,
@@ -162,6 +165,7 @@ class Plan:
                 for each in self.packages
             ],
             **({"lock": self.lock} if self.lock else {}),
+            **({"variables": [list(each) for each in self.variables]} if self.variables else {}),
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -263,6 +267,8 @@ def is_of(plan: Plan, lock: Lock) -> bool:
         return False
     if plan.environment != environment_place(lock) or plan.python.series != python.series:
         return False
+    if plan.variables != lock.requirements.variables:
+        return False
     if python.source == "conda":
         found = quick_summary(plan.lock.encode())
         ids = found and (found.arch, found.req_id, found.full_id)
@@ -339,6 +345,7 @@ def _from_document(document: Any) -> Plan:
             for each in document["packages"]
         ),
         lock=_text(document["lock"]) if conda else "",
+        variables=tuple((_text(name), _text(value)) for name, value in document.get("variables", ())),
     )
 
 

@@ -90,12 +90,13 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     pypi |= {name: _with_index_of(entry, own.pypi[name]) for name, entry in indexed.items()}
     packages = [entry for name in sorted(pypi) for entry in sorted(pypi[name], key=lambda each: str(each.requirement))]
     system = {**base.system, **own.system}
+    variables = {**base.variables, **own.variables}
     python = _python(base, own)
     conda = _Conda(base, own, defaults)
     if python and not conda.is_there and is_too_old(python[0]):
         raise Conflict("python-too-old", python[1], values=(python[2],))
     keys = [*(entry.key for entry in packages), *(key for _, key in system.values())]
-    keys += [*conda.keys(), *([python[1]] if python else [])]
+    keys += [*conda.keys(), *([python[1]] if python else []), *(key for _, key in variables.values())]
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
         _check_fetch(fetch[1], named, keys)
@@ -107,7 +108,6 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     indexes = _first_of_each(all_indexes, strip_credentials)
     find_links = _first_of_each([*own.find_links, *base.find_links], strip_credentials)
     limits = _Limits(base, own, packages)
-    variables = {**base.variables, **own.variables}
     requirements = Requirements(
         python=python[0] if python else "",
         python_from="conda" if conda.is_there else defaults.python_from,

@@ -103,7 +103,8 @@ class Level:
     @property
     def has_requirements(self) -> bool:
         """Whether anything is required here, beyond being disabled or not."""
-        return bool(self.python or self.pypi or self.conda or self.conda_only or self.system or self.named)
+        packages = self.pypi or self.conda or self.conda_only
+        return bool(self.python or packages or self.system or self.named or self.variables)
 
     def add(self, other: Level, at: KeyPath) -> None:
         """Add what another level says, as if it stood here, after what is here; `at` is the key that names it.
@@ -445,4 +446,5 @@ def _first_ask(level: Level) -> KeyPath:
     places += [entry.key for entries in level.pypi.values() for entry in entries]
     places += [key for _, key in level.system.values()]
     places += [entry.key for entry in (*level.conda.values(), *level.conda_only.values())]
+    places += [key for _, key in level.variables.values()]
     return next(place for place in places if place)

@@ -40,6 +40,7 @@ from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
 from envlock.reporter import Reporter
 from envlock.stage import make_once
+from metaflow_extensions.envlock.plugins.node.home import write_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -185,6 +186,7 @@ class _Hydration:
     def seal(self) -> None:
         assert self.python is not None
         self.installer.finish(self.lock, self.prefix)
+        write_variables(str(self.prefix), self.lock.requirements.variables)
         write_receipt(self.prefix, self.receipt(self.python))
 
     def receipt(self, python: Interpreter) -> Receipt:

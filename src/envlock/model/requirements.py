@@ -282,8 +282,10 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
         if normalized(name) != name or not is_package_name(name) or re.fullmatch("[0-9a-f]{64}", sha256) is None:
             raise ValueError(f"requirements hold something that is no hash of a package: {name!r}")
     for name, value in table.get("variables", ()):
-        if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is None or "\0" in value:
-            raise ValueError(f"requirements hold something that is no environment variable: {name!r}")
+        from metaflow_extensions.envlock.plugins.node.home import variable_fault
+
+        if variable_fault(name, value):
+            raise ValueError(f"requirements hold a variable that no environment may set: {name!r}")
     return Requirements(
         python=table.get("python", ""),
         python_from=table["python-from"],

@@ -295,6 +295,7 @@ def extended(own: Requirements, pin: Pin) -> Requirements:
         channels=own.channels if adds_conda else (),
         channel_priority=own.channel_priority if adds_conda else "",
         system=_greater(own, pin.requirements),
+        variables=tuple(sorted({**dict(pin.requirements.variables), **dict(own.variables)}.items())),
     )
 
 

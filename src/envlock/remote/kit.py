@@ -341,6 +341,7 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
             for package in lock.packages
         ),
         lock=render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer="")) if conda else "",
+        variables=lock.requirements.variables,
     )
 
 

@@ -112,12 +112,14 @@ pypi = {{ python = "{series}", packages = {{ alpha = "1.0", lam = "" }} }}
 file = "whole.py"
 {"".join(first.format(step) for step in ("start", "broken", "end"))}
 [flow.WholeFlow.step.work]
+environment-yml = "variables.yml"
 pypi = {{ python = "{other}", packages = {{ alpha = "1.1" }} }}
 
 [flow.WholeFlow.step.gather]
 disabled = true
 
 [flow.WholeFlow.step.mixed]
+environment-yml = "variables.yml"
 conda = {{ {conda}, libraries = {{ activates = "" }} }}
 pypi = {{ packages = {{ alpha = "1.1", boto3 = "" }} }}
 
@@ -282,6 +284,7 @@ def locked_tasks_are_inside(run: Run) -> None:
             assert seen["packages"] == here, step
             assert seen["first_on_path"] == f"{seen['prefix']}/bin"
             assert seen["identity"] == task["recorded"]
+            assert seen["said"] == ("a 'b' $HOME \"c\"" if step in {"work", "mixed"} else None)
     assert run.tasks["mixed"][0]["seen"]["activated"] == f"{run.tasks['mixed'][0]['seen']['prefix']}/share/activates"
     # The image's Python serves where it fits, and the kit's where not.
     python = {step: run.tasks[step][0]["seen"]["python"] for step in ("start", "work")}

@@ -21,6 +21,7 @@ def what_is_here():
         "identity": list(identity) if identity else None,
         "in_pod": "WITHIN_A_POD" in os.environ,
         "activated": os.environ.get("ACTIVATES_HOME"),
+        "said": os.environ.get("SAID"),
         "first_on_path": os.environ["PATH"].split(os.pathsep)[0],
         "attempt": current.retry_count,
     }

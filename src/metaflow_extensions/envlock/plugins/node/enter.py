@@ -12,6 +12,7 @@ import shlex
 import sys
 
 from .errors import NodeError
+from .home import VARIABLES
 from .manifest import PATHSPEC_VARIABLE, ROOT_VARIABLE
 
 TYPE_CHECKING = False
@@ -142,6 +143,7 @@ def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> 
         found.update(_of_packages(prefix))
     else:
         found["VIRTUAL_ENV"] = prefix
+        found.update(_of_environment(os.path.join(prefix, VARIABLES)))
     if "PYTHONPATH" in environ:
         found["PYTHONPATH"] = ":".join([*_of_the_code(environ), *filter(None, [found.get("PYTHONPATH")])])
     return found
@@ -182,12 +184,14 @@ def _of_packages(prefix: str) -> dict[str, str]:
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
     for path in _entries(folder, ".json"):
         found.update(_object(path))
-    state = os.path.join(prefix, "conda-meta", "state")
-    if os.path.exists(state):
-        of_environment = _object(state).get("env_vars", {})
-        if isinstance(of_environment, dict):
-            found.update(of_environment)
+    found.update(_of_environment(os.path.join(prefix, "conda-meta", "state")))
     return {name: str(value) for name, value in found.items() if value != _UNSET and name.isidentifier()}
+
+
+def _of_environment(path: str) -> dict[str, object]:
+    """The variables in the file of an environment, if there is one."""
+    found = _object(path).get("env_vars", {}) if os.path.exists(path) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _object(path: str) -> dict:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 
 from . import stage
@@ -19,7 +20,7 @@ from .errors import DiskFull, Misconfigured, NodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping
+    from typing import Mapping, Sequence, Tuple
 
     from .manifest import Target
 
@@ -29,13 +30,23 @@ SHARED_HOME = "/var/tmp/envlock"  # noqa: S108  closed to others, see `distrust`
 OWN_FOLDER = ".envlock"
 """In the task's folder: the home that no other task has, and `enter.sh`."""
 RECEIPT = ".envlock.json"
-_RESERVED = ("pyvenv.cfg", RECEIPT, "conda-meta", "bin", "lib", "lib64")
+VARIABLES = ".envlock-variables.json"
+"""In a prefix without conda packages: the variables of the environment. Conda has a file for them, `conda-meta/state`.
+"""
+_RESERVED = ("pyvenv.cfg", RECEIPT, VARIABLES, "conda-meta", "bin", "lib", "lib64")
 ENVIRONMENTS, PYTHONS, TOOLS, KEPT = "environments", "pythons", "tools", "kept"
 
 LONGEST_PREFIX = 255
 """Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
 _UNFIT_FOR_CONDA = "\"'`$\\"
 """Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SET_BY_OTHERS = re.compile(
+    r"(?:PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|_|IFS|ENV|CDPATH|GLOBIGNORE|PS4|PROMPT_COMMAND|POSIXLY_CORRECT"
+    r"|PYTHON(?:PATH|HOME|PLATLIBDIR|EXECUTABLE|NOUSERSITE|USERBASE|SAFEPATH|STARTUP)"
+    r"|(?:BASH|LD_|DYLD_|SHELLOPTS|_*CONDA|_*METAFLOW|_*ENVLOCK|_*PYVENV|VIRTUAL_ENV|MF_).*)\Z"
+)
+"""Variables that decide which programs, modules and libraries a process finds, or that somebody else sets."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED_OUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
@@ -194,6 +205,31 @@ def is_reserved(path: str) -> bool:
     if top == "bin":
         return rest.startswith("python") and not rest[len("python") :].strip("0123456789.t")
     return top == "conda-meta"
+
+
+def variable_fault(name: str, value: str) -> str:
+    """Why no environment may set an environment variable where it is entered; empty if one may. Workstations ask too.
+
+    >>> variable_fault("OMP_NUM_THREADS", "4"), variable_fault("OMP-THREADS", "4")
+    ('', 'the name of a variable has letters, digits and `_`')
+    >>> variable_fault("LD_PRELOAD", "x.so") == variable_fault("METAFLOW_USER", "mia")
+    True
+    >>> variable_fault("PATH", "/opt/bin"), variable_fault("TOKENIZERS_PARALLELISM", "false")
+    ('no environment may set it: the system, Python, conda, Metaflow or envlock does', '')
+    """
+    if _NAME.match(name) is None:
+        return "the name of a variable has letters, digits and `_`"
+    if _SET_BY_OTHERS.match(name) is not None:
+        return "no environment may set it: the system, Python, conda, Metaflow or envlock does"
+    return "no variable has the character U+0000 in its value" if "\0" in value else ""
+
+
+def write_variables(prefix: str, variables: Sequence[Tuple[str, str]]) -> None:
+    """Let a prefix set variables where it is entered, by conda too if it has conda packages. Raises OSError."""
+    conda = os.path.join(prefix, "conda-meta")
+    path = os.path.join(conda, "state") if os.path.isdir(conda) else os.path.join(prefix, VARIABLES)
+    if variables:
+        write_atomically(path, json.dumps({"version": 1, "env_vars": dict(variables)}, indent=1) + "\n")
 
 
 def free_bytes(folder: str) -> int:

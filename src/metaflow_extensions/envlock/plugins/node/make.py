@@ -198,6 +198,7 @@ class Making:
         if not os.path.isdir(os.path.join(self._prefix, modules)):  # some Pythons of conda have them elsewhere
             modules = ""
         Kept(self._home, homes.place_of(self._target)).write(self._uses, modules, scripts, plan.system)
+        homes.write_variables(self._prefix, plan.variables)
         path, version = self._python
         homes.Receipt(self._target, path, version).write(self._prefix)
 

@@ -11,9 +11,10 @@ import re
 from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from .errors import Damaged, Misconfigured
+from .home import variable_fault
 from .manifest import Target
 
-FORMAT = 1
+FORMAT = 2
 INSTALLS = ("wheels", "conda")
 KINDS = ("wheel", "conda")
 LARGEST = 64 << 20
@@ -111,6 +112,8 @@ class Plan(NamedTuple):
     packages: Tuple[Package, ...]
     lock: str
     """The text of the lock, for conda packages."""
+    variables: Tuple[Tuple[str, str], ...]
+    """The variables to set where the environment is entered."""
     data: bytes
     """The bytes of the plan itself."""
 
@@ -195,6 +198,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
             for each in fields["packages"]
         ),
         lock=_text(fields.get("lock", "")),
+        variables=tuple(map(_variable, fields.get("variables", ()))),
         data=data,
     )
     if plan.install == "conda":
@@ -232,6 +236,13 @@ def _file(fields: Any) -> Tuple[str, int, str]:
     if type(size) is not int or not 0 <= size <= _LARGEST_OBJECT:
         raise ValueError
     return path, size, sha256
+
+
+def _variable(row: Any) -> Tuple[str, str]:
+    name, value = map(_text, row)
+    if variable_fault(name, value):
+        raise ValueError
+    return name, value
 
 
 def _word(value: Any) -> str:
