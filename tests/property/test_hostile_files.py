@@ -198,6 +198,11 @@ def read_environment_file(folder: Path, data: bytes) -> None:
     read_config(folder, b'[env.a]\nenvironment-yml = "environment.yml"\n')
 
 
+def read_project_file(folder: Path, data: bytes) -> None:
+    (folder / "pyproject.toml").write_bytes(data)
+    read_config(folder, b'[env.a]\npyproject = { file = "pyproject.toml", extras = ["gpu"], groups = ["train"] }\n')
+
+
 def read_flow(folder: Path, data: bytes) -> None:
     path = folder / "flow.py"
     path.write_bytes(data)
@@ -315,6 +320,30 @@ dependencies:
   - sys: [__cuda=12.4]
 variables: {MODE: "1.10", THREADS: 4}
 """
+PROJECT = b"""\
+[project]
+name = "demo"
+version = "1"
+requires-python = ">=3.10"
+dependencies = ["rich>=13", "torch", "demo[gpu]"]
+optional-dependencies = { gpu = ["xgboost>=2"] }
+[dependency-groups]
+train = ["mlflow", { include-group = "test" }]
+test = ["pytest"]
+[tool.uv]
+constraint-dependencies = ["numpy<2"]
+index = [{ name = "cu", url = "https://index.example/cu/", explicit = true }]
+sources = { torch = [{ index = "cu", marker = "sys_platform == 'linux'" }], mlflow = { git = "https://x.example/x" } }
+"""
+POETRY = b"""\
+[tool.poetry]
+name = "demo"
+dependencies = { python = "^3.10", rich = "^13", lam = { version = "*", optional = true, source = "team" }, x = ["1"] }
+extras = { gpu = ["lam"] }
+source = [{ name = "team", url = "https://index.example/team/", priority = "explicit" }]
+[tool.poetry.group.train.dependencies]
+tool = { git = "https://code.example/tool", branch = "main", python = "<3.12", platform = "linux" }
+"""
 WHEEL_RECORD = (
     b'a/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"a,b.py",,\n../../../bin/a,sha256=x,1\n'
 )
@@ -425,6 +454,7 @@ TARGETS = {
     "envlock.toml": Target([(ROOT / "envlock.toml.example").read_bytes()], "toml", read_config),
     "requirements files": Target([REQUIREMENTS], "text", read_requirements),
     "environment files": Target([ENVIRONMENT], "text", read_environment_file),
+    "project files": Target([PROJECT, POETRY], "toml", read_project_file),
     "flow files": Target([path.read_bytes() for path in sorted(FLOW)[:4]], "text", read_flow),
     "alias records": Target(
         [RECORD.render()], "json", lambda _, data: parse_move(data), says=BadMove, stamp=stamped_record
@@ -470,6 +500,7 @@ TARGETS = {
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
     (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
+    (tmp_path / "pyproject.toml").write_bytes(PROJECT)
     (tmp_path / "libs/common").mkdir(parents=True)
     (tmp_path / "libs/common/pyproject.toml").touch()
     for flow in ("train", "nightly"):

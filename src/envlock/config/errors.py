@@ -271,7 +271,7 @@ class BadSource(InvalidValue):
         self.reason = reason
         super().__init__(
             f"`{shown(package)}` cannot come from `{key} = {shown(found)}`: {reason}",
-            hint=hint or 'write `{{ path = "libs/common" }}`, or `{{ git = "https://...", tag = "v1.0" }}`',
+            hint=hint or 'write `{ path = "libs/common" }`, or `{ git = "https://...", tag = "v1.0" }`',
         )
 
 

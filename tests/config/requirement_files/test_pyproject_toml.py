@@ -439,3 +439,121 @@ def test_an_extra_of_poetry_that_names_no_dependency_has_its_line(tmp_path: Path
 def test_tables_of_other_tools_are_left_out_with_a_note(tmp_path: Path) -> None:
     found = read(tmp_path, HEAD + "[tool.pixi.dependencies]\nnumpy = '*'\n[tool.black]\nline-length = 1\n")
     assert [place.line for _, place in found.notes] == [4]
+
+
+# Sources
+
+
+def library(folder: Path, name: str, more: str = "") -> None:
+    """A project in a folder of its own."""
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(f"[project]\nname = '{name}'\nversion = '1'\n{more}")
+    (folder / f"{name.replace('-', '_')}.py").write_text("")
+
+
+def places(environment: Environment) -> dict[str, str]:
+    """The local sources of an environment: each package with its path."""
+    paths = dict(environment.local)
+    return {each.name: paths.get(each.url, each.url) for each in environment.requirements.pypi if each.url}
+
+
+def test_paths_and_repositories_of_uv_are_where_packages_come_from(tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "common", "common")
+    text = HEAD + (
+        "dependencies = ['common>=1', 'tool[cli] ; python_version >= \"3.9\"', 'web']\n[tool.uv.sources]\n"
+        "common = { path = 'libs/common', editable = true }\n"
+        "tool = { git = 'https://code.example/team/tool', tag = 'v1', subdirectory = 'python' }\n"
+        "web = { url = 'https://files.example/web-1.0.tar.gz' }\n"
+    )
+    found = read(tmp_path, text)
+    assert places(found) == {
+        "common": "libs/common",
+        "tool": "git+https://code.example/team/tool@v1#subdirectory=python",
+        "web": "https://files.example/web-1.0.tar.gz",
+    }
+    assert [str(each).partition(" @ ")[0] for each in found.requirements.pypi] == ["common", "tool[cli]", "web"]
+    assert found.requirements.pypi[1].marker == 'python_version >= "3.9"'
+    assert [place.line for _, place in found.notes] == [6]
+
+
+def test_paths_and_repositories_of_poetry_are_where_packages_come_from(tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "common", "common")
+    text = (
+        "[tool.poetry.dependencies]\ncommon = { path = 'libs/common', develop = true }\n"
+        "tool = { git = 'git@code.example:team/tool.git', branch = 'main', extras = ['cli'] }\n"
+        "web = { url = 'https://files.example/web-1.0-py3-none-any.whl' }\n"
+    )
+    found = read(tmp_path, text)
+    assert places(found) == {
+        "common": "libs/common",
+        "tool": "git+ssh://git@code.example/team/tool.git@main",
+        "web": "https://files.example/web-1.0-py3-none-any.whl",
+    }
+    assert [place.line for _, place in found.notes] == [2]
+
+
+def test_paths_are_relative_to_the_file_that_has_them(tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "common", "common")
+    library(
+        tmp_path / "apps" / "train",
+        "train",
+        "dependencies = ['common']\n[tool.uv.sources]\ncommon = { path = '../../libs/common' }\n",
+    )
+    (tmp_path / "envlock.toml").write_text("[env.base]\npyproject = 'apps/train/pyproject.toml'\n")
+    found = load_project(tmp_path / "envlock.toml").named[0]
+    assert places(found) == {"common": "libs/common"}
+
+
+WORKSPACE = "[tool.uv.workspace]\nmembers = ['libs/*', 'apps/*']\nexclude = ['libs/old']\n"
+
+
+def test_a_member_of_the_workspace_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(WORKSPACE)
+    library(tmp_path / "libs" / "one", "Team_Common")
+    library(tmp_path / "libs" / "old", "team-common")
+    library(
+        tmp_path / "apps" / "train",
+        "train",
+        "dependencies = ['team-common']\n[tool.uv.sources]\nteam-common = { workspace = true }\n",
+    )
+    (tmp_path / "envlock.toml").write_text("[env.base]\npyproject = 'apps/train/pyproject.toml'\n")
+    assert places(load_project(tmp_path / "envlock.toml").named[0]) == {"team-common": "libs/one"}
+
+
+def test_a_member_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "one", "common")
+    text = HEAD + f"dependencies = ['comon']\n[tool.uv.sources]\ncomon = {{ workspace = true }}\n{WORKSPACE}"
+    error = refused(tmp_path, text)
+    assert (error.code, lines(error)[0]) == ("bad-pyproject", ("pyproject.toml", 6))
+    assert "`common`" in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("{ path = 'nowhere' }", "bad-source"),
+        ("{ path = '/srv/common' }", "bad-source"),
+        ("{ git = 'https://code.example/x', tag = 'a', rev = 'b' }", "bad-source"),
+        ("{ git = 'https://me:pw@code.example/x' }", "credentials-in-direct-url"),
+        ("{ url = 'ftp://files.example/x-1.tar.gz' }", "direct-url-not-web"),
+    ],
+)
+@pytest.mark.parametrize("tool", ["uv", "poetry"])
+def test_what_is_wrong_with_a_source_has_its_line(tool: str, source: str, code: str, tmp_path: Path) -> None:
+    if tool == "uv":
+        text, line = HEAD + f"dependencies = ['x']\n[tool.uv.sources]\nx = {source}\n", 6
+    else:
+        text, line = f"[tool.poetry.dependencies]\nx = {source}\n", 2
+    error = refused(tmp_path, text)
+    assert (error.code, lines(error)) == (code, [("pyproject.toml", line), ("envlock.toml", 2)])
+    assert "pw@" not in error.render()
+
+
+def test_a_change_in_a_folder_changes_the_id_and_its_path_does_not(tmp_path: Path) -> None:
+    text = HEAD + "dependencies = ['common']\n[tool.uv.sources]\ncommon = { path = 'libs/common' }\n"
+    library(tmp_path / "libs" / "common", "common")
+    before = read(tmp_path, text).requirements.req_id
+    (tmp_path / "libs" / "common").rename(tmp_path / "libs" / "moved")
+    assert read(tmp_path, text.replace("libs/common", "libs/moved")).requirements.req_id == before
+    (tmp_path / "libs" / "moved" / "common.py").write_text("x = 1\n")
+    assert read(tmp_path, text.replace("libs/common", "libs/moved")).requirements.req_id != before
