@@ -44,6 +44,7 @@ def migrate(line: CommandLine) -> int:
     - `envlock migrate --dry-run --json`
     """
     from envlock.cli.errors import BadUsage
+    from envlock.cli.progress import LiveReporter
     from envlock.workflow.migrate import plan, write
 
     folder = Path(line.value(_FOLDER) or ".")
@@ -52,7 +53,8 @@ def migrate(line: CommandLine) -> int:
     apply, dry_run = line.has(_APPLY), line.has(_DRY_RUN)
     if apply and dry_run:
         raise BadUsage("`--apply` and `--dry-run` exclude each other", "envlock migrate")
-    migration = plan(folder)
+    with LiveReporter() as reporter:
+        migration = plan(folder, reporter)
     if not dry_run:
         write(migration, delete_decorators=apply)
     base = _base_of(migration.folder)

@@ -27,6 +27,7 @@ from envlock.config.tables import Conflict, Level, read_level, refuse_disabled_w
 from envlock.errors import EnvlockError
 from envlock.files import FLOW_BYTES, read_file, write_atomically
 from envlock.model.requirements import Requirements
+from envlock.reporter import Reporter
 
 
 class Left(NamedTuple):
@@ -117,7 +118,7 @@ class Migration:
         )
 
 
-def plan(folder: Path) -> Migration:
+def plan(folder: Path, reporter: Reporter | None = None) -> Migration:
     """What migrating a folder would write. Writes nothing.
 
     Raises what is wrong with an envlock.toml that is there.
@@ -125,7 +126,7 @@ def plan(folder: Path) -> Migration:
     folder = folder.absolute()
     project = _project_of(folder)
     paths, is_cut = python_files(folder)
-    found, unread = flows_in(project, paths)
+    found, unread = flows_in(project, paths, reporter)
     flows = [flow for flow in found if flow.decorators]
     parts = [_part(place, group) for place, group in _groups(project, flows).items()]
     left = [each for part in parts for each in part.left]

@@ -110,6 +110,45 @@ def test_values_that_are_not_fixed_are_noted_and_never_guessed(before: str, valu
     assert packages(value, tmp_path, before) is None
 
 
+def test_constants_of_other_modules_of_the_project_are_read(tmp_path: Path) -> None:
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "__init__.py").write_text("from .deps import BASE as SHARED\n")
+    (tmp_path / "team" / "deps.py").write_text(
+        "from team.versions import RICH\nBASE = {'rich': RICH}\nODD = load()\nGROWS = {}\nGROWS['a'] = '1'\n"
+    )
+    (tmp_path / "team" / "versions.py").write_text("RICH = '13'\nfrom team.deps import LOOP\n")
+    (tmp_path / "team" / "loop.py").write_text("from team.loop import X\n")
+    for before, value in [
+        ("from team import SHARED", "SHARED"),
+        ("from team.deps import BASE", "BASE | {'rich': '13'}"),
+        ("import team.deps as deps", "deps.BASE"),
+        ("from team import deps", "deps.BASE"),
+        ("from team.versions import RICH as R", "{'rich': R}"),
+    ]:
+        tables, notes = step(f"@pypi(packages={value})", tmp_path, before)
+        assert (tables, notes) == ({"pypi": {"packages": {"rich": "13"}}}, []), before
+    for before, value in [
+        ("from team.deps import ODD", "ODD"),
+        ("from team.deps import GROWS", "GROWS"),
+        ("from team.deps import BASE\nBASE['a'] = ''", "BASE"),
+        ("try:\n    from team.deps import BASE\nexcept ImportError:\n    from other import BASE", "BASE"),
+        ("from team.loop import X", "X"),
+        ("from team.deps import NOTHING", "NOTHING"),
+        ("from team.gone import X", "X"),
+        ("from numpy import X", "X"),
+    ]:
+        tables, notes = step(f"@pypi(packages={value})", tmp_path, before)
+        assert (tables, len(notes)) == ({}, 1), before
+
+
+def test_a_constant_of_another_module_tells_why_it_is_not_fixed(tmp_path: Path) -> None:
+    (tmp_path / "deps.py").write_text("ODD = load()\n")
+    _, notes = step("@pypi(packages=ODD)", tmp_path, "from deps import ODD")
+    assert notes == [
+        "@pypi(packages=…): `ODD` comes from the module `deps`, where `load()` is a call, known only when the flow runs"
+    ]
+
+
 def test_the_entries_that_are_fixed_are_read_beside_those_that_are_not(tmp_path: Path) -> None:
     value = "{'rich': '13', 'click': load(), **thing, load(): '1', 'numpy': '2'}"
     tables, notes = step(f"@pypi(packages={value}, extra_indices=['https://index.example/a', thing])", tmp_path)

@@ -66,7 +66,8 @@ def without_decorators(data: bytes, lines: Collection[int], needed: Collection[s
 
 def names_imported_from(data: bytes, module: str) -> set[str]:
     """The names that a Python file imports from a module called so, in whatever package; `*` for all of them."""
-    if module.encode() not in data:
+    name = module.encode()
+    if name not in data or re.search(rb"\b%s\s+import\b" % re.escape(name), data) is None:
         return set()
     try:
         tree = _parsed(data)

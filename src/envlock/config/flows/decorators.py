@@ -168,7 +168,7 @@ class _FlowReading:
     def values_of(self, owner: Class) -> Literals:
         """What reads the literals of a class's file."""
         if owner.file.path not in self.values:
-            self.values[owner.file.path] = Literals(owner.file)
+            Literals(owner.file, self.reader.names, self.values)
         return self.values[owner.file.path]
 
     def arguments(

@@ -1,7 +1,7 @@
-"""The values of literals in a Python file, and of constants made of literals.
+"""The values of literals in a Python file, and of constants made of literals, there and in the project's other files.
 
-Runs nothing and guesses nothing. A value that depends on anything but the text of this one file is no literal: what
-another module defines, what is assigned twice, what may be changed later.
+Runs nothing and guesses nothing. A value that depends on anything but the text of these files is no literal: what a
+module from elsewhere defines, what is assigned twice, what may be changed later.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 
 from envlock.config.flows.flow_reader import statements
-from envlock.config.flows.scopes import Module, source_of
+from envlock.config.flows.module_names import ModuleNames
+from envlock.config.flows.scopes import Import, Module, source_of
 
 _DEEPEST = 50
 _CHANGING_METHODS = {
@@ -29,10 +30,18 @@ class NotLiteral(Exception):
 
 
 class Literals:
-    """Reads expressions of one module, at module level or inside a class of it."""
+    """Reads expressions of one module, at module level or inside a class of it.
 
-    def __init__(self, module: Module) -> None:
+    `names` knows the project's other modules, from which the module may import constants, and `others` what reads them.
+    """
+
+    def __init__(
+        self, module: Module, names: ModuleNames | None = None, others: dict[str, Literals] | None = None
+    ) -> None:
         self._module = module
+        self._names = names
+        self._others = {} if others is None else others
+        self._others[module.path] = self
         self._changed = dict(_changes(module.tree))
         self._scopes: dict[str, dict[str, ast.expr | str]] = {"": _bindings(module.tree.body)}
         self._depth = 0
@@ -94,8 +103,24 @@ class Literals:
                 raise NotLiteral(node, f"may be changed on line {self._changed[node.id]}")
             return self.value(bound, where)
         if origin is not None:
-            raise NotLiteral(node, f"comes from the module `{origin[0]}`")
+            return self._imported(node, node.id, origin)
         raise NotLiteral(node, "is not defined in this file")
+
+    def _imported(self, node: ast.expr, bound: str, origin: tuple[str, str]) -> object:
+        """The value of a constant that a module of the project defines; `bound` is the name that the import binds."""
+        module, name = origin
+        bindings = self._module.scope.names.get(bound, [])
+        only = bindings[0] if len(bindings) == 1 else None
+        if self._names is None or not isinstance(only, Import) or bound in self._changed:
+            raise NotLiteral(node, f"comes from the module `{module}`")
+        why = ""
+        for meaning in self._names.modules_of(module, self._module):
+            other = self._others.get(meaning.path) or Literals(meaning, self._names, self._others)
+            try:
+                return other.value(ast.copy_location(ast.Name(name, ast.Load()), node))
+            except NotLiteral as reason:
+                why = "" if " comes from the module " in str(reason) else f", where {reason}"
+        raise NotLiteral(node, f"comes from the module `{module}`{why}")
 
     def _attribute(self, node: ast.Attribute) -> object:
         if isinstance(node.value, ast.Name) and self._class(node.value.id) is not None:
@@ -105,6 +130,8 @@ class Literals:
                 if node.attr in self._scope(name):
                     return self._name(ast.copy_location(ast.Name(node.attr, ast.Load()), node), name)
         origin = self._module.origin(node)
+        if origin is not None and isinstance(node.value, ast.Name):
+            return self._imported(node, node.value.id, origin)
         if origin is not None:
             raise NotLiteral(node, f"comes from the module `{origin[0]}`")
         raise NotLiteral(node, "is not a literal")

@@ -237,6 +237,12 @@ class ModuleNames:
             return [meaning._replace(name=name)]
         return [NO_STEPS] if meaning == NO_STEPS else [Unknown(doubt(), name)]
 
+    def modules_of(self, name: str, file: Module) -> list[Module]:
+        """The files of the project that a module's name means in a file; leading dots are those of an import."""
+        path = name.lstrip(".")
+        wanted = Import(path, len(name) - len(path), "", 0)
+        return [each for each in self._module(wanted, file) if isinstance(each, Module)]
+
     def _module(self, wanted: Import, file: Module) -> list[Meaning]:
         """The module that an import leads to: a file of the project, where it is one."""
         names = wanted.module.split(".") if wanted.module else []

@@ -12,16 +12,20 @@ from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.decorators import read_decorators
 from envlock.errors import EnvlockError
 from envlock.files import FLOW_BYTES, read_file
+from envlock.reporter import Reporter
 
 MOST_FILES = 50_000
 """Python files that are looked at in one repository."""
 _SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"}
 """Folders that hold no flow that somebody wrote there; neither do those that begin with a dot."""
+_LOOKING = "looking for flows"
 _WORDS = (b"FlowSpec", b"metaflow", b"@step")
 """A file with none of them has a flow only if it inherits all of one from another file."""
 
 
-def flows_in(project: Path, paths: Iterable[Path]) -> tuple[tuple[DecoratedFlow, ...], tuple[EnvlockError, ...]]:
+def flows_in(
+    project: Path, paths: Iterable[Path], reporter: Reporter | None = None
+) -> tuple[tuple[DecoratedFlow, ...], tuple[EnvlockError, ...]]:
     """The flows of these files, in their order, and why files that may have flows cannot be read.
 
     A class that only serves other flows as their base is not a flow of its own, whatever files they are in. `project`
@@ -30,18 +34,22 @@ def flows_in(project: Path, paths: Iterable[Path]) -> tuple[tuple[DecoratedFlow,
     order = {path: number for number, path in enumerate(dict.fromkeys(paths))}
     found: list[tuple[int, DecoratedFlow]] = []
     failed: list[EnvlockError] = []
-    left = list(order)
+    left, reporter = list(order), reporter or Reporter()
+    reporter.began(_LOOKING, len(left), "files")
     words: tuple[bytes, ...] = _WORDS
     while words and left:
         candidates = {path for path in left if _has_any(path, words, project)}
         left = [path for path in left if path not in candidates]
+        reporter.advanced(_LOOKING, "", len(left) if words is _WORDS else 0)
         new: list[DecoratedFlow] = []
         for path in sorted(candidates, key=order.__getitem__):
             flows, error = _read(path, project)
+            reporter.advanced(_LOOKING, path.name, 1 if words is _WORDS else 0)
             new += flows
             found += [(order[path], each) for each in flows]
             failed += [error] if error is not None else []
         words = tuple(f"({flow.name}".encode() for flow in new)
+    reporter.ended(_LOOKING)
     in_order = [flow for _, flow in sorted(found, key=lambda each: each[0])]
     return without_bases(in_order), tuple(failed)
 
