@@ -10,6 +10,7 @@ import codecs
 import os
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +93,9 @@ class FileContents(NamedTuple):
     """What is in the file, is allowed, and has no effect: a sentence for each, with its line."""
     files: tuple[Path, ...] = ()
     """The files that were read."""
+
+
+_LISTS = tuple(name for name in FileContents._fields if name not in {"python", "default_index"})
 
 
 class RequirementFile(NamedTuple):
@@ -224,20 +228,15 @@ def contents_of(
 
 def joined(all_contents: Iterable[FileContents]) -> FileContents:
     """The contents of several files as one, in order. Two Pythons or default indexes that differ are a Conflict."""
-    found = FileContents()
-    for each in all_contents:
-        for one, other in ((found.python, each.python), (found.default_index, each.default_index)):
-            if one and other and one[0] != other[0]:
-                raise Conflict("disagreeing-values", one[-1], other[-1], values=(str(one[-2]), str(other[-2])))
-        lists = {
-            name: (*getattr(found, name), *getattr(each, name))
-            for name in FileContents._fields
-            if name not in {"python", "default_index"}
-        }
-        found = FileContents(
-            **lists, python=found.python or each.python, default_index=found.default_index or each.default_index
-        )
-    return found
+    parts = tuple(all_contents)
+    single: dict[str, Any] = {}
+    for name in ("python", "default_index"):
+        for each in filter(None, (getattr(part, name) for part in parts)):
+            found = single.setdefault(name, each)
+            if found[0] != each[0]:
+                raise Conflict("disagreeing-values", found[-1], each[-1], values=(str(found[-2]), str(each[-2])))
+    lists = {name: tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in _LISTS}
+    return FileContents(**lists, **single)
 
 
 def add_contents(level: Level, contents: FileContents, locate: Callable[[KeyPath], Location]) -> None:

@@ -8,7 +8,6 @@ relative to the file that has them, and a variable stays in the URL as it is wri
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
+_SPACES = re.compile(r"[ \t\r\n]+")
+_QUOTING = re.compile(r"[\\'\"]")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -54,6 +55,8 @@ _FLAGS = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"
 _OF_CONDA = ("--conda-pkg", "--conda-channel", "--sys-pkg")
 """The options of Metaflow's Conda extension: the rest of the line is the value."""
 _SAME = {"--pypi-url": "--index-url", "--config-setting": "--config-settings"}
+_LONG = {**{name: name for name in (*_VALUES, *_FLAGS)}, **_WITH_VALUE, **_SAME}
+"""The name that is used here for each way to write an option out."""
 _ALONE = ("--requirement", "--constraint", "--editable")
 _OF_REQUIREMENTS = ("--hash", "--config-settings", "--global-option")
 _REFUSED = {
@@ -155,7 +158,8 @@ def _logical(lines: Iterable[tuple[str, int]]) -> Iterator[_Line]:
 
 
 def _stripped(number: int, parts: list[str]) -> Iterator[_Line]:
-    if text := _COMMENT.sub("", "".join(parts)).strip():
+    text = "".join(parts)
+    if text := (_COMMENT.sub("", text) if "#" in text else text).strip():
         yield _Line(number, text)
 
 
@@ -194,10 +198,14 @@ class _LineReader:
 
     def options(self, text: str) -> list[tuple[str, str]]:
         """The options, under their long names, each with its value; a flag's is empty."""
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            raise self.fault("a quotation mark has no second one", "close it") from None
+        words = _SPACES.split(text) if text else []
+        if _QUOTING.search(text):  # only then, because shlex takes a second for a few thousand hashes
+            import shlex
+
+            try:
+                words = shlex.split(text)
+            except ValueError:
+                raise self.fault("a quotation mark has no second one", "close it") from None
         found: list[tuple[str, str]] = []
         while words:
             word = words.pop(0)
@@ -219,11 +227,10 @@ class _LineReader:
         return found
 
     def long_name(self, name: str, word: str) -> str:
-        if name in _WITH_VALUE:
-            return _WITH_VALUE[name]
+        if name in _LONG:
+            return _LONG[name]
         known = _VALUES | _FLAGS
-        alike = {_SAME.get(each, each) for each in known if each == name or (len(name) > 2 and each.startswith(name))}
-        alike = {_SAME.get(name, name)} if name in known else alike
+        alike = {_SAME.get(each, each) for each in known if len(name) > 2 and each.startswith(name)}
         if not word.startswith("-"):
             raise self.fault("more than options follow the first option", "give each a line of its own")
         if len(alike) != 1 or not name.startswith("--"):
