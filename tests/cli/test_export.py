@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envlock.interchange.exported import FORMATS
 from tests.conftest import Envlock, ProjectFolder
-from tests.support import TWO_ARCHS, run_envlock
+from tests.index import Index, Release
+from tests.support import TWO_ARCHS, own_project, run_envlock
 
 
 @pytest.fixture
@@ -75,6 +79,33 @@ def test_what_is_not_freshly_locked_is_not_exported(locked: ProjectFolder) -> No
     path = locked.lock_of(TWO_ARCHS[0])
     path.write_text(path.read_text().replace("alpha-1.1", "alpha-1.2"))
     run_envlock("export", "--format", "pylock", cwd=locked.folder, check=3)
+
+
+def test_an_sbom_has_the_licenses_of_wheels_that_are_here_and_of_all_where_that_is_asked_for(
+    make_index: Callable[..., Index], tmp_path: Path
+) -> None:
+    served = make_index(Release("marked", "1.0", license="Apache-2.0"))
+    project = own_project(tmp_path, served)
+    project.write_env("marked")
+    run_envlock("lock", cwd=project.folder)
+    served.forget()
+
+    def export(*arguments: str) -> tuple[dict[str, Any], str]:
+        ran = run_envlock("export", "--format", "cyclonedx", *arguments, cwd=project.folder)
+        (component,) = json.loads(ran.stdout)["components"]
+        return component, ran.stderr
+
+    component, said = export()
+    assert "licenses" not in component
+    assert "--licenses" in said
+    assert served.downloads() == ()
+
+    component, said = export("--licenses")
+    assert component["licenses"] == [{"expression": "Apache-2.0", "acknowledgement": "declared"}]
+    assert "--licenses" not in said
+    assert export()[0] == component
+    refused = run_envlock("export", "--format", "pylock", "--licenses", "--json", cwd=project.folder, check=2)
+    assert refused.json["error"]["code"] == "usage"
 
 
 def test_a_shell_completes_the_formats() -> None:

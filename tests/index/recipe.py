@@ -43,6 +43,8 @@ class Release:
     scripts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """Further files of each wheel, by path, as text."""
+    license: str = ""
+    """The SPDX expression that its METADATA declares."""
     said: Release | None = None
     """Whose metadata the index serves in place of the wheels' own (PEP 658); None for an honest one."""
 
@@ -65,6 +67,8 @@ class Release:
         for extra, requirements in self.extras.items():
             lines.append(f"Provides-Extra: {extra}")
             lines += [f"Requires-Dist: {_under_extra(requirement, extra)}" for requirement in requirements]
+        if self.license:
+            lines.append(f"License-Expression: {self.license}")
         return ("\n".join(lines) + "\n").encode()
 
     @property

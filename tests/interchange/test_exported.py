@@ -74,6 +74,14 @@ def test_what_a_format_has_no_place_for_is_an_error_that_names_it(
     assert error.value.exit_status == 2
 
 
+def test_a_url_with_a_variable_is_for_tools_that_fill_it_in() -> None:
+    moved = WHEELS.packages[1]._replace(url="https://files.example/${TEAM}/torch-2.0%2Bcpu-py3-none-any.whl")
+    lock = WHEELS._replace(packages=(WHEELS.packages[0], moved))
+    assert "${TEAM}" in exported("requirements", lock).text
+    with pytest.raises(FormatCannotHold, match="variables"):
+        exported("pylock", lock)
+
+
 def test_conda_lock_takes_no_conda_package_without_an_md5() -> None:
     packages = tuple(each for each in CONDA.packages if each.conda)
     bare = packages[0]._replace(conda=packages[0].conda._replace(md5=""))  # type: ignore[union-attr]
@@ -107,7 +115,8 @@ def test_the_same_locks_are_the_same_text_and_it_says_what_it_is(name: str) -> N
     only = "conda" if FORMATS[name].kinds == ("conda",) else ""
     first, second = (exported(name, lock, only=only) for _ in range(2))
     assert first == second
-    assert lock.identity in first.text
+    assert lock.full_id in first.text
+    assert lock.req_id in first.text
     assert "Train/start" in first.text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envlock.cli.command import CommandLine, Value, command
+from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, archs, open_project
 from envlock.interchange.exported import FORMATS
 
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from envlock.cli.progress import LiveReporter
     from envlock.config.project import Project
     from envlock.workflow.export import Exported
 
@@ -28,6 +29,7 @@ _ONLY = Value(
     "Leave out the packages of the other kind: `pypi` or `conda`.",
     choices=("pypi", "conda"),
 )
+_LICENSES = Flag("--licenses", "For an SBOM: fetch wheels that this machine does not have, and read their licenses.")
 _OUTPUT = Value("--output", "FILE", "Write to this file instead of stdout.", short="-o")
 
 
@@ -38,6 +40,7 @@ _OUTPUT = Value("--output", "FILE", "Write to this file instead of stdout.", sho
     ARCHS,
     _FORMAT,
     _ONLY,
+    _LICENSES,
     _OUTPUT,
     JSON,
     CONFIG,
@@ -55,21 +58,25 @@ def export(line: CommandLine) -> int:
     - `envlock export --env base --format conda-lock -o conda-lock.yml`
     - `envlock export --step train --arch linux-64 --format explicit -o train.txt`
     """
+    from contextlib import nullcontext
+
     from envlock.cli.console import write_err, write_json
     from envlock.workflow.export import export_environment
 
     chosen, wanted = _format(line), archs(line)
     project = open_project(line)
     target = _target(line.value(_OUTPUT), project) if line.has(_OUTPUT) else None
-    exported = export_environment(
-        project,
-        chosen,
-        flow=line.value(ONE_FLOW),
-        step=line.value(ONE_STEP),
-        environment=line.value(ONE_ENV),
-        archs=wanted,
-        only=line.value(_ONLY),
-    )
+    with _fetching(chosen) if line.has(_LICENSES) else nullcontext() as fetching:
+        exported = export_environment(
+            project,
+            chosen,
+            flow=line.value(ONE_FLOW),
+            step=line.value(ONE_STEP),
+            environment=line.value(ONE_ENV),
+            archs=wanted,
+            only=line.value(_ONLY),
+            fetching=fetching,
+        )
     text = exported.export.text
     if target is not None:
         from envlock.files import write_atomically
@@ -115,6 +122,16 @@ def _format(line: CommandLine) -> str:
     from envlock.cli.errors import BadUsage
 
     raise BadUsage(f"say which format: `--format` with one of {', '.join(FORMATS)}", "envlock export")
+
+
+def _fetching(chosen: str) -> LiveReporter:
+    """What shows how wheels are fetched. Raises BadUsage for a format that has no licenses."""
+    from envlock.cli.errors import BadUsage
+    from envlock.cli.progress import LiveReporter
+
+    if not FORMATS[chosen].is_sbom:
+        raise BadUsage("`--licenses` is for an SBOM: `--format cyclonedx` or `--format spdx`", "envlock export")
+    return LiveReporter()
 
 
 def _target(text: str, project: Project) -> Path:

@@ -35,18 +35,28 @@ class Format(NamedTuple):
     """Whether one file is for several archs."""
     needs_python: bool = False
     """Whether its tool installs nothing where no conda package is the Python."""
+    fills_variables: bool = False
+    """Whether its tool fills in the `${VARIABLES}` of URLs, as envlock does."""
+    is_sbom: bool = False
+    """Whether it describes what is installed, and nothing is installed from it."""
 
 
 _BOTH, _PYPI = ("conda", "pypi"), ("pypi",)
 _SDIST, _ALL = ("sdist",), ("sdist", "git", "path")
 FORMATS = {
-    "conda-lock": Format("conda_lock", "conda-lock.yml", _BOTH, _SDIST, holds_archs=True, needs_python=True),
+    "conda-lock": Format(
+        "conda_lock", "conda-lock.yml", _BOTH, _SDIST, holds_archs=True, needs_python=True, fills_variables=True
+    ),
     "pixi": Format("pixi", "pixi.lock", _BOTH, _SDIST, holds_archs=True, needs_python=True),
     "explicit": Format("explicit", "explicit.txt", ("conda",)),
-    "environment-yml": Format("environment_yml", "environment.yml", _BOTH, ("sdist", "git")),
-    "requirements": Format("requirements_txt", "requirements.txt", _PYPI, _SDIST, holds_archs=True),
-    "constraints": Format("requirements_txt", "constraints.txt", _PYPI, _ALL, holds_archs=True),
+    "environment-yml": Format("environment_yml", "environment.yml", _BOTH, ("sdist", "git"), fills_variables=True),
+    "requirements": Format(
+        "requirements_txt", "requirements.txt", _PYPI, _SDIST, holds_archs=True, fills_variables=True
+    ),
+    "constraints": Format("requirements_txt", "constraints.txt", _PYPI, _ALL, holds_archs=True, fills_variables=True),
     "pylock": Format("pylock", "pylock.toml", _PYPI, _ALL, holds_archs=True),
+    "cyclonedx": Format("sbom", "bom.cdx.json", _BOTH, _ALL, is_sbom=True),
+    "spdx": Format("sbom", "bom.spdx.json", _BOTH, _ALL, is_sbom=True),
 }
 """By the names that `--format` takes."""
 _PLAIN = re.compile(r"[A-Za-z_](?:[\w./+@()<>=,;~^%!$ -]|:(?=[\w/]))*(?<! )\Z", re.ASCII)
@@ -62,8 +72,8 @@ class Given(NamedTuple):
     locks: tuple[LockRows, ...]
     only: str = ""
     """The kind of packages to export; empty for all."""
-    licences: Mapping[str, str] = {}
-    """The licences of wheels by their SHA-256, as far as they are known."""
+    licenses: Mapping[str, str] = {}
+    """The licenses of wheels by their SHA-256, as far as they are known."""
 
     @property
     def archs(self) -> tuple[Arch, ...]:
@@ -154,19 +164,30 @@ def _check(given: Given, chosen: Format, lock: LockRows) -> None:
         found = "left out" if any(each.name == "python" for each in lock.conda_packages) else lock.python.source
         hint = "`--format pylock` and `--format requirements` hold PyPI packages for any Python"
         raise given.cannot("an environment whose Python is no conda package", [f"its Python is {found}"], hint)
-    here = [
-        each.name
-        for each in packages
-        if (each.url and is_local(each.url)) or (each.conda is not None and is_local(each.conda.channel))
-    ]
+    if chosen.is_sbom:
+        return
+    here = [each.name for each in packages if any(url and is_local(url) for url in _urls(each))]
     if here:
         raise given.cannot("packages that only this machine has", here, "put them into a channel or an index")
+    unfilled = [each.name for each in packages if any("${" in url for url in _urls(each))]
+    if unfilled and not chosen.fills_variables:
+        hint = "`--format requirements` and `--format conda-lock` hold them: their tools fill variables in"
+        raise given.cannot("URLs with variables", unfilled, hint)
 
 
 def _source(package: PackageRow) -> str:
     """What a wheel was built from, as `Format.sources` has it."""
     assert package.source is not None
     return "path" if package.source.path else package.source.kind
+
+
+def _urls(package: PackageRow) -> Iterator[str]:
+    """The URLs that a format may name for a package."""
+    yield package.url
+    if package.conda is not None:
+        yield package.conda.channel
+    if package.source is not None:
+        yield package.source.url
 
 
 def requirement(package: PackageRow) -> str:
