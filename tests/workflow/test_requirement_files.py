@@ -12,8 +12,10 @@ from envlock.lockfile.folder import read_lock
 from envlock.model.lock import Lock
 from envlock.workflow.check import check
 from envlock.workflow.lock import lock
+from tests.channel import Channel
 from tests.index import Index
 from tests.support import ProjectFolder
+from tests.workflow.recording import Recorder
 
 ARCHS = ["linux-64"]
 
@@ -147,3 +149,98 @@ def test_a_file_means_what_the_tables_mean(project: ProjectFolder) -> None:
     of_file = load_project(project.config).named[0].requirements
     project.write_env("lam", "alpha>=2", archs=ARCHS)
     assert load_project(project.config).named[0].requirements.req_id == of_file.req_id
+
+
+# environment.yml and pyproject.toml
+
+
+ENVIRONMENT = """\
+name: demo
+channels:
+  - conda-forge
+  - other
+dependencies:
+  - python={series}
+  - upper=>=1
+  - vector
+  - pip:
+      - lam==1.0
+variables:
+  MODE: quick
+"""
+
+
+@pytest.fixture
+def conda_project(project: ProjectFolder, channel: Channel, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
+    """A project whose environment is what environment.yml says."""
+    monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", channel.mirrors)
+    project.write('[env.base]\nenvironment-yml = "environment.yml"\n', archs=ARCHS)
+    (project.folder / "environment.yml").write_text(ENVIRONMENT.format(series=channel.series[0]))
+    return project
+
+
+def test_an_environment_yml_is_locked_from_its_channels_and_its_drift_has_a_line(conda_project: ProjectFolder) -> None:
+    recorder = Recorder()
+    (result,) = lock(load_project(conda_project.config), reporter=recorder).locked
+    found = read_lock(result.path)
+    assert {"python", "upper", "vector"} <= {package.name for package in found.conda_packages}
+    assert versions(found) == {"lam": "1.0"}
+    assert found.requirements.variables == (("MODE", "quick"),)
+    said = [note for note in recorder.notes if note.startswith("environment.yml:")]
+    assert [note.split(":")[1] for note in said] == ["1", "7"]
+    assert findings(conda_project) == []
+    file = conda_project.folder / "environment.yml"
+    text = file.read_text()
+    drifts = [
+        ("upper=>=1", "upper <1", "stale", 7),
+        ("lam==1.0", "lam>=2", "stale", 10),
+        ("quick", "slow", "restamp", 12),
+    ]
+    for old, new, verdict, line in drifts:
+        file.write_text(text.replace(old, new))
+        assert findings(conda_project) == [(verdict, "environment.yml", line)]
+    again = Recorder()
+    file.write_text("# a comment\n" + text)
+    lock(load_project(conda_project.config), reporter=again)
+    assert again.notes == [], "what is kept is not spoken of again"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [("upper=>=1", "upper >=99", 7), ("vector", "no-such-thing", 8), ("lam==1.0", "lam==77", 10)],
+)
+def test_what_no_channel_and_no_index_has_is_an_error_of_its_line(
+    conda_project: ProjectFolder, old: str, new: str, line: int
+) -> None:
+    file = conda_project.folder / "environment.yml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(conda_project.config))
+    assert ("environment.yml", line) in places(caught.value)
+
+
+def test_a_pyproject_is_locked_with_its_groups_and_the_index_of_a_source(
+    project: ProjectFolder, make_index: Callable[..., Index]
+) -> None:
+    other = make_index()
+    project.write('[env.base]\npyproject = { file = "pyproject.toml", groups = ["test"] }\n', archs=ARCHS)
+    file = project.folder / "pyproject.toml"
+    text = (
+        '[project]\nname = "demo"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["alpha>=1"]\n'
+        '[dependency-groups]\ntest = ["lam"]\n[tool.uv]\nconstraint-dependencies = ["beta<2"]\n'
+        f'[[tool.uv.index]]\nname = "other"\nurl = "{other.url}"\nexplicit = true\n'
+        '[tool.uv.sources]\nlam = { index = "other" }\n'
+    )
+    file.write_text(text)
+    (result,) = lock(load_project(project.config)).locked
+    found = read_lock(result.path)
+    assert versions(found) == {"alpha": "2.0", "beta": "1.5", "lam": "1.0"}
+    hosts = {package.name: package.url.split("/")[2] for package in found.pypi_packages}
+    assert hosts["lam"] == other.host
+    assert hosts["alpha"] in project.index_url
+    assert findings(project) == []
+    file.write_text(text.replace('"lam"', '"lam>=2"'))
+    assert findings(project) == [("stale", "pyproject.toml", 7)]
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(project.config))
+    assert ("pyproject.toml", 7) in places(caught.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.config.errors import NoSuchSelection
-from envlock.config.project import Environment, Project
+from envlock.config.project import Environment, LineOfFile, Project
 from envlock.config.selection import Selection
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import path_of, write_lock
@@ -61,6 +61,7 @@ def lock(
     jobs = jobs_of([environment for environment in environments if not environment.is_fetched], archs)
     done = {job: kept for job in jobs if (kept := _kept(project, job, upgrade, previous)) is not None}
     if len(done) < len(jobs):
+        _say_notes([job for job in jobs if job not in done], reporter)
         solver = Solver(project, previous, bases, upgrade, reporter, resolver=resolver, moment=now(), offline=offline)
         done.update(solver.run([job for job in jobs if job not in done]))
     results = [done[job] for job in jobs]
@@ -73,6 +74,13 @@ def lock(
     prune(project, [*replaced, *pruned])
     sweep(project.lock_folder)
     return LockResult(noted, replaced, pruned, pinned, len(fetched))
+
+
+def _say_notes(jobs: Sequence[Job], reporter: Reporter) -> None:
+    """Say what the requirement files of new locks have that is without effect, or means what it does not say."""
+    notes = (note for job in jobs for environment in job.environments for note in environment.notes)
+    for said in dict.fromkeys(f"{key.file}:{key.line}: {text}" for text, key in notes if isinstance(key, LineOfFile)):
+        reporter.noted(said)
 
 
 def _refuse_unknown_packages(
