@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import clients, transport
+import metaflow_extensions
+from metaflow_extensions.envlock.plugins.node import clients, s3_settings, transport
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import parse
 from metaflow_extensions.envlock.plugins.node.transport import (
@@ -269,3 +274,84 @@ def test_a_reason_never_repeats_the_text_of_a_library() -> None:
     secret.__cause__ = ConnectionResetError(104, "s3cr3t")
     assert reason_of(secret) == "Connection reset by peer"
     assert clients.ANSWER_SECONDS == 30
+
+
+SETTINGS = {"METAFLOW_S3_ENDPOINT_URL": "https://s3.example", "METAFLOW_S3_VERIFY_CERTIFICATE": "/etc/ca.pem"}
+
+
+class TestMetaflowsSettings:
+    """The node makes the client that Metaflow would make, and imports Metaflow only where it has to."""
+
+    @pytest.fixture(autouse=True)
+    def alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A task whose process has not imported Metaflow, in an image without its settings."""
+        monkeypatch.delitem(sys.modules, "metaflow.metaflow_config", raising=False)
+        monkeypatch.setattr(metaflow_extensions, "__path__", [str(Path(s3_settings.__file__).parents[3])])
+        for name in os.environ:
+            if name.startswith("METAFLOW_"):
+                monkeypatch.delenv(name)
+        monkeypatch.setenv("METAFLOW_HOME", str(tmp_path / "none"))
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            SETTINGS,
+            {"METAFLOW_DATATOOLS_CLIENT_PARAMS": '{"endpoint_url": "https://s3.example", "region_name": "eu-west-1"}'},
+            {"METAFLOW_S3_RETRY_COUNT": "3", "METAFLOW_S3_SERVER_SIDE_ENCRYPTION": "AES256", **SETTINGS},
+            {"METAFLOW_DEFAULT_AWS_CLIENT_PROVIDER": "boto3", "METAFLOW_DEFAULT_DATASTORE": "s3"},
+        ],
+    )
+    def test_plain_ones_are_read_as_metaflow_reads_them(self, settings: dict[str, str], tmp_path: Path) -> None:
+        read = "import json; from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS as p; print(json.dumps(p))"
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("METAFLOW_")}
+        environ.update(settings, METAFLOW_HOME=str(tmp_path / "none"))
+        ran = subprocess.run([sys.executable, "-c", read], env=environ, cwd=tmp_path, capture_output=True, check=True)
+        assert s3_settings.client_params(environ, str(tmp_path)) == json.loads(ran.stdout)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"METAFLOW_S3_OF_A_NEWER_METAFLOW": "1"},
+            {"METAFLOW_AWS_SANDBOX_ENABLED": "1"},
+            {"METAFLOW_DEFAULT_AWS_CLIENT_PROVIDER": "ours"},
+            {"METAFLOW_PROFILE": "team"},
+            {"METAFLOW_DATATOOLS_CLIENT_PARAMS": "no JSON"},
+            {"METAFLOW_DATATOOLS_CLIENT_PARAMS": '{"endpoint_url": "https://a.example"}', **SETTINGS},
+        ],
+    )
+    def test_others_are_left_to_metaflow(self, settings: dict[str, str], tmp_path: Path) -> None:
+        assert s3_settings.client_params({**os.environ, **settings}, str(tmp_path)) is None
+
+    @pytest.mark.parametrize("place", ["none/config.json", ".metaflow/config.json"])
+    def test_so_are_files_of_settings(self, place: str, tmp_path: Path) -> None:
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text("{}")
+        (tmp_path / "task").mkdir()
+        assert s3_settings.client_params(os.environ, str(tmp_path / "task")) is None
+
+    def test_so_are_other_extensions(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "metaflow_extensions" / "team").mkdir(parents=True)
+        found = [*metaflow_extensions.__path__, str(tmp_path / "metaflow_extensions")]
+        monkeypatch.setattr(metaflow_extensions, "__path__", found)
+        assert s3_settings.client_params(os.environ, str(tmp_path)) is None
+
+    @pytest.mark.parametrize("is_plain", [True, False])
+    def test_the_client_has_them(self, is_plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        from metaflow import metaflow_config
+
+        monkeypatch.setattr(metaflow_config, "DATATOOLS_CLIENT_PARAMS", {"endpoint_url": "https://s3.example"})
+        for name, value in {
+            "METAFLOW_S3_ENDPOINT_URL": "https://s3.example",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        if not is_plain:
+            monkeypatch.setenv("METAFLOW_S3_OF_A_NEWER_METAFLOW", "1")
+            monkeypatch.setitem(sys.modules, "metaflow.metaflow_config", metaflow_config)
+        client = clients.S3("team", "x", "", {"region": "us-west-2"}, 7)._client
+        assert client.meta.endpoint_url == "https://s3.example"
+        assert (client.meta.region_name, client.meta.config.read_timeout) == ("us-west-2", 7)
+        assert client.meta.config.retries["total_max_attempts"] == 1
+        assert ("metaflow.metaflow_config" in sys.modules) is not is_plain

@@ -12,6 +12,7 @@ import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .errors import Misconfigured
+from .s3_settings import client_params
 from .transport import CUT, FORBIDDEN, REFUSED, Fault, Listed, of_status, reason_of
 
 CONNECT_SECONDS = 5
@@ -143,8 +144,9 @@ def _s3_config(options: Mapping[str, Any], seconds: int) -> Any:
 
 
 def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
-    """Metaflow's own client, which its settings may give another endpoint or role; else boto3's."""
+    """The client that Metaflow makes, which its settings may give another endpoint; with the cache's options on top."""
     from botocore.config import Config
+    from botocore.session import Session
 
     config = _s3_config(options, seconds)
     own = {
@@ -153,24 +155,29 @@ def _s3_client(options: Mapping[str, Any], seconds: int) -> Any:
     }
     own = {name: value for name, value in own.items() if value}
     profile = options.get("profile")
-    if profile:
-        import boto3
-
-        if profile in boto3.session.Session().available_profiles:  # a node has a role in its place
-            return boto3.session.Session(profile_name=profile).client("s3", config=config, **own)
-    try:
-        from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
-        from metaflow.plugins.datatools.s3.s3util import get_s3_client
-    except ImportError:
-        import boto3
-
-        return boto3.session.Session().client("s3", config=config, **own)
-    params = dict(DATATOOLS_CLIENT_PARAMS, **own)
+    if profile and profile in Session().available_profiles:  # a node has a role in its place
+        return Session(profile=profile).create_client("s3", config=config, **own)
+    params, make = _by_metaflow(client_params(os.environ, os.getcwd()), Session().create_client)
+    params.update(own)
     theirs = params.get("config")
     if isinstance(theirs, dict):
         theirs = Config(**theirs)
     params["config"] = theirs.merge(config) if theirs is not None else config
-    return get_s3_client(s3_client_params=params)[0]
+    return make("s3", **params)
+
+
+def _by_metaflow(
+    params: Optional[Dict[str, Any]], make: Callable[..., Any]
+) -> Tuple[Dict[str, Any], Callable[..., Any]]:
+    """The parameters of the client, and what makes it: Metaflow itself where its parameters are not plain."""
+    if params is not None:
+        return params, make
+    try:
+        from metaflow.metaflow_config import DATATOOLS_CLIENT_PARAMS
+        from metaflow.plugins.datatools.s3.s3util import get_s3_client
+    except ImportError:
+        return {}, make
+    return dict(DATATOOLS_CLIENT_PARAMS), lambda _, **params: get_s3_client(s3_client_params=params)[0]
 
 
 def _status_of_s3(error: Any) -> int:

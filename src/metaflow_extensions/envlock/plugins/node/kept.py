@@ -56,7 +56,8 @@ class Kept:
         summary["system"] = system
         with contextlib.suppress(OSError):
             os.unlink(self.path + _FAILED)
-        rows = ["%d %d %s" % (size, time_ns, json.dumps(path)) for path, size, time_ns in files]
+        quote = json.encoder.encode_basestring_ascii  # as json.dumps does it, at a fifth of the cost
+        rows = ["%d %d %s" % (size, time_ns, quote(path)) for path, size, time_ns in files]
         write_atomically(self.path, "\n".join([json.dumps(summary), *rows, ""]))
 
     def failed(self, reason: str) -> None:
@@ -230,8 +231,9 @@ def _files(folder: str) -> Iterator[tuple[str, int, int]]:
     while waiting:
         below = waiting.pop()
         with os.scandir(os.path.join(folder, below)) as entries:
+            start = below and below + "/"
             for entry in entries:
-                path = os.path.join(below, entry.name)
+                path = start + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
                 elif not entry.name.endswith(".pyc") and entry.name != RECEIPT:

@@ -76,7 +76,7 @@ class Preparing:
 
     @property
     def transport(self) -> Any:
-        """The cache, which costs importing Metaflow and a client, once."""
+        """The cache, which costs importing a client, once."""
         if self._transport is None:
             from .transport import open_transport
 
