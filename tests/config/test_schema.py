@@ -97,12 +97,14 @@ def test_examples_keep_to_the_schema_and_name_it(path: Path) -> None:
 
 def test_the_example_loads(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    text = "\n".join(line for line in text.splitlines() if not line.startswith(("environment-yml =", "pyproject =")))
     (tmp_path / "envlock.toml").write_text(text, encoding="utf-8")
     folder = ProjectFolder(tmp_path, "")
     folder.write_flow("TrainFlow", steps=["start", "train", "score", "end"]).rename(tmp_path / "train_flow.py")
     folder.write_flow("NightlyFlow").rename(tmp_path / "nightly_flow.py")
     (tmp_path / "requirements.txt").write_text("rich>=13\n", encoding="utf-8")
+    (tmp_path / "environment.yml").write_text("dependencies: [ffmpeg]\n", encoding="utf-8")
+    lists = '[project]\nname = "train"\noptional-dependencies.gpu = ["numpy"]\n[dependency-groups]\ntrain = ["shap"]\n'
+    (tmp_path / "pyproject.toml").write_text(lists, encoding="utf-8")
     (tmp_path / "libs/common").mkdir(parents=True)
     (tmp_path / "libs/common/pyproject.toml").write_text("", encoding="utf-8")
     project = load_project(tmp_path / "envlock.toml")
