@@ -188,3 +188,14 @@ def test_no_process_is_started_and_nobody_is_talked_to(config: Path, watched: En
     ran = watched("add", "rich")
     assert [line for line in ran.effects if not line.startswith("write")] == []
     assert tomli.loads(config.read_text())["flow"]["TrainFlow"]["pypi"]["packages"]["rich"] == ""
+
+
+def test_what_a_requirement_file_lists_is_to_be_removed_there(config: Path, envlock: Envlock) -> None:
+    (config.parent / "base.txt").write_text("# ours\nRich>=13\n")
+    (config.parent / "r.txt").write_text("-r base.txt\n")
+    config.write_text(TEXT.replace('pypi.packages.rich = "15"', 'requirements = "r.txt"'))
+    error = envlock("remove", "RICH", "--env", "notebook", "--json", check=2).json["error"]
+    assert error["code"] == "not-listed"
+    assert [(at["path"], at["line"]) for at in error["locations"]] == [("base.txt", 2)]
+    assert "there" in error["hint"]
+    assert envlock("remove", "attrs", "--env", "notebook", "--json", check=2).json["error"]["locations"] == []

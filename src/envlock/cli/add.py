@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envlock.config.edit.errors import NotListed
+    from envlock.config.project import KeyPath, Project
+
 TARGET_FLOW = Value("--flow", "FLOW", "The flow, where there are several.", complete="flows")
 TARGET_STEP = Value("--step", "STEP", "Only for this step of the flow.", complete="steps")
 TARGET_ENV = Value("--env", "NAME", "For this `[env.NAME]`.", complete="environments")
@@ -45,6 +48,7 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
     from envlock.cli.console import write, write_err, write_json
     from envlock.cli.errors import BadUsage
     from envlock.config.edit.add_remove import add_packages, channel_name, choose_level, remove_packages
+    from envlock.config.edit.errors import NotListed
     from envlock.config.edit.save import save
 
     flow, step, env = line.value(TARGET_FLOW), line.value(TARGET_STEP), line.value(TARGET_ENV)
@@ -65,7 +69,10 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
     if line.command is add:
         text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index)
     else:
-        text, changes = remove_packages(text, level, packages, conda=conda, name=project.path.name)
+        try:
+            text, changes = remove_packages(text, level, packages, conda=conda, name=project.path.name)
+        except NotListed as error:
+            raise error if error.locations else _listed_in_a_file(project, level, packages, error) from None
     if text != project.text:
         save(project.path, text)
     if line.has(JSON):
@@ -83,6 +90,26 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
         write(f"{one}  [{'.'.join(one.level)}]")
     write_err("hint: envlock lock" if changes else f"[{'.'.join(level)}] lists that already")
     return 0
+
+
+def _listed_in_a_file(project: Project, level: KeyPath, packages: Sequence[str], error: NotListed) -> NotListed:
+    """The error, or one that names the lines of requirement files where the first such package is."""
+    from envlock.config.edit.errors import NotListed
+    from envlock.config.project import LineOfFile
+    from envlock.model.requirement import normalized
+
+    for package in packages:
+        found = {
+            project.locate(key)
+            for environment in project.environments()
+            for thing in (normalized(package), f"conda:{package.lower()}")
+            for key in environment.all_origins(thing)
+            if isinstance(key, LineOfFile) and key[: len(level)] == level
+        }
+        if found:
+            hint = "remove it there: envlock writes only envlock.toml"
+            return NotListed(package, f"`[{'.'.join(level)}]`", elsewhere=sorted(found), hint=hint)
+    return error
 
 
 def _json(entry: tuple[str, object] | None) -> dict[str, object] | None:
