@@ -557,3 +557,81 @@ def test_a_change_in_a_folder_changes_the_id_and_its_path_does_not(tmp_path: Pat
     assert read(tmp_path, text.replace("libs/common", "libs/moved")).requirements.req_id == before
     (tmp_path / "libs" / "moved" / "common.py").write_text("x = 1\n")
     assert read(tmp_path, text.replace("libs/common", "libs/moved")).requirements.req_id != before
+
+
+def load(folder: Path, file: str) -> Environment:
+    (folder / "envlock.toml").write_text(f"[env.base]\npyproject = '{file}'\n")
+    return load_project(folder / "envlock.toml").named[0]
+
+
+def uses(*names: str) -> str:
+    """Dependencies that come from the workspace."""
+    sources = "".join(f"{name} = {{ workspace = true }}\n" for name in names)
+    return f"dependencies = {list(names)}\n[tool.uv.sources]\n{sources}"
+
+
+def test_what_a_member_needs_of_the_workspace_comes_from_there_too(tmp_path: Path) -> None:
+    """Their wheels name each other, and an index may have packages of these names."""
+    (tmp_path / "pyproject.toml").write_text(WORKSPACE)
+    library(tmp_path / "libs" / "one", "one", uses("two"))
+    library(tmp_path / "libs" / "two", "two", uses("one", "three"))
+    library(tmp_path / "libs" / "three", "three", "dependencies = ['rich']\n")
+    library(tmp_path / "libs" / "four", "four", "")
+    library(tmp_path / "apps" / "train", "train", uses("one"))
+    found = load(tmp_path, "apps/train/pyproject.toml")
+    assert places(found) == {"one": "libs/one", "three": "libs/three", "two": "libs/two"}
+    assert [each.name for each in found.requirements.pypi] == ["one", "three", "two"], "rich is the wheel's own affair"
+    where = found.origin("three")
+    assert where is not None
+    assert (where.file, where.line) == ("libs/two/pyproject.toml", 4)
+
+
+def test_a_marker_and_an_extra_lead_to_what_is_needed_under_them(tmp_path: Path) -> None:
+    library(
+        tmp_path / "libs" / "one",
+        "one",
+        "[project.optional-dependencies]\ngpu = ['two']\n[tool.uv.sources]\ntwo = { path = '../two' }\n",
+    )
+    library(tmp_path / "libs" / "two", "two")
+    text = "dependencies = ['one{} ; sys_platform == \"linux\"']\n[tool.uv.sources]\none = {{ path = 'libs/one' }}\n"
+    assert places(read(tmp_path, HEAD + text.format(""))) == {"one": "libs/one"}
+    found = read(tmp_path, HEAD + text.format("[gpu]"))
+    assert places(found) == {"one": "libs/one", "two": "libs/two"}
+    assert {each.marker for each in found.requirements.pypi} == {'sys_platform == "linux"'}
+
+
+def test_paths_of_poetry_lead_on_as_well(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyproject.toml").write_text(
+            f"[tool.poetry]\nname = '{name}'\n"
+            f"[tool.poetry.dependencies]\n{other} = {{ path = '../{other}' }}\nrich = '*'\n"
+        )
+    found = read(tmp_path, "[tool.poetry.dependencies]\none = { path = 'one' }\n")
+    assert places(found) == {"one": "one", "two": "two"}
+
+
+def test_sources_and_indexes_of_the_root_count_for_a_member(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        f"{WORKSPACE}[tool.uv]\nconstraint-dependencies = ['rich<14']\n[[tool.uv.index]]\nname = 'team'\n"
+        "url = 'https://index.example/team/'\n"
+        "[tool.uv.sources]\none = { path = 'libs/one' }\ntwo = { index = 'team' }\n"
+    )
+    library(tmp_path / "libs" / "one", "one")
+    library(tmp_path / "apps" / "train", "train", "dependencies = ['one', 'two', 'rich']\n")
+    found = load(tmp_path, "apps/train/pyproject.toml")
+    assert places(found) == {"one": "libs/one"}
+    assert found.requirements.indexes == ("https://index.example/team/",)
+    assert [str(each) for each in found.requirements.constraints] == ["rich<14"]
+    assert found.requirements.pypi[-1].from_index == "https://index.example/team/"
+    # Of a project that is no member, they do not.
+    library(tmp_path / "other", "other", "dependencies = ['one', 'rich']\n")
+    assert places(load(tmp_path, "other/pyproject.toml")) == {}
+
+
+def test_what_is_wrong_in_a_folder_names_that_file_and_the_line_that_leads_there(tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "one", "one", "dependencies = ['two >>1']\n")
+    text = HEAD + "dependencies = ['one']\n[tool.uv.sources]\none = { path = 'libs/one' }\n"
+    error = refused(tmp_path, text)
+    assert error.code == "bad-pyproject"
+    assert lines(error) == [("libs/one/pyproject.toml", 4), ("pyproject.toml", 4), ("envlock.toml", 2)]

@@ -5,13 +5,15 @@ What the file says is read, and nothing is run: a project whose backend makes up
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from envlock.config.errors import NotToml
 from envlock.config.project import LineOfFile
-from envlock.config.requirement_files.contents import FileContents, RequirementFile
+from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
 from envlock.config.toml_scan import Key, scan
 from envlock.config.toml_source import parsed
 from envlock.errors import ConfigError
@@ -26,6 +28,9 @@ from envlock.model.requirement import (
 from envlock.model.url import strip_credentials
 from envlock.redaction import shown, without_credentials
 from envlock.words import listed, nearest
+
+if TYPE_CHECKING:
+    from envlock.config.requirement_files.uv_tables import Uv
 
 _DYNAMIC = {
     "setuptools": "name the files of `[tool.setuptools.dynamic]` in `requirements`, or list them in `[project]`",
@@ -50,6 +55,11 @@ class Entry(NamedTuple):
     """The index that it comes from, as written."""
     local: tuple[str, str] | None = None
     """The URL and the path of a source on this machine."""
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it comes from a place of its own, not from the indexes of all packages."""
+        return bool(self.requirement.url or self.index_url)
 
     def when(self, marker: str) -> Entry:
         """The entry, under a marker beside its own."""
@@ -195,20 +205,64 @@ class _Reading:
             entries += self.of_extra(name)
         for name in groups:
             entries += self.of_group(name)
-        entries = self.expanded(entries, ())
-        found = FileContents(files=(project.file.path,), requires_python=self.requires_python())
-        uv = Uv(project)
+        found = FileContents(requires_python=self.requires_python())
         if self.poetry is not None:
             found = self.poetry.with_sources(found)
-        found, entries = uv.with_sources(found, entries, groups)
+        uv = Uv(project)
+        found = uv.with_indexes(found, groups)
         for tool in _OTHERS:
             if project.get("tool", tool) is not None:
                 text = f"`[tool.{tool}]` is not read: write its packages in envlock.toml"
                 found = found._replace(notes=(*found.notes, (text, project.line(("tool", tool)))))
-        return found._replace(
-            pypi=tuple((each.requirement, each.index_url, project.line(each.path)) for each in entries),
+        return joined((found, self.from_sources(self.expanded(entries, ()), uv, {project.file.path.parent})))
+
+    def from_sources(self, entries: list[Entry], uv: Uv, seen: set[Path], *, all_of_them: bool = True) -> FileContents:
+        """The entries from their sources, with what the folders among these need from sources of their own.
+
+        A wheel of a folder only names what it needs; that this comes from another folder is known to uv, or Poetry, by
+        the folder's pyproject.toml. So does this function: of such a folder, it takes the entries with a source, and
+        not `all_of_them`. `seen` are the folders whose entries are taken.
+        """
+        notes: list[tuple[str, LineOfFile]] = []
+        entries = [entry for entry in uv.sourced(entries, notes) if all_of_them or entry.has_source]
+        found = FileContents(
+            pypi=tuple((each.requirement, each.index_url, self.project.line(each.path)) for each in entries),
             local=tuple(dict.fromkeys(each.local for each in entries if each.local)),
+            notes=tuple(dict.fromkeys(notes)),
+            files=uv.files,
         )
+        return joined((found, *(self.of_folder(entry, seen) for entry in entries if entry.local)))
+
+    def of_folder(self, entry: Entry, seen: set[Path]) -> FileContents:
+        """What the project in a folder needs from sources of its own."""
+        assert entry.local is not None
+        file = self.project.file
+        below = entry.requirement.url.partition("#subdirectory=")[2]
+        folder = Path(os.path.normpath(file.project / entry.local[1] / below))
+        if folder in seen or not (folder / "pyproject.toml").is_file():
+            return FileContents()
+        seen.add(folder)
+        written = os.path.relpath(folder / "pyproject.toml", file.path.parent)
+        inner = _Reading(ProjectFile(file.include(written, self.project.line(entry.path).line)))
+        entries = inner.of_its_own(entry.requirement.extras)
+        from envlock.config.requirement_files.uv_tables import Uv
+
+        under = [each.when(entry.requirement.marker) for each in inner.expanded(entries, ())]
+        return inner.from_sources(under, Uv(inner.project), seen, all_of_them=False)
+
+    def of_its_own(self, extras: Sequence[str]) -> list[Entry]:
+        """The dependencies of a project that another one needs, and of its extras, as far as the file has them."""
+        of_poetry = self.poetry is not None and self.poetry.has_main
+        is_static = self.project.get("project") is not None and "dependencies" not in self.dynamic
+        entries = self.main() if of_poetry or is_static else []
+        if "optional-dependencies" not in self.dynamic:
+            names = [
+                *self.project.table("project", "optional-dependencies"),
+                *(self.poetry.extras() if self.poetry else ()),
+            ]
+            wanted = {normalized(each) for each in names} & set(extras)
+            entries += [entry for extra in sorted(wanted) for entry in self.of_extra(extra)]
+        return entries
 
     def requires_python(self) -> tuple[tuple[str, LineOfFile], ...]:
         from envlock.config.tables import normalize_python

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envlock.config.errors import BadIndexUrl
+from envlock.config.project import LineOfFile
 from envlock.config.requirement_files.contents import FileContents
-from envlock.files import REQUIREMENTS_BYTES, read_file, toml_of
+from envlock.files import REQUIREMENTS_BYTES, is_of, read_file, toml_of
 from envlock.model.marker import all_hold, negated
 from envlock.model.requirement import normalize_marker, normalized, parse_requirement
 from envlock.model.url import is_web
@@ -34,7 +35,10 @@ _KINDS: dict[str, tuple[str, ...]] = {
 }
 """The kinds of sources, each with the keys that it may have beside `marker`, `extra` and `group`."""
 _WHERE = ("marker", "extra", "group")
-_OF_AN_INDEX = ("name", "url", "explicit", "default", "format", "publish-url", "authenticate", "ignore-error-codes")
+_OF_AN_INDEX = (
+    *("name", "url", "explicit", "default", "format", "publish-url", "authenticate", "ignore-error-codes"),
+    *("cache-control", "exclude-newer"),
+)
 _REFUSED = {
     "override-dependencies": "a lock cannot hold a package against what another one requires",
     "exclude-dependencies": "a lock cannot leave out what another package requires",
@@ -53,94 +57,51 @@ _MOST_MEMBERS = 1000
 
 
 class Uv:
-    """The tables of uv in one pyproject.toml."""
+    """The tables of uv in one pyproject.toml, and in the root of the workspace that it is a member of."""
 
     def __init__(self, project: ProjectFile) -> None:
         self.project = project
-        self.sources = {normalized(name): name for name in project.table("tool", "uv", "sources")}
-        self.indexes = self._indexes()
+        self.root, self.workspace = _workspace_of(project)
+        is_member = self.root is not None and project.file.path.parent in _members(self.root, self.workspace)
+        self.owners = [project, _root_file(project, self.root)] if self.root is not None and is_member else [project]
+        """The files whose tables count, that of the project itself first."""
+        self.sources = {
+            normalized(name): (owner, name)
+            for owner in self.owners[::-1]
+            for name in owner.table("tool", "uv", "sources")
+        }
+        self.indexes = [each for owner in self.owners for each in _indexes_of(owner)]
 
-    def _indexes(self) -> list[tuple[Mapping[str, Any], Key]]:
-        found: list[tuple[Mapping[str, Any], Key]] = []
-        for item, path in self.project.items("tool", "uv", "index"):
-            if not isinstance(item, dict) or not isinstance(item.get("url"), str):
-                hint = 'write it as `[[tool.uv.index]]`, and below it `name = "..."` and `url = "..."`'
-                raise self.project.fault("an index must be a table with a `url`", path, hint=hint)
-            if unknown := [key for key in item if key not in (*_OF_AN_INDEX, "cache-control", "exclude-newer")]:
-                hint = did_you_mean(unknown[0], _OF_AN_INDEX) or "remove it"
-                raise self.project.fault(
-                    f"`{shown(unknown[0])}` is not a key of an index", (*path, unknown[0]), hint=hint
-                )
-            if not is_web(item["url"]):
-                raise BadIndexUrl(item["url"]).at(*self.project.file.places(self.project.line((*path, "url")).line))
-            found.append((item, path))
-        return found
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that were read."""
+        return tuple(owner.file.path for owner in self.owners)
 
-    def with_sources(
-        self, contents: FileContents, entries: Iterable[Entry], groups: Sequence[str]
-    ) -> tuple[FileContents, list[Entry]]:
-        """The contents with what uv's settings add, and each entry from its source."""
-        contents = self._with_settings(contents, groups)
-        for item, path in self.indexes:
-            line = self.project.line((*path, "url"))
+    def with_indexes(self, contents: FileContents, groups: Sequence[str]) -> FileContents:
+        """The contents with the indexes of uv, and what its settings add. Raises BadPyproject, BadIndexUrl."""
+        for owner in self.owners:
+            contents = _with_settings(owner, contents)
+        contents = contents._replace(requires_python=(*contents.requires_python, *self._pythons(groups)))
+        for item, path, owner in self.indexes:
+            line = owner.line((*path, "url"))
             if item.get("format") == "flat":
                 contents = contents._replace(find_links=(*contents.find_links, (item["url"], line)))
             elif item.get("default") is True:
                 contents = contents._replace(default_index=contents.default_index or (item["url"], line))
             elif item.get("explicit") is not True:
                 contents = contents._replace(indexes=(*contents.indexes, (item["url"], line)))
+        return contents
+
+    def sourced(self, entries: Iterable[Entry], notes: list[tuple[str, LineOfFile]]) -> list[Entry]:
+        """The entries, each from its source. `notes` get what has no effect. Raises BadPyproject."""
         found: list[Entry] = []
-        notes = list(contents.notes)
         for entry in entries:
-            name = self.sources.get(entry.requirement.name)
-            found += (
-                [entry]
-                if name is None or entry.index_url or entry.requirement.url
-                else self._sourced(entry, name, notes)
-            )
-        return contents._replace(notes=tuple(dict.fromkeys(notes))), found
+            name = entry.requirement.name
+            has_own = entry.index_url or entry.requirement.url or name not in self.sources
+            found += [entry] if has_own else self._sourced(*self.sources[name], entry, notes)
+        return found
 
-    def _with_settings(self, contents: FileContents, groups: Sequence[str]) -> FileContents:
-        project = self.project
-        table = project.table("tool", "uv")
-        for key, why in _REFUSED.items():
-            if table.get(key):
-                reason = f"`{key}` is not supported" + (f": {why}" if why else "")
-                raise project.fault(
-                    reason, ("tool", "uv", key), hint="remove it, or write the versions as dependencies"
-                )
-        notes = [
-            (f"`{key}` of uv is not used: {why}", project.line(("tool", "uv", key)))
-            for key, why in _USELESS.items()
-            if table.get(key) not in (None, "highest", "first-index")
-        ]
-        constraints = [
-            (project.requirement(text, path), project.line(path))
-            for text, path in project.texts("tool", "uv", "constraint-dependencies")
-        ]
-        indexes = [self._url(text, path) for text, path in project.texts("tool", "uv", "extra-index-url")]
-        links = [self._url(text, path) for text, path in project.texts("tool", "uv", "find-links")]
-        default = project.text("tool", "uv", "index-url")
-        flags = [
-            *(["pre"] if table.get("prerelease") == "allow" else []),
-            *(["no-index"] if table.get("no-index") is True else []),
-        ]
-        return contents._replace(
-            notes=(*contents.notes, *notes),
-            constraints=(*contents.constraints, *constraints),
-            indexes=(*contents.indexes, *indexes),
-            find_links=(*contents.find_links, *links),
-            default_index=self._url(default, ("tool", "uv", "index-url")) if default else contents.default_index,
-            pip_flags=(*contents.pip_flags, *flags),
-            requires_python=(*contents.requires_python, *self._pythons(groups)),
-        )
-
-    def _url(self, text: str, path: Key) -> tuple[str, Any]:
-        if not is_web(text):
-            raise BadIndexUrl(text).at(*self.project.file.places(self.project.line(path).line))
-        return text, self.project.line(path)
-
-    def _pythons(self, groups: Sequence[str]) -> list[tuple[str, Any]]:
+    def _pythons(self, groups: Sequence[str]) -> list[tuple[str, LineOfFile]]:
         """The Pythons that the settings of the groups ask for."""
         from envlock.config.tables import normalize_python
 
@@ -152,100 +113,168 @@ class Uv:
                 found.append((self.project.reading(path, partial(normalize_python, written)), self.project.line(path)))
         return found
 
-    def _sourced(self, entry: Entry, name: str, notes: list[tuple[str, Any]]) -> list[Entry]:
+    def _sourced(self, owner: ProjectFile, name: str, entry: Entry, notes: list[tuple[str, LineOfFile]]) -> list[Entry]:
         """The entry from each source of its package, and from the indexes where no source applies."""
         path = ("tool", "uv", "sources", name)
-        written = self.project.get(*path)
-        tables = self.project.items(*path) if isinstance(written, list) else [(written, path)]
+        written = owner.get(*path)
+        tables = owner.items(*path) if isinstance(written, list) else [(written, path)]
         found: list[Entry] = []
         rest: list[str] = []
         for table, place in tables:
-            marker = self._marker(table, place)
-            if not self._applies(table, entry):
+            marker = _marker(owner, table, place)
+            if not _applies(table, entry):
                 continue
-            found.append(self._from(table, place, entry.when(marker), notes))
+            found.append(self._from(owner, table, place, entry.when(marker), notes))
             if not marker:
                 return found
             rest.append(negated(marker))
             if not rest[-1]:
                 hint = "compare with `==`, `<` or `>=`, so that envlock can say where no source applies"
-                raise self.project.fault("this marker of a source is not supported", (*place, "marker"), hint=hint)
+                raise owner.fault("this marker of a source is not supported", (*place, "marker"), hint=hint)
         return [*found, entry.when(all_hold(*rest))]
 
-    def _applies(self, table: Mapping[str, Any], entry: Entry) -> bool:
-        extra, group = table.get("extra"), table.get("group")
-        return (not extra or normalized(extra) == entry.extra) and (not group or normalized(group) == entry.group)
-
-    def _marker(self, table: Any, path: Key) -> str:
-        kinds = [kind for kind in _KINDS if isinstance(table, dict) and kind in table]
-        if len(kinds) != 1:
-            right = listed((f"`{kind}`" for kind in _KINDS), "or")
-            raise self.project.fault(f"a source must be a table with one of {right}", path, hint="correct it")
-        known = (kinds[0], *_KINDS[kinds[0]], *_WHERE)
-        for key, value in table.items():
-            if key not in known:
-                hint = did_you_mean(key, known) or "remove it"
-                raise self.project.fault(f"`{shown(key)}` is not a key of this source", (*path, key), hint=hint)
-            if type(value) is not (bool if key in {"workspace", "editable", "package", "lfs"} else str):
-                raise self.project.fault(f"`{key}` has a value of the wrong type", (*path, key), hint="correct it")
-        marker: str = table.get("marker", "")
-        return self.project.reading((*path, "marker"), lambda: normalize_marker(marker)) if marker else ""
-
-    def _from(self, table: Mapping[str, Any], path: Key, entry: Entry, notes: list[tuple[str, Any]]) -> Entry:
+    def _from(
+        self, owner: ProjectFile, table: Mapping[str, Any], path: Key, entry: Entry, notes: list[tuple[str, LineOfFile]]
+    ) -> Entry:
         """The entry, from one source."""
         if "index" in table:
-            return entry.from_index(self._named_index(table["index"], path))
+            return entry.from_index(self._named_index(owner, table["index"], path))
         name = entry.requirement.name
         if table.get("editable"):
-            text = f"`{name}` is locked by its content: `editable` is not used"
-            notes.append((text, self.project.line((*path, "editable"))))
+            notes.append(
+                (f"`{name}` is locked by its content: `editable` is not used", owner.line((*path, "editable")))
+            )
         if "url" in table:
             fragment = f"#subdirectory={table['subdirectory']}" if "subdirectory" in table else ""
-            return with_url(
-                self.project, entry, path, lambda: (parse_requirement(f"{name} @ {table['url']}{fragment}"), None)
-            )
+            text = f"{name} @ {table['url']}{fragment}"
+            return with_url(owner, entry, path, lambda: (parse_requirement(text), None))
         own = {key: table[key] for key in ("git", "rev", "tag", "branch", "subdirectory", "path") if key in table}
         if "workspace" in table:
-            own = {"path": self._member(name, path)}
-        return from_source(self.project, entry, path, own)
+            own = {"path": self._member(owner, name, path)}
+        return from_source(owner, entry, path, own)
 
-    def _named_index(self, name: str, path: Key) -> str:
-        names = {item["name"]: item for item, _ in self.indexes if isinstance(item.get("name"), str)}
-        if name not in names:
-            hint = did_you_mean(name, list(names)) or f'add it: `[[tool.uv.index]]` with `name = "{shown(name)}"`'
-            raise self.project.fault(f"`[[tool.uv.index]]` has no index `{shown(name)}`", (*path, "index"), hint=hint)
-        url: str = names[name]["url"]
-        return url
+    def _named_index(self, owner: ProjectFile, name: str, path: Key) -> str:
+        urls: dict[str, str] = {}
+        for item, _, _ in self.indexes:
+            if isinstance(item.get("name"), str):
+                urls.setdefault(item["name"], item["url"])
+        if name not in urls:
+            hint = did_you_mean(name, list(urls)) or f'add it: `[[tool.uv.index]]` with `name = "{shown(name)}"`'
+            raise owner.fault(f"`[[tool.uv.index]]` has no index `{shown(name)}`", (*path, "index"), hint=hint)
+        return urls[name]
 
-    def _member(self, name: str, path: Key) -> str:
+    def _member(self, owner: ProjectFile, name: str, path: Key) -> str:
         """The path of the member of the workspace with this name, relative to the file."""
-        folder = self.project.file.path.parent
-        root, table = self._workspace(folder)
-        if root is None:
+        if self.root is None:
             hint = "name the folder: `{ path = ... }`"
-            raise self.project.fault("no pyproject.toml of the project has `[tool.uv.workspace]`", path, hint=hint)
+            raise owner.fault("no pyproject.toml of the project has `[tool.uv.workspace]`", path, hint=hint)
         names: dict[str, Path] = {}
-        for member in [root, *_members(root, table)]:
-            if (found := _name_of(member, self.project.file.project)) is not None:
+        for member in [self.root, *_members(self.root, self.workspace)]:
+            if (found := _name_of(member, owner.file.project)) is not None:
                 names.setdefault(normalized(found), member)
         if name not in names:
             hint = did_you_mean(name, list(names)) or f"members: {', '.join(names) or 'none'}"
-            raise self.project.fault(f"the workspace has no member `{name}`", path, hint=hint)
-        return os.path.relpath(names[name], folder)
+            raise owner.fault(f"the workspace has no member `{name}`", path, hint=hint)
+        return os.path.relpath(names[name], owner.file.path.parent)
 
-    def _workspace(self, folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
-        """The root of the workspace that a folder is in, and its table."""
-        outermost = self.project.file.project
-        for each in (folder, *folder.parents):
-            document = _document(each, outermost)
-            tool = document.get("tool") if document else None
-            uv = tool.get("uv") if isinstance(tool, dict) else None
-            table = uv.get("workspace") if isinstance(uv, dict) else None
-            if isinstance(table, dict):
-                return each, table
-            if each == outermost:
-                break
-        return None, {}
+
+def _indexes_of(owner: ProjectFile) -> list[tuple[Mapping[str, Any], Key, ProjectFile]]:
+    """The indexes of a file, each with its key. Raises BadPyproject, BadIndexUrl."""
+    found: list[tuple[Mapping[str, Any], Key, ProjectFile]] = []
+    for item, path in owner.items("tool", "uv", "index"):
+        if not isinstance(item, dict) or not isinstance(item.get("url"), str):
+            hint = 'write it as `[[tool.uv.index]]`, and below it `name = "..."` and `url = "..."`'
+            raise owner.fault("an index must be a table with a `url`", path, hint=hint)
+        if unknown := [key for key in item if key not in _OF_AN_INDEX]:
+            hint = did_you_mean(unknown[0], _OF_AN_INDEX) or "remove it"
+            raise owner.fault(f"`{shown(unknown[0])}` is not a key of an index", (*path, unknown[0]), hint=hint)
+        _url(owner, item["url"], (*path, "url"))
+        found.append((item, path, owner))
+    return found
+
+
+def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
+    """The contents with what the settings of a file add."""
+    table = owner.table("tool", "uv")
+    for key, why in _REFUSED.items():
+        if table.get(key):
+            reason = f"`{key}` is not supported" + (f": {why}" if why else "")
+            raise owner.fault(reason, ("tool", "uv", key), hint="remove it, or write the versions as dependencies")
+    notes = [
+        (f"`{key}` of uv is not used: {why}", owner.line(("tool", "uv", key)))
+        for key, why in _USELESS.items()
+        if table.get(key) not in (None, "highest", "first-index")
+    ]
+    constraints = [
+        (owner.requirement(text, path), owner.line(path))
+        for text, path in owner.texts("tool", "uv", "constraint-dependencies")
+    ]
+    indexes = [_url(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
+    links = [_url(owner, text, path) for text, path in owner.texts("tool", "uv", "find-links")]
+    default = owner.text("tool", "uv", "index-url")
+    flags = [
+        *(["pre"] if table.get("prerelease") == "allow" else []),
+        *(["no-index"] if table.get("no-index") is True else []),
+    ]
+    return contents._replace(
+        notes=(*contents.notes, *notes),
+        constraints=(*contents.constraints, *constraints),
+        indexes=(*contents.indexes, *indexes),
+        find_links=(*contents.find_links, *links),
+        default_index=contents.default_index
+        or (_url(owner, default, ("tool", "uv", "index-url")) if default else None),
+        pip_flags=(*contents.pip_flags, *flags),
+    )
+
+
+def _url(owner: ProjectFile, text: str, path: Key) -> tuple[str, LineOfFile]:
+    if not is_web(text):
+        raise BadIndexUrl(text).at(*owner.file.places(owner.line(path).line))
+    return text, owner.line(path)
+
+
+def _applies(table: Mapping[str, Any], entry: Entry) -> bool:
+    extra, group = table.get("extra"), table.get("group")
+    return (not extra or normalized(extra) == entry.extra) and (not group or normalized(group) == entry.group)
+
+
+def _marker(owner: ProjectFile, table: Any, path: Key) -> str:
+    """The marker of a source, whose table is checked. Raises BadPyproject."""
+    kinds = [kind for kind in _KINDS if isinstance(table, dict) and kind in table]
+    if len(kinds) != 1:
+        right = listed((f"`{kind}`" for kind in _KINDS), "or")
+        raise owner.fault(f"a source must be a table with one of {right}", path, hint="correct it")
+    known = (kinds[0], *_KINDS[kinds[0]], *_WHERE)
+    for key, value in table.items():
+        if key not in known:
+            hint = did_you_mean(key, known) or "remove it"
+            raise owner.fault(f"`{shown(key)}` is not a key of this source", (*path, key), hint=hint)
+        if type(value) is not (bool if key in {"workspace", "editable", "package", "lfs"} else str):
+            raise owner.fault(f"`{key}` has a value of the wrong type", (*path, key), hint="correct it")
+    marker: str = table.get("marker", "")
+    return owner.reading((*path, "marker"), lambda: normalize_marker(marker)) if marker else ""
+
+
+def _workspace_of(project: ProjectFile) -> tuple[Path | None, Mapping[str, Any]]:
+    """The root of the workspace that a file is in, and its table: uv takes the nearest one above."""
+    folder, outermost = project.file.path.parent, project.file.project
+    for each in (folder, *folder.parents):
+        if not is_of(each / "pyproject.toml", outermost):
+            break
+        document = _document(each, outermost)
+        tool = document.get("tool") if document else None
+        uv = tool.get("uv") if isinstance(tool, dict) else None
+        table = uv.get("workspace") if isinstance(uv, dict) else None
+        if isinstance(table, dict):
+            return each, table
+    return None, {}
+
+
+def _root_file(project: ProjectFile, root: Path) -> ProjectFile:
+    """The pyproject.toml of the root of a workspace. Raises BadPyproject."""
+    file = project.file
+    written = os.path.relpath(root / "pyproject.toml", file.path.parent)
+    return type(project)(file._replace(included_by=()).include(written, 1))
 
 
 def _document(folder: Path, project: Path) -> Mapping[str, Any] | None:
