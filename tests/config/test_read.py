@@ -135,6 +135,25 @@ def test_a_requirements_file_of_the_named_environment_counts_and_is_read_once(
     assert read == ["base.txt"]
 
 
+def test_ids_are_those_of_the_same_requirement_files_named_there(tmp_path: Path) -> None:
+    (tmp_path / "base.txt").write_text("rich>=13\n-c limits.txt\n--extra-index-url https://index.example/simple\n")
+    (tmp_path / "limits.txt").write_text("attrs<24\n")
+    (tmp_path / "env.yml").write_text(
+        "channels: [bioconda]\ndependencies: [samtools, pip, {pip: [click]}]\nvariables: {A: b}\n"
+    )
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\ndependencies = ['flask']\n")
+    files = 'requirements = "base.txt"\nenvironment-yml = "env.yml"\npyproject = "pyproject.toml"\n'
+    flow = '[flow.Train]\nfile = "flow.py"\npypi.packages = { attrs = "" }\n[flow.Train.step.end]\n'
+    named = load(tmp_path, f'{flow}env = "more"\n[env.more]\nenv = "base"\n[env.base]\n{files}')
+    there = load(tmp_path, f"{flow}{files}[env.base]\n{files}")
+    end = environment_of(named, "end")
+    assert end.requirements == environment_of(there, "end").requirements
+    assert end.requirements.variables == (("A", "b"),)
+    assert [str(each) for each in end.requirements.constraints] == ["attrs<24"]
+    assert {each.name for each in end.requirements.pypi} == {"attrs", "click", "flask", "rich"}
+    assert named.locate(end.origin("rich") or ()).path == "base.txt"
+
+
 def test_what_contradicts_is_shown_with_both_lines_and_with_the_key_that_puts_them_together(tmp_path: Path) -> None:
     (tmp_path / "base.txt").write_text("# ours\nrich>=14\n")
     error = refused(

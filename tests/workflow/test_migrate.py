@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import textwrap
@@ -218,8 +219,11 @@ def test_the_nearest_envlock_toml_gets_the_flows_below_it(repository: Path) -> N
 def test_files_that_cannot_be_read_are_named(repository: Path) -> None:
     (repository / "broken.py").write_text("class Broken(FlowSpec\n")
     (repository / "link.py").symlink_to("/etc/hostname")
+    (repository / "again.py").symlink_to("train_flow.py")
+    Path(os.fsdecode(os.fsencode(repository) + b"/caf\xe9.py")).write_text(BASE)
     migration = plan(repository)
-    assert [error.code for error in migration.unread] == ["flow-file-syntax"]
+    assert sorted(error.code for error in migration.unread) == ["flow-file-missing", "flow-file-syntax"]
+    assert [flow.name for flow in migration.configs[0].edited.flows] == ["ScoreFlow", "TrainFlow"]
     assert not migration.is_whole
 
 

@@ -240,6 +240,14 @@ def test_new_flows_are_added_and_everything_that_was_there_stays(tmp_path: Path)
     assert (again.added, again.is_changed) == ((), False)
 
 
+def test_a_copy_of_a_flow_that_envlock_toml_knows_is_passed_over(tmp_path: Path) -> None:
+    for name in ("team.py", "backup.py"):
+        (tmp_path / name).write_text(BASE_FLOW)
+    with pytest.raises(SameFlowTwice):
+        make_template(tmp_path)
+    assert not added_to(tmp_path, MINE).is_changed
+
+
 def test_new_steps_are_added_to_their_flow(tmp_path: Path) -> None:
     flow = BASE_FLOW.replace("self.end)", "self.train)")
     flow += "    @step\n    def plain(self):\n        self.next(self.end)\n"

@@ -117,6 +117,11 @@ def test_every_other_byte_stays(text: str, encoding: str) -> None:
     assert without_decorators(data, lines) == b"\n".join(kept)
 
 
+def test_a_file_may_be_as_deep_as_python_reads_it() -> None:
+    text = f"from metaflow import FlowSpec, conda, pypi_base, step\nDEEP = {' + '.join(['1'] * 900)}\n{BODY}"
+    assert "@pypi_base" not in deleted(text)
+
+
 def test_what_cannot_be_deleted_by_itself_is_refused() -> None:
     for text, lines in [("@\\\na\nclass F: pass\n", [2]), ("class F: pass\n", [1])]:
         with pytest.raises(NotAlone):

@@ -25,9 +25,8 @@ from envlock.config.edit.save import load_text
 from envlock.config.edit.toml_edit import key_text
 from envlock.config.errors import UnreadableConfig
 from envlock.config.flows.decorator_tables import DecoratedFlow
-from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.errors import shown_path
-from envlock.config.flows.repository import flows_in, named_from, without_bases
+from envlock.config.flows.repository import flows_in, named_from, read_named, without_bases
 from envlock.config.project import CONFIG_NAME, KeyPath, Project
 from envlock.errors import EnvlockError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of, write_atomically
@@ -120,7 +119,8 @@ def make_template(
         flows = flows_of(folder, files)
     else:
         found, unread = flows_in(folder, sorted(folder.glob("*.py")))
-        flows = one_of_each(folder, found)
+        said = _files_said(before)
+        flows = one_of_each(folder, [flow for flow in found if _is_meant(flow, said, found, folder)])
     path = folder / CONFIG_NAME
     offered = [name for name in _requirement_files(folder) if name not in take]
     if before is not None:
@@ -144,6 +144,20 @@ def make_template(
     assert made.project is not None
     left = tuple(name for name in offered if not _is_named(made.project, name))
     return Template(made.text, made.flows, made.project, before, made.added, made.steps, left, unread)
+
+
+def _files_said(text: str | None) -> dict[str, str]:
+    """The file that an envlock.toml names for each flow; nothing for one that is wrong, which is reported elsewhere."""
+    try:
+        return {name: str(table.get("file")) for name, table in toml_of(text or "").get("flow", {}).items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _is_meant(flow: DecoratedFlow, said: Mapping[str, str], found: Sequence[DecoratedFlow], folder: Path) -> bool:
+    """Whether a flow is the one that envlock.toml means by its name: false for a copy of that in another file."""
+    own = [each for each in found if each.name == flow.name and Path(each.path) == folder / said.get(flow.name, "")]
+    return flow in own or not own
 
 
 def text_there(folder: Path) -> str | None:
@@ -273,7 +287,7 @@ def flows_of(folder: Path, files: Sequence[Path]) -> tuple[DecoratedFlow, ...]:
     """The flows of files that somebody named. Raises FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice."""
     found: list[DecoratedFlow] = []
     for path in dict.fromkeys(each.absolute() for each in files):
-        flows = read_decorators(path, folder)
+        flows = read_named(path, folder)
         if not flows:
             raise NoFlowInFile(shown_path(path))
         found += flows

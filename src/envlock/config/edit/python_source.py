@@ -54,12 +54,11 @@ def without_decorators(data: bytes, lines: Collection[int], needed: Collection[s
         if not rows[first].lstrip(" \t\f").startswith("@"):
             raise NotAlone
         rows[first:last] = [""] * (last - first)
-    expected = ast.dump(tree)
-    if not _is(rows, encoding, expected):
+    if not _is(rows, encoding, tree):
         raise NotAlone
     unused = _unused(tree, gone, needed)
     slimmer = _without_imports(rows, tree, unused) if unused else rows
-    if slimmer is not rows and _is(slimmer, encoding, ast.dump(tree)):
+    if slimmer is not rows and _is(slimmer, encoding, tree):
         rows = slimmer
     return "".join(rows).encode(encoding)
 
@@ -125,11 +124,25 @@ def _taken(tree: ast.Module, lines: Collection[int]) -> list[ast.expr]:
     return gone
 
 
-def _is(rows: Iterable[str], encoding: str, expected: str) -> bool:
+def _is(rows: Iterable[str], encoding: str, expected: ast.Module) -> bool:
+    """Whether these lines are a syntax tree. Compares in a loop: a tree may be deeper than calls can be."""
     try:
-        return ast.dump(_parsed("".join(rows).encode(encoding))) == expected
+        pending: list[tuple[object, object]] = [(_parsed("".join(rows).encode(encoding)), expected)]
     except (SyntaxError, ValueError):
         return False
+    while pending:
+        found, wanted = pending.pop()
+        if type(found) is not type(wanted):
+            return False
+        if isinstance(found, list) and isinstance(wanted, list):
+            if len(found) != len(wanted):
+                return False
+            pending += zip(found, wanted, strict=True)
+        elif isinstance(found, ast.AST):
+            pending += [(getattr(found, field, None), getattr(wanted, field, None)) for field in found._fields]
+        elif found != wanted:
+            return False
+    return True
 
 
 def _unused(tree: ast.Module, gone: Iterable[ast.expr], needed: Collection[str]) -> set[str]:

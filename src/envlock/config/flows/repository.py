@@ -10,6 +10,7 @@ from pathlib import Path
 
 from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.decorators import read_decorators
+from envlock.config.flows.errors import FlowFileMissing
 from envlock.errors import EnvlockError
 from envlock.files import FLOW_BYTES, read_file
 from envlock.reporter import Reporter
@@ -31,7 +32,7 @@ def flows_in(
     A class that only serves other flows as their base is not a flow of its own, whatever files they are in. `project`
     is the folder whose modules are read for base classes. Parses only files that speak of flows.
     """
-    order = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+    order = {path: number for number, path in enumerate(_without_links(paths))}
     found: list[tuple[int, DecoratedFlow]] = []
     failed: list[EnvlockError] = []
     left, reporter = list(order), reporter or Reporter()
@@ -54,6 +55,13 @@ def flows_in(
     return without_bases(in_order), tuple(failed)
 
 
+def _without_links(paths: Iterable[Path]) -> list[Path]:
+    """The paths but for links to files that are among them."""
+    paths = list(dict.fromkeys(paths))
+    files = {path.absolute() for path in paths if not path.is_symlink()}
+    return [path for path in paths if not path.is_symlink() or path.resolve() not in files]
+
+
 def _has_any(path: Path, words: Sequence[bytes], project: Path) -> bool:
     try:
         data = read_file(path, FLOW_BYTES, within=project)
@@ -64,9 +72,18 @@ def _has_any(path: Path, words: Sequence[bytes], project: Path) -> bool:
 
 def _read(path: Path, project: Path) -> tuple[tuple[DecoratedFlow, ...], EnvlockError | None]:
     try:
-        return read_decorators(path, project), None
+        return read_named(path, project), None
     except EnvlockError as error:
         return (), error
+
+
+def read_named(path: Path, project: Path) -> tuple[DecoratedFlow, ...]:
+    """The flows of a file that envlock.toml can name. Raises FlowFileMissing, FlowFileSyntax."""
+    try:
+        os.path.relpath(path, project).encode()
+    except UnicodeEncodeError:
+        raise FlowFileMissing(path, "its name is not UTF-8, so envlock.toml cannot name it") from None
+    return read_decorators(path, project)
 
 
 def without_bases(flows: Sequence[DecoratedFlow]) -> tuple[DecoratedFlow, ...]:
