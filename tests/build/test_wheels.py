@@ -8,12 +8,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import sysconfig
 import tempfile
 import threading
 import time
 import traceback
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,11 +34,12 @@ from envlock.build.errors import (
     OfOneSource,
     SourceChanged,
 )
+from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
 from envlock.build.wheels import build, built_in
 from envlock.places import folder_in_home, home
 from envlock.uv_command import uv_executable
-from tests.build.sources import PROJECT, of_archive, of_folder, tar_gz, write_project
+from tests.build.sources import PROJECT, PYTHON, of_archive, of_folder, tar_gz, write_project
 from tests.index import Index, Release
 
 
@@ -378,8 +382,35 @@ def test_two_builds_at_a_time_make_one(tmp_path: Path) -> None:
     assert len(set(inodes)) == 1
 
 
+SLEEPS = "import time; open('begun', 'w').write(str(os.getpid())); os.rename('begun', 'begun.pid'); time.sleep(60)"
+
+
+def begun() -> int:
+    """The process of a build that sleeps, once it does."""
+    for _ in range(400):
+        for path in left_behind():
+            if (path / "source" / "begun.pid").exists():
+                return int((path / "source" / "begun.pid").read_text())
+        time.sleep(0.05)
+    raise AssertionError("no build began")
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process ends within seconds; one that nobody waits for may stay as a zombie."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return True
+            os.kill(process, 0)
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux ends processes with their parent")
 def test_a_kill_in_the_middle_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    folder = write_project(tmp_path / "demo", "import time; open('begun', 'w').close(); time.sleep(60)")
+    folder = write_project(tmp_path / "demo", SLEEPS)
     place = folder_in_home("builds", "wheels") / "killed"
     recipe = of_folder(folder)
     child = os.fork()
@@ -388,17 +419,51 @@ def test_a_kill_in_the_middle_leaves_nothing_that_counts(tmp_path: Path) -> None
             build(recipe, place)
         finally:
             os._exit(1)
-    for _ in range(400):
-        if any((path / "source" / "begun").exists() for path in left_behind()):
-            break
-        time.sleep(0.05)
+    process = begun()
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    assert is_gone(process)
     assert built_in(place) is None
     assert not place.exists()
     (folder / "during.py").unlink()
     assert build(of_folder(folder), place).name == "demo"
     assert not left_behind()
+
+
+def test_builds_can_be_ended(tmp_path: Path) -> None:
+    recipe = of_folder(write_project(tmp_path / "demo", SLEEPS))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(built, recipe)
+        process = begun()
+        end_builds()
+        with pytest.raises(BuildFailed):
+            running.result(timeout=30)
+    assert is_gone(process)
+    assert not left_behind()
+
+
+def test_what_a_build_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    during = "import subprocess; open('demo.py', 'w').write(f'X = {subprocess.Popen([\"sleep\", \"60\"]).pid}')"
+    wheel = built(of_folder(write_project(tmp_path / "demo", during)))
+    with zipfile.ZipFile(wheel.path) as archive:
+        assert is_gone(int(archive.read("demo.py").partition(b"=")[2]))
+
+
+def may_leave_network() -> bool:
+    code = "from envlock.build.in_environment import _leaves_network; import sys; sys.exit(not _leaves_network())"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_leave_network(), reason="this kernel lets no process leave the network")
+def test_a_program_that_a_build_starts_has_no_network(tmp_path: Path) -> None:
+    code = "import socket; socket.create_connection(('127.0.0.1', {port}), timeout=5)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        other = [str(PYTHON), "-I", "-S", "-c", code.format(port=server.getsockname()[1])]  # knows no audit hook
+        during = f"import subprocess; subprocess.run({other!r}, check=True)"
+        failure(write_project(tmp_path / "demo", during), OfOneSource)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_the_same_recipe_is_built_at_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,6 +479,26 @@ def test_a_truncated_wheel_is_built_again(tmp_path: Path) -> None:
     first.path.write_bytes(first.path.read_bytes()[:-1])
     assert built_in(first.path.parent) is None
     assert built(recipe).sha256 == first.sha256
+
+
+ELF = """
+import shutil
+TAG = "cp{series}-cp{series}-linux_x86_64"
+shutil.copy({binary!r}, "demo.so")
+os.chmod("demo.so", 0o644)
+"""
+
+
+@pytest.mark.skipif(not Path("/bin/ls").read_bytes().startswith(b"\x7fELF"), reason="no binaries of Linux here")
+def test_a_wheel_with_binaries_says_which_glibc_they_need(tmp_path: Path) -> None:
+    during = ELF.format(series=sysconfig.get_config_var("py_version_nodot"), binary=os.path.realpath("/bin/ls"))
+    backend = PROJECT["backend.py"].replace('[("demo.py", "demo.py")]', '[("demo.so", "demo.so")]')
+    wheel = built(of_folder(write_project(tmp_path / "demo", during, backend__py=backend)))
+    assert not wheel.is_pure
+    assert wheel.tags == (f"cp{sysconfig.get_config_var('py_version_nodot')}-" * 2 + "linux_x86_64",)
+    major, minor = (int(part) for part in wheel.glibc.split("."))
+    here = os.confstr("CS_GNU_LIBC_VERSION") or "glibc 99.99"
+    assert (2, 2) <= (major, minor) <= tuple(int(part) for part in here.split()[1].split(".")[:2])
 
 
 def test_the_pkg_info_of_an_sdist_is_compared_before_anything_is_run(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.build.environments import build_system, command, environment_for
 from envlock.build.errors import BadBuiltWheel, BuildFailed, BuildNeedsNetwork, BuildWritesOutside
@@ -65,12 +66,33 @@ _REMEDIES = (
 """What old sources fail with, and the constraint that helps: they name no version of what they were written for."""
 
 
+_guard = threading.Lock()
+_running: set[int] = set()
+"""The processes of builds that this process waits for; each leads a group of all that it started."""
+
+
+class Work(NamedTuple):
+    """The folder of one build."""
+
+    folder: Path
+    handle: int
+    """Of the folder: whoever has it open holds its lock, so that nobody else works there."""
+
+
+def end_builds() -> None:
+    """End the builds that threads of this process wait for; these raise BuildFailed."""
+    with _guard:
+        for group in _running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
 @contextmanager
-def work_folder(key: str) -> Iterator[Path]:
+def work_folder(key: str) -> Iterator[Work]:
     """An empty folder for a build, closed to others, removed afterwards; those that killed builds left go first.
 
     It has the same path for the same recipe, unless another process has it: some builds write it into what they make.
-    Who works in one holds an flock of it, which ends with the process.
+    Who works in one holds an flock of it, which ends with the process, and with the build that it started.
     """
     top = os.path.realpath(tempfile.gettempdir())
     _remove_left_behind(top)
@@ -86,7 +108,7 @@ def work_folder(key: str) -> Iterator[Path]:
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     try:
-        yield Path(path)
+        yield Work(Path(path), handle)
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(handle)
@@ -118,32 +140,33 @@ def _held(path: str) -> int | None:
     return None
 
 
-def run_hooks(recipe: Recipe, work: Path, project: Path, epoch: int) -> tuple[Environment, str]:
+def run_hooks(recipe: Recipe, work: Work, project: Path, epoch: int) -> tuple[Environment, str]:
     """Run the hooks until they have what they need, and return the environment and the wheel's name."""
     system = build_system(project, recipe.said)
     requires: list[str] = list(system.requires)
     constraints: list[str] = []
-    log = work / "build.log"
+    folder = work.folder
+    log = folder / "build.log"
     for _ in range(_ROUNDS):
         environment = environment_for(recipe, requires, constraints)
         task: dict[str, object] = {
             "backend": system.backend,
             "path": system.path,
             "known": requires,
-            "wheels": str(work / "wheels"),
-            "result": str(work / RESULT),
+            "wheels": str(folder / "wheels"),
+            "result": str(folder / RESULT),
         }
-        status = _run(command(environment, task), project, _variables(work, environment, epoch), log)
+        status = _run(command(environment, task), project, _variables(folder, environment, epoch), log, work.handle)
         if status not in {0, WANTS_MORE}:
             remedy = _remedy(log, constraints)
             if not remedy:
-                raise _failure(recipe, work, log, status)
+                raise _failure(recipe, folder, log, status)
             constraints.append(remedy)
             continue
-        answer = json_of(read_file(work / RESULT, MEMO_BYTES))
+        answer = json_of(read_file(folder / RESULT, MEMO_BYTES))
         if status == 0:
             filename = str(answer["wheel"])
-            if Path(filename).name != filename or not (work / "wheels" / filename).is_file():
+            if Path(filename).name != filename or not (folder / "wheels" / filename).is_file():
                 raise BadBuiltWheel(recipe.said, reason=f"its backend names the file `{filename}`, which is not there")
             return environment, filename
         requires += [each for each in answer["needs"] if each not in requires]
@@ -176,9 +199,9 @@ def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, st
     }
 
 
-def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path) -> int:
+def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path, handle: int) -> int:
     """Run a command with its output in a file, and return its status. All that it started ends with it."""
-    with log.open("ab") as output:
+    with log.open("ab") as output, _guard:
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -186,14 +209,18 @@ def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: P
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=(handle,),
             start_new_session=True,
         )
-        try:
-            return process.wait()
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _running.add(process.pid)
+    try:
+        return process.wait()
+    finally:
+        with _guard:
+            _running.discard(process.pid)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -141,6 +142,14 @@ def _keep_bytecode_out(folder: str) -> None:
     loader._cache_bytecode = cache_bytecode  # type: ignore[attr-defined]
 
 
+def _end_with_parent() -> None:
+    """Be killed where the parent is, however that ends (Linux): a build that nobody waits for is of no use."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _leave_network() -> None:
     """Leave the machine's network for one that reaches nothing, where the kernel lets a process do that (Linux)."""
     if not sys.platform.startswith("linux"):
@@ -191,6 +200,7 @@ def _call(hook: Callable[..., object], *arguments: object) -> Any:
         os.close(told)
         status = 1
         try:
+            _end_with_parent()
             left = json.dumps(hook(*arguments)).encode()
             while left:
                 left = left[os.write(tells, left) :]
@@ -234,6 +244,7 @@ def main(asked: str) -> int:
     sys.path[:] = [each for each in sys.path if each not in ("", os.getcwd())]
     task = json.loads(asked)
     os.umask(0o022)
+    _end_with_parent()
     _leave_network()
     try:
         backend = _backend(task["backend"], task["path"])

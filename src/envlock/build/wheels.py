@@ -68,10 +68,10 @@ def build(recipe: Recipe, into: Path, reporter: Reporter | None = None) -> Built
 def _build(recipe: Recipe, stage: Path) -> None:
     with work_folder(recipe.key) as work:
         for name in ("source", "home", "tmp", "wheels"):
-            (work / name).mkdir()
-        project, epoch = _project(recipe, work / "source")
+            (work.folder / name).mkdir()
+        project, epoch = _project(recipe, work.folder / "source")
         environment, filename = run_hooks(recipe, work, project, epoch)
-        wheel = work / "wheels" / filename
+        wheel = work.folder / "wheels" / filename
         facts = _facts(recipe, wheel)
         facts["requires"] = environment.requires
         shutil.copyfile(wheel, stage / filename)

@@ -105,6 +105,9 @@ class WheelBuilder(Protocol):
     def of_sdist(self, sdist: LockedPackage, request: Request) -> BuiltWheel:
         """The wheel of an index's sdist: `filename`, `url` and `sha256` are the sdist's. Raises as above."""
 
+    def stop(self) -> None:
+        """End the running builds: their calls raise."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -17,6 +17,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from envlock.addresses import address
 from envlock.build.errors import BadBuiltWheel, GitUnreachable, OfOneSource, SourceChanged
 from envlock.build.git import commit_of, is_commit
+from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
 from envlock.build.wheels import build, built_in
 from envlock.cache.local import LocalPackages
@@ -118,6 +119,10 @@ class Builds:
             artifact = Artifact(built.filename, built.sha256, "", built.size)
             made = replace(source, requires=built.requires)
             return self._placed(artifact, built.path, built.name, built.version, made)
+
+    def stop(self) -> None:
+        """As WheelBuilder has it."""
+        end_builds()
 
     # Where a wheel comes from.
 

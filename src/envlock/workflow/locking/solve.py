@@ -196,6 +196,8 @@ class Solver:
             raise self._with_lines(error, jobs[0][0]) from None
         except BaseException:  # Ctrl-C, for one: what has begun is ended, what has not never begins
             self._the_resolver().stop()
+            if self._builder is not None:
+                self._builder.stop()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
