@@ -17,6 +17,7 @@ import pytest
 from envlock.hydration.prefix import read_receipt, write_receipt
 from envlock.hydration.verify import PrefixFinding, verify_prefix
 from envlock.model.lock import Lock
+from metaflow_extensions.envlock.plugins.node.home import write_variables
 from tests.channel import data_package
 from tests.hydration.conda_making import CondaMaking, wheels
 from tests.hydration.making import SERIES, Making
@@ -85,6 +86,19 @@ def of_wheels(made_of_wheels: Making, tmp_path: Path) -> Made:
 @pytest.fixture
 def of_both(made_of_both: CondaMaking, tmp_path: Path) -> Made:
     return _copy(made_of_both.prefix, made_of_both.lock, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["of_wheels", "of_both"])
+def test_variables_that_are_not_those_of_the_lock(kind: str, request: pytest.FixtureRequest) -> None:
+    made: Made = request.getfixturevalue(kind)
+    path = ".envlock-variables.json" if kind == "of_wheels" else "conda-meta/state"
+    wanted = replace(made.lock, requirements=made.lock.requirements._replace(variables=(("MODE", "quick"),)))
+    assert ("missing", path) in [each[:2] for each in Made(made.prefix, wanted).found()]
+    write_variables(str(made.prefix), (("MODE", "quick"),))
+    assert not [each for each in Made(made.prefix, wanted).found() if each[1] == path]
+    assert [each[:2] for each in made.found()] == [("changed", path)]
+    (made.prefix / path).write_text("[")
+    assert [each[:2] for each in made.found()] == [("changed", path)]
 
 
 def test_what_is_as_it_was_installed(made_of_wheels: Making, made_of_both: CondaMaking) -> None:

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envlock.files import sha256_of
+from envlock.files import MEMO_BYTES, json_of, read_file, sha256_of
 from envlock.hydration.installed import UNREADABLE, Claim, Package, installed, is_same_version
 from envlock.hydration.prefix import RECEIPT, Receipt, name_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
+from metaflow_extensions.envlock.plugins.node.home import variables_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,7 +67,7 @@ def verify_prefix(
     """
     reporter = reporter or Reporter()
     found = installed(prefix)
-    findings = [*_packages(lock, found), *_interpreter(lock, prefix)]
+    findings = [*_packages(lock, found), *_interpreter(lock, prefix), *_variables(lock, prefix)]
     findings += _files(prefix, found.claims, reporter, f"verifying {name_of(lock)}")
     if unexpected:
         findings += _unexpected(prefix, found)
@@ -102,6 +103,20 @@ def _interpreter(lock: Lock, prefix: Path) -> Iterator[PrefixFinding]:
     reason = _wrong_with_python(receipt, prefix)
     if reason:
         yield PrefixFinding("interpreter", "bin/python", _NO_PACKAGE, reason)
+
+
+def _variables(lock: Lock, prefix: Path) -> Iterator[PrefixFinding]:
+    path = variables_file(str(prefix))
+    verdict, found = "changed", None
+    try:
+        found = json_of(read_file(path, MEMO_BYTES))["env_vars"]
+    except FileNotFoundError:
+        verdict, found = "missing", {}
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # it is no file of variables
+    if found != dict(lock.requirements.variables):
+        reason = "it does not set the variables that are locked"
+        yield PrefixFinding(verdict, os.path.relpath(path, prefix), _NO_PACKAGE, reason)
 
 
 def _wrong_with_python(receipt: Receipt, prefix: Path) -> str:

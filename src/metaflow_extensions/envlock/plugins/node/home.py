@@ -224,12 +224,17 @@ def variable_fault(name: str, value: str) -> str:
     return "no variable has the character U+0000 in its value" if "\0" in value else ""
 
 
+def variables_file(prefix: str) -> str:
+    """The file of a prefix that has the variables of its environment: conda's own where there are conda packages."""
+    conda = os.path.join(prefix, "conda-meta")
+    return os.path.join(conda, "state") if os.path.isdir(conda) else os.path.join(prefix, VARIABLES)
+
+
 def write_variables(prefix: str, variables: Sequence[Tuple[str, str]]) -> None:
     """Let a prefix set variables where it is entered, by conda too if it has conda packages. Raises OSError."""
-    conda = os.path.join(prefix, "conda-meta")
-    path = os.path.join(conda, "state") if os.path.isdir(conda) else os.path.join(prefix, VARIABLES)
     if variables:
-        write_atomically(path, json.dumps({"version": 1, "env_vars": dict(variables)}, indent=1) + "\n")
+        text = json.dumps({"version": 1, "env_vars": dict(variables)}, indent=1) + "\n"
+        write_atomically(variables_file(prefix), text)
 
 
 def free_bytes(folder: str) -> int:
