@@ -407,6 +407,14 @@ def test_a_requirement_against_what_conda_provides_is_refused(adapter: Adapter, 
     assert "only beta" not in caught.value.render()
 
 
+def test_a_constraint_against_what_conda_provides_is_refused_as_that(adapter: Adapter, index: Index) -> None:
+    with pytest.raises(ConflictWithConda) as caught:
+        adapter.ask(index, "alpha>=2", provided=(Provided("beta", "2.0", "beta 2.0"),), constraints=("beta<2",))
+    assert "a constraint is beta<2, but conda provides beta 2.0" in caught.value.message
+    assert "alpha" not in "".join(caught.value.details)
+    assert {"beta", "conda:beta"} <= set(caught.value.packages)
+
+
 @pytest.mark.parametrize("root", ["beta==1.5", "beta<2", "needs-older"])
 def test_a_conflict_with_a_base_says_what_the_base_has_and_not_what_is_published(
     adapter: Adapter, make_index: Callable[..., Index], root: str

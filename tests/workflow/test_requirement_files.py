@@ -109,6 +109,7 @@ def test_a_constraint_limits_what_is_needed_and_requires_nothing(project: Projec
     error = refused(project, {"c.txt": "beta<9\nbeta>=99\n"} | {"r.txt": "-c c.txt\nalpha>=2\n"})
     assert error.code == "no-solution"
     assert ("c.txt", 2) in places(error)
+    assert "beta<9, beta>=99" in error.details[-1]
 
 
 def test_the_file_that_is_locked_has_one_of_the_hashes(project: ProjectFolder, index: Index) -> None:

@@ -35,8 +35,10 @@ def explain_contradiction(
     `text` is uv's own, `reason` what is shown of it, and `roots` the PyPI requirements that take part.
     """
     contradicted = tuple(contradicted)
+    limited = {limit.name for limit in request.requirements.constraints} & {each.name for each in contradicted}
     sides = [f"{_wanted(request, text, each)}, but {_shown(each)}" for each in contradicted]
-    return _conflict(request, contradicted, sides, [_as_provided(line, contradicted) for line in reason], roots)
+    lines = [] if limited else [_as_provided(line, contradicted) for line in reason]
+    return _conflict(request, contradicted, sides, lines, roots)
 
 
 def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
@@ -86,7 +88,13 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
 
 def _wanted(request: Request, text: str, provided: Provided) -> str:
     """Who wants another version than the provided one, and which, as far as uv's text says."""
+    # The constraints first: uv's text has them as what those require who need the package.
     asked = [
+        (f"a constraint is {limit.name}{limit.specifier}", limit.specifier)
+        for limit in request.requirements.constraints
+        if limit.name == provided.name
+    ]
+    asked += [
         (f"{root.name}{root.specifier} is required from PyPI", root.specifier)
         for root in request.requirements.roots()
         if root.name == provided.name

@@ -90,8 +90,8 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     """The error that uv's text means. Calls `index_is_missing` only if a package was not found."""
     text = redact(stderr)
     reason = reason_of(text)
-    limited = {limit.name for limit in request.requirements.constraints}
-    named = tuple(sorted(mentioned({*root_names(request), *limited}, text)))
+    limits = request.requirements.constraints
+    named = tuple(sorted(mentioned({*root_names(request), *(limit.name for limit in limits)}, text)))
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
@@ -102,6 +102,9 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
         named = (strip_credentials(index),)
     found = culprit(text) if kind is NoWheel else None
     lacking = (found,) if found else ()
+    taking_part = sorted(str(limit) for limit in limits if limit.name in named)
+    if taking_part and issubclass(kind, NoSolution):
+        reason = (*reason, f"constraints, which uv tells as requirements of others: {', '.join(taking_part)}")
     error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named, lacking=lacking)
     if isinstance(error, IndexUnreachable) and not request.offline:
         error.nobody_there = bool(_NOBODY.search(text)) and not wheel
