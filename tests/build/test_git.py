@@ -239,6 +239,29 @@ def test_a_commit_becomes_a_wheel_with_the_time_of_the_commit(tmp_path: Path, ho
         build(recipe._replace(offline=True), folder_in_home("builds", "wheels") / "three")
 
 
+OF_TAGS = """
+import subprocess
+# setuptools-scm
+said = subprocess.run(["git", "describe", "--tags"], capture_output=True, text=True, check=True).stdout
+VERSION = said.strip().removeprefix("v").replace("-", ".post", 1).partition("-")[0]
+"""
+
+
+@pytest.mark.parametrize("is_filtered", [True, False])
+def test_a_version_that_comes_from_tags_is_found(tmp_path: Path, host: Served, is_filtered: bool) -> None:
+    folder = repository(tmp_path)
+    text = PROJECT["pyproject.toml"] + "\n[tool.setuptools_scm]\n"
+    first = commit(folder, {**PROJECT, "pyproject.toml": text, "during.py": OF_TAGS, "large": "x" * 9999})
+    git(folder, "tag", "v1.4")
+    git(folder, "config", "uploadpack.allowFilter", str(is_filtered).lower())
+    second = commit(folder, {"large": "y"})
+    versions = {first: "1.4", second: "1.4.post1"}
+    for which, version in versions.items():
+        source = Source("git", url=f"{host.url}/demo/.git", commit=which)
+        recipe = Recipe(source, PYTHON, PYTHON_VERSION, name="demo", version=version)
+        assert build(recipe, folder_in_home("builds", "wheels") / which).version == version
+
+
 def test_a_checkout_has_the_content_that_was_committed(tmp_path: Path, host: Served) -> None:
     folder = repository(tmp_path)
     first = commit(folder, {"a/b": "1\r\n", "c": "2\n", ".gitattributes": "* text=auto\n"})

@@ -33,6 +33,7 @@ from envlock.build.errors import (
     NotAProject,
     OfOneSource,
     SourceChanged,
+    VersionFromGit,
 )
 from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
@@ -166,6 +167,11 @@ def test_a_failed_build_keeps_its_log_and_shows_its_last_lines(tmp_path: Path) -
 )
 def test_however_a_build_ends_it_is_an_error(tmp_path: Path, during: str) -> None:
     failure(write_project(tmp_path / "demo", during), BuildFailed)
+
+
+def test_a_folder_whose_version_is_in_git_is_told_so(tmp_path: Path) -> None:
+    during = "raise LookupError(f'setuptools-scm was unable to detect version for {os.getcwd()}.')"
+    failure(write_project(tmp_path / "demo", during), VersionFromGit)
 
 
 ASKS = {

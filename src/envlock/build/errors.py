@@ -39,6 +39,14 @@ class BuildFailed(OfOneSource):
     hint = "read the whole log, whose path is above; the package's own pages say what its build needs"
 
 
+class VersionFromGit(OfOneSource):
+    """A project takes its version from git, and its source has no history."""
+
+    code = "version-from-git"
+    message = "{source} cannot be built: it takes its version from git, and {what} has no history"
+    hint = "write the version into its pyproject.toml, or name its repository with `git` in place of the folder"
+
+
 class BuildNeedsNetwork(OfOneSource):
     """The build asks for the network, which no build of envlock has."""
 

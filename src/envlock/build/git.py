@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.credentials import Credentials
-from envlock.files import files_below
+from envlock.files import CONFIG_BYTES, files_below, read_file
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ _REFUSES_ONE = re.compile(
     r"not our ref|unadvertised object|shallow|couldn't find remote ref|Server does not allow|did not send all necessary"
     r"|no such remote ref|remote error: upload-pack",
     re.IGNORECASE,
+)
+_OF_HISTORY = re.compile(
+    r"setuptools[-_]scm|hatch[-_]vcs|flit[-_]scm|vcs[-_]versioning|versioningit|versioneer|dunamai|dynamic[-_]versioning"
+    r"|setuptools[-_]git[-_]versioning|\bpbr\b|source\s*=\s*[\"']scm[\"']"
 )
 _DEEPEST = 5
 """Submodules in each other."""
@@ -108,6 +112,41 @@ def checkout(url: str, commit: str, into: Path, source: str, *, depth: int = 0) 
     if depth == 0:
         _set_modes(into, when)
     return when
+
+
+def reads_history(project: Path) -> bool:
+    """Whether a project takes its version from the tags before a commit, as its own files tell."""
+    for name in ("pyproject.toml", "setup.cfg", "setup.py"):
+        try:
+            text = read_file(project / name, CONFIG_BYTES).decode("utf-8", "replace")
+        except OSError:
+            continue
+        if _OF_HISTORY.search(text):
+            return True
+    return False
+
+
+def fetch_history(url: str, commit: str, folder: Path, source: str) -> None:
+    """Bring the commits before one that is checked out, and all tags, without the files of older commits if possible.
+
+    Raises NoGit, GitUnreachable.
+    """
+    shallow = (folder / ".git" / "shallow").exists()
+    more = ("--unshallow",) if shallow else ()
+    tags = "+refs/tags/*:refs/tags/*"
+    fetch = [
+        "fetch",
+        "--quiet",
+        "--no-recurse-submodules",
+        "--filter=blob:none",
+        *more,
+        "--",
+        _place(url),
+        commit,
+        tags,
+    ]
+    _ask(url, source, fetch, folder=folder)
+    (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
 
 
 def _fetch(url: str, commit: str, into: Path, source: str) -> None:

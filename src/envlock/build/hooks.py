@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.build.environments import build_system, command, environment_for
-from envlock.build.errors import BadBuiltWheel, BuildFailed, BuildNeedsNetwork, BuildWritesOutside
+from envlock.build.errors import BadBuiltWheel, BuildFailed, BuildNeedsNetwork, BuildWritesOutside, VersionFromGit
 from envlock.build.in_environment import MAY_WRITE, REFUSED, RESULT, WANTS_MORE
 from envlock.errors import EnvlockError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
@@ -59,6 +59,11 @@ _NO_NETWORK = re.compile(
     r"(?:Could not resolve host|Failed to resolve|Temporary failure in name resolution|Network is unreachable"
     r"|Name or service not known|nodename nor servname provided)[^\n]{0,200}"
 )
+_NO_HISTORY = re.compile(
+    r"unable to detect version|getting the version from the VCS|Versioning for this project requires either an sdist"
+    r"|Cannot find the version number of|No VCS|not a git repository"
+)
+"""What fails where a version is to be found in a history that is not there."""
 _REMEDIES = (
     ("No module named 'pkg_resources'", "setuptools<82"),
     ("use_2to3 is invalid", "setuptools<58"),
@@ -238,6 +243,9 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
         return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
     if kind == "write":
         return BuildWritesOutside(recipe.said, path=what, details=lines, log=kept)
+    if recipe.source.kind != "git" and _NO_HISTORY.search(text) is not None:
+        what = "a folder" if recipe.source.kind == "folder" else "an archive"
+        return VersionFromGit(recipe.said, what=what, details=lines, log=kept)
     reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
     return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
 

@@ -105,6 +105,8 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
         raise NotAProject(recipe.said, place=f"{where}, which it does not have")
     if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise NotAProject(recipe.said, place=where)
+    if source.kind == "git" and git.reads_history(project):
+        git.fetch_history(recipe.fetch_url or source.url, source.commit, into, recipe.said)
     return project, epoch
 
 
