@@ -246,6 +246,21 @@ def test_a_package_of_the_index_that_the_base_has_it_from_is_there_already(
     assert caught.value.packages[-1] == "named_env"
 
 
+def test_constraints_and_hashes_hold_for_what_the_base_has(resolver: ByType, index: Index) -> None:
+    base = base_of(resolver, index, required(index, pypi=("lam",), source="machine", python="==3.12.*"))
+    asked = required(index, pypi=("alpha",), source="machine")
+    right, other = base.lock.pypi_packages[0].sha256, "0" * 64
+    fitting = asked._replace(constraints=(parse_requirement("lam<2"),), hashes=(("lam", right), ("lam", other)))
+    assert "alpha 2.0" in new(base, extend(resolver, index, base, fitting))
+    for wrong, key in (
+        (asked._replace(constraints=(parse_requirement("lam>=2"),)), "lam"),
+        (asked._replace(hashes=(("lam", other),)), "hash:lam"),
+    ):
+        with pytest.raises(ConflictWithBase) as caught:
+            extend(resolver, index, base, wrong)
+        assert caught.value.packages == (key, "named_env")
+
+
 def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
     """conda-lock cannot be told what must stay, so py-rattler solves; pip-tools is told of wheels that are there."""
     pytest.importorskip("conda_lock")

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envlock.model.arch import MARKER_VALUES
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
+from envlock.model.marker import holds
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.resolve.conda_provided import provided_by
@@ -33,6 +35,7 @@ def additions(request: Request, base: LockedBase) -> Request:
     """
     asked = request.requirements
     _refuse_python(request, base)
+    _refuse_limits(request, base)
     if base.lock.python.source != "conda" and asked.all_conda:
         raise _without_conda(request, base)
     served = _Served(base)
@@ -47,6 +50,37 @@ def additions(request: Request, base: LockedBase) -> Request:
         python=base.lock.python.version,
         fixed=base.lock.conda_packages,
     )
+
+
+def _refuse_limits(request: Request, base: LockedBase) -> None:
+    """Refuse constraints and hashes that a wheel of the base does not meet. Raises ConflictWithBase."""
+    wheels = {package.name: package for package in base.lock.pypi_packages}
+    values = MARKER_VALUES[request.arch]
+    hashes: dict[str, set[str]] = {}
+    for name, sha256 in request.requirements.hashes:
+        hashes.setdefault(name, set()).add(sha256)
+    sides = [
+        (limit.name, f"a constraint is {limit.name}{limit.specifier}")
+        for limit in request.requirements.constraints
+        if limit.name in wheels
+        and (not limit.marker or holds(limit.marker, values))
+        and not _specifiers(limit.specifier).contains(wheels[limit.name].version)
+    ]
+    sides += [
+        (f"hash:{name}", f"{name} is required with other hashes")
+        for name, allowed in hashes.items()
+        if name in wheels and allowed.isdisjoint({wheels[name].sha256, getattr(wheels[name].source, "sha256", "")})
+    ]
+    if sides:
+        key, side = sides[0]
+        theirs = wheels[key.removeprefix("hash:")]
+        raise ConflictWithBase(
+            request.name,
+            request.arch,
+            f"{side}, but `{base.name}` has {theirs.name} {theirs.version}",
+            hint=HINT_OF_BASE,
+            packages=(key, "named_env"),
+        )
 
 
 def provided_over(packages: Sequence[LockedPackage], base: LockedBase | None) -> tuple[Provided, ...]:
