@@ -16,6 +16,7 @@ from envlock.model.url import is_local
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from envlock.interchange.dockerfile import BuildContext
     from envlock.lockfile.rows import LockRows, PackageRow
     from envlock.model.arch import Arch
 
@@ -37,6 +38,8 @@ class Format(NamedTuple):
     """Whether its tool installs nothing where no conda package is the Python."""
     fills_variables: bool = False
     """Whether its tool fills in the `${VARIABLES}` of URLs, as envlock does."""
+    is_image: bool = False
+    """Whether it is for Linux alone, and needs a project to be built in."""
     is_sbom: bool = False
     """Whether it describes what is installed, and nothing is installed from it."""
 
@@ -55,6 +58,7 @@ FORMATS = {
     ),
     "constraints": Format("requirements_txt", "constraints.txt", _PYPI, _ALL, holds_archs=True, fills_variables=True),
     "pylock": Format("pylock", "pylock.toml", _PYPI, _ALL, holds_archs=True),
+    "dockerfile": Format("dockerfile", "Dockerfile", _BOTH, _ALL, holds_archs=True, is_image=True),
     "cyclonedx": Format("sbom", "bom.cdx.json", _BOTH, _ALL, is_sbom=True),
     "spdx": Format("sbom", "bom.spdx.json", _BOTH, _ALL, is_sbom=True),
 }
@@ -74,6 +78,8 @@ class Given(NamedTuple):
     """The kind of packages to export; empty for all."""
     licenses: Mapping[str, str] = {}
     """The licenses of wheels by their SHA-256, as far as they are known."""
+    context: BuildContext | None = None
+    """What the build of an image needs of the project."""
 
     @property
     def archs(self) -> tuple[Arch, ...]:
@@ -164,7 +170,7 @@ def _check(given: Given, chosen: Format, lock: LockRows) -> None:
         found = "left out" if any(each.name == "python" for each in lock.conda_packages) else lock.python.source
         hint = "`--format pylock` and `--format requirements` hold PyPI packages for any Python"
         raise given.cannot("an environment whose Python is no conda package", [f"its Python is {found}"], hint)
-    if chosen.is_sbom:
+    if chosen.is_sbom or chosen.is_image:
         return
     here = [each.name for each in packages if any(url and is_local(url) for url in _urls(each))]
     if here:

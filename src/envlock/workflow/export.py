@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.config.selection import Selection, choose_one
+from envlock.config.project import CONFIG_NAME
+from envlock.config.selection import Selection, choose_one, options_of
 from envlock.interchange.exported import FORMATS, Export, Given, export
 from envlock.lockfile.rows import rows_in
 from envlock.model.arch import UnsupportedHost, host_arch
+from envlock.model.url import VARIABLE
 from envlock.workflow.check import check_and_read
 from envlock.workflow.needed_locks import locks_of
 
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envlock.config.project import Environment, Project
+    from envlock.interchange.dockerfile import BuildContext
+    from envlock.interchange.exported import Format
     from envlock.lockfile.rows import LockRows, PackageRow
     from envlock.model.arch import Arch
     from envlock.reporter import Reporter
@@ -45,22 +52,63 @@ def export_environment(
     upstream. Raises FormatCannotHold, and what `choose_one`, `fresh_locks` and `CacheThenUpstream.fetch` raise.
     """
     chosen = choose_one(project, flow=flow, step=step, environment=environment)
-    wanted = tuple(dict.fromkeys(archs)) or _default_archs(project, several=FORMATS[format].holds_archs)
+    wanted = tuple(dict.fromkeys(archs)) or _default_archs(project, FORMATS[format])
     given = Given(format, chosen.name, _locks(project, chosen, wanted), only)
+    if FORMATS[format].is_image:
+        given = given._replace(context=_build_context(project, chosen, given))
     if FORMATS[format].is_sbom:
         wheels = [each for lock in given.locks for each in given.packages(lock) if not each.conda]
         given = given._replace(licenses=_licenses(project, wheels, fetching))
     return Exported(given, export(given))
 
 
-def _default_archs(project: Project, *, several: bool) -> tuple[Arch, ...]:
-    if several:
+def _default_archs(project: Project, chosen: Format) -> tuple[Arch, ...]:
+    if chosen.is_image:
+        return tuple(arch for arch in project.settings.archs if arch.startswith("linux-")) or project.settings.archs
+    if chosen.holds_archs:
         return project.settings.archs
     try:
         here = host_arch()
     except UnsupportedHost:
         return project.settings.archs[:1]
     return (here,) if here in project.settings.archs else project.settings.archs[:1]
+
+
+def _build_context(project: Project, environment: Environment, given: Given) -> BuildContext:
+    """What the build of an image needs: all files that reading the project needs, and the locks."""
+    from shlex import quote
+
+    from envlock.interchange.dockerfile import BuildContext
+
+    needed = {project.path, project.lock_folder, *project.files}
+    needed |= {file for flow in project.flows for file in (flow.file, *flow.modules)}
+    needed |= {project.folder / path for each in project.environments() for _, path in each.local}
+    written, cache = project.written_cache, Path(project.written_cache)
+    bucket = written.partition("://")[0].lower() if "://" in written else "all" if "${" in written else ""
+    if not bucket and cache.is_relative_to(project.folder) and cache.is_dir():
+        needed.add(cache)
+    paths = sorted(os.path.relpath(path, project.folder).replace(os.sep, "/") for path in needed)
+    outside = tuple(path for path in paths if path.split("/")[0] == "..")
+    inside = [path for path in paths if path not in outside]
+    texts = [project.text, *(file.read_text(encoding="utf-8", errors="replace") for file in project.files)]
+    config = "" if project.path.name == CONFIG_NAME else f" --config {quote(project.path.name)}"
+    own = [lock.requirements for lock in given.locks]
+    return BuildContext(
+        choice=options_of(environment.key) + config,
+        files=tuple(path for path in inside if not (project.folder / path).is_dir()),
+        folders=tuple(path for path in inside if (project.folder / path).is_dir()),
+        bucket=bucket,
+        has_cache=bool(bucket) or cache in needed,
+        variables=tuple(sorted({name for text in texts for name in re.findall(VARIABLE, text)})),
+        has_own_hosts=any(
+            each.get("default-index")
+            or each.get("indexes")
+            or each.get("package-indexes")
+            or any("://" in channel for channel in each.get("channels", ()))
+            for each in own
+        ),
+        outside=outside,
+    )
 
 
 def _licenses(project: Project, wheels: Sequence[PackageRow], fetching: Reporter | None) -> dict[str, str]:
