@@ -436,6 +436,19 @@ def test_an_extra_of_poetry_that_names_no_dependency_has_its_line(tmp_path: Path
     assert "`rich`" in (error.hint or "")
 
 
+def test_sources_of_pdm_are_indexes(tmp_path: Path) -> None:
+    text = HEAD + "".join(
+        f"[[tool.pdm.source]]\nname = '{name}'\nurl = 'https://index.example/{name}/'\n{more}"
+        for name, more in (("pypi", ""), ("team", ""), ("links", "type = 'find_links'\n"))
+    )
+    found = read(tmp_path, text + "[tool.pdm.resolution]\nallow-prereleases = true\n").requirements
+    assert (found.default_index, found.indexes) == ("https://index.example/pypi/", ("https://index.example/team/",))
+    assert (found.find_links, found.pip_flags) == (("https://index.example/links/",), ("pre",))
+    for key in ("overrides", "excludes"):
+        error = refused(tmp_path, HEAD + f"[tool.pdm.resolution]\n{key} = ['rich']\n")
+        assert (error.code, lines(error)[0]) == ("bad-pyproject", ("pyproject.toml", 5))
+
+
 def test_tables_of_other_tools_are_left_out_with_a_note(tmp_path: Path) -> None:
     found = read(tmp_path, HEAD + "[tool.pixi.dependencies]\nnumpy = '*'\n[tool.black]\nline-length = 1\n")
     assert [place.line for _, place in found.notes] == [4]

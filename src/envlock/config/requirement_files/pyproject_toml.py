@@ -210,6 +210,7 @@ class _Reading:
             found = self.poetry.with_sources(found)
         uv = Uv(project)
         found = uv.with_indexes(found, groups)
+        found = _with_pdm(project, found)
         for tool in _OTHERS:
             if project.get("tool", tool) is not None:
                 text = f"`[tool.{tool}]` is not read: write its packages in envlock.toml"
@@ -370,3 +371,26 @@ class _Reading:
         tool = next((tool for tool in _DYNAMIC if tool and tool in str(backend)), "")
         reason = f"its {key} are dynamic: its backend makes them when it builds"
         return self.project.fault(reason, ("project", "dynamic"), hint=_DYNAMIC[tool])
+
+
+def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
+    """The contents with the sources of PDM, of which the one named `pypi` replaces the default index."""
+    from envlock.config.requirement_files.uv_tables import index_at
+
+    for item, path in project.items("tool", "pdm", "source"):
+        if not isinstance(item, dict) or not isinstance(item.get("url"), str):
+            raise project.fault("a source must be a table with a `url`", path, hint='add `url = "https://..."`')
+        found = index_at(project, item["url"], (*path, "url"))
+        if item.get("type") == "find_links":
+            contents = contents._replace(find_links=(*contents.find_links, found))
+        elif item.get("name") == "pypi":
+            contents = contents._replace(default_index=found)
+        else:
+            contents = contents._replace(indexes=(*contents.indexes, found))
+    for key in ("overrides", "excludes"):
+        if project.table("tool", "pdm", "resolution").get(key):
+            reason = f"`{key}` is not supported: a lock holds what its packages require"
+            raise project.fault(reason, ("tool", "pdm", "resolution", key), hint="write the versions as dependencies")
+    if project.table("tool", "pdm", "resolution").get("allow-prereleases") is True:
+        contents = contents._replace(pip_flags=(*contents.pip_flags, "pre"))
+    return contents

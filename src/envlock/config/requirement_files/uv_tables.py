@@ -188,7 +188,7 @@ def _indexes_of(owner: ProjectFile) -> list[tuple[Mapping[str, Any], Key, Projec
         if unknown := [key for key in item if key not in _OF_AN_INDEX]:
             hint = did_you_mean(unknown[0], _OF_AN_INDEX) or "remove it"
             raise owner.fault(f"`{shown(unknown[0])}` is not a key of an index", (*path, unknown[0]), hint=hint)
-        _url(owner, item["url"], (*path, "url"))
+        index_at(owner, item["url"], (*path, "url"))
         found.append((item, path, owner))
     return found
 
@@ -209,8 +209,8 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         (owner.requirement(text, path), owner.line(path))
         for text, path in owner.texts("tool", "uv", "constraint-dependencies")
     ]
-    indexes = [_url(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
-    links = [_url(owner, text, path) for text, path in owner.texts("tool", "uv", "find-links")]
+    indexes = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
+    links = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "find-links")]
     default = owner.text("tool", "uv", "index-url")
     flags = [
         *(["pre"] if table.get("prerelease") == "allow" else []),
@@ -222,12 +222,13 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         indexes=(*contents.indexes, *indexes),
         find_links=(*contents.find_links, *links),
         default_index=contents.default_index
-        or (_url(owner, default, ("tool", "uv", "index-url")) if default else None),
+        or (index_at(owner, default, ("tool", "uv", "index-url")) if default else None),
         pip_flags=(*contents.pip_flags, *flags),
     )
 
 
-def _url(owner: ProjectFile, text: str, path: Key) -> tuple[str, LineOfFile]:
+def index_at(owner: ProjectFile, text: str, path: Key) -> tuple[str, LineOfFile]:
+    """The URL of an index that is written at a key, with its line. Raises BadIndexUrl."""
     if not is_web(text):
         raise BadIndexUrl(text).at(*owner.file.places(owner.line(path).line))
     return text, owner.line(path)
