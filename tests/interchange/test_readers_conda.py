@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envlock.errors import EnvlockError
-from envlock.interchange.imported import Choice, Imported, read
+from envlock.interchange.imported import Choice, read
 from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
 from envlock.model.lock import LockedPackage
 from tests.channel import Channel
@@ -190,7 +190,9 @@ def test_bytes_that_are_no_text_are_no_lock(tmp_path: Path) -> None:
 def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.lock").open("wb") as file:
         file.truncate(65 << 20)
-    assert code_of(tmp_path / "x.lock") == "unknown-lock-format"
+    assert code_of(tmp_path / "x.lock") == "unreadable-import"
+    assert code_of(tmp_path) == "unreadable-import"
+    assert code_of(tmp_path / "nothing.lock") == "unreadable-import"
 
 
 def test_credentials_in_the_urls_of_packages_are_left_out(channel: Channel, pixi_lock: Path, write: Write) -> None:
@@ -208,7 +210,3 @@ def test_two_files_of_one_package_are_refused(channel: Channel, write: Write) ->
     other = next(each for each in packages if each.name == "lower").url.replace("lower-1.2", "lower-1.1")
     lines = [*(f"{each.url}#sha256:{each.sha256}" for each in packages), f"{other}#sha256:{'0' * 64}"]
     assert code_of(write("\n".join(["@EXPLICIT", *lines]))) == "broken-import"
-
-
-def requirements(found: Imported) -> list[str]:
-    return [*map(str, found.conda_roots), *map(str, found.roots)]

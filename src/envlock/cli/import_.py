@@ -64,9 +64,12 @@ def import_(line: CommandLine) -> int:
     from pathlib import Path
 
     from envlock.cli.console import write_json
+    from envlock.cli.errors import BadUsage
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.import_locks import Wanted, import_lock
 
+    if not line.value(_ENV).strip():
+        raise BadUsage("`--env` needs a name", "envlock import")
     wanted = Wanted(
         file=Path(line.value(_FILE)),
         name=line.value(_ENV),

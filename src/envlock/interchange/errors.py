@@ -16,6 +16,17 @@ _SHOWN = 10
 _NAMED = 6
 
 
+class UnreadableImport(ConfigError):
+    """The file to import is not there, or cannot be read."""
+
+    code = "unreadable-import"
+    message = "cannot read `{file}`: {reason}"
+    hint = "give the path of the lock of another tool"
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(file=file, reason=reason, locations=(Location(file),))
+
+
 class UnknownLockFormat(ConfigError):
     """A file is in no format that can be imported."""
 
@@ -161,8 +172,10 @@ class ImportIncomplete(ResolveError):
     code = "import-incomplete"
     message = "`{file}` does not say all of {count}, and it could not be found out"
 
-    def __init__(self, file: str, failures: Sequence[str], *, offline: bool = False) -> None:
-        count = "1 package" if len(failures) == 1 else f"{len(failures)} packages"
+    def __init__(self, file: str, failures: Sequence[str], *, packages: int = 0, offline: bool = False) -> None:
+        """`packages` is how many there are, if a failure is not one of them."""
+        packages = packages or len(failures)
+        count = "1 package" if packages == 1 else f"{packages} packages"
         more = (f"and {len(failures) - _SHOWN} more",) if len(failures) > _SHOWN else ()
         hint = "run it without `--offline`" if offline else "check that the channel, or the index, still has them"
         super().__init__(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import NotPlain, read_file, toml_of
-from envlock.interchange.errors import BrokenImport, ConflictMarkersInImport, UnknownLockFormat
+from envlock.interchange.errors import BrokenImport, ConflictMarkersInImport, UnknownLockFormat, UnreadableImport
 from envlock.lockfile.canonical_text import conflict_line
 from envlock.lockfile.graph import reachable
 from envlock.model.arch import ARCHS, Arch
@@ -75,7 +75,7 @@ class Imported(NamedTuple):
 def read(path: Path, choice: Choice) -> Imported:
     """The environment in a lock of another tool. The format is told from the content.
 
-    Raises UnknownLockFormat and what the reader of the format raises; OSError where the file cannot be read.
+    Raises UnreadableImport, UnknownLockFormat, ConflictMarkersInImport, and what the reader of the format raises.
     """
     shown = path.name
     try:
@@ -84,7 +84,9 @@ def read(path: Path, choice: Choice) -> Imported:
     except UnicodeDecodeError as error:
         raise UnknownLockFormat(shown, f"it is not UTF-8 at byte {error.start}") from None
     except NotPlain as error:
-        raise UnknownLockFormat(shown, error.reason) from None
+        raise UnreadableImport(shown, error.reason) from None
+    except OSError as error:
+        raise UnreadableImport(str(path), error.strerror or str(error)) from None
     line = conflict_line(text)
     if line is not None:
         raise ConflictMarkersInImport(shown, line)

@@ -228,7 +228,8 @@ def _conda(
     try:
         known = in_channels(packages, urls, mirrors, offline=offline)
     except ChannelFailure as failure:
-        raise ImportIncomplete(shown, [f"{failure.url}: {failure.reason}"], offline=offline) from None
+        reasons = [f"{failure.url}: {failure.reason}"]
+        raise ImportIncomplete(shown, reasons, packages=len(packages), offline=offline) from None
     found: list[LockedPackage] = []
     failures: list[str] = []
     archives = Archives(urls, mirrors, offline=offline)
