@@ -13,6 +13,7 @@ from envlock.model.url import is_channel, is_mirror, strip_channel_credentials, 
 
 MIRRORS_VARIABLE = "ENVLOCK_CHANNEL_MIRRORS"
 
+_PLAIN = re.compile(r"https?://[A-Za-z0-9./_+-]+")
 _SCHEMES = frozenset({"http", "https", "file", "s3"})
 _TOKEN = re.compile(r"(?<=/)t/(?!noarch\b|(?:linux|osx|win)-)[^/]*(?:/|\Z)")
 
@@ -32,6 +33,8 @@ def without_secrets(url: str) -> str:
     >>> without_secrets("file:///srv/t/x/channel/noarch/a-1-0.conda")
     'file:///srv/t/x/channel/noarch/a-1-0.conda'
     """
+    if "/t/" not in url and _PLAIN.fullmatch(url):  # as nearly all are, of which a lock may have thousands
+        return url
     scheme, separator, rest = strip_credentials(url).partition("://")
     host, slash, path = rest.partition("/")
     if scheme.lower() in {"http", "https"}:

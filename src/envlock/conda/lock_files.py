@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 from envlock.conda.channels import without_secrets
 from envlock.conda.client import Place, places_of
@@ -17,12 +18,12 @@ from envlock.conda.host_check import while_alive
 from envlock.conda.match_specs import edges, name_in
 from envlock.conda.records import instant, package_of
 from envlock.conda.repodata import Gateways
+from envlock.model.lock import CondaFacts, LockedPackage
 
 if TYPE_CHECKING:
     from rattler import Gateway, RepoDataRecord
     from rattler.lock import Environment, LockPlatform
 
-    from envlock.model.lock import LockedPackage
 
 _LARGEST_SECONDS = 253402300799
 """A timestamp above it is in milliseconds, as conda's are but for the oldest."""
@@ -63,17 +64,18 @@ class FileEnvironment(NamedTuple):
     """By subdir."""
 
 
-def read_lock_file(path: Path) -> Mapping[str, FileEnvironment]:
+def read_lock_file(path: Path, *, is_bare: bool = False) -> Mapping[str, FileEnvironment]:
     """The environments of a conda-lock.yml or a pixi.lock, by name. Raises NotALock, and OSError.
 
-    Costs py-rattler's own reading of the file, and as much again.
+    Bare are the records of conda-lock.yml: what they do not have is not looked for, and edges are left to who completes
+    them. Costs py-rattler's own reading of the file, and as much again.
     """
     from rattler.exceptions import ParseCondaLockError
     from rattler.lock import LockFile
 
     try:
         found = LockFile.from_path(path)
-        return {name: _environment(environment) for name, environment in found.environments()}
+        return {name: _environment(environment, is_bare=is_bare) for name, environment in found.environments()}
     except ParseCondaLockError as error:
         raise NotALock(str(error)) from None
     except OSError:
@@ -82,7 +84,7 @@ def read_lock_file(path: Path) -> Mapping[str, FileEnvironment]:
         raise NotALock(str(error)) from None
 
 
-def _environment(environment: Environment) -> FileEnvironment:
+def _environment(environment: Environment, *, is_bare: bool) -> FileEnvironment:
     channels = tuple(without_secrets(str(channel).rstrip("/")) for channel in environment.channels())
     records = environment.conda_repodata_records()
     platforms: dict[str, LockPlatform] = {}
@@ -90,27 +92,31 @@ def _environment(environment: Environment) -> FileEnvironment:
         subdir = str(platform.subdir)
         if subdir not in platforms or platform.name == subdir:
             platforms[subdir] = platform
-    return FileEnvironment(
-        channels, {subdir: _part(environment, platform, records) for subdir, platform in platforms.items()}
-    )
+    parts = {
+        subdir: _part(environment, platform, records.get(platform.name, ()), is_bare=is_bare)
+        for subdir, platform in platforms.items()
+    }
+    return FileEnvironment(channels, parts)
 
 
 def _part(
-    environment: Environment, platform: LockPlatform, records: Mapping[str, Sequence[RepoDataRecord]]
+    environment: Environment, platform: LockPlatform, records: Sequence[RepoDataRecord], *, is_bare: bool
 ) -> PlatformPart:
     from rattler.lock import CondaLockedSourcePackage, PypiLockedPackage
 
     rows: list[PypiRow] = []
     sources: list[str] = []
-    if environment.pypi_packages_for_platform(platform) or len(records.get(platform.name, ())) == 0:
+    if not is_bare or environment.pypi_packages_for_platform(platform):
         for each in environment.packages(platform) or ():
             if isinstance(each, PypiLockedPackage):
                 rows.append(_pypi_row(each))
             elif isinstance(each, CondaLockedSourcePackage):
                 sources.append(each.name)
-    of_conda = list(records.get(platform.name, ()))
-    names = {record.name.normalized for record in of_conda}
-    packages = [_locked(record, names) for record in of_conda]
+    if is_bare:
+        packages = list(map(_bare, records))
+    else:
+        names = {record.name.normalized for record in records}
+        packages = [_locked(record, names) for record in records]
     return PlatformPart(
         virtual_packages=tuple(platform.virtual_packages),
         conda=tuple(sorted(packages, key=lambda package: package.name)),
@@ -120,8 +126,32 @@ def _part(
 
 
 def _locked(record: RepoDataRecord, names: set[str]) -> LockedPackage:
-    channel = without_secrets(record.url).rsplit("/", 2)[0]
-    return package_of(record, channel, edges(record.depends, names))
+    url = record.url
+    return package_of(record, without_secrets(url).rsplit("/", 2)[0], edges(record.depends, names), url=url)
+
+
+def _bare(record: RepoDataRecord) -> LockedPackage:
+    url = without_secrets(record.url)
+    folder, _, filename = url.rpartition("/")
+    filename = unquote(filename)
+    # Of what the file's name says too, py-rattler would make an object each.
+    _, version, build = (*filename.removesuffix(".conda").removesuffix(".tar.bz2").rsplit("-", 2), "", "")[:3]
+    sha256, md5 = record.sha256, record.md5
+    return LockedPackage(
+        kind="conda",
+        name=record.name.normalized,
+        version=version,
+        build=build,
+        filename=filename,
+        url=url,
+        sha256=sha256.hex() if sha256 else "",
+        conda=CondaFacts(
+            channel=folder.rpartition("/")[0],
+            subdir=folder.rpartition("/")[2],
+            depends=tuple(record.depends),
+            md5=md5.hex() if md5 else "",
+        ),
+    )
 
 
 def _pypi_row(package: Any) -> PypiRow:
@@ -227,29 +257,37 @@ def of_index(package: LockedPackage, index: Mapping[str, Any]) -> LockedPackage:
     )
 
 
-def completed(package: LockedPackage, found: LockedPackage, names: Container[str]) -> LockedPackage:
+def completed(
+    package: LockedPackage, found: LockedPackage, names: Container[str], *, states_needs: bool
+) -> LockedPackage:
     """A package of another lock with what a channel or its archive says beyond that; `names` are the locked packages.
 
-    What the lock says stays: which packages are needed, and the hashes. A channel may have corrected what a package
-    needs since, and such a correction may name what is not locked.
+    What the lock says stays: the hashes, and which packages are needed, if it states that. A channel may have
+    corrected what a package needs since, and such a correction may name what is not locked.
     """
     facts, more = package.conda, found.conda
     assert facts is not None
     assert more is not None
-    said = {name_in(text): text for text in facts.depends}
-    told = {name_in(text): text for text in more.depends}
     depends = more.depends
-    if said:
-        depends = tuple(text for text in more.depends if name_in(text) in said or name_in(text).startswith("__"))
-        depends += tuple(text for name, text in said.items() if name not in told)
-    return replace(
-        package,
+    if states_needs:
+        said = dict(zip(map(name_in, facts.depends), facts.depends, strict=True))
+        told = tuple(zip(map(name_in, depends), depends, strict=True))
+        kept = tuple(text for name, text in told if name in said or name.startswith("__"))
+        depends = (*kept, *(said[name] for name in sorted(said.keys() - dict(told).keys())))
+    return LockedPackage(
+        kind="conda",
+        name=package.name,
+        version=package.version,
+        build=package.build,
+        filename=package.filename,
+        url=package.url,
         sha256=package.sha256 or found.sha256,
         size=package.size if package.size is not None else found.size,
         upload_time=package.upload_time or found.upload_time,
         dependencies=edges(depends, names),
-        conda=replace(
-            facts,
+        conda=CondaFacts(
+            channel=facts.channel,
+            subdir=facts.subdir,
             build_number=more.build_number,
             depends=depends,
             constrains=more.constrains,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"\s*(?:\S+?::)?([^\s<>=!~\[;]+)")
 
 
+@lru_cache(maxsize=1 << 14)
 def name_in(specification: str) -> str:
     """The name of the package in a match specification.
 

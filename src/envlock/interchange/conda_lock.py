@@ -92,7 +92,7 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     if version is None or version[1] != "1":
         raise UnknownLockVersion(shown, KIND, version[1] if version else "none", "1")
     try:
-        (found,) = read_lock_file(path).values()
+        (found,) = read_lock_file(path, is_bare=True).values()
     except NotALock as error:
         raise broken(shown, KIND, str(error)) from None
     parts, notes = _of_categories(text, shown, found.platforms, choice)
@@ -111,6 +111,8 @@ def _of_categories(
     """The platforms with the packages of `main`, and of the categories in `groups` of the choice."""
     from envlock.conda.channels import without_secrets
 
+    if not choice.groups and text.count("\n  category: ") == text.count(f"\n  category: {MAIN}\n"):
+        return dict(parts), ()
     rows = _rows(text)
     categories = {category for _, _, category in rows}
     for name in choice.groups:

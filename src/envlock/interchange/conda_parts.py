@@ -16,6 +16,7 @@ from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement, normalized, parse_requirement
 from envlock.model.url import is_web, strip_credentials
+from envlock.words import first_of
 
 if TYPE_CHECKING:
     from envlock.conda.lock_files import PlatformPart, PypiRow
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DEFAULT = "conda-forge"
 """A channel that has a name, from which the address of all of them is told."""
 _FLOOR = re.compile(r"(__(?:glibc|osx|linux|cuda)) *>=([0-9]+(?:\.[0-9]+)*)")
+_SHOWN = 6
 _PARTS = {"__glibc": 2, "__osx": 2, "__linux": 2, "__cuda": 2}
 """How many numbers the version of a system package has."""
 
@@ -87,7 +89,7 @@ def settled(imported: Imported) -> Imported:
     roots, conda_roots, partial = requirements_of(imported.locks)
     notes = imported.notes
     if partial:
-        notes = (*notes, f"not on all archs, so not in envlock.toml: {', '.join(partial)}")
+        notes = (*notes, f"not on all archs, so not in envlock.toml: {first_of(partial, _SHOWN)}")
     return imported._replace(roots=roots, conda_roots=conda_roots, notes=notes)
 
 
@@ -166,12 +168,11 @@ def requirements_of(
             for name in roots_among({name: package.dependencies for name, package in own.items()}):
                 found.setdefault(name, {})[arch] = own[name].version
     conda.pop("python", None)
-    there = {
-        name: {
-            arch: package.version for arch, packages in locks.items() for package in packages if package.name == name
-        }
-        for name in conda
-    }
+    there: dict[str, dict[Arch, str]] = {name: {} for name in conda}
+    for arch, packages in locks.items():
+        for package in packages:
+            if package.kind == "conda" and package.name in there:
+                there[package.name][arch] = package.version
     everywhere = {name: versions for name, versions in there.items() if len(versions) == len(locks)}
     conda_roots = (
         CondaRequirement(name, "|".join(f"=={version}" for version in dict.fromkeys(everywhere[name].values())))

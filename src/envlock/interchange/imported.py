@@ -26,6 +26,12 @@ BYTES = 64 << 20
 """The most that is read of a file: ten times the largest lock of a conda-lock.yml of four platforms."""
 
 
+_BEGINNING = 10_000
+"""Characters in which a lock says what it is."""
+_KEY = re.compile(r"^([A-Za-z]+):", re.MULTILINE)
+_TABLE = re.compile(r"^\[.*?\]+(?=\s*$)", re.MULTILINE)
+
+
 class Choice(NamedTuple):
     """What to take of a lock that has several things, and what it leaves open."""
 
@@ -108,41 +114,41 @@ Reader = Callable[[str, Path, Choice], Imported]
 
 def _reader_of(text: str, shown: str) -> Reader:
     """The reader of a text, told by what each tool writes first."""
-    from envlock.interchange import (
-        conda_lock,
-        explicit,
-        metaflow_manifest,
-        pdm_lock,
-        pixi,
-        poetry_lock,
-        pylock,
-        requirements_txt,
-        uv_lock,
-    )
+    module = _module_of(text)
+    if not module:
+        raise UnknownLockFormat(shown)
+    # Only the one that is needed: some of them import as much as a solve does.
+    found: Reader = __import__(f"envlock.interchange.{module}", fromlist=["read"]).read
+    return found
 
-    beginning = [line for line in text.splitlines()[:200] if line.strip() and not line.lstrip().startswith("#")]
-    keys = {line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha() and ":" in line}
+
+def _module_of(text: str) -> str:
+    r"""The module of the format that a text has; empty if it has none that is known.
+
+    >>> _module_of("version: 6\nenvironments:\n"), _module_of('{"a": {}}'), _module_of("rich>=13\n")
+    ('pixi', 'metaflow_manifest', '')
+    """
+    beginning = [line for line in text[:_BEGINNING].splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if any(line.strip() == "@EXPLICIT" for line in beginning):
-        return explicit.read
-    if text.lstrip().startswith("{"):
-        return metaflow_manifest.read
-    if re.search(r"--hash[= ]", text):
-        return requirements_txt.read
+        return "explicit"
+    if text[:_BEGINNING].lstrip().startswith("{"):
+        return "metaflow_manifest"
+    if "--hash" in text and re.search(r"--hash[= ]", text):
+        return "requirements_txt"
+    keys = {*_KEY.findall(text)}
     if {"version", "environments"} <= keys:
-        return pixi.read
+        return "pixi"
     if {"version", "package"} <= keys:
-        return conda_lock.read
+        return "conda_lock"
     of_toml = {line.partition("=")[0].strip() for line in beginning if "=" in line}
-    tables = {line.strip() for line in text.splitlines() if line.startswith("[")}
+    tables = {*_TABLE.findall(text)}
     if "[metadata]" in tables and re.search(r"^lock-version *=", text, re.MULTILINE):
-        return poetry_lock.read
+        return "poetry_lock"
     if "[metadata]" in tables and re.search(r"^lock_version *=", text, re.MULTILINE):
-        return pdm_lock.read
+        return "pdm_lock"
     if "lock-version" in of_toml:
-        return pylock.read
-    if "version" in of_toml and "[[package]]" in tables and "requires-python" in of_toml:
-        return uv_lock.read
-    raise UnknownLockFormat(shown)
+        return "pylock"
+    return "uv_lock" if "[[package]]" in tables and {"version", "requires-python"} <= of_toml else ""
 
 
 def known_archs(names: Iterable[str]) -> tuple[tuple[Arch, ...], tuple[str, ...]]:
@@ -161,13 +167,15 @@ def roots_among(edges: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     >>> roots_among({"a": ["b"], "b": [], "c": ["d"], "d": ["c"]})
     ('a', 'c')
     """
-    known = {name: tuple(sorted({*needed} & edges.keys() - {name})) for name, needed in edges.items()}
+    known = {name: [each for each in needed if each in edges and each != name] for name, needed in edges.items()}
     needed = {each for names in known.values() for each in names}
-    found = sorted(known.keys() - needed)
-    reached = reachable(known, found)
+    plain = known.keys() - needed
+    reached = reachable(known, plain)
+    first: dict[str, set[str]] = {}
     for name in sorted(known.keys() - reached):
         if name not in reached:
-            found.append(name)
-            reached |= reachable(known, [name])
-    # A root that a later circle reaches is none: it only was the first of its own.
-    return tuple(sorted(name for name in found if not any(name in reachable(known, [o]) and o != name for o in found)))
+            first[name] = reachable(known, [name])
+            reached |= first[name]
+    # One that a later circle reaches is no root: it only was the first of its own.
+    circles = [name for name in first if not any(name in others for each, others in first.items() if each != name)]
+    return tuple(sorted((*plain, *circles)))

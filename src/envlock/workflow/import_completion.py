@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from envlock.config.project import Project
 from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete
 from envlock.interchange.imported import Imported
-from envlock.interchange.universal import Wheel, best_wheel
 from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
 from envlock.reporter import Reporter
-from envlock.resolve.platform_tags import target_of
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Request
@@ -64,13 +62,14 @@ def _put_in(
     from envlock.conda.lock_files import completed
 
     names = {package.name for package in packages if package.kind == "conda"}
+    states_needs = any(package.conda.depends for package in packages if package.conda is not None)
     found = []
     for package in packages:
         known = done.get(_key(package))
         if known is None:
             found.append(package)
         elif package.kind == "conda":
-            found.append(completed(package, known, names))
+            found.append(completed(package, known, names, states_needs=states_needs))
         else:
             found.append(replace(package, sha256=known.sha256, size=known.size))
     return tuple(found)
@@ -190,6 +189,9 @@ def _file_of(
     listed: Sequence[LockedPackage],
 ) -> LockedPackage | None:
     """The file of a package among those that its index lists; None if it is not there. Raises ImportHashMismatch."""
+    from envlock.interchange.universal import Wheel, best_wheel
+    from envlock.resolve.platform_tags import target_of
+
     allowed = imported.hashes.get((package.name, package.version), frozenset())
     if package.filename:
         file = next((each for each in listed if each.filename == package.filename), None)
@@ -237,7 +239,7 @@ def _conda(
         in_channel = known.get(key_of(package))
         if in_channel is not None and in_channel.sha256:
             _compare(shown, package, in_channel, "the channel")
-            found.append(replace(in_channel, url=package.url))
+            found.append(in_channel if in_channel.url == package.url else replace(in_channel, url=package.url))
             continue
         assert package.conda is not None
         published = {"md5": package.conda.md5} if package.conda.md5 else {}

@@ -13,17 +13,18 @@ from pathlib import Path
 
 from envlock.config.edit.env_tables import add_environment
 from envlock.config.edit.errors import EnvironmentExists
-from envlock.config.edit.save import load_text
 from envlock.config.instants import format_instant
 from envlock.config.metaflow_needs import metaflow_requirements
 from envlock.config.project import Project
+from envlock.config.read import project_of
 from envlock.files import holds, write_atomically
 from envlock.interchange.errors import ImportLacksArch, UnfitPackage
 from envlock.interchange.imported import Choice, Imported, read
-from envlock.lockfile.document import parse, render, summary_of
+from envlock.lockfile.document import render, summary_of
 from envlock.lockfile.errors import DamagedLock
-from envlock.lockfile.folder import candidates, lock_path, write_lock
+from envlock.lockfile.folder import candidates, lock_path
 from envlock.lockfile.merge_conflicts import write_attributes
+from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement
@@ -91,7 +92,7 @@ def import_lock(
     before = _project_before(config)
     if before is not None and not wanted.is_forced:
         _refuse_existing(before, wanted.name)
-    start = before or load_text(config, "")
+    start = before or project_of(config, "")
     imported = read(wanted.file, _choice(start, wanted, is_there=before is not None))
     completed, incomplete = completed_import(start, wanted.file.name, imported, reporter, offline=offline)
     project = _with_table(before, config, completed, wanted)
@@ -108,7 +109,7 @@ def import_lock(
         )
         for arch, packages in completed.locks.items()
     ]
-    _check(project, wanted, imported, locks)
+    texts = _texts(project, wanted, imported, locks)
     lacking = lacking_for_metaflow(completed, environment.requirements.metaflow if before is not None else None)
     notes = completed.notes
     if lacking:
@@ -117,7 +118,7 @@ def import_lock(
     if rivals and not wanted.is_forced:
         raise OtherLocksExist(wanted.name, [project.shown(path) for path in rivals])
     if not dry_run:
-        _write(before, project, locks, rivals)
+        _write(before, project, texts, rivals)
     return ImportResult(
         kind=imported.kind,
         project=project,
@@ -178,7 +179,7 @@ def _with_table(before: Project | None, config: Path, imported: Imported, wanted
     settings = _settings(imported, asked)
     if lacking_for_metaflow(imported):
         settings += "metaflow-requirements = false\n"
-    return add_environment(load_text(config, settings), wanted.name, asked)
+    return add_environment(project_of(config, settings), wanted.name, asked)
 
 
 def _with_indexes(before: Project | None, imported: Imported) -> Imported:
@@ -226,26 +227,29 @@ def _settings(imported: Imported, asked: Requirements) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check(project: Project, wanted: Wanted, imported: Imported, locks: Sequence[Lock]) -> None:
-    """Raise where a lock would not be fresh, or not hold just what was imported."""
+def _texts(project: Project, wanted: Wanted, imported: Imported, locks: Sequence[Lock]) -> dict[Path, bytes]:
+    """The files of the locks, by their places. Raises where one would not be fresh, or not hold what was imported."""
     shown = wanted.file.name
     lacking = [arch for arch in project.settings.archs if arch not in imported.locks]
     if lacking:
         raise ImportLacksArch(
             shown, lacking, f"{project.path.name} locks for them; imported: {', '.join(imported.locks)}"
         )
+    texts = {}
     for lock in locks:
-        try:
-            summary = summary_of(lock)
-        except DamagedLock:
-            raise UnfitPackage(shown, *_unfit(lock)) from None
+        data = render(lock).encode()
+        summary = quick_summary(data)
+        if summary is None:
+            raise UnfitPackage(shown, *_unfit(lock))
         if summary.inconsistency:
             raise ImportContradictsSettings(shown, lock.arch, summary.inconsistency, project.path.name)
         refuse_strange_hosts(project, summary, (wanted.name,))
-        told = parse(render(lock).encode(), shown)
-        different = differences(imported.locks[lock.arch], told.packages)
-        if different:
-            raise UnfitPackage(shown, different[0], "it would not be locked as the file has it")
+        # What the text holds is known by its full_id, which is computed from it alone.
+        different = differences(imported.locks[lock.arch], lock.packages)
+        if different or summary.full_id != lock.full_id:
+            raise UnfitPackage(shown, (*different, "a package")[0], "it would not be locked as the file has it")
+        texts[lock_path(project.lock_folder, lock)] = data
+    return texts
 
 
 def _unfit(lock: Lock) -> tuple[str, str]:
@@ -276,16 +280,14 @@ def differences(source: Iterable[LockedPackage], locked: Iterable[LockedPackage]
 
 def _is_same(package: LockedPackage, other: LockedPackage) -> bool:
     """Whether a locked package is what its source says, as far as that says anything."""
-    rows = [
-        (package.version, other.version),
-        (package.build, other.build),
-        (package.filename, other.filename),
-        (package.url, other.url),
-        (package.sha256, other.sha256),
-    ]
-    if package.conda is not None:
-        rows.append((package.conda.md5, other.conda.md5 if other.conda is not None else ""))
-    return all(not said or said == found for said, found in rows)
+    is_same_file = (package.version, package.build) == (other.version, other.build) and (
+        (not package.filename or package.filename == other.filename)
+        and (not package.url or package.url == other.url)
+        and (not package.sha256 or package.sha256 == other.sha256)
+    )
+    if package.conda is None or not is_same_file or not package.conda.md5:
+        return is_same_file
+    return other.conda is not None and package.conda.md5 == other.conda.md5
 
 
 def _rivals(project: Project, locks: Sequence[Lock]) -> tuple[Path, ...]:
@@ -296,7 +298,7 @@ def _rivals(project: Project, locks: Sequence[Lock]) -> tuple[Path, ...]:
     )
 
 
-def _write(before: Project | None, project: Project, locks: Sequence[Lock], rivals: Sequence[Path]) -> None:
+def _write(before: Project | None, project: Project, texts: Mapping[Path, bytes], rivals: Sequence[Path]) -> None:
     """Write the locks, then envlock.toml, then delete what they replace; if one fails, take back those before."""
     from envlock.named.errors import ChangedMeanwhile
 
@@ -305,11 +307,10 @@ def _write(before: Project | None, project: Project, locks: Sequence[Lock], riva
     try:
         if (before is None and path.exists()) or (before is not None and not holds(path, before.text.encode())):
             raise ChangedMeanwhile(path.name)
-        for lock in locks:
-            place = lock_path(project.lock_folder, lock)
+        for place, data in texts.items():
             if not place.exists():
                 written.append(place)
-            write_lock(project.lock_folder, lock)
+            write_atomically(place, data)
         write_attributes(project.lock_folder)
         write_atomically(path.resolve(), project.text.encode())
     except BaseException as error:

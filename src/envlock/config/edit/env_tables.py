@@ -31,6 +31,7 @@ from envlock.config.edit.toml_edit import (
 )
 from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import DEFAULT_CHANNEL, Project
+from envlock.config.read import project_of
 from envlock.config.system_packages import archs_of
 from envlock.model.url import strip_channel_credentials, strip_credentials
 
@@ -112,11 +113,15 @@ def add_environment(project: Project, name: str, wanted: Requirements, *, replac
         expected = tomli.loads(project.text)
         set_value(expected, ("env", name), None)
         checked(text, expected)
-        project = load_text(project.path, text)
+        project = project_of(project.path, text)
     tables = _tables(project, wanted)
-    made = _with(project, name, tables)
+    # The light reader alone: it refuses what the full one does, and explains it then.
+    made = project_of(project.path, new_environment(project.text, name, tables or {"pypi": {}}))
     system = dict(_floors(wanted, _requirements(made, name)))
-    return _with(project, name, {**tables, "sys_packages": {"packages": system}}) if system else made
+    if not system:
+        return made
+    tables["sys_packages"] = {"packages": system}
+    return project_of(project.path, new_environment(project.text, name, tables))
 
 
 def _floors(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str]]:
