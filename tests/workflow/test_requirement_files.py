@@ -11,9 +11,10 @@ from envlock.errors import EnvlockError
 from envlock.lockfile.folder import read_lock
 from envlock.model.lock import Lock
 from envlock.workflow.check import check
+from envlock.workflow.check_online import check_online
 from envlock.workflow.lock import lock
 from tests.channel import Channel
-from tests.index import Index
+from tests.index import Index, Release
 from tests.support import ProjectFolder
 from tests.workflow.recording import Recorder
 
@@ -60,6 +61,19 @@ def test_a_page_of_links_is_searched_beside_the_index(project: ProjectFolder, ma
     assert hosts["alpha"] == links.host
     assert hosts["beta"] in project.index_url
     assert findings(project) == []
+
+
+def test_what_is_gone_from_a_page_of_links_is_found_online(
+    project: ProjectFolder, make_index: Callable[..., Index]
+) -> None:
+    links = make_index(Release("alpha", "3.0"), Release("alpha", "2.5"), html_only=True)
+    locked(project, {"r.txt": f"--find-links {links.url}alpha/\nalpha>=2\n"})
+    loaded = load_project(project.config)
+    assert check_online(loaded).findings == ()
+    links.withdraw("alpha", "3.0")
+    (finding,) = check_online(loaded).findings
+    assert finding.verdict.name == "YANKED"
+    assert f"is no longer on {links.url}alpha/" in finding.reasons[0]
 
 
 @pytest.mark.parametrize("hashes", [("sha256",), ()])

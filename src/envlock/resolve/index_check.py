@@ -123,16 +123,16 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield written, place.kept
 
 
-def files_of(written: str, name: str, environment: str, arch: str) -> dict[str, str | None]:
+def files_of(written: str, name: str, environment: str, arch: str, *, is_page: bool = False) -> dict[str, str | None]:
     """The files of a package on an index, each with the reason why it was yanked (PEP 592), or None.
 
-    `written` is the index as envlock.toml has it. None at all where the index has no such package. One request. Raises
-    IndexUnauthorized, IndexUnreachable.
+    `written` is the index as envlock.toml has it, or a page of links (`is_page`), which has those of many packages.
+    None at all where the index has no such package. One request. Raises IndexUnauthorized, IndexUnreachable.
     """
     import httpx
 
     place = address(written)
-    page = f"{place.asked.rstrip('/')}/{name}/"
+    page = place.asked if is_page else f"{place.asked.rstrip('/')}/{name}/"
     body, kind = b"", ""
     try:
         with httpx.stream(

@@ -86,15 +86,17 @@ def _yanked(project: Project, read: Mapping[Path, bytes], selection: Selection, 
     """
     locks = dict(_locks(project, read, selection))
     packages: dict[tuple[str, str], tuple[str, str]] = {}
+    pages: set[str] = set()
     for lock, users in locks.values():
         for package in lock.pypi_packages:
             if package.index:
                 written = _as_written(users[0], package.index)
                 packages.setdefault((written, package.name), (users[0].name, lock.arch))
+                pages.update({written}.intersection(users[0].find_links_urls))
     files: dict[tuple[str, str], dict[str, str | None]] = {}
     errors: list[EnvlockError] = []
     reporter.began("asking indexes", len(packages), "packages")
-    for key, found in in_parallel(lambda key: files_of(*key, *packages[key]), packages):
+    for key, found in in_parallel(lambda key: files_of(*key, *packages[key], is_page=key[0] in pages), packages):
         reporter.advanced("asking indexes", key[1])
         if isinstance(found, EnvlockError):
             errors.append(found)
