@@ -372,6 +372,19 @@ def test_build_requirements_are_locked_and_locked_ones_are_kept(tmp_path: Path, 
     assert built(recipe._replace(requires=("alpha==1.0", "lam==1.0"))).requires == ("alpha==1.0", "lam==1.0")
 
 
+def test_without_an_index_build_requirements_come_from_the_pages_of_links(
+    tmp_path: Path, make_index: Callable[..., Index]
+) -> None:
+    text = PROJECT["pyproject.toml"].replace("[]", '["alpha<2"]')
+    folder = write_project(tmp_path / "demo", "import alpha", pyproject__toml=text)
+    page = make_index(Release("alpha", "1.7"), html_only=True, credentials=("me", "pw"))
+    links = (f"{page.url_with('me', 'pw')}alpha/",)
+    recipe = of_folder(folder, find_links_urls=links, no_index=True, default_index_url="http://127.0.0.1:1/")
+    assert built(recipe).requires == ("alpha==1.7",)
+    with pytest.raises(NoBuildRequirements):
+        built(of_folder(folder, no_index=True))
+
+
 def test_two_builds_at_a_time_make_one(tmp_path: Path) -> None:
     counter = tmp_path / "count"
     counter.mkdir()

@@ -123,6 +123,11 @@ def _settings(recipe: Recipe, folder: Path) -> tuple[tuple[str, ...], dict[str, 
     variables: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never"}
     indexes: list[dict[str, str | bool]] = []
     urls = [*((url, False) for url in recipe.index_urls), (recipe.default_index_url, True)]
+    if recipe.no_index:
+        urls = []
+        nothing = folder / "nothing"
+        nothing.mkdir(exist_ok=True)
+        indexes.append({"name": "nothing", "url": nothing.as_uri(), "default": True})
     for number, (url, is_default) in enumerate(urls):
         if not url:
             continue
@@ -131,6 +136,12 @@ def _settings(recipe: Recipe, folder: Path) -> tuple[tuple[str, ...], dict[str, 
         if found is not None:
             variables[f"UV_INDEX_BUILD_{number}_USERNAME"], variables[f"UV_INDEX_BUILD_{number}_PASSWORD"] = found
         indexes.append({"name": f"build-{number}", "url": place.asked, **({"default": True} if is_default else {})})
+    for number, url in enumerate(recipe.find_links_urls):
+        place = address(url)
+        found = credentials_for(place.url)
+        if found is not None:
+            variables[f"UV_INDEX_LINKS_{number}_USERNAME"], variables[f"UV_INDEX_LINKS_{number}_PASSWORD"] = found
+        indexes.append({"name": f"links-{number}", "url": place.asked, "format": "flat"})
     configuration: dict[str, object] = {"index-strategy": "first-index", **({"index": indexes} if indexes else {})}
     if recipe.exclude_newer:
         configuration["exclude-newer"] = recipe.exclude_newer

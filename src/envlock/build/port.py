@@ -32,6 +32,10 @@ class Recipe(NamedTuple):
     index_urls: tuple[str, ...] = ()
     """The indexes before the default one, with credentials."""
     default_index_url: str = ""
+    find_links_urls: tuple[str, ...] = ()
+    """Pages of links, which are searched beside the indexes, with credentials."""
+    no_index: bool = False
+    """Whether the pages of links are all that there is."""
     exclude_newer: str = ""
     """RFC 3339; empty for none."""
     fetch_url: str = ""
@@ -46,6 +50,11 @@ class Recipe(NamedTuple):
         return self.source.filename or self.source.said
 
     @property
+    def has_links(self) -> bool:
+        """Whether more than indexes is searched, or less."""
+        return bool(self.find_links_urls or self.no_index)
+
+    @property
     def key(self) -> str:
         """64 hex digits that name what is built, of what, for which machine: the same wheel is built once.
 
@@ -58,6 +67,7 @@ class Recipe(NamedTuple):
             sorted(self.requires),
             [*map(strip_credentials, self.index_urls), strip_credentials(self.default_index_url)],
             self.exclude_newer,
+            *([list(map(strip_credentials, self.find_links_urls)), self.no_index] if self.has_links else []),
         ]
         return hashlib.sha256(json.dumps(["envlock build 1", asked]).encode()).hexdigest()
 

@@ -209,7 +209,7 @@ def _elsewhere(compilation: Compilation, asked: str, name: str, first: str) -> l
     start = shown.index(first.rstrip("/")) + 1 if first.rstrip("/") in shown else 0
     found = []
     for url in urls[start:]:
-        only = replace(request, index_urls=(), default_index_url=url, provided=())
+        only = replace(request, index_urls=(), default_index_url=url, find_links_urls=(), provided=())
         version = alone(compilation.beside("elsewhere", only), [asked], offline=request.offline).get(name)
         if version is not None:
             found.append((address(url).kept or "uv's default index", version))

@@ -122,6 +122,7 @@ def _again(
         exclude_newer=lock.exclude_newer,
         index_urls=environment.index_urls,
         default_index_url=environment.default_index_url,
+        find_links_urls=environment.find_links_urls,
     )
     builds = Builds(project, reporter, offline=offline)
     return [(_compared(package, builds.again(package, request)), package) for package in _built_in(lock)]

@@ -217,6 +217,8 @@ class Builds:
             requires=_requires(request.built_pins, name),
             index_urls=request.index_urls,
             default_index_url=request.default_index_url,
+            find_links_urls=request.find_links_urls,
+            no_index="no-index" in request.requirements.pip_flags,
             exclude_newer=request.exclude_newer,
             offline=self._offline,
         )
