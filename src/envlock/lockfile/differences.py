@@ -15,7 +15,7 @@ from packaging.version import Version
 from envlock.conda.match_specs import satisfies
 from envlock.conda.names import conda_name
 from envlock.lockfile.graph import edges_of, reachable
-from envlock.model.lock import Lock
+from envlock.model.lock import Lock, LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
@@ -150,9 +150,11 @@ def _pypi_differences(lock: Lock, required: Requirements) -> Iterator[Difference
         index = wheels[root.name].index if root.name in wheels else ""
         if root.from_index and index:
             locked += f" from {index}"
+        known = old_roots.get(root.name, ())
+        moved = _changed_source(root, known, wheels[root.name]) if root.name in wheels else ""
         thing = root.name if len(new_roots[root.name]) == 1 else str(root)
-        is_served = _serves(root, old_roots.get(root.name, ()), version, index)
-        yield Difference(thing, f"{root.said}, {locked}", is_served)
+        is_served = _serves(root, known, version, index)
+        yield Difference(thing, locked if moved else f"{root.said}, {locked}", is_served)
     reached = reachable(edges_of(lock.pypi_packages), new_roots)
     for name, roots in sorted(old_roots.items()):
         # What came with its extras, from its URL or from its own index is not known to be what the others would bring.
@@ -164,6 +166,14 @@ def _pypi_differences(lock: Lock, required: Requirements) -> Iterator[Difference
             for root in sorted(set(roots) - now):
                 is_kept = root not in own or name not in versions or _replaced(root, new_roots[name])
                 yield Difference(name, f"{root.said} is no longer required", is_kept)
+
+
+def _changed_source(root: PypiRequirement, before: Sequence[PypiRequirement], package: LockedPackage) -> str:
+    """That a folder or a file of the project changed, in a sentence; empty if something else did."""
+    here = ("folder+sha256:", "file+sha256:")
+    if package.source is None or not root.url.startswith(here) or not any(each.url.startswith(here) for each in before):
+        return ""
+    return f"{package.source.path} changed since {root.name} {package.version} was built from it"
 
 
 def _by_name(roots: Iterable[PypiRequirement]) -> dict[str, list[PypiRequirement]]:

@@ -125,7 +125,13 @@ class PypiRequirement(NamedTuple):
 
         >>> parse_requirement("torch==2.3.1")._replace(from_index="https://index.example/cu121").said
         'torch==2.3.1 (from https://index.example/cu121)'
+        >>> parse_requirement(f"common @ folder+sha256:{'ab' * 32}").said
+        'common @ folder abababababab'
         """
+        if self.url.startswith(("folder+sha256:", "file+sha256:")):
+            kind, _, digest = self.url.partition("+sha256:")
+            said = f"{kind} {digest[:12]}" if kind == "folder" else digest.partition("/")[2]
+            return str(self._replace(url=said))
         return f"{self} (from {self.from_index})" if self.from_index else str(self)
 
 

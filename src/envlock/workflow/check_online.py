@@ -141,9 +141,10 @@ def _yanked_of(
         there = files.get((_as_written(users[0], package.index), package.name)) if package.index else None
         if there is None:
             continue
-        if package.filename not in there:
-            reasons[package.name] = f"{package.filename} is no longer on {package.index}"
-        elif (why := there[package.filename]) is not None:
+        filename = package.source.filename if package.source is not None else package.filename
+        if filename not in there:
+            reasons[package.name] = f"{filename} is no longer on {package.index}"
+        elif (why := there[filename]) is not None:
             reasons[package.name] = yanked_sentence(package.name, package.version, why)
     if reasons:
         keys = [key for each in users for name in reasons if (key := each.origin(name)) is not None]

@@ -6,7 +6,7 @@ A rule looks at one lock file and yields what is wrong with it. A new policy is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -58,6 +58,13 @@ class Verdict(str, Enum):
         3,
         "PINNED TO SOMETHING ELSE THAN THE CACHE SAYS",
         "a pin and the cache name the same move (`--online`)",
+        True,
+    )
+    BUILD_NOT_ALLOWED = (
+        "build-not-allowed",
+        3,
+        "BUILD NOT ALLOWED",
+        "what was built from an sdist of an index, `build` allows",
         True,
     )
     HOST_NOT_ALLOWED = "host-not-allowed", 3, "HOST NOT ALLOWED", "each URL is on one of `hosts`", True
@@ -151,7 +158,36 @@ def _strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
     return strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
 
 
-LOCK_RULES: tuple[Rule, ...] = (lies_where_its_ids_say, is_consistent, names_allowed_hosts)
+def builds_what_is_allowed(lock: LockFile) -> Iterator[Finding]:
+    """Each package of a lock that was built from an sdist of an index is one that `build` allows."""
+    names = not_allowed(lock.project.settings.build, lock.summary.built)
+    if names:
+        listed = ", ".join(f'"{name}"' for name in names)
+        yield lock.finding(
+            Verdict.BUILD_NOT_ALLOWED,
+            *(f"{name} was built from source, which `build` does not allow" for name in names),
+            repair=f"add {listed} to `build` in envlock.toml, or envlock lock",
+            line=_line_with(lock.data, f'{{name = "{names[0]}", '),
+        )
+
+
+def not_allowed(build: tuple[str, ...] | bool, names: Iterable[str]) -> tuple[str, ...]:
+    """The packages that `build` of envlock.toml does not allow to be built.
+
+    >>> not_allowed(("docopt",), ["docopt", "pyspark"]), not_allowed(True, ["docopt"]), not_allowed(False, ["docopt"])
+    (('pyspark',), (), ('docopt',))
+    """
+    if isinstance(build, bool):
+        return () if build else tuple(names)
+    return tuple(name for name in names if name not in build)
+
+
+LOCK_RULES: tuple[Rule, ...] = (
+    lies_where_its_ids_say,
+    is_consistent,
+    names_allowed_hosts,
+    builds_what_is_allowed,
+)
 
 
 def findings_of(project: Project, arch: Arch, path: Path, read: dict[Path, bytes] | None) -> Iterator[Finding]:

@@ -97,6 +97,23 @@ class HostNotAllowed(DamageError):
         )
 
 
+class BuildNotAllowed(DamageError):
+    """A lock has a package that was built from an sdist of an index, and envlock.toml does not allow that."""
+
+    code = "build-not-allowed"
+    message = "the lock of {environments} has a package that may not be built"
+
+    def __init__(
+        self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str
+    ) -> None:
+        super().__init__(
+            environments=_quoted(environments),
+            locations=(location,) if location else (),
+            details=tuple(reasons),
+            hint=repair,
+        )
+
+
 class DatastoreNotLocked(StaleError):
     """A flow is started with a datastore, and the locked environments lack the client for it."""
 

@@ -54,7 +54,7 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
     """The error for one finding, in one or several environments."""
     from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked, TwoLocks
     from envlock.named.pin import base_error
-    from envlock.workflow.errors import HostNotAllowed, StaleLock
+    from envlock.workflow.errors import BuildNotAllowed, HostNotAllowed, StaleLock
 
     first = group[0]
     names = tuple(dict.fromkeys(finding.environment for finding in group))
@@ -82,6 +82,8 @@ def _error(project: Project, group: Sequence[Finding], arch: Arch) -> EnvlockErr
         return TwoLocks(named, arch, tuple(project.shown(path) for path in paths))
     if first.verdict is Verdict.HOST_NOT_ALLOWED:
         return HostNotAllowed(names, first.reasons, first.location, first.repair)
+    if first.verdict is Verdict.BUILD_NOT_ALLOWED:
+        return BuildNotAllowed(names, first.reasons, first.location, first.repair)
     for path in paths:
         try:
             read_lock(path, shown=project.shown(path))

@@ -17,7 +17,7 @@ from envlock.model.lock import Lock
 from envlock.named.bases import Bases, given_up, lacking_archs
 from envlock.named.pin import pin_path, write_pin
 from envlock.reporter import Reporter
-from envlock.workflow.check_rules import refuse_strange_hosts
+from envlock.workflow.check_rules import not_allowed, refuse_strange_hosts
 from envlock.workflow.locking.jobs import Job, Locked, LockResult, Pinned, Upgrade, jobs_of
 from envlock.workflow.locking.previous_locks import PreviousLocks, upgradable
 from envlock.workflow.locking.prune import left_over, prune, remove, sweep, unwritable
@@ -101,6 +101,8 @@ def _kept(project: Project, job: Job, upgrade: Upgrade, previous: PreviousLocks)
     (path,) = paths
     summary = previous.summary_at(path)
     if summary is None or path_of(project.lock_folder, *summary[:3]) != path:
+        return None
+    if not_allowed(project.settings.build, summary.built):
         return None
     refuse_strange_hosts(project, summary, job.names)
     return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)

@@ -23,6 +23,7 @@ from envlock.named.bases import Bases
 from envlock.places import user
 from envlock.reporter import Reporter
 from envlock.resolve.errors import IndexUnreachable, merge_archs
+from envlock.workflow.check_rules import not_allowed
 from envlock.workflow.locking.jobs import Job, Locked, Upgrade
 from envlock.workflow.locking.previous_locks import (
     PreviousLocks,
@@ -113,6 +114,8 @@ class Solver:
     def _restamped(self, job: Job, before: Lock | None) -> Locked | None:
         """The old lock under the new requirements, if it serves them as it is."""
         if before is None or before.arch != job.arch or not self._previous.is_verified(before):
+            return None
+        if not_allowed(self._project.settings.build, [each.name for each in before.packages if each.is_of_index_sdist]):
             return None
         from envlock.lockfile.differences import differences
 
