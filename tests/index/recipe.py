@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 _ZIP_TIME = (2020, 1, 1, 0, 0, 0)
 _TAR_TIME = 1577836800
@@ -45,6 +46,8 @@ class Release:
     """Further files of each wheel, by path, as text."""
     license: str = ""
     """The SPDX expression that its METADATA declares."""
+    built_as: str = "py3-none-any"
+    """The tag of the wheel that building its source makes."""
     said: Release | None = None
     """Whose metadata the index serves in place of the wheels' own (PEP 658); None for an honest one."""
 
@@ -83,6 +86,46 @@ class Release:
             yield Artifact(self, filename, _wheel(_Key(self), tag))
         if self.sdist:
             yield Artifact(self, f"{self.module}-{self.version}.tar.gz", _sdist(_Key(self)))
+
+    def source_files(self) -> dict[str, bytes]:
+        """The files of its source, by path: those of its sdist, or of a folder. Its backend is among them."""
+        return {
+            "PKG-INFO": self.metadata(),
+            "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": _BACKEND.encode(),
+            "tag.txt": self.built_as.encode(),
+            f"{self.module}/__init__.py": _module(self, "sdist"),
+        }
+
+    def write_source(self, folder: Path) -> Path:
+        """The folder, with the files of its source."""
+        for path, data in self.source_files().items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        return folder
+
+
+_BACKEND = """
+import os, re, time, zipfile
+
+def build_wheel(wheels, config_settings=None, metadata_directory=None):
+    text = open("PKG-INFO").read()
+    name, version = (re.search(f"^{key}: (.*)$", text, re.M)[1] for key in ("Name", "Version"))
+    stem, tag = f"{re.sub('[-_.]+', '_', name).lower()}-{version}", open("tag.txt").read()
+    pure = str(tag.endswith("-any")).lower()
+    date = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))[:6]
+    files = {f"{stem}.dist-info/METADATA": text.encode(), f"{stem}.dist-info/RECORD": b""}
+    files[f"{stem}.dist-info/WHEEL"] = f"Wheel-Version: 1.0\\nRoot-Is-Purelib: {pure}\\nTag: {tag}\\n".encode()
+    module = stem.partition("-")[0]
+    for each in sorted(os.listdir(module)):
+        if each.endswith(".py"):
+            files[f"{module}/{each}"] = open(os.path.join(module, each), "rb").read()
+    with zipfile.ZipFile(os.path.join(wheels, f"{stem}-{tag}.whl"), "w") as archive:
+        for path, data in files.items():
+            archive.writestr(zipfile.ZipInfo(path, date), data)
+    return f"{stem}-{tag}.whl"
+"""
+"""A build backend (PEP 517) that needs nothing, so that a build needs no index."""
 
 
 @dataclass(frozen=True)
@@ -162,23 +205,7 @@ def _record_hash(data: bytes) -> str:
 @cache
 def _sdist(key: _Key) -> bytes:
     release = key.release
-    top = f"{release.module}-{release.version}"
-    lines = [
-        "[build-system]",
-        'requires = ["setuptools"]',
-        'build-backend = "setuptools.build_meta"',
-        "[project]",
-        f'name = "{release.name}"',
-        f'version = "{release.version}"',
-        "dependencies = [" + ", ".join(f'"{requirement}"' for requirement in release.requires) + "]",
-    ]
-    if release.requires_python:
-        lines.append(f'requires-python = "{release.requires_python}"')
-    members = {
-        f"{top}/PKG-INFO": release.metadata(),
-        f"{top}/pyproject.toml": ("\n".join(lines) + "\n").encode(),
-        f"{top}/{release.module}/__init__.py": _module(release, "sdist"),
-    }
+    members = {f"{release.module}-{release.version}/{path}": data for path, data in release.source_files().items()}
     out = io.BytesIO()
     with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for path, data in members.items():

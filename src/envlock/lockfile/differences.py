@@ -154,7 +154,7 @@ def _pypi_differences(lock: Lock, required: Requirements) -> Iterator[Difference
         moved = _changed_source(root, known, wheels[root.name]) if root.name in wheels else ""
         thing = root.name if len(new_roots[root.name]) == 1 else str(root)
         is_served = _serves(root, known, version, index)
-        yield Difference(thing, locked if moved else f"{root.said}, {locked}", is_served)
+        yield Difference(thing, moved or f"{root.said}, {locked}", is_served)
     reached = reachable(edges_of(lock.pypi_packages), new_roots)
     for name, roots in sorted(old_roots.items()):
         # What came with its extras, from its URL or from its own index is not known to be what the others would bring.

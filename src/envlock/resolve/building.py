@@ -8,17 +8,19 @@ nothing, and built; then the request is solved again with that wheel, until no p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envlock.errors import EnvlockError
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import direct_url
 from envlock.resolve.errors import CannotBuild, NoSolution, OfOneEnvironment
 from envlock.resolve.platform_tags import allowed_releases, target_of, truths
-from envlock.resolve.port import BuiltWheel, Request, Resolution, Resolver
+from envlock.resolve.port import BuiltWheel, Request, Resolution, Resolver, may_build
 
 if TYPE_CHECKING:
+    from envlock.model.lock import LockedPackage
     from envlock.resolve.port import WheelBuilder
     from envlock.resolve.pypi_uv import UvResolver
 
@@ -65,7 +67,11 @@ class BuildingResolver:
         return self._around(asked, builder)
 
     def _around(self, request: Request, builder: WheelBuilder) -> Resolution:
-        """Resolve around the wheels that there are, and build what is lacking."""
+        """Resolve around the wheels that there are, and build what is lacking.
+
+        Where all packages may be built, one that cannot be is no reason to fail: then it stays as it is without.
+        """
+        broken: dict[str, EnvlockError] = {}
         for _ in range(_ROUNDS):
             failure: OfOneEnvironment | None = None
             try:
@@ -73,22 +79,35 @@ class BuildingResolver:
                 lacking = found.lacking
             except OfOneEnvironment as error:
                 failure, lacking = error, error.lacking
-            built = self._build(request, _may_build(request, lacking), builder)
-            if not built:
-                if failure is not None:
-                    raise failure
-                return replace(found, notes=(*found.notes, *_said(found, request)))
-            request = replace(request, wheels=(*request.wheels, *built))
+            built: list[BuiltWheel] = []
+            for sdist in self._sdists(request, [each for each in _may_build(request, lacking) if each not in broken]):
+                try:
+                    built.append(builder.of_sdist(sdist, request))
+                except EnvlockError as error:  # noqa: PERF203  each is a build
+                    if request.may_build is not True:
+                        raise
+                    broken[sdist.name] = error
+            if built:
+                request = replace(request, wheels=(*request.wheels, *built))
+            elif failure is not None:
+                raise failure.adding(*_why(broken, lacking))
+            else:
+                return replace(found, notes=(*found.notes, *_why(broken, lacking), *_said(found, request)))
         assert failure is not None, "what is built is not lacking again"
         raise failure
 
-    def _build(self, request: Request, names: Collection[str], builder: WheelBuilder) -> tuple[BuiltWheel, ...]:
+    def _sdists(self, request: Request, names: Collection[str]) -> tuple[LockedPackage, ...]:
         if not names:
             return ()
         found = self._uv.sdists_of(request, names)
         if not found and len(names) > 1:  # one of them has no sdist
             found = tuple(each for name in names for each in self._uv.sdists_of(request, [name]))
-        return tuple(builder.of_sdist(each, request) for each in found)
+        return found
+
+
+def _why(broken: Mapping[str, EnvlockError], lacking: Iterable[str]) -> tuple[str, ...]:
+    """Why packages could not be built that are lacking."""
+    return tuple(broken[name].message for name in lacking if name in broken)
 
 
 def _sources(request: Request) -> tuple[PypiRequirement, ...]:
@@ -146,8 +165,7 @@ def _kept(request: Request, builder: WheelBuilder) -> tuple[BuiltWheel, ...]:
 
 def _may_build(request: Request, names: Iterable[str]) -> list[str]:
     known = {each.name for each in request.wheels} | {each.name for each in request.provided}
-    allowed = request.may_build
-    return sorted({name for name in names if name not in known and (allowed is True or (allowed and name in allowed))})
+    return sorted({name for name in names if name not in known and may_build(request, name)})
 
 
 def _said(found: Resolution, request: Request) -> tuple[str, ...]:

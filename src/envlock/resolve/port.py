@@ -164,6 +164,11 @@ class Request:
         return tuple(url for url in urls if url)
 
 
+def may_build(request: Request, name: str) -> bool:
+    """Whether a package may be built from an sdist of an index."""
+    return request.may_build is True or (request.may_build is not False and name in request.may_build)
+
+
 @dataclass(frozen=True)
 class Resolution:
     """The packages that a request resolved to."""

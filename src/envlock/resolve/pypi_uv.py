@@ -29,12 +29,12 @@ from envlock.resolve.errors import (
 from envlock.resolve.failure_causes import cause_of
 from envlock.resolve.index_check import missing_index, refuse_missing_index
 from envlock.resolve.platform_tags import target_of
-from envlock.resolve.port import Request, Resolution
+from envlock.resolve.port import Request, Resolution, may_build
 from envlock.resolve.processes import Processes
 from envlock.resolve.provided_conflicts import contested, extras_unknown
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of
-from envlock.resolve.uv_failures import explain, missing_extras, to_build, yanked
+from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
 from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
 
@@ -99,18 +99,25 @@ class UvResolver:
     def sdists_of(self, request: Request, names: Collection[str]) -> tuple[LockedPackage, ...]:
         """The newest sdists of packages with which the request may have a solution, if they need nothing.
 
-        `filename`, `url`, `sha256` and `index` are the sdist's. Empty if there is no such solution.
+        Those of others that may be built are among them, if without these there is none. `filename`, `url`, `sha256`
+        and `index` are the sdist's. Empty if there is no such solution.
         """
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder:
             compilation = Compilation(folder, request, target, self._processes)
-            built = [(name, "") for name in names]
             pins = _as_pylock(request.pins, compilation.asked_indexes())
-            answer = compilation.run(
-                compilation.roots, "--format", "pylock.toml", "--no-annotate", built=built, pins=pins
-            )
-            if answer.status != 0:
-                return ()
+            names = set(names)
+            while True:
+                built = [(name, "") for name in sorted(names)]
+                answer = compilation.run(
+                    compilation.roots, "--format", "pylock.toml", "--no-annotate", built=built, pins=pins
+                )
+                if answer.status == 0:
+                    break
+                other = culprit(answer.error) if NO_WHEEL.search(answer.error) else None
+                if other is None or other in names or not may_build(request, other):
+                    return ()
+                names.add(other)
             try:
                 found = sdists_in(answer.output, names)
             except NotAPylock as error:

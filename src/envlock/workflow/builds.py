@@ -33,6 +33,7 @@ from envlock.model.lock import LockedPackage, Source
 from envlock.model.url import direct_url, direct_url_fault
 from envlock.places import folder_in_home, home
 from envlock.resolve.errors import ARCH, BuiltForNewerSystem, BuiltForOtherArch, NoWheel, SourceNotHere
+from envlock.resolve.platform_tags import target_of
 from envlock.resolve.port import BuiltWheel, Request
 from envlock.workflow.artifacts import FetchedHashes, artifact_source
 
@@ -353,7 +354,11 @@ def _identity(source: Source) -> tuple[str, ...]:
 
 
 def _fits(name: str, version: str, filename: str, request: Request) -> bool:
-    return not wrong_wheel([("pypi", name, version, "", filename, "")], request.arch, request.python)
+    """Whether a wheel is for a request's arch and Python. Of the platform, the name of a file says too little."""
+    if wrong_wheel([("pypi", name, version, "", filename, "")], request.arch, request.python):
+        return False
+    known = {(tag.interpreter, tag.abi) for tag in target_of(request.requirements, request.arch, request.python).tags()}
+    return any((tag.interpreter, tag.abi) in known for tag in parse_wheel_filename(filename)[3])
 
 
 def _refuse_newer_system(request: Request, built: Built, source: Source) -> None:

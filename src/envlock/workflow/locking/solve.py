@@ -81,7 +81,7 @@ class Solver:
         for job in jobs:
             if job not in done and self._upgrade.is_nothing:
                 as_it_is = self._previous.settled(job) or self._restamped(job, before[job])
-                if as_it_is is not None:
+                if as_it_is is not None and self._may_stay(as_it_is.lock):
                     done[job] = as_it_is
         self._take([job for job in jobs if job not in done], before, done)
         rest = [job for job in jobs if job not in done]
@@ -115,14 +115,17 @@ class Solver:
         """The old lock under the new requirements, if it serves them as it is."""
         if before is None or before.arch != job.arch or not self._previous.is_verified(before):
             return None
-        if not_allowed(self._project.settings.build, [each.name for each in before.packages if each.is_of_index_sdist]):
-            return None
         from envlock.lockfile.differences import differences
 
         if not all(difference.is_satisfied for difference in differences(before, job.requirements)):
             return None
         stamped = replace(before, requirements=job.requirements, asked_by=job.names)
         return Locked(job.names, stamped, lock_path(self._folder, stamped), job.arch, "re-stamped", before)
+
+    def _may_stay(self, lock: Lock | None) -> bool:
+        """Whether `build` allows what a lock has that was built."""
+        built = [each.name for each in lock.packages if each.is_of_index_sdist] if lock is not None else ()
+        return not not_allowed(self._project.settings.build, built)
 
     def _take(self, jobs: Sequence[Job], before: dict[Job, Lock | None], done: dict[Job, Locked]) -> None:
         """Take what others have resolved and pushed, where the project wants that; the rest may start from it."""
