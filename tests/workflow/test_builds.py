@@ -152,9 +152,9 @@ def test_in_a_mixed_environment_it_stands_on_conda_packages(conda_project: Proje
     table = "[env.demo.conda.libraries]\nbeta = ''\n[env.demo.pypi.packages]\ncommon = { path = 'libs/common' }\n"
     conda_project.write(f"{table}[env.demo.conda]\npython = '{conda_project.conda_python}'\n", archs=TWO)
     locked(conda_project)
-    for lock in locks(conda_project).values():
-        assert (lock.requirements.type, [each.name for each in lock.pypi_packages]) == ("mixed", ["common"])
-        assert "beta" in [each.name for each in lock.conda_packages]
+    for found in locks(conda_project).values():
+        assert (found.requirements.type, [each.name for each in found.pypi_packages]) == ("mixed", ["common"])
+        assert "beta" in [each.name for each in found.conda_packages]
     assert check(load_project(conda_project.config)).findings == ()
 
 
