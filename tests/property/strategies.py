@@ -64,7 +64,7 @@ conda_texts = st.builds(
     lambda channel, name, version: conda_requirement(f"{channel}{name}", version),
     st.sampled_from(["", "", "conda-forge::", "https://conda.example/team::"]),
     names,
-    st.sampled_from(["", "1.26.4", "=1.26", ">=1,<2", "1.4=py310*", "1.2|1.4.*"]),
+    st.sampled_from(["", "1.26.4", "=1.26", ">=1,<2", "1.4=py310*", "1.2|1.4.*", ">=1 ; linux", "; osx-arm64"]),
 )
 conda_packages = st.lists(conda_texts, max_size=3, unique=True).map(lambda found: tuple(sorted(found)))
 

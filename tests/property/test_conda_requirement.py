@@ -28,14 +28,15 @@ versions = st.one_of(
     st.lists(clauses, min_size=2, max_size=2).map("|".join),
 )
 builds = st.sampled_from(["", "", "=py310*", "=h1_0", " *_cpython", " 0"])
+archs = st.sampled_from(["", "", "; linux", ";osx-64", " ; osx-arm64, linux", "; linux osx", ";"])
 
 
-@given(channel=channels, name=names, version=versions, build=builds)
+@given(channel=channels, name=names, version=versions, build=builds, arch=archs)
 def test_the_text_of_a_requirement_is_read_as_that_requirement(
-    channel: str, name: str, version: str, build: str
+    channel: str, name: str, version: str, build: str, arch: str
 ) -> None:
     try:
-        requirement, _ = entry_of(f"{channel}{name}", f"{version}{build}")
+        requirement, _ = entry_of(f"{channel}{name}", f"{version}{build}{arch}")
     except BadCondaRequirement:
         return
     assert parse_conda_requirement(str(requirement)) == requirement
@@ -52,6 +53,18 @@ def test_whatever_is_written_is_read_or_refused(name: str, constraint: str) -> N
     except BadCondaRequirement:
         return
     assert parse_conda_requirement(str(requirement)) == requirement
+
+
+@pytest.mark.parametrize("constraint", ["; win", ";", "; linux-64x", ">=1 ; linux ; osx"])
+def test_an_arch_that_there_is_not_is_refused(constraint: str) -> None:
+    with pytest.raises(BadCondaRequirement):
+        conda_requirement("numpy", constraint)
+
+
+def test_python_is_the_same_for_every_arch() -> None:
+    assert not conda_requirement("python", "3.12 ; linux osx").archs
+    with pytest.raises(BadCondaRequirement):
+        conda_requirement("python", "3.12 ; linux")
 
 
 @pytest.mark.parametrize("constraint", ["=", "<", "==", ">=1,", ",1", "1,,2", "1||2", "|", ">=,1", ">=1,<", "~"])

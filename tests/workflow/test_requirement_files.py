@@ -259,3 +259,24 @@ def test_a_pyproject_is_locked_with_its_groups_and_the_index_of_a_source(
     with pytest.raises(EnvlockError) as caught:
         lock(load_project(project.config))
     assert ("pyproject.toml", 7) in places(caught.value)
+
+
+def test_a_conda_package_of_some_archs_is_in_their_locks_alone(conda_project: ProjectFolder) -> None:
+    conda_project.write('[env.base]\nenvironment-yml = "environment.yml"\n', archs=["linux-64", "osx-arm64"])
+    file = conda_project.folder / "environment.yml"
+    text = file.read_text().replace("vector", "vector  # [osx]")
+    file.write_text(text)
+    locks = {each.arch: read_lock(each.path) for each in lock(load_project(conda_project.config)).locked}
+    has = {arch: "vector" in {package.name for package in found.conda_packages} for arch, found in locks.items()}
+    assert has == {"linux-64": False, "osx-arm64": True}
+    assert len({found.req_id for found in locks.values()}) == 1
+    assert all(
+        "envlock.format = 3" in path.read_text() or "format = 3" in path.read_text() for path in conda_project.locks
+    )
+    assert findings(conda_project) == []
+    file.write_text(text.replace("# [osx]", "# [unix]"))
+    assert ("stale", "environment.yml", 8) in findings(conda_project)
+    file.write_text(text.replace("vector  # [osx]", "vector >=99  # [osx]"))
+    with pytest.raises(EnvlockError) as caught:
+        lock(load_project(conda_project.config))
+    assert ("environment.yml", 8) in places(caught.value)

@@ -104,8 +104,9 @@ class CondaTable(Table):
 
     libraries: dict[str, str] = Field(default={}, examples=[{"conda-forge::ffmpeg": ">=6"}])
     """Packages with their versions: `1.2.3` for that version, `=1.2` for any 1.2, `>=1,<2`, or empty for any version; a
-    build may follow, as in `1.4=py310*`. A name may begin with `channel::` to take this one package from that channel.
-    `python` is the environment's Python."""
+    build may follow, as in `1.4=py310*`. `; linux`, `; osx` or the names of archs after it say which archs need the
+    package. A name may begin with `channel::` to take this one package from that channel. `python` is the environment's
+    Python."""
     channels: list[Channel] = Field(default=[], examples=[["conda-forge"]])
     """Channels, by name or URL, to search before those of the flow and the project. A package comes from the first
     channel that has it. `${VARIABLE}` is read from the environment; credentials are never stored."""

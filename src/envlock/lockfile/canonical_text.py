@@ -72,10 +72,13 @@ def format_of(*, has_conda: bool, has_source: bool, document: Mapping[str, Plain
     1
     >>> format_of(has_conda=True, has_source=False, document={"pypi": ["demo @ git+https://code.example/demo"]})
     3
+    >>> format_of(has_conda=True, has_source=False, document={"conda": ["libgcc >=13 ; linux-64"]})
+    3
     """
-    pypi = document.get("pypi")
-    texts = pypi if isinstance(pypi, list) else ()
-    if has_source or any(key in document for key in KEYS_OF_FORMAT_3) or any(map(_OF_FORMAT_3, map(str, texts))):
+    lists = [document.get(key) for key in ("pypi", "conda", "conda-only")]
+    pypi, *conda = ([*map(str, each)] if isinstance(each, list) else [] for each in lists)
+    has_new = any(map(_OF_FORMAT_3, pypi)) or any(" ; " in text for texts in conda for text in texts)
+    if has_source or has_new or any(key in document for key in KEYS_OF_FORMAT_3):
         return BUILT_FORMAT
     return CONDA_FORMAT if has_conda else FORMAT
 

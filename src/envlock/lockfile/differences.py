@@ -244,7 +244,7 @@ def _channel_differences(before: Requirements, required: Requirements) -> Iterat
 
 def _conda_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
     packages = {package.name: package for package in lock.conda_packages}
-    before, now = _conda_roots(lock.requirements), _conda_roots(required)
+    before, now = _conda_roots(lock.requirements, lock.arch), _conda_roots(required, lock.arch)
     for name in sorted(now):
         text, table = now[name]
         if before.get(name) == now[name]:
@@ -265,14 +265,15 @@ def _conda_differences(lock: Lock, required: Requirements) -> Iterator[Differenc
         yield Difference(f"conda:{name}", f"conda package {name} is no longer required", name in reached)
 
 
-def _conda_roots(requirements: Requirements) -> dict[str, tuple[str, str]]:
-    """For each required conda package: its requirement, and which table has it."""
+def _conda_roots(requirements: Requirements, arch: str) -> dict[str, tuple[str, str]]:
+    """For each conda package that an arch has to have: its requirement, and which table has it."""
     roots: dict[str, tuple[str, str]] = {}
     for each in requirements.metaflow_of_conda:
         name = conda_name(each.name)
         roots[name] = (f"{name} {each.specifier}".strip(), "Metaflow")
-    for table, packages in (("conda_only", requirements.conda_only), ("libraries", requirements.conda)):
-        roots |= {each.name: (str(each), table) for each in packages}
+    only = {each.name for each in requirements.conda_only} - {each.name for each in requirements.conda}
+    for needed in requirements.conda_of(arch):
+        roots[needed.name] = (str(needed), "conda_only" if needed.name in only else "libraries")
     return roots
 
 

@@ -51,7 +51,7 @@ def reasons_of(lock: Lock) -> Mapping[tuple[str, str], tuple[str, ...]]:
 def _roots(lock: Lock) -> list[tuple[str, str, str]]:
     required = lock.requirements
     roots = [("pypi", root.name, REQUIRED) for root in required.pypi]
-    roots += [("conda", each.name, REQUIRED) for each in required.all_conda]
+    roots += [("conda", each.name, REQUIRED) for each in required.conda_of(lock.arch)]
     if required.has_conda:
         roots.append(("conda", "python", REQUIRED))
     roots += [("pypi", root.name, FOR_METAFLOW) for root in required.metaflow_of_pypi]

@@ -176,8 +176,9 @@ def _summary(text: str) -> Summary | None:
         return None
     if has_conda:
         from envlock.lockfile.conda_packages import with_conda
+        from envlock.model.conda_requirement import texts_for
 
-        found = with_conda(body, found, arch, source, version, required.conda)
+        found = with_conda(body, found, arch, source, version, texts_for(required.conda, arch))
     elif source == "conda":
         return None
     if found is None or body[found.end : tail + 1] != "]\n\n":

@@ -7,7 +7,10 @@ reports what this one lets pass.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _CHANNEL = re.compile(r"[A-Za-z0-9._~:/@%${}-]+")
@@ -18,6 +21,12 @@ _UNFINISHED = re.compile(r"[<>=!~,|](?=[,|]|\Z)|\A=*[,|]")
 """A clause without its version, or no clause where one should be."""
 _NO_COMMA = re.compile(r"(?<=[\w.*+])(?=[<>~]|[!=]=)")
 """Where a second clause follows the first at once: conda would take it for a build."""
+_SYSTEMS: dict[str, tuple[Arch, ...]] = {
+    "linux": (LINUX_64, LINUX_AARCH64),
+    "osx": (OSX_64, OSX_ARM64),
+    **{arch: (arch,) for arch in ARCHS},
+}
+"""What may stand after the `;` of a requirement."""
 _SPACES = re.compile(r"\s*([,|<>=!~]+)\s*")
 
 
@@ -33,7 +42,7 @@ class BadCondaRequirement(ValueError):
 class CondaRequirement(NamedTuple):
     """A requirement of a conda package, as conda's match specification means it.
 
-    `str` gives the canonical text `[channel::]name[ version[ build]]`, which is hashed into req_id.
+    `str` gives the canonical text `[channel::]name[ version[ build]][ ; archs]`, which is hashed into req_id.
     """
 
     name: str
@@ -43,18 +52,21 @@ class CondaRequirement(NamedTuple):
     """A build string, in which `*` matches anything; empty for any."""
     channel: str = ""
     """The channel it must come from, a name or a URL; empty for any."""
+    archs: tuple[Arch, ...] = ()
+    """The archs that need it, in the order of ARCHS; empty for all."""
 
     def __str__(self) -> str:
         channel = f"{self.channel}::" if self.channel else ""
         version = self.version or ("*" if self.build else "")
-        return " ".join(filter(None, (f"{channel}{self.name}", version, self.build)))
+        archs = f"; {' '.join(self.archs)}" if self.archs else ""
+        return " ".join(filter(None, (f"{channel}{self.name}", version, self.build, archs)))
 
 
 def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     """What one entry of a table of conda packages means.
 
     The name may begin with `channel::`. A constraint without an operator is one exact version, `=` keeps conda's fuzzy
-    meaning, and a build may follow the version.
+    meaning, and a build may follow the version. After a `;` stand the archs that need the package, `linux` or `osx`.
 
     >>> str(conda_requirement("NumPy", "1.26.4"))
     'numpy ==1.26.4'
@@ -64,10 +76,13 @@ def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     ('scikit-learn ==1.4 py310*', 'numpy =1.26')
     >>> str(conda_requirement("numpy", ">= 1.26, < 2"))
     'numpy >=1.26,<2'
+    >>> str(conda_requirement("libgcc", ">=13 ; linux")), str(conda_requirement("libgcc", "; osx, linux"))
+    ('libgcc >=13 ; linux-64 linux-aarch64', 'libgcc')
 
     Raises BadCondaRequirement.
     """
     text = f"{name} {constraint}".strip()
+    constraint, semicolon, after = constraint.partition(";")
     channel, separator, bare = name.strip().rpartition("::")
     if separator and not _CHANNEL.fullmatch(channel):
         raise BadCondaRequirement(text, f"`{channel}` is not a channel")
@@ -75,14 +90,17 @@ def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     if not _NAME.fullmatch(bare):
         raise BadCondaRequirement(text, f"`{bare}` is not a name of a conda package")
     version, build = _version_and_build(text, constraint)
-    return CondaRequirement(bare, version, build, channel.rstrip("/") if separator else "")
+    archs = _archs(text, after) if semicolon else ()
+    if archs and bare == "python":
+        raise BadCondaRequirement(text, "every arch has the same Python")
+    return CondaRequirement(bare, version, build, channel.rstrip("/") if separator else "", archs)
 
 
 def parse_conda_requirement(text: str) -> CondaRequirement:
     """The requirement that a canonical text, or what people write in a line, means.
 
     >>> parse_conda_requirement("conda-forge::numpy ==1.26.4 py312*")
-    CondaRequirement(name='numpy', version='==1.26.4', build='py312*', channel='conda-forge')
+    CondaRequirement(name='numpy', version='==1.26.4', build='py312*', channel='conda-forge', archs=())
     >>> parse_conda_requirement("numpy>=1.26").version, parse_conda_requirement("numpy=1.26=py312_0").build
     ('>=1.26', 'py312_0')
 
@@ -92,6 +110,30 @@ def parse_conda_requirement(text: str) -> CondaRequirement:
     if match is None:
         raise BadCondaRequirement(text, "it names no package")
     return conda_requirement(match[1], match[2])
+
+
+def texts_for(texts: Iterable[str], arch: str) -> list[str]:
+    """The canonical texts of the requirements that an arch has, without their archs.
+
+    >>> texts_for(["numpy =1.26", "libgcc >=13 ; linux-64 linux-aarch64"], "linux-64")
+    ['numpy =1.26', 'libgcc >=13']
+    >>> texts_for(["numpy =1.26", "libgcc >=13 ; linux-64 linux-aarch64"], "osx-64")
+    ['numpy =1.26']
+    """
+    parts = (text.partition(" ; ") for text in texts)
+    return [body for body, _, archs in parts if not archs or arch in archs.split()]
+
+
+def _archs(text: str, written: str) -> tuple[Arch, ...]:
+    """The archs that stand after a `;`; none for all of them."""
+    words = written.replace(",", " ").split()
+    for word in words:
+        if word not in _SYSTEMS:
+            raise BadCondaRequirement(text, f"`{word}` is none of {', '.join(_SYSTEMS)}")
+    if not words:
+        raise BadCondaRequirement(text, "no arch follows the `;`")
+    found = {arch for word in words for arch in _SYSTEMS[word]}
+    return () if len(found) == len(ARCHS) else tuple(arch for arch in ARCHS if arch in found)
 
 
 def _version_and_build(text: str, constraint: str) -> tuple[str, str]:

@@ -113,6 +113,14 @@ class Requirements(NamedTuple):
         """All of the user's conda packages, those of `conda_only` last."""
         return self.conda + self.conda_only
 
+    def conda_of(self, arch: str) -> tuple[CondaRequirement, ...]:
+        """The user's conda packages that an arch has, those of `conda_only` last."""
+        return tuple(
+            each._replace(archs=()) if each.archs else each
+            for each in self.all_conda
+            if not each.archs or arch in each.archs
+        )
+
     def roots(self) -> tuple[PypiRequirement, ...]:
         """Every PyPI requirement that is resolved: the user's, then Metaflow's as far as PyPI is to meet them."""
         return self.pypi + self.metaflow_of_pypi

@@ -66,7 +66,7 @@ def solve_request_of(request: Request) -> SolveRequest:
     """The request to py-rattler. Raises UnsetVariable, BadVariable, BadNetrc and BadChannelMirror."""
     requirements = request.requirements
     bases = dict.fromkeys(channel_address(channel).kept for channel in requirements.channels)
-    wanted = (*_series(request), *wanted_of(requirements))
+    wanted = (*_series(request), *wanted_of(requirements, request.arch))
     single: dict[str, frozenset[str]] = {}
     for each in wanted:
         base = channel_address(each.channel).kept if each.channel else ""
@@ -93,16 +93,17 @@ def _series(request: Request) -> Iterator[CondaRequirement]:
         yield CondaRequirement("python", f"{request.python}.*")
 
 
-def wanted_of(requirements: Requirements) -> Iterator[CondaRequirement]:
-    """The requirements of the channels: Python, the user's packages, and Metaflow's if they come from conda.
+def wanted_of(requirements: Requirements, arch: str) -> Iterator[CondaRequirement]:
+    """The requirements of the channels, for an arch: Python, the user's packages, and Metaflow's that conda brings.
 
     >>> numpy = CondaRequirement("numpy", "=1.26")
-    >>> list(map(str, wanted_of(Requirements(python=">=3.11,<3.13", conda=(numpy,), python_from="conda"))))
+    >>> asked = Requirements(python=">=3.11,<3.13", conda=(numpy,), python_from="conda")
+    >>> list(map(str, wanted_of(asked, "linux-64")))
     ['python >=3.11,<3.13a0', 'numpy =1.26']
     """
     if not requirements.base:  # which brings its own
         yield CondaRequirement("python", conda_version(requirements.python))
-    yield from requirements.all_conda
+    yield from requirements.conda_of(arch)
     for needed in requirements.metaflow_of_conda:
         yield CondaRequirement(conda_name(needed.name), conda_version(needed.specifier))
 

@@ -36,10 +36,10 @@ def additions(request: Request, base: LockedBase) -> Request:
     asked = request.requirements
     _refuse_python(request, base)
     _refuse_limits(request, base)
-    if base.lock.python.source != "conda" and asked.all_conda:
+    if base.lock.python.source != "conda" and asked.conda_of(request.arch):
         raise _without_conda(request, base)
     served = _Served(base)
-    conda = [each for each in asked.all_conda if not served.has_conda(request, each)]
+    conda = [each for each in asked.conda_of(request.arch) if not served.has_conda(request, each)]
     conda += [each for each in map(served.lacking, asked.metaflow_of_conda) if each is not None]
     roots = [root for root in asked.roots() if not served.has_pypi(root)]
     return replace(
@@ -221,7 +221,7 @@ def _refuse_python(request: Request, base: LockedBase) -> None:
 
 def _without_conda(request: Request, base: LockedBase) -> BaseWithoutConda:
     asked = request.requirements
-    names = [each.name for each in asked.all_conda]
+    names = [each.name for each in asked.conda_of(request.arch)]
     source = "this machine" if base.lock.python.source == "machine" else base.lock.python.source
     return BaseWithoutConda(
         request.name,

@@ -137,8 +137,16 @@ def test_a_selector_becomes_a_marker_and_any_other_comment_stays_one(
     assert [(each.name, each.marker) for each in found] == ([] if marker is None else [("rich", marker)])
 
 
-def test_a_conda_package_that_all_archs_select_is_one_and_one_of_windows_is_none(tmp_path: Path) -> None:
-    assert conda(tmp_path, "readline  # [unix]", "pywin32  # [win]") == ["readline"]
+def test_a_selector_says_which_archs_need_a_conda_package(tmp_path: Path) -> None:
+    lines_ = (
+        "readline  # [unix]",
+        "pywin32  # [win]",
+        "libgcc=13  # [linux]",
+        "'llvm[version=1]'  # [osx and not arm64]",
+    )
+    assert conda(tmp_path, *lines_) == ["libgcc =13 ; linux-64 linux-aarch64", "llvm ==1 ; osx-64", "readline"]
+    error = refused(tmp_path, "dependencies:\n  - python=3.12  # [linux]\n")
+    assert (error.code, lines(error)[0]) == ("bad-conda-requirement", ("environment.yml", 2))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +176,6 @@ def test_a_conda_package_that_all_archs_select_is_one_and_one_of_windows_is_none
         ("dependencies:\n  - pip: requests\n", 2, "`pip`"),
         ("dependencies:\n  - pip:  # [linux]\n    - rich\n", 2, "selector"),
         ("dependencies:\n  - numpy  # [py<310]\n", 2, "selector"),
-        ("dependencies:\n  - numpy  # [linux]\n", 2, "architectures"),
         ("dependencies:\n  - pip:\n    - -r x.txt  # [linux]\n", 3, "selector"),
         ("dependencies:\n  - defaults::numpy\n", 2, "`defaults`"),
         ("dependencies:\n  - conda-forge/linux-64::numpy\n", 2, "platform"),

@@ -197,7 +197,8 @@ def _pypi_entries(requirements: Iterable[PypiRequirement], indexes: Mapping[str,
 
 def _conda_entry(requirement: CondaRequirement) -> tuple[str, str]:
     name = f"{requirement.channel}::{requirement.name}" if requirement.channel else requirement.name
-    return name, " ".join(filter(None, (requirement.version, requirement.build)))
+    archs = f"; {' '.join(requirement.archs)}" if requirement.archs else ""
+    return name, " ".join(filter(None, (requirement.version, requirement.build, archs)))
 
 
 def _system(wanted: Requirements, made: Requirements) -> Iterator[tuple[str, str]]:

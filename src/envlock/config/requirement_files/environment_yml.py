@@ -164,8 +164,7 @@ class _Reading:
             return
         name, constraint = self.name_and_constraint(item)
         if archs != set(ARCHS):
-            hint = "write the package without the selector, or make an environment of its own for it"
-            raise self.fault("a conda package for some architectures only is not supported", item.line, hint=hint)
+            constraint = f"{constraint} ; {' '.join(arch for arch in ARCHS if arch in archs)}"
         self.add(conda=((name, constraint, self.file.line(item.line)),))
 
     def name_and_constraint(self, item: Text) -> tuple[str, str]:
