@@ -387,3 +387,20 @@ def test_a_line_that_cannot_be_taken_is_refused_with_its_number(tmp_path: Path, 
         load(tmp_path, '[env.base]\nrequirements = "requirements.txt"')
     assert caught.value.code == "bad-requirements-file"
     assert caught.value.locations[0].line == 2
+
+
+@pytest.mark.parametrize(("python", "other"), [("3.9", ">=3.10"), (">=3.13", "<3.13,>=3.11"), ("3.12", "==3.11.*")])
+def test_a_python_that_a_project_file_rules_out_is_shown_with_both_lines(
+    tmp_path: Path, python: str, other: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\nrequires-python = "{other}"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f'[env.base]\npyproject = "pyproject.toml"\npypi.python = "{python}"\n')
+    assert caught.value.code == "disagreeing-values"
+    assert [(at.path, at.line) for at in caught.value.locations] == [("envlock.toml", 3), ("pyproject.toml", 3)]
+
+
+def test_ranges_of_pythons_of_files_narrow_the_python(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.10"\n')
+    project = load(tmp_path, '[env.base]\npyproject = "pyproject.toml"\npypi.python = "<3.13,>=3.9"\n')
+    assert project.named[0].requirements.python == "<3.13,>=3.10,>=3.9"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations
 from typing import NamedTuple
 
 from envlock.config.metaflow_needs import metaflow_requirements
@@ -176,10 +178,21 @@ def _python(flow: Level, own: Level) -> tuple[str, KeyPath, str] | None:
     ranges = dict(own.requires_python + flow.requires_python)
     if not ranges:
         return found
-    asked = (found[0],) if found else ()
-    key = found[1] if found else next(iter(ranges.values()))
-    merged = normalize_specifier(",".join(filter(None, (*asked, *ranges))))
-    return (merged, key, found[2] if found else merged) if merged else None
+    asked = {found[0]: found[1], **ranges} if found else ranges
+    for (one, key), (other, line) in combinations(asked.items(), 2):
+        if contradict(_of_python(one), _of_python(other)):
+            values = (found[2] if found and one == found[0] else one, other)
+            raise Conflict("disagreeing-values", key, line, values=values)
+    merged = normalize_specifier(",".join(filter(None, asked)))
+    return (merged, next(iter(asked.values())), found[2] if found else merged) if merged else None
+
+
+def _of_python(specifier: str) -> PypiRequirement:
+    """A range of Pythons as a requirement, with `==3.12.*` as the range that it is."""
+    plain = re.sub(
+        r"==(\d+)\.(\d+)\.\*", lambda each: f">={each[1]}.{each[2]},<{each[1]}.{int(each[2]) + 1}", specifier
+    )
+    return PypiRequirement("python", specifier=plain)
 
 
 def _inherited_indexes(flow: Level, own: Level) -> dict[str, PypiEntry]:
