@@ -11,7 +11,7 @@ from envlock.errors import EnvlockError
 from envlock.interchange.imported import Choice, Imported, read
 from envlock.interchange.universal import Wheel, best_wheel
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
-from envlock.model.lock import LockedPython
+from envlock.model.lock import LockedPython, Source
 from envlock.model.python_range import python_allows
 from envlock.model.requirements import Requirements
 from envlock.resolve.platform_tags import target_of
@@ -119,7 +119,7 @@ def test_a_package_without_a_wheel_for_an_arch_leaves_that_arch_out(index: Index
     assert code_of(path, archs=(OSX_64,)) == "import-lacks-arch"
 
 
-def test_a_package_that_would_have_to_be_built_is_refused_by_name(index: Index, tmp_path: Path) -> None:
+def test_a_package_of_an_sdist_has_its_source_and_no_file(index: Index, tmp_path: Path) -> None:
     project = '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["delta>=1.5"]\n'
     path = write_uv_project(
         tmp_path / "p",
@@ -127,10 +127,27 @@ def test_a_package_that_would_have_to_be_built_is_refused_by_name(index: Index, 
         project=project,
         settings='[[tool.uv.dependency-metadata]]\nname = "delta"\nversion = "1.5"\nrequires-dist = []\n',
     )
+    (delta,) = read(path, choice()).locks[LINUX_64]
+    assert (delta.filename, delta.url, delta.sha256, delta.index) == ("", "", "", index.url)
+    sdist = index.artifact("delta-1.5.tar.gz")
+    assert delta.source == Source(
+        "sdist", url=index.file_url(sdist.filename), sha256=sdist.sha256, filename=sdist.filename
+    )
+
+
+def test_a_folder_of_the_project_is_refused_by_name(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "p" / "common").mkdir(parents=True)
+    (tmp_path / "p" / "common" / "pyproject.toml").write_text('[project]\nname = "common"\nversion = "1"\n')
+    path = write_uv_project(
+        tmp_path / "p",
+        index.url,
+        project='[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["common"]\n',
+        settings='sources = { common = { path = "common", editable = true } }',
+    )
     with pytest.raises(EnvlockError) as caught:
         read(path, choice())
     assert caught.value.code == "import-needs-build"
-    assert "delta" in caught.value.message
+    assert "common (folder)" in caught.value.message
 
 
 def test_a_lock_for_some_environments_is_read_for_these_archs(index: Index, tmp_path: Path) -> None:
@@ -324,6 +341,7 @@ def test_a_pdm_lock_for_one_platform_is_read_for_its_arch(write: Write) -> None:
         ("alpha==1.0 --hash=sha256:" + "a" * 64 + "\nbeta==1.0\n", "broken-import"),
         ("alpha==1.0 --hash=md5:" + "a" * 32 + "\n", "broken-import"),
         ("alpha @ git+https://code.example/x --hash=sha256:" + "a" * 64 + "\n", "import-needs-build"),
+        (PDM.replace('files = [{file = "alpha', 'path = "./alpha"\nfiles = [{file = "alpha'), "import-needs-build"),
         ("alpha==1.0\n", "unknown-lock-format"),
         ("<<<<<<< HEAD\n" + PDM, "conflict-markers-in-import"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +20,11 @@ from envlock.workflow.check import check
 from envlock.workflow.import_locks import ImportResult, Wanted, differences, import_lock
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.jobs import Upgrade
+from tests.build.repositories import commit, git, served
+from tests.build.sources import write_project
 from tests.channel import Channel, data_package
-from tests.index import Index
-from tests.interchange.sources import ARCHS, exported, packages_of, write_pixi_lock
+from tests.index import Index, Release
+from tests.interchange.sources import ARCHS, exported, packages_of, write_pixi_lock, write_uv_project
 from tests.support import ProjectFolder
 
 
@@ -429,3 +433,77 @@ def test_a_hostile_value_is_refused_and_nothing_written(
     assert caught.value.exit_status in {2, 4}
     assert not conda_project.config.exists()
     assert not conda_project.lock_folder.exists()
+
+
+# What has to be built.
+
+
+def uv_lock_of(folder: Path, index: Index, needed: str, *, settings: str = "") -> Path:
+    project = f'[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["{needed}"]\n'
+    return write_uv_project(folder, index.url, project=project, settings=settings)
+
+
+def test_a_commit_of_a_repository_is_built_once_and_locked_with_its_source(
+    project: ProjectFolder, index: Index, tmp_path: Path
+) -> None:
+    (tmp_path / "host").mkdir()
+    write_project(tmp_path / "host" / "demo")
+    git(tmp_path / "host" / "demo", "init", "--quiet", "--initial-branch", "main")
+    made = commit(tmp_path / "host" / "demo")
+    with served(tmp_path / "host") as host:
+        url = f"{host.url}/demo"
+        metadata = '[[tool.uv.dependency-metadata]]\nname = "demo"\nversion = "1.0"\nrequires-dist = []\n'
+        path = uv_lock_of(tmp_path / "uv", index, f"demo @ git+{url}@main", settings=metadata)
+        project.write("", archs=["linux-64", "osx-arm64"])
+        result = imported(project, path, python="{}.{}".format(*sys.version_info))
+        for found, place in result.locks:
+            (package,) = read_lock(place).packages
+            assert package == found.packages[0]
+            assert (package.filename, package.version, package.url) == ("demo-1.0-py3-none-any.whl", "1.0", "")
+            assert package.source is not None
+            assert (package.source.kind, package.source.url, package.source.commit) == ("git", url, made)
+        (environment,) = result.project.named
+        assert [str(each) for each in environment.requirements.pypi] == [f"demo @ git+{url}@main"]
+        assert is_fresh(project)
+        assert not lock(load_project(project.config)).changed
+
+
+BACKEND = """
+import os, zipfile
+
+def build_wheel(wheels, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(os.path.join(wheels, "epsilon-1.0-py3-none-any.whl"), "w") as archive:
+        for name, text in (
+            ("epsilon.py", "X = 1"),
+            ("epsilon-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: epsilon\\nVersion: 1.0\\n"),
+            ("epsilon-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"),
+            ("epsilon-1.0.dist-info/RECORD", ""),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), text)
+    return "epsilon-1.0-py3-none-any.whl"
+"""
+
+
+def test_an_sdist_is_built_where_the_project_allows_it(
+    project: ProjectFolder, make_index: Callable[..., Index], tmp_path: Path
+) -> None:
+    index = make_index(
+        Release("epsilon", "1.0", tags=(), sdist=True),
+        Release("setuptools", "80.0", files={"setuptools/build_meta.py": BACKEND}),
+    )
+    metadata = '[[tool.uv.dependency-metadata]]\nname = "epsilon"\nversion = "1.0"\nrequires-dist = []\n'
+    path = uv_lock_of(tmp_path / "uv", index, "epsilon", settings=metadata)
+    settings = f'index-url = "{index.url}"\n'
+    project.write("", settings=settings, archs=["linux-64"])
+    with pytest.raises(EnvlockError) as caught:
+        imported(project, path)
+    assert caught.value.code == "import-needs-build"
+    assert "epsilon" in caught.value.message
+    project.write("", settings=f'{settings}build = ["epsilon"]', archs=["linux-64", "osx-arm64"])
+    for found, place in imported(project, path, python="{}.{}".format(*sys.version_info)).locks:
+        (package,) = read_lock(place).packages
+        assert package == found.packages[0]
+        assert package.is_of_index_sdist
+        assert package.filename == "epsilon-1.0-py3-none-any.whl"
+    assert is_fresh(project)
+    assert not lock(load_project(project.config)).changed

@@ -166,7 +166,7 @@ def requirements_of(
         for kind, found in (("conda", conda), ("pypi", pypi)):
             own = {package.name: package for package in packages if package.kind == kind}
             for name in roots_among({name: package.dependencies for name, package in own.items()}):
-                found.setdefault(name, {})[arch] = own[name].version
+                found.setdefault(name, {})[arch] = own[name].version if kind == "conda" else _said(own[name])
     conda.pop("python", None)
     there: dict[str, dict[Arch, str]] = {name: {} for name in conda}
     for arch, packages in locks.items():
@@ -188,8 +188,19 @@ def pinned_for(versions: Mapping[str, Mapping[Arch, str]], archs: Iterable[Arch]
         for version in dict.fromkeys(by_arch.values()):
             own = [arch for arch, each in by_arch.items() if each == version]
             marker = "" if {*own} == everywhere else f" ; {marker_of(own)}"
-            found.append(parse_requirement(f"{name}=={version}{marker}"))
+            found.append(parse_requirement(f"{name}{version}{marker}"))
     return tuple(found)
+
+
+def _said(package: LockedPackage) -> str:
+    """What a requirement of exactly this package says after its name."""
+    source = package.source
+    if source is None or (source.kind == "sdist" and package.index):
+        return f"=={package.version}"
+    below = f"subdirectory={source.subdirectory}" if source.subdirectory else ""
+    if source.kind == "git":
+        return f" @ git+{source.url}@{source.commit}{below and '#' + below}"
+    return f" @ {source.url}#sha256={source.sha256}{below and '&' + below}"
 
 
 def marker_of(archs: Sequence[Arch]) -> str:

@@ -145,8 +145,8 @@ class ImportNeedsBuild(ResolveError):
 
     code = "import-needs-build"
     message = "`{file}` has packages that would have to be built: {names}"
-    details = ("an import takes over files that are there, and builds none",)
-    hint = "put a wheel of each on an index, lock them again with the tool that wrote the file, and import that"
+    details = ("an sdist of an index is built only where envlock.toml allows it; a folder is built by `envlock lock`",)
+    hint = "write `build = [...]` with these names in [envlock] of envlock.toml, or put a wheel of each on an index"
 
     def __init__(self, file: str, names: Iterable[str]) -> None:
         super().__init__(file=file, names=", ".join(sorted(names)), locations=(Location(file),))

@@ -8,7 +8,17 @@ from typing import Any
 
 from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.imported import Choice, Imported, toml_document
-from envlock.interchange.universal import NEVER, ROOT, Candidate, Universal, Wheel, either, imported, wheel_of
+from envlock.interchange.universal import (
+    NEVER,
+    ROOT,
+    Candidate,
+    Universal,
+    Wheel,
+    commit_of,
+    either,
+    imported,
+    wheel_of,
+)
 from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
 from envlock.model.requirement import normalize_name, normalize_specifier
 from envlock.resolve.python_releases import Edge
@@ -105,6 +115,9 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
         version=table["version"],
         wheels=tuple(each for each in wheels if each is not None) if built_from == "sdist" else (),
         built_from=built_from,
+        source=commit_of(table["git"], table.get("revision", ""), table.get("subdirectory", ""))
+        if "git" in table
+        else None,
     )
 
 

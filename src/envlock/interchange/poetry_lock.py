@@ -14,11 +14,14 @@ from envlock.interchange.universal import (
     Candidate,
     Universal,
     Wheel,
+    commit_of,
     either,
     imported,
+    sdist_of,
     wheel_of,
     with_extras,
 )
+from envlock.model.lock import Source
 from envlock.model.requirement import normalize_name, normalize_specifier
 from envlock.model.url import strip_credentials
 from envlock.resolve.python_releases import Edge
@@ -155,7 +158,18 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
         wheels=tuple(wheels) if kind in {"legacy", "url"} else (),
         from_index=strip_credentials(f"{source['url'].rstrip('/')}/") if kind == "legacy" and "url" in source else "",
         built_from=_BUILT.get(kind, "sdist"),
+        source=_source(table, source),
     )
+
+
+def _source(table: Mapping[str, Any], source: Mapping[str, Any]) -> Source | None:
+    """What a package is built from, if that is a commit or an archive of the web: poetry keeps no URL of others."""
+    if source.get("type") == "git":
+        return commit_of(source["url"], source["resolved_reference"], source.get("subdirectory", ""))
+    if source.get("type") == "url":
+        digests = [each["hash"].removeprefix("sha256:") for each in table.get("files", ())]
+        return sdist_of(source["url"], digests[0] if digests else "", source.get("subdirectory", ""))
+    return None
 
 
 def _file(table: Mapping[str, Any], source: Mapping[str, Any]) -> Wheel | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envlock.interchange.universal import Universal, Wheel
     from envlock.lockfile.built_packages import BuiltLine
     from envlock.lockfile.rows import PackageRow
+    from envlock.model.lock import Source
 
 KIND = "pylock.toml"
 
@@ -180,6 +181,7 @@ def _universal(lock: Pylock, shown: str, choice: Choice) -> Universal:
             wheels=(*(known_before.wheels if known_before else ()), *wheels),
             from_index=strip_credentials(package.index or ""),
             built_from={"vcs": "git", "directory": "folder"}.get(kind, kind),
+            source=_source(package),
         )
         needed = [str(each["name"]) for each in package.dependencies or () if "name" in each]
         needs[package.name] = (*needs.get(package.name, ()), *((name, "") for name in needed))
@@ -191,6 +193,20 @@ def _universal(lock: Pylock, shown: str, choice: Choice) -> Universal:
         needs=needs,
         environments=tuple(str(each) for each in lock.environments or ()),
     )
+
+
+def _source(package: Package) -> Source | None:
+    """What a package is built from where it has no wheel: a commit, or an archive of the web."""
+    from envlock.interchange.universal import commit_of, sdist_of
+
+    if package.vcs is not None and package.vcs.type == "git":
+        return commit_of(package.vcs.url or "", package.vcs.commit_id, package.vcs.subdirectory or "")
+    if package.archive is not None:
+        archive = package.archive
+        return sdist_of(archive.url or "", archive.hashes.get("sha256", ""), archive.subdirectory or "")
+    if package.sdist is not None:
+        return sdist_of(package.sdist.url or "", package.sdist.hashes.get("sha256", ""))
+    return None
 
 
 def _wheels(package: Package) -> tuple[Wheel, ...]:

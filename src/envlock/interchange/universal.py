@@ -17,11 +17,11 @@ from envlock.interchange.errors import ImportLacksArch, ImportNeedsBuild, Import
 from envlock.interchange.imported import Choice, Imported
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.arch import ARCHS, Arch
-from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.lock import LockedPackage, LockedPython, Source
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
-from envlock.model.url import strip_credentials
+from envlock.model.url import direct_url, is_web, strip_credentials
 from envlock.resolve.platform_tags import Target, target_of, truths
 from envlock.resolve.python_releases import Edge, Graph
 from envlock.resolve.uv_compile import PROJECT
@@ -33,6 +33,7 @@ ROOT = (PROJECT, "0", "")
 """The key of what the project itself needs."""
 NEVER = "python_version < '0'"
 """A marker that holds nowhere."""
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ALWAYS = "python_version >= '0'"
 _IN_SET = re.compile(
     r"(?P<quote>['\"])(?P<name>[^'\"]*)(?P=quote) +(?P<not>not +)?in +(?P<set>extras|dependency_groups)"
@@ -59,6 +60,8 @@ class Candidate(NamedTuple):
     from_index: str = ""
     built_from: str = ""
     """What it would be built from, where there is no wheel: `git`, `sdist`, `folder`."""
+    source: Source | None = None
+    """The same, where that is at hand for every machine."""
 
 
 class Universal(NamedTuple):
@@ -142,9 +145,9 @@ def _of_arch(
         what = f"versions of {graph.differing} for the Pythons that are allowed"
         raise ImportUnclear(shown, what, graph.why(graph.differing), "--python")
     chosen = [lock.candidates[name, version] for name, version in sorted(graph.packages.items())]
-    built = [f"{each.name} ({each.built_from})" for each in chosen if not each.wheels and each.built_from]
+    built = [each for each in chosen if not each.wheels and each.built_from and each.source is None]
     if built:
-        raise ImportNeedsBuild(shown, built)
+        raise ImportNeedsBuild(shown, [f"{each.name} ({each.built_from})" for each in built])
     floor, packages = _with_wheels(chosen, target)
     needed_by = graph.needed_by if lock.needs is None else _needed_by(lock.needs, target, releases)
     indexes = {each.name: each.from_index for each in chosen if each.from_index}
@@ -225,12 +228,34 @@ def _package(candidate: Candidate, wheel: Wheel | None) -> LockedPackage:
         size=found.size,
         upload_time=found.upload_time,
         index=candidate.from_index,
+        source=candidate.source if wheel is None else None,
     )
 
 
 def wheel_of(url: str, sha256: str, size: int | None = None, upload_time: str = "") -> Wheel | None:
     """The wheel at a URL; None where that is no wheel that other machines can download."""
     return Wheel(filename_of(strip_credentials(url)), url, sha256, size, upload_time) if is_wheel_url(url) else None
+
+
+def sdist_of(url: str, sha256: str, subdirectory: str = "") -> Source | None:
+    """The sdist at a URL; None where other machines cannot download it, or nothing says what it has to be."""
+    plain = strip_credentials(url)
+    if not (is_web(plain) and sha256):
+        return None
+    return Source("sdist", url=plain, sha256=sha256, filename=filename_of(plain), subdirectory=subdirectory)
+
+
+def commit_of(url: str, commit: str, subdirectory: str = "") -> Source | None:
+    """The commit of a repository; None where other machines cannot fetch it, or it is no whole commit.
+
+    >>> commit_of("https://me:pw@code.example/tool.git?rev=main", "ab" * 20).url
+    'https://code.example/tool.git'
+    """
+    plain = strip_credentials(url.removeprefix("git+"))
+    found = direct_url(f"git+{plain}@{commit}")
+    if found is None or not _COMMIT.fullmatch(commit):
+        return None
+    return Source("git", url=plain, commit=commit, subdirectory=subdirectory.strip("/"))
 
 
 def with_extras(marker: str, names: Iterable[str]) -> str:

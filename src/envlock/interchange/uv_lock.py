@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
+from envlock.config.local_sources import repository_url
 from envlock.interchange.errors import BrokenImport, ImportUnclear, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.imported import Choice, Imported, toml_document
 from envlock.interchange.universal import (
@@ -14,11 +16,14 @@ from envlock.interchange.universal import (
     Candidate,
     Universal,
     Wheel,
+    commit_of,
     imported,
+    sdist_of,
     wheel_of,
     with_extras,
 )
 from envlock.lockfile.document import format_upload_time
+from envlock.model.lock import Source
 from envlock.model.requirement import PypiRequirement, normalize_name, parse_requirement
 from envlock.model.url import is_web, strip_credentials
 from envlock.resolve.python_releases import Edge
@@ -140,13 +145,29 @@ def _edges(
 def _candidate(table: Mapping[str, Any]) -> Candidate:
     ((kind, place), *_) = table["source"].items()
     wheels = [_wheel(wheel, place if kind == "url" else "") for wheel in table.get("wheels", ())]
+    source: Source | None = None
+    if kind == "git":
+        url, chosen, commit = _repository(place)
+        source = commit_of(url, commit, chosen.get("subdirectory", ""))
+    elif kind in {"registry", "url"} and "sdist" in table:
+        digest = table["sdist"].get("hash", "").removeprefix("sha256:")
+        url = place if kind == "url" else table["sdist"].get("url", "")
+        source = sdist_of(url, digest if ":" not in digest else "", table["source"].get("subdirectory", ""))
     return Candidate(
         name=table["name"],
         version=table.get("version", ""),
         wheels=tuple(wheel for wheel in wheels if wheel is not None) if kind in {"registry", "url"} else (),
         from_index=strip_credentials(place) if kind == "registry" and is_web(place) else "",
         built_from=_PLACES.get(kind, "sdist"),
+        source=source,
     )
+
+
+def _repository(text: str) -> tuple[str, dict[str, str], str]:
+    """The URL of a repository as uv writes it, what its query says (`rev`, `subdirectory`), and the commit."""
+    place, _, commit = text.partition("#")
+    url, _, query = place.partition("?")
+    return url, dict(parse_qsl(query)), commit
 
 
 def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:
@@ -172,7 +193,14 @@ def _requirement(table: Mapping[str, Any], extras: Iterable[str]) -> PypiRequire
     marker = with_extras(table.get("marker", ""), extras)
     if marker == NEVER:
         return None
-    body = f"{table['name']}{wanted}" + (f" @ {table['url']}" if table.get("url") else table.get("specifier", ""))
+    body = f"{table['name']}{wanted}" + table.get("specifier", "")
+    if "url" in table:
+        below = f"#subdirectory={table['subdirectory']}" if table.get("subdirectory") else ""
+        body = f"{table['name']}{wanted} @ {table['url']}{below}"
+    elif "git" in table:
+        url, chosen, _ = _repository(table["git"])
+        known = {key: value for key, value in chosen.items() if key in {"rev", "tag", "branch", "subdirectory"}}
+        body = f"{table['name']}{wanted} @ {repository_url(table['name'], {'git': url, **known})}"
     index = table.get("index", "")
     found = parse_requirement(f"{body} ; {marker}" if marker else body)
     return found._replace(from_index=strip_credentials(index) if is_web(index) else "")

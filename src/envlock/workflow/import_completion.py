@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.config.project import Project
-from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete
+from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete, ImportNeedsBuild
 from envlock.interchange.imported import Imported
 from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
@@ -20,6 +20,7 @@ from envlock.reporter import Reporter
 if TYPE_CHECKING:
     from envlock.resolve.port import Request
     from envlock.workflow.artifacts import FetchedHashes
+    from envlock.workflow.builds import Builds
 
 
 def completed_import(
@@ -35,6 +36,7 @@ def completed_import(
     hashes = FetchedHashes(project, reporter, offline=offline)
     total = {_key(package) for each in imported.locks.values() for package in each}
     imported = with_files(project, shown, imported, reporter, offline=offline)
+    imported = with_builds(project, shown, imported, reporter, offline=offline)
     packages = {_key(package): package for each in imported.locks.values() for package in each}
     conda = [
         package
@@ -80,7 +82,10 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
 
     Raises ImportHashMismatch, ImportIncomplete, and what asking an index raises.
     """
-    unknown = {arch: [each for each in packages if not each.url] for arch, packages in imported.locks.items()}
+    unknown = {
+        arch: [each for each in packages if not each.url and each.source is None]
+        for arch, packages in imported.locks.items()
+    }
     unknown = {arch: packages for arch, packages in unknown.items() if packages}
     if not unknown:
         return imported
@@ -111,10 +116,10 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
         for package in packages:
             file = (
                 package
-                if package.url
+                if package.url or package.source
                 else _file_of(project, shown, imported, arch, package, listed[arch].get(package.name, ()))
             )
-            if file is not None and not file.index and not package.url:
+            if file is not None and not file.index and file is not package:
                 file = replace(file, index=only_index)
             if file is None:
                 failures[f"{package.filename or package.name + ' ' + package.version}: its index does not list it"] = (
@@ -127,6 +132,59 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
         raise ImportIncomplete(shown, list(failures), offline=offline)
     indexes = [each.index for packages in locks.values() for each in packages if each.index]
     return imported._replace(locks=locks, indexes=tuple(dict.fromkeys([*imported.indexes, *indexes])))
+
+
+def with_builds(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
+    """The same, in which each package that the lock has only the source of has a wheel of it, built on this machine.
+
+    An sdist of an index is built where `build` of the project allows it. Raises ImportNeedsBuild, ImportHashMismatch,
+    and what building raises.
+    """
+    if not any(
+        each.source is not None and not each.sha256 for packages in imported.locks.values() for each in packages
+    ):
+        return imported
+    from envlock.workflow.builds import Builds
+
+    allowed = project.settings.build
+    refused = {
+        f"{each.name} (sdist)"
+        for packages in imported.locks.values()
+        for each in packages
+        if each.is_of_index_sdist and not each.sha256 and allowed is not True and each.name not in (allowed or ())
+    }
+    if refused:
+        raise ImportNeedsBuild(shown, refused)
+    builds = Builds(project, reporter, offline=offline)
+    locks = {}
+    for arch, packages in imported.locks.items():
+        request = _request(project, imported, arch, (), offline=offline)
+        locks[arch] = tuple(
+            each if each.source is None or each.sha256 else _built(shown, builds, each, request) for each in packages
+        )
+    return imported._replace(locks=locks)
+
+
+def _built(shown: str, builds: Builds, package: LockedPackage, request: Request) -> LockedPackage:
+    source = package.source
+    assert source is not None, f"{package.name} has no source"
+    if source.kind == "git":
+        below = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+        asked = parse_requirement(f"{package.name} @ git+{source.url}@{source.commit}{below}")
+        wheel = builds.of_requirement(asked, request)
+    else:
+        sdist = replace(package, url=source.url, filename=source.filename, sha256=source.sha256, source=None)
+        wheel = builds.of_sdist(sdist, request)
+    if package.version and not _may_be_version(package.version, wheel.version):
+        expected, found = f"version {package.version}", f"version {wheel.version}"
+        raise ImportHashMismatch(shown, f"what {package.name} is built from", expected, "its wheel", found)
+    return replace(wheel.package, dependencies=package.dependencies)
+
+
+def _may_be_version(one: str, other: str) -> bool:
+    from packaging.version import Version
+
+    return one == other or Version(one) == Version(other)
 
 
 def _request(

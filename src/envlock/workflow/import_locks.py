@@ -17,6 +17,7 @@ from envlock.config.instants import format_instant
 from envlock.config.metaflow_needs import metaflow_requirements
 from envlock.config.project import Project
 from envlock.config.read import project_of
+from envlock.errors import ResolveError, as_one
 from envlock.files import holds, write_atomically
 from envlock.interchange.errors import ImportLacksArch, UnfitPackage
 from envlock.interchange.imported import Choice, Imported, read
@@ -32,6 +33,7 @@ from envlock.model.requirements import Requirements
 from envlock.model.url import strip_credentials
 from envlock.places import user
 from envlock.reporter import Reporter
+from envlock.resolve.errors import merge_archs
 from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.errors import ImportContradictsSettings, OtherLocksExist
 from envlock.workflow.import_completion import completed_import
@@ -94,7 +96,10 @@ def import_lock(
         _refuse_existing(before, wanted.name)
     start = before or project_of(config, "")
     imported = read(wanted.file, _choice(start, wanted, is_there=before is not None))
-    completed, incomplete = completed_import(start, wanted.file.name, imported, reporter, offline=offline)
+    try:
+        completed, incomplete = completed_import(start, wanted.file.name, imported, reporter, offline=offline)
+    except ResolveError as error:
+        raise as_one(merge_archs([error])) from None
     project = _with_table(before, config, completed, wanted)
     environment = next(each for each in project.named if each.name == wanted.name)
     locks = [
@@ -280,8 +285,9 @@ def differences(source: Iterable[LockedPackage], locked: Iterable[LockedPackage]
 
 def _is_same(package: LockedPackage, other: LockedPackage) -> bool:
     """Whether a locked package is what its source says, as far as that says anything."""
-    is_same_file = (package.version, package.build) == (other.version, other.build) and (
-        (not package.filename or package.filename == other.filename)
+    is_same_file = package.build == other.build and (
+        package.version in {other.version, ""}
+        and (not package.filename or package.filename == other.filename)
         and (not package.url or package.url == other.url)
         and (not package.sha256 or package.sha256 == other.sha256)
     )
