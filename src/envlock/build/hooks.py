@@ -26,7 +26,7 @@ from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envlock.build.environments import Environment
     from envlock.build.port import Recipe
@@ -57,7 +57,7 @@ _OFFLINE = {
 """For programs that a build starts: they fail at once, and say why."""
 _NO_NETWORK = re.compile(
     r"(?:Could not resolve host|Failed to resolve|Temporary failure in name resolution|Network is unreachable"
-    r"|Name or service not known|nodename nor servname provided)[^\n]{0,200}"
+    r"|Name or service not known|nodename nor servname provided|using offline mode|--offline was specified)[^\n]{0,200}"
 )
 _NO_HISTORY = re.compile(
     r"unable to detect version|getting the version from the VCS|Versioning for this project requires either an sdist"
@@ -197,11 +197,18 @@ def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, st
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
+        **_toolchains(kept),
         "SOURCE_DATE_EPOCH": str(epoch),
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
         MAY_WRITE: str(work),
     }
+
+
+def _toolchains(kept: Mapping[str, str]) -> dict[str, str]:
+    """Where the machine's compilers are that look for themselves below HOME."""
+    rust = Path(os.environ.get("HOME") or "/", ".rustup")
+    return {"RUSTUP_HOME": str(rust)} if "RUSTUP_HOME" not in kept and rust.is_dir() else {}
 
 
 def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: Path, handle: int) -> int:
@@ -232,7 +239,7 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
     """The error of a build that failed: what was refused, if anything was, else what it said last."""
     text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
     kept = _keep_log(recipe, log)
-    lines = tuple(line.rstrip()[:_LONGEST_LOG] for line in text.splitlines() if line.strip())[-_LINES:]
+    lines = _telling(text, str(work))
     refused = work / REFUSED
     kind, _, what = "", "", ""
     if refused.is_file():
@@ -248,6 +255,26 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
         return VersionFromGit(recipe.said, what=what, details=lines, log=kept)
     reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
     return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
+
+
+def _telling(text: str, folder: str) -> tuple[str, ...]:
+    r"""The last lines of a log that tell something: without the frames of a backend, which is not at fault mostly.
+
+    >>> backend = '  File "/env/x.py", line 1, in f\n    g()\n    ^^^\n'
+    >>> own = '  File "/w/setup.py", line 2, in <module>\n    1/0\n'
+    >>> _telling(f"building\nTraceback (most recent call last):\n{backend}{own}ZeroDivisionError: x\n", "/w")
+    ('building', '  File "/w/setup.py", line 2, in <module>', '    1/0', 'ZeroDivisionError: x')
+    """
+    found: list[str] = []
+    is_shown = True
+    for line in text.splitlines():
+        if line.startswith("  File "):
+            is_shown = f'"{folder}/' in line or '"<string>"' in line
+        elif not line.startswith("    "):
+            is_shown = not line.startswith("Traceback ")
+        if is_shown and line.strip():
+            found.append(line.rstrip()[:_LONGEST_LOG])
+    return tuple(found[-_LINES:])
 
 
 def _keep_log(recipe: Recipe, log: Path) -> Path:

@@ -192,6 +192,14 @@ def _unshare(what: int) -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
+def _print(error: BaseException) -> None:
+    """Print the traceback of code of others, without the frames of this module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
 def _call(hook: Callable[..., object], *arguments: object) -> Any:
     """The answer of a hook, called in a process of its own, as PEP 517 asks; None if it failed."""
     told, tells = os.pipe()
@@ -205,8 +213,11 @@ def _call(hook: Callable[..., object], *arguments: object) -> Any:
             while left:
                 left = left[os.write(tells, left) :]
             status = 0
-        except BaseException:  # SystemExit too, with which distutils fails
-            traceback.print_exc()
+        except SystemExit as error:  # what failed has said why
+            if not isinstance(error.code, int):
+                sys.stderr.write(f"{error.code}\n")
+        except BaseException as error:
+            _print(error)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -248,8 +259,8 @@ def main(asked: str) -> int:
     _leave_network()
     try:
         backend = _backend(task["backend"], task["path"])
-    except Exception:  # of any kind: it is code of others
-        traceback.print_exc()
+    except Exception as error:  # of any kind: it is code of others
+        _print(error)
         return 1
     build = getattr(backend, "build_wheel", None)
     if build is None:
