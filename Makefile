@@ -6,7 +6,7 @@ PODS := .venv/pods/images-are-made
 SERVERS := .venv/azurite/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-remote lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-ways demo-remote lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ demo: $(READY)  ## lock, check and push examples/quickstart, then run its flow
 
 demo-team: $(READY) $(SERVERS)  ## two people share environments through a bucket: S3's, then Google's and Azure's language
 	@for server in moto gcs azurite; do $(BIN)/python scripts/demo_team.py --on $$server || exit 1; done
+
+demo-ways: $(READY)  ## move in from requirements.txt, environment.yml, uv.lock, a monorepo and decorators, and out again
+	@$(BIN)/python scripts/demo_ways.py
 
 demo-remote: $(READY)  ## start steps in pods, by Batch, Step Functions, Argo and Kubernetes; in containers after `make setup-pods`
 	@$(BIN)/python scripts/demo_remote.py

@@ -141,6 +141,21 @@ def test_two_people_share_a_cache_by_started_commands(server: str, tmp_path: Pat
     assert f"All of it on {server}" in said
 
 
+@pytest.mark.flows
+def test_a_repository_of_decorators_moves_to_envlock_toml(tmp_path: Path) -> None:
+    said = run(["python", str(ROOT / "scripts" / "demo_ways.py"), "--only", "migrate"], tmp_path)
+    assert said.count("[ok]") == 4
+
+
+@pytest.mark.index
+@pytest.mark.flows
+@pytest.mark.slow
+def test_every_way_in_and_out(tmp_path: Path) -> None:
+    said = run(["python", str(ROOT / "scripts" / "demo_ways.py")], tmp_path)
+    assert said.count("[ok]") == 15
+    assert "s in all." in said
+
+
 @pytest.mark.index
 @pytest.mark.flows
 def test_the_mixed_example_has_all_three_types(conda_example: Callable[[str], Path]) -> None:

@@ -164,8 +164,6 @@ def _lock(line: CommandLine, project: Project) -> int:
 
             sys.stdout.write("".join(f"{given_text(each)}\n" for each in given.results))
         notes = [*map(_behind_text, given.behind), *aliases.left(result)]
-        if result.changed:
-            notes += [f"note: {at.path}:{at.line}: {text}" for text, at in _notes_of_files(project, chosen)]
         sys.stderr.write("".join(f"{one_line(note)}\n" for note in notes))
     return 0
 

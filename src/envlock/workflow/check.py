@@ -167,7 +167,7 @@ class _Check:
         found = differences(before, environment.requirements)
         graver = [difference for difference in found if not difference.is_satisfied] or list(found)
         keys = [key for key in (environment.origin(difference.thing) for difference in graver) if key]
-        reasons = [difference.sentence for difference in graver]
+        reasons = [_with_paths(difference.sentence, environment) for difference in graver]
         if branches > 1:
             reasons.append(f"{branches} branches that locked it were merged; `envlock lock` keeps the packages of all")
         verdict = Verdict.RESTAMP if all(difference.is_satisfied for difference in found) else Verdict.STALE
@@ -256,3 +256,10 @@ class _Check:
             return (read_lock(path),)
         except ConflictMarkersInLock:
             return tuple(lock for lock, _ in locks_in(path, self.project.shown(path)))
+
+
+def _with_paths(sentence: str, environment: Environment) -> str:
+    """The sentence with the paths of folders and files in place of URLs that hash what is in them."""
+    for url, path in environment.local:
+        sentence = sentence.replace(url, f"`{path}` as it is now")
+    return sentence

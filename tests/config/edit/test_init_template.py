@@ -230,6 +230,7 @@ def test_new_flows_are_added_and_everything_that_was_there_stays(tmp_path: Path)
     theirs = MINE.index("# Theirs.")
     assert made.text.startswith(MINE[:theirs].rstrip())
     assert made.text.endswith(MINE[theirs:])
+    assert '\n# env = "notebook"\n' in made.text[len(MINE[:theirs].rstrip()) :], "what is there is offered"
     assert (
         tomli.loads(made.text)["flow"]["TrainFlow"]
         == tomli.loads((FLOWS / "packages.toml").read_text())["flow"]["TrainFlow"]

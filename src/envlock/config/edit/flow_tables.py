@@ -74,16 +74,16 @@ def file_key(name: str) -> str:
     return next((key for suffix, key in FILE_KEYS.items() if base.endswith(suffix)), "")
 
 
-def flow_text(flow: DecoratedFlow, *, taken: Sequence[str] = (), offered: Sequence[str] = ()) -> str:
-    """The tables of a flow: `taken` are requirement files that it names, `offered` those that a comment does."""
+def flow_text(flow: DecoratedFlow, *, offered: Sequence[str] = (), envs: Sequence[str] = ()) -> str:
+    """The tables of a flow, with comments that offer requirement files and `[env.*]` tables."""
     inherited = () if flow.complete else ("those of a base class in another module",)
     lines = f"{header_text(('flow', flow.name))}\nfile = {quoted(flow.file)}\n"
     lines += f"# steps: {', '.join((*flow.steps, *inherited)) or 'none'}\n"
     lines += _notes_text(flow, "")
-    for key, files in _by_key(taken).items():
-        lines += f"{key} = {value_text(files[0] if len(files) == 1 else files)}\n"
     lines += "".join(f"# {file_key(file)} = {quoted(file)}\n" for file in offered)
-    if not flow.tables and not flow.step_tables and not taken:
+    if envs:
+        lines += f"# env = {value_text(envs[0] if len(envs) == 1 else list(envs))}\n"
+    if not flow.tables and not flow.step_tables:
         lines += _EXAMPLE
     text = lines + tables_text(("flow", flow.name), flow.tables)
     for step in flow.steps:
@@ -102,7 +102,8 @@ def add_flows(text: str, flows: Sequence[DecoratedFlow], *, offered: Sequence[st
         key: KeyPath = ("flow", flow.name)
         own = table_at(document, ("flow",)).get(flow.name)
         if own is None:
-            edited = _with_section(text, key, flow_text(flow, offered=offered), {"file": flow.file, **_said(flow)})
+            section = flow_text(flow, offered=offered, envs=list(table_at(document, ("env",))))
+            edited = _with_section(text, key, section, {"file": flow.file, **_said(flow)})
             set_value(document, key, {"file": flow.file, **_said(flow)})
             checked(edited, document)
             text = edited
@@ -191,13 +192,6 @@ def _said(flow: DecoratedFlow) -> dict[str, Any]:
 def _with_section(text: str, key: KeyPath, section: str, value: Mapping[str, Any]) -> str:
     """The text with a section that has its own headers, after those of its siblings."""
     return toml_edit.insert_section(text, key, f"\n{section}".replace("\n\n[", "\n[", 1), value_text(value))
-
-
-def _by_key(files: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for file in files:
-        found.setdefault(file_key(file), []).append(file)
-    return found
 
 
 def _without_refused(flows: list[DecoratedFlow], error: EnvlockError) -> list[DecoratedFlow]:
