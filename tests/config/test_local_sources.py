@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from envlock.config.local_sources import source_requirement
+from envlock.config.edit.add_remove import add_packages
+from envlock.config.local_sources import path_entry, source_requirement
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.errors import ConfigError
@@ -114,6 +115,36 @@ def test_what_cannot_be_a_source_is_an_error_with_its_line(folder: Path, entry: 
     assert reason in caught.value.message
     assert (caught.value.locations[-1].path, caught.value.locations[-1].line) == ("envlock.toml", 2)
     assert "s3cr3t" not in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    ("written", "entry"),
+    [
+        ("./libs/common", 'common = { path = "libs/common" }'),
+        ("dist/common-1.0-py3-none-any.whl", 'common = { path = "dist/common-1.0-py3-none-any.whl" }'),
+        ("dist/common-1.0.tar.gz", 'common = { path = "dist/common-1.0.tar.gz" }'),
+    ],
+)
+@pytest.mark.parametrize("before", ["", 'common = ">=2"', 'common = { git = "https://code.example/x", tag = "v1" }'])
+def test_add_takes_a_path_and_finds_the_name(folder: Path, before: str, written: str, entry: str) -> None:
+    text = f"[env.base.pypi.packages]\n{before}\n"
+    paths = {written: path_entry(written, folder=folder, project=folder)}
+    added, _ = add_packages(text, ("env", "base"), [written], paths=paths)
+    assert entry in added.splitlines()
+    (folder / "envlock.toml").write_text(added)
+    assert load_project(folder / "envlock.toml").named[0].local
+
+
+def test_a_version_takes_the_place_of_a_source() -> None:
+    text = '[env.base.pypi.packages]\ncommon = { path = "libs/common" }\n'
+    assert add_packages(text, ("env", "base"), ["common>=2"])[0].splitlines()[-1] == 'common = ">=2"'
+
+
+def test_a_folder_without_a_name_is_no_entry(folder: Path) -> None:
+    (folder / "libs/common/pyproject.toml").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        path_entry("libs/common", folder=folder, project=folder)
+    assert '{ path = "libs/common" }' in (caught.value.hint or "")
 
 
 def test_a_link_that_leads_out_of_the_project_is_refused(

@@ -18,7 +18,9 @@ TARGET_ENV = Value("--env", "NAME", "For this `[env.NAME]`.", complete="environm
 CONDA = Flag("--conda", "From a conda channel, not from PyPI.")
 _CHANNEL = Value("--channel", "CHANNEL", "Take it from this conda channel; needs `--conda`.")
 _INDEX = Value("--index", "INDEX", "Take it from this index only: a name in `[envlock.indexes]`, or a URL.")
-_PACKAGES = Argument("packages", "PACKAGE...", 'A name, or a requirement: `"pandas>=2,<3"`.')
+_PACKAGES = Argument(
+    "packages", "PACKAGE...", 'A name, a requirement: `"pandas>=2,<3"`, or the path of a folder, a wheel or an sdist.'
+)
 
 
 @command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, _CHANNEL, _INDEX, JSON, CONFIG)
@@ -36,6 +38,8 @@ def add(line: CommandLine) -> int:
     - `envlock add rich --step train`
     - `envlock add "requests[socks]" --env base`
     - `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`
+    - `envlock add "tool @ git+https://code.example/team/tool@v1.2.0"`
+    - `envlock add ./libs/common`
     - `envlock add --conda "ffmpeg>=6" --step encode`
     - `envlock add --conda samtools --channel bioconda`
     - `envlock add "torch>=2.3" --index pytorch`
@@ -67,7 +71,8 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
     if channel:
         channel = channel_name(text, level, channel)
     if line.command is add:
-        text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index)
+        paths = {} if conda else _paths(packages, project)
+        text, changes = add_packages(text, level, packages, conda=conda, channel=channel, index=index, paths=paths)
     else:
         try:
             text, changes = remove_packages(text, level, packages, conda=conda, name=project.path.name)
@@ -90,6 +95,19 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
         write(f"{one}  [{'.'.join(one.level)}]")
     write_err("hint: envlock lock" if changes else f"[{'.'.join(level)}] lists that already")
     return 0
+
+
+def _paths(packages: Sequence[str], project: Project) -> dict[str, tuple[str, dict[str, str]]]:
+    """The entries of packages that are paths: those that begin with a dot, and those of wheels and sdists."""
+    found = {}
+    for each in packages:
+        if "@" not in each and (each.startswith(("./", "../")) or each.endswith((".whl", ".tar.gz", ".zip"))):
+            from pathlib import Path
+
+            from envlock.config.local_sources import path_entry
+
+            found[each] = path_entry(each, folder=Path.cwd(), project=project.path.parent)
+    return found
 
 
 def _listed_in_a_file(project: Project, level: KeyPath, packages: Sequence[str], error: NotListed) -> NotListed:

@@ -260,6 +260,11 @@ def package_documents(lock: Lock) -> list[dict[str, object]]:
                 "license": package.conda.license or None,
                 "provides": dict(package.conda.provides),
             }
+        if package.source is not None:
+            document["source"] = {
+                key: value or None for key, value in vars(package.source).items() if key != "requires"
+            }
+            document["built_with"] = list(package.source.requires)
         documents.append(document)
     return documents
 
@@ -342,4 +347,5 @@ def _pypi_title(lock: Lock) -> str:
 
 
 def _pinned(package: LockedPackage) -> str:
-    return f"{package.name}=={package.version}"
+    pinned = f"{package.name}=={package.version}"
+    return f"{pinned} (from {package.source.said})" if package.source is not None else pinned

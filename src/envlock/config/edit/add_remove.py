@@ -73,16 +73,32 @@ def choose_level(project: Project, *, flow: str = "", step: str = "", env: str =
     return levels[0]
 
 
+_SOURCES = frozenset({"git", "path"})
+"""The keys of a table that says where the one version of a package is."""
+
+
 def add_packages(
-    text: str, level: KeyPath, requirements: Sequence[str], *, conda: bool = False, channel: str = "", index: str = ""
+    text: str,
+    level: KeyPath,
+    requirements: Sequence[str],
+    *,
+    conda: bool = False,
+    channel: str = "",
+    index: str = "",
+    paths: Mapping[str, tuple[str, Mapping[str, str]]] | None = None,
 ) -> tuple[str, tuple[Change, ...]]:
     """The text with these requirements listed at `level`, and what changed; what is listed already changes nothing.
 
     A new version replaces the one that is listed under the same marker; the rest of a table, and of a list, stays.
-    `channel` is where conda packages are to come from, `index` where PyPI's are. Raises BadPackageName,
-    BadVersionSpecifier, BadCondaEntry or BadChannel before it changes anything.
+    `channel` is where conda packages are to come from, `index` where PyPI's are; `paths` are the entries of those that
+    are folders and files. Raises BadPackageName, BadVersionSpecifier, BadCondaEntry or BadChannel before it changes
+    anything.
     """
-    entries = [conda_entry(each, channel) if conda else _pypi_entry(each) for each in requirements]
+    sources = paths or {}
+    entries: list[tuple[str, Any]] = [
+        sources[each] if each in sources else conda_entry(each, channel) if conda else _pypi_entry(each)
+        for each in requirements
+    ]
     table = (*level, *_TABLES[conda])
     document = tomli.loads(text)
     changes: list[Change] = []
@@ -90,11 +106,13 @@ def add_packages(
         listed = table_at(document, table)
         before = _key_for(listed, key, is_pypi=not conda)
         if before is None:
-            old, new = None, (key, _with_index(value, index))
+            old, new = None, (key, _with_index(value, index) if isinstance(value, str) else value)
             edited = toml_edit.insert(text, (*table, key), value_text(new[1]), header=len(level))
         else:
             old = (before, listed[before])
-            new = (_renamed(before, key, conda=conda), _amended(listed[before], value, index))
+            has_source = isinstance(listed[before], dict) and not _SOURCES.isdisjoint(listed[before])
+            amended = value if has_source or not isinstance(value, str) else _amended(listed[before], value, index)
+            new = (_renamed(before, key, conda=conda), amended)
             if new == old:
                 continue
             edited = toml_edit.rename(text, (*table, before), new[0]) if new[0] != before else text
