@@ -12,7 +12,7 @@ from envlock.model.arch import host_arch
 from tests.conftest import Envlock
 from tests.hydration.making import SERIES
 from tests.index import CATALOGUE, Index, Release
-from tests.support import Ran
+from tests.support import ProjectFolder, Ran
 
 HERE = host_arch()
 
@@ -97,3 +97,18 @@ def test_an_error_names_the_line_of_the_file_and_nothing_that_nobody_wrote(folde
     said = lock(envlock, "-r", "requirements.txt", "--output", "x", "--python", SERIES, check=2).stderr
     assert "error[disagreeing-values]" in said
     assert "at more.txt:1" in said
+
+
+def test_conda_packages_of_both_kinds_of_files(conda_project: ProjectFolder, envlock: Envlock) -> None:
+    conda_project.write("")
+    folder = conda_project.folder
+    (folder / "environment.yml").write_text("channels: [conda-forge]\ndependencies: [lower, pip: [lam]]\n")
+    (folder / "r.txt").write_text("--conda-pkg upper\n--sys-pkg __glibc==2.34\nxi\n-c c.txt\n")
+    (folder / "c.txt").write_text("xi<1.1\n")
+    lock(envlock, "-f", "environment.yml", "-r", "r.txt", "--output", "locks")
+    (path,) = lock_files(folder / "locks")
+    found = read_lock(path)
+    assert found.requirements.type == "mixed"
+    assert ("linux-64", "__glibc", "2.34") in found.requirements.system
+    assert {"lower", "upper", "python"} <= {package.name for package in found.conda_packages}
+    assert {package.name: package.version for package in found.pypi_packages} == {"lam": "1.0", "xi": "1.0"}
