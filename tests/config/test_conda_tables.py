@@ -75,6 +75,17 @@ def test_a_package_of_conda_and_one_of_pypi_have_a_key_each(tmp_path: Path) -> N
     assert found.origin("rich") == ("flow", "Train", "pypi", "packages", "rich")
 
 
+def test_requirements_of_one_package_at_one_level_add_up(tmp_path: Path) -> None:
+    (tmp_path / "base.yml").write_text("dependencies: [numpy, 'ffmpeg>=5', 'python=3.12']\n")
+    (tmp_path / "more.yml").write_text("dependencies: ['numpy=1.26', ffmpeg]\n")
+    files = 'environment-yml = ["base.yml", "more.yml"]\n'
+    found = conda(tmp_path, f'{files}conda = {{ libraries = {{ ffmpeg = "<7", python = "=3.12" }} }}')
+    assert [str(each) for each in found.requirements.conda] == ["ffmpeg <7,>=5", "numpy =1.26"]
+    (tmp_path / "more.yml").write_text("dependencies:\n- ffmpeg=4\n")
+    error = refused(tmp_path, files)
+    assert [(at.path, at.line) for at in error.locations] == [("base.yml", 1), ("more.yml", 2)]
+
+
 @pytest.mark.parametrize(
     "tables",
     [

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from envlock.config.project import KeyPath
 from envlock.config.tables import Conflict, Level, agree_python, normalize_python
-from envlock.model.conda_requirement import CondaRequirement, conda_requirement
+from envlock.model.conda_requirement import CondaRequirement, both_of, conda_requirement
 from envlock.model.url import is_channel, strip_channel_credentials
 
 
@@ -120,10 +120,18 @@ def read_package(level: Level, entries: dict[str, CondaEntry], name: str, constr
 
 
 def add_conda(level: Level, entries: dict[str, CondaEntry], entry: CondaEntry) -> None:
-    """Add a conda package to one of the level's two tables. One that the level requires otherwise is a Conflict."""
+    """Add a conda package to one of the level's two tables, `entries`.
+
+    Requirements of one table add up. A Conflict is one that no version can meet beside those that are there, or that
+    differs from what the other table has.
+    """
     requirement = entry.requirement
-    before = level.conda.get(requirement.name) or level.conda_only.get(requirement.name)
-    if before is not None and before.requirement != requirement:
-        values = (str(before.requirement), str(requirement))
-        raise Conflict("disagreeing-values", before.key, entry.key, values=values)
+    other = level.conda_only if entries is level.conda else level.conda
+    for before in filter(None, (entries.get(requirement.name), other.get(requirement.name))):
+        both = both_of(before.requirement, requirement)
+        if both is None or (both != before.requirement and before is other.get(requirement.name)):
+            values = (str(before.requirement), str(requirement))
+            raise Conflict("disagreeing-values", before.key, entry.key, values=values)
+        if before is entries.get(requirement.name) and both != before.requirement:
+            entries[requirement.name] = before._replace(requirement=both)
     entries.setdefault(requirement.name, entry)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
+from envlock.model.requirement import PypiRequirement, contradict
 
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _CHANNEL = re.compile(r"[A-Za-z0-9._~:/@%${}-]+")
@@ -94,6 +95,38 @@ def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     if archs and bare == "python":
         raise BadCondaRequirement(text, "every arch has the same Python")
     return CondaRequirement(bare, version, build, channel.rstrip("/") if separator else "", archs)
+
+
+def both_of(one: CondaRequirement, other: CondaRequirement) -> CondaRequirement | None:
+    """The requirement that holds where two of one package do; None if that cannot be, or is not plain.
+
+    >>> numpy = CondaRequirement("numpy", ">=1.20")
+    >>> str(both_of(numpy, CondaRequirement("numpy", "=1.26"))), str(both_of(numpy, CondaRequirement("numpy")))
+    ('numpy =1.26,>=1.20', 'numpy >=1.20')
+    >>> both_of(numpy, CondaRequirement("numpy", "=1.19")), both_of(numpy, CondaRequirement("numpy", "<2|>3"))
+    (None, None)
+    """
+    if one == other:
+        return one
+    if (one.channel, one.build) != (other.channel, other.build) or "|" in one.version + other.version:
+        return None
+    plain = [PypiRequirement(one.name, specifier=_plain(each.version)) for each in (one, other)]
+    clauses = sorted({clause for each in (one, other) for clause in each.version.split(",") if clause})
+    return None if contradict(*plain) else one._replace(version=",".join(clauses))
+
+
+def _plain(version: str) -> str:
+    """A version as PEP 440 writes it, as far as that is plain: `=1.26` is a range."""
+    return re.sub(
+        r"(?:(?<=,)|\A)=?(\d+(?:\.\d+)*)(?:\.\*)?(?=,|\Z)",
+        lambda found: f">={found[1]},<{_next(found[1])}",
+        version,
+    )
+
+
+def _next(version: str) -> str:
+    head, dot, last = version.rpartition(".")
+    return f"{head}{dot}{int(last) + 1}"
 
 
 def parse_conda_requirement(text: str) -> CondaRequirement:
