@@ -13,6 +13,7 @@ import tomli
 
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.read import load_project
+from envlock.errors import ConfigError
 from envlock.workflow.migrate import Migration, plan, write
 
 SAMPLES = Path(__file__).parent.parent / "config" / "flows" / "samples"
@@ -225,6 +226,14 @@ def test_files_that_cannot_be_read_are_named(repository: Path) -> None:
     assert sorted(error.code for error in migration.unread) == ["flow-file-missing", "flow-file-syntax"]
     assert [flow.name for flow in migration.configs[0].edited.flows] == ["ScoreFlow", "TrainFlow"]
     assert not migration.is_whole
+
+
+@pytest.mark.parametrize("text", ["x =", "[flow.ScoreFlow]\nfile = 'gone.py'\n", "[flow]\nx = 1\n"])
+def test_an_envlock_toml_that_is_wrong_is_told_as_it_is(repository: Path, text: str) -> None:
+    (repository / "envlock.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        plan(repository)
+    assert caught.value.locations[0].path == "envlock.toml"
 
 
 def test_nothing_to_migrate(tmp_path: Path) -> None:

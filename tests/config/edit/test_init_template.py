@@ -289,6 +289,17 @@ def test_requirement_files_of_the_folder_are_offered_and_taken_over(tmp_path: Pa
     assert not added_to(tmp_path, both.text, take=["extra.in"]).is_changed
 
 
+def test_a_requirement_file_may_be_elsewhere_and_the_schema_comes_later(tmp_path: Path) -> None:
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    (tmp_path / "needs").mkdir()
+    (tmp_path / "needs" / "all.txt").write_text("attrs\n")
+    made = added_to(tmp_path, MINE, take=[str(tmp_path / "needs" / ".." / "needs" / "all.txt")])
+    assert tomli.loads(made.text)["flow"]["TeamFlow"]["requirements"] == "needs/all.txt"
+    made = make_template(tmp_path, before=MINE, schema=True)
+    assert made.text == f"#:schema .envlock.schema.json\n{MINE}"
+    assert make_template(tmp_path, before=made.text, schema=True).text == made.text
+
+
 def test_a_requirement_file_without_flows_is_an_environment(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("attrs\n")
     made = make_template(tmp_path, take=["requirements.txt"])

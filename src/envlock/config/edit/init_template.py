@@ -112,8 +112,7 @@ def make_template(
     FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice, NoRequirementFile; and what is wrong with `before`.
     """
     folder = folder.absolute()
-    for file in take:
-        _refuse_no_file(folder, file)
+    take = [_requirement_file(folder, file) for file in take]
     unread: tuple[EnvlockError, ...] = ()
     if files:
         flows = flows_of(folder, files)
@@ -123,8 +122,6 @@ def make_template(
         flows = one_of_each(folder, [flow for flow in found if _is_meant(flow, said, found, folder)])
     path = folder / CONFIG_NAME
     offered = [name for name in _requirement_files(folder) if name not in take]
-    if before is not None:
-        load_text(path, before)  # what is wrong with it is not of what is added
 
     def write(flows: Sequence[DecoratedFlow]) -> Edited:
         added: list[KeyPath] = []
@@ -134,6 +131,7 @@ def make_template(
         else:
             text, added = add_flows(before, flows, offered=offered)
             text, steps = add_steps(text, flows)
+            text = f"#:schema {SCHEMA_NAME}\n{text}" if schema and not text.startswith("#:schema") else text
         for file in take:
             for level in [("flow", flow.name) for flow in flows] or [("env", "base")]:
                 text, new = take_file(text, level, file)
@@ -178,18 +176,23 @@ def text_there(folder: Path) -> str | None:
 
         explain(data, path)
         raise
-    return None if text in _skeletons() else text
+    if text in _skeletons():
+        return None
+    load_text(path, text)
+    return text
 
 
 def _skeletons() -> tuple[str, str]:
     return compose(()), compose((), schema=True)
 
 
-def _refuse_no_file(folder: Path, file: str) -> None:
+def _requirement_file(folder: Path, file: str) -> str:
+    """The name of a requirement file in an envlock.toml of a folder. Raises NoRequirementFile."""
     if not file_key(file):
         raise NoRequirementFile(file, f"its name ends with none of {', '.join(FILE_KEYS)}, and is not pyproject.toml")
     if not (folder / file).is_file():
         raise NoRequirementFile(file, "there is no such file in this folder")
+    return Path(os.path.relpath(folder / file, folder)).as_posix()
 
 
 def _requirement_files(folder: Path) -> list[str]:
