@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import tomli
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from envlock.config.conda_tables import entry_of
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.read import load_project
+from envlock.config.tables import normalize_python, requirement_of
 from envlock.errors import ConfigError
 from envlock.workflow.migrate import Migration, plan, write
 
@@ -138,6 +144,49 @@ def test_flows_and_the_base_class_that_they_share_move_together(repository: Path
     assert (again.is_whole, again.configs, again.sources) == (True, (), ())
 
 
+_AS_METAFLOW_MERGES = """
+import importlib, json
+from metaflow import decorators
+from metaflow.plugins.pypi.conda_environment import CondaEnvironment
+
+class Environment:
+    TYPE = "conda"
+    is_disabled = CondaEnvironment.is_disabled
+    def set_local_root(self, root): pass
+
+merged = {}
+for name in ("ScoreFlow", "TrainFlow"):
+    flow = getattr(importlib.import_module(f"{name[:5].lower()}_flow"), name)(use_cli=False)
+    decorators._attach_decorators(flow, ["conda", "pypi"])
+    of_flow = [each for same in flow._flow_decorators.values() for each in same]
+    for each in [*of_flow, *(each for step in flow for each in step.decorators)]:
+        each.external_init()
+    for step in flow:
+        own = [each for each in step.decorators if each.name in ("conda", "pypi")]
+        for each in own:
+            each.step_init(flow, flow._graph, step.name, step.decorators, Environment(), None, print)
+        merged[f"{name}/{step.name}"] = {each.name: each.attributes for each in own}
+print(json.dumps(merged))
+"""
+
+
+def test_each_step_requires_what_metaflow_itself_makes_of_its_decorators(repository: Path) -> None:
+    """Metaflow puts the decorators of flow, base classes and step together, as with `--environment=conda`."""
+    environment = {**os.environ, "METAFLOW_USER": "tester"}
+    command = [sys.executable, "-c", _AS_METAFLOW_MERGES]
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    merged = json.loads(done.stdout.splitlines()[-1])
+    write(plan(repository), delete_decorators=True)
+    written = {each.name: each.requirements for each in load_project(repository / "envlock.toml").environments()}
+    assert written.keys() == merged.keys()
+    for step, decorators in merged.items():
+        pypi, conda = (decorators[kind]["packages"] for kind in ("pypi", "conda"))
+        assert set(written[step].pypi) == {requirement_of(*each) for each in pypi.items()}, step
+        assert set(written[step].conda) == {entry_of(*each)[0] for each in conda.items()}, step
+        assert written[step].python == normalize_python(decorators["pypi"]["python"]), step
+
+
 def test_a_decorator_that_nobody_can_read_stays_for_all_flows_that_have_it(repository: Path) -> None:
     base = repository / "team" / "base.py"
     base.write_text(base.read_text().replace('{"attrs": ""}', 'load("attrs")'))
@@ -261,3 +310,51 @@ def test_the_samples_keep_what_they_require(tmp_path: Path) -> None:
             steps = {each.step for each in migration.proofs if each.flow == flow.name and each.verdict == "incomplete"}
             assert all(each.step in {"", *steps} for each in flow.decorators)
     assert load_project(tmp_path / "envlock.toml").flows
+
+
+VALUES = st.sampled_from(["", "1", ">=1,<2", "=>1", 3, None])
+PACKAGES = st.dictionaries(st.sampled_from(["a", "b", "c[x]", "b ad"]), VALUES, max_size=2)
+ASKS = st.one_of(
+    st.tuples(st.just("pypi"), st.fixed_dictionaries({}, optional={"packages": PACKAGES, "python": st.just("3.12")})),
+    st.tuples(st.just("conda"), st.fixed_dictionaries({}, optional={"libraries": PACKAGES, "disabled": st.booleans()})),
+    st.tuples(st.just("named_env"), st.fixed_dictionaries({"name": st.sampled_from(["team/a:v1", "Bad"])})),
+    st.tuples(st.just("sys_packages"), st.just({"packages": {"__cuda": "12.4"}})),
+)
+
+
+def decorated(asks: list[tuple[str, dict[str, object]]], suffix: str, indent: str) -> str:
+    return "".join(f"{indent}@{name}{suffix}(**{arguments!r})\n" for name, arguments in asks)
+
+
+@settings(max_examples=30, deadline=None)
+@given(*[st.lists(ASKS, max_size=2)] * 4)
+def test_whatever_decorators_say_each_step_requires_the_same_or_something_stays(
+    tmp_path_factory: pytest.TempPathFactory,
+    of_base: list[tuple[str, dict[str, object]]],
+    of_flow: list[tuple[str, dict[str, object]]],
+    of_start: list[tuple[str, dict[str, object]]],
+    of_end: list[tuple[str, dict[str, object]]],
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "base.py").write_text(
+        f"from metaflow import *\n{decorated(of_base, '_base', '')}class Base(FlowSpec):\n"
+        f"{decorated(of_start, '', '    ')}    @step\n    def start(self): self.next(self.end)\n"
+    )
+    (folder / "flow.py").write_text(
+        f"from metaflow import *\nfrom base import Base\n{decorated(of_flow, '_base', '')}class OneFlow(Base):\n"
+        f"{decorated(of_end, '', '    ')}    @step\n    def end(self): pass\nOneFlow()\n"
+    )
+    migration = plan(folder)
+    assert set(verdicts(migration).values()) <= {"same", "incomplete"}, "nothing was there that could differ"
+    write(migration, delete_decorators=True)
+    left = [
+        each
+        for name in ("base.py", "flow.py")
+        for flow in read_decorators(folder / name, folder)
+        for each in flow.decorators
+    ]
+    assert bool(left) is not migration.is_whole, "a decorator goes if all of it is carried over, and else is named"
+    if of_base or of_flow or of_start or of_end:
+        proved = {f"{each.flow}/{each.step}": each.written_id for each in migration.proofs if each.written_id}
+        found = load_project(folder / "envlock.toml").environments()
+        assert {each.name: (each.base.own if each.base else each.requirements).req_id for each in found} == proved
