@@ -163,6 +163,24 @@ def test_a_failed_build_keeps_its_log_and_shows_its_last_lines(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("fatal error: Python.h: No such file or directory", "python3-dev"),
+        ("x.c:3:10: fatal error: expat.h: No such file or directory", "`expat.h`"),
+        ("x.c:3:10: fatal error: 'expat.h' file not found", "`expat.h`"),
+        ("error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory", "build-essential"),
+        ("error: command '/usr/bin/gcc' failed: No such file or directory", "build-essential"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'gcc'", "build-essential"),
+        ("ModuleNotFoundError: No module named 'numpy.distutils'", "`numpy`"),
+        ("something else", "the whole log"),
+    ],
+)
+def test_what_builds_fail_with_often_has_a_hint(tmp_path: Path, said: str, hint: str) -> None:
+    error = failure(write_project(tmp_path / "demo", f"import sys; sys.exit({said!r})"), BuildFailed)
+    assert hint in (error.hint or "")
+
+
+@pytest.mark.parametrize(
     "during", ["os.kill(os.getpid(), 9)", "import sys; sys.exit('no compiler')", "sys.exit(0)", "1/0"]
 )
 def test_however_a_build_ends_it_is_an_error(tmp_path: Path, during: str) -> None:

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 class OfOneSource(ResolveError):
     """A failure of one source: `source` is what messages call it, such as `docopt 0.6.2`."""
 
-    def __init__(self, source: str, *, details: tuple[str, ...] = (), log: Path | None = None, **facts: str) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        details: tuple[str, ...] = (),
+        log: Path | None = None,
+        hint: str | None = None,
+        **facts: str,
+    ) -> None:
         self.source = source
         self.packages: tuple[str, ...] = ()
         self.log = log
@@ -23,7 +31,7 @@ class OfOneSource(ResolveError):
         super().__init__(
             texts.message.format_map({"source": source, **said}),
             details=tuple(map(redact, details)),
-            hint=texts.hint.format_map({"source": source, **said}) if texts.hint else None,
+            hint=hint or (texts.hint.format_map({"source": source, **said}) if texts.hint else None),
             locations=(Location(str(log)),) if log is not None else (),
         )
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -38,7 +39,8 @@ _ROUNDS = 5
 """How often the hooks may ask for more build requirements."""
 _LINES = 15
 _LOG_TAIL = 64 << 10
-_LONGEST_LOG = 200
+_LONGEST_LINE = 200
+_LONGEST_LOG = 8 << 20
 _KEPT = (
     *("PATH", "LANGUAGE"),
     # which compilers, and how they find things: a machine's own matter
@@ -64,6 +66,28 @@ _NO_HISTORY = re.compile(
     r"|Cannot find the version number of|No VCS|not a git repository"
 )
 """What fails where a version is to be found in a history that is not there."""
+_WAYS_OUT = (
+    (
+        re.compile(r"Python\.h: No such file"),
+        "install the headers of Python, such as with: apt-get install python3-dev",
+    ),
+    (
+        re.compile(r"fatal error: '?([\w./+-]+\.h)(?:pp)?'?(?::| file) (?:No such file|not found)"),
+        "install the library that has `{0}`, with its headers: `apt-file search {0}` tells which package that is",
+    ),
+    (
+        re.compile(
+            r"command '?(?:\S*/)?\S*(?:gcc|g\+\+|cc|c\+\+|clang)\S*?'? failed: No such file"
+            r"|No such file or directory: '(?:gcc|cc|g\+\+)'|Unknown compiler\(s\)|No CMAKE_CX*_COMPILER could be found"
+        ),
+        "install a compiler, such as with: apt-get install build-essential",
+    ),
+    (
+        re.compile(r"ModuleNotFoundError: No module named '(\w+)"),
+        "add what has `{0}` to `requires` of `[build-system]` in its pyproject.toml, or use a release that has a wheel",
+    ),
+)
+"""What builds fail with often, and what helps."""
 _REMEDIES = (
     ("No module named 'pkg_resources'", "setuptools<82"),
     ("use_2to3 is invalid", "setuptools<58"),
@@ -180,7 +204,7 @@ def run_hooks(recipe: Recipe, work: Work, project: Path, epoch: int) -> tuple[En
 
 def _remedy(log: Path, tried: Sequence[str]) -> str:
     """The constraint of build requirements that may help a build that failed; empty if none does."""
-    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    text = _tail(log, _LOG_TAIL).decode("utf-8", "replace")
     return next((remedy for sign, remedy in _REMEDIES if sign in text and remedy not in tried), "")
 
 
@@ -194,8 +218,7 @@ def _variables(work: Path, environment: Environment, epoch: int) -> dict[str, st
         "VIRTUAL_ENV": str(environment.python.parent.parent),
         "HOME": str(work / "home"),
         **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work / "tmp")),
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
+        **dict.fromkeys(("LANG", "LC_ALL"), "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"),
         "TZ": "UTC",
         **_toolchains(kept),
         "SOURCE_DATE_EPOCH": str(epoch),
@@ -237,7 +260,7 @@ def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: P
 
 def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:
     """The error of a build that failed: what was refused, if anything was, else what it said last."""
-    text = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    text = _tail(log, _LOG_TAIL).decode("utf-8", "replace")
     kept = _keep_log(recipe, log)
     lines = _telling(text, str(work))
     refused = work / REFUSED
@@ -254,7 +277,7 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
         what = "a folder" if recipe.source.kind == "folder" else "an archive"
         return VersionFromGit(recipe.said, what=what, details=lines, log=kept)
     reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
-    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept)
+    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept, hint=_way_out(text))
 
 
 def _telling(text: str, folder: str) -> tuple[str, ...]:
@@ -273,12 +296,31 @@ def _telling(text: str, folder: str) -> tuple[str, ...]:
         elif not line.startswith("    "):
             is_shown = not line.startswith("Traceback ")
         if is_shown and line.strip():
-            found.append(line.rstrip()[:_LONGEST_LOG])
+            found.append(line.rstrip()[:_LONGEST_LINE])
     return tuple(found[-_LINES:])
+
+
+def _way_out(text: str) -> str | None:
+    """What helps a build that fails as many do; None where nothing is known.
+
+    >>> _way_out("small.c:1:10: fatal error: Python.h: No such file or directory")
+    'install the headers of Python, such as with: apt-get install python3-dev'
+    """
+    for sign, hint in _WAYS_OUT:
+        found = sign.search(text)
+        if found is not None:
+            return hint.format(*found.groups())
+    return None
 
 
 def _keep_log(recipe: Recipe, log: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.said).strip("-.")[:60]
     kept = folder_in_home("builds", "logs") / f"{name}-{recipe.key[:8]}.log"
-    write_atomically(kept, log.read_bytes())
+    write_atomically(kept, _tail(log, _LONGEST_LOG))
     return kept
+
+
+def _tail(log: Path, size: int) -> bytes:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        return file.read()

@@ -77,8 +77,9 @@ def unpack(archive: Path, filename: str, into: Path, source: str) -> Path:
         if error.errno not in {None, errno.EINVAL}:  # else the reader's
             raise
         raise BadSdist(source, reason=f"it cannot be unpacked ({error})") from None
-    inside = list(into.iterdir())
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink() else into
+    folders = [each for each in into.iterdir() if each.is_dir() and not each.is_symlink()]
+    is_project = any((into / name).exists() for name in ("pyproject.toml", "setup.py"))
+    return folders[0] if len(folders) == 1 and not is_project else into
 
 
 class Named(NamedTuple):
