@@ -407,6 +407,14 @@ def test_a_requirement_against_what_conda_provides_is_refused(adapter: Adapter, 
     assert "only beta" not in caught.value.render()
 
 
+def test_a_hash_of_what_conda_provides_is_refused(adapter: Adapter, index: Index) -> None:
+    provided = (Provided("beta", "2.0", "beta 2.0"),)
+    with pytest.raises(ConflictWithConda) as caught:
+        adapter.ask(index, "alpha>=2", "beta", provided=provided, hashes=(("beta", "0" * 64),))
+    assert "beta is required with hashes, but conda provides beta 2.0" in caught.value.message
+    assert caught.value.packages == ("hash:beta", "conda:beta")
+
+
 def test_a_constraint_against_what_conda_provides_is_refused_as_that(adapter: Adapter, index: Index) -> None:
     with pytest.raises(ConflictWithConda) as caught:
         adapter.ask(index, "alpha>=2", provided=(Provided("beta", "2.0", "beta 2.0"),), constraints=("beta<2",))

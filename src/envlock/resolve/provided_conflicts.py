@@ -52,6 +52,15 @@ def contested(request: Request, found: Iterable[Provided]) -> ConflictWithConda:
     return _conflict(request, found, sides, (), tuple(each.name for each in found if each.name in urls))
 
 
+def refuse_hashes(request: Request) -> None:
+    """Refuse hashes of what conda provides, which has no file of PyPI. Raises ConflictWithConda."""
+    hashed = {name for name, _ in request.requirements.hashes}
+    found = tuple(each for each in request.provided if each.name in hashed and each.package)
+    if found:
+        sides = [f"{each.name} is required with hashes, but {_shown(each)}" for each in found]
+        raise _conflict(request, found, sides, (), tuple(f"hash:{each.name}" for each in found))
+
+
 def _conflict(
     request: Request, found: Iterable[Provided], sides: Iterable[str], reason: Iterable[str], roots: tuple[str, ...]
 ) -> ConflictWithConda:

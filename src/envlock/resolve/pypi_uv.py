@@ -31,7 +31,7 @@ from envlock.resolve.index_check import missing_index, refuse_missing_index
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.port import Request, Resolution, may_build
 from envlock.resolve.processes import Processes
-from envlock.resolve.provided_conflicts import contested, extras_unknown
+from envlock.resolve.provided_conflicts import contested, extras_unknown, refuse_hashes
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of
 from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
@@ -87,6 +87,7 @@ class UvResolver:
                 refuse_missing_index(request, ())
                 return Resolution(())
             _refuse_old_python(request)
+            refuse_hashes(request)
             packages, warnings, graph, older = self._for_all_releases(compilation, versions, beside)
             extras = _missing_extras(request, warnings)
             wheels_of_base = [each.name for each in request.provided if not each.package]
