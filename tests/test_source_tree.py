@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import time
@@ -122,6 +123,40 @@ def test_git_and_this_agree_on_what_is_ignored(tmp_path: Path) -> None:
     assert paths(top) == sorted(path for path in listed.split("\0") if path and not path.endswith(".pyo"))
     below = git(top / "sub", "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore")
     assert paths(top / "sub") == sorted(filter(None, below.split("\0")))
+
+
+def test_git_and_this_agree_on_any_pattern(tmp_path: Path) -> None:
+    numbers = random.Random(7)
+    names = ["a", "b", "ab", "a.b", "foo.log", "x y", "[z]", "a-b", "Z", "é", ".hid", "#c", "!d", "a*b"]
+    pieces = [
+        *"ab*?/.x ![]#é-\\",
+        "**",
+        "[ab]",
+        "[!a]",
+        "[a-z]",
+        "[[:upper:]]",
+        "[]x]",
+        "foo",
+        "log",
+        "\\*",
+        "\\ ",
+        "\r",
+    ]
+    for _ in range(60):
+        path = tmp_path.joinpath(*(numbers.choice(names) for _ in range(numbers.randint(1, 4))))
+        if not any(each.is_file() for each in path.parents) and not path.exists():
+            write(path.parent, {path.name: ""})
+    git(tmp_path, "init", "--quiet")
+    for _ in range(50):
+        lines = [
+            numbers.choice(["", "", "", "!", "/"])
+            + "".join(numbers.choice(pieces) for _ in range(numbers.randint(1, 5)))
+            + numbers.choice(["", "", "", "/"])
+            for _ in range(numbers.randint(1, 4))
+        ]
+        (tmp_path / ".gitignore").write_text("\n".join(lines), encoding="utf-8", newline="")
+        listed = git(tmp_path, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore")
+        assert paths(tmp_path) == sorted(filter(None, listed.split("\0")), key=os.fsencode), lines
 
 
 def test_a_folder_that_git_ignores_counts_whole(tmp_path: Path) -> None:

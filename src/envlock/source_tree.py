@@ -243,7 +243,7 @@ class _Rules(NamedTuple):
         """Whether one of the lines is about this path."""
         if name in self.names or (is_folder and name in self.folder_names) or name.endswith(tuple(self.ends)):
             return True
-        path = place[len(self.base) :]
+        path = _in_bytes(place[len(self.base) :])
         return any(
             pattern.fullmatch(path) is not None for pattern, of_folders in self.others if is_folder or not of_folders
         )
@@ -293,12 +293,12 @@ def _parsed(text: str, base: str) -> tuple[_Rules, ...]:
     (True, False, True)
     """
     found: list[_Rules] = []
-    for line in text.splitlines():
-        pattern = re.sub(r"(?<!\\)[ \t]+$", "", line)
+    for line in text.removeprefix("\ufeff").split("\n"):
+        pattern = re.sub(r"(?<!\\)[ \t]+$", "", line.removesuffix("\r"))
         ignores = not pattern.startswith("!")
         pattern = pattern if ignores else pattern[1:]
         of_folders = pattern.endswith("/")
-        pattern = pattern.rstrip("/")
+        pattern = pattern.removesuffix("/")
         if not pattern or pattern.startswith("#"):
             continue
         if not found or found[-1].ignores != ignores:
@@ -314,28 +314,55 @@ def _parsed(text: str, base: str) -> tuple[_Rules, ...]:
 
 
 def _regular(pattern: str) -> re.Pattern[str]:
-    """A pattern of gitignore(5) as a regular expression of the path below its folder."""
-    start = "" if "/" in pattern else "(?:.*/)?"
-    parts, at = [start], 0
-    tokens = re.compile(
-        r"(?P<deep>(?:^|(?<=/))\*\*/)|(?P<all>/\*\*$)|\*+|\?|\[(?P<not>[!^]?)(?P<set>\]?[^\]]*)\]|\\(.)"
-    )
-    pattern = pattern.removeprefix("/")
-    for token in tokens.finditer(pattern):
-        parts.append(re.escape(pattern[at : token.start()]))
-        at = token.end()
-        if token["deep"]:
-            parts.append("(?:.*/)?")
-        elif token["all"]:
-            parts.append("/.+")
-        elif token["set"] is not None:
-            inner = token["set"].replace("\\", r"\\").replace("[", r"\[").replace("]", r"\]").replace("&", r"\&")
-            parts.append(f"[{'^/' if token['not'] else ''}{inner}]")
-        elif token[0].startswith("\\"):
-            parts.append(re.escape(token[0][1:]))
+    """A pattern of gitignore(5) as a regular expression of the path below its folder, in bytes as git matches them."""
+    parts = ["" if "/" in pattern else "(?:.*/)?"]
+    pattern = _in_bytes(pattern.removeprefix("/"))
+    at = 0
+    while at < len(pattern):
+        rest = pattern[at:]
+        if rest.startswith("**/") and (at == 0 or pattern[at - 1] == "/"):
+            part, length = "(?:.*/)?", 3
+        elif rest == "/**":
+            part, length = "/.+", 3
+        elif rest[0] == "*":
+            part, length = "[^/]*", len(rest) - len(rest.lstrip("*"))
+        elif rest[0] == "?":
+            part, length = "[^/]", 1
+        elif rest[0] == "[":
+            found = re.match(r"\[([!^]?)((?:\]|(?!\]))(?:[^\]\\[]|\\.|\[:\w+:\]|\[)*)\]", rest, re.DOTALL)
+            if found is None:
+                return _NOTHING
+            part, length = f"(?!/)[{'^' * bool(found[1])}{_set(found[2])}]", found.end()
+        elif rest[0] == "\\":
+            if len(rest) == 1:
+                return _NOTHING
+            part, length = re.escape(rest[1]), 2
         else:
-            parts.append("[^/]*" if token[0].startswith("*") else "[^/]")
+            part, length = re.escape(rest[0]), 1
+        parts.append(part)
+        at += length
     try:
-        return re.compile("".join(parts) + re.escape(pattern[at:]), re.DOTALL)
-    except re.error:  # git takes a set that is none for one that nothing is in
-        return re.compile(r"(?!)")
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error:  # a range that ends before it begins
+        return _NOTHING
+
+
+_NOTHING = re.compile(r"(?!)")
+_CLASSES = {
+    "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "xdigit": "0-9A-Fa-f",
+    "space": r"\s", "blank": r" \t", "punct": r"!-/:-@\[-`{-~",
+}  # fmt: skip
+
+
+def _set(inside: str) -> str:
+    """What is between the brackets of a set, for `re`."""
+    return re.sub(r"\[:(\w+):\]|\\(.)|([\\\]\[&|~^])", _member, inside, flags=re.DOTALL)
+
+
+def _member(found: re.Match[str]) -> str:
+    return _CLASSES.get(found[1], "") if found[1] else re.escape(found[2] or found[3])
+
+
+def _in_bytes(text: str) -> str:
+    """The text with a character for each of its bytes."""
+    return text if text.isascii() else os.fsencode(text).decode("latin-1")
