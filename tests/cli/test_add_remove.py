@@ -199,3 +199,17 @@ def test_what_a_requirement_file_lists_is_to_be_removed_there(config: Path, envl
     assert [(at["path"], at["line"]) for at in error["locations"]] == [("base.txt", 2)]
     assert "there" in error["hint"]
     assert envlock("remove", "attrs", "--env", "notebook", "--json", check=2).json["error"]["locations"] == []
+
+
+def test_what_a_step_has_from_an_environment_of_the_file_is_changed_there(config: Path, envlock: Envlock) -> None:
+    config.write_text(f'{TEXT}\n[flow.TrainFlow.step.train]\nenv = "notebook"\n')
+    before = config.read_text()
+    said = envlock("add", "rich<13", "--step", "train", check=2).stderr
+    assert "error[disagreeing-values]: conflicting values: `rich<13` and `rich==15`" in said
+    for place in ("step.train.pypi.packages.rich", "env.notebook.pypi.packages.rich", "step.train.env"):
+        assert f"{place})" in said
+    assert config.read_text() == before
+    said = envlock("remove", "rich", "--step", "train", check=2).stderr
+    assert "hint: envlock remove rich --env notebook" in said
+    envlock("add", "attrs", "--step", "train")
+    assert 'env = "notebook"\npypi = { packages = { attrs = "" } }\n' in config.read_text()

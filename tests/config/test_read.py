@@ -258,6 +258,17 @@ def test_a_long_chain_is_no_circle(tmp_path: Path) -> None:
     assert {each.requirements.req_id for each in project.named} == {project.named[-1].requirements.req_id}
 
 
+def test_an_environment_that_is_reached_in_many_ways_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "base.txt").write_text("-c limits.txt\n")
+    (tmp_path / "limits.txt").write_text("attrs<24\n")
+    chain = "".join(f'[env.e{number}]\nenv = ["e{number + 1}", "e{number + 1}"]\n' for number in range(40))
+    last = (
+        'requirements = "base.txt"\npypi.extra_indices = ["https://index.example/simple"]\nconda.channels = ["one"]\n'
+    )
+    project = load(tmp_path, f"{chain}[env.e40]\n{last}")
+    assert {each.requirements.req_id for each in project.named} == {project.named[-1].requirements.req_id}
+
+
 PACKAGES = ("rich", "flask", "requests[socks]")
 LEVEL = st.fixed_dictionaries(
     {},

@@ -6,8 +6,8 @@ They have to agree: two values for one thing are an error that shows both lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from envlock.config.project import KeyPath
 from envlock.config.rules import index_name
@@ -134,9 +134,9 @@ class Level:
         self.conda_table = self.conda_table or other.conda_table
         for package, (version, key) in other.system.items():
             add_system(self, package, version, key)
-        self.indexes += other.indexes
-        self.channels += other.channels
-        self.pip_flags += other.pip_flags
+        _extend(self.indexes, other.indexes)
+        _extend(self.channels, other.channels)
+        self.pip_flags = list(dict.fromkeys([*self.pip_flags, *other.pip_flags]))
         self.add_of_files(other)
         if other.named is not None:
             _agree_named(self, other.named)
@@ -152,12 +152,21 @@ class Level:
             set_variable(self, name, value, key)
         for each in (each for entries in other.hashes.values() for each in entries):
             add_hashes(self, each)
-        self.constraints += other.constraints
-        self.requires_python += other.requires_python
-        self.find_links += other.find_links
-        self.own_channels += other.own_channels
+        _extend(self.constraints, other.constraints)
+        _extend(self.requires_python, other.requires_python)
+        _extend(self.find_links, other.find_links)
+        _extend(self.own_channels, other.own_channels)
         self.local |= other.local
-        self.notes += other.notes
+        _extend(self.notes, other.notes)
+
+
+_Entry = TypeVar("_Entry")
+
+
+def _extend(mine: list[_Entry], theirs: Iterable[_Entry]) -> None:
+    """Add entries, each once: several environments that are added may have added one and the same before."""
+    known = set(map(id, mine))
+    mine += [each for each in theirs if id(each) not in known]
 
 
 def read_level(table: Mapping[str, Any], key: KeyPath, indexes: Mapping[str, str], project: Path) -> Level:
