@@ -24,8 +24,9 @@ from envlock import activation, interpreters
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs
 from envlock.cache.gc_roots import used_by_runs
+from envlock.cache.layout import build_path, package_path
 from envlock.cache.memory_store import MemoryStore
-from envlock.cache.packages import path_of
+from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
 from envlock.cache.plans import parse_plan
 from envlock.cli import prefix_memo as memo
 from envlock.conda.install import clobbers, owners_of
@@ -222,6 +223,14 @@ def read_chain(_: Path, data: bytes) -> None:
     store.put("aliases/team/base/@tags/v1/0000000001.json", data)
     list(Aliases(store).all_newest())
     Aliases(store).history(Alias("team/base", "v1"))
+
+
+def read_built(_: Path, data: bytes) -> None:
+    store = MemoryStore("memory://hostile-built")
+    store.put(build_path("ab" * 32, "osx-arm64", "3.12"), data)
+    wheels = BuiltWheels(store)
+    found = wheels.find("ab" * 32, "osx-arm64", "3.12")
+    assert found is None or package_path(found.sha256, found.filename) in wheels.packages()
 
 
 def read_format(_: Path, data: bytes) -> None:
@@ -469,6 +478,11 @@ TARGETS = {
     ),
     "plans": Target([PLANS["conda.json"].render()], "json", read_plan, stamp=canonical_plan),
     "plans on a node": Target([conda_plan(MIXED).render()], "json", read_plan_on_node, stamp=canonical_plan),
+    "wheels that were built": Target(
+        [json.dumps(BuiltFor("a-1-py3-none-any.whl", "1", "ab" * 32, 7, ("b==1",))._asdict()).encode()],
+        "json",
+        read_built,
+    ),
     "formats of caches": Target([b'{"format": 1, "exclusive-create": true, "nonce": "ab"}\n'], "json", read_format),
     "markers": Target([_marker()], "json", read_of_marker),
     "conda-meta": Target([json.dumps(META).encode()], "json", read_meta),

@@ -361,6 +361,35 @@ def test_a_local_wheel_and_a_local_sdist(project: ProjectFolder) -> None:
         assert imported(project, "local") == ("py3-none-any" if kind == "wheel" else "sdist")
 
 
+def test_an_sdist_of_the_web_is_held_to_the_hash_in_its_url(
+    sdists: ProjectFolder, make_index: Callable[..., Index]
+) -> None:
+    index = make_index(Release("pure", "1.0", tags=(), sdist=True))
+    url, sha256 = index.file_url("pure-1.0.tar.gz"), index.artifact("pure-1.0.tar.gz").sha256
+    write(sdists, f'"pure@{url}#sha256={sha256}" = ""', archs=(HERE,))
+    locked(sdists)
+    pure = package(sdists, "pure")
+    assert pure.source is not None
+    assert (pure.source.url, pure.source.sha256, pure.index) == (url, sha256, "")
+    write(sdists, f'"pure@{url}#sha256={"0" * 64}" = ""', archs=(HERE,))
+    with pytest.raises(EnvlockError) as caught:
+        locked(sdists)
+    assert caught.value.code == "source-hash-mismatch"
+    assert caught.value.locations[-1].line == 9
+
+
+def test_pip_tools_locks_the_same_around_what_was_built(sdists: ProjectFolder) -> None:
+    COMMON.write_source(sdists.folder / "libs/common")
+    found = []
+    for resolver in ("uv", "pip-tools"):
+        lines = ('common = { path = "libs/common" }', 'flow = ""')
+        write(sdists, *lines, archs=(HERE,), settings=f'build = true\nresolver.pypi = "{resolver}"')
+        shutil.rmtree(sdists.lock_folder, ignore_errors=True)
+        locked(sdists)
+        found.append(locks(sdists)[HERE].full_id)
+    assert found[0] == found[1]
+
+
 # Where the wheel is later.
 
 

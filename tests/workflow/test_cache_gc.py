@@ -25,7 +25,7 @@ from envlock.cache.gc import ENVIRONMENT, LEFTOVER, SWEEPING, Garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced
 from envlock.cache.gc_roots import BY_DOUBT
 from envlock.cache.layout import environment_place, move_path, probe_path, push_path, sweep_path
-from envlock.cache.packages import path_of
+from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project
 from envlock.errors import EnvlockError
@@ -132,6 +132,16 @@ class TestWhatStays:
         store.delete(environment_place(lock).path)
         swept(project)
         assert packages_in(store) == {"shared", "own"}
+
+    def test_a_wheel_that_a_machine_of_another_arch_built(self, project: Project, other: Project, store: Store) -> None:
+        """No lock has it until somebody locks for that arch."""
+        (built,) = (each for each in lock_of(other, "two").packages if each.name == "second")
+        wheel = BuiltFor(built.filename, built.version, built.sha256, built.size or 0, ("setuptools==80.9.0",))
+        BuiltWheels(store).put("ab" * 32, "osx-arm64", "3.12", wheel)
+        swept(project)
+        assert packages_in(store) == {"shared", "own", "second"}
+        assert BuiltWheels(store).find("ab" * 32, "osx-arm64", "3.12") == wheel
+        assert BuiltWheels(store).find("ab" * 32, "osx-64", "3.12") is None
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_lock_trees_of_others(self, project: Project, other: Project, store: Store, inside: bool) -> None:

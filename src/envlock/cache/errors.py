@@ -195,6 +195,7 @@ class UpstreamHashMismatch(DamageError):
 
     def __init__(self, artifact: Artifact, *, expected: str, got: str) -> None:
         url = strip_credentials(artifact.url)
+        self.got = got.removeprefix("sha256 ")
         super().__init__(
             f"{artifact.filename} from {host(url) or 'upstream'} is not the locked file; it was not used",
             details=(f"url       {url}", f"expected  {expected}", f"got       {got}"),

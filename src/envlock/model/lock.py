@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 from envlock.model.arch import Arch
-from envlock.model.identity import full_id
+from envlock.model.identity import canonical, full_id
 from envlock.model.requirements import Requirements
 
 
@@ -57,6 +58,16 @@ class Source:
     """Of what was on this machine: relative to envlock.toml, with `/`. In no id."""
     requires: tuple[str, ...] = ()
     """The packages that built it, as `setuptools==80.9.0`, sorted; none for `wheel`."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What two sources have in common that give the same package, wherever they lie."""
+        return (self.kind, self.url, self.commit, self.sha256, self.subdirectory)
+
+    @property
+    def key(self) -> str:
+        """64 hex digits that name it, on machines of every kind."""
+        return hashlib.sha256(canonical(["envlock-source", 1, *self.identity])).hexdigest()
 
     @property
     def said(self) -> str:

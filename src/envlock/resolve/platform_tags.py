@@ -128,3 +128,18 @@ def truths(marker: str, target: Target, releases: Sequence[str]) -> tuple[bool, 
         parsed.evaluate({**texts, "python_full_version": release, "implementation_version": release})
         for release in releases
     )
+
+
+def wheel_fits(name: str, version: str, filename: str, request: Request) -> bool:
+    """Whether a wheel of this machine is for a request's arch and Python.
+
+    Of the platform, the file's name says too little: one that was built has no manylinux tag.
+    """
+    from packaging.utils import parse_wheel_filename
+
+    from envlock.lockfile.consistency import wrong_wheel
+
+    if wrong_wheel([("pypi", name, version, "", filename, "")], request.arch, request.python):
+        return False
+    known = {(tag.interpreter, tag.abi) for tag in target_of(request.requirements, request.arch, request.python).tags()}
+    return any((tag.interpreter, tag.abi) in known for tag in parse_wheel_filename(filename)[3])

@@ -195,7 +195,8 @@ def _write_input(folder: Path, request: Request) -> None:
     (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots), encoding="utf-8")
     provided = write_stub_wheels(folder / "provided", request.provided)
     limits = (each._replace(url=wheel_address(each.url).url) for each in request.requirements.constraints)
-    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in (*provided, *limits)), encoding="utf-8")
+    built = (f"{each.name} @ {each.path.as_uri()}" for each in request.wheels)
+    (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in (*provided, *limits, *built)), encoding="utf-8")
     names = {each.name for each in request.provided}
     if request.pins:
         pins = (f"{name}=={version}\n" for name, version in sorted(request.pins.items()) if name not in names)

@@ -17,7 +17,7 @@ from envlock.model.artifact import Artifact
 from envlock.named.bases import Bases
 from envlock.reporter import Reporter
 from envlock.resolve.port import Request
-from envlock.workflow.builds import Builds, source_key
+from envlock.workflow.builds import Builds
 from envlock.workflow.errors import NotThisArch
 from envlock.workflow.locking.jobs import Upgrade, jobs_of
 from envlock.workflow.locking.previous_locks import PreviousLocks
@@ -176,5 +176,5 @@ def name_wheel(wheels: BuiltWheels, package: LockedPackage, arch: str, series: s
     if source is None or source.kind == "wheel" or package.filename.endswith("-any.whl"):
         return
     made = BuiltFor(package.filename, package.version, package.sha256, package.size or 0, source.requires)
-    if wheels.find(source_key(source), arch, series) != made:
-        wheels.put(source_key(source), arch, series, made)
+    if wheels.find(source.key, arch, series) != made:
+        wheels.put(source.key, arch, series, made)

@@ -6,6 +6,7 @@ find it there. A source keeps the wheel that a lock has of it, because a second 
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from contextlib import contextmanager, suppress
@@ -15,25 +16,25 @@ from typing import TYPE_CHECKING
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envlock.addresses import address
-from envlock.build.errors import BadBuiltWheel, GitUnreachable, OfOneSource, SourceChanged
+from envlock.build.errors import BadBuiltWheel, GitUnreachable, OfOneSource, SourceChanged, SourceHashMismatch
 from envlock.build.git import commit_of, is_commit
 from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
 from envlock.build.wheels import build, built_in
+from envlock.cache.errors import UpstreamHashMismatch
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import BuiltFor, BuiltWheels
 from envlock.errors import EnvlockError
 from envlock.files import sha256_of, temporary_folder
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, machine_series
-from envlock.lockfile.consistency import wrong_wheel
 from envlock.model.arch import host_arch
 from envlock.model.artifact import Artifact
 from envlock.model.lock import LockedPackage, Source
 from envlock.model.url import direct_url, direct_url_fault
 from envlock.places import folder_in_home, home
 from envlock.resolve.errors import ARCH, BuiltForNewerSystem, BuiltForOtherArch, NoWheel, SourceNotHere
-from envlock.resolve.platform_tags import target_of
+from envlock.resolve.platform_tags import target_of, wheel_fits
 from envlock.resolve.port import BuiltWheel, Request
 from envlock.workflow.artifacts import FetchedHashes, artifact_source
 
@@ -70,6 +71,9 @@ class Builds:
         asked = direct_url(requirement.url)
         assert asked is not None, "only a requirement with a source is built"
         if asked.is_here and requirement.url not in self._paths:
+            kept = self._kept_of(asked, requirement.name, request)
+            if kept is not None:
+                return kept
             raise SourceNotHere(
                 request.name,
                 request.arch,
@@ -143,7 +147,9 @@ class Builds:
             commit = commits[0] if commits and self._keeps else self._commit(requirement, fetch_url, asked.ref)
             return Source("git", url=url, commit=commit, subdirectory=below), fetch_url
         place = address(asked.place)
-        said = requirement.url.partition("#sha256=")[2].partition("&")[0].lower()
+        said = requirement.url.partition("sha256=")[2].partition("&")[0].lower()
+        if said and not re.fullmatch("[0-9a-f]{64}", said):
+            raise SourceHashMismatch(requirement.name, expected=said, got="a SHA-256 has 64 hex digits")
         digests = [each.sha256 for each in known if (each.kind, each.url) == ("sdist", place.kept)]
         sha256 = said or (digests[0] if digests and self._keeps else self._digest(requirement, place.kept, asked))
         return Source("sdist", url=place.kept, sha256=sha256, filename=asked.filename, subdirectory=below), ""
@@ -174,7 +180,10 @@ class Builds:
         if source.path:
             return self._project.path.parent / source.path
         artifact = Artifact(source.filename, source.sha256, source.url, is_source=True)
-        fetched = artifact_source(self._project, self._reporter, offline=self._offline).fetch([artifact])
+        try:
+            fetched = artifact_source(self._project, self._reporter, offline=self._offline).fetch([artifact])
+        except UpstreamHashMismatch as error:
+            raise SourceHashMismatch(source.filename, expected=source.sha256, got=error.got) from None
         return fetched[source.sha256]
 
     # The wheel.
@@ -199,7 +208,7 @@ class Builds:
         built = self._built(self._recipe(name, version, source, request, interpreter)._replace(fetch_url=fetch_url))
         made = replace(source, requires=built.requires)
         if built.is_pure or request.arch == host_arch():
-            if missing is not None and not _fits(built.name, built.version, built.filename, request):
+            if missing is not None and not wheel_fits(built.name, built.version, built.filename, request):
                 raise missing
             self._refuse_unfit(request, built.name, built.version, built.filename, source=source)
             _refuse_newer_system(request, built, source)
@@ -243,25 +252,39 @@ class Builds:
         """The wheel that a lock had of the same source, if it is to be had and fits."""
         for package in request.built_pins:
             known = package.source
-            if known is None or package.name != name or _identity(known) != _identity(source):
+            if known is None or package.name != name or known.identity != source.identity:
                 continue
-            if not _fits(name, package.version, package.filename, request):
-                continue
-            artifact = Artifact(package.filename, package.sha256, "", package.size)
-            path = LocalPackages(home()).find(artifact) or self._fetched(artifact)
+            path = self._path_of(package, request)
             if path is not None:
-                size = package.size or 0
-                wheel = (name, package.version, path, package.filename, package.sha256, size)
-                return BuiltWheel(*wheel, replace(known, path=source.path))
+                return _as_built(package, path, replace(known, path=source.path))
         return None
+
+    def _kept_of(self, asked: DirectUrl, name: str, request: Request) -> BuiltWheel | None:
+        """The wheel that a lock had of a folder or a file that is not in this project."""
+        for package in request.built_pins:
+            source = package.source
+            if source is None or package.name != name or source.subdirectory != asked.subdirectory:
+                continue
+            same = package.sha256 if asked.is_wheel else source.sha256
+            path = self._path_of(package, request) if same == asked.sha256 else None
+            if path is not None:
+                return _as_built(package, path, source)
+        return None
+
+    def _path_of(self, package: LockedPackage, request: Request) -> Path | None:
+        """The wheel of a locked package, on this machine or in the cache, if it is for the request."""
+        if not wheel_fits(package.name, package.version, package.filename, request):
+            return None
+        artifact = Artifact(package.filename, package.sha256, "", package.size)
+        return LocalPackages(home()).find(artifact) or self._fetched(artifact)
 
     def _of_cache(self, name: str, source: Source, request: Request) -> BuiltWheel:
         """The wheel that a machine of the request's arch made of this source, and put into the cache."""
         series = ".".join(request.python.split(".")[:2])
         found: BuiltFor | None = None
         with suppress(EnvlockError):
-            found = BuiltWheels(open_cache(self._project)).find(source_key(source), request.arch, series)
-        if found is not None and _fits(name, found.version, found.filename, request):
+            found = BuiltWheels(open_cache(self._project)).find(source.key, request.arch, series)
+        if found is not None and wheel_fits(name, found.version, found.filename, request):
             path = self._fetched(Artifact(found.filename, found.sha256, "", found.size))
             if path is not None:
                 made = replace(source, requires=found.requires)
@@ -305,7 +328,7 @@ class Builds:
             raise
 
     def _refuse_unfit(self, request: Request, name: str, version: str, filename: str, *, source: Source) -> None:
-        if not _fits(name, version, filename, request):
+        if not wheel_fits(name, version, filename, request):
             raise NoWheel(
                 request.name,
                 request.arch,
@@ -339,49 +362,26 @@ class Builds:
                     self._reporter.ended(_BUILDING)
 
 
-def source_key(source: Source) -> str:
-    """64 hex digits that name a source, on machines of every kind."""
-    import hashlib
-    import json
-
-    text = json.dumps(["envlock source 1", *_identity(source)])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _identity(source: Source) -> tuple[str, ...]:
-    """What two sources have in common that give the same package, wherever they lie."""
-    return (source.kind, source.url, source.commit, source.sha256, source.subdirectory)
-
-
-def _fits(name: str, version: str, filename: str, request: Request) -> bool:
-    """Whether a wheel is for a request's arch and Python. Of the platform, the name of a file says too little."""
-    if wrong_wheel([("pypi", name, version, "", filename, "")], request.arch, request.python):
-        return False
-    known = {(tag.interpreter, tag.abi) for tag in target_of(request.requirements, request.arch, request.python).tags()}
-    return any((tag.interpreter, tag.abi) in known for tag in parse_wheel_filename(filename)[3])
+def _as_built(package: LockedPackage, path: Path, source: Source) -> BuiltWheel:
+    size = package.size or 0
+    return BuiltWheel(package.name, package.version, path, package.filename, package.sha256, size, source)
 
 
 def _refuse_newer_system(request: Request, built: Built, source: Source) -> None:
     """Refuse a wheel whose binaries need a newer glibc than the environment promises to run with."""
-    floor = next(
-        (version for arch, name, version in request.requirements.system if (arch, name) == (request.arch, "__glibc")),
-        "",
-    )
-    if not (built.glibc and floor) or _numbers(built.glibc) <= _numbers(floor):
+    promised = target_of(request.requirements, request.arch, request.python).glibc
+    needed = tuple(map(int, built.glibc.split("."))) if built.glibc else ()
+    if not request.arch.startswith("linux") or needed <= promised:
         return
+    floor = "{}.{}".format(*promised)
     raise BuiltForNewerSystem(
         request.name,
         request.arch,
-        f"{built.name} from {source.said}, built on this machine, needs glibc {built.glibc}, and the lock promises "
-        f"glibc {floor}",
+        f"{built.name} from {source.said}, built here, needs glibc {built.glibc}, and the lock promises glibc {floor}",
         hint=f'build it on an older system, or raise the floor: `{ARCH} = {{ __glibc = "{built.glibc}" }}` in '
         "[envlock.system-requirements]",
         packages=(built.name, "__glibc"),
     )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _requires(pins: Sequence[LockedPackage], name: str) -> tuple[str, ...]:
