@@ -16,7 +16,8 @@ URL_IN_TEXT = re.compile(
 """A URL in a sentence, with its user name and password."""
 _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
-_NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/]+:(?![:/])[^\s\"'`@]+@(?=[\w\[])")
+# What may stand before a user name is no part of it, and a password has an end, or many of them would cost the square.
+_NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/=\[(]+:(?![:/])[^\s\"'`@]{1,4000}@(?=[\w\[])")
 """A user name and a password before a host, where no scheme stands before them."""
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 

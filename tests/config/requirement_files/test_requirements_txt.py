@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -373,6 +374,36 @@ def test_what_no_wheel_can_be_built_from_is_refused_with_its_line(line: str, cod
     assert (error.code, error.locations) == (code, (Location("r.txt", 2), AT))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "./" + "a" * 300,
+        "-e ./" + "a/" * 3000,
+        "rich" + " " * 100_000 + "x # why",
+        "x" + " [" * 50_000,
+        "./x" + "[" * 50_000 + "]x",
+        "rich " + "--hash=sha256:0 " * 20_000,
+        "-r " + "a" * 300,
+        "./" + "\x01" * 3,
+    ],
+    ids=lambda line: line[:12],
+)
+def test_a_line_that_no_person_writes_is_refused_at_once(line: str, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    error = refused(tmp_path, f"{line}\n")
+    assert (error.code, error.locations[0]) in [
+        (code, Location("r.txt", 1)) for code in ("bad-requirements-file", "bad-source")
+    ]
+    assert time.monotonic() - begun < 5
+
+
+def test_a_setup_file_that_nobody_can_read_tells_no_name(tmp_path: Path) -> None:
+    (tmp_path / "libs").mkdir()
+    for text in ("setup(" * 2000, "x = " + "a." * 5000 + "setup()", "def ("):
+        (tmp_path / "libs" / "setup.py").write_text(text)
+        assert refused(tmp_path, "./libs\n").code == "bad-requirements-file"
+
+
 # Included files.
 
 
@@ -458,8 +489,12 @@ def test_hashes_of_two_files_have_to_have_one_in_common(tmp_path: Path) -> None:
 def test_require_hashes_asks_for_one_of_every_requirement(tmp_path: Path) -> None:
     one = "a" * 64
     assert read(tmp_path, f"--require-hashes\nrich==13 --hash=sha256:{one}\n").requirements.hashes == (("rich", one),)
-    error = refused(tmp_path, f"--require-hashes\nrich==13 --hash=sha256:{one}\nattrs==23\n")
+    error = refused(tmp_path, f"--require-hashes --pre\nrich==13 --hash=sha256:{one}\nattrs==23\n")
     assert (error.code, error.locations[0].line) == ("bad-requirements-file", 3)
+    (tmp_path / "base.txt").write_text("-c limits.txt\n\nattrs==23\n")
+    (tmp_path / "limits.txt").write_text("click<9\n")
+    error = refused(tmp_path, "-r base.txt\n--require-hashes\n")
+    assert [(at.path, at.line) for at in error.locations[:2]] == [("base.txt", 3), ("r.txt", 1)]
 
 
 def test_two_default_indexes_contradict(tmp_path: Path) -> None:
@@ -506,7 +541,15 @@ def test_a_file_is_decoded_as_pip_decodes_it(encoding: str, tmp_path: Path) -> N
     assert [each.name for each in environment.requirements.pypi] == sorted(by_pip)
 
 
-@pytest.mark.parametrize("data", [b"rich # caf\xe9\n", b"# coding: nothing\nrich\n", b"\xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"rich # caf\xe9\n",
+        b"# coding: nothing\nrich\n",
+        b"\xff\xfe\xff",
+        *(b"# coding: %s\nrich\n" % name for name in (b"rot13", b"hex", b"zip", b"undefined")),
+    ],
+)
 def test_a_file_that_is_no_text_is_an_error_of_the_key(data: bytes, tmp_path: Path) -> None:
     error = refused(tmp_path, data)
     assert (error.code, error.locations) == ("bad-requirements-file", (AT,))

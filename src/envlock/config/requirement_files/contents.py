@@ -199,7 +199,7 @@ def _decoded(data: bytes) -> str:
             return data[len(mark) :].decode(encoding)
     for line in data.split(b"\n", 2)[:2]:
         if line.startswith(b"#") and (found := _CODING.search(line)) is not None:
-            return codecs.decode(data, found[1].decode("ascii"))
+            return data.decode(found[1].decode("ascii"))  # of text alone: others would unpack it
     return data.decode()
 
 

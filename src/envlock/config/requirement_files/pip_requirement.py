@@ -14,8 +14,7 @@ from envlock.model.requirement import PypiRequirement, is_package_name, parse_re
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
 """How a URL begins."""
-_NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*@\s*(?P<url>.*)\Z", re.DOTALL)
-_EXTRAS = re.compile(r"(?P<rest>.+?)\s*(?P<extras>\[[^\]/\\]*\])\s*\Z", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\s*(?P<extras>\[[^\]]*\]))?\s*@\s*(?P<url>.*)\Z", re.DOTALL)
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
 
 
@@ -51,8 +50,8 @@ def pip_requirement(text: str, *, folder: Path, project: Path) -> Found:
     is_path = place.startswith((".", "/", "file:")) if named else _is_path(place)
     if not is_path and (named or not URL.match(place)):
         return Found(parse_requirement(f"{text} ; {marker}" if marker else text))
-    if not extras and (with_extras := _EXTRAS.match(place)) is not None:
-        place, extras = with_extras["rest"], with_extras["extras"]
+    if not extras:
+        place, extras = _parted(place)
     place, _, fragment = place.partition("#")
     parts = [part for part in fragment.split("&") if part]
     name = name or next((part[4:] for part in parts if part.startswith("egg=")), "")
@@ -66,12 +65,18 @@ def pip_requirement(text: str, *, folder: Path, project: Path) -> Found:
     return Found(parse_requirement(f"{name}{extras} @ {url}" + (f" ; {marker}" if marker else "")))
 
 
+def _parted(text: str) -> tuple[str, str]:
+    """A URL or a path, and the extras behind it."""
+    place, bracket, inside = text.rstrip().rpartition("[")
+    is_extras = bool(bracket and place) and inside.endswith("]") and not set(inside[:-1]) & set("]/\\")
+    return (place.rstrip(), f"[{inside}") if is_extras else (text, "")
+
+
 def _is_path(text: str) -> bool:
     """Whether a requirement names a folder or an archive of this machine, as pip tells it."""
     if text.startswith("file:"):
         return True
-    found = _EXTRAS.match(text)
-    bare = (found["rest"] if found is not None else text).partition("#")[0]
+    bare = _parted(text)[0].partition("#")[0]
     if URL.match(text) or any(each in bare for each in "<>=!~"):
         return False
     return bare.startswith(".") or os.sep in bare or bare.lower().endswith(_ARCHIVES)
@@ -84,9 +89,9 @@ def _local(name: str, extras: str, place: str, parts: list[str], marker: str, fo
     below = next((part[13:] for part in parts if part.startswith("subdirectory=")), "")
     if not name:
         at = folder / path / below
-        name = (_of_folder(at, project) if at.is_dir() else _of_archive(Path(path).name)) if "\0" not in path else ""
+        name = _of_folder(at, project) if os.path.isdir(at) else _of_archive(Path(path).name)  # noqa: PTH112  never raises
     table: dict[str, Any] = {"path": path, "marker": marker, "subdirectory": below}
-    if not name and (folder / path).exists() and is_of(folder / path, project):
+    if not name and os.path.exists(folder / path) and is_of(folder / path, project):  # noqa: PTH110  never raises
         raise NoName(
             "the name of the package is not written down there",
             "write `name` in the `[project]` of its pyproject.toml, or `NAME @ PATH` here",
@@ -127,9 +132,18 @@ def _of_folder(folder: Path, project: Path) -> str:
     for table in (document.get("project"), poetry):
         if isinstance(table, dict) and isinstance(table.get("name"), str):
             return str(table["name"])
-    metadata = re.search(r"^\[metadata\][^\n]*\n((?:(?!\[).*\n?)*)", text("setup.cfg"), re.MULTILINE)
-    name = re.search(r"^name\s*[=:]\s*(\S+)", metadata[1], re.MULTILINE) if metadata else None
-    return name[1] if name else _of_setup_py(text("setup.py"))
+    return _of_setup_cfg(text("setup.cfg")) or _of_setup_py(text("setup.py"))
+
+
+def _of_setup_cfg(text: str) -> str:
+    section = ""
+    for line in text.splitlines():
+        key, _, value = line.replace(":", "=", 1).partition("=")
+        if line.startswith("["):
+            section = line.strip()
+        elif section == "[metadata]" and key.rstrip() == "name":
+            return value.strip()
+    return ""
 
 
 def _of_setup_py(text: str) -> str:
@@ -141,7 +155,7 @@ def _of_setup_py(text: str) -> str:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setup":
+        if isinstance(node, ast.Call) and "setup" in {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
             for keyword in node.keywords:
                 if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
                     return str(keyword.value.value)

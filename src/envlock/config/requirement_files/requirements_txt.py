@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.config.errors import BadChannel, BadIndexUrl, BadRequirementsFile, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
-from envlock.config.requirement_files.pip_requirement import URL, NoName, pip_requirement
+from envlock.config.requirement_files.pip_requirement import URL, Found, NoName, pip_requirement
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.model.requirement import (
@@ -28,7 +28,8 @@ from envlock.redaction import shown, without_credentials
 if TYPE_CHECKING:
     from envlock.config.project import LineOfFile
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(?:^|(?<!\s)\s+)#.*$")
+"""A comment with the space before it; it is looked for once in a row of spaces, however long."""
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 _SPACES = re.compile(r"[ \t\r\n]+")
 _QUOTING = re.compile(r"[\\'\"]")
@@ -102,35 +103,40 @@ def read_lines(file: RequirementFile, lines: Iterable[tuple[str, int]]) -> FileC
 
     Raises what `read_requirements_txt` raises, with the error of the file's format in place of BadRequirementsFile.
     """
-    return _read(file, lines, set(), is_constraint=False)
+    reading = _Reading()
+    found = _read(file, lines, reading, is_constraint=False)
+    if reading.needs_hashes and reading.hashless:
+        reason, hint = "`--require-hashes` asks for the hash of each requirement", "add `--hash=sha256:...` to the line"
+        raise as_one([of.fault(reason, line.number, line=line.text, hint=hint) for of, line in reading.hashless])
+    return found
 
 
 def _numbered(file: RequirementFile) -> Iterator[tuple[str, int]]:
     return ((text, number) for number, text in enumerate(file.text.splitlines(), start=1))
 
 
+class _Reading:
+    """What the reading of a file knows of all files that it includes."""
+
+    def __init__(self) -> None:
+        self.done: set[tuple[Path, bool]] = set()
+        """The files that were read, each as what it was: to read one again would add nothing."""
+        self.needs_hashes = False
+        self.hashless: list[tuple[RequirementFile, _Line]] = []
+        """The requirements without a hash."""
+
+
 def _read(
-    file: RequirementFile, lines: Iterable[tuple[str, int]], done: set[tuple[Path, bool]], *, is_constraint: bool
+    file: RequirementFile, lines: Iterable[tuple[str, int]], reading: _Reading, *, is_constraint: bool
 ) -> FileContents:
-    """`done` are the files that were read, each as what it was: to read one again would add nothing."""
-    done.add((file.path, is_constraint))
+    reading.done.add((file.path, is_constraint))
     parts = [FileContents(files=(file.path,))]
     errors: list[EnvlockError] = []
-    hashless: list[_Line] = []
-    needs_hashes = False
     for line in _logical(lines):
         try:
-            reader = _LineReader(file, line, is_constraint=is_constraint)
-            parts.append(reader.contents(done))
-        except (ConfigError, EnvlockError) as error:
+            parts.append(_LineReader(file, line, reading, is_constraint=is_constraint).contents())
+        except EnvlockError as error:  # noqa: PERF203  every line that is wrong is told
             errors.append(error)
-            continue
-        needs_hashes = needs_hashes or reader.requires_hashes
-        if reader.is_requirement and not parts[-1].hashes and not is_constraint:
-            hashless.append(line)
-    if needs_hashes:
-        reason, hint = "`--require-hashes` asks for the hash of each requirement", "add `--hash=sha256:...` to the line"
-        errors += [file.fault(reason, line.number, line=line.text, hint=hint) for line in hashless]
     if errors:
         raise as_one(errors)
     return joined(parts)
@@ -166,19 +172,19 @@ def _stripped(number: int, parts: list[str]) -> Iterator[_Line]:
 class _LineReader:
     """Reads one line."""
 
-    def __init__(self, file: RequirementFile, line: _Line, *, is_constraint: bool) -> None:
+    def __init__(self, file: RequirementFile, line: _Line, reading: _Reading, *, is_constraint: bool) -> None:
         self.file = file
+        self.line = line
+        self.reading = reading
         self.number = line.number
         self.text = line.text
         self.key: LineOfFile = file.line(line.number)
         self.is_constraint = is_constraint
-        self.is_requirement = False
-        self.requires_hashes = False
 
     def fault(self, reason: str, hint: str = "") -> ConfigError:
         return self.file.fault(reason, self.number, line=self.text, hint=hint)
 
-    def contents(self, done: set[tuple[Path, bool]]) -> FileContents:
+    def contents(self) -> FileContents:
         """What the line says. Raises ConfigError with the place, or UnsafeFile."""
         if self.text.startswith(_OF_CONDA):
             return self.of_conda()
@@ -194,7 +200,7 @@ class _LineReader:
         twice = next((name for name in names if names.count(name) > 1 or (name in _ALONE and len(names) > 1)), "")
         if twice:
             raise self.fault(f"pip reads only a part of a line with `{twice}` and more", "give each a line of its own")
-        return joined(self.option(name, value, done) for name, value in options)
+        return joined(self.option(name, value) for name, value in options)
 
     def options(self, text: str) -> list[tuple[str, str]]:
         """The options, under their long names, each with its value; a flag's is empty."""
@@ -207,8 +213,8 @@ class _LineReader:
             except ValueError:
                 raise self.fault("a quotation mark has no second one", "close it") from None
         found: list[tuple[str, str]] = []
-        while words:
-            word = words.pop(0)
+        rest = iter(words)
+        for word in rest:
             name, equals, value = word.partition("=")
             if not word.startswith("--"):
                 name, equals, value = word[:2], word[2:], word[2:]
@@ -217,9 +223,9 @@ class _LineReader:
                 if equals:
                     raise self.fault(f"`{name}` takes no value", f"write `{name}`")
             elif not equals:
-                if not words or (name in {"--no-binary", "--only-binary"} and words[0].startswith("-")):
+                value = next(rest, "")
+                if not value or (name in {"--no-binary", "--only-binary"} and value.startswith("-")):
                     raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
-                value = words.pop(0)
             if name in _REFUSED and not (name == "--no-binary" and value == ":none:"):
                 reason, hint = _REFUSED[name]
                 raise self.fault(f"`{name}` is not supported: {reason}", hint)
@@ -241,10 +247,10 @@ class _LineReader:
         said = f"`{shown(name)}`" if self.file.is_quoted else "this"
         return self.fault(f"{said} is not an option that pip reads in a file", "remove it")
 
-    def option(self, name: str, value: str, done: set[tuple[Path, bool]]) -> FileContents:
+    def option(self, name: str, value: str) -> FileContents:
         """What an option says that stands alone."""
         if name in {"--requirement", "--constraint"}:
-            return self.included(value, done, is_constraint=name == "--constraint")
+            return self.included(value, is_constraint=name == "--constraint")
         if name in {"--index-url", "--extra-index-url", "--find-links"}:
             if not is_web(value):
                 raise self.no_web(name, value)
@@ -257,7 +263,8 @@ class _LineReader:
             )
         if name == "--hash":
             raise self.fault("a hash belongs behind its requirement", "write it as `NAME==VERSION --hash=sha256:...`")
-        self.requires_hashes = name == "--require-hashes"
+        if name == "--require-hashes":
+            self.reading.needs_hashes = True
         flags = {"--pre": "pre", "--no-index": "no-index"}
         return FileContents(pip_flags=(flags[name],) if name in flags else ())
 
@@ -267,14 +274,14 @@ class _LineReader:
             return self.fault("the links of a folder are on this machine only", hint)
         return BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
 
-    def included(self, written: str, done: set[tuple[Path, bool]], *, is_constraint: bool) -> FileContents:
+    def included(self, written: str, *, is_constraint: bool) -> FileContents:
         self.refuse_variables(written)
         if URL.match(written):
             raise self.fault("a file of the web can change at any time", "download it, and name the file")
         file = self.file.include(written, self.number, BadRequirementsFile)
-        if (file.path, is_constraint) in done:
+        if (file.path, is_constraint) in self.reading.done:
             return FileContents()
-        return _read(file, _numbered(file), done, is_constraint=is_constraint)
+        return _read(file, _numbered(file), self.reading, is_constraint=is_constraint)
 
     def refuse_variables(self, text: str) -> None:
         if found := _VARIABLE.search(text):
@@ -319,7 +326,6 @@ class _LineReader:
 
     def requirement(self, text: str, options: list[tuple[str, str]]) -> FileContents:
         """What a requirement says, with its hashes."""
-        self.is_requirement = True
         editable = [value for name, value in options if name == "--editable"]
         if editable and (text or len(editable) > 1):
             raise self.fault("pip reads only a part of a line with `-e` and more", "give each a line of its own")
@@ -328,11 +334,32 @@ class _LineReader:
         if "://" not in text:
             self.refuse_variables(text)
         try:
-            found, local = pip_requirement(
-                editable[0] if editable else text, folder=self.file.path.parent, project=self.file.project
-            )
+            found, local = self.read(editable[0] if editable else text)
         except PythonIsNoPackage as error:
             return self.python(error, text)
+        hashes = self.hashes([value for name, value in options if name == "--hash"])
+        self.refuse_variables("" if found.url else str(found))
+        kept = (Hashes(found.name, found.marker, hashes, self.key),) if hashes else ()
+        if self.is_constraint:
+            if found.extras:
+                raise self.fault("a constraint has no extras", "require the package with its extras, by `-r`")
+            return FileContents(constraints=((found, self.key),), hashes=kept)
+        if not kept:
+            self.reading.hashless.append((self.file, self.line))
+        note = "`-e` has no effect: the package is locked as it is, and a change of it makes the lock stale"
+        return FileContents(
+            pypi=((found, "", self.key),),
+            hashes=kept,
+            local=(local,) if local else (),
+            notes=((note, self.key),) if editable and local else (),
+        )
+
+    def read(self, text: str) -> Found:
+        """The requirement in a text, an error of which has the place. Raises PythonIsNoPackage without it."""
+        try:
+            return pip_requirement(text, folder=self.file.path.parent, project=self.file.project)
+        except PythonIsNoPackage:
+            raise
         except (CredentialsInDirectUrl, DirectUrlOfThisMachine) as error:
             raise error.at(*self.file.places(self.number)) from None
         except BadSource as error:
@@ -344,20 +371,6 @@ class _LineReader:
         except ConfigError as error:
             reason = without_credentials(error.message) if self.file.is_quoted else "this line is not a requirement"
             raise self.file.fault(reason, self.number) from None
-        hashes = self.hashes([value for name, value in options if name == "--hash"])
-        self.refuse_variables("" if found.url else str(found))
-        kept = (Hashes(found.name, found.marker, hashes, self.key),) if hashes else ()
-        if self.is_constraint:
-            if found.extras:
-                raise self.fault("a constraint has no extras", "require the package with its extras, by `-r`")
-            return FileContents(constraints=((found, self.key),), hashes=kept)
-        note = "`-e` has no effect: the package is locked as it is, and a change of it makes the lock stale"
-        return FileContents(
-            pypi=((found, "", self.key),),
-            hashes=kept,
-            local=(local,) if local else (),
-            notes=((note, self.key),) if editable and local else (),
-        )
 
     def hashes(self, written: list[str]) -> frozenset[str]:
         parted = [value.partition(":")[::2] for value in written]
