@@ -165,6 +165,10 @@ def test_variables_of_an_environment_are_set_as_they_are_written(tmp_path: Path)
     assert said == ""
     for found in (of_shell, of_process):
         assert {name: found[name] for name in variables} == variables
+    own = ["THREADS", "EMPTY"]  # what @environment sets comes first, where it is set
+    kept, _ = in_shell(enter.script(entered, "F", "s", environ, own), environ, tmp_path)
+    assert (kept["THREADS"], kept["EMPTY"]) == ("of the image", "")
+    assert enter.variables(entered, "F", "s", environ, own)["THREADS"] == "of the image"
 
 
 def test_an_image_that_is_in_an_environment_leaves_it(conda: Callable[..., Entered], tmp_path: Path) -> None:

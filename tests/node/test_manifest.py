@@ -43,7 +43,9 @@ def test_it_reads_what_envlock_writes() -> None:
     plan = Target(ARCH, REQ_ID, FULL_ID, "a" * 64)
     written = render_manifest("TrainFlow", {"start": plan, "end": None}, cache="s3://team/envlock")
     found = parse(written.encode())
-    assert (found.entry("start"), found.entry("end")) == (Target(*plan), None)
+    assert (found.entry("start"), found.entry("end"), found.own) == (Target(*plan), None, {})
+    written = render_manifest("TrainFlow", {"start": plan, "end": None}, own={"start": ["A", "B"], "end": ["C"]})
+    assert parse(written.encode()).own == {"start": ("A", "B")}
     assert parse(render_manifest("TrainFlow", {"start": None}).encode()).cache == ""
 
 
@@ -80,6 +82,8 @@ def test_a_newer_format_is_refused() -> None:
         {"cache": None},
         {"options": []},
         {"parameters": {"METAFLOW_INIT_X": 1}},
+        {"own": {"start": "A"}},
+        {"own": {"start": [1]}},
         {"environments": [["linux-64"]]},
         {"environments": [["../etc", REQ_ID, FULL_ID, "a" * 64]]},
         {"environments": [[ARCH, REQ_ID + "\n", FULL_ID, "a" * 64]]},

@@ -7,7 +7,7 @@ flow, locks and plans give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from metaflow_extensions.envlock.plugins.node.manifest import FORMAT, Target
@@ -25,12 +25,14 @@ def render_manifest(
     options: Mapping[str, object] | None = None,
     node: Mapping[str, object] | None = None,
     parameters: Mapping[str, str] | None = None,
+    own: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The manifest of a flow: canonical JSON with a newline at the end.
 
     `options` and `node` have what differs from the defaults, and no secret. `parameters` has the variable of each
-    parameter, by its name in `@{METAFLOW_INIT_...}`. Environments are listed once, however many steps share them. Takes
-    less than 1 KB, and 200 bytes for each step.
+    parameter, by its name in `@{METAFLOW_INIT_...}`, and `own` the names of the variables that @environment sets for a
+    step. Environments are listed once, however many steps share them. Takes less than 1 KB, and 200 bytes for each
+    step.
 
     >>> print(render_manifest("TrainFlow", {"start": None}), end="")
     {"environments":[],"flow":"TrainFlow","format":1,"steps":{"start":null}}
@@ -50,7 +52,8 @@ def render_manifest(
         document["cache"] = cache
     if parameters and any(isinstance(needed, str) for needed in steps.values()):
         document["parameters"] = dict(parameters)
-    for name, values in (("options", options), ("node", node)):
+    own = {step: list(names) for step, names in (own or {}).items() if steps.get(step) is not None}
+    for name, values in (("options", options), ("node", node), ("own", own)):
         if values:
             document[name] = dict(values)
     return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"

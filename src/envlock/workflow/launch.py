@@ -4,7 +4,7 @@
 launcher may have another interpreter than envlock (a flow that a locked step starts), and must go on scheduling while
 environments are made. So it speaks with this process, in lines of JSON:
 
-    to it:    {"flow", "file", "steps", "datastore", "command", "parameters",
+    to it:    {"flow", "file", "steps", "datastore", "command", "parameters", "own": {step: [variable]},
                "remote": {step: [backend, arch]}}                      once, then
               {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed here,
               {"here": "<step>", "as": "<name>"}                       for a remote step of which a task runs here,
@@ -76,6 +76,8 @@ class Start:
     """The Metaflow command, if it deploys the flow instead of running it (`argo-workflows create`)."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
+    own: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The variables that Metaflow's @environment sets, by step."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def launch_of(start: Start, reporter: Reporter | None = None) -> Launch:
     if places:
         from envlock.workflow.nodes import Remote, checked
 
-        remote = Remote(start.flow, {step: environments[step] for step in places}, places, start.parameters)
+        chosen = {step: environments[step] for step in places}
+        remote = Remote(start.flow, chosen, places, start.parameters, start.own)
         manifest, wrong = checked(project, remote, locks, start.datastore, reporter or Reporter())
         errors = [*errors, *wrong]
     if errors:
@@ -297,6 +300,7 @@ def _ready(request: dict[str, Any], channel: _Channel) -> Launch | None:
                 remote={step: (backend, platform) for step, (backend, platform) in request["remote"].items()},
                 command=request["command"],
                 parameters=request["parameters"],
+                own=request.get("own", {}),
             ),
             _ChannelReporter(channel),
         )

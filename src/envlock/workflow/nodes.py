@@ -68,6 +68,8 @@ class Remote(NamedTuple):
     places: Mapping[str, Place]
     parameters: Mapping[str, str]
     """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
+    own: Mapping[str, Sequence[str]] = {}
+    """The variables that Metaflow's @environment sets, by step."""
 
 
 def checked(
@@ -159,7 +161,13 @@ def _manifest(project: Project, remote: Remote, plans: Mapping[str, Target]) -> 
     if settings.link_scripts:
         node["link-scripts"] = sorted(settings.link_scripts)
     return render_manifest(
-        remote.flow, steps, cache=project.cache_url, options=reaching, node=node, parameters=remote.parameters
+        remote.flow,
+        steps,
+        cache=project.cache_url,
+        options=reaching,
+        node=node,
+        parameters=remote.parameters,
+        own=remote.own,
     )
 
 

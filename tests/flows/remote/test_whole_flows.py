@@ -284,7 +284,7 @@ def locked_tasks_are_inside(run: Run) -> None:
             assert seen["packages"] == here, step
             assert seen["first_on_path"] == f"{seen['prefix']}/bin"
             assert seen["identity"] == task["recorded"]
-            assert seen["said"] == ("a 'b' $HOME \"c\"" if step in {"work", "mixed"} else None)
+            assert seen["said"] == {"work": "a 'b' $HOME \"c\"", "mixed": "the step's"}.get(step)
     assert run.tasks["mixed"][0]["seen"]["activated"] == f"{run.tasks['mixed'][0]['seen']['prefix']}/share/activates"
     # The image's Python serves where it fits, and the kit's where not.
     python = {step: run.tasks[step][0]["seen"]["python"] for step in ("start", "work")}

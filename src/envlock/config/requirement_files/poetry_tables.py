@@ -12,7 +12,7 @@ from envlock.config.project import LineOfFile
 from envlock.config.requirement_files.contents import FileContents
 from envlock.config.requirement_files.poetry_versions import marker_of, specifier_of
 from envlock.config.requirement_files.pyproject_toml import Entry
-from envlock.config.requirement_files.uv_tables import from_source, with_url
+from envlock.config.requirement_files.uv_tables import from_source, from_url
 from envlock.errors import ConfigError
 from envlock.model.marker import all_hold
 from envlock.model.requirement import (
@@ -22,7 +22,6 @@ from envlock.model.requirement import (
     normalize_name,
     normalize_specifier,
     normalized,
-    parse_requirement,
 )
 from envlock.model.url import is_web
 from envlock.redaction import shown
@@ -263,9 +262,7 @@ class Poetry:
             text = f"`{name}` is locked by its content: `develop` is not used"
             self.notes.append((text, self.project.line((*path, "develop"))))
         if "url" in table:
-            fragment = f"#subdirectory={table['subdirectory']}" if "subdirectory" in table else ""
-            text = f"{name} @ {table['url']}{fragment}"
-            return with_url(self.project, entry, path, lambda: (parse_requirement(text), None))
+            return from_url(self.project, entry, path, table)
         own = {key: table[key] for key in ("git", "rev", "tag", "branch", "subdirectory", "path") if key in table}
         if "file" in table:
             own["path"] = table["file"]

@@ -145,9 +145,7 @@ class Uv:
                 (f"`{name}` is locked by its content: `editable` is not used", owner.line((*path, "editable")))
             )
         if "url" in table:
-            fragment = f"#subdirectory={table['subdirectory']}" if "subdirectory" in table else ""
-            text = f"{name} @ {table['url']}{fragment}"
-            return with_url(owner, entry, path, lambda: (parse_requirement(text), None))
+            return from_url(owner, entry, path, table)
         own = {key: table[key] for key in ("git", "rev", "tag", "branch", "subdirectory", "path") if key in table}
         if "workspace" in table:
             own = {"path": self._member(owner, name, path)}
@@ -311,6 +309,13 @@ def _patterns(table: Mapping[str, Any], key: str) -> list[str]:
     texts = given if isinstance(given, list) else []
     # A pattern of an absolute path, or an empty one, is none that pathlib takes.
     return [each.strip("/") for each in texts if isinstance(each, str) and each.strip("/") and "\0" not in each]
+
+
+def from_url(project: ProjectFile, entry: Entry, path: Key, table: Mapping[str, Any]) -> Entry:
+    """The entry, from the `url` of a table."""
+    fragment = f"#subdirectory={table['subdirectory']}" if "subdirectory" in table else ""
+    text = f"{entry.requirement.name} @ {table['url']}{fragment}"
+    return with_url(project, entry, path, lambda: (parse_requirement(text), None))
 
 
 def from_source(project: ProjectFile, entry: Entry, path: Key, table: Mapping[str, str]) -> Entry:

@@ -70,15 +70,15 @@ def enter_on_node(step, options, state):
     from .node.report import Reporter
 
     flow, run = state.flow.name, options["run_id"]
-    environ = dict(os.environ)
-    environ.update(_of_the_flow(state.flow, step))
+    environ, own = dict(os.environ), _of_the_flow(state.flow, step)
+    environ.update(own)
     environ[PATHSPEC_VARIABLE] = "%s/%s" % (pathspec(flow, run, step), options["task_id"])
     try:
         entered = prepare(read(manifest_path(), flow), step, environ, Reporter())
         if entered is None:
             os.environ.update({IDENTITY_VARIABLE: "", TASK_VARIABLE: pathspec(flow, run, step)})
             return
-        wanted = variables(entered, flow, step, environ)
+        wanted = variables(entered, flow, step, environ, sorted(own))
     except NodeError as error:
         raise EnvlockException(str(error)) from None
     if entered.lock is not None:  # the task holds its environment, as the shell of a scheduler's command does

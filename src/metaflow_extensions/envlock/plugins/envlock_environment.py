@@ -109,6 +109,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
                 "remote": remote,
                 "command": command,
                 "parameters": parameter_variables(self._flow),
+                "own": _own_variables(self._flow),
             },
             self._logger,
         )
@@ -291,6 +292,19 @@ def _remote_steps(flow):
             if elsewhere or getattr(decorator, "supports_conda_environment", False):
                 remote[step.name] = [decorator.name, getattr(decorator, "target_platform", None)]
     return remote
+
+
+def _own_variables(flow):
+    """The names of the variables that @environment sets, by step: they come before those of its environment."""
+    own = {}
+    for step in flow:
+        names = set()
+        for decorator in step.decorators:
+            if decorator.name == "environment" and isinstance(decorator.attributes.get("vars"), dict):
+                names.update(decorator.attributes["vars"])
+        if names:
+            own[step.name] = sorted(map(str, names))
+    return own
 
 
 def _deploying_command():

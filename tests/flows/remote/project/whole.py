@@ -4,7 +4,7 @@
 run is resumed.
 """
 
-from metaflow import FlowSpec, Parameter, catch, current, retry, step
+from metaflow import FlowSpec, Parameter, catch, current, environment, retry, step
 
 
 def what_is_here():
@@ -56,6 +56,7 @@ class WholeFlow(FlowSpec):
         self.parts = sorted(each.part for each in inputs)
         self.next(self.mixed)
 
+    @environment(vars={"SAID": "the step's"})
     @step
     def mixed(self):
         self.seen = what_is_here()

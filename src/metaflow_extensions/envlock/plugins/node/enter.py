@@ -17,7 +17,7 @@ from .manifest import PATHSPEC_VARIABLE, ROOT_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Mapping
+    from typing import Iterator, Mapping, Sequence
 
     from .prepare import Entered
 
@@ -66,8 +66,10 @@ def identity(entered: Entered) -> str:
     return json.dumps([target.req_id, target.full_id, target.arch])
 
 
-def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, str]) -> str:
+def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, str], own: Sequence[str] = ()) -> str:
     """The text of `enter.sh`, for bash and sh; for a disabled step if nothing is entered.
+
+    `own` are the variables of the step itself, which an environment does not change.
 
     The shell that reads it holds the prefix. If that was removed a moment ago, it has it made once more.
     """
@@ -87,7 +89,7 @@ def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, 
         )  # fmt: skip
         lines.append("{ [ -d %s ] && %s; } || { %s; return; }" % (prefix, lock, again))
     lines += _leaving(entered, environ)
-    variables = _set(entered, flow, step, environ)
+    variables = _set(entered, flow, step, environ, own)
     lines += ["unset %s" % name for name in _absent(entered)]
     lines += _exports(variables)
     for path in _scripts(entered.prefix, "activate.d"):
@@ -95,7 +97,9 @@ def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, 
     return "\n".join([*lines, ":"]) + "\n"
 
 
-def variables(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> dict[str, str]:
+def variables(
+    entered: Entered, flow: str, step: str, environ: Mapping[str, str], own: Sequence[str] = ()
+) -> dict[str, str]:
     """All variables of a process that becomes the task. Starts a shell if packages have activation scripts.
 
     Raises NodeError.
@@ -105,10 +109,10 @@ def variables(entered: Entered, flow: str, step: str, environ: Mapping[str, str]
     scripts = _scripts(entered.prefix, "activate.d")
     if not (scripts or list(_leaving(entered, environ))):
         found = {name: value for name, value in environ.items() if name not in _absent(entered)}
-        found.update(_set(entered, flow, step, environ))
+        found.update(_set(entered, flow, step, environ, own))
         return found
     program = "%s\nexec %s -I -S -c %s" % (
-        script(entered._replace(lock=None), flow, step, environ),
+        script(entered._replace(lock=None), flow, step, environ, own),
         shlex.quote(sys.executable),
         shlex.quote("import json, os; print(json.dumps(dict(os.environ)))"),
     )
@@ -125,7 +129,7 @@ def variables(entered: Entered, flow: str, step: str, environ: Mapping[str, str]
     return {name: value for name, value in found.items() if name not in _OF_THE_SHELL or name in environ}
 
 
-def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> dict[str, str]:
+def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str], own: Sequence[str]) -> dict[str, str]:
     """The variables that are set in an environment, but for what activation scripts set."""
     prefix = entered.prefix
     programs = os.path.join(prefix, "bin")
@@ -140,10 +144,11 @@ def _set(entered: Entered, flow: str, step: str, environ: Mapping[str, str]) -> 
     }
     if _is_conda(prefix):
         found.update({"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": prefix, "CONDA_SHLVL": "1"})
-        found.update(_of_packages(prefix))
+        more = _of_packages(prefix)
     else:
         found["VIRTUAL_ENV"] = prefix
-        found.update(_of_environment(os.path.join(prefix, VARIABLES)))
+        more = _of_environment(os.path.join(prefix, VARIABLES))
+    found.update({name: value for name, value in more.items() if not (name in own and name in environ)})
     if "PYTHONPATH" in environ:
         found["PYTHONPATH"] = ":".join([*_of_the_code(environ), *filter(None, [found.get("PYTHONPATH")])])
     return found
@@ -188,10 +193,10 @@ def _of_packages(prefix: str) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value != _UNSET and name.isidentifier()}
 
 
-def _of_environment(path: str) -> dict[str, object]:
+def _of_environment(path: str) -> dict[str, str]:
     """The variables in the file of an environment, if there is one."""
     found = _object(path).get("env_vars", {}) if os.path.exists(path) else {}
-    return found if isinstance(found, dict) else {}
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _object(path: str) -> dict:

@@ -60,6 +60,8 @@ class Manifest(NamedTuple):
     parameters: Mapping[str, str]
     """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
     environments: Tuple[Target, ...]
+    own: Mapping[str, Tuple[str, ...]]
+    """The variables that Metaflow's @environment sets for a step."""
     steps: Mapping[str, Optional[Union[int, str]]]
     """None for a disabled step, the number of an environment, or a reference; that of a pathspec begins with `/`."""
 
@@ -131,6 +133,7 @@ def _manifest(fields: dict) -> Manifest:
     parameters = _a(dict, fields.get("parameters", {}))
     for variable in parameters.values():
         _a(str, variable)
+    own = _a(dict, fields.get("own", {}))
     python = node.get("python", "image")
     if python not in ("image", "kit"):
         raise ValueError
@@ -145,6 +148,7 @@ def _manifest(fields: dict) -> Manifest:
         node=node,
         parameters=parameters,
         environments=environments,
+        own={step: tuple(_a(str, name) for name in _a(list, names)) for step, names in own.items()},
         steps=steps,
     )
 

@@ -30,7 +30,7 @@ def start(arguments: Sequence[str]) -> int:
         flow, step = arguments
         manifest = read(manifest_path(), flow)
         entered = prepare(manifest, step, os.environ, reporter)
-        write_script(enter.script(entered, flow, step, os.environ))
+        write_script(enter.script(entered, flow, step, os.environ, manifest.own.get(step, ())))
         if entered is not None and entered.lock is not None:
             os.close(entered.lock)  # the shell takes one; what was used a moment ago is not removed
     except NodeError as error:
