@@ -419,3 +419,48 @@ def test_build_makes_the_locked_wheel_again(
     result = build_wheels(load_project(monorepo.config))
     assert [(each.name, each.outcome) for each in result.packages] == [("common", "same")]
     assert imported(monorepo, "common") == "sdist"
+
+
+# A workspace of uv.
+
+
+def write_member(folder: Path, release: Release, *needs: str, sources: str = "") -> None:
+    """A project of a workspace, which says what it needs, and from where, in the words of uv."""
+    release.write_source(folder)
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write(f'[project]\nname = "{release.name}"\nversion = "{release.version}"\ndependencies = {list(needs)}\n')
+        file.write(sources)
+
+
+def test_members_of_a_workspace_come_from_their_folders_even_if_an_index_has_their_names(
+    project: ProjectFolder, tmp_path: Path
+) -> None:
+    """`lam` is on the index too; the app needs it only through `common`, whose wheel has just its name."""
+    root = project.folder
+    commit(
+        tmp_path / "served/tool", {path: data.decode() for path, data in Release("tool", "3").source_files().items()}
+    )
+    git(tmp_path / "served/tool", "update-server-info")
+    (root / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = ['libs/*', 'app']\n")
+    write_member(root / "libs/lam", Release("lam", "9.9"))
+    ours = "[tool.uv.sources]\nlam = { workspace = true }\n"
+    write_member(root / "libs/common", COMMON, "lam", sources=ours)
+    with served(tmp_path / "served", is_dumb=True) as host:
+        sources = f"[tool.uv.sources]\ncommon = {{ workspace = true }}\ntool = {{ git = '{host.url}/tool/.git' }}\n"
+        write_member(root / "app", Release("app", "1"), "common", "tool", "alpha<2", sources=sources)
+        tables = f'[env.demo]\npyproject = "app/pyproject.toml"\npypi.python = "{PYTHON}"\n'
+        project.write(tables, archs=(HERE, "osx-arm64"))
+        locked(project)
+    found = {each.name: each for each in locks(project)[HERE].packages}
+    versions = {name: each.version for name, each in found.items()}
+    assert {"alpha": "1.1", "common": "1.0", "lam": "9.9", "tool": "3"}.items() <= versions.items()
+    kinds = {name: each.source and (each.source.kind, each.source.path) for name, each in found.items()}
+    assert kinds["common"] == ("folder", "libs/common")
+    assert kinds["lam"] == ("folder", "libs/lam")
+    assert kinds["tool"] == ("git", "")
+    assert kinds["alpha"] is None
+    assert check(load_project(project.config)).findings == ()
+    assert imported(project, "lam") == "sdist"
+    (root / "libs/lam/lam/more.py").write_text("")
+    (finding,) = {each.reasons for each in check(load_project(project.config)).findings}
+    assert finding == ("libs/lam changed since lam 9.9 was built from it",)
