@@ -404,3 +404,9 @@ def test_ranges_of_pythons_of_files_narrow_the_python(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.10"\n')
     project = load(tmp_path, '[env.base]\npyproject = "pyproject.toml"\npypi.python = "<3.13,>=3.9"\n')
     assert project.named[0].requirements.python == "<3.13,>=3.10,>=3.9"
+
+
+def test_a_project_file_that_is_not_named_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, '[env.base]\npyproject = { extras = ["gpu"] }\n')
+    assert (caught.value.code, caught.value.locations[0].line) == ("bad-pyproject", 2)

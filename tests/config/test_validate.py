@@ -210,6 +210,14 @@ BAD = {
         "[env.z.pypi.packages]\npandas = [\n  '>=2',\n  3,\n]\n",
         wrong("wrong-type", 4, "env.z.pypi.packages.pandas.1", "pandas"),
     ),
+    "no requirement files": (
+        "[env.z]\nrequirements = []\n",
+        wrong("bad-value", 2, "env.z.requirements", "[]", "requirements", 'requirements = ["requirements.txt"]'),
+    ),
+    "a requirement file of another type": (
+        "[flow.Train]\nfile = 'x.py'\npyproject = ['a.toml', 3]\n",
+        wrong("wrong-type", 3, "flow.Train.pyproject.1", "3", "pyproject"),
+    ),
     "no version in a list": (
         "[env.z.pypi.packages]\npandas = []\n",
         wrong("bad-value", 2, "env.z.pypi.packages.pandas", "[]", "pandas", 'pandas = [">=2", "<3"]'),

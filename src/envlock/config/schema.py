@@ -152,9 +152,12 @@ class PyprojectTable(Table):
     """The dependency groups (`[dependency-groups]`) to take."""
 
 
-Files: TypeAlias = Union[str, Annotated[list[str], Field(min_length=1)]]  # noqa: UP007
+Requirements: TypeAlias = Union[str, Annotated[list[str], Field(min_length=1, examples=[["requirements.txt"]])]]  # noqa: UP007
+EnvironmentYml: TypeAlias = Union[str, Annotated[list[str], Field(min_length=1, examples=[["environment.yml"]])]]  # noqa: UP007
 Pyprojects: TypeAlias = Union[  # noqa: UP007
-    str, PyprojectTable, Annotated[list[Union[str, PyprojectTable]], Field(min_length=1)]  # noqa: UP007
+    str,
+    PyprojectTable,
+    Annotated[list[Union[str, PyprojectTable]], Field(min_length=1, examples=[["pyproject.toml"]])],  # noqa: UP007
 ]
 
 
@@ -170,9 +173,9 @@ class _RequirementsTable(Table):
     """An environment that is locked already, to use or to extend."""
     sys_packages: SysPackagesTable | None = Field(default=None, examples=[{"packages": {"__cuda": "12.4"}}])
     """What the machine must have."""
-    requirements: Files | None = Field(default=None, examples=["requirements.txt"])
+    requirements: Requirements | None = Field(default=None, examples=["requirements.txt"])
     """A requirements.txt to take more requirements from, or a list of them, relative to envlock.toml."""
-    environment_yml: Files | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
+    environment_yml: EnvironmentYml | None = Field(default=None, alias="environment-yml", examples=["environment.yml"])
     """A conda environment file to take more requirements from, or a list of them, relative to envlock.toml."""
     pyproject: Pyprojects | None = Field(
         default=None, examples=[{"file": "pyproject.toml", "extras": ["gpu"], "groups": ["train"]}]

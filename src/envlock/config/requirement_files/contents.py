@@ -219,6 +219,9 @@ def contents_of(
         from envlock.config.requirement_files.pyproject_toml import read_pyproject
 
         table = {"file": entry} if isinstance(entry, str) else entry
+        if "file" not in table:
+            hint = 'write it as `pyproject = { file = "pyproject.toml", ... }`'
+            raise BadPyproject("`file` is missing in `pyproject`", (locate(key),), hint=hint)
         file = open_file(table["file"], key, project=project, locate=locate, error=BadPyproject)
         return read_pyproject(file, extras=table.get("extras", ()), groups=table.get("groups", ()))
     from envlock.config.requirement_files.requirements_txt import read_requirements_txt
