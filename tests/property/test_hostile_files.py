@@ -34,7 +34,7 @@ from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
-from envlock.errors import EnvlockError
+from envlock.errors import EnvlockError, ResolveError
 from envlock.hydration.errors import ChangedArtifact, owner_of
 from envlock.hydration.installed import installed
 from envlock.hydration.prefix import read_receipt
@@ -56,8 +56,12 @@ from envlock.remote import on_node
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
+from envlock.workflow.import_locks import Wanted, import_lock
 from tests.cache.test_plans import PLANS
 from tests.hostile import mutations, sha256
+from tests.interchange import texts
+from tests.interchange.test_readers_pypi import PDM as PDM_LOCK
+from tests.interchange.test_readers_pypi import POETRY as POETRY_LOCK
 from tests.lockfile.conda_locks import MIXED
 from tests.remote.kits import conda_plan
 from tests.servers.processes import ROOT
@@ -202,6 +206,15 @@ def read_environment_file(folder: Path, data: bytes) -> None:
 def read_project_file(folder: Path, data: bytes) -> None:
     (folder / "pyproject.toml").write_bytes(data)
     read_config(folder, b'[env.a]\npyproject = { file = "pyproject.toml", extras = ["gpu"], groups = ["train"] }\n')
+
+
+def read_import(folder: Path, data: bytes) -> None:
+    """Everything that an import does short of asking a channel, an index or a repository, and of writing."""
+    settings = 'archs = ["linux-64"]\nindex-url = "https://index.example/simple"\nmetaflow-requirements = false\n'
+    (folder / "envlock.toml").write_text(f"[envlock]\n{settings}")
+    (folder / "x.lock").write_bytes(data)
+    with suppress(ResolveError):
+        import_lock(folder / "envlock.toml", Wanted(folder / "x.lock"), offline=True, dry_run=True)
 
 
 def read_flow(folder: Path, data: bytes) -> None:
@@ -491,6 +504,14 @@ TARGETS = {
     "memos": Target([b"envlock-memo-1\0000.1.0\0key\0/prefix\0/path\0001 2 3 4"], "text", read_memo),
     "interpreters": Target([b'{"/usr/bin/python3": "1 2: cpython 3.12.1 - True x86_64"}'], "json", read_interpreters),
     "wheels": Target([_wheel()], "text", read_wheel),
+    "locks of uv, poetry, pdm and PEP 751": Target(
+        [each.encode() for each in (texts.UV, POETRY_LOCK, PDM_LOCK, texts.PYLOCK)], "toml", read_import
+    ),
+    "locks of conda's tools": Target(
+        [each.encode() for each in (texts.PIXI, texts.CONDA_LOCK, texts.EXPLICIT)], "text", read_import
+    ),
+    "requirements with hashes": Target([texts.REQUIREMENTS.encode()], "text", read_import),
+    "manifests of Metaflow": Target([each.encode() for each in (texts.MANIFEST, texts.NETFLIX)], "json", read_import),
     "uv's answers": Target(
         [PYLOCK],
         "toml",

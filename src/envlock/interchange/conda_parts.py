@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 
 from envlock.conda.channels import channel_base
 from envlock.config.system_packages import CONDA_DEFAULT_SYSTEM, DEFAULT_SYSTEM, packages_of, system_version
-from envlock.interchange.errors import BrokenImport, ImportLacksArch, ImportNeedsBuild, ImportWithoutPython
+from envlock.interchange.errors import (
+    BrokenImport,
+    ImportLacksArch,
+    ImportNeedsBuild,
+    ImportWithoutPython,
+    UnfitPackage,
+)
 from envlock.interchange.imported import Choice, Imported, known_archs, roots_among
+from envlock.lockfile.allowed_values import is_python
 from envlock.lockfile.canonical_text import MARKERS, filename_of
+from envlock.lockfile.conda_packages import is_archive
 from envlock.model.arch import Arch
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement, normalized, parse_requirement
-from envlock.model.url import is_web, strip_credentials
+from envlock.model.url import is_channel, is_web, strip_credentials
 from envlock.words import first_of
 
 if TYPE_CHECKING:
@@ -46,6 +54,9 @@ def environment(
     archs, others = known_archs(parts)
     if others:
         notes = (*notes, f"envlock does not know {', '.join(others)}: not imported")
+    odd = next((channel for channel in channels if not is_channel(channel) or "${" in channel), None)
+    if odd is not None:
+        raise UnfitPackage(shown, "a channel", f"`{odd}` is not one")
     archs = wanted_archs(shown, archs, choice)
     locks: dict[Arch, tuple[LockedPackage, ...]] = {}
     pythons: dict[Arch, LockedPython] = {}
@@ -54,9 +65,12 @@ def environment(
         if part.sources:
             raise ImportNeedsBuild(shown, part.sources)
         conda = _each_once(kind, shown, part.conda)
+        _refuse_odd(shown, arch, conda)
         python = next((package for package in conda if package.name == "python"), None)
         if python is None:
             raise ImportWithoutPython(shown, arch)
+        if not is_python("conda", python.version):
+            raise UnfitPackage(shown, f"python {python.version}", "it is not a version that a Python can have")
         pythons[arch] = LockedPython(source="conda", version=python.version)
         locks[arch] = (*conda, *wheels_of(kind, shown, part.pypi))
     return Imported(
@@ -100,6 +114,16 @@ def wanted_archs(shown: str, archs: Sequence[Arch], choice: Choice) -> tuple[Arc
         has = f"it has: {', '.join(archs)}" if archs else "it has no arch that envlock knows"
         raise ImportLacksArch(shown, lacking or ["any arch"], has)
     return tuple(arch for arch in archs if arch in choice.archs) if choice.archs else tuple(archs)
+
+
+def _refuse_odd(shown: str, arch: Arch, packages: Iterable[LockedPackage]) -> None:
+    """Raise UnfitPackage for a package that is not at a channel's place: nobody shall be asked for such a one."""
+    for package in packages:
+        assert package.conda is not None, f"{package.name} is no conda package"
+        row = (package.url, package.filename, package.name, package.version, package.build)
+        if package.conda.subdir not in {arch, "noarch"} or not is_archive(*row):
+            said = f"`{package.filename}`, from {package.url}, is not its archive for {arch}"
+            raise UnfitPackage(shown, f"{package.name} {package.version}", said)
 
 
 def _each_once(kind: str, shown: str, packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:

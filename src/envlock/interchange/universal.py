@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from envlock.interchange.conda_parts import is_wheel_url
-from envlock.interchange.errors import ImportLacksArch, ImportNeedsBuild, ImportUnclear
+from envlock.interchange.errors import BrokenImport, ImportLacksArch, ImportNeedsBuild, ImportUnclear
 from envlock.interchange.imported import Choice, Imported
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.arch import ARCHS, Arch
@@ -96,8 +96,15 @@ class _Lacking(Exception):
 def imported(lock: Universal, shown: str, choice: Choice) -> Imported:
     """The environment for the archs of the choice, and for one Python.
 
-    Raises ImportLacksArch, ImportNeedsBuild, ImportUnclear, and what choosing a Python raises.
+    Raises ImportLacksArch, ImportNeedsBuild, ImportUnclear, BrokenImport, and what choosing a Python raises.
     """
+    try:
+        return _imported(lock, shown, choice)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # of markers and versions, which are read last
+        raise BrokenImport(shown, lock.kind, f"a part is missing or malformed: {error}") from None
+
+
+def _imported(lock: Universal, shown: str, choice: Choice) -> Imported:
     asked = choice.archs or ARCHS
     pythons = choice.pythons(lock.requires_python, asked)
     locks: dict[Arch, tuple[LockedPackage, ...]] = {}
@@ -218,6 +225,9 @@ def _floors(before: Target, after: Target) -> list[tuple[str, str]]:
 
 def _package(candidate: Candidate, wheel: Wheel | None) -> LockedPackage:
     found = wheel or Wheel("")
+    texts = (candidate.name, candidate.version, found.filename, found.url, found.sha256, found.upload_time)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found.size, int | None):
+        raise TypeError(f"{candidate.name} {candidate.version} has something else than a text")
     url = strip_credentials(found.url)
     return LockedPackage(
         name=candidate.name,

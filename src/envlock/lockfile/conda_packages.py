@@ -50,6 +50,8 @@ _PACKAGE = re.compile(
     rf"(?:, provides = \[({_PROVIDED}(?:, {_PROVIDED})*)\])?"
     rf'(?:, site-packages = "{_SITE_PACKAGES}")?\}},\n'
 )
+_ARCHIVE_URL = re.compile(_URL)
+_ARCHIVE = re.compile(rf"{_NAME}-{_VERSION}-{_BUILD}\.(?:conda|tar\.bz2)")
 _NAMES = re.compile(rf'\["({NAME})"')
 _NEEDED = re.compile(_TEXT)
 
@@ -85,6 +87,18 @@ def _is_channel(url: str) -> bool:
     (True, False, False)
     """
     return not url.endswith("/") and re.fullmatch(_URL, url + "/") is not None and not _has_token(url)
+
+
+def is_archive(url: str, filename: str, name: str, version: str, build: str) -> bool:
+    """Whether a lock may name the archive of this package at this URL.
+
+    >>> is_archive("https://conda.example/main/noarch/zlib-1.3-0.conda", "zlib-1.3-0.conda", "zlib", "1.3", "0")
+    True
+    >>> is_archive("main/noarch/zlib-1.3-0.conda", "zlib-1.3-0.conda", "zlib", "1.3", "0")
+    False
+    """
+    is_place = _ARCHIVE_URL.fullmatch(url) is not None and "${" not in url and not _has_token(url)
+    return is_place and _ARCHIVE.fullmatch(filename) is not None and _is_archive(filename, name, version, build)
 
 
 def parts(url: str) -> tuple[str, str]:
