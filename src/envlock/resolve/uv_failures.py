@@ -244,9 +244,18 @@ def _kind(
         )
     if "No solution found" in text:
         return NoSolution, "no solution found for the requirements", _way_out(text)
-    if any(root.url for root in request.requirements.roots()) and _BAD_URL.search(text):
-        return BadDirectUrl, "a direct URL is not a wheel that can be downloaded", "use the URL of a wheel or an sdist"
+    if _BAD_URL.search(text) and any(root.url for root in request.requirements.roots()):
+        return BadDirectUrl, *_of_bad_url(request, text)
     return UnexpectedAnswer, "uv failed to resolve the requirements", "see the reason above"
+
+
+def _of_bad_url(request: Request, text: str) -> tuple[str, str]:
+    """The message and the hint of a file, named by its URL or built, that is no wheel."""
+    built = next((each for each in request.wheels if f"{each.name} @ {each.source.said}" in text), None)
+    if built is None:
+        return "a direct URL is not a wheel that can be downloaded", "use the URL of a wheel or an sdist"
+    advice = "report it to the maintainers of the package, or use another release"
+    return f"the wheel of {built.name}, from {built.source.said}, is not valid", advice
 
 
 def _index_of(request: Request, text: str) -> str:
