@@ -265,6 +265,26 @@ def test_a_build_that_writes_outside_is_told_so(tmp_path: Path, writes: str) -> 
     assert ((outside / "there").read_text(), (outside / "there").stat().st_mode & 0o777) == ("kept", 0o644)
 
 
+def may_give_up_rights() -> bool:
+    code = "from envlock.build.in_environment import _stay_in; import sys; sys.exit(not _stay_in('/'))"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_give_up_rights(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("program", ["touch {new}", "echo x > {there}", "rm {there}", "mkdir {new}", "mv x {new}"])
+def test_no_program_that_a_build_starts_writes_outside(tmp_path: Path, program: str) -> None:
+    outside = tmp_path / "outside"
+    write_project(outside, there="kept")
+    before = sorted(path.name for path in outside.iterdir())
+    line = program.format(new=outside / "new", there=outside / "there")
+    during = f"import subprocess; open('x', 'w').close(); subprocess.run(['sh', '-c', {line!r}], check={{check}})"
+    error = failure(write_project(tmp_path / "demo", during.format(check=True)), BuildWritesOutside)
+    assert str(outside) in error.message
+    built(of_folder(write_project(tmp_path / "demo", during.format(check=False))))  # what fails alone is no failure
+    assert sorted(path.name for path in outside.iterdir()) == before
+    assert (outside / "there").read_text() == "kept"
+
+
 def test_the_build_environment_cannot_be_written(tmp_path: Path) -> None:
     during = "import sysconfig; open(sysconfig.get_path('purelib') + '/evil.py', 'w')"
     failure(write_project(tmp_path / "demo", during), BuildWritesOutside)
@@ -278,6 +298,8 @@ def test_what_a_build_may_write(tmp_path: Path) -> None:
         "shutil.rmtree('made')\n"
         "with tempfile.TemporaryDirectory() as folder: open(folder + '/x', 'w').close()\n"
         "multiprocessing.Lock()\n"
+        "subprocess.run('mkdir -p c/d; echo x > c/x; mv c/x c/d/y; ln -s y c/d/z; ln c/d/y c/w; rm -r c; : >/dev/null',"
+        " shell=True, check=True)\n"
         "subprocess.run([sys.executable, '-c', 'open(\"child\", \"w\")'], check=True)\n"
     )
     assert built(of_folder(write_project(tmp_path / "demo", during))).name == "demo"

@@ -271,8 +271,9 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
     if kind == "network" or (not kind and unreachable is not None):
         place = what or (unreachable[0] if unreachable is not None else "")
         return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
-    if kind == "write":
-        return BuildWritesOutside(recipe.said, path=what, details=lines, log=kept)
+    written = what if kind == "write" else _written_outside(text, work)
+    if written:
+        return BuildWritesOutside(recipe.said, path=written, details=lines, log=kept)
     if recipe.source.kind != "git" and _NO_HISTORY.search(text) is not None:
         what = "a folder" if recipe.source.kind == "folder" else "an archive"
         return VersionFromGit(recipe.said, what=what, details=lines, log=kept)
@@ -298,6 +299,18 @@ def _telling(text: str, folder: str) -> tuple[str, ...]:
         if is_shown and line.strip():
             found.append(line.rstrip()[:_LONGEST_LINE])
     return tuple(found[-_LINES:])
+
+
+def _written_outside(text: str, folder: Path) -> str:
+    """The path outside a folder that a program says it may not change, although this user may; empty if there is none.
+
+    Only Landlock forbids that.
+    """
+    for found in re.finditer(r"(?:^|[\s'\"`\u2018])(/[^\s'\":\u2019]+)['\"\u2019]?: Permission denied", text):
+        place = Path(found[1])
+        if not place.is_relative_to(folder) and (os.access(place, os.W_OK) or os.access(place.parent, os.W_OK)):
+            return found[1]
+    return ""
 
 
 def _way_out(text: str) -> str | None:

@@ -4,8 +4,8 @@ Every Python that starts in a build environment imports this first, through a `.
 standard library, and runs on every Python that builds are made with. Outside of a build it does nothing.
 
 The audit hook refuses connections and changes of files outside the build's own folder, and notes what it refused. It
-keeps builds honest, and is no prison: code that means harm gets around it. Where the kernel lets it, the process has no
-network either, and so nothing that it starts has one.
+keeps builds honest, and is no prison: code that means harm gets around it. Where the kernel of Linux lets it, the
+process leaves the network, and gives up its right to write elsewhere (Landlock), and so does all that it starts.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ _LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"
 _OF_NETWORK = {*_LOOKUPS, "socket.connect", "socket.sendto", "socket.sendmsg", "urllib.Request"}
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/stdout", "/dev/stderr", "/dev/fd", "/dev/shm")
 _ALWAYS_BELOW = ("/dev/fd/", "/dev/shm/", "/dev/pts/", "/proc/self/")
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+"""The calls of Landlock (landlock(7)): their numbers on every processor."""
+_WITH_MOVES, _WITH_TRUNCATE, _WITH_NETWORK = 2, 3, 4
+"""Its versions: without the first, no file can be moved to another folder."""
+_WRITE, _TRUNCATE, _CONNECT = 1 << 1, 1 << 14, 1 << 1
+_CHANGES = _WRITE | sum(1 << right for right in range(4, 14))
+"""Writing files; making, moving and removing anything."""
 
 
 class _Guard:
@@ -192,6 +200,48 @@ def _unshare(what: int) -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
+def _stay_in(folder: str) -> bool:
+    """Give up the right to change files outside a folder and this environment, where the kernel knows that (Linux).
+
+    Whether it does. Rights to read and to run stay.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+    import struct
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.syscall.restype = ctypes.c_long
+
+    def call(number: int, *arguments: Any) -> int:
+        return int(library.syscall(ctypes.c_long(number), *arguments))
+
+    version = call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    if version < _WITH_MOVES:
+        return False
+    rights = _CHANGES | (_TRUNCATE if version >= _WITH_TRUNCATE else 0)
+    asked = struct.pack("=QQ", rights, _CONNECT) if version >= _WITH_NETWORK else struct.pack("=Q", rights)
+    rules = call(_CREATE_RULESET, asked, ctypes.c_size_t(len(asked)), ctypes.c_uint32(0))
+    if rules < 0:
+        return False
+    for path, allowed in (
+        (folder, rights),
+        (sys.prefix, rights),  # its bytecode
+        ("/dev/shm", rights),
+        ("/dev", _WRITE | _TRUNCATE),
+        ("/proc", _WRITE),
+    ):
+        if os.path.isdir(path):
+            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            rule = struct.pack("=Qi", allowed & rights, place)
+            call(_ADD_RULE, ctypes.c_int(rules), ctypes.c_int(1), rule, ctypes.c_uint32(0))
+            os.close(place)
+    library.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which it is not allowed
+    done = call(_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint32(0))
+    os.close(rules)
+    return done == 0
+
+
 def _print(error: BaseException) -> None:
     """Print the traceback of code of others, without the frames of this module."""
     trace = error.__traceback__
@@ -257,6 +307,7 @@ def main(asked: str) -> int:
     os.umask(0o022)
     _end_with_parent()
     _leave_network()
+    _stay_in(os.environ[MAY_WRITE])
     try:
         backend = _backend(task["backend"], task["path"])
     except Exception as error:  # of any kind: it is code of others
