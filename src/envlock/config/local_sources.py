@@ -52,6 +52,11 @@ def source_requirement(
     return parse_requirement(f"{asked} @ {url}" + (f" ; {marker}" if marker else "")), local
 
 
+def is_in(path: Path | str, project: Path) -> bool:
+    """Whether a path is the folder of a project, or of that project."""
+    return os.path.realpath(path) == os.path.realpath(project) or is_of(path, project)
+
+
 def repository_url(name: str, table: Mapping[str, Any]) -> str:
     """The URL of a requirement whose table has `git`.
 
@@ -102,7 +107,7 @@ def _local_url(name: str, table: Mapping[str, Any], folder: Path, project: Path)
         found = Path(place).stat()
     except (OSError, ValueError) as error:
         raise bad(_reason(error)) from None
-    if not is_of(place, project):
+    if not is_in(place, project):
         raise bad("it is outside the project: the folder of envlock.toml, and the git work tree around it")
     below = _subdirectory(name, table)
     try:

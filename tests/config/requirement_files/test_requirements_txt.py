@@ -339,6 +339,15 @@ def test_a_folder_is_required_by_its_content_and_named_by_its_project_files(line
     assert [note for note, _ in found.notes if "-e" in note] == ([found.notes[0][0]] if "-e" in line else [])
 
 
+def test_the_folder_of_envlock_toml_itself_is_one(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(PROJECTS["pyproject.toml"])
+    found = read(tmp_path, "-e .[x]\n")
+    assert found.local == ((f"folder+sha256:{content_hash(tmp_path)}", "."),)
+    assert found.requirements.pypi[0].extras == ("x",)
+    (tmp_path / "pyproject.toml").write_text("[build-system]\n")
+    assert refused(tmp_path, ".\n").code == "bad-requirements-file"
+
+
 def test_a_wheel_and_an_sdist_are_required_by_their_hash(tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     for name in ("acme_core-1.0-py3-none-any.whl", "acme_more-1.0.tar.gz"):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tomli
 
-from envlock.files import CONFIG_BYTES, NotPlain, is_of, read_file, toml_of
+from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of
 from envlock.model.requirement import PypiRequirement, is_package_name, parse_requirement
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
@@ -83,7 +83,7 @@ def _is_path(text: str) -> bool:
 
 
 def _local(name: str, extras: str, place: str, parts: list[str], marker: str, folder: Path, project: Path) -> Found:
-    from envlock.config.local_sources import source_requirement
+    from envlock.config.local_sources import is_in, source_requirement
 
     path = re.sub(r"^file:(//(localhost)?(?=/))?", "", place)
     below = next((part[13:] for part in parts if part.startswith("subdirectory=")), "")
@@ -91,7 +91,7 @@ def _local(name: str, extras: str, place: str, parts: list[str], marker: str, fo
         at = folder / path / below
         name = _of_folder(at, project) if os.path.isdir(at) else _of_archive(Path(path).name)  # noqa: PTH112  never raises
     table: dict[str, Any] = {"path": path, "marker": marker, "subdirectory": below}
-    if not name and os.path.exists(folder / path) and is_of(folder / path, project):  # noqa: PTH110  never raises
+    if not name and os.path.exists(folder / path) and is_in(folder / path, project):  # noqa: PTH110  never raises
         raise NoName(
             "the name of the package is not written down there",
             "write `name` in the `[project]` of its pyproject.toml, or `NAME @ PATH` here",
