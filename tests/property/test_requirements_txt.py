@@ -186,6 +186,7 @@ def test_what_people_write_means_what_it_means_to_pip(
 @example("rich @ https://files.example/;x-1.0-py3-none-any.whl", 0, "")
 @example("https://files.example/rich-1.0-py3-none-any.whl;x ; os_name=='nt'", 0, "")
 @example("rich --pre", 0, "")
+@example("--extra-index-url https://one.example --pre --extra-index-url https://two.example --pre", 0, "")
 @example("-i https://one.example --pre", 0, "")
 @example('-i "https://one.example"', 0, "")
 @example("rich\t--hash=sha256:00", 0, "")

@@ -172,6 +172,7 @@ def read(folder: Path, text: str, **files: str) -> Environment:
         ("--pre rich", "more than options"),
         ("-r a.txt -r b.txt", "only a part of a line"),
         ("-r a.txt --pre", "only a part of a line"),
+        ("-f https://one.example -f https://two.example", "only a part of a line"),
         ("-e ./one -e ./two", "only a part of a line"),
         ("--hash=sha256:00", "belongs behind its requirement"),
         ("-i 'https://index.example", "quotation mark"),
@@ -229,7 +230,8 @@ def test_every_option_that_a_lock_knows_is_in_its_requirements(tmp_path: Path) -
     one, two = "ab" * 32, "CD" * 32
     found = read(
         tmp_path,
-        "--extra-index-url https://${USER}:${TOKEN}@extra.example/simple --pre\n-f https://links.example/wheels.html\n"
+        "--extra-index-url https://${USER}:${TOKEN}@extra.example/simple --pre --extra-index-url https://more.example\n"
+        "-f https://links.example/wheels.html\n"
         "--only-binary :all:\n--no-binary :none:\n--prefer-binary\n--no-require-hashes\n"
         f"rich[jupyter] >=13, \\\n  <15 ; sys_platform == 'linux' --hash=sha256:{one} \\\n  --hash sha256:{two}\n"
         "-c limits.txt\npython==3.12\n",
@@ -239,7 +241,7 @@ def test_every_option_that_a_lock_knows_is_in_its_requirements(tmp_path: Path) -
     assert [str(each) for each in found.constraints] == ["attrs<24"]
     assert found.hashes == (("rich", one), ("rich", two.lower()))
     assert (found.indexes, found.find_links) == (
-        ("https://extra.example/simple",),
+        ("https://extra.example/simple", "https://more.example"),
         ("https://links.example/wheels.html",),
     )
     assert (found.pip_flags, found.python) == (("pre",), "==3.12.*")

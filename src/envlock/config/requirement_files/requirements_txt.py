@@ -59,6 +59,9 @@ _SAME = {"--pypi-url": "--index-url", "--config-setting": "--config-settings"}
 _LONG = {**{name: name for name in (*_VALUES, *_FLAGS)}, **_WITH_VALUE, **_SAME}
 """The name that is used here for each way to write an option out."""
 _ALONE = ("--requirement", "--constraint", "--editable")
+"""The options beside which pip reads no other."""
+_ONCE = ("--index-url", "--find-links")
+"""Those of which pip reads one in a line."""
 _OF_REQUIREMENTS = ("--hash", "--config-settings", "--global-option")
 _REFUSED = {
     "--trusted-host": (
@@ -197,8 +200,10 @@ class _LineReader:
             if others:
                 raise self.fault(f"`{others[0]}` has no effect behind a requirement", "give it a line of its own")
             return self.requirement(requirement, options)
-        twice = next((name for name in names if names.count(name) > 1 or (name in _ALONE and len(names) > 1)), "")
-        if twice:
+        cut = (
+            name for name in names if len(names) > 1 and (name in _ALONE or (name in _ONCE and names.count(name) > 1))
+        )
+        if twice := next(cut, ""):
             raise self.fault(f"pip reads only a part of a line with `{twice}` and more", "give each a line of its own")
         return joined(self.option(name, value) for name, value in options)
 
