@@ -246,6 +246,13 @@ def test_a_package_of_the_index_that_the_base_has_it_from_is_there_already(
     assert caught.value.packages[-1] == "named_env"
 
 
+def test_a_package_of_the_url_that_the_base_has_it_from_is_there_already(resolver: ByType, index: Index) -> None:
+    asked = f"lam @ {index.file_url('lam-1.0-py3-none-any.whl')}"
+    base = base_of(resolver, index, required(index, pypi=(asked,), python="==3.12.*", source="machine"))
+    found = extend(resolver, index, base, required(index, pypi=(asked, "alpha<2"), source="machine"))
+    assert new(base, found) == {"alpha 1.1"}
+
+
 def test_constraints_and_hashes_hold_for_what_the_base_has(resolver: ByType, index: Index) -> None:
     base = base_of(resolver, index, required(index, pypi=("lam",), source="machine", python="==3.12.*"))
     asked = required(index, pypi=("alpha",), source="machine")

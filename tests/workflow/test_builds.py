@@ -13,12 +13,16 @@ import pytest
 
 from envlock.build import wheels as building
 from envlock.cache.errors import BuiltWheelMissing
+from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.files import sha256_of
 from envlock.lockfile.folder import read_lock
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock, LockedPackage
+from envlock.named.alias import parse_alias
+from envlock.named.give import give
+from envlock.named.lookup import Lookup
 from envlock.workflow.build import build_wheels
 from envlock.workflow.check import check
 from envlock.workflow.hydrate import hydrate
@@ -53,6 +57,12 @@ def package(project: ProjectFolder, name: str, arch: str = HERE) -> LockedPackag
 def write(project: ProjectFolder, *lines: str, archs: tuple[str, ...] = ARCHS, settings: str = "") -> None:
     table = f'[env.demo.pypi]\npython = "{PYTHON}"\n[env.demo.pypi.packages]\n' + "\n".join(lines) + "\n"
     project.write(table, archs=archs, settings=settings)
+
+
+def name_it(project: Project, alias: str, environment: str) -> None:
+    lookup = Lookup(project)
+    (found,) = (lookup.environment(each) for each in project.named if each.name == environment)
+    give(lookup, parse_alias(alias), found)
 
 
 def hydrated(project: ProjectFolder) -> Path:
@@ -269,6 +279,22 @@ def test_what_build_no_longer_allows_fails_check_and_is_locked_anew(sdists: Proj
     locked(sdists)
     assert package(sdists, "newer").version == "1.0"
     assert check(load_project(sdists.config)).findings == ()
+
+
+def test_what_a_named_environment_has_built_is_not_for_build_to_allow(sdists: ProjectFolder) -> None:
+    write(sdists, 'pure = ""', archs=(HERE,), settings='build = ["pure"]')
+    text = sdists.config.read_text().replace(
+        "[env.demo.pypi]", '[env.demo]\naliases = ["team/base:v1"]\n[env.demo.pypi]'
+    )
+    sdists.config.write_text(text)
+    locked(sdists)
+    push(load_project(sdists.config))
+    name_it(load_project(sdists.config), "team/base:v1", "demo")
+    table = "[env.demo.named_env]\nname = 'team/base:v1'\n[env.more.named_env]\nname = 'team/base:v1'\n"
+    sdists.write(f"{table}[env.more.pypi.packages]\nnewer = ''\n", archs=(HERE,))
+    locked(sdists)
+    assert check(load_project(sdists.config)).findings == ()
+    assert not locked(sdists).changed
 
 
 def test_where_all_may_be_built_one_that_cannot_be_stays_as_it_is(

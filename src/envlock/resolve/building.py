@@ -90,9 +90,9 @@ class BuildingResolver:
             if built:
                 request = replace(request, wheels=(*request.wheels, *built))
             elif failure is not None:
-                raise failure.adding(*_why(broken, lacking))
+                raise failure.adding(*_why(request, broken, lacking))
             else:
-                return replace(found, notes=(*found.notes, *_why(broken, lacking), *_said(found, request)))
+                return replace(found, notes=(*found.notes, *_why(request, broken, lacking), *_said(found, request)))
         assert failure is not None, "what is built is not lacking again"
         raise failure
 
@@ -105,9 +105,10 @@ class BuildingResolver:
         return found
 
 
-def _why(broken: Mapping[str, EnvlockError], lacking: Iterable[str]) -> tuple[str, ...]:
-    """Why packages could not be built that are lacking."""
-    return tuple(broken[name].message for name in lacking if name in broken)
+def _why(request: Request, broken: Mapping[str, EnvlockError], lacking: Iterable[str]) -> tuple[str, ...]:
+    """Why packages could not be built that are lacking, in short."""
+    said = (broken[name].message for name in lacking if name in broken)
+    return tuple(text.removeprefix(f"{request.name} on {request.arch}: ").partition(" (")[0] for text in said)
 
 
 def _sources(request: Request) -> tuple[PypiRequirement, ...]:

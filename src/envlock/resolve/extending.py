@@ -159,13 +159,16 @@ class _Served:
         self.versions = {each.name: each.version for each in provided_by(base.lock.conda_packages)}
         self.versions |= {package.name: package.version for package in base.lock.pypi_packages}
         self.indexes = {package.name: package.index for package in base.lock.pypi_packages}
+        self.urls = {(root.name, root.url) for root in base.lock.requirements.pypi}
 
     def has_pypi(self, root: PypiRequirement) -> bool:
         """Whether the base meets a requirement for certain."""
         version = self.versions.get(root.name)
         if root.from_index and self.indexes.get(root.name, "").rstrip("/") != root.from_index.rstrip("/"):
             return False
-        return version is not None and not (root.extras or root.url) and _specifiers(root.specifier).contains(version)
+        if version is None or root.extras or (root.url and (root.name, root.url) not in self.urls):
+            return False
+        return _specifiers(root.specifier).contains(version)
 
     def has_conda(self, request: Request, requirement: CondaRequirement) -> bool:
         """Whether the base meets a conda requirement. Raises ConflictWithBase if it has another of that name."""

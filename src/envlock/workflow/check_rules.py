@@ -159,9 +159,12 @@ def _strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
 
 
 def builds_what_is_allowed(lock: LockFile) -> Iterator[Finding]:
-    """Each package of a lock that was built from an sdist of an index is one that `build` allows."""
+    """Each package of a lock that was built from an sdist of an index is one that `build` allows.
+
+    Not those of a named environment, and of what extends one: who gave the name has built them.
+    """
     names = not_allowed(lock.project.settings.build, lock.summary.built)
-    if names:
+    if names and not _is_of_base(lock):
         listed = ", ".join(f'"{name}"' for name in names)
         yield lock.finding(
             Verdict.BUILD_NOT_ALLOWED,
@@ -169,6 +172,11 @@ def builds_what_is_allowed(lock: LockFile) -> Iterator[Finding]:
             repair=f"add {listed} to `build` in envlock.toml, or envlock lock",
             line=_line_with(lock.data, f'{{name = "{names[0]}", '),
         )
+
+
+def _is_of_base(lock: LockFile) -> bool:
+    users = [each for each in lock.project.environments() if each.requirements.req_id == lock.summary.req_id]
+    return bool(users) and all(each.base is not None for each in users)
 
 
 def not_allowed(build: tuple[str, ...] | bool, names: Iterable[str]) -> tuple[str, ...]:

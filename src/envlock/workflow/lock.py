@@ -102,7 +102,7 @@ def _kept(project: Project, job: Job, upgrade: Upgrade, previous: PreviousLocks)
     summary = previous.summary_at(path)
     if summary is None or path_of(project.lock_folder, *summary[:3]) != path:
         return None
-    if not_allowed(project.settings.build, summary.built):
+    if job.environments[0].base is None and not_allowed(project.settings.build, summary.built):
         return None
     refuse_strange_hosts(project, summary, job.names)
     return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)

@@ -81,7 +81,7 @@ class Solver:
         for job in jobs:
             if job not in done and self._upgrade.is_nothing:
                 as_it_is = self._previous.settled(job) or self._restamped(job, before[job])
-                if as_it_is is not None and self._may_stay(as_it_is.lock):
+                if as_it_is is not None and self._may_stay(as_it_is.lock, job):
                     done[job] = as_it_is
         self._take([job for job in jobs if job not in done], before, done)
         rest = [job for job in jobs if job not in done]
@@ -122,10 +122,13 @@ class Solver:
         stamped = replace(before, requirements=job.requirements, asked_by=job.names)
         return Locked(job.names, stamped, lock_path(self._folder, stamped), job.arch, "re-stamped", before)
 
-    def _may_stay(self, lock: Lock | None) -> bool:
-        """Whether `build` allows what a lock has that was built."""
-        built = [each.name for each in lock.packages if each.is_of_index_sdist] if lock is not None else ()
-        return not not_allowed(self._project.settings.build, built)
+    def _may_stay(self, lock: Lock | None, job: Job) -> bool:
+        """Whether `build` allows what a lock has that was built; what a named environment has, it need not."""
+        if lock is None or job.environments[0].base is not None:
+            return True
+        return not not_allowed(
+            self._project.settings.build, [each.name for each in lock.packages if each.is_of_index_sdist]
+        )
 
     def _take(self, jobs: Sequence[Job], before: dict[Job, Lock | None], done: dict[Job, Locked]) -> None:
         """Take what others have resolved and pushed, where the project wants that; the rest may start from it."""
@@ -134,6 +137,8 @@ class Solver:
         from envlock.workflow.locking.remote_latest import take
 
         for job, (lock, note) in take(self._project, jobs, self._instant, self._reporter).items():
+            if not self._may_stay(lock, job):
+                continue
             path = lock_path(self._folder, lock)
             done[job] = Locked(lock.asked_by, lock, path, lock.arch, "fetched", before[job], (note,))
             self._previous.add(lock)
