@@ -17,6 +17,7 @@ from envlock.errors import EnvlockError
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import Arch
 from envlock.workflow.check import check
+from envlock.workflow.export import export_environment
 from envlock.workflow.import_locks import ImportResult, Wanted, differences, import_lock
 from envlock.workflow.lock import lock
 from envlock.workflow.locking.jobs import Upgrade
@@ -75,6 +76,18 @@ def test_what_nothing_else_needs_is_required_as_it_is_locked(
     assert "upper ==2.0" in texts
     assert "speak ==1.1" in texts
     assert not [text for text in texts if text.startswith(("lower", "python "))]
+
+
+def test_what_only_some_archs_have_is_required_there(
+    channel: Channel, conda_project: ProjectFolder, tmp_path: Path
+) -> None:
+    packages = packages_of(channel)
+    packages["linux-64"] = packages_of(channel, "linux-64/scarce-1.0-*")["linux-64"]
+    result = imported(conda_project, write_pixi_lock(tmp_path / "pixi.lock", packages))
+    (environment,) = result.project.named
+    assert "scarce ==1.0 ; linux-64" in [str(each) for each in environment.requirements.conda]
+    assert is_fresh(conda_project)
+    assert not lock(load_project(conda_project.config)).changed
 
 
 def test_upgrading_one_package_afterwards_moves_only_that(
@@ -507,3 +520,31 @@ def test_an_sdist_is_built_where_the_project_allows_it(
         assert package.filename == "epsilon-1.0-py3-none-any.whl"
     assert is_fresh(project)
     assert not lock(load_project(project.config)).changed
+
+
+# There and back.
+
+
+@pytest.mark.parametrize("kind", ["conda-lock", "pixi", "explicit"])
+def test_an_export_of_conda_packages_is_imported_to_the_same_packages(
+    channel: Channel, conda_project: ProjectFolder, conda_lock_yml: Path, tmp_path: Path, kind: str
+) -> None:
+    archs = (Arch("linux-64"),) if kind == "explicit" else tuple(map(Arch, ARCHS))
+    before = imported(conda_project, conda_lock_yml, archs=archs)
+    out = tmp_path / "exported"
+    out.write_text(export_environment(load_project(conda_project.config), kind, archs=archs).export.text)
+    after = imported(conda_project, out, name="again", is_forced=True)
+    assert [found.full_id for found, _ in after.locks] == [found.full_id for found, _ in before.locks]
+    assert [found.packages for found, _ in after.locks] == [found.packages for found, _ in before.locks]
+
+
+@pytest.mark.parametrize("kind", ["pylock", "requirements"])
+def test_an_export_of_wheels_is_imported_to_the_same_packages(
+    project: ProjectFolder, uv_lock: Path, tmp_path: Path, kind: str
+) -> None:
+    project.write("", archs=["linux-64", "osx-arm64"])
+    before = imported(project, uv_lock, python="3.12")
+    out = tmp_path / "exported"
+    out.write_text(export_environment(load_project(project.config), kind).export.text)
+    after = imported(project, out, name="again")
+    assert [found.full_id for found, _ in after.locks] == [found.full_id for found, _ in before.locks]

@@ -24,7 +24,6 @@ from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.model.requirement import PypiRequirement, normalized, parse_requirement
 from envlock.model.url import is_channel, is_web, strip_credentials
-from envlock.words import first_of
 
 if TYPE_CHECKING:
     from envlock.conda.lock_files import PlatformPart, PypiRow
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _DEFAULT = "conda-forge"
 """A channel that has a name, from which the address of all of them is told."""
 _FLOOR = re.compile(r"(__(?:glibc|osx|linux|cuda)) *>=([0-9]+(?:\.[0-9]+)*)")
-_SHOWN = 6
 _PARTS = {"__glibc": 2, "__osx": 2, "__linux": 2, "__cuda": 2}
 """How many numbers the version of a system package has."""
 
@@ -100,11 +98,8 @@ def settled(imported: Imported) -> Imported:
     imported = imported._replace(system=tuple((*where, version) for where, version in sorted(system.items())))
     if imported.states_requirements:
         return imported
-    roots, conda_roots, partial = requirements_of(imported.locks)
-    notes = imported.notes
-    if partial:
-        notes = (*notes, f"not on all archs, so not in envlock.toml: {first_of(partial, _SHOWN)}")
-    return imported._replace(roots=roots, conda_roots=conda_roots, notes=notes)
+    roots, conda_roots = requirements_of(imported.locks)
+    return imported._replace(roots=roots, conda_roots=conda_roots)
 
 
 def wanted_archs(shown: str, archs: Sequence[Arch], choice: Choice) -> tuple[Arch, ...]:
@@ -182,8 +177,8 @@ def _needed(text: str) -> PypiRequirement | None:
 
 def requirements_of(
     locks: Mapping[Arch, Sequence[LockedPackage]],
-) -> tuple[tuple[PypiRequirement, ...], tuple[CondaRequirement, ...], tuple[str, ...]]:
-    """What nothing else needs, as requirements of PyPI and of conda, and the conda packages that no table can name."""
+) -> tuple[tuple[PypiRequirement, ...], tuple[CondaRequirement, ...]]:
+    """What nothing else needs on some arch, as requirements of PyPI and of conda for the archs that have it."""
     conda: dict[str, dict[Arch, str]] = {}
     pypi: dict[str, dict[Arch, str]] = {}
     for arch, packages in locks.items():
@@ -197,12 +192,15 @@ def requirements_of(
         for package in packages:
             if package.kind == "conda" and package.name in there:
                 there[package.name][arch] = package.version
-    everywhere = {name: versions for name, versions in there.items() if len(versions) == len(locks)}
     conda_roots = (
-        CondaRequirement(name, "|".join(f"=={version}" for version in dict.fromkeys(everywhere[name].values())))
-        for name in sorted(everywhere)
+        CondaRequirement(
+            name,
+            "|".join(f"=={version}" for version in dict.fromkeys(there[name].values())),
+            archs=tuple(there[name]) if len(there[name]) < len(locks) else (),
+        )
+        for name in sorted(there)
     )
-    return pinned_for(pypi, locks), tuple(conda_roots), tuple(sorted(conda.keys() - everywhere.keys()))
+    return pinned_for(pypi, locks), tuple(conda_roots)
 
 
 def pinned_for(versions: Mapping[str, Mapping[Arch, str]], archs: Iterable[Arch]) -> tuple[PypiRequirement, ...]:
