@@ -130,7 +130,7 @@ def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         commit_of(f"http://127.0.0.1:{server.getsockname()[1]}/demo.git", "main", "demo")
 
 
-@pytest.mark.parametrize("place", ["url", "netrc", "variables", "helper"])
+@pytest.mark.parametrize("place", ["url", "netrc", "variables", "helper", "settings"])
 def test_credentials_come_from_where_git_and_envlock_have_them(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +150,11 @@ def test_credentials_come_from_where_git_and_envlock_have_them(
         elif place == "variables":
             monkeypatch.setenv("ENVLOCK_INDEX_127_0_0_1_USERNAME", "me")
             monkeypatch.setenv("ENVLOCK_INDEX_127_0_0_1_PASSWORD", "s3cr3t")
+        elif place == "settings":
+            monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+            monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{host.url.replace('//', '//me:s3cr3t@')}/.insteadOf")
+            monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://code.example/")
+            url = "https://code.example/demo/.git"
         else:
             helper = "!f() { echo username=me; echo password=s3cr3t; }; f"
             (home / ".gitconfig").write_text(f'[credential]\n\thelper = "{helper}"\n')

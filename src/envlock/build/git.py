@@ -30,6 +30,8 @@ _KEPT = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_EXEC_PATH"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
+_GIVEN = re.compile(r"GIT_CONFIG_(?:COUNT|(?:KEY|VALUE)_[0-9]+)")
+"""Variables with settings of git, such as a CI has for its credentials."""
 _ALWAYS = {
     "GIT_TERMINAL_PROMPT": "0",
     "GCM_INTERACTIVE": "never",
@@ -257,14 +259,15 @@ def _place(url: str) -> str:
 
 def _ask(url: str, source: str, arguments: Sequence[str], *, folder: Path | None = None, is_short: bool = False) -> str:
     """Run git with the user's settings and credentials, and return its output. Raises NoGit, GitUnreachable."""
-    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    variables = {name: value for name, value in os.environ.items() if name in _KEPT or _GIVEN.fullmatch(name)}
     variables = {"GIT_SSH_COMMAND": _SSH, **variables, **_ALWAYS}
+    given = int(count) if (count := variables.get("GIT_CONFIG_COUNT", "")).isdecimal() else 0
     header = Credentials([url]).authorization(url) if urlsplit(url).scheme in {"http", "https"} else None
     if header is not None:
         variables |= {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{'/'.join(_place(url).split('/', 3)[:3])}/.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: {header}",
+            "GIT_CONFIG_COUNT": str(given + 1),
+            f"GIT_CONFIG_KEY_{given}": f"http.{'/'.join(_place(url).split('/', 3)[:3])}/.extraHeader",
+            f"GIT_CONFIG_VALUE_{given}": f"Authorization: {header}",
         }
     try:
         ran = _run(arguments, folder, variables, timeout=_LOOKING if is_short else None, source=source)
