@@ -187,6 +187,26 @@ def test_each_step_requires_what_metaflow_itself_makes_of_its_decorators(reposit
         assert written[step].python == normalize_python(decorators["pypi"]["python"]), step
 
 
+def test_commands_with_another_environment_are_pointed_at(repository: Path) -> None:
+    for name, data in {
+        "Makefile": b"train:\n\tpython train_flow.py --environment=conda run\n",
+        ".github/workflows/ci.yml": b"run: python score_flow.py --environment pypi run\n",
+        "settings.sh": b"export METAFLOW_DEFAULT_ENVIRONMENT=conda\n",
+        "new.sh": b"python score_flow.py --environment=envlock run --environments=uv\n",
+        "model.bin": b"\0--environment=conda",
+    }.items():
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes(data)
+    migration = plan(repository)
+    assert migration.is_whole, "they are no part of any step's requirements"
+    assert [(os.path.relpath(each.path, repository), each.line) for each in migration.left] == [
+        (".github/workflows/ci.yml", 1),
+        ("Makefile", 2),
+        ("settings.sh", 1),
+    ]
+    assert not any(each.stays for each in migration.left)
+
+
 def test_a_decorator_that_nobody_can_read_stays_for_all_flows_that_have_it(repository: Path) -> None:
     base = repository / "team" / "base.py"
     base.write_text(base.read_text().replace('{"attrs": ""}', 'load("attrs")'))

@@ -19,7 +19,7 @@ from envlock.config.edit.flow_tables import Edited, add_flows, add_steps, with_a
 from envlock.config.edit.init_template import compose, text_there
 from envlock.config.edit.python_source import NotAlone, names_imported_from, patch_of, without_decorators
 from envlock.config.flows.decorator_tables import DecoratedFlow, Decorator, Note
-from envlock.config.flows.repository import flows_in, named_from, python_files
+from envlock.config.flows.repository import flows_in, named_from, python_files, uses_of_other_environments
 from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, KeyPath, Project
 from envlock.config.read import levels_of
@@ -132,10 +132,14 @@ def plan(folder: Path, reporter: Reporter | None = None) -> Migration:
     left = [each for part in parts for each in part.left]
     left += [_of_note(flow, note) for flow in found for note in flow.notes if not (note.is_lost and flow.decorators)]
     staying = {(each.path, each.line) for part in parts for each in part.staying}
+    if flows:
+        left += [
+            Left(str(path), line, "", "", f"`{option}`: with envlock, it is `--environment=envlock`", stays=False)
+            for path, line, option in uses_of_other_environments(folder)
+        ]
     sources, stuck = _sources([flow.decorators for flow in flows], staying, paths)
     left += stuck
-    order = {str(path): number for number, path in enumerate(paths)}
-    left.sort(key=lambda each: (order.get(each.path, 0), each.line))
+    left.sort(key=lambda each: (each.path, each.line))
     return Migration(
         folder=folder,
         configs=tuple(part.config for part in parts if part.config is not None),

@@ -264,6 +264,17 @@ def test_new_steps_are_added_to_their_flow(tmp_path: Path) -> None:
     assert not made.is_changed
 
 
+def test_lines_end_as_they_do_in_the_file_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "team.py").write_text(BASE_FLOW)
+    (tmp_path / "requirements.txt").write_text("attrs\n")
+    before = MINE.replace("\n", "\r\n")
+    assert make_template(tmp_path, before=before).text == before
+    shutil.copy(FLOWS / "packages.py", tmp_path)
+    made = make_template(tmp_path, before=before, take=["requirements.txt"])
+    assert made.text.count("\n") == made.text.count("\r\n")
+    assert (len(made.added), made.steps) == (3, ())
+
+
 def test_what_a_flow_asks_for_is_added_where_its_table_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "team.py").write_text(BASE_FLOW)
     made = added_to(tmp_path, 'flow = { TeamFlow = { file = "team.py" } }\n')

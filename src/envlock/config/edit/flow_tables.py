@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FILE_KEYS = {".txt": "requirements", ".in": "requirements", ".yml": "environment-yml", ".yaml": "environment-yml"}
 """The key that names a requirement file, by how the file's name ends."""
 _EXAMPLE = '# pypi = { python = ">=3.11,<3.13", packages = { pandas = "2.2.3" } }\n'
-_STEPS = re.compile(r"^# steps: (.*)$", re.MULTILINE)
+_STEPS = re.compile(r"^# steps: ([^\r\n]*)", re.MULTILINE)
 
 
 class Edited(NamedTuple):

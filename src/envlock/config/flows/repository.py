@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,9 @@ MOST_FILES = 50_000
 """Python files that are looked at in one repository."""
 _SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"}
 """Folders that hold no flow that somebody wrote there; neither do those that begin with a dot."""
+_TEXT_BYTES = 1 << 20
+_ENVIRONMENT_WORDS = (b"--environment", b"DEFAULT_ENVIRONMENT")
+_ENVIRONMENT = re.compile(rb"(?:--environment[= ]|METAFLOW_DEFAULT_ENVIRONMENT\W{1,4})(?:conda|pypi|uv)\b")
 _LOOKING = "looking for flows"
 _WORDS = (b"FlowSpec", b"metaflow", b"@step")
 """A file with none of them has a flow only if it inherits all of one from another file."""
@@ -108,28 +113,50 @@ def python_files(folder: Path) -> tuple[list[Path], bool]:
     In a work tree of git, those that it does not ignore. Links to folders are not followed, and folders that tools fill
     are left out.
     """
-    found = sorted(_tracked(folder) or _walked(folder))
+    found = [path for path in _files(folder) if path.suffix == ".py" and not _is_skipped(folder, path)]
     return found[:MOST_FILES], len(found) > MOST_FILES
+
+
+def uses_of_other_environments(folder: Path) -> Iterator[tuple[Path, int, str]]:
+    """Where files of a repository have Metaflow use another environment than envlock: the file, the line, the option.
+
+    Looks at CI's files too, and at no large or binary file.
+    """
+    for path in _files(folder)[:MOST_FILES]:
+        data = b""
+        with suppress(OSError):
+            data = read_file(path, _TEXT_BYTES, within=folder)
+        if b"\0" in data or not any(word in data for word in _ENVIRONMENT_WORDS):
+            continue
+        for found in _ENVIRONMENT.finditer(data):
+            yield path, data.count(b"\n", 0, found.start()) + 1, found[0].decode()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a repository, sorted."""
+    return sorted(_tracked(folder) or _walked(folder))
 
 
 def _tracked(folder: Path) -> list[Path]:
     """The files of a git work tree; none outside of one."""
     command = ["git", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        done = subprocess.run([*command, "--", "*.py"], cwd=folder, capture_output=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
     except OSError:  # there is no git
         return []
     names = dict.fromkeys(os.fsdecode(name) for name in done.stdout.split(b"\0") if name)
-    return [folder / name for name in names if not _is_skipped(name.split("/")[:-1]) and (folder / name).is_file()]
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _walked(folder: Path) -> Iterator[Path]:
     for top, folders, files in os.walk(folder):
         folders[:] = [
-            name for name in folders if not _is_skipped([name]) and not (Path(top) / name / "pyvenv.cfg").exists()
+            name
+            for name in folders
+            if name not in {*_SKIPPED, ".git"} and not (Path(top) / name / "pyvenv.cfg").exists()
         ]
-        yield from (Path(top) / name for name in files if name.endswith(".py"))
+        yield from (Path(top) / name for name in files)
 
 
-def _is_skipped(names: Iterable[str]) -> bool:
-    return any(name.startswith(".") or name in _SKIPPED for name in names)
+def _is_skipped(folder: Path, path: Path) -> bool:
+    return any(name.startswith(".") or name in _SKIPPED for name in path.relative_to(folder).parts[:-1])
