@@ -124,6 +124,18 @@ def test_a_host_that_is_not_there_is_named_without_credentials(tmp_path: Path) -
         assert "s3cr3t" not in raised.value.render()
 
 
+def test_the_value_of_a_variable_in_a_url_is_not_shown(tmp_path: Path, host: Served) -> None:
+    url, kept = f"{host.url}/tk-s3cr3t/demo.git", f"{host.url}/${{TOKEN}}/demo.git"
+    for call in (
+        lambda: commit_of(url, "main", "demo", kept=kept),
+        lambda: checkout(url, "ab" * 20, tmp_path / "x", "demo", kept=kept),
+    ):
+        with pytest.raises(GitUnreachable) as raised:
+            call()
+        assert "${TOKEN}" in raised.value.message
+        assert "tk-s3cr3t" not in raised.value.render()
+
+
 def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_build, "_LOOKING", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(GitUnreachable):

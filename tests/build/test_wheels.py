@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -398,6 +399,18 @@ def test_build_requirements_that_no_index_has(tmp_path: Path, make_index: Callab
         write_project(tmp_path / "demo", pyproject__toml=text), NoBuildRequirements, default_index_url=index.url
     )
     assert any("no-such-backend" in line for line in error.details)
+
+
+def test_no_secret_of_an_index_is_shown(
+    tmp_path: Path, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "tk-s3cr3t")
+    text = PROJECT["pyproject.toml"].replace("[]", '["no-such-backend"]')
+    url = make_index().url.replace("://", "://me:pa55w0rd@").replace("/simple", "/${TOKEN}/simple")
+    folder = write_project(tmp_path / "demo", pyproject__toml=text)
+    error = failure(folder, NoBuildRequirements, default_index_url=url, exclude_newer="2022-01-01T00:00:00Z")
+    assert not re.search("tk-s3cr3t|pa55w0rd", error.render())
+    assert any("2022-01-01" in line for line in error.details)
 
 
 def test_build_requirements_are_locked_and_locked_ones_are_kept(tmp_path: Path, index: Index) -> None:

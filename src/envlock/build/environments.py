@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tomli_w
 
-from envlock.addresses import address
+from envlock.addresses import address, hide
 from envlock.build.errors import BadBuildSystem, NoBuildRequirements
 from envlock.credentials import credentials_for
 from envlock.files import CONFIG_BYTES, NotPlain, read_file, temporary_folder, toml_of, write_atomically
@@ -236,8 +236,10 @@ def _run(
         check=False,
     )
     if ran.returncode != 0:
-        reason = uv_reason(ran.stderr)
-        raise NoBuildRequirements(recipe.said, what=what, details=tuple(line for line in reason if line)[:_LINES])
+        urls = filter(None, (*recipe.index_urls, *recipe.find_links_urls, recipe.default_index_url))
+        lines = uv_reason(hide(ran.stderr, map(address, urls)))[:_LINES]
+        limit = (f"`exclude-newer` is {recipe.exclude_newer}",) if recipe.exclude_newer else ()
+        raise NoBuildRequirements(recipe.said, what=what, details=(*lines, *limit))
 
 
 def command(environment: Environment, task: dict[str, object]) -> list[str]:

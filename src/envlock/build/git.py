@@ -12,9 +12,10 @@ import posixpath
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from envlock.addresses import Address, hide
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.credentials import Credentials
 from envlock.files import CONFIG_BYTES, files_below, read_file
@@ -72,48 +73,66 @@ def is_commit(ref: str) -> bool:
     return _FULL.fullmatch(ref.lower()) is not None
 
 
-def commit_of(url: str, ref: str, source: str) -> str:
+class _Repository(NamedTuple):
+    url: str
+    """To ask: with credentials, and with variables filled in."""
+    said: str
+    """In messages: without the former, and with the latter as they are written."""
+    source: str
+    """What is built from it, for messages."""
+
+    @classmethod
+    def of(cls, url: str, kept: str, source: str) -> _Repository:
+        return cls(url, kept or strip_credentials(url), source)
+
+
+def commit_of(url: str, ref: str, source: str, *, kept: str = "") -> str:
     """The commit, in lower case, that a branch, a tag, or the repository's HEAD (an empty `ref`) means now.
 
     A tag comes before a branch of its name, as git has it; `refs/heads/NAME` says which. A whole commit means itself,
-    and starts no process. Any other costs one question to the repository. Raises NoGit, GitUnreachable, NoSuchRef.
+    and starts no process. Any other costs one question to the repository. `kept` is the URL for messages, if variables
+    were filled into it. Raises NoGit, GitUnreachable, NoSuchRef.
     """
+    repository = _Repository.of(url, kept, source)
     if is_commit(ref):
         return ref.lower()
     names = [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}", f"refs/heads/{ref}"] if ref else ["HEAD"]
     asked = [each for name in names for each in (f"{name}^{{}}", name)]
-    answer = _ask(url, source, ["ls-remote", "--", _place(url), *asked], is_short=True)
+    answer = _ask(repository, ["ls-remote", "--", _place(url), *asked], is_short=True)
     found = {name: commit for commit, _, name in (line.partition("\t") for line in answer.splitlines())}
     commit = next((found[name] for name in asked if name in found), "")
     if not commit:
         said = f"branch or tag `{ref}`" if ref else "commit yet"
         details = ("a commit has to be written with all of its 40 digits",) if _is_short(ref) else ()
-        raise NoSuchRef(source, url=strip_credentials(url), ref=said, details=details)
+        raise NoSuchRef(source, url=repository.said, ref=said, details=details)
     return commit
 
 
-def checkout(url: str, commit: str, into: Path, source: str, *, depth: int = 0) -> int:
+def checkout(url: str, commit: str, into: Path, source: str, *, kept: str = "") -> int:
     """Bring the files of a commit, with those of its submodules, into an empty folder. When it was made, in seconds.
 
     Only that commit is fetched, where the repository allows it, else all of its branches and tags. Files have the modes
-    755 and 644, and the commit's time. Raises NoGit, GitUnreachable, NoSuchRef for a commit that is not there,
-    UnusableRepository for files of git LFS, and OSError.
+    755 and 644, and the commit's time. `kept` is as for `commit_of`. Raises NoGit, GitUnreachable, NoSuchRef for a
+    commit that is not there, UnusableRepository for files of git LFS, and OSError.
     """
-    _local(
-        into, source, ["init", "--quiet", "--template=", *(("--object-format=sha256",) if len(commit) == 64 else ())]
-    )
-    _fetch(url, commit, into, source)
-    _local(into, source, ["checkout", "--quiet", "--force", "--detach", commit])
-    (into / ".git" / "FETCH_HEAD").unlink(missing_ok=True)  # has the URL
-    _refuse_pointers(url, into, source)
-    when = int(_local(into, source, ["show", "--no-patch", "--format=%ct", commit]).strip() or 0)
-    for path, inner_url, inner in _submodules(url, commit, into, source):
-        if depth >= _DEEPEST:
-            raise UnusableRepository(source, url=strip_credentials(url), reason="its submodules are in each other")
-        checkout(inner_url, inner, into / path, source, depth=depth + 1)
-    if depth == 0:
-        _set_modes(into, when)
+    when = _check_out(_Repository.of(url, kept, source), commit, into, 0)
+    _set_modes(into, when)
     return when
+
+
+def _check_out(repository: _Repository, commit: str, into: Path, depth: int) -> int:
+    kind = ("--object-format=sha256",) if len(commit) == 64 else ()
+    _local(into, repository, ["init", "--quiet", "--template=", *kind])
+    _fetch(repository, commit, into)
+    _local(into, repository, ["checkout", "--quiet", "--force", "--detach", commit])
+    (into / ".git" / "FETCH_HEAD").unlink(missing_ok=True)  # has the URL
+    _refuse_pointers(repository, into)
+    for path, inner, its_commit in _submodules(repository, commit, into):
+        if depth >= _DEEPEST:
+            reason = f"it has more than {_DEEPEST} submodules in each other"
+            raise UnusableRepository(repository.source, url=repository.said, reason=reason)
+        _check_out(inner, its_commit, into / path, depth + 1)
+    return int(_local(into, repository, ["show", "--no-patch", "--format=%ct", commit]).strip() or 0)
 
 
 def reads_history(project: Path) -> bool:
@@ -128,47 +147,37 @@ def reads_history(project: Path) -> bool:
     return False
 
 
-def fetch_history(url: str, commit: str, folder: Path, source: str) -> None:
+def fetch_history(url: str, commit: str, folder: Path, source: str, *, kept: str = "") -> None:
     """Bring the commits before one that is checked out, and all tags, without the files of older commits if possible.
 
     Raises NoGit, GitUnreachable.
     """
-    shallow = (folder / ".git" / "shallow").exists()
-    more = ("--unshallow",) if shallow else ()
-    tags = "+refs/tags/*:refs/tags/*"
-    fetch = [
-        "fetch",
-        "--quiet",
-        "--no-recurse-submodules",
-        "--filter=blob:none",
-        *more,
-        "--",
-        _place(url),
-        commit,
-        tags,
-    ]
-    _ask(url, source, fetch, folder=folder)
+    options = ["--quiet", "--no-recurse-submodules", "--filter=blob:none"]
+    options += ["--unshallow"] if (folder / ".git" / "shallow").exists() else []
+    wanted = ["--", _place(url), commit, "+refs/tags/*:refs/tags/*"]
+    _ask(_Repository.of(url, kept, source), ["fetch", *options, *wanted], folder=folder)
     (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
 
 
-def _fetch(url: str, commit: str, into: Path, source: str) -> None:
-    fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
+def _fetch(repository: _Repository, commit: str, into: Path) -> None:
+    fetch, place = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"], _place(repository.url)
     try:
-        _ask(url, source, [*fetch, "--depth=1", "--", _place(url), commit], folder=into)
+        _ask(repository, [*fetch, "--depth=1", "--", place, commit], folder=into)
         return
     except GitUnreachable as error:
         if not any(_REFUSES_ONE.search(line) for line in error.details):
             raise
     every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-    _ask(url, source, [*fetch, "--", _place(url), *every], folder=into)
+    _ask(repository, [*fetch, "--", place, *every], folder=into)
     ran = _run(["cat-file", "-e", f"{commit}^{{commit}}"], into, _alone())
     if ran.returncode != 0:
-        raise NoSuchRef(source, url=strip_credentials(url), ref=f"commit {commit} on any branch or tag")
+        raise NoSuchRef(repository.source, url=repository.said, ref=f"commit {commit} on any branch or tag")
 
 
-def _submodules(url: str, commit: str, folder: Path, source: str) -> Iterator[tuple[str, str, str]]:
-    """The path, the URL and the commit of each submodule of a commit."""
-    rows = [row for row in _local(folder, source, ["ls-tree", "-r", "-z", commit]).split("\0") if row[:6] == "160000"]
+def _submodules(repository: _Repository, commit: str, folder: Path) -> Iterator[tuple[str, _Repository, str]]:
+    """The path, the repository and the commit of each submodule of a commit."""
+    listed = _local(folder, repository, ["ls-tree", "-r", "-z", commit])
+    rows = [row for row in listed.split("\0") if row.startswith("160000 ")]
     if not rows:
         return
     listed = _run(
@@ -187,15 +196,17 @@ def _submodules(url: str, commit: str, folder: Path, source: str) -> Iterator[tu
         written = urls.get(path, "")
         if not written:
             reason = f"it names no URL for its submodule `{path}`"
-            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
-        place = _joined(url, written) if written.startswith(("./", "../")) else written
-        is_local = urlsplit(url).scheme == "file"  # then its submodules may be, too
+            raise UnusableRepository(repository.source, url=repository.said, reason=reason)
+        is_relative = written.startswith(("./", "../"))
+        place = _joined(repository.url, written) if is_relative else written
+        is_local = urlsplit(repository.url).scheme == "file"  # then its submodules may be, too
         if urlsplit(place).scheme not in {"https", "http", "ssh", *(("file",) if is_local else ())}:
             place = _of_ssh(place)
         if not place:
             reason = f"its submodule `{path}` has the URL `{strip_credentials(written)}`, which only one machine has"
-            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
-        yield path, place, head.split()[2]
+            raise UnusableRepository(repository.source, url=repository.said, reason=reason)
+        kept = _joined(repository.said, written) if is_relative else ""
+        yield path, _Repository.of(place, kept, repository.source), head.split()[2]
 
 
 def _joined(url: str, relative: str) -> str:
@@ -218,7 +229,7 @@ def _of_ssh(written: str) -> str:
     return f"ssh://{found[1]}/{found[2]}" if found is not None else ""
 
 
-def _refuse_pointers(url: str, folder: Path, source: str) -> None:
+def _refuse_pointers(repository: _Repository, folder: Path) -> None:
     """Raises UnusableRepository where a file is only a pointer to what git LFS has elsewhere."""
     files = [(below, name) for below, names in files_below(folder) if f"{folder}/.git" not in below for name in names]
     attributes = [Path(below, name) for below, name in files if name == ".gitattributes"]
@@ -230,7 +241,7 @@ def _refuse_pointers(url: str, folder: Path, source: str) -> None:
             continue
         if place.read_bytes().startswith(_POINTER):
             reason = f"`{place.relative_to(folder)}` is kept by git LFS, which is not fetched"
-            raise UnusableRepository(source, url=strip_credentials(url), reason=reason)
+            raise UnusableRepository(repository.source, url=repository.said, reason=reason)
 
 
 def _set_modes(top: Path, when: int) -> None:
@@ -257,8 +268,11 @@ def _place(url: str) -> str:
     )
 
 
-def _ask(url: str, source: str, arguments: Sequence[str], *, folder: Path | None = None, is_short: bool = False) -> str:
+def _ask(
+    repository: _Repository, arguments: Sequence[str], *, folder: Path | None = None, is_short: bool = False
+) -> str:
     """Run git with the user's settings and credentials, and return its output. Raises NoGit, GitUnreachable."""
+    url = repository.url
     variables = {name: value for name, value in os.environ.items() if name in _KEPT or _GIVEN.fullmatch(name)}
     variables = {"GIT_SSH_COMMAND": _SSH, **variables, **_ALWAYS}
     given = int(count) if (count := variables.get("GIT_CONFIG_COUNT", "")).isdecimal() else 0
@@ -270,21 +284,23 @@ def _ask(url: str, source: str, arguments: Sequence[str], *, folder: Path | None
             f"GIT_CONFIG_VALUE_{given}": f"Authorization: {header}",
         }
     try:
-        ran = _run(arguments, folder, variables, timeout=_LOOKING if is_short else None, source=source)
+        ran = _run(arguments, folder, variables, timeout=_LOOKING if is_short else None, source=repository.source)
+        status, text = ran.returncode, ran.stderr
     except subprocess.TimeoutExpired:
-        raise GitUnreachable(source, url=strip_credentials(url), details=("it did not answer in time",)) from None
-    if ran.returncode != 0:
-        lines = [re.sub(r"^(fatal|error): ", "", line) for line in ran.stderr.splitlines() if line.strip()]
-        raise GitUnreachable(source, url=strip_credentials(url), details=tuple(lines[:_LINES]))
+        status, text = 1, "it did not answer in time"
+    if status != 0:
+        lines = hide(text, [Address(url, repository.said)]).splitlines()
+        told = [re.sub(r"^(fatal|error): ", "", line) for line in lines if line.strip()]
+        raise GitUnreachable(repository.source, url=repository.said, details=tuple(told[:_LINES]))
     return ran.stdout
 
 
-def _local(folder: Path, source: str, arguments: Sequence[str]) -> str:
+def _local(folder: Path, repository: _Repository, arguments: Sequence[str]) -> str:
     """Run git in a folder without network or settings of the user, and return its output."""
-    ran = _run(arguments, folder, _alone(), source=source)
+    ran = _run(arguments, folder, _alone(), source=repository.source)
     if ran.returncode != 0:
         reason = " ".join(ran.stderr.split())[-300:]
-        raise UnusableRepository(source, url="its repository", reason=reason)
+        raise UnusableRepository(repository.source, url=repository.said, reason=reason)
     return ran.stdout
 
 

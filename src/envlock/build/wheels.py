@@ -87,7 +87,8 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
     if source.kind == "git":
         if recipe.offline:
             raise GitUnreachable(recipe.said, url=source.url, details=("envlock was told to stay offline",))
-        epoch = max(EPOCH, git.checkout(recipe.fetch_url or source.url, source.commit, into, recipe.said))
+        url = recipe.fetch_url or source.url
+        epoch = max(EPOCH, git.checkout(url, source.commit, into, recipe.said, kept=source.url))
         top = into
     elif source.kind == "folder":
         assert recipe.place is not None
@@ -106,7 +107,7 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
     if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise NotAProject(recipe.said, place=where)
     if source.kind == "git" and git.reads_history(project):
-        git.fetch_history(recipe.fetch_url or source.url, source.commit, into, recipe.said)
+        git.fetch_history(recipe.fetch_url or source.url, source.commit, into, recipe.said, kept=source.url)
     return project, epoch
 
 

@@ -144,7 +144,7 @@ class Builds:
             place = address(f"git+{asked.place}", fits=lambda url: not direct_url_fault(url), expected="a repository")
             url, fetch_url = place.kept.removeprefix("git+"), place.url.removeprefix("git+")
             commits = [each.commit for each in known if (each.kind, each.url, each.subdirectory) == ("git", url, below)]
-            commit = commits[0] if commits and self._keeps else self._commit(requirement, fetch_url, asked.ref)
+            commit = commits[0] if commits and self._keeps else self._commit(requirement, url, fetch_url, asked.ref)
             return Source("git", url=url, commit=commit, subdirectory=below), fetch_url
         place = address(asked.place)
         said = requirement.url.partition("sha256=")[2].partition("&")[0].lower()
@@ -154,14 +154,14 @@ class Builds:
         sha256 = said or (digests[0] if digests and self._keeps else self._digest(requirement, place.kept, asked))
         return Source("sdist", url=place.kept, sha256=sha256, filename=asked.filename, subdirectory=below), ""
 
-    def _commit(self, requirement: PypiRequirement, url: str, ref: str) -> str:
+    def _commit(self, requirement: PypiRequirement, url: str, fetch_url: str, ref: str) -> str:
         with self._alone((url, ref)):
             known = self._commits.get((url, ref))
             if known is None:
                 if self._offline and not is_commit(ref):
                     reason = "envlock was told to stay offline, and no lock has its commit"
                     raise GitUnreachable(requirement.name, url=url, details=(reason,))
-                known = self._commits[url, ref] = commit_of(url, ref, requirement.name)
+                known = self._commits[url, ref] = commit_of(fetch_url, ref, requirement.name, kept=url)
             return known
 
     def _digest(self, requirement: PypiRequirement, url: str, asked: DirectUrl) -> str:
