@@ -255,7 +255,7 @@ def test_a_pin_that_somebody_changed(mine: ProjectFolder, yours: ProjectFolder, 
     assert "git checkout" not in said, "git refuses that while a merge is under way"
     assert "pinned team/base:v1" in envlock("lock", cwd=yours.folder).stdout
     assert pin.read_text() == whole
-    pin.write_text(whole.replace("format = 1", "format = 2"))
+    pin.write_text(whole.replace("format = 1", "format = 3"))
     assert (
         "newer"
         in envlock("check", cwd=yours.folder, check=2).stdout + envlock("lock", check=2, cwd=yours.folder).stderr

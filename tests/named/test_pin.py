@@ -68,6 +68,7 @@ def test_no_byte_of_it_can_be_changed(data: st.DataObject) -> None:
         ('team/base:v1"', 'team/base:v2"'),
         ("linux-64 = ", "# linux-64 = "),
         ("format = 1", "format = 1\nevil = 1"),
+        ("format = 1", "format = 2"),
         ("format = 1", 'format = 1\npathspec = "Flow/1/step"'),
         ("[requirements]", "[evil]\nx = 1\n\n[requirements]"),
     ],
@@ -110,6 +111,18 @@ def test_every_name_has_a_place_of_its_own(tmp_path: Path, kind: str, reference:
     assert found.reference == reference
     for name, place in paths.items():
         assert (place == path) == (name == reference)
+
+
+def test_what_an_older_envlock_cannot_read_has_a_format_of_its_own() -> None:
+    for asked in (
+        Requirements(constraints=(parse_requirement("lam<2"),)),
+        Requirements(pypi=(parse_requirement(f"common @ folder+sha256:{'ab' * 32}"),)),
+    ):
+        pin = PIN._replace(requirements=asked)
+        text = render_pin(pin)
+        assert "\nformat = 2\n" in text
+        assert parse_pin(text.encode(), "name", pin.reference, "pin") == pin
+    assert "\nformat = 1\n" in render_pin(PIN)
 
 
 def test_the_page_shows_a_pin() -> None:

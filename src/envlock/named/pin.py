@@ -22,7 +22,7 @@ import tomli
 
 from envlock.errors import ConfigError, EnvlockError, Location
 from envlock.files import PIN_BYTES, files_below, read_file, toml_of
-from envlock.lockfile.canonical_text import conflict_line, digest_of
+from envlock.lockfile.canonical_text import BUILT_FORMAT, conflict_line, digest_of, format_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import short_hash
 from envlock.model.requirements import Requirements, requirements_from
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from envlock.config.project import Base, Environment, Project
 
 FOLDER = "aliases"
-FORMAT = 1
+FORMAT = 2
+"""The highest there is: of requirements that only lock format 3 can hold. All other pins have format 1."""
 STAMP = "\n[stamp]\ndigest = "
 _KEYS = ("format", "sequence", "record", "req-id", "full-ids", "requirements", "stamp")
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?\Z")
@@ -175,11 +176,18 @@ def _pin(table: Mapping[str, Any], kind: str) -> Pin:
         sequence=table.get("sequence", 0),
         record=table.get("record", ""),
     )
+    if table["format"] != _format_of(pin.requirements):
+        raise ValueError(f"format {table['format']!r}")
     if not full_ids or not set(full_ids) <= set(ARCHS) or not all(map(is_id, full_ids.values())):
         raise ValueError("full-ids")
     if type(pin.sequence) is not int or pin.sequence < 0 or not _DIGEST.match(pin.record):
         raise ValueError("sequence, or record")
     return pin
+
+
+def _format_of(requirements: Requirements) -> int:
+    is_new = format_of(has_conda=False, has_source=False, document=requirements.document()) == BUILT_FORMAT
+    return FORMAT if is_new else 1
 
 
 def render_pin(pin: Pin) -> str:
@@ -190,7 +198,7 @@ def render_pin(pin: Pin) -> str:
     lines = [
         f"# What {pin.reference} stood for when it was locked, so that `envlock check` needs no network.",
         "# Written by `envlock lock`; do not edit, `envlock check` finds any change.",
-        f"format = {FORMAT}",
+        f"format = {_format_of(pin.requirements)}",
         f"{pin.kind} = {quoted(pin.reference)}",
         *move,
         f"req-id = {quoted(pin.req_id)}",
