@@ -91,3 +91,5 @@ class Built(NamedTuple):
     """As `py3-none-any`, sorted."""
     glibc: str = ""
     """The oldest glibc that its binaries run with, as `2.17`; empty for a wheel that needs none."""
+    from_folders: tuple[str, ...] = ()
+    """Packages that it needs and that its source takes from folders beside it, normalised."""

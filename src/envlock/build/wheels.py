@@ -6,10 +6,12 @@ into an environment (`environments.py`), and there its hooks run (`hooks.py`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import zipfile
+from base64 import urlsafe_b64encode
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from envlock.source_tree import EPOCH, copy_to
 from envlock.stage import make_once
 
 _BUILT = "built.json"
+_PLACE = re.compile(rb"(?m)^(Requires-Dist:[ \t]*)([A-Za-z0-9._-]+(?:\[[^\]\n]*\])?)[ \t]*@[ \t]*file:[^;\s]*([^\n]*)$")
+"""A requirement with a place on this machine: what stands before, its name with extras, and what follows."""
+_METADATA_ROW = re.compile(rb"\.dist-info/METADATA,sha256=[^,\n]*,[0-9]*")
 _GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])")
 
 
@@ -36,7 +41,8 @@ def built_in(place: Path) -> Built | None:
         path = place / found["filename"]
         if path.stat().st_size != found["size"]:
             return None
-        return Built(**{**found, "path": path, "requires": tuple(found["requires"]), "tags": tuple(found["tags"])})
+        lists = {key: tuple(found.get(key, ())) for key in ("requires", "tags", "from_folders")}
+        return Built(**{**found, "path": path, **lists})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -72,8 +78,9 @@ def _build(recipe: Recipe, stage: Path) -> None:
         project, epoch = _project(recipe, work.folder / "source")
         environment, filename = run_hooks(recipe, work, project, epoch)
         wheel = work.folder / "wheels" / filename
+        from_folders = _without_places(wheel)
         facts = _facts(recipe, wheel)
-        facts["requires"] = environment.requires
+        facts |= {"requires": environment.requires, "from_folders": from_folders}
         shutil.copyfile(wheel, stage / filename)
         write_atomically(stage / _BUILT, json.dumps(facts, indent=1, sort_keys=True).encode())
 
@@ -109,6 +116,33 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
     if source.kind == "git" and git.reads_history(project):
         git.fetch_history(recipe.fetch_url or source.url, source.commit, into, recipe.said, kept=source.url)
     return project, epoch
+
+
+def _without_places(wheel: Path) -> list[str]:
+    """Make a wheel name what it needs without a place on this machine. The names of what had one.
+
+    Poetry writes where the folders are that a project takes packages from: below the build's own folder, which has
+    another name each time and is gone by now.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [(member, archive.read(member)) for member in archive.infolist()]
+            metadata = _metadata(archive)
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return []  # `_facts` says what is wrong with it
+    changed = _PLACE.sub(rb"\1\2\3", metadata)
+    if changed == metadata:
+        return []
+    digest = urlsafe_b64encode(hashlib.sha256(changed).digest()).rstrip(b"=")
+    row = b".dist-info/METADATA,sha256=" + digest + b",%d" % len(changed)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, data in members:
+            _, _, name = member.filename.rpartition(".dist-info/")
+            if name == "METADATA" and data == metadata:
+                archive.writestr(member, changed)
+            else:
+                archive.writestr(member, _METADATA_ROW.sub(row, data) if name == "RECORD" else data)
+    return sorted({canonicalize_name(each.partition(b"[")[0].decode()) for _, each, _ in _PLACE.findall(metadata)})
 
 
 def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:

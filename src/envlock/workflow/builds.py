@@ -36,6 +36,7 @@ from envlock.places import folder_in_home, home
 from envlock.resolve.errors import ARCH, BuiltForNewerSystem, BuiltForOtherArch, NoWheel, SourceNotHere
 from envlock.resolve.platform_tags import target_of, wheel_fits
 from envlock.resolve.port import BuiltWheel, Request
+from envlock.words import listed
 from envlock.workflow.artifacts import FetchedHashes, artifact_source
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ class Builds:
         interpreter, missing = self._interpreter(request)
         built = self._built(self._recipe(name, version, source, request, interpreter)._replace(fetch_url=fetch_url))
         made = replace(source, requires=built.requires)
+        _refuse_unnamed(request, built)
         if built.is_pure or request.arch == host_arch():
             if missing is not None and not wheel_fits(built.name, built.version, built.filename, request):
                 raise missing
@@ -365,6 +367,23 @@ class Builds:
 def _as_built(package: LockedPackage, path: Path, source: Source) -> BuiltWheel:
     size = package.size or 0
     return BuiltWheel(package.name, package.version, path, package.filename, package.sha256, size, source)
+
+
+def _refuse_unnamed(request: Request, built: Built) -> None:
+    """Refuse a package that takes others from folders beside it, if nothing says where these are.
+
+    Without that, they would come from an index, which may have other packages of their names. Raises SourceNotHere.
+    """
+    named = {each.name for each in request.requirements.roots() if each.url}
+    lacking = [name for name in built.from_folders if name not in named]
+    if lacking:
+        raise SourceNotHere(
+            request.name,
+            request.arch,
+            f"{built.name} needs {listed(lacking)} from a folder beside it, which nothing names",
+            hint=f"add it to envlock.toml: `{lacking[0]} = {{ path = ... }}`",
+            packages=(built.name,),
+        )
 
 
 def _refuse_newer_system(request: Request, built: Built, source: Source) -> None:
