@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import threading
 import time
 import traceback
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,7 +40,7 @@ from envlock.build.errors import (
 )
 from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
-from envlock.build.wheels import build, built_in
+from envlock.build.wheels import _without_places, build, built_in
 from envlock.places import folder_in_home, home
 from envlock.uv_command import uv_executable
 from tests.build.sources import PROJECT, PYTHON, of_archive, of_folder, tar_gz, write_project
@@ -150,6 +152,41 @@ def test_a_build_sees_few_variables_and_folders_of_its_own(tmp_path: Path, monke
     work = Path(said["cwd"]).parent
     assert work.name.startswith("envlock-build-")
     assert {Path(said[name]).parent for name in ("tmp", "HOME")} == {work}
+
+
+def test_a_wheel_names_what_it_needs_without_places_of_this_machine(tmp_path: Path) -> None:
+    """As Poetry writes them of folders; what other URLs say stays."""
+    metadata = (
+        "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+        "Requires-Dist: Two_B[x,y] @ file:///tmp/envlock-build-1/two ; python_version >= '3.9'\n"
+        "Requires-Dist: three@file:///tmp/three\n"
+        "Requires-Dist: four @ https://files.example/four-1-py3-none-any.whl\n"
+        "Requires-Dist: five>=2\n\nA text @ file:///tmp/x\n"
+    )
+    wheel = tmp_path / "demo-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in (
+            ("demo.py", "X = 1\n"),
+            ("demo-1.0.dist-info/METADATA", metadata),
+            ("demo-1.0.dist-info/RECORD", "demo.py,,\ndemo-1.0.dist-info/METADATA,sha256=AAAA,12\n"),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), text)
+    assert _without_places(wheel) == ["three", "two-b"]
+    with zipfile.ZipFile(wheel) as archive:
+        found = archive.read("demo-1.0.dist-info/METADATA")
+        record = archive.read("demo-1.0.dist-info/RECORD").decode()
+        assert archive.getinfo("demo.py").date_time[0] == 2020
+    assert found.decode().splitlines()[3:7] == [
+        "Requires-Dist: Two_B[x,y] ; python_version >= '3.9'",
+        "Requires-Dist: three",
+        "Requires-Dist: four @ https://files.example/four-1-py3-none-any.whl",
+        "Requires-Dist: five>=2",
+    ]
+    digest = urlsafe_b64encode(hashlib.sha256(found).digest()).rstrip(b"=").decode()
+    assert record == f"demo.py,,\ndemo-1.0.dist-info/METADATA,sha256={digest},{len(found)}\n"
+    before = wheel.read_bytes()
+    assert _without_places(wheel) == []
+    assert wheel.read_bytes() == before
 
 
 def test_a_failed_build_keeps_its_log_and_shows_its_last_lines(tmp_path: Path) -> None:

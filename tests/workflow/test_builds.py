@@ -490,3 +490,19 @@ def test_members_of_a_workspace_come_from_their_folders_even_if_an_index_has_the
     (root / "libs/lam/lam/more.py").write_text("")
     (finding,) = {each.reasons for each in check(load_project(project.config)).findings}
     assert finding == ("libs/lam changed since lam 9.9 was built from it",)
+
+
+def test_a_folder_that_a_wheel_needs_and_nothing_names_is_refused(monorepo: ProjectFolder) -> None:
+    """An index has a package of that name, too."""
+    Release("common", "1.0", requires=("lam @ file:///srv/libs/lam",)).write_source(monorepo.folder / "libs/common")
+    write(monorepo, 'common = { path = "libs/common" }', archs=(HERE,))
+    with pytest.raises(EnvlockError) as caught:
+        locked(monorepo)
+    assert caught.value.code == "source-not-here"
+    assert "lam" in caught.value.message
+    assert caught.value.locations[0].key == "env.demo.pypi.packages.common"
+    Release("lam", "9.9").write_source(monorepo.folder / "libs/lam")
+    write(monorepo, 'common = { path = "libs/common" }', 'lam = { path = "libs/lam" }', archs=(HERE,))
+    locked(monorepo)
+    assert package(monorepo, "lam").version == "9.9"
+    assert package(monorepo, "common").dependencies == ("lam",)

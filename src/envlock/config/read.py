@@ -217,6 +217,10 @@ class _Reading:
         level = read_level(table, key, self.table.get("indexes", {}), self.path.parent)
         if any(kind in table for kind in FILE_KEYS):
             self.add_files(level, table, key)
+        if level.local:
+            from envlock.config.requirement_files.contents import add_needs_of_folders
+
+            self.files += add_needs_of_folders(level, self.path.parent, lambda place: _location(self, place))
         for name, at in self.envs_of(table, key):
             level.add(self.env_levels[name], at)
         refuse_disabled_with_requirements(level)

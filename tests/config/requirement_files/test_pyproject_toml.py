@@ -643,8 +643,24 @@ def test_sources_and_indexes_of_the_root_count_for_a_member(tmp_path: Path) -> N
 
 
 def test_what_is_wrong_in_a_folder_names_that_file_and_the_line_that_leads_there(tmp_path: Path) -> None:
-    library(tmp_path / "libs" / "one", "one", "dependencies = ['two >>1']\n")
+    library(
+        tmp_path / "libs" / "one", "one", "dependencies = ['two >>1']\n[tool.uv.sources]\ntwo = { path = '../two' }\n"
+    )
     text = HEAD + "dependencies = ['one']\n[tool.uv.sources]\none = { path = 'libs/one' }\n"
     error = refused(tmp_path, text)
     assert error.code == "bad-pyproject"
-    assert lines(error) == [("libs/one/pyproject.toml", 4), ("pyproject.toml", 4), ("envlock.toml", 2)]
+    assert lines(error) == [("libs/one/pyproject.toml", 4), ("pyproject.toml", 4)]
+
+
+@pytest.mark.parametrize("kind", ["table", "requirements"])
+def test_a_folder_brings_what_it_needs_whatever_names_it(kind: str, tmp_path: Path) -> None:
+    library(tmp_path / "libs" / "one", "one", "dependencies = ['two']\n[tool.uv.sources]\ntwo = { path = '../two' }\n")
+    library(tmp_path / "libs" / "two", "two")
+    library(tmp_path / "other" / "two", "two", "description = 'ours'\n")
+    table = "pypi.packages.one = { path = 'libs/one' }\n" if kind == "table" else "requirements = 'r.txt'\n"
+    (tmp_path / "r.txt").write_text("-e ./libs/one\n")
+    (tmp_path / "envlock.toml").write_text(f"[env.base]\n{table}")
+    assert places(load_project(tmp_path / "envlock.toml").named[0]) == {"one": "libs/one", "two": "libs/two"}
+    # What the project itself says comes first.
+    (tmp_path / "envlock.toml").write_text(f"[env.base]\n{table}pypi.packages.two = {{ path = 'other/two' }}\n")
+    assert places(load_project(tmp_path / "envlock.toml").named[0]) == {"one": "libs/one", "two": "other/two"}

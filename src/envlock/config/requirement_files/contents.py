@@ -48,6 +48,7 @@ from envlock.redaction import shown
 if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
 
+_PROJECT = "pyproject.toml"
 _SUFFIXES = (".txt", ".in")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -227,6 +228,38 @@ def contents_of(
     from envlock.config.requirement_files.requirements_txt import read_requirements_txt
 
     return read_requirements_txt(open_file(entry, key, project=project, locate=locate, error=BadRequirementsFile))
+
+
+def add_needs_of_folders(level: Level, project: Path, locate: Callable[[KeyPath], Location]) -> tuple[Path, ...]:
+    """Add what the folders of a level take from places of their own, as their pyproject.toml says; the files read.
+
+    Otherwise an index could give another package of the same name. What the level has from a place of its own comes
+    first. Raises as the readers of pyproject.toml do.
+    """
+    from envlock.config.requirement_files.pyproject_toml import needs_of_folder
+
+    files: list[Path] = []
+    seen: set[tuple[str, tuple[str, ...], str]] = set()
+    todo = [entry for entries in level.pypi.values() for entry in entries if entry.requirement.url in level.local]
+    added: list[PypiEntry] = []
+    for requirement, key, _ in todo:
+        below = requirement.url.partition("#subdirectory=")[2]
+        folder = Path(level.local[requirement.url]) / below
+        place = (str(folder), requirement.extras, requirement.marker)
+        if place in seen or not requirement.url.startswith("folder+") or not (project / folder / _PROJECT).is_file():
+            continue
+        seen.add(place)
+        file = open_file(str(folder / _PROJECT), key, project=project, locate=locate, error=BadPyproject)
+        contents = needs_of_folder(file, requirement.extras, requirement.marker)
+        files += contents.files
+        level.local |= dict(contents.local)
+        for needed, index, line in contents.pypi:
+            before = [each for each in level.pypi.get(needed.name, ()) if each not in added]
+            if not any(each.requirement.url or each.requirement.from_index for each in before):
+                add_pypi(level, needed, line, index)
+                added.append(PypiEntry(needed, line, index))
+                todo.append(added[-1])
+    return tuple(files)
 
 
 def joined(all_contents: Iterable[FileContents]) -> FileContents:

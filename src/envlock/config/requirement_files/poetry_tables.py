@@ -74,6 +74,23 @@ class Poetry:
         """All dependencies of a table."""
         return [entry for entry, _ in self._all(path)]
 
+    def from_places(self, extras: Sequence[str]) -> list[Entry]:
+        """The dependencies that come from a folder, a repository or a URL, those of some extras among them."""
+        listed = {
+            normalized(re.split(r"[\[ ;<>=]", text)[0])
+            for name in self.extras()
+            if normalized(name) in extras
+            for text, _ in self.project.texts("tool", "poetry", "extras", name)
+        }
+        found: list[Entry] = []
+        for name, value in self.project.table(*_MAIN).items():
+            items = self.project.items(*_MAIN, name) if isinstance(value, list) else [(value, (*_MAIN, name))]
+            for item, path in items:
+                if isinstance(item, dict) and item.keys() & {"path", "file", "git", "url"}:
+                    entry, is_optional = self._dependency(name, item, path)
+                    found += [entry] if not is_optional or entry.requirement.name in listed else []
+        return found
+
     def extras(self) -> list[str]:
         """The names of the extras."""
         return list(self.project.table("tool", "poetry", "extras"))

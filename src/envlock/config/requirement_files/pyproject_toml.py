@@ -5,10 +5,9 @@ What the file says is read, and nothing is run: a project whose backend makes up
 
 from __future__ import annotations
 
-import os
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from envlock.config.errors import NotToml
@@ -55,11 +54,6 @@ class Entry(NamedTuple):
     """The index that it comes from, as written."""
     local: tuple[str, str] | None = None
     """The URL and the path of a source on this machine."""
-
-    @property
-    def has_source(self) -> bool:
-        """Whether it comes from a place of its own, not from the indexes of all packages."""
-        return bool(self.requirement.url or self.index_url)
 
     def when(self, marker: str) -> Entry:
         """The entry, under a marker beside its own."""
@@ -215,55 +209,9 @@ class _Reading:
             if project.get("tool", tool) is not None:
                 text = f"`[tool.{tool}]` is not read: write its packages in envlock.toml"
                 found = found._replace(notes=(*found.notes, (text, project.line(("tool", tool)))))
-        return joined((found, self.from_sources(self.expanded(entries, ()), uv, {project.file.path.parent})))
-
-    def from_sources(self, entries: list[Entry], uv: Uv, seen: set[Path], *, all_of_them: bool = True) -> FileContents:
-        """The entries from their sources, with what the folders among these need from sources of their own.
-
-        A wheel of a folder only names what it needs; that this comes from another folder is known to uv, or Poetry, by
-        the folder's pyproject.toml. So does this function: of such a folder, it takes the entries with a source, and
-        not `all_of_them`. `seen` are the folders whose entries are taken.
-        """
         notes: list[tuple[str, LineOfFile]] = []
-        entries = [entry for entry in uv.sourced(entries, notes) if all_of_them or entry.has_source]
-        found = FileContents(
-            pypi=tuple((each.requirement, each.index_url, self.project.line(each.path)) for each in entries),
-            local=tuple(dict.fromkeys(each.local for each in entries if each.local)),
-            notes=tuple(dict.fromkeys(notes)),
-            files=uv.files,
-        )
-        return joined((found, *(self.of_folder(entry, seen) for entry in entries if entry.local)))
-
-    def of_folder(self, entry: Entry, seen: set[Path]) -> FileContents:
-        """What the project in a folder needs from sources of its own."""
-        assert entry.local is not None
-        file = self.project.file
-        below = entry.requirement.url.partition("#subdirectory=")[2]
-        folder = Path(os.path.normpath(file.project / entry.local[1] / below))
-        if folder in seen or not (folder / "pyproject.toml").is_file():
-            return FileContents()
-        seen.add(folder)
-        written = os.path.relpath(folder / "pyproject.toml", file.path.parent)
-        inner = _Reading(ProjectFile(file.include(written, self.project.line(entry.path).line)))
-        entries = inner.of_its_own(entry.requirement.extras)
-        from envlock.config.requirement_files.uv_tables import Uv
-
-        under = [each.when(entry.requirement.marker) for each in inner.expanded(entries, ())]
-        return inner.from_sources(under, Uv(inner.project), seen, all_of_them=False)
-
-    def of_its_own(self, extras: Sequence[str]) -> list[Entry]:
-        """The dependencies of a project that another one needs, and of its extras, as far as the file has them."""
-        of_poetry = self.poetry is not None and self.poetry.has_main
-        is_static = self.project.get("project") is not None and "dependencies" not in self.dynamic
-        entries = self.main() if of_poetry or is_static else []
-        if "optional-dependencies" not in self.dynamic:
-            names = [
-                *self.project.table("project", "optional-dependencies"),
-                *(self.poetry.extras() if self.poetry else ()),
-            ]
-            wanted = {normalized(each) for each in names} & set(extras)
-            entries += [entry for extra in sorted(wanted) for entry in self.of_extra(extra)]
-        return entries
+        sourced = _contents_of(project, uv, uv.sourced(self.expanded(entries, ()), notes))
+        return joined((found, sourced._replace(notes=tuple(dict.fromkeys(notes)))))
 
     def requires_python(self) -> tuple[tuple[str, LineOfFile], ...]:
         from envlock.config.tables import normalize_python
@@ -371,6 +319,46 @@ class _Reading:
         tool = next((tool for tool in _DYNAMIC if tool and tool in str(backend)), "")
         reason = f"its {key} are dynamic: its backend makes them when it builds"
         return self.project.fault(reason, ("project", "dynamic"), hint=_DYNAMIC[tool])
+
+
+def needs_of_folder(file: RequirementFile, extras: Sequence[str], marker: str) -> FileContents:
+    """What the project in a folder takes from places of its own: other folders, repositories, URLs, single indexes.
+
+    A wheel of the folder only has names; that they come from elsewhere is known to uv, or Poetry, by this file. The
+    other dependencies are the wheel's own affair. `marker` and `extras` are those of the requirement of the folder.
+    """
+    from envlock.config.requirement_files.poetry_tables import Poetry
+    from envlock.config.requirement_files.uv_tables import Uv
+
+    project = ProjectFile(file)
+    uv, name = Uv(project), normalized(project.text("project", "name"))
+    found: list[Entry] = []
+    known = {normalized(each): each for each in project.table("project", "optional-dependencies")}
+    wanted = ["", *(each for each in extras if each in known)]
+    for extra in wanted:  # which grows: an extra may name others of its project
+        path = ("project", "optional-dependencies", known[extra]) if extra else ("project", "dependencies")
+        for text, at in project.texts(*path):
+            begun = _NAME.match(text)
+            own = normalized(begun[0]) if begun else ""
+            if own in uv.sources:
+                found.append(Entry(project.requirement(text, at), at, extra))
+            elif own and own == name:
+                more = project.requirement(text, at).extras
+                wanted += [each for each in more if each in known and each not in wanted]
+    if project.get("tool", "poetry") is not None:
+        found += Poetry(project).from_places(extras)
+    return _contents_of(project, uv, [each.when(marker) for each in uv.sourced(found, [])])
+
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def _contents_of(project: ProjectFile, uv: Uv, entries: Sequence[Entry]) -> FileContents:
+    return FileContents(
+        pypi=tuple((each.requirement, each.index_url, project.line(each.path)) for each in entries),
+        local=tuple(dict.fromkeys(each.local for each in entries if each.local)),
+        files=uv.files,
+    )
 
 
 def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
