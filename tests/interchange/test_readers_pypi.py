@@ -135,7 +135,7 @@ def test_a_package_of_an_sdist_has_its_source_and_no_file(index: Index, tmp_path
     )
 
 
-def test_a_folder_of_the_project_is_refused_by_name(index: Index, tmp_path: Path) -> None:
+def test_a_folder_of_the_project_has_its_path(index: Index, tmp_path: Path) -> None:
     (tmp_path / "p" / "common").mkdir(parents=True)
     (tmp_path / "p" / "common" / "pyproject.toml").write_text('[project]\nname = "common"\nversion = "1"\n')
     path = write_uv_project(
@@ -144,10 +144,16 @@ def test_a_folder_of_the_project_is_refused_by_name(index: Index, tmp_path: Path
         project='[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["common"]\n',
         settings='sources = { common = { path = "common", editable = true } }',
     )
-    with pytest.raises(EnvlockError) as caught:
-        read(path, choice())
-    assert caught.value.code == "import-needs-build"
-    assert "common (folder)" in caught.value.message
+    (common,) = read(path, choice()).locks[LINUX_64]
+    assert common.source == Source("folder", path="common")
+
+
+def test_a_project_that_needs_its_own_extra_is_no_package_of_itself(index: Index, tmp_path: Path) -> None:
+    project = (
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["p[more]"]\n'
+        '[project.optional-dependencies]\nmore = ["alpha<2"]\n'
+    )
+    assert names(read(write_uv_project(tmp_path / "p", index.url, project=project), choice())) == {"alpha"}
 
 
 def test_a_lock_for_some_environments_is_read_for_these_archs(index: Index, tmp_path: Path) -> None:
@@ -341,7 +347,6 @@ def test_a_pdm_lock_for_one_platform_is_read_for_its_arch(write: Write) -> None:
         ("alpha==1.0 --hash=sha256:" + "a" * 64 + "\nbeta==1.0\n", "broken-import"),
         ("alpha==1.0 --hash=md5:" + "a" * 32 + "\n", "broken-import"),
         ("alpha @ git+https://code.example/x --hash=sha256:" + "a" * 64 + "\n", "import-needs-build"),
-        (PDM.replace('files = [{file = "alpha', 'path = "./alpha"\nfiles = [{file = "alpha'), "import-needs-build"),
         ("alpha==1.0\n", "unknown-lock-format"),
         ("<<<<<<< HEAD\n" + PDM, "conflict-markers-in-import"),
     ],

@@ -481,6 +481,28 @@ def test_a_commit_of_a_repository_is_built_once_and_locked_with_its_source(
         assert not lock(load_project(project.config)).changed
 
 
+def test_a_folder_of_a_monorepo_is_built_and_named_by_its_path(project: ProjectFolder, index: Index) -> None:
+    write_project(project.folder / "libs" / "demo")
+    path = uv_lock_of(
+        project.folder,
+        index,
+        "demo",
+        settings='sources = { demo = { path = "libs/demo", editable = true } }\n'
+        '[[tool.uv.dependency-metadata]]\nname = "demo"\nversion = "1.0"\nrequires-dist = []\n',
+    )
+    project.write("", archs=["linux-64", "osx-arm64"])
+    result = imported(project, path, python="{}.{}".format(*sys.version_info))
+    assert 'demo = { path = "libs/demo" }' in project.config.read_text()
+    for found, _ in result.locks:
+        (package,) = found.packages
+        assert package.source is not None
+        assert (package.source.kind, package.source.path, package.version) == ("folder", "libs/demo", "1.0")
+    assert is_fresh(project)
+    assert not lock(load_project(project.config)).changed
+    (project.folder / "libs" / "demo" / "demo.py").write_text("X = 2\n")
+    assert not is_fresh(project)
+
+
 BACKEND = """
 import os, zipfile
 

@@ -216,13 +216,26 @@ def pinned_for(versions: Mapping[str, Mapping[Arch, str]], archs: Iterable[Arch]
 
 def _said(package: LockedPackage) -> str:
     """What a requirement of exactly this package says after its name."""
+    url = asked_url(package)
+    return f" @ {url}" if url else f"=={package.version}"
+
+
+def asked_url(package: LockedPackage) -> str:
+    """The URL by which a requirement asks for just the source of a package; empty if it is asked for by its version."""
     source = package.source
     if source is None or (source.kind == "sdist" and package.index):
-        return f"=={package.version}"
+        return ""
     below = f"subdirectory={source.subdirectory}" if source.subdirectory else ""
     if source.kind == "git":
-        return f" @ git+{source.url}@{source.commit}{below and '#' + below}"
-    return f" @ {source.url}#sha256={source.sha256}{below and '&' + below}"
+        return f"git+{source.url}@{source.commit}{below and '#' + below}"
+    if source.kind == "folder":
+        return f"folder+sha256:{source.sha256}{below and '#' + below}"
+    if source.path:
+        name, digest = (
+            (source.filename, source.sha256) if source.kind == "sdist" else (package.filename, package.sha256)
+        )
+        return f"file+sha256:{digest}/{name}{below and '#' + below}"
+    return f"{source.url}#sha256={source.sha256}{below and '&' + below}"
 
 
 def marker_of(archs: Sequence[Arch]) -> str:

@@ -145,7 +145,7 @@ class ImportNeedsBuild(ResolveError):
 
     code = "import-needs-build"
     message = "`{file}` has packages that would have to be built: {names}"
-    details = ("an sdist of an index is built only where envlock.toml allows it; a folder is built by `envlock lock`",)
+    details = ("an sdist of an index is built only where envlock.toml allows it",)
     hint = "write `build = [...]` with these names in [envlock] of envlock.toml, or put a wheel of each on an index"
 
     def __init__(self, file: str, names: Iterable[str]) -> None:

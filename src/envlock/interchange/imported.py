@@ -74,6 +74,8 @@ class Imported(NamedTuple):
     notes: tuple[str, ...] = ()
     has_conda_facts: bool = True
     """Whether its conda packages have all their facts: what they need, their build number, whether they are noarch."""
+    local: tuple[tuple[str, str], ...] = ()
+    """The URL of each requirement that is known by its content, and its path relative to envlock.toml."""
     hashes: Mapping[tuple[str, str], frozenset[str]] = {}
     """For PyPI packages whose file is not known yet: by name and version, the SHA-256 that it may have."""
 

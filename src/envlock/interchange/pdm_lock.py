@@ -20,6 +20,7 @@ from envlock.interchange.universal import (
     wheel_of,
 )
 from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
+from envlock.model.lock import Source
 from envlock.model.requirement import normalize_name, normalize_specifier
 from envlock.resolve.python_releases import Edge
 
@@ -115,10 +116,15 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
         version=table["version"],
         wheels=tuple(each for each in wheels if each is not None) if built_from == "sdist" else (),
         built_from=built_from,
-        source=commit_of(table["git"], table.get("revision", ""), table.get("subdirectory", ""))
-        if "git" in table
-        else None,
+        source=_source(table),
     )
+
+
+def _source(table: Mapping[str, Any]) -> Source | None:
+    if "path" in table:
+        return Source("folder", path=table["path"])
+    below = table.get("subdirectory", "")
+    return commit_of(table["git"], table.get("revision", ""), below) if "git" in table else None
 
 
 def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:

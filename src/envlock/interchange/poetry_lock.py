@@ -163,7 +163,9 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
 
 
 def _source(table: Mapping[str, Any], source: Mapping[str, Any]) -> Source | None:
-    """What a package is built from, if that is a commit or an archive of the web: poetry keeps no URL of others."""
+    """What a package is built from: a commit, a path, or an archive of the web. Of others, poetry keeps no URL."""
+    if source.get("type") in {"directory", "file"}:
+        return Source("folder", path=source["url"])
     if source.get("type") == "git":
         return commit_of(source["url"], source["resolved_reference"], source.get("subdirectory", ""))
     if source.get("type") == "url":

@@ -198,7 +198,10 @@ def _universal(lock: Pylock, shown: str, choice: Choice) -> Universal:
 def _source(package: Package) -> Source | None:
     """What a package is built from where it has no wheel: a commit, or an archive of the web."""
     from envlock.interchange.universal import commit_of, sdist_of
+    from envlock.model.lock import Source
 
+    if package.directory is not None and not package.directory.subdirectory:
+        return Source("folder", path=package.directory.path)
     if package.vcs is not None and package.vcs.type == "git":
         return commit_of(package.vcs.url or "", package.vcs.commit_id, package.vcs.subdirectory or "")
     if package.archive is not None:

@@ -83,6 +83,8 @@ class Universal(NamedTuple):
     """Indexes, if the lock names them beside its packages."""
     hashes: Mapping[tuple[str, str], frozenset[str]] = {}
     """As in Imported."""
+    itself: str = ""
+    """The name of the project that is locked, which may need its own extras, and is no package of the environment."""
 
 
 class _Lacking(Exception):
@@ -151,7 +153,8 @@ def _of_arch(
     if graph.differing is not None:
         what = f"versions of {graph.differing} for the Pythons that are allowed"
         raise ImportUnclear(shown, what, graph.why(graph.differing), "--python")
-    chosen = [lock.candidates[name, version] for name, version in sorted(graph.packages.items())]
+    needed = sorted((name, version) for name, version in graph.packages.items() if name != lock.itself)
+    chosen = [lock.candidates[row] for row in needed]
     built = [each for each in chosen if not each.wheels and each.built_from and each.source is None]
     if built:
         raise ImportNeedsBuild(shown, [f"{each.name} ({each.built_from})" for each in built])

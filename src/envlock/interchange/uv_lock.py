@@ -70,6 +70,7 @@ def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Unive
         environments=tuple(document.get("supported-markers", ())),
         roots=tuple(dict.fromkeys(filter(None, (_requirement(each, active.extras) for each in active.requirements)))),
         notes=active.notes,
+        itself=active.name,
     )
 
 
@@ -99,7 +100,7 @@ class _Active:
             self.requirements += stated.get(group, ())
         if not project:
             self.dependencies += manifest.get("requirements", ())
-        name = project.get("name", "")
+        name = self.name = project.get("name", "")
         # How uv writes a choice of extras and groups that exclude each other into markers.
         self.names = {f"extra-{len(name)}-{name}-{extra}" for extra in self.extras}
         self.names |= {f"group-{len(name)}-{name}-{group}" for group in groups}
@@ -149,6 +150,8 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
     if kind == "git":
         url, chosen, commit = _repository(place)
         source = commit_of(url, commit, chosen.get("subdirectory", ""))
+    elif kind in {"editable", "directory", "path"}:
+        source = Source("folder", path=place)  # whatever lies there: its content is not known yet
     elif kind in {"registry", "url"} and "sdist" in table:
         digest = table["sdist"].get("hash", "").removeprefix("sha256:")
         url = place if kind == "url" else table["sdist"].get("url", "")

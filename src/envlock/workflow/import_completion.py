@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.config.project import Project
-from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete, ImportNeedsBuild
+from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete
 from envlock.interchange.imported import Imported
 from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
@@ -20,7 +20,6 @@ from envlock.reporter import Reporter
 if TYPE_CHECKING:
     from envlock.resolve.port import Request
     from envlock.workflow.artifacts import FetchedHashes
-    from envlock.workflow.builds import Builds
 
 
 def completed_import(
@@ -36,7 +35,6 @@ def completed_import(
     hashes = FetchedHashes(project, reporter, offline=offline)
     total = {_key(package) for each in imported.locks.values() for package in each}
     imported = with_files(project, shown, imported, reporter, offline=offline)
-    imported = with_builds(project, shown, imported, reporter, offline=offline)
     packages = {_key(package): package for each in imported.locks.values() for package in each}
     conda = [
         package
@@ -96,7 +94,7 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
     try:
         with ThreadPoolExecutor(len(unknown)) as pool:
             asked = {
-                arch: pool.submit(resolver.files_of, _request(project, imported, arch, packages, offline=offline))
+                arch: pool.submit(resolver.files_of, request_of(project, imported, arch, packages, offline=offline))
                 for arch, packages in unknown.items()
             }
             listed = {}
@@ -134,60 +132,7 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
     return imported._replace(locks=locks, indexes=tuple(dict.fromkeys([*imported.indexes, *indexes])))
 
 
-def with_builds(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
-    """The same, in which each package that the lock has only the source of has a wheel of it, built on this machine.
-
-    An sdist of an index is built where `build` of the project allows it. Raises ImportNeedsBuild, ImportHashMismatch,
-    and what building raises.
-    """
-    if not any(
-        each.source is not None and not each.sha256 for packages in imported.locks.values() for each in packages
-    ):
-        return imported
-    from envlock.workflow.builds import Builds
-
-    allowed = project.settings.build
-    refused = {
-        f"{each.name} (sdist)"
-        for packages in imported.locks.values()
-        for each in packages
-        if each.is_of_index_sdist and not each.sha256 and allowed is not True and each.name not in (allowed or ())
-    }
-    if refused:
-        raise ImportNeedsBuild(shown, refused)
-    builds = Builds(project, reporter, offline=offline)
-    locks = {}
-    for arch, packages in imported.locks.items():
-        request = _request(project, imported, arch, (), offline=offline)
-        locks[arch] = tuple(
-            each if each.source is None or each.sha256 else _built(shown, builds, each, request) for each in packages
-        )
-    return imported._replace(locks=locks)
-
-
-def _built(shown: str, builds: Builds, package: LockedPackage, request: Request) -> LockedPackage:
-    source = package.source
-    assert source is not None, f"{package.name} has no source"
-    if source.kind == "git":
-        below = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
-        asked = parse_requirement(f"{package.name} @ git+{source.url}@{source.commit}{below}")
-        wheel = builds.of_requirement(asked, request)
-    else:
-        sdist = replace(package, url=source.url, filename=source.filename, sha256=source.sha256, source=None)
-        wheel = builds.of_sdist(sdist, request)
-    if package.version and not _may_be_version(package.version, wheel.version):
-        expected, found = f"version {package.version}", f"version {wheel.version}"
-        raise ImportHashMismatch(shown, f"what {package.name} is built from", expected, "its wheel", found)
-    return replace(wheel.package, dependencies=package.dependencies)
-
-
-def _may_be_version(one: str, other: str) -> bool:
-    from packaging.version import Version
-
-    return one == other or Version(one) == Version(other)
-
-
-def _request(
+def request_of(
     project: Project, imported: Imported, arch: Arch, packages: Sequence[LockedPackage], *, offline: bool
 ) -> Request:
     """Just these versions, each from the index that the lock names for it, with the credentials of the project."""

@@ -36,6 +36,7 @@ from envlock.reporter import Reporter
 from envlock.resolve.errors import merge_archs
 from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.errors import ImportContradictsSettings, OtherLocksExist
+from envlock.workflow.import_builds import built_import
 from envlock.workflow.import_completion import completed_import
 from envlock.workflow.locking.prune import remove
 
@@ -97,7 +98,8 @@ def import_lock(
     start = before or project_of(config, "")
     imported = read(wanted.file, _choice(start, wanted, is_there=before is not None))
     try:
-        completed, incomplete = completed_import(start, wanted.file.name, imported, reporter, offline=offline)
+        built = built_import(start, wanted.file, imported, reporter, offline=offline)
+        completed, incomplete = completed_import(start, wanted.file.name, built, reporter, offline=offline)
     except ResolveError as error:
         raise as_one(merge_archs([error])) from None
     project = _with_table(before, config, completed, wanted)
@@ -180,11 +182,11 @@ def _with_table(before: Project | None, config: Path, imported: Imported, wanted
         system=imported.system,
     )
     if before is not None:
-        return add_environment(before, wanted.name, asked, replacing=wanted.is_forced)
+        return add_environment(before, wanted.name, asked, dict(imported.local), replacing=wanted.is_forced)
     settings = _settings(imported, asked)
     if lacking_for_metaflow(imported):
         settings += "metaflow-requirements = false\n"
-    return add_environment(project_of(config, settings), wanted.name, asked)
+    return add_environment(project_of(config, settings), wanted.name, asked, dict(imported.local))
 
 
 def _with_indexes(before: Project | None, imported: Imported) -> Imported:

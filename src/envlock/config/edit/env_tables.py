@@ -100,11 +100,19 @@ def env_from_requirements(project: Project, name: str, wanted: Requirements, *, 
     return made
 
 
-def add_environment(project: Project, name: str, wanted: Requirements, *, replacing: bool = False) -> Project:
+def add_environment(
+    project: Project,
+    name: str,
+    wanted: Requirements,
+    local: Mapping[str, str] | None = None,
+    *,
+    replacing: bool = False,
+) -> Project:
     """The project with an `[env.*]` table that asks for this much; what its settings add to every environment stays.
 
-    `replacing` takes the place of a table that is there. Writes nothing. Raises EnvironmentExists, and ConfigError for
-    what no envlock.toml may hold.
+    `local` are the paths, relative to envlock.toml, of URLs that are known by their content. `replacing` takes the
+    place of a table that is there. Writes nothing. Raises EnvironmentExists, and ConfigError for what no envlock.toml
+    may hold.
     """
     if any(each.name == name for each in project.named):
         if not replacing:
@@ -114,7 +122,7 @@ def add_environment(project: Project, name: str, wanted: Requirements, *, replac
         set_value(expected, ("env", name), None)
         checked(text, expected)
         project = project_of(project.path, text)
-    tables = _tables(project, wanted)
+    tables = _tables(project, wanted, local)
     # The light reader alone: it refuses what the full one does, and explains it then.
     made = project_of(project.path, new_environment(project.text, name, tables or {"pypi": {}}))
     system = dict(_floors(wanted, _requirements(made, name)))
@@ -144,7 +152,7 @@ def _requirements(project: Project, name: str) -> Requirements:
     return next(each.requirements for each in project.named if each.name == name)
 
 
-def _tables(project: Project, wanted: Requirements) -> dict[str, Any]:
+def _tables(project: Project, wanted: Requirements, local: Mapping[str, str] | None = None) -> dict[str, Any]:
     """All but `sys_packages`, which depends on what these give."""
     settings = tomli.loads(project.text).get("envlock", {})
     pypi: dict[str, Any] = {}
@@ -158,7 +166,7 @@ def _tables(project: Project, wanted: Requirements) -> dict[str, Any]:
     if wanted.pip_flags:
         pypi["extras"] = list(wanted.pip_flags)
     if wanted.pypi:
-        pypi["packages"] = _pypi_entries(wanted.pypi, settings.get("indexes", {}))
+        pypi["packages"] = _pypi_entries(wanted.pypi, settings.get("indexes", {}), local or {})
     if wanted.conda_only:
         pypi["conda_only"] = dict(map(_conda_entry, wanted.conda_only))
     if wanted.has_conda:
@@ -184,11 +192,17 @@ def _ahead(wanted: Sequence[str], project: Sequence[str]) -> list[str]:
     return list(wanted)
 
 
-def _pypi_entries(requirements: Iterable[PypiRequirement], indexes: Mapping[str, str]) -> dict[str, Any]:
+def _pypi_entries(
+    requirements: Iterable[PypiRequirement], indexes: Mapping[str, str], local: Mapping[str, str]
+) -> dict[str, Any]:
     names = {strip_credentials(url): name for name, url in indexes.items()}
     entries: dict[str, list[Any]] = {}
     for each in requirements:
         extras = f"[{','.join(each.extras)}]" if each.extras else ""
+        if each.url in local:
+            marker = {"marker": each.marker} if each.marker else {}
+            entries.setdefault(f"{each.name}{extras}", []).append({"path": local[each.url], **marker})
+            continue
         key = f"{each.name}{extras}" + (f"@{each.url}" if each.url else "")
         index = names.get(each.from_index, each.from_index)
         entries.setdefault(key, []).append(entry_value(each.specifier, each.marker, index))
