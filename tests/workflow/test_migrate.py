@@ -286,6 +286,29 @@ def test_the_nearest_envlock_toml_gets_the_flows_below_it(repository: Path) -> N
     assert tomli.loads(config.edited.text)["flow"]["TrainFlow"]["file"] == "jobs/packages.py"
 
 
+def test_what_a_flow_outside_of_the_folder_has_too_stays(repository: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    shutil.copy(SAMPLES / "packages.py", repository / "team")
+    migration = plan(repository / "team")
+    assert [each.path.name for each in migration.sources] == ["packages.py"]
+    stays = [(Path(each.path).name, each.line) for each in migration.left if each.stays]
+    assert sorted(set(stays)) == [("base.py", 6), ("base.py", 8)]
+    assert {each.reason for each in migration.left if each.stays} == {
+        "ScoreFlow of ../score_flow.py has it too: migrate both together",
+        "TrainFlow of ../train_flow.py has it too: migrate both together",
+    }
+
+
+def test_a_flow_whose_base_class_is_outside_of_the_folder_stays(repository: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    (repository / "jobs").mkdir()
+    (repository / "train_flow.py").rename(repository / "jobs" / "train_flow.py")
+    migration = plan(repository / "jobs")
+    assert (migration.configs, migration.sources) == ((), ())
+    assert [(Path(each.path).name, each.line, each.stays) for each in migration.left] == [("train_flow.py", 5, True)]
+    assert plan(repository).is_whole
+
+
 def test_files_that_cannot_be_read_are_named(repository: Path) -> None:
     (repository / "broken.py").write_text("class Broken(FlowSpec\n")
     (repository / "link.py").symlink_to("/etc/hostname")

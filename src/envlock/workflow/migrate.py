@@ -19,7 +19,17 @@ from envlock.config.edit.flow_tables import Edited, add_flows, add_steps, with_a
 from envlock.config.edit.init_template import compose, text_there
 from envlock.config.edit.python_source import NotAlone, names_imported_from, patch_of, without_decorators
 from envlock.config.flows.decorator_tables import DecoratedFlow, Decorator, Note
-from envlock.config.flows.repository import flows_in, named_from, python_files, uses_of_other_environments
+from envlock.config.flows.repository import (
+    flows_in,
+    flows_outside,
+    groups_of,
+    named_from,
+    of_one_name,
+    project_of,
+    python_files,
+    top_of,
+    uses_of_other_environments,
+)
 from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, KeyPath, Project
 from envlock.config.read import levels_of
@@ -124,14 +134,20 @@ def plan(folder: Path, reporter: Reporter | None = None) -> Migration:
     Raises what is wrong with an envlock.toml that is there.
     """
     folder = folder.absolute()
-    project = _project_of(folder)
+    project = project_of(folder)
     paths, is_cut = python_files(folder)
-    found, unread = flows_in(project, paths, reporter)
+    found, unread = flows_in(top_of(folder) if top_of(folder) != folder else project, paths, reporter)
     flows = [flow for flow in found if flow.decorators]
-    parts = [_part(place, group) for place, group in _groups(project, flows).items()]
+    parts = [_part(place, group) for place, group in groups_of(project, flows).items()]
     left = [each for part in parts for each in part.left]
     left += [_of_note(flow, note) for flow in found for note in flow.notes if not (note.is_lost and flow.decorators)]
     staying = {(each.path, each.line) for part in parts for each in part.staying}
+    for flow in flows_outside(folder) if flows else ():
+        for each in flow.decorators:
+            if folder in Path(each.path).parents:
+                reason = f"{flow.name} of {os.path.relpath(flow.path, folder)} has it too: migrate both together"
+                left.append(Left(each.path, each.line, "", each.step, reason, stays=True))
+                staying.add((each.path, each.line))
     if flows:
         left += [
             Left(str(path), line, "", "", f"`{option}`: with envlock, it is `--environment=envlock`", stays=False)
@@ -162,12 +178,19 @@ class _Part(NamedTuple):
 
 def _part(place: Path, group: Sequence[DecoratedFlow]) -> _Part:
     part = _Part(None, [], [], set())
-    twice = _twice(group)
+    twice = of_one_name(group)
     for flow in twice:
         reason = f"another flow of this folder is called {flow.name} too: rename one of the two"
         part.left.append(Left(flow.path, flow.line, flow.name, "", reason, stays=True))
         part.staying.update(flow.decorators)
-    flows = [flow for flow in group if flow not in twice]
+    far = [flow for flow in group if any(place not in Path(path).parents for path, _ in flow.bases)]
+    for flow in far:
+        reason = (
+            "a base class is outside of this folder, where its envlock.toml would not find it: migrate both together"
+        )
+        part.left.append(Left(flow.path, flow.line, flow.name, "", reason, stays=True))
+        part.staying.update(flow.decorators)
+    flows = [flow for flow in group if flow not in (*twice, *far)]
     if not flows:
         return part
     config = _config(place, flows)
@@ -185,19 +208,6 @@ def _part(place: Path, group: Sequence[DecoratedFlow]) -> _Part:
     return part._replace(config=config)
 
 
-def _project_of(folder: Path) -> Path:
-    """The folder of the project that a folder belongs to: that of the nearest envlock.toml, else the folder itself.
-
-    Nothing above the top of a git work tree is looked at.
-    """
-    for each in (folder, *folder.parents):
-        if (each / CONFIG_NAME).is_file():
-            return each
-        if (each / ".git").exists():
-            break
-    return folder
-
-
 def write(migration: Migration, *, delete_decorators: bool) -> None:
     """Write the envlock.toml files, then the flow files without their decorators, each whole. Raises CannotWrite."""
     for config in migration.configs:
@@ -212,34 +222,6 @@ def _write(path: Path, data: bytes, folder: Path) -> None:
         write_atomically(Path(os.path.realpath(path)), data)
     except OSError as error:
         raise CannotWrite(os.path.relpath(path, folder), error.strerror or str(error)) from None
-
-
-def _groups(folder: Path, flows: Sequence[DecoratedFlow]) -> dict[Path, list[DecoratedFlow]]:
-    """The flows by the folder of their envlock.toml.
-
-    That is the nearest one which is there, else `folder`: one project has one cache, one set of settings, and all the
-    modules that flows import. Where flows of one name meet in it, all flows of their folders get one of their own.
-    """
-    found: dict[Path, list[DecoratedFlow]] = {}
-    for flow in flows:
-        own = Path(flow.path).parent
-        above = [each for each in (own, *own.parents) if each == folder or folder in each.parents]
-        found.setdefault(next((each for each in above if (each / CONFIG_NAME).exists()), folder), []).append(flow)
-    split: dict[Path, list[DecoratedFlow]] = {}
-    for place, group in found.items():
-        apart = {Path(flow.path).parent for flow in _twice(group)} - {place}
-        if len({Path(flow.path).parent for flow in _twice(group)}) == 1:
-            apart = set()
-        for flow in group:
-            own = Path(flow.path).parent
-            split.setdefault(own if own in apart else place, []).append(flow)
-    return split
-
-
-def _twice(flows: Sequence[DecoratedFlow]) -> list[DecoratedFlow]:
-    """The flows whose name another one has too."""
-    names = [flow.name for flow in flows]
-    return [flow for flow in flows if names.count(flow.name) > 1]
 
 
 def _config(folder: Path, flows: Sequence[DecoratedFlow]) -> Config:

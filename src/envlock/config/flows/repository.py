@@ -13,6 +13,7 @@ from pathlib import Path
 from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.errors import FlowFileMissing
+from envlock.config.project import CONFIG_NAME
 from envlock.errors import EnvlockError
 from envlock.files import FLOW_BYTES, read_file
 from envlock.reporter import Reporter
@@ -54,7 +55,8 @@ def flows_in(
             new += flows
             found += [(order[path], each) for each in flows]
             failed += [error] if error is not None else []
-        words = tuple(f"({flow.name}".encode() for flow in new)
+        names = dict.fromkeys(name for flow in new for name in (flow.name, *(base for _, base in flow.bases)))
+        words = tuple(f"({name}".encode() for name in names)
     reporter.ended(_LOOKING)
     in_order = [flow for _, flow in sorted(found, key=lambda each: each[0])]
     return without_bases(in_order), tuple(failed)
@@ -160,3 +162,58 @@ def _walked(folder: Path) -> Iterator[Path]:
 
 def _is_skipped(folder: Path, path: Path) -> bool:
     return any(name.startswith(".") or name in _SKIPPED for name in path.relative_to(folder).parts[:-1])
+
+
+def project_of(folder: Path) -> Path:
+    """The folder of the project that a folder belongs to: that of the nearest envlock.toml, else the folder itself.
+
+    Nothing above the top of a git work tree is looked at.
+    """
+    for each in (folder, *folder.parents):
+        if (each / CONFIG_NAME).is_file():
+            return each
+        if (each / ".git").exists():
+            break
+    return folder
+
+
+def groups_of(folder: Path, flows: Sequence[DecoratedFlow]) -> dict[Path, list[DecoratedFlow]]:
+    """The flows by the folder of their envlock.toml.
+
+    That is the nearest one which is there, else `folder`: one project has one cache, one set of settings, and all the
+    modules that flows import. Where flows of one name meet in it, all flows of their folders get one of their own.
+    """
+    found: dict[Path, list[DecoratedFlow]] = {}
+    for flow in flows:
+        own = Path(flow.path).parent
+        above = [each for each in (own, *own.parents) if each == folder or folder in each.parents]
+        found.setdefault(next((each for each in above if (each / CONFIG_NAME).exists()), folder), []).append(flow)
+    split: dict[Path, list[DecoratedFlow]] = {}
+    for place, group in found.items():
+        apart = {Path(flow.path).parent for flow in of_one_name(group)} - {place}
+        if len({Path(flow.path).parent for flow in of_one_name(group)}) == 1:
+            apart = set()
+        for flow in group:
+            own = Path(flow.path).parent
+            split.setdefault(own if own in apart else place, []).append(flow)
+    return split
+
+
+def of_one_name(flows: Sequence[DecoratedFlow]) -> list[DecoratedFlow]:
+    """The flows whose name another one has too."""
+    names = [flow.name for flow in flows]
+    return [flow for flow in flows if names.count(flow.name) > 1]
+
+
+def top_of(folder: Path) -> Path:
+    """The top of the git work tree that a folder is in, from which its modules are imported; else the folder."""
+    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
+
+
+def flows_outside(folder: Path) -> tuple[DecoratedFlow, ...]:
+    """The flows of the git work tree that a folder is in, but for those in the folder; none outside of one."""
+    top = top_of(folder)
+    if top == folder:
+        return ()
+    paths, _ = python_files(top)
+    return flows_in(top, [path for path in paths if folder not in path.parents])[0]
