@@ -11,7 +11,6 @@ from typing import Any
 
 import tomli
 
-from envlock.config.flows.flow_reader import FlowSource, read_flows
 from envlock.config.inherit import Defaults, defaults_of, inherit
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Step
 from envlock.config.settings import Settings
@@ -22,6 +21,10 @@ from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS
 from envlock.model.requirement import normalize_name
 from envlock.model.url import strip_channel_credentials
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.config.flows.flow_reader import FlowSource
 
 
 def find_config(start: Path) -> Path:
@@ -174,6 +177,8 @@ class _Reading:
         key: KeyPath = ("flow", name)
         if "file" not in table:
             raise Conflict("flow-without-file", key, values=(name,))
+        from envlock.config.flows.flow_reader import read_flows  # not for projects of `[env.*]` tables alone
+
         file = self.path.parent / table["file"]
         project = self.path.parent
         sources = read_flows(file, named_by=lambda: _location(self, (*key, "file")), project=project, wanted=name)

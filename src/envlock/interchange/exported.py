@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.interchange.errors import FormatCannotHold
 from envlock.lockfile.canonical_text import MARKERS
 from envlock.model.url import is_local
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from envlock.interchange.dockerfile import BuildContext
+    from envlock.interchange.errors import FormatCannotHold
     from envlock.lockfile.rows import LockRows, PackageRow
     from envlock.model.arch import Arch
 
@@ -117,6 +117,8 @@ class Given(NamedTuple):
 
     def cannot(self, what: str, found: Sequence[str], hint: str) -> FormatCannotHold:
         """The error for something that the format has no place for."""
+        from envlock.interchange.errors import FormatCannotHold
+
         return FormatCannotHold(self.format, what, self.environment, found, hint)
 
     def across_archs(self) -> Iterator[tuple[PackageRow, tuple[Arch, ...]]]:
@@ -242,6 +244,8 @@ def scalar(text: str) -> str:
     """
     if _PLAIN.match(text) and text.lower() not in _WORDS_OF_YAML:
         return text
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return '"' + text.replace('"', '\\"') + '"'
     import json
 
     return json.dumps(text)

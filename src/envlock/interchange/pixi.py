@@ -93,12 +93,10 @@ def _milliseconds(moment: str) -> int:
     >>> _milliseconds("1970-01-02T00:00:01.005Z")
     86401005
     """
-    import calendar
+    from datetime import datetime, timedelta, timezone
 
-    seconds, _, rest = moment.removesuffix("Z").partition(".")
-    date, _, clock = seconds.partition("T")
-    fields = [int(each) for each in (*date.split("-"), *clock.split(":"))]
-    return calendar.timegm((*fields[:6], 0, 0, 0)) * 1000 + int((rest + "000")[:3])
+    since = datetime.fromisoformat(moment.replace("Z", "+00:00")) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return since // timedelta(milliseconds=1)
 
 
 def read(text: str, path: Path, choice: Choice) -> Imported:

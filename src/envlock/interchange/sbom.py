@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock import __version__
@@ -172,16 +173,19 @@ def _purl(kind: str, name: str, version: str, **qualifiers: str) -> str:
     return f"pkg:{kind}/{quote(name, safe=':')}@{quote(version, safe=':')}" + (f"?{said}" if said else "")
 
 
+@lru_cache(maxsize=1024)
 def _license_of(text: str) -> _License:
     """A declared license: normalised if it is an SPDX expression, else as it is.
 
     >>> _license_of("mit or apache-2.0"), _license_of("BSD 3-clause")
     (_License(expression='MIT OR Apache-2.0', name=''), _License(expression='', name='BSD 3-clause'))
     """
+    if not text:
+        return _License()
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
     try:
-        return _License(expression=canonicalize_license_expression(text)) if text else _License()
+        return _License(expression=canonicalize_license_expression(text))
     except InvalidLicenseExpression:
         return _License(name=" ".join(text.split()))
 
@@ -210,9 +214,11 @@ def _facts(given: Given, lock: LockRows) -> dict[str, str]:
     }
 
 
-def _uuid(document: Mapping[str, Plain]) -> str:
-    """A UUID of version 8 that is the hash of a document."""
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+def _uuid(given: Given, lock: LockRows) -> str:
+    """A UUID of version 8: the hash of all that a document is made of."""
+    of_lock = (lock.arch, lock.identity, lock.resolved_at, sorted(given.licenses.items()))
+    made_of = (__version__, given.format, given.environment, given.only, *of_lock)
+    digest = hashlib.sha256(repr(made_of).encode()).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
@@ -237,7 +243,7 @@ def _cyclonedx(given: Given, lock: LockRows, parts: Sequence[_Part]) -> dict[str
         "dependencies": needs,
     }
     beginning = {"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat": "CycloneDX"}
-    return {**beginning, "specVersion": "1.6", "serialNumber": f"urn:uuid:{_uuid(body)}", **body}
+    return {**beginning, "specVersion": "1.6", "serialNumber": f"urn:uuid:{_uuid(given, lock)}", **body}
 
 
 def _component(part: _Part) -> dict[str, Plain]:
@@ -302,7 +308,7 @@ def _spdx(given: Given, lock: LockRows, parts: Sequence[_Part]) -> dict[str, Pla
             for reference in sorted(known)
         ]
     beginning = {"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT"}
-    return {**beginning, "documentNamespace": f"urn:uuid:{_uuid(body)}", **body}
+    return {**beginning, "documentNamespace": f"urn:uuid:{_uuid(given, lock)}", **body}
 
 
 def _spdx_package(part: _Part, spdx_id: str, declared: str) -> dict[str, Plain]:

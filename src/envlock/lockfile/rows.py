@@ -6,17 +6,36 @@ dataclasses takes longer than all of this.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import toml_of
-from envlock.lockfile.canonical_text import filename_of
+from envlock.lockfile.canonical_text import CONDA, TAIL, filename_of
 from envlock.model.arch import Arch
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from envlock.lockfile.built_packages import BuiltLine
+
+_PACKAGES = "\npackages = [\n"
+_TEXT = r'"([^"\\]*)"'
+_WHEEL = re.compile(
+    rf"    \{{name = {_TEXT}, version = {_TEXT}(?:, dependencies = \[([^\]]*)\])?(?:, index = {_TEXT})?"
+    rf", wheels = \[\{{(?:name = {_TEXT}, )?(?:upload-time = ([^,]*), )?url = {_TEXT}(?:, size = ([0-9]+))?"
+    rf", hashes = \{{sha256 = {_TEXT}\}}\}}\]\}},\n"
+)
+"""The line of a wheel as envlock writes it, in a file that was verified: it checks nothing."""
+_TEXTS = r'\[("[^"\\]*"(?:, "[^"\\]*")*)\]'
+_ARCHIVE = (
+    rf"    \{{name = {_TEXT}, version = {_TEXT}, build = {_TEXT}(?:, number = ([0-9]+))?(?:, noarch = {_TEXT})?"
+    rf", url = {_TEXT}(?:, channel = {_TEXT}, subdir = {_TEXT})?(?:, filename = {_TEXT})?(?:, size = ([0-9]+))?"
+    rf"(?:, timestamp = ([^,]*))?(?:, md5 = {_TEXT})?, sha256 = {_TEXT}(?:, license = {_TEXT})?"
+    rf"(?:, depends = {_TEXTS})?(?:, constrains = {_TEXTS})?(?:, provides = \[([^\n]*?)\])?"
+    rf"(?:, site-packages = {_TEXT})?\}},\n"
+)
+"""That of a conda package without a backslash."""
 
 
 class CondaRow(NamedTuple):
@@ -93,21 +112,111 @@ class LockRows(NamedTuple):
 
 def rows_in(data: bytes) -> LockRows:
     """The rows of a lock file that was verified. Raises KeyError, TypeError, ... on other content."""
-    document = toml_of(data.decode())
+    text = data.decode()
+    packages = _rows(text)
+    document = toml_of(text if packages is None else text[text.rfind(TAIL) :])
     table = document["tool"]["envlock"]
-    conda = table.get("conda", {}).get("packages", ())
-    names = {entry["name"] for entry in conda}
+    if packages is None:
+        conda = table.get("conda", {}).get("packages", ())
+        names = {entry["name"] for entry in conda}
+        packages = [*[_conda(entry, names) for entry in conda], *[_pypi(entry) for entry in document["packages"]]]
     return LockRows(
         arch=Arch(table["arch"]),
         req_id=table["req-id"],
         full_id=table["full-id"],
         requirements=table["requirements"],
         python=PythonRow(**table["python"]),
-        packages=(
-            *[_conda(entry, names) for entry in conda],
-            *[_pypi(entry) for entry in document["packages"]],
-        ),
+        packages=tuple(packages),
         resolved_at=table["stamp"]["resolved-at"],
+    )
+
+
+def _rows(text: str) -> list[PackageRow] | None:
+    """The packages of a lock by their lines; None if one has a value that only TOML's rules can read.
+
+    Parsing all of the TOML takes five times as long.
+    """
+    position = text.find(_PACKAGES) + len(_PACKAGES)
+    wheels = []
+    while match := _WHEEL.match(text, position):
+        name, version, needed, index, written, uploaded, url, size, sha256 = match.groups()
+        wheels.append(
+            PackageRow(
+                name,
+                version,
+                written or filename_of(url),
+                url,
+                sha256,
+                size=None if size is None else int(size),
+                upload_time=uploaded or "",
+                from_index=index or "",
+                dependencies=_split(needed),
+            )
+        )
+        position = match.end()
+    conda: list[PackageRow] = []
+    if text.startswith(CONDA, position):
+        position += len(CONDA)
+        archive = re.compile(_ARCHIVE)
+        while match := archive.match(text, position):
+            conda.append(_of_line(*match.groups()))
+            position = match.end()
+        from envlock.conda.match_specs import edges
+
+        names = {row.name for row in conda}
+        conda = [row._replace(dependencies=edges(row.conda.depends, names)) for row in conda if row.conda]
+    return [*conda, *wheels] if text.startswith(f"]\n{TAIL}", position) else None
+
+
+def _split(texts: str | None) -> tuple[str, ...]:
+    return tuple(texts.split('"')[1::2]) if texts else ()
+
+
+def _of_line(
+    name: str,
+    version: str,
+    build: str,
+    number: str | None,
+    noarch: str | None,
+    url: str,
+    channel: str | None,
+    subdir: str | None,
+    filename: str | None,
+    size: str | None,
+    timestamp: str | None,
+    md5: str | None,
+    sha256: str,
+    license: str | None,  # noqa: A002
+    depends: str | None,
+    constrains: str | None,
+    provides: str | None,
+    site_packages: str | None,
+) -> PackageRow:
+    own_channel, _, own_subdir = url.rpartition("/")[0].rpartition("/")
+    provided = _split(provides)
+    facts = CondaRow(
+        channel or own_channel,
+        subdir or own_subdir,
+        int(number or 0),
+        _split(depends),
+        _split(constrains),
+        noarch or "",
+        md5 or "",
+        license or "",
+        site_packages or "",
+        tuple(zip(provided[::2], provided[1::2], strict=True)),
+    )
+    return PackageRow(
+        name,
+        version,
+        filename or filename_of(url),
+        url,
+        sha256,
+        kind="conda",
+        build=build,
+        size=None if size is None else int(size),
+        upload_time=timestamp or "",
+        conda=facts,
     )
 
 
