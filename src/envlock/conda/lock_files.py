@@ -126,8 +126,9 @@ def _part(
 
 
 def _locked(record: RepoDataRecord, names: set[str]) -> LockedPackage:
-    url = record.url
-    return package_of(record, without_secrets(url).rsplit("/", 2)[0], edges(record.depends, names), url=url)
+    url = without_secrets(record.url)
+    package = package_of(record, url.rsplit("/", 2)[0], edges(record.depends, names), url=url)
+    return replace(package, filename=unquote(url.rpartition("/")[2]))  # a record of a lock file has it as in the URL
 
 
 def _bare(record: RepoDataRecord) -> LockedPackage:

@@ -75,9 +75,15 @@ def package_of(record: RepoDataRecord, channel: str, dependencies: tuple[str, ..
     )
 
 
-def instant(moment: datetime | None) -> str:
-    """RFC 3339 in UTC, to the millisecond where there is one."""
+def instant(moment: datetime | int | None) -> str:
+    """RFC 3339 in UTC, to the millisecond where there is one. py-rattler has the number 0 for the beginning of 1970.
+
+    >>> instant(0), instant(None)
+    ('1970-01-01T00:00:00Z', '')
+    """
     if moment is None:
         return ""
+    if isinstance(moment, int):
+        moment = datetime.fromtimestamp(moment / 1000, timezone.utc)
     text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="milliseconds")
     return text.removesuffix(".000") + "Z"

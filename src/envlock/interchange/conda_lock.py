@@ -72,13 +72,15 @@ def _row(package: PackageRow, lock: LockRows) -> Iterator[str]:
 def _needed(package: PackageRow) -> dict[str, str]:
     """What a package needs, by name: of a conda package, the versions too, but nothing that the machine brings."""
     if package.conda is None:
-        return dict.fromkeys(package.dependencies, "*")
+        return dict.fromkeys(package.dependencies, "")  # py-rattler reads no `*` here
     found: dict[str, str] = {}
     for text in package.conda.depends:
-        name = name_in(text)
-        if name in package.dependencies:
-            versions = text.partition(" ")[2].strip()
-            found[name] = ",".join(filter(None, [found.get(name, ""), versions]))
+        name, versions = name_in(text), text.partition(" ")[2].strip()
+        before = found.get(name, "")
+        if name in package.dependencies and (name not in found or versions != before):
+            # What has a build beside its versions cannot be joined, and no installer looks at any of it.
+            can_join = not set(before + versions) & set(" [")
+            found[name] = ",".join(filter(None, [before, versions])) if can_join else before or versions
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.lockfile.canonical_text import MARKERS
+from envlock.lockfile.canonical_text import MARKERS, filename_of
 from envlock.model.url import is_local
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Format(NamedTuple):
     """Whether one file is for several archs."""
     needs_python: bool = False
     """Whether its tool installs nothing where no conda package is the Python."""
+    reads_urls: bool = False
+    """Whether its tool reads name, version, build and subdir of a conda package from its URL."""
     fills_variables: bool = False
     """Whether its tool fills in the `${VARIABLES}` of URLs, as envlock does."""
     is_image: bool = False
@@ -48,10 +50,17 @@ _BOTH, _PYPI = ("conda", "pypi"), ("pypi",)
 _SDIST, _ALL = ("sdist",), ("sdist", "git", "path")
 FORMATS = {
     "conda-lock": Format(
-        "conda_lock", "conda-lock.yml", _BOTH, _SDIST, holds_archs=True, needs_python=True, fills_variables=True
+        "conda_lock",
+        "conda-lock.yml",
+        _BOTH,
+        _SDIST,
+        holds_archs=True,
+        needs_python=True,
+        reads_urls=True,
+        fills_variables=True,
     ),
-    "pixi": Format("pixi", "pixi.lock", _BOTH, _SDIST, holds_archs=True, needs_python=True),
-    "explicit": Format("explicit", "explicit.txt", ("conda",)),
+    "pixi": Format("pixi", "pixi.lock", _BOTH, _SDIST, holds_archs=True, needs_python=True, reads_urls=True),
+    "explicit": Format("explicit", "explicit.txt", ("conda",), reads_urls=True),
     "environment-yml": Format("environment_yml", "environment.yml", _BOTH, ("sdist", "git"), fills_variables=True),
     "requirements": Format(
         "requirements_txt", "requirements.txt", _PYPI, _SDIST, holds_archs=True, fills_variables=True
@@ -177,6 +186,10 @@ def _check(given: Given, chosen: Format, lock: LockRows) -> None:
     here = [each.name for each in packages if any(url and is_local(url) for url in _urls(each))]
     if here:
         raise given.cannot("packages that only this machine has", here, "put them into a channel or an index")
+    renamed = [each.name for each in packages if each.conda is not None and not _is_in_channel(each)]
+    if renamed and chosen.reads_urls:
+        hint = "put them into a channel, and lock again"
+        raise given.cannot("archives whose URL is not that of a channel", renamed, hint)
     unfilled = [each.name for each in packages if any("${" in url for url in _urls(each))]
     if unfilled and not chosen.fills_variables:
         hint = "`--format requirements` and `--format conda-lock` hold them: their tools fill variables in"
@@ -187,6 +200,13 @@ def _source(package: PackageRow) -> str:
     """What a wheel was built from, as `Format.sources` has it."""
     assert package.source is not None
     return "path" if package.source.path else package.source.kind
+
+
+def _is_in_channel(package: PackageRow) -> bool:
+    """Whether the URL of a conda package ends in its subdir and its file name, as in a channel."""
+    assert package.conda is not None
+    folder = package.url.rpartition("/")[0].rpartition("/")[2]
+    return folder == package.conda.subdir and filename_of(package.url) == package.filename
 
 
 def _urls(package: PackageRow) -> Iterator[str]:
@@ -248,4 +268,8 @@ def scalar(text: str) -> str:
         return '"' + text.replace('"', '\\"') + '"'
     import json
 
-    return json.dumps(text)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff-\uffff]", _escaped, json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -45,12 +45,11 @@ def _conda(package: PackageRow) -> Iterator[str]:
     facts = package.conda
     assert facts is not None
     yield f"- conda: {scalar(package.url)}"
-    if not package.url.endswith(f"/{facts.subdir}/{package.filename}"):  # else it is read from there
+    if "%" in package.url:  # else they are read from the URL
         yield f"  name: {scalar(package.name)}"
         yield f"  version: {scalar(package.version)}"
         yield f"  build: {scalar(package.build)}"
         yield f"  subdir: {facts.subdir}"
-        yield f"  file_name: {scalar(package.filename)}"
     yield f"  build_number: {facts.build_number}"
     if facts.noarch:
         yield f"  noarch: {facts.noarch}"

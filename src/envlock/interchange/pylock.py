@@ -64,7 +64,7 @@ def _entry(
     if marker:
         yield f"marker = {quoted(marker)}"
     tables = []
-    for name in sorted(needed):
+    for name in sorted(needed & versions.keys()):
         for version in sorted(versions[name]):
             said = f", version = {quoted(version)}" if len(versions[name]) > 1 else ""
             tables.append(f"{{name = {quoted(name)}{said}}}")
