@@ -127,3 +127,15 @@ def test_a_step_is_exported_by_its_name(project: ProjectFolder, envlock: Envlock
     assert text.startswith("# DemoFlow/start on ")
     refused = envlock("export", "--flow", "DemoFlow", "--step", "end", "--format", "pylock", "--json", check=2)
     assert refused.json["error"]["code"] == "step-disabled"
+
+
+def test_a_file_that_the_project_reads_is_not_written_over(project: ProjectFolder, envlock: Envlock) -> None:
+    named = project.folder / "requirements.txt"
+    named.write_text("alpha>=1\n")
+    project.write('[env.base]\nrequirements = "requirements.txt"\n')
+    envlock("lock")
+    refused = envlock("export", "-o", "requirements.txt", "--json", check=2)
+    assert refused.json["error"]["code"] == "usage"
+    assert named.read_text() == "alpha>=1\n"
+    envlock("export", "--format", "requirements", "-o", "locked.txt")
+    assert "--hash=sha256:" in (project.folder / "locked.txt").read_text()

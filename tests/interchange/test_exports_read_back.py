@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,36 @@ def test_a_pylock_of_two_archs_has_the_locked_file_for_each_and_nothing_of_envlo
 
 def test_this_machine_is_the_first_of_two_archs() -> None:
     assert host_arch() == HERE
+
+
+@pytest.mark.parametrize(
+    ("name", "archs", "only"),
+    [
+        ("conda-lock", TWO_ARCHS, ""),
+        ("pixi", TWO_ARCHS, ""),
+        ("explicit", TWO_ARCHS[:1], "conda"),
+        ("requirements", TWO_ARCHS[:1], ""),
+        ("requirements", TWO_ARCHS, ""),
+        ("pylock", TWO_ARCHS, ""),
+    ],
+)
+def test_an_export_that_is_imported_again_is_the_same_environment(
+    mixed: ProjectFolder,
+    wheels: ProjectFolder,
+    tmp_path: Path,
+    isolated: Path,
+    name: str,
+    archs: tuple[str, ...],
+    only: str,
+) -> None:
+    source = mixed if "conda" in FORMATS[name].kinds else wheels
+    path = written(source, name, tmp_path, *archs, only=only)
+    project = ProjectFolder.make(tmp_path / "imported", source.index_url)
+    settings = "channels = []" if source is mixed else ""
+    project.write("", archs=archs, settings=settings)
+    run_envlock("import", str(path), "--env", "again", cwd=project.folder)
+    run_envlock("check", cwd=project.folder)
+    for arch in archs:
+        lock = lock_of(source, arch)
+        expected = replace(lock, packages=lock.conda_packages) if only else lock
+        assert lock_of(project, arch).full_id == expected.full_id

@@ -146,7 +146,7 @@ def _target(text: str, project: Project) -> Path:
         raise BadUsage("`--output` needs a file", "envlock export")
     if not path.parent.is_dir():
         raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
-    own = [project.path, *(flow.file for flow in project.flows)]
+    own = [project.path, *project.files, *(file for flow in project.flows for file in (flow.file, *flow.modules))]
     if path in own or path.is_relative_to(project.lock_folder):
         raise BadUsage(f"`--output`: {text} is a file of this project", "envlock export")
     return path
