@@ -544,6 +544,34 @@ def test_an_sdist_is_built_where_the_project_allows_it(
     assert not lock(load_project(project.config)).changed
 
 
+def test_an_sdist_in_a_conda_lock_is_built_where_the_project_allows_it(
+    channel: Channel,
+    conda_project: ProjectFolder,
+    make_index: Callable[..., Index],
+    conda_lock_yml: Path,
+    tmp_path: Path,
+) -> None:
+    index = make_index(
+        Release("epsilon", "1.0", tags=(), sdist=True),
+        Release("setuptools", "80.0", files={"setuptools/build_meta.py": BACKEND}),
+    )
+    sdist = index.artifact("epsilon-1.0.tar.gz")
+    entry = (
+        "- name: epsilon\n  version: '1.0'\n  manager: pip\n  platform: {arch}\n  dependencies: {{}}\n"
+        f"  url: {index.file_url(sdist.filename)}\n  hash:\n    sha256: {sdist.sha256}\n"
+        "  category: main\n  optional: false\n"
+    )
+    path = tmp_path / "conda-lock.yml"
+    path.write_text(conda_lock_yml.read_text().rstrip() + "\n" + "".join(entry.format(arch=arch) for arch in ARCHS))
+    assert code_of(conda_project, path) == "import-needs-build"
+    conda_project.write("", settings=f'index-url = "{index.url}"\nbuild = ["epsilon"]', archs=ARCHS)
+    for found, _ in imported(conda_project, path).locks:
+        (package,) = found.pypi_packages
+        assert package.source is not None
+        assert (package.filename, package.source.sha256) == ("epsilon-1.0-py3-none-any.whl", sdist.sha256)
+    assert is_fresh(conda_project)
+
+
 # There and back.
 
 

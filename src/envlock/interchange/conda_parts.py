@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.conda.channels import channel_base
@@ -84,6 +85,7 @@ def environment(
         ),
         notes=tuple(notes),
         has_conda_facts=has_conda_facts,
+        has_index_sdists=True,
     )
 
 
@@ -130,15 +132,16 @@ def _each_once(kind: str, shown: str, packages: Iterable[LockedPackage]) -> tupl
 
 
 def wheels_of(kind: str, shown: str, rows: Iterable[PypiRow]) -> tuple[LockedPackage, ...]:
-    """The wheels of a lock that has one file for each package. Raises ImportNeedsBuild, BrokenImport."""
+    """The PyPI packages of a lock that has one file, or one source, for each. Raises ImportNeedsBuild, BrokenImport."""
     rows = list(rows)
-    built = [row.name for row in rows if not is_wheel_url(row.location)]
-    if built:
-        raise ImportNeedsBuild(shown, built)
     names = {normalized(row.name) for row in rows}
     if len(names) < len(rows):
         raise BrokenImport(shown, kind, "it has two files of one PyPI package")
-    return tuple(sorted((_wheel(row, names) for row in rows), key=lambda package: package.name))
+    packages = [_wheel(row, names) if is_wheel_url(row.location) else _from_source(row, names) for row in rows]
+    odd = [row.name for row, package in zip(rows, packages, strict=True) if not (package.url or package.source)]
+    if odd:
+        raise ImportNeedsBuild(shown, odd)
+    return tuple(sorted(packages, key=lambda package: package.name))
 
 
 def is_wheel_url(url: str) -> bool:
@@ -161,6 +164,22 @@ def _wheel(row: PypiRow, names: set[str]) -> LockedPackage:
         url=url,
         sha256=row.sha256,
         dependencies=tuple(sorted(needed & names - {normalized(row.name)})),
+    )
+
+
+def _from_source(row: PypiRow, names: set[str]) -> LockedPackage:
+    """A package that is built from an sdist or a commit; without a source where its place is neither, or unknown."""
+    from envlock.interchange.universal import commit_of, sdist_of
+
+    place, _, fragment = row.location.partition("#")
+    below = next((part[13:] for part in fragment.split("&") if part.startswith("subdirectory=")), "")
+    if place.startswith("git+"):
+        url, _, commit = place.removeprefix("git+").partition("?")[0].rpartition("@")
+        source = commit_of(url, commit, below) or commit_of(place, fragment.partition("&")[0])
+    else:
+        source = sdist_of(place, row.sha256, below)
+    return replace(
+        _wheel(row._replace(version=row.version or "0"), names), filename="", url="", sha256="", source=source
     )
 
 

@@ -74,6 +74,8 @@ class Imported(NamedTuple):
     notes: tuple[str, ...] = ()
     has_conda_facts: bool = True
     """Whether its conda packages have all their facts: what they need, their build number, whether they are noarch."""
+    has_index_sdists: bool = False
+    """Whether its sdists may be of an index that it does not name, so that `build` has to allow them."""
     local: tuple[tuple[str, str], ...] = ()
     """The URL of each requirement that is known by its content, and its path relative to envlock.toml."""
     hashes: Mapping[tuple[str, str], frozenset[str]] = {}

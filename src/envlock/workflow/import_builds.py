@@ -38,7 +38,11 @@ def built_import(project: Project, file: Path, imported: Imported, reporter: Rep
     from envlock.workflow.builds import Builds
 
     allowed = project.settings.build
-    of_index = {each.name for each in _to_build(imported) if each.is_of_index_sdist}
+    of_index = {
+        each.name
+        for each in _to_build(imported)
+        if each.source is not None and each.source.kind == "sdist" and (each.index or imported.has_index_sdists)
+    }
     refused = [] if allowed is True else sorted(of_index - {*(allowed or ())})
     if refused:
         raise ImportNeedsBuild(file.name, [f"{name} (sdist)" for name in refused])
