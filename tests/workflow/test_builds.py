@@ -25,6 +25,7 @@ from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.workflow.build import build_wheels
 from envlock.workflow.check import check
+from envlock.workflow.check_online import check_online
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import LockResult, Upgrade, lock
 from envlock.workflow.push import push
@@ -255,6 +256,7 @@ def test_the_lock_names_the_sdist_its_index_and_its_wheel(sdists: ProjectFolder)
     assert pure.index.rstrip("/") == sdists.index_url.rstrip("/")
     assert pure.filename == "pure-1.0-py3-none-any.whl"
     assert imported(sdists, "pure") == "sdist"
+    assert check_online(load_project(sdists.config)).findings == ()
 
 
 @pytest.mark.parametrize(
