@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from envlock.config.conda_tables import entry_of
 from envlock.config.flows.decorators import read_decorators
+from envlock.config.pypi_entries import requirement_of
 from envlock.config.read import load_project
-from envlock.config.tables import normalize_python, requirement_of
+from envlock.config.tables import normalize_python
 from envlock.errors import ConfigError
 from envlock.workflow.migrate import Migration, plan, write
 

@@ -20,9 +20,9 @@ from envlock.config.errors import (
     NotToml,
     UnknownKey,
 )
+from envlock.config.pypi_entries import EntryParts, entry_parts, requirement_of_key
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
-from envlock.config.tables import EntryParts, entry_parts, requirement_of_key
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
 from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
 from envlock.model.conda_requirement import BadCondaRequirement

@@ -20,9 +20,9 @@ from envlock.config.edit.add_remove import (
 from envlock.config.edit.errors import CannotWrite, NotListed, UnclearTarget
 from envlock.config.edit.save import load_text, save
 from envlock.config.errors import NoSuchSelection
+from envlock.config.pypi_entries import requirement_of
 from envlock.config.read import load_project
 from envlock.config.selection import options_of
-from envlock.config.tables import requirement_of
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.conda_requirement import conda_requirement, parse_conda_requirement
 from envlock.model.requirement import BadPackageName, BadVersionSpecifier, parse_requirement

@@ -15,8 +15,8 @@ from envlock.config.edit.errors import NotListed, UnclearTarget
 from envlock.config.edit.toml_edit import checked, key_text, set_value, table_at, value_text
 from envlock.config.errors import BadChannel, BadCondaEntry
 from envlock.config.project import CONFIG_NAME, KeyPath, Project
+from envlock.config.pypi_entries import package_name, requirement_of
 from envlock.config.selection import Selection, options_of, steps_named, tables_of
-from envlock.config.tables import package_name, requirement_of
 from envlock.config.toml_scan import line_number, scan
 from envlock.errors import Location
 from envlock.model.conda_requirement import BadCondaRequirement

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from envlock.config import rules
 from envlock.config.conda_tables import NoChannel, entry_of, python_of
 from envlock.config.edit.toml_edit import value_text
+from envlock.config.pypi_entries import package_name, requirement_of, requirements_of
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, system_version
-from envlock.config.tables import package_name, requirement_of, requirements_of
 from envlock.errors import ConfigError
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_specifier

@@ -21,7 +21,8 @@ from envlock.config.flows.literals import Literals, NotLiteral
 from envlock.config.flows.module_names import Class, OfMetaflow, Unknown
 from envlock.config.flows.scopes import source_of
 from envlock.config.project import DEFAULT_CHANNEL
-from envlock.config.tables import TABLES, package_name
+from envlock.config.pypi_entries import package_name
+from envlock.config.tables import TABLES
 from envlock.redaction import without_credentials
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
