@@ -41,9 +41,10 @@ from envlock.build.errors import (
 from envlock.build.hooks import end_builds
 from envlock.build.port import Built, Recipe
 from envlock.build.wheels import _without_places, build, built_in
+from envlock.interpreters import NoInterpreter, find_interpreter
 from envlock.places import folder_in_home, home
 from envlock.uv_command import uv_executable
-from tests.build.sources import PROJECT, PYTHON, of_archive, of_folder, tar_gz, write_project
+from tests.build.sources import PROJECT, PYTHON, PYTHON_VERSION, of_archive, of_folder, tar_gz, write_project
 from tests.index import Index, Release
 
 
@@ -103,6 +104,16 @@ def test_neither_umask_nor_place_nor_mode_nor_time_changes_the_wheel(tmp_path: P
     finally:
         os.umask(before)
     assert (second.sha256, second.path.read_bytes()) == (first.sha256, first.path.read_bytes())
+
+
+def test_another_interpreter_of_the_series_makes_the_same_wheel(tmp_path: Path) -> None:
+    try:
+        other = find_interpreter(PYTHON_VERSION.rpartition(".")[0], lambda version: version != PYTHON_VERSION)
+    except NoInterpreter:
+        pytest.skip("this machine has one interpreter of the series")
+    folder = write_project(tmp_path / "demo")
+    first = built(of_folder(folder), "one")
+    assert built(of_folder(folder, python=other.path, python_version=other.version), "two").sha256 == first.sha256
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")

@@ -78,7 +78,7 @@ class BuildOfAnother(OfOneSource):
     """The wheel has another name or version than what was asked for."""
 
     code = "build-of-another"
-    message = "the build of {source} made {made}"
+    message = "{what} is {made}, not {source}"
     hint = "fix the name or the version where {source} is required, or use the source that it means"
 
 

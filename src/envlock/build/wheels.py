@@ -106,7 +106,7 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
         assert recipe.place is not None
         sdists.check_sha256(recipe.place, source.sha256, recipe.said)
         top = sdists.unpack(recipe.place, source.filename or recipe.place.name, into, recipe.said)
-        _compare(recipe, *sdists.named_in(top), made="what says in its PKG-INFO to be ")
+        _compare(recipe, *sdists.named_in(top), what="the archive, as its PKG-INFO says,")
     project = top / source.subdirectory
     where = source.subdirectory or ("the folder" if source.kind == "folder" else "its top folder")
     if not project.resolve().is_relative_to(into.resolve()) or not project.is_dir():
@@ -171,11 +171,11 @@ def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:
     }
 
 
-def _compare(recipe: Recipe, name: str, version: str, *, made: str = "") -> None:
+def _compare(recipe: Recipe, name: str, version: str, *, what: str = "the wheel that was built") -> None:
     """Raises BuildOfAnother if a name or a version is not the one that was asked for; empty ones are not compared."""
     is_other = bool(recipe.name and name and canonicalize_name(name) != canonicalize_name(recipe.name))
     if is_other or (recipe.version and version and not _is_same(version, recipe.version)):
-        raise BuildOfAnother(recipe.said, made=f"{made}{name} {version}")
+        raise BuildOfAnother(recipe.said, what=what, made=f"{name} {version}".strip())
 
 
 def _is_same(first: str, second: str) -> bool:
