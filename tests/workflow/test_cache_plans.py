@@ -12,7 +12,7 @@ from envlock.cache.errors import UnreadableAnnouncement, UnreadableKeptPlan
 from envlock.cache.gc import ENVIRONMENT, KIT, PACKAGE, PLAN, POINTER, Garbage
 from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import KITS, PLANS, PlanPlace, environment_place, push_path
-from envlock.cache.plans import Plan, Plans, parse_plan
+from envlock.cache.plans import FORMAT, Plan, Plans, parse_plan
 from envlock.cache.port import Entry, Store
 from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PLAN, MISSING_KIT, verify
 from envlock.config.project import Project
@@ -85,7 +85,7 @@ def newer(plan: Plan) -> tuple[str, bytes]:
     """A plan of the same environment that a later envlock wrote: its path and its bytes."""
     import hashlib
 
-    document = json.loads(plan.render()) | {"format": 2}
+    document = json.loads(plan.render()) | {"format": FORMAT + 1}
     data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     return PlanPlace(plan.environment, hashlib.sha256(data).hexdigest()).path, data
 
