@@ -508,3 +508,22 @@ def test_a_folder_that_a_wheel_needs_and_nothing_names_is_refused(monorepo: Proj
     locked(monorepo)
     assert package(monorepo, "lam").version == "9.9"
     assert package(monorepo, "common").dependencies == ("lam",)
+
+
+def test_a_repository_whose_project_needs_another_folder_of_it_is_refused_until_that_is_named(
+    project: ProjectFolder, tmp_path: Path
+) -> None:
+    write_member(tmp_path / "served/tool/app", COMMON, "lam", sources="[tool.uv.sources]\nlam = { workspace = true }\n")
+    write_member(tmp_path / "served/tool/lam", Release("lam", "9.9"))
+    commit(tmp_path / "served/tool", {"pyproject.toml": "[tool.uv.workspace]\nmembers = ['*']\n"})
+    git(tmp_path / "served/tool", "update-server-info")
+    with served(tmp_path / "served", is_dumb=True) as host:
+        line = "{} = {{ git = '{}/tool/.git', subdirectory = '{}' }}"
+        first, second = (line.format(name, host.url, place) for name, place in (("common", "app"), ("lam", "lam")))
+        write(project, first, archs=(HERE,))
+        with pytest.raises(EnvlockError) as caught:
+            locked(project)
+        assert caught.value.code == "source-not-here"
+        write(project, first, second, archs=(HERE,))
+        locked(project)
+    assert package(project, "lam").version == "9.9"

@@ -22,7 +22,7 @@ from envlock.build import git, sdists
 from envlock.build.errors import BadBuiltWheel, BuildOfAnother, GitUnreachable, NotAProject, SourceChanged
 from envlock.build.hooks import run_hooks, work_folder
 from envlock.build.port import Built, Recipe
-from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, write_atomically
+from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, toml_of, write_atomically
 from envlock.reporter import Reporter
 from envlock.source_tree import EPOCH, copy_to
 from envlock.stage import make_once
@@ -30,6 +30,7 @@ from envlock.stage import make_once
 _BUILT = "built.json"
 _PLACE = re.compile(rb"(?m)^(Requires-Dist:[ \t]*)([A-Za-z0-9._-]+(?:\[[^\]\n]*\])?)[ \t]*@[ \t]*file:[^;\s]*([^\n]*)$")
 """A requirement with a place on this machine: what stands before, its name with extras, and what follows."""
+_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _METADATA_ROW = re.compile(rb"\.dist-info/METADATA,sha256=[^,\n]*,[0-9]*")
 _GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])")
 
@@ -79,6 +80,8 @@ def _build(recipe: Recipe, stage: Path) -> None:
         environment, filename = run_hooks(recipe, work, project, epoch)
         wheel = work.folder / "wheels" / filename
         from_folders = _without_places(wheel)
+        if recipe.source.kind == "git":  # of a folder, the project knows them from the start
+            from_folders = sorted({*from_folders, *_from_repository(project)})
         facts = _facts(recipe, wheel)
         facts |= {"requires": environment.requires, "from_folders": from_folders}
         shutil.copyfile(wheel, stage / filename)
@@ -143,6 +146,25 @@ def _without_places(wheel: Path) -> list[str]:
             else:
                 archive.writestr(member, _METADATA_ROW.sub(row, data) if name == "RECORD" else data)
     return sorted({canonicalize_name(each.partition(b"[")[0].decode()) for _, each, _ in _PLACE.findall(metadata)})
+
+
+def _from_repository(project: Path) -> set[str]:
+    """The dependencies of a project that uv takes from folders of its repository, which its wheel does not say."""
+    try:
+        document = toml_of(read_file(project / "pyproject.toml", METADATA_BYTES).decode())
+        sources = document["tool"]["uv"]["sources"]
+        listed = document["project"]["dependencies"]
+        tables = {name: table if isinstance(table, list) else [table] for name, table in sources.items()}
+        here = {
+            canonicalize_name(name)
+            for name, found in tables.items()
+            if any({"path", "workspace"} & {*each} for each in found)
+        }
+        return {
+            name for text in listed if (name := canonicalize_name(_NAME.split(text.strip(), maxsplit=1)[0])) in here
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:

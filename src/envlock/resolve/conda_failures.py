@@ -52,8 +52,8 @@ _CREDENTIALS = (
     "https://host/t/${TOKEN}/...), or set ENVLOCK_INDEX_<HOST>_USERNAME and ENVLOCK_INDEX_<HOST>_PASSWORD"
 )
 _DEFAULTS = (
-    "`defaults` is conda's word for several channels: write their URLs, as `conda config --show default_channels` "
-    "lists them"
+    "`defaults` is conda's word for several channels: write `main` and `r`, or the URLs that "
+    "`conda config --show default_channels` lists"
 )
 
 

@@ -381,7 +381,7 @@ def _refuse_unnamed(request: Request, built: Built) -> None:
             request.name,
             request.arch,
             f"{built.name} needs {listed(lacking)} from a folder beside it, which nothing names",
-            hint=f"add it to envlock.toml: `{lacking[0]} = {{ path = ... }}`",
+            hint=f"add it to envlock.toml: `{lacking[0]} = {{ path = ... }}`, or `{{ git = ..., subdirectory = ... }}`",
             packages=(built.name,),
         )
 
