@@ -165,6 +165,14 @@ def test_a_folder_that_git_ignores_counts_whole(tmp_path: Path) -> None:
     assert paths(tmp_path / "vendor/pkg") == ["setup.py"]
 
 
+def test_where_there_is_no_git_the_rules_of_the_project_count(tmp_path: Path) -> None:
+    write(tmp_path, {".gitignore": "*.txt\n", "project/.gitignore": "*.so\n", "project/envlock.toml": ""})
+    write(tmp_path, {f"project/libs/common/{name}": "" for name in ("setup.py", "x.so", "y.txt")})
+    assert paths(tmp_path / "project/libs/common") == ["setup.py", "y.txt"]
+    git(tmp_path, "init", "--quiet")
+    assert paths(tmp_path / "project/libs/common") == ["setup.py"]
+
+
 def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-c", "core.excludesFile=/dev/null", *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout

@@ -256,21 +256,31 @@ def _is_ignored(place: str, is_folder: bool, rules: Sequence[_Rules]) -> bool:
 
 
 def _rules_above(top: str) -> tuple[_Rules, ...]:
-    """The rules of the folders above, up to the top of the work tree of git; none if the folder is ignored itself."""
-    if os.path.lexists(f"{top}/.git"):
-        return ()
-    above, at = [], top
-    while not os.path.lexists(f"{at}/.git"):
-        at, below = os.path.dirname(at), at
-        if at == below:
-            return ()
-        above.append(at)
+    """The rules of the folders above, up to the top of the work tree; none if the folder is ignored itself.
+
+    Where git's own folder was left out, as in a container, the top is the folder of envlock.toml.
+    """
+    above = _folders_above(top)
     rules: tuple[_Rules, ...] = ()
-    for folder, inner in zip(reversed(above), [*reversed(above[:-1]), top], strict=True):
+    for folder, inner in zip(above, [*above[1:], top], strict=True):
         rules = (*rules, *_rules_in(folder, folder))
         if _is_ignored(inner, True, rules):
             return ()
     return rules
+
+
+def _folders_above(top: str) -> list[str]:
+    """The folders of the work tree above one, the top first."""
+    found: list[str] = []
+    project, at = 0, top
+    while not os.path.lexists(f"{at}/.git"):
+        at, below = os.path.dirname(at), at
+        if at == below:
+            return found[:project][::-1]
+        found.append(at)
+        if os.path.isfile(f"{at}/envlock.toml"):
+            project = len(found)
+    return found[::-1]
 
 
 def _rules_in(folder: str, base: str) -> tuple[_Rules, ...]:
