@@ -27,6 +27,7 @@ from tests.channel import Channel, data_package
 from tests.index import Index, Release
 from tests.interchange.sources import ARCHS, exported, packages_of, write_pixi_lock, write_uv_project
 from tests.support import ProjectFolder
+from tests.workflow.recording import Recorder
 
 
 def imported(project: ProjectFolder, file: Path, **wanted: object) -> ImportResult:
@@ -124,9 +125,12 @@ def test_upgrading_one_package_afterwards_moves_only_that(
 def test_what_the_file_does_not_say_is_completed_by_the_channel(
     channel: Channel, conda_project: ProjectFolder, tmp_path: Path
 ) -> None:
-    result = imported(conda_project, explicit(tmp_path, channel))
+    recorder = Recorder()
+    result = import_lock(conda_project.config, Wanted(explicit(tmp_path, channel)), reporter=recorder)
     ((found, _),) = result.locks
     assert result.completed == len(found.packages)
+    assert recorder.totals["completing"] == recorder.done["completing"] == len(found.packages)
+    assert "completing" in recorder.over
     expected = {each.name: each for each in packages_of(channel)["linux-64"]}
     for package in found.packages:
         assert (package.sha256, package.size) == (expected[package.name].sha256, expected[package.name].size)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from envlock.resolve.port import Request
     from envlock.workflow.artifacts import FetchedHashes
 
+_COMPLETING = "completing"
+
 
 def completed_import(
     project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool
@@ -42,7 +44,12 @@ def completed_import(
         if package.kind == "conda" and not (package.sha256 and imported.has_conda_facts)
     ]
     wheels = [package for package in packages.values() if package.kind == "pypi" and not package.sha256]
-    done = {_key(package): package for package in _conda(project, shown, conda, hashes, offline=offline)}
+    reporter.began(_COMPLETING, len(conda), "packages")
+    try:
+        known = _conda(project, shown, conda, hashes, reporter, offline=offline)
+    finally:
+        reporter.ended(_COMPLETING)
+    done = {_key(package): package for package in known}
     done |= {_key(package): package for package in _hashed(shown, wheels, hashes, offline=offline)}
     locks = {arch: _put_in(each, done) for arch, each in imported.locks.items()}
     notes: tuple[str, ...] = ()
@@ -220,7 +227,13 @@ def _file_of(
 
 
 def _conda(
-    project: Project, shown: str, packages: Sequence[LockedPackage], hashes: FetchedHashes, *, offline: bool
+    project: Project,
+    shown: str,
+    packages: Sequence[LockedPackage],
+    hashes: FetchedHashes,
+    reporter: Reporter,
+    *,
+    offline: bool,
 ) -> list[LockedPackage]:
     """What the channels say of these conda packages, or else their archives, which are fetched for it."""
     if not packages:
@@ -230,6 +243,7 @@ def _conda(
     from envlock.conda.lock_files import in_channels, key_of, of_index
 
     urls, mirrors = _channels(project)
+    reporter.doing(_COMPLETING, "repodata of channels")
     try:
         known = in_channels(packages, urls, mirrors, offline=offline)
     except ChannelFailure as failure:
@@ -237,14 +251,17 @@ def _conda(
         raise ImportIncomplete(shown, reasons, packages=len(packages), offline=offline) from None
     found: list[LockedPackage] = []
     failures: list[str] = []
+    reporter.advanced(_COMPLETING, "repodata of channels", 0)
     archives = Archives(urls, mirrors, offline=offline)
     for package in packages:
         in_channel = known.get(key_of(package))
         if in_channel is not None and in_channel.sha256:
+            reporter.advanced(_COMPLETING, package.filename)
             _compare(shown, package, in_channel, "the channel")
             found.append(in_channel if in_channel.url == package.url else replace(in_channel, url=package.url))
             continue
         assert package.conda is not None
+        reporter.doing(_COMPLETING, package.filename)
         published = {"md5": package.conda.md5} if package.conda.md5 else {}
         answer = hashes.digests(package, {**published, **({"sha256": package.sha256} if package.sha256 else {})})
         if answer is None:
@@ -254,6 +271,7 @@ def _conda(
         got = replace(package, sha256=digests["sha256"], size=size)
         _compare(shown, package, replace(got, conda=replace(package.conda, md5=digests.get("md5", ""))), "its archive")
         index = archives.index(got)
+        reporter.advanced(_COMPLETING, package.filename)
         try:
             found.append(of_index(got, index or {}))
         except (KeyError, TypeError, ValueError) as error:
