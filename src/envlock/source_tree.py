@@ -262,7 +262,7 @@ def _rules_above(top: str) -> tuple[_Rules, ...]:
     """
     above = _folders_above(top)
     rules: tuple[_Rules, ...] = ()
-    for folder, inner in zip(above, [*above[1:], top], strict=True):
+    for folder, inner in zip(above, [*above, top][1:], strict=True):
         rules = (*rules, *_rules_in(folder, folder))
         if _is_ignored(inner, True, rules):
             return ()
