@@ -98,6 +98,19 @@ def test_check_starts_light(locked: Path) -> None:
     assert heavy(modules) == set()
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("requirements", set()), ("pylock", set()), ("cyclonedx", {"packaging"})]
+)
+def test_export_starts_light(
+    locked: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, allowed: set[str]
+) -> None:
+    monkeypatch.setenv("ENVLOCK_HOME", str(tmp_path / "empty"))  # wheels that are here are read for their licenses
+    status, modules = imported_by("export", "--format", name, cwd=locked)
+    assert status == 0
+    assert {each.partition(".")[0] for each in heavy(modules)} <= allowed
+    assert modules.isdisjoint({"dataclasses", "importlib.metadata", "ruamel", "yaml", "envlock.lockfile.document"})
+
+
 def test_starting_looks_for_no_garbage(locked: Path) -> None:
     code = (
         "import gc, sys; sys.argv = ['envlock', 'check']\n"

@@ -309,3 +309,24 @@ def test_an_export_that_is_imported_again_is_the_same_environment(
         lock = lock_of(source, arch)
         expected = replace(lock, packages=lock.conda_packages) if only else lock
         assert lock_of(project, arch).full_id == expected.full_id
+
+
+def test_an_environment_yml_that_is_named_in_envlock_toml_locks_the_same_packages(
+    mixed: ProjectFolder, tmp_path: Path, isolated: Path
+) -> None:
+    project = ProjectFolder.make(tmp_path / "named", mixed.index_url)
+    written(mixed, "environment-yml", project.folder)
+    project.write('[env.again]\nenvironment-yml = "environment.yml"', archs=[HERE], settings="channels = []")
+    run_envlock("lock", cwd=project.folder)
+    assert lock_of(project).full_id == lock_of(mixed).full_id
+
+
+def test_constraints_and_requirements_can_be_named_in_envlock_toml(
+    wheels: ProjectFolder, tmp_path: Path, isolated: Path
+) -> None:
+    project = ProjectFolder.make(tmp_path / "named", wheels.index_url)
+    written(wheels, "requirements", project.folder, HERE)
+    python = f'pypi = {{ python = "{SERIES}" }}'
+    project.write(f'[env.again]\nrequirements = "requirements.txt"\n{python}', archs=[HERE])
+    run_envlock("lock", cwd=project.folder)
+    assert lock_of(project).full_id == lock_of(wheels).full_id
