@@ -230,7 +230,15 @@ def test_what_builds_fail_with_often_has_a_hint(tmp_path: Path, said: str, hint:
 
 
 @pytest.mark.parametrize(
-    "during", ["os.kill(os.getpid(), 9)", "import sys; sys.exit('no compiler')", "sys.exit(0)", "1/0"]
+    "during",
+    [
+        "import shutil; shutil.rmtree(os.path.dirname(os.getcwd()))",
+        "os.kill(os.getppid(), 9)",
+        "os.kill(os.getpid(), 9)",
+        "import sys; sys.exit('no compiler')",
+        "sys.exit(0)",
+        "1/0",
+    ],
 )
 def test_however_a_build_ends_it_is_an_error(tmp_path: Path, during: str) -> None:
     failure(write_project(tmp_path / "demo", during), BuildFailed)
@@ -507,7 +515,7 @@ SLEEPS = "import time; open('begun', 'w').write(str(os.getpid())); os.rename('be
 
 def begun() -> int:
     """The process of a build that sleeps, once it does."""
-    for _ in range(400):
+    for _ in range(1200):
         for path in left_behind():
             if (path / "source" / "begun.pid").exists():
                 return int((path / "source" / "begun.pid").read_text())
@@ -517,7 +525,7 @@ def begun() -> int:
 
 def is_gone(process: int) -> bool:
     """Whether a process ends within seconds; one that nobody waits for may stay as a zombie."""
-    for _ in range(100):
+    for _ in range(400):
         try:
             if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
                 return True

@@ -192,14 +192,22 @@ def run_hooks(recipe: Recipe, work: Work, project: Path, epoch: int) -> tuple[En
                 raise _failure(recipe, folder, log, status)
             constraints.append(remedy)
             continue
-        answer = json_of(read_file(folder / RESULT, MEMO_BYTES))
+        needs, filename = _answer(recipe, folder)
         if status == 0:
-            filename = str(answer["wheel"])
             if Path(filename).name != filename or not (folder / "wheels" / filename).is_file():
                 raise BadBuiltWheel(recipe.said, reason=f"its backend names the file `{filename}`, which is not there")
             return environment, filename
-        requires += [each for each in answer["needs"] if each not in requires]
+        requires += [each for each in needs if each not in requires]
     raise BuildFailed(recipe.said, reason="it asks for other build requirements each time")
+
+
+def _answer(recipe: Recipe, folder: Path) -> tuple[list[str], str]:
+    """The build requirements that the hooks ask for, and the wheel's name. A build may have changed the file."""
+    try:
+        answer = json_of(read_file(folder / RESULT, MEMO_BYTES))
+        return [str(each) for each in answer["needs"]], str(answer["wheel"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise BuildFailed(recipe.said, reason="it removed the answer of its own hooks") from None
 
 
 def _remedy(log: Path, tried: Sequence[str]) -> str:
@@ -334,6 +342,10 @@ def _keep_log(recipe: Recipe, log: Path) -> Path:
 
 
 def _tail(log: Path, size: int) -> bytes:
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-        return file.read()
+    """The end of a log; nothing if the build removed it."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    except OSError:
+        return b""
