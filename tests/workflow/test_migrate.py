@@ -188,6 +188,15 @@ def test_each_step_requires_what_metaflow_itself_makes_of_its_decorators(reposit
         assert written[step].python == normalize_python(decorators["pypi"]["python"]), step
 
 
+def test_no_flow_is_run(repository: Path) -> None:
+    ran = repository / "ran"
+    for path in (repository / "train_flow.py", repository / "team" / "base.py"):
+        path.write_text(f"open({str(ran)!r}, 'w')\n{path.read_text()}")
+    write(plan(repository), delete_decorators=True)
+    assert len(requirements(repository)) == 5
+    assert not ran.exists()
+
+
 def test_commands_with_another_environment_are_pointed_at(repository: Path) -> None:
     for name, data in {
         "Makefile": b"train:\n\tpython train_flow.py --environment=conda run\n",
