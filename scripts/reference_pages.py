@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.schema import json_schema, json_schema_text, settings_text
+from envlock.config.json_schema import json_schema, json_schema_text, settings_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

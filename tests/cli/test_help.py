@@ -112,7 +112,7 @@ def test_one_command_imports_no_other() -> None:
 
 def test_the_page_of_the_keys_has_every_table() -> None:
     text = reference_pages.CONFIGURATION.read_text(encoding="utf-8")
-    from envlock.config.schema import json_schema
+    from envlock.config.json_schema import json_schema
 
     assert reference_pages.described_tables(text) == set(json_schema()["definitions"])
 

@@ -13,9 +13,10 @@ import jsonschema
 import pytest
 import tomli
 
+from envlock.config.json_schema import json_schema, json_schema_text, node_at
 from envlock.config.metaflow_needs import NEEDS
 from envlock.config.read import load_project
-from envlock.config.schema import ArchName, DatastoreName, VirtualPackage, json_schema, json_schema_text, node_at
+from envlock.config.schema import ArchName, DatastoreName, VirtualPackage
 from envlock.config.shape import fits
 from envlock.config.system_packages import VIRTUAL_PACKAGES
 from envlock.config.validate import explain

@@ -17,7 +17,7 @@ def schema(line: CommandLine) -> int:
     An editor that knows TOML completes and checks envlock.toml with it: begin the file with
     `#:schema envlock.schema.json`.
     """
-    from envlock.config.schema import json_schema_text
+    from envlock.config.json_schema import json_schema_text
 
     text = json_schema_text()
     if not line.has(_OUTPUT):

@@ -18,7 +18,7 @@ from envlock.config.errors import (
     UnknownKey,
     WrongType,
 )
-from envlock.config.schema import Schema, node_at, ways_at
+from envlock.config.json_schema import Schema, node_at, ways_at
 from envlock.config.shape import Misfit, misfits
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location

@@ -216,7 +216,7 @@ def _is_named(project: Project, file: str) -> bool:
 
 def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False, offered: Sequence[str] = ()) -> str:
     """The text of an envlock.toml with these flows, each with comments that offer requirement files."""
-    from envlock.config.schema import settings_text
+    from envlock.config.json_schema import settings_text
 
     text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _TITLE
     text += f"\n[envlock]\n{settings_text(_SETTINGS, commented=True)}\n"
@@ -240,7 +240,7 @@ def write_template(
 
             written.append(make_default(folder))
         if schema:
-            from envlock.config.schema import json_schema_text
+            from envlock.config.json_schema import json_schema_text
 
             written.append(folder / SCHEMA_NAME)
             write_atomically(written[-1], json_schema_text().encode())
