@@ -147,6 +147,18 @@ def test_a_folder_without_a_name_is_no_entry(folder: Path) -> None:
     assert '{ path = "libs/common" }' in (caught.value.hint or "")
 
 
+def test_two_sources_of_one_package_contradict_each_other_with_both_lines(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("# ours\ncommon @ git+https://code.example/common@main\n")
+    text = (
+        '[env.base]\nrequirements = "requirements.txt"\n[env.base.pypi.packages]\ncommon = { path = "libs/common" }\n'
+    )
+    (folder / "envlock.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_project(folder / "envlock.toml")
+    assert caught.value.code == "disagreeing-values"
+    assert {(each.path, each.line) for each in caught.value.locations} >= {("envlock.toml", 4), ("requirements.txt", 2)}
+
+
 def test_a_link_that_leads_out_of_the_project_is_refused(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -147,6 +147,15 @@ def test_a_folder_of_another_name_than_it_says_is_refused(monorepo: ProjectFolde
     assert [(each.path, each.line) for each in caught.value.locations][-1] == ("envlock.toml", 9)
 
 
+def test_only_the_archs_of_its_marker_have_it(monorepo: ProjectFolder) -> None:
+    marker = "sys_platform == 'darwin'"
+    write(monorepo, f'common = {{ path = "libs/common", marker = "{marker}" }}', 'lam = ""', archs=TWO)
+    locked(monorepo)
+    names = {arch: [each.name for each in lock.packages] for arch, lock in locks(monorepo).items()}
+    assert names == {HERE: ["lam"], "osx-arm64": ["common", "lam"]}
+    assert check(load_project(monorepo.config)).findings == ()
+
+
 def test_a_build_that_fails_fails_once_for_all_archs(monorepo: ProjectFolder) -> None:
     (monorepo.folder / "libs/common/backend.py").write_text("def build_wheel(*_): raise RuntimeError('no such luck')\n")
     write(monorepo, 'common = { path = "libs/common" }')
@@ -183,6 +192,18 @@ def test_a_compiled_package_is_an_error_for_other_archs(monorepo: ProjectFolder)
     write(monorepo, 'common = { path = "libs/common" }', archs=(HERE,))
     locked(monorepo)
     assert package(monorepo, "common").filename == f"common-1.0-{COMPILED_HERE}.whl"
+
+
+def test_what_needs_a_newer_glibc_than_the_lock_promises_is_refused(monorepo: ProjectFolder) -> None:
+    folder = replace(COMMON, built_as=COMPILED_HERE).write_source(monorepo.folder / "libs/common")
+    backend = (folder / "backend.py").read_text()
+    binary = "    files[f'{module}/x.so'] = b'\\x7fELF\\0GLIBC_2.99\\0'\n    with zipfile"
+    (folder / "backend.py").write_text(backend.replace("    with zipfile", binary))
+    write(monorepo, 'common = { path = "libs/common" }', archs=(HERE,))
+    with pytest.raises(EnvlockError) as caught:
+        locked(monorepo)
+    assert caught.value.code == "built-for-newer-system"
+    assert "needs glibc 2.99, and the lock promises glibc 2.28" in caught.value.message
 
 
 def test_the_wheel_that_a_machine_of_the_arch_pushed_completes_the_lock(
@@ -358,6 +379,15 @@ def test_what_is_locked_needs_no_repository(project: ProjectFolder, repository: 
     project.config.write_text(project.config.read_text() + 'alpha = "<2"\n')
     locked(project)
     assert package(project, "common").version == "1.0"
+
+
+def test_a_repository_that_does_not_answer_is_an_error_with_its_line(project: ProjectFolder) -> None:
+    write(project, 'common = { git = "http://127.0.0.1:9/common", branch = "main" }', archs=TWO)
+    with pytest.raises(EnvlockError) as caught:
+        locked(project)
+    assert caught.value.code == "git-unreachable"
+    assert [(each.path, each.line) for each in caught.value.locations] == [("envlock.toml", 9)]
+    assert not project.lock_folder.exists()
 
 
 def test_a_repository_is_held_to_the_hosts(project: ProjectFolder, repository: Callable[[Release], str]) -> None:
