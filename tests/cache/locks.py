@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from envlock.config.project import Project
@@ -10,6 +10,7 @@ from envlock.config.read import load_project
 from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import normalized
 from tests.index import Index
 from tests.support import ProjectFolder
 
@@ -47,8 +48,7 @@ def locked_project(
     """
     project = ProjectFolder.make(folder, index_url or index.url)
     tables = "\n".join(
-        f"[env.{name}.pypi]\n{asking(name, any(each.startswith(f'{name}-') for each in files))}"
-        for name, files in environments.items()
+        f"[env.{name}.pypi]\n{asking(name, map(_name_of, files))}" for name, files in environments.items()
     )
     if python.source == "uv":
         settings += '\npython-from = "uv"'
@@ -79,9 +79,19 @@ def lock_of(project: Project, name: str) -> Lock:
     return lock
 
 
-def asking(name: str, is_locked: bool = False) -> str:
-    """The line that asks for a package; one that is not locked, no arch needs: it is there for a req_id of its own."""
-    return f"""packages.{name} = "1{"" if is_locked else " ; os_name == 'nt'"}\""""
+def asking(name: str, locked: Iterable[str] = ()) -> str:
+    """The lines that ask for what is locked, and for the environment's own package, which gives it a req_id of its own.
+
+    If that is not locked, no arch needs it.
+    """
+    names = set(locked)
+    own = "1" if name in names else "1 ; os_name == 'nt'"
+    others = "".join(f'\npackages.{each} = "*"' for each in sorted(names - {name}))
+    return f'packages.{name} = "{own}"{others}'
+
+
+def _name_of(filename: str) -> str:
+    return normalized(filename.partition("-")[0])
 
 
 PLATFORM: Mapping[Arch, str] = {

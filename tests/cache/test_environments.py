@@ -13,11 +13,12 @@ from envlock.lockfile.document import render
 from envlock.lockfile.errors import NewerLockFormat
 from envlock.model.arch import LINUX_64
 from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
 LOCK = Lock(
     LINUX_64,
-    Requirements(python=">=3.11"),
+    Requirements(python=">=3.11", pypi=(parse_requirement("demo"),)),
     LockedPython("machine", "3.12.0"),
     (
         LockedPackage(

@@ -77,7 +77,9 @@ REQUESTS = replace(
 
 def ffmpeg(channel: str = OTHER) -> LockedPackage:
     """A package that one channel has and another one too."""
-    return conda_package("ffmpeg", "7.1", "gpl_h1_0", channel=channel, depends=("libzlib",), dependencies=("libzlib",))
+    return conda_package(
+        "ffmpeg", "7.1", "gpl_h1_0", channel=channel, depends=("libzlib", "numpy"), dependencies=("libzlib", "numpy")
+    )
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_a_conda_environment_in_full(project: Path, envlock: Envlock) -> None:
         "Conda packages (6, 44.3 MB)",
         "  ffmpeg    7.1      gpl_h1_0            other         1.0 kB  required",
         "  libzlib   1.3.1    h68df207_2          conda-forge   1.0 kB  needed by ffmpeg, numpy, python",
-        "  numpy     1.26.4   py312h64a7726_0     conda-forge   7.5 MB",
+        "  numpy     1.26.4   py312h64a7726_0     conda-forge   7.5 MB  needed by ffmpeg",
         "  python    3.12.12  h2b335a9_0_cpython  conda-forge  36.7 MB  required, needed by numpy, requests",
         "  requests  2.32.3   pyhd8ed1ab_0        conda-forge  59.0 kB  for Metaflow",
         "  tzdata    2026a    h8a4bc1_0           conda-forge           needed by python",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython
 from envlock.model.requirement import parse_requirement
@@ -107,6 +109,8 @@ MIXED = Lock(
     resolved_by="somebody",
     resolved_at="2026-02-08T00:00:00Z",
 )
+WHOLE = replace(MIXED, packages=tuple(each for each in MIXED.packages if each is not MUTEX))
+"""The same without a package that nothing needs, which stands in the files of each format."""
 _ARM_PYTHON = conda_package(
     "python", "3.12.12", "h1", subdir="osx-arm64", depends=("__osx >=11.0", "libzlib"), dependencies=("libzlib",)
 )

@@ -11,10 +11,10 @@ import pytest
 from envlock.lockfile.document import parse, render, summary_of
 from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import OSX_ARM64
-from envlock.model.lock import Lock
+from envlock.model.lock import Lock, LockedPackage
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
-from tests.lockfile.conda_locks import CONDA, MIXED, MOVED
+from tests.lockfile.conda_locks import CONDA, MIXED, MOVED, WHEEL, WHOLE, conda_package
 from tests.lockfile.test_formats import LOCKS, TORCH
 
 LOCK = LOCKS["pylock.machine.toml"]
@@ -94,7 +94,7 @@ def test_a_package_from_another_index_than_its_own_is_reported(found: str, uploa
     ],
 )
 def test_the_index_of_a_package_may_be_written_otherwise(asked: str, marker: str) -> None:
-    assert summary_of(replace(LOCK, requirements=pinned(asked, marker))).inconsistency == ""
+    assert "but demo from" not in summary_of(replace(LOCK, requirements=pinned(asked, marker))).inconsistency
 
 
 @pytest.mark.parametrize("asked", ["https://${HOST}/other", "https://${TEAM}.other/simple", "${BASE}/other"])
@@ -168,10 +168,57 @@ def test_what_is_whole_lacks_nothing() -> None:
             replace(LOCK, packages=(), requirements=REQUIRED._replace(pypi=(parse_requirement(f"demo ; {marker}"),)))
             for marker in ("os_name == 'nt'", "sys_platform == 'darwin' or python_version < '3.12'", "extra == 'x'")
         ),
-        replace(LOCK, requirements=REQUIRED._replace(pypi=(parse_requirement("demo<1 ; os_name == 'nt'"),))),
+        holding(LOCK, asked="demo, demo<1 ; os_name == 'nt'"),
         replace(LOCK, requirements=REQUIRED._replace(pypi=(parse_requirement(f"demo @ {DEMO.url}"),))),
         replace(CONDA, requirements=CONDA.requirements._replace(conda=())),
-        MIXED,
+        WHOLE,
         EXACT,
     ):
         assert summary_of(lock).inconsistency == ""
+
+
+def wheel(name: str, *needed: str) -> LockedPackage:
+    file = f"{name}-1.2.3-py3-none-any.whl"
+    return replace(WHEEL, name=name, filename=file, url=f"https://files.example/{file}", dependencies=needed)
+
+
+def holding(lock: Lock, *packages: LockedPackage, asked: str = "demo", metaflow: str = "", **changes: str) -> Lock:
+    """A lock with more packages, and with other requirements."""
+    requirements = lock.requirements._replace(
+        pypi=tuple(map(parse_requirement, asked.split(", "))),
+        metaflow=(parse_requirement(metaflow),) if metaflow else (),
+        **changes,
+    )
+    found = sorted((*lock.packages, *packages), key=lambda each: (each.kind, each.name))
+    return replace(lock, requirements=requirements, packages=tuple(found))
+
+
+OTHER = wheel("other")
+NEEDED = {
+    "a root": holding(LOCK, OTHER, asked="demo, other"),
+    "what a root needs": holding(replace(LOCK, packages=(TORCH,)), wheel("demo", "other", "torch"), OTHER),
+    "what Metaflow needs": holding(LOCK, OTHER, metaflow="other"),
+    "what some releases of Python need": holding(LOCK, OTHER, asked="demo, other ; python_full_version >= '3.12.9'"),
+    "what Metaflow needs of PyPI, beside conda packages": holding(WHOLE, OTHER, metaflow="other"),
+    "what Metaflow needs of a channel": holding(WHOLE, conda_package("pytorch", "2.0", "h1_0"), metaflow="torch"),
+    "what an extra of a conda package may need": holding(WHOLE, OTHER, asked="demo, numpy[fast]"),
+    "what a base brings": holding(MIXED, OTHER, base=f"mixed:{'1' * 40}:{'2' * 40}"),
+}
+UNNEEDED = {
+    "a wheel": holding(LOCK, OTHER),
+    "wheels that need each other": holding(LOCK, wheel("other", "zlib"), wheel("zlib", "other")),
+    "a wheel that needs itself": holding(LOCK, wheel("other", "other")),
+    "a wheel for another arch": holding(LOCK, OTHER, asked="demo, other ; sys_platform == 'darwin'"),
+    "a wheel beside conda packages": holding(WHOLE, OTHER),
+    "a conda package": holding(WHOLE, conda_package("other", "1.2.3", "h1_0")),
+}
+
+
+@pytest.mark.parametrize("lock", NEEDED.values(), ids=list(NEEDED))
+def test_a_package_that_something_needs_may_be_locked(lock: Lock) -> None:
+    assert summary_of(lock).inconsistency == ""
+
+
+@pytest.mark.parametrize("lock", UNNEEDED.values(), ids=list(UNNEEDED))
+def test_a_package_that_nothing_needs_is_reported(lock: Lock) -> None:
+    assert summary_of(lock).inconsistency == "other is locked, but nothing that is required needs it"

@@ -52,10 +52,17 @@ def environment_of(project: Project, name: str) -> NamedEnvironment:
     return Lookup(project).environment(choose_one(project, environment=name))
 
 
-def of_another(tmp_path: Path, project: Project, *, name: str = "one", archs: tuple[str, ...] = TWO) -> Lookup:
+def of_another(
+    tmp_path: Path,
+    project: Project,
+    *,
+    name: str = "one",
+    locked: tuple[str, ...] = ("alpha", "beta"),
+    archs: tuple[str, ...] = TWO,
+) -> Lookup:
     """Somebody else's project, which asks for the same under another name, has no lock, and has the same cache."""
     made = ProjectFolder.make(tmp_path / "another", project.text.partition('index-url = "')[2].partition('"')[0])
-    made.write(f"[env.mine.pypi]\n{asking(name)}", settings='cache = "../cache"', archs=list(archs))
+    made.write(f"[env.mine.pypi]\n{asking(name, locked)}", settings='cache = "../cache"', archs=list(archs))
     return Lookup(load_project(made.config))
 
 

@@ -44,7 +44,7 @@ def made_up_project(
     """
     folder.mkdir(parents=True)
     more = f"\n{asking(asks)}" if asks else ""
-    tables = [f"[env.{name}.pypi]\n{asking(name, name in names)}{more}" for name, names in environments.items()]
+    tables = [f"[env.{name}.pypi]\n{asking(name, names)}{more}" for name, names in environments.items()]
     head = f'[envlock]\ncache = "{cache}"\nmetaflow-requirements = false\narchs = {list(archs)!r}\n{settings}\n'
     (folder / "envlock.toml").write_text(head.replace("'", '"') + "\n".join(tables) + "\n")
     project = load_project(folder / "envlock.toml")

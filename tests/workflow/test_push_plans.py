@@ -36,7 +36,7 @@ from envlock.workflow.push import PushResult, push, push_locks
 from tests.cache.locks import locked_project
 from tests.hydration.builds import Host
 from tests.index import CATALOGUE, Index
-from tests.lockfile.conda_locks import MIXED
+from tests.lockfile.conda_locks import WHOLE
 from tests.remote.kits import KIT_RELEASES, RATTLER, UV, builds_of, python_mirror
 from tests.servers.clouds import Cloud
 from tests.servers.proxy import Proxy, proxied
@@ -201,12 +201,12 @@ class TestConda:
         """A lock whose packages are in the cache: of a channel that is no part of this."""
         store = store_of(project)
         packages = []
-        for package in MIXED.packages:
+        for package in WHOLE.packages:
             data = package.filename.encode()
             sha256 = hashlib.sha256(data).hexdigest()
             packages.append(replace(package, sha256=sha256, size=None))
             store.put(package_path(sha256, package.filename), data)
-        return replace(MIXED, packages=tuple(packages))
+        return replace(WHOLE, packages=tuple(packages))
 
     def test_it_has_all_that_the_kernel_needs(self, project: Project, locked: Lock) -> None:
         result = push_locks(project, store_of(project), [locked])

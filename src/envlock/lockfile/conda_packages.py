@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from envlock.conda.match_specs import edges, name_in
 from envlock.lockfile.allowed_values import COUNT, NAME, SHA256, URL, VERSION
 from envlock.lockfile.canonical_text import CONDA, array, filename_of, quoted
-from envlock.lockfile.consistency import missing
+from envlock.lockfile.consistency import missing, unneeded
 from envlock.lockfile.summary import PackageLines
 
 if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
@@ -219,11 +220,18 @@ def is_lockable(package: LockedPackage, arch: str) -> bool:
 
 
 def with_conda(
-    body: str, wheels: PackageLines, arch: str, source: str, version: str, required: Iterable[str]
+    body: str,
+    wheels: PackageLines,
+    arch: str,
+    source: str,
+    version: str,
+    required: Sequence[str],
+    metaflow: Iterable[str],
 ) -> PackageLines | None:
     """The conda packages whose lines follow those of the wheels, and the wheels; None where a value is not allowed.
 
-    `source` and `version` are the locked Python's; `required` are match specifications.
+    `source` and `version` are the locked Python's; `required` are match specifications, `metaflow` what Metaflow
+    needs, by PyPI's names.
     """
     if not body.startswith(CONDA, wheels.end) or source != "conda":
         return None
@@ -231,7 +239,7 @@ def with_conda(
     urls: list[str] = []
     others = set(wheels.others)
     provided: set[str] = set()
-    needed: dict[str, None] = {}
+    needed: dict[str, list[str]] = {}
     position = wheels.end + len(CONDA)
     while match := _PACKAGE.match(body, position):
         artifact = _artifact(match, arch)
@@ -240,8 +248,7 @@ def with_conda(
         name, number, build, url, channel, _, _, digest, depends, provides = match.groups()
         if channel is not None:
             others.add(channel)
-        if depends:
-            needed.update(dict.fromkeys(_NEEDED.findall(depends)))
+        needed[name] = _NEEDED.findall(depends) if depends else []
         if provides:
             provided.update(_NAMES.findall(provides))
         rows.append(("conda", name, number, build, artifact, digest))
@@ -251,6 +258,11 @@ def with_conda(
     is_whole = len(names) == len(rows) and any(row[1:3] == ("python", version) for row in rows)
     if not is_whole or not provided.isdisjoint(row[1] for row in wheels.rows):
         return None
+    texts = dict.fromkeys(chain.from_iterable(needed.values()))
+    named = {text: name_in(text[1:-1]) for text in texts}
+    edges = {name: [named[text] for text in each] for name, each in needed.items()}
+    roots = [name_in(each) for each in required]
+    wanted = {*metaflow}.difference(row[1] for row in wheels.rows)
     return PackageLines(
         rows=rows + wheels.rows,
         urls=urls + wheels.urls,
@@ -259,8 +271,20 @@ def with_conda(
         provided=frozenset(provided | names),
         indexes=wheels.indexes,
         built=wheels.built,
-        missing=missing(map(name_in, required), _names_in(needed), names),
+        missing=missing(roots, _names_in(texts), names),
+        unneeded=unneeded(edges, chain(roots, ["python"], _of_metaflow(wanted, edges))),
     )
+
+
+def _of_metaflow(names: Iterable[str], locked: Container[str]) -> Iterator[str]:
+    """The conda packages of what Metaflow needs. Most have PyPI's name, which costs no look at the published names."""
+    for name in names:
+        if name in locked:
+            yield name
+        else:
+            from envlock.conda.names import conda_name
+
+            yield conda_name(name)
 
 
 def _artifact(match: re.Match[str], arch: str) -> str | None:

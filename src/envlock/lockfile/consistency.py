@@ -1,4 +1,4 @@
-"""Whether a lock holds what it says it is for: its Python, and each package that is required, from the right index.
+"""Whether a lock holds what it says it is for: its Python, each package that is required, and no other.
 
 The digest shows that a lock was not changed; this shows that it was whole when it was made.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from envlock.lockfile.allowed_values import NAME
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from envlock.lockfile.built_packages import BuiltLine
 
 _ROOT = re.compile(
-    rf"(?P<name>{NAME})(?:\[[^\]]*\])?(?: @ (?P<url>\S+))?(?P<specifier>[^@; ]*)(?: ; (?P<marker>.*))?", re.DOTALL
+    rf"(?P<name>{NAME})(?P<extras>\[[^\]]*\])?(?: @ (?P<url>\S+))?(?P<specifier>[^@; ]*)(?: ; (?P<marker>.*))?",
+    re.DOTALL,
 )
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 
@@ -33,13 +35,21 @@ class Root(NamedTuple):
     only_index: str
     """The one index that it comes from; empty where it may come from any."""
     url: str = ""
+    has_extras: bool = False
 
 
 def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ...]:
     """The requirements; `indexes` are those of the texts that come from one index alone."""
     found = ((text, _ROOT.fullmatch(text)) for text in texts)
     return tuple(
-        Root(match["name"], match["specifier"], match["marker"] or "", indexes.get(text, ""), match["url"] or "")
+        Root(
+            match["name"],
+            match["specifier"],
+            match["marker"] or "",
+            indexes.get(text, ""),
+            match["url"] or "",
+            match["extras"] is not None,
+        )
         for text, match in found
         if match is not None
     )
@@ -68,24 +78,57 @@ def unmet_root(
     wheels: Mapping[str, str],
     indexes: Mapping[str, str],
     provided: Container[str],
-    edges: Iterable[str],
+    edges: Mapping[str, Sequence[str]],
     roots: Iterable[Root],
     arch: Arch,
 ) -> str:
     """A required package that is absent, in another version, or from another index, in a sentence; empty where none is.
 
     `wheels` are versions by name, `indexes` where those are from, `provided` the names that conda packages bring,
-    `edges` the names that wheels depend on.
+    `edges` the names that each wheel depends on.
     """
     on_arch = [root for root in roots if not root.marker or holds(root.marker, MARKER_VALUES[arch])]
-    for name, specifier, _, index, _ in on_arch:
+    for name, specifier, _, index, _, _ in on_arch:
         if name in wheels and rules_out(specifier, wheels[name]):
             return f"{name} {wheels[name]} is locked, but {name}{specifier} is required"
         if index and name in wheels and not is_index(indexes.get(name, ""), index):
             place = indexes.get(name) or "no index"
             return f"{name} {wheels[name]} from {place} is locked, but {name} from {index} is required"
     absent = (root.name for root in on_arch if root.name not in wheels and root.name not in provided)
-    return missing((), edges, wheels) or missing(absent, (), ())
+    return missing((), chain.from_iterable(edges.values()), wheels) or missing(absent, (), ())
+
+
+def unneeded_wheel(
+    edges: Mapping[str, Sequence[str]],
+    provided: Container[str],
+    roots: Sequence[Root],
+    others: Iterable[str],
+    arch: Arch,
+) -> str:
+    """A wheel that nothing needs, in a sentence; empty where there is none, or where the lock cannot tell.
+
+    `edges` has every wheel, with the names that it depends on; `others` are names that may be roots too. The extras of
+    what a conda package brings may need any wheel.
+    """
+    if any(root.has_extras and root.name not in edges and root.name in provided for root in roots):
+        return ""
+    names = (root.name for root in roots if not root.marker or holds(root.marker, MARKER_VALUES[arch]) is not False)
+    return unneeded(edges, chain(names, others))
+
+
+def unneeded(edges: Mapping[str, Sequence[str]], roots: Iterable[str]) -> str:
+    """A locked package that no root needs, in a sentence; empty where there is none.
+
+    `edges` has every locked package, with the names that it depends on.
+
+    >>> unneeded({"a": ["b"], "b": ["a"], "c": []}, ["a"]), unneeded({"a": ["b"], "b": []}, ["a", "z"])
+    ('c is locked, but nothing that is required needs it', '')
+    """
+    found = dict(edges)
+    todo = list(roots)
+    while todo:
+        todo += found.pop(todo.pop(), ())
+    return f"{min(found)} is locked, but nothing that is required needs it" if found else ""
 
 
 def unmet_limit(
@@ -100,7 +143,7 @@ def unmet_limit(
     The hash of an sdist is met by what was built from it. Rows are as full_id hashes them.
     """
     wheels = {row[1]: row for row in rows if row[0] == "pypi"}
-    for name, specifier, marker, _, _ in constraints:
+    for name, specifier, marker, *_ in constraints:
         applies = name in wheels and (not marker or holds(marker, MARKER_VALUES[arch]))
         if applies and rules_out(specifier, wheels[name][2]):
             return f"{name} {wheels[name][2]} is locked, but a constraint asks for {name}{specifier}"

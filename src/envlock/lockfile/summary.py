@@ -8,7 +8,7 @@ otherwise is left to the full reader (`document`), which can say what is wrong w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -48,6 +48,7 @@ from envlock.lockfile.consistency import (
     roots_in,
     unmet_limit,
     unmet_root,
+    unneeded_wheel,
     wrong_wheel,
 )
 from envlock.model.arch import ARCHS, Arch
@@ -65,7 +66,8 @@ _PACKAGE = re.compile(
     rf', wheels = \[\{{(?:name = "([^"\\]*)", )?(?:upload-time = {UPLOAD_TIME}, )?'
     rf'url = "({URL})"(?:, size = {COUNT})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
 )
-_EDGES = re.compile(rf'\{{name = "({NAME})"\}}')
+_NAMES = re.compile(rf'\{{name = "({NAME})"(\}}|, version = )')
+"""The name of a package at the beginning of its line, or of one that it depends on."""
 
 
 class Summary(NamedTuple):
@@ -108,6 +110,8 @@ class PackageLines(NamedTuple):
     """The packages that no upstream has, by name."""
     missing: str = ""
     """A conda package that is required, and that is not there, in a sentence."""
+    unneeded: str = ""
+    """A conda package that nothing needs, in a sentence."""
 
 
 class _LockedRequirements(NamedTuple):
@@ -119,6 +123,9 @@ class _LockedRequirements(NamedTuple):
     """A specifier set."""
     python_from: str
     roots: tuple[Root, ...]
+    metaflow: tuple[str, ...]
+    """The names of what Metaflow needs, where channels or PyPI may bring it."""
+    base: str
     conda: tuple[str, ...]
     urls: frozenset[str]
     constraints: tuple[Root, ...]
@@ -171,6 +178,7 @@ def _summary(text: str) -> Summary | None:
     found = wheels_in(body, len(head), with_built=number == BUILT_FORMAT) if body.startswith(head) else None
     if found is None or required is None:
         return None
+    edges = _edges(body, found.end)
     has_conda = body.startswith(CONDA, found.end)
     if number != format_of(has_conda=has_conda, has_source=bool(found.built), document=required.document):
         return None
@@ -178,7 +186,8 @@ def _summary(text: str) -> Summary | None:
         from envlock.lockfile.conda_packages import with_conda
         from envlock.model.conda_requirement import texts_for
 
-        found = with_conda(body, found, arch, source, version, texts_for(required.conda, arch))
+        conda = texts_for(required.conda, arch)
+        found = with_conda(body, found, arch, source, version, conda, required.metaflow)
     elif source == "conda":
         return None
     if found is None or body[found.end : tail + 1] != "]\n\n":
@@ -189,19 +198,36 @@ def _summary(text: str) -> Summary | None:
         return None
     if body[tail:requirements] != tail_of(number, arch, required.kind, ids, newest, python):
         return None
+    inconsistency = _inconsistency(found, edges, required, (source, version), arch, number)
+    built = tuple(name for name, line in found.built.items() if line.from_index)
+    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency, built)
+
+
+def _inconsistency(
+    found: PackageLines,
+    edges: Mapping[str, Sequence[str]],
+    required: _LockedRequirements,
+    python: tuple[str, str],
+    arch: Arch,
+    number: int,
+) -> str:
+    """How packages differ from what they are for. `edges` are those of wheels, `python` is its source and version."""
+    source, version = python
     wheels = {row[1]: row[2] for row in found.rows if row[0] == "pypi"}
-    inconsistency = (
+    return (
         found.missing
         or another_python(required.python, required.python_from, version, source)
         or wrong_wheel(found.rows, arch, version)
-        or unmet_root(wheels, found.indexes, found.provided, _EDGES.findall(body, 0, found.end), required.roots, arch)
+        or unmet_root(wheels, found.indexes, found.provided, edges, required.roots, arch)
+        or (_unmet_of_format_3(found, required, arch) if number == BUILT_FORMAT else "")
+        or ("" if required.base else found.unneeded)  # the requirements of a base are not in the lock
+        or ("" if required.base else unneeded_wheel(edges, found.provided, required.roots, required.metaflow, arch))
     )
-    if number == BUILT_FORMAT and not inconsistency:
-        inconsistency = unmet_limit(found.rows, found.built, required.constraints, required.hashes, arch) or (
-            another_source(found.rows, found.built, required.roots)
-        )
-    built = tuple(name for name, line in found.built.items() if line.from_index)
-    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency, built)
+
+
+def _unmet_of_format_3(found: PackageLines, required: _LockedRequirements, arch: Arch) -> str:
+    limit = unmet_limit(found.rows, found.built, required.constraints, required.hashes, arch)
+    return limit or another_source(found.rows, found.built, required.roots)
 
 
 def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLines | None:
@@ -245,6 +271,18 @@ def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLine
     return PackageLines(rows, urls, position, others.union(indexes.values()), indexes=indexes, built=lines)
 
 
+def _edges(body: str, end: int) -> dict[str, list[str]]:
+    """What each wheel depends on, from the lines up to `end`."""
+    found: dict[str, list[str]] = {}
+    needed: list[str] = []
+    for name, rest in _NAMES.findall(body, 0, end):
+        if rest == "}":
+            needed.append(name)
+        else:
+            found[name] = needed = []
+    return found
+
+
 def _built_at(body: str, position: int) -> tuple[BuiltLine, int] | None:
     if not body.startswith("    {", position):
         return None
@@ -279,6 +317,8 @@ def _requirements(section: str) -> _LockedRequirements | None:
         str(document["python"]),
         str(document["python-from"]),
         roots_in(texts, own),
+        tuple(root.name for root in roots_in(metaflow, {})) if kind != "pypi" else (),
+        str(document["base"]),
         (*conda, *conda_only),
         frozenset(urls),
         roots_in(limits, {}),

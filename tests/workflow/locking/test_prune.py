@@ -27,7 +27,7 @@ from tests.support import ProjectFolder, isolation
 
 TWO = (LINUX_64, OSX_ARM64)
 NAMED = '[env.mine]\nnamed_env = { name = "team/base:v1" }\n'
-PLAIN = f"[env.plain.pypi]\n{asking('one')}\n"
+PLAIN = f"[env.plain.pypi]\n{asking('one', ['alpha'])}\n"
 KINDS = {
     "plain": PLAIN,
     "named": NAMED,

@@ -32,8 +32,8 @@ ALPHA = "alpha-1.0-py3-none-any.whl"
 LAM = "lam-1.0-py3-none-any.whl"
 BETA = "beta-1.5-py3-none-{platform}.whl"
 LINUX = Arch("linux-64")
-EXTRAS = {"mia": (), "joe": (LAM,), "../Zoë": (BETA,), "tester": (BETA, LAM)}
-"""What each user's solution has besides, so that all are told apart."""
+OLDEST = {"mia": "3.12.0", "joe": "3.11.0", "../Zoë": "3.10.0", "tester": "3.13.0"}
+"""The Python of each user's solution, so that all are told apart."""
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def pushed(tmp_path: Path, own: Index) -> Callable[..., Lock]:
 
     def push_as(user: str, hour: int, arch: str = "linux-64", **changes: object) -> Lock:
         folder = tmp_path / f"of-{len(list(tmp_path.iterdir()))}"
-        project = locked_project(folder, own, {"alpha": [ALPHA, *EXTRAS[user]]}, archs=[arch])
+        python = LockedPython("machine", OLDEST[user])
+        project = locked_project(folder, own, {"alpha": [ALPHA]}, archs=[arch], python=python)
         (path,) = lock_files(project.lock_folder)
         made = replace(
             read_lock(path), **{"resolved_by": user, "resolved_at": f"2024-11-01T{hour:02}:00:00Z", **changes}
