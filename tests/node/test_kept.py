@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_an_environment_that_was_never_finished_goes_with_the_next_one(
     (first.home / "environments" / "mine").mkdir()
     let_go(second, monkeypatch)
     assert {path.name for path in (first.home / "environments").glob("[!.]*")} == {second.lock.prefix_name, "mine"}
+
+
+def test_notes_that_nobody_waits_for_go(tmp_path: Path) -> None:
+    notes = tmp_path / "kept"
+    notes.mkdir()
+    for name, age in {"a.failed": 7200, "b.failed": 60, "c.1.x.part": 7200, "d.1.x.part": 60}.items():
+        (notes / name).write_text("")
+        os.utime(notes / name, (time.time() - age,) * 2)
+    kept.make_room(str(tmp_path), 1 << 40)
+    assert {path.name for path in notes.iterdir()} == {"b.failed", "d.1.x.part"}
 
 
 def test_what_a_task_uses_or_used_a_moment_ago_stays(

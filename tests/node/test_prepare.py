@@ -337,6 +337,21 @@ def test_what_the_image_brings_is_used_as_it_is(
     assert Path(ran.stdout.strip()).name == node.lock.prefix_name, "the task can tell where it is"
 
 
+def test_what_the_image_brings_may_be_at_a_path_that_no_command_can_name(
+    make_node: MakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node(cold=True)
+    node.making.write_artifacts()
+    prefix = node.making.hydrate(home=tmp_path / "opt of a team")
+    entered = node.prepare(monkeypatch, ENVLOCK_PREBUILT=str(tmp_path / "opt of a team"))
+    assert os.path.realpath(entered.prefix) == str(prefix)
+    command = '$ENVLOCK_PYTHON -I -c "import sys, package_0.part_0; print(sys.prefix)"'  # as Metaflow starts a task
+    ran = subprocess.run(
+        ["bash", "-c", command], env={"ENVLOCK_PYTHON": entered.python}, capture_output=True, text=True, check=True
+    )
+    assert Path(ran.stdout.strip()).name == node.lock.prefix_name
+
+
 def test_an_environment_that_the_image_brings_in_part_is_not_used(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,7 +174,8 @@ def test_a_bare_interpreter_makes_the_environment_that_envlock_makes(node: Node,
     assert ran.status == 0, ran.said
     assert tree(making.prefix) == here
     assert not (making.prefix / RECEIPT).exists()
-    assert [line for line in ran.said if "link script" in line]
+    (noted,) = (line for line in ran.said if "link script" in line)
+    assert noted.endswith("and the next deployment of the flow then makes the environment again")
 
 
 def test_what_a_node_chooses_is_done_at_the_place(node: Node, channel: Channel) -> None:

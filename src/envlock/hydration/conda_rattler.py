@@ -76,7 +76,7 @@ class CondaInstaller:
         if self._options.compile_bytecode:
             folder = place / "lib" / f"python{lock.python.series}"
             compile_bytecode_below(folder, place / "bin" / "python", self._reporter)
-        run_link_scripts(lock, place, self._options.link_scripts, self._reporter)
+        run_link_scripts(lock, place, self._options, self._reporter)
 
     def _link(self, lock: Lock, files: Mapping[str, Path], stage: Path, place: Path) -> None:
         from envlock.conda.install import LeadsOut, NotLinked, install

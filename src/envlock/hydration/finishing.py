@@ -12,9 +12,10 @@ from envlock.files import MEMO_BYTES, read_file
 from envlock.hydration.errors import LinkScriptFailed, disk_full, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from envlock.hydration.port import InstallOptions
     from envlock.model.lock import Lock, LockedPackage
     from envlock.reporter import Reporter
 
@@ -54,8 +55,8 @@ def _compile(folder: Path, python: Path, *, workers: int) -> subprocess.Complete
     )
 
 
-def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter: Reporter) -> None:
-    """Run the link scripts of the packages that `allowed` names, and note which others have one.
+def run_link_scripts(lock: Lock, place: Path, options: InstallOptions, reporter: Reporter) -> None:
+    """Run the link scripts of the packages that are allowed, and note which others have one.
 
     They run as in conda: in a shell, with PREFIX, PKG_NAME, PKG_VERSION and PKG_BUILDNUM set, after those of the
     packages that they depend on. `place` is where the environment stays. Raises LinkScriptFailed.
@@ -63,7 +64,7 @@ def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter
     if not any((place / "bin").glob(".*-post-link.sh")):
         return
     scripts = {package.name: _script(package, place) for package in lock.conda_packages}
-    names = {name.lower() for name in allowed}
+    names = {name.lower() for name in options.link_scripts}
     waiting = sorted(name for name, script in scripts.items() if name not in names and script.is_file())
     for package in _dependencies_first(lock.conda_packages):
         if package.name in names and scripts[package.name].is_file():
@@ -73,7 +74,7 @@ def run_link_scripts(lock: Lock, place: Path, allowed: Collection[str], reporter
         have = "has a link script that was" if len(waiting) == 1 else "have link scripts that were"
         reporter.noted(
             f"{', '.join(waiting)} {have} not run; `link-scripts = [{listed}]` in `[envlock]` allows it, "
-            "and `envlock create --rebuild` then makes the environment again"
+            f"and {options.remake} then makes the environment again"
         )
 
 

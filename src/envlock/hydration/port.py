@@ -40,6 +40,8 @@ class InstallOptions(NamedTuple):
     """Compile all modules, so that no first import has to."""
     link_scripts: Collection[str] = ()
     """The conda packages whose link scripts may run."""
+    remake: str = "`envlock create --rebuild`"
+    """What makes an environment again once more link scripts are allowed, for messages."""
     unpack_again: bool = False
     """Unpack wheels again, and remove them from uv's cache, whose files environments share."""
     uv: Path | None = None

@@ -156,6 +156,7 @@ def _make(arguments: argparse.Namespace) -> None:
     options = InstallOptions(
         compile_bytecode=arguments.options.get("compile-bytecode") is True,
         link_scripts=tuple(arguments.options.get("link-scripts", ())),
+        remake="the next deployment of the flow",
         uv=arguments.uv,
     )
     stage, place = arguments.stage, arguments.place

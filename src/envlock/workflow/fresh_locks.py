@@ -25,7 +25,8 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
     if arch not in project.settings.archs:
         from envlock.lockfile.errors import ArchNotLocked
 
-        raise ArchNotLocked(environments[0].name, arch, project.settings.archs, in_config=False)
+        names = "`, `".join(each.name for each in environments)
+        raise ArchNotLocked(names, arch, project.settings.archs, in_config=False)
     if any(environment.is_fetched for environment in environments):
         from envlock.named.errors import FetchedAtExec
 

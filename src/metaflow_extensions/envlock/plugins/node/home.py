@@ -191,6 +191,15 @@ def unfit_characters(prefix: str, *, conda: bool) -> str:
     return "".join(each for each in dict.fromkeys(prefix) if each in unfit or unicodedata.category(each) == "Cc")
 
 
+def unquotable(path: str) -> str:
+    """The characters of a path that break a command: Metaflow starts a task by `$ENVLOCK_PYTHON`, without quotes.
+
+    >>> unquotable("/opt/my env/x"), unquotable("/opt/envlock")
+    (' ', '')
+    """
+    return "".join(each for each in " *?[" if each in path)
+
+
 def is_reserved(path: str) -> bool:
     """Whether a path below a prefix belongs to the environment: its receipt, its interpreter, its records.
 

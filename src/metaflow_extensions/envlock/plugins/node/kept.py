@@ -25,7 +25,7 @@ _UNUSED_SECONDS = 3600.0
 """How long a tool or a Python build stays after its last use, though no environment that is kept needs it."""
 _OLD_SECONDS = 86400.0
 """After how long without use all files are looked at: cleaners of temporary folders remove them one by one."""
-_FAILED = ".failed"
+_FAILED, _PART = ".failed", ".part"
 
 
 class Kept:
@@ -160,8 +160,9 @@ def make_room(home: str, keep: int, wanted: int = 0) -> int:
     """Remove what is kept and not in use, least recently used first, until it is at most `keep` bytes.
 
     Goes on until `wanted` bytes are free on the disk, if it can. How many folders were removed. Raises nothing. Also
-    removes environments that were killed before they were whole.
+    removes environments that were killed before they were whole, and notes that nobody waits for.
     """
+    _sweep_notes(home)
     for place in _unfinished(home):
         evict(home, place)
     found = sorted(_all(home), key=lambda each: each[0])
@@ -204,6 +205,17 @@ def _unfinished(home: str) -> Iterator[str]:
         for name in os.listdir(folder):
             if name.startswith("metaflow_") and not os.path.lexists(os.path.join(folder, name, RECEIPT)):
                 yield "%s/%s" % (ENVIRONMENTS, name)
+
+
+def _sweep_notes(home: str) -> None:
+    """Remove the notes of failures that no task waits to read, and what writers of notes that were killed have left."""
+    folder = os.path.join(home, KEPT)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if name.endswith((_FAILED, _PART)) and time.time() - os.stat(path).st_mtime > _UNUSED_SECONDS:
+                    os.unlink(path)
 
 
 def evict(home: str, place: str) -> bool:

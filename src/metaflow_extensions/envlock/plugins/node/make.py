@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 """How much an environment takes while it is made, as a multiple of its packages, those included."""
 _ATTEMPTS = 3
-_UNFIT = " *?["
-"""Metaflow starts a task by `$ENVLOCK_PYTHON`, without quotes."""
 
 
 class Making:
@@ -243,7 +241,7 @@ class _Wanted:
 def check_place(plan: Plan, prefix: str) -> None:
     """Raise Unusable for a path that breaks PATH, the command of the task, or what conda packages write it into."""
     conda = plan.install == "conda"
-    unfit = homes.unfit_characters(prefix, conda=conda) + "".join(each for each in _UNFIT if each in prefix)
+    unfit = homes.unfit_characters(prefix, conda=conda) + homes.unquotable(prefix)
     length = len(os.fsencode(prefix))
     if unfit:
         reason = "of %r in its path" % unfit

@@ -115,11 +115,14 @@ class Preparing:
         return None
 
     def _by_its_name(self, prefix: str, target: Target) -> str:
-        """A path of a prefix by which a process can tell what environment it is in."""
+        """A path of a prefix by which a process can tell what environment it is in, and a shell starts its programs."""
         name = homes.name_of(target)
-        if os.path.basename(prefix) == name:
+        if os.path.basename(prefix) == name and not _unfit(prefix):
             return prefix
         link = os.path.join(self.folder, homes.OWN_FOLDER, name)
+        if _unfit(link):
+            text = "%s cannot be used from %s, because of %r in their paths: have it at a path such as /opt/envlock"
+            raise homes.Unusable(text % (prefix, self.folder, _unfit(link)))
         try:
             os.makedirs(os.path.dirname(link), exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -153,6 +156,10 @@ class Preparing:
                 failures.append(homes.storage_error(error, home))
             self._transport = None  # fetching that failed has stopped it
         raise failures[-1]
+
+
+def _unfit(path: str) -> str:
+    return homes.unfit_characters(path, conda=False) + homes.unquotable(path)
 
 
 def whole(
