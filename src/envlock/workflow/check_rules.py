@@ -124,7 +124,7 @@ def lies_where_its_ids_say(lock: LockFile) -> Iterator[Finding]:
 
 
 def is_consistent(lock: LockFile) -> Iterator[Finding]:
-    """A lock has each package that its requirements and its packages call for, in a version that they allow; no other."""
+    """A lock has what its requirements and its packages call for, in versions that they allow, and nothing else."""
     if lock.summary.inconsistency:
         yield lock.finding(Verdict.DAMAGED, lock.summary.inconsistency, repair=lock.restore)
 
