@@ -205,6 +205,17 @@ def test_credentials_in_the_urls_of_packages_are_left_out(channel: Channel, pixi
     assert "s3cret" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [{"extras": ("x",)}, {"package": "x"}, {"environment": "x"}, {"python": "==3.9.*"}],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_choice_that_has_no_meaning_for_the_format_is_refused(
+    conda_lock_yml: Path, chosen: dict[str, object]
+) -> None:
+    assert code_of(conda_lock_yml, **chosen) == "unknown-import-choice"
+
+
 def test_two_files_of_one_package_are_refused(channel: Channel, write: Write) -> None:
     packages = packages_of(channel)["linux-64"]
     other = next(each for each in packages if each.name == "lower").url.replace("lower-1.2", "lower-1.1")

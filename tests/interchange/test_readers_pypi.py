@@ -380,6 +380,12 @@ def test_a_floor_that_the_wheels_need_is_raised_and_told(write: Write) -> None:
     assert any("__glibc 2.34" in note for note in found.notes)
 
 
+def test_a_choice_that_has_no_meaning_for_the_format_is_refused(uv_lock: Path) -> None:
+    assert code_of(uv_lock, environment="x") == "unknown-import-choice"
+    requirements = exported(uv_lock, "requirements.txt", "--no-dev")
+    assert code_of(requirements, extras=("gpu",)) == code_of(requirements, groups=("dev",)) == "unknown-import-choice"
+
+
 def test_credentials_of_an_index_are_left_out(uv_lock: Path, write: Write) -> None:
     secret = write(uv_lock.read_text().replace("http://127.", "http://me:s3cret@127."))
     found = read(secret, choice())

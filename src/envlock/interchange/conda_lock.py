@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from envlock.lockfile.rows import LockRows, PackageRow
 
 KIND = "conda-lock"
+CHOICES = frozenset({"groups"})
+"""What of a Choice has a meaning for it."""
 MAIN = "main"
 """The category of what every environment has; others are for those who want them, such as `dev`."""
 

@@ -15,6 +15,7 @@ from envlock.interchange.errors import (
     ImportNeedsBuild,
     ImportWithoutPython,
     UnfitPackage,
+    UnknownImportChoice,
 )
 from envlock.interchange.imported import Choice, Imported, known_archs, roots_among
 from envlock.lockfile.allowed_values import is_python
@@ -23,6 +24,7 @@ from envlock.lockfile.conda_packages import is_archive
 from envlock.model.arch import Arch
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.python_range import python_allows
 from envlock.model.requirement import PypiRequirement, normalized, parse_requirement
 from envlock.model.url import is_channel, is_web, strip_credentials
 
@@ -70,6 +72,8 @@ def environment(
             raise ImportWithoutPython(shown, arch)
         if not is_python("conda", python.version):
             raise UnfitPackage(shown, f"python {python.version}", "it is not a version that a Python can have")
+        if not python_allows(choice.python, python.version):
+            raise UnknownImportChoice(shown, "Python", choice.python, [python.version])
         pythons[arch] = LockedPython(source="conda", version=python.version)
         locks[arch] = (*conda, *wheels_of(kind, shown, part.pypi))
     return Imported(

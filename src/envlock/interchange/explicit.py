@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from envlock.model.lock import LockedPackage
 
 KIND = "@EXPLICIT"
+CHOICES: frozenset[str] = frozenset()
+"""What of a Choice has a meaning for it."""
 _HASH = re.compile(r"(?:md5[:=])?(?P<md5>[0-9a-fA-F]{32})|(?:sha256[:=])(?P<sha256>[0-9a-fA-F]{64})")
 _ARCHIVE = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.(?:conda|tar\.bz2)")
 _PLATFORM = re.compile(r"^# *platform: *(\S+)", re.MULTILINE)

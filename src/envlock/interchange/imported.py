@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import NotPlain, read_file, toml_of
-from envlock.interchange.errors import BrokenImport, ConflictMarkersInImport, UnknownLockFormat, UnreadableImport
+from envlock.interchange.errors import (
+    BrokenImport,
+    ConflictMarkersInImport,
+    UnknownImportChoice,
+    UnknownLockFormat,
+    UnreadableImport,
+)
 from envlock.lockfile.canonical_text import conflict_line
 from envlock.lockfile.graph import reachable
 from envlock.model.arch import ARCHS, Arch
@@ -26,6 +32,8 @@ BYTES = 64 << 20
 """The most that is read of a file: ten times the largest lock of a conda-lock.yml of four platforms."""
 
 
+_CHOICES = {"environment": "environment", "package": "project", "extras": "extra", "groups": "group"}
+"""What may be chosen, as messages name it."""
 _BEGINNING = 10_000
 """Characters in which a lock says what it is."""
 _KEY = re.compile(r"^([A-Za-z]+):", re.MULTILINE)
@@ -85,7 +93,8 @@ class Imported(NamedTuple):
 def read(path: Path, choice: Choice) -> Imported:
     """The environment in a lock of another tool. The format is told from the content.
 
-    Raises UnreadableImport, UnknownLockFormat, ConflictMarkersInImport, and what the reader of the format raises.
+    Raises UnreadableImport, UnknownLockFormat, UnknownImportChoice, ConflictMarkersInImport, and what the reader of the
+    format raises.
     """
     shown = path.name
     try:
@@ -100,7 +109,7 @@ def read(path: Path, choice: Choice) -> Imported:
     line = conflict_line(text)
     if line is not None:
         raise ConflictMarkersInImport(shown, line)
-    return _reader_of(text, shown)(text, path, choice)
+    return _reader_of(text, shown, choice)(text, path, choice)
 
 
 def toml_document(text: str, shown: str, kind: str) -> dict[str, Any]:
@@ -116,14 +125,19 @@ def toml_document(text: str, shown: str, kind: str) -> dict[str, Any]:
 Reader = Callable[[str, Path, Choice], Imported]
 
 
-def _reader_of(text: str, shown: str) -> Reader:
-    """The reader of a text, told by what each tool writes first."""
+def _reader_of(text: str, shown: str, choice: Choice) -> Reader:
+    """The reader of a text, told by what each tool writes first. Raises where the choice has no meaning for it."""
     module = _module_of(text)
     if not module:
         raise UnknownLockFormat(shown)
     # Only the one that is needed: some of them import as much as a solve does.
-    found: Reader = __import__(f"envlock.interchange.{module}", fromlist=["read"]).read
-    return found
+    found = __import__(f"envlock.interchange.{module}", fromlist=["read"])
+    for field, what in _CHOICES.items():
+        chosen = getattr(choice, field)
+        if chosen and field not in found.CHOICES:
+            raise UnknownImportChoice(shown, what, chosen if isinstance(chosen, str) else chosen[0], ())
+    read: Reader = found.read
+    return read
 
 
 def _module_of(text: str) -> str:

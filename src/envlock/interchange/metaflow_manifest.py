@@ -29,6 +29,8 @@ from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
 
 KIND, NETFLIX = "conda.manifest", "conda_v2.cnd"
+CHOICES = frozenset({"environment"})
+"""What of a Choice has a meaning for it."""
 _IDS = re.compile(r"[0-9a-f]{40}")
 _SHA256_DIGITS = 64
 _SHOWN = 12

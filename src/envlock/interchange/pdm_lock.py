@@ -25,6 +25,8 @@ from envlock.model.requirement import normalize_name, normalize_specifier
 from envlock.resolve.python_releases import Edge
 
 KIND = "pdm"
+CHOICES = frozenset({"extras", "groups"})
+"""What of a Choice has a meaning for it."""
 DEFAULT = "default"
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from envlock.lockfile.rows import PackageRow
 
 KIND = "pixi"
+CHOICES = frozenset({"environment"})
+"""What of a Choice has a meaning for it."""
 VERSIONS = range(4, 8)
 _VERSION = re.compile(r"^version: *(\S+) *$", re.MULTILINE)
 _DEFAULT = "default"

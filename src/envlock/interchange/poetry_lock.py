@@ -27,6 +27,8 @@ from envlock.model.url import strip_credentials
 from envlock.resolve.python_releases import Edge
 
 KIND = "poetry"
+CHOICES = frozenset({"extras", "groups"})
+"""What of a Choice has a meaning for it."""
 MAIN = "main"
 VERSIONS = ("2.0", "2.1")
 _BUILT = {"git": "git", "directory": "folder", "file": "file"}

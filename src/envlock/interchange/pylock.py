@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from envlock.model.lock import Source
 
 KIND = "pylock.toml"
+CHOICES = frozenset({"extras", "groups"})
+"""What of a Choice has a meaning for it."""
 
 
 def write(given: Given) -> Export:
@@ -134,8 +136,11 @@ def _own(text: str, shown: str, choice: Choice) -> Imported:
     from envlock.interchange.conda_parts import wanted_archs
     from envlock.interchange.imported import Imported
     from envlock.lockfile.document import parse
+    from envlock.model.python_range import python_allows
 
     lock = parse(text.encode(), shown)
+    if not python_allows(choice.python, lock.python.version):
+        raise UnknownImportChoice(shown, "Python", choice.python, [lock.python.version])
     asked = lock.requirements
     wanted_archs(shown, [lock.arch], choice)
     return Imported(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from envlock.model.requirement import PypiRequirement
 
 KIND = "requirements.txt"
+CHOICES: frozenset[str] = frozenset()
+"""What of a Choice has a meaning for it."""
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
 _OPTION = re.compile(r"\s--[a-z-]+(?:=|\s+)\S+")
 _SHA256 = re.compile(r"--hash(?:=|\s+)sha256:([0-9a-fA-F]{64})\b")

@@ -19,7 +19,7 @@ from envlock.lockfile.canonical_text import filename_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import LockedPackage, LockedPython, Source
 from envlock.model.python_range import releases_of
-from envlock.model.requirement import PypiRequirement
+from envlock.model.requirement import PypiRequirement, normalize_specifier
 from envlock.model.requirements import Requirements
 from envlock.model.url import direct_url, is_web, strip_credentials
 from envlock.resolve.platform_tags import Target, target_of, truths
@@ -129,7 +129,7 @@ def _imported(lock: Universal, shown: str, choice: Choice) -> Imported:
         kind=lock.kind,
         locks=locks,
         pythons={arch: pythons[arch] for arch in locks},
-        python=choice.python or lock.requires_python,
+        python=_both(choice.python, lock.requires_python),
         states_requirements=lock.roots is not None,
         roots=lock.roots or (),
         indexes=tuple(dict.fromkeys([*lock.indexes, *of_packages])),
@@ -139,6 +139,17 @@ def _imported(lock: Universal, shown: str, choice: Choice) -> Imported:
     )
 
 
+def _both(asked: str, allowed: str) -> str:
+    """The Pythons of both ranges; one series, or one release, says it alone.
+
+    >>> _both("==3.11.*", ">=3.10"), _both(">=3.9", "<3.14,>=3.10"), _both("", ">=3.10")
+    ('==3.11.*', '<3.14,>=3.10,>=3.9', '>=3.10')
+    """
+    if not asked or not allowed or asked.startswith("=="):
+        return asked or allowed
+    return normalize_specifier(f"{asked},{allowed}")
+
+
 def _of_arch(
     lock: Universal, shown: str, arch: Arch, python: LockedPython, choice: Choice
 ) -> tuple[tuple[LockedPackage, ...], list[tuple[str, str]]]:
@@ -146,7 +157,7 @@ def _of_arch(
     target = target_of(Requirements(system=choice.system), arch, python.version)
     releases: tuple[str, ...] = (python.version,)
     if python.source == "machine":
-        releases = releases_of(python.version, choice.python or lock.requires_python) or releases
+        releases = releases_of(python.version, _both(choice.python, lock.requires_python)) or releases
     if lock.environments and not any(any(truths(each, target, releases)) for each in lock.environments):
         raise _Lacking("the file is not for it")
     graph = Graph(target, releases, lock.edges, {})

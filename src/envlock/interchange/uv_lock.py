@@ -29,6 +29,8 @@ from envlock.model.url import is_web, strip_credentials
 from envlock.resolve.python_releases import Edge
 
 KIND = "uv"
+CHOICES = frozenset({"package", "extras", "groups"})
+"""What of a Choice has a meaning for it."""
 _PLACES = {"virtual": "folder", "editable": "folder", "directory": "folder", "git": "git", "path": "file"}
 
 
