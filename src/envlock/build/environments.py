@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import tomli_w
+from packaging.requirements import InvalidRequirement, Requirement
 
 from envlock.addresses import address, hide
 from envlock.build.errors import BadBuildSystem, NoBuildRequirements
 from envlock.credentials import credentials_for
 from envlock.files import CONFIG_BYTES, NotPlain, read_file, temporary_folder, toml_of, write_atomically
+from envlock.model.url import is_local
 from envlock.places import folder_in_home
+from envlock.redaction import shown
 from envlock.stage import make_once
 from envlock.uv_command import uv_environment, uv_executable, uv_reason
 
@@ -77,7 +80,7 @@ def build_system(folder: Path, source: str) -> BuildSystem:
     if not isinstance(named, str) or not all(part.isidentifier() for part in named.replace(":", ".").split(".")):
         raise BadBuildSystem(source, reason="`build-system.build-backend` in its pyproject.toml names no object")
     path = table.get("backend-path", [])
-    if not isinstance(path, list) or not all(isinstance(each, str) for each in path):
+    if not isinstance(path, list) or not all(isinstance(each, str) and each.isprintable() for each in path):
         raise BadBuildSystem(source, reason="`build-system.backend-path` in its pyproject.toml is not a list of texts")
     top = folder.resolve()
     folders = [(top / each).resolve() for each in path]
@@ -89,12 +92,14 @@ def build_system(folder: Path, source: str) -> BuildSystem:
 def environment_for(recipe: Recipe, requires: Sequence[str], constraints: Sequence[str] = ()) -> Environment:
     """The environment that holds these requirements, within the constraints, made unless this machine has it.
 
-    Costs one solve of uv, and some 100 ms the first time. Raises NoBuildRequirements, NoUv, OSError.
+    Costs one solve of uv, and some 100 ms the first time. Raises BadBuildSystem,
+    NoBuildRequirements, NoUv, OSError.
     """
+    asked = [_checked(each, recipe.said) for each in requires]
     with temporary_folder() as folder:
         settings, variables = _settings(recipe, folder)
         (folder / "constraints.txt").write_text("".join(f"{each}\n" for each in constraints), encoding="utf-8")
-        names = _resolved(recipe, requires, folder, settings, variables) if requires else {}
+        names = _resolved(recipe, asked, folder, settings, variables) if asked else {}
         locked = tuple(sorted(f"{name}=={version}" for name, (version, _) in names.items()))
         key = [str(recipe.python.resolve()), recipe.python_version, _guard(), sorted(names.items())]
         name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
@@ -112,6 +117,20 @@ def environment_for(recipe: Recipe, requires: Sequence[str], constraints: Sequen
                 seal=lambda: write_atomically(place / _COMPLETE, b"{}\n"),
             )
         return Environment(python, locked)
+
+
+def _checked(text: str, source: str) -> str:
+    """A requirement of a source that others wrote, in one line, without what only one machine has.
+
+    Raises BadBuildSystem.
+    """
+    try:
+        found = Requirement(text)
+    except InvalidRequirement:
+        raise BadBuildSystem(source, reason=f"its build requirement `{shown(text)}` is not valid (PEP 508)") from None
+    if found.url and is_local(found.url):
+        raise BadBuildSystem(source, reason=f"its build requirement `{shown(text)}` is on one machine only")
+    return str(found)
 
 
 def _guard() -> str:
