@@ -66,6 +66,14 @@ def test_a_name_that_is_not_there(tmp_path: Path, host: Served, ref: str) -> Non
     assert bool(raised.value.details) == (ref == "abcdef1")
 
 
+@pytest.mark.parametrize("is_filtered", [True, False])
+def test_the_first_digits_of_a_commit_mean_it(tmp_path: Path, host: Served, is_filtered: bool) -> None:
+    first = commit(repository(tmp_path), {"x": "1"})
+    git(repository(tmp_path), "config", "uploadpack.allowFilter", str(is_filtered).lower())
+    commit(repository(tmp_path), {"x": "2"})
+    assert commit_of(f"{host.url}/demo/.git", first[:8], "demo") == first
+
+
 def test_an_empty_repository_has_no_commit(tmp_path: Path, host: Served) -> None:
     repository(tmp_path).mkdir(parents=True)
     git(repository(tmp_path), "init", "--quiet")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from envlock.addresses import Address, hide
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.credentials import Credentials
-from envlock.files import CONFIG_BYTES, files_below, read_file
+from envlock.files import CONFIG_BYTES, files_below, read_file, temporary_folder
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def commit_of(url: str, ref: str, source: str, *, kept: str = "") -> str:
     """The commit, in lower case, that a branch, a tag, or the repository's HEAD (an empty `ref`) means now.
 
     A tag comes before a branch of its name, as git has it; `refs/heads/NAME` says which. A whole commit means itself,
-    and starts no process. Any other costs one question to the repository. `kept` is the URL for messages, if variables
-    were filled into it. Raises NoGit, GitUnreachable, NoSuchRef.
+    and starts no process. Any other costs one question to the repository, and the first digits of a commit a list of
+    all its commits. `kept` is the URL for messages, if variables were filled into it. Raises NoGit, GitUnreachable,
+    NoSuchRef.
     """
     repository = _Repository.of(url, kept, source)
     if is_commit(ref):
@@ -101,11 +102,23 @@ def commit_of(url: str, ref: str, source: str, *, kept: str = "") -> str:
     answer = _ask(repository, ["ls-remote", "--", _place(url), *asked], is_short=True)
     found = {name: commit for commit, _, name in (line.partition("\t") for line in answer.splitlines())}
     commit = next((found[name] for name in asked if name in found), "")
+    if not commit and _is_short(ref):
+        commit = _commit_that_begins(repository, ref)
     if not commit:
-        said = f"branch or tag `{ref}`" if ref else "commit yet"
-        details = ("a commit has to be written with all of its 40 digits",) if _is_short(ref) else ()
+        said = f"branch, tag or commit `{ref}`" if ref else "commit yet"
+        details = ("no commit on a branch or a tag begins so, or several do",) if _is_short(ref) else ()
         raise NoSuchRef(source, url=repository.said, ref=said, details=details)
     return commit
+
+
+def _commit_that_begins(repository: _Repository, digits: str) -> str:
+    """The only commit on a branch or a tag that begins with these digits; empty if there is none, or several."""
+    with temporary_folder() as folder:
+        _local(folder, repository, ["init", "--quiet", "--bare", "--template="])
+        every = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        fetch = ["fetch", "--quiet", "--filter=tree:0", "--no-recurse-submodules", "--", _place(repository.url), *every]
+        _ask(repository, fetch, folder=folder)
+        return _run(["rev-parse", "--verify", "--quiet", f"{digits}^{{commit}}"], folder, _alone()).stdout.strip()
 
 
 def checkout(url: str, commit: str, into: Path, source: str, *, kept: str = "") -> int:
