@@ -27,7 +27,9 @@ MODULES = {
         "__init__ collisions conda_rattler errors finishing installed machine_checks port prefix pypi_uv shebangs "
         "wheels"
     ),
-    "lockfile": "__init__ allowed_values canonical_text conda_packages consistency document errors summary",
+    "lockfile": (
+        "__init__ allowed_values built_packages canonical_text conda_packages consistency document errors summary"
+    ),
     "model": "__init__ arch artifact conda_requirement identity lock marker python_range requirement requirements url",
     "named": "__init__ alias errors",
     "remote": "__init__ on_node",
