@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 
 from envlock.config.read import load_project
+from envlock.interchange.dockerfile import BuildContext
 from envlock.interchange.errors import FormatCannotHold
-from envlock.model.arch import host_arch
+from envlock.interchange.exported import Given, export
+from envlock.lockfile.rows import LockRows
+from envlock.model.arch import LINUX_64, host_arch
 from envlock.workflow.export import Exported, export_environment
 from tests.conftest import ProjectFolder
+from tests.interchange.test_exported import CONDA, EXACT
 from tests.pods.docker import client, daemon, image_series, is_set_up
 from tests.pods.pod import image_of
 from tests.support import ENVLOCK, run_envlock
@@ -202,3 +206,29 @@ def test_docker_builds_it_and_the_image_has_the_environment(project: ProjectFold
     version, prefix = out.decode().split()
     assert version == "1.1"
     assert prefix.startswith("/opt/env")
+
+
+def dockerfile_of(lock: LockRows) -> str:
+    """The Dockerfile of a lock in a project of one file."""
+    context = BuildContext("--env base", ("envlock.toml",), ("envlock.lock",))
+    return export(Given("dockerfile", "base", (lock,), context=context)).text
+
+
+def test_an_environment_with_its_own_python_needs_none_of_the_image() -> None:
+    building, final = (part.splitlines() for part in dockerfile_of(CONDA).split("\n\n")[1:])
+    assert building[0] == "FROM python:3.12-slim AS environment"
+    assert final[0] == "FROM debian:12-slim"
+    assert any("CONDA_PREFIX=/opt/environment" in line for line in final)
+    assert "FROM debian:12-slim\n" in dockerfile_of(EXACT._replace(arch=LINUX_64))
+    assert "--force" not in dockerfile_of(EXACT._replace(arch=LINUX_64))
+
+
+def test_an_image_has_the_whole_environment() -> None:
+    context = BuildContext("--env base", ("envlock.toml",), ("envlock.lock",))
+    with pytest.raises(FormatCannotHold, match="one kind"):
+        export(Given("dockerfile", "base", (CONDA,), only="pypi", context=context))
+
+
+def test_a_build_does_not_look_for_the_gpu_that_a_lock_requires() -> None:
+    requirements = {**CONDA.requirements, "system": [["linux-64", "__cuda", "12.4"]]}
+    assert "--into /opt/envlock --force)" in dockerfile_of(CONDA._replace(requirements=requirements))

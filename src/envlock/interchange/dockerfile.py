@@ -50,6 +50,9 @@ def write(given: Given) -> Export:
     """A Dockerfile to build in the folder of envlock.toml, on the archs of the locks."""
     context = given.context
     assert context is not None, "a Dockerfile is of a project"
+    if given.only:
+        hint = "leave `--only` out: the image has the whole environment"
+        raise given.cannot("one kind of packages alone", [given.only], hint)
     if context.outside:
         hint = "put them below the folder of envlock.toml: a build sees nothing else"
         raise given.cannot("files outside of the project", context.outside, hint)
