@@ -139,3 +139,17 @@ def test_a_file_that_the_project_reads_is_not_written_over(project: ProjectFolde
     assert named.read_text() == "alpha>=1\n"
     envlock("export", "--format", "requirements", "-o", "locked.txt")
     assert "--hash=sha256:" in (project.folder / "locked.txt").read_text()
+
+
+def test_no_export_has_a_credential(private_index: Index, tmp_path: Path) -> None:
+    name, secret = "reader", "s3cr3t-t0ken"
+    project = own_project(tmp_path, private_index)
+    settings = f'index-url = "{private_index.url_with(name, secret)}"'
+    project.write_env("alpha==1.1", "beta==1.5", settings=settings, archs=TWO_ARCHS[:1])
+    run_envlock("lock", cwd=project.folder)
+    for each, held in FORMATS.items():
+        if "pypi" in held.kinds and not held.needs_python:
+            ran = run_envlock("export", "--format", each, cwd=project.folder)
+            assert "alpha" in ran.stdout or held.is_image
+            assert secret not in ran.text
+            assert f"{name}:" not in ran.text
