@@ -126,7 +126,10 @@ class UvResolver:
             exact = [f"{each.name}=={each.version}" for each in found.packages]
             answer = compilation.run(exact, "--no-deps", "--no-annotate", "--emit-index-annotation", wheels_only=False)
             indexes = dict(_FROM_INDEX.findall(answer.output))
-            located = (replace(each, index=strip_credentials(indexes.get(each.name, ""))) for each in found.packages)
+            located = (
+                replace(each, index=strip_credentials(indexes.get(each.name) or each.url.rpartition("/")[0]))
+                for each in found.packages
+            )
             return _hashed(request, replace(found, packages=tuple(located)))
 
     def files_of(self, request: Request) -> Mapping[str, tuple[LockedPackage, ...]]:
