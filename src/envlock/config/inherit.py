@@ -97,7 +97,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
     conda = _Conda(base, own, defaults)
     if python and not conda.is_there and is_too_old(python[0]):
         raise Conflict("python-too-old", python[1], values=(python[2],))
-    keys = [*(entry.key for entry in packages), *(key for _, key in system.values())]
+    limits = _Limits(base, own, packages)
+    keys = [*(entry.key for entry in packages), *limits.keys(), *(key for _, key in system.values())]
     keys += [*conda.keys(), *([python[1]] if python else []), *(key for _, key in variables.values())]
     fetch = own.fetch_at_exec or base.fetch_at_exec
     if fetch is not None and fetch[0]:
@@ -109,7 +110,6 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         default_index, all_indexes = ("", ()), []
     indexes = _first_of_each(all_indexes, strip_credentials)
     find_links = _first_of_each([*own.find_links, *base.find_links], strip_credentials)
-    limits = _Limits(base, own, packages)
     requirements = Requirements(
         python=python[0] if python else "",
         python_from="conda" if conda.is_there else defaults.python_from,
@@ -244,6 +244,9 @@ class _Limits:
         """`(name, hash)`: all of a package's, for which of several markers is true differs by arch."""
         rows = {(name, sha256) for name, each in self._hashes.items() for hashes in each for sha256 in hashes.sha256}
         return tuple(sorted(rows))
+
+    def keys(self) -> list[KeyPath]:
+        return [entry.key for entry in self._entries]
 
     def origins(self) -> list[tuple[str, KeyPath]]:
         """The keys of constraints, also as those of their packages, and of hashes."""

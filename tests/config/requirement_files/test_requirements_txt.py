@@ -508,6 +508,21 @@ def test_require_hashes_asks_for_one_of_every_requirement(tmp_path: Path) -> Non
     assert [(at.path, at.line) for at in error.locations[:2]] == [("base.txt", 3), ("r.txt", 1)]
 
 
+def test_constraints_alone_make_an_environment_extend_its_base(tmp_path: Path) -> None:
+    """Else the base would be used as it is, whatever they say."""
+    (tmp_path / "limits.txt").write_text("rich<13\n")
+    (tmp_path / "r.txt").write_text("-c limits.txt\n")
+    text = CONFIG + 'named_env = { name = "team/base:v1" }\n'
+    (tmp_path / "envlock.toml").write_text(text)
+    (found,) = load_project(tmp_path / "envlock.toml").environments()
+    assert found.base is not None
+    assert found.base.extends
+    (tmp_path / "envlock.toml").write_text(text.replace(" }", ", fetch_at_exec = true }"))
+    with pytest.raises(ConfigError) as caught:
+        load_project(tmp_path / "envlock.toml")
+    assert caught.value.code == "fetch-at-exec-with-requirements"
+
+
 def test_two_default_indexes_contradict(tmp_path: Path) -> None:
     (tmp_path / "more.txt").write_text("-i https://two.example/\n")
     error = refused(tmp_path, "-i https://one.example/\n-r more.txt\n")
