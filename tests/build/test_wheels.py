@@ -291,6 +291,17 @@ def test_a_build_that_does_without_the_network_is_no_failure(tmp_path: Path) -> 
     assert built(of_folder(write_project(tmp_path / "demo", during))).name == "demo"
 
 
+def test_a_build_that_fails_for_another_reason_is_not_told_of_the_network(tmp_path: Path) -> None:
+    during = (
+        "import urllib.request\ntry:\n urllib.request.urlopen('https://files.example/')\nexcept OSError:\n pass\n"
+        "sys.exit('x.c:3:10: fatal error: expat.h: No such file or directory')"
+    )
+    error = failure(write_project(tmp_path / "demo", during), BuildFailed)
+    assert any("files.example" in line for line in error.details)
+    during = during.replace("fatal error: expat.h: No such file or directory", "no grammar")
+    failure(write_project(tmp_path / "demo", during), BuildNeedsNetwork)
+
+
 WRITES = {
     "open": "open({path!r}, 'w')",
     "append": "open({path!r}, 'ab')",

@@ -63,9 +63,11 @@ _NO_NETWORK = re.compile(
 )
 _NO_HISTORY = re.compile(
     r"unable to detect version|getting the version from the VCS|Versioning for this project requires either an sdist"
-    r"|Cannot find the version number of|No VCS|not a git repository"
+    r"|NotVCSError|NotSdistError|Unable to detect version control system"
 )
 """What fails where a version is to be found in a history that is not there."""
+_REFUSAL = "] envlock "
+"""How the messages of `in_environment.py` begin, after the number of the error."""
 _WAYS_OUT = (
     (
         re.compile(r"Python\.h: No such file"),
@@ -267,26 +269,28 @@ def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: P
 
 
 def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError:
-    """The error of a build that failed: what was refused, if anything was, else what it said last."""
+    """The error of a build that failed: what was refused, unless it says another reason, else what it said last."""
     text = _tail(log, _LOG_TAIL).decode("utf-8", "replace")
     kept = _keep_log(recipe, log)
     lines = _telling(text, str(work))
-    refused = work / REFUSED
-    kind, _, what = "", "", ""
-    if refused.is_file():
-        kind, _, what = read_file(refused, MEMO_BYTES).decode("utf-8", "replace").splitlines()[-1].partition(" ")
+    way_out, lacks_history = _way_out(text), recipe.source.kind != "git" and _NO_HISTORY.search(text) is not None
+    noted = _tail(work / REFUSED, _LOG_TAIL).decode("utf-8", "replace").splitlines()
+    kind, _, what = noted[-1].partition(" ") if noted else ("", "", "")
+    if kind and _REFUSAL not in text and (way_out or lacks_history):  # the build went on without
+        refused = {"network": "the network", "write": "to write"}[kind]
+        lines, kind, what = (*lines, f"before that, envlock refused {refused}: {what}"), "", ""
     unreachable = _NO_NETWORK.search(text)
-    if kind == "network" or (not kind and unreachable is not None):
+    if kind == "network" or (not kind and unreachable is not None and not way_out):
         place = what or (unreachable[0] if unreachable is not None else "")
         return BuildNeedsNetwork(recipe.said, place=place, details=lines, log=kept)
     written = what if kind == "write" else _written_outside(text, work)
     if written:
         return BuildWritesOutside(recipe.said, path=written, details=lines, log=kept)
-    if recipe.source.kind != "git" and _NO_HISTORY.search(text) is not None:
-        what = "a folder" if recipe.source.kind == "folder" else "an archive"
-        return VersionFromGit(recipe.said, what=what, details=lines, log=kept)
+    if lacks_history:
+        source = "a folder" if recipe.source.kind == "folder" else "an archive"
+        return VersionFromGit(recipe.said, what=source, details=lines, log=kept)
     reason = f"its build was ended by signal {-status}" if status < 0 else "its own build failed"
-    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept, hint=_way_out(text))
+    return BuildFailed(recipe.said, reason=reason, details=lines, log=kept, hint=way_out)
 
 
 def _telling(text: str, folder: str) -> tuple[str, ...]:
