@@ -439,6 +439,16 @@ def test_an_sdist_of_the_web_is_held_to_the_hash_in_its_url(
     assert caught.value.locations[-1].line == 9
 
 
+def test_an_sdist_behind_credentials_is_fetched_with_them_and_keeps_none(
+    project: ProjectFolder, private_index: Index
+) -> None:
+    url = private_index.url.replace("://", "://reader:s3cr3t-t0ken@")
+    write(project, 'epsilon = ""', archs=(HERE,), settings=f'index-url = "{url}"\nbuild = ["epsilon"]')
+    locked(project)
+    assert package(project, "epsilon").is_of_index_sdist
+    assert "s3cr3t" not in project.lock_of(HERE).read_text()
+
+
 def test_pip_tools_locks_the_same_around_what_was_built(sdists: ProjectFolder) -> None:
     COMMON.write_source(sdists.folder / "libs/common")
     found = []

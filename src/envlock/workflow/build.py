@@ -25,7 +25,7 @@ from envlock.workflow.locking.solve import Solver
 from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
-    from envlock.config.project import Project
+    from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock, LockedPackage
     from envlock.resolve.port import BuiltWheel
     from envlock.workflow.locking.jobs import Job
@@ -78,15 +78,18 @@ def build_wheels(
 
     Where an environment has a lock for this arch, each of its wheels that was built is built again, from the same
     source; what is the same bytes is among this machine's packages then. Elsewhere it is built as `lock` would, and
-    nothing is written to the lock folder. With `push`, the wheels go to the cache, where `lock` finds them on machines
-    of other archs; those that differ from a lock do not. Raises what `lock` raises, and NotThisArch.
+    nothing is written to the lock folder. What a named environment has was built where it was locked.
+
+    With `push`, the wheels go to the cache, where `lock` finds them on machines of other archs; those that differ from
+    a lock do not. Raises what `lock` raises, and NotThisArch.
     """
     selection, reporter = selection or Selection(), reporter or Reporter()
     arch = host_arch()
     for each in selection.archs:
         if each != arch:
             raise NotThisArch(each, arch)
-    environments = [each for each in selection.choose(project) if not each.is_fetched]
+    chosen = [each for each in selection.choose(project) if not each.is_fetched]
+    environments = [each for each in chosen if each.base is None or each.base.extends]
     previous = PreviousLocks(project)
     made: dict[tuple[str, str], tuple[BuiltPackage, LockedPackage, str]] = {}
     for job in jobs_of(environments, [arch]):
@@ -125,7 +128,15 @@ def _again(
         find_links_urls=environment.find_links_urls,
     )
     builds = Builds(project, reporter, offline=offline)
-    return [(_compared(package, builds.again(package, request)), package) for package in _built_in(lock)]
+    of_base = set() if environment.base is None else set(lock.packages) - _own(environment, lock)
+    packages = [each for each in _built_in(lock) if each not in of_base]
+    return [(_compared(package, builds.again(package, request)), package) for package in packages]
+
+
+def _own(environment: Environment, lock: Lock) -> set[LockedPackage]:
+    """The packages of what extends a base that it asks for itself."""
+    asked = {root.name for root in environment.base.own.pypi} if environment.base is not None else set()
+    return {each for each in lock.pypi_packages if each.name in asked}
 
 
 def _compared(package: LockedPackage, wheel: BuiltWheel) -> BuiltPackage:
