@@ -233,6 +233,7 @@ def test_what_builds_fail_with_often_has_a_hint(tmp_path: Path, said: str, hint:
     "during",
     [
         "import shutil; shutil.rmtree(os.path.dirname(os.getcwd()))",
+        "open('../refused', 'wb').write(b'\\xff x\\n\\n'); sys.exit('Python.h: No such file')",
         "os.kill(os.getppid(), 9)",
         "os.kill(os.getpid(), 9)",
         "import sys; sys.exit('no compiler')",

@@ -274,7 +274,8 @@ def _failure(recipe: Recipe, work: Path, log: Path, status: int) -> EnvlockError
     kept = _keep_log(recipe, log)
     lines = _telling(text, str(work))
     way_out, lacks_history = _way_out(text), recipe.source.kind != "git" and _NO_HISTORY.search(text) is not None
-    noted = _tail(work / REFUSED, _LOG_TAIL).decode("utf-8", "replace").splitlines()
+    told = _tail(work / REFUSED, _LOG_TAIL).decode("utf-8", "replace").splitlines()
+    noted = [line for line in told if line.startswith(("network ", "write "))]
     kind, _, what = noted[-1].partition(" ") if noted else ("", "", "")
     if kind and _REFUSAL not in text and (way_out or lacks_history):  # the build went on without
         refused = {"network": "the network", "write": "to write"}[kind]
