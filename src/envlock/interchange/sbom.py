@@ -6,7 +6,6 @@ The tests give every document to those libraries, which hold it to the schemas a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock import __version__
 from envlock.conda.match_specs import name_in
 from envlock.interchange.exported import Export, Given, channels_of
+from envlock.model.identity import sha256
 from envlock.model.url import is_local
 from envlock.words import first_of
 
@@ -218,7 +218,7 @@ def _uuid(given: Given, lock: LockRows) -> str:
     """A UUID of version 8: the hash of all that a document is made of."""
     of_lock = (lock.arch, lock.identity, lock.resolved_at, sorted(given.licenses.items()))
     made_of = (__version__, given.format, given.environment, given.only, *of_lock)
-    digest = hashlib.sha256(repr(made_of).encode()).hexdigest()
+    digest = sha256(repr(made_of).encode()).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
@@ -340,7 +340,7 @@ def _spdx_license(text: str) -> tuple[str, dict[str, str]]:
     declared = _license_of(text)
     if not declared.name:
         return declared.expression, {reference: reference for reference in _REFERENCE.findall(declared.expression)}
-    reference = f"LicenseRef-{hashlib.sha256(declared.name.encode()).hexdigest()[:16]}"
+    reference = f"LicenseRef-{sha256(declared.name.encode()).hexdigest()[:16]}"
     return reference, {reference: declared.name}
 
 

@@ -6,11 +6,11 @@ A file is a header comment, a *body*, and a *stamp*. The body is the lock's cont
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from envlock.model.arch import MARKER_VALUES, Arch
+from envlock.model.identity import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def ends_with_stamp(text: str) -> bool:
 
 def digest_of(body: str) -> str:
     """The SHA-256 of a body, 64 hex digits."""
-    return hashlib.sha256(body.encode()).hexdigest()
+    return str(sha256(body.encode()).hexdigest())
 
 
 def requires_python(source: str, version: str) -> str:

@@ -6,9 +6,17 @@ not have that property). The encoding is part of the ids' meaning: it never chan
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, Union
+
+# As `random` of the standard library does: loading OpenSSL takes as long as hashing a megabyte, and locks are small.
+try:
+    from _sha2 import sha256 as sha256  # type: ignore[import-not-found,unused-ignore]  # Python 3.12 and newer
+except ImportError:
+    try:
+        from _sha256 import sha256 as sha256  # type: ignore[import-not-found,no-redef,unused-ignore]
+    except ImportError:
+        from hashlib import sha256 as sha256
 
 Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "dict[str, Plain]", None]
 
@@ -65,6 +73,8 @@ def netflix_req_id(
         for category in sorted(group)
         for item in sorted(group[category])
     ]
+    import hashlib
+
     return hashlib.sha1(" ".join(items).encode("ascii"), usedforsecurity=False).hexdigest()
 
 
@@ -87,7 +97,7 @@ def short_hash(purpose: str, version: int, value: Plain) -> str:
     >>> short_hash("req_id", 1, []) == short_hash("full_id", 1, [])
     False
     """
-    return hashlib.sha256(canonical([f"envlock-{purpose}", version, value])).hexdigest()[:40]
+    return str(sha256(canonical([f"envlock-{purpose}", version, value])).hexdigest())[:40]
 
 
 def _encode(value: Plain, parts: list[str]) -> None:
