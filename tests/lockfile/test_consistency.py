@@ -200,7 +200,9 @@ NEEDED = {
     "what Metaflow needs": holding(LOCK, OTHER, metaflow="other"),
     "what some releases of Python need": holding(LOCK, OTHER, asked="demo, other ; python_full_version >= '3.12.9'"),
     "what Metaflow needs of PyPI, beside conda packages": holding(WHOLE, OTHER, metaflow="other"),
-    "what Metaflow needs of a channel": holding(WHOLE, conda_package("pytorch", "2.0", "h1_0"), metaflow="torch"),
+    "what Metaflow needs of a channel": holding(
+        WHOLE, conda_package("pytorch", "2.0", "h1_0", provides=(("torch", "2.0"),)), metaflow="torch"
+    ),
     "what an extra of a conda package may need": holding(WHOLE, OTHER, asked="demo, numpy[fast]"),
     "what a base brings": holding(MIXED, OTHER, base=f"mixed:{'1' * 40}:{'2' * 40}"),
 }

@@ -238,7 +238,7 @@ def with_conda(
     rows: list[tuple[str, str, str, str, str, str]] = []
     urls: list[str] = []
     others = set(wheels.others)
-    provided: set[str] = set()
+    provided: dict[str, str] = {}
     needed: dict[str, list[str]] = {}
     position = wheels.end + len(CONDA)
     while match := _PACKAGE.match(body, position):
@@ -250,13 +250,13 @@ def with_conda(
             others.add(channel)
         needed[name] = _NEEDED.findall(depends) if depends else []
         if provides:
-            provided.update(_NAMES.findall(provides))
+            provided.update(dict.fromkeys(_NAMES.findall(provides), name))
         rows.append(("conda", name, number, build, artifact, digest))
         urls.append(url)
         position = match.end()
     names = {row[1] for row in rows}
     is_whole = len(names) == len(rows) and any(row[1:3] == ("python", version) for row in rows)
-    if not is_whole or not provided.isdisjoint(row[1] for row in wheels.rows):
+    if not is_whole or not provided.keys().isdisjoint(row[1] for row in wheels.rows):
         return None
     texts = dict.fromkeys(chain.from_iterable(needed.values()))
     named = {text: name_in(text[1:-1]) for text in texts}
@@ -268,23 +268,23 @@ def with_conda(
         urls=urls + wheels.urls,
         end=position,
         others=others,
-        provided=frozenset(provided | names),
+        provided=frozenset({*provided, *names}),
         indexes=wheels.indexes,
         built=wheels.built,
         missing=missing(roots, _names_in(texts), names),
-        unneeded=unneeded(edges, chain(roots, ["python"], _of_metaflow(wanted, edges))),
+        unneeded=_unneeded(edges, [*roots, "python"], wanted, provided),
     )
 
 
-def _of_metaflow(names: Iterable[str], locked: Container[str]) -> Iterator[str]:
-    """The conda packages of what Metaflow needs. Most have PyPI's name, which costs no look at the published names."""
-    for name in names:
-        if name in locked:
-            yield name
-        else:
-            from envlock.conda.names import conda_name
+def _unneeded(
+    edges: Mapping[str, Sequence[str]], roots: Sequence[str], metaflow: Iterable[str], provided: Mapping[str, str]
+) -> str:
+    """A package that is locked and that nothing needs, in a sentence.
 
-            yield conda_name(name)
+    What Metaflow needs is a package of PyPI's name, or one that provides it. No published names are read: nodes do not
+    have them.
+    """
+    return unneeded(edges, chain(roots, (name if name in edges else provided.get(name, "") for name in metaflow)))
 
 
 def _artifact(match: re.Match[str], arch: str) -> str | None:
