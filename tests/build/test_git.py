@@ -132,6 +132,20 @@ def test_a_host_that_is_not_there_is_named_without_credentials(tmp_path: Path) -
         assert "s3cr3t" not in raised.value.render()
 
 
+def test_ssh_gets_the_user_and_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = commit(repository(tmp_path), {"x": "1"})
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nfor last; do :; done\neval "$last"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    url = f"ssh://git:s3cr3t@code.example{repository(tmp_path)}/.git"
+    assert commit_of(url, "main", "demo") == first
+    assert (fetched(url, first, tmp_path) / "x").read_text() == "1"
+    asked = (tmp_path / "asked").read_text()
+    assert "git@code.example" in asked
+    assert "s3cr3t" not in asked
+
+
 def test_the_value_of_a_variable_in_a_url_is_not_shown(tmp_path: Path, host: Served) -> None:
     url, kept = f"{host.url}/tk-s3cr3t/demo.git", f"{host.url}/${{TOKEN}}/demo.git"
     for call in (
