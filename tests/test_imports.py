@@ -96,6 +96,16 @@ def test_check_starts_light(locked: Path) -> None:
     assert status == 0
     assert "envlock.workflow.check" in modules
     assert heavy(modules) == set()
+    config = locked / "envlock.toml"
+    table, packages = "[env.demo.pypi.packages]\n", '"alpha" = "==1.1"\n'
+    assert f"{table}{packages}" in config.read_text()
+    (locked / "base.txt").write_text("alpha==1.1\n")
+    (locked / "r.txt").write_text("-r base.txt\n")
+    config.write_text(config.read_text().replace(f"{table}{packages}", '[env.demo]\nrequirements = "r.txt"\n'))
+    status, modules = imported_by("check", cwd=locked)
+    assert status == 0, "the same requirements, of another file"
+    assert heavy(modules) == set()
+    assert modules.isdisjoint({"dataclasses", "ast", "envlock.config.toml_scan"})
 
 
 @pytest.mark.parametrize(

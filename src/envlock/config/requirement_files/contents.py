@@ -144,9 +144,8 @@ class RequirementFile(NamedTuple):
         if path in files:
             lines = [line for _, line in chain[files.index(path) :]]
             raise RequirementFileCycle(name, tuple(Location(line.file, line.line) for line in lines))
-        return _opened(
-            path, name, self.key, self.places(number), self._replace(included_by=chain, error=error or self.error)
-        )
+        made = self._replace(included_by=chain, error=error or self.error)
+        return _opened(path, name, lambda: self.places(number), made)
 
 
 def open_file(
@@ -165,15 +164,11 @@ def open_file(
     """
     blank = RequirementFile(Path(), "", "", key, locate, project, error, is_quoted=False)
     path = Path(os.path.normpath(project / written))
-    return _opened(path, written, key, None, blank)
+    return _opened(path, written, lambda: (locate(key),), blank)
 
 
-def _opened(
-    path: Path, name: str, key: KeyPath, places: tuple[Location, ...] | None, made: RequirementFile
-) -> RequirementFile:
-    def at() -> tuple[Location, ...]:
-        return places or (made.locate(key),)
-
+def _opened(path: Path, name: str, at: Callable[[], tuple[Location, ...]], made: RequirementFile) -> RequirementFile:
+    """The file `made`, with its text. `at` finds the places of what names it, which takes a look for them."""
     try:
         text = _decoded(read_file(path, REQUIREMENTS_BYTES, within=made.project))
     except NotPlain as error:
