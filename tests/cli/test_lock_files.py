@@ -55,9 +55,15 @@ def test_files_are_locked_into_a_folder_and_locked_again_from_there(folder: Path
 def test_several_files_add_up(folder: Path, envlock: Envlock) -> None:
     (folder / "also.txt").write_text("alpha>=1.1\nkappa\n")
     (folder / "environment.yml").write_text("dependencies:\n- pip:\n  - xi\n")
-    files = ("-r", "requirements.txt", "-r", "also.txt", "-f", "environment.yml")
-    lock(envlock, *files, "--output=x", "--python", SERIES)
-    assert {"alpha", "kappa", "lam", "xi"} <= locked(folder / "x").keys()
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "own"\ndependencies = []\noptional-dependencies = { more = ["mu"], less = ["tau"] }\n'
+        '[dependency-groups]\ntest = ["omicron"]\n'
+    )
+    files = ("-r", "requirements.txt", "-r", "also.txt", "-f", "environment.yml", "-p", "pyproject.toml")
+    lock(envlock, *files, "--extra", "more", "--group=test", "--output=x", "--python", SERIES)
+    found = locked(folder / "x").keys()
+    assert {"alpha", "kappa", "lam", "xi", "mu", "omicron"} <= found
+    assert "tau" not in found
 
 
 @pytest.mark.parametrize(
