@@ -58,7 +58,9 @@ def read_again(text: str, name: str, lock: Lock) -> Imported:
     with TemporaryDirectory() as folder:
         path = Path(folder) / FORMATS[name].file
         path.write_text(text, encoding="utf-8")
-        return read(path, Choice(pythons, archs=(lock.arch,), python=lock.requirements.python))
+        return read(
+            path, Choice(pythons, archs=(lock.arch,), python="" if lock.conda_packages else lock.requirements.python)
+        )
 
 
 def full_id(found: Imported, lock: Lock) -> str:

@@ -7,6 +7,7 @@ this machine. What its format has no place for is an error, or a note where noth
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.lockfile.canonical_text import MARKERS, filename_of
@@ -256,6 +257,7 @@ def channels_of(given: Given) -> dict[str, str]:
     return {**found, **{url: url for url in urls if url not in found}}
 
 
+@lru_cache(maxsize=4096)
 def scalar(text: str) -> str:
     """A text as a YAML scalar that every reader takes for that text.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
 _ROOT = "environment"
+_UNRESERVED = re.compile(r"[A-Za-z0-9._-]*")
 _REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 _FIELD = re.compile(r"(?m)^(License-Expression|License|Classifier):(.*)$")
 _LONGEST_LICENSE = 100
@@ -82,13 +83,14 @@ def _lines(document: Mapping[str, Plain]) -> str:
       ]
     }
     """
+    spelt = json.JSONEncoder(ensure_ascii=False).encode
     fields = []
     for key, value in document.items():
         if isinstance(value, list) and value:
-            rows = ",\n".join(f"    {json.dumps(each, ensure_ascii=False)}" for each in value)
-            fields.append(f"  {json.dumps(key)}: [\n{rows}\n  ]")
+            rows = ",\n".join(f"    {spelt(each)}" for each in value)
+            fields.append(f'  "{key}": [\n{rows}\n  ]')
         else:
-            fields.append(f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+            fields.append(f'  "{key}": {spelt(value)}')
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
@@ -167,10 +169,16 @@ def pypi_purl(package: PackageRow, extra_indexes: set[str]) -> str:
 
 
 def _purl(kind: str, name: str, version: str, **qualifiers: str) -> str:
+    said = "&".join(f"{key}={_quoted(value, safe=':/')}" for key, value in sorted(qualifiers.items()))
+    return f"pkg:{kind}/{_quoted(name)}@{_quoted(version)}" + (f"?{said}" if said else "")
+
+
+def _quoted(text: str, safe: str = ":") -> str:
+    if _UNRESERVED.fullmatch(text):
+        return text
     from urllib.parse import quote
 
-    said = "&".join(f"{key}={quote(value, safe=':/')}" for key, value in sorted(qualifiers.items()))
-    return f"pkg:{kind}/{quote(name, safe=':')}@{quote(version, safe=':')}" + (f"?{said}" if said else "")
+    return quote(text, safe=safe)
 
 
 @lru_cache(maxsize=1024)
