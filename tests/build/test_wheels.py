@@ -354,6 +354,16 @@ def test_no_program_that_a_build_starts_writes_outside(tmp_path: Path, program: 
     assert (outside / "there").read_text() == "kept"
 
 
+def test_a_python_without_ctypes_builds_too(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['ctypes'] = None\n"
+        "from envlock.build import in_environment as each\n"
+        "each._end_with_parent(); each._leave_network()\n"
+        "sys.exit(each._stay_in('/') or (sys.version_info < (3, 12) and each._leaves_network()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_build_environment_cannot_be_written(tmp_path: Path) -> None:
     during = "import sysconfig; open(sysconfig.get_path('purelib') + '/evil.py', 'w')"
     failure(write_project(tmp_path / "demo", during), BuildWritesOutside)

@@ -152,15 +152,26 @@ def _keep_bytecode_out(folder: str) -> None:
 
 def _end_with_parent() -> None:
     """Be killed where the parent is, however that ends (Linux): a build that nobody waits for is of no use."""
-    if sys.platform.startswith("linux"):
+    library = _library()
+    if library is not None:
+        library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _library() -> Any:
+    """The C library of Linux; None elsewhere, and for a Python that was built without ctypes."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        return ctypes.CDLL(None, use_errno=True)
+    except (ImportError, OSError):
+        return None
 
 
 def _leave_network() -> None:
     """Leave the machine's network for one that reaches nothing, where the kernel lets a process do that (Linux)."""
-    if not sys.platform.startswith("linux"):
+    if _library() is None:
         return
     child = os.fork()  # half of it may work, so another process tries first
     if not child:
@@ -193,11 +204,8 @@ def _unshare(what: int) -> None:
     if hasattr(os, "unshare"):
         os.unshare(what)
         return
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.unshare(what):
-        raise OSError(ctypes.get_errno(), "unshare")
+    if _library().unshare(what):
+        raise OSError(errno.EPERM, "unshare")
 
 
 def _stay_in(folder: str) -> bool:
@@ -205,12 +213,12 @@ def _stay_in(folder: str) -> bool:
 
     Whether it does. Rights to read and to run stay.
     """
-    if not sys.platform.startswith("linux"):
+    library = _library()
+    if library is None:
         return False
     import ctypes
     import struct
 
-    library = ctypes.CDLL(None, use_errno=True)
     library.syscall.restype = ctypes.c_long
 
     def call(number: int, *arguments: Any) -> int:

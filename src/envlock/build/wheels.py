@@ -124,8 +124,8 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
 def _without_places(wheel: Path) -> list[str]:
     """Make a wheel name what it needs without a place on this machine. The names of what had one.
 
-    Poetry writes where the folders are that a project takes packages from: below the build's own folder, which has
-    another name each time and is gone by now.
+    Poetry writes where the folders are that a project takes packages from: below the build's own folder, which is gone
+    by now.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
