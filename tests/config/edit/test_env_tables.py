@@ -10,6 +10,7 @@ from envlock.config.edit.env_tables import env_from_requirements
 from envlock.config.edit.errors import CannotCopyRequirements, SettingsDiffer
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
 SETTINGS = """
@@ -162,4 +163,12 @@ system-requirements = { linux-64 = { __glibc = "2.31" } }"""
 def test_what_extends_another_cannot_be_copied(tmp_path: Path) -> None:
     requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(base=f"pypi:{'0' * 40}:{'0' * 16}")
     with pytest.raises(CannotCopyRequirements, match="extends another environment"):
+        asked(load(tmp_path / "mine", ""), requirements)
+
+
+def test_what_only_a_requirement_file_says_cannot_be_copied(tmp_path: Path) -> None:
+    requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(
+        constraints=(parse_requirement("rich<13"),), find_links=("https://links.example/",), pip_flags=("no-index",)
+    )
+    with pytest.raises(CannotCopyRequirements, match="constraints and find links come from a requirement file"):
         asked(load(tmp_path / "mine", ""), requirements)

@@ -34,11 +34,16 @@ from envlock.config.project import DEFAULT_CHANNEL, Project
 from envlock.config.read import project_of
 from envlock.config.system_packages import archs_of
 from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.words import listed
 
 if TYPE_CHECKING:
     from envlock.model.conda_requirement import CondaRequirement
     from envlock.model.requirement import PypiRequirement
     from envlock.model.requirements import Requirements
+
+
+_OF_FILES = ("constraints", "hashes", "find_links", "variables")
+"""The requirements that only requirement files say."""
 
 
 def new_environment(text: str, name: str, tables: Mapping[str, Any]) -> str:
@@ -95,7 +100,12 @@ def env_from_requirements(project: Project, name: str, wanted: Requirements, *, 
         changes = list(_changes(found, wanted, tomli.loads(project.text).get("envlock", {})))
         if not changes:
             fields = [field for field in wanted._fields if getattr(wanted, field) != getattr(found, field)]
-            raise CannotCopyRequirements(source, f"this envlock writes {', '.join(fields)} otherwise", use)
+            of_files = [field for field in _OF_FILES if getattr(wanted, field) != getattr(found, field)]
+            reason = f"this envlock writes {', '.join(fields)} otherwise"
+            if of_files:
+                what = listed(field.replace("_", " ") for field in of_files)
+                reason = f"its {what} come from a requirement file, and no table can hold them"
+            raise CannotCopyRequirements(source, reason, use)
         raise SettingsDiffer(source, project.path.name, changes)
     return made
 
