@@ -62,6 +62,8 @@ def test_a_command_line_that_is_wrong_writes_nothing(locked: ProjectFolder) -> N
     assert code("--format", "pylock", "-o", "envlock.toml") == "usage"
     assert code("--format", "pylock", "-o", str(locked.locks[0])) == "usage"
     assert code("--format", "pylock", "-o", ".") == "usage"
+    assert code("--format", "pylock", "-o", "/dev/null") == "usage"
+    assert not Path("/dev/null").is_file()
     assert code("--format", "pylock", "-o", "no/such/folder.toml") == "usage"
     assert code("--format", "pylock", "--env", "bsae") == "no-such-selection"
     assert code("--format", "pylock", "--arch", "linux-46") == "unknown-arch"
@@ -69,6 +71,18 @@ def test_a_command_line_that_is_wrong_writes_nothing(locked: ProjectFolder) -> N
     assert code("--format", "environment-yml", "--arch", TWO_ARCHS[0], "--arch", TWO_ARCHS[1]) == "format-cannot-hold"
     assert code("--format", "pylock", "--arch", "osx-64", status=1) == "arch-not-locked"
     assert locked.snapshot() == before
+
+
+def test_what_a_link_leads_to_is_written_and_no_file_of_the_project_is(locked: ProjectFolder) -> None:
+    place = locked.folder / "elsewhere"
+    place.mkdir()
+    (locked.folder / "linked.txt").symlink_to(place / "out.txt")
+    run_envlock("export", "--format", "constraints", "-o", "linked.txt", cwd=locked.folder)
+    assert (locked.folder / "linked.txt").is_symlink()
+    assert "alpha==1.1" in (place / "out.txt").read_text()
+    (locked.folder / "same.toml").symlink_to("envlock.toml")
+    refused = run_envlock("export", "--format", "pylock", "-o", "same.toml", "--json", cwd=locked.folder, check=2)
+    assert refused.json["error"]["code"] == "usage"
 
 
 def test_what_is_not_freshly_locked_is_not_exported(locked: ProjectFolder) -> None:

@@ -142,11 +142,15 @@ def _target(text: str, project: Project) -> Path:
     from envlock.places import expanded
 
     path = Path(os.path.abspath(expanded(text)))  # noqa: PTH100  pathlib's own keeps `..`
-    if not text or path.is_dir():
+    if not text or (
+        path.exists() and not path.is_file()
+    ):  # a folder, or a device, which a file would take the place of
         raise BadUsage("`--output` needs a file", "envlock export")
     if not path.parent.is_dir():
         raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
     own = [project.path, *project.files, *(file for flow in project.flows for file in (flow.file, *flow.modules))]
-    if path in own or path.is_relative_to(project.lock_folder):
+    if path.resolve() in {each.resolve() for each in own} or path.resolve().is_relative_to(
+        project.lock_folder.resolve()
+    ):
         raise BadUsage(f"`--output`: {text} is a file of this project", "envlock export")
-    return path
+    return path.resolve()  # what a link leads to is written, and the link stays

@@ -22,6 +22,8 @@ VERSIONS = range(4, 8)
 _VERSION = re.compile(r"^version: *(\S+) *$", re.MULTILINE)
 _DEFAULT = "default"
 
+_NOTE = "pixi reads it beside a pixi.toml with the same channels and platforms"
+
 
 def write(given: Given) -> Export:
     """The packages of all archs: each is described once, and named by every arch that has it."""
@@ -40,7 +42,7 @@ def write(given: Given) -> Export:
     lines.append("packages:")
     for each in sorted(described.values(), key=lambda each: (each.kind, each.name, each.url)):
         lines += _conda(each) if each.conda else _pypi(each)
-    return Export(given.header() + "\n".join(lines) + "\n", build_notes(given))
+    return Export(given.header() + "\n".join(lines) + "\n", (*build_notes(given), _NOTE))
 
 
 def _conda(package: PackageRow) -> Iterator[str]:
