@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
 from envlock.places import home
+from metaflow_extensions.envlock.plugins.node.home import is_reserved
 from tests.hydration.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
 
 
@@ -359,3 +361,13 @@ def test_an_interrupt_does_not_wait_for_files_that_are_being_hashed(making: Maki
         hydrate(making.lock, source, tmp_path, installer=Interrupted())
     assert time.monotonic() - began < 5
     assert remains(making.environments) == []
+
+
+def test_the_variables_of_a_lock_are_in_its_prefix_and_a_wheel_cannot_bring_them(tmp_path: Path) -> None:
+    making = Making(tmp_path, count=1)
+    making.write_artifacts()
+    asked = making.lock.requirements._replace(variables=(("MODE", "quick"),))
+    prefix = making.hydrate(lock=replace(making.lock, requirements=asked))
+    assert activated(str(prefix), {})["MODE"] == "quick"
+    assert "MODE" not in activated(str(making.hydrate()), {})
+    assert is_reserved(".envlock-variables.json")

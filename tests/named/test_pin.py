@@ -153,3 +153,10 @@ def test_channels_are_a_requirement_only_where_conda_packages_are_added() -> Non
     assert extended(asked, pin).channels == ()
     assert extended(asked, pin).type == "mixed"
     assert extended(asked._replace(conda=conda_requirements("upper")), pin).channels == ("conda-forge",)
+
+
+def test_an_environment_that_extends_another_has_its_variables_and_its_own_before_them() -> None:
+    pin = PIN._replace(requirements=PIN.requirements._replace(variables=(("A", "base"), ("B", "base"))))
+    assert extended(Requirements(), pin).variables == (("A", "base"), ("B", "base"))
+    own = Requirements(variables=(("B", "own"), ("C", "own")))
+    assert extended(own, pin).variables == (("A", "base"), ("B", "own"), ("C", "own"))
