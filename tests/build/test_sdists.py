@@ -94,6 +94,14 @@ HOSTILE = {
         member("demo-1.0/link", tarfile.SYMTYPE, ".."),
         member("demo-1.0/link/evil"),
     ),
+    "link below a link that leads out": (
+        member("demo-1.0/out", tarfile.SYMTYPE, "../.."),
+        member("demo-1.0/out/evil", tarfile.SYMTYPE, "demo-1.0"),
+    ),
+    "folders below a link that leads out": (
+        member("demo-1.0/out", tarfile.SYMTYPE, "../.."),
+        member("demo-1.0/out/evil/more", tarfile.SYMTYPE, "."),
+    ),
     "hard link to another file": (member("demo-1.0/link", tarfile.LNKTYPE, "../../../etc/passwd"),),
     "hard link to nothing": (member("demo-1.0/link", tarfile.LNKTYPE, "demo-1.0/nothing"),),
     "named pipe": (member("demo-1.0/pipe", tarfile.FIFOTYPE),),
@@ -107,7 +115,30 @@ def test_a_hostile_member_of_a_tar_is_refused(tmp_path: Path, kind: str) -> None
     archive = tar_gz(tmp_path / "demo-1.0.tar.gz", FILES, *HOSTILE[kind])
     with pytest.raises(UnsafeArchive):
         unpacked(archive, tmp_path)
-    assert not [path for path in (tmp_path / "evil", tmp_path / "into" / "evil", Path("/tmp/evil")) if path.exists()]
+    assert not [
+        path for path in (tmp_path / "evil", tmp_path / "into" / "evil", Path("/tmp/evil")) if os.path.lexists(path)
+    ]
+
+
+IMPOSSIBLE: dict[str, tuple[tarfile.TarInfo, ...]] = {
+    "a name that is too long": (member("demo-1.0/" + "a" * 300),),
+    "a file below a file": (member("demo-1.0/a"), member("demo-1.0/a/b")),
+    "a file where a folder is": (member("demo-1.0/a/b"), member("demo-1.0/a")),
+    "a folder where a file is": (member("demo-1.0/a"), member("demo-1.0/a", tarfile.DIRTYPE)),
+    "a link below a file": (member("demo-1.0/a"), member("demo-1.0/a/b", tarfile.SYMTYPE, "c")),
+    "a hard link below a file": (member("demo-1.0/a"), member("demo-1.0/a/b", tarfile.LNKTYPE, "demo-1.0/a")),
+    "a link to nothing": (member("demo-1.0/a", tarfile.SYMTYPE, ""),),
+    "a link that is too long": (member("demo-1.0/a", tarfile.SYMTYPE, "b" * 5000),),
+    "a file that is the folder itself": (member("."),),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_an_archive_that_no_folder_can_hold_is_refused(tmp_path: Path, kind: str) -> None:
+    archive = tar_gz(tmp_path / "demo-1.0.tar.gz", FILES, *IMPOSSIBLE[kind])
+    with pytest.raises(BadSdist) as raised:
+        unpacked(archive, tmp_path)
+    assert str(tmp_path) not in raised.value.render()
 
 
 def link(info: zipfile.ZipInfo) -> None:

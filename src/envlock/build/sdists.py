@@ -46,6 +46,11 @@ _DAMAGED = (
     *(NotImplementedError, RuntimeError, ValueError, UnicodeError),
 )
 """What the readers of archives raise for what is damaged, encrypted, or compressed in an unknown way."""
+_OF_ARCHIVE = {
+    *(None, errno.EINVAL),  # of the readers
+    *(errno.ENAMETOOLONG, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EILSEQ),
+}
+"""What the operating system says of paths that no folder can hold, such as those below a file."""
 
 
 def check_sha256(archive: Path, expected: str, source: str) -> None:
@@ -74,9 +79,9 @@ def unpack(archive: Path, filename: str, into: Path, source: str) -> Path:
     except _DAMAGED as error:
         raise BadSdist(source, reason=f"it cannot be unpacked ({error})") from None
     except OSError as error:
-        if error.errno not in {None, errno.EINVAL}:  # else the reader's
+        if error.errno not in _OF_ARCHIVE:
             raise
-        raise BadSdist(source, reason=f"it cannot be unpacked ({error})") from None
+        raise BadSdist(source, reason=f"it cannot be unpacked ({error.strerror or error})") from None
     folders = [each for each in into.iterdir() if each.is_dir() and not each.is_symlink()]
     is_project = any((into / name).exists() for name in ("pyproject.toml", "setup.py"))
     return folders[0] if len(folders) == 1 and not is_project else into
@@ -166,7 +171,10 @@ class _Writer:
         for place, target in self._links:
             if os.path.isabs(target) or "\0" in target:
                 raise self.refuse(f"it holds a link to the absolute path `{target[:100]}`")
-            os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+            folder = os.path.dirname(place)
+            if os.path.realpath(folder) != folder:  # nothing is made through another link, which may lead out
+                raise self.refuse(f"its member `{os.path.relpath(place, self._top)[:100]}` is below a link")
+            os.makedirs(folder, 0o755, exist_ok=True)
             if os.path.lexists(place):
                 raise self.refuse(f"it holds `{os.path.relpath(place, self._top)}` twice, once as a link")
             os.symlink(target, place)
