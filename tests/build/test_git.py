@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import stat
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -242,6 +244,31 @@ def test_a_submodule_without_a_url_of_the_web_is_refused(tmp_path: Path, host: S
     with pytest.raises(UnusableRepository) as raised:
         fetched(f"{host.url}/demo/.git", whole, tmp_path)
     assert "`lib`" in raised.value.message
+
+
+def written_tree(folder: Path, rows: list[tuple[str, str, str]]) -> str:
+    """A tree as git itself never writes one: mode, name and id of each row, in this order."""
+    body = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(which) for mode, name, which in rows)
+    data = b"tree %d\0" % len(body) + body
+    made = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    place = folder / ".git" / "objects" / made[:2] / made[2:]
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(zlib.compress(data))
+    return made
+
+
+def test_a_submodule_below_a_link_is_refused(tmp_path: Path, host: Served) -> None:
+    folder, outside = repository(tmp_path), tmp_path / "outside"
+    outside.mkdir()
+    first = commit(folder, {".gitmodules": '[submodule "x"]\n\tpath = a/b\n\turl = ../.git\n', "says": f"{outside}"})
+    modules, says = (git(folder, "rev-parse", f"HEAD:{name}") for name in (".gitmodules", "says"))
+    inner = written_tree(folder, [("160000", "b", first)])
+    rows = [("100644", ".gitmodules", modules), ("40000", "a", inner), ("120000", "a", says)]
+    whole = git(folder, "commit-tree", written_tree(folder, rows), "-m", "x")
+    git(folder, "branch", "evil", whole)
+    with pytest.raises(UnusableRepository):
+        fetched(f"{host.url}/demo/.git", whole, tmp_path)
+    assert not list(outside.iterdir())
 
 
 def test_files_of_git_lfs_are_refused(tmp_path: Path, host: Served) -> None:

@@ -144,6 +144,9 @@ def _check_out(repository: _Repository, commit: str, into: Path, depth: int) -> 
         if depth >= _DEEPEST:
             reason = f"it has more than {_DEEPEST} submodules in each other"
             raise UnusableRepository(repository.source, url=repository.said, reason=reason)
+        if os.path.realpath(into / path) != f"{os.path.realpath(into)}/{path}":  # a tree may name one path twice
+            reason = f"its submodule `{path}` is below a link"
+            raise UnusableRepository(repository.source, url=repository.said, reason=reason)
         _check_out(inner, its_commit, into / path, depth + 1)
     return int(_local(into, repository, ["show", "--no-patch", "--format=%ct", commit]).strip() or 0)
 
