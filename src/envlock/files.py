@@ -265,12 +265,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Make `path` hold `data`, whole, or leave it as it was; parent folders are made.
 
     The bytes are on disk before the name is: a kill at any moment leaves the old file or the new one. What is replaced
-    keeps its permissions, whatever the umask: others may read and write it as before.
+    keeps its permissions, whatever the umask: others may read and write it as before. Raises NotPlain for what is there
+    and is no file.
     """
     from contextlib import suppress
 
     if not path.name:  # `.`, as an empty path is, or `/`
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # there is nothing, or a link that leads nowhere
+        mode = stat.S_IFREG
+    _refuse_other_kinds(str(path), mode)  # no file takes the place of a device or a pipe
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:

@@ -210,13 +210,17 @@ def test_what_follows_two_dashes_is_no_option(envlock: Envlock, tmp_path: Path) 
         assert ran.stderr.startswith("error["), arguments
 
 
-@pytest.mark.parametrize("output", ["", ".", "/", "..", "folder", "file/below"])
+@pytest.mark.parametrize("output", ["", ".", "/", "..", "folder", "file/below", "pipe", "link-to-pipe"])
 def test_the_schema_goes_to_a_file_and_to_nothing_else(envlock: Envlock, tmp_path: Path, output: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("kept")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link-to-pipe").symlink_to("pipe")
     ran = envlock("schema", "--output", output, cwd=tmp_path, check=2)
     assert ran.stderr.startswith("error[cannot-write]: ")
     assert (tmp_path / "file").read_text() == "kept"
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link-to-pipe").is_symlink()
 
 
 def test_every_command_refuses_a_folder_without_a_project(envlock: Envlock, tmp_path: Path) -> None:
