@@ -158,14 +158,16 @@ def test_each_cut_that_brought_something_is_forgiven(cache: NodeCache, monkeypat
     assert got(cache, "packages/x") == DATA
 
 
-def test_a_cache_that_drips_is_given_up_at_the_deadline(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_stalls_each_time_is_given_up_at_the_deadline(
+    cache: NodeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transport, "SECONDS", 0.5)
     cache.store.put("packages/x", DATA)
     cache.proxy.breaks(Break.STALL_HALFWAY, "GET", times=ALWAYS)
-    began = time.monotonic()
     with pytest.raises(Unreachable, match="too slow"):
         got(cache, "packages/x")
-    assert time.monotonic() - began < 5
+    # Half of what is left comes each time, so that without a deadline some twenty requests would bring it all.
+    assert len(requests_for(cache, "packages/x")) <= 3
 
 
 def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
