@@ -205,7 +205,7 @@ class TestPlans:
 
     def test_one_that_a_newer_envlock_wrote_is_passed_over(self, folder_cache: FolderCache) -> None:
         readable = give_plan(folder_cache, modified=1000)
-        give_plan(folder_cache, modified=2000, format=2)
+        give_plan(folder_cache, modified=2000, format=3)
         assert named(folder_cache, f"{REQ_ID}:{FULL_ID}").plan == readable
 
     def test_if_none_can_be_read_the_newest_says_why(self, folder_cache: FolderCache) -> None:
